@@ -1,0 +1,316 @@
+"""The nouns that every room speaks, as data: no I/O, no clients.
+
+A *model id* is the number of the build that made the model, as text. It is unique within a
+pipeline, so whatever stands in a shared place (an S3 key, a tag, a name) carries the pipeline too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+
+MODEL_ID_HEADER = "X-Model-Id"
+CUSTOM_ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
+
+REQUEST_FILE = "request.json"
+SOURCE_FILE = "source.tar.gz"
+JOB_FILE = "job.json"
+RESULT_FILE = "result.json"
+MODEL_FILE = "model.tar.gz"
+MANIFEST_FILE = "manifest.json"
+DEPLOYMENT_FILE = "deployment.json"
+
+WEIGHTS_FILE = "model.safetensors"
+DESCRIPTION_FILE = "model.json"
+
+S3Uri = Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/.*)?$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+ModelId = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(\.[1-9][0-9]*)?$")]
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9\-]*$")]
+
+
+class Noun(BaseModel):
+    """A value object: frozen, closed, and written under its aliases."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    def to_json(self) -> str:
+        """The value as a JSON document for people and programs: sorted keys, two spaces, one newline."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, sort_keys=True) + "\n"
+
+
+def sha256_of_json(value: JsonValue) -> str:
+    """SHA-256 of ``value`` in its canonical JSON form: sorted keys, no spaces, UTF-8 (RFC 8785 in spirit)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def model_prefix(root: str, pipeline: str, model_id: str) -> str:
+    """Where everything about one model lies: ``<root>/<pipeline>/<model id>``, without a slash at the end."""
+    return f"{root.rstrip('/')}/{pipeline}/{model_id}"
+
+
+class Build(Noun):
+    """The Buildkite build that asked for a model."""
+
+    organization: Slug
+    pipeline: Slug
+    number: int = Field(ge=1)
+    id: str
+    url: str
+    commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40,64}$")]
+    branch: str
+    message: str
+    creator: str
+
+
+class Source(Noun):
+    """The archive of the commit's files that the head runs."""
+
+    path: S3Uri
+    sha256: Sha256
+
+
+class Images(Noun):
+    """The images of one build, named as the folders of ``docker/``; digests where they are known."""
+
+    default: str
+    train_gpu: str = Field(alias="train-gpu")
+    serve: str
+
+
+class TrainingRequest(Noun):
+    """What was asked for: ``request.json``, written once, before the head job is submitted."""
+
+    version: Literal[1] = 1
+    model_id: ModelId
+    build: Build
+    source: Source
+    flow: str
+    parameters: dict[str, JsonValue]
+    parameters_sha256: Sha256
+    artifacts: S3Uri
+    unblock: str
+    images: Images
+
+
+class TrainingResult(Noun):
+    """How a training ended. Its fields, by alias, *are* the fields of the block step that waits for it."""
+
+    status: Literal["succeeded", "failed", "cancelled"] = Field(alias="training/status")
+    reason: str = Field(default="", alias="training/reason")
+    model_path: str = Field(default="", alias="model/data/path")
+    model_sha256: str = Field(default="", alias="model/data/sha256")
+    manifest: str = Field(default="", alias="model/manifest")
+    env: dict[str, str] = Field(default_factory=dict, alias="model/env")
+    image: str = Field(default="", alias="model/image")
+    wandb_run_id: str = Field(default="", alias="wandb/run/id")
+    wandb_run_url: str = Field(default="", alias="wandb/run/url")
+
+    def to_fields(self) -> dict[str, str]:
+        """The result as block fields: text by key, ``model/env`` as a JSON object."""
+        fields = self.model_dump(by_alias=True)
+        fields["model/env"] = json.dumps(self.env, sort_keys=True)
+        return fields
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, str]) -> TrainingResult:
+        """Read a result back from meta-data; a key that is missing counts as empty.
+
+        Raises:
+            ValueError: a value is not what its key promises (pydantic's ``ValidationError`` is one).
+        """
+        values: dict[str, Any] = {key: fields[key] for key in cls.field_keys() if key in fields}
+        values["model/env"] = json.loads(values.get("model/env") or "{}")
+        return cls.model_validate(values)
+
+    @classmethod
+    def field_keys(cls) -> tuple[str, ...]:
+        """The keys of the block step's fields, in the order in which a person reads them."""
+        return tuple(field.alias or name for name, field in cls.model_fields.items())
+
+
+class SnapshotObject(Noun):
+    """One object of a data snapshot."""
+
+    path: S3Uri
+    bytes: int
+    sha256: Sha256
+
+
+class DataSnapshot(Noun):
+    """The rows a model was made from: the query as it ran, and what it left in S3."""
+
+    query: str
+    execution_id: str
+    objects: tuple[SnapshotObject, ...]
+    rows: int
+    sha256: Sha256
+
+
+class Scores(Noun):
+    """Classification quality on some rows; ``macro_f1`` is the unweighted mean of the classes' F1."""
+
+    rows: int
+    accuracy: float
+    macro_f1: float
+
+
+class ClassScores(Noun):
+    """Quality for one class; ``rows`` is its support."""
+
+    rows: int
+    precision: float
+    recall: float
+    f1: float
+
+
+class Evaluation(Noun):
+    """Quality on human-annotated rows that training never saw, beside baselines on the same rows."""
+
+    dataset_sha256: Sha256
+    overall: Scores
+    by_class: dict[str, ClassScores]
+    by_domain: dict[str, Scores]
+    baselines: dict[str, Scores]
+
+
+class WandbRun(Noun):
+    """The Weights & Biases run; ``url`` is empty for a run that was recorded offline."""
+
+    id: str
+    url: str
+
+
+class Artifact(Noun):
+    """``model.tar.gz`` and the SHA-256 of each file in it, by name."""
+
+    path: S3Uri
+    bytes: int
+    sha256: Sha256
+    files: dict[str, Sha256]
+
+
+class Runtime(Noun):
+    """What the weights were computed with; what is not known is empty."""
+
+    image: str
+    python: str
+    packages: dict[str, str]
+    gpu: str
+    driver: str
+    deterministic: bool
+    threads: int
+
+
+class GoldenPrediction(Noun):
+    """An input with the answer the trained model gave, for whoever serves it to compare with."""
+
+    text: str
+    label: str
+    scores: dict[str, float]
+
+
+class Manifest(Noun):
+    """Everything about one model: ``manifest.json``, written once, beside the model."""
+
+    version: Literal[1] = 1
+    request: TrainingRequest
+    data: DataSnapshot
+    evaluation: Evaluation
+    wandb: WandbRun
+    artifact: Artifact
+    runtime: Runtime
+    golden: tuple[GoldenPrediction, ...]
+    timings: dict[str, float]
+    created_at: str
+
+
+class ModelDescription(Noun):
+    """``model.json`` in ``model.tar.gz``: how to read the weights beside it."""
+
+    version: Literal[1] = 1
+    kind: Literal["hashed-ngrams-linear"]
+    labels: tuple[str, ...]
+    buckets: int = Field(ge=1)
+    ngrams: int = Field(ge=1, le=5)
+    parameters_sha256: Sha256
+    weights_sha256: Sha256
+
+
+class Approver(Noun):
+    """Who unblocked the deployment, as Buildkite named them."""
+
+    name: str
+    email: str
+
+
+class Deployment(Noun):
+    """What serves a model: ``deployment.json``, beside the copied model and beside the original."""
+
+    version: Literal[1] = 1
+    model_id: ModelId
+    pipeline: Slug
+    build_url: str
+    manifest: S3Uri
+    manifest_sha256: Sha256
+    model_path: S3Uri
+    model_sha256: Sha256
+    image: str
+    endpoint: str
+    endpoint_arn: str
+    endpoint_config: str
+    model_name: str
+    previous_endpoint_config: str
+    approver: Approver
+    deployed_at: str
+
+
+class Prediction(Noun):
+    """One answer. The id is in each, so that a prediction leads back to its build wherever it ends up."""
+
+    label: str
+    scores: dict[str, float]
+    model_id: ModelId
+
+
+class Predictions(Noun):
+    """The body that ``/invocations`` answers with."""
+
+    model_id: ModelId
+    pipeline: Slug
+    predictions: tuple[Prediction, ...]
+
+
+class ServingEnvironment(Noun):
+    """The variables inference needs: ``model/env``, and the environment of the SageMaker model."""
+
+    model_id: ModelId = Field(alias="MODEL_ID")
+    pipeline: Slug = Field(alias="MODEL_PIPELINE")
+    weights_sha256: Sha256 = Field(alias="MODEL_WEIGHTS_SHA256")
+
+    def to_env(self) -> dict[str, str]:
+        """The variables by name."""
+        return {key: str(value) for key, value in self.model_dump(by_alias=True).items()}
+
+
+def custom_attributes(model_id: str, pipeline: str) -> str:
+    """The value of ``X-Amzn-SageMaker-Custom-Attributes`` on an answer: visible ASCII, ≤ 1024 characters."""
+    return f"MODEL_ID={model_id};PIPELINE={pipeline}"
+
+
+def split_s3_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of ``s3://bucket/key``; the key of a bare bucket is empty.
+
+    Raises:
+        ValueError: ``uri`` does not name an S3 location.
+    """
+    match = re.fullmatch(r"s3://([a-z0-9][a-z0-9.\-]{1,61}[a-z0-9])(?:/(.*))?", uri, re.DOTALL)
+    if match is None:
+        raise ValueError(f"{uri!r} is not an S3 location such as s3://bucket/prefix")
+    return match.group(1), match.group(2) or ""

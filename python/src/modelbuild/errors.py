@@ -1,0 +1,57 @@
+"""The errors a user can meet: one sentence that says what failed, with which value, and how to mend it.
+
+::
+
+    ModelbuildError            1   anything below; ``str(error)`` is the message for the user
+    ├── ConfigurationError    10   an option, a parameter or a file the user wrote is wrong
+    ├── AwsError              11   AWS refused a call or could not be reached
+    ├── BuildkiteError        12   Buildkite refused a call or could not be reached
+    ├── TrainingFailed        13   the training that this build waits for did not succeed
+    ├── VerificationFailed    14   bytes or predictions are not the ones that were approved
+    └── EndpointFailed        15   SageMaker did not bring the endpoint to the requested configuration
+
+The number is the exit code of the command that met the error. Click itself exits with 2 for a
+command line it cannot parse; a job that is cancelled exits with 143 (128 + SIGTERM).
+"""
+
+
+class ModelbuildError(Exception):
+    """The base of every error that is a message to the user and not a defect in modelbuild."""
+
+    exit_code = 1
+
+
+class ConfigurationError(ModelbuildError):
+    """An option, a parameter or a file that the user wrote is wrong."""
+
+    exit_code = 10
+
+
+class AwsError(ModelbuildError):
+    """AWS refused a call or could not be reached."""
+
+    exit_code = 11
+
+
+class BuildkiteError(ModelbuildError):
+    """Buildkite refused a call or could not be reached."""
+
+    exit_code = 12
+
+
+class TrainingFailed(ModelbuildError):
+    """The training that this build waits for did not succeed."""
+
+    exit_code = 13
+
+
+class VerificationFailed(ModelbuildError):
+    """The bytes or predictions at hand are not the ones that were approved."""
+
+    exit_code = 14
+
+
+class EndpointFailed(ModelbuildError):
+    """SageMaker did not bring the endpoint to the requested configuration."""
+
+    exit_code = 15
