@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Builds the three images of this commit, and pushes them where IMAGE_REGISTRY names a registry.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+engine=""
+for candidate in docker podman; do
+  if "$candidate" info >/dev/null 2>&1; then
+    engine="$candidate"
+    break
+  fi
+done
+if [ -z "$engine" ]; then
+  echo "+++ No images built"
+  echo "Neither docker nor podman runs on this agent, so the images of this commit were not built."
+  echo "Jobs on AWS will find an image only if another agent pushed it for $BUILDKITE_COMMIT."
+  exit 0
+fi
+
+for name in default train-gpu serve; do
+  image="${IMAGE_REGISTRY:-modelbuild}/$name:$BUILDKITE_COMMIT"
+  echo "--- $engine build $image"
+  "$engine" build --file "docker/$name/Dockerfile" --tag "$image" .
+  if [ -n "${IMAGE_REGISTRY:-}" ]; then
+    echo "--- $engine push $image"
+    "$engine" push "$image"
+    digest="$("$engine" image inspect --format '{{index .RepoDigests 0}}' "$image")"
+    buildkite-agent meta-data set "image/$image" "$digest"
+  fi
+done

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Deploys infra/training.yaml into the account of this agent, in its default VPC unless
+# SUBNET_IDS and SECURITY_GROUP_IDS (comma-separated) name others.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export AWS_PAGER=""
+
+secret_arn() {
+  aws secretsmanager describe-secret --secret-id "$1" --query ARN --output text
+}
+
+echo "--- Looking up the network and the secrets"
+if [ -z "${SUBNET_IDS:-}" ] || [ -z "${SECURITY_GROUP_IDS:-}" ]; then
+  vpc="$(aws ec2 describe-vpcs --filters Name=is-default,Values=true --query 'Vpcs[0].VpcId' --output text)"
+  if [ "$vpc" = None ]; then
+    echo "This account has no default VPC: set SUBNET_IDS and SECURITY_GROUP_IDS." >&2
+    exit 1
+  fi
+  SUBNET_IDS="$(aws ec2 describe-subnets --filters "Name=vpc-id,Values=$vpc" \
+    --query 'Subnets[].SubnetId' --output text | tr '[:space:]' ',')"
+  SECURITY_GROUP_IDS="$(aws ec2 describe-security-groups \
+    --filters "Name=vpc-id,Values=$vpc" Name=group-name,Values=default \
+    --query 'SecurityGroups[0].GroupId' --output text)"
+fi
+buildkite_secret="$(secret_arn modelbuild/buildkite)"
+wandb_secret="$(secret_arn modelbuild/wandb)"
+
+parameters=(
+  "Image=${IMAGE_REGISTRY:-modelbuild}/default:$BUILDKITE_COMMIT"
+  "SubnetIds=${SUBNET_IDS%,}"
+  "SecurityGroupIds=$SECURITY_GROUP_IDS"
+  "BuildkiteSecretArn=$buildkite_secret"
+  "WandbSecretArn=$wandb_secret"
+)
+if [ -n "${BUILDKITE_API_URL:-}" ]; then parameters+=("BuildkiteApiUrl=$BUILDKITE_API_URL"); fi
+if [ -n "${WANDB_BASE_URL:-}" ]; then parameters+=("WandbBaseUrl=$WANDB_BASE_URL"); fi
+
+echo "--- Deploying stack modelbuild-training"
+aws cloudformation deploy --stack-name modelbuild-training --template-file infra/training.yaml \
+  --capabilities CAPABILITY_NAMED_IAM --no-fail-on-empty-changeset --parameter-overrides "${parameters[@]}"
