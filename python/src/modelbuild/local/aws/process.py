@@ -1,0 +1,82 @@
+"""Processes that stand for containers: their environment, how they start and how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from modelbuild.local.aws.settings import Settings
+
+# What a container has from its host. Everything else of the developer's shell stays out of it, so that
+# a job which only works because of a variable set here fails here and not first on AWS.
+_FROM_HOST = ("LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
+
+
+def host_environment(settings: Settings) -> dict[str, str]:
+    """The variables every process starts with: a PATH led by ``settings.bin``, locale, time zone, CAs."""
+    kept = {name: os.environ[name] for name in _FROM_HOST if name in os.environ}
+    tail = os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
+    return {**kept, "PATH": f"{settings.bin}{os.pathsep}{tail}"}
+
+
+def start(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    output: int | IO[bytes] = subprocess.PIPE,
+) -> subprocess.Popen[bytes]:
+    """Start ``command`` in ``folder`` as the leader of its own process group, stderr in stdout.
+
+    Raises:
+        OSError: the program does not exist on the PATH of ``environment`` or cannot be started.
+    """
+    return subprocess.Popen(
+        list(command),
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def end(process: subprocess.Popen[bytes], grace: float) -> None:
+    """End the process and all of its group: SIGTERM, and SIGKILL to what is left ``grace`` seconds later.
+
+    A group outlives its leader while any member lives: a shell may be gone at once while the program
+    it started still cleans up, so the whole group is waited for.
+    """
+    deadline = time.monotonic() + grace
+    _signal(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(grace)
+    while _signal(process.pid, 0) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    sweep(process)
+
+
+def sweep(process: subprocess.Popen[bytes]) -> None:
+    """Kill the process and its group, and with it what an ended process left behind, as a container's end does."""
+    _signal(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def exit_code(process: subprocess.Popen[bytes]) -> int:
+    """The exit code as a container engine shows it: 128 + the signal's number for a killed process."""
+    code = process.wait()
+    return 128 - code if code < 0 else code
+
+
+def _signal(group: int, number: int) -> bool:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
+        return False
+    return True
