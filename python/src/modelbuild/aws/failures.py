@@ -1,0 +1,81 @@
+"""What botocore raises, said as one sentence that a user can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+)
+
+from modelbuild.errors import AwsError
+
+_MISSING = {"NoSuchKey", "404", "NotFound", "ResourceNotFoundException", "EntityNotFoundException"}
+_FIXES = {
+    "AccessDenied": "give the role that this runs as the permission",
+    "AccessDeniedException": "give the role that this runs as the permission",
+    "403": "give the role that this runs as the permission",
+    "NoSuchBucket": "create the bucket, or correct its name",
+    "ExpiredToken": "renew the credentials of this machine",
+    "ExpiredTokenException": "renew the credentials of this machine",
+    "InvalidClientTokenId": "correct the credentials of this machine",
+    "InvalidAccessKeyId": "correct the credentials of this machine",
+    "ThrottlingException": "try again when fewer calls are made",
+    "PermanentRedirect": "set the region that the bucket is in",
+}
+
+
+class NotFound(AwsError):
+    """The thing that was asked for does not exist."""
+
+
+@contextmanager
+def translated(action: str) -> Iterator[None]:
+    """Turn whatever boto3 raises inside into :class:`AwsError`.
+
+    Args:
+        action: what is being done and to what, to follow "could not": ``read s3://bucket/key``.
+
+    Raises:
+        NotFound: AWS says that the thing does not exist.
+        AwsError: any other refusal, or AWS could not be reached.
+    """
+    try:
+        yield
+    except ClientError as error:
+        code = error_code(error)
+        kind = NotFound if code in _MISSING else AwsError
+        text = error.response.get("Error", {}).get("Message", "").strip().rstrip(".")
+        said = f"{code}: {text}" if text and text != code else code
+        raise kind(_sentence(action, said, _FIXES.get(code))) from error
+    except NoCredentialsError as error:
+        raise AwsError(
+            _sentence(
+                action, "no AWS credentials were found", "give the agent a role, or set option aws.role-arn"
+            )
+        ) from error
+    except NoRegionError as error:
+        raise AwsError(
+            _sentence(action, "no AWS region is set", "set option aws.region or AWS_DEFAULT_REGION")
+        ) from error
+    except EndpointConnectionError as error:
+        raise AwsError(
+            _sentence(action, str(error).rstrip("."), "check the region, AWS_ENDPOINT_URL and the network")
+        ) from error
+    except (BotoCoreError, Boto3Error) as error:
+        raise AwsError(_sentence(action, str(error).rstrip("."), None)) from error
+
+
+def error_code(error: ClientError) -> str:
+    """AWS's own code for a refused call, such as ``AccessDenied``."""
+    return str(error.response.get("Error", {}).get("Code", "Unknown"))
+
+
+def _sentence(action: str, said: str, fix: str | None) -> str:
+    return f"could not {action} ({said}){': ' + fix if fix else ''}"

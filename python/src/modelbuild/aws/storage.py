@@ -1,0 +1,124 @@
+"""Objects in S3, by ``s3://bucket/key``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+from botocore.exceptions import ClientError
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from modelbuild.aws.failures import NotFound, error_code, translated
+from modelbuild.contract import split_s3_uri
+from modelbuild.errors import ConfigurationError
+
+__all__ = ["NotFound", "Storage"]
+
+_CHUNK_BYTES = 1 << 20
+
+
+def _is_conflict(error: BaseException) -> bool:
+    """Whether S3 asks to repeat a conditional write because another one was under way."""
+    return isinstance(error, ClientError) and error_code(error) == "ConditionalRequestConflict"
+
+
+class Storage:
+    """S3 as one identity sees it. Every method raises ``AwsError`` when AWS refuses or is out of reach."""
+
+    def __init__(self, session: boto3.Session) -> None:
+        with translated("set up a client for S3"):
+            self._s3 = session.client("s3")
+
+    def read(self, uri: str) -> bytes:
+        """The bytes of an object.
+
+        Raises:
+            NotFound: there is no such object.
+        """
+        return b"".join(self.stream(uri))
+
+    def stream(self, uri: str) -> Iterator[bytes]:
+        """The bytes of an object in chunks of at most 1 MiB.
+
+        Raises:
+            NotFound: there is no such object.
+        """
+        bucket, key = _place(uri)
+        with translated(f"read {uri}"):
+            body = self._s3.get_object(Bucket=bucket, Key=key)["Body"]
+            yield from body.iter_chunks(_CHUNK_BYTES)
+
+    def exists(self, uri: str) -> bool:
+        """Whether there is such an object."""
+        bucket, key = _place(uri)
+        try:
+            with translated(f"look for {uri}"):
+                self._s3.head_object(Bucket=bucket, Key=key)
+        except NotFound:
+            return False
+        return True
+
+    def write_once(self, uri: str, body: bytes, content_type: str = "application/json") -> bool:
+        """Write an object unless one is there; the answer says whether this call wrote it."""
+        bucket, key = _place(uri)
+
+        @retry(
+            retry=retry_if_exception(_is_conflict),
+            stop=stop_after_attempt(8),
+            wait=wait_random_exponential(0.1, max=3),
+            reraise=True,
+        )
+        def put() -> bool:
+            try:
+                self._s3.put_object(
+                    Bucket=bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*"
+                )
+            except ClientError as error:
+                if error_code(error) == "PreconditionFailed":
+                    return False
+                raise
+            return True
+
+        with translated(f"write {uri}"):
+            return put()
+
+    def write(self, uri: str, body: bytes, content_type: str = "application/json") -> None:
+        """Write an object over whatever is there."""
+        bucket, key = _place(uri)
+        with translated(f"write {uri}"):
+            self._s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
+
+    def upload(self, path: Path, uri: str) -> None:
+        """Write a file to an object, in parts when it is large."""
+        bucket, key = _place(uri)
+        with translated(f"upload {path.name} to {uri}"):
+            self._s3.upload_file(str(path), bucket, key)
+
+    def download(self, uri: str, path: Path) -> None:
+        """Write an object to a file; the file appears only when it is whole.
+
+        Raises:
+            NotFound: there is no such object.
+        """
+        bucket, key = _place(uri)
+        with translated(f"download {uri}"):
+            self._s3.download_file(bucket, key, str(path))
+
+    def list(self, prefix_uri: str) -> list[tuple[str, int]]:
+        """Location and bytes of each object whose location begins with ``prefix_uri``, sorted by location."""
+        bucket, prefix = _place(prefix_uri)
+        with translated(f"list {prefix_uri}"):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            return sorted(
+                (f"s3://{bucket}/{item['Key']}", item["Size"])
+                for page in pages
+                for item in page.get("Contents", [])
+            )
+
+
+def _place(uri: str) -> tuple[str, str]:
+    try:
+        return split_s3_uri(uri)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error

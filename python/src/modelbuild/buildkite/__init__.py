@@ -1,0 +1,1 @@
+"""Adapters to Buildkite: the agent's command line, and the REST API."""

@@ -1,0 +1,64 @@
+"""The build that this job belongs to, through the command line of ``buildkite-agent``."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from typing import Literal
+
+from modelbuild.errors import BuildkiteError
+
+Style = Literal["success", "info", "warning", "error"]
+
+# The agent's only other answer for a key that is not there is an error, the same as for a lost network.
+_ABSENT = "modelbuild: no such key"
+
+
+def get_meta_data(key: str, default: str | None = None) -> str | None:
+    """The value of the build's meta-data ``key``, or ``default`` where it was never set.
+
+    Raises:
+        BuildkiteError: the agent failed.
+    """
+    value = _agent("meta-data", "get", key, "--default", _ABSENT)
+    # Version 4 ends the value with a line break, version 3 does not.
+    value = value.removesuffix("\n")
+    return default if value == _ABSENT else value
+
+
+def set_meta_data(values: Mapping[str, str]) -> None:
+    """Set each key of the build's meta-data; Buildkite refuses blank values, so these are left out.
+
+    Raises:
+        BuildkiteError: the agent failed.
+    """
+    for key, value in values.items():
+        if value.strip():
+            _agent("meta-data", "set", key, stdin=value)
+
+
+def annotate(body: str, *, context: str, style: Style) -> None:
+    """Put an annotation (Markdown or HTML, at most 1 MiB) on the build, in place of the one of this context.
+
+    Raises:
+        BuildkiteError: the agent failed.
+    """
+    _agent("annotate", "--context", context, "--style", style, stdin=body)
+
+
+def _agent(*arguments: str, stdin: str = "") -> str:
+    command = " ".join(["buildkite-agent", *arguments[:3]])
+    try:
+        done = subprocess.run(
+            ["buildkite-agent", *arguments], input=stdin, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError as error:
+        raise BuildkiteError(
+            f"could not run {command!r}: buildkite-agent is not on PATH; run this in a job of an agent"
+        ) from error
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        raise BuildkiteError(
+            f"{command!r} exited with {done.returncode}{': ' + said[-1] if said else ' and said nothing'}"
+        )
+    return done.stdout

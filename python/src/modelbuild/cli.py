@@ -1,0 +1,146 @@
+"""The command line: parse, call one function, turn an error into a message and an exit code.
+
+What a command needs is imported when it runs, so that a hook starts without loading what it does not use.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from modelbuild import __version__
+from modelbuild.errors import ConfigurationError, ModelbuildError
+
+if TYPE_CHECKING:
+    from modelbuild.contract import Prediction, Predictions
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="modelbuild")
+def cli() -> None:
+    """A machine-learning model as a build: train, decide and deploy from Buildkite."""
+
+
+@cli.command()
+def train() -> None:
+    """Submit the training that this build asks for (plugin train).
+
+    Its options are read from BUILDKITE_PLUGIN_CONFIGURATION, which the agent sets.
+    """
+    from modelbuild.settings import TrainSettings
+    from modelbuild.train import submit
+
+    submit.run(TrainSettings.from_environment(os.environ))
+
+
+@cli.command()
+def notify() -> None:
+    """Show on the build page how the training ended, and fail unless it succeeded (plugin notify).
+
+    Its options are read from BUILDKITE_PLUGIN_CONFIGURATION, which the agent sets.
+    """
+    from modelbuild.notify import command
+    from modelbuild.settings import NotifySettings
+
+    command.run(NotifySettings.from_environment(os.environ))
+
+
+@cli.command()
+def deploy() -> None:
+    """Copy the model to production and serve it (plugin deploy).
+
+    Its options are read from BUILDKITE_PLUGIN_CONFIGURATION, which the agent sets.
+    """
+    from modelbuild.deploy import command
+    from modelbuild.settings import DeploySettings
+
+    command.run(DeploySettings.from_environment(os.environ))
+
+
+@cli.command()
+def head() -> None:
+    """Run a training inside its Batch job, and tell Buildkite how it ended."""
+    from modelbuild.train import head
+
+    sys.exit(head.run(os.environ))
+
+
+@cli.command()
+@click.argument("model_id", required=False)
+@click.option(
+    "--prediction",
+    "prediction",
+    type=click.File(),
+    help="An answer of the endpoint, as JSON; - for standard input.",
+)
+@click.option(
+    "--artifacts",
+    required=True,
+    envvar="MODELBUILD_ARTIFACTS",
+    show_envvar=True,
+    help="Where the pipeline's models lie: s3://<bucket>/models/<pipeline>.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def trace(model_id: str | None, prediction: TextIO | None, artifacts: str, as_json: bool) -> None:
+    """Lead a model, or a prediction it made, back to its build, commit, data and approver."""
+    if (model_id is None) == (prediction is None):
+        raise click.UsageError("give either MODEL_ID or --prediction FILE")
+    from modelbuild.aws.identity import session
+    from modelbuild.aws.storage import Storage
+    from modelbuild.lineage import trace as lineage
+    from modelbuild.settings import AwsSettings
+
+    if prediction is not None:
+        model_id = _model_id_of(prediction, artifacts)
+    assert model_id is not None
+    found = lineage.trace(artifacts, model_id, Storage(session(AwsSettings())))
+    click.echo(found.model_dump_json(by_alias=True, indent=2) if as_json else lineage.render(found))
+
+
+def _model_id_of(file: TextIO, artifacts: str) -> str:
+    """The model id in an answer of the endpoint, or in one prediction taken from it."""
+    answer = _parsed(file)
+    pipeline = getattr(answer, "pipeline", None)
+    if pipeline is not None and pipeline != artifacts.rstrip("/").rsplit("/", 1)[-1]:
+        raise ConfigurationError(
+            f"{file.name} was answered by a model of pipeline {pipeline}, but --artifacts is {artifacts}: "
+            f"end it with /{pipeline}"
+        )
+    return answer.model_id
+
+
+def _parsed(file: TextIO) -> Prediction | Predictions:
+    from pydantic import TypeAdapter, ValidationError
+
+    from modelbuild.contract import Prediction, Predictions
+
+    try:
+        return TypeAdapter[Prediction | Predictions](Prediction | Predictions).validate_json(file.read())
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{file.name} is not an answer of an endpoint: give the JSON that it answered, with its model_id"
+        ) from error
+
+
+@cli.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}, add_help_option=False
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def local(arguments: tuple[str, ...]) -> None:
+    """Run everything on this machine: Buildkite, AWS and W&B stand-ins with the real agent."""
+    from modelbuild.local.cli import local as commands
+
+    commands.main(args=list(arguments), prog_name="modelbuild local")
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        cli(prog_name="modelbuild")
+    except ModelbuildError as error:
+        # Buildkite opens the group that this line stands in.
+        click.echo(f"^^^ +++\nmodelbuild: {error}", err=True)
+        sys.exit(error.exit_code)

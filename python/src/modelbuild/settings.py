@@ -1,0 +1,227 @@
+"""The options of the three plugins, as the agent hands them over: one closed model each.
+
+``plugins/<name>/plugin.yml`` publishes the same schemas; a test holds the two together. Agents do not
+validate by default, so these models are what refuses a wrong option.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
+from typing_extensions import Self
+
+from modelbuild.contract import S3Uri
+from modelbuild.errors import ConfigurationError
+
+CONFIGURATION = "BUILDKITE_PLUGIN_CONFIGURATION"
+
+RoleArn = Annotated[str, StringConstraints(pattern=r"^arn:[a-z-]+:iam::[0-9]{12}:role/.+$")]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+def _free_name(name: str) -> str:
+    """Refuse the names that the product or Batch sets, and those that say they hold a secret."""
+    if name in _OWN_VARIABLES or name.startswith("AWS_BATCH"):
+        raise ValueError(f"{name} is set for every training and cannot be changed")
+    if name.upper().endswith(_SECRET_ENDINGS):
+        raise ValueError(
+            f"{name} sounds like a secret, and anyone who may look at the job would see it; name a "
+            "secret of Secrets Manager in the job definition instead"
+        )
+    return name
+
+
+_OWN_VARIABLES = ("MODEL_ID", "ARTIFACTS", "UNBLOCK_STEP")
+_SECRET_ENDINGS = ("PASSWORD", "TOKEN", "SECRET", "API_KEY", "ACCESS_KEY", "PRIVATE_KEY")
+VariableName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_free_name)
+]
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_by_name=True)
+
+
+class AwsSettings(_Options):
+    """Where and as whom AWS is called."""
+
+    region: Text | None = Field(None, description="Region; by default the one of the agent's environment.")
+    role_arn: RoleArn | None = Field(
+        None, alias="role-arn", description="Role to assume; by default the agent's own identity is used."
+    )
+
+
+class CopySettings(_Options):
+    """The two identities of a copy from one account to another."""
+
+    source: AwsSettings = Field(AwsSettings(), description="Reads the model in the account that trained it.")
+    destination: AwsSettings = Field(
+        AwsSettings(), description="Writes the model and runs the endpoint in the account that serves it."
+    )
+
+
+class ImageSettings(_Options):
+    """The images of one build."""
+
+    default: Text = Field(description="Image of the head and of the steps that need no GPU.")
+    train_gpu: Text = Field(alias="train-gpu", description="Image of the step that trains.")
+    serve: Text = Field(description="Image that serves the model.")
+
+
+class _PluginSettings(_Options):
+    plugin: ClassVar[str]
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Read the options of this plugin from the agent's environment.
+
+        Raises:
+            ConfigurationError: they are not there, or one of them is wrong.
+        """
+        text = environ.get(CONFIGURATION)
+        if text is None:
+            raise ConfigurationError(
+                f"{CONFIGURATION} is not set: run this as the command hook of the {cls.plugin} plugin on "
+                "agent 3.108 or newer, and give no option the value null"
+            )
+        try:
+            options = json.loads(text)
+        except ValueError as error:
+            raise ConfigurationError(f"{CONFIGURATION} is not JSON ({error}): the agent sets it") from error
+        try:
+            return cls.model_validate({} if options is None else options, by_alias=True, by_name=False)
+        except ValidationError as error:
+            raise ConfigurationError(_sentence(cls, error)) from error
+
+
+class TrainSettings(_PluginSettings):
+    """Options of the plugin ``train``."""
+
+    plugin = "train"
+
+    flow: Annotated[str, StringConstraints(pattern=r"^[^/].*\.py$")] = Field(
+        description="The Metaflow flow to run: a Python file of the repository, from its root."
+    )
+    params: dict[str, JsonValue] = Field(
+        {},
+        description="Values in place of those in params.yaml beside the flow; keys may be nested or dotted.",
+    )
+    artifacts: S3Uri = Field(
+        description="Where models lie in S3; each gets <artifacts>/<pipeline>/<build number>."
+    )
+    unblock: Text = Field(description="Key of the block step that the end of the training unblocks.")
+    queue: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")] = Field(
+        "modelbuild-head", description="Batch queue of the head; its job definition has the same name."
+    )
+    image: ImageSettings = Field(description="The images of this build.")
+    environment: dict[VariableName, str] = Field(
+        {}, description="Variables for the flow, visible to anyone who may look at the job; never secrets."
+    )
+    aws: AwsSettings = Field(AwsSettings(), description="Where and as whom the head is submitted.")
+    timeout: int = Field(
+        86400, ge=60, description="Seconds that the training may run, from the start of the head."
+    )
+
+
+class NotifySettings(_PluginSettings):
+    """Options of the plugin ``notify``."""
+
+    plugin = "notify"
+
+    aws: AwsSettings = Field(AwsSettings(), description="Where and as whom the manifest is read.")
+
+
+class DeploySettings(_PluginSettings):
+    """Options of the plugin ``deploy``."""
+
+    plugin = "deploy"
+
+    endpoint: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")] = Field(
+        description="Name of the SageMaker endpoint, which is created when it does not exist."
+    )
+    artifacts: S3Uri = Field(
+        description="Where served models lie in S3, in the endpoint's account; the model is copied there."
+    )
+    instance_type: Annotated[str, StringConstraints(pattern=r"^ml\.[a-z0-9.-]+$")] = Field(
+        "ml.m5.large", alias="instance-type", description="Instance type of the endpoint."
+    )
+    role: RoleArn = Field(description="Execution role that SageMaker runs the model as.")
+    aws: CopySettings = Field(CopySettings(), description="Where and as whom the model is read and served.")
+    timeout: int = Field(3600, ge=60, description="Seconds that the endpoint may take to serve the model.")
+
+
+def _sentence(model: type[_PluginSettings], error: ValidationError) -> str:
+    """The first thing that is wrong, in words that name the option, the value and what was expected."""
+    errors = error.errors(include_url=False)
+    # A misspelt option is also a missing one, and its own name explains both.
+    first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
+    path, kind = first["loc"], first["type"]
+    if not path:
+        return f"the options of the {model.plugin} plugin are {_shown(first)}: they must be a map"
+    option = f"option {'.'.join(str(part) for part in path if part != '[key]')} of the {model.plugin} plugin"
+    if kind == "missing":
+        field = _fields_at(model, path[:-1])[str(path[-1])]
+        return f"{option} is missing: {_lowered(field.description or '')}"
+    if kind == "extra_forbidden":
+        return f"{option} does not exist: {_suggestion(str(path[-1]), list(_fields_at(model, path[:-1])))}"
+    # A variable may hold what its author should have kept secret: it is not printed.
+    value = "wrong" if path[0] == "environment" else _shown(first)
+    return f"{option} is {value}: {_expected(first)}"
+
+
+def _expected(first: ErrorDetails) -> str:
+    context = first.get("ctx", {})
+    match first["type"]:
+        case "string_pattern_mismatch":
+            return f"it must match {context['pattern']}"
+        case "string_type":
+            return "it must be text; put it in quotes"
+        case "string_too_short":
+            return "it must not be empty"
+        case "int_type":
+            return "it must be a whole number"
+        case "greater_than_equal":
+            return f"it must be at least {context['ge']}"
+        case "dict_type" | "model_type":
+            return "it must be a map"
+        case "value_error":
+            return str(context["error"])
+        case _:
+            return _lowered(first["msg"])
+
+
+def _shown(first: ErrorDetails) -> str:
+    text = json.dumps(first["input"])
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _fields_at(model: type[BaseModel], path: Sequence[object]) -> dict[str, Any]:
+    """The options, by the name that a user writes, at a place in a plugin's options."""
+    for part in path:
+        field = {info.alias or name: info for name, info in model.model_fields.items()}[str(part)]
+        assert isinstance(field.annotation, type), part
+        model = field.annotation
+    return {info.alias or name: info for name, info in model.model_fields.items()}
+
+
+def _suggestion(wrong: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(wrong, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"its place takes {', '.join(names)}"
+
+
+def _lowered(text: str) -> str:
+    return re.sub(r"^[A-Z](?=[a-z ])", lambda match: match[0].lower(), text).rstrip(".")

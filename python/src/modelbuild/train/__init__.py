@@ -1,0 +1,1 @@
+"""What the train plugin runs on the agent, and what runs inside Batch."""
