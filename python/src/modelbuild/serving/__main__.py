@@ -1,0 +1,81 @@
+"""``python -m modelbuild.serving serve``: what the serving image runs.
+
+Reads ``SM_MODEL_DIR`` (default /opt/ml/model), ``SAGEMAKER_BIND_TO_PORT`` (default 8080),
+``BIND_ADDRESS`` (default 0.0.0.0: SageMaker calls from outside the container) and the variables of
+:class:`modelbuild.contract.ServingEnvironment`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import uvicorn
+from pydantic import ValidationError
+
+from modelbuild.contract import ServingEnvironment
+from modelbuild.errors import ConfigurationError, ModelbuildError
+from modelbuild.serving.app import Service, create_app
+from modelbuild.serving.model import load
+
+
+def main(arguments: list[str], environ: Mapping[str, str]) -> int:
+    """Serve until a signal ends the process; the exit code of the error otherwise."""
+    try:
+        if arguments != ["serve"]:
+            raise ConfigurationError(f"The one command is serve, not {' '.join(arguments) or 'nothing'}.")
+        asyncio.run(_serve(environ))
+    except ModelbuildError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def _serve(environ: Mapping[str, str]) -> None:
+    environment = _environment(environ)
+    service = Service(environment)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(service),
+            host=environ.get("BIND_ADDRESS", "0.0.0.0"),
+            port=_port(environ.get("SAGEMAKER_BIND_TO_PORT", "8080")),
+            access_log=False,
+            log_level="warning",
+        )
+    )
+    serving = asyncio.create_task(server.serve())
+    try:
+        directory = Path(environ.get("SM_MODEL_DIR", "/opt/ml/model"))
+        service.model = await asyncio.to_thread(load, directory, environment.weights_sha256)
+    except ModelbuildError:
+        server.should_exit = True
+        await serving
+        raise
+    await serving
+
+
+def _environment(environ: Mapping[str, str]) -> ServingEnvironment:
+    names = {field.alias or name for name, field in ServingEnvironment.model_fields.items()}
+    try:
+        return ServingEnvironment.model_validate({name: environ[name] for name in names if name in environ})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigurationError(
+            f"The environment variable {first['loc'][0]} is missing or wrong ({first['msg']}); "
+            "set it as model/env of the training result says."
+        ) from error
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise ConfigurationError(f"SAGEMAKER_BIND_TO_PORT is {text!r}; it must be a port from 1 to 65535.")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

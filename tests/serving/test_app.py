@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from modelbuild.contract import Predictions
+from modelbuild.serving.app import MAX_BODY_BYTES, Service, create_app
+from modelbuild.serving.model import load
+
+JSON = {"Content-Type": "application/json"}
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+DOCUMENTS = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@pytest.fixture
+def client(published) -> Iterator[TestClient]:
+    """A client of an app that has its model."""
+    service = Service(published.environment)
+    service.model = load(published.directory, published.environment.weights_sha256)
+    with TestClient(create_app(service), raise_server_exceptions=False) as client:
+        yield client
+
+
+def test_every_answer_names_its_model(client: TestClient) -> None:
+    """The id is in the body, in each prediction, in its own header and in SageMaker's."""
+    answer = client.post("/invocations", json={"instances": ["good", "bad day"]})
+    assert answer.status_code == 200
+    predictions = Predictions.model_validate_json(answer.content)
+    assert [one.model_id for one in predictions.predictions] == ["12.3", "12.3"]
+    assert (predictions.model_id, predictions.pipeline) == ("12.3", "comments")
+    assert answer.headers["X-Model-Id"] == "12.3"
+    assert answer.headers["X-Amzn-SageMaker-Custom-Attributes"] == "MODEL_ID=12.3;PIPELINE=comments"
+
+
+def test_answers_keep_their_order_however_large_the_request(client: TestClient) -> None:
+    """1,000 long texts get the answers that each gets alone, in order."""
+    texts = [f"{'fine ' * (index % 7)}number {index}" + " and" * 40 for index in range(1_000)]
+    together = client.post("/invocations", json={"instances": texts}).json()["predictions"]
+    for index in (0, 1, 500, 999):
+        assert (
+            together[index]
+            == client.post("/invocations", json={"instances": [texts[index]]}).json()["predictions"][0]
+        )
+
+
+def test_ping_waits_for_the_model(published) -> None:
+    """Until the model is verified /ping and /invocations answer 503; after that /ping answers 200."""
+    service = Service(published.environment)
+    with TestClient(create_app(service)) as client:
+        assert client.get("/ping").status_code == 503
+        assert client.post("/invocations", json={"instances": ["a"]}).status_code == 503
+        service.model = load(published.directory, published.environment.weights_sha256)
+        assert client.get("/ping").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe\x00", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"instances": ' + b"1" * 5_000 + b"}", "not JSON"),
+        (b"[]", "one key"),
+        (b'{"instances": ["a"], "more": 1}', "one key"),
+        (b'{"instances": "a"}', "not a text"),
+        (b'{"instances": []}', "not a list of 0"),
+        (b'{"instances": ["a", 1]}', r"instances\[1\] must be a text, not a number"),
+        (b'{"instances": [null]}', "not null"),
+        (b'{"instances": ["a", " "]}', r"instances\[1\] is empty"),
+        (json.dumps({"instances": ["a"] * 1_001}).encode(), "1 to 1,000 texts, not a list of 1,001"),
+        (json.dumps({"instances": ["a" * 10_001]}).encode(), "10,001 characters; send at most 10,000"),
+    ],
+)
+def test_a_bad_body_gets_one_sentence(client: TestClient, body: bytes, says: str) -> None:
+    """What is wrong with a body is said in one sentence with status 400."""
+    answer = client.post("/invocations", content=body, headers=JSON)
+    assert answer.status_code == 400
+    assert set(answer.json()) == {"error"}
+    assert re.search(says, answer.json()["error"])
+
+
+def test_limits_are_inclusive(client: TestClient) -> None:
+    """The largest text and the largest number of texts are accepted."""
+    assert client.post("/invocations", json={"instances": ["a" * 10_000]}).status_code == 200
+    assert client.post("/invocations", json={"instances": ["a"] * 1_000}).status_code == 200
+
+
+def test_refuses_a_body_beyond_sagemakers_limit(client: TestClient) -> None:
+    """More bytes than SageMaker forwards get 413, before they are parsed."""
+    answer = client.post("/invocations", content=b" " * (MAX_BODY_BYTES + 1), headers=JSON)
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "application/jsonlines"])
+def test_refuses_other_content_types(client: TestClient, content_type: str | None) -> None:
+    """Only JSON is read."""
+    headers = {"Content-Type": content_type} if content_type else {}
+    answer = client.post("/invocations", content=b'{"instances": ["a"]}', headers=headers)
+    assert answer.status_code == 415
+    assert "application/json" in answer.json()["error"]
+
+
+def test_accepts_a_charset_beside_the_content_type(client: TestClient) -> None:
+    """Parameters of the content type do not matter."""
+    headers = {"Content-Type": "Application/JSON; charset=utf-8"}
+    assert client.post("/invocations", content=b'{"instances": ["a"]}', headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/invocations", 405),
+        ("POST", "/ping", 405),
+        ("GET", "/", 404),
+        ("DELETE", "/invocations", 405),
+    ],
+)
+def test_other_methods_and_paths_get_a_sentence(
+    client: TestClient, method: str, path: str, status: int
+) -> None:
+    """Even what no route takes is answered as {"error": …}."""
+    answer = client.request(method, path)
+    assert (answer.status_code, set(answer.json())) == (status, {"error"})
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.binary(max_size=200) | DOCUMENTS.map(lambda value: json.dumps(value).encode()))
+def test_no_body_is_answered_with_a_server_error(client: TestClient, body: bytes) -> None:
+    """Whatever the body, the status is below 500."""
+    assert client.post("/invocations", content=body, headers=JSON).status_code < 500
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(DOCUMENTS, max_size=4))
+def test_no_instances_are_answered_with_a_server_error(client: TestClient, instances: list[object]) -> None:
+    """Whatever the instances, lone surrogates and NaN too, the answer is predictions or a sentence."""
+    body = json.dumps({"instances": instances}).encode()
+    answer = client.post("/invocations", content=body, headers=JSON)
+    assert answer.status_code in (200, 400)
+    assert ("predictions" in answer.json()) == (answer.status_code == 200)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelbuild.serving.features import features
+
+TEXTS = st.lists(st.text(max_size=60), max_size=8)
+
+
+def ids_of(text: str, ngrams: int = 1, buckets: int = 2**20) -> list[int]:
+    """The buckets of one text."""
+    ids, offsets = features([text], buckets=buckets, ngrams=ngrams)
+    assert offsets.tolist() == [0, len(ids)]
+    return ids.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("good", [747822]),
+        ("Good :) café", [747822, 1042886, 779029, 858965, 457896]),
+        ("", []),
+    ],
+)
+def test_buckets_never_change(text: str, expected: list[int]) -> None:
+    """A bucket is part of every published model: these values hold on every machine and version."""
+    assert ids_of(text, ngrams=2) == expected
+
+
+def test_case_and_apostrophes_do_not_matter() -> None:
+    """Don't with either apostrophe, in any case, and dont are one token."""
+    assert ids_of("Don't") == ids_of("DON\u2019T") == ids_of("dont")
+
+
+def test_tokens_end_where_the_kind_of_sign_changes() -> None:
+    """A word, a run of signs and the next word are three tokens, with or without spaces between."""
+    assert ids_of("yes!!no") == ids_of("yes !! no") == ids_of("\tyes\n!!\x00no ")
+    assert len(ids_of("yes!!no")) == 3
+
+
+def test_ngrams_do_not_cross_from_text_to_text() -> None:
+    """One n-gram of each size for each place it fits in its own text."""
+    ids, offsets = features(["a b c", "d", "", "e f"], buckets=2**20, ngrams=3)
+    assert np.diff(offsets).tolist() == [6, 1, 0, 3]
+    assert ids[offsets[3] : offsets[4]].tolist() == ids_of("e f", ngrams=3)
+
+
+def test_order_of_tokens_matters_to_ngrams() -> None:
+    """The texts "not good" and "good not" share their words and not their pair."""
+    first, second = ids_of("not good", ngrams=2), ids_of("good not", ngrams=2)
+    assert set(first[:2]) == set(second[:2])
+    assert first[2] != second[2]
+
+
+@given(TEXTS, st.integers(1, 2**24), st.integers(1, 5))
+def test_a_batch_is_its_texts_one_by_one(texts: list[str], buckets: int, ngrams: int) -> None:
+    """Whatever stands beside a text does not change its buckets, and every bucket exists."""
+    ids, offsets = features(texts, buckets=buckets, ngrams=ngrams)
+    assert ((ids >= 0) & (ids < buckets)).all()
+    alone = [ids_of(text, ngrams, buckets) for text in texts]
+    assert [ids[a:b].tolist() for a, b in pairwise(offsets)] == alone
+
+
+def test_different_words_rarely_collide() -> None:
+    """10,000 words in 2^20 buckets collide about as often as chance has it (48), not more than twice that."""
+    ids, _ = features([f"word{number}" for number in range(10_000)], buckets=2**20, ngrams=1)
+    assert 10_000 - len(np.unique(ids)) < 100

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from modelbuild.contract import ServingEnvironment
+
+
+def start(directory, environment: ServingEnvironment, port: int) -> subprocess.Popen[str]:
+    """The server as the image runs it, on this machine only."""
+    variables = {
+        "PATH": os.environ["PATH"],
+        "SM_MODEL_DIR": str(directory),
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        "BIND_ADDRESS": "127.0.0.1",
+        **environment.to_env(),
+    }
+    command = [sys.executable, "-m", "modelbuild.serving", "serve"]
+    return subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_serves_until_it_is_told_to_stop(published, port: int) -> None:
+    """The process answers predictions once /ping is 200, and SIGTERM ends it."""
+    server = start(published.directory, published.environment, port)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping") as answer:
+                    assert answer.status == 200
+                    break
+            except (urllib.error.URLError, ConnectionError):
+                assert server.poll() is None, server.communicate()[1]
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations",
+            json.dumps({"instances": ["fine"]}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            assert json.load(answer)["model_id"] == "12.3"
+        server.terminate()
+        assert server.communicate(timeout=10)[1] == ""
+    finally:
+        server.kill()
+
+
+def test_ends_when_the_weights_are_not_the_approved_ones(published, port: int) -> None:
+    """A wrong hash is one sentence and exit code 14, never a server."""
+    wrong = published.environment.model_copy(update={"weights_sha256": "f" * 64})
+    server = start(published.directory, wrong, port)
+    message = server.communicate(timeout=20)[1]
+    assert server.returncode == 14
+    assert message.count("\n") == 1
+    assert "SHA-256" in message
+
+
+def test_ends_when_there_is_no_model(published, port: int, tmp_path) -> None:
+    """A missing model is one sentence and exit code 10."""
+    server = start(tmp_path / "nowhere", published.environment, port)
+    message = server.communicate(timeout=20)[1]
+    assert server.returncode == 10
+    assert message.startswith("Cannot read the model file")
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"), [(["train"], "not train"), ([], "not nothing"), (["serve"], "MODEL_ID is missing")]
+)
+def test_says_what_is_wrong_with_its_invocation(arguments: list[str], says: str) -> None:
+    """A wrong command or an incomplete environment ends with exit code 10 and a sentence."""
+    result = subprocess.run(
+        [sys.executable, "-m", "modelbuild.serving", *arguments], env={}, capture_output=True, text=True
+    )
+    assert result.returncode == 10
+    assert says in result.stderr
+    assert result.stderr.count("\n") == 1
