@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,10 @@ from modelbuild.local.aws.settings import Settings
 # What a container has from its host. Everything else of the developer's shell stays out of it, so that
 # a job which only works because of a variable set here fails here and not first on AWS.
 _FROM_HOST = ("LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
+
+_lock = threading.Lock()
+_running: set[subprocess.Popen[bytes]] = set()
+_stopped = threading.Event()
 
 
 def host_environment(settings: Settings) -> dict[str, str]:
@@ -33,18 +38,25 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start ``command`` in ``folder`` as the leader of its own process group, stderr in stdout.
 
+    Whoever starts a process calls ``end`` or ``sweep`` in the end, also for one that went by itself.
+
     Raises:
-        OSError: the program does not exist on the PATH of ``environment`` or cannot be started.
+        OSError: the program is not on the PATH of ``environment``, cannot be started, or the stand-in stops.
     """
-    return subprocess.Popen(
-        list(command),
-        cwd=folder,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    with _lock:  # so that no process starts behind stop_all's back
+        if _stopped.is_set():
+            raise OSError("the stand-in is stopping")
+        process = subprocess.Popen(
+            list(command),
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        _running.add(process)
+    return process
 
 
 def end(process: subprocess.Popen[bytes], grace: float) -> None:
@@ -63,9 +75,23 @@ def end(process: subprocess.Popen[bytes], grace: float) -> None:
 
 
 def sweep(process: subprocess.Popen[bytes]) -> None:
-    """Kill the process and its group, and with it what an ended process left behind, as a container's end does."""
+    """Kill the process and what it left behind in its group, as the end of a container does."""
     _signal(process.pid, signal.SIGKILL)
     process.wait()
+    with _lock:
+        _running.discard(process)
+
+
+def stop_all(grace: float) -> None:
+    """End every process that is still running, all at the same time, and let no other start."""
+    with _lock:
+        _stopped.set()
+        left = list(_running)
+    enders = [threading.Thread(target=end, args=(process, grace)) for process in left]
+    for ender in enders:
+        ender.start()
+    for ender in enders:
+        ender.join()
 
 
 def exit_code(process: subprocess.Popen[bytes]) -> int:

@@ -1,0 +1,76 @@
+"""The HTTP server: moto's application with this room's services in it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from dataclasses import replace
+from typing import TextIO
+
+from modelbuild.local.aws.settings import Settings
+
+HOST = "127.0.0.1"
+
+
+def serve(settings: Settings, port: int, stdin: TextIO, stdout: TextIO) -> None:
+    """Serve until ``stdin`` ends or SIGTERM or SIGINT comes, then end every job and endpoint.
+
+    Writes one line to ``stdout`` once requests are answered: ``{"url": "http://127.0.0.1:<port>"}``.
+
+    Args:
+        settings: The stand-in's settings; the url is filled in here.
+        port: TCP port; 0 takes a free one.
+        stdin: What is read until its end.
+        stdout: Where the line goes.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    # moto reads this when it is imported. Without it, a host name with a dot is taken for a bucket's.
+    os.environ["S3_IGNORE_SUBDOMAIN_BUCKETNAME"] = "true"
+    from moto.moto_server.werkzeug_app import (
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+    from werkzeug.serving import make_server
+
+    from modelbuild.local.aws import batch, cloudformation
+
+    class Handler(MotoRequestHandler):
+        protocol_version = "HTTP/1.1"  # for uploads that wait for "100 Continue"
+
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            """Say nothing of single requests."""
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    application = DomainDispatcherApplication(create_backend_app)
+    server = make_server(HOST, port, application, threaded=True, request_handler=Handler)
+    settings = replace(settings, url=f"http://{HOST}:{server.server_port}")
+    os.environ["MOTO_PORT"] = str(server.server_port)
+    cloudformation.install()
+    services = [batch]
+    for service in services:
+        service.install(settings)
+
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    threading.Thread(target=_wait_for_end, args=(stdin, stopping), daemon=True).start()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(json.dumps({"url": settings.url}), file=stdout, flush=True)
+    stopping.wait()
+    for service in services:
+        service.stop()
+    server.shutdown()
+    sys.stderr.flush()
+
+
+def _wait_for_end(stdin: TextIO, stopping: threading.Event) -> None:
+    while stdin.readline():
+        pass
+    stopping.set()

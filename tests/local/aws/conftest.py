@@ -1,0 +1,182 @@
+"""A real stand-in process, and clients of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+REGION = "us-east-1"
+ENDED = ("SUCCEEDED", "FAILED")
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
+    """The first true value of ``condition``, or a failure after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.05)
+    return value
+
+
+@dataclass
+class Cloud:
+    """The address of a running stand-in, and what tests do with it again and again."""
+
+    url: str
+    process: subprocess.Popen[str]
+    scratch: Path
+
+    def client(self, service: str, **keys: str) -> Any:
+        """A boto3 client of the stand-in, of the data lake's account unless ``keys`` say otherwise."""
+        keys = keys or {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+        return boto3.client(
+            service, endpoint_url=self.url, region_name=REGION, config=Config(retries={"max_attempts": 0}), **keys
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What a program needs to speak to the stand-in."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+
+    def define(self, name: str, command: list[str], **options: Any) -> str:
+        """Register a job definition of image ``team/tool`` and return its name."""
+        properties = {
+            "image": options.pop("image", "registry.example/team/tool:1"),
+            "command": command,
+            "resourceRequirements": [
+                {"type": "VCPU", "value": "1"},
+                {"type": "MEMORY", "value": "128"},
+            ],
+            **options.pop("properties", {}),
+        }
+        self.client("batch").register_job_definition(
+            jobDefinitionName=name, type="container", containerProperties=properties, **options
+        )
+        return name
+
+    def submit(self, definition: str, queue: str = "work", **options: Any) -> str:
+        """Submit a job and return its id."""
+        answer = self.client("batch").submit_job(
+            jobName=options.pop("name", definition), jobQueue=queue, jobDefinition=definition, **options
+        )
+        return str(answer["jobId"])
+
+    def run(self, name: str, command: list[str], **options: Any) -> dict[str, Any]:
+        """Define, submit and wait: the ended job as DescribeJobs shows it."""
+        return self.ended(self.submit(self.define(name, command, **options)))
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """The job as DescribeJobs shows it now."""
+        [job] = self.client("batch").describe_jobs(jobs=[job_id])["jobs"]
+        return dict(job)
+
+    def ended(self, job_id: str) -> dict[str, Any]:
+        """The job once it has ended."""
+        wait_until(lambda: self.job(job_id)["status"] in ENDED)
+        return self.job(job_id)
+
+    def log(self, job: dict[str, Any]) -> list[str]:
+        """The lines of a job's log so far."""
+        stream = job["container"].get("logStreamName")
+        if not stream:
+            return []
+        answer = self.client("logs").get_log_events(
+            logGroupName="/aws/batch/job", logStreamName=stream, startFromHead=True
+        )
+        return [event["message"] for event in answer["events"]]
+
+
+def start_cloud(folder: Path, *options: str) -> Cloud:
+    """Start the stand-in with its folders in ``folder``; its ``images`` must be there."""
+    arguments = ["--scratch", str(folder / "scratch"), "--images", str(folder / "images")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "modelbuild.local.aws", "--port", "0", "--bin", str(folder / "bin")]
+        + [*arguments, *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "ONLY_THE_DEVELOPER_HAS_THIS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert process.stdout is not None
+    return Cloud(json.loads(process.stdout.readline())["url"], process, folder / "scratch")
+
+
+def stop_cloud(cloud: Cloud) -> int:
+    """Close the stand-in's standard input and return its exit code."""
+    assert cloud.process.stdin is not None
+    assert cloud.process.stdout is not None
+    cloud.process.stdin.close()
+    code = cloud.process.wait(20)
+    cloud.process.stdout.close()
+    return code
+
+
+def write_images(folder: Path) -> None:
+    """An image ``tool`` with variables, one with an entrypoint, and a folder for programs."""
+    for name, text in {
+        "tool": 'FROM scratch\nENV FROM_IMAGE="the image" LEVEL=image\n',
+        "greeter": 'FROM scratch\nENTRYPOINT ["sh", "-c", "echo hello $0"]\n',
+    }.items():
+        (folder / "images" / name).mkdir(parents=True)
+        (folder / "images" / name / "Dockerfile").write_text(text, encoding="utf-8")
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").symlink_to(sys.executable)
+
+
+def make_queues(cloud: Cloud, *names: str) -> None:
+    """One compute environment and queue of each name, with the roles Batch asks for."""
+    iam, ec2, batch = cloud.client("iam"), cloud.client("ec2"), cloud.client("batch")
+    role = iam.create_role(RoleName="batch", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    iam.create_role(RoleName="job", AssumeRolePolicyDocument="{}")
+    iam.create_instance_profile(InstanceProfileName="machine")
+    profile = iam.get_instance_profile(InstanceProfileName="machine")["InstanceProfile"]["Arn"]
+    for name in names:
+        batch.create_compute_environment(
+            computeEnvironmentName=name,
+            type="MANAGED",
+            state="ENABLED",
+            serviceRole=role,
+            computeResources={
+                "type": "EC2",
+                "minvCpus": 0,
+                "maxvCpus": 16,
+                "instanceTypes": ["m5.xlarge"],
+                "instanceRole": profile,
+                "subnets": [ec2.describe_subnets()["Subnets"][0]["SubnetId"]],
+                "securityGroupIds": [ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]],
+            },
+        )
+        batch.create_job_queue(
+            jobQueueName=name,
+            state="ENABLED",
+            priority=1,
+            computeEnvironmentOrder=[{"order": 1, "computeEnvironment": name}],
+        )
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A stand-in with two vCPUs and two GPUs in each of its compute environments."""
+    folder = tmp_path_factory.mktemp("cloud")
+    write_images(folder)
+    running = start_cloud(folder, "--vcpus", "2", "--gpus", "2")
+    make_queues(running, "work", "narrow", "other")
+    yield running
+    stop_cloud(running)
