@@ -1,0 +1,139 @@
+"""Buildkite's REST API: the calls that the callback makes, once each, without hidden retries."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import urllib3
+from pydantic import BaseModel, ValidationError
+
+from modelbuild.contract import Build
+from modelbuild.errors import BuildkiteError
+
+DEFAULT_URL = "https://api.buildkite.com/v2"
+
+_RESET_HEADERS = ("RateLimit-Reset", "RateLimit-User-Reset")
+
+
+class User(BaseModel):
+    """A person, as the API names them."""
+
+    name: str = ""
+
+
+class Job(BaseModel):
+    """A job of a build; a block step's has type ``manual``."""
+
+    id: str
+    type: str = ""
+    state: str = ""
+    step_key: str | None = None
+    unblocked_at: str | None = None
+    unblocked_by: User | None = None
+
+
+class BuildState(BaseModel):
+    """A build and its jobs. ``state`` keeps its last value while ``blocked`` is true."""
+
+    state: str
+    blocked: bool = False
+    jobs: tuple[Job, ...] = ()
+
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class RestError(BuildkiteError):
+    """A call that did not succeed.
+
+    Attributes:
+        status: the HTTP status, or None when no answer came or it could not be read.
+        wait: the seconds that Buildkite asks to wait before the next call, where it said so.
+    """
+
+    def __init__(self, message: str, status: int | None = None, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.wait = wait
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same call may well succeed later."""
+        return self.status is None or self.status in (408, 425, 429) or self.status >= 500
+
+
+class Rest:
+    """The API as the owner of one token sees it. Every method raises :class:`RestError`."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        self._http = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=10, read=30), retries=False, headers=self._headers
+        )
+
+    def build(self, build: Build) -> BuildState:
+        """The state of a build and of its jobs."""
+        return self._call(BuildState, "GET", _path(build))
+
+    def unblock(self, build: Build, job_id: str, fields: Mapping[str, str]) -> Job:
+        """Unblock a job of type ``manual``; its fields become meta-data of the build."""
+        path = f"{_path(build)}/jobs/{quote(job_id, safe='')}/unblock"
+        return self._call(Job, "PUT", path, {"fields": dict(fields)})
+
+    def _call(self, answer: type[Answer], method: str, path: str, body: Any = None) -> Answer:
+        what = f"Buildkite's API ({method} {self._url}{path})"
+        headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {})
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            response = self._http.request(
+                method, self._url + path, body=data, headers=headers, redirect=False
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise RestError(f"{what} could not be reached: {type(error).__name__}") from error
+        if not 200 <= response.status < 300:
+            message = f"{what} answered {response.status}: {_message(response.data)}"
+            raise RestError(message, response.status, _wait(response.headers))
+        try:
+            return answer.model_validate_json(response.data)
+        except ValidationError as error:
+            raise RestError(f"{what} answered {response.status} with something else than a build") from error
+
+
+def _path(build: Build) -> str:
+    return f"/organizations/{build.organization}/pipelines/{build.pipeline}/builds/{build.number}"
+
+
+def _message(body: bytes) -> str:
+    """What a refusal says about itself."""
+    try:
+        said = json.loads(body)["message"]
+    except (ValueError, KeyError, TypeError):
+        return "no message"
+    return str(said)[:300]
+
+
+def _wait(headers: Mapping[str, str]) -> float | None:
+    """The seconds to wait that an answer's headers ask for."""
+    after = headers.get("Retry-After")
+    if after is not None:
+        return _seconds(after)
+    resets = [_seconds(headers[name]) for name in _RESET_HEADERS if name in headers]
+    return max((reset for reset in resets if reset is not None), default=None)
+
+
+def _seconds(text: str) -> float | None:
+    """A number of seconds, or the time until an HTTP date."""
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return None
