@@ -36,6 +36,16 @@ def session(aws: AwsSettings) -> boto3.Session:
     return boto3.Session(botocore_session=role)
 
 
+def account(made: boto3.Session) -> str:
+    """The twelve digits of the account that calls are made in.
+
+    Raises:
+        AwsError: AWS refused, or could not be reached.
+    """
+    with translated("ask AWS who this is"):
+        return made.client("sts").get_caller_identity()["Account"]
+
+
 def _session_in(region: str | None) -> botocore.session.Session:
     """A session whose clients all have the product's timeouts and retries."""
     found = botocore.session.Session()
