@@ -1,155 +1,36 @@
-"""What moto's CloudFormation lacks to deploy, and to deploy again, the stacks of ``infra/``.
+"""CloudFormation stacks that can be deployed by change set, and deployed again.
 
-Glue databases, Athena workgroups and updates of Batch resources are unknown to it, job definitions lose
-their timeout, and a change set leaves the stack without outputs and new parameters.
+moto's change sets leave a stack without outputs and new parameters, forget the defaults of lists and
+numbers, and turn a resource's failure into an answer no client can read.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
-from moto.athena.models import athena_backends
-from moto.batch.models import ComputeEnvironment, JobDefinition, JobQueue, batch_backends
-from moto.batch.utils import lowercase_first_key
 from moto.cloudformation import models, parsing
-from moto.core.common_models import CloudFormationModel
-from moto.glue.models import glue_backends
+from moto.cloudformation.exceptions import ValidationError
+from moto.cloudformation.responses import CloudFormationResponse
 
+from modelbuild.local.aws import resources
 from modelbuild.local.aws.patching import replace
 
-_original_apply = models.ChangeSet.apply
+_create_change_set = models.CloudFormationBackend.create_change_set
+_refuse_same = CloudFormationResponse._validate_different_update
+_load_parameters = parsing.ResourceMap.load_parameters
 
 
 def install() -> None:
     """Patch moto's CloudFormation; to be called once, before the server answers."""
-    replace(models.ChangeSet, "apply", _apply)
+    resources.install()
+    replace(models.CloudFormationBackend, "create_change_set", _create_change_set_with_all_parameters)
+    replace(models.CloudFormationBackend, "execute_change_set", _execute_change_set)
+    replace(CloudFormationResponse, "_validate_different_update", _refuse_same_update)
+    replace(models.Stack, "stack_parameters", property(_parameters))
+    replace(models.Stack, "parameter_list", property(_parameter_list))
+    replace(parsing.ResourceMap, "load_parameters", _load_parameters_as_text)
     replace(parsing, "get_references_from_template", references)
-    replace(JobDefinition, "create_from_cloudformation_json", staticmethod(_create_job_definition))
-    replace(JobDefinition, "update_from_cloudformation_json", staticmethod(_update_job_definition))
-    replace(JobQueue, "update_from_cloudformation_json", staticmethod(_update_queue))
-    replace(ComputeEnvironment, "update_from_cloudformation_json", staticmethod(_update_environment))
-
-
-class GlueDatabase(CloudFormationModel):
-    """``AWS::Glue::Database``."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    @property
-    def physical_resource_id(self) -> str:
-        """What ``Ref`` gives: the database's name."""
-        return self.name
-
-    @staticmethod
-    def cloudformation_name_type() -> str:
-        """No property of its own: the name lies in DatabaseInput."""
-        return ""
-
-    @staticmethod
-    def cloudformation_type() -> str:
-        """The type in a template."""
-        return "AWS::Glue::Database"
-
-    @classmethod
-    def create_from_cloudformation_json(
-        cls,
-        resource_name: str,
-        cloudformation_json: dict[str, Any],
-        account_id: str,
-        region_name: str,
-        **_: Any,
-    ) -> GlueDatabase:
-        """Create the database."""
-        wanted = cloudformation_json["Properties"]["DatabaseInput"]
-        name = wanted.get("Name", resource_name.lower())
-        glue_backends[account_id][region_name].create_database(name, {"Name": name, **wanted})
-        return cls(name)
-
-    @classmethod
-    def update_from_cloudformation_json(
-        cls,
-        original_resource: GlueDatabase,
-        new_resource_name: str,
-        cloudformation_json: dict[str, Any],
-        account_id: str,
-        region_name: str,
-    ) -> GlueDatabase:
-        """Change the database, or make another where the name changed."""
-        wanted = cloudformation_json["Properties"]["DatabaseInput"]
-        if wanted.get("Name", original_resource.name) != original_resource.name:
-            original_resource.delete(account_id, region_name)
-            return cls.create_from_cloudformation_json(
-                new_resource_name, cloudformation_json, account_id, region_name
-            )
-        glue_backends[account_id][region_name].update_database(original_resource.name, wanted)
-        return original_resource
-
-    def delete(self, account_id: str, region_name: str) -> None:
-        """Delete the database."""
-        glue_backends[account_id][region_name].delete_database(self.name)
-
-
-class AthenaWorkGroup(CloudFormationModel):
-    """``AWS::Athena::WorkGroup``."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    @property
-    def physical_resource_id(self) -> str:
-        """What ``Ref`` gives: the workgroup's name."""
-        return self.name
-
-    @staticmethod
-    def cloudformation_name_type() -> str:
-        """The property that names it."""
-        return "Name"
-
-    @staticmethod
-    def cloudformation_type() -> str:
-        """The type in a template."""
-        return "AWS::Athena::WorkGroup"
-
-    @classmethod
-    def create_from_cloudformation_json(
-        cls,
-        resource_name: str,
-        cloudformation_json: dict[str, Any],
-        account_id: str,
-        region_name: str,
-        **_: Any,
-    ) -> AthenaWorkGroup:
-        """Create the workgroup."""
-        wanted = cloudformation_json["Properties"]
-        athena_backends[account_id][region_name].create_work_group(
-            resource_name,
-            dict(wanted.get("WorkGroupConfiguration") or {}),
-            wanted.get("Description", ""),
-            wanted.get("Tags", []),
-        )
-        return cls(resource_name)
-
-    @classmethod
-    def update_from_cloudformation_json(
-        cls,
-        original_resource: AthenaWorkGroup,
-        new_resource_name: str,
-        cloudformation_json: dict[str, Any],
-        account_id: str,
-        region_name: str,
-    ) -> AthenaWorkGroup:
-        """Make the workgroup anew: it holds nothing but its configuration."""
-        original_resource.delete(account_id, region_name)
-        return cls.create_from_cloudformation_json(
-            new_resource_name, cloudformation_json, account_id, region_name
-        )
-
-    def delete(self, account_id: str, region_name: str) -> None:
-        """Delete the workgroup."""
-        athena_backends[account_id][region_name].delete_work_group(self.name)
 
 
 def references(template: Any) -> list[str]:
@@ -167,82 +48,69 @@ def references(template: Any) -> list[str]:
     return re.findall(r"\$\{([A-Za-z0-9:]+)", template) if isinstance(template, str) else []
 
 
-def _apply(self: models.ChangeSet) -> None:
-    _original_apply(self)
-    stack = self.stack
-    stack.template = self.template
-    stack.parameters = self.parameters
+def with_defaults(template: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
+    """A template's parameters as text, lists joined by commas: the given values, else the defaults."""
+    slots = template.get("Parameters") or {}
+    values = {name: given.get(name, slot.get("Default")) for name, slot in slots.items()}
+    return {name: _text(value) for name, value in values.items() if value is not None}
+
+
+def _text(value: Any) -> str:
+    return ",".join(str(item) for item in value) if isinstance(value, list) else str(value)
+
+
+def _load_parameters_as_text(self: parsing.ResourceMap) -> None:
+    # moto splits lists and reads numbers of what was passed in, but not of defaults.
+    self.input_parameters = with_defaults(self._template, self.input_parameters)
+    _load_parameters(self)
+
+
+def _parameters(self: models.Stack) -> dict[str, str]:
+    return dict(self.resource_map.input_parameters)
+
+
+def _parameter_list(self: models.Stack) -> list[dict[str, str]]:
+    hidden = self.resource_map.no_echo_parameter_keys
+    return [
+        {"ParameterKey": name, "ParameterValue": "****" if name in hidden else value}
+        for name, value in _parameters(self).items()
+    ]
+
+
+def _create_change_set_with_all_parameters(
+    self: models.CloudFormationBackend, *, template: str, parameters: dict[str, Any], **options: Any
+) -> tuple[str, str]:
+    # With the defaults written out, the same deployment twice has the same parameters and is no change.
+    full = with_defaults(models.Stack.parse_template(template), parameters)
+    return _create_change_set(self, template=template, parameters=full, **options)
+
+
+def _refuse_same_update(self: CloudFormationResponse, *update: Any) -> None:
+    # UpdateStack refuses an update that changes nothing; a change set is made, and is FAILED.
+    if self._get_action() == "UpdateStack":
+        _refuse_same(self, *update)
+
+
+def _execute_change_set(
+    self: models.CloudFormationBackend, change_set_name: str, stack_name: str | None = None
+) -> None:
+    found = self.describe_change_set(change_set_name)
+    if found is None:
+        raise ValidationError(stack_name or change_set_name)
+    stack, kind = found.stack, found.change_set_type
+    stack._add_stack_event(f"{kind}_IN_PROGRESS", resource_status_reason="User Initiated")
+    try:
+        found.apply()
+    except Exception as error:  # noqa: BLE001  # whatever a resource cannot do is the stack's failure
+        stack._add_stack_event(f"{kind}_FAILED", resource_status_reason=str(error))
+        stack.status = "ROLLBACK_COMPLETE" if kind == "CREATE" else "UPDATE_ROLLBACK_COMPLETE"
+        stack._add_stack_event(stack.status)
+        found.execution_status = "EXECUTE_FAILED"
+        return
+    stack.template, stack.parameters = found.template, found.parameters
     stack._parse_template()
     stack.description = stack.template_dict.get("Description")
     stack.output_map = stack._create_output_map()
-
-
-def _create_job_definition(
-    resource_name: str,
-    cloudformation_json: dict[str, Any],
-    account_id: str,
-    region_name: str,
-    **_: Any,
-) -> JobDefinition:
-    wanted = cloudformation_json["Properties"]
-    return batch_backends[account_id][region_name].register_job_definition(
-        def_name=resource_name,
-        parameters=wanted.get("Parameters", {}),
-        _type=wanted["Type"].lower(),
-        tags=wanted.get("Tags", {}),
-        retry_strategy=lowercase_first_key(wanted.get("RetryStrategy", {})),
-        container_properties=_lowered(wanted, "ContainerProperties"),
-        node_properties=_lowered(wanted, "NodeProperties"),
-        eks_properties=_lowered(wanted, "EksProperties"),
-        timeout=lowercase_first_key({k: int(v) for k, v in wanted.get("Timeout", {}).items()}),
-        platform_capabilities=wanted.get("PlatformCapabilities", []),
-        propagate_tags=str(wanted.get("PropagateTags", False)).lower() == "true",
-    )
-
-
-def _update_job_definition(
-    original_resource: JobDefinition,
-    new_resource_name: str,
-    cloudformation_json: dict[str, Any],
-    account_id: str,
-    region_name: str,
-) -> JobDefinition:
-    """A changed definition is a new revision; the old one becomes inactive, as on AWS."""
-    new = _create_job_definition(new_resource_name, cloudformation_json, account_id, region_name)
-    original_resource.deregister()
-    return new
-
-
-def _update_queue(
-    original_resource: JobQueue,
-    new_resource_name: str,  # noqa: ARG001
-    cloudformation_json: dict[str, Any],
-    account_id: str,
-    region_name: str,
-) -> JobQueue:
-    wanted = cloudformation_json["Properties"]
-    batch_backends[account_id][region_name].update_job_queue(
-        queue_name=original_resource.name,
-        priority=wanted["Priority"],
-        state=wanted.get("State", "ENABLED"),
-        compute_env_order=[lowercase_first_key(entry) for entry in wanted["ComputeEnvironmentOrder"]],
-        schedule_policy=wanted.get("SchedulingPolicyArn"),
-    )
-    return original_resource
-
-
-def _update_environment(
-    original_resource: ComputeEnvironment,
-    new_resource_name: str,  # noqa: ARG001
-    cloudformation_json: dict[str, Any],
-    account_id: str,  # noqa: ARG001
-    region_name: str,  # noqa: ARG001
-) -> ComputeEnvironment:
-    wanted = cloudformation_json["Properties"]
-    original_resource.state = wanted.get("State", "ENABLED")
-    original_resource.compute_resources = lowercase_first_key(wanted["ComputeResources"])
-    return original_resource
-
-
-def _lowered(wanted: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    return lowercase_first_key(wanted[name]) if name in wanted else None
+    stack.status = f"{kind}_COMPLETE"
+    stack._add_stack_event(stack.status)
+    found.execution_status = "EXECUTE_COMPLETE"

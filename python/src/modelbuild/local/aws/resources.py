@@ -1,0 +1,217 @@
+"""Resource types that moto's CloudFormation cannot create or update.
+
+Glue databases and Athena workgroups are unknown to it, Batch resources cannot be updated, and a job
+definition loses its timeout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from moto.athena.models import athena_backends
+from moto.batch.models import ComputeEnvironment, JobDefinition, JobQueue, batch_backends
+from moto.batch.utils import lowercase_first_key
+from moto.core.common_models import CloudFormationModel
+from moto.glue.models import glue_backends
+
+from modelbuild.local.aws.patching import replace
+
+
+def install() -> None:
+    """Teach moto's Batch resources; the two classes here are known to it once this module is imported."""
+    replace(JobDefinition, "create_from_cloudformation_json", staticmethod(_create_job_definition))
+    replace(JobDefinition, "update_from_cloudformation_json", staticmethod(_update_job_definition))
+    replace(JobQueue, "update_from_cloudformation_json", staticmethod(_update_queue))
+    replace(ComputeEnvironment, "update_from_cloudformation_json", staticmethod(_update_environment))
+
+
+class GlueDatabase(CloudFormationModel):
+    """``AWS::Glue::Database``."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def physical_resource_id(self) -> str:
+        """What ``Ref`` gives: the database's name."""
+        return self.name
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        """No property of its own: the name lies in DatabaseInput."""
+        return ""
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        """The type in a template."""
+        return "AWS::Glue::Database"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls,
+        resource_name: str,
+        cloudformation_json: dict[str, Any],
+        account_id: str,
+        region_name: str,
+        **_: Any,
+    ) -> GlueDatabase:
+        """Create the database."""
+        wanted = cloudformation_json["Properties"]["DatabaseInput"]
+        name = wanted.get("Name", resource_name.lower())
+        glue_backends[account_id][region_name].create_database(name, {"Name": name, **wanted})
+        return cls(name)
+
+    @classmethod
+    def update_from_cloudformation_json(
+        cls,
+        original_resource: GlueDatabase,
+        new_resource_name: str,
+        cloudformation_json: dict[str, Any],
+        account_id: str,
+        region_name: str,
+    ) -> GlueDatabase:
+        """Change the database, or make another where the name changed."""
+        wanted = cloudformation_json["Properties"]["DatabaseInput"]
+        if wanted.get("Name", original_resource.name) != original_resource.name:
+            original_resource.delete(account_id, region_name)
+            return cls.create_from_cloudformation_json(
+                new_resource_name, cloudformation_json, account_id, region_name
+            )
+        glue_backends[account_id][region_name].update_database(original_resource.name, wanted)
+        return original_resource
+
+    def delete(self, account_id: str, region_name: str) -> None:
+        """Delete the database."""
+        glue_backends[account_id][region_name].delete_database(self.name)
+
+
+class AthenaWorkGroup(CloudFormationModel):
+    """``AWS::Athena::WorkGroup``."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def physical_resource_id(self) -> str:
+        """What ``Ref`` gives: the workgroup's name."""
+        return self.name
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        """The property that names it."""
+        return "Name"
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        """The type in a template."""
+        return "AWS::Athena::WorkGroup"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls,
+        resource_name: str,
+        cloudformation_json: dict[str, Any],
+        account_id: str,
+        region_name: str,
+        **_: Any,
+    ) -> AthenaWorkGroup:
+        """Create the workgroup."""
+        wanted = cloudformation_json["Properties"]
+        athena_backends[account_id][region_name].create_work_group(
+            resource_name,
+            dict(wanted.get("WorkGroupConfiguration") or {}),
+            wanted.get("Description", ""),
+            wanted.get("Tags", []),
+        )
+        return cls(resource_name)
+
+    @classmethod
+    def update_from_cloudformation_json(
+        cls,
+        original_resource: AthenaWorkGroup,
+        new_resource_name: str,
+        cloudformation_json: dict[str, Any],
+        account_id: str,
+        region_name: str,
+    ) -> AthenaWorkGroup:
+        """Make the workgroup anew: it holds nothing but its configuration."""
+        original_resource.delete(account_id, region_name)
+        return cls.create_from_cloudformation_json(
+            new_resource_name, cloudformation_json, account_id, region_name
+        )
+
+    def delete(self, account_id: str, region_name: str) -> None:
+        """Delete the workgroup."""
+        athena_backends[account_id][region_name].delete_work_group(self.name)
+
+
+def _create_job_definition(
+    resource_name: str,
+    cloudformation_json: dict[str, Any],
+    account_id: str,
+    region_name: str,
+    **_: Any,
+) -> JobDefinition:
+    wanted = cloudformation_json["Properties"]
+    return batch_backends[account_id][region_name].register_job_definition(
+        def_name=resource_name,
+        parameters=wanted.get("Parameters", {}),
+        _type=wanted["Type"].lower(),
+        tags=wanted.get("Tags", {}),
+        retry_strategy=lowercase_first_key(wanted.get("RetryStrategy", {})),
+        container_properties=_lowered(wanted, "ContainerProperties"),
+        node_properties=_lowered(wanted, "NodeProperties"),
+        eks_properties=_lowered(wanted, "EksProperties"),
+        timeout=lowercase_first_key({k: int(v) for k, v in wanted.get("Timeout", {}).items()}),
+        platform_capabilities=wanted.get("PlatformCapabilities", []),
+        propagate_tags=str(wanted.get("PropagateTags", False)).lower() == "true",
+    )
+
+
+def _update_job_definition(
+    original_resource: JobDefinition,
+    new_resource_name: str,
+    cloudformation_json: dict[str, Any],
+    account_id: str,
+    region_name: str,
+) -> JobDefinition:
+    """A changed definition is a new revision; the old one becomes inactive, as on AWS."""
+    new = _create_job_definition(new_resource_name, cloudformation_json, account_id, region_name)
+    original_resource.deregister()
+    return new
+
+
+def _update_queue(
+    original_resource: JobQueue,
+    new_resource_name: str,  # noqa: ARG001
+    cloudformation_json: dict[str, Any],
+    account_id: str,
+    region_name: str,
+) -> JobQueue:
+    wanted = cloudformation_json["Properties"]
+    batch_backends[account_id][region_name].update_job_queue(
+        queue_name=original_resource.name,
+        priority=wanted["Priority"],
+        state=wanted.get("State", "ENABLED"),
+        compute_env_order=[lowercase_first_key(entry) for entry in wanted["ComputeEnvironmentOrder"]],
+        schedule_policy=wanted.get("SchedulingPolicyArn"),
+    )
+    return original_resource
+
+
+def _update_environment(
+    original_resource: ComputeEnvironment,
+    new_resource_name: str,  # noqa: ARG001
+    cloudformation_json: dict[str, Any],
+    account_id: str,  # noqa: ARG001
+    region_name: str,  # noqa: ARG001
+) -> ComputeEnvironment:
+    wanted = cloudformation_json["Properties"]
+    original_resource.state = wanted.get("State", "ENABLED")
+    original_resource.compute_resources = lowercase_first_key(wanted["ComputeResources"])
+    return original_resource
+
+
+def _lowered(wanted: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    return lowercase_first_key(wanted[name]) if name in wanted else None
