@@ -1,0 +1,51 @@
+"""The server: the engine with its three faces, and the clock that makes it notice what nobody tells it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+
+from modelbuild.local.buildkite.agent_api import AgentApi
+from modelbuild.local.buildkite.engine import Engine, Refused
+from modelbuild.local.buildkite.rest import RateLimit, Rest
+from modelbuild.local.buildkite.views import Views
+from modelbuild.local.buildkite.web import on_not_found, on_refused
+
+
+def create_app(
+    engine: Engine, url: str, *, agent_token: str, api_token: str, rate_limit: int = 0
+) -> Starlette:
+    """The application.
+
+    Args:
+        engine: the state.
+        url: the address under which agents and people reach the server, without a slash at the end.
+        agent_token: what agents register with.
+        api_token: what REST clients authenticate with.
+        rate_limit: REST requests per minute; 0 for no limit.
+    """
+    views = Views(engine, url)
+
+    @asynccontextmanager
+    async def ticking(_: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(_tick(engine))
+        yield
+        task.cancel()
+
+    return Starlette(
+        routes=[
+            *AgentApi(engine, agent_token, url).routes(),
+            *Rest(engine, views, api_token, RateLimit(rate_limit)).routes(),
+        ],
+        exception_handlers={Refused: on_refused, 404: on_not_found, 405: on_not_found},
+        lifespan=ticking,
+    )
+
+
+async def _tick(engine: Engine) -> None:
+    while True:
+        engine.tick()
+        await asyncio.sleep(1)

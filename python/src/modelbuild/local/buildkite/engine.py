@@ -1,0 +1,398 @@
+"""The operations that change the state: the only place that does."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from modelbuild.local.buildkite import graph, scheduler
+from modelbuild.local.buildkite.pipeline import (
+    CommandStep,
+    InputField,
+    PipelineError,
+    parse_pipeline,
+    parse_yaml,
+)
+from modelbuild.local.buildkite.state import (
+    WITH_AGENT,
+    Agent,
+    Annotation,
+    Build,
+    Job,
+    PipelineSettings,
+    Step,
+    User,
+)
+
+LOST_AFTER = 90.0
+"""Seconds of silence after which an agent counts as lost; an idle agent calls each second."""
+
+MAX_META_DATA_BYTES = 100_000
+MAX_ANNOTATION_BYTES = 1024 * 1024
+UPLOAD_STEP = "steps:\n  - label: ':pipeline: upload'\n    command: buildkite-agent pipeline upload\n"
+
+
+class Refused(Exception):
+    """A request cannot be served: the HTTP status and the sentence that says why."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class Clock:
+    """The time; tests have their own."""
+
+    def now(self) -> datetime:
+        """The wall clock, for people."""
+        return datetime.now(timezone.utc)
+
+    def seconds(self) -> float:
+        """A clock that only goes forward, and stands while the machine sleeps."""
+        return time.monotonic()
+
+
+def user_id(email: str) -> str:
+    """The id of the person with this address: always the same."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"mailto:{email}"))
+
+
+class Engine:
+    """One organization with its pipelines, builds and agents."""
+
+    def __init__(self, organization: str, user: User, data: Path, clock: Clock | None = None) -> None:
+        """An empty organization; ``user`` is who the API token and the build page act for."""
+        self.organization = organization
+        self.user = user
+        self.clock = clock or Clock()
+        self.artifact_files = data / "artifacts"
+        self.log_files = data / "logs"
+        self.artifact_files.mkdir(parents=True, exist_ok=True)
+        self.log_files.mkdir(parents=True, exist_ok=True)
+        self.pipelines: dict[str, PipelineSettings] = {}
+        self.agents: dict[str, Agent] = {}
+        self.builds: dict[str, Build] = {}
+        self.jobs: dict[str, Job] = {}
+
+    # Pipelines and builds
+
+    def create_pipeline(
+        self,
+        name: str,
+        repository: str,
+        configuration: str = UPLOAD_STEP,
+        default_branch: str = "main",
+        env: Mapping[str, str] | None = None,
+    ) -> PipelineSettings:
+        """A new pipeline; its slug comes from its name. Refused (422): taken, or a wrong configuration."""
+        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        if not slug or not repository:
+            raise Refused(422, "A pipeline needs a name with letters or digits, and a repository")
+        if slug in self.pipelines:
+            raise Refused(422, f"Name has already been taken: '{name}'")
+        try:
+            start = parse_yaml(configuration)
+        except PipelineError as error:
+            raise Refused(422, str(error)) from None
+        self.pipelines[slug] = PipelineSettings(
+            slug=slug,
+            name=name,
+            repository=repository,
+            default_branch=default_branch,
+            configuration=configuration,
+            start=start,
+            env=dict(env or {}),
+            created_at=self.clock.now(),
+        )
+        return self.pipelines[slug]
+
+    def create_build(
+        self,
+        pipeline: PipelineSettings,
+        *,
+        commit: str,
+        branch: str,
+        message: str = "",
+        env: Mapping[str, str] | None = None,
+        meta_data: Mapping[str, str] | None = None,
+        creator: User | None = None,
+    ) -> Build:
+        """A new build with the pipeline's own steps. Refused (422): these do not fit together."""
+        build = Build(
+            pipeline=pipeline,
+            number=len(pipeline.builds) + 1,
+            commit=commit,
+            branch=branch,
+            message=message,
+            env={**pipeline.start.env, **(env or {})},
+            meta_data=dict(meta_data or {}),
+            creator=creator or self.user,
+            created_at=self.clock.now(),
+        )
+        try:
+            graph.insert(build, pipeline.start, None, self.clock.now())
+        except PipelineError as error:
+            raise Refused(422, str(error)) from None
+        pipeline.builds.append(build)
+        self.builds[build.id] = build
+        self._advance(build)
+        return build
+
+    def upload(self, job: Job, upload_id: str, document: object) -> None:
+        """Add the pipeline that ``job`` uploaded, once for each id. Refused (422): it is wrong."""
+        if upload_id in job.uploads:
+            return
+        if job.state not in WITH_AGENT:
+            raise Refused(422, "Only a running job can upload a pipeline")
+        try:
+            pipeline = parse_pipeline(document)
+            graph.insert(job.build, pipeline, job.step, self.clock.now())
+        except PipelineError as error:
+            raise Refused(422, str(error)) from None
+        job.uploads.add(upload_id)
+        job.build.env.update(pipeline.env)
+        self._advance(job.build)
+
+    def cancel_build(self, build: Build) -> None:
+        """Cancel everything that has not ended. Refused (422): the build is over."""
+        if scheduler.is_over(build):
+            raise Refused(422, "Build can't be canceled because it's already finished.")
+        build.canceled = True
+        for step in build.steps:
+            self._cancel(step.job)
+        self._advance(build)
+
+    # Jobs, as people and programs see them
+
+    def cancel_job(self, job: Job) -> None:
+        """Cancel one job that has not ended."""
+        self._cancel(job)
+        self._advance(job.build)
+
+    def retry(self, job: Job) -> Job:
+        """A new job for the same step; the old one keeps its state. Refused (400, 422): not possible."""
+        definition = job.step.definition
+        if not isinstance(definition, CommandStep) or not (job.failed or job.passed):
+            raise Refused(400, "Only failed, timed out or canceled jobs can be retried")
+        if job.passed and not definition.retry.manual.permit_on_passed:
+            raise Refused(400, "Only failed, timed out or canceled jobs can be retried")
+        if job.retried_in is not None:
+            raise Refused(422, f"The job has already been retried in {job.retried_in.id}")
+        if not definition.retry.manual.allowed:
+            raise Refused(422, definition.retry.manual.reason or "Manual retry is not allowed for this step")
+        job.build.canceled = False
+        return self._retry(job, "manual")
+
+    def unblock(self, job: Job, fields: Mapping[str, object], user: User) -> None:
+        """Open a block or input step; its fields become meta-data of the build. Refused: see the messages."""
+        if job.type != "manual":
+            raise Refused(400, "This job type cannot be unblocked")
+        if job.build.canceled:
+            raise Refused(422, "The build has been canceled")
+        if job.state != "blocked":
+            raise Refused(422, "The job's state must be blocked")
+        unknown = sorted(set(fields) - {field.key for field in job.fields})
+        if unknown:
+            raise Refused(422, f"The step has no field with the key '{unknown[0]}'")
+        job.build.meta_data.update(
+            {field.key: field_value(field, fields.get(field.key)) for field in job.fields}
+        )
+        job.state = "unblocked"
+        job.unblocked_by = user
+        job.unblocked_at = job.finished_at = self.clock.now()
+        self._advance(job.build)
+
+    # Agents
+
+    def register(self, name: str, hostname: str, version: str, tags: Sequence[str], priority: int) -> Agent:
+        """A new agent."""
+        agent = Agent(
+            name=name,
+            hostname=hostname,
+            version=version,
+            tags=tuple(tags),
+            priority=priority,
+            created_at=self.clock.now(),
+            seen=self.clock.seconds(),
+        )
+        self.agents[agent.id] = agent
+        return agent
+
+    def ping(self, agent: Agent) -> Job | None:
+        """The job the agent is to accept next, if there is one."""
+        agent.connection_state = "connected"
+        if agent.job is None:
+            job = scheduler.next_job(self.builds.values(), agent)
+            if job is not None:
+                job.state, job.agent, agent.job = "assigned", agent, job
+        return agent.job if agent.job is not None and agent.job.state == "assigned" else None
+
+    def accept(self, agent: Agent, job: Job) -> None:
+        """The agent takes the job it was given. Refused (422): it was given no such job."""
+        if job.agent is not agent or job.state not in ("assigned", "accepted"):
+            raise Refused(422, "The job is not assigned to this agent")
+        job.state = "accepted"
+
+    def start(self, job: Job) -> None:
+        """The agent begins to run the job."""
+        if job.state not in ("accepted", "canceling"):
+            raise Refused(422, f"The job cannot be started: its state is {job.state}")
+        if job.state == "accepted":
+            job.state = "running"
+        job.started_at, job.started = self.clock.now(), self.clock.seconds()
+        job.build.started_at = job.build.started_at or job.started_at
+        self._advance(job.build)
+
+    def finish(self, job: Job, exit_status: int, signal: str, signal_reason: str) -> None:
+        """The job has ended; a step that says so is retried. Refused (422): it had ended before."""
+        if job.state not in WITH_AGENT:
+            raise Refused(422, f"The job cannot be finished: its state is {job.state}")
+        if job.agent is not None:
+            job.agent.job = None
+        job.state = {"canceling": "canceled", "timing_out": "timed_out"}.get(job.state, "finished")  # type: ignore[assignment]
+        job.exit_status, job.signal, job.signal_reason = exit_status, signal, signal_reason
+        job.finished_at = self.clock.now()
+        job.log.close()
+        (self.log_files / f"{job.id}.log").write_bytes(bytes(job.log.content))
+        definition = job.step.definition
+        if isinstance(definition, CommandStep) and job.state == "finished" and exit_status != 0:
+            job.soft_failed = any(rule.exit_status in ("*", exit_status) for rule in definition.soft_fail)
+        if (
+            isinstance(definition, CommandStep)
+            and job.failed
+            and job.state != "canceled"
+            and not job.build.canceled
+        ):
+            retries = sum(1 for other in job.step.jobs if other.retry_type == "automatic")
+            rule = next(
+                (
+                    rule
+                    for rule in definition.retry.automatic
+                    if rule.matches(exit_status, signal, signal_reason)
+                ),
+                None,
+            )
+            if rule is not None and retries < rule.limit:
+                self._retry(job, "automatic")
+        self._advance(job.build)
+
+    def disconnect(self, agent: Agent, *, lost: bool = False) -> None:
+        """The agent is gone; a job it still had has failed."""
+        agent.connection_state = "lost" if lost else "disconnected"
+        if agent.job is not None:
+            self.finish(agent.job, -1, "", "agent_stop")
+
+    def tick(self) -> None:
+        """Once a second: jobs that run for too long are stopped, agents that fell silent are given up."""
+        now = self.clock.seconds()
+        for agent in self.agents.values():
+            job = agent.job
+            if agent.connection_state == "connected" and now - agent.seen > LOST_AFTER:
+                self.disconnect(agent, lost=True)
+            elif job is not None and job.state == "running" and isinstance(job.step.definition, CommandStep):
+                limit = job.step.definition.timeout_in_minutes
+                if limit is not None and job.started is not None and now - job.started > limit * 60:
+                    job.state = "timing_out"
+
+    # Meta-data and annotations
+
+    def set_meta_data(self, build: Build, values: Mapping[str, str]) -> None:
+        """Write meta-data. Refused (422): a value is blank or over 100 kB."""
+        for key, value in values.items():
+            if not key or not value.strip():
+                raise Refused(422, f"The value of '{key}' must not be blank")
+            if len(value.encode()) > MAX_META_DATA_BYTES:
+                raise Refused(422, f"The value of '{key}' is over {MAX_META_DATA_BYTES} bytes")
+        build.meta_data.update(values)
+
+    def annotate(
+        self,
+        job: Job,
+        *,
+        context: str,
+        body: str | None,
+        style: str | None,
+        append: bool,
+        priority: int,
+        scope: str,
+    ) -> Annotation:
+        """Create, replace, restyle or extend an annotation. Refused (422): over 1 MiB."""
+        now = self.clock.now()
+        key = (context, job.id if scope == "job" else "")
+        note = job.build.annotations.get(key)
+        if note is None:
+            note = Annotation(context, "", style or "", priority, scope, job.id, now, now)
+        text = note.body if body is None else note.body + body if append else body
+        if len(text.encode()) > MAX_ANNOTATION_BYTES:
+            raise Refused(422, f"The annotation '{context}' is over {MAX_ANNOTATION_BYTES} bytes")
+        note.body, note.style, note.priority = text, style or note.style, priority
+        note.updated_at = now
+        job.build.annotations[key] = note
+        return note
+
+    # What follows from a change
+
+    def _cancel(self, job: Job) -> None:
+        if job.state == "assigned" and job.agent is not None:
+            job.agent.job = None
+        if job.state in ("accepted", "running", "timing_out"):
+            job.state = "canceling"
+        elif not (job.passed or job.failed) and job.state != "canceling":
+            job.state, job.finished_at = "canceled", self.clock.now()
+
+    def _retry(self, job: Job, kind: str) -> Job:
+        new = graph.add_job(job.build, job.step, self.clock.now())
+        new.retry_type = "automatic" if kind == "automatic" else "manual"
+        job.retried_in = new
+        self._advance(job.build)
+        return new
+
+    def _advance(self, build: Build) -> None:
+        """Bring a build to the state that follows from its jobs."""
+        now = self.clock.now()
+        for step in build.steps:
+            self.jobs.setdefault(step.job.id, step.job)
+        while changes := scheduler.transitions(build):
+            for job, state in changes:
+                job.state = state
+                if state == "scheduled":
+                    job.runnable_at = now
+                if state == "finished":
+                    job.exit_status, job.finished_at = 0, now
+        build.state, build.blocked = scheduler.build_state(build)
+        build.finished_at = (build.finished_at or now) if scheduler.is_over(build) else None
+
+
+def field_value(field: InputField, given: object) -> str:
+    """The meta-data value of a block's field. Refused (422): missing, or not what the field allows."""
+    if given is None and field.default_value is not None:
+        return field.default_value
+    values = (
+        [str(item) for item in given] if isinstance(given, list) else [] if given is None else [str(given)]
+    )
+    value = "\n".join(values)
+    if not value:
+        if field.required:
+            raise Refused(422, f"The field '{field.key}' is required")
+        return ""
+    if field.format is not None and not re.fullmatch(field.format, value):
+        raise Refused(422, f"The field '{field.key}' must match {field.format}")
+    if field.options:
+        chosen = value.split("\n") if field.multiple else [value]
+        wrong = [item for item in chosen if item not in [option.value for option in field.options]]
+        if wrong:
+            raise Refused(422, f"'{wrong[0]}' is not an option of the field '{field.key}'")
+    return value
+
+
+def steps_of(build: Build, key_or_id: str) -> list[Step]:
+    """The step with this key or id, or the steps of this group. Refused (404): there is none."""
+    found = build.find(key_or_id)
+    if found is None:
+        raise Refused(404, f"No step '{key_or_id}' in this build")
+    return [found] if isinstance(found, Step) else found.members

@@ -1,0 +1,99 @@
+"""The variables a job runs with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from modelbuild.local.buildkite.graph import before_barrier
+from modelbuild.local.buildkite.pipeline import CommandStep
+from modelbuild.local.buildkite.state import Agent, Build, Group, Job, Step
+
+
+def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str, url: str) -> dict[str, str]:
+    """The environment of a job: the build's and the step's variables, and above them Buildkite's own.
+
+    Args:
+        job: the job.
+        step: what the pipeline says about its step.
+        agent: the agent that runs it.
+        organization: the organization's slug.
+        url: the web address of the build.
+    """
+    build = job.build
+    pipeline = build.pipeline
+    own = {
+        "CI": "true",
+        "BUILDKITE": "true",
+        "BUILDKITE_AGENT_ID": agent.id,
+        "BUILDKITE_AGENT_NAME": agent.name,
+        "BUILDKITE_AGENT_META_DATA_QUEUE": agent.queue,
+        "BUILDKITE_ARTIFACT_PATHS": ";".join(filter(None, step.artifact_paths.replace("\n", ";").split(";"))),
+        "BUILDKITE_BRANCH": build.branch,
+        "BUILDKITE_BUILD_CREATOR": build.creator.name,
+        "BUILDKITE_BUILD_CREATOR_EMAIL": build.creator.email,
+        "BUILDKITE_BUILD_ID": build.id,
+        "BUILDKITE_BUILD_NUMBER": str(build.number),
+        "BUILDKITE_BUILD_URL": url,
+        "BUILDKITE_COMMAND": step.command,
+        "BUILDKITE_COMMIT": build.commit,
+        "BUILDKITE_JOB_ID": job.id,
+        "BUILDKITE_LABEL": step.label,
+        "BUILDKITE_MESSAGE": build.message,
+        "BUILDKITE_ORGANIZATION_SLUG": organization,
+        "BUILDKITE_PIPELINE_DEFAULT_BRANCH": pipeline.default_branch,
+        "BUILDKITE_PIPELINE_ID": pipeline.id,
+        "BUILDKITE_PIPELINE_NAME": pipeline.name,
+        "BUILDKITE_PIPELINE_PROVIDER": "git",
+        "BUILDKITE_PIPELINE_SLUG": pipeline.slug,
+        "BUILDKITE_PULL_REQUEST": "false",
+        "BUILDKITE_REPO": pipeline.repository,
+        "BUILDKITE_RETRY_COUNT": str(len(job.step.jobs) - 1),
+        "BUILDKITE_SCRIPT_PATH": step.command,
+        "BUILDKITE_SOURCE": "api",
+        "BUILDKITE_STEP_ID": job.step.id,
+        "BUILDKITE_STEP_KEY": step.key or "",
+        "BUILDKITE_TAG": "",
+        "BUILDKITE_TIMEOUT": "false" if step.timeout_in_minutes is None else str(step.timeout_in_minutes),
+    }
+    if step.plugins:
+        own["BUILDKITE_PLUGINS"] = json.dumps(step.plugins)
+    if job.step.group is not None:
+        own["BUILDKITE_GROUP_ID"] = job.step.group.id
+        own["BUILDKITE_GROUP_KEY"] = job.step.group.key or ""
+        own["BUILDKITE_GROUP_LABEL"] = job.step.group.label
+    return {**pipeline.env, **build.env, **step.env, **own, **_unblocker(job)}
+
+
+def _unblocker(job: Job) -> dict[str, str]:
+    """Who unblocked last among the steps that led to this job."""
+    times = [
+        (step.job.unblocked_at, step.job.unblocked_by)
+        for step in _ancestors(job.build, job.step)
+        if step.job.unblocked_at is not None and step.job.unblocked_by is not None
+    ]
+    if not times:
+        return {}
+    _, user = max(times, key=lambda pair: pair[0])
+    return {
+        "BUILDKITE_UNBLOCKER": user.name,
+        "BUILDKITE_UNBLOCKER_EMAIL": user.email,
+        "BUILDKITE_UNBLOCKER_ID": user.id,
+        "BUILDKITE_UNBLOCKER_TEAMS": "",
+    }
+
+
+def _ancestors(build: Build, step: Step) -> Iterator[Step]:
+    """All steps that ``step`` waited for, near or far."""
+    seen = {step.id}
+    left = [step]
+    while left:
+        current = left.pop()
+        targets = list(before_barrier(build.steps, current)) if current.barrier else []
+        for edge in current.edges:
+            targets += edge.step.members if isinstance(edge.step, Group) else [edge.step]
+        for target in targets:
+            if target.id not in seen:
+                seen.add(target.id)
+                left.append(target)
+                yield target

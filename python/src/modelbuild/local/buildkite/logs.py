@@ -1,0 +1,67 @@
+"""Job logs: put together from chunks that arrive in any order, and read for people."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from dataclasses import dataclass, field
+
+# The agent's time stamps, and the beginning of one at the end of a log that is still being written.
+_TIMESTAMP = re.compile(r"\x1b_bk;t=\d*\x07|\x1b(?:_(?:b(?:k(?:;[t=\d]*)?)?)?)?\Z")
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b_[^\x07]*\x07")
+_HEADER = re.compile(r"(---|\+\+\+|~~~) (.*)")
+_OPEN_LAST = re.compile(r"\^\^\^ \+\+\+")
+
+
+@dataclass
+class JobLog:
+    """The output of a job so far, without gaps; chunks that came too early wait for the ones before."""
+
+    content: bytearray = field(default_factory=bytearray)
+    early: dict[int, bytes] = field(default_factory=dict)
+
+    def add(self, offset: int, data: bytes) -> None:
+        """Take a chunk that begins at byte ``offset`` of the log; one that is already there is ignored."""
+        self.early[offset] = data
+        while len(self.content) in self.early:
+            chunk = self.early.pop(len(self.content))
+            if not chunk:
+                break
+            self.content += chunk
+        self.early = {at: chunk for at, chunk in self.early.items() if at > len(self.content)}
+
+    def close(self) -> None:
+        """The job is over: what waits for a lost chunk joins the rest."""
+        for offset in sorted(self.early):
+            self.content += self.early[offset]
+        self.early = {}
+
+    def text(self) -> str:
+        """The log without the agent's time stamps. What is read earlier is a prefix of what is read later."""
+        decoded = codecs.getincrementaldecoder("utf-8")("replace").decode(bytes(self.content))
+        return _TIMESTAMP.sub("", decoded)
+
+
+@dataclass
+class LogGroup:
+    """A part of a log below a line that begins with ``---``, ``~~~`` or ``+++``."""
+
+    title: str
+    open: bool
+    lines: list[str] = field(default_factory=list)
+
+
+def group_lines(text: str) -> list[LogGroup]:
+    """The log in its groups, colours removed; lines before the first header form a group without a title."""
+    groups = [LogGroup(title="", open=True)]
+    for raw in text.splitlines():
+        # What a carriage return leaves visible is what comes after the last one.
+        line = _COLOUR.sub("", raw).rstrip("\r").rpartition("\r")[2]
+        header = _HEADER.match(line)
+        if header:
+            groups.append(LogGroup(title=header[2], open=header[1] == "+++"))
+        elif _OPEN_LAST.match(line):
+            groups[-1].open = True
+        else:
+            groups[-1].lines.append(line)
+    return [group for group in groups if group.title or group.lines]

@@ -1,0 +1,368 @@
+"""What a pipeline may say, and reading it.
+
+The agent parses and interpolates pipeline files; what arrives here is its normalised JSON, or the steps
+of a pipeline's own configuration. An attribute that this stand-in does not honour is refused with a
+sentence rather than ignored, because a build that silently differs from Buildkite's is worth nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+)
+
+MAX_STEPS_PER_UPLOAD = 500
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_PLUGIN_SHORT_NAME = re.compile(r"(?:(?P<owner>[\w.-]+)/)?(?P<name>[\w-]+)(?P<version>#.*)?", re.ASCII)
+
+
+class PipelineError(ValueError):
+    """A pipeline cannot be used; the message says which part and why."""
+
+
+def _as_text(value: object) -> object:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+def _as_env(value: object) -> object:
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return {str(key): "" if item is None else item for key, item in value.items()}
+    return value
+
+
+def _as_lines(value: object) -> object:
+    if value is None:
+        return ""
+    return "\n".join(str(line) for line in value) if isinstance(value, list) else value
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, (str, int)) else value
+
+
+def _as_dependencies(value: object) -> object:
+    if value is None:
+        return []
+    if isinstance(value, (str, Mapping)):
+        value = [value]
+    if isinstance(value, list):
+        return [{"step": item} if isinstance(item, str) else item for item in value]
+    return value
+
+
+def canonical_plugin(source: str) -> str:
+    """The full form of a plugin reference: ``docker#v5`` is one of Buildkite's own on GitHub."""
+    match = _PLUGIN_SHORT_NAME.fullmatch(source)
+    if match is None or source.startswith("."):
+        return source
+    owner = match["owner"] or "buildkite-plugins"
+    return f"https://github.com/{owner}/{match['name']}-buildkite-plugin{match['version'] or ''}"
+
+
+def _as_plugins(value: object) -> object:
+    if value is None:
+        return []
+    items: list[object] = []
+    if isinstance(value, Mapping):
+        items = [{name: configuration} for name, configuration in value.items()]
+    elif isinstance(value, list):
+        items = [{item: None} if isinstance(item, str) else item for item in value]
+    if not all(isinstance(item, Mapping) and len(item) == 1 for item in items):
+        raise ValueError("each plugin must be a reference, or a map of one reference to its configuration")
+    return [{canonical_plugin(str(name)): options for name, options in item.items()} for item in items]  # type: ignore[attr-defined]
+
+
+def _as_agents(value: object) -> object:
+    if value is None:
+        return {}
+    if isinstance(value, list):
+        pairs = [str(item).partition("=") for item in value]
+        return {name: tag if separator else "true" for name, separator, tag in pairs}
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+Env = Annotated[dict[str, Text], BeforeValidator(_as_env)]
+Lines = Annotated[str, BeforeValidator(_as_lines)]
+Plugins = Annotated[list[dict[str, JsonValue]], BeforeValidator(_as_plugins)]
+AgentTags = Annotated[dict[str, Text], BeforeValidator(_as_agents)]
+ExitStatus = int | Literal["*"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class DependencyRule(_Part):
+    """One entry of ``depends_on``."""
+
+    step: str
+    allow_failure: bool = False
+
+
+class SoftFail(_Part):
+    """One rule of ``soft_fail``."""
+
+    exit_status: ExitStatus = "*"
+
+
+class AutomaticRetry(_Part):
+    """One rule of ``retry.automatic``."""
+
+    exit_status: Annotated[list[ExitStatus], BeforeValidator(_as_list)] = ["*"]
+    signal: str = "*"
+    signal_reason: str = "*"
+    limit: int = Field(default=2, ge=1, le=10)
+
+    def matches(self, exit_status: int, signal: str, signal_reason: str) -> bool:
+        """Whether a job that ended like this falls under the rule."""
+        return (
+            ("*" in self.exit_status or exit_status in self.exit_status)
+            and _signal_name(self.signal) in ("*", _signal_name(signal))
+            and self.signal_reason in ("*", signal_reason or "none")
+        )
+
+
+class ManualRetry(_Part):
+    """``retry.manual``."""
+
+    allowed: bool = True
+    permit_on_passed: bool = True
+    reason: str = ""
+
+
+class Retry(_Part):
+    """``retry``."""
+
+    automatic: list[AutomaticRetry] = []
+    manual: ManualRetry = ManualRetry()
+
+    @field_validator("automatic", mode="before")
+    @classmethod
+    def _automatic(cls, value: object) -> object:
+        if isinstance(value, bool):
+            return [{}] if value else []
+        return [value] if isinstance(value, Mapping) else value
+
+    @field_validator("manual", mode="before")
+    @classmethod
+    def _manual(cls, value: object) -> object:
+        return {"allowed": value} if isinstance(value, bool) else value
+
+
+class SelectOption(_Part):
+    """One option of a select field."""
+
+    label: Text
+    value: Text
+    hint: str = ""
+    required: bool = False
+
+
+class InputField(_Part):
+    """One field of a block or input step: a text field, or a select field where ``options`` is not empty."""
+
+    key: str = Field(pattern=r"^[A-Za-z0-9/_\-]+$")
+    text: str | None = None
+    select: str | None = None
+    hint: str = ""
+    required: bool = True
+    default: Annotated[list[Text], BeforeValidator(_as_list)] | None = None
+    format: str | None = None
+    options: list[SelectOption] = []
+    multiple: bool = False
+
+    @property
+    def title(self) -> str:
+        """What a person reads beside the field."""
+        return self.text or self.select or self.key
+
+    @property
+    def default_value(self) -> str | None:
+        """The default as meta-data holds it: several values one a line."""
+        return None if self.default is None else "\n".join(self.default)
+
+
+class _Step(_Part):
+    key: str | None = None
+    label: str = ""
+    depends_on: Annotated[list[DependencyRule], BeforeValidator(_as_dependencies)] | None = None
+    allow_dependency_failure: bool = False
+    notify: JsonValue = None
+
+    @field_validator("key")
+    @classmethod
+    def _key(cls, key: str | None) -> str | None:
+        if key is not None and _UUID.fullmatch(key):
+            raise ValueError("a key must not look like a UUID")
+        return key
+
+
+class CommandStep(_Step):
+    """A step that an agent runs."""
+
+    type: Literal["command"] = "command"
+    command: Lines = ""
+    env: Env = {}
+    plugins: Plugins = []
+    agents: AgentTags = {}
+    artifact_paths: Lines = ""
+    timeout_in_minutes: Annotated[int, Field(ge=1)] | None = None
+    retry: Retry = Retry()
+    soft_fail: list[SoftFail] = []
+    priority: int = 0
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+    concurrency_group: str | None = Field(default=None, max_length=200)
+
+    @field_validator("soft_fail", mode="before")
+    @classmethod
+    def _soft_fail(cls, value: object) -> object:
+        if isinstance(value, bool):
+            return [{}] if value else []
+        return value
+
+    @field_validator("retry", mode="before")
+    @classmethod
+    def _retry(cls, value: object) -> object:
+        return {} if value is None else value
+
+
+class WaitStep(_Step):
+    """A step that waits for everything before it."""
+
+    type: Literal["wait"] = "wait"
+    continue_on_failure: bool = False
+
+
+class ManualStep(_Step):
+    """A block step (later steps depend on it) or an input step (they do not)."""
+
+    type: Literal["block", "input"]
+    prompt: str = ""
+    fields: list[InputField] = []
+    blocked_state: Literal["passed", "failed", "running"] = "passed"
+    allowed_teams: JsonValue = None
+
+
+class GroupStep(_Step):
+    """A named set of steps."""
+
+    type: Literal["group"] = "group"
+    steps: list[AnyStep] = Field(min_length=1)
+
+
+AnyStep = Annotated[CommandStep | WaitStep | ManualStep | GroupStep, Field(discriminator="type")]
+GroupStep.model_rebuild()
+
+
+class Pipeline(_Part):
+    """A parsed pipeline."""
+
+    steps: list[AnyStep] = Field(min_length=1, max_length=MAX_STEPS_PER_UPLOAD)
+    env: Env = {}
+    agents: AgentTags = {}
+    notify: JsonValue = None
+
+
+def _signal_name(name: str) -> str:
+    return name.upper().removeprefix("SIG")
+
+
+_ALIASES = {"commands": "command", "name": "label", "id": "key", "identifier": "key"}
+_KINDS = {
+    "block": "block",
+    "manual": "block",
+    "input": "input",
+    "wait": "wait",
+    "waiter": "wait",
+    "group": "group",
+}
+
+
+def _normalise(step: object, *, nested: bool = False) -> dict[str, Any]:
+    """One step as a map with its ``type``, its aliases resolved and its title under ``label``."""
+    if isinstance(step, str):
+        step = {step: None}
+    if not isinstance(step, Mapping):
+        raise PipelineError(f"a step must be a map or one of 'wait', 'block' and 'input', not {step!r}")
+    values: dict[str, Any] = dict(step)
+    for unsupported in ("if", "branches", "trigger", "matrix", "parallelism", "skip"):
+        if unsupported in values:
+            raise PipelineError(
+                f"'{unsupported}' is not supported on the laptop: remove it from {_name(values)}"
+            )
+    kind = str(values.pop("type", ""))
+    if "command" not in values and "commands" not in values and "plugins" not in values:
+        for name, meaning in _KINDS.items():
+            if name in values or kind == name:
+                values = {"label": values.pop(name, None), **values}
+                kind = meaning
+                break
+    # A null says "not set", but for depends_on, where it says "on nothing".
+    values = {
+        _ALIASES.get(name, name): value
+        for name, value in values.items()
+        if value is not None or name == "depends_on"
+    }
+    if kind == "group":
+        if nested:
+            raise PipelineError(f"a group cannot hold another group: {_name(values)}")
+        values["steps"] = [_normalise(item, nested=True) for item in values.get("steps") or []]
+    values["type"] = kind if kind in _KINDS.values() else "command"
+    return values
+
+
+def _name(step: Mapping[str, Any]) -> str:
+    name = (
+        step.get("key") or step.get("label") or step.get("command") or step.get("block") or step.get("group")
+    )
+    return f"step {name!r}" if name else "the step"
+
+
+def parse_pipeline(document: object) -> Pipeline:
+    """Read a pipeline from the JSON an agent uploads or from a configuration's YAML document.
+
+    Raises:
+        PipelineError: it is not a pipeline, or uses an attribute that is not supported here.
+    """
+    if isinstance(document, list):
+        document = {"steps": document}
+    if not isinstance(document, Mapping):
+        raise PipelineError("a pipeline must be a map with 'steps'")
+    steps = document.get("steps")
+    if not isinstance(steps, list):
+        raise PipelineError("a pipeline needs 'steps', a list")
+    try:
+        return Pipeline.model_validate({**document, "steps": [_normalise(step) for step in steps]})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise PipelineError(f"the pipeline is wrong at {place}: {first['msg']}") from None
+
+
+def parse_yaml(text: str) -> Pipeline:
+    """Read a pipeline's own configuration.
+
+    Raises:
+        PipelineError: it is not YAML, or not a pipeline.
+    """
+    try:
+        return parse_pipeline(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise PipelineError(f"the pipeline's configuration is not YAML: {error}") from None

@@ -1,0 +1,136 @@
+"""What happens next: pure functions from the state of builds and agents."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Literal
+
+from modelbuild.local.buildkite.graph import before_barrier
+from modelbuild.local.buildkite.pipeline import CommandStep, ManualStep, WaitStep
+from modelbuild.local.buildkite.state import (
+    ASLEEP,
+    WITH_AGENT,
+    Agent,
+    Build,
+    BuildState,
+    Edge,
+    Group,
+    Job,
+    JobState,
+    Step,
+)
+
+Readiness = Literal["ready", "waiting", "failed"]
+
+
+def readiness(build: Build, step: Step) -> Readiness:
+    """Whether what ``step`` waits for has ended well (ready), is still to end, or has failed for good."""
+    edges = list(step.edges)
+    if step.barrier:
+        tolerant = isinstance(step.definition, WaitStep) and step.definition.continue_on_failure
+        tolerant = tolerant or step.definition.allow_dependency_failure
+        edges += [Edge(other, allow_failure=tolerant) for other in before_barrier(build.steps, step)]
+    waiting = False
+    for edge in edges:
+        jobs = [target.job for target in (edge.step.members if isinstance(edge.step, Group) else [edge.step])]
+        dead = [job for job in jobs if job.failed or job.state in ("waiting_failed", "broken")]
+        if dead and not edge.allow_failure:
+            return "failed"
+        waiting = waiting or any(not job.passed and job not in dead for job in jobs)
+    return "waiting" if waiting else "ready"
+
+
+def transitions(build: Build) -> list[tuple[Job, JobState]]:
+    """The jobs of a build whose state follows, at once, from the state of the others.
+
+    Applying them may make more follow; when the list is empty, only an agent or a person can go on.
+    """
+    changes: list[tuple[Job, JobState]] = []
+    for step in build.steps:
+        job = step.job
+        if job.state not in ASLEEP:
+            continue
+        state = _next_state(build, job)
+        if state != job.state:
+            changes.append((job, state))
+    return changes
+
+
+def _next_state(build: Build, job: Job) -> JobState:
+    ready = readiness(build, job.step)
+    if ready == "failed":
+        return "waiting_failed" if _goes_on(build) else "broken"
+    if ready == "waiting":
+        return "waiting"
+    if job.type == "waiter":
+        return "finished"
+    return "blocked" if job.type == "manual" else "scheduled"
+
+
+def _goes_on(build: Build) -> bool:
+    """Whether an agent has, or will take, a job of the build, or a person may unblock one."""
+    return _active(build) or any(step.job.state == "blocked" for step in build.steps)
+
+
+def _active(build: Build) -> bool:
+    return any(step.job.state in WITH_AGENT or step.job.state == "scheduled" for step in build.steps)
+
+
+def build_state(build: Build) -> tuple[BuildState, bool]:
+    """The state of a build after its transitions, and whether it waits for somebody to unblock a step."""
+    jobs = [step.job for step in build.steps]
+    failed = any(job.failed for job in jobs)
+    blocks = [job for job in jobs if job.state == "blocked"]
+    if build.canceled:
+        return ("canceling" if any(job.state in WITH_AGENT for job in jobs) else "canceled"), False
+    if _active(build):
+        if failed:
+            return "failing", bool(blocks)
+        started = any(job.started_at for job in build.jobs)
+        return ("running" if started else "scheduled"), bool(blocks)
+    if failed:
+        return "failed", bool(blocks)
+    if blocks:
+        return _blocked_state(blocks), True
+    return "passed", False
+
+
+def _blocked_state(blocks: list[Job]) -> BuildState:
+    """What the open blocks say the build is meanwhile: one that says running or failed outweighs passed."""
+    definitions = [job.step.definition for job in blocks]
+    said = {definition.blocked_state for definition in definitions if isinstance(definition, ManualStep)}
+    return "running" if "running" in said else "failed" if "failed" in said else "passed"
+
+
+def is_over(build: Build) -> bool:
+    """Whether nothing more happens in the build unless somebody retries a job."""
+    state, blocked = build_state(build)
+    return not blocked and state in ("passed", "failed", "canceled")
+
+
+def suits(agent: Agent, step: CommandStep) -> bool:
+    """Whether the agent has all the tags that the step asks for; no queue means the queue ``default``."""
+    wanted = {"queue": "default", **step.agents}
+    tags = dict(tag.partition("=")[::2] for tag in ("queue=default", *agent.tags))
+    return all(name in tags and value in ("*", tags[name]) for name, value in wanted.items())
+
+
+def next_job(builds: Iterable[Build], agent: Agent) -> Job | None:
+    """The job the agent gets: of the highest priority, then of the oldest build, then in pipeline order."""
+    candidates: list[tuple[Job, CommandStep]] = []
+    running: Counter[str | None] = Counter()
+    for build in builds:
+        for step in build.steps:
+            if not isinstance(step.definition, CommandStep):
+                continue
+            if step.job.state in WITH_AGENT:
+                running[step.definition.concurrency_group] += 1
+            if step.job.state == "scheduled" and suits(agent, step.definition):
+                candidates.append((step.job, step.definition))
+    candidates.sort(key=lambda candidate: (-candidate[1].priority, candidate[0].build.created_at))
+    for job, definition in candidates:
+        group, places = definition.concurrency_group, definition.concurrency
+        if group is None or places is None or running[group] < places:
+            return job
+    return None

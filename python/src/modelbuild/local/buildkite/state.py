@@ -1,0 +1,250 @@
+"""The nouns that live in the server: plain data, changed only by ``engine``."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from modelbuild.local.buildkite.logs import JobLog
+from modelbuild.local.buildkite.pipeline import CommandStep, InputField, ManualStep, Pipeline, WaitStep
+
+JobType = Literal["script", "manual", "waiter"]
+JobState = Literal[
+    "waiting",  # for the steps it depends on
+    "waiting_failed",  # a step it depends on failed hard; a retry of that one wakes it up
+    "broken",  # the same, and the build is over
+    "scheduled",
+    "assigned",
+    "accepted",
+    "running",
+    "canceling",
+    "canceled",
+    "timing_out",
+    "timed_out",
+    "blocked",
+    "unblocked",
+    "finished",
+]
+BuildState = Literal["scheduled", "running", "failing", "passed", "failed", "canceling", "canceled"]
+
+WITH_AGENT: frozenset[JobState] = frozenset(["assigned", "accepted", "running", "canceling", "timing_out"])
+ENDED: frozenset[JobState] = frozenset(["canceled", "timed_out", "unblocked", "finished"])
+ASLEEP: frozenset[JobState] = frozenset(["waiting", "waiting_failed", "broken"])
+
+
+def new_id() -> str:
+    """A new random UUID."""
+    return str(uuid.uuid4())
+
+
+def new_token() -> str:
+    """A new secret for an agent, a job or an upload."""
+    return secrets.token_urlsafe(32)
+
+
+@dataclass(frozen=True)
+class User:
+    """A person."""
+
+    id: str
+    name: str
+    email: str
+
+
+@dataclass
+class Agent:
+    """A connected agent; ``seen`` is the monotonic second of its last request."""
+
+    name: str
+    hostname: str
+    version: str
+    tags: tuple[str, ...]
+    priority: int
+    created_at: datetime
+    seen: float
+    id: str = field(default_factory=new_id)
+    token: str = field(default_factory=new_token)
+    connection_state: Literal["connected", "disconnected", "lost"] = "connected"
+    job: Job | None = None
+
+    @property
+    def queue(self) -> str:
+        """The queue the agent takes jobs from."""
+        return next((tag.partition("=")[2] for tag in self.tags if tag.startswith("queue=")), "default")
+
+
+@dataclass
+class Edge:
+    """A step waits for ``step``; ``allow_failure``: for its end, however it ends."""
+
+    step: Step | Group
+    allow_failure: bool = False
+
+
+@dataclass
+class Group:
+    """A group of steps: a name, and something others can depend on."""
+
+    label: str
+    key: str | None
+    id: str = field(default_factory=new_id)
+    members: list[Step] = field(default_factory=list)
+
+
+@dataclass
+class Step:
+    """A step of a build with its jobs: one, and one more for each retry.
+
+    A barrier (wait or block without ``depends_on``) waits for all steps before it, also for those that are
+    uploaded later; ``edges`` holds every other dependency.
+    """
+
+    definition: CommandStep | WaitStep | ManualStep
+    edges: list[Edge]
+    barrier: bool
+    group: Group | None
+    id: str = field(default_factory=new_id)
+    jobs: list[Job] = field(default_factory=list)
+
+    @property
+    def job(self) -> Job:
+        """The newest job, the one that counts."""
+        return self.jobs[-1]
+
+    @property
+    def key(self) -> str | None:
+        """The key from the pipeline."""
+        return self.definition.key
+
+
+@dataclass
+class Job:
+    """One attempt at a step."""
+
+    step: Step
+    build: Build
+    type: JobType
+    created_at: datetime
+    id: str = field(default_factory=new_id)
+    token: str = field(default_factory=new_token)
+    state: JobState = "waiting"
+    agent: Agent | None = None
+    runnable_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    started: float | None = None
+    exit_status: int | None = None
+    signal: str = ""
+    signal_reason: str = ""
+    soft_failed: bool = False
+    retried_in: Job | None = None
+    retry_type: Literal["automatic", "manual"] | None = None
+    unblocked_by: User | None = None
+    unblocked_at: datetime | None = None
+    uploads: set[str] = field(default_factory=set)
+    log: JobLog = field(default_factory=JobLog)
+
+    @property
+    def passed(self) -> bool:
+        """Whether steps that depend on this one may go on."""
+        if self.state == "finished":
+            return self.exit_status == 0 or self.soft_failed
+        return self.state == "unblocked"
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended, and steps that depend on it may not go on."""
+        return self.state in ENDED and not self.passed
+
+    @property
+    def fields(self) -> list[InputField]:
+        """What a person is asked when they unblock it."""
+        return self.step.definition.fields if isinstance(self.step.definition, ManualStep) else []
+
+
+@dataclass
+class Annotation:
+    """A message on a build, or on a job where ``scope`` is ``job``."""
+
+    context: str
+    body: str
+    style: str
+    priority: int
+    scope: str
+    job_id: str
+    created_at: datetime
+    updated_at: datetime
+    id: str = field(default_factory=new_id)
+
+
+@dataclass
+class Artifact:
+    """A file a job uploaded; ``secret`` makes its download address unguessable."""
+
+    job: Job
+    path: str
+    absolute_path: str
+    glob_path: str
+    file_size: int
+    sha1sum: str
+    sha256sum: str
+    content_type: str
+    upload: str
+    created_at: datetime
+    id: str = field(default_factory=new_id)
+    secret: str = field(default_factory=new_token)
+    state: str = "new"
+
+
+@dataclass
+class Build:
+    """A build of a pipeline."""
+
+    pipeline: PipelineSettings
+    number: int
+    commit: str
+    branch: str
+    message: str
+    env: dict[str, str]
+    meta_data: dict[str, str]
+    creator: User
+    created_at: datetime
+    id: str = field(default_factory=new_id)
+    state: BuildState = "scheduled"
+    blocked: bool = False
+    canceled: bool = False
+    steps: list[Step] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    annotations: dict[tuple[str, str], Annotation] = field(default_factory=dict)
+    artifacts: list[Artifact] = field(default_factory=list)
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All jobs in the order of their steps, retried ones before the ones that replaced them."""
+        return [job for step in self.steps for job in step.jobs]
+
+    def find(self, key_or_id: str) -> Step | Group | None:
+        """The step or group with this key or id."""
+        everything: list[Step | Group] = [*self.steps, *self.groups]
+        return next((step for step in everything if key_or_id in (step.id, step.key)), None)
+
+
+@dataclass
+class PipelineSettings:
+    """A pipeline: where its code lies, and the steps each build begins with."""
+
+    slug: str
+    name: str
+    repository: str
+    default_branch: str
+    configuration: str
+    start: Pipeline
+    env: dict[str, str]
+    created_at: datetime
+    id: str = field(default_factory=new_id)
+    builds: list[Build] = field(default_factory=list)

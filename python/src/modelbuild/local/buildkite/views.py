@@ -1,0 +1,214 @@
+"""The state as the REST API shows it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from modelbuild.local.buildkite.engine import Engine
+from modelbuild.local.buildkite.markdown import to_html
+from modelbuild.local.buildkite.pipeline import CommandStep, InputField, ManualStep
+from modelbuild.local.buildkite.state import (
+    Agent,
+    Annotation,
+    Artifact,
+    Build,
+    Job,
+    PipelineSettings,
+    User,
+)
+from modelbuild.local.buildkite.web import iso
+
+Json = dict[str, object]
+
+
+class Views:
+    """Each noun as JSON; ``url`` is the server's own address."""
+
+    def __init__(self, engine: Engine, url: str) -> None:
+        self._organization = engine.organization
+        self._web = f"{url}/{engine.organization}"
+        self._api = f"{url}/v2/organizations/{engine.organization}"
+        self._url = url
+
+    def page(self, build: Build) -> str:
+        """The web address of a build."""
+        return f"{self._web}/{build.pipeline.slug}/builds/{build.number}"
+
+    def file(self, artifact: Artifact) -> str:
+        """The address of an artifact's bytes, which needs no token."""
+        return f"{self._url}/artifacts/{artifact.id}/{artifact.secret}"
+
+    def pipeline(self, pipeline: PipelineSettings) -> Json:
+        """A pipeline."""
+        address = f"{self._api}/pipelines/{pipeline.slug}"
+        return {
+            "id": pipeline.id,
+            "url": address,
+            "web_url": f"{self._web}/{pipeline.slug}",
+            "builds_url": f"{address}/builds",
+            "name": pipeline.name,
+            "slug": pipeline.slug,
+            "repository": pipeline.repository,
+            "default_branch": pipeline.default_branch,
+            "configuration": pipeline.configuration,
+            "env": pipeline.env,
+            "created_at": iso(pipeline.created_at),
+        }
+
+    def build(self, build: Build) -> Json:
+        """A build with all its jobs."""
+        jobs = build.jobs
+        return {
+            "id": build.id,
+            "url": self._build_api(build),
+            "web_url": self.page(build),
+            "number": build.number,
+            "state": build.state,
+            "blocked": build.blocked,
+            "message": build.message,
+            "commit": build.commit,
+            "branch": build.branch,
+            "tag": None,
+            "source": "api",
+            "env": build.env,
+            "meta_data": build.meta_data,
+            "creator": _user(build.creator),
+            "created_at": iso(build.created_at),
+            "scheduled_at": iso(build.created_at),
+            "started_at": iso(build.started_at),
+            "finished_at": iso(build.finished_at),
+            "jobs": [self.job(job) for job in jobs],
+            "job_state_counts": dict(Counter(job_state(job) for job in jobs)),
+            "pipeline": self.pipeline(build.pipeline),
+        }
+
+    def job(self, job: Job) -> Json:
+        """A job of any type."""
+        if job.type == "manual":
+            return self._manual_job(job)
+        definition = job.step.definition
+        common: Json = {"id": job.id, "type": job.type, "step_key": job.step.key, "state": job_state(job)}
+        if not isinstance(definition, CommandStep):
+            return common
+        address = f"{self._build_api(job.build)}/jobs/{job.id}"
+        return {
+            **common,
+            "name": definition.label or None,
+            "step": {"id": job.step.id, "signature": None},
+            "group_key": job.step.group.key if job.step.group else None,
+            "agent_query_rules": [f"{name}={value}" for name, value in definition.agents.items()],
+            "priority": {"number": definition.priority},
+            "build_url": self._build_api(job.build),
+            "web_url": f"{self.page(job.build)}#{job.id}",
+            "log_url": f"{address}/log",
+            "raw_log_url": f"{address}/log.txt",
+            "artifacts_url": f"{address}/artifacts",
+            "command": definition.command,
+            "artifact_paths": definition.artifact_paths,
+            "soft_failed": job.soft_failed,
+            "exit_status": job.exit_status,
+            "signal": job.signal or None,
+            "signal_reason": job.signal_reason or None,
+            "agent": _agent(job.agent),
+            "created_at": iso(job.created_at),
+            "scheduled_at": iso(job.created_at),
+            "runnable_at": iso(job.runnable_at),
+            "started_at": iso(job.started_at),
+            "finished_at": iso(job.finished_at),
+            "retried": job.retried_in is not None,
+            "retried_in_job_id": job.retried_in.id if job.retried_in else None,
+            "retries_count": job.step.jobs.index(job),
+            "retry_type": job.retried_in.retry_type if job.retried_in else None,
+        }
+
+    def _manual_job(self, job: Job) -> Json:
+        definition = job.step.definition
+        assert isinstance(definition, ManualStep)
+        return {
+            "id": job.id,
+            "type": "manual",
+            "label": definition.label or None,
+            "step_key": job.step.key,
+            "state": job_state(job),
+            "web_url": None,
+            "unblocked_by": _user(job.unblocked_by) if job.unblocked_by else None,
+            "unblocked_at": iso(job.unblocked_at),
+            "unblockable": job.state == "blocked",
+            "unblock_url": f"{self._build_api(job.build)}/jobs/{job.id}/unblock",
+            # Beyond Buildkite's own answer, for the terminal that asks a person for the fields.
+            "prompt": definition.prompt,
+            "fields": [_field(field) for field in definition.fields],
+        }
+
+    def annotation(self, note: Annotation, artifacts: list[Artifact]) -> Json:
+        """An annotation; ``artifact://`` addresses in it lead to ``artifacts``."""
+        return {
+            "id": note.id,
+            "context": note.context,
+            "style": note.style or None,
+            "scope": note.scope,
+            "priority": note.priority,
+            "body_html": to_html(note.body, {artifact.path: self.file(artifact) for artifact in artifacts}),
+            "created_at": iso(note.created_at),
+            "updated_at": iso(note.updated_at),
+        }
+
+    def artifact(self, artifact: Artifact) -> Json:
+        """An artifact."""
+        address = f"{self._build_api(artifact.job.build)}/jobs/{artifact.job.id}/artifacts/{artifact.id}"
+        return {
+            "id": artifact.id,
+            "job_id": artifact.job.id,
+            "url": address,
+            "download_url": f"{address}/download",
+            "state": artifact.state,
+            "path": artifact.path,
+            "dirname": artifact.path.rpartition("/")[0] or ".",
+            "filename": artifact.path.rpartition("/")[2],
+            "mime_type": artifact.content_type,
+            "file_size": artifact.file_size,
+            "sha1sum": artifact.sha1sum,
+            "sha256sum": artifact.sha256sum,
+        }
+
+    def log(self, job: Job) -> Json:
+        """A job's log; ``size`` counts bytes."""
+        text = job.log.text()
+        address = f"{self._build_api(job.build)}/jobs/{job.id}/log"
+        return {"url": address, "content": text, "size": len(text.encode()), "header_times": []}
+
+    def _build_api(self, build: Build) -> str:
+        return f"{self._api}/pipelines/{build.pipeline.slug}/builds/{build.number}"
+
+
+def job_state(job: Job) -> str:
+    """The state of a job in the words of the REST API: a finished one has passed or failed."""
+    if job.state != "finished" or job.type == "waiter":
+        return job.state
+    return "passed" if job.exit_status == 0 else "failed"
+
+
+def _field(field: InputField) -> Json:
+    return {
+        "type": "select" if field.options else "text",
+        "title": field.title,
+        **field.model_dump(exclude_none=True),
+    }
+
+
+def _user(user: User) -> Json:
+    return {"id": user.id, "name": user.name, "email": user.email}
+
+
+def _agent(agent: Agent | None) -> Json | None:
+    if agent is None:
+        return None
+    return {
+        "id": agent.id,
+        "name": agent.name,
+        "hostname": agent.hostname,
+        "version": agent.version,
+        "connection_state": agent.connection_state,
+        "meta_data": list(agent.tags),
+        "created_at": iso(agent.created_at),
+    }
