@@ -71,20 +71,26 @@ def load(directory: Path, weights_sha256: str) -> Model:
                 f"The weights in {directory / WEIGHTS_FILE} have SHA-256 {actual}, but {source} says "
                 f"{expected}; deploy the model from its own artifacts again."
             )
-    return _model(description, weights, directory / WEIGHTS_FILE)
+    return decode(description, weights)
 
 
-def _model(description: ModelDescription, weights: bytes, path: Path) -> Model:
+def decode(description: ModelDescription, weights: bytes) -> Model:
+    """The model of a ``model.safetensors`` with its description.
+
+    Raises:
+        ConfigurationError: the weights are not safetensors.
+        VerificationFailed: the weights do not fit the description.
+    """
     try:
         tensors = safetensors.numpy.load(weights)
     except SafetensorError as error:
-        raise ConfigurationError(f"{path} is not a safetensors file: {error}.") from error
+        raise ConfigurationError(f"{WEIGHTS_FILE} is not a safetensors file: {error}.") from error
     labels = len(description.labels)
     shapes = {"weight": (description.buckets, labels), "bias": (labels,)}
     found = {name: tensor.shape for name, tensor in tensors.items()}
     if found != shapes:
         raise VerificationFailed(
-            f"{path} holds tensors of shapes {found}, but {DESCRIPTION_FILE} describes {shapes}."
+            f"{WEIGHTS_FILE} holds tensors of shapes {found}, but {DESCRIPTION_FILE} describes {shapes}."
         )
     return Model(description, tensors["weight"], tensors["bias"])
 

@@ -1,0 +1,64 @@
+"""From rated texts to labelled rows: which rows count, their label, and which are held out."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+LABELS = ("negative", "neutral", "positive")
+
+_NOISE = re.compile(r"https?://\S+|@\w+|^\s*rt\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Rated:
+    """A row of the lake: a text, the mean of its human ratings, and VADER's own score from -1 to 1."""
+
+    id: str
+    text: str
+    rating: float
+    domain: str
+    document: str
+    vader_compound: float
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A row with the index of its label in :data:`LABELS`."""
+
+    row: Rated
+    target: int
+
+
+def label(rating: float, tau: float) -> int:
+    """The index of the label: positive above ``tau``, negative below ``-tau``, else neutral."""
+    return LABELS.index("positive" if rating > tau else "negative" if rating < -tau else "neutral")
+
+
+def labelled(rows: Iterable[Rated], tau: float) -> list[Labelled]:
+    """The rows in the order of their ids, each text once, without texts that have contradictory labels.
+
+    Texts count as the same when they differ only in case, spaces, links, handles or a leading "RT".
+    """
+    same_text: defaultdict[str, list[Labelled]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row.id):
+        key = " ".join(_NOISE.sub(" ", row.text).casefold().split())
+        same_text[key].append(Labelled(row, label(row.rating, tau)))
+    return [group[0] for group in same_text.values() if len({item.target for item in group}) == 1]
+
+
+def split(rows: Iterable[Labelled], test_percent: int, seed: int) -> tuple[list[Labelled], list[Labelled]]:
+    """The rows to train on and the rows held out; all rows of a source document are on one side."""
+    train: list[Labelled] = []
+    test: list[Labelled] = []
+    for item in rows:
+        (test if _percentile(item.row.document, seed) < test_percent else train).append(item)
+    return train, test
+
+
+def _percentile(document: str, seed: int) -> int:
+    digest = hashlib.sha256(f"{seed}:{document}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % 100

@@ -1,0 +1,75 @@
+"""Queries of the lake, run by Athena."""
+
+from __future__ import annotations
+
+import time
+
+import boto3
+
+from modelbuild.aws.failures import translated
+from modelbuild.errors import AwsError
+
+WORKGROUP = "modelbuild"
+
+_FIRST_WAIT_SECONDS = 0.2
+_LONGEST_WAIT_SECONDS = 5.0
+_SHOWN_QUERY_CHARACTERS = 120
+
+
+class Athena:
+    """Athena as one identity sees it, in the workgroup ``modelbuild``."""
+
+    def __init__(self, session: boto3.Session) -> None:
+        with translated("set up a client for Athena"):
+            self._athena = session.client("athena")
+
+    def unload(self, query: str, destination: str) -> str:
+        """Write the rows of a SELECT as Parquet objects below ``destination``, which must hold nothing yet.
+
+        Returns:
+            Athena's execution id.
+
+        Raises:
+            AwsError: Athena refused the query, or it failed; the message has Athena's reason.
+        """
+        if not destination.endswith("/"):
+            destination += "/"
+        return self.run(f"UNLOAD ({query}) TO {quoted(destination)} WITH (format = 'PARQUET')")
+
+    def run(self, statement: str) -> str:
+        """Run a statement to its end.
+
+        Returns:
+            Athena's execution id.
+
+        Raises:
+            AwsError: Athena refused the statement, or it failed; the message has Athena's reason.
+        """
+        shown = " ".join(statement.split())[:_SHOWN_QUERY_CHARACTERS]
+        with translated(f"run the query {shown!r} in Athena"):
+            started = self._athena.start_query_execution(QueryString=statement, WorkGroup=WORKGROUP)
+        execution_id = started["QueryExecutionId"]
+        wait = _FIRST_WAIT_SECONDS
+        while True:
+            with translated(f"read the state of Athena query {execution_id}"):
+                execution = self._athena.get_query_execution(QueryExecutionId=execution_id)
+            status = execution["QueryExecution"]["Status"]
+            if status["State"] == "SUCCEEDED":
+                return execution_id
+            if status["State"] in ("FAILED", "CANCELLED"):
+                reason = status.get("StateChangeReason", "Athena gave no reason").strip().rstrip(".")
+                raise AwsError(
+                    f"Athena query {execution_id} ({shown!r}) {status['State'].lower()}: {reason}."
+                )
+            time.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+
+
+def quoted(text: str) -> str:
+    """``text`` as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """``name`` as an SQL name, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'

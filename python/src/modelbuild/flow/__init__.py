@@ -1,0 +1,1 @@
+"""What flows import: parameters, where steps run, data snapshots, tracking and publishing."""

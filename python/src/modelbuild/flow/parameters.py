@@ -1,0 +1,54 @@
+"""Reading a flow's parameter file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from modelbuild.errors import ConfigurationError
+
+
+def parse(text: str, model: type[BaseModel]) -> dict[str, JsonValue]:
+    """The values of a YAML or JSON file as they were written, once ``model`` accepts them.
+
+    They are not converted, so that their hash is that of the request for which they were written.
+
+    Raises:
+        ConfigurationError: the file is not a mapping, or a parameter is missing, unknown or wrong.
+    """
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise ConfigurationError(
+            f"The parameter file is not YAML: {getattr(error, 'problem', error)}{where}."
+        ) from error
+    if not isinstance(values, dict):
+        raise ConfigurationError("The parameter file must be a mapping of names to values.")
+    try:
+        # Through JSON: types are strict there ("5" is no number), but a list is a tuple.
+        model.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        raise ConfigurationError(_sentence(error)) from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"The parameter file holds a value that JSON cannot: {error}.") from error
+    return values
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"The parameter {name} is missing."
+    if first["type"] == "extra_forbidden":
+        return f"There is no parameter {name}; remove it or correct its name."
+    return f"The parameter {name} is {_shown(first['input'])}: {first['msg'].rstrip('.')}."
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,37 @@
+"""What the weights of a model were computed with."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+
+import torch
+
+from modelbuild.contract import Runtime
+
+_PACKAGES = ("metaflow", "numpy", "pyarrow", "safetensors", "torch")
+
+
+def describe(image: str) -> Runtime:
+    """The versions, device and torch settings of this process; call it after the training in it."""
+    has_gpu = torch.cuda.is_available()
+    return Runtime(
+        image=image,
+        python=platform.python_version(),
+        packages={name: importlib.metadata.version(name) for name in _PACKAGES},
+        gpu=torch.cuda.get_device_name() if has_gpu else "",
+        driver=_driver() if has_gpu else "",
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+        threads=torch.get_num_threads(),
+    )
+
+
+def _driver() -> str:
+    """The version of NVIDIA's driver; empty where its own tool is missing."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        result = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return result.stdout.split("\n")[0].strip()

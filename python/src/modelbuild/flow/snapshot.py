@@ -1,0 +1,87 @@
+"""The rows a model is made from, frozen in S3 and known by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import uuid
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from modelbuild.aws.athena import Athena
+from modelbuild.aws.storage import NotFound, Storage
+from modelbuild.contract import DataSnapshot, SnapshotObject
+from modelbuild.errors import ConfigurationError, VerificationFailed
+
+
+def take(athena: Athena, storage: Storage, query: str, artifacts: str) -> DataSnapshot:
+    """Run a query and keep its rows below ``<artifacts>/data/``; there is one snapshot to a training.
+
+    Each attempt writes below a prefix of its own and ``data/snapshot.json`` is written once, so whoever
+    repeats the step, after a failure or at the same time, ends up with the same snapshot. Its SHA-256 is
+    that of the rows in order, whatever files Athena spread them over.
+
+    Raises:
+        AwsError: the query failed.
+        ConfigurationError: the query found no rows.
+    """
+    record = f"{artifacts}/data/snapshot.json"
+    try:
+        return DataSnapshot.model_validate_json(storage.read(record))
+    except NotFound:
+        pass
+    destination = f"{artifacts}/data/{uuid.uuid4().hex}/"
+    execution_id = athena.unload(query, destination)
+    contents = {uri: storage.read(uri) for uri, size in storage.list(destination) if size}
+    table = _table(contents)
+    if table is None or not table.num_rows:
+        raise ConfigurationError(f"No rows of the lake match the parameters; the query was {query!r}.")
+    snapshot = DataSnapshot(
+        query=query,
+        execution_id=execution_id,
+        objects=tuple(
+            SnapshotObject(path=uri, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+            for uri, content in contents.items()
+        ),
+        rows=table.num_rows,
+        sha256=_sha256(table),
+    )
+    if not storage.write_once(record, snapshot.to_json().encode()):
+        return DataSnapshot.model_validate_json(storage.read(record))
+    return snapshot
+
+
+def read(storage: Storage, snapshot: DataSnapshot) -> pa.Table:
+    """The rows of a snapshot, sorted by their columns from left to right.
+
+    Raises:
+        VerificationFailed: an object is not the one that the snapshot was taken with.
+    """
+    contents: dict[str, bytes] = {}
+    for item in snapshot.objects:
+        contents[item.path] = storage.read(item.path)
+        actual = hashlib.sha256(contents[item.path]).hexdigest()
+        if actual != item.sha256:
+            raise VerificationFailed(
+                f"{item.path} has SHA-256 {actual}, but the snapshot was taken with {item.sha256}; "
+                "start a new training."
+            )
+    return _table(contents)
+
+
+def _table(contents: dict[str, bytes]) -> pa.Table | None:
+    """The rows of Parquet files in an order that does not depend on the files."""
+    if not contents:
+        return None
+    tables = [pq.read_table(io.BytesIO(content)) for content in contents.values()]
+    table = pa.concat_tables(tables)
+    return table.sort_by([(name, "ascending") for name in table.column_names])
+
+
+def _sha256(table: pa.Table) -> str:
+    digest = hashlib.sha256()
+    for row in table.to_pylist():
+        digest.update(json.dumps(list(row.values()), ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,93 @@
+"""One Weights & Biases run to a training."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, JsonValue
+
+from modelbuild.contract import Evaluation, WandbRun
+
+_INIT_SECONDS = 15.0
+_FINISH_SECONDS = 20.0
+_RETRIES = 2
+
+
+def record(
+    run_id: str, *, project: str, group: str, config: Mapping[str, JsonValue], evaluation: Evaluation
+) -> WandbRun:
+    """Write a run with its configuration and metrics to W&B; the same id again continues the same run.
+
+    A training never fails because of W&B: when it cannot be reached, the reason is printed and the run
+    stays on this machine, with an empty address.
+
+    Args:
+        run_id: what no other run of the project has; letters that W&B refuses become ``-``.
+        project: W&B project.
+        group: what belongs together within the project.
+        config: what the run was made with.
+        evaluation: its metrics, which become the run's summary.
+    """
+    run_id = re.sub(r"[^A-Za-z0-9_.\-]", "-", run_id)
+    # Read when the SDK is imported; it would report its failures to its makers, and wait for that.
+    os.environ["WANDB_ERROR_REPORTING"] = "false"
+    import wandb
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = wandb.Settings(
+            root_dir=folder,
+            silent=True,
+            console="off",
+            disable_git=True,
+            disable_code=True,
+            x_disable_stats=True,
+            init_timeout=_INIT_SECONDS,
+            finish_timeout=_FINISH_SECONDS,
+            finish_timeout_raises=True,
+            x_graphql_retry_max=_RETRIES,
+            x_graphql_retry_wait_min_seconds=0.2,
+            x_file_stream_retry_max=_RETRIES,
+            x_file_transfer_retry_max=_RETRIES,
+        )
+        arguments: dict[str, Any] = {
+            "id": run_id,
+            "name": run_id,
+            "project": project,
+            "group": group,
+            "config": dict(config),
+            "dir": folder,
+            "settings": settings,
+        }
+        try:
+            return _write(wandb.init(resume="allow", **arguments), evaluation)
+        except Exception as error:  # noqa: BLE001 - whatever W&B raises, the model is worth more
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            print(f"W&B did not take run {run_id} ({reason}); the training goes on without.", file=sys.stderr)
+    return WandbRun(id=run_id, url="")
+
+
+def _write(run: Any, evaluation: Evaluation) -> WandbRun:
+    for key, value in summary(evaluation).items():
+        run.summary[key] = value
+    url = run.url or ""
+    run.finish()
+    return WandbRun(id=run.id, url=url)
+
+
+def summary(evaluation: Evaluation) -> dict[str, float]:
+    """An evaluation as flat numbers, such as ``macro_f1``, ``class/positive/f1`` and ``vader/macro_f1``."""
+    numbers: dict[str, float] = dict(evaluation.overall.model_dump())
+    groups: dict[str, Mapping[str, BaseModel]] = {
+        "class": evaluation.by_class,
+        "domain": evaluation.by_domain,
+        "baseline": evaluation.baselines,
+    }
+    for kind, named in groups.items():
+        for name, scores in named.items():
+            numbers |= {f"{kind}/{name}/{key}": value for key, value in scores.model_dump().items()}
+    return numbers
