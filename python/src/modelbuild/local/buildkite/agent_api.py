@@ -5,18 +5,19 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from modelbuild.local.buildkite import artifacts
-from modelbuild.local.buildkite.engine import Engine, Refused, steps_of
+from modelbuild.local.buildkite.access import Access
+from modelbuild.local.buildkite.engine import Engine, steps_of
 from modelbuild.local.buildkite.environment import job_environment
+from modelbuild.local.buildkite.notes import annotate, set_meta_data
 from modelbuild.local.buildkite.pipeline import CommandStep
-from modelbuild.local.buildkite.state import WITH_AGENT, Agent, Artifact, Build, Job, new_id, new_token
+from modelbuild.local.buildkite.refusal import Refused
+from modelbuild.local.buildkite.state import Build, new_id
 from modelbuild.local.buildkite.web import iso, json_body, same, token_of
 
 HEARTBEAT_SECONDS = 60
@@ -24,17 +25,12 @@ MAX_CHUNK_BYTES = 100 * 1024
 MAX_LOG_BYTES = 1024 * 1024 * 1024
 
 
-@dataclass
-class _Caller:
-    agent: Agent
-    job: Job | None
-
-
 class AgentApi:
     """The handlers; ``url`` is the server's own address."""
 
     def __init__(self, engine: Engine, token: str, url: str) -> None:
         self._engine = engine
+        self._access = Access(engine)
         self._token = token
         self._url = url
 
@@ -55,9 +51,6 @@ class AgentApi:
             ("POST", "/{owner}/{id}/data/{action}", self._meta_data),
             ("POST", "/jobs/{job}/annotations", self._annotate),
             ("DELETE", "/jobs/{job}/annotations/{context:path}", self._remove_annotation),
-            ("POST", "/jobs/{job}/artifacts", self._create_artifacts),
-            ("PUT", "/jobs/{job}/artifacts", self._update_artifacts),
-            ("GET", "/builds/{build}/artifacts/search", self._search_artifacts),
             ("POST", "/jobs/{job}/pipelines", self._upload_pipeline),
             ("GET", "/jobs/{job}/pipelines/{upload}", self._pipeline_state),
             ("POST", "/steps/{step:path}/export", self._export_step),
@@ -65,39 +58,7 @@ class AgentApi:
             ("PUT", "/steps/{step:path}", self._update_step),
             ("POST", "/builds/{build}/cancel", self._cancel_build),
         ]
-        routes = [Route(f"/v3{path}", handler, methods=[method]) for method, path, handler in table]
-        # The agent sends no token with the bytes of an artifact: these addresses are secrets of their own.
-        routes.append(Route("/uploads/{upload}", self._receive, methods=["POST"]))
-        routes.append(Route("/artifacts/{artifact}/{secret}", self._download, methods=["GET"]))
-        return routes
-
-    # Who calls
-
-    def _caller(self, request: Request) -> _Caller:
-        token = token_of(request, "Token")
-        for agent in self._engine.agents.values():
-            if same(token, agent.token) and agent.connection_state != "lost":
-                agent.seen = self._engine.clock.seconds()
-                return _Caller(agent, None)
-        for job in self._engine.jobs.values():
-            if same(token, job.token) and job.state in WITH_AGENT and job.agent is not None:
-                job.agent.seen = self._engine.clock.seconds()
-                return _Caller(job.agent, job)
-        raise Refused(401, "Invalid access token")
-
-    def _job(self, request: Request, name: str = "job") -> Job:
-        """The job of the path, if it is the caller's."""
-        caller = self._caller(request)
-        job = self._engine.jobs.get(request.path_params[name])
-        if job is None or job.agent is not caller.agent or (caller.job is not None and caller.job is not job):
-            raise Refused(404, f"No job '{request.path_params[name]}' of this agent")
-        return job
-
-    def _build(self, request: Request, id: str) -> Build:
-        self._caller(request)
-        if id not in self._engine.builds:
-            raise Refused(404, f"No build '{id}'")
-        return self._engine.builds[id]
+        return [Route(f"/v3{path}", handler, methods=[method]) for method, path, handler in table]
 
     # The agent
 
@@ -126,27 +87,27 @@ class AgentApi:
         )
 
     async def _connect(self, request: Request) -> Response:
-        self._caller(request).agent.connection_state = "connected"
+        self._access.caller(request).agent.connection_state = "connected"
         return JSONResponse({})
 
     async def _disconnect(self, request: Request) -> Response:
-        self._engine.disconnect(self._caller(request).agent)
+        self._engine.disconnect(self._access.caller(request).agent)
         return JSONResponse({})
 
     async def _ping(self, request: Request) -> Response:
-        job = self._engine.ping(self._caller(request).agent)
+        job = self._engine.ping(self._access.caller(request).agent)
         return JSONResponse({} if job is None else {"job": {"id": job.id, "state": job.state}})
 
     async def _heartbeat(self, request: Request) -> Response:
-        self._caller(request)
+        self._access.caller(request)
         body = await json_body(request)
         return JSONResponse({**body, "received_at": iso(self._engine.clock.now())})
 
     # The life of a job
 
     async def _accept(self, request: Request) -> Response:
-        job = self._job(request)
-        agent = self._caller(request).agent
+        job = self._access.job(request)
+        agent = self._access.caller(request).agent
         self._engine.accept(agent, job)
         definition = job.step.definition
         assert isinstance(definition, CommandStep)
@@ -165,16 +126,16 @@ class AgentApi:
         )
 
     async def _start(self, request: Request) -> Response:
-        job = self._job(request)
+        job = self._access.job(request)
         self._engine.start(job)
         return JSONResponse({"id": job.id, "state": job.state})
 
     async def _job_state(self, request: Request) -> Response:
-        job = self._job(request)
+        job = self._access.job(request)
         return JSONResponse({"id": job.id, "state": job.state})
 
     async def _finish(self, request: Request) -> Response:
-        job = self._job(request)
+        job = self._access.job(request)
         body = await json_body(request)
         try:
             exit_status = int(str(body.get("exit_status") or "0"))
@@ -186,7 +147,7 @@ class AgentApi:
         return JSONResponse({"id": job.id, "state": job.state})
 
     async def _chunk(self, request: Request) -> Response:
-        job = self._job(request)
+        job = self._access.job(request)
         data = await request.body()
         try:
             if request.headers.get("content-encoding") == "gzip":
@@ -198,7 +159,7 @@ class AgentApi:
         return JSONResponse({}, status_code=201)
 
     async def _header_times(self, request: Request) -> Response:
-        self._job(request)
+        self._access.job(request)
         return JSONResponse({})
 
     # Meta-data
@@ -206,9 +167,9 @@ class AgentApi:
     async def _meta_data(self, request: Request) -> Response:
         owner, action = request.path_params["owner"], request.path_params["action"]
         if owner == "jobs":
-            build = self._job(request, "id").build
+            build = self._access.job(request, "id").build
         elif owner == "builds":
-            build = self._build(request, request.path_params["id"])
+            build = self._access.build(request, request.path_params["id"])
         else:
             raise Refused(404, "Not Found")
         body = await json_body(request)
@@ -224,17 +185,18 @@ class AgentApi:
         if action in ("set", "set-batch") and owner == "jobs":
             items = [body] if action == "set" else body.get("items") or []
             values = {str(item.get("key") or ""): str(item.get("value") or "") for item in items}
-            self._engine.set_meta_data(build, values)
+            set_meta_data(build, values)
             return JSONResponse({})
         raise Refused(404, "Not Found")
 
     # Annotations
 
     async def _annotate(self, request: Request) -> Response:
-        job = self._job(request)
+        job = self._access.job(request)
         body = await json_body(request)
-        note = self._engine.annotate(
+        note = annotate(
             job,
+            self._engine.clock.now(),
             context=str(body.get("context") or "default"),
             body=None if body.get("body") is None else str(body["body"]),
             style=None if body.get("style") is None else str(body["style"]),
@@ -245,112 +207,15 @@ class AgentApi:
         return JSONResponse({"id": note.id}, status_code=201)
 
     async def _remove_annotation(self, request: Request) -> Response:
-        job = self._job(request)
+        job = self._access.job(request)
         scope = job.id if request.query_params.get("scope") == "job" else ""
         job.build.annotations.pop((request.path_params["context"], scope), None)
         return JSONResponse({})
 
-    # Artifacts
-
-    async def _create_artifacts(self, request: Request) -> Response:
-        job = self._job(request)
-        body = await json_body(request)
-        upload = new_token()
-        created = [self._artifact(job, upload, item) for item in body.get("artifacts") or []]
-        job.build.artifacts += created
-        action = {"url": self._url, "method": "POST", "path": f"/uploads/{upload}", "file_input": "file"}
-        return JSONResponse(
-            {
-                "id": body.get("id") or new_id(),
-                "artifact_ids": [artifact.id for artifact in created],
-                "upload_instructions": {"data": {"path": "${artifact:path}"}, "action": action},
-            },
-            status_code=201,
-        )
-
-    def _artifact(self, job: Job, upload: str, item: dict[str, Any]) -> Artifact:
-        return Artifact(
-            job=job,
-            path=str(item.get("path") or ""),
-            absolute_path=str(item.get("absolute_path") or ""),
-            glob_path=str(item.get("glob_path") or ""),
-            file_size=int(item.get("file_size") or 0),
-            sha1sum=str(item.get("sha1sum") or ""),
-            sha256sum=str(item.get("sha256sum") or ""),
-            content_type=str(item.get("content_type") or "application/octet-stream"),
-            upload=upload,
-            created_at=self._engine.clock.now(),
-        )
-
-    async def _receive(self, request: Request) -> Response:
-        parts = artifacts.form_parts(request.headers.get("content-type", ""), await request.body())
-        path = parts.get("path", b"").decode()
-        for artifact in self._all_artifacts():
-            if (
-                same(artifact.upload, request.path_params["upload"])
-                and artifact.path == path
-                and "file" in parts
-            ):
-                artifacts.file_of(self._engine.artifact_files, artifact).write_bytes(parts["file"])
-                return JSONResponse({})
-        raise Refused(404, "No artifact waits for this upload")
-
-    async def _update_artifacts(self, request: Request) -> Response:
-        job = self._job(request)
-        body = await json_body(request)
-        states = {item.get("id"): str(item.get("state")) for item in body.get("artifacts") or []}
-        for artifact in job.build.artifacts:
-            artifact.state = states.get(artifact.id, artifact.state)
-        return JSONResponse({})
-
-    async def _search_artifacts(self, request: Request) -> Response:
-        build = self._build(request, request.path_params["build"])
-        query = request.query_params
-        found = artifacts.search(
-            build,
-            query.get("query", "*"),
-            scope=query.get("scope", ""),
-            state=query.get("state", ""),
-            retried=query.get("include_retried_jobs") == "true",
-            duplicates=query.get("include_duplicates") == "true",
-        )
-        return JSONResponse([self._artifact_json(artifact) for artifact in found])
-
-    def _artifact_json(self, artifact: Artifact) -> dict[str, object]:
-        return {
-            "id": artifact.id,
-            "job_id": artifact.job.id,
-            "path": artifact.path,
-            "absolute_path": artifact.absolute_path,
-            "glob_path": artifact.glob_path,
-            "file_size": artifact.file_size,
-            "sha1sum": artifact.sha1sum,
-            "sha256sum": artifact.sha256sum,
-            "content_type": artifact.content_type,
-            "url": f"{self._url}/artifacts/{artifact.id}/{artifact.secret}",
-            "created_at": iso(artifact.created_at),
-            "state": artifact.state,
-        }
-
-    async def _download(self, request: Request) -> Response:
-        for artifact in self._all_artifacts():
-            path = artifacts.file_of(self._engine.artifact_files, artifact)
-            if artifact.id == request.path_params["artifact"] and path.exists():
-                if not same(artifact.secret, request.path_params["secret"]):
-                    break
-                # A page that a job made must not run as a page of this server.
-                safe = artifact.content_type.startswith("image/") and "svg" not in artifact.content_type
-                media = artifact.content_type if safe else "application/octet-stream"
-                return FileResponse(path, media_type=media, headers={"X-Content-Type-Options": "nosniff"})
-        raise Refused(404, "No such artifact")
-
-    def _all_artifacts(self) -> list[Artifact]:
-        return [artifact for build in self._engine.builds.values() for artifact in build.artifacts]
-
     # Pipelines, steps, builds
 
     async def _upload_pipeline(self, request: Request) -> Response:
-        job = self._job(request)
+        job = self._access.job(request)
         body = await json_body(request)
         if body.get("replace"):
             raise Refused(
@@ -361,13 +226,13 @@ class AgentApi:
         return JSONResponse({"id": upload, "state": "applied"}, status_code=201)
 
     async def _pipeline_state(self, request: Request) -> Response:
-        job = self._job(request)
+        job = self._access.job(request)
         if request.path_params["upload"] not in job.uploads:
             raise Refused(404, "No such upload")
         return JSONResponse({"state": "applied", "message": ""})
 
     async def _step(self, request: Request, body: dict[str, Any]) -> tuple[Build, str]:
-        caller = self._caller(request)
+        caller = self._access.caller(request)
         build = self._engine.builds.get(str(body.get("build_id") or ""))
         build = build or (caller.job.build if caller.job else None)
         if build is None:
@@ -412,6 +277,6 @@ class AgentApi:
         return JSONResponse({"uuid": steps[0].id})
 
     async def _cancel_build(self, request: Request) -> Response:
-        build = self._build(request, request.path_params["build"])
+        build = self._access.build(request, request.path_params["build"])
         self._engine.cancel_build(build)
         return JSONResponse({"uuid": build.id})

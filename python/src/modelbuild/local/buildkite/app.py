@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 
 from modelbuild.local.buildkite.agent_api import AgentApi
-from modelbuild.local.buildkite.engine import Engine, Refused
+from modelbuild.local.buildkite.artifact_api import ArtifactApi
+from modelbuild.local.buildkite.engine import Engine
+from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.rest import RateLimit, Rest
 from modelbuild.local.buildkite.views import Views
 from modelbuild.local.buildkite.web import on_not_found, on_refused
@@ -38,6 +40,7 @@ def create_app(
     return Starlette(
         routes=[
             *AgentApi(engine, agent_token, url).routes(),
+            *ArtifactApi(engine, url).routes(),
             *Rest(engine, views, api_token, RateLimit(rate_limit)).routes(),
         ],
         exception_handlers={Refused: on_refused, 404: on_not_found, 405: on_not_found},

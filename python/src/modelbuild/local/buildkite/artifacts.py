@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from modelbuild.local.buildkite.engine import Refused
+from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.state import Artifact, Build, Group
 
 

@@ -10,17 +10,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from modelbuild.local.buildkite import graph, scheduler
+from modelbuild.local.buildkite.notes import field_value
 from modelbuild.local.buildkite.pipeline import (
     CommandStep,
-    InputField,
     PipelineError,
     parse_pipeline,
     parse_yaml,
 )
+from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.state import (
     WITH_AGENT,
     Agent,
-    Annotation,
     Build,
     Job,
     PipelineSettings,
@@ -31,18 +31,7 @@ from modelbuild.local.buildkite.state import (
 LOST_AFTER = 90.0
 """Seconds of silence after which an agent counts as lost; an idle agent calls each second."""
 
-MAX_META_DATA_BYTES = 100_000
-MAX_ANNOTATION_BYTES = 1024 * 1024
 UPLOAD_STEP = "steps:\n  - label: ':pipeline: upload'\n    command: buildkite-agent pipeline upload\n"
-
-
-class Refused(Exception):
-    """A request cannot be served: the HTTP status and the sentence that says why."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
 
 
 class Clock:
@@ -299,42 +288,6 @@ class Engine:
                 if limit is not None and job.started is not None and now - job.started > limit * 60:
                     job.state = "timing_out"
 
-    # Meta-data and annotations
-
-    def set_meta_data(self, build: Build, values: Mapping[str, str]) -> None:
-        """Write meta-data. Refused (422): a value is blank or over 100 kB."""
-        for key, value in values.items():
-            if not key or not value.strip():
-                raise Refused(422, f"The value of '{key}' must not be blank")
-            if len(value.encode()) > MAX_META_DATA_BYTES:
-                raise Refused(422, f"The value of '{key}' is over {MAX_META_DATA_BYTES} bytes")
-        build.meta_data.update(values)
-
-    def annotate(
-        self,
-        job: Job,
-        *,
-        context: str,
-        body: str | None,
-        style: str | None,
-        append: bool,
-        priority: int,
-        scope: str,
-    ) -> Annotation:
-        """Create, replace, restyle or extend an annotation. Refused (422): over 1 MiB."""
-        now = self.clock.now()
-        key = (context, job.id if scope == "job" else "")
-        note = job.build.annotations.get(key)
-        if note is None:
-            note = Annotation(context, "", style or "", priority, scope, job.id, now, now)
-        text = note.body if body is None else note.body + body if append else body
-        if len(text.encode()) > MAX_ANNOTATION_BYTES:
-            raise Refused(422, f"The annotation '{context}' is over {MAX_ANNOTATION_BYTES} bytes")
-        note.body, note.style, note.priority = text, style or note.style, priority
-        note.updated_at = now
-        job.build.annotations[key] = note
-        return note
-
     # What follows from a change
 
     def _cancel(self, job: Job) -> None:
@@ -366,28 +319,6 @@ class Engine:
                     job.exit_status, job.finished_at = 0, now
         build.state, build.blocked = scheduler.build_state(build)
         build.finished_at = (build.finished_at or now) if scheduler.is_over(build) else None
-
-
-def field_value(field: InputField, given: object) -> str:
-    """The meta-data value of a block's field. Refused (422): missing, or not what the field allows."""
-    if given is None and field.default_value is not None:
-        return field.default_value
-    values = (
-        [str(item) for item in given] if isinstance(given, list) else [] if given is None else [str(given)]
-    )
-    value = "\n".join(values)
-    if not value:
-        if field.required:
-            raise Refused(422, f"The field '{field.key}' is required")
-        return ""
-    if field.format is not None and not re.fullmatch(field.format, value):
-        raise Refused(422, f"The field '{field.key}' must match {field.format}")
-    if field.options:
-        chosen = value.split("\n") if field.multiple else [value]
-        wrong = [item for item in chosen if item not in [option.value for option in field.options]]
-        if wrong:
-            raise Refused(422, f"'{wrong[0]}' is not an option of the field '{field.key}'")
-    return value
 
 
 def steps_of(build: Build, key_or_id: str) -> list[Step]:

@@ -78,14 +78,17 @@ def canonical_plugin(source: str) -> str:
 def _as_plugins(value: object) -> object:
     if value is None:
         return []
-    items: list[object] = []
-    if isinstance(value, Mapping):
-        items = [{name: configuration} for name, configuration in value.items()]
-    elif isinstance(value, list):
-        items = [{item: None} if isinstance(item, str) else item for item in value]
-    if not all(isinstance(item, Mapping) and len(item) == 1 for item in items):
+    items = [{name: options} for name, options in value.items()] if isinstance(value, Mapping) else value
+    if not isinstance(items, list):
+        raise ValueError("plugins must be a list")
+    return [_as_plugin(item) for item in items]
+
+
+def _as_plugin(item: object) -> dict[str, object]:
+    plugin = {item: None} if isinstance(item, str) else item
+    if not isinstance(plugin, Mapping) or len(plugin) != 1:
         raise ValueError("each plugin must be a reference, or a map of one reference to its configuration")
-    return [{canonical_plugin(str(name)): options for name, options in item.items()} for item in items]  # type: ignore[attr-defined]
+    return {canonical_plugin(str(source)): options for source, options in plugin.items()}
 
 
 def _as_agents(value: object) -> object:
@@ -323,7 +326,10 @@ def _normalise(step: object, *, nested: bool = False) -> dict[str, Any]:
     if kind == "group":
         if nested:
             raise PipelineError(f"a group cannot hold another group: {_name(values)}")
-        values["steps"] = [_normalise(item, nested=True) for item in values.get("steps") or []]
+        members = values.get("steps")
+        if not isinstance(members, list):
+            raise PipelineError(f"a group needs 'steps', a list: {_name(values)}")
+        values["steps"] = [_normalise(item, nested=True) for item in members]
     values["type"] = kind if kind in _KINDS.values() else "command"
     return values
 

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from modelbuild.local.buildkite.engine import Refused
+from modelbuild.local.buildkite.refusal import Refused
 
 
 async def json_body(request: Request) -> dict[str, Any]:
