@@ -37,7 +37,7 @@ def deliver(
     *,
     environ: Mapping[str, str] = os.environ,
     deadline: float = DEADLINE_SECONDS,
-    clock: Clock = Clock(),  # noqa: B008
+    clock: Clock = Clock(),
 ) -> None:
     """Unblock the step that waits for a training, with the result as its fields.
 

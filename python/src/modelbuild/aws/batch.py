@@ -1,0 +1,169 @@
+"""AWS Batch: job definitions, submission, and the state of jobs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import boto3
+
+from modelbuild.aws.failures import NotFound, translated
+from modelbuild.contract import sha256_of_json
+from modelbuild.errors import ConfigurationError
+
+# What a definition consists of, besides its name: DescribeJobDefinitions tells more than may be registered.
+_PARTS = ("type", "parameters", "retryStrategy", "timeout", "propagateTags", "platformCapabilities")
+_LOG_GROUP = "/aws/batch/job"
+_OVERRIDES_LIMIT = 8192
+
+
+@dataclass(frozen=True)
+class BatchJob:
+    """A job as Batch describes it; ``reason`` and ``log_stream`` are empty while there is none."""
+
+    id: str
+    status: str
+    reason: str
+    log_stream: str
+    environment: Mapping[str, str]
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.status in ("SUCCEEDED", "FAILED")
+
+
+class Batch:
+    """Batch as one identity sees it. Every method raises ``AwsError`` when AWS refuses or is out of reach."""
+
+    def __init__(self, session: boto3.Session) -> None:
+        with translated("set up a client for Batch"):
+            self._batch = session.client("batch")
+        self.region = self._batch.meta.region_name
+
+    def definition_with_image(self, name: str, image: str) -> str:
+        """The ARN of a job definition that is the newest ``name`` with another image.
+
+        Batch cannot replace an image or secrets at submission. The copy's name ends in a hash of its
+        content, so that it is registered once and reused.
+
+        Raises:
+            ConfigurationError: there is no active definition ``name``.
+        """
+        found = self._newest(name)
+        if found is None:
+            raise ConfigurationError(
+                f"there is no active Batch job definition {name} in {self.region}: deploy the stack "
+                "infra/training.yaml, or correct option queue"
+            )
+        copy = _clean({part: found[part] for part in _PARTS if part in found})
+        copy["containerProperties"] = _clean(found["containerProperties"]) | {"image": image}
+        own_name = f"{name}-{sha256_of_json(copy)[:12]}"
+        existing = self._newest(own_name)
+        if existing is not None:
+            return str(existing["jobDefinitionArn"])
+        with translated(f"register job definition {own_name}"):
+            answer = self._batch.register_job_definition(jobDefinitionName=own_name, **copy)
+        return answer["jobDefinitionArn"]
+
+    def _newest(self, name: str) -> Mapping[str, Any] | None:
+        with translated(f"look for job definition {name}"):
+            pages = self._batch.get_paginator("describe_job_definitions").paginate(
+                jobDefinitionName=name, status="ACTIVE"
+            )
+            found: list[Any] = [item for page in pages for item in page["jobDefinitions"]]
+        return max(found, key=lambda item: int(item["revision"]), default=None)
+
+    def submit(
+        self,
+        name: str,
+        *,
+        queue: str,
+        definition: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        timeout: int,
+        tags: Mapping[str, str],
+    ) -> str:
+        """Submit a job and return its id; ``timeout`` is in seconds of running.
+
+        Raises:
+            ConfigurationError: the environment is larger than Batch takes.
+        """
+        overrides: Any = {
+            "command": list(command),
+            "environment": [{"name": key, "value": value} for key, value in sorted(environment.items())],
+        }
+        size = len(json.dumps(overrides).encode())
+        if size > _OVERRIDES_LIMIT:
+            raise ConfigurationError(
+                f"the variables of the job take {size} bytes, and Batch takes {_OVERRIDES_LIMIT}: shorten "
+                "option environment, or move values to params"
+            )
+        with translated(f"submit job {name} to queue {queue}"):
+            answer = self._batch.submit_job(
+                jobName=name,
+                jobQueue=queue,
+                jobDefinition=definition,
+                containerOverrides=overrides,
+                timeout={"attemptDurationSeconds": timeout},
+                tags=dict(tags),
+                propagateTags=True,
+            )
+        return answer["jobId"]
+
+    def find(self, queue: str, name: str) -> list[str]:
+        """The ids of the jobs of this name in a queue, in whatever state."""
+        with translated(f"look for job {name} in queue {queue}"):
+            pages = self._batch.get_paginator("list_jobs").paginate(
+                jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [name]}]
+            )
+            return [job["jobId"] for page in pages for job in page["jobSummaryList"]]
+
+    def describe(self, job_id: str) -> BatchJob:
+        """The state of a job.
+
+        Raises:
+            NotFound: Batch does not know it (any more).
+        """
+        with translated(f"look at job {job_id}"):
+            jobs = self._batch.describe_jobs(jobs=[job_id])["jobs"]
+        if not jobs:
+            raise NotFound(f"Batch has no job {job_id}: it forgets jobs a week after they end")
+        container = jobs[0].get("container", {})
+        return BatchJob(
+            id=job_id,
+            status=jobs[0]["status"],
+            reason=container.get("reason") or jobs[0].get("statusReason") or "",
+            log_stream=container.get("logStreamName", ""),
+            environment={entry["name"]: entry["value"] for entry in container.get("environment", [])},
+        )
+
+
+def job_url(region: str, job_id: str) -> str:
+    """The job's page in the AWS console."""
+    return f"https://{region}.console.aws.amazon.com/batch/home?region={region}#jobs/detail/{job_id}"
+
+
+def logs_url(region: str, log_stream: str, definition: str) -> str:
+    """The job's log in the AWS console; before it has one, the logs of its definition."""
+
+    def coded(text: str) -> str:
+        return quote(quote(text, safe=""), safe="").replace("%", "$")
+
+    name = definition.rsplit("/", 1)[-1].split(":", 1)[0]
+    end = f"/log-events/{coded(log_stream)}" if log_stream else f"$3FlogStreamNameFilter$3D{coded(name)}"
+    console = f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
+    return f"{console}#logsV2:log-groups/log-group/{coded(_LOG_GROUP)}{end}"
+
+
+def _clean(value: Any) -> Any:
+    """A described value without the nulls that registering refuses."""
+    if isinstance(value, Mapping):
+        return {key: _clean(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    return value

@@ -1,0 +1,78 @@
+"""Why a flow failed, as one sentence made from what it printed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+_LIMIT = 500
+
+# 2026-01-31 12:00:00.123 [<run>/<step>/<task> (pid 42)] [<Batch job>] text
+_TASK_LINE = re.compile(
+    r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \[[^/\]]+/(?P<step>\w+)/\d+[^\]]*\] "
+    r"(?:\[[0-9a-f-]{36}\] ?)?(?P<text>.*)$"
+)
+_FAILED_STEP = re.compile(r"^\s*Step (?P<step>\w+) \(task-id \d+\) failed\b")
+_TRACEBACK = "Traceback (most recent call last):"
+_EXCEPTION = re.compile(r"^(?:\w+\.)*[A-Z]\w*(?:: .*)?$")
+_BOILERPLATE = re.compile(
+    r"^(Task (is starting|failed|finished|exited).*|Internal error|<flow \w+ step \w+> failed:)?$"
+)
+
+_SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|API_KEY|ACCESS_KEY|PRIVATE_KEY)$")
+_SECRET_TEXT = re.compile(
+    r"(?i)(?P<name>\b[\w-]*(?:token|secret|password|api[_-]?key|access[_-]?key)\b[\"']?\s*[=:]\s*|\bbearer\s+|://)"
+    r"(?P<value>[^\s@/,;]+(?=@)|[^\s,;&]+)"
+)
+
+
+def reason(lines: Sequence[str], exit_code: int, environ: Mapping[str, str]) -> str:
+    """One sentence: the step that failed and the exception that ended it, without secrets, ≤ 500 characters.
+
+    Args:
+        lines: what the flow printed last, without line ends.
+        exit_code: how its process ended.
+        environ: the environment it had; values of variables with a secret's name are blacked out.
+    """
+    steps = [match["step"] for line in lines if (match := _FAILED_STEP.match(line))]
+    if steps:
+        said = [
+            match["text"]
+            for line in lines
+            if (match := _TASK_LINE.match(line)) and match["step"] == steps[-1]
+        ]
+        subject = f"step {steps[-1]} failed"
+    else:
+        said = [line.strip() for line in lines]
+        subject = f"the flow ended with exit code {exit_code} before a step failed"
+    cause = _exception(said) or _last(said)
+    text = without_secrets(f"{subject}: {cause}" if cause else subject, environ)
+    return text if len(text) <= _LIMIT else text[: _LIMIT - 1] + "…"
+
+
+def without_secrets(text: str, environ: Mapping[str, str]) -> str:
+    """``text`` with the values of secret variables, and whatever is named like a secret, blacked out."""
+    secrets = {value for name, value in environ.items() if _SECRET_NAME.search(name) and len(value) >= 4}
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "[redacted]")
+    return _SECRET_TEXT.sub(_blacked_out, text)
+
+
+def _blacked_out(match: re.Match[str]) -> str:
+    # An address is a secret only where it holds a user's password.
+    if match["name"] == "://" and not match.string[match.end() :].startswith("@"):
+        return match[0]
+    return f"{match['name']}[redacted]"
+
+
+def _exception(said: Sequence[str]) -> str:
+    """The line that names the exception of the last traceback; a message may go on below it."""
+    if _TRACEBACK not in said:
+        return ""
+    last = len(said) - 1 - list(reversed(said)).index(_TRACEBACK)
+    return next((line for line in said[last + 1 :] if _EXCEPTION.match(line)), "")
+
+
+def _last(said: Iterable[str]) -> str:
+    lines = [line.strip() for line in said]
+    return next((line for line in reversed(lines) if not _BOILERPLATE.match(line)), "")

@@ -1,0 +1,244 @@
+"""What runs inside the head's Batch job: the flow, and the word to Buildkite however it ends.
+
+``result.json`` is written once: the flow writes it when it has published a model, the head in every
+other case, and what is delivered is what lies there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+from pydantic import ValidationError
+
+from modelbuild import callback
+from modelbuild.aws.identity import session
+from modelbuild.aws.storage import NotFound, Storage
+from modelbuild.contract import REQUEST_FILE, RESULT_FILE, TrainingRequest, TrainingResult, sha256_of_json
+from modelbuild.errors import ConfigurationError, ModelbuildError, TrainingFailed
+from modelbuild.settings import AwsSettings
+from modelbuild.train import diagnosis, parameters, source
+
+# Batch kills 30 seconds after SIGTERM: the flow gets half of them to stop its own jobs.
+STOP_SECONDS = 15.0
+
+_LAST_LINES = 500
+_TERMINATED_EXIT = 128 + signal.SIGTERM
+
+
+class _Terminated(BaseException):
+    """SIGTERM came; not an ``Exception``, so that nothing on the way takes it for a failure."""
+
+
+def run(environ: Mapping[str, str] = os.environ) -> int:
+    """Run the training that ``ARTIFACTS`` names and deliver its result; the answer is the exit code.
+
+    The code is 0 only when the stored result says that the training succeeded.
+
+    Raises:
+        ConfigurationError: the request cannot be read, so there is nobody to tell.
+        AwsError: S3 refused.
+        BuildkiteError: Buildkite could not be told.
+    """
+    artifacts = environ.get("ARTIFACTS")
+    if not artifacts:
+        raise ConfigurationError("ARTIFACTS is not set: this command runs inside the job that train submits")
+    storage = Storage(session(AwsSettings()))
+    request = _request(storage, artifacts)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        result = _outcome(storage, request, environ)
+        # From here on nothing may stop the word from getting out.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    except _Terminated:
+        result = _ended(
+            "cancelled", "the head was terminated from outside: by hand, by timeout or with its host"
+        )
+    result = _stored(storage, request, result, environ)
+    print(f"head: the training {result.status}{': ' + result.reason if result.reason else ''}", flush=True)
+    callback.deliver(request, result, environ=environ)
+    return {"succeeded": 0, "cancelled": _TERMINATED_EXIT}.get(result.status, TrainingFailed.exit_code)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise _Terminated
+
+
+def _request(storage: Storage, artifacts: str) -> TrainingRequest:
+    uri = f"{artifacts}/{REQUEST_FILE}"
+    try:
+        return TrainingRequest.model_validate_json(storage.read(uri))
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"{uri} is not a request of this version of modelbuild: build the image of the head from the "
+            "commit that is trained"
+        ) from error
+
+
+def _outcome(storage: Storage, request: TrainingRequest, environ: Mapping[str, str]) -> TrainingResult:
+    """How the training ended, unless it was terminated."""
+    try:
+        return _train(storage, request, environ)
+    except ModelbuildError as error:
+        return _ended("failed", str(error))
+    except Exception as error:  # noqa: BLE001 - the build must hear of it, whatever it is
+        traceback.print_exc()
+        return _ended("failed", f"the head failed, which is a defect: {type(error).__name__}: {error}")
+
+
+def _train(storage: Storage, request: TrainingRequest, environ: Mapping[str, str]) -> TrainingResult:
+    """Run the flow; the result is the one that it stored.
+
+    Raises:
+        ModelbuildError: the training failed, with the reason as its message.
+    """
+    with tempfile.TemporaryDirectory(prefix="modelbuild-") as scratch:
+        root = Path(scratch)
+        flow = _unpacked(storage, request, root / "source")
+        values = root / "parameters.yaml"
+        values.write_text(_parameters(request))
+        home = root / "metaflow"
+        home.mkdir()
+        exit_code, lines = _run_flow(
+            _command(request, flow, values, root),
+            flow.parent,
+            {
+                **{name: value for name, value in environ.items() if name != "BUILDKITE_API_TOKEN"},
+                "METAFLOW_HOME": str(home),
+                "METAFLOW_BATCH_CONTAINER_IMAGE": request.images.default,
+                "TRAIN_GPU_IMAGE": request.images.train_gpu,
+            },
+        )
+    if exit_code != 0:
+        raise TrainingFailed(diagnosis.reason(lines, exit_code, environ))
+    stored = _result(storage, request)
+    if stored is None:
+        raise TrainingFailed(
+            f"the flow ended well but left no {RESULT_FILE}: it must publish its model in a step"
+        )
+    return stored
+
+
+def _unpacked(storage: Storage, request: TrainingRequest, destination: Path) -> Path:
+    """The flow's file among the unpacked files of the commit."""
+    archived = storage.read(request.source.path)
+    digest = hashlib.sha256(archived).hexdigest()
+    if digest != request.source.sha256:
+        raise ConfigurationError(
+            f"{request.source.path} has SHA-256 {digest}, but {request.source.sha256} was asked for: the "
+            "archive was changed after the request"
+        )
+    source.extract(archived, destination)
+    flow = destination / request.flow
+    if not flow.is_file() or not flow.resolve().is_relative_to(destination.resolve()):
+        raise ConfigurationError(f"the commit has no flow {request.flow}: correct option flow")
+    return flow
+
+
+def _parameters(request: TrainingRequest) -> str:
+    """The parameter file for the flow, which must read back as what was asked for."""
+    text = parameters.dump(request.parameters)
+    if sha256_of_json(parameters.parse(text.encode(), "the request")) != request.parameters_sha256:
+        raise ConfigurationError("the request's parameters do not have the hash that it states")
+    return text
+
+
+def _command(request: TrainingRequest, flow: Path, values: Path, root: Path) -> list[str]:
+    tags = {
+        "model_id": request.model_id,
+        "pipeline": request.build.pipeline,
+        "commit": request.build.commit,
+        "build": request.build.url,
+    }
+    return [
+        *(sys.executable, flow.name, "--no-pylint", "--config", "config", str(values)),
+        *("run", "--run-id-file", str(root / "run-id")),
+        *(word for name, value in tags.items() for word in ("--tag", f"{name}:{value}")),
+    ]
+
+
+def _run_flow(command: list[str], folder: Path, environ: Mapping[str, str]) -> tuple[int, list[str]]:
+    """Run the flow in its own process group, pass on what it prints, and keep the last of it."""
+    lines: deque[str] = deque(maxlen=_LAST_LINES)
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                sys.stdout.buffer.write(line)
+                sys.stdout.buffer.flush()
+                lines.append(line.decode(errors="replace").rstrip())
+            exit_code = process.wait()
+        except BaseException:
+            _stop(process)
+            raise
+    return exit_code, list(lines)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask the flow's process group to end, so that Metaflow ends its Batch jobs; insist after a while."""
+    _signal(process, signal.SIGTERM)
+    try:
+        # Its output is read here as well: a full pipe would keep it from ending.
+        rest, _ = process.communicate(timeout=STOP_SECONDS)
+        sys.stdout.buffer.write(rest or b"")
+        sys.stdout.buffer.flush()
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        _signal(process, signal.SIGKILL)
+        process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _ended(status: str, reason: str) -> TrainingResult:
+    return TrainingResult.model_validate({"training/status": status, "training/reason": reason})
+
+
+def _result(storage: Storage, request: TrainingRequest) -> TrainingResult | None:
+    uri = f"{request.artifacts}/{RESULT_FILE}"
+    try:
+        return TrainingResult.model_validate_json(storage.read(uri))
+    except NotFound:
+        return None
+    except ValidationError as error:
+        raise TrainingFailed(f"{uri} is not a result: the flow must write what the contract says") from error
+
+
+def _stored(
+    storage: Storage, request: TrainingRequest, result: TrainingResult, environ: Mapping[str, str]
+) -> TrainingResult:
+    """The result as it lies in S3: this one, unless there is one already."""
+    if result.reason:
+        clean = diagnosis.without_secrets(" ".join(result.reason.split()), environ)[:500]
+        result = result.model_copy(update={"reason": clean})
+    if storage.write_once(f"{request.artifacts}/{RESULT_FILE}", result.to_json().encode()):
+        return result
+    try:
+        return _result(storage, request) or result
+    except TrainingFailed as error:
+        return _ended("failed", str(error))

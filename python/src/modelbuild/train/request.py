@@ -1,0 +1,105 @@
+"""What this build asks for: a ``TrainingRequest`` from the agent's environment, the commit and options."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import JsonValue, ValidationError
+
+from modelbuild.buildkite import agent
+from modelbuild.contract import (
+    SOURCE_FILE,
+    Build,
+    Images,
+    Source,
+    TrainingRequest,
+    model_prefix,
+    sha256_of_json,
+)
+from modelbuild.errors import ConfigurationError
+from modelbuild.settings import ImageSettings, TrainSettings
+from modelbuild.train import parameters, source
+
+
+def make(
+    settings: TrainSettings, environ: Mapping[str, str], checkout: Path
+) -> tuple[TrainingRequest, bytes]:
+    """The request, and the source archive that it names.
+
+    Raises:
+        ConfigurationError: this is no Buildkite job, or an option does not fit the commit.
+    """
+    build = _build(environ, checkout)
+    archived = source.archive(checkout, build.commit)
+    if source.read_member(archived, settings.flow) is None:
+        raise ConfigurationError(
+            f"option flow is {settings.flow}, but commit {build.commit[:12]} has no such file: give its path "
+            "from the root of the repository"
+        )
+    values = _parameters(settings, archived)
+    artifacts = model_prefix(settings.artifacts, build.pipeline, str(build.number))
+    request = TrainingRequest(
+        model_id=str(build.number),
+        build=build,
+        source=Source(path=f"{artifacts}/{SOURCE_FILE}", sha256=hashlib.sha256(archived).hexdigest()),
+        flow=settings.flow,
+        parameters=values,
+        parameters_sha256=sha256_of_json(values),
+        artifacts=artifacts,
+        unblock=settings.unblock,
+        images=_images(settings.image),
+    )
+    return request, archived
+
+
+def _build(environ: Mapping[str, str], checkout: Path) -> Build:
+    def variable(name: str) -> str:
+        try:
+            return environ[name]
+        except KeyError:
+            raise ConfigurationError(f"{name} is not set: run this in a job of a Buildkite agent") from None
+
+    try:
+        return Build(
+            organization=variable("BUILDKITE_ORGANIZATION_SLUG"),
+            pipeline=variable("BUILDKITE_PIPELINE_SLUG"),
+            number=int(variable("BUILDKITE_BUILD_NUMBER")),
+            id=variable("BUILDKITE_BUILD_ID"),
+            url=variable("BUILDKITE_BUILD_URL"),
+            # The variable may say HEAD; what was checked out is what is trained.
+            commit=source.commit_of(checkout, variable("BUILDKITE_COMMIT")),
+            branch=variable("BUILDKITE_BRANCH"),
+            message=environ.get("BUILDKITE_MESSAGE", ""),
+            creator=environ.get("BUILDKITE_BUILD_CREATOR")
+            or environ.get("BUILDKITE_BUILD_AUTHOR")
+            or "unknown",
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigurationError(
+            f"the build's {first['loc'][0]} is {first['input']!r}, which Buildkite never sets: {first['msg']}"
+        ) from error
+
+
+def _parameters(settings: TrainSettings, archived: bytes) -> dict[str, JsonValue]:
+    name = posixpath.join(posixpath.dirname(settings.flow), parameters.FILE_NAME)
+    text = source.read_member(archived, name)
+    if text is None:
+        raise ConfigurationError(f"the commit has no {name}: put the flow's parameters there")
+    return parameters.merged(parameters.parse(text, name), settings.params, name)
+
+
+def _images(settings: ImageSettings) -> Images:
+    """The images, by digest where the build has recorded one in meta-data."""
+
+    def pinned(reference: str) -> str:
+        return agent.get_meta_data(f"image/{reference}") or reference
+
+    return Images(
+        default=pinned(settings.default),
+        train_gpu=pinned(settings.train_gpu),
+        serve=pinned(settings.serve),
+    )

@@ -1,0 +1,227 @@
+"""What the train plugin does on the agent: submit one head job for this build, and let the agent go.
+
+Everything a second run could repeat is written once or looked up first, so a retried step shows the
+training that is under way instead of starting another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+from pydantic import BaseModel, ValidationError
+
+from modelbuild.aws.batch import Batch, BatchJob, job_url, logs_url
+from modelbuild.aws.identity import session
+from modelbuild.aws.storage import NotFound, Storage
+from modelbuild.buildkite import agent
+from modelbuild.contract import JOB_FILE, REQUEST_FILE, TrainingRequest
+from modelbuild.errors import ConfigurationError, TrainingFailed
+from modelbuild.settings import TrainSettings
+from modelbuild.train import parameters
+from modelbuild.train.request import make
+
+COMMAND = ("python", "-m", "modelbuild", "head")
+CONTEXT = "training"
+
+
+class JobRecord(BaseModel):
+    """``job.json``: which Batch job is the head of a training."""
+
+    job_id: str
+    queue: str
+    region: str
+
+
+def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> None:
+    """Ask for the training of this build, from the checkout that is the working directory.
+
+    Raises:
+        ConfigurationError: an option does not fit the commit, the build or the account.
+        TrainingFailed: the step was retried, and the training has already failed.
+        AwsError: S3 or Batch refused.
+        BuildkiteError: the agent's command line failed.
+    """
+    _say("--- :mag: Reading the commit")
+    request, archived = make(settings, environ, Path.cwd())
+    _say(f"{request.flow} of commit {request.build.commit[:12]}, source {len(archived):,} bytes")
+    _say(f"parameters ({request.parameters_sha256[:12]}):")
+    _say("  " + parameters.dump(request.parameters).rstrip().replace("\n", "\n  "))
+
+    _say("--- :s3: Storing the request")
+    aws = session(settings.aws)
+    storage, batch = Storage(aws), Batch(aws)
+    request = _stored(storage, request, archived)
+    _say(f"{request.artifacts}/{REQUEST_FILE}")
+
+    _say("--- :aws: Submitting the training")
+    record = _submitted(storage, batch, request, settings)
+    _show(batch, request, record)
+
+
+def _stored(storage: Storage, request: TrainingRequest, archived: bytes) -> TrainingRequest:
+    """The request as it lies in S3: this one, or the same one from an earlier run of the step."""
+    uri = f"{request.artifacts}/{REQUEST_FILE}"
+    earlier = _earlier(storage, uri)
+    if earlier is None:
+        if not storage.write_once(request.source.path, archived, "application/gzip"):
+            kept = hashlib.sha256(storage.read(request.source.path)).hexdigest()
+            if kept != request.source.sha256:
+                raise ConfigurationError(
+                    f"{request.source.path} is there already and has other bytes than this commit's files: "
+                    "build numbers must not repeat under option artifacts"
+                )
+        if storage.write_once(uri, request.to_json().encode()):
+            return request
+        earlier = _earlier(storage, uri) or request
+    # Another version of git or zlib may pack the same commit into other bytes: the first archive stays.
+    if earlier != request.model_copy(update={"source": earlier.source}):
+        raise ConfigurationError(
+            f"{uri} asks for another training than this step ({_difference(earlier, request)}): start a new "
+            "build, because a retried step must ask for the same"
+        )
+    return earlier
+
+
+def _earlier(storage: Storage, uri: str) -> TrainingRequest | None:
+    try:
+        return TrainingRequest.model_validate_json(storage.read(uri))
+    except NotFound:
+        return None
+    except ValidationError as error:
+        raise ConfigurationError(f"{uri} is not a request of modelbuild: move it away") from error
+
+
+def _difference(earlier: TrainingRequest, request: TrainingRequest) -> str:
+    """The names of what differs, for people."""
+    there, here = earlier.model_dump(by_alias=True), request.model_dump(by_alias=True)
+    return ", ".join(sorted(key for key in here if key != "source" and here[key] != there[key]))
+
+
+def _submitted(
+    storage: Storage, batch: Batch, request: TrainingRequest, settings: TrainSettings
+) -> JobRecord:
+    """The head job of this request: the one that is there, or a new one."""
+    uri = f"{request.artifacts}/{JOB_FILE}"
+    try:
+        record = JobRecord.model_validate_json(storage.read(uri))
+        _say(f"attached to job {record.job_id}: this step ran before")
+        return record
+    except NotFound:
+        pass
+    name = job_name(request)
+    job_id = _unrecorded(batch, settings.queue, name, request.artifacts)
+    if job_id is None:
+        definition = batch.definition_with_image(settings.queue, request.images.default)
+        job_id = batch.submit(
+            name,
+            queue=settings.queue,
+            definition=definition,
+            command=COMMAND,
+            environment={
+                **settings.environment,
+                "MODEL_ID": request.model_id,
+                "ARTIFACTS": request.artifacts,
+                "UNBLOCK_STEP": request.unblock,
+            },
+            timeout=settings.timeout,
+            tags=_tags(request),
+        )
+        _say(f"submitted job {job_id} ({name}) to queue {settings.queue}")
+    else:
+        _say(f"attached to job {job_id}: an earlier run of this step submitted it and could not record it")
+    record = JobRecord(job_id=job_id, queue=settings.queue, region=batch.region)
+    storage.write(uri, (json.dumps(record.model_dump(), indent=2, sort_keys=True) + "\n").encode())
+    return record
+
+
+def _unrecorded(batch: Batch, queue: str, name: str, artifacts: str) -> str | None:
+    """The job of an earlier run that ended between submitting and writing ``job.json``."""
+    for job_id in batch.find(queue, name):
+        if batch.describe(job_id).environment.get("ARTIFACTS") == artifacts:
+            return job_id
+    return None
+
+
+def job_name(request: TrainingRequest) -> str:
+    """``<pipeline>-<model id>`` in the letters that Batch allows, at most 128."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{request.build.pipeline}-{request.model_id}")
+    return name if len(name) <= 128 else f"{name[:111]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+def _tags(request: TrainingRequest) -> dict[str, str]:
+    tags = {
+        "modelbuild:pipeline": request.build.pipeline,
+        "modelbuild:model-id": request.model_id,
+        "modelbuild:build": request.build.url,
+        "modelbuild:commit": request.build.commit,
+    }
+    return {key: re.sub(r"[^\w .:/=+@-]", "_", value)[:256] for key, value in tags.items()}
+
+
+def _show(batch: Batch, request: TrainingRequest, record: JobRecord) -> None:
+    """Tell the build and whoever reads the log where the training is, and how it is."""
+    try:
+        job = batch.describe(record.job_id)
+    except NotFound:
+        job = BatchJob(record.job_id, "FORGOTTEN", "Batch forgets jobs a week after they end", "", {})
+    links = {
+        "job_url": job_url(record.region, job.id),
+        "logs_url": logs_url(record.region, job.log_stream, record.queue),
+    }
+    agent.set_meta_data(
+        {
+            "train/job/id": job.id,
+            "train/job/url": links["job_url"],
+            "train/logs/url": links["logs_url"],
+            "train/artifacts": request.artifacts,
+        }
+    )
+    headline = {
+        "SUCCEEDED": f"Model {request.model_id} has been trained",
+        "FAILED": f"The training of model {request.model_id} failed",
+    }.get(job.status, f"Model {request.model_id} is being trained")
+    agent.annotate(
+        annotation(request, job, record.queue, headline, links),
+        context=CONTEXT,
+        style="error" if job.status == "FAILED" else "info",
+    )
+    _say(f"+++ :weight_lifter: {headline}")
+    _say(f"Batch job  {job.id} ({job.status}{': ' + job.reason if job.reason else ''})")
+    _say(f"           {links['job_url']}")
+    _say(f"Log        {links['logs_url']}")
+    _say(f"Artifacts  {request.artifacts}")
+    if job.status == "FAILED":
+        raise TrainingFailed(
+            f"the training of model {request.model_id} failed ({job.reason or 'see its log'}): start a new "
+            "build to train again"
+        )
+    if not job.ended:
+        _say(f"This agent is free now. When the training ends, step {request.unblock!r} is unblocked.")
+
+
+def annotation(
+    request: TrainingRequest, job: BatchJob, queue: str, headline: str, links: Mapping[str, str]
+) -> str:
+    """The annotation, as HTML in which every value is escaped."""
+    loader = jinja2.PackageLoader("modelbuild.train")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("training.html.j2").render(
+        request=request,
+        job=job,
+        queue=queue,
+        headline=headline,
+        parameters=parameters.dump(request.parameters),
+        **links,
+    )
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
