@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import re
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any, ClassVar
 from moto.batch import models as moto_batch
 
 from modelbuild.local.aws import container, images, process, retry
+from modelbuild.local.aws.bytecode import Bytecode
 from modelbuild.local.aws.capacity import Capacity, Share
 from modelbuild.local.aws.logs import GROUP, LogStream
 from modelbuild.local.aws.settings import Settings
@@ -37,10 +37,11 @@ _LAST_LINES_SECONDS = 5.0
 
 
 class Machines:
-    """Where jobs run: the compute environments' capacity and the folders of running jobs."""
+    """Where jobs run: the compute environments' capacity, the folders of running jobs, their byte code."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.bytecode = Bytecode(settings.scratch / "bytecode")
         self._lock = threading.Lock()
         self._capacities: dict[str, Capacity] = {}
         self._slots: set[int] = set()
@@ -280,9 +281,7 @@ class Job(moto_batch.Job):
             variables["AWS_BATCH_JOB_ARRAY_SIZE"] = str(len(self.parent.children))
         package = variables.get("METAFLOW_CODE_SHA", "")
         if re.fullmatch("[0-9a-f]+", package):
-            # Every file of a Metaflow code package bears the same time, so byte code is right for one
-            # package only; within it, each later process is spared compiling Metaflow's own source.
-            variables.setdefault("PYTHONPYCACHEPREFIX", os.fspath(settings.scratch / "bytecode" / package))
+            variables.setdefault("PYTHONPYCACHEPREFIX", str(self.machines.bytecode.cache(package)))
         return variables
 
     def _write_down(self, outcome: Outcome) -> None:
