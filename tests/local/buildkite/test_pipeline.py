@@ -43,6 +43,7 @@ attributes = st.sampled_from(
 
 
 def only_step(step: object) -> object:
+    """The step as it is read."""
     return parse_pipeline({"steps": [step]}).steps[0]
 
 

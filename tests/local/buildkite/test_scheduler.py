@@ -3,53 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelbuild.local.buildkite.engine import LOST_AFTER, Engine, Refused
+from modelbuild.local.buildkite.engine import LOST_AFTER
 from modelbuild.local.buildkite.graph import before_barrier
+from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.scheduler import is_over
-from modelbuild.local.buildkite.state import Agent, Build, Job, Step
-
-
-class AnyBench(Protocol):
-    """What these tests use of the bench."""
-
-    engine: Engine
-
-    def build(self, steps: list[object]) -> Build: ...
-    def agent(self, *tags: str) -> Agent: ...
-    def begin(self, agent: Agent) -> Job | None: ...
-    def run(self, agent: Agent, exit_status: int = 0) -> str | None: ...
-    def drain(self, agent: Agent, exit_statuses: dict[str, int] | None = None) -> list[str]: ...
-    @property
-    def clock(self) -> HasTime: ...
-
-
-class HasTime(Protocol):
-    """A clock that a test turns."""
-
-    passed: float
+from modelbuild.local.buildkite.state import Build, Job, Step
 
 
 def command(key: str, **more: object) -> dict[str, object]:
+    """A command step."""
     return {"command": "true", "key": key, **more}
 
 
 def states(build: Build) -> dict[str, str]:
+    """The state of the newest job by the key, or else the type, of its step."""
     return {step.key or step.definition.type: step.job.state for step in build.steps}
 
 
 def job_of(build: Build, key: str) -> Job:
+    """The newest job of a step."""
     step = build.find(key)
     assert isinstance(step, Step)
     return step.job
 
 
-def test_steps_without_dependencies_run_side_by_side(bench: AnyBench) -> None:
+def test_steps_without_dependencies_run_side_by_side(bench: Any) -> None:
     """Two agents work on two independent steps at the same time."""
     build = bench.build([command("a"), command("b")])
     started = [bench.begin(bench.agent()), bench.begin(bench.agent())]
@@ -57,7 +41,7 @@ def test_steps_without_dependencies_run_side_by_side(bench: AnyBench) -> None:
     assert build.state == "running"
 
 
-def test_a_wait_step_waits_for_everything_before_it(bench: AnyBench) -> None:
+def test_a_wait_step_waits_for_everything_before_it(bench: Any) -> None:
     """Behind a wait step nothing starts until all before it has passed."""
     build = bench.build([command("a"), command("b"), "wait", command("c")])
     agent = bench.agent()
@@ -67,13 +51,13 @@ def test_a_wait_step_waits_for_everything_before_it(bench: AnyBench) -> None:
     assert build.state == "passed"
 
 
-def test_depends_on_ignores_wait_steps(bench: AnyBench) -> None:
+def test_depends_on_ignores_wait_steps(bench: Any) -> None:
     """A step with ``depends_on`` waits for what it names, and for no wait step before it."""
     bench.build([command("a"), command("slow"), "wait", command("c", depends_on="a"), command("d")])
     assert bench.drain(bench.agent(), {"slow": 1}) == ["a", "slow", "c"]
 
 
-def test_a_group_stands_for_its_members(bench: AnyBench) -> None:
+def test_a_group_stands_for_its_members(bench: Any) -> None:
     """Who depends on a group waits for all its steps; what the group depends on, all its steps wait for."""
     bench.build(
         [
@@ -85,8 +69,8 @@ def test_a_group_stands_for_its_members(bench: AnyBench) -> None:
     assert bench.drain(bench.agent()) == ["first", "x", "y", "last"]
 
 
-def test_a_hard_failure_stops_what_depends_on_it(bench: AnyBench) -> None:
-    """After a failure its dependents never run, a block step does not open, and the build fails at its end."""
+def test_a_hard_failure_stops_what_depends_on_it(bench: Any) -> None:
+    """After a failure its dependents never run, a block does not open, and the build fails at its end."""
     build = bench.build([command("a"), command("b"), {"block": "go?", "key": "go"}, command("c")])
     agent = bench.agent()
     bench.run(agent, 1)
@@ -99,7 +83,7 @@ def test_a_hard_failure_stops_what_depends_on_it(bench: AnyBench) -> None:
 
 
 @pytest.mark.parametrize("rule", [True, [{"exit_status": 3}], [{"exit_status": "*"}]])
-def test_a_soft_failure_stops_nothing(bench: AnyBench, rule: object) -> None:
+def test_a_soft_failure_stops_nothing(bench: Any, rule: object) -> None:
     """A step that may fail softly lets the build go on and pass."""
     build = bench.build([command("a", soft_fail=rule), "wait", command("b")])
     assert bench.drain(bench.agent(), {"a": 3}) == ["a", "b"]
@@ -107,7 +91,7 @@ def test_a_soft_failure_stops_nothing(bench: AnyBench, rule: object) -> None:
     assert job_of(build, "a").soft_failed
 
 
-def test_a_soft_failure_rule_is_for_its_exit_status_alone(bench: AnyBench) -> None:
+def test_a_soft_failure_rule_is_for_its_exit_status_alone(bench: Any) -> None:
     """An exit status that no rule names is a hard failure."""
     build = bench.build([command("a", soft_fail=[{"exit_status": 3}]), "wait", command("b")])
     assert bench.drain(bench.agent(), {"a": 4}) == ["a"]
@@ -121,14 +105,14 @@ def test_a_soft_failure_rule_is_for_its_exit_status_alone(bench: AnyBench) -> No
         command("cleanup", depends_on="b", allow_dependency_failure=True),
     ],
 )
-def test_a_failure_can_be_allowed(bench: AnyBench, cleanup: dict[str, object]) -> None:
+def test_a_failure_can_be_allowed(bench: Any, cleanup: dict[str, object]) -> None:
     """A step runs after a failure that it allows, also one further up; the build fails all the same."""
     build = bench.build([command("a"), command("b", depends_on="a"), cleanup])
     assert bench.drain(bench.agent(), {"a": 1}) == ["a", "cleanup"]
     assert build.state == "failed"
 
 
-def test_a_wait_step_can_continue_on_failure(bench: AnyBench) -> None:
+def test_a_wait_step_can_continue_on_failure(bench: Any) -> None:
     """Behind ``continue_on_failure`` steps run whatever happened; the build fails all the same."""
     build = bench.build([command("a"), {"wait": None, "continue_on_failure": True}, command("b")])
     assert bench.drain(bench.agent(), {"a": 1}) == ["a", "b"]
@@ -136,7 +120,7 @@ def test_a_wait_step_can_continue_on_failure(bench: AnyBench) -> None:
 
 
 @pytest.mark.parametrize("said", ["passed", "failed", "running"])
-def test_a_blocked_build_is_in_the_state_the_step_says(bench: AnyBench, said: str) -> None:
+def test_a_blocked_build_is_in_the_state_the_step_says(bench: Any, said: str) -> None:
     """While it waits for a person the build is blocked, in the state that ``blocked_state`` says."""
     build = bench.build([command("a"), {"block": "go?", "blocked_state": said}, command("b")])
     agent = bench.agent()
@@ -147,7 +131,7 @@ def test_a_blocked_build_is_in_the_state_the_step_says(bench: AnyBench, said: st
     assert (build.state, build.blocked) == ("passed", False)
 
 
-def test_an_open_block_survives_a_failure_elsewhere(bench: AnyBench) -> None:
+def test_an_open_block_survives_a_failure_elsewhere(bench: Any) -> None:
     """A block that is open stays open when another step fails, and what depends on it alone still runs."""
     build = bench.build(
         [
@@ -164,13 +148,13 @@ def test_an_open_block_survives_a_failure_elsewhere(bench: AnyBench) -> None:
     assert (build.state, build.blocked) == ("failed", False)
 
 
-def test_an_input_step_holds_nobody_up(bench: AnyBench) -> None:
+def test_an_input_step_holds_nobody_up(bench: Any) -> None:
     """Steps after an input step do not wait for it, unless they name it."""
     bench.build([{"input": "who?", "key": "who"}, command("a"), command("b", depends_on="who")])
     assert bench.drain(bench.agent()) == ["a"]
 
 
-def test_uploaded_steps_stand_behind_their_uploader(bench: AnyBench) -> None:
+def test_uploaded_steps_stand_behind_their_uploader(bench: Any) -> None:
     """Uploaded steps wait for the job that uploaded them, and a wait step behind it waits for them too."""
     build = bench.build([command("up"), "wait", command("last")])
     agent = bench.agent()
@@ -193,7 +177,7 @@ def test_uploaded_steps_stand_behind_their_uploader(bench: AnyBench) -> None:
         ([command("x", depends_on="last")], "on itself"),
     ],
 )
-def test_steps_that_could_never_run_are_refused(bench: AnyBench, steps: list[object], message: str) -> None:
+def test_steps_that_could_never_run_are_refused(bench: Any, steps: list[object], message: str) -> None:
     """Unknown dependencies, keys that are taken and circles are refused, and nothing of the upload stays."""
     build = bench.build([command("up"), "wait", command("last")])
     job = bench.begin(bench.agent())
@@ -203,7 +187,7 @@ def test_steps_that_could_never_run_are_refused(bench: AnyBench, steps: list[obj
     assert [step.key for step in build.steps] == ["up", None, "last"]
 
 
-def test_automatic_retries_end_at_their_limit(bench: AnyBench) -> None:
+def test_automatic_retries_end_at_their_limit(bench: Any) -> None:
     """A job whose exit status a rule names is retried up to the rule's limit; dependents wait meanwhile."""
     rule = {"automatic": [{"exit_status": 7, "limit": 2}]}
     build = bench.build([command("a", retry=rule), "wait", command("b")])
@@ -216,13 +200,13 @@ def test_automatic_retries_end_at_their_limit(bench: AnyBench) -> None:
     assert build.state == "passed"
 
 
-def test_other_exit_statuses_are_not_retried(bench: AnyBench) -> None:
+def test_other_exit_statuses_are_not_retried(bench: Any) -> None:
     """A job whose exit status no rule names is not retried."""
     bench.build([command("a", retry={"automatic": [{"exit_status": 7}]})])
     assert bench.drain(bench.agent(), {"a": 8}) == ["a"]
 
 
-def test_canceling_stops_jobs_and_opens_nothing(bench: AnyBench) -> None:
+def test_canceling_stops_jobs_and_opens_nothing(bench: Any) -> None:
     """A canceled build tells its running job, drops the others, and can no longer be unblocked."""
     build = bench.build([command("a"), {"block": "go?", "key": "go", "depends_on": []}, command("b")])
     job = bench.begin(bench.agent())
@@ -236,7 +220,7 @@ def test_canceling_stops_jobs_and_opens_nothing(bench: AnyBench) -> None:
     assert states(build) == {"a": "canceled", "go": "canceled", "b": "canceled"}
 
 
-def test_a_job_that_runs_too_long_is_stopped(bench: AnyBench) -> None:
+def test_a_job_that_runs_too_long_is_stopped(bench: Any) -> None:
     """After ``timeout_in_minutes`` the job's state tells the agent to stop it, and the step has failed."""
     build = bench.build([command("a", timeout_in_minutes=2)])
     job = bench.begin(bench.agent())
@@ -252,7 +236,7 @@ def test_a_job_that_runs_too_long_is_stopped(bench: AnyBench) -> None:
     assert (job.state, build.state) == ("timed_out", "failed")
 
 
-def test_the_job_of_a_silent_agent_has_failed(bench: AnyBench) -> None:
+def test_the_job_of_a_silent_agent_has_failed(bench: Any) -> None:
     """An agent that is silent for too long is lost, and so is its job."""
     build = bench.build([command("a")])
     agent = bench.agent()
@@ -264,14 +248,14 @@ def test_the_job_of_a_silent_agent_has_failed(bench: AnyBench) -> None:
     assert build.state == "failed"
 
 
-def test_agents_take_jobs_of_their_queue(bench: AnyBench) -> None:
+def test_agents_take_jobs_of_their_queue(bench: Any) -> None:
     """A step goes to an agent with its queue; without one, to the queue ``default``."""
     bench.build([command("gpu", agents={"queue": "gpu"}), command("any")])
     assert bench.drain(bench.agent("queue=gpu")) == ["gpu"]
     assert bench.drain(bench.agent("queue=default")) == ["any"]
 
 
-def test_a_concurrency_group_limits_over_builds(bench: AnyBench) -> None:
+def test_a_concurrency_group_limits_over_builds(bench: Any) -> None:
     """No more jobs of a concurrency group run at once than it allows, whatever build they are in."""
     step = command("deploy", concurrency=1, concurrency_group="deploy")
     bench.build([step])
@@ -283,7 +267,7 @@ def test_a_concurrency_group_limits_over_builds(bench: AnyBench) -> None:
     assert bench.run(other) == "deploy"
 
 
-def test_a_job_is_accepted_by_its_own_agent_alone(bench: AnyBench) -> None:
+def test_a_job_is_accepted_by_its_own_agent_alone(bench: Any) -> None:
     """A job may only be accepted by the agent it was given to."""
     bench.build([command("a")])
     job = bench.engine.ping(bench.agent())
@@ -316,9 +300,9 @@ def pipelines(draw: st.DrawFn) -> list[object]:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=pipelines(), choices=st.data())
 def test_no_pipeline_hangs_or_runs_ahead(
-    make_bench: Callable[[], AnyBench], steps: list[object], choices: st.DataObject
+    make_bench: Callable[[], Any], steps: list[object], choices: st.DataObject
 ) -> None:
-    """Whatever steps fail, every build comes to its end, and no job starts before what it waits for has ended."""
+    """Whatever fails, every build comes to its end, and no job starts before what it waits for has ended."""
     bench = make_bench()
     build = bench.build(steps)
     agents = [bench.agent(), bench.agent()]
