@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modelbuild.errors import ConfigurationError
+from modelbuild.flow.batch import on_batch
+
+FLOW = """
+import json
+from metaflow import FlowSpec, step
+from modelbuild.flow.batch import on_batch
+
+class Small(FlowSpec):
+    @on_batch(cpu=2, memory=4096, gpu=1, secrets=["WANDB_SECRET_ARN"])
+    @step
+    def start(self):
+        self.next(self.end)
+
+    @on_batch(cpu=1, memory=1024)
+    @step
+    def end(self):
+        pass
+
+if __name__ == "__main__":
+    steps = {name: getattr(Small, name) for name in ("start", "end")}
+    print(json.dumps({name: {d.name: d.attributes for d in one.decorators} for name, one in steps.items()}))
+"""
+
+BUILD = {
+    "MODEL_ID": "12",
+    "ARTIFACTS": "s3://bucket/models/comments/12",
+    "GPU_JOB_QUEUE": "gpus",
+    "TRAIN_GPU_IMAGE": "train-gpu:1",
+    "WANDB_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:wandb",
+    "UNRELATED": "stays here",
+}
+
+
+def decorators(tmp_path: Path, variables: dict[str, str]) -> dict[str, dict[str, dict[str, object]]]:
+    """Decorators and their attributes of each step of a small flow that is loaded with the variables."""
+    (tmp_path / "small.py").write_text(FLOW)
+    result = subprocess.run(
+        [sys.executable, "small.py"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "METAFLOW_HOME": str(tmp_path), **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(result.stdout)
+
+
+def test_on_its_own_a_step_stays_as_it_is(tmp_path: Path) -> None:
+    """Without MODEL_ID nothing is added, whatever else is set."""
+    variables = {name: value for name, value in BUILD.items() if name != "MODEL_ID"}
+    assert decorators(tmp_path, variables) == {"start": {}, "end": {}}
+
+
+def test_for_a_build_a_step_is_a_job(tmp_path: Path) -> None:
+    """Size, queue, image, secrets and variables are those asked for; others' variables stay behind."""
+    found = decorators(tmp_path, BUILD)
+    start, end = found["start"], found["end"]
+    assert {name: start["batch"][name] for name in ("cpu", "memory", "gpu", "queue", "image")} == {
+        "cpu": 2,
+        "memory": 4096,
+        "gpu": 1,
+        "queue": "gpus",
+        "image": "train-gpu:1",
+    }
+    assert start["secrets"]["sources"] == [{"type": "aws-secrets-manager", "id": BUILD["WANDB_SECRET_ARN"]}]
+    assert start["environment"]["vars"] == {k: v for k, v in BUILD.items() if k != "UNRELATED"}
+    assert "secrets" not in end
+    assert end["batch"]["gpu"] is None
+
+
+def test_in_its_job_a_step_has_the_same_decorators(tmp_path: Path) -> None:
+    """Metaflow loads the flow again in the job, where only the passed variables exist."""
+    head = decorators(tmp_path, BUILD)
+    passed = head["start"]["environment"]["vars"]
+    assert decorators(tmp_path, passed) == head
+
+
+@pytest.mark.parametrize("missing", ["GPU_JOB_QUEUE", "TRAIN_GPU_IMAGE"])
+def test_a_missing_variable_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job definition that lacks a variable is found before anything is submitted."""
+    from metaflow import step
+
+    def start() -> None:
+        """A step's body."""
+
+    for name, value in BUILD.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv(missing)
+    with pytest.raises(ConfigurationError, match=f"{missing} is not set"):
+        on_batch(cpu=1, memory=1024, gpu=1)(step(start))

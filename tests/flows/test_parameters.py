@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from copy import deepcopy
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+from modelbuild.errors import ConfigurationError
+from parameters import parse
+
+PARAMS = Path(__file__).parents[2] / "flows" / "sentiment" / "params.yaml"
+
+
+def changed(dotted: str, value: object) -> str:
+    """The repository's own parameters with one value replaced, or removed when it is ``...``."""
+    values = deepcopy(yaml.safe_load(PARAMS.read_text()))
+    *path, last = dotted.split(".")
+    place = values
+    for name in path:
+        place = place[name]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return yaml.safe_dump(values)
+
+
+def test_the_values_stay_as_they_were_written() -> None:
+    """Nothing is converted or filled in: the hash of the values is the hash of the request."""
+    text = changed("training.learning_rate", 1)
+    assert parse(text) == yaml.safe_load(text)
+    assert type(parse(text)["training"]["learning_rate"]) is int
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "says"),
+    [
+        ("training.epochs", "6", r"training\.epochs is '6'.*valid integer"),
+        ("training.epochs", 0, r"training\.epochs is 0.*greater than or equal to 1"),
+        ("training.learning_rate", float("nan"), r"training\.learning_rate is nan.*finite"),
+        ("labels.tau", None, r"labels\.tau is None.*valid number"),
+        ("data.domains", ["tweets", "emails"], r"data\.domains\.1 is 'emails'.*'tweets', 'amazon'"),
+        ("data.domains", [], r"data\.domains is \[\]"),
+        ("data.table", 'x"; DROP TABLE y', r"data\.table is"),
+        ("seed", ..., r"parameter seed is missing"),
+        ("model.bucket", 4, r"no parameter model\.bucket"),
+        ("model", 5, r"parameter model is 5"),
+        ("seed", date(2026, 1, 1), r"JSON"),
+    ],
+)
+def test_a_wrong_value_is_named(dotted: str, value: object, says: str) -> None:
+    """The parameter, its value and what it must be are in one sentence."""
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        parse(changed(dotted, value))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "", "\x00", "a: &x [*x]"])
+def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
+    """Broken YAML, a list, an empty file and endless data are told apart from a wrong value."""
+    with pytest.raises(ConfigurationError, match="The parameter file"):
+        parse(text)
