@@ -31,9 +31,11 @@ def train() -> None:
     Its options are read from BUILDKITE_PLUGIN_CONFIGURATION, which the agent sets.
     """
     from modelbuild.settings import TrainSettings
+
+    settings = TrainSettings.from_environment(os.environ)
     from modelbuild.train import submit
 
-    submit.run(TrainSettings.from_environment(os.environ))
+    submit.run(settings)
 
 
 @cli.command()
@@ -42,10 +44,12 @@ def notify() -> None:
 
     Its options are read from BUILDKITE_PLUGIN_CONFIGURATION, which the agent sets.
     """
-    from modelbuild.notify import command
     from modelbuild.settings import NotifySettings
 
-    command.run(NotifySettings.from_environment(os.environ))
+    settings = NotifySettings.from_environment(os.environ)
+    from modelbuild.notify import command
+
+    command.run(settings)
 
 
 @cli.command()
@@ -54,10 +58,12 @@ def deploy() -> None:
 
     Its options are read from BUILDKITE_PLUGIN_CONFIGURATION, which the agent sets.
     """
-    from modelbuild.deploy import command
     from modelbuild.settings import DeploySettings
 
-    command.run(DeploySettings.from_environment(os.environ))
+    settings = DeploySettings.from_environment(os.environ)
+    from modelbuild.deploy import command
+
+    command.run(settings)
 
 
 @cli.command()

@@ -121,7 +121,7 @@ class TrainSettings(_PluginSettings):
         description="Values in place of those in params.yaml beside the flow; keys may be nested or dotted.",
     )
     artifacts: S3Uri = Field(
-        description="Where models lie in S3; each gets <artifacts>/<pipeline>/<build number>."
+        description="Where models lie in S3; each lies below the pipeline's name and the build's number."
     )
     unblock: Text = Field(description="Key of the block step that the end of the training unblocks.")
     queue: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")] = Field(
@@ -129,7 +129,8 @@ class TrainSettings(_PluginSettings):
     )
     image: ImageSettings = Field(description="The images of this build.")
     environment: dict[VariableName, str] = Field(
-        {}, description="Variables for the flow, visible to anyone who may look at the job; never secrets."
+        {},
+        description="Variables of the head job, which starts the flow; never secrets.",
     )
     aws: AwsSettings = Field(AwsSettings(), description="Where and as whom the head is submitted.")
     timeout: int = Field(
