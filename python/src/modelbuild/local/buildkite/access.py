@@ -30,7 +30,7 @@ class Access:
         """Who holds the request's token. Refused (401): nobody."""
         token = token_of(request, "Token")
         for agent in self._engine.agents.values():
-            if same(token, agent.token) and agent.connection_state != "lost":
+            if same(token, agent.token):
                 agent.seen = self._engine.clock.seconds()
                 return Caller(agent, None)
         for job in self._engine.jobs.values():

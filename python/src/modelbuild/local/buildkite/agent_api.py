@@ -39,6 +39,7 @@ class AgentApi:
         table: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
             ("POST", "/register", self._register),
             ("POST", "/connect", self._connect),
+            ("POST", "/stop", self._stop),
             ("POST", "/disconnect", self._disconnect),
             ("GET", "/ping", self._ping),
             ("POST", "/heartbeat", self._heartbeat),
@@ -88,6 +89,10 @@ class AgentApi:
 
     async def _connect(self, request: Request) -> Response:
         self._access.caller(request).agent.connection_state = "connected"
+        return JSONResponse({})
+
+    async def _stop(self, request: Request) -> Response:
+        self._access.caller(request).agent.connection_state = "stopping"
         return JSONResponse({})
 
     async def _disconnect(self, request: Request) -> Response:

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from modelbuild.local.buildkite.agent_api import AgentApi
 from modelbuild.local.buildkite.artifact_api import ArtifactApi
 from modelbuild.local.buildkite.engine import Engine
+from modelbuild.local.buildkite.page import Page
 from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.rest import RateLimit, Rest
 from modelbuild.local.buildkite.views import Views
@@ -41,6 +42,7 @@ def create_app(
         routes=[
             *AgentApi(engine, agent_token, url).routes(),
             *ArtifactApi(engine, url).routes(),
+            *Page(engine, views, url).routes(),
             *Rest(engine, views, api_token, RateLimit(rate_limit)).routes(),
         ],
         exception_handlers={Refused: on_refused, 404: on_not_found, 405: on_not_found},

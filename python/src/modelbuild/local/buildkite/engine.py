@@ -214,8 +214,9 @@ class Engine:
 
     def ping(self, agent: Agent) -> Job | None:
         """The job the agent is to accept next, if there is one."""
-        agent.connection_state = "connected"
-        if agent.job is None:
+        if agent.connection_state == "lost":
+            agent.connection_state = "connected"
+        if agent.job is None and agent.connection_state == "connected":
             job = scheduler.next_job(self.builds.values(), agent)
             if job is not None:
                 job.state, job.agent, agent.job = "assigned", agent, job
@@ -281,7 +282,7 @@ class Engine:
         now = self.clock.seconds()
         for agent in self.agents.values():
             job = agent.job
-            if agent.connection_state == "connected" and now - agent.seen > LOST_AFTER:
+            if agent.connection_state in ("connected", "stopping") and now - agent.seen > LOST_AFTER:
                 self.disconnect(agent, lost=True)
             elif job is not None and job.state == "running" and isinstance(job.step.definition, CommandStep):
                 limit = job.step.definition.timeout_in_minutes

@@ -67,7 +67,7 @@ class Agent:
     seen: float
     id: str = field(default_factory=new_id)
     token: str = field(default_factory=new_token)
-    connection_state: Literal["connected", "disconnected", "lost"] = "connected"
+    connection_state: Literal["connected", "stopping", "disconnected", "lost"] = "connected"
     job: Job | None = None
 
     @property
