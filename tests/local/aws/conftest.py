@@ -37,11 +37,24 @@ class Cloud:
     process: subprocess.Popen[str]
     scratch: Path
 
+    def stop(self) -> int:
+        """Close the stand-in's standard input and return its exit code."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        code = self.process.wait(20)
+        self.process.stdout.close()
+        return code
+
     def client(self, service: str, **keys: str) -> Any:
         """A boto3 client of the stand-in, of the data lake's account unless ``keys`` say otherwise."""
         keys = keys or {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
         return boto3.client(
-            service, endpoint_url=self.url, region_name=REGION, config=Config(retries={"max_attempts": 0}), **keys
+            service,
+            endpoint_url=self.url,
+            region_name=REGION,
+            config=Config(retries={"max_attempts": 0}),
+            **keys,
         )
 
     def environment(self) -> dict[str, str]:
@@ -105,10 +118,10 @@ class Cloud:
 
 def start_cloud(folder: Path, *options: str) -> Cloud:
     """Start the stand-in with its folders in ``folder``; its ``images`` must be there."""
-    arguments = ["--scratch", str(folder / "scratch"), "--images", str(folder / "images")]
+    folders = {"scratch": folder / "scratch", "images": folder / "images", "bin": Path(sys.executable).parent}
+    arguments = [f"--{name}={path}" for name, path in folders.items()]
     process = subprocess.Popen(
-        [sys.executable, "-m", "modelbuild.local.aws", "--port", "0", "--bin", str(folder / "bin")]
-        + [*arguments, *options],
+        [sys.executable, "-m", "modelbuild.local.aws", "--port=0", *arguments, *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -118,26 +131,15 @@ def start_cloud(folder: Path, *options: str) -> Cloud:
     return Cloud(json.loads(process.stdout.readline())["url"], process, folder / "scratch")
 
 
-def stop_cloud(cloud: Cloud) -> int:
-    """Close the stand-in's standard input and return its exit code."""
-    assert cloud.process.stdin is not None
-    assert cloud.process.stdout is not None
-    cloud.process.stdin.close()
-    code = cloud.process.wait(20)
-    cloud.process.stdout.close()
-    return code
-
-
 def write_images(folder: Path) -> None:
-    """An image ``tool`` with variables, one with an entrypoint, and a folder for programs."""
+    """The Dockerfiles of the tests' images, in the folder ``images``."""
     for name, text in {
         "tool": 'FROM scratch\nENV FROM_IMAGE="the image" LEVEL=image\n',
+        "step": "FROM scratch\nENV METAFLOW_SKIP_INSTALL_DEPENDENCIES=1 METAFLOW_S3_WORKER_COUNT=2\n",
         "greeter": 'FROM scratch\nENTRYPOINT ["sh", "-c", "echo hello $0"]\n',
     }.items():
         (folder / "images" / name).mkdir(parents=True)
         (folder / "images" / name / "Dockerfile").write_text(text, encoding="utf-8")
-    (folder / "bin").mkdir()
-    (folder / "bin" / "python").symlink_to(sys.executable)
 
 
 def make_queues(cloud: Cloud, *names: str) -> None:
@@ -172,6 +174,29 @@ def make_queues(cloud: Cloud, *names: str) -> None:
 
 
 @pytest.fixture(scope="session")
+def wait() -> Callable[..., Any]:
+    """``wait(condition)``: poll until the condition is true, or fail."""
+    return wait_until
+
+
+@pytest.fixture
+def new_cloud(tmp_path: Path) -> Iterator[Callable[..., Cloud]]:
+    """``new_cloud(*options)``: a stand-in of the test's own, with one queue, ``work``."""
+    started: list[Cloud] = []
+
+    def start(*options: str) -> Cloud:
+        write_images(tmp_path)
+        running = start_cloud(tmp_path, *options)
+        started.append(running)
+        make_queues(running, "work")
+        return running
+
+    yield start
+    for running in started:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """A stand-in with two vCPUs and two GPUs in each of its compute environments."""
     folder = tmp_path_factory.mktemp("cloud")
@@ -179,4 +204,4 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     running = start_cloud(folder, "--vcpus", "2", "--gpus", "2")
     make_queues(running, "work", "narrow", "other")
     yield running
-    stop_cloud(running)
+    running.stop()

@@ -20,6 +20,15 @@ class Bytecode:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._installed = {Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")}
+        self._lock = threading.Lock()
+        self._prepared = False
+
+    def prepare(self) -> None:
+        """Begin to link what is installed, about a second's work, unless that was begun before."""
+        with self._lock:
+            if self._prepared:
+                return
+            self._prepared = True
         threading.Thread(target=self._link_installed, daemon=True).start()
 
     def cache(self, package: str) -> Path:

@@ -191,6 +191,7 @@ class Job(moto_batch.Job):
 
     def _attempt(self, number: int) -> Outcome:
         self.status = "RUNNABLE"
+        self.log_stream_name = None
         environment = self.job_queue.environments[0]
         capacity = self.machines.capacity(environment)
         share = capacity.take(self.container.vcpus, self.container.gpus, lambda: self.stop)
@@ -279,6 +280,8 @@ class Job(moto_batch.Job):
         if self.parent:
             variables["AWS_BATCH_JOB_ARRAY_INDEX"] = str(self.array_properties["index"])
             variables["AWS_BATCH_JOB_ARRAY_SIZE"] = str(len(self.parent.children))
+        if any(name.startswith("METAFLOW_") for name in variables):  # a step, or a head with steps to come
+            self.machines.bytecode.prepare()
         package = variables.get("METAFLOW_CODE_SHA", "")
         if re.fullmatch("[0-9a-f]+", package):
             variables.setdefault("PYTHONPYCACHEPREFIX", str(self.machines.bytecode.cache(package)))

@@ -69,7 +69,7 @@ def end(process: subprocess.Popen[bytes], grace: float) -> None:
     _signal(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(grace)
-    while _signal(process.pid, 0) and time.monotonic() < deadline:
+    while _alive(process.pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     sweep(process)
 
@@ -106,3 +106,19 @@ def _signal(group: int, number: int) -> bool:
     except (ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
         return False
     return True
+
+
+def _alive(group: int) -> bool:
+    """Whether a process of the group still runs.
+
+    Inside a container nobody may ever reap what the group's leader left behind, and such zombies take
+    signals as if they lived; Linux shows them apart.
+    """
+    if not _signal(group, 0) or not Path("/proc/self/stat").exists():
+        return _signal(group, 0)
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            state, _, member_of = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if int(member_of) == group and state not in "ZX":
+                return True
+    return False

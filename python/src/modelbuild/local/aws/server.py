@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import signal
-import sys
+import socket
 import threading
 from dataclasses import replace
 from typing import TextIO
@@ -49,9 +49,13 @@ def serve(settings: Settings, port: int, stdin: TextIO, stdout: TextIO) -> None:
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     application = DomainDispatcherApplication(create_backend_app)
-    server = make_server(HOST, port, application, threaded=True, request_handler=Handler)
-    settings = replace(settings, url=f"http://{HOST}:{server.server_port}")
-    os.environ["MOTO_PORT"] = str(server.server_port)
+    listener = socket.create_server((HOST, port))
+    port = listener.getsockname()[1]
+    server = make_server(
+        HOST, port, application, threaded=True, request_handler=Handler, fd=listener.fileno()
+    )
+    settings = replace(settings, url=f"http://{HOST}:{port}")
+    os.environ["MOTO_PORT"] = str(port)
     cloudformation.install()
     services = [batch]
     for service in services:
@@ -61,13 +65,12 @@ def serve(settings: Settings, port: int, stdin: TextIO, stdout: TextIO) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     threading.Thread(target=_wait_for_end, args=(stdin, stopping), daemon=True).start()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     print(json.dumps({"url": settings.url}), file=stdout, flush=True)
     stopping.wait()
     for service in services:
         service.stop()
     server.shutdown()
-    sys.stderr.flush()
 
 
 def _wait_for_end(stdin: TextIO, stopping: threading.Event) -> None:

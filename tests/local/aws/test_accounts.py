@@ -1,0 +1,41 @@
+"""Two accounts in one server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def production_keys(cloud: Any) -> dict[str, str]:
+    """Credentials in account 222222222222, by AssumeRole."""
+    given = cloud.client("sts").assume_role(
+        RoleArn="arn:aws:iam::222222222222:role/modelbuild-deploy", RoleSessionName="test"
+    )["Credentials"]
+    return {
+        "aws_access_key_id": given["AccessKeyId"],
+        "aws_secret_access_key": given["SecretAccessKey"],
+        "aws_session_token": given["SessionToken"],
+    }
+
+
+def test_assumed_role_is_in_its_own_account(cloud: Any) -> None:
+    """Credentials of a role belong to the account its ARN names, and see that account's things only."""
+    keys = production_keys(cloud)
+    assert cloud.client("sts").get_caller_identity()["Account"] == "123456789012"
+    identity = cloud.client("sts", **keys).get_caller_identity()
+    assert identity["Arn"] == "arn:aws:sts::222222222222:assumed-role/modelbuild-deploy/test"
+    here, there = cloud.client("s3"), cloud.client("s3", **keys)
+    here.create_bucket(Bucket="of-the-lake")
+    there.create_bucket(Bucket="of-production")
+    assert "of-production" not in {bucket["Name"] for bucket in here.list_buckets()["Buckets"]}
+    assert {bucket["Name"] for bucket in there.list_buckets()["Buckets"]} == {"of-production"}
+
+
+def test_objects_can_be_copied_between_accounts(cloud: Any) -> None:
+    """Production reads the lake's bucket and copies out of it."""
+    there = cloud.client("s3", **production_keys(cloud))
+    cloud.client("s3").create_bucket(Bucket="copy-from")
+    cloud.client("s3").put_object(Bucket="copy-from", Key="model", Body=b"weights")
+    there.create_bucket(Bucket="copy-to")
+    there.copy_object(Bucket="copy-to", Key="model", CopySource={"Bucket": "copy-from", "Key": "model"})
+    assert there.get_object(Bucket="copy-from", Key="model")["Body"].read() == b"weights"
+    assert there.get_object(Bucket="copy-to", Key="model")["Body"].read() == b"weights"

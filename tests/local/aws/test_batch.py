@@ -1,0 +1,278 @@
+"""Batch as its clients see it: boto3 against a running stand-in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+EXITED = "Essential container in task exited"
+ROLE = "arn:aws:iam::123456789012:role/job"
+Wait = Callable[..., Any]
+
+
+def sh(text: str) -> list[str]:
+    """The command that runs ``text`` in a shell."""
+    return ["sh", "-c", text]
+
+
+def test_job_succeeds_and_is_described(cloud: Any) -> None:
+    """An ended job shows state, exit code, times, log, image, requirements and one attempt."""
+    job = cloud.run("plain", sh("echo one; echo; echo two >&2"), properties={"jobRoleArn": ROLE})
+    assert (job["status"], job["statusReason"]) == ("SUCCEEDED", EXITED)
+    assert job["createdAt"] <= job["startedAt"] <= job["stoppedAt"]
+    shown = job["container"]
+    assert (shown["exitCode"], shown["image"], shown["jobRoleArn"]) == (
+        0,
+        "registry.example/team/tool:1",
+        ROLE,
+    )
+    assert {"type": "MEMORY", "value": "128"} in shown["resourceRequirements"]
+    assert shown["logStreamName"] == f"plain/default/{job['jobId']}"
+    assert cloud.log(job) == ["one", "two"]
+    [attempt] = job["attempts"]
+    assert attempt["container"] == {
+        "exitCode": 0,
+        "logStreamName": shown["logStreamName"],
+        "networkInterfaces": [],
+    }
+
+
+def test_job_acts_as_its_role(cloud: Any) -> None:
+    """A job has the credentials of its job role and of nobody else."""
+    ask = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
+    job = cloud.run("identity", ["python", "-c", ask], properties={"jobRoleArn": ROLE})
+    assert cloud.log(job)[0].startswith("arn:aws:sts::123456789012:assumed-role/job/")
+
+
+def test_job_sees_a_containers_environment(cloud: Any) -> None:
+    """Image, definition, overrides and secrets reach the job, the developer's own variables do not."""
+    secret = cloud.client("secretsmanager").create_secret(
+        Name="team/token", SecretString=json.dumps({"TOKEN": "s3cret", "OTHER": "x"})
+    )["ARN"]
+    plain = cloud.client("secretsmanager").create_secret(Name="team/plain", SecretString="p1ain")["ARN"]
+    cloud.define(
+        "variables",
+        ["python", "-c", "import json, os; print(json.dumps(dict(os.environ)))"],
+        properties={
+            "environment": [
+                {"name": "LEVEL", "value": "definition"},
+                {"name": "ONLY", "value": "definition"},
+            ],
+            "secrets": [
+                {"name": "TOKEN", "valueFrom": f"{secret}:TOKEN::"},
+                {"name": "PLAIN", "valueFrom": plain},
+            ],
+        },
+    )
+    overrides = {"environment": [{"name": "LEVEL", "value": "override"}]}
+    job = cloud.ended(cloud.submit("variables", containerOverrides=overrides))
+    seen = json.loads(cloud.log(job)[0])
+    assert (seen["FROM_IMAGE"], seen["LEVEL"], seen["ONLY"]) == ("the image", "override", "definition")
+    assert (seen["TOKEN"], seen["PLAIN"]) == ("s3cret", "p1ain")
+    assert (seen["AWS_BATCH_JOB_ID"], seen["AWS_BATCH_JOB_ATTEMPT"]) == (job["jobId"], "1")
+    assert (seen["AWS_BATCH_CE_NAME"], seen["AWS_BATCH_JQ_NAME"]) == ("work", "work")
+    assert (seen["AWS_REGION"], seen["AWS_ENDPOINT_URL"]) == ("us-east-1", cloud.url)
+    assert not {"ONLY_THE_DEVELOPER_HAS_THIS", "PYTHONDONTWRITEBYTECODE", "AWS_ACCESS_KEY_ID"} & set(seen)
+    for _ in range(2):  # describing a job must not add to it
+        shown = {item["name"]: item["value"] for item in cloud.job(job["jobId"])["container"]["environment"]}
+        assert shown == {"LEVEL": "override", "ONLY": "definition"}
+
+
+@pytest.mark.parametrize("key", [":NO_SUCH_KEY::", "x"])
+def test_missing_secret_fails_the_job(cloud: Any, key: str) -> None:
+    """A job whose secret cannot be read never starts, and says which one without any value."""
+    arn = cloud.client("secretsmanager").create_secret(
+        Name=f"team/lost{len(key)}", SecretString=json.dumps({"A": "hidden"})
+    )["ARN"]
+    secrets = [{"name": "A", "valueFrom": f"{arn}{key}"}]
+    job = cloud.run(f"lost{len(key)}", sh("true"), properties={"secrets": secrets})
+    assert (job["status"], "exitCode" in job["container"]) == ("FAILED", False)
+    assert job["container"]["reason"].startswith("ResourceInitializationError: ")
+    assert "hidden" not in json.dumps(job)
+
+
+def test_exit_code_and_overridden_command(cloud: Any) -> None:
+    """The exit code is the program's; command, requirements and parameters can be overridden."""
+    cloud.define("codes", sh("exit 3"), parameters={"word": "none"})
+    assert cloud.ended(cloud.submit("codes"))["container"]["exitCode"] == 3
+    job = cloud.ended(
+        cloud.submit(
+            "codes",
+            parameters={"word": "said"},
+            containerOverrides={
+                "command": ["echo", "Ref::word"],
+                "resourceRequirements": [{"type": "MEMORY", "value": "256"}],
+            },
+        )
+    )
+    assert (job["status"], cloud.log(job)) == ("SUCCEEDED", ["said"])
+    assert {"type": "MEMORY", "value": "256"} in job["container"]["resourceRequirements"]
+
+
+def test_retry_until_evaluate_on_exit_says_stop(cloud: Any) -> None:
+    """SubmitJob's retry strategy counts, each attempt is listed with its own log, a rule ends it early."""
+    cloud.define("again", sh("exit $((6 + AWS_BATCH_JOB_ATTEMPT))"), retryStrategy={"attempts": 1})
+    strategy = {"attempts": 5, "evaluateOnExit": [{"onExitCode": "8", "action": "EXIT"}]}
+    job = cloud.ended(cloud.submit("again", retryStrategy=strategy))
+    assert [attempt["container"]["exitCode"] for attempt in job["attempts"]] == [7, 8]
+    assert len({attempt["container"]["logStreamName"] for attempt in job["attempts"]}) == 2
+    assert (job["status"], job["container"]["exitCode"]) == ("FAILED", 8)
+
+
+def test_retry_can_succeed(cloud: Any) -> None:
+    """A later attempt that succeeds makes the job succeed."""
+    job = cloud.run("lucky", sh("test $AWS_BATCH_JOB_ATTEMPT = 2"), retryStrategy={"attempts": 3})
+    assert (job["status"], len(job["attempts"])) == ("SUCCEEDED", 2)
+
+
+def test_timeout_ends_the_whole_group(cloud: Any, wait: Wait) -> None:
+    """After its time a job gets SIGTERM, children included, and is not tried again."""
+    cloud.define("slow", sh("sleep 60 & echo $!; wait"), timeout={"attemptDurationSeconds": 60})
+    job = cloud.ended(
+        cloud.submit("slow", timeout={"attemptDurationSeconds": 1}, retryStrategy={"attempts": 3})
+    )
+    assert (job["status"], job["statusReason"]) == ("FAILED", "Job attempt duration exceeded timeout")
+    assert (job["container"]["exitCode"], len(job["attempts"])) == (143, 1)
+    wait(lambda: not alive(cloud.log(job)[0]))
+
+
+def alive(pid: str) -> bool:
+    """Whether a process runs; one that has ended and waits to be reaped does not."""
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False
+    ).stdout
+    return bool(state.strip()) and not state.startswith("Z")
+
+
+def test_log_is_live_and_terminate_gives_the_reason(cloud: Any, wait: Wait) -> None:
+    """Lines can be read while the job runs; TerminateJob lets it clean up and becomes the reason."""
+    command = "trap 'echo cleaned; exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+    job_id = cloud.submit(cloud.define("endless", sh(command)))
+    wait(lambda: cloud.log(cloud.job(job_id)) == ["ready"])
+    running = cloud.job(job_id)
+    assert running["status"] == "RUNNING"
+    assert "exitCode" not in running["container"]
+    cloud.client("batch").cancel_job(jobId=job_id, reason="cancelling does nothing once it runs")
+    cloud.client("batch").terminate_job(jobId=job_id, reason="Build 7 was cancelled.")
+    job = cloud.ended(job_id)
+    assert (job["status"], job["statusReason"]) == ("FAILED", "Build 7 was cancelled.")
+    assert (job["isTerminated"], job["container"]["exitCode"]) == (True, 9)
+    assert cloud.log(job)[-1] == "cleaned"
+
+
+def test_jobs_wait_for_capacity_and_can_be_cancelled(cloud: Any, wait: Wait) -> None:
+    """On two vCPUs the third one-vCPU job is RUNNABLE until one ends; a waiting job can be cancelled."""
+    cloud.define("seat", sh("sleep 30"))
+    first, second, third, fourth = (cloud.submit("seat", queue="narrow") for _ in range(4))
+    wait(lambda: [cloud.job(job)["status"] for job in (first, second)] == ["RUNNING", "RUNNING"])
+    assert cloud.job(third)["status"] == "RUNNABLE"
+    cloud.client("batch").cancel_job(jobId=fourth, reason="not needed")
+    cancelled = cloud.ended(fourth)
+    assert (cancelled["status"], cancelled["statusReason"]) == ("FAILED", "not needed")
+    assert (cancelled["isCancelled"], cancelled["attempts"]) == (True, [])
+    assert "startedAt" not in cancelled
+    assert cloud.ended(cloud.submit("seat", queue="other", containerOverrides={"command": ["true"]}))
+    cloud.client("batch").terminate_job(jobId=first, reason="room")
+    wait(lambda: cloud.job(third)["status"] == "RUNNING")
+    for job_id in (second, third):
+        cloud.client("batch").terminate_job(jobId=job_id, reason="done")
+        cloud.ended(job_id)
+
+
+def test_gpus_are_assigned(cloud: Any, wait: Wait) -> None:
+    """Two one-GPU jobs see different GPUs, a job without sees none, one that asks for more gets all."""
+    needs = {"GPU": "1", "VCPU": "1", "MEMORY": "128"}
+    gpu = {"resourceRequirements": [{"type": kind, "value": value} for kind, value in needs.items()]}
+    cloud.define("gpu", sh('echo "[$CUDA_VISIBLE_DEVICES]"; sleep 30'), properties=gpu)
+    pair = [cloud.submit("gpu", queue="narrow") for _ in range(2)]
+    wait(lambda: all(cloud.log(cloud.job(job)) for job in pair))
+    assert sorted(cloud.log(cloud.job(job))[0] for job in pair) == ["[0]", "[1]"]
+    for job in pair:
+        cloud.client("batch").terminate_job(jobId=job, reason="seen")
+        cloud.ended(job)
+    show = {"command": sh('echo "[$CUDA_VISIBLE_DEVICES]"')}
+    many = {**show, "resourceRequirements": [{"type": "GPU", "value": "8"}]}
+    assert cloud.log(cloud.ended(cloud.submit("gpu", containerOverrides=many))) == ["[0,1]"]
+    assert cloud.log(cloud.run("nogpu", show["command"])) == ["[]"]
+
+
+def test_array_fails_with_one_of_its_children(cloud: Any) -> None:
+    """An array job is as good as its worst child, and counts their states."""
+    cloud.define("array", sh("echo $AWS_BATCH_JOB_ARRAY_INDEX; test $AWS_BATCH_JOB_ARRAY_INDEX != 1"))
+    parent = cloud.ended(cloud.submit("array", arrayProperties={"size": 3}))
+    assert parent["status"] == "FAILED"
+    summary = {state: n for state, n in parent["arrayProperties"]["statusSummary"].items() if n}
+    assert (parent["arrayProperties"]["size"], summary) == (3, {"SUCCEEDED": 2, "FAILED": 1})
+    child = cloud.job(f"{parent['jobId']}:2")
+    assert (cloud.log(child), child["arrayProperties"]["index"]) == (["2"], 2)
+    listed = cloud.client("batch").list_jobs(arrayJobId=parent["jobId"], jobStatus="FAILED")["jobSummaryList"]
+    assert [job["jobId"] for job in listed] == [f"{parent['jobId']}:1"]
+
+
+def test_dependent_job_waits_and_fails_with_what_it_waits_for(cloud: Any, wait: Wait) -> None:
+    """A job with dependsOn is PENDING until the other succeeds; if that fails, it never runs."""
+    cloud.define("first", sh("sleep 30"))
+    first = cloud.submit("first")
+    second = cloud.submit("first", dependsOn=[{"jobId": first}])
+    wait(lambda: (cloud.job(first)["status"], cloud.job(second)["status"]) == ("RUNNING", "PENDING"))
+    cloud.client("batch").terminate_job(jobId=first, reason="enough")
+    failed = cloud.ended(second)
+    assert (failed["status"], failed["statusReason"]) == ("FAILED", "Dependent Job failed")
+    before = cloud.submit(cloud.define("before", sh("true")))
+    after = cloud.ended(cloud.submit("before", dependsOn=[{"jobId": before}]))
+    assert after["status"] == "SUCCEEDED"
+    assert after["startedAt"] >= cloud.job(before)["stoppedAt"]
+
+
+def test_unknown_image_and_program_fail_the_job(cloud: Any) -> None:
+    """An image without a folder and a program that is nowhere end the job as on AWS."""
+    job = cloud.run("noimage", sh("true"), image="registry.example/team/missing:2")
+    assert (job["status"], job["statusReason"]) == ("FAILED", "Task failed to start")
+    assert job["container"]["reason"].startswith("CannotPullContainerError: ")
+    assert "registry.example/team/missing:2" in job["container"]["reason"]
+    job = cloud.run("noprogram", ["no-such-program"])
+    assert job["container"]["reason"].startswith("CannotStartContainerError: ")
+    assert "no-such-program" in job["container"]["reason"]
+
+
+def test_image_entrypoint_leads_the_command(cloud: Any) -> None:
+    """The image's entrypoint comes first and the job's command is its arguments."""
+    assert cloud.log(cloud.run("greet", ["you"], image="greeter")) == ["hello you"]
+
+
+def test_list_jobs_by_status_and_name(cloud: Any) -> None:
+    """ListJobs shows one state, RUNNING where none is named; a name filter shows every state."""
+    cloud.define("listed", sh("true"))
+    for name in ("list-a", "list-b"):
+        cloud.ended(cloud.submit("listed", queue="other", name=name))
+    batch = cloud.client("batch")
+
+    def names(**options: Any) -> set[str]:
+        return {job["jobName"] for job in batch.list_jobs(jobQueue="other", **options)["jobSummaryList"]}
+
+    assert names() == set()
+    assert {"list-a", "list-b"} <= names(jobStatus="SUCCEEDED")
+    assert names(filters=[{"name": "JOB_NAME", "values": ["LIST-A"]}]) == {"list-a"}
+    assert names(filters=[{"name": "JOB_NAME", "values": ["list-*"]}]) == {"list-a", "list-b"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"jobQueue": "nowhere"},
+        {"jobDefinition": "nothing"},
+        {"jobName": "not a name"},
+        {"dependsOn": [{"jobId": "nobody"}]},
+        {"arrayProperties": {"size": 1}},
+    ],
+)
+def test_impossible_submissions_are_refused(cloud: Any, options: dict[str, Any]) -> None:
+    """SubmitJob refuses at once what could never run."""
+    cloud.define("refused", sh("true"))
+    batch = cloud.client("batch")
+    with pytest.raises(batch.exceptions.ClientException):
+        batch.submit_job(**{"jobName": "n", "jobQueue": "work", "jobDefinition": "refused", **options})

@@ -1,0 +1,62 @@
+"""The stand-in as a process: how it starts, and what is left when it stops."""
+
+from __future__ import annotations
+
+import io
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+
+def running(pid: str) -> bool:
+    """Whether the process runs and is no zombie."""
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False)
+    return bool(shown.stdout.strip()) and not shown.stdout.startswith("Z")
+
+
+@pytest.mark.parametrize("way", ["end of input", "SIGTERM"])
+def test_nothing_is_left_after_the_end(new_cloud: Any, wait: Callable[..., Any], way: str) -> None:
+    """When its input ends or SIGTERM comes it exits 0, and jobs are gone with their children."""
+    cloud = new_cloud()
+    command = ["sh", "-c", "sleep 300 & echo $$ $!; wait"]
+    job = cloud.submit(cloud.define("orphan", command))
+    wait(lambda: cloud.log(cloud.job(job)))
+    pids = cloud.log(cloud.job(job))[0].split()
+    assert all(running(pid) for pid in pids)
+    if way == "SIGTERM":
+        cloud.process.send_signal(signal.SIGTERM)
+        assert cloud.process.wait(20) == 0
+    assert cloud.stop() == 0
+    assert not any(running(pid) for pid in pids)
+    with pytest.raises(requests.ConnectionError):
+        requests.get(cloud.url, timeout=5)
+
+
+def test_taken_port_is_one_sentence(cloud: Any) -> None:
+    """A port that is in use ends the program with a sentence that names it, without a traceback."""
+    port = cloud.url.rsplit(":", 1)[1]
+    arguments = ["--port", port, "--scratch", str(cloud.scratch), "--images", ".", "--bin", "."]
+    done = subprocess.run(
+        [sys.executable, "-m", "modelbuild.local.aws", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"The AWS stand-in cannot listen on port {port}: Address already in use; use --port 0."
+    ]
+
+
+def test_large_objects_survive(cloud: Any) -> None:
+    """S3 gives back what it was given, also what is uploaded in parts."""
+    s3, body = cloud.client("s3"), b"0123456789abcdef" * (700 * 1024)
+    s3.create_bucket(Bucket="large.objects")
+    s3.upload_fileobj(io.BytesIO(body), "large.objects", "a/b")
+    assert s3.get_object(Bucket="large.objects", Key="a/b")["Body"].read() == body
