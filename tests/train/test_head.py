@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelbuild.aws.identity import session
+from modelbuild.aws.storage import Storage
+from modelbuild.contract import TrainingRequest, TrainingResult
+from modelbuild.settings import AwsSettings
+from modelbuild.train import source
+
+# A flow whose one step does what its parameter says; no step of it runs on Batch.
+FLOW = '''
+import os, time
+from metaflow import Config, FlowSpec, step
+from modelbuild.aws.identity import session
+from modelbuild.aws.storage import Storage
+from modelbuild.contract import TrainingResult
+from modelbuild.settings import AwsSettings
+
+
+def parse(text):
+    import yaml
+    values = yaml.safe_load(text)
+    if not isinstance(values["act"], str):
+        raise ValueError(f"The parameter act is {values['act']!r}: it must be text.")
+    return values
+
+
+class DemoFlow(FlowSpec):
+    config = Config("config", default="params.yaml", parser=parse)
+
+    @step
+    def start(self):
+        act = self.config.act
+        print("acting", act, os.environ["TRAIN_GPU_IMAGE"], os.environ["METAFLOW_BATCH_CONTAINER_IMAGE"])
+        print("token", os.environ.get("BUILDKITE_API_TOKEN"), "home", os.listdir(os.environ["METAFLOW_HOME"]))
+        if act == "raise":
+            raise RuntimeError("lost the key " + os.environ["AWS_SECRET_ACCESS_KEY"])
+        if act == "wait":
+            print("waiting now", flush=True)
+            time.sleep(60)
+        if act == "publish":
+            result = TrainingResult(status="succeeded", manifest="s3://somewhere/manifest.json")
+            uri = os.environ["ARTIFACTS"] + "/result.json"
+            assert Storage(session(AwsSettings())).write_once(uri, result.to_json().encode())
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+
+if __name__ == "__main__":
+    DemoFlow()
+'''
+
+
+class Head:
+    """A training in S3, and ``modelbuild head`` as Batch would run it."""
+
+    def __init__(self, place: str, environ: dict[str, str], make: Callable[..., TrainingRequest]) -> None:
+        self.artifacts = place
+        self.environ = environ
+        self.storage = Storage(session(AwsSettings()))
+        self._make = make
+
+    def ask(self, archived: bytes, **changes: Any) -> TrainingRequest:
+        """Write the archive and a request for it."""
+        request = self._make(self.artifacts, **changes)
+        digest = hashlib.sha256(archived).hexdigest()
+        request = request.model_copy(update={"source": request.source.model_copy(update={"sha256": digest})})
+        self.storage.write(request.source.path, archived)
+        self.storage.write(f"{self.artifacts}/request.json", request.to_json().encode())
+        return request
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start the head."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "modelbuild", "head"],
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self) -> tuple[int, str]:
+        """Run the head to its end: exit code and output."""
+        process = self.start()
+        output, _ = process.communicate(timeout=60)
+        return process.returncode, output
+
+    def result(self) -> TrainingResult:
+        """The stored result."""
+        return TrainingResult.model_validate_json(self.storage.read(f"{self.artifacts}/result.json"))
+
+
+@pytest.fixture
+def head(aws: Any, buildkite: Any, request_for: Any, request: pytest.FixtureRequest, tmp_path: Path) -> Head:
+    """A head for a place in S3 of its own, that talks to a build that waits."""
+    place = f"s3://modelbuild-123456789012/models/{request.node.name}".replace("[", "-").replace("]", "")
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        **aws.environ(),
+        "ARTIFACTS": place,
+        "MODEL_ID": "7",
+        "UNBLOCK_STEP": "training_finished",
+        "METAFLOW_USER": "modelbuild",
+        "METAFLOW_DEFAULT_DATASTORE": "local",
+        "METAFLOW_DEFAULT_METADATA": "local",
+        "BUILDKITE_API_URL": buildkite.url,
+        "BUILDKITE_API_TOKEN": "the-rest-token",
+    }
+    return Head(place, environ, request_for)
+
+
+@pytest.fixture
+def archived(repository: Any) -> bytes:
+    """The archive of a commit with the flow above."""
+    commit = repository.commit({"flows/flow.py": FLOW, "flows/params.yaml": "act: publish\n"})
+    return source.archive(repository.folder, commit)
+
+
+def test_success_is_the_flows_own_result(head: Head, archived: bytes, buildkite: Any) -> None:
+    """A flow that ends well and published: exit 0, and what it stored is what the build hears."""
+    head.ask(archived, parameters={"act": "publish"})
+    code, output = head.run()
+    assert code == 0, output
+    assert "acting publish train-gpu:1 default:1" in output
+    assert "token None home []" in output
+    stored = head.result()
+    assert stored.manifest == "s3://somewhere/manifest.json"
+    assert buildkite.fields == [stored.to_fields()]
+    assert buildkite.tokens == {"Bearer the-rest-token"}
+
+
+def test_failing_step_is_named_without_secrets(head: Head, archived: bytes, buildkite: Any) -> None:
+    """A step that raises: the reason names the step and the exception, and the secret in it is gone."""
+    head.ask(archived, parameters={"act": "raise"})
+    code, output = head.run()
+    assert code == 13, output
+    assert buildkite.fields == [head.result().to_fields()]
+    assert head.result().status == "failed"
+    assert head.result().reason == "step start failed: RuntimeError: lost the key [redacted]"
+
+
+def test_wrong_parameter_is_the_reason(head: Head, archived: bytes, buildkite: Any) -> None:
+    """Parameters that the flow's own parser refuses: its sentence reaches the build."""
+    head.ask(archived, parameters={"act": 5})
+    code, output = head.run()
+    assert code == 13, output
+    assert buildkite.fields[0]["training/status"] == "failed"
+    assert buildkite.fields[0]["training/reason"].endswith(
+        "ValueError: The parameter act is 5: it must be text."
+    )
+
+
+def test_flow_that_publishes_nothing_failed(head: Head, archived: bytes, buildkite: Any) -> None:
+    """A flow that ends well without a result has not trained anything."""
+    head.ask(archived, parameters={"act": "nothing"})
+    code, output = head.run()
+    assert code == 13, output
+    assert buildkite.fields[0]["training/status"] == "failed"
+    assert "result.json" in buildkite.fields[0]["training/reason"]
+
+
+def test_termination_reaches_flow_and_build(head: Head, archived: bytes, buildkite: Any) -> None:
+    """SIGTERM: the flow's processes end, the result says cancelled, the build hears it, exit 143."""
+    head.ask(archived, parameters={"act": "wait"})
+    process = head.start()
+    assert process.stdout is not None
+    pid = ""
+    for line in process.stdout:
+        if "waiting now" in line:
+            pid = line.split("(pid ")[1].split(")")[0]
+            break
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 143, output
+    assert buildkite.fields == [head.result().to_fields()]
+    assert head.result().status == "cancelled"
+    assert "terminated from outside" in head.result().reason
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
+        assert time.monotonic() < deadline, f"process {pid} of the flow is still there"
+        time.sleep(0.05)
+
+
+def test_first_writer_wins(head: Head, archived: bytes, buildkite: Any) -> None:
+    """A result that is there already is delivered, whatever this head would have said."""
+    head.ask(archived, flow="flows/absent.py")
+    earlier = TrainingResult(status="succeeded", manifest="s3://somewhere/else.json")
+    head.storage.write(f"{head.artifacts}/result.json", earlier.to_json().encode())
+    code, output = head.run()
+    assert code == 0, output
+    assert buildkite.fields == [earlier.to_fields()]
+    assert head.result() == earlier
+
+
+def test_missing_flow_is_said(head: Head, archived: bytes, buildkite: Any) -> None:
+    """A flow that the commit does not have fails with its name."""
+    head.ask(archived, flow="flows/absent.py")
+    code, _ = head.run()
+    assert code == 13
+    assert buildkite.fields[0]["training/reason"] == (
+        "the commit has no flow flows/absent.py: correct option flow"
+    )
+
+
+def test_changed_source_is_not_run(head: Head, archived: bytes, buildkite: Any) -> None:
+    """An archive with other bytes than the request names is refused."""
+    request = head.ask(archived, parameters={"act": "publish"})
+    head.storage.write(request.source.path, archived + b"\0")
+    code, output = head.run()
+    assert code == 13
+    assert "acting" not in output
+    assert "was changed after the request" in buildkite.fields[0]["training/reason"]
+
+
+def test_parameters_must_have_their_hash(head: Head, archived: bytes, buildkite: Any) -> None:
+    """Parameters that do not have the hash of the request are not trained with."""
+    head.ask(archived, parameters_sha256="1" * 64)
+    code, _ = head.run()
+    assert code == 13
+    assert "do not have the hash" in buildkite.fields[0]["training/reason"]
+
+
+def test_without_request_there_is_nobody_to_tell(head: Head, buildkite: Any) -> None:
+    """A place without a request ends with a sentence and the code of an AWS error."""
+    code, output = head.run()
+    assert code == 11
+    assert f"could not read {head.artifacts}/request.json" in output
+    assert "Traceback" not in output
+    assert buildkite.fields == []
