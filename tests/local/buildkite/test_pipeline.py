@@ -8,16 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild.local.buildkite.pipeline import (
+from modelbuild.local.buildkite.definition import (
     CommandStep,
     GroupStep,
     ManualStep,
-    PipelineError,
     WaitStep,
     canonical_plugin,
-    parse_pipeline,
-    parse_yaml,
 )
+from modelbuild.local.buildkite.pipeline import PipelineError, parse_pipeline, parse_yaml
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),

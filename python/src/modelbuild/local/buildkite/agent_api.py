@@ -12,10 +12,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from modelbuild.local.buildkite.access import Access
+from modelbuild.local.buildkite.definition import CommandStep
 from modelbuild.local.buildkite.engine import Engine, steps_of
 from modelbuild.local.buildkite.environment import job_environment
 from modelbuild.local.buildkite.notes import annotate, set_meta_data
-from modelbuild.local.buildkite.pipeline import CommandStep
 from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.state import Build, new_id
 from modelbuild.local.buildkite.web import iso, json_body, same, token_of

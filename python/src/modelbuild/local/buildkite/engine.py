@@ -10,13 +10,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from modelbuild.local.buildkite import graph, scheduler
+from modelbuild.local.buildkite.definition import CommandStep
 from modelbuild.local.buildkite.notes import field_value
-from modelbuild.local.buildkite.pipeline import (
-    CommandStep,
-    PipelineError,
-    parse_pipeline,
-    parse_yaml,
-)
+from modelbuild.local.buildkite.pipeline import PipelineError, parse_pipeline, parse_yaml
 from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.state import (
     WITH_AGENT,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from modelbuild.local.buildkite.definition import CommandStep
 from modelbuild.local.buildkite.graph import before_barrier
-from modelbuild.local.buildkite.pipeline import CommandStep
 from modelbuild.local.buildkite.state import Agent, Build, Group, Job, Step
 
 

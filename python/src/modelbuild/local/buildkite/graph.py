@@ -11,14 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from modelbuild.local.buildkite.pipeline import (
-    AnyStep,
-    CommandStep,
-    GroupStep,
-    ManualStep,
-    Pipeline,
-    PipelineError,
-)
+from modelbuild.local.buildkite.definition import AnyStep, CommandStep, GroupStep, ManualStep, Pipeline
+from modelbuild.local.buildkite.pipeline import PipelineError
 from modelbuild.local.buildkite.state import Build, Edge, Group, Job, JobType, Step
 
 

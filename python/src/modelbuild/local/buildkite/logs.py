@@ -54,7 +54,9 @@ class LogGroup:
 def group_lines(text: str) -> list[LogGroup]:
     """The log in its groups, colours removed; lines before the first header form a group without a title."""
     groups = [LogGroup(title="", open=True)]
-    for raw in text.splitlines():
+    if not text:
+        return []
+    for raw in text.removesuffix("\n").split("\n"):
         # What a carriage return leaves visible is what comes after the last one.
         line = _COLOUR.sub("", raw).rstrip("\r").rpartition("\r")[2]
         header = _HEADER.match(line)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
-from modelbuild.local.buildkite.pipeline import InputField
+from modelbuild.local.buildkite.definition import InputField
 from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.state import Annotation, Build, Job
 

@@ -18,29 +18,16 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from modelbuild.local.buildkite.definition import CommandStep, ManualStep
 from modelbuild.local.buildkite.engine import Engine
 from modelbuild.local.buildkite.logs import LogGroup, group_lines
 from modelbuild.local.buildkite.markdown import to_html
-from modelbuild.local.buildkite.pipeline import CommandStep, ManualStep
 from modelbuild.local.buildkite.refusal import Refused
-from modelbuild.local.buildkite.state import WITH_AGENT, Build, Group, Job, PipelineSettings, Step
+from modelbuild.local.buildkite.state import Build, Group, Job, PipelineSettings, Step
 from modelbuild.local.buildkite.views import Views, job_state
 
 MAX_LINES = 2000
 """Lines of a log on the page; the whole of it is one click away."""
-
-_EMOJI = {
-    "cloudformation": "☁️",
-    "docker": "🐳",
-    "hourglass": "⏳",
-    "memo": "📝",
-    "ocean": "🌊",
-    "package": "📦",
-    "pipeline": "🪈",
-    "question": "❓",
-    "rocket": "🚀",
-    "weight_lifter": "🏋️",
-}
 
 
 @dataclass(frozen=True)
@@ -118,19 +105,10 @@ class Page:
 
     async def _index(self, request: Request) -> Response:
         self._check_host(request)
-        some = (
-            [self._pipeline(request)]
-            if "pipeline" in request.path_params
-            else self._engine.pipelines.values()
-        )
-        builds = sorted(
-            (build for pipeline in some for build in pipeline.builds),
-            key=lambda build: build.created_at,
-            reverse=True,
-        )
-        return self._html(
-            "index.html", rows=[(build, self._views.page(build), state(build)) for build in builds]
-        )
+        only = self._pipeline(request) if "pipeline" in request.path_params else None
+        builds = [build for build in self._engine.builds.values() if only in (None, build.pipeline)]
+        rows = [(build, self._views.page(build), state(build)) for build in reversed(builds)]
+        return self._html("index.html", rows=rows)
 
     async def _show(self, request: Request) -> Response:
         self._check_host(request)
@@ -214,45 +192,44 @@ def duration(start: datetime | None, end: datetime | None, now: datetime) -> str
 
 
 def title(text: str) -> str:
-    """A label with the emoji we have for its ``:names:``, and without the ones we have not."""
-    return re.sub(r":([a-z0-9_+-]+):", lambda match: _EMOJI.get(match[1], ""), text).strip()
+    """A label without Buildkite's emoji names, of which no font here has all."""
+    return re.sub(r":[a-z0-9_+-]+:", "", text).strip() or text
 
 
 def job_row(job: Job, now: datetime) -> JobRow:
     """What the page says about a job."""
     definition = job.step.definition
-    name = definition.label or (
-        definition.command if isinstance(definition, CommandStep) else definition.type
-    )
     end = job.unblocked_at if job.type == "manual" else job.finished_at
     start = job.runnable_at if job.type == "manual" else job.started_at
     groups = group_lines(job.log.text())
     return JobRow(
         job=job,
-        title=title(name.split("\n")[0]),
+        title=_step_title(job.step),
         kind=definition.type,
         state="soft failed" if job.soft_failed else job_state(job).replace("_", " "),
         duration=duration(start, end, now),
         after=", ".join(dict.fromkeys(_names(job.step))),
         log=_tail(groups),
         cut=sum(len(group.lines) for group in groups) > MAX_LINES,
-        can_retry=job.failed
-        and job.type == "script"
-        and job.retried_in is None
-        and job.state not in WITH_AGENT,
+        can_retry=job.failed and job.type == "script" and job.retried_in is None,
     )
 
 
 def _names(step: Step) -> list[str]:
-    """What a step waits for by its own ``depends_on``, as its keys or titles."""
+    """What a step waits for by its own ``depends_on``, by their titles."""
     if not isinstance(step.definition, (CommandStep, ManualStep)) or not step.definition.depends_on:
         return []
     wanted = {rule.step for rule in step.definition.depends_on}
     targets = [edge.step for edge in step.edges if {edge.step.id, edge.step.key} & wanted]
-    return [
-        target.key or title(target.label if isinstance(target, Group) else target.definition.label)
-        for target in targets
-    ]
+    return [title(target.label) if isinstance(target, Group) else _step_title(target) for target in targets]
+
+
+def _step_title(step: Step) -> str:
+    definition = step.definition
+    text = definition.label or (
+        definition.command if isinstance(definition, CommandStep) else definition.type
+    )
+    return title(text.split("\n")[0])
 
 
 def _tail(groups: list[LogGroup]) -> list[LogGroup]:

@@ -9,9 +9,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from modelbuild.local.buildkite import artifacts
+from modelbuild.local.buildkite.definition import CommandStep
 from modelbuild.local.buildkite.engine import UPLOAD_STEP, Engine, user_id
 from modelbuild.local.buildkite.environment import job_environment
-from modelbuild.local.buildkite.pipeline import CommandStep
 from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.state import Agent, Build, Job, PipelineSettings, User
 from modelbuild.local.buildkite.views import Views, job_state

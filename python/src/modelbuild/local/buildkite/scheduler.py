@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
 
+from modelbuild.local.buildkite.definition import CommandStep, ManualStep, WaitStep
 from modelbuild.local.buildkite.graph import before_barrier
-from modelbuild.local.buildkite.pipeline import CommandStep, ManualStep, WaitStep
 from modelbuild.local.buildkite.state import (
     ASLEEP,
     WITH_AGENT,

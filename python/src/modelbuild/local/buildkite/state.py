@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from modelbuild.local.buildkite.definition import CommandStep, InputField, ManualStep, Pipeline, WaitStep
 from modelbuild.local.buildkite.logs import JobLog
-from modelbuild.local.buildkite.pipeline import CommandStep, InputField, ManualStep, Pipeline, WaitStep
 
 JobType = Literal["script", "manual", "waiter"]
 JobState = Literal[

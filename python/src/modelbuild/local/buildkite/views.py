@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from modelbuild.local.buildkite.definition import CommandStep, InputField, ManualStep
 from modelbuild.local.buildkite.engine import Engine
 from modelbuild.local.buildkite.markdown import to_html
-from modelbuild.local.buildkite.pipeline import CommandStep, InputField, ManualStep
 from modelbuild.local.buildkite.state import (
     Agent,
     Annotation,

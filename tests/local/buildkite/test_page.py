@@ -1,0 +1,146 @@
+"""The build page, its logs and annotations."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelbuild.local.buildkite.logs import JobLog, group_lines
+from modelbuild.local.buildkite.markdown import to_html
+from modelbuild.local.buildkite.page import form_values
+
+BLOCK = {
+    "block": "Deploy <b>?",
+    "key": "go",
+    "fields": [
+        {"text": "Why", "key": "why/text"},
+        {
+            "select": "Where",
+            "key": "where",
+            "multiple": True,
+            "options": [{"label": "A", "value": "a"}, {"label": "B", "value": "b"}],
+        },
+    ],
+}
+
+
+def start(server: Any, name: str, steps: list[object]) -> tuple[str, str]:
+    """A build of these steps: its page's address and its REST path."""
+    builds = server.create_pipeline(name, steps)
+    answer = server.rest.post(
+        builds, json={"commit": "abcdef0123456789", "branch": "main", "message": "A <i>"}
+    )
+    return answer.json()["web_url"], f"{builds}/1"
+
+
+def test_the_page_shows_the_build_without_a_token(server: Any) -> None:
+    """The page shows state, commit, branch, message and block form; what comes from outside is escaped."""
+    page, _ = start(server, "page shown", [BLOCK])
+    answer = httpx.get(page)
+    assert answer.status_code == 200
+    for text in ("blocked", "abcdef0123", "main", "A &lt;i&gt;", "Deploy &lt;b&gt;?", 'name="why/text"'):
+        assert text in answer.text, text
+    assert "script-src 'nonce-" in answer.headers["content-security-policy"]
+    assert httpx.get(f"{server.url}/").text.count(page) == 1
+
+
+def test_a_click_on_the_page_unblocks(server: Any) -> None:
+    """The form of the page unblocks with its fields, as the person the server acts for."""
+    page, build = start(server, "page click", [BLOCK])
+    [job] = server.rest.get(build).json()["jobs"]
+    body = {"why/text": "because", "where": ["a", "b"]}
+    answer = httpx.post(f"{page}/jobs/{job['id']}/unblock", data=body, headers={"Origin": server.url})
+    assert answer.status_code == 303
+    shown = server.rest.get(build).json()
+    assert shown["meta_data"] == {"why/text": "because", "where": "a\nb"}
+    assert shown["jobs"][0]["unblocked_by"]["name"] == "Ada"
+
+
+@pytest.mark.parametrize("origin", [None, "null", "http://evil.example", "http://127.0.0.1:1"])
+@pytest.mark.parametrize("action", ["jobs/{job}/unblock", "jobs/{job}/retry", "cancel"])
+def test_other_sites_cannot_click(server: Any, origin: str | None, action: str) -> None:
+    """A post that does not come from the page itself is refused, and changes nothing."""
+    page, build = start(server, f"page {origin} {action}", [{"block": "go?"}])
+    [job] = server.rest.get(build).json()["jobs"]
+    headers = {"Origin": origin} if origin else {}
+    assert httpx.post(f"{page}/{action.format(job=job['id'])}", headers=headers).status_code == 403
+    assert server.rest.get(build).json()["jobs"][0]["state"] == "blocked"
+
+
+def test_a_foreign_name_for_this_machine_gets_nothing(server: Any) -> None:
+    """A name that merely resolves to this machine opens no page, so that no site can read one."""
+    assert httpx.get(f"{server.url}/", headers={"Host": "evil.example"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            "**a** [b](https://x.y)",
+            '<p><strong>a</strong> <a href="https://x.y" rel="noopener noreferrer">b</a></p>',
+        ),
+        ("<details open><summary>s</summary>t</details>", '<details open=""><summary>s</summary>t</details>'),
+        ('<img src="artifact://p.png" alt="x">', '<img src="/files/1" alt="x">'),
+        ('<img src="artifact://none.png">', "<img>"),
+        ('<a href="javascript:alert(1)">x</a>', '<p><a rel="noopener noreferrer">x</a></p>'),
+        ('<p style="x" onclick="y" class="bold">z</p>', '<p class="bold">z</p>'),
+        ("<script>alert(1)</script>", ""),
+        ("<div>a</div></main></body>", "<div>a</div>"),
+        ("<div><p>open", "<div><p>open</p></div>"),
+    ],
+)
+def test_annotations_keep_what_buildkite_allows(body: str, expected: str) -> None:
+    """Markdown and the documented tags stay; scripts, styles, handlers and foreign schemes go."""
+    assert re.sub(r"\s*\n\s*", "", to_html(body, {"p.png": "/files/1"})) == expected
+
+
+@given(st.text(alphabet=st.sampled_from("<>/!-='\"& abscriptonltyjv:\n\x00"), max_size=120))
+def test_no_annotation_brings_a_script(body: str) -> None:
+    """Whatever the body, no script, no handler and no unclosed tag comes out."""
+    out = to_html(body, {})
+    tags = re.findall(r"<(/?)([a-z0-9]+)([^>]*)>", out)
+    assert out.count("<") == len(tags)
+    assert all(name != "script" and not re.search(r"\son\w*=", attributes) for _, name, attributes in tags)
+    opened = [name for slash, name, _ in tags if not slash and name not in ("br", "hr", "img")]
+    assert sorted(opened) == sorted(name for slash, name, _ in tags if slash)
+
+
+def test_a_log_falls_into_its_groups() -> None:
+    """Headers open groups, ``+++`` open ones, ``^^^ +++`` opens the last; colours go."""
+    log = JobLog()
+    log.add(0, b"first\n\x1b_bk;t=1\x07~~~ quiet\r\n\x1b[32mgreen\x1b[0m\n")
+    log.add(len(log.content), b"--- shut\n10%\r100%\n^^^ +++\n+++ open\nx\n")
+    groups = [(group.title, group.open, group.lines) for group in group_lines(log.text())]
+    assert groups == [
+        ("", True, ["first"]),
+        ("quiet", False, ["green"]),
+        ("shut", True, ["100%"]),
+        ("open", True, ["x"]),
+    ]
+
+
+noisy_logs = st.binary(max_size=60).map(lambda noise: b"a\x1b_bk;t=12\x07\xc3\xa9" + noise)
+
+
+@given(noisy_logs, st.randoms(), st.integers(1, 7))
+def test_a_log_only_grows(data: bytes, random: Any, size: int) -> None:
+    """In whatever order chunks come, what is read earlier is a prefix of what is read later."""
+    chunks = [(at, data[at : at + size]) for at in range(0, len(data), size)]
+    random.shuffle(chunks)
+    log, earlier = JobLog(), ""
+    for at, chunk in chunks:
+        log.add(at, chunk)
+        text = log.text()
+        assert text.startswith(earlier)
+        earlier = text
+    assert bytes(log.content) == data
+
+
+def test_empty_form_values_count() -> None:
+    """An empty field is a value, and several values of one name stay apart."""
+    assert form_values("a=&b%2Fc=1&b%2Fc=x%0D%0Ay") == {"a": [""], "b/c": ["1", "x\ny"]}
