@@ -50,7 +50,8 @@ def main() -> None:
     try:
         serve(settings, options.port, sys.stdin, sys.stdout)
     except OSError as error:
-        sys.exit(f"The AWS stand-in cannot listen on port {options.port}: {error.strerror}; use --port 0.")
+        why = os.strerror(error.errno or 0)
+        sys.exit(f"The AWS stand-in cannot listen on port {options.port}: {why}; use --port 0.")
 
 
 if __name__ == "__main__":
