@@ -7,11 +7,12 @@ moto gives a job to Docker without credentials, secrets, capacity or retries. He
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from moto.batch.exceptions import ClientException
-from moto.batch.models import JOB_NAME_REGEX, BatchBackend
+from moto.batch.models import BatchBackend
 from moto.batch.responses import BatchResponse
 
 from modelbuild.local.aws import description, process
@@ -38,24 +39,11 @@ def stop() -> None:
 
 def _submit_job(self: Any) -> str:
     backend, name = self.batch_backend, self._get_param("jobName")
-    wanted_definition, wanted_queue = self._get_param("jobDefinition"), self._get_param("jobQueue")
-    size = (self._get_param("arrayProperties") or {}).get("size")
-    if not JOB_NAME_REGEX.match(name or ""):
-        raise ClientException("Job name should match valid pattern")
-    definition = backend.get_job_definition(wanted_definition)
-    if definition is None or definition.status != "ACTIVE":
-        raise ClientException(f"JobDefinition {wanted_definition} does not exist or is not active")
-    if definition.type != "container" or not definition.container_properties:
-        raise ClientException(f"The laptop's Batch runs container jobs only, not {wanted_definition}")
-    queue = backend.get_job_queue(wanted_queue)
-    if queue is None or queue.state != "ENABLED":
-        raise ClientException(f"JobQueue {wanted_queue} does not exist or is not enabled")
-    if size is not None and not 2 <= size <= 10_000:
-        raise ClientException(f"Array size {size} is not between 2 and 10000")
     dependencies = self._get_param("dependsOn") or []
-    for entry in dependencies:
-        if entry.get("jobId") and entry["jobId"] not in backend._jobs:
-            raise ClientException(f"The job {entry['jobId']} to depend on does not exist")
+    size = (self._get_param("arrayProperties") or {}).get("size")
+    _check(name, dependencies, size, backend._jobs)
+    definition = _definition(backend, self._get_param("jobDefinition"))
+    queue = _queue(backend, self._get_param("jobQueue"))
 
     def make(array: dict[str, int], job_id: str | None = None) -> Job:
         job = Job(
@@ -85,6 +73,38 @@ def _submit_job(self: Any) -> str:
     else:
         _start_array(job, [make({"index": index}, f"{job.job_id}:{index}") for index in range(size)])
     return json.dumps({"jobId": job.job_id, "jobName": name, "jobArn": job.arn})
+
+
+def _check(
+    name: str | None, dependencies: Sequence[Mapping[str, str]], size: int | None, jobs: Mapping[str, Any]
+) -> None:
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]{0,127}", name or ""):
+        raise ClientException(f"Job name {name!r} is not 1 to 128 letters, digits, hyphens and underscores")
+    if size is not None and not 2 <= size <= 10_000:
+        raise ClientException(f"Array size {size} is not between 2 and 10000")
+    for entry in dependencies:
+        if entry.get("jobId") and entry["jobId"] not in jobs:
+            raise ClientException(f"The job {entry['jobId']} to depend on does not exist")
+
+
+def _definition(backend: BatchBackend, wanted: str) -> Any:
+    found = backend.get_job_definition(wanted)
+    if found is None or found.status != "ACTIVE":
+        raise ClientException(f"JobDefinition {wanted} does not exist or is not active")
+    if found.type != "container" or not found.container_properties:
+        raise ClientException(
+            f"Only container jobs run on this machine, and {wanted} is of type {found.type}"
+        )
+    return found
+
+
+def _queue(backend: BatchBackend, wanted: str) -> Any:
+    found = backend.get_job_queue(wanted)
+    if found is None:
+        raise ClientException(f"JobQueue {wanted} does not exist")
+    if found.state != "ENABLED":
+        raise ClientException(f"JobQueue {wanted} is {found.state}")
+    return found
 
 
 def _start_array(parent: Job, children: list[Job]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 GROUP = "/aws/batch/job"
 
 _GATHER_SECONDS = 0.05
+_CHUNK = 64 * 1024
 _LONGEST_MESSAGE = 256 * 1024
 
 
@@ -23,13 +24,14 @@ class LogStream:
     def copy_from(self, descriptor: int) -> None:
         """Put every line read from a pipe into the stream, at once, until the pipe's last writer is gone."""
         rest = b""
-        while chunk := os.read(descriptor, 64 * 1024):
+        while chunk := os.read(descriptor, _CHUNK):
             *lines, rest = (rest + chunk).split(b"\n")
             self._put(lines)
             if len(rest) > _LONGEST_MESSAGE:
                 self._put([rest])
                 rest = b""
-            time.sleep(_GATHER_SECONDS)  # a chatty program then costs one call for many lines
+            if len(chunk) < _CHUNK:
+                time.sleep(_GATHER_SECONDS)  # many small writes then cost one call
         self._put([rest])
 
     def _put(self, lines: list[bytes]) -> None:
