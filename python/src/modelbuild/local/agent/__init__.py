@@ -1,0 +1,6 @@
+"""The real ``buildkite-agent``: the one on PATH where it is new enough, else one built once into the cache."""
+
+from modelbuild.local.agent.binary import find
+from modelbuild.local.agent.build import build
+
+__all__ = ["build", "find"]
