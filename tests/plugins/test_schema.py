@@ -120,7 +120,7 @@ def test_readme_lists_the_options(root: Path, plugin: str) -> None:
         if line.startswith("| `")
     ]
     expected = options(read_plugin(root, plugin)["configuration"])
-    assert [(row[0], tuple(row[1:])) for row in rows] == [(f"`{name}`", row) for name, row in expected.items()]
+    assert [tuple(row) for row in rows] == [(f"`{name}`", *row) for name, row in expected.items()]
 
 
 def examples(text: str) -> list[tuple[str, Any]]:

@@ -47,8 +47,11 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
         (root / "images" / name / "Dockerfile").write_text("FROM scratch\nENV IN_IMAGE=1\n")
     (root / "bin").mkdir()
     with subprocess.Popen(
-        [sys.executable, "-m", "modelbuild.local.aws", "--port", "0"]
-        + ["--scratch", str(root / "scratch"), "--images", str(root / "images"), "--bin", str(root / "bin")],
+        [
+            *(sys.executable, "-m", "modelbuild.local.aws", "--port", "0", "--vcpus", "64"),
+            *("--scratch", str(root / "scratch"), "--images", str(root / "images")),
+            *("--bin", str(root / "bin")),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
@@ -117,7 +120,7 @@ class Agent:
         return [call["stdin"] for call in self.calls if call["argv"][0] == "annotate"]
 
 
-_AGENT = '''#!{python}
+_AGENT = """#!{python}
 import json, pathlib, sys
 folder, argv = pathlib.Path({folder!r}), sys.argv[1:]
 stdin = sys.stdin.read()
@@ -128,7 +131,7 @@ if argv[:2] == ["meta-data", "get"]:
     print(data.get(argv[2], argv[4]))
 elif argv[:2] == ["meta-data", "set"]:
     (folder / "meta-data").write_text(json.dumps({{**data, argv[2]: stdin}}))
-'''
+"""
 
 
 @pytest.fixture

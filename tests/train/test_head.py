@@ -19,7 +19,7 @@ from modelbuild.settings import AwsSettings
 from modelbuild.train import source
 
 # A flow whose one step does what its parameter says; no step of it runs on Batch.
-FLOW = '''
+FLOW = """
 import os, time
 from metaflow import Config, FlowSpec, step
 from modelbuild.aws.identity import session
@@ -62,7 +62,7 @@ class DemoFlow(FlowSpec):
 
 if __name__ == "__main__":
     DemoFlow()
-'''
+"""
 
 
 class Head:

@@ -115,9 +115,9 @@ def _submitted(
     except NotFound:
         pass
     name = job_name(request)
+    definition = batch.definition_with_image(settings.queue, request.images.default)
     job_id = _unrecorded(batch, settings.queue, name, request.artifacts)
     if job_id is None:
-        definition = batch.definition_with_image(settings.queue, request.images.default)
         job_id = batch.submit(
             name,
             queue=settings.queue,

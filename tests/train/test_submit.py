@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from modelbuild.aws.batch import BatchJob
+from modelbuild.aws.identity import session
+from modelbuild.aws.storage import Storage
+from modelbuild.contract import TrainingRequest
+from modelbuild.errors import AwsError, ConfigurationError, TrainingFailed
+from modelbuild.settings import AwsSettings, TrainSettings
+from modelbuild.train import submit
+
+BUCKET = "s3://modelbuild-123456789012"
+# What a job runs instead of the head: it does what its variable ACT says.
+PYTHON = '#!/bin/sh\necho "in the job: $*"\ncase "$ACT" in sleep) exec sleep 60 ;; fail) exit 3 ;; esac\n'
+
+
+class Build:
+    """A build of a commit, whose train step can be run again and again."""
+
+    def __init__(self, repository: Any, number: int) -> None:
+        self.commit = repository.commit(
+            {"flows/flow.py": "# a flow", "flows/params.yaml": "act: 1\ntraining: {epochs: 3, rate: 0.5}\n"}
+        )
+        self.environ = {
+            "BUILDKITE_ORGANIZATION_SLUG": "local",
+            "BUILDKITE_PIPELINE_SLUG": "demo",
+            "BUILDKITE_BUILD_NUMBER": str(number),
+            "BUILDKITE_BUILD_ID": "0190-build",
+            "BUILDKITE_BUILD_URL": f"http://buildkite.example/local/demo/builds/{number}",
+            "BUILDKITE_COMMIT": self.commit,
+            "BUILDKITE_BRANCH": "feature/<b>",
+            "BUILDKITE_MESSAGE": "a commit",
+            "BUILDKITE_BUILD_CREATOR": "Ada",
+        }
+        self.artifacts = f"{BUCKET}/models/demo/{number}"
+        self.options: dict[str, Any] = {
+            "flow": "flows/flow.py",
+            "artifacts": f"{BUCKET}/models",
+            "unblock": "training_finished",
+            "environment": {"ACT": "sleep"},
+            "image": {"default": "modelbuild/default:1", "train-gpu": "modelbuild/train-gpu:1", "serve": "s"},
+        }
+
+    def train(self, **options: Any) -> None:
+        """Run the step."""
+        submit.run(TrainSettings.model_validate({**self.options, **options}), self.environ)
+
+
+_numbers = iter(range(100, 1000))
+
+
+@pytest.fixture
+def build(aws: Any, agent: Any, repository: Any, monkeypatch: pytest.MonkeyPatch) -> Build:
+    """A build with a number of its own, in its checkout."""
+    assert agent.calls == []
+    script = Path(aws.bin) / "python"
+    script.write_text(PYTHON)
+    script.chmod(0o755)
+    made = Build(repository, next(_numbers))
+    monkeypatch.chdir(repository.folder)
+    return made
+
+
+def jobs(build: Build) -> list[Any]:
+    """Every job of the build, as Batch describes it."""
+    batch = boto3.client("batch")
+    name = build.artifacts.split("/models/")[1].replace("/", "-")
+    filters = [{"name": "JOB_NAME", "values": [name]}]
+    found = batch.list_jobs(jobQueue="modelbuild-head", filters=filters)["jobSummaryList"]
+    return batch.describe_jobs(jobs=[job["jobId"] for job in found])["jobs"] if found else []
+
+
+def wait_for(build: Build, status: str) -> None:
+    """Return once the build's job is in a state."""
+    deadline = time.monotonic() + 20
+    while jobs(build)[0]["status"] != status:
+        assert time.monotonic() < deadline, jobs(build)[0]
+        time.sleep(0.05)
+
+
+def stored(build: Build, name: str) -> bytes:
+    """What lies under the model's prefix."""
+    return Storage(session(AwsSettings())).read(f"{build.artifacts}/{name}")
+
+
+def test_one_head_with_the_requests_variables(build: Build, agent: Any) -> None:
+    """The step leaves a request, one job with its variables and the stack's own, and links on the build."""
+    agent.set("image/modelbuild/default:1", "modelbuild/default@sha256:" + "a" * 64)
+    build.train(params={"training.epochs": 9}, timeout=120)
+    request = TrainingRequest.model_validate_json(stored(build, "request.json"))
+    assert request.parameters == {"act": 1, "training": {"epochs": 9, "rate": 0.5}}
+    assert request.images.default == "modelbuild/default@sha256:" + "a" * 64
+    assert request.images.train_gpu == "modelbuild/train-gpu:1"
+    assert request.build.commit == build.commit
+    (job,) = jobs(build)
+    container = job["container"]
+    variables = {entry["name"]: entry["value"] for entry in container["environment"]}
+    assert variables["MODEL_ID"] == request.model_id
+    assert variables["ARTIFACTS"] == build.artifacts
+    assert variables["UNBLOCK_STEP"] == "training_finished"
+    assert variables["ACT"] == "sleep"
+    assert variables["GPU_JOB_QUEUE"] == "modelbuild-gpu"
+    assert [secret["name"] for secret in container["secrets"]] == ["BUILDKITE_API_TOKEN"]
+    assert container["image"] == request.images.default
+    assert container["command"] == ["python", "-m", "modelbuild", "head"]
+    assert job["timeout"] == {"attemptDurationSeconds": 120}
+    assert json.loads(stored(build, "job.json")) == {
+        "job_id": job["jobId"],
+        "queue": "modelbuild-head",
+        "region": "us-east-1",
+    }
+    assert agent.meta_data["train/job/id"] == job["jobId"]
+    assert agent.meta_data["train/artifacts"] == build.artifacts
+    assert job["jobId"] in agent.meta_data["train/job/url"]
+    assert len(agent.annotations()) == 1
+
+
+def test_secret_is_in_no_override(build: Build) -> None:
+    """The token comes from Secrets Manager: it is not among the variables that anyone may read."""
+    build.train()
+    assert "the-rest-token" not in json.dumps(jobs(build), default=str)
+
+
+def test_retried_step_attaches(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    """Running the step again shows the training under way, and starts none."""
+    build.train()
+    capsys.readouterr()
+    build.train()
+    assert len(jobs(build)) == 1
+    assert f"attached to job {jobs(build)[0]['jobId']}" in capsys.readouterr().out
+
+
+def test_unrecorded_job_is_found(build: Build) -> None:
+    """A step that ended between submitting and recording finds its job by name."""
+    build.train()
+    place = f"{build.artifacts.removeprefix('s3://')}/job.json"
+    bucket, key = place.split("/", 1)
+    before = stored(build, "job.json")
+    boto3.client("s3").delete_object(Bucket=bucket, Key=key)
+    build.train()
+    assert len(jobs(build)) == 1
+    assert stored(build, "job.json") == before
+
+
+def test_retried_step_cannot_ask_for_another_training(build: Build) -> None:
+    """Other parameters under the same number are refused with what differs."""
+    build.train()
+    with pytest.raises(ConfigurationError, match=r"another training .*\(parameters, parameters_sha256\)"):
+        build.train(params={"act": 2})
+    assert len(jobs(build)) == 1
+
+
+def test_retried_step_after_success_says_so(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    """A training that has ended well is shown as such, and the step is green."""
+    build.train(environment={})
+    wait_for(build, "SUCCEEDED")
+    capsys.readouterr()
+    build.train(environment={})
+    assert "has been trained" in capsys.readouterr().out
+    assert len(jobs(build)) == 1
+
+
+def test_retried_step_after_failure_fails(build: Build) -> None:
+    """A training that has failed makes a retried step red, and is not started again."""
+    build.train(environment={"ACT": "fail"})
+    wait_for(build, "FAILED")
+    with pytest.raises(TrainingFailed, match="start a new build"):
+        build.train(environment={"ACT": "fail"})
+    assert len(jobs(build)) == 1
+
+
+def test_definition_is_reused(build: Build, repository: Any) -> None:
+    """Two builds with one image share the job definition that was registered for it."""
+    build.train()
+    second = Build(repository, next(_numbers))
+    second.train()
+    assert jobs(build)[0]["jobDefinition"] == jobs(second)[0]["jobDefinition"]
+    assert "/modelbuild-head-" in jobs(build)[0]["jobDefinition"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"flow": "flows/absent.py"}, "option flow is flows/absent.py, but commit .* has no such file"),
+        ({"params": {"training.epoch": 1}}, r"names training.epoch, .* did you mean training.epochs\?"),
+        ({"queue": "no-such-queue"}, "no active Batch job definition no-such-queue in us-east-1"),
+        ({"environment": {"A": "x" * 9000}}, "the variables of the job take 9[0-9]+ bytes"),
+    ],
+)
+def test_users_mistake_submits_nothing(build: Build, options: dict[str, Any], message: str) -> None:
+    """A wrong option is one sentence, before anything is submitted."""
+    with pytest.raises((ConfigurationError, AwsError), match=message):
+        build.train(**options)
+    assert jobs(build) == []
+
+
+def test_used_number_is_not_overwritten(build: Build) -> None:
+    """A source that lies there from something else stops the step."""
+    Storage(session(AwsSettings())).write(f"{build.artifacts}/source.tar.gz", b"something else")
+    with pytest.raises(ConfigurationError, match="has other bytes than this commit's files"):
+        build.train()
+    assert jobs(build) == []
+
+
+def test_outside_a_build_it_says_what_is_missing(build: Build) -> None:
+    """Without the agent's variables the step names the first that is missing."""
+    del build.environ["BUILDKITE_BUILD_URL"]
+    with pytest.raises(ConfigurationError, match="BUILDKITE_BUILD_URL is not set"):
+        build.train()
+
+
+def test_annotation_escapes_what_people_write(request_for: Any) -> None:
+    """Branch names and parameters are text on the build page, never markup."""
+    request = request_for(f"{BUCKET}/models/demo/7", parameters={"text": "</code><script>alert(1)</script>"})
+    request = request.model_copy(update={"build": request.build.model_copy(update={"branch": "<img src=x>"})})
+    links = {"job_url": "https://console.example/#job", "logs_url": "https://console.example/#logs"}
+    job = BatchJob("an-id", "RUNNING", "", "", {})
+    body = submit.annotation(request, job, "modelbuild-head", "Model 7 is being trained", links)
+    assert "<script" not in body
+    assert "<img" not in body
+    assert "&lt;img src=x&gt;" in body
+    assert 'href="https://console.example/#job"' in body
+
+
+def test_job_name_keeps_to_batchs_letters(request_for: Any) -> None:
+    """Any pipeline gives a name that Batch takes, and long ones that begin alike stay apart."""
+    request = request_for(f"{BUCKET}/models/demo/7")
+
+    def name(pipeline: str, model_id: str) -> str:
+        build = request.build.model_copy(update={"pipeline": pipeline})
+        return submit.job_name(request.model_copy(update={"build": build, "model_id": model_id}))
+
+    assert name("demo", "7.12") == "demo-7_12"
+    assert len(name("p" * 200, "7")) == 128
+    assert name("p" * 200, "7") != name("p" * 200, "8")
