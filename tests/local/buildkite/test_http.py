@@ -283,7 +283,7 @@ def test_unblocking_hands_over_the_fields(server: Any, agent: FakeAgent, name: s
     build = start_build(server, name, block, {"command": "x"})
     shown = server.rest.get(build).json()
     assert (shown["state"], shown["blocked"]) == ("running", True)
-    [job] = server.rest.get(f"{build}/jobs", params={"step_key": "go", "state[]": "blocked"}).json()
+    [job] = server.rest.get(f"{build}/jobs", params={"step_key": "go", "state[]": "blocked"}).json()["items"]
     assert (job["unblockable"], job["label"]) == (True, "go?")
     answer = server.rest.put(f"/jobs/{job['id']}/unblock", json={"fields": {"model/path": "s3://b/m"}})
     assert (answer.status_code, answer.json()["state"]) == (200, "unblocked")
@@ -361,6 +361,9 @@ def test_a_retry_is_a_new_job(server: Any, agent: FakeAgent, name: str) -> None:
     assert agent.take()["env"]["BUILDKITE_RETRY_COUNT"] == "1"
     agent.finish()
     assert server.rest.get(build).json()["state"] == "passed"
+    assert [job["id"] for job in server.rest.get(build).json()["jobs"]] == [new["id"]]
+    with_retried = server.rest.get(build, params={"include_retried_jobs": "true"}).json()["jobs"]
+    assert [job["id"] for job in with_retried] == [old, new["id"]]
 
 
 def test_a_job_whose_agent_leaves_has_failed(server: Any, agent: FakeAgent, name: str) -> None:

@@ -113,7 +113,8 @@ def start(server: Any, name: str, repository: Path, steps: list[dict[str, Any]])
 
 def job_with(build: dict[str, Any], key: str) -> dict[str, Any]:
     """The newest job of a step."""
-    return [job for job in build["jobs"] if job["step_key"] == key][-1]
+    [job] = [job for job in build["jobs"] if job["step_key"] == key]
+    return dict(job)
 
 
 @pytest.mark.usefixtures("agents")

@@ -80,6 +80,7 @@ class Rest:
             ("PUT", f"{job}/unblock", self._unblock),
             ("PUT", f"{job}/retry", self._retry),
             ("PUT", f"{job}/cancel", self._cancel_job),
+            ("GET", "/v2/organizations/{org}/jobs/{job}", self._get_job),
             ("PUT", "/v2/organizations/{org}/jobs/{job}/unblock", self._unblock),
         ]
         return [Route(path, self._guarded(handler), methods=[method]) for method, path, handler in table]
@@ -158,7 +159,11 @@ class Rest:
         return JSONResponse(self._views.pipeline(self._pipeline(request)))
 
     async def _builds(self, request: Request) -> Response:
-        return JSONResponse([self._views.build(build) for build in reversed(self._pipeline(request).builds)])
+        builds = reversed(self._pipeline(request).builds)
+        shown = [self._views.build(build, retried=_flag(request, "include_retried_jobs")) for build in builds]
+        if _flag(request, "exclude_jobs"):
+            shown = [{name: value for name, value in build.items() if name != "jobs"} for build in shown]
+        return JSONResponse(shown)
 
     async def _create_build(self, request: Request) -> Response:
         pipeline = self._pipeline(request)
@@ -181,7 +186,8 @@ class Rest:
         return JSONResponse(self._views.build(build), status_code=201)
 
     async def _get_build(self, request: Request) -> Response:
-        return JSONResponse(self._views.build(self._build(request)))
+        retried = _flag(request, "include_retried_jobs")
+        return JSONResponse(self._views.build(self._build(request), retried=retried))
 
     async def _cancel_build(self, request: Request) -> Response:
         build = self._build(request)
@@ -203,10 +209,11 @@ class Rest:
             job
             for job in self._build(request).jobs
             if (not states or job_state(job) in states)
+            and (job.retried_in is None or _flag(request, "include_retried_jobs", "true"))
             and (key is None or job.step.key == key)
             and (group is None or (job.step.group is not None and job.step.group.key == group))
         ]
-        return JSONResponse([self._views.job(job) for job in found])
+        return JSONResponse({"items": [self._views.job(job) for job in found], "links": {}})
 
     async def _get_job(self, request: Request) -> Response:
         return JSONResponse(self._views.job(self._job(request)))
@@ -263,3 +270,7 @@ class Rest:
             if artifact.id == request.path_params["artifact"] and artifact.job is job and path.exists():
                 return RedirectResponse(self._views.file(artifact), status_code=302)
         raise Refused(404, "No artifact found")
+
+
+def _flag(request: Request, name: str, default: str = "false") -> bool:
+    return request.query_params.get(name, default) == "true"

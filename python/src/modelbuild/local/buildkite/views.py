@@ -55,9 +55,9 @@ class Views:
             "created_at": iso(pipeline.created_at),
         }
 
-    def build(self, build: Build) -> Json:
-        """A build with all its jobs."""
-        jobs = build.jobs
+    def build(self, build: Build, *, retried: bool = False) -> Json:
+        """A build with the newest job of each step, or with all jobs where ``retried`` says so."""
+        jobs = [job for job in build.jobs if retried or job.retried_in is None]
         return {
             "id": build.id,
             "url": self._build_api(build),
