@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelbuild.local.buildkite.engine import LOST_AFTER
+from modelbuild.local.buildkite.environment import job_environment
 from modelbuild.local.buildkite.graph import before_barrier
 from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.scheduler import is_over
@@ -274,6 +275,20 @@ def test_a_job_is_accepted_by_its_own_agent_alone(bench: Any) -> None:
     assert job is not None
     with pytest.raises(Refused, match="not assigned"):
         bench.engine.accept(bench.agent(), job)
+
+
+def test_who_creates_a_build_overrules_its_pipeline(bench: Any) -> None:
+    """A variable of the build wins over the ``env`` of an uploaded pipeline, and the step's over both."""
+    build = bench.build([command("up")])
+    build.env["A"] = "build"
+    agent = bench.agent()
+    job = bench.begin(agent)
+    step = command("x", env={"C": "step"})
+    bench.engine.upload(job, "1", {"env": {"A": "top", "B": "top", "C": "top"}, "steps": [step]})
+    bench.engine.finish(job, 0, "", "")
+    job = bench.begin(agent)
+    env = job_environment(job, job.step.definition, agent, "local", "http://page")
+    assert (env["A"], env["B"], env["C"]) == ("build", "top", "step")
 
 
 @st.composite

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal
 
 from modelbuild.local.buildkite import graph, scheduler
 from modelbuild.local.buildkite.definition import CommandStep
@@ -19,6 +20,7 @@ from modelbuild.local.buildkite.state import (
     Agent,
     Build,
     Job,
+    JobState,
     PipelineSettings,
     Step,
     User,
@@ -114,7 +116,8 @@ class Engine:
             commit=commit,
             branch=branch,
             message=message,
-            env={**pipeline.start.env, **(env or {})},
+            env=dict(env or {}),
+            uploaded_env=dict(pipeline.start.env),
             meta_data=dict(meta_data or {}),
             creator=creator or self.user,
             created_at=self.clock.now(),
@@ -140,7 +143,7 @@ class Engine:
         except PipelineError as error:
             raise Refused(422, str(error)) from None
         job.uploads.add(upload_id)
-        job.build.env.update(pipeline.env)
+        job.build.uploaded_env.update(pipeline.env)
         self._advance(job.build)
 
     def cancel_build(self, build: Build) -> None:
@@ -240,31 +243,15 @@ class Engine:
             raise Refused(422, f"The job cannot be finished: its state is {job.state}")
         if job.agent is not None:
             job.agent.job = None
-        job.state = {"canceling": "canceled", "timing_out": "timed_out"}.get(job.state, "finished")  # type: ignore[assignment]
+        ends: dict[JobState, JobState] = {"canceling": "canceled", "timing_out": "timed_out"}
+        job.state = ends.get(job.state, "finished")
         job.exit_status, job.signal, job.signal_reason = exit_status, signal, signal_reason
         job.finished_at = self.clock.now()
         job.log.close()
         (self.log_files / f"{job.id}.log").write_bytes(bytes(job.log.content))
-        definition = job.step.definition
-        if isinstance(definition, CommandStep) and job.state == "finished" and exit_status != 0:
-            job.soft_failed = any(rule.exit_status in ("*", exit_status) for rule in definition.soft_fail)
-        if (
-            isinstance(definition, CommandStep)
-            and job.failed
-            and job.state != "canceled"
-            and not job.build.canceled
-        ):
-            retries = sum(1 for other in job.step.jobs if other.retry_type == "automatic")
-            rule = next(
-                (
-                    rule
-                    for rule in definition.retry.automatic
-                    if rule.matches(exit_status, signal, signal_reason)
-                ),
-                None,
-            )
-            if rule is not None and retries < rule.limit:
-                self._retry(job, "automatic")
+        job.soft_failed = scheduler.fails_softly(job)
+        if scheduler.retries_itself(job):
+            self._retry(job, "automatic")
         self._advance(job.build)
 
     def disconnect(self, agent: Agent, *, lost: bool = False) -> None:
@@ -295,9 +282,9 @@ class Engine:
         elif not (job.passed or job.failed) and job.state != "canceling":
             job.state, job.finished_at = "canceled", self.clock.now()
 
-    def _retry(self, job: Job, kind: str) -> Job:
+    def _retry(self, job: Job, kind: Literal["automatic", "manual"]) -> Job:
         new = graph.add_job(job.build, job.step, self.clock.now())
-        new.retry_type = "automatic" if kind == "automatic" else "manual"
+        new.retry_type = kind
         job.retried_in = new
         self._advance(job.build)
         return new

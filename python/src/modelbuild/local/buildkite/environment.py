@@ -11,7 +11,9 @@ from modelbuild.local.buildkite.state import Agent, Build, Group, Job, Step
 
 
 def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str, url: str) -> dict[str, str]:
-    """The environment of a job: the build's and the step's variables, and above them Buildkite's own.
+    """The environment of a job: the pipeline's, the build's, the step's variables, each above the one before.
+
+    Above all of them are Buildkite's own.
 
     Args:
         job: the job.
@@ -62,7 +64,7 @@ def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str
         own["BUILDKITE_GROUP_ID"] = job.step.group.id
         own["BUILDKITE_GROUP_KEY"] = job.step.group.key or ""
         own["BUILDKITE_GROUP_LABEL"] = job.step.group.label
-    return {**pipeline.env, **build.env, **step.env, **own, **_unblocker(job)}
+    return {**pipeline.env, **build.uploaded_env, **build.env, **step.env, **own, **_unblocker(job)}
 
 
 def _unblocker(job: Job) -> dict[str, str]:

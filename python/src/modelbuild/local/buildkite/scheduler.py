@@ -134,3 +134,24 @@ def next_job(builds: Iterable[Build], agent: Agent) -> Job | None:
         if group is None or places is None or running[group] < places:
             return job
     return None
+
+
+def fails_softly(job: Job) -> bool:
+    """Whether a job that ended with an error counts as passed, by its step's ``soft_fail``."""
+    definition = job.step.definition
+    if not isinstance(definition, CommandStep) or job.state != "finished" or job.exit_status == 0:
+        return False
+    return any(rule.exit_status in ("*", job.exit_status) for rule in definition.soft_fail)
+
+
+def retries_itself(job: Job) -> bool:
+    """Whether a job that ended is retried at once: the first rule that fits it has retries left."""
+    definition = job.step.definition
+    if not isinstance(definition, CommandStep) or not job.failed or job.state == "canceled":
+        return False
+    status = -1 if job.exit_status is None else job.exit_status
+    rules = [
+        rule for rule in definition.retry.automatic if rule.matches(status, job.signal, job.signal_reason)
+    ]
+    retries = sum(1 for other in job.step.jobs if other.retry_type == "automatic")
+    return bool(rules) and retries < rules[0].limit and not job.build.canceled

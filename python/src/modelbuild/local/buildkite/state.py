@@ -201,7 +201,7 @@ class Artifact:
 
 @dataclass
 class Build:
-    """A build of a pipeline."""
+    """A build of a pipeline; ``env`` is from who created it, ``uploaded_env`` from the pipelines it ran."""
 
     pipeline: PipelineSettings
     number: int
@@ -209,6 +209,7 @@ class Build:
     branch: str
     message: str
     env: dict[str, str]
+    uploaded_env: dict[str, str]
     meta_data: dict[str, str]
     creator: User
     created_at: datetime
