@@ -50,7 +50,7 @@ def _agent(*arguments: str, stdin: str = "") -> str:
     command = " ".join(["buildkite-agent", *arguments[:3]])
     try:
         done = subprocess.run(
-            ["buildkite-agent", *arguments], input=stdin, capture_output=True, text=True, check=False
+            ["buildkite-agent", *arguments], input=stdin, capture_output=True, encoding="utf-8", check=False
         )
     except FileNotFoundError as error:
         raise BuildkiteError(

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from modelbuild.callback import Clock, deliver
+from modelbuild.contract import TrainingRequest, TrainingResult
+from modelbuild.errors import BuildkiteError, ConfigurationError
+
+RESULT = TrainingResult(status="succeeded", manifest="s3://bucket/manifest.json", env={"MODEL_ID": "7"})
+
+
+@pytest.fixture
+def tell(training: TrainingRequest, names: Any) -> Callable[..., None]:
+    """Deliver the result to a service, in the service's own time."""
+
+    def run(service: Any, *, deadline: float = 3600.0, jitter: Callable[[], float] = lambda: 0.5) -> None:
+        deliver(
+            training,
+            RESULT,
+            environ={"BUILDKITE_API_URL": service.url, "BUILDKITE_API_TOKEN": names.token},
+            deadline=deadline,
+            clock=Clock(now=lambda: service.now, sleep=service.sleep, jitter=jitter),
+        )
+
+    return run
+
+
+def puts(service: Any) -> list[Any]:
+    """The calls that unblock."""
+    return [call for call in service.calls if call[1] == "PUT"]
+
+
+def test_fields_reach_the_blocked_step(serve: Any, tell: Any, names: Any) -> None:
+    """A blocked step is unblocked at once, with the result's fields and the token as Bearer."""
+    service = serve(names.service())
+    tell(service)
+    assert service.applied == [RESULT.to_fields()]
+    assert {call[3] for call in service.calls} == {f"Bearer {names.token}"}
+    assert service.now == 0
+
+
+def test_waits_until_really_blocked(serve: Any, tell: Any, names: Any) -> None:
+    """A step that is not there, or not blocked yet, is waited for; nothing is sent before."""
+    service = serve(names.service(blocked_at=300))
+    tell(service)
+    assert service.applied == [RESULT.to_fields()]
+    assert all(call[0] >= 300 for call in puts(service))
+    # Politely: at most two calls a minute once it has waited a while.
+    assert len(service.calls) < 25
+
+
+def test_repeating_changes_nothing(serve: Any, tell: Any, names: Any) -> None:
+    """A second delivery reads that the step is unblocked, and sends nothing."""
+    service = serve(names.service())
+    tell(service)
+    tell(service)
+    assert len(puts(service)) == 1
+
+
+def test_somebody_else_was_faster(serve: Any, tell: Any, names: Any, capsys: Any) -> None:
+    """A step that a person has unblocked is left, and the log says by whom."""
+    service = serve(names.service(unblocked_by="Grace"))
+    tell(service)
+    assert puts(service) == []
+    assert "unblocked already by Grace" in capsys.readouterr().out
+
+
+def test_over_build_is_left(serve: Any, tell: Any, names: Any, capsys: Any) -> None:
+    """Nobody waits in a cancelled build: the callback says so and stops."""
+    service = serve(names.service(blocked_at=1000, over_at=100))
+    tell(service)
+    assert service.applied == []
+    assert "the build is canceled" in capsys.readouterr().out
+    assert service.now < 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "47"}, 47),
+        ({"RateLimit-Reset": "12", "RateLimit-User-Reset": "33"}, 33),
+        ({"RateLimit-User-Reset": "21"}, 21),
+    ],
+)
+def test_rate_limit_is_honoured(
+    serve: Any, tell: Any, names: Any, headers: dict[str, str], seconds: float
+) -> None:
+    """After 429 the next call comes when Buildkite says, and not long after."""
+    service = serve(names.service(faults=[names.fault(status=429, headers=headers)]))
+    tell(service)
+    first, second = service.calls[0][0], service.calls[1][0]
+    assert seconds <= second - first <= seconds + 1
+    assert len(service.applied) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 400])
+def test_refusal_for_good_is_an_error(serve: Any, tell: Any, names: Any, status: int) -> None:
+    """What repeating cannot mend ends at once, with the status and message and without the token."""
+    body = '{"message": "No such thing"}'
+    service = serve(names.service(faults=[names.fault(status=status, body=body)]))
+    with pytest.raises(BuildkiteError, match=f"answered {status}: No such thing") as caught:
+        tell(service)
+    assert names.token not in str(caught.value)
+    assert len(service.calls) == 1
+
+
+def test_refused_fields_are_an_error(serve: Any, tell: Any, names: Any) -> None:
+    """A 422 that is no race is tried once more, then told."""
+    refusal = names.fault(status=422, body='{"message": "fields are invalid"}')
+    read = names.fault()
+    service = serve(names.service(faults=[read, refusal, read, refusal]))
+    with pytest.raises(BuildkiteError, match="422: fields are invalid"):
+        tell(service)
+    assert len(puts(service)) == 2
+
+
+def test_lost_race_is_read_again(serve: Any, tell: Any, names: Any) -> None:
+    """'Must be blocked' counts as done only once the step has been read as unblocked."""
+    refusal = names.fault(status=422, body='{"message": "The job\'s state must be blocked"}')
+    service = serve(names.service(faults=[names.fault(), refusal]))
+    tell(service)
+    assert [call[1] for call in service.calls] == ["GET", "PUT", "GET", "PUT"]
+    assert len(service.applied) == 1
+
+
+def test_gives_up_at_the_deadline(serve: Any, tell: Any, names: Any) -> None:
+    """A Buildkite that stays away ends in one sentence with the last word, within the deadline."""
+    service = serve(names.service(faults=[names.fault(status=503) for _ in range(500)]))
+    with pytest.raises(BuildkiteError, match=r"gave up .* answered 503"):
+        tell(service, deadline=600)
+    assert service.now <= 600
+
+
+def test_unreachable_is_retried_and_told(training: TrainingRequest, names: Any) -> None:
+    """An address where nobody listens is a passing error until the deadline."""
+    service = names.service()
+    clock = Clock(now=lambda: service.now, sleep=service.sleep, jitter=lambda: 1.0)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/v2"
+        environ = {"BUILDKITE_API_URL": url, "BUILDKITE_API_TOKEN": names.token}
+        with pytest.raises(BuildkiteError, match="could not be reached") as caught:
+            deliver(training, RESULT, environ=environ, deadline=60, clock=clock)
+    assert names.token not in str(caught.value)
+    assert service.now > 20
+
+
+def test_without_token_it_says_so(training: TrainingRequest) -> None:
+    """No token is a mistake of the set-up, told before any call."""
+    with pytest.raises(ConfigurationError, match="BUILDKITE_API_TOKEN is not set"):
+        deliver(training, RESULT, environ={})
+
+
+def _fault(names: Any, kind: str) -> Any:
+    return {
+        "none": names.fault(),
+        "retry-after": names.fault(status=429, headers={"Retry-After": "5"}),
+        "reset": names.fault(status=429, headers={"RateLimit-Reset": "7"}),
+        "bare 429": names.fault(status=429),
+        "500": names.fault(status=500, body="<html>"),
+        "503": names.fault(status=503, headers={"Retry-After": "nonsense"}),
+        "lost": names.fault(lost=True),
+        "garbage": names.fault(garbage=True),
+    }[kind]
+
+
+KINDS = ("none", "retry-after", "reset", "bare 429", "500", "503", "lost", "garbage")
+
+
+@given(
+    schedule=st.lists(st.sampled_from(KINDS), max_size=12),
+    blocked_at=st.sampled_from([0.0, 10.0, 100.0]),
+    over_at=st.sampled_from([None, 0.0, 50.0]),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_goes_wrong_it_happens_once(
+    serve: Any,
+    tell: Any,
+    names: Any,
+    schedule: list[str],
+    blocked_at: float,
+    over_at: float | None,
+    seed: int,
+) -> None:
+    """Under any schedule of faults the step is unblocked exactly once, or the build was over before."""
+    faults = [_fault(names, kind) for kind in schedule]
+    service = serve(names.service(blocked_at=blocked_at, over_at=over_at, faults=faults))
+    tell(service, jitter=random.Random(seed).random)
+    if service.over:
+        assert service.applied == []
+    else:
+        assert service.applied == [RESULT.to_fields()]
+    assert all(call[0] >= blocked_at for call in puts(service))
+    asked = {"retry-after": 5.0, "reset": 7.0}
+    moments = [call[0] for call in service.calls]
+    for kind, before, after in zip(schedule, moments, moments[1:], strict=False):
+        assert after - before >= asked.get(kind, 0.0)
