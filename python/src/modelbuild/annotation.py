@@ -1,0 +1,87 @@
+"""What stands on the build page: HTML from templates, in which no value can become markup.
+
+Buildkite reads an annotation as Markdown that may hold HTML. Text that begins with a block's tag stays
+HTML up to the first blank line; here it has none, whatever the values are, so that nothing in it is ever
+read as Markdown.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup, escape
+
+from modelbuild.contract import split_s3_uri
+
+LIMIT_BYTES = 1 << 20
+"""What Buildkite takes."""
+
+_SHOWN_CHARACTERS = 1_000
+_BREAKS = re.compile("\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]")
+# Control characters, halves of surrogate pairs, and marks that turn the direction of what follows.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
+_WEB = re.compile(r"https?://[^\s\\]+", re.ASCII)
+_HOSTED = re.compile(
+    r"(?:https://(?:[^@/]*@)?|ssh://git@|git@)(github\.com|gitlab\.com)[:/](.+?)(?:\.git)?/?"
+)
+
+
+def render(package: str, template: str, **values: object) -> str:
+    """The annotation that ``<package>/templates/<template>`` makes of ``values``.
+
+    In a template, ``{{ value }}`` is escaped and cut to 1,000 characters, ``{{ value | clip(n) }}`` to ``n``;
+    ``link(url, text)`` is a link where ``url`` is a web address, and just the text where it is not.
+    """
+    lines = _templates(package).get_template(template).render(**values).split("\n")
+    return "\n".join(line for line in lines if line.strip()) + "\n"
+
+
+@lru_cache
+def _templates(package: str) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(package),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalized,
+    )
+    environment.filters["clip"] = clip
+    environment.globals["link"] = link
+    return environment
+
+
+def clip(value: object, characters: int) -> Markup:
+    """A value as HTML on one line, at most so many characters of it."""
+    text = str(value)
+    if len(text) > characters:
+        text = f"{text[:characters]}… ({len(text) - characters:,} more characters)"
+    text = _UNPRINTABLE.sub("\ufffd", _BREAKS.sub("\n", text))
+    return Markup(str(escape(text)).replace("\n", "&#10;"))
+
+
+def link(url: str, text: object) -> Markup:
+    """A link to a web address; the text alone where ``url`` is none."""
+    shown = _finalized(text)
+    if len(url) > 2_000 or not _WEB.fullmatch(url):
+        return shown
+    return Markup('<a href="{}">{}</a>').format(Markup(clip(url, 2_000)), shown)
+
+
+def commit_url(repository: str, commit: str) -> str:
+    """The page of a commit on GitHub or GitLab; empty for a repository elsewhere."""
+    match = _HOSTED.fullmatch(repository)
+    return f"https://{match[1]}/{match[2]}/commit/{commit}" if match else ""
+
+
+def s3_url(uri: str) -> str:
+    """The page of an object in the AWS console."""
+    bucket, key = split_s3_uri(uri)
+    return f"https://console.aws.amazon.com/s3/object/{bucket}?prefix={quote(key, safe='')}"
+
+
+def _finalized(value: object) -> Markup:
+    return value if isinstance(value, Markup) else clip(value, _SHOWN_CHARACTERS)

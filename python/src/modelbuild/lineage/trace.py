@@ -1,0 +1,172 @@
+"""Where a model came from and where it went, from the files that lie beside it."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from modelbuild.aws.storage import NotFound, Storage
+from modelbuild.contract import (
+    DEPLOYMENT_FILE,
+    MANIFEST_FILE,
+    REQUEST_FILE,
+    RESULT_FILE,
+    Deployment,
+    Manifest,
+    Noun,
+    Scores,
+    TrainingRequest,
+    TrainingResult,
+)
+from modelbuild.errors import ConfigurationError, VerificationFailed
+
+_MODEL_ID = re.compile(r"[1-9][0-9]*(\.[1-9][0-9]*)?", re.ASCII)
+_NAMED_MODELS = 5
+_LABEL_WIDTH = 14
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+class Trace(Noun):
+    """What is on record about one model; what is not there yet is ``None``."""
+
+    request: TrainingRequest
+    result: TrainingResult | None
+    manifest: Manifest | None
+    deployment: Deployment | None
+
+
+def trace(artifacts: str, model_id: str, storage: Storage) -> Trace:
+    """Read everything that is on record about a model.
+
+    Args:
+        artifacts: where the pipeline's models lie: ``s3://<bucket>/models/<pipeline>``.
+        model_id: the model's id.
+        storage: who reads.
+
+    Raises:
+        ConfigurationError: there is no such model.
+        VerificationFailed: a file is not what its name says, or is about another model.
+        AwsError: S3 refused.
+    """
+    root = artifacts.rstrip("/")
+    if not _MODEL_ID.fullmatch(model_id):
+        raise ConfigurationError(
+            f"{model_id!r} is no model id: give the number of the build that made the model, such as 1234"
+        )
+    place = f"{root}/{model_id}"
+    request = _document(storage, f"{place}/{REQUEST_FILE}", TrainingRequest)
+    if request is None:
+        raise ConfigurationError(f"there is no model {model_id} in {root}: {_known(storage, root)}")
+    if request.model_id != model_id:
+        raise VerificationFailed(
+            f"{place}/{REQUEST_FILE} is about model {request.model_id}: its files were moved"
+        )
+    return Trace(
+        request=request,
+        result=_document(storage, f"{place}/{RESULT_FILE}", TrainingResult),
+        manifest=_document(storage, f"{place}/{MANIFEST_FILE}", Manifest),
+        deployment=_document(storage, f"{place}/{DEPLOYMENT_FILE}", Deployment),
+    )
+
+
+def render(found: Trace) -> str:
+    """The trace as text for people."""
+    return "\n".join(_lines(found))
+
+
+def _document(storage: Storage, uri: str, kind: type[Document]) -> Document | None:
+    try:
+        return kind.model_validate_json(storage.read(uri))
+    except NotFound:
+        return None
+    except ValidationError as error:
+        raise VerificationFailed(
+            f"{uri} cannot be read ({error.errors(include_url=False)[0]['msg']}): it was not written by this "
+            "version of modelbuild"
+        ) from error
+
+
+def _known(storage: Storage, root: str) -> str:
+    """Which models there are, the newest first."""
+    ids = {
+        match[1]
+        for uri, _ in storage.list(f"{root}/")
+        if (match := re.fullmatch(rf"([0-9.]+)/{re.escape(REQUEST_FILE)}", uri[len(root) + 1 :]))
+    }
+    newest = sorted(ids, key=lambda one: [int(part) for part in one.split(".")], reverse=True)
+    if not newest:
+        return "no model lies there, so correct --artifacts or the credentials' account"
+    more = ", …" if len(newest) > _NAMED_MODELS else ""
+    return f"it has {', '.join(newest[:_NAMED_MODELS])}{more}"
+
+
+def _lines(found: Trace) -> Iterator[str]:
+    request, build = found.request, found.request.build
+    yield f"Model {request.model_id} of {build.pipeline}"
+    yield _row("build", build.url)
+    yield _row("commit", f"{build.commit} on {build.branch}")
+    yield _row("message", build.message.split("\n")[0])
+    yield _row("creator", build.creator)
+    yield _row("flow", request.flow)
+    yield _row("parameters", f"SHA-256 {request.parameters_sha256}")
+    yield _block(yaml.safe_dump(request.parameters, sort_keys=True, allow_unicode=True))
+    yield from _training(found)
+    yield from _deployment(found.deployment)
+
+
+def _training(found: Trace) -> Iterator[str]:
+    if found.result is None:
+        yield _row("training", "not finished")
+        return
+    reason = f": {found.result.reason}" if found.result.reason else ""
+    yield _row("training", f"{found.result.status}{reason}")
+    if found.manifest is None:
+        return
+    manifest = found.manifest
+    yield _row("data", f"{manifest.data.rows:,} rows, SHA-256 {manifest.data.sha256}")
+    yield _row("query", f"Athena execution {manifest.data.execution_id}")
+    yield _block(manifest.data.query)
+    yield _row("image", manifest.runtime.image)
+    yield _row("quality", _quality(manifest.evaluation.overall))
+    for name, scores in manifest.evaluation.baselines.items():
+        yield _row("", f"{_quality(scores)} by {name}")
+    yield _row("W&B run", manifest.wandb.url or f"{manifest.wandb.id} (recorded offline)")
+    yield _row("model", manifest.artifact.path)
+    yield _row("", f"SHA-256 {manifest.artifact.sha256}")
+
+
+def _deployment(deployment: Deployment | None) -> Iterator[str]:
+    if deployment is None:
+        yield _row("deployment", "not deployed")
+        return
+    approver = deployment.approver
+    email = f" <{approver.email}>" if approver.email else ""
+    yield _row("approver", f"{approver.name}{email}" if approver.name else "nobody is on record")
+    yield _row("deployment", f"endpoint {deployment.endpoint} since {deployment.deployed_at}")
+    yield _row("", f"config {deployment.endpoint_config}")
+    yield _row("", f"image {deployment.image}")
+    yield _row("", deployment.model_path)
+
+
+def _quality(scores: Scores) -> str:
+    return f"macro-F1 {scores.macro_f1:.3f}, accuracy {scores.accuracy:.3f} on {scores.rows:,} rows"
+
+
+def _row(label: str, text: str) -> str:
+    return f"  {label:{_LABEL_WIDTH}}{_printable(text)}".rstrip()
+
+
+def _block(text: str) -> str:
+    lines = "\n".join(_printable(line) for line in text.strip().split("\n"))
+    return textwrap.indent(lines, " " * (_LABEL_WIDTH + 4))
+
+
+def _printable(text: str) -> str:
+    """``text`` without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\t" else "\ufffd" for letter in text)

@@ -1,0 +1,1 @@
+"""How a training ended, on the build page: what the plugin ``notify`` runs."""

@@ -1,0 +1,51 @@
+"""What the notify plugin does: one annotation, and an exit code that follows the training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from modelbuild import handoff
+from modelbuild.aws.identity import session
+from modelbuild.aws.storage import Storage
+from modelbuild.buildkite import agent
+from modelbuild.errors import TrainingFailed
+from modelbuild.notify import page
+from modelbuild.settings import NotifySettings
+
+CONTEXT = "training"
+
+
+def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> None:
+    """Annotate the build with how its training ended.
+
+    Raises:
+        TrainingFailed: it did not succeed, or nothing says that it did.
+        ConfigurationError: this is no job of a build, or its block step was filled in by hand.
+        VerificationFailed: the manifest is not of this build.
+        AwsError: S3 refused.
+        BuildkiteError: the agent's command line failed.
+    """
+    print("--- :mag: Reading how the training ended", flush=True)
+    result = handoff.read_result()
+    job = page.HeadJob(
+        id=agent.get_meta_data("train/job/id") or "",
+        url=agent.get_meta_data("train/job/url") or "",
+        logs_url=agent.get_meta_data("train/logs/url") or "",
+        artifacts=agent.get_meta_data("train/artifacts") or "",
+    )
+    print(f"status: {result.status}{': ' + result.reason if result.reason else ''}", flush=True)
+    if result.status != "succeeded":
+        agent.annotate(page.failed(result, job, environ), context=CONTEXT, style="error")
+        raise TrainingFailed(
+            f"the training {result.status if result.status == 'failed' else 'was cancelled'} "
+            f"({result.reason or 'no reason was given'}): its log is {job.logs_url or 'in CloudWatch'}"
+        )
+    given = handoff.read_manifest(result, Storage(session(settings.aws)), environ)
+    overall = given.manifest.evaluation.overall
+    agent.annotate(page.succeeded(given, job, environ), context=CONTEXT, style="success")
+    print("+++ :bar_chart: The training succeeded", flush=True)
+    print(f"macro-F1 {overall.macro_f1:.3f}, accuracy {overall.accuracy:.3f} on {overall.rows:,} rows")
+    print(f"W&B run   {result.wandb_run_url or result.wandb_run_id or 'none'}")
+    print(f"Model     {result.model_path}")
+    print(f"Manifest  {result.manifest}", flush=True)

@@ -1,0 +1,104 @@
+"""The annotation ``training``: what a person needs to decide whether to deploy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import yaml
+
+from modelbuild.annotation import commit_url, render, s3_url
+from modelbuild.contract import ClassScores, Evaluation, Scores, TrainingResult
+from modelbuild.handoff import Handoff
+
+ROWS = 50
+"""How many rows of a table are shown; the worst come first, so that what is left out is better."""
+
+
+@dataclass(frozen=True)
+class HeadJob:
+    """The Batch job that ran the flow, as the train step recorded it; what it did not record is empty."""
+
+    id: str
+    url: str
+    logs_url: str
+    artifacts: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A baseline, and by how much the model is better than it: negative where it is worse."""
+
+    name: str
+    scores: Scores
+    macro_f1_gain: float
+    accuracy_gain: float
+
+
+def succeeded(given: Handoff, job: HeadJob, environ: Mapping[str, str]) -> str:
+    """The annotation of a training that made a model."""
+    manifest = given.manifest
+    build = manifest.request.build
+    return render(
+        "modelbuild.notify",
+        "succeeded.html.j2",
+        result=given.result,
+        manifest=manifest,
+        manifest_sha256=given.manifest_sha256,
+        build=build,
+        job=job,
+        verdict=verdict(manifest.evaluation),
+        compared=compare(manifest.evaluation),
+        classes=_worst_first(manifest.evaluation.by_class),
+        domains=_worst_first(manifest.evaluation.by_domain),
+        shown_rows=ROWS,
+        parameters=yaml.safe_dump(manifest.request.parameters, sort_keys=True, allow_unicode=True).rstrip(),
+        commit_url=commit_url(environ.get("BUILDKITE_REPO", ""), build.commit),
+        model_url=s3_url(manifest.artifact.path),
+        manifest_url=s3_url(given.result.manifest),
+        root=manifest.request.artifacts.rsplit("/", 1)[0],
+    )
+
+
+def failed(result: TrainingResult, job: HeadJob, environ: Mapping[str, str]) -> str:
+    """The annotation of a training that made none."""
+    return render(
+        "modelbuild.notify",
+        "failed.html.j2",
+        result=result,
+        job=job,
+        number=environ.get("BUILDKITE_BUILD_NUMBER", ""),
+        pipeline=environ.get("BUILDKITE_PIPELINE_SLUG", ""),
+        build_url=environ.get("BUILDKITE_BUILD_URL", ""),
+        commit=environ.get("BUILDKITE_COMMIT", ""),
+        commit_url=commit_url(environ.get("BUILDKITE_REPO", ""), environ.get("BUILDKITE_COMMIT", "")),
+    )
+
+
+def compare(evaluation: Evaluation) -> list[Compared]:
+    """The model against each baseline on the same rows, the strongest baseline first."""
+    mine = evaluation.overall
+    found = [
+        Compared(name, scores, mine.macro_f1 - scores.macro_f1, mine.accuracy - scores.accuracy)
+        for name, scores in evaluation.baselines.items()
+    ]
+    return sorted(found, key=lambda item: (-item.scores.macro_f1, item.name))
+
+
+def verdict(evaluation: Evaluation) -> str:
+    """The comparison in one sentence."""
+    compared = compare(evaluation)
+    if not compared:
+        return "There is no baseline to compare with."
+    lost = [item.name for item in compared if item.macro_f1_gain <= 0]
+    if lost:
+        return f"Not better than {', '.join(lost)} by macro-F1 on the same rows."
+    return f"Better than {', '.join(item.name for item in compared)} by macro-F1 on the same rows."
+
+
+def _worst_first(table: Mapping[str, Scores] | Mapping[str, ClassScores]) -> list[tuple[str, object]]:
+    def quality(item: tuple[str, Scores | ClassScores]) -> tuple[float, str]:
+        name, scores = item
+        return (scores.macro_f1 if isinstance(scores, Scores) else scores.f1, name)
+
+    return sorted(table.items(), key=quality)
