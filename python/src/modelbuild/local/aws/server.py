@@ -39,7 +39,7 @@ def serve(settings: Settings, port: int, stdin: TextIO, stdout: TextIO) -> None:
     )
     from werkzeug.serving import make_server
 
-    from modelbuild.local.aws import batch, cloudformation
+    from modelbuild.local.aws import athena, batch, cloudformation
 
     class Handler(MotoRequestHandler):
         protocol_version = "HTTP/1.1"  # for uploads that wait for "100 Continue"
@@ -57,7 +57,7 @@ def serve(settings: Settings, port: int, stdin: TextIO, stdout: TextIO) -> None:
     settings = replace(settings, url=f"http://{HOST}:{port}")
     os.environ["MOTO_PORT"] = str(port)
     cloudformation.install()
-    services = [batch]
+    services = [batch, athena]
     for service in services:
         service.install(settings)
 

@@ -1,0 +1,202 @@
+"""Athena's SQL as text: which statements there are, where they go, and the same SELECT for DuckDB."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ErrorLevel, ParseError, TokenError
+from sqlglot.tokenizer_core import Token, TokenType
+
+logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of what is refused here by other means
+
+_DIALECT = "trino"  # what Athena speaks but for its DDL
+_QUERIES = ("SELECT", "WITH", "VALUES", "(", "TABLE")
+_OTHERS = (
+    *("ALTER", "ANALYZE", "CREATE", "DEALLOCATE", "DELETE", "DESCRIBE", "DROP", "EXECUTE", "EXPLAIN"),
+    *("INSERT", "MERGE", "MSCK", "OPTIMIZE", "PREPARE", "REFRESH", "SHOW", "UPDATE", "USE", "VACUUM"),
+)
+_COMPRESSIONS = ("GZIP", "SNAPPY", "ZSTD", "LZ4", "NONE")
+
+
+class InvalidRequest(Exception):
+    """Athena does not accept the statement at all; the message is that of InvalidRequestException."""
+
+
+class QueryFailed(Exception):
+    """The query ends as FAILED; the message is its StateChangeReason."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement that can run.
+
+    Attributes:
+        query: The SELECT.
+        location: Where UNLOAD writes, ending in ``/``; None for a plain SELECT.
+        compression: Of the Parquet files that UNLOAD writes, in lower case.
+    """
+
+    query: exp.Expr
+    location: str | None = None
+    compression: str = "gzip"
+
+
+def parse(text: str) -> Statement:
+    """Read one SELECT or UNLOAD.
+
+    Raises:
+        InvalidRequest: it is no SQL, more than one statement, or of a kind that does not run here.
+    """
+    words = _tokens(text)
+    while words and words[-1].token_type == TokenType.SEMICOLON:
+        text = text[: words.pop().start]
+    if not words:
+        raise InvalidRequest("line 1:1: mismatched input '<EOF>'. Expecting: 'SELECT', 'UNLOAD', 'WITH'")
+    if any(word.token_type == TokenType.SEMICOLON for word in words):
+        raise InvalidRequest("Only one sql statement is allowed.")
+    first = words[0].text.upper()
+    if first == "UNLOAD":
+        return _unload(text, words)
+    if first in _OTHERS:
+        raise InvalidRequest(
+            f"Queries of this type are not supported: the laptop's Athena runs SELECT and UNLOAD, not {first}"
+        )
+    if first not in _QUERIES:
+        raise _mismatch(words[0], "'SELECT', 'UNLOAD', 'WITH'")
+    return Statement(_select(text))
+
+
+def bind(text: str, parameters: list[str]) -> str:
+    """Put the literals of ExecutionParameters in the place of the question marks.
+
+    Raises:
+        QueryFailed: there are more or fewer of them, or one is no literal.
+    """
+    marks = [word for word in _tokens(text) if word.token_type == TokenType.PLACEHOLDER]
+    if len(marks) != len(parameters):
+        raise QueryFailed(
+            "INVALID_PARAMETER_USAGE: line 1:1: Incorrect number of parameters: "
+            f"expected {len(marks)} but found {len(parameters)}"
+        )
+    for mark, parameter in reversed(list(zip(marks, parameters, strict=True))):
+        if not _is_literal(parameter):
+            raise QueryFailed(
+                f"INVALID_PARAMETER_USAGE: {parameter!r} is not a literal; text needs single quotes around it"
+            )
+        text = f"{text[: mark.start]}{parameter.strip()}{text[mark.end + 1 :]}"
+    return text
+
+
+def for_duckdb(query: exp.Expr) -> str:
+    """The query in DuckDB's dialect."""
+    return query.sql("duckdb", unsupported_level=ErrorLevel.IGNORE)
+
+
+def position(node: exp.Expr | None) -> str:
+    """Where an identifier stands, as Athena's messages say it: ``line 1:15``."""
+    meta = node.meta if node is not None else {}
+    if "line" not in meta:
+        return "line 1:1"
+    return f"line {meta['line']}:{meta['col'] - (meta['end'] - meta['start'])}"
+
+
+def _unload(text: str, words: list[Token]) -> Statement:
+    opening = _expect(words, 1, "(")
+    depth = 0
+    for index in range(1, len(words)):
+        depth += {"(": 1, ")": -1}.get(words[index].text, 0) if not _is_string(words[index]) else 0
+        if depth == 0:
+            break
+    else:
+        raise InvalidRequest("line 1:1: mismatched input '<EOF>'. Expecting: ')'")
+    _expect(words, index + 1, "TO")
+    target = words[index + 2] if index + 2 < len(words) else None
+    if target is None or not _is_string(target):
+        raise InvalidRequest("The location of UNLOAD must be text such as 's3://bucket/folder/'.")
+    options = _options(words, index + 3)
+    kind = options.pop("format", "").upper()
+    if kind != "PARQUET":
+        raise InvalidRequest(f"The laptop's Athena unloads with format = 'PARQUET', not {kind or 'none'}.")
+    compression = options.pop("compression", "GZIP").upper()
+    if options or compression not in _COMPRESSIONS:
+        raise InvalidRequest(
+            f"The laptop's Athena unloads with format and compression ({', '.join(_COMPRESSIONS)}), "
+            f"not with {', '.join(options) or compression}."
+        )
+    # The rest is blanked and not cut, so that messages name the line and column of the whole statement.
+    blank = "".join(character if character == "\n" else " " for character in text[: opening.end + 1])
+    query = _select(blank + text[opening.end + 1 : words[index].start])
+    return Statement(query, target.text.rstrip("/") + "/", compression.lower())
+
+
+def _options(words: list[Token], index: int) -> dict[str, str]:
+    if index == len(words):
+        return {}
+    _expect(words, index, "WITH")
+    _expect(words, index + 1, "(")
+    found: dict[str, str] = {}
+    while True:
+        index += 2
+        name = words[index].text.lower() if index < len(words) else ""
+        _expect(words, index + 1, "=")
+        if index + 2 >= len(words):
+            raise InvalidRequest("line 1:1: mismatched input '<EOF>'. Expecting: <expression>")
+        found[name] = words[index + 2].text
+        index += 2
+        if index + 1 < len(words) and words[index + 1].text == ",":
+            continue
+        _expect(words, index + 1, ")")
+        if index + 2 < len(words):
+            raise _mismatch(words[index + 2], "<EOF>")
+        return found
+
+
+def _select(text: str) -> exp.Expr:
+    try:
+        query = sqlglot.parse_one(text, read=_DIALECT)
+    except ParseError as error:
+        first = error.errors[0] if error.errors else {}
+        raise InvalidRequest(
+            f"line {first.get('line', 1)}:{first.get('col', 1)}: mismatched input "
+            f"'{first.get('highlight', '')}'. {first.get('description', '')}".strip()
+        ) from None
+    if not isinstance(query, (exp.Query, exp.Values)):
+        raise InvalidRequest("line 1:1: mismatched input. Expecting: <query>")
+    return query
+
+
+def _tokens(text: str) -> list[Token]:
+    try:
+        return sqlglot.tokenize(text, read=_DIALECT)
+    except TokenError as error:
+        raise InvalidRequest(f"line 1:1: {error}") from None
+
+
+def _is_string(word: Token) -> bool:
+    return word.token_type == TokenType.STRING
+
+
+def _expect(words: list[Token], index: int, text: str) -> Token:
+    if index >= len(words):
+        raise InvalidRequest(f"line 1:1: mismatched input '<EOF>'. Expecting: '{text}'")
+    if words[index].text.upper() != text or _is_string(words[index]):
+        raise _mismatch(words[index], f"'{text}'")
+    return words[index]
+
+
+def _mismatch(word: Token, expected: str) -> InvalidRequest:
+    column = word.col - (word.end - word.start)
+    return InvalidRequest(f"line {word.line}:{column}: mismatched input '{word.text}'. Expecting: {expected}")
+
+
+def _is_literal(text: str) -> bool:
+    try:
+        found = sqlglot.parse_one(text, read=_DIALECT)
+    except (ParseError, TokenError):
+        return False
+    if isinstance(found, (exp.Neg, exp.Cast)):
+        found = found.this
+    return isinstance(found, (exp.Literal, exp.Boolean, exp.Null))
