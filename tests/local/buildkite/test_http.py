@@ -5,7 +5,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import itertools
+import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -408,3 +413,22 @@ def test_the_rate_limit_lasts_a_minute() -> None:
     """Over the limit nothing is served until the window has passed."""
     limit = RateLimit(2)
     assert [limit.take(second)[0] for second in (0, 1, 2, 59, 60)] == [True, True, False, False, True]
+
+
+@pytest.mark.parametrize("how", ["end of input", "SIGTERM", "SIGINT"])
+def test_the_server_stops_when_it_is_told(tmp_path: Path, how: str) -> None:
+    """The end of standard input and both signals end the server with exit code 0."""
+    command = [sys.executable, "-m", "modelbuild.local.buildkite", "--agent-token", "a", "--api-token", "b"]
+    process = subprocess.Popen(
+        [*command, "--data", str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    url = json.loads(process.stdout.readline())["url"]
+    with httpx.Client() as client:
+        client.get(f"{url}/")
+        if how == "end of input":
+            process.stdin.close()
+        else:
+            process.send_signal(signal.Signals[how])
+        assert process.wait(10) == 0

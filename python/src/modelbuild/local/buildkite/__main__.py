@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import os
 import re
+import signal
 import socket
 import sys
 import threading
@@ -33,6 +33,9 @@ def main() -> None:
         rate_limit=options.rate_limit,
     )
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+    # uvicorn passes a signal on to the handler it found, and that one's default is to die of it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     threading.Thread(target=_stop_at_end_of_input, args=[server], daemon=True).start()
     # The socket already listens, so whoever reads this line can connect at once.
     print(json.dumps({"url": url}), flush=True)
@@ -53,13 +56,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--api-token", required=True, help="what REST clients send")
     parser.add_argument("--data", type=Path, required=True, help="folder for artifacts and logs")
     parser.add_argument("--rate-limit", type=int, default=0, help="REST requests per minute; 0: no limit")
-    parser.add_argument("--user", type=_user, default=_login(), help="'Name <address>' of who unblocks")
+    parser.add_argument("--user", type=_user, default="Local user <user@localhost>", help="who unblocks")
     return parser.parse_args()
-
-
-def _login() -> str:
-    name = getpass.getuser()
-    return f"{name} <{name}@localhost>"
 
 
 def _user(text: str) -> User:

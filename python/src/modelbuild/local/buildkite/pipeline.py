@@ -92,7 +92,9 @@ def parse_pipeline(document: object) -> Pipeline:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise PipelineError(f"the pipeline is wrong at {place}: {first['msg']}") from None
+        unknown = "this attribute does not exist, or is not supported on the laptop"
+        reason = unknown if first["type"] == "extra_forbidden" else first["msg"]
+        raise PipelineError(f"the pipeline is wrong at {place}: {reason}") from None
 
 
 def parse_yaml(text: str) -> Pipeline:
