@@ -29,6 +29,12 @@ def wait_until(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
     return value
 
 
+def runs(pid: int | str) -> bool:
+    """Whether a process runs; one that has ended and waits to be reaped does not."""
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return bool(shown.stdout.strip()) and not shown.stdout.startswith("Z")
+
+
 @dataclass
 class Cloud:
     """The address of a running stand-in, and what tests do with it again and again."""
@@ -177,6 +183,12 @@ def make_queues(cloud: Cloud, *names: str) -> None:
 def wait() -> Callable[..., Any]:
     """``wait(condition)``: poll until the condition is true, or fail."""
     return wait_until
+
+
+@pytest.fixture(scope="session")
+def alive() -> Callable[[int | str], bool]:
+    """``alive(pid)``: whether the process still runs."""
+    return runs
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -129,7 +128,7 @@ def test_retry_can_succeed(cloud: Any) -> None:
     assert (job["status"], len(job["attempts"])) == ("SUCCEEDED", 2)
 
 
-def test_timeout_ends_the_whole_group(cloud: Any, wait: Wait) -> None:
+def test_timeout_ends_the_whole_group(cloud: Any, wait: Wait, alive: Callable[[str], bool]) -> None:
     """After its time a job gets SIGTERM, children included, and is not tried again."""
     cloud.define("slow", sh("sleep 60 & echo $!; wait"), timeout={"attemptDurationSeconds": 60})
     job = cloud.ended(
@@ -138,14 +137,6 @@ def test_timeout_ends_the_whole_group(cloud: Any, wait: Wait) -> None:
     assert (job["status"], job["statusReason"]) == ("FAILED", "Job attempt duration exceeded timeout")
     assert (job["container"]["exitCode"], len(job["attempts"])) == (143, 1)
     wait(lambda: not alive(cloud.log(job)[0]))
-
-
-def alive(pid: str) -> bool:
-    """Whether a process runs; one that has ended and waits to be reaped does not."""
-    state = subprocess.run(
-        ["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False
-    ).stdout
-    return bool(state.strip()) and not state.startswith("Z")
 
 
 def test_log_is_live_and_terminate_gives_the_reason(cloud: Any, wait: Wait) -> None:

@@ -13,26 +13,22 @@ import pytest
 import requests
 
 
-def running(pid: str) -> bool:
-    """Whether the process runs and is no zombie."""
-    shown = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False)
-    return bool(shown.stdout.strip()) and not shown.stdout.startswith("Z")
-
-
 @pytest.mark.parametrize("way", ["end of input", "SIGTERM"])
-def test_nothing_is_left_after_the_end(new_cloud: Any, wait: Callable[..., Any], way: str) -> None:
+def test_nothing_is_left_after_the_end(
+    new_cloud: Any, wait: Callable[..., Any], alive: Callable[[str], bool], way: str
+) -> None:
     """When its input ends or SIGTERM comes it exits 0, and jobs are gone with their children."""
     cloud = new_cloud()
     command = ["sh", "-c", "sleep 300 & echo $$ $!; wait"]
     job = cloud.submit(cloud.define("orphan", command))
     wait(lambda: cloud.log(cloud.job(job)))
     pids = cloud.log(cloud.job(job))[0].split()
-    assert all(running(pid) for pid in pids)
+    assert all(alive(pid) for pid in pids)
     if way == "SIGTERM":
         cloud.process.send_signal(signal.SIGTERM)
         assert cloud.process.wait(20) == 0
     assert cloud.stop() == 0
-    assert not any(running(pid) for pid in pids)
+    assert not any(alive(pid) for pid in pids)
     with pytest.raises(requests.ConnectionError):
         requests.get(cloud.url, timeout=5)
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -18,8 +19,10 @@ from modelbuild.local.aws.settings import Settings
 # a job which only works because of a variable set here fails here and not first on AWS.
 _FROM_HOST = ("LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
 
+_PROC = Path("/proc")  # Linux only
+
 _lock = threading.Lock()
-_running: set[subprocess.Popen[bytes]] = set()
+_running: dict[subprocess.Popen[bytes], str] = {}
 _stopped = threading.Event()
 
 
@@ -38,24 +41,28 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start ``command`` in ``folder`` as the leader of its own process group, stderr in stdout.
 
+    HOSTNAME is set to a name of its own, as in a container; what the process starts inherits it and can
+    so be found again, also outside the process group.
+
     Whoever starts a process calls ``end`` or ``sweep`` in the end, also for one that went by itself.
 
     Raises:
         OSError: the program is not on the PATH of ``environment``, cannot be started, or the stand-in stops.
     """
+    name = uuid.uuid4().hex[:12]
     with _lock:  # so that no process starts behind stop_all's back
         if _stopped.is_set():
             raise OSError("the stand-in is stopping")
         process = subprocess.Popen(
             list(command),
             cwd=folder,
-            env=dict(environment),
+            env={**environment, "HOSTNAME": name},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        _running.add(process)
+        _running[process] = name
     return process
 
 
@@ -75,11 +82,15 @@ def end(process: subprocess.Popen[bytes], grace: float) -> None:
 
 
 def sweep(process: subprocess.Popen[bytes]) -> None:
-    """Kill the process and what it left behind in its group, as the end of a container does."""
+    """Kill the process and whatever it started that still runs, as the end of a container does."""
     _signal(process.pid, signal.SIGKILL)
     process.wait()
     with _lock:
-        _running.discard(process)
+        name = _running.pop(process, None)
+    while name and (left := _inhabitants(name)):
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def stop_all(grace: float) -> None:
@@ -114,11 +125,27 @@ def _alive(group: int) -> bool:
     Inside a container nobody may ever reap what the group's leader left behind, and such zombies take
     signals as if they lived; Linux shows them apart.
     """
-    if not _signal(group, 0) or not Path("/proc/self/stat").exists():
+    if not _signal(group, 0) or not _PROC.is_dir():
         return _signal(group, 0)
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for stat in _PROC.glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # gone meanwhile
             state, _, member_of = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
             if int(member_of) == group and state not in "ZX":
                 return True
     return False
+
+
+def _inhabitants(name: str) -> list[int]:
+    """The processes with this HOSTNAME; a zombie has no environment any more."""
+    wanted = f"HOSTNAME={name}"
+    found = []
+    if _PROC.is_dir():
+        for environ in _PROC.glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):  # gone meanwhile, or somebody else's
+                if wanted.encode() in environ.read_bytes().split(b"\0"):
+                    found.append(int(environ.parent.name))
+        return found
+    shown = subprocess.run(
+        ["ps", "-axEww", "-o", "pid=,command="], capture_output=True, text=True, check=False
+    )
+    return [int(line.split()[0]) for line in shown.stdout.splitlines() if wanted in line.split()]

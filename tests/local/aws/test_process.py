@@ -1,0 +1,51 @@
+"""Processes that stand for containers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from modelbuild.local.aws import process
+
+LEAVES_HOME = """
+import os, signal, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; print('up', flush=True); time.sleep(300)"],
+                         start_new_session=True, stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+if sys.argv[1] == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("ready", flush=True)
+    time.sleep(300)
+"""
+
+
+def start(folder: Path, word: str) -> Any:
+    """A process whose child lives in a session of its own; stdout gives the child's id."""
+    return process.start([sys.executable, "-c", LEAVES_HOME, word], folder, {"PATH": "/usr/bin:/bin"})
+
+
+def test_sweep_reaches_other_sessions(
+    tmp_path: Path, wait: Callable[..., Any], alive: Callable[[int], bool]
+) -> None:
+    """What a process leaves behind in another session ends with it, as in a container."""
+    running = start(tmp_path, "leave")
+    child = int(running.stdout.readline())
+    running.wait(10)
+    assert alive(child)
+    process.sweep(running)
+    wait(lambda: not alive(child))
+
+
+def test_end_insists_after_the_grace(
+    tmp_path: Path, wait: Callable[..., Any], alive: Callable[[int], bool]
+) -> None:
+    """A process that ignores SIGTERM is killed when its time is over, with its child."""
+    running = start(tmp_path, "stubborn")
+    child = int(running.stdout.readline())
+    assert running.stdout.readline() == b"ready\n"
+    process.end(running, grace=0.3)
+    assert process.exit_code(running) == 137
+    wait(lambda: not alive(child))
