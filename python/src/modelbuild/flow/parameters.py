@@ -6,9 +6,16 @@ import json
 from typing import Any
 
 import yaml
+from metaflow.exception import MetaflowException
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from modelbuild.errors import ConfigurationError
+
+
+class ParameterError(ConfigurationError, MetaflowException):
+    """A parameter file is wrong; Metaflow, whose command line reads it, prints the message alone."""
+
+    headline = "Wrong parameters"
 
 
 def parse(text: str, model: type[BaseModel]) -> dict[str, JsonValue]:
@@ -17,25 +24,25 @@ def parse(text: str, model: type[BaseModel]) -> dict[str, JsonValue]:
     They are not converted, so that their hash is that of the request for which they were written.
 
     Raises:
-        ConfigurationError: the file is not a mapping, or a parameter is missing, unknown or wrong.
+        ParameterError: the file is not a mapping, or a parameter is missing, unknown or wrong.
     """
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
-        raise ConfigurationError(
+        raise ParameterError(
             f"The parameter file is not YAML: {getattr(error, 'problem', error)}{where}."
         ) from error
     if not isinstance(values, dict):
-        raise ConfigurationError("The parameter file must be a mapping of names to values.")
+        raise ParameterError("The parameter file must be a mapping of names to values.")
     try:
         # Through JSON: types are strict there ("5" is no number), but a list is a tuple.
         model.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        raise ConfigurationError(_sentence(error)) from error
+        raise ParameterError(_sentence(error)) from error
     except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"The parameter file holds a value that JSON cannot: {error}.") from error
+        raise ParameterError(f"The parameter file holds a value that JSON cannot: {error}.") from error
     return values
 
 

@@ -37,7 +37,7 @@ def take(athena: Athena, storage: Storage, query: str, artifacts: str) -> DataSn
     contents = {uri: storage.read(uri) for uri, size in storage.list(destination) if size}
     table = _table(contents)
     if table is None or not table.num_rows:
-        raise ConfigurationError(f"No rows of the lake match the parameters; the query was {query!r}.")
+        raise ConfigurationError(f"No rows of the lake match the parameters; the query was: {query}")
     snapshot = DataSnapshot(
         query=query,
         execution_id=execution_id,

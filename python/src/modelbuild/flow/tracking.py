@@ -34,8 +34,9 @@ def record(
         evaluation: its metrics, which become the run's summary.
     """
     run_id = re.sub(r"[^A-Za-z0-9_.\-]", "-", run_id)
-    # Read when the SDK is imported; it would report its failures to its makers, and wait for that.
+    # Read when the SDK is imported. It would report its failures to its makers, and wait for that.
     os.environ["WANDB_ERROR_REPORTING"] = "false"
+    os.environ["WANDB_SILENT"] = "true"
     import wandb
 
     with tempfile.TemporaryDirectory() as folder:

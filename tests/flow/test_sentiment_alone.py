@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from modelbuild.aws.storage import Storage
+from modelbuild.contract import ModelDescription
+from modelbuild.serving.model import load
+
+SENTIMENT = Path(__file__).parents[2] / "flows" / "sentiment"
+SCRATCH = "s3://modelbuild-123456789012/scratch/ada"
+
+
+def ran(folder: Path, program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What a program of the flow's folder says, with nothing of this process's environment but its PATH."""
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(folder),
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"),
+        "METAFLOW_USER": "ada",
+        **variables,
+    }
+    command = [sys.executable, str(SENTIMENT / program), *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def small_file(tmp_path: Path) -> Path:
+    """The repository's parameters for a model of tweets that trains in a moment."""
+    values = yaml.safe_load((SENTIMENT / "params.yaml").read_text())
+    values["data"]["domains"] = ["tweets"]
+    values["model"]["buckets"] = 4096
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_from_the_lake_to_a_servable_model(
+    aws_variables: dict[str, str], storage: Storage, small_file: Path, tmp_path: Path
+) -> None:
+    """On its own the flow runs every step here, and leaves a model, no manifest and nobody told."""
+    first, second = (ran(tmp_path, "lake.py", **aws_variables) for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "is there already" in second.stdout
+
+    arguments = ["--no-pylint", "--config", "config", str(small_file), "run"]
+    result = ran(tmp_path, "flow.py", *arguments, ARTIFACTS=SCRATCH, **aws_variables)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "no build to tell" in result.stdout
+    assert re.search(r"\] tweets +\d+ +0\.\d+ +0\.\d+\n", result.stdout)
+
+    written = [uri for uri, _ in storage.list(SCRATCH)]
+    (model,) = (uri for uri in written if uri.endswith("/model.tar.gz"))
+    assert not [uri for uri in written if uri.endswith(("/manifest.json", "/result.json"))]
+    with tarfile.open(fileobj=io.BytesIO(storage.read(model))) as tar:
+        tar.extractall(tmp_path / "model", filter="data")
+    about = ModelDescription.model_validate_json((tmp_path / "model" / "model.json").read_text())
+    served = load(tmp_path / "model", about.weights_sha256)
+    assert [label for label, _ in served.predict(["I love it, so happy", "I hate this, so sad"])] == [
+        "positive",
+        "negative",
+    ]
+
+
+def test_says_that_it_needs_a_place(tmp_path: Path) -> None:
+    """Without ARTIFACTS nothing starts; the sentence has an example."""
+    result = ran(tmp_path, "flow.py", "run")
+    assert (result.returncode, result.stderr.count("\n")) == (10, 1)
+    assert result.stderr.startswith("ARTIFACTS is not set; set it to an S3 prefix of yours")
+
+
+def test_names_a_wrong_parameter(small_file: Path, tmp_path: Path) -> None:
+    """A parameter file with a mistake is one sentence, not a traceback."""
+    small_file.write_text(small_file.read_text().replace("tau: 0.5", "tau: much"))
+    arguments = ["--config", "config", str(small_file), "run"]
+    result = ran(tmp_path, "flow.py", *arguments, ARTIFACTS=SCRATCH)
+    assert result.returncode == 1
+    assert "The parameter labels.tau is 'much': Input should be a valid number." in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_lake_says_when_aws_is_out_of_reach(tmp_path: Path) -> None:
+    """A service that does not answer is one sentence and exit code 11."""
+    variables = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_DEFAULT_REGION": "us-east-1"}
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_MAX_ATTEMPTS": "1"}
+    result = ran(tmp_path, "lake.py", **variables, **keys)
+    assert (result.returncode, result.stderr.count("\n")) == (11, 1), result.stderr
+    assert "Could not connect" in result.stderr

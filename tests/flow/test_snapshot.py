@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from modelbuild.aws.athena import Athena
+from modelbuild.aws.glue import Glue
+from modelbuild.aws.storage import Storage
+from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
+from modelbuild.flow.snapshot import read, take
+
+ROWS = {"id": ["b", "a", "c"], "text": ["it's", 'two\n"lines"', "caf\u00e9"], "rating": [0.1, -2.0, 3.5]}
+QUERY = "SELECT id, text, rating FROM modelbuild.small"
+
+
+@pytest.fixture
+def athena(aws: boto3.Session, storage: Storage) -> Athena:
+    """Athena with a table of three rows in two objects."""
+    table = pa.table(ROWS)
+    location = "s3://modelbuild-123456789012/lake/small/"
+    for number, part in enumerate((table.slice(0, 2), table.slice(2))):
+        buffer = io.BytesIO()
+        pq.write_table(part, buffer)
+        storage.write(f"{location}{number}.parquet", buffer.getvalue())
+    columns = {"id": "string", "text": "string", "rating": "double"}
+    Glue(aws).put_parquet_table("modelbuild", "small", location, columns)
+    return Athena(aws)
+
+
+def test_a_snapshot_holds_the_rows_of_the_query(athena: Athena, storage: Storage, artifacts: str) -> None:
+    """The rows come back whole and sorted, with the query, its execution and the objects' hashes."""
+    taken = take(athena, storage, f"{QUERY} WHERE rating > -3", artifacts)
+    assert (taken.rows, taken.query) == (3, f"{QUERY} WHERE rating > -3")
+    assert taken.execution_id
+    assert all(item.path.startswith(f"{artifacts}/data/") for item in taken.objects)
+    assert read(storage, taken).to_pylist() == [
+        {"id": "a", "text": 'two\n"lines"', "rating": -2.0},
+        {"id": "b", "text": "it's", "rating": 0.1},
+        {"id": "c", "text": "caf\u00e9", "rating": 3.5},
+    ]
+
+
+def test_the_same_rows_have_the_same_hash(athena: Athena, storage: Storage, artifacts: str) -> None:
+    """The order in which Athena returns rows does not matter to the hash; their content does."""
+    up = take(athena, storage, f"{QUERY} ORDER BY id", f"{artifacts}/up")
+    down = take(athena, storage, f"{QUERY} ORDER BY id DESC", f"{artifacts}/down")
+    fewer = take(athena, storage, f"{QUERY} WHERE rating < 3", f"{artifacts}/fewer")
+    assert up.sha256 == down.sha256 != fewer.sha256
+
+
+def test_there_is_one_snapshot_to_a_training(athena: Athena, storage: Storage, artifacts: str) -> None:
+    """Whoever repeats the step, later or at the same time, gets the first snapshot."""
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda _: take(athena, storage, QUERY, artifacts), range(3)))
+    again = take(athena, storage, QUERY, artifacts)
+    assert together == [again] * 3
+
+
+def test_a_changed_object_is_refused(athena: Athena, storage: Storage, artifacts: str) -> None:
+    """Training never reads other bytes than those the snapshot was taken with."""
+    taken = take(athena, storage, QUERY, artifacts)
+    storage.write(taken.objects[0].path, storage.read(taken.objects[0].path) + b"\0")
+    with pytest.raises(VerificationFailed, match="start a new training"):
+        read(storage, taken)
+
+
+def test_no_rows_is_a_mistake_in_the_parameters(athena: Athena, storage: Storage, artifacts: str) -> None:
+    """A query that finds nothing ends the training with the query."""
+    with pytest.raises(ConfigurationError, match=r"No rows of the lake match.*rating > 9"):
+        take(athena, storage, f"{QUERY} WHERE rating > 9", artifacts)
+
+
+@pytest.mark.parametrize(
+    ("query", "says"), [("SELECT nothing FROM modelbuild.small", "nothing"), ("SELEC", "SELEC")]
+)
+def test_athenas_reason_is_in_the_message(
+    athena: Athena, storage: Storage, artifacts: str, query: str, says: str
+) -> None:
+    """What Athena says about a query that it cannot run is what the user reads."""
+    with pytest.raises(AwsError, match=says):
+        take(athena, storage, query, artifacts)
+
+
+def test_text_in_a_query_cannot_end_it(athena: Athena, storage: Storage, artifacts: str) -> None:
+    """A quoted parameter is text, whatever is in it."""
+    from modelbuild.aws.athena import identifier, quoted
+
+    query = f"SELECT id FROM modelbuild.{identifier('small')} WHERE text = {quoted(ROWS['text'][0])}"
+    assert take(athena, storage, query, artifacts).rows == 1
