@@ -46,7 +46,7 @@ def test_the_page_shows_the_build_without_a_token(server: Any) -> None:
     for text in ("blocked", "abcdef0123", "main", "A &lt;i&gt;", "Deploy &lt;b&gt;?", 'name="why/text"'):
         assert text in answer.text, text
     assert "script-src 'nonce-" in answer.headers["content-security-policy"]
-    assert httpx.get(f"{server.url}/").text.count(page) == 1
+    assert httpx.get(f"{server.url}/local").text.count(page) == 1
 
 
 def test_a_click_on_the_page_unblocks(server: Any) -> None:

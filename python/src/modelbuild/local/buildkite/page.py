@@ -61,6 +61,7 @@ class Page:
         build = f"{pipeline}/builds/{{number:int}}"
         return [
             Route("/", self._index, methods=["GET"]),
+            Route(f"/{self._engine.organization}", self._index, methods=["GET"]),
             Route(pipeline, self._index, methods=["GET"]),
             Route(build, self._show, methods=["GET"]),
             Route(f"{build}/cancel", self._cancel, methods=["POST"]),
