@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,8 @@ from modelbuild.serving.features import features
 from modelbuild.serving.model import Model, decode
 from parameters import Parameters
 from rows import LABELS, Labelled
+
+SENTIMENT = Path(__file__).parents[2] / "flows" / "sentiment"
 
 Halves = tuple[list[Labelled], list[Labelled]]
 
@@ -105,3 +110,9 @@ def test_the_seed_matters(halves: Halves, small: Parameters) -> None:
     rows = halves[0][:3_000]
     other = small.model_copy(update={"seed": small.seed + 1})
     assert trained(rows, other).to_safetensors() != trained(rows, small).to_safetensors()
+
+
+def test_only_training_needs_torch() -> None:
+    """The image of the other steps has no torch: the flow loads without it."""
+    program = "import sys; sys.modules['torch'] = None; import flow; flow.SentimentFlow"
+    subprocess.run([sys.executable, "-c", program], cwd=SENTIMENT, check=True)

@@ -92,3 +92,10 @@ def test_says_what_is_wrong_with_its_invocation(arguments: list[str], says: str)
     assert result.returncode == 10
     assert says in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_needs_no_training_libraries() -> None:
+    """The serving image stays small: neither torch, Metaflow, W&B nor AWS's client is imported."""
+    program = "import sys, modelbuild.serving.__main__; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"torch", "metaflow", "wandb", "boto3", "pyarrow", "yaml"} & set(result.stdout.split())

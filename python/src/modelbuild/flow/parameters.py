@@ -17,6 +17,9 @@ class ParameterError(ConfigurationError, MetaflowException):
 
     headline = "Wrong parameters"
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)  # type: ignore[no-untyped-call]
+
 
 def parse(text: str, model: type[BaseModel]) -> dict[str, JsonValue]:
     """The values of a YAML or JSON file as they were written, once ``model`` accepts them.
