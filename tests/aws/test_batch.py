@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+import boto3
+import pytest
+
+from modelbuild.aws.batch import Batch, job_url, logs_url
+from modelbuild.aws.failures import NotFound
+from modelbuild.aws.identity import session
+from modelbuild.errors import ConfigurationError
+from modelbuild.settings import AwsSettings
+
+
+@pytest.fixture
+def batch(cloud: str) -> Batch:
+    """Batch as the default identity sees it."""
+    assert cloud
+    return Batch(session(AwsSettings()))
+
+
+def register(name: str, **container: Any) -> None:
+    """Register a revision of a definition, as the stack would."""
+    boto3.client("batch").register_job_definition(
+        jobDefinitionName=name,
+        type="container",
+        retryStrategy={"attempts": 1},
+        timeout={"attemptDurationSeconds": 600},
+        containerProperties={
+            "image": "unset:1",
+            "command": ["head"],
+            "environment": [{"name": "A", "value": "1"}],
+            "secrets": [{"name": "BUILDKITE_API_TOKEN", "valueFrom": "arn:aws:secretsmanager:::secret:x"}],
+            "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "512"}],
+            **container,
+        },
+    )
+
+
+def described(arn: str) -> Any:
+    """A definition as Batch describes it."""
+    return boto3.client("batch").describe_job_definitions(jobDefinitions=[arn])["jobDefinitions"][0]
+
+
+def test_copy_differs_in_image_only(batch: Batch) -> None:
+    """Roles, secrets, variables, retries and timeout are the stack's; the image is the build's."""
+    register("copied")
+    copy = described(batch.definition_with_image("copied", "repo/head@sha256:1"))
+    assert copy["containerProperties"]["image"] == "repo/head@sha256:1"
+    assert copy["containerProperties"]["command"] == ["head"]
+    assert copy["containerProperties"]["environment"] == [{"name": "A", "value": "1"}]
+    assert [one["name"] for one in copy["containerProperties"]["secrets"]] == ["BUILDKITE_API_TOKEN"]
+    assert copy["retryStrategy"]["attempts"] == 1
+    assert copy["timeout"] == {"attemptDurationSeconds": 600}
+
+
+def test_copy_is_registered_once(batch: Batch) -> None:
+    """The same content gives the same definition; another image gives another."""
+    register("reused")
+    first = batch.definition_with_image("reused", "repo/head:1")
+    assert batch.definition_with_image("reused", "repo/head:1") == first
+    assert first.endswith(":1")
+    assert batch.definition_with_image("reused", "repo/head:2") != first
+
+
+def test_copy_is_of_the_newest_revision(batch: Batch) -> None:
+    """A stack that was deployed again counts from its newest revision on."""
+    register("newer")
+    before = batch.definition_with_image("newer", "repo/head:1")
+    for number in range(2, 12):
+        register("newer", environment=[{"name": "A", "value": str(number)}])
+    after = batch.definition_with_image("newer", "repo/head:1")
+    assert after != before
+    assert described(after)["containerProperties"]["environment"] == [{"name": "A", "value": "11"}]
+
+
+def test_missing_definition_is_told(batch: Batch) -> None:
+    """No definition of the queue's name: the stack is not deployed, or the option is wrong."""
+    with pytest.raises(ConfigurationError, match=r"no active Batch job definition absent in us-east-1"):
+        batch.definition_with_image("absent", "repo/head:1")
+
+
+def test_forgotten_job_is_not_found(batch: Batch) -> None:
+    """Batch forgets jobs, and that is said."""
+    with pytest.raises(NotFound, match="a week after they end"):
+        batch.describe("0e7c6a3c-0000-0000-0000-000000000000")
+
+
+def test_links_lead_into_the_console() -> None:
+    """The job's page by id; its log by stream, or by the definition's name while there is none."""
+    assert job_url("eu-west-1", "an-id").endswith("region=eu-west-1#jobs/detail/an-id")
+    stream = logs_url("eu-west-1", "head-1a/default/77", "head")
+    assert unquote(unquote(stream.replace("$", "%"))).endswith("/aws/batch/job/log-events/head-1a/default/77")
+    filtered = logs_url("eu-west-1", "", "arn:aws:batch:eu-west-1:1:job-definition/head-1a:3")
+    assert unquote(unquote(filtered.replace("$", "%"))).endswith("?logStreamNameFilter=head-1a")

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+
+from modelbuild.aws.identity import session
+from modelbuild.aws.storage import NotFound, Storage
+from modelbuild.errors import AwsError, ConfigurationError
+from modelbuild.settings import AwsSettings
+
+
+@pytest.fixture
+def storage(cloud: str) -> Storage:
+    """S3 as the default identity sees it."""
+    assert cloud
+    return Storage(session(AwsSettings()))
+
+
+def test_what_is_written_is_read(storage: Storage, bucket: str) -> None:
+    """Bytes come back as they were, and the last writer wins."""
+    storage.write(f"{bucket}/a/b", b"first")
+    storage.write(f"{bucket}/a/b", b"\0second")
+    assert storage.read(f"{bucket}/a/b") == b"\0second"
+
+
+def test_stream_is_in_chunks(storage: Storage, bucket: str) -> None:
+    """An object of any size is read in chunks of at most 1 MiB."""
+    body = os.urandom((5 << 19) + 17)
+    storage.write(f"{bucket}/large", body)
+    chunks = list(storage.stream(f"{bucket}/large"))
+    assert b"".join(chunks) == body
+    assert len(chunks) > 2
+    assert max(len(chunk) for chunk in chunks) <= 1 << 20
+
+
+def test_first_writer_wins(storage: Storage, bucket: str) -> None:
+    """write_once writes once: later calls say so and change nothing."""
+    assert storage.write_once(f"{bucket}/once", b"first") is True
+    assert storage.write_once(f"{bucket}/once", b"second") is False
+    assert storage.read(f"{bucket}/once") == b"first"
+
+
+def test_one_of_many_writers_wins(storage: Storage, bucket: str) -> None:
+    """Of writers at the same time exactly one is told that it wrote, and its bytes are there."""
+    bodies = [f"writer {number}".encode() for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        wrote = list(pool.map(lambda body: storage.write_once(f"{bucket}/race", body), bodies))
+    assert wrote.count(True) == 1
+    assert storage.read(f"{bucket}/race") == bodies[wrote.index(True)]
+
+
+def test_conflict_is_repeated(cloud: str, bucket: str) -> None:
+    """S3 answers 409 to a conditional write during another one: the write is repeated, not failed."""
+    assert cloud
+    made = session(AwsSettings())
+    conflict = b"<Error><Code>ConditionalRequestConflict</Code><Message>Conflict</Message></Error>"
+    answers = [conflict, conflict]
+
+    class Raw:
+        def stream(self) -> Any:
+            yield answers.pop()
+
+    def refuse(request: Any, **_: Any) -> AWSResponse | None:
+        return AWSResponse(request.url, 409, {"Content-Type": "application/xml"}, Raw()) if answers else None
+
+    made.events.register("before-send.s3.PutObject", refuse)
+    assert Storage(made).write_once(f"{bucket}/once", b"body") is True
+    assert answers == []
+
+
+def test_missing_object_is_not_found(storage: Storage, bucket: str, tmp_path: Path) -> None:
+    """Reading and downloading what is not there is NotFound; asking whether it exists is not an error."""
+    with pytest.raises(NotFound, match=f"could not read {bucket}/absent"):
+        storage.read(f"{bucket}/absent")
+    with pytest.raises(NotFound, match=f"could not download {bucket}/absent"):
+        storage.download(f"{bucket}/absent", tmp_path / "absent")
+    assert not (tmp_path / "absent").exists()
+    assert storage.exists(f"{bucket}/absent") is False
+    storage.write(f"{bucket}/present", b"")
+    assert storage.exists(f"{bucket}/present") is True
+
+
+def test_files_travel_whole(storage: Storage, bucket: str, tmp_path: Path) -> None:
+    """A file that is sent in parts comes back with the same bytes."""
+    body = os.urandom(9 << 20)
+    (tmp_path / "up").write_bytes(body)
+    storage.upload(tmp_path / "up", f"{bucket}/file")
+    storage.download(f"{bucket}/file", tmp_path / "down")
+    assert (tmp_path / "down").read_bytes() == body
+
+
+def test_list_is_by_prefix_and_sorted(storage: Storage, bucket: str) -> None:
+    """What begins with the prefix is listed with its size, in order; nothing else is."""
+    for name, body in {"b/2": b"22", "b/1": b"1", "bc": b"333", "a": b""}.items():
+        storage.write(f"{bucket}/{name}", body)
+    assert storage.list(f"{bucket}/b/") == [(f"{bucket}/b/1", 1), (f"{bucket}/b/2", 2)]
+    assert [uri for uri, _ in storage.list(bucket)] == [
+        f"{bucket}/{name}" for name in ("a", "b/1", "b/2", "bc")
+    ]
+    assert storage.list(f"{bucket}/none") == []
+
+
+@pytest.mark.parametrize("uri", ["bucket/key", "s3://", "s3://UPPER/key", "https://bucket/key"])
+def test_wrong_location_is_the_users_mistake(storage: Storage, uri: str) -> None:
+    """Something else than an S3 location is refused before any call."""
+    with pytest.raises(ConfigurationError, match="is not an S3 location"):
+        storage.read(uri)
+
+
+def test_missing_bucket_has_its_fix(storage: Storage) -> None:
+    """A bucket that does not exist is told with what to do about it."""
+    with pytest.raises(
+        AwsError, match=r"could not write s3://no-such-bucket/key \(NoSuchBucket.*create the bucket"
+    ):
+        storage.write("s3://no-such-bucket/key", b"")
+
+
+def test_unreachable_endpoint_has_its_fix(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address where nobody answers is told with where to look."""
+    assert storage
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        with pytest.raises(AwsError, match="check the region, AWS_ENDPOINT_URL and the network"):
+            Storage(session(AwsSettings())).read("s3://bucket/key")
+
+
+def test_missing_region_and_credentials_have_their_fix(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without credentials the message says how to give some."""
+    assert storage
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(AwsError, match=r"no AWS credentials were found\): give the agent a role"):
+        Storage(session(AwsSettings())).read("s3://bucket/key")
