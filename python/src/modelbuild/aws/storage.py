@@ -95,6 +95,12 @@ class Storage:
         with translated(f"upload {path.name} to {uri}"):
             self._s3.upload_file(str(path), bucket, key)
 
+    def delete(self, uri: str) -> None:
+        """Remove an object, whether or not it is there; a bucket with versions keeps the bytes."""
+        bucket, key = _place(uri)
+        with translated(f"delete {uri}"):
+            self._s3.delete_object(Bucket=bucket, Key=key)
+
     def download(self, uri: str, path: Path) -> None:
         """Write an object to a file; the file appears only when it is whole.
 
@@ -104,6 +110,12 @@ class Storage:
         bucket, key = _place(uri)
         with translated(f"download {uri}"):
             self._s3.download_file(bucket, key, str(path))
+
+    def delete(self, uri: str) -> None:
+        """Remove an object; there may be none."""
+        bucket, key = _place(uri)
+        with translated(f"delete {uri}"):
+            self._s3.delete_object(Bucket=bucket, Key=key)
 
     def list(self, prefix_uri: str) -> list[tuple[str, int]]:
         """Location and bytes of each object whose location begins with ``prefix_uri``, sorted by location."""
