@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 import pytest
@@ -70,3 +70,39 @@ def test_different_words_rarely_collide() -> None:
     """10,000 words in 2^20 buckets collide about as often as chance has it (48), not more than twice that."""
     ids, _ = features([f"word{number}" for number in range(10_000)], buckets=2**20, ngrams=1)
     assert 10_000 - len(np.unique(ids)) < 100
+
+
+def reference(text: str, buckets: int, ngrams: int) -> list[int]:
+    """The same features by plain loops over Python's own integers."""
+
+    def mixed(value: int) -> int:
+        value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        value = (value ^ value >> 27) * 0x94D049BB133111EB % 2**64
+        return value ^ value >> 31
+
+    def kind(byte: int) -> str:
+        if byte <= 32 or byte == 127:
+            return "space"
+        return "word" if byte >= 128 or chr(byte).isalnum() else "sign"
+
+    base = 0x9E3779B97F4A7C15
+    folded = text.casefold().replace("'", "").replace("\u2019", "").encode(errors="replace")
+    runs = [(name, bytes(run)) for name, run in groupby(folded, kind)]
+    tokens = [
+        mixed(sum(byte * pow(base, place, 2**64) for place, byte in enumerate(run, start=1)) % 2**64)
+        for name, run in runs
+        if name != "space"
+    ]
+    hashes, grams = list(tokens), list(tokens)
+    for size in range(2, ngrams + 1):
+        grams = [
+            mixed((head * base + tail) % 2**64) for head, tail in zip(grams, tokens[size - 1 :], strict=False)
+        ]
+        hashes += grams
+    return [value % buckets for value in hashes]
+
+
+@given(st.text(max_size=60), st.integers(1, 2**24), st.integers(1, 5))
+def test_the_batch_arithmetic_is_the_plain_one(text: str, buckets: int, ngrams: int) -> None:
+    """Numpy's wrapping 64-bit numbers give what the definition by plain integers gives."""
+    assert ids_of(text, ngrams, buckets) == reference(text, buckets, ngrams)
