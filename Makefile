@@ -1,23 +1,31 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint
+.PHONY: help setup demo test lint bats pytest
+
+export BATS_LIB_PATH := $(CURDIR)/node_modules
 
 help: ## Show this.
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	@echo
+	@echo "  PYTHON=python3.12     make .venv with this interpreter (3.10 or newer)"
 	@echo "  TORCH_INDEX_URL=URL   take torch from another package index, for example its CPU build"
 
 setup: ## Install everything into .venv and node_modules, once.
 	@scripts/setup
 
 demo: ## One commit becomes a served, traceable model, on this machine.
-	@scripts/setup python
-	@.venv/bin/python -m modelbuild.local.demo
+	@scripts/demo
 
 test: ## Lint, then every test.
-	@scripts/setup
-	@scripts/test
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory bats
+	@$(MAKE) --no-print-directory pytest
 
-lint: ## Every linter.
-	@scripts/setup
+lint: setup ## Every linter.
 	@scripts/lint
+
+bats: setup ## The tests of the plugins' hooks.
+	@node_modules/bats/bin/bats tests/plugins
+
+pytest: setup ## The tests of the Python code, and end to end.
+	@.venv/bin/pytest -q
