@@ -111,12 +111,6 @@ class Storage:
         with translated(f"download {uri}"):
             self._s3.download_file(bucket, key, str(path))
 
-    def delete(self, uri: str) -> None:
-        """Remove an object; there may be none."""
-        bucket, key = _place(uri)
-        with translated(f"delete {uri}"):
-            self._s3.delete_object(Bucket=bucket, Key=key)
-
     def list(self, prefix_uri: str) -> list[tuple[str, int]]:
         """Location and bytes of each object whose location begins with ``prefix_uri``, sorted by location."""
         bucket, prefix = _place(prefix_uri)
