@@ -1,0 +1,213 @@
+"""SageMaker: models, endpoint configurations, endpoints and their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from modelbuild.aws.failures import NotFound, error_code, translated
+from modelbuild.errors import AwsError
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker.type_defs import TagTypeDef
+
+VARIANT = "AllTraffic"
+"""The one variant of every configuration: an update keeps traffic and scaling only where the name stays."""
+
+
+class AlreadyExists(AwsError):
+    """Something of this name exists."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a SageMaker model is made of."""
+
+    image: str
+    data_url: str
+    environment: Mapping[str, str]
+    role: str
+
+
+@dataclass(frozen=True)
+class EndpointConfig:
+    """What an endpoint configuration is made of."""
+
+    model: str
+    instance_type: str
+    instances: int
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint as SageMaker describes it.
+
+    Attributes:
+        arn: its ARN.
+        status: SageMaker's word, such as ``InService``.
+        config: the configuration that it runs, or is created with.
+        pending_config: the configuration of a deployment that is under way; empty when there is none.
+        reason: why it failed; empty when it did not.
+    """
+
+    arn: str
+    status: str
+    config: str
+    pending_config: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an endpoint answered."""
+
+    body: bytes
+    custom_attributes: str
+
+
+class SageMaker:
+    """SageMaker as one identity sees it. Every method raises ``AwsError`` when AWS refuses."""
+
+    def __init__(self, session: boto3.Session) -> None:
+        with translated("set up a client for SageMaker"):
+            self._sagemaker = session.client("sagemaker")
+            self._runtime = session.client("sagemaker-runtime")
+        self.region = self._sagemaker.meta.region_name
+
+    def create_model(self, name: str, model: Model, tags: Mapping[str, str]) -> None:
+        """Create a model.
+
+        Raises:
+            AlreadyExists: there is one of this name.
+        """
+        with _told_apart(f"create SageMaker model {name}"):
+            self._sagemaker.create_model(
+                ModelName=name,
+                ExecutionRoleArn=model.role,
+                PrimaryContainer={
+                    "Image": model.image,
+                    "ModelDataUrl": model.data_url,
+                    "Environment": dict(model.environment),
+                },
+                Tags=_tags(tags),
+            )
+
+    def model(self, name: str) -> Model:
+        """A model.
+
+        Raises:
+            NotFound: there is none.
+        """
+        with _told_apart(f"look at SageMaker model {name}"):
+            found = self._sagemaker.describe_model(ModelName=name)
+        container = found.get("PrimaryContainer", {})
+        return Model(
+            image=container.get("Image", ""),
+            data_url=container.get("ModelDataUrl", ""),
+            environment=container.get("Environment", {}),
+            role=found.get("ExecutionRoleArn", ""),
+        )
+
+    def create_endpoint_config(self, name: str, config: EndpointConfig, tags: Mapping[str, str]) -> None:
+        """Create an endpoint configuration, of the one variant ``VARIANT``.
+
+        Raises:
+            AlreadyExists: there is one of this name.
+        """
+        # Any: the type of an instance is an option's text, not one of the stubs' literals.
+        variant: Any = {
+            "VariantName": VARIANT,
+            "ModelName": config.model,
+            "InstanceType": config.instance_type,
+            "InitialInstanceCount": config.instances,
+            "InitialVariantWeight": 1.0,
+        }
+        with _told_apart(f"create endpoint configuration {name}"):
+            self._sagemaker.create_endpoint_config(
+                EndpointConfigName=name, ProductionVariants=[variant], Tags=_tags(tags)
+            )
+
+    def endpoint_config(self, name: str) -> EndpointConfig | None:
+        """An endpoint configuration; None where it is not one that ``create_endpoint_config`` makes.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        with _told_apart(f"look at endpoint configuration {name}"):
+            variants = self._sagemaker.describe_endpoint_config(EndpointConfigName=name)["ProductionVariants"]
+        if [variant["VariantName"] for variant in variants] != [VARIANT]:
+            return None
+        return EndpointConfig(
+            model=variants[0].get("ModelName", ""),
+            instance_type=variants[0].get("InstanceType", ""),
+            instances=variants[0].get("InitialInstanceCount", 0),
+        )
+
+    def create_endpoint(self, name: str, config: str) -> None:
+        """Start the creation of an endpoint.
+
+        Raises:
+            AlreadyExists: there is one of this name.
+        """
+        with _told_apart(f"create endpoint {name}"):
+            self._sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
+
+    def update_endpoint(self, name: str, config: str) -> None:
+        """Start the update of an endpoint to another configuration."""
+        with _told_apart(f"update endpoint {name} to {config}"):
+            self._sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
+
+    def endpoint(self, name: str) -> Endpoint:
+        """An endpoint.
+
+        Raises:
+            NotFound: there is none.
+        """
+        with _told_apart(f"look at endpoint {name}"):
+            found = self._sagemaker.describe_endpoint(EndpointName=name)
+        pending = found.get("PendingDeploymentSummary")
+        return Endpoint(
+            arn=found["EndpointArn"],
+            status=found["EndpointStatus"],
+            config=found.get("EndpointConfigName", ""),
+            pending_config=pending["EndpointConfigName"] if pending else "",
+            reason=found.get("FailureReason", "").strip(),
+        )
+
+    def tag(self, arn: str, tags: Mapping[str, str]) -> None:
+        """Set tags, in place of those of the same keys."""
+        with _told_apart(f"tag {arn}"):
+            self._sagemaker.add_tags(ResourceArn=arn, Tags=_tags(tags))
+
+    def invoke(self, name: str, body: bytes) -> Answer:
+        """What an endpoint answers to a JSON document."""
+        with _told_apart(f"have endpoint {name} answer"):
+            found = self._runtime.invoke_endpoint(
+                EndpointName=name, ContentType="application/json", Accept="application/json", Body=body
+            )
+            return Answer(found["Body"].read(), found.get("CustomAttributes", ""))
+
+
+@contextmanager
+def _told_apart(action: str) -> Iterator[None]:
+    """``translated``, and SageMaker's one code for everything told apart by its text."""
+    with translated(action):
+        try:
+            yield
+        except ClientError as error:
+            text = str(error.response.get("Error", {}).get("Message", ""))
+            if error_code(error) == "ValidationException":
+                if text.startswith("Could not find"):
+                    raise NotFound(f"could not {action}: there is none") from error
+                if text.startswith("Cannot create already existing"):
+                    raise AlreadyExists(f"could not {action}: there is one already") from error
+            raise
+
+
+def _tags(tags: Mapping[str, str]) -> list[TagTypeDef]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]

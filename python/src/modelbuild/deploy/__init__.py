@@ -1,0 +1,1 @@
+"""A model copied to production and served: what the plugin ``deploy`` runs."""

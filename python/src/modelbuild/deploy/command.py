@@ -1,0 +1,147 @@
+"""What the deploy plugin does: the approved model, copied, served, checked and put on record."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime, timezone
+
+from pydantic import ValidationError
+
+from modelbuild import handoff
+from modelbuild.aws.identity import session
+from modelbuild.aws.sagemaker import SageMaker
+from modelbuild.aws.storage import NotFound, Storage
+from modelbuild.buildkite import agent
+from modelbuild.contract import DEPLOYMENT_FILE, Approver, Deployment
+from modelbuild.deploy import page, plan, smoke
+from modelbuild.deploy.copy import Copied, copy
+from modelbuild.deploy.endpoint import Served, bring
+from modelbuild.errors import AwsError, EndpointFailed, TrainingFailed, VerificationFailed
+from modelbuild.handoff import Handoff
+from modelbuild.settings import DeploySettings
+
+CONTEXT = "deployment"
+
+
+def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> None:
+    """Serve the model of this build, and fail unless the endpoint answers as that model.
+
+    Raises:
+        TrainingFailed: the training did not succeed.
+        VerificationFailed: bytes or predictions are not the ones that were approved.
+        EndpointFailed: SageMaker did not bring the endpoint to the requested configuration.
+        ConfigurationError: this is no job of a build, or its block step was filled in by hand.
+        AwsError: AWS refused.
+        BuildkiteError: the agent's command line failed.
+    """
+    _say("--- :mag: Reading what was approved")
+    result = handoff.read_result()
+    if result.status != "succeeded":
+        raise TrainingFailed(
+            f"the training {result.status} ({result.reason or 'no reason was given'}), so there is no model "
+            "to deploy: start a new build"
+        )
+    source, destination = session(settings.aws.source), session(settings.aws.destination)
+    lake, production = Storage(source), Storage(destination)
+    given = handoff.read_manifest(result, lake, environ)
+    _say(f"model {given.manifest.request.model_id} of {given.manifest.request.build.pipeline}")
+    try:
+        _serve(given, settings, lake, production, SageMaker(destination), environ)
+    except (VerificationFailed, EndpointFailed, AwsError) as error:
+        agent.annotate(page.failed(given, settings.endpoint, str(error)), context=CONTEXT, style="error")
+        raise
+
+
+def _serve(
+    given: Handoff,
+    settings: DeploySettings,
+    lake: Storage,
+    production: Storage,
+    sagemaker: SageMaker,
+    environ: Mapping[str, str],
+) -> None:
+    _say("--- :s3: Copying the model to production")
+    copied = copy(given, settings.artifacts, lake, production)
+
+    _say("--- :aws: Bringing the endpoint to the model")
+    made = plan.make(given, copied, settings)
+    served = bring(made, sagemaker, settings.timeout)
+
+    _say("--- :microscope: Comparing what the endpoint answers with what was recorded")
+    try:
+        smoke.check(sagemaker, made.endpoint, given.manifest)
+    except VerificationFailed as error:
+        raise VerificationFailed(f"{error}: {_way_back(made, served)}") from error
+
+    _say("--- :pencil: Putting the deployment on record")
+    sagemaker.tag(served.endpoint.arn, made.tags)
+    deployment = _record(given, copied, made, served, production, environ)
+    for storage, place in ((production, copied.place), (lake, given.manifest.request.artifacts)):
+        storage.write(f"{place}/{DEPLOYMENT_FILE}", deployment.to_json().encode())
+        _say(f"{place}/{DEPLOYMENT_FILE}")
+    agent.set_meta_data({"deploy/endpoint": made.endpoint, "deploy/endpoint-config": made.name})
+    agent.annotate(
+        page.succeeded(given, deployment, settings, sagemaker.region), context=CONTEXT, style="success"
+    )
+    _say(f"+++ :rocket: Endpoint {made.endpoint} serves model {deployment.model_id}")
+    _say(f"Config    {made.name}{'' if served.changed else ' (nothing had to change)'}")
+    _say(f"Model     {deployment.model_path}")
+    _say(f"Previous  {deployment.previous_endpoint_config or 'none'}")
+
+
+def _way_back(made: plan.Plan, served: Served) -> str:
+    """What a person can do about an endpoint that is up and wrong."""
+    if served.previous_config:
+        return (
+            f"to go back, run aws sagemaker update-endpoint --endpoint-name {made.endpoint} "
+            f"--endpoint-config-name {served.previous_config}"
+        )
+    return f"nothing may rely on endpoint {made.endpoint} until it serves another model"
+
+
+def _record(
+    given: Handoff,
+    copied: Copied,
+    made: plan.Plan,
+    served: Served,
+    production: Storage,
+    environ: Mapping[str, str],
+) -> Deployment:
+    request = given.manifest.request
+    return Deployment(
+        model_id=request.model_id,
+        pipeline=request.build.pipeline,
+        build_url=request.build.url,
+        manifest=copied.manifest_path,
+        manifest_sha256=given.manifest_sha256,
+        model_path=copied.model_path,
+        model_sha256=given.result.model_sha256,
+        image=made.model.image,
+        endpoint=made.endpoint,
+        endpoint_arn=served.endpoint.arn,
+        endpoint_config=made.name,
+        model_name=made.name,
+        previous_endpoint_config=(
+            served.previous_config if served.changed else _known_previous(production, copied, made)
+        ),
+        approver=Approver(
+            name=environ.get("BUILDKITE_UNBLOCKER", ""), email=environ.get("BUILDKITE_UNBLOCKER_EMAIL", "")
+        ),
+        deployed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def _known_previous(production: Storage, copied: Copied, made: plan.Plan) -> str:
+    """What the endpoint ran before, as an earlier run of this deployment put on record."""
+    try:
+        content = production.read(f"{copied.place}/{DEPLOYMENT_FILE}")
+        earlier = Deployment.model_validate_json(content)
+    except (NotFound, ValidationError):
+        return ""
+    same = (earlier.endpoint, earlier.endpoint_config) == (made.endpoint, made.name)
+    return earlier.previous_endpoint_config if same else ""
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

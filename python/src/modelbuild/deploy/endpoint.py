@@ -1,0 +1,203 @@
+"""From whatever an endpoint runs to what it is to run, and not believing it before it is so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+
+from modelbuild.aws.sagemaker import AlreadyExists, Endpoint, EndpointConfig, Model, SageMaker
+from modelbuild.aws.storage import NotFound
+from modelbuild.deploy.plan import Plan
+from modelbuild.errors import EndpointFailed, VerificationFailed
+
+_CHANGING = {"Creating", "Updating", "SystemUpdating", "RollingBack"}
+_BROKEN = {"Failed", "UpdateRollbackFailed", "OutOfService", "Deleting"}
+_CONSISTENT_SECONDS = 20
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What time is and how it passes, in seconds; tests bring their own."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True)
+class Served:
+    """An endpoint that runs what was planned.
+
+    Attributes:
+        endpoint: how SageMaker describes it.
+        previous_config: what it ran before; empty for a new endpoint, and where nothing had to change.
+        changed: whether this deployment, or an earlier run of it that it waited for, changed the endpoint.
+    """
+
+    endpoint: Endpoint
+    previous_config: str
+    changed: bool
+
+
+def bring(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clock = Clock()) -> Served:
+    """Have the endpoint run the plan: create it, update it, wait for who does so, or find it done.
+
+    Args:
+        plan: what to run where.
+        sagemaker: who does it.
+        timeout: seconds that all of it may take.
+        clock: what time is and how it passes.
+
+    Raises:
+        EndpointFailed: SageMaker did not come to run it.
+        VerificationFailed: a model or configuration of the plan's name is another one.
+        AwsError: SageMaker refused.
+    """
+    _make(plan, sagemaker)
+    watch = _Watch(plan, sagemaker, clock, clock.now() + timeout)
+    before = watch.settled()
+    if before is None:
+        sagemaker.create_endpoint(plan.endpoint, plan.name)
+        print(f"creating endpoint {plan.endpoint}", flush=True)
+        return Served(watch.until_served(), "", True)
+    if before.config == plan.name and before.status == "InService" and not before.pending_config:
+        print(f"endpoint {plan.endpoint} runs {plan.name} already", flush=True)
+        return Served(before, "", False)
+    if _heads_for(before, plan.name):
+        print(f"endpoint {plan.endpoint} is on its way to {plan.name} already", flush=True)
+    else:
+        sagemaker.update_endpoint(plan.endpoint, plan.name)
+        print(f"updating endpoint {plan.endpoint} from {before.config}", flush=True)
+    previous = before.config if before.config != plan.name else ""
+    return Served(watch.until_served(), previous, True)
+
+
+def _make(plan: Plan, sagemaker: SageMaker) -> None:
+    """The model and the configuration; those of an earlier deployment are used again."""
+    try:
+        sagemaker.create_model(plan.name, plan.model, plan.tags)
+    except AlreadyExists:
+        print(f"reused model {plan.name}", flush=True)
+    _require_same(f"SageMaker model {plan.name}", plan.model, lambda: sagemaker.model(plan.name))
+    try:
+        sagemaker.create_endpoint_config(plan.name, plan.config, plan.tags)
+    except AlreadyExists:
+        print(f"reused configuration {plan.name}", flush=True)
+    _require_same(
+        f"endpoint configuration {plan.name}", plan.config, lambda: sagemaker.endpoint_config(plan.name)
+    )
+
+
+def _require_same(
+    what: str, planned: Model | EndpointConfig, read: Callable[[], Model | EndpointConfig | None]
+) -> None:
+    """What SageMaker has is what was planned; a moment after its creation it may not be visible yet."""
+    try:
+        found = Retrying(
+            retry=retry_if_exception_type(NotFound),
+            stop=stop_after_delay(_CONSISTENT_SECONDS),
+            wait=wait_exponential(0.2, max=3),
+        )(read)
+    except RetryError as error:
+        raise EndpointFailed(f"{what} cannot be seen {_CONSISTENT_SECONDS} s after it was created") from error
+    if found != planned:
+        raise VerificationFailed(
+            f"{what} is not what this deployment needs ({_difference(found, planned)}): somebody else made it; "
+            "delete it, if no endpoint uses it, and retry this step"
+        )
+
+
+def _difference(found: Model | EndpointConfig | None, planned: Model | EndpointConfig) -> str:
+    if found is None:
+        return "it has other variants"
+    there, here = asdict(found), asdict(planned)
+    return ", ".join(
+        f"{key} is {there[key]!r} and not {here[key]!r}" for key in here if there[key] != here[key]
+    )
+
+
+class _Watch:
+    """Looks at an endpoint again and again, and says what changes."""
+
+    def __init__(self, plan: Plan, sagemaker: SageMaker, clock: Clock, until: float) -> None:
+        self._plan = plan
+        self._sagemaker = sagemaker
+        self._clock = clock
+        self._until = until
+        self._said = ""
+        self._wait = _FIRST_WAIT
+
+    def settled(self) -> Endpoint | None:
+        """The endpoint, once nothing changes it except towards the plan; None where there is none."""
+        while True:
+            try:
+                found = self._look()
+            except NotFound:
+                return None
+            if found.status == "Failed":
+                raise EndpointFailed(
+                    f"endpoint {self._plan.endpoint} is Failed ({_reason(found)}), and SageMaker can only "
+                    f"delete it: run aws sagemaker delete-endpoint --endpoint-name {self._plan.endpoint}, "
+                    "then retry this step"
+                )
+            towards = found.pending_config or (found.config if found.status == "Creating" else "")
+            if found.status not in _CHANGING or (
+                found.status != "RollingBack" and towards == self._plan.name
+            ):
+                return found
+            self._pause()
+
+    def until_served(self) -> Endpoint:
+        """The endpoint in service with the plan's configuration and no deployment under way."""
+        name = self._plan.endpoint
+        changing = False
+        while True:
+            found = self._look()
+            arrived = found.status == "InService" and not found.pending_config
+            if arrived and found.config == self._plan.name:
+                return found
+            if found.status in _BROKEN:
+                raise EndpointFailed(
+                    f"endpoint {name} is {found.status} ({_reason(found)}): look at log group {self._logs()}"
+                )
+            if arrived and changing:
+                raise EndpointFailed(
+                    f"endpoint {name} was rolled back to {found.config} ({_reason(found)}): look at log group "
+                    f"{self._logs()}"
+                )
+            changing = changing or found.status in _CHANGING
+            self._pause()
+
+    def _look(self) -> Endpoint:
+        found = self._sagemaker.endpoint(self._plan.endpoint)
+        said = f"{found.status}, runs {found.config or 'nothing'}"
+        if found.pending_config:
+            said += f", on the way to {found.pending_config}"
+        if said != self._said:
+            print(f"endpoint {self._plan.endpoint}: {said}", flush=True)
+        self._said = said
+        return found
+
+    def _pause(self) -> None:
+        if self._clock.now() >= self._until:
+            raise EndpointFailed(
+                f"endpoint {self._plan.endpoint} is still {self._said} at the end of option timeout: SageMaker "
+                f"goes on, so look at log group {self._logs()}, raise timeout, or retry this step"
+            )
+        self._clock.sleep(self._wait)
+        self._wait = min(self._wait * 1.5, _LONGEST_WAIT)
+
+    def _logs(self) -> str:
+        return f"/aws/sagemaker/Endpoints/{self._plan.endpoint}"
+
+
+def _heads_for(endpoint: Endpoint, config: str) -> bool:
+    """Whether what is under way ends in the configuration."""
+    return config == endpoint.pending_config or (endpoint.status == "Creating" and endpoint.config == config)
+
+
+def _reason(endpoint: Endpoint) -> str:
+    return endpoint.reason.rstrip(".") or "SageMaker gave no reason"

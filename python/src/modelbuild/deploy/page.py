@@ -1,0 +1,38 @@
+"""The annotation ``deployment``: what is served now, or why it is not."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from modelbuild.annotation import render, s3_url
+from modelbuild.contract import Deployment
+from modelbuild.deploy.smoke import TOLERANCE
+from modelbuild.handoff import Handoff
+from modelbuild.settings import DeploySettings
+
+
+def succeeded(given: Handoff, deployment: Deployment, settings: DeploySettings, region: str) -> str:
+    """The annotation of a model that is served."""
+    name = quote(deployment.endpoint, safe="")
+    return render(
+        "modelbuild.deploy",
+        "succeeded.html.j2",
+        deployment=deployment,
+        golden=given.manifest.golden,
+        tolerance=TOLERANCE,
+        instance_type=settings.instance_type,
+        endpoint_url=f"https://{region}.console.aws.amazon.com/sagemaker/home?region={region}#/endpoints/{name}",
+        model_url=s3_url(deployment.model_path),
+        manifest_url=s3_url(deployment.manifest),
+    )
+
+
+def failed(given: Handoff, endpoint: str, reason: str) -> str:
+    """The annotation of a model that is not."""
+    return render(
+        "modelbuild.deploy",
+        "failed.html.j2",
+        request=given.manifest.request,
+        endpoint=endpoint,
+        reason=reason,
+    )

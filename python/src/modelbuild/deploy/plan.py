@@ -1,0 +1,75 @@
+"""What is to be served, under names that say exactly what it is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+
+from modelbuild.aws.sagemaker import VARIANT, EndpointConfig, Model
+from modelbuild.contract import sha256_of_json
+from modelbuild.deploy.copy import Copied
+from modelbuild.handoff import Handoff
+from modelbuild.settings import DeploySettings
+
+_LONGEST_NAME = 63
+_HASH_CHARACTERS = 10
+_INSTANCES = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An endpoint, and what it is to run; ``name`` is that of the model and of the configuration."""
+
+    endpoint: str
+    name: str
+    model: Model
+    config: EndpointConfig
+    tags: dict[str, str]
+
+
+def make(given: Handoff, copied: Copied, settings: DeploySettings) -> Plan:
+    """The plan for a model that lies in production.
+
+    The name changes with everything that is served or how it is served, so the same deployment finds what
+    an earlier one made, and another never meets it.
+    """
+    model = Model(
+        image=given.result.image,
+        data_url=copied.model_path,
+        environment=given.result.env,
+        role=settings.role,
+    )
+    content = {
+        "model": asdict(model),
+        "model_sha256": given.result.model_sha256,
+        "variant": VARIANT,
+        "instance_type": settings.instance_type,
+        "instances": _INSTANCES,
+    }
+    request = given.manifest.request
+    name = _name(settings.endpoint, request.model_id, sha256_of_json(content))
+    return Plan(
+        endpoint=settings.endpoint,
+        name=name,
+        model=model,
+        config=EndpointConfig(name, settings.instance_type, _INSTANCES),
+        tags=_tags(
+            {
+                "MODEL_ID": request.model_id,
+                "modelbuild:pipeline": request.build.pipeline,
+                "modelbuild:commit": request.build.commit,
+                "modelbuild:build": request.build.url,
+            }
+        ),
+    )
+
+
+def _name(endpoint: str, model_id: str, digest: str) -> str:
+    """``<endpoint>-<model id>-<hash>`` in letters that SageMaker takes; what is too long is the endpoint."""
+    end = f"-{model_id.replace('.', '-')}-{digest[:_HASH_CHARACTERS]}"
+    return endpoint[: _LONGEST_NAME - len(end)].rstrip("-") + end
+
+
+def _tags(tags: dict[str, str]) -> dict[str, str]:
+    """The tags in letters that AWS takes."""
+    return {key: re.sub(r"[^\w .:/=+@-]", "_", value)[:256] for key, value in tags.items()}
