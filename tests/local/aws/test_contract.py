@@ -12,6 +12,7 @@ import pytest
 # The start of the SHA-256 of each one's source. Where one differs, moto has changed: read what is new
 # there, change the replacement if it has to follow, and put the new value here.
 SEEN = {
+    "moto.athena.models:AthenaBackend.create_work_group": "fdc35242818b",
     "moto.batch.models:BatchBackend.cancel_job": "e7f660756ccf",
     "moto.batch.models:BatchBackend.get_job_definition": "defe7d21e76a",
     "moto.batch.models:BatchBackend.get_job_queue": "60585885a159",
@@ -38,6 +39,8 @@ SEEN = {
     "moto.cloudformation.parsing:parse_and_update_resource": "2ef032cfb9ed",
     "moto.cloudformation.responses:CloudFormationResponse._validate_different_update": "8a557e2f8f3b",
     "moto.cloudformation.responses:CloudFormationResponse.create_change_set": "9eb833dacc5f",
+    "moto.glue.models:GlueBackend.create_database": "657c53d297dc",
+    "moto.glue.models:GlueBackend.update_database": "cd56fdb6e112",
     "moto.logs.models:LogsBackend.put_log_events": "9413dbc08c42",
     "moto.moto_api._internal.managed_state_model:ManagedState": "3564c9f1675b",
     "moto.moto_server.werkzeug_app:DomainDispatcherApplication.__init__": "fb61347b637f",

@@ -11,9 +11,13 @@ import threading
 from dataclasses import replace
 from typing import TextIO
 
+from werkzeug.serving import BaseWSGIServer, make_server
+
 from modelbuild.local.aws.settings import Settings
 
 HOST = "127.0.0.1"
+
+_LOOK_AGAIN_SECONDS = 0.1
 
 
 def serve(settings: Settings, port: int, stdin: TextIO, stdout: TextIO) -> None:
@@ -30,16 +34,36 @@ def serve(settings: Settings, port: int, stdin: TextIO, stdout: TextIO) -> None:
     Raises:
         OSError: the port is taken.
     """
-    # moto reads this when it is imported. Without it, a host name with a dot is taken for a bucket's.
+    stopping = _stopping(stdin)
+    with socket.create_server((HOST, port)) as listener:
+        settings = replace(settings, url=f"http://{HOST}:{listener.getsockname()[1]}")
+        server = _server(listener)
+        # After _server: moto must not be imported before its own settings are in the environment.
+        from modelbuild.local.aws import athena, batch, cloudformation
+
+        cloudformation.install()
+        services = [batch, athena]
+        for service in services:
+            service.install(settings)
+        threading.Thread(target=server.serve_forever, args=(_LOOK_AGAIN_SECONDS,), daemon=True).start()
+        print(json.dumps({"url": settings.url}), file=stdout, flush=True)
+        stopping.wait()
+        for service in services:
+            service.stop()
+        server.shutdown()
+
+
+def _server(listener: socket.socket) -> BaseWSGIServer:
+    """Moto's application, answering on ``listener`` with one thread for each connection."""
+    host, port = listener.getsockname()
+    os.environ["MOTO_PORT"] = str(port)
+    # Without this, a host name with a dot is taken for a bucket's.
     os.environ["S3_IGNORE_SUBDOMAIN_BUCKETNAME"] = "true"
     from moto.moto_server.werkzeug_app import (
         DomainDispatcherApplication,
         MotoRequestHandler,
         create_backend_app,
     )
-    from werkzeug.serving import make_server
-
-    from modelbuild.local.aws import athena, batch, cloudformation
 
     class Handler(MotoRequestHandler):
         protocol_version = "HTTP/1.1"  # for uploads that wait for "100 Continue"
@@ -49,31 +73,19 @@ def serve(settings: Settings, port: int, stdin: TextIO, stdout: TextIO) -> None:
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     application = DomainDispatcherApplication(create_backend_app)
-    listener = socket.create_server((HOST, port))
-    port = listener.getsockname()[1]
-    server = make_server(
-        HOST, port, application, threaded=True, request_handler=Handler, fd=listener.fileno()
-    )
-    settings = replace(settings, url=f"http://{HOST}:{port}")
-    os.environ["MOTO_PORT"] = str(port)
-    cloudformation.install()
-    services = [batch, athena]
-    for service in services:
-        service.install(settings)
+    return make_server(host, port, application, threaded=True, request_handler=Handler, fd=listener.fileno())
 
+
+def _stopping(stdin: TextIO) -> threading.Event:
+    """An event that is set when ``stdin`` ends or SIGTERM or SIGINT comes."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    threading.Thread(target=_wait_for_end, args=(stdin, stopping), daemon=True).start()
-    threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
-    print(json.dumps({"url": settings.url}), file=stdout, flush=True)
-    stopping.wait()
-    for service in services:
-        service.stop()
-    server.shutdown()
 
+    def read() -> None:
+        while stdin.readline():
+            pass
+        stopping.set()
 
-def _wait_for_end(stdin: TextIO, stopping: threading.Event) -> None:
-    while stdin.readline():
-        pass
-    stopping.set()
+    threading.Thread(target=read, daemon=True).start()
+    return stopping
