@@ -105,8 +105,8 @@ def _require_same(
         raise EndpointFailed(f"{what} cannot be seen {_CONSISTENT_SECONDS} s after it was created") from error
     if found != planned:
         raise VerificationFailed(
-            f"{what} is not what this deployment needs ({_difference(found, planned)}): somebody else made it; "
-            "delete it, if no endpoint uses it, and retry this step"
+            f"{what} is not what this deployment needs ({_difference(found, planned)}): somebody else made "
+            "it; delete it, if no endpoint uses it, and retry this step"
         )
 
 
@@ -114,9 +114,8 @@ def _difference(found: Model | EndpointConfig | None, planned: Model | EndpointC
     if found is None:
         return "it has other variants"
     there, here = asdict(found), asdict(planned)
-    return ", ".join(
-        f"{key} is {there[key]!r} and not {here[key]!r}" for key in here if there[key] != here[key]
-    )
+    wrong = (key for key in here if there[key] != here[key])
+    return ", ".join(f"{key} is {there[key]!r} and not {here[key]!r}" for key in wrong)
 
 
 class _Watch:
@@ -165,8 +164,8 @@ class _Watch:
                 )
             if arrived and changing:
                 raise EndpointFailed(
-                    f"endpoint {name} was rolled back to {found.config} ({_reason(found)}): look at log group "
-                    f"{self._logs()}"
+                    f"endpoint {name} was rolled back to {found.config} ({_reason(found)}): look at log "
+                    f"group {self._logs()}"
                 )
             changing = changing or found.status in _CHANGING
             self._pause()
@@ -184,8 +183,8 @@ class _Watch:
     def _pause(self) -> None:
         if self._clock.now() >= self._until:
             raise EndpointFailed(
-                f"endpoint {self._plan.endpoint} is still {self._said} at the end of option timeout: SageMaker "
-                f"goes on, so look at log group {self._logs()}, raise timeout, or retry this step"
+                f"endpoint {self._plan.endpoint} is still {self._said} at the end of option timeout: "
+                f"SageMaker goes on, so look at log group {self._logs()}, raise timeout, or retry this step"
             )
         self._clock.sleep(self._wait)
         self._wait = min(self._wait * 1.5, _LONGEST_WAIT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from modelbuild.aws.sagemaker import VARIANT, EndpointConfig, Model
 from modelbuild.contract import sha256_of_json
@@ -39,7 +40,7 @@ def make(given: Handoff, copied: Copied, settings: DeploySettings) -> Plan:
         environment=given.result.env,
         role=settings.role,
     )
-    content = {
+    content: dict[str, Any] = {
         "model": asdict(model),
         "model_sha256": given.result.model_sha256,
         "variant": VARIANT,

@@ -49,8 +49,8 @@ def _prediction(body: bytes, attributes: str, manifest: Manifest) -> Prediction:
     expected = custom_attributes(model_id, pipeline)
     if attributes != expected:
         raise VerificationFailed(
-            f"the endpoint answers with custom attributes {attributes[:_SHOWN_CHARACTERS]!r}, but those of the "
-            f"model that was approved are {expected!r}"
+            f"the endpoint answers with custom attributes {attributes[:_SHOWN_CHARACTERS]!r}, but those of "
+            f"the model that was approved are {expected!r}"
         )
     try:
         answer = Predictions.model_validate_json(body)
