@@ -55,13 +55,9 @@ class Cloud:
     def client(self, service: str, **keys: str) -> Any:
         """A boto3 client of the stand-in, of the data lake's account unless ``keys`` say otherwise."""
         keys = keys or {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
-        return boto3.client(
-            service,
-            endpoint_url=self.url,
-            region_name=REGION,
-            config=Config(retries={"max_attempts": 0}),
-            **keys,
-        )
+        connect: Any = boto3.client
+        config = Config(retries={"max_attempts": 0})
+        return connect(service, endpoint_url=self.url, region_name=REGION, config=config, **keys)
 
     def environment(self) -> dict[str, str]:
         """What a program needs to speak to the stand-in."""
