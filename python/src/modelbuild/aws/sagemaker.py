@@ -24,6 +24,10 @@ class AlreadyExists(AwsError):
     """Something of this name exists."""
 
 
+class ModelRefused(AwsError):
+    """The container behind an endpoint answered a request with an error."""
+
+
 @dataclass(frozen=True)
 class Model:
     """What a SageMaker model is made of."""
@@ -158,9 +162,11 @@ class SageMaker:
             self._sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
 
     def update_endpoint(self, name: str, config: str) -> None:
-        """Start the update of an endpoint to another configuration."""
+        """Start the update of an endpoint to another configuration; autoscaled instance counts stay."""
         with _told_apart(f"update endpoint {name} to {config}"):
-            self._sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config)
+            self._sagemaker.update_endpoint(
+                EndpointName=name, EndpointConfigName=config, RetainAllVariantProperties=True
+            )
 
     def endpoint(self, name: str) -> Endpoint:
         """An endpoint.
@@ -185,7 +191,11 @@ class SageMaker:
             self._sagemaker.add_tags(ResourceArn=arn, Tags=_tags(tags))
 
     def invoke(self, name: str, body: bytes) -> Answer:
-        """What an endpoint answers to a JSON document."""
+        """What an endpoint answers to a JSON document.
+
+        Raises:
+            ModelRefused: the container answered with an error.
+        """
         with _told_apart(f"have endpoint {name} answer"):
             found = self._runtime.invoke_endpoint(
                 EndpointName=name, ContentType="application/json", Accept="application/json", Body=body
@@ -201,6 +211,8 @@ def _told_apart(action: str) -> Iterator[None]:
             yield
         except ClientError as error:
             text = str(error.response.get("Error", {}).get("Message", ""))
+            if error_code(error) == "ModelError":
+                raise ModelRefused(f"could not {action} ({text.strip().rstrip('.')})") from error
             if error_code(error) == "ValidationException":
                 if text.startswith("Could not find"):
                     raise NotFound(f"could not {action}: there is none") from error

@@ -39,7 +39,7 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     result = handoff.read_result()
     if result.status != "succeeded":
         raise TrainingFailed(
-            f"the training {result.status} ({result.reason or 'no reason was given'}), so there is no model "
+            f"the training {'failed' if result.status == 'failed' else 'was cancelled'} ({result.reason or 'no reason was given'}), so there is no model "
             "to deploy: start a new build"
         )
     source, destination = session(settings.aws.source), session(settings.aws.destination)

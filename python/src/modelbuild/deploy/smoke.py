@@ -7,7 +7,7 @@ import math
 
 from pydantic import ValidationError
 
-from modelbuild.aws.sagemaker import SageMaker
+from modelbuild.aws.sagemaker import Answer, ModelRefused, SageMaker
 from modelbuild.contract import GoldenPrediction, Manifest, Prediction, Predictions, custom_attributes
 from modelbuild.errors import VerificationFailed
 
@@ -30,7 +30,7 @@ def check(sagemaker: SageMaker, endpoint: str, manifest: Manifest) -> None:
             "the flow put some into it, and train again"
         )
     for number, golden in enumerate(manifest.golden, start=1):
-        answer = sagemaker.invoke(endpoint, json.dumps({"instances": [golden.text]}).encode())
+        answer = _answer(sagemaker, endpoint, golden)
         prediction = _prediction(answer.body, answer.custom_attributes, manifest)
         if difference := _difference(golden, prediction):
             raise VerificationFailed(
@@ -41,6 +41,16 @@ def check(sagemaker: SageMaker, endpoint: str, manifest: Manifest) -> None:
         print(
             f"input {number}: {prediction.label} {prediction.scores.get(prediction.label, 0):.4f}", flush=True
         )
+
+
+def _answer(sagemaker: SageMaker, endpoint: str, golden: GoldenPrediction) -> Answer:
+    try:
+        return sagemaker.invoke(endpoint, json.dumps({"instances": [golden.text]}).encode())
+    except ModelRefused as error:
+        raise VerificationFailed(
+            f"endpoint {endpoint} refuses a recorded input that the model answered with {golden.label} when it "
+            f"was trained: {error}"
+        ) from error
 
 
 def _prediction(body: bytes, attributes: str, manifest: Manifest) -> Prediction:
