@@ -15,7 +15,7 @@ from modelbuild.contract import Evaluation, WandbRun
 
 _INIT_SECONDS = 15.0
 _FINISH_SECONDS = 20.0
-_RETRIES = 2
+_RETRIES = 3
 
 
 def record(
@@ -52,6 +52,7 @@ def record(
             finish_timeout_raises=True,
             x_graphql_retry_max=_RETRIES,
             x_graphql_retry_wait_min_seconds=0.2,
+            x_graphql_retry_wait_max_seconds=2.0,
             x_file_stream_retry_max=_RETRIES,
             x_file_transfer_retry_max=_RETRIES,
         )
