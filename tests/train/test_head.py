@@ -47,8 +47,10 @@ class DemoFlow(FlowSpec):
         if act == "raise":
             raise RuntimeError("lost the key " + os.environ["AWS_SECRET_ACCESS_KEY"])
         if act == "wait":
-            print("waiting now", flush=True)
-            time.sleep(60)
+            # Metaflow passes a line on when the next one comes.
+            for _ in range(600):
+                print("waiting now", flush=True)
+                time.sleep(0.1)
         if act == "publish":
             result = TrainingResult(status="succeeded", manifest="s3://somewhere/manifest.json")
             uri = os.environ["ARTIFACTS"] + "/result.json"

@@ -60,8 +60,13 @@ def merged(
 
 
 def dump(values: Mapping[str, JsonValue]) -> str:
-    """Values as YAML that reads back as the same values."""
-    return yaml.safe_dump(dict(values), sort_keys=True, allow_unicode=True)
+    """Values as YAML that reads back as the same values; ASCII, because YAML folds some other characters."""
+    return yaml.safe_dump(dict(values), sort_keys=True)
+
+
+def shown(values: Mapping[str, JsonValue]) -> str:
+    """Values as YAML for people."""
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True).rstrip()
 
 
 def _require_json(values: JsonValue, name: str) -> None:

@@ -51,7 +51,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
     request, archived = make(settings, environ, Path.cwd())
     _say(f"{request.flow} of commit {request.build.commit[:12]}, source {len(archived):,} bytes")
     _say(f"parameters ({request.parameters_sha256[:12]}):")
-    _say("  " + parameters.dump(request.parameters).rstrip().replace("\n", "\n  "))
+    _say("  " + parameters.shown(request.parameters).replace("\n", "\n  "))
 
     _say("--- :s3: Storing the request")
     aws = session(settings.aws)
@@ -218,7 +218,7 @@ def annotation(
         job=job,
         queue=queue,
         headline=headline,
-        parameters=parameters.dump(request.parameters),
+        parameters=parameters.shown(request.parameters),
         **links,
     )
 

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelbuild.train.diagnosis import reason, without_secrets
+
+STAMP = "2026-01-31 12:00:00.123 [1795533493339701/train/2 (pid 10807)] "
+FAILED = [
+    "2026-01-31 12:00:01.000 Workflow failed.",
+    "    Step failure:",
+    "    Step train (task-id 2) failed.",
+    "",
+]
+
+
+def log(*lines: str, job: str = "") -> list[str]:
+    """What Metaflow prints about a task with this output, which then fails."""
+    return [f"{STAMP}{job}{line}" for line in (*lines, "", "Task failed.")] + FAILED
+
+
+TRACEBACK = ("<flow F step train> failed:", "Internal error", "Traceback (most recent call last):")
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (
+            log(*TRACEBACK, 'File "flow.py", line 3, in train', "raise X", "RuntimeError: boom"),
+            "RuntimeError: boom",
+        ),
+        (
+            log(*TRACEBACK, 'File "flow.py", line 3', "model.fit()", "KeyError: 'x'", "second: line"),
+            "KeyError: 'x'",
+        ),
+        (
+            log(*TRACEBACK, 'File "f.py", line 3', "torch.cuda.OutOfMemoryError: no"),
+            "torch.cuda.OutOfMemoryError: no",
+        ),
+        (
+            log(*TRACEBACK, "ZeroDivisionError: a", "During handling:", *TRACEBACK[2:], "ValueError: b"),
+            "ValueError: b",
+        ),
+        (
+            log("Epoch 3", "AWS Batch error:", "Host EC2 (instance i-0) terminated."),
+            "Host EC2 (instance i-0) terminated.",
+        ),
+    ],
+)
+def test_reason_is_step_and_exception(lines: list[str], said: str) -> None:
+    """The step that failed and the line that says why, out of all that Metaflow prints."""
+    assert reason(lines, 1, {}) == f"step train failed: {said}"
+
+
+def test_lines_of_batch_jobs_are_read_as_well() -> None:
+    """The output of a step on Batch has its job's id before it."""
+    job = "[0d6a3f62-1111-2222-3333-444455556666] "
+    lines = log(*TRACEBACK, 'File "flow.py", line 3', "RuntimeError: boom", job=job)
+    assert reason(lines, 1, {}) == "step train failed: RuntimeError: boom"
+
+
+def test_silent_step_is_named() -> None:
+    """A step that was killed and said nothing is at least named."""
+    assert reason(log(), 1, {}) == "step train failed"
+
+
+def test_flow_that_did_not_start() -> None:
+    """A flow that ends before any step says with which exception, or its last line, or nothing."""
+    start = "the flow ended with exit code 1 before a step failed"
+    lines = ["Traceback (most recent call last):", '  File "flow.py", line 1', "ImportError: no torch", ""]
+    assert reason(lines, 1, {}) == f"{start}: ImportError: no torch"
+    assert reason(["Usage: flow.py", "Error: no such option: --config"], 1, {}) == (
+        f"{start}: Error: no such option: --config"
+    )
+    assert reason([], 1, {}) == start
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password=hunter2-long",
+        "the api_key: hunter2-long is wrong",
+        "Authorization: Bearer hunter2-long",
+        "https://user:hunter2-long@host/path",
+        '{"token": "hunter2-long"}',
+        "aws_secret_access_key = hunter2-long",
+        "plain hunter2-long in a sentence",
+    ],
+)
+def test_secrets_are_blacked_out(text: str) -> None:
+    """Values of secret variables, and what is named like a secret, never reach the build page."""
+    assert "hunter2-long" not in without_secrets(
+        text, {"WANDB_API_KEY": "hunter2-long"} if "plain" in text else {}
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://wandb.example/a/b?c=1",
+        "s3://bucket/key",
+        "the tokenizer: fast",
+        "step train failed: KeyError",
+    ],
+)
+def test_ordinary_text_is_left(text: str) -> None:
+    """What is no secret stays readable."""
+    assert without_secrets(text, {"AWS_DEFAULT_REGION": "us-east-1", "EMPTY_TOKEN": ""}) == text
+
+
+@given(st.lists(st.text(), max_size=30), st.integers(-15, 255))
+def test_any_output_gives_a_short_sentence(lines: list[str], code: int) -> None:
+    """Whatever a flow prints, the reason is text of at most 500 characters."""
+    assert 0 < len(reason(lines, code, {})) <= 500

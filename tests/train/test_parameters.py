@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelbuild.contract import sha256_of_json
+from modelbuild.errors import ConfigurationError
+from modelbuild.train import parameters
+
+DEFAULTS: dict[str, Any] = {
+    "seed": 1,
+    "data": {"domains": ["a", "b"], "limits": {"rows": 10}},
+    "note": None,
+    "extra": {},
+}
+
+names = st.text("abcdefgh_é", min_size=1, max_size=6)
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**53), 2**53),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=20),
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=10,
+)
+maps = st.dictionaries(names, values, max_size=5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "value"),
+    [
+        ({"seed": 2}, ("seed",), 2),
+        ({"data": {"limits": {"rows": 5}}}, ("data", "limits", "rows"), 5),
+        ({"data.limits.rows": 5}, ("data", "limits", "rows"), 5),
+        ({"data": {"limits.rows": 5}}, ("data", "limits", "rows"), 5),
+        ({"data.limits": {"rows": 5}}, ("data", "limits", "rows"), 5),
+        ({"data.domains": []}, ("data", "domains"), []),
+        ({"note": "a"}, ("note",), "a"),
+    ],
+)
+def test_keys_may_be_nested_or_dotted(changes: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
+    """However a key is written, it changes that one value and nothing else."""
+    expected: dict[str, Any] = copy.deepcopy(DEFAULTS)
+    inner = expected
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    before = copy.deepcopy(DEFAULTS)
+    assert parameters.merged(DEFAULTS, changes, "params.yaml") == expected
+    assert before == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sed": 2}, "option params names sed, which is not a parameter of params.yaml: did you mean seed?"),
+        ({"data.limit.rows": 2}, "did you mean data.limits.rows?"),
+        ({"data": {"limits": 5}}, "option params names data.limits, which is not a parameter"),
+        ({"seed": {"a": 1}}, "option params names seed.a, which is not a parameter"),
+        ({"data.limits.rows": 1, "data": {"limits": {"rows": 2}}}, "gives data.limits.rows twice"),
+        ({"zzz": 1}, "it has seed, data.domains, data.limits.rows, note, extra"),
+    ],
+)
+def test_wrong_key_is_told(changes: dict[str, Any], message: str) -> None:
+    """A key that the file does not have, or that is given twice, is refused by name."""
+    with pytest.raises(ConfigurationError) as caught:
+        parameters.merged(DEFAULTS, changes, "params.yaml")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"a: [1", "params.yaml, line 1 is not YAML"),
+        (b"\xff\xfe\xfa", "params.yaml is not YAML"),
+        (b"- 1", "params.yaml must be a map from names to values, not list"),
+        (b"", "must be a map from names to values, not NoneType"),
+        (b"day: 2020-01-01", "holds a value that JSON cannot"),
+        (b"rate: .inf", "holds a value that JSON cannot"),
+        (b"1: a", "has a key that is not text"),
+        (b"a: &a\n  b: *a", "holds a value that JSON cannot"),
+        (b"a: !!python/object/apply:os.system [true]", "is not YAML"),
+    ],
+)
+def test_wrong_file_is_told(text: bytes, message: str) -> None:
+    """A file that cannot be parameters is refused in one sentence that names it."""
+    with pytest.raises(ConfigurationError) as caught:
+        parameters.parse(text, "params.yaml")
+    assert message in str(caught.value)
+
+
+@given(maps)
+def test_written_parameters_read_back(given_values: dict[str, Any]) -> None:
+    """What the head writes for the flow reads back as the values, and the hash, that were asked for."""
+    again = parameters.parse(parameters.dump(given_values).encode(), "the request")
+    assert again == given_values
+    assert sha256_of_json(again) == sha256_of_json(given_values)
+
+
+@given(maps)
+def test_no_change_changes_nothing(given_values: dict[str, Any]) -> None:
+    """Without params the parameters are those of the file."""
+    assert parameters.merged(given_values, {}, "params.yaml") == given_values
+
+
+@given(maps, st.data())
+def test_any_leaf_can_be_changed_by_its_dotted_name(
+    given_values: dict[str, Any], data: st.DataObject
+) -> None:
+    """Every value that the file has can be replaced, and then only that one differs."""
+    leaves: list[tuple[str, ...]] = []
+
+    def walk(node: dict[str, Any], path: tuple[str, ...]) -> None:
+        for key, value in node.items():
+            if isinstance(value, dict) and value:
+                walk(value, (*path, key))
+            else:
+                leaves.append((*path, key))
+
+    walk(given_values, ())
+    if not leaves:
+        return
+    place = data.draw(st.sampled_from(leaves))
+    expected = copy.deepcopy(given_values)
+    inner = expected
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = "changed"
+    assert parameters.merged(given_values, {".".join(place): "changed"}, "params.yaml") == expected
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_map_or_a_sentence(text: bytes) -> None:
+    """Whatever lies in the file, parsing gives a map or one sentence."""
+    try:
+        found: object = parameters.parse(text, "params.yaml")
+    except ConfigurationError as error:
+        found = str(error)
+    assert isinstance(found, dict) or (isinstance(found, str) and "params.yaml" in found)
