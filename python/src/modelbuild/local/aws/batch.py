@@ -16,7 +16,8 @@ from moto.batch.models import BatchBackend
 from moto.batch.responses import BatchResponse
 
 from modelbuild.local.aws import description, process
-from modelbuild.local.aws.job import Job, Machines
+from modelbuild.local.aws.job import Job
+from modelbuild.local.aws.machines import Machines
 from modelbuild.local.aws.patching import replace
 from modelbuild.local.aws.settings import Settings
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 import re
-import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,10 +17,9 @@ from typing import Any, ClassVar
 from moto.batch import models as moto_batch
 
 from modelbuild.local.aws import container, images, process, retry
-from modelbuild.local.aws.bytecode import Bytecode
-from modelbuild.local.aws.capacity import Capacity, Share
+from modelbuild.local.aws.capacity import Share
 from modelbuild.local.aws.logs import GROUP, LogStream
-from modelbuild.local.aws.settings import Settings
+from modelbuild.local.aws.machines import Machines
 
 log = logging.getLogger(__name__)
 
@@ -34,43 +31,6 @@ TIMED_OUT = "Job attempt duration exceeded timeout"
 _LOOK_AGAIN_SECONDS = 0.05
 # A process that left its group can hold the pipe open; the log ends for us all the same.
 _LAST_LINES_SECONDS = 5.0
-
-
-class Machines:
-    """Where jobs run: the compute environments' capacity, the folders of running jobs, their byte code."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.bytecode = Bytecode(settings.scratch / "bytecode")
-        self._lock = threading.Lock()
-        self._capacities: dict[str, Capacity] = {}
-        self._slots: set[int] = set()
-
-    def capacity(self, environment: Any) -> Capacity:
-        """The capacity of a compute environment: its ``maxvCpus``, but no more than the stand-in has."""
-        limit = int((environment.compute_resources or {}).get("maxvCpus") or self.settings.vcpus)
-        with self._lock:
-            known = self._capacities.get(environment.arn)
-            if known is None:
-                known = Capacity(min(limit, self.settings.vcpus), self.settings.gpus)
-                self._capacities[environment.arn] = known
-            return known
-
-    @contextmanager
-    def folder(self) -> Iterator[Path]:
-        """An empty folder for one job. The paths repeat, which lets byte code found by path be reused."""
-        with self._lock:
-            slot = next(number for number in itertools.count() if number not in self._slots)
-            self._slots.add(slot)
-        folder = self.settings.scratch / "batch" / f"slot-{slot}"
-        try:
-            shutil.rmtree(folder, ignore_errors=True)
-            (folder / "work").mkdir(parents=True)
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            with self._lock:
-                self._slots.discard(slot)
 
 
 @dataclass(frozen=True)
@@ -221,7 +181,10 @@ class Job(moto_batch.Job):
         self.log_stream_name = re.sub("[:*]", "-", f"{self._stream_name}{suffix}")
         self.started = True
         self.status = "RUNNING"
-        return self._watch(running)
+        try:
+            return self._watch(running)
+        finally:
+            process.sweep(running)
 
     def _watch(self, running: subprocess.Popen[bytes]) -> Outcome:
         assert running.stdout is not None

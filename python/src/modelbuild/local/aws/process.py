@@ -83,14 +83,18 @@ def end(process: subprocess.Popen[bytes], grace: float) -> None:
 
 def sweep(process: subprocess.Popen[bytes]) -> None:
     """Kill the process and whatever it started that still runs, as the end of a container does."""
+    with _lock:
+        name = _running.get(process)
+    if name is None:
+        return
     _signal(process.pid, signal.SIGKILL)
     process.wait()
-    with _lock:
-        name = _running.pop(process, None)
-    while name and (left := _inhabitants(name)):
+    while left := _inhabitants(name):
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+    with _lock:
+        _running.pop(process, None)
 
 
 def stop_all(grace: float) -> None:
