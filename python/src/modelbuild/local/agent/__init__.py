@@ -1,4 +1,4 @@
-"""The real ``buildkite-agent``: the one on PATH where it is new enough, else one built once into the cache."""
+"""The real ``buildkite-agent``: the one on PATH if it is new enough, else one built once."""
 
 from modelbuild.local.agent.binary import find
 from modelbuild.local.agent.build import build

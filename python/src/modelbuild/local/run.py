@@ -1,0 +1,241 @@
+"""``modelbuild local run``: one build of the current commit, with real agents, seen from a terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from modelbuild.errors import BuildkiteError, ConfigurationError
+from modelbuild.local import agent, blocks
+from modelbuild.local.client import Client
+from modelbuild.local.environment import process_environment
+from modelbuild.local.places import State
+from modelbuild.local.terminal import Terminal, plain_label
+
+_POLL_SECONDS = 0.3
+_CANCEL_SECONDS = 20.0
+_STOP_SECONDS = 20.0
+_AGENTS = 2
+
+# The file is named by a variable of the build: the pipeline is made once, and its builds may differ.
+_PIPELINE_FILE = "LOCAL_PIPELINE_FILE"
+_FIRST_STEP = f"""\
+steps:
+  - label: ":pipeline: upload"
+    command: buildkite-agent pipeline upload ${{{_PIPELINE_FILE}:-}}
+"""
+
+_RUNNING = ("running", "canceling", "timing_out")
+_ENDED = ("passed", "failed", "canceled", "timed_out")
+
+Json = dict[str, Any]
+
+
+def run(
+    state: State, *, pipeline: str | None, branch: str | None, env: Mapping[str, str], accept: bool
+) -> bool:
+    """Build the current commit, show it, and say whether the build passed.
+
+    Args:
+        state: the laptop mode to build in.
+        pipeline: pipeline file, relative to the repository; ``None``: the one that the agent finds.
+        branch: the build's branch; ``None``: the one that is checked out.
+        env: variables for every job.
+        accept: open the blocks that are for people with their defaults, instead of asking.
+
+    Raises:
+        ConfigurationError: the commit does not have the pipeline file, or a block cannot be accepted.
+        BuildkiteError: the local Buildkite refused a call, or is gone.
+        KeyboardInterrupt: Ctrl-C; the build has been cancelled.
+    """
+    client = Client(state)
+    terminal = Terminal(sys.stdout)
+    build = _create(client, state.repository, pipeline, branch, dict(env), terminal)
+    path = f"pipelines/{build['pipeline']['slug']}/builds/{build['number']}"
+    watch = _Watch(client, path, terminal, accept)
+    with _agents(state):
+        try:
+            return watch.until_over()
+        except (KeyboardInterrupt, ConfigurationError):
+            terminal.say("Cancelling the build")
+            watch.cancel()
+            raise
+
+
+def _create(
+    client: Client,
+    repository: Path,
+    pipeline: str | None,
+    branch: str | None,
+    env: dict[str, str],
+    terminal: Terminal,
+) -> Json:
+    commit = _git(repository, "rev-parse", "HEAD")
+    if _git(repository, "status", "--porcelain"):
+        terminal.say("The working tree has changes that are not committed; they are not built")
+    if pipeline is not None:
+        if not _has(repository, commit, pipeline):
+            raise ConfigurationError(
+                f"{pipeline} is not in commit {commit[:12]}: commit it, or name another file"
+            )
+        env[_PIPELINE_FILE] = pipeline
+    slug = _pipeline(client, repository)
+    build: Json = client.post(
+        f"pipelines/{slug}/builds",
+        {
+            "commit": commit,
+            "branch": branch or _git(repository, "branch", "--show-current") or "main",
+            "message": _git(repository, "log", "-1", "--format=%s"),
+            "env": env,
+        },
+    )
+    terminal.say(f"Build {build['number']} of {slug}, commit {commit[:12]}: {build['web_url']}")
+    return build
+
+
+def _pipeline(client: Client, repository: Path) -> str:
+    """The slug of the repository's pipeline, which is made for the first build."""
+    wanted = {"name": repository.name, "repository": str(repository), "configuration": _FIRST_STEP}
+    for found in client.get("pipelines"):
+        if found["repository"] == str(repository):
+            return str(found["slug"])
+    return str(client.post("pipelines", wanted)["slug"])
+
+
+def _git(repository: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise ConfigurationError(
+            f"git {arguments[0]} failed in {repository}: {said[-1] if said else 'no reason'}"
+        )
+    return done.stdout.strip()
+
+
+def _has(repository: Path, commit: str, file: str) -> bool:
+    command = ["git", "-C", str(repository), "cat-file", "-e", f"{commit}:{file}"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@contextmanager
+def _agents(state: State) -> Iterator[None]:
+    """Real agents for as long as the block lasts, even if this process is killed."""
+    folder = state.data / "agent"
+    for name in ("builds", "hooks", "plugins"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    executable = agent.find()
+    command = [
+        *(sys.executable, "-m", "modelbuild.local.tether"),
+        *(str(executable), "start", "--spawn", str(_AGENTS), "--name", "laptop-%spawn"),
+        *("--endpoint", f"{state.buildkite_url}/v3", "--ping-mode", "poll-only"),
+        *("--build-path", str(folder / "builds"), "--hooks-path", str(folder / "hooks")),
+        *("--plugins-path", str(folder / "plugins"), "--no-plugin-validation=false"),
+    ]
+    environment = process_environment(state)
+    # The jobs call the agent by its name.
+    environment["PATH"] = f"{environment['PATH']}:{executable.parent}"
+    environment["BUILDKITE_AGENT_TOKEN"] = state.agent_token
+    with (folder / "agent.log").open("a") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+    try:
+        yield
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait()
+
+
+class _Watch:
+    """One build: what has been shown of it, and which blocks have been dealt with."""
+
+    def __init__(self, client: Client, path: str, terminal: Terminal, accept: bool) -> None:
+        self._client = client
+        self._path = path
+        self._terminal = terminal
+        self._accept = accept
+        self._began: dict[str, float] = {}
+        self._over: set[str] = set()
+        self._left: set[str] = set()
+
+    def until_over(self) -> bool:
+        """Show the build until it is over; whether it passed."""
+        began = time.monotonic()
+        while True:
+            build = self._client.get(self._path)
+            for job in build["jobs"]:
+                if job["type"] == "script":
+                    self._show(job)
+            self._show_annotations()
+            if build["finished_at"]:
+                self._terminal.say(
+                    f"Build {build['state']} after {time.monotonic() - began:.0f} s: {build['web_url']}"
+                )
+                return bool(build["state"] == "passed")
+            for job in build["jobs"]:
+                if job["type"] == "manual" and job["state"] == "blocked" and job["id"] not in self._left:
+                    self._block(job, build["web_url"])
+            time.sleep(_POLL_SECONDS)
+
+    def cancel(self) -> None:
+        """Cancel the build and wait a while until its jobs have stopped."""
+        try:
+            self._client.put(f"{self._path}/cancel", {})
+            end = time.monotonic() + _CANCEL_SECONDS
+            while not self._client.get(self._path)["finished_at"] and time.monotonic() < end:
+                time.sleep(_POLL_SECONDS)
+        except BuildkiteError as error:
+            self._terminal.say(str(error))
+
+    def _show(self, job: Json) -> None:
+        id, state = job["id"], job["state"]
+        if id in self._over or state not in (*_RUNNING, *_ENDED) or not job["started_at"]:
+            return
+        if id not in self._began:
+            self._began[id] = time.monotonic()
+            self._terminal.started(id, job["name"] or job["command"], job["agent"]["name"])
+        ended = state in _ENDED
+        self._terminal.log(id, self._client.text(f"{self._path}/jobs/{id}/log.txt"), ended=ended)
+        if ended:
+            self._over.add(id)
+            seconds = f"{time.monotonic() - self._began[id]:.1f} s"
+            status = f" with exit status {job['exit_status']}" if state == "failed" else ""
+            self._terminal.ended(id, f"{state}{status} after {seconds}", good=state == "passed")
+
+    def _show_annotations(self) -> None:
+        for note in self._client.get(f"{self._path}/annotations"):
+            self._terminal.annotation(note["id"], note["context"], note["style"], note["body_html"])
+
+    def _block(self, job: Json, page: str) -> None:
+        """Open a block that is for people, or say once who is to open it."""
+        label = plain_label(str(job["label"] or job["step_key"] or "block"))
+        fields = None
+        if blocks.is_for_the_api(job):
+            self._terminal.say(f"{label}: waits for the training, which unblocks it")
+        elif self._accept:
+            fields = blocks.defaults(job)
+            self._terminal.say(f"{label}: accepted with its defaults")
+        elif blocks.interactive():
+            fields = blocks.ask(job)
+        if fields is None:
+            self._left.add(job["id"])
+            if not blocks.is_for_the_api(job):
+                self._terminal.say(f"{label}: waits for somebody to unblock it at {page}")
+            return
+        try:
+            self._client.put(f"{self._path}/jobs/{job['id']}/unblock", {"fields": fields})
+        except BuildkiteError as error:
+            # Somebody at the page may have been faster; a block that is still closed is asked for again.
+            self._terminal.say(str(error))

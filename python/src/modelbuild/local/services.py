@@ -1,0 +1,70 @@
+"""The processes behind laptop mode: each says where it serves, and lives as long as its input is open."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelbuild.errors import ModelbuildError
+
+_STOP_SECONDS = 15.0
+
+
+@dataclass
+class Service:
+    """One running service; ``log`` is the file with what it writes to standard error."""
+
+    name: str
+    process: subprocess.Popen[str]
+    log: Path
+
+    def url(self, seconds: float) -> str:
+        """Its address, once it serves.
+
+        Raises:
+            ModelbuildError: it ended, or said nothing within ``seconds``.
+        """
+        assert self.process.stdout is not None
+        timer = threading.Timer(seconds, self.process.kill)
+        timer.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            timer.cancel()
+        try:
+            return str(json.loads(line)["url"])
+        except (ValueError, KeyError, TypeError):
+            raise ModelbuildError(f"the local {self.name} did not start: see {self.log}") from None
+
+    def end(self) -> None:
+        """Ask it to stop."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def wait(self) -> None:
+        """Wait until it has stopped; one that does not is killed."""
+        try:
+            self.process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start(name: str, module: str, arguments: list[str], data: Path) -> Service:
+    """Start ``python -m module arguments``; its log is ``<name>.log`` in ``data``."""
+    log = data / f"{name}.log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            # Its own group: Ctrl-C in the terminal is for us, who then stop it.
+            start_new_session=True,
+        )
+    return Service(name, process, log)

@@ -1,0 +1,137 @@
+"""``modelbuild local up``: start the services, set the accounts up, wait, and leave nothing behind."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from modelbuild.errors import ConfigurationError, ModelbuildError
+from modelbuild.local import places, services
+from modelbuild.local.environment import agent_environment
+from modelbuild.local.places import CLONE, ORGANIZATION, State
+from modelbuild.local.seed import seed
+
+_START_SECONDS = 60.0
+_WATCH_SECONDS = 0.5
+
+
+def run(repository: Path, data: Path | None) -> None:
+    """Serve for ``repository`` until Ctrl-C or SIGTERM.
+
+    Args:
+        repository: root of the git repository whose builds will run.
+        data: folder for logs, artifacts and checkouts; by default one in the cache, emptied first.
+
+    Raises:
+        ConfigurationError: it already runs for this repository.
+        ModelbuildError: a service did not start, or ended by itself.
+    """
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    with _only_one(repository), _started(repository, _data(repository, data)) as (state, started):
+        print(_description(state), flush=True)
+        while not stop.wait(_WATCH_SECONDS):
+            for service in started:
+                if service.process.poll() is not None:
+                    raise ModelbuildError(f"the local {service.name} ended: see {service.log}")
+        print("Stopping", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _only_one(repository: Path) -> Iterator[None]:
+    """Hold the repository's lock, which ends with this process however it ends."""
+    with (places.home(repository) / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            state = places.running(repository)
+            where = f"Buildkite at {state.buildkite_url}, process {state.pid}" if state else "it is starting"
+            raise ConfigurationError(f"modelbuild local up already runs for {repository}: {where}") from None
+        yield
+
+
+def _data(repository: Path, data: Path | None) -> Path:
+    if data is None:
+        data = places.home(repository) / "data"
+        shutil.rmtree(data, ignore_errors=True)
+    data = data.resolve()
+    data.mkdir(parents=True, exist_ok=True)
+    return data
+
+
+@contextmanager
+def _started(repository: Path, data: Path) -> Iterator[tuple[State, list[services.Service]]]:
+    agent_token, api_token, wandb_key = (secrets.token_hex(20) for _ in range(3))
+    commands = {
+        "buildkite": [
+            *("--organization", ORGANIZATION, "--agent-token", agent_token, "--api-token", api_token),
+            *("--data", str(data / "buildkite")),
+        ],
+        "aws": [
+            *("--scratch", str(data / "aws"), "--images", str(CLONE / "docker")),
+            *("--bin", str(Path(sys.executable).parent)),
+        ],
+        "wandb": ["--data", str(data / "wandb")],
+    }
+    started: list[services.Service] = []
+    with ExitStack() as stack:
+        # Undone in reverse order: the state goes first, then all are asked to end, then waited for.
+        stack.callback(_each, started, services.Service.wait)
+        stack.callback(_each, started, services.Service.end)
+        for name, arguments in commands.items():
+            (data / name).mkdir(exist_ok=True)
+            module = f"modelbuild.local.{name}"
+            started.append(services.start(name, module, ["--port", "0", *arguments], data))
+        urls = {service.name: service.url(_START_SECONDS) for service in started}
+        seed(urls["aws"], api_token, wandb_key, CLONE / "infra" / "production.yaml")
+        state = State(
+            pid=os.getpid(),
+            services={service.name: service.process.pid for service in started},
+            repository=repository,
+            data=data,
+            buildkite_url=urls["buildkite"],
+            aws_url=urls["aws"],
+            wandb_url=urls["wandb"],
+            agent_token=agent_token,
+            api_token=api_token,
+            wandb_key=wandb_key,
+        )
+        stack.callback(places.state_file(repository).unlink, missing_ok=True)
+        places.write_state(state)
+        yield state, started
+
+
+def _each(started: list[services.Service], action: Callable[[services.Service], None]) -> None:
+    for service in started:
+        action(service)
+
+
+def _description(state: State) -> str:
+    """The addresses for a person, and the variables for their shell: the tokens open nothing elsewhere."""
+    variables = {
+        **agent_environment(state),
+        "BUILDKITE_API_TOKEN": state.api_token,
+        "WANDB_API_KEY": state.wandb_key,
+    }
+    return "\n".join(
+        [
+            f"Buildkite         {state.buildkite_url}/{ORGANIZATION}",
+            f"AWS               {state.aws_url}",
+            f"Weights & Biases  {state.wandb_url}",
+            f"Logs and data     {state.data}",
+            "",
+            "# For a shell of your own; the tokens open only these services of this machine.",
+            *(f"export {name}={value}" for name, value in variables.items()),
+            "",
+            "Ready: modelbuild local run builds the current commit. Ctrl-C stops everything.",
+        ]
+    )
