@@ -38,9 +38,10 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     _say("--- :mag: Reading what was approved")
     result = handoff.read_result()
     if result.status != "succeeded":
+        ended = "failed" if result.status == "failed" else "was cancelled"
         raise TrainingFailed(
-            f"the training {'failed' if result.status == 'failed' else 'was cancelled'} ({result.reason or 'no reason was given'}), so there is no model "
-            "to deploy: start a new build"
+            f"the training {ended} ({result.reason or 'no reason was given'}), so there is no model to deploy: "
+            "start a new build"
         )
     source, destination = session(settings.aws.source), session(settings.aws.destination)
     lake, production = Storage(source), Storage(destination)

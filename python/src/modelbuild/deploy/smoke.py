@@ -48,8 +48,8 @@ def _answer(sagemaker: SageMaker, endpoint: str, golden: GoldenPrediction) -> An
         return sagemaker.invoke(endpoint, json.dumps({"instances": [golden.text]}).encode())
     except ModelRefused as error:
         raise VerificationFailed(
-            f"endpoint {endpoint} refuses a recorded input that the model answered with {golden.label} when it "
-            f"was trained: {error}"
+            f"endpoint {endpoint} refuses a recorded input that the model answered with {golden.label} when "
+            f"it was trained: {error}"
         ) from error
 
 

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from modelbuild.aws.identity import session
+from modelbuild.aws.storage import Storage
+from modelbuild.contract import (
+    Artifact,
+    Build,
+    ClassScores,
+    DataSnapshot,
+    Evaluation,
+    GoldenPrediction,
+    Images,
+    Manifest,
+    ModelDescription,
+    Runtime,
+    Scores,
+    ServingEnvironment,
+    SnapshotObject,
+    Source,
+    TrainingRequest,
+    TrainingResult,
+    WandbRun,
+    sha256_of_json,
+)
+from modelbuild.flow.publish import archive
+from modelbuild.serving.model import decode
+from modelbuild.settings import AwsSettings, CopySettings, DeploySettings
+
+REPOSITORY = Path(__file__).parents[2]
+LAKE = "modelbuild-123456789012"
+PRODUCTION = "modelbuild-222222222222"
+DEPLOY_ROLE = "arn:aws:iam::222222222222:role/modelbuild-deploy"
+EXECUTION_ROLE = "arn:aws:iam::222222222222:role/modelbuild-sagemaker"
+PIPELINE = "comments"
+LABELS = ("negative", "neutral", "positive")
+TEXTS = ("what a waste of time", "it is a film", "I loved every minute of it")
+
+# An image whose process ends at once, and one whose process lives and never listens.
+BROKEN_IMAGES = {"broken": '["python", "-c", "raise SystemExit(3)"]', "silent": '["sleep", "600"]'}
+
+
+@pytest.fixture(scope="session")
+def deploy_variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The variables of a client of an AWS stand-in that has a bucket in each of two accounts."""
+    root = tmp_path_factory.mktemp("aws")
+    shutil.copytree(REPOSITORY / "docker", root / "images")
+    for name, entrypoint in BROKEN_IMAGES.items():
+        (root / "images" / name).mkdir()
+        (root / "images" / name / "Dockerfile").write_text(f"FROM scratch\nENTRYPOINT {entrypoint}\n")
+    command = [sys.executable, "-m", "modelbuild.local.aws", "--port", "0"]
+    command += ["--scratch", str(root / "scratch"), "--images", str(root / "images")]
+    command += ["--bin", str(Path(sys.executable).parent)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            variables = {
+                "AWS_ENDPOINT_URL": json.loads(server.stdout.readline())["url"],
+                "AWS_ACCESS_KEY_ID": "testing",
+                "AWS_SECRET_ACCESS_KEY": "testing",
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "AWS_EC2_METADATA_DISABLED": "true",
+            }
+            with pytest.MonkeyPatch.context() as patch:
+                for name, value in variables.items():
+                    patch.setenv(name, value)
+                boto3.client("s3").create_bucket(Bucket=LAKE)
+                made = session(AwsSettings(role_arn=DEPLOY_ROLE))
+                made.client("s3").create_bucket(Bucket=PRODUCTION)
+            yield variables
+        finally:
+            server.stdin.close()
+            server.wait(20)
+
+
+@dataclass
+class Recorder:
+    """A recorder in the place of ``buildkite-agent``: meta-data in a file, annotations in others."""
+
+    folder: Path
+
+    @property
+    def meta_data(self) -> dict[str, str]:
+        """What is set."""
+        found: dict[str, str] = json.loads((self.folder / "meta-data").read_text())
+        return found
+
+    def set(self, values: dict[str, str]) -> None:
+        """Replace all meta-data."""
+        (self.folder / "meta-data").write_text(json.dumps(values))
+
+    def annotation(self, context: str) -> dict[str, str]:
+        """Style and body of the annotation of this context."""
+        found: dict[str, str] = json.loads((self.folder / f"annotation-{context}").read_text())
+        return found
+
+
+_AGENT = """#!{python}
+import json, pathlib, sys
+folder, argv = pathlib.Path({folder!r}), sys.argv[1:]
+data = json.loads((folder / "meta-data").read_text())
+if argv[:2] == ["meta-data", "get"] and argv[3] == "--default":
+    print(data.get(argv[2], argv[4]))
+elif argv[:2] == ["meta-data", "set"]:
+    (folder / "meta-data").write_text(json.dumps({{**data, argv[2]: sys.stdin.read()}}))
+elif [argv[0], argv[1], argv[3]] == ["annotate", "--context", "--style"]:
+    call = {{"style": argv[4], "body": sys.stdin.read()}}
+    (folder / ("annotation-" + argv[2])).write_text(json.dumps(call))
+else:
+    sys.exit("unexpected call: " + repr(argv))
+"""
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    """A recorder for calls of ``buildkite-agent``, first on PATH."""
+    folder = tmp_path / "agent"
+    folder.mkdir()
+    (folder / "meta-data").write_text("{}")
+    script = folder / "buildkite-agent"
+    script.write_text(_AGENT.format(python=sys.executable, folder=str(folder)))
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return Recorder(folder)
+
+
+def model_files(seed: int) -> tuple[dict[str, bytes], tuple[GoldenPrediction, ...]]:
+    """The files of a small real model, and what it answers to ``TEXTS``."""
+    random = np.random.default_rng(seed)
+    weights = safetensors.numpy.save(
+        {
+            "weight": random.normal(size=(64, len(LABELS))).astype(np.float32),
+            "bias": np.zeros(len(LABELS), np.float32),
+        }
+    )
+    description = ModelDescription(
+        kind="hashed-ngrams-linear",
+        labels=LABELS,
+        buckets=64,
+        ngrams=2,
+        parameters_sha256=sha256_of_json({"seed": seed}),
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+    )
+    golden = tuple(
+        GoldenPrediction(text=text, label=label, scores=scores)
+        for text, (label, scores) in zip(TEXTS, decode(description, weights).predict(TEXTS), strict=True)
+    )
+    return {"model.safetensors": weights, "model.json": description.to_json().encode()}, golden
+
+
+def manifest_for(number: int, image: str, artifact: Artifact, golden: Any) -> Manifest:
+    """The manifest of a model that build ``number`` made."""
+    place = f"s3://{LAKE}/models/{PIPELINE}/{number}"
+    parameters = {"seed": number}
+    scores = Scores(rows=9, accuracy=0.7, macro_f1=0.65)
+    return Manifest(
+        request=TrainingRequest(
+            model_id=str(number),
+            build=Build(
+                organization="acme",
+                pipeline=PIPELINE,
+                number=number,
+                id=f"0198-{number}",
+                url=f"https://buildkite.example/acme/{PIPELINE}/builds/{number}",
+                commit="c" * 40,
+                branch="main",
+                message="Another seed",
+                creator="Ada Lovelace",
+            ),
+            source=Source(path=f"{place}/source.tar.gz", sha256="5" * 64),
+            flow="flows/sentiment/flow.py",
+            parameters=parameters,
+            parameters_sha256=sha256_of_json(parameters),
+            artifacts=place,
+            unblock="training_finished",
+            images=Images(default="team/default:1", train_gpu="team/train-gpu:1", serve=image),
+        ),
+        data=DataSnapshot(
+            query="SELECT 1",
+            execution_id="0f0c7a3e",
+            objects=(SnapshotObject(path=f"{place}/data/0.parquet", bytes=1, sha256="6" * 64),),
+            rows=9,
+            sha256="7" * 64,
+        ),
+        evaluation=Evaluation(
+            dataset_sha256="8" * 64,
+            overall=scores,
+            by_class={"positive": ClassScores(rows=9, precision=0.5, recall=0.6, f1=0.55)},
+            by_domain={"tweets": scores},
+            baselines={"vader": Scores(rows=9, accuracy=0.6, macro_f1=0.55)},
+        ),
+        wandb=WandbRun(id=f"{PIPELINE}-{number}", url=""),
+        artifact=artifact,
+        runtime=Runtime(
+            image="", python="3.12", packages={}, gpu="", driver="", deterministic=True, threads=1
+        ),
+        golden=golden,
+        timings={"train": 1.0},
+        created_at="2026-01-02T03:04:05+00:00",
+    )
+
+
+class Deployer:
+    """A data lake with trained models, a production account, and the job of a build that deploys."""
+
+    def __init__(self, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.recorder = recorder
+        self.lake = Storage(session(AwsSettings()))
+        self.account = session(AwsSettings(role_arn=DEPLOY_ROLE))
+        self.production = Storage(self.account)
+        self.sagemaker: Any = self.account.client("sagemaker")
+        self._monkeypatch = monkeypatch
+
+    def train(self, number: int, image: str = "team/serve:1", **changes: Any) -> Manifest:
+        """Have build ``number`` make a model, and make this job one of that build.
+
+        Args:
+            number: the number of the build, which is also the seed of its model.
+            image: what serves it.
+            changes: values in place of those in the manifest.
+        """
+        files, golden = model_files(number)
+        content = archive(files)
+        path = f"s3://{LAKE}/models/{PIPELINE}/{number}/model.tar.gz"
+        digests = {name: hashlib.sha256(part).hexdigest() for name, part in files.items()}
+        artifact = Artifact(
+            path=path, bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), files=digests
+        )
+        manifest = manifest_for(number, image, artifact, golden).model_copy(update=changes)
+        uri = f"s3://{LAKE}/models/{PIPELINE}/{number}/manifest.json"
+        self.lake.write(path, content, "application/gzip")
+        self.lake.write(uri, manifest.to_json().encode())
+        result = TrainingResult(
+            status="succeeded",
+            model_path=path,
+            model_sha256=artifact.sha256,
+            manifest=uri,
+            env=ServingEnvironment(
+                model_id=str(number), pipeline=PIPELINE, weights_sha256=digests["model.safetensors"]
+            ).to_env(),
+            image=image,
+            wandb_run_id=manifest.wandb.id,
+        )
+        self.recorder.set(result.to_fields())
+        self._monkeypatch.setenv("BUILDKITE_BUILD_NUMBER", str(number))
+        return manifest
+
+    def settings(self, endpoint: str, **options: Any) -> DeploySettings:
+        """Options that deploy to the production account."""
+        return DeploySettings(
+            endpoint=endpoint,
+            artifacts=f"s3://{PRODUCTION}/models",
+            role=EXECUTION_ROLE,
+            aws=CopySettings(destination=AwsSettings(role_arn=DEPLOY_ROLE)),
+            **{"timeout": 120, **options},
+        )
+
+
+@pytest.fixture
+def deployer(
+    deploy_variables: dict[str, str], recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> Deployer:
+    """Two accounts on the stand-in, and the variables of a job that a person let through."""
+    for name, value in deploy_variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("BUILDKITE_PIPELINE_SLUG", PIPELINE)
+    monkeypatch.setenv("BUILDKITE_UNBLOCKER", "Grace Hopper")
+    monkeypatch.setenv("BUILDKITE_UNBLOCKER_EMAIL", "grace@example.org")
+    return Deployer(recorder, monkeypatch)
