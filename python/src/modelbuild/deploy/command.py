@@ -39,6 +39,7 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     result = handoff.read_result()
     if result.status != "succeeded":
         ended = "failed" if result.status == "failed" else "was cancelled"
+        ended = "was cancelled" if result.status == "cancelled" else "failed"
         raise TrainingFailed(
             f"the training {ended} ({result.reason or 'no reason was given'}), so there is no model to deploy: "
             "start a new build"

@@ -37,9 +37,10 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
     print(f"status: {result.status}{': ' + result.reason if result.reason else ''}", flush=True)
     if result.status != "succeeded":
         agent.annotate(page.failed(result, job, environ), context=CONTEXT, style="error")
+        ended = "was cancelled" if result.status == "cancelled" else "failed"
         raise TrainingFailed(
-            f"the training {result.status if result.status == 'failed' else 'was cancelled'} "
-            f"({result.reason or 'no reason was given'}): its log is {job.logs_url or 'in CloudWatch'}"
+            f"the training {ended} ({result.reason or 'no reason was given'}): its log is "
+            f"{job.logs_url or 'in CloudWatch'}"
         )
     given = handoff.read_manifest(result, Storage(session(settings.aws)), environ)
     overall = given.manifest.evaluation.overall
