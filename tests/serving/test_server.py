@@ -81,6 +81,15 @@ def test_ends_when_there_is_no_model(published, port: int, tmp_path) -> None:
     assert message.count("\n") == 1
 
 
+def test_ends_when_its_port_is_taken(published, port: int) -> None:
+    """A port that another program has is one sentence and exit code 10."""
+    with socket.create_server(("127.0.0.1", port)):
+        server = start(published.directory, published.environment, port)
+        message = server.communicate(timeout=20)[1]
+    assert server.returncode == 10
+    assert message == f"Cannot listen on 127.0.0.1:{port}: Address already in use.\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"), [(["train"], "not train"), ([], "not nothing"), (["serve"], "MODEL_ID is missing")]
 )

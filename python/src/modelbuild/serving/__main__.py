@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,13 +43,14 @@ async def _serve(environ: Mapping[str, str]) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(service),
-            host=environ.get("BIND_ADDRESS", "0.0.0.0"),
-            port=_port(environ.get("SAGEMAKER_BIND_TO_PORT", "8080")),
             access_log=False,
+            # SageMaker kills what is still there 30 seconds after SIGTERM.
+            timeout_graceful_shutdown=20,
             log_level="warning",
         )
     )
-    serving = asyncio.create_task(server.serve())
+    listening = _listen(environ)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         directory = Path(environ.get("SM_MODEL_DIR", "/opt/ml/model"))
         service.model = await asyncio.to_thread(load, directory, environment.weights_sha256)
@@ -71,10 +73,16 @@ def _environment(environ: Mapping[str, str]) -> ServingEnvironment:
         ) from error
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise ConfigurationError(f"SAGEMAKER_BIND_TO_PORT is {text!r}; it must be a port from 1 to 65535.")
-    return int(text)
+def _listen(environ: Mapping[str, str]) -> socket.socket:
+    host, port = environ.get("BIND_ADDRESS", "0.0.0.0"), environ.get("SAGEMAKER_BIND_TO_PORT", "8080")
+    if not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ConfigurationError(f"SAGEMAKER_BIND_TO_PORT is {port!r}; it must be a port from 1 to 65535.")
+    try:
+        return socket.create_server((host, int(port)), backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}."
+        ) from error
 
 
 if __name__ == "__main__":
