@@ -46,6 +46,7 @@ from modelbuild.settings import AwsSettings, CopySettings, DeploySettings
 REPOSITORY = Path(__file__).parents[2]
 LAKE = "modelbuild-123456789012"
 PRODUCTION = "modelbuild-222222222222"
+AGENTS_ROLE = "arn:aws:iam::123456789012:role/agents"
 DEPLOY_ROLE = "arn:aws:iam::222222222222:role/modelbuild-deploy"
 EXECUTION_ROLE = "arn:aws:iam::222222222222:role/modelbuild-sagemaker"
 PIPELINE = "comments"
@@ -58,7 +59,7 @@ BROKEN_IMAGES = {"broken": '["python", "-c", "raise SystemExit(3)"]', "silent": 
 
 @pytest.fixture(scope="session")
 def deploy_variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The variables of a client of an AWS stand-in that has a bucket in each of two accounts."""
+    """The variables of a client of an AWS stand-in with a data lake's bucket and a production account."""
     root = tmp_path_factory.mktemp("aws")
     shutil.copytree(REPOSITORY / "docker", root / "images")
     for name, entrypoint in BROKEN_IMAGES.items():
@@ -82,8 +83,12 @@ def deploy_variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
                 for name, value in variables.items():
                     patch.setenv(name, value)
                 boto3.client("s3").create_bucket(Bucket=LAKE)
-                made = session(AwsSettings(role_arn=DEPLOY_ROLE))
-                made.client("s3").create_bucket(Bucket=PRODUCTION)
+                session(AwsSettings(role_arn=DEPLOY_ROLE)).client("cloudformation").create_stack(
+                    StackName="modelbuild",
+                    TemplateBody=(REPOSITORY / "infra" / "production.yaml").read_text(),
+                    Parameters=[{"ParameterKey": "DeployerArn", "ParameterValue": AGENTS_ROLE}],
+                    Capabilities=["CAPABILITY_NAMED_IAM"],
+                )
             yield variables
         finally:
             server.stdin.close()

@@ -41,8 +41,8 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
         ended = "failed" if result.status == "failed" else "was cancelled"
         ended = "was cancelled" if result.status == "cancelled" else "failed"
         raise TrainingFailed(
-            f"the training {ended} ({result.reason or 'no reason was given'}), so there is no model to deploy: "
-            "start a new build"
+            f"the training {ended} ({result.reason or 'no reason was given'}), so there is no model to "
+            "deploy: start a new build"
         )
     source, destination = session(settings.aws.source), session(settings.aws.destination)
     lake, production = Storage(source), Storage(destination)

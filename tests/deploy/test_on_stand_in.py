@@ -1,0 +1,172 @@
+"""The whole deploy step, from one account to another, against SageMaker with real server processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from modelbuild.contract import Deployment, GoldenPrediction, Manifest, Predictions
+from modelbuild.deploy import command
+from modelbuild.errors import AwsError, EndpointFailed, TrainingFailed, VerificationFailed
+
+PLACE = "s3://modelbuild-222222222222/models/comments"
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def served_by(deployer: Any, endpoint: str) -> str:
+    """The id of the model that answers."""
+    answer = deployer.account.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=endpoint, ContentType="application/json", Body=json.dumps({"instances": ["fine"]})
+    )
+    return Predictions.model_validate_json(answer["Body"].read()).model_id
+
+
+def names(deployer: Any, endpoint: str) -> set[str]:
+    """The models and endpoint configurations that were made for an endpoint."""
+    models = deployer.sagemaker.list_models()["Models"]
+    configs = deployer.sagemaker.list_endpoint_configs()["EndpointConfigs"]
+    found = {item["ModelName"] for item in models} | {item["EndpointConfigName"] for item in configs}
+    return {name for name in found if name.startswith(f"{endpoint}-")}
+
+
+def test_model_is_copied_served_checked_and_recorded(
+    deployer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a deployment the approved bytes lie in production, answer there, and are on record twice."""
+    manifest: Manifest = deployer.train(101)
+    command.run(deployer.settings("first"))
+
+    assert digest(deployer.production.read(f"{PLACE}/101/model.tar.gz")) == manifest.artifact.sha256
+    assert deployer.production.read(f"{PLACE}/101/manifest.json") == manifest.to_json().encode()
+    assert served_by(deployer, "first") == "101"
+
+    record = deployer.production.read(f"{PLACE}/101/deployment.json")
+    assert deployer.lake.read(f"{manifest.request.artifacts}/deployment.json") == record
+    deployment = Deployment.model_validate_json(record)
+    endpoint = deployer.sagemaker.describe_endpoint(EndpointName="first")
+    assert deployment.endpoint_config == endpoint["EndpointConfigName"]
+    assert deployment.previous_endpoint_config == ""
+    assert (deployment.approver.name, deployment.approver.email) == ("Grace Hopper", "grace@example.org")
+
+    tags = deployer.sagemaker.list_tags(ResourceArn=endpoint["EndpointArn"])["Tags"]
+    assert {tag["Key"]: tag["Value"] for tag in tags} == {
+        "MODEL_ID": "101",
+        "modelbuild:pipeline": "comments",
+        "modelbuild:commit": "c" * 40,
+        "modelbuild:build": "https://buildkite.example/acme/comments/builds/101",
+    }
+    assert deployer.recorder.meta_data["deploy/endpoint"] == "first"
+    assert deployer.recorder.meta_data["deploy/endpoint-config"] == deployment.endpoint_config
+    annotation = deployer.recorder.annotation("deployment")
+    assert annotation["style"] == "success"
+    assert "Grace Hopper" in annotation["body"]
+    assert deployment.endpoint_config in annotation["body"]
+    log = capsys.readouterr().out
+    assert log.count("\n---") + log.startswith("---") >= 5
+    assert log.count("InService") == 1, "progress is said when it changes, not at each look"
+
+
+def test_update_and_same_again(deployer: Any) -> None:
+    """A second model replaces the first behind an endpoint; deploying it again changes nothing."""
+    deployer.train(111)
+    command.run(deployer.settings("second"))
+    before = deployer.sagemaker.describe_endpoint(EndpointName="second")
+    deployer.train(112)
+    command.run(deployer.settings("second"))
+    after = deployer.sagemaker.describe_endpoint(EndpointName="second")
+    assert served_by(deployer, "second") == "112"
+    assert after["EndpointArn"] == before["EndpointArn"]
+    deployment = Deployment.model_validate_json(deployer.production.read(f"{PLACE}/112/deployment.json"))
+    assert deployment.previous_endpoint_config == before["EndpointConfigName"]
+
+    made = names(deployer, "second")
+    command.run(deployer.settings("second"))
+    assert deployer.sagemaker.describe_endpoint(EndpointName="second") | {"ResponseMetadata": 0} == after | {
+        "ResponseMetadata": 0
+    }
+    assert names(deployer, "second") == made
+    again = Deployment.model_validate_json(deployer.production.read(f"{PLACE}/112/deployment.json"))
+    assert again.model_copy(update={"deployed_at": deployment.deployed_at}) == deployment
+
+
+def test_bytes_that_changed_after_training_are_refused(deployer: Any) -> None:
+    """Of a model whose bytes are not those of its manifest, nothing reaches production."""
+    manifest: Manifest = deployer.train(121)
+    content = deployer.lake.read(manifest.artifact.path)
+    tampered = content[:-1] + bytes([content[-1] ^ 1])
+    deployer.lake.write(manifest.artifact.path, tampered, "application/gzip")
+    with pytest.raises(VerificationFailed, match=f"(?s){digest(tampered)}.*{digest(content)}"):
+        command.run(deployer.settings("tampered"))
+    assert deployer.production.list(f"{PLACE}/121/") == []
+    assert names(deployer, "tampered") == set()
+    assert deployer.recorder.annotation("deployment")["style"] == "error"
+
+
+def test_other_bytes_in_production_stay(deployer: Any) -> None:
+    """What lies in production under this model's name and is another file is neither replaced nor served."""
+    deployer.train(131)
+    deployer.production.write(f"{PLACE}/131/model.tar.gz", b"another model")
+    with pytest.raises(VerificationFailed, match=r"131/model\.tar\.gz"):
+        command.run(deployer.settings("occupied"))
+    assert deployer.production.read(f"{PLACE}/131/model.tar.gz") == b"another model"
+    assert names(deployer, "occupied") == set()
+
+
+def test_manifest_of_another_build_is_refused(deployer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build serves the model that it trained and no other."""
+    deployer.train(141)
+    monkeypatch.setenv("BUILDKITE_BUILD_NUMBER", "142")
+    with pytest.raises(VerificationFailed, match="141"):
+        command.run(deployer.settings("stranger"))
+    assert deployer.production.list(f"{PLACE}/14") == []
+
+
+def test_failed_training_is_not_deployed(deployer: Any) -> None:
+    """Without a training that succeeded there is nothing to deploy, and the reason is said again."""
+    deployer.recorder.set({"training/status": "failed", "training/reason": "out of memory"})
+    with pytest.raises(TrainingFailed, match="out of memory"):
+        command.run(deployer.settings("untrained"))
+    assert names(deployer, "untrained") == set()
+
+
+@pytest.mark.parametrize(("number", "image"), [(151, "team/broken:1"), (152, "team/absent:1")])
+def test_container_that_does_not_start(deployer: Any, number: int, image: str) -> None:
+    """A new endpoint whose container does not start fails the step with SageMaker's reason."""
+    deployer.train(number, image=image)
+    with pytest.raises((EndpointFailed, AwsError)) as caught:
+        command.run(deployer.settings(f"dead-{number}"))
+    reason = deployer.sagemaker.describe_endpoint(EndpointName=f"dead-{number}")["FailureReason"]
+    assert isinstance(caught.value, EndpointFailed)
+    assert reason.rstrip(".") in str(caught.value)
+    assert reason[:20] in deployer.recorder.annotation("deployment")["body"]
+    assert not deployer.production.exists(f"{PLACE}/{number}/deployment.json")
+
+
+def test_rolled_back_update_is_a_failure(deployer: Any) -> None:
+    """An update that SageMaker undoes fails the step, although the endpoint is in service: with the old."""
+    deployer.train(161)
+    command.run(deployer.settings("undone"))
+    deployer.train(162, image="team/broken:1")
+    with pytest.raises(EndpointFailed, match="rolled back"):
+        command.run(deployer.settings("undone"))
+    assert served_by(deployer, "undone") == "161"
+    assert not deployer.production.exists(f"{PLACE}/162/deployment.json")
+
+
+def test_answers_that_are_not_the_recorded_ones(deployer: Any) -> None:
+    """An endpoint that is up and answers otherwise than the model did fails, and both answers are shown."""
+    golden = GoldenPrediction(
+        text="fine", label="positive", scores={"negative": 0.0, "neutral": 0.0, "positive": 1.0}
+    )
+    deployer.train(171, golden=(golden,))
+    with pytest.raises(VerificationFailed, match=r"positive 1\.0+") as caught:
+        command.run(deployer.settings("liar"))
+    assert "negative 0." in str(caught.value)
+    assert not deployer.production.exists(f"{PLACE}/171/deployment.json")
