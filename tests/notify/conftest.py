@@ -1,31 +1,23 @@
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
-from modelbuild.contract import (
-    Artifact,
-    Build,
-    ClassScores,
-    DataSnapshot,
-    Evaluation,
-    GoldenPrediction,
-    Images,
-    Manifest,
-    Runtime,
-    Scores,
-    SnapshotObject,
-    Source,
-    TrainingRequest,
-    TrainingResult,
-    WandbRun,
-    sha256_of_json,
-)
+from modelbuild.aws.identity import session
+from modelbuild.aws.storage import Storage
+from modelbuild.contract import Manifest, TrainingResult
+from modelbuild.settings import AwsSettings
 
-PLACE = "s3://modelbuild-123456789012/models/comments/12"
+MODEL = Path(__file__).parents[1] / "data" / "model-12"
 UPDATE = "UPDATE_GOLDEN"
 
 
@@ -57,85 +49,77 @@ def environ() -> dict[str, str]:
 @pytest.fixture
 def manifest() -> Manifest:
     """Model 12, better than the majority and worse than VADER, with one weak source."""
-    parameters = {"model": {"buckets": 4096, "ngrams": 2}, "seed": 1}
-    return Manifest(
-        request=TrainingRequest(
-            model_id="12",
-            build=Build(
-                organization="acme",
-                pipeline="comments",
-                number=12,
-                id="0198",
-                url="https://buildkite.example/acme/comments/builds/12",
-                commit="c" * 40,
-                branch="more-tweets",
-                message="Train on tweets as well\n\nThey are <short> & many.",
-                creator="Ada Lovelace",
-            ),
-            source=Source(path=f"{PLACE}/source.tar.gz", sha256="5" * 64),
-            flow="flows/sentiment/flow.py",
-            parameters=parameters,
-            parameters_sha256=sha256_of_json(parameters),
-            artifacts=PLACE,
-            unblock="training_finished",
-            images=Images(default="team/default:1", train_gpu="team/train-gpu:1", serve="team/serve:1"),
-        ),
-        data=DataSnapshot(
-            query='SELECT id, text\nFROM "lake"."comments"\n\nWHERE rating <> 0 AND domain = \'tweets\'',
-            execution_id="0f0c7a3e-1d2f-4b0a-9d59-1a2b3c4d5e6f",
-            objects=(SnapshotObject(path=f"{PLACE}/data/0.parquet", bytes=1234, sha256="6" * 64),),
-            rows=12345,
-            sha256="7" * 64,
-        ),
-        evaluation=Evaluation(
-            dataset_sha256="8" * 64,
-            overall=Scores(rows=2345, accuracy=0.6789, macro_f1=0.6123),
-            by_class={
-                "positive": ClassScores(rows=1000, precision=0.7, recall=0.8, f1=0.7467),
-                "negative": ClassScores(rows=1045, precision=0.65, recall=0.7, f1=0.6741),
-                "neutral": ClassScores(rows=300, precision=0.45, recall=0.38, f1=0.4121),
-            },
-            by_domain={
-                "movies": Scores(rows=1000, accuracy=0.71, macro_f1=0.66),
-                "tweets": Scores(rows=1345, accuracy=0.51, macro_f1=0.4412),
-            },
-            baselines={
-                "majority": Scores(rows=2345, accuracy=0.4456, macro_f1=0.2055),
-                "vader": Scores(rows=2345, accuracy=0.6612, macro_f1=0.6201),
-            },
-        ),
-        wandb=WandbRun(id="comments-12", url="https://wandb.example/acme/comments/runs/comments-12"),
-        artifact=Artifact(
-            path=f"{PLACE}/model.tar.gz",
-            bytes=54321,
-            sha256="9" * 64,
-            files={"model.json": "a" * 64, "model.safetensors": "b" * 64},
-        ),
-        runtime=Runtime(
-            image="team/train-gpu:1",
-            python="3.12.1",
-            packages={"torch": "2.9.0", "numpy": "2.3.0"},
-            gpu="NVIDIA L4",
-            driver="580.1",
-            deterministic=True,
-            threads=4,
-        ),
-        golden=(GoldenPrediction(text="good", label="positive", scores={"negative": 0.1, "positive": 0.9}),),
-        timings={"prepare": 2.5, "train": 61.04, "evaluate": 3.0},
-        created_at="2026-01-02T03:04:05+00:00",
-    )
+    return Manifest.model_validate_json((MODEL / "manifest.json").read_bytes())
 
 
 @pytest.fixture
-def result(manifest: Manifest) -> TrainingResult:
+def result() -> TrainingResult:
     """What the training of ``manifest`` said in the end."""
-    return TrainingResult(
-        status="succeeded",
-        model_path=manifest.artifact.path,
-        model_sha256=manifest.artifact.sha256,
-        manifest=f"{PLACE}/manifest.json",
-        env={"MODEL_ID": "12", "MODEL_PIPELINE": "comments", "MODEL_WEIGHTS_SHA256": "b" * 64},
-        image="team/serve:1",
-        wandb_run_id=manifest.wandb.id,
-        wandb_run_url=manifest.wandb.url,
-    )
+    return TrainingResult.model_validate_json((MODEL / "result.json").read_bytes())
+
+
+@dataclass
+class RecordingAgent:
+    """What stands for ``buildkite-agent``: it keeps meta-data and annotations in a folder."""
+
+    folder: Path
+
+    def set(self, values: dict[str, str]) -> None:
+        """Set meta-data in place of all there is; like Buildkite's block steps, empty values too."""
+        (self.folder / "meta-data").write_text(json.dumps(values))
+
+    def annotations(self) -> list[tuple[str, str, str]]:
+        """Context, style and body of each annotation, in order."""
+        path = self.folder / "annotations"
+        return [tuple(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+_SCRIPT = """#!{python} -IS
+import json, pathlib, sys
+folder, arguments = pathlib.Path({folder!r}), sys.argv[1:]
+if arguments[:2] == ["meta-data", "get"]:
+    print(json.loads((folder / "meta-data").read_text()).get(arguments[2], arguments[4]))
+elif arguments[0] == "annotate":
+    with (folder / "annotations").open("a") as file:
+        file.write(json.dumps([arguments[2], arguments[4], sys.stdin.read()]) + "\\n")
+else:
+    sys.exit("unexpected call: " + repr(arguments))
+"""
+
+
+@pytest.fixture
+def job_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RecordingAgent:
+    """A ``buildkite-agent`` first on PATH that answers from, and records in, a folder."""
+    script = tmp_path / "buildkite-agent"
+    script.write_text(_SCRIPT.format(python=sys.executable, folder=str(tmp_path)))
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    recording = RecordingAgent(tmp_path)
+    recording.set({})
+    return recording
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    """Where an S3 of this machine answers."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def storage(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """That S3 as the product sees it, with the bucket of the data lake and nothing in it."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_address,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    bucket = boto3.resource("s3").create_bucket(Bucket="modelbuild-123456789012")
+    bucket.objects.delete()
+    return Storage(session(AwsSettings()))

@@ -75,7 +75,7 @@ class Structure(HTMLParser):
 
 def shown(body: str) -> str:
     """The annotation as a build page has it before it is cleaned: Markdown that may hold HTML."""
-    return MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(body)
+    return str(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(body))
 
 
 def handoff_of(manifest: Manifest, result: TrainingResult) -> Handoff:

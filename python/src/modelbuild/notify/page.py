@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import yaml
 
 from modelbuild.annotation import commit_url, render, s3_url
 from modelbuild.contract import ClassScores, Evaluation, Scores, TrainingResult
 from modelbuild.handoff import Handoff
+
+Quality = TypeVar("Quality", Scores, ClassScores)
 
 ROWS = 50
 """How many rows of a table are shown; the worst come first, so that what is left out is better."""
@@ -49,8 +52,8 @@ def succeeded(given: Handoff, job: HeadJob, environ: Mapping[str, str]) -> str:
         job=job,
         verdict=verdict(manifest.evaluation),
         compared=compare(manifest.evaluation),
-        classes=_worst_first(manifest.evaluation.by_class),
-        domains=_worst_first(manifest.evaluation.by_domain),
+        classes=_worst_first(manifest.evaluation.by_class, "f1"),
+        domains=_worst_first(manifest.evaluation.by_domain, "macro_f1"),
         shown_rows=ROWS,
         parameters=yaml.safe_dump(manifest.request.parameters, sort_keys=True, allow_unicode=True).rstrip(),
         commit_url=commit_url(environ.get("BUILDKITE_REPO", ""), build.commit),
@@ -96,9 +99,5 @@ def verdict(evaluation: Evaluation) -> str:
     return f"Better than {', '.join(item.name for item in compared)} by macro-F1 on the same rows."
 
 
-def _worst_first(table: Mapping[str, Scores] | Mapping[str, ClassScores]) -> list[tuple[str, object]]:
-    def quality(item: tuple[str, Scores | ClassScores]) -> tuple[float, str]:
-        name, scores = item
-        return (scores.macro_f1 if isinstance(scores, Scores) else scores.f1, name)
-
-    return sorted(table.items(), key=quality)
+def _worst_first(table: Mapping[str, Quality], measure: str) -> list[tuple[str, Quality]]:
+    return sorted(table.items(), key=lambda item: (getattr(item[1], measure), item[0]))

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from modelbuild.aws.storage import NotFound, Storage
+from modelbuild.contract import Manifest, TrainingResult
+from modelbuild.errors import ConfigurationError, ModelbuildError, TrainingFailed, VerificationFailed
+from modelbuild.notify import command
+from modelbuild.settings import NotifySettings
+
+
+def write(storage: Storage, manifest: Manifest) -> None:
+    """The manifest where the training put it."""
+    storage.write(f"{manifest.request.artifacts}/manifest.json", manifest.to_json().encode())
+
+
+def notify(environ: Mapping[str, str]) -> None:
+    """The plugin without options."""
+    command.run(NotifySettings(), environ)
+
+
+def test_a_success_is_one_annotation_in_the_place_of_the_trainings(
+    job_agent: Any, storage: Storage, manifest: Manifest, result: TrainingResult, environ: Mapping[str, str]
+) -> None:
+    """The context is the one that the train step annotated, so the page has one account of the training."""
+    write(storage, manifest)
+    job_agent.set({**result.to_fields(), "train/logs/url": "https://logs.example/12"})
+    notify(environ)
+    [(context, style, body)] = job_agent.annotations()
+    assert (context, style) == ("training", "success")
+    assert result.wandb_run_url in body
+    assert "https://logs.example/12" in body
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_training_that_did_not_succeed_fails_the_step_with_its_reason(
+    job_agent: Any, environ: Mapping[str, str], status: Any
+) -> None:
+    """The reason is in the error and on the page, and no AWS is needed to say it."""
+    result = TrainingResult(status=status, reason="the parameter tau is 'x'")
+    job_agent.set({**result.to_fields(), "train/logs/url": "https://logs.example/12"})
+    with pytest.raises(TrainingFailed, match=r"the parameter tau is 'x'.*https://logs.example/12"):
+        notify(environ)
+    [(context, style, body)] = job_agent.annotations()
+    assert (context, style) == ("training", "error")
+    assert "the parameter tau is &#39;x&#39;" in body
+    assert 'href="https://logs.example/12"' in body
+
+
+@pytest.mark.parametrize("fields", [{}, {"training/status": ""}, {"training/status": " "}])
+def test_a_step_that_was_unblocked_by_hand_never_turns_green(
+    job_agent: Any, environ: Mapping[str, str], fields: dict[str, str]
+) -> None:
+    """Without a status nobody knows how the training ended, and that is a failure with a sentence."""
+    job_agent.set(fields)
+    with pytest.raises(TrainingFailed, match=r"training/status is empty.*start a new build"):
+        notify(environ)
+    assert job_agent.annotations() == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("training/status", "green"),
+        ("model/env", "not JSON"),
+        ("model/env", '["MODEL_ID"]'),
+        ("model/manifest", ""),
+        ("model/data/sha256", ""),
+    ],
+)
+def test_a_field_that_no_training_writes_is_named(
+    job_agent: Any, result: TrainingResult, environ: Mapping[str, str], key: str, value: str
+) -> None:
+    """A person may type anything into a block step; the message says which field it was."""
+    job_agent.set({**result.to_fields(), key: value})
+    with pytest.raises(ConfigurationError, match=f"meta-data {key} is "):
+        notify(environ)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model/data/sha256", "0" * 64),
+        ("model/data/path", "s3://elsewhere/model.tar.gz"),
+        ("model/image", "team/other:1"),
+        ("model/env", '{"MODEL_ID": "13"}'),
+    ],
+)
+def test_fields_that_contradict_the_manifest_are_refused(
+    job_agent: Any,
+    storage: Storage,
+    manifest: Manifest,
+    result: TrainingResult,
+    environ: Mapping[str, str],
+    key: str,
+    value: str,
+) -> None:
+    """What a person is shown must be what a deployment would serve."""
+    write(storage, manifest)
+    job_agent.set({**result.to_fields(), key: value})
+    with pytest.raises(VerificationFailed, match=f"{key} is "):
+        notify(environ)
+    assert job_agent.annotations() == []
+
+
+@pytest.mark.parametrize("variable", ["BUILDKITE_BUILD_NUMBER", "BUILDKITE_PIPELINE_SLUG"])
+def test_another_builds_manifest_is_refused(
+    job_agent: Any,
+    storage: Storage,
+    manifest: Manifest,
+    result: TrainingResult,
+    environ: Mapping[str, str],
+    variable: str,
+) -> None:
+    """Fields copied from another build or pipeline agree with each other, and are still wrong here."""
+    write(storage, manifest)
+    job_agent.set(result.to_fields())
+    with pytest.raises(VerificationFailed, match="start a new build"):
+        notify({**environ, variable: "13"})
+
+
+def test_what_is_no_manifest_is_refused(
+    job_agent: Any, storage: Storage, result: TrainingResult, environ: Mapping[str, str]
+) -> None:
+    """A missing manifest and a document of another kind are each a sentence with the place."""
+    job_agent.set(result.to_fields())
+    with pytest.raises(NotFound, match=result.manifest):
+        notify(environ)
+    storage.write(result.manifest, b'{"version": 2}')
+    with pytest.raises(VerificationFailed, match=f"{result.manifest} is not a manifest"):
+        notify(environ)
+
+
+def test_outside_of_a_job_the_message_says_so(
+    job_agent: Any, storage: Storage, manifest: Manifest, result: TrainingResult
+) -> None:
+    """A person who runs the command by hand learns what is missing."""
+    write(storage, manifest)
+    job_agent.set(result.to_fields())
+    with pytest.raises(ModelbuildError, match="BUILDKITE_BUILD_NUMBER is not set"):
+        notify({})
