@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Cloud:
     url: str
     process: subprocess.Popen[str]
     scratch: Path
+    _clients: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     def stop(self) -> int:
         """Close the stand-in's standard input and return its exit code."""
@@ -55,9 +56,14 @@ class Cloud:
     def client(self, service: str, **keys: str) -> Any:
         """A boto3 client of the stand-in, of the data lake's account unless ``keys`` say otherwise."""
         keys = keys or {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
-        connect: Any = boto3.client
-        config = Config(retries={"max_attempts": 0})
-        return connect(service, endpoint_url=self.url, region_name=REGION, config=config, **keys)
+        known = (service, *keys.values())
+        if known not in self._clients:
+            connect: Any = boto3.client
+            config = Config(retries={"max_attempts": 0})
+            self._clients[known] = connect(
+                service, endpoint_url=self.url, region_name=REGION, config=config, **keys
+            )
+        return self._clients[known]
 
     def environment(self) -> dict[str, str]:
         """What a program needs to speak to the stand-in."""

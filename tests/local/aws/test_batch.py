@@ -132,7 +132,7 @@ def test_timeout_ends_the_whole_group(cloud: Any, wait: Wait, alive: Callable[[s
     """After its time a job gets SIGTERM, children included, and is not tried again."""
     cloud.define("slow", sh("sleep 60 & echo $!; wait"), timeout={"attemptDurationSeconds": 60})
     job = cloud.ended(
-        cloud.submit("slow", timeout={"attemptDurationSeconds": 1}, retryStrategy={"attempts": 3})
+        cloud.submit("slow", timeout={"attemptDurationSeconds": 2}, retryStrategy={"attempts": 3})
     )
     assert (job["status"], job["statusReason"]) == ("FAILED", "Job attempt duration exceeded timeout")
     assert (job["container"]["exitCode"], len(job["attempts"])) == (143, 1)
@@ -158,20 +158,28 @@ def test_log_is_live_and_terminate_gives_the_reason(cloud: Any, wait: Wait) -> N
 def test_jobs_wait_for_capacity_and_can_be_cancelled(cloud: Any, wait: Wait) -> None:
     """On two vCPUs the third one-vCPU job is RUNNABLE until one ends; a waiting job can be cancelled."""
     cloud.define("seat", sh("sleep 30"))
-    first, second, third, fourth = (cloud.submit("seat", queue="narrow") for _ in range(4))
-    wait(lambda: [cloud.job(job)["status"] for job in (first, second)] == ["RUNNING", "RUNNING"])
-    assert cloud.job(third)["status"] == "RUNNABLE"
-    cloud.client("batch").cancel_job(jobId=fourth, reason="not needed")
+    batch = cloud.client("batch")
+    jobs = [cloud.submit("seat", queue="narrow") for _ in range(3)]
+    wait(lambda: sorted(cloud.job(job)["status"] for job in jobs) == ["RUNNABLE", "RUNNING", "RUNNING"])
+    [waiting] = [job for job in jobs if cloud.job(job)["status"] == "RUNNABLE"]
+    running = [job for job in jobs if job != waiting]
+
+    fourth = cloud.submit("seat", queue="narrow")
+    wait(lambda: cloud.job(fourth)["status"] == "RUNNABLE")
+    batch.cancel_job(jobId=fourth, reason="not needed")
     cancelled = cloud.ended(fourth)
     assert (cancelled["status"], cancelled["statusReason"]) == ("FAILED", "not needed")
     assert (cancelled["isCancelled"], cancelled["attempts"]) == (True, [])
     assert "startedAt" not in cancelled
-    assert cloud.ended(cloud.submit("seat", queue="other", containerOverrides={"command": ["true"]}))
-    cloud.client("batch").terminate_job(jobId=first, reason="room")
-    wait(lambda: cloud.job(third)["status"] == "RUNNING")
-    for job_id in (second, third):
-        cloud.client("batch").terminate_job(jobId=job_id, reason="done")
-        cloud.ended(job_id)
+
+    elsewhere = cloud.submit("seat", queue="other", containerOverrides={"command": ["true"]})
+    assert cloud.ended(elsewhere)["status"] == "SUCCEEDED"
+    assert cloud.job(waiting)["status"] == "RUNNABLE"
+    batch.terminate_job(jobId=running[0], reason="room")
+    wait(lambda: cloud.job(waiting)["status"] == "RUNNING")
+    for job in (running[1], waiting):
+        batch.terminate_job(jobId=job, reason="done")
+        cloud.ended(job)
 
 
 def test_gpus_are_assigned(cloud: Any, wait: Wait) -> None:
