@@ -1,0 +1,271 @@
+"""The rule by which an endpoint counts as brought to a configuration, transition by transition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from modelbuild.aws.sagemaker import EndpointConfig, Model, SageMaker
+from modelbuild.deploy.endpoint import Clock, Served, bring
+from modelbuild.deploy.plan import Plan
+from modelbuild.errors import EndpointFailed, VerificationFailed
+
+NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
+ARN = "arn:aws:sagemaker:us-east-1:222222222222"
+ROLE = "arn:aws:iam::222222222222:role/modelbuild-sagemaker"
+PLAN = Plan(
+    endpoint="sentiment",
+    name="new",
+    model=Model("team/serve:1", "s3://production/models/comments/12/model.tar.gz", {"MODEL_ID": "12"}, ROLE),
+    config=EndpointConfig("new", "ml.m5.large", 1),
+    tags={"MODEL_ID": "12"},
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """What one look at the endpoint finds."""
+
+    status: str
+    config: str = ""
+    pending: str = ""
+    reason: str = ""
+
+    def described(self) -> dict[str, Any]:
+        """DescribeEndpoint's answer."""
+        found: dict[str, Any] = {
+            "EndpointName": PLAN.endpoint,
+            "EndpointArn": f"{ARN}:endpoint/{PLAN.endpoint}",
+            "EndpointStatus": self.status,
+            "EndpointConfigName": self.config,
+            "CreationTime": NOW,
+            "LastModifiedTime": NOW,
+        }
+        if self.pending:
+            found["PendingDeploymentSummary"] = {"EndpointConfigName": self.pending}
+        if self.reason:
+            found["FailureReason"] = self.reason
+        return found
+
+
+class Cloud:
+    """SageMaker with answers that are written down beforehand, and a clock that jumps to the next look."""
+
+    def __init__(self) -> None:
+        session = boto3.Session("testing", "testing", region_name="us-east-1")
+        self.sagemaker = SageMaker(session)
+        self.stubber = Stubber(self.sagemaker._sagemaker)
+        self.seconds = 0.0
+        self.clock = Clock(lambda: self.seconds, self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+    def makes(self, model: dict[str, Any] | None = None, config: dict[str, Any] | None = None) -> None:
+        """Model and configuration are created; ``model`` and ``config`` change what is then there."""
+        self.stubber.add_response("create_model", {"ModelArn": f"{ARN}:model/new"})
+        container = {
+            "Image": PLAN.model.image,
+            "ModelDataUrl": PLAN.model.data_url,
+            "Environment": dict(PLAN.model.environment),
+        }
+        found = {"ModelName": "new", "ModelArn": f"{ARN}:model/new", "CreationTime": NOW}
+        found |= {"PrimaryContainer": container | (model or {}), "ExecutionRoleArn": ROLE}
+        self.stubber.add_response("describe_model", found)
+        if model is not None:
+            return
+        self.stubber.add_response(
+            "create_endpoint_config", {"EndpointConfigArn": f"{ARN}:endpoint-config/new"}
+        )
+        variant = {
+            "VariantName": "AllTraffic",
+            "ModelName": "new",
+            "InstanceType": "ml.m5.large",
+            "InitialInstanceCount": 1,
+        }
+        self.stubber.add_response(
+            "describe_endpoint_config",
+            {
+                "EndpointConfigName": "new",
+                "EndpointConfigArn": f"{ARN}:endpoint-config/new",
+                "CreationTime": NOW,
+                "ProductionVariants": [variant | (config or {})],
+            },
+        )
+
+    def finds(self, *states: State | None) -> None:
+        """What the next looks at the endpoint find; None for no endpoint."""
+        for state in states:
+            if state is None:
+                message = f'Could not find endpoint "{ARN}:endpoint/{PLAN.endpoint}".'
+                self.stubber.add_client_error("describe_endpoint", "ValidationException", message)
+            else:
+                self.stubber.add_response("describe_endpoint", state.described())
+
+    def creates(self) -> None:
+        """The endpoint is created."""
+        self.stubber.add_response(
+            "create_endpoint",
+            {"EndpointArn": f"{ARN}:endpoint/{PLAN.endpoint}"},
+            {"EndpointName": PLAN.endpoint, "EndpointConfigName": "new"},
+        )
+
+    def updates(self) -> None:
+        """The endpoint is updated, and keeps the instance counts that autoscaling gave it."""
+        self.stubber.add_response(
+            "update_endpoint",
+            {"EndpointArn": f"{ARN}:endpoint/{PLAN.endpoint}"},
+            {
+                "EndpointName": PLAN.endpoint,
+                "EndpointConfigName": "new",
+                "RetainAllVariantProperties": True,
+            },
+        )
+
+    def bring(self) -> Served:
+        """Bring the endpoint to the plan, within ten minutes of the clock."""
+        with self.stubber:
+            return bring(PLAN, self.sagemaker, 600, self.clock)
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    """SageMaker, all of whose written answers must have been asked for in the end."""
+    cloud = Cloud()
+    yield cloud
+    cloud.stubber.assert_no_pending_responses()
+
+
+OLD, NEW = State("InService", "old"), State("InService", "new")
+UPDATING = State("Updating", "old", pending="new")
+ROLLING_BACK = State("RollingBack", "old", pending="old")
+
+
+def test_new_endpoint(cloud: Cloud) -> None:
+    """What does not exist is created, and is there once it is in service."""
+    cloud.makes()
+    cloud.finds(None)
+    cloud.creates()
+    cloud.finds(State("Creating", "new"), State("Creating", "new"), NEW)
+    served = cloud.bring()
+    assert (served.endpoint.config, served.previous_config, served.changed) == ("new", "", True)
+
+
+def test_in_service_counts_only_with_the_new_configuration_and_nothing_pending(cloud: Cloud) -> None:
+    """In service with the old configuration, or with the new one before the old fleet is gone, is no end."""
+    cloud.makes()
+    cloud.finds(OLD)
+    cloud.updates()
+    cloud.finds(OLD, UPDATING, State("InService", "new", pending="new"), State("SystemUpdating", "new"), NEW)
+    served = cloud.bring()
+    assert (served.endpoint.config, served.previous_config) == ("new", "old")
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        (
+            (UPDATING, ROLLING_BACK, State("InService", "old", reason="No /ping.")),
+            ("rolled back", "No /ping"),
+        ),
+        ((UPDATING, OLD), ("rolled back to old",)),
+        ((UPDATING, State("UpdateRollbackFailed", "old", reason="Both.")), ("UpdateRollbackFailed", "Both")),
+        ((UPDATING, State("Failed", "old", reason="Capacity.")), ("Failed", "Capacity")),
+    ],
+)
+def test_failed_update(cloud: Cloud, states: tuple[State, ...], said: tuple[str, ...]) -> None:
+    """An update that ends elsewhere is a failure with SageMaker's reason, whatever its state is called."""
+    cloud.makes()
+    cloud.finds(OLD)
+    cloud.updates()
+    cloud.finds(*states)
+    with pytest.raises(EndpointFailed) as caught:
+        cloud.bring()
+    for words in (*said, "sentiment"):
+        assert words in str(caught.value)
+
+
+def test_failed_creation(cloud: Cloud) -> None:
+    """An endpoint that fails to come up is a failure with SageMaker's reason."""
+    cloud.makes()
+    cloud.finds(None)
+    cloud.creates()
+    cloud.finds(State("Creating", "new"), State("Failed", "new", reason="The image was not found."))
+    with pytest.raises(EndpointFailed, match="The image was not found"):
+        cloud.bring()
+
+
+def test_timeout(cloud: Cloud) -> None:
+    """An update that does not end in time is a failure that names the state; looks become rarer."""
+    cloud.makes()
+    cloud.finds(OLD)
+    cloud.updates()
+    cloud.finds(*[UPDATING] * 48)
+    with pytest.raises(EndpointFailed, match=r"still Updating.*timeout"):
+        cloud.bring()
+    assert 600 <= cloud.seconds <= 615
+
+
+@pytest.mark.parametrize("before", [UPDATING, State("Creating", "new")])
+def test_attached_to_what_is_under_way(cloud: Cloud, before: State) -> None:
+    """A retried step waits for the same update instead of asking for it again."""
+    cloud.makes()
+    cloud.finds(before, before, NEW)
+    served = cloud.bring()
+    assert served.previous_config == ("" if before.config == "new" else "old")
+
+
+def test_waits_for_something_else_first(cloud: Cloud) -> None:
+    """An endpoint that is on its way elsewhere is updated once it has arrived there."""
+    cloud.makes()
+    cloud.finds(State("Updating", "older", pending="old"), ROLLING_BACK, OLD)
+    cloud.updates()
+    cloud.finds(UPDATING, NEW)
+    assert cloud.bring().previous_config == "old"
+
+
+def test_nothing_to_change(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
+    """An endpoint that runs the configuration already is left alone."""
+    cloud.makes()
+    cloud.finds(NEW)
+    assert not cloud.bring().changed
+    assert "already" in capsys.readouterr().out
+
+
+def test_failed_endpoint_is_not_updated(cloud: Cloud) -> None:
+    """An endpoint that can only be deleted is left to a person, with the command to do so."""
+    cloud.makes()
+    cloud.finds(State("Failed", "old", reason="Capacity."))
+    with pytest.raises(EndpointFailed, match=r"Capacity.*aws sagemaker delete-endpoint"):
+        cloud.bring()
+
+
+def test_says_only_what_changes(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
+    """The log has a line for each state, not for each look."""
+    cloud.makes()
+    cloud.finds(OLD)
+    cloud.updates()
+    cloud.finds(*[UPDATING] * 9, *[State("InService", "new", pending="new")] * 3, NEW)
+    cloud.bring()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("endpoint sentiment:")]
+    assert len(lines) == len(set(lines)) == 4
+
+
+def test_another_model_under_the_name(cloud: Cloud) -> None:
+    """A model of the planned name that is not the planned one is not served."""
+    cloud.makes(model={"Image": "team/other:1"})
+    with pytest.raises(VerificationFailed, match="team/other:1"):
+        cloud.bring()
+
+
+def test_another_configuration_under_the_name(cloud: Cloud) -> None:
+    """A configuration of the planned name that is not the planned one is not served."""
+    cloud.makes(config={"InstanceType": "ml.c6i.large"})
+    with pytest.raises(VerificationFailed, match=r"ml\.c6i\.large"):
+        cloud.bring()
