@@ -132,7 +132,7 @@ def _training(found: Trace) -> Iterator[str]:
     yield _row("data", f"{manifest.data.rows:,} rows, SHA-256 {manifest.data.sha256}")
     yield _row("query", f"Athena execution {manifest.data.execution_id}")
     yield _block(manifest.data.query)
-    yield _row("image", manifest.runtime.image)
+    yield _row("image", manifest.runtime.image or "not known")
     yield _row("quality", _quality(manifest.evaluation.overall))
     for name, scores in manifest.evaluation.baselines.items():
         yield _row("", f"{_quality(scores)} by {name}")

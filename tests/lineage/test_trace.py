@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from modelbuild.aws.storage import Storage
+from modelbuild.contract import TrainingRequest, TrainingResult
+from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
+from modelbuild.lineage.trace import Trace, render, trace
+
+ROOT = "s3://modelbuild-123456789012/models/comments"
+MODEL = Path(__file__).parents[1] / "data" / "model-12"
+GOLDEN = Path(__file__).with_name("golden")
+
+
+def require_golden(name: str, text: str) -> None:
+    """The text is what the file in golden/ holds; UPDATE_GOLDEN=1 writes it there."""
+    if os.environ.get("UPDATE_GOLDEN"):
+        (GOLDEN / name).write_text(text + "\n", encoding="utf-8")
+    assert text + "\n" == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+def test_a_deployed_model_leads_back_to_everything(lake: Storage) -> None:
+    """Build, commit, creator, parameters, data, query, image, quality, W&B, approver and endpoint."""
+    require_golden("deployed.txt", render(trace(ROOT, "12", lake)))
+
+
+def test_a_slash_at_the_end_changes_nothing(lake: Storage) -> None:
+    """People complete paths with a slash."""
+    assert trace(ROOT + "/", "12", lake) == trace(ROOT, "12", lake)
+
+
+@pytest.mark.parametrize(
+    ("missing", "name"),
+    [
+        (["deployment.json"], "trained.txt"),
+        (["deployment.json", "manifest.json", "result.json"], "training.txt"),
+    ],
+)
+def test_what_has_not_happened_is_said(lake: Storage, missing: list[str], name: str) -> None:
+    """A model that is trained, and one that is being trained, are traced as far as they came."""
+    for file in missing:
+        lake.delete(f"{ROOT}/12/{file}")
+    require_golden(name, render(trace(ROOT, "12", lake)))
+
+
+def test_a_failed_training_is_traced_with_its_reason(lake: Storage) -> None:
+    """There is no model, and the trace says why."""
+    for file in ("deployment.json", "manifest.json"):
+        lake.delete(f"{ROOT}/12/{file}")
+    failed = TrainingResult(status="failed", reason="ValueError: no rows")
+    lake.write(f"{ROOT}/12/result.json", failed.to_json().encode())
+    text = render(trace(ROOT, "12", lake))
+    assert "failed: ValueError: no rows" in text
+    assert "not deployed" in text
+
+
+def test_a_trace_is_read_back_from_its_json(lake: Storage) -> None:
+    """Programs get the very documents that lie in S3."""
+    found = trace(ROOT, "12", lake)
+    document = json.loads(found.to_json())
+    assert document["manifest"] == json.loads((MODEL / "manifest.json").read_bytes())
+    assert document["deployment"]["approver"]["name"] == "Grace Hopper"
+    assert Trace.model_validate_json(found.to_json()) == found
+
+
+def test_an_unknown_model_is_a_sentence_with_the_newest_models(lake: Storage) -> None:
+    """Whoever mistypes an id sees which there are, the newest first, by number and not by letter."""
+    request = (MODEL / "request.json").read_bytes()
+    for number in ("2", "9", "100", "100.2", "100.10"):
+        lake.write(f"{ROOT}/{number}/request.json", request)
+    with pytest.raises(ConfigurationError, match=r"no model 13 .*: it has 100\.10, 100\.2, 100, 12, 9, …$"):
+        trace(ROOT, "13", lake)
+
+
+def test_where_no_model_lies_the_place_is_doubted(lake: Storage) -> None:
+    """A wrong pipeline is not a wrong id."""
+    with pytest.raises(ConfigurationError, match="no model lies there, so correct --artifacts"):
+        trace("s3://modelbuild-123456789012/models/reviews", "12", lake)
+
+
+@pytest.mark.parametrize("model_id", ["", "0", "abc", "12/../13", "12\n", "\uff11\uff12"])
+def test_what_is_no_id_is_refused_before_anything_is_read(lake: Storage, model_id: str) -> None:
+    """An id is a build's number; anything else never becomes part of a path."""
+    with pytest.raises(ConfigurationError, match="is no model id"):
+        trace(ROOT, model_id, lake)
+
+
+def test_no_bucket_is_a_sentence(lake: Storage) -> None:
+    """What AWS refuses is not mistaken for a missing model."""
+    with pytest.raises(AwsError, match="NoSuchBucket"):
+        trace("s3://modelbuild-nowhere/models/comments", "12", lake)
+
+
+@pytest.mark.parametrize("name", ["request.json", "result.json", "manifest.json", "deployment.json"])
+def test_a_file_that_is_not_what_its_name_says_is_named(lake: Storage, name: str) -> None:
+    """A damaged record is not passed over."""
+    lake.write(f"{ROOT}/12/{name}", b'{"version": 2}')
+    with pytest.raises(VerificationFailed, match=f"{ROOT}/12/{name} cannot be read"):
+        trace(ROOT, "12", lake)
+
+
+def test_another_models_files_are_refused(lake: Storage) -> None:
+    """A record that was moved would lead to the wrong build."""
+    lake.write(f"{ROOT}/14/request.json", (MODEL / "request.json").read_bytes())
+    with pytest.raises(VerificationFailed, match="is about model 12"):
+        trace(ROOT, "14", lake)
+
+
+def test_no_value_steers_a_terminal(lake: Storage) -> None:
+    """A commit message with escape sequences is shown, not obeyed."""
+    request = TrainingRequest.model_validate_json((MODEL / "request.json").read_bytes())
+    build = request.build.model_copy(update={"message": "\x1b[2Jgone\x07"})
+    hostile = request.model_copy(update={"build": build, "parameters": {"a": "\x1b]0;x\x07"}})
+    lake.write(f"{ROOT}/12/request.json", hostile.to_json().encode())
+    text = render(trace(ROOT, "12", lake))
+    assert "gone" in text
+    assert not {"\x1b", "\x07"} & set(text)
