@@ -88,7 +88,22 @@ modelbuild_install() {
     modelbuild_fail "python3 -m venv failed; install the venv module of this Python: ${said##*$'\n'}"
   said="$("$1/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
     --require-hashes -r "$modelbuild_requirements" 2>&1)" ||
-    modelbuild_fail "pip could not install $modelbuild_requirements: ${said##*$'\n'}"
+    modelbuild_fail "pip could not install $modelbuild_requirements: $(modelbuild_first_error <<<"$said")"
+}
+
+# Prints the line of pip's output that says what went wrong.
+modelbuild_first_error() {
+  local line last=""
+  while read -r line; do
+    case "$line" in
+    ERROR:*)
+      echo "$line"
+      return
+      ;;
+    ?*) last="$line" ;;
+    esac
+  done
+  echo "${last:-it said nothing}"
 }
 
 modelbuild_fail() {

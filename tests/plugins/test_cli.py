@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "modelbuild"]
+
+
+def modelbuild(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line with an environment of its own."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_wrong_option_is_a_message_and_a_code(plugin: str) -> None:
+    """A user's mistake opens the log's group, is one line without traceback, and exits with 10."""
+    done = modelbuild(plugin, BUILDKITE_PLUGIN_CONFIGURATION='{"colour": 1}')
+    assert done.returncode == 10
+    lines = done.stderr.splitlines()
+    assert lines[0] == "^^^ +++"
+    assert lines[1].startswith(f"modelbuild: option colour of the {plugin} plugin does not exist: ")
+    assert len(lines) == 2
+
+
+def test_a_hook_starts_without_what_it_does_not_use() -> None:
+    """Refusing a wrong option takes neither boto3 nor jinja2, so it takes no second."""
+    code = (
+        "import sys; from modelbuild.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('boto3', 'jinja2', 'urllib3', 'metaflow') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train"],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_head_outside_of_batch_says_so() -> None:
+    """The head's command, typed by hand, says where it belongs."""
+    done = modelbuild("head")
+    assert done.returncode == 10
+    assert "ARTIFACTS is not set" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["7", "--prediction", "-"]])
+def test_trace_takes_an_id_or_a_prediction(arguments: list[str]) -> None:
+    """One of the two, not none and not both."""
+    done = modelbuild("trace", *arguments, "--artifacts", "s3://bucket/models/demo")
+    assert done.returncode == 2
+    assert "give either MODEL_ID or --prediction FILE" in done.stderr
+
+
+def test_trace_refuses_what_is_no_prediction(tmp_path: Path) -> None:
+    """A file that no endpoint answered is named."""
+    file = tmp_path / "answer.json"
+    file.write_text("{}")
+    done = modelbuild("trace", "--prediction", str(file), "--artifacts", "s3://bucket/models/demo")
+    assert done.returncode == 10
+    assert "answer.json is not an answer of an endpoint" in done.stderr
+
+
+def test_trace_refuses_another_pipelines_prediction(tmp_path: Path) -> None:
+    """A prediction of one pipeline is not looked up among the models of another."""
+    prediction = {"label": "positive", "scores": {"positive": 1.0}, "model_id": "7"}
+    answer = {"model_id": "7", "pipeline": "sentiment", "predictions": [prediction]}
+    file = tmp_path / "answer.json"
+    file.write_text(json.dumps(answer))
+    done = modelbuild("trace", "--prediction", str(file), "--artifacts", "s3://bucket/models/demo/")
+    assert done.returncode == 10
+    assert "end it with /sentiment" in done.stderr
+
+
+def test_help_lists_every_command() -> None:
+    """Each command is in the help, the laptop mode as well."""
+    done = modelbuild("--help")
+    assert done.returncode == 0
+    for name in ("train", "notify", "deploy", "head", "trace", "local"):
+        assert f"\n  {name} " in done.stdout

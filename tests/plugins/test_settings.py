@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelbuild.errors import ConfigurationError
+from modelbuild.settings import CONFIGURATION, DeploySettings, NotifySettings, TrainSettings
+
+TRAIN: dict[str, Any] = {
+    "flow": "flows/flow.py",
+    "artifacts": "s3://bucket/models",
+    "unblock": "training_finished",
+    "image": {"default": "a", "train-gpu": "b", "serve": "c"},
+}
+
+
+def train(**changes: Any) -> TrainSettings:
+    """The settings that the agent's variable gives."""
+    return TrainSettings.from_environment({CONFIGURATION: json.dumps({**TRAIN, **changes})})
+
+
+def test_options_are_read_by_their_names() -> None:
+    """Options are found under the names of plugin.yml, and the others have their defaults."""
+    read = train(aws={"role-arn": "arn:aws:iam::123456789012:role/a"}, params={"a.b": [1, {"c": None}]})
+    assert read.image.train_gpu == "b"
+    assert read.aws.role_arn == "arn:aws:iam::123456789012:role/a"
+    assert read.aws.region is None
+    assert read.params == {"a.b": [1, {"c": None}]}
+    assert (read.queue, read.timeout, read.environment) == ("modelbuild-head", 86400, {})
+
+
+def test_two_identities_of_deploy() -> None:
+    """Deploy has one identity that reads and one that writes."""
+    options = {
+        "endpoint": "sentiment",
+        "artifacts": "s3://production/models",
+        "role": "arn:aws:iam::222222222222:role/sagemaker",
+        "aws": {"destination": {"region": "eu-west-1"}},
+    }
+    read = DeploySettings.from_environment({CONFIGURATION: json.dumps(options)})
+    assert (read.aws.source.region, read.aws.destination.region) == (None, "eu-west-1")
+    assert (read.instance_type, read.timeout) == ("ml.m5.large", 3600)
+
+
+@pytest.mark.parametrize("text", ["{}", "null"])
+def test_plugin_without_options(text: str) -> None:
+    """A plugin that is named without options has none, however the agent says so."""
+    assert NotifySettings.from_environment({CONFIGURATION: text}) == NotifySettings()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"flo": "x"}, "option flo of the train plugin does not exist: did you mean flow?"),
+        ({"image": {"default": "a", "train_gpu": "b", "serve": "c"}}, "did you mean train-gpu?"),
+        (
+            {"aws": {"colour": "x"}},
+            "option aws.colour of the train plugin does not exist: its place takes region, role-arn",
+        ),
+        ({"timeout": 30}, "option timeout of the train plugin is 30: it must be at least 60"),
+        ({"timeout": "100"}, 'option timeout of the train plugin is "100": it must be a whole number'),
+        ({"timeout": True}, "option timeout of the train plugin is true: it must be a whole number"),
+        ({"params": 3}, "option params of the train plugin is 3: it must be a map"),
+        ({"image": "a"}, 'option image of the train plugin is "a": it must be a map'),
+        (
+            {"image": {"default": "a"}},
+            "option image.train-gpu of the train plugin is missing: image of the step",
+        ),
+        ({"unblock": ""}, 'option unblock of the train plugin is "": it must not be empty'),
+        ({"artifacts": "models"}, 'option artifacts of the train plugin is "models": it must match ^s3://'),
+        ({"flow": None}, "option flow of the train plugin is null: it must be text; put it in quotes"),
+    ],
+)
+def test_wrong_option_is_one_sentence(changes: dict[str, Any], message: str) -> None:
+    """What is wrong is told with the option, its value, and what was expected or the nearest name."""
+    with pytest.raises(ConfigurationError) as caught:
+        train(**changes)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["WANDB_API_KEY", "MY_TOKEN", "db_password", "AWS_SECRET_ACCESS_KEY"])
+def test_secret_in_a_variable_is_refused_unseen(name: str) -> None:
+    """A variable that is named like a secret is refused, and its value is not printed."""
+    with pytest.raises(ConfigurationError, match="sounds like a secret") as caught:
+        train(environment={name: "hunter2"})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["MODEL_ID", "ARTIFACTS", "UNBLOCK_STEP", "AWS_BATCH_JOB_ID"])
+def test_own_variables_cannot_be_changed(name: str) -> None:
+    """What every training gets set is not the pipeline's to set."""
+    with pytest.raises(ConfigurationError, match="cannot be changed"):
+        train(environment={name: "x"})
+
+
+def test_value_of_a_variable_is_never_printed() -> None:
+    """A variable may hold what should have been secret, so a wrong one is named without its value."""
+    with pytest.raises(ConfigurationError, match=r"environment\.A .* put it in quotes") as caught:
+        train(environment={"A": 424242})
+    assert "424242" not in str(caught.value)
+
+
+def test_missing_configuration_is_told() -> None:
+    """Without the agent's variable the message says where the command belongs, and what null does."""
+    with pytest.raises(ConfigurationError, match=r"BUILDKITE_PLUGIN_CONFIGURATION is not set.*null"):
+        TrainSettings.from_environment({})
+
+
+@given(st.text())
+def test_any_text_is_settings_or_a_sentence(text: str) -> None:
+    """Whatever stands in the variable, the answer is settings or one line."""
+    try:
+        found: object = NotifySettings.from_environment({CONFIGURATION: text})
+    except ConfigurationError as error:
+        found = str(error)
+    assert isinstance(found, NotifySettings) or (isinstance(found, str) and found)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from([*TrainSettings.model_fields, "image", "train-gpu", "x"]), json_values)
+)
+def test_any_options_are_settings_or_a_sentence(options: dict[str, Any]) -> None:
+    """Whatever the options are, a wrong one is a sentence and never a traceback."""
+    try:
+        found: object = train(**options)
+    except ConfigurationError as error:
+        found = str(error)
+    assert isinstance(found, TrainSettings) or (isinstance(found, str) and "train plugin" in found)
