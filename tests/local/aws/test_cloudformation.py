@@ -106,7 +106,7 @@ def definitions(cloud: Any, name: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda definition: definition["revision"])
 
 
-def test_stack_is_made_left_alone_and_changed(cloud: Any, tmp_path: Path) -> None:
+def test_stack_is_made_left_alone_changed_and_deleted(cloud: Any, tmp_path: Path) -> None:
     """The same deployment twice is no change; a changed parameter changes what uses it, in place."""
     template = tmp_path / "stack.yaml"
     template.write_text(TEMPLATE, encoding="utf-8")
@@ -150,6 +150,11 @@ def test_stack_is_made_left_alone_and_changed(cloud: Any, tmp_path: Path) -> Non
         if environment["computeEnvironmentName"].startswith("small-Compute")
     ]
     assert (compute["maxvCpus"], compute["instanceTypes"]) == (8, ["m5.large", "m5.xlarge"])
+
+    cloud.client("cloudformation").delete_stack(StackName="small")
+    assert [definition["status"] for definition in definitions(cloud, "from-stack")] == ["INACTIVE"] * 2
+    assert cloud.client("batch").describe_job_queues(jobQueues=["from-stack"])["jobQueues"] == []
+    assert "tables" not in {found["Name"] for found in cloud.client("glue").get_databases()["DatabaseList"]}
 
 
 def test_failed_resource_fails_the_stack_with_its_reason(cloud: Any, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def _execute_change_set(
     try:
         found.apply()
     except Exception as error:  # noqa: BLE001  # whatever a resource cannot do is the stack's failure
-        stack._add_stack_event(f"{kind}_FAILED", resource_status_reason=str(error))
+        stack._add_stack_event(f"{kind}_FAILED", resource_status_reason=str(getattr(error, "message", error)))
         stack.status = "ROLLBACK_COMPLETE" if kind == "CREATE" else "UPDATE_ROLLBACK_COMPLETE"
         stack._add_stack_event(stack.status)
         found.execution_status = "EXECUTE_FAILED"

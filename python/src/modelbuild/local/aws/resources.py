@@ -1,7 +1,7 @@
 """Resource types that moto's CloudFormation cannot create or update.
 
-Glue databases and Athena workgroups are unknown to it, Batch resources cannot be updated, and a job
-definition loses its timeout.
+Glue databases and Athena workgroups are unknown to it, Batch resources can be neither updated nor
+deleted, and a job definition loses its timeout.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ def install() -> None:
     replace(JobDefinition, "update_from_cloudformation_json", staticmethod(_update_job_definition))
     replace(JobQueue, "update_from_cloudformation_json", staticmethod(_update_queue))
     replace(ComputeEnvironment, "update_from_cloudformation_json", staticmethod(_update_environment))
+    for kind in (JobDefinition, JobQueue, ComputeEnvironment):
+        replace(kind, "delete_from_cloudformation_json", staticmethod(_delete))
 
 
 class GlueDatabase(CloudFormationModel):
@@ -211,6 +213,18 @@ def _update_environment(
     original_resource.state = wanted.get("State", "ENABLED")
     original_resource.compute_resources = lowercase_first_key(wanted["ComputeResources"])
     return original_resource
+
+
+def _delete(
+    resource_name: str, cloudformation_json: dict[str, Any], account_id: str, region_name: str
+) -> None:
+    backend = batch_backends[account_id][region_name]
+    delete = {
+        "AWS::Batch::JobDefinition": backend.deregister_job_definition,
+        "AWS::Batch::JobQueue": backend.delete_job_queue,
+        "AWS::Batch::ComputeEnvironment": backend.delete_compute_environment,
+    }
+    delete[cloudformation_json["Type"]](resource_name)
 
 
 def _lowered(wanted: Mapping[str, Any], name: str) -> dict[str, Any] | None:
