@@ -66,12 +66,12 @@ def test_trace_takes_an_id_or_a_prediction(arguments: list[str]) -> None:
 
 
 def test_trace_refuses_what_is_no_prediction(tmp_path: Path) -> None:
-    """A file that no endpoint answered is named."""
+    """What no endpoint answered is refused before anything is read from S3."""
     file = tmp_path / "answer.json"
     file.write_text("{}")
     done = modelbuild("trace", "--prediction", str(file), "--artifacts", "s3://bucket/models/demo")
     assert done.returncode == 10
-    assert "answer.json is not an answer of an endpoint" in done.stderr
+    assert "is not an answer of an endpoint" in done.stderr
 
 
 def test_trace_refuses_another_pipelines_prediction(tmp_path: Path) -> None:

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 import click
 
 from modelbuild import __version__
 from modelbuild.errors import ConfigurationError, ModelbuildError
-
-if TYPE_CHECKING:
-    from modelbuild.contract import Prediction, Predictions
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -103,32 +100,26 @@ def trace(model_id: str | None, prediction: TextIO | None, artifacts: str, as_js
         model_id = _model_id_of(prediction, artifacts)
     assert model_id is not None
     found = lineage.trace(artifacts, model_id, Storage(session(AwsSettings())))
-    click.echo(found.model_dump_json(by_alias=True, indent=2) if as_json else lineage.render(found))
+    click.echo(found.to_json() if as_json else lineage.render(found), nl=not as_json)
 
 
 def _model_id_of(file: TextIO, artifacts: str) -> str:
     """The model id in an answer of the endpoint, or in one prediction taken from it."""
-    answer = _parsed(file)
-    pipeline = getattr(answer, "pipeline", None)
+    from modelbuild.lineage.prediction import read_prediction
+
+    try:
+        text = file.read()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"{file.name} is not text: give the JSON that the endpoint answered"
+        ) from error
+    model_id, pipeline = read_prediction(text)
     if pipeline is not None and pipeline != artifacts.rstrip("/").rsplit("/", 1)[-1]:
         raise ConfigurationError(
             f"{file.name} was answered by a model of pipeline {pipeline}, but --artifacts is {artifacts}: "
             f"end it with /{pipeline}"
         )
-    return answer.model_id
-
-
-def _parsed(file: TextIO) -> Prediction | Predictions:
-    from pydantic import TypeAdapter, ValidationError
-
-    from modelbuild.contract import Prediction, Predictions
-
-    try:
-        return TypeAdapter[Prediction | Predictions](Prediction | Predictions).validate_json(file.read())
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"{file.name} is not an answer of an endpoint: give the JSON that it answered, with its model_id"
-        ) from error
+    return model_id
 
 
 @cli.command(
