@@ -39,10 +39,10 @@ def serve(settings: Settings, port: int, stdin: TextIO, stdout: TextIO) -> None:
         settings = replace(settings, url=f"http://{HOST}:{listener.getsockname()[1]}")
         server = _server(listener)
         # After _server: moto must not be imported before its own settings are in the environment.
-        from modelbuild.local.aws import athena, batch, cloudformation
+        from modelbuild.local.aws import athena, batch, cloudformation, sagemaker
 
         cloudformation.install()
-        services = [batch, athena]
+        services = [sagemaker, batch, athena]
         for service in services:
             service.install(settings)
         threading.Thread(target=server.serve_forever, args=(_LOOK_AGAIN_SECONDS,), daemon=True).start()
