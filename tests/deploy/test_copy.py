@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from modelbuild.contract import Manifest, TrainingResult
+from modelbuild.deploy.copy import Copied, copy
+from modelbuild.errors import VerificationFailed
+from modelbuild.handoff import Handoff
+
+ROOT = "s3://modelbuild-222222222222/models"
+
+
+def copied(deployer: Any, manifest: Manifest) -> Copied:
+    """Copy the model that ``manifest`` is about."""
+    result = TrainingResult.from_fields(deployer.recorder.meta_data)
+    given = Handoff(result, manifest, manifest.to_json().encode())
+    return copy(given, ROOT, deployer.lake, deployer.production)
+
+
+def test_a_copy_is_made_once(deployer: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same again finds the bytes that are there, and hashes them."""
+    manifest = deployer.train(181)
+    place = copied(deployer, manifest)
+    assert capsys.readouterr().out.count("copied  ") == 2
+    assert copied(deployer, manifest) == place
+    assert capsys.readouterr().out.count("reused  ") == 2
+    assert [uri for uri, _ in deployer.production.list(f"{place.place}/")] == [
+        place.manifest_path,
+        place.model_path,
+    ]
+
+
+def test_bytes_that_change_during_the_upload_leave_nothing(deployer: Any) -> None:
+    """What production holds is hashed after the upload, and removed when it is not the model."""
+    manifest = deployer.train(182)
+
+    def corrupt(request: Any, **_: Any) -> None:
+        request.data = b"other bytes"
+        request.headers["Content-Length"] = str(len(request.data))
+        for header in [name for name in request.headers if name.lower().startswith("x-amz-checksum")]:
+            del request.headers[header]
+
+    events = deployer.production._s3.meta.events
+    events.register("before-sign.s3.PutObject", corrupt)
+    with pytest.raises(VerificationFailed, match="after the upload"):
+        copied(deployer, manifest)
+    events.unregister("before-sign.s3.PutObject", corrupt)
+    assert deployer.production.list(f"{ROOT}/comments/182/") == []
+
+
+def test_another_manifest_in_production_is_not_replaced(deployer: Any) -> None:
+    """The record of what was approved is as immutable as the model."""
+    manifest = deployer.train(183)
+    deployer.production.write(f"{ROOT}/comments/183/manifest.json", b"{}")
+    with pytest.raises(VerificationFailed, match=r"183/manifest\.json is there already"):
+        copied(deployer, manifest)
+    assert deployer.production.read(f"{ROOT}/comments/183/manifest.json") == b"{}"

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
+
+from modelbuild.aws.sagemaker import SageMaker
+from modelbuild.contract import Manifest
+from modelbuild.deploy import smoke
+from modelbuild.errors import VerificationFailed
+
+MANIFEST = Manifest.model_validate_json(
+    (Path(__file__).parents[1] / "data" / "model-12" / "manifest.json").read_bytes()
+)
+SCORES = {"negative": 0.1, "positive": 0.9}
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """The right answer to the one recorded input, with some parts otherwise."""
+    prediction = {"label": "positive", "scores": SCORES, "model_id": "12"} | changes.pop("prediction", {})
+    return {"model_id": "12", "pipeline": "comments", "predictions": [prediction]} | changes
+
+
+def check(
+    body: bytes, attributes: str = "MODEL_ID=12;PIPELINE=comments", manifest: Manifest = MANIFEST
+) -> None:
+    """Compare with an endpoint that answers this."""
+    sagemaker = SageMaker(boto3.Session("testing", "testing", region_name="us-east-1"))
+    with Stubber(sagemaker._runtime) as stubber:
+        stubber.add_response(
+            "invoke_endpoint",
+            {"Body": StreamingBody(io.BytesIO(body), len(body)), "CustomAttributes": attributes},
+            {
+                "EndpointName": "sentiment",
+                "ContentType": "application/json",
+                "Accept": "application/json",
+                "Body": b'{"instances": ["good"]}',
+            },
+        )
+        smoke.check(sagemaker, "sentiment", manifest)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.00009, -0.00009])
+def test_the_recorded_answer_passes(shift: float) -> None:
+    """Scores may differ by what another CPU rounds otherwise."""
+    check(
+        json.dumps(
+            document(prediction={"scores": {"negative": 0.1 - shift, "positive": 0.9 + shift}})
+        ).encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (document(model_id="11"), "answers as model 11 of comments"),
+        (document(prediction={"model_id": "11"}), r"prediction: 11"),
+        (document(pipeline="reviews"), "of reviews"),
+        (
+            document(prediction={"label": "negative"}),
+            r"negative \(.*approved answered positive .*another label",
+        ),
+        (document(prediction={"scores": {"negative": 0.1002, "positive": 0.8998}}), r"0\.899800.*0\.900000"),
+        (document(prediction={"scores": {"positive": 0.9}}), "scores of other labels"),
+        (document(predictions=[]), "with 0 predictions"),
+        (["positive"], "is not the document"),
+    ],
+)
+def test_another_answer_is_refused_with_both_shown(answer: Any, said: str) -> None:
+    """The message has what came and what was to come."""
+    with pytest.raises(VerificationFailed, match=said):
+        check(json.dumps(answer).encode())
+
+
+def test_a_score_that_is_no_number_is_refused() -> None:
+    """NaN is within no distance of anything."""
+    with pytest.raises(VerificationFailed):
+        check(
+            b'{"model_id": "12", "pipeline": "comments", "predictions": [{"label": "positive", '
+            b'"scores": {"negative": NaN, "positive": 0.9}, "model_id": "12"}]}'
+        )
+
+
+@pytest.mark.parametrize("attributes", ["", "MODEL_ID=11;PIPELINE=comments", "MODEL_ID=12;PIPELINE=reviews"])
+def test_the_headers_must_name_the_model_too(attributes: str) -> None:
+    """Who only sees headers must be led to the same build."""
+    with pytest.raises(VerificationFailed, match="custom attributes"):
+        check(json.dumps(document()).encode(), attributes)
+
+
+def test_a_manifest_without_recorded_answers_verifies_nothing() -> None:
+    """Green by having compared nothing is not green."""
+    with pytest.raises(VerificationFailed, match="records no predictions"):
+        check(b"", manifest=MANIFEST.model_copy(update={"golden": ()}))
+
+
+def test_a_container_that_refuses_an_input_is_not_the_approved_model() -> None:
+    """A recorded input that ends in the server's error fails as another answer does."""
+    sagemaker = SageMaker(boto3.Session("testing", "testing", region_name="us-east-1"))
+    with Stubber(sagemaker._runtime) as stubber:
+        stubber.add_client_error(
+            "invoke_endpoint", "ModelError", "Received client error (400) from AllTraffic"
+        )
+        with pytest.raises(VerificationFailed, match=r"client error \(400\)"):
+            smoke.check(sagemaker, "sentiment", MANIFEST)
