@@ -16,6 +16,7 @@ import boto3
 import numpy as np
 import pytest
 import safetensors.numpy
+from pydantic import JsonValue
 
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
@@ -40,6 +41,7 @@ from modelbuild.contract import (
     sha256_of_json,
 )
 from modelbuild.flow.publish import archive
+from modelbuild.handoff import Handoff
 from modelbuild.serving.model import decode
 from modelbuild.settings import AwsSettings, CopySettings, DeploySettings
 
@@ -173,7 +175,7 @@ def model_files(seed: int) -> tuple[dict[str, bytes], tuple[GoldenPrediction, ..
 def manifest_for(number: int, image: str, artifact: Artifact, golden: Any) -> Manifest:
     """The manifest of a model that build ``number`` made."""
     place = f"s3://{LAKE}/models/{PIPELINE}/{number}"
-    parameters = {"seed": number}
+    parameters: dict[str, JsonValue] = {"seed": number}
     scores = Scores(rows=9, accuracy=0.7, macro_f1=0.65)
     return Manifest(
         request=TrainingRequest(
@@ -220,6 +222,28 @@ def manifest_for(number: int, image: str, artifact: Artifact, golden: Any) -> Ma
         timings={"train": 1.0},
         created_at="2026-01-02T03:04:05+00:00",
     )
+
+
+@pytest.fixture
+def handoff() -> Handoff:
+    """What build 12 hands over: a model and a manifest that need not lie anywhere."""
+    files, golden = model_files(12)
+    artifact = Artifact(
+        path=f"s3://{LAKE}/models/{PIPELINE}/12/model.tar.gz",
+        bytes=4321,
+        sha256="9" * 64,
+        files={name: hashlib.sha256(part).hexdigest() for name, part in files.items()},
+    )
+    manifest = manifest_for(12, "team/serve:1", artifact, golden)
+    result = TrainingResult(
+        status="succeeded",
+        model_path=artifact.path,
+        model_sha256=artifact.sha256,
+        manifest=f"s3://{LAKE}/models/{PIPELINE}/12/manifest.json",
+        env={"MODEL_ID": "12"},
+        image="team/serve:1",
+    )
+    return Handoff(result, manifest, manifest.to_json().encode())
 
 
 class Deployer:
