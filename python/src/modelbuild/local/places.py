@@ -80,7 +80,7 @@ def running(repository: Path) -> State | None:
     try:
         state = State.model_validate_json(state_file(repository).read_text())
         os.kill(state.pid, 0)
-    except (FileNotFoundError, ProcessLookupError, ValidationError):
+    except (FileNotFoundError, PermissionError, ProcessLookupError, ValidationError):
         return None
     return state
 

@@ -174,7 +174,7 @@ class _Watch:
         """Show the build until it is over; whether it passed."""
         began = time.monotonic()
         while True:
-            build = self._client.get(self._path)
+            build = self._client.get(f"{self._path}?include_retried_jobs=true")
             for job in build["jobs"]:
                 if job["type"] == "script":
                     self._show(job)

@@ -13,13 +13,16 @@ _EMOJI = re.compile(r":[a-z0-9_+\-]+:\s*")
 _HEADER = re.compile(r"(---|\+\+\+|~~~)(?:\s+(.*))?$")
 _COMMAND = re.compile(r"Running (command|script|batch|.* command hook)")
 """Closed groups in which the agent runs what the step is for; what it says about itself is in others."""
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b_[^\x07]*\x07")
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*\x07?|\x1b_[^\x07\x1b]*\x07?|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
+)
 _BOLD, _RESET = "\x1b[1m", "\x1b[0m"
 _COLOURS = ("\x1b[36m", "\x1b[35m", "\x1b[33m", "\x1b[34m", "\x1b[32m")
 
 
 def plain_label(label: str) -> str:
     """A step's label without its emoji codes."""
+    label = _CONTROL.sub("", label)
     return _EMOJI.sub("", label).strip() or label
 
 
@@ -82,7 +85,7 @@ class Terminal:
         self._write("")
         self._write(self._paint(f"[{style or 'note'}: {context}]", _BOLD))
         for line in to_text(html).split("\n"):
-            self._write(f"  {line}")
+            self._write(f"  {_CONTROL.sub('', line)}")
         self._write("")
 
     def _log_line(self, view: JobView, raw: str) -> None:

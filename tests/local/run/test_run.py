@@ -1,0 +1,202 @@
+"""``modelbuild local run``, with the real agent."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from modelbuild.local.client import Client
+from modelbuild.local.places import State, running
+
+
+def state_of(laptop: Any) -> State:
+    """The laptop mode that runs."""
+    state = running(laptop.repository)
+    assert state is not None
+    return state
+
+
+def newest(laptop: Any) -> str:
+    """The path of the newest build."""
+    number = Client(state_of(laptop)).get("pipelines/tiny/builds")[0]["number"]
+    return f"pipelines/tiny/builds/{number}"
+
+
+def lines(process: subprocess.Popen[str], last: str) -> list[str]:
+    """What a running command says, up to the line that holds ``last``."""
+    assert process.stdout is not None
+    said: list[str] = []
+    while not said or last not in said[-1]:
+        line = process.stdout.readline()
+        assert line, f"ended without '{last}': {''.join(said)}"
+        said.append(line)
+    return said
+
+
+def test_a_build_that_passes(laptop: Any) -> None:
+    """The commit's own pipeline runs; lines name their step; annotations show; --yes takes defaults; 0."""
+    code, output = laptop.run("run", "--yes", "--env", "COLOUR=blue")
+    assert code == 0, output
+    said = output.splitlines()
+    for line in (
+        "left             | left 1",
+        "left             | in all 42",
+        "left             | +++ Numbers",
+    ):
+        assert line in said
+    assert "right            | colour is blue" in said
+    assert "after            | it was nobody" in said
+    assert "[success: note]" in said
+    assert "  Fine page (https://example.org)" in said
+    assert re.match(
+        r"Build \d+ of tiny, commit [0-9a-f]{12}: http://127\.0\.0\.1:\d+/local/tiny/builds/\d+$", said[0]
+    )
+    assert said[-1].startswith("Build passed after")
+
+
+def test_jobs_get_no_token_of_people(laptop: Any) -> None:
+    """The environment of a job has addresses, but neither the REST token nor the W&B key."""
+    code, output = laptop.run("run", "--yes")
+    assert code == 0, output
+    state = state_of(laptop)
+    names = set(re.findall(r"variable (\w+)$", output, re.MULTILINE))
+    assert {"AWS_ENDPOINT_URL", "BUILDKITE_API_URL", "WANDB_BASE_URL", "MODELBUILD_PYTHON"} <= names
+    assert not names & {"BUILDKITE_API_TOKEN", "WANDB_API_KEY"}
+    assert state.api_token not in output
+    assert state.wandb_key not in output
+
+
+def test_a_build_that_fails(laptop: Any) -> None:
+    """A failing step fails the build: 1, its exit status is told, and what comes after it never runs."""
+    code, output = laptop.run("run", "--pipeline", "fails.yml")
+    assert code == 1
+    assert "breaks           | failed with exit status 7" in output
+    assert "| before" in output
+    assert "never" not in output
+
+
+def test_yes_never_opens_what_the_api_is_to_open(laptop: Any) -> None:
+    """A block that hands over a training's result stays closed under --yes until the API opens it."""
+    process = laptop.start("run", "--yes", "--pipeline", "api.yml")
+    lines(process, "training: waits for the training, which unblocks it")
+    client, build = Client(state_of(laptop)), newest(laptop)
+    (job,) = client.get(f"{build}/jobs?step_key=training")["items"]
+    assert job["state"] == "blocked"
+    client.put(f"{build}/jobs/{job['id']}/unblock", {"fields": {"training/status": "succeeded"}})
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+    assert client.get(build)["meta_data"]["training/status"] == "succeeded"
+
+
+def test_without_a_person_it_says_where_to_unblock(laptop: Any) -> None:
+    """With neither a terminal nor --yes, a block for people is left to the build page, and waited for."""
+    process = laptop.start("run", "--pipeline", "person.yml")
+    said = lines(process, "approve: waits for somebody to unblock it at")
+    client, build = Client(state_of(laptop)), newest(laptop)
+    assert client.get(build)["web_url"] in said[-1]
+    (job,) = client.get(f"{build}/jobs?step_key=approve")["items"]
+    assert job["state"] == "blocked"
+    client.put(f"{build}/jobs/{job['id']}/unblock", {"fields": {"name": "Ada"}})
+    assert process.wait(30) == 0
+
+
+def test_yes_cannot_fill_in_what_has_no_default(laptop: Any) -> None:
+    """A required field without a default ends the run with a sentence, and the build is cancelled."""
+    code, output = laptop.run("run", "--yes", "--pipeline", "person.yml")
+    assert code == 10
+    assert "field name of the block 'approve' is required and has no default" in output
+    assert Client(state_of(laptop)).get(newest(laptop))["state"] == "canceled"
+
+
+def test_a_person_at_a_terminal_is_asked(laptop: Any) -> None:
+    """In a terminal the fields of a block are asked for, and what is typed is what the build gets."""
+    ours, theirs = pty.openpty()
+    process = laptop.start("run", "--pipeline", "person.yml", stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    for prompt, answer in [(b"Name: ", b"Ada\n"), (b"Unblock? [Y/n]: ", b"\n")]:
+        while not shown.endswith(prompt):
+            shown += os.read(ours, 1)
+        os.write(ours, answer)
+    while True:
+        try:
+            shown += os.read(ours, 1024)
+        except OSError:
+            break
+    assert process.wait(30) == 0, shown.decode()
+    os.close(ours)
+    assert Client(state_of(laptop)).get(newest(laptop))["meta_data"]["name"] == "Ada"
+
+
+def test_ctrl_c_cancels_the_build(laptop: Any) -> None:
+    """Ctrl-C cancels the build, stops the agents and the job's processes, and exits with 130."""
+    process = laptop.start("run", "--pipeline", "slow.yml", start_new_session=True)
+    lines(process, "| begun")
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert Client(state_of(laptop)).get(newest(laptop))["state"] == "canceled"
+    data = str(state_of(laptop).data)
+    found = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert [line for line in found.splitlines() if data in line and "tether" in line] == []
+    assert "sleep 300" not in found.splitlines()
+
+
+def test_killed_run_leaves_no_agent(laptop: Any) -> None:
+    """Agents end with the command that started them, even when it is killed."""
+    process = laptop.start("run", "--pipeline", "api.yml")
+    lines(process, "waits for the training")
+    data = str(state_of(laptop).data)
+
+    def agents() -> list[str]:
+        found = subprocess.run(
+            ["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True
+        ).stdout
+        return [line for line in found.splitlines() if data in line and "--spawn" in line]
+
+    assert agents()
+    process.kill()
+    process.communicate(timeout=30)
+    laptop.until(lambda: not agents(), "the agents to end", 30)
+
+
+def test_what_cannot_be_built_is_said_at_once(laptop: Any, new_laptop: Any) -> None:
+    """A pipeline file outside the commit, a wrong variable, nothing running: a sentence for each."""
+    for command, sentence in [
+        (["--pipeline", "missing.yml"], "missing.yml is not in commit"),
+        (["--pipeline", "../elsewhere.yml"], "name a file of the repository"),
+        (["--env", "COLOUR"], "--env COLOUR is not of the form NAME=VALUE"),
+    ]:
+        code, output = laptop.run("run", *command)
+        assert (code, sentence in output, "Traceback" in output) == (10, True, False), output
+    code, output = new_laptop.run("run")
+    assert code == 10
+    assert "start it with modelbuild local up" in output
+
+
+def test_uncommitted_changes_are_pointed_out(laptop: Any) -> None:
+    """What is not committed is not built, and the first line says so."""
+    extra = laptop.repository / "draft.txt"
+    extra.write_text("draft\n")
+    try:
+        _, output = laptop.run("run", "--pipeline", "fails.yml")
+    finally:
+        extra.unlink()
+    assert output.splitlines()[0] == "The working tree has changes that are not committed; they are not built"
+
+
+def test_tether_ends_its_command_with_its_input() -> None:
+    """A command on a tether is stopped when the input closes, and its exit code is passed on otherwise."""
+    tether = [sys.executable, "-m", "modelbuild.local.tether"]
+    hold, _ = os.pipe()
+    assert subprocess.run([*tether, "sh", "-c", "exit 3"], stdin=hold, check=False).returncode == 3
+    process = subprocess.Popen([*tether, "sleep", "300"], stdin=subprocess.PIPE)
+    assert process.poll() is None
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(30) == -signal.SIGTERM % 256

@@ -1,0 +1,73 @@
+"""``modelbuild local up``: what it starts, tells and leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+from typing import Any
+
+import boto3
+
+from modelbuild.local.places import running, state_file
+from modelbuild.local.seed import production
+
+
+def test_accounts_are_as_their_owner_set_them_up(laptop: Any) -> None:
+    """Before any build there are the two secrets, and production's bucket and roles from its template."""
+    state = running(laptop.repository)
+    assert state is not None
+    keys = {"region_name": "us-east-1", "aws_access_key_id": "x", "aws_secret_access_key": "x"}
+    vault = boto3.client("secretsmanager", endpoint_url=state.aws_url, **keys)
+    for name, key, value in [
+        ("modelbuild/buildkite", "BUILDKITE_API_TOKEN", state.api_token),
+        ("modelbuild/wandb", "WANDB_API_KEY", state.wandb_key),
+    ]:
+        assert json.loads(vault.get_secret_value(SecretId=name)["SecretString"]) == {key: value}
+    elsewhere = production(state.aws_url)
+    buckets = elsewhere.client("s3", endpoint_url=state.aws_url).list_buckets()["Buckets"]
+    assert [bucket["Name"] for bucket in buckets] == ["modelbuild-222222222222"]
+    roles = elsewhere.client("iam", endpoint_url=state.aws_url).list_roles()["Roles"]
+    assert {"modelbuild-deploy", "modelbuild-sagemaker"} <= {role["RoleName"] for role in roles}
+
+
+def test_state_is_for_the_users_eyes_only(laptop: Any) -> None:
+    """The file with the tokens, and its folder, can be read by nobody else."""
+    file = state_file(laptop.repository)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+def test_second_one_says_where_the_first_is(laptop: Any) -> None:
+    """For one repository it runs once; who starts it again is told where."""
+    state = running(laptop.repository)
+    assert state is not None
+    code, output = laptop.run("up")
+    assert code == 10
+    assert f"already runs for {laptop.repository}: Buildkite at {state.buildkite_url}" in output
+
+
+def test_nothing_is_left(new_laptop: Any) -> None:
+    """However it ends, killed or told to stop, no process is left, and it can be started again."""
+    for number, code in [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)]:
+        process, state = new_laptop.up()
+        services = list(state.services.values())
+        assert len(services) == 3
+        assert all(new_laptop.alive(pid) for pid in services)
+        os.kill(process.pid, number)
+        assert process.wait(30) == code
+        for pid in services:
+            new_laptop.until(lambda pid=pid: not new_laptop.alive(pid), f"process {pid} to end", 20)
+        assert running(new_laptop.repository) is None
+    assert not state_file(new_laptop.repository).exists()
+
+
+def test_outside_a_repository(new_laptop: Any) -> None:
+    """Where there is no git repository, one sentence says so."""
+    new_laptop.repository = new_laptop.repository.parent
+    for command in ("up", "run"):
+        code, output = new_laptop.run(command)
+        assert code == 10
+        assert "is not in a git repository" in output
+        assert "Traceback" not in output
