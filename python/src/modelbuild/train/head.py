@@ -36,7 +36,7 @@ _TERMINATED_EXIT = 128 + signal.SIGTERM
 
 
 class _Terminated(BaseException):
-    """SIGTERM came; not an ``Exception``, so that nothing on the way takes it for a failure."""
+    """SIGTERM or SIGINT came; not an ``Exception``, so that nothing on the way takes it for a failure."""
 
 
 def run(environ: Mapping[str, str] = os.environ) -> int:
@@ -54,11 +54,15 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         raise ConfigurationError("ARTIFACTS is not set: this command runs inside the job that train submits")
     storage = Storage(session(AwsSettings()))
     request = _request(storage, artifacts)
-    signal.signal(signal.SIGTERM, _terminate)
     try:
+        signal.signal(signal.SIGTERM, _terminate)
+        # Also because the flow would inherit it where it is ignored, and it is what stops the flow.
+        signal.signal(signal.SIGINT, _terminate)
+        # The command line keeps SIGTERM waiting until there is somebody to tell.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         result = _outcome(storage, request, environ)
         # From here on nothing may stop the word from getting out.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _ignore_signals()
     except _Terminated:
         result = _ended(
             "cancelled", "the head was terminated from outside: by hand, by timeout or with its host"
@@ -71,8 +75,13 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     del number, frame
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _ignore_signals()
     raise _Terminated
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _request(storage: Storage, artifacts: str) -> TrainingRequest:
@@ -194,8 +203,11 @@ def _run_flow(command: list[str], folder: Path, environ: Mapping[str, str]) -> t
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the flow's process group to end, so that Metaflow ends its Batch jobs; insist after a while."""
-    _signal(process, signal.SIGTERM)
+    """Ask the flow's process group to end, so that Metaflow ends its Batch jobs; insist after a while.
+
+    Metaflow ends its jobs on SIGINT; SIGTERM ends only Metaflow.
+    """
+    _signal(process, signal.SIGINT)
     try:
         # Its output is read here as well: a full pipe would keep it from ending.
         rest, _ = process.communicate(timeout=STOP_SECONDS)
