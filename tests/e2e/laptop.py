@@ -1,0 +1,257 @@
+"""Laptop mode as the end-to-end tests drive it: a person's commands, and the APIs behind them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import boto3
+import yaml
+
+from modelbuild.contract import Manifest, TrainingRequest, model_prefix
+from modelbuild.local.client import Client
+from modelbuild.local.environment import process_environment
+from modelbuild.local.places import PRODUCTION_ACCOUNT, REGION, State, running
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+PREPARED = "prepared.yml"
+"""The pipeline without the steps that prepare an account, for the builds after the first."""
+
+
+def eventually(look: Callable[[], T | None], what: str, seconds: float) -> T:
+    """What ``look`` finds, once it finds something; an error that names ``what`` after ``seconds``."""
+    until = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found is not None:
+            return found
+        if time.monotonic() > until:
+            raise AssertionError(f"no {what} within {seconds:.0f} s")
+        time.sleep(0.2)
+
+
+class Laptop:
+    """A clone of this repository with its own running services."""
+
+    def __init__(self, repository: Path, state: State) -> None:
+        self.repository = repository
+        self.state = state
+        self.client = Client(state)
+        self.environment = process_environment(state)
+        self.data_lake = boto3.Session("laptop", "laptop", region_name=REGION)
+        role = f"arn:aws:iam::{PRODUCTION_ACCOUNT}:role/modelbuild-deploy"
+        sts = self.data_lake.client("sts", endpoint_url=state.aws_url)
+        given = sts.assume_role(RoleArn=role, RoleSessionName="end-to-end")["Credentials"]
+        self.production = boto3.Session(
+            given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], region_name=REGION
+        )
+
+    def aws(self, service: str, session: boto3.Session | None = None) -> Any:
+        """A client of the AWS stand-in, in the data lake's account unless ``session`` says otherwise."""
+        return (session or self.data_lake).client(service, endpoint_url=self.state.aws_url)
+
+    def modelbuild(self, *arguments: str) -> str:
+        """What ``modelbuild`` prints."""
+        command = [sys.executable, "-m", "modelbuild", *arguments]
+        done = subprocess.run(
+            command, cwd=self.repository, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def commit(self, message: str, files: dict[str, Callable[[str], str]]) -> str:
+        """Commit changed files; each is what its function makes of the present content."""
+        for name, change in files.items():
+            path = self.repository / name
+            path.write_text(change(path.read_text() if path.exists() else ""))
+        who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+        git(self.repository, "add", "--all")
+        git(self.repository, *who, "commit", "--quiet", "--message", message)
+        return git(self.repository, "rev-parse", "HEAD")
+
+    def commit_prepared_pipeline(self) -> None:
+        """Have ``PREPARED`` in the commit."""
+        if not (self.repository / PREPARED).exists():
+            pipeline = (self.repository / ".buildkite/pipeline.yml").read_text()
+            self.commit("A pipeline for prepared accounts", {PREPARED: lambda _: _from_train_on(pipeline)})
+
+    @contextmanager
+    def build(self, *arguments: str) -> Iterator[Running]:
+        """A build of the current commit by ``modelbuild local run``, cancelled if it outlives the block."""
+        known = {build["id"] for build in self._builds()}
+        log = self.state.data / f"run-{time.time_ns()}.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "modelbuild", "local", "run", *arguments],
+                cwd=self.repository,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            build = eventually(
+                lambda: next((b for b in self._builds() if b["id"] not in known), None), "new build", 30
+            )
+            path = f"pipelines/{build['pipeline']['slug']}/builds/{build['number']}"
+            yield Running(self, process, log, path)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            process.wait(60)
+
+    def _builds(self) -> list[Json]:
+        pipelines = self.client.get("pipelines")
+        return [build for one in pipelines for build in self.client.get(f"pipelines/{one['slug']}/builds")]
+
+
+class Running:
+    """One build under way."""
+
+    def __init__(self, laptop: Laptop, process: subprocess.Popen[bytes], log: Path, path: str) -> None:
+        self.laptop = laptop
+        self.process = process
+        self.log = log
+        self.path = path
+
+    @property
+    def pipeline(self) -> str:
+        """The slug of the pipeline."""
+        return self.path.split("/")[1]
+
+    @property
+    def model_id(self) -> str:
+        """The number of the build, as text."""
+        return self.path.rsplit("/", 1)[1]
+
+    @property
+    def artifacts(self) -> str:
+        """Where everything about this build's model lies."""
+        account = self.laptop.environment["DATA_LAKE_ACCOUNT"]
+        return model_prefix(f"s3://modelbuild-{account}/models", self.pipeline, self.model_id)
+
+    def get(self) -> Json:
+        """The build as REST shows it, with the jobs that were retried."""
+        build: Json = self.laptop.client.get(f"{self.path}?include_retried_jobs=true")
+        return build
+
+    def jobs(self, key: str) -> list[Json]:
+        """Every job of a step, in the order in which they were made."""
+        return [job for job in self.get()["jobs"] if job["step_key"] == key]
+
+    def reaches(self, key: str, *states: str, seconds: float = 120) -> Json:
+        """The newest job of a step, once it is in one of the states."""
+
+        def look() -> Json | None:
+            jobs = self.jobs(key)
+            return jobs[-1] if jobs and jobs[-1]["state"] in states else None
+
+        return eventually(look, f"{' or '.join(states)} of step {key}; see {self.log}", seconds)
+
+    def unblock(self, key: str) -> None:
+        """Do what a person does on the page."""
+        job = self.reaches(key, "blocked")
+        self.laptop.client.put(f"{self.path}/jobs/{job['id']}/unblock", {"fields": {}})
+
+    def over(self, seconds: float = 120) -> Json:
+        """The build, once it is over."""
+
+        def look() -> Json | None:
+            build = self.get()
+            return build if build["finished_at"] else None
+
+        return eventually(look, f"end of the build; see {self.log}", seconds)
+
+    def job_log(self, job: Json) -> str:
+        """What a job printed."""
+        return self.laptop.client.text(f"{self.path}/jobs/{job['id']}/log.txt")
+
+    def annotations(self) -> dict[str, Json]:
+        """The annotations by context."""
+        return {note["context"]: note for note in self.laptop.client.get(f"{self.path}/annotations")}
+
+    def object(self, name: str) -> bytes:
+        """One of the objects about this build's model."""
+        bucket, key = f"{self.artifacts}/{name}".removeprefix("s3://").split("/", 1)
+        body: bytes = self.laptop.aws("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        return body
+
+    def put_object(self, name: str, body: bytes) -> None:
+        """Replace one of the objects about this build's model."""
+        bucket, key = f"{self.artifacts}/{name}".removeprefix("s3://").split("/", 1)
+        self.laptop.aws("s3").put_object(Bucket=bucket, Key=key, Body=body)
+
+    def request(self) -> TrainingRequest:
+        """What was asked for."""
+        return TrainingRequest.model_validate_json(self.object("request.json"))
+
+    def manifest(self) -> Manifest:
+        """Everything about the model."""
+        return Manifest.model_validate_json(self.object("manifest.json"))
+
+    def heads(self) -> list[Json]:
+        """The head jobs of this build, in Batch."""
+        batch = self.laptop.aws("batch")
+        listed = batch.list_jobs(
+            jobQueue="modelbuild-head",
+            filters=[{"name": "JOB_NAME", "values": [f"{self.pipeline}-{self.model_id}"]}],
+        )["jobSummaryList"]
+        found: list[Json] = batch.describe_jobs(jobs=[one["jobId"] for one in listed])["jobs"]
+        return found
+
+
+def git(repository: Path, *arguments: str) -> str:
+    """What git prints."""
+    done = subprocess.run(
+        ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def _from_train_on(pipeline: str) -> str:
+    """The pipeline without what comes before its ``train`` step."""
+    steps = yaml.safe_load(pipeline)["steps"]
+    kept = [step for step in steps if step.get("key") not in ("images", "stack", "lake")]
+    kept[0].pop("depends_on")
+    return json.dumps({"steps": kept})
+
+
+@contextmanager
+def running_laptop(folder: Path) -> Iterator[Laptop]:
+    """A clone of this repository's commit with ``modelbuild local up`` running for it."""
+    repository = folder / "comments"
+    origin = git(Path(__file__).parent, "rev-parse", "--show-toplevel")
+    git(folder, "clone", "--quiet", origin, str(repository))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    log = folder / "up.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "modelbuild", "local", "up", "--data", str(folder / "data")],
+            cwd=repository,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+
+        def look() -> State | None:
+            assert process.poll() is None, log.read_text()
+            return running(repository.resolve())
+
+        yield Laptop(repository, eventually(look, f"laptop mode; see {log}", 60))
+    finally:
+        process.terminate()
+        process.wait(60)

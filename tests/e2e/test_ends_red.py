@@ -1,0 +1,89 @@
+"""Trainings that do not succeed: each ends in an unblock with a status, and a build that is red."""
+
+from __future__ import annotations
+
+import pytest
+from laptop import PREPARED, Laptop, Running, eventually
+
+pytestmark = pytest.mark.e2e
+
+REASON = "the loss is not a number"
+_TRAIN = '"""Fit the model on the documents that are not held out."""\n'
+
+
+@pytest.fixture(scope="module")
+def prepared(laptop: Laptop) -> Laptop:
+    """A laptop with its stack, and the pipeline for prepared accounts committed."""
+    stacks = laptop.aws("cloudformation").list_stacks()["StackSummaries"]
+    if not any(stack["StackName"] == "modelbuild-training" for stack in stacks):
+        with laptop.build() as build:
+            build.reaches("lake", "passed", "failed")
+    laptop.commit_prepared_pipeline()
+    return laptop
+
+
+def test_a_failing_step_of_the_flow_turns_the_build_red(prepared: Laptop) -> None:
+    """The block is unblocked with `failed` and the reason; notify is red with it; deploy never runs."""
+    sabotage = f'{_TRAIN}        raise RuntimeError("{REASON}")\n'
+    prepared.commit("Fail", {"flows/sentiment/flow.py": lambda text: text.replace(_TRAIN, sabotage, 1)})
+    try:
+        with prepared.build("--pipeline", PREPARED) as build:
+            build.over()
+            _is_red(build, "failed", REASON)
+            assert build.process.wait(30) == 1
+    finally:
+        prepared.commit(
+            "Do not fail", {"flows/sentiment/flow.py": lambda text: text.replace(sabotage, _TRAIN, 1)}
+        )
+
+
+def test_a_head_that_is_terminated_turns_the_build_red(prepared: Laptop) -> None:
+    """Somebody ends the head in the console: its steps end with it, and the build hears of it."""
+    with prepared.build("--pipeline", PREPARED) as build:
+        batch = prepared.aws("batch")
+
+        def step_runs() -> bool | None:
+            running = batch.list_jobs(jobQueue="modelbuild-default", jobStatus="RUNNING")
+            return True if running["jobSummaryList"] else None
+
+        build.reaches("training_finished", "blocked")
+        eventually(step_runs, "step of the flow in Batch", 60)
+        (head,) = build.heads()
+        batch.terminate_job(jobId=head["jobId"], reason="a person ended it")
+        build.over()
+        _is_red(build, "cancelled", "terminated")
+
+        def all_ended() -> bool | None:
+            return None if step_runs() else True
+
+        eventually(all_ended, "end of the flow's steps", 60)
+        (head,) = build.heads()
+        assert (head["status"], head["statusReason"]) == ("FAILED", "a person ended it")
+
+
+def test_parameters_that_do_not_fit_turn_the_build_red(prepared: Laptop) -> None:
+    """A value of the wrong type gets past the agent, which cannot know the types; the head tells."""
+    name = "flows/sentiment/params.yaml"
+    before = (prepared.repository / name).read_text()
+    prepared.commit("Wrong type", {name: lambda text: text.replace("epochs: 6", "epochs: many")})
+    try:
+        with prepared.build("--pipeline", PREPARED) as build:
+            build.over()
+            _is_red(build, "failed", "training.epochs")
+    finally:
+        prepared.commit("Right type", {name: lambda _: before})
+
+
+def _is_red(build: Running, status: str, reason: str) -> None:
+    """The hand-off says why, notify is red with the same words, and nothing was deployed."""
+    meta_data = build.get()["meta_data"]
+    assert meta_data["training/status"] == status, build.log.read_text()
+    assert reason in meta_data["training/reason"]
+    (notify,) = build.jobs("notify")
+    assert (notify["state"], notify["exit_status"]) == ("failed", 13)
+    assert reason in build.job_log(notify)
+    assert reason in build.annotations()["training"]["body_html"]
+    assert build.annotations()["training"]["style"] == "error"
+    (deploy,) = build.jobs("deploy")
+    assert deploy["started_at"] is None
+    assert build.get()["state"] == "failed"

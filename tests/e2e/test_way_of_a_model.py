@@ -1,0 +1,157 @@
+"""The way of a model from a commit to a traced prediction, with the real agent, Metaflow and training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from laptop import PREPARED, Laptop, Running
+
+from modelbuild.contract import Predictions, TrainingResult
+
+pytestmark = pytest.mark.e2e
+
+COMMENTS = ["What a wonderful day, thank you all!", "This is a terrible idea.", "The parcel came on Tuesday."]
+
+
+@pytest.fixture(scope="module")
+def served(laptop: Laptop) -> Iterator[Running]:
+    """The build of this repository's own pipeline, approved and over."""
+    with laptop.build() as build:
+        build.reaches("approve", "blocked", "broken", seconds=180)
+        again = build.jobs("train")[-1]
+        laptop.client.put(f"{build.path}/jobs/{again['id']}/retry", {})
+        build.reaches("train", "passed", "failed")
+        build.unblock("approve")
+        build.over()
+        build.process.wait(30)
+        yield build
+
+
+@pytest.fixture(scope="module")
+def repeated(laptop: Laptop, served: Running) -> Iterator[Running]:
+    """The same request once more, in the next build, whose model is changed after it was approved."""
+    del served
+    laptop.commit_prepared_pipeline()
+    with laptop.build("--pipeline", PREPARED) as build:
+        build.reaches("approve", "blocked", "broken", seconds=180)
+        build.put_object("model.tar.gz", build.object("model.tar.gz")[:-1] + b"!")
+        build.unblock("approve")
+        build.over()
+        yield build
+
+
+def test_a_commit_becomes_a_served_model(laptop: Laptop, served: Running) -> None:
+    """Every step passes, `local run` says so, and live predictions carry the build's number."""
+    build = served.get()
+    assert build["state"] == "passed", served.log.read_text()
+    assert served.process.returncode == 0
+    body = _invoke(laptop, COMMENTS)
+    answer = Predictions.model_validate_json(body)
+    assert answer.model_id == served.model_id
+    assert [one.label for one in answer.predictions][:2] == ["positive", "negative"]
+    assert {one.model_id for one in answer.predictions} == {served.model_id}
+
+
+def test_the_block_hands_the_result_over(served: Running) -> None:
+    """The API unblocks the step, and its fields are a whole TrainingResult."""
+    (job,) = served.jobs("training_finished")
+    assert job["state"] == "unblocked"
+    result = TrainingResult.from_fields(served.get()["meta_data"])
+    assert result.status == "succeeded"
+    assert result.model_path == f"{served.artifacts}/model.tar.gz"
+    assert result.model_sha256 == served.manifest().artifact.sha256
+    assert result.env["MODEL_ID"] == served.model_id
+    assert result.image == served.request().images.serve
+    assert result.wandb_run_url.startswith("http://127.0.0.1:")
+
+
+def test_the_model_is_better_than_what_needs_no_training(served: Running) -> None:
+    """Macro-F1 on held-out documents is at least 0.60, above VADER's and the majority's on the same rows."""
+    evaluation = served.manifest().evaluation
+    assert evaluation.overall.macro_f1 >= 0.60
+    assert evaluation.baselines["vader"].rows == evaluation.overall.rows
+    assert evaluation.overall.macro_f1 > evaluation.baselines["vader"].macro_f1
+    assert evaluation.baselines["vader"].macro_f1 > evaluation.baselines["majority"].macro_f1
+
+
+def test_no_agent_is_held_while_batch_trains(served: Running) -> None:
+    """Between the end of `train` and the unblock no agent has a job, and that is when the head works."""
+    build = served.get()
+    first, _ = served.jobs("train")
+    (block,) = served.jobs("training_finished")
+    (head,) = served.heads()
+    busy = [(job["started_at"], job["finished_at"]) for job in build["jobs"] if job["type"] == "script"]
+    free = (first["finished_at"], block["unblocked_at"])
+    assert all(end <= free[0] or start >= free[1] for start, end in busy)
+    assert (head["stoppedAt"] - head["startedAt"]) / 1000 > 5
+    assert _seconds(*free) > 0.8 * (head["stoppedAt"] - head["startedAt"]) / 1000
+
+
+def test_a_retried_step_trains_once(served: Running) -> None:
+    """The retried `train` job attaches to the training that is there, and one head is all there ever was."""
+    first, second = served.jobs("train")
+    assert (first["state"], second["state"]) == ("passed", "passed")
+    (head,) = served.heads()
+    assert head["jobId"] in served.job_log(first)
+    assert f"attached to job {head['jobId']}" in served.job_log(second)
+
+
+def test_the_build_page_says_what_a_person_needs(served: Running) -> None:
+    """One annotation about the training, the W&B link before all else, and one about the endpoint."""
+    notes = served.annotations()
+    assert set(notes) == {"training", "deployment"}
+    html = notes["training"]["body_html"]
+    assert html.index(served.manifest().wandb.url) == html.index("href=") + len('href="')
+    assert served.manifest().request.parameters_sha256[:12] in html
+
+
+def test_a_prediction_leads_back_to_its_commit(laptop: Laptop, served: Running, tmp_path: Path) -> None:
+    """`modelbuild trace` goes from a stored answer to build, commit, approver and endpoint."""
+    answer = tmp_path / "answer.json"
+    answer.write_bytes(_invoke(laptop, COMMENTS[:1]))
+    place = ("--artifacts", served.artifacts.rsplit("/", 1)[0])
+    text = laptop.modelbuild("trace", "--prediction", str(answer), *place)
+    assert served.get()["web_url"] in text
+    assert served.get()["commit"] in text
+    traced = json.loads(laptop.modelbuild("trace", served.model_id, *place, "--json"))
+    assert traced["deployment"]["endpoint"] == "sentiment"
+    assert traced["deployment"]["approver"]["name"]
+
+
+def test_the_same_request_gives_the_same_bytes(served: Running, repeated: Running) -> None:
+    """Two trainings with the same parameters and data end in byte-identical weights."""
+    one, two = served.manifest(), repeated.manifest()
+    assert one.request.parameters_sha256 == two.request.parameters_sha256
+    assert one.data.sha256 == two.data.sha256
+    assert one.artifact.files["model.safetensors"] == two.artifact.files["model.safetensors"]
+
+
+def test_deploy_refuses_a_model_that_was_changed(laptop: Laptop, served: Running, repeated: Running) -> None:
+    """Bytes that do not match the manifest stop the deployment; the endpoint goes on as before."""
+    (deploy,) = repeated.jobs("deploy")
+    assert (deploy["state"], deploy["exit_status"]) == ("failed", 14)
+    assert "SHA-256" in repeated.job_log(deploy)
+    assert repeated.get()["state"] == "failed"
+    copied = laptop.aws("s3", laptop.production).list_objects_v2(
+        Bucket=f"modelbuild-{laptop.environment['PRODUCTION_ACCOUNT']}",
+        Prefix=f"models/{repeated.pipeline}/{repeated.model_id}/",
+    )
+    assert copied["KeyCount"] == 0
+    assert Predictions.model_validate_json(_invoke(laptop, COMMENTS)).model_id == served.model_id
+
+
+def _invoke(laptop: Laptop, texts: list[str]) -> bytes:
+    answer = laptop.aws("sagemaker-runtime", laptop.production).invoke_endpoint(
+        EndpointName="sentiment", ContentType="application/json", Body=json.dumps({"instances": texts})
+    )
+    body: bytes = answer["Body"].read()
+    return body
+
+
+def _seconds(start: str, end: str) -> float:
+    first, last = (datetime.fromisoformat(moment.replace("Z", "+00:00")) for moment in (start, end))
+    return (last - first).total_seconds()
