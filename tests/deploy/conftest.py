@@ -56,7 +56,10 @@ LABELS = ("negative", "neutral", "positive")
 TEXTS = ("what a waste of time", "it is a film", "I loved every minute of it")
 
 # An image whose process ends at once, and one whose process lives and never listens.
-BROKEN_IMAGES = {"broken": '["python", "-c", "raise SystemExit(3)"]', "silent": '["sleep", "600"]'}
+BROKEN_IMAGES = {
+    "broken": '["python", "-c", "raise SystemExit(3)"]',
+    "silent": '["python", "-c", "import time; time.sleep(600)"]',
+}
 
 
 @pytest.fixture(scope="session")

@@ -149,6 +149,16 @@ def test_container_that_does_not_start(deployer: Any, number: int, image: str) -
     assert not deployer.production.exists(f"{PLACE}/{number}/deployment.json")
 
 
+def test_container_that_never_answers(deployer: Any) -> None:
+    """Waiting ends with option timeout, and a retried step goes on waiting for the same endpoint."""
+    deployer.train(155, image="team/silent:1")
+    options = deployer.settings("silent").model_copy(update={"timeout": 1})
+    for _ in range(2):
+        with pytest.raises(EndpointFailed, match=r"still Creating.*timeout"):
+            command.run(options)
+    assert len(names(deployer, "silent")) == 1
+
+
 def test_rolled_back_update_is_a_failure(deployer: Any) -> None:
     """An update that SageMaker undoes fails the step, although the endpoint is in service: with the old."""
     deployer.train(161)
