@@ -5,11 +5,12 @@ from urllib.parse import unquote
 
 import boto3
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from modelbuild.aws.batch import Batch, job_url, logs_url
 from modelbuild.aws.failures import NotFound
 from modelbuild.aws.identity import session
-from modelbuild.errors import ConfigurationError
+from modelbuild.errors import AwsError, ConfigurationError
 from modelbuild.settings import AwsSettings
 
 
@@ -94,3 +95,21 @@ def test_links_lead_into_the_console() -> None:
     assert unquote(unquote(stream.replace("$", "%"))).endswith("/aws/batch/job/log-events/head-1a/default/77")
     filtered = logs_url("eu-west-1", "", "arn:aws:batch:eu-west-1:1:job-definition/head-1a:3")
     assert unquote(unquote(filtered.replace("$", "%"))).endswith("?logStreamNameFilter=head-1a")
+
+
+def test_submission_is_not_repeated_unasked(cloud: str) -> None:
+    """A lost answer to SubmitJob may mean that the job runs: no second call is made behind the scenes."""
+    assert cloud
+    made = session(AwsSettings())
+    calls = []
+
+    def lose(**_: Any) -> None:
+        calls.append(1)
+        raise ReadTimeoutError(endpoint_url=cloud)
+
+    made.events.register("before-send.batch.SubmitJob", lose)
+    with pytest.raises(AwsError, match="could not submit job a-job to queue a-queue"):
+        Batch(made).submit(
+            "a-job", queue="a-queue", definition="a:1", command=["a"], environment={}, timeout=60, tags={}
+        )
+    assert len(calls) == 1

@@ -198,6 +198,26 @@ def test_termination_reaches_flow_and_build(head: Head, archived: bytes, buildki
         time.sleep(0.05)
 
 
+def test_early_termination_reaches_the_build(head: Head, archived: bytes, buildkite: Any) -> None:
+    """SIGTERM while the head still starts is not lost: the build hears of it."""
+    head.ask(archived, parameters={"act": "wait"})
+    process = head.start()
+    deadline = time.monotonic() + 10
+    # Once the head keeps SIGTERM waiting, it is the head that answers it.
+    while not _blocked(process.pid) & 1 << (signal.SIGTERM - 1):
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 143, output
+    assert buildkite.fields == [head.result().to_fields()]
+    assert head.result().status == "cancelled"
+
+
+def _blocked(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("SigBlk:")[1].split()[0], 16)
+
+
 def test_first_writer_wins(head: Head, archived: bytes, buildkite: Any) -> None:
     """A result that is there already is delivered, whatever this head would have said."""
     head.ask(archived, flow="flows/absent.py")

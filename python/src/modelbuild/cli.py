@@ -6,6 +6,7 @@ What a command needs is imported when it runs, so that a hook starts without loa
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TextIO
 
@@ -66,6 +67,8 @@ def deploy() -> None:
 @cli.command()
 def head() -> None:
     """Run a training inside its Batch job, and tell Buildkite how it ended."""
+    # The imports take a second, in which SIGTERM would end the job without a word; it waits instead.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     from modelbuild.train import head
 
     sys.exit(head.run(os.environ))

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import boto3
+from botocore.config import Config
 
 from modelbuild.aws.failures import NotFound, translated
 from modelbuild.contract import sha256_of_json
@@ -42,6 +43,9 @@ class Batch:
     def __init__(self, session: boto3.Session) -> None:
         with translated("set up a client for Batch"):
             self._batch = session.client("batch")
+            # SubmitJob takes no token that would make a repetition harmless: the answer to the first call
+            # may only have been lost, and a second training would start.
+            self._once = session.client("batch", config=Config(retries={"total_max_attempts": 1}))
         self.region = self._batch.meta.region_name
 
     def definition_with_image(self, name: str, image: str) -> str:
@@ -88,7 +92,7 @@ class Batch:
         timeout: int,
         tags: Mapping[str, str],
     ) -> str:
-        """Submit a job and return its id; ``timeout`` is in seconds of running.
+        """Submit a job, with one call, and return its id; ``timeout`` is in seconds of running.
 
         Raises:
             ConfigurationError: the environment is larger than Batch takes.
@@ -104,7 +108,7 @@ class Batch:
                 "option environment, or move values to params"
             )
         with translated(f"submit job {name} to queue {queue}"):
-            answer = self._batch.submit_job(
+            answer = self._once.submit_job(
                 jobName=name,
                 jobQueue=queue,
                 jobDefinition=definition,
