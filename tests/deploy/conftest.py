@@ -41,7 +41,6 @@ from modelbuild.contract import (
     sha256_of_json,
 )
 from modelbuild.flow.publish import archive
-from modelbuild.handoff import Handoff
 from modelbuild.serving.model import decode
 from modelbuild.settings import AwsSettings, CopySettings, DeploySettings
 
@@ -225,28 +224,6 @@ def manifest_for(number: int, image: str, artifact: Artifact, golden: Any) -> Ma
         timings={"train": 1.0},
         created_at="2026-01-02T03:04:05+00:00",
     )
-
-
-@pytest.fixture
-def handoff() -> Handoff:
-    """What build 12 hands over: a model and a manifest that need not lie anywhere."""
-    files, golden = model_files(12)
-    artifact = Artifact(
-        path=f"s3://{LAKE}/models/{PIPELINE}/12/model.tar.gz",
-        bytes=4321,
-        sha256="9" * 64,
-        files={name: hashlib.sha256(part).hexdigest() for name, part in files.items()},
-    )
-    manifest = manifest_for(12, "team/serve:1", artifact, golden)
-    result = TrainingResult(
-        status="succeeded",
-        model_path=artifact.path,
-        model_sha256=artifact.sha256,
-        manifest=f"s3://{LAKE}/models/{PIPELINE}/12/manifest.json",
-        env={"MODEL_ID": "12"},
-        image="team/serve:1",
-    )
-    return Handoff(result, manifest, manifest.to_json().encode())
 
 
 class Deployer:
