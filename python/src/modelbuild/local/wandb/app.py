@@ -1,0 +1,137 @@
+"""The server: the SDK's doors, the files and the pages."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hmac
+import json
+import zlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from modelbuild.local.wandb.artifacts import ArtifactOperations
+from modelbuild.local.wandb.files import Files
+from modelbuild.local.wandb.graphql import GraphQL
+from modelbuild.local.wandb.page import Page
+from modelbuild.local.wandb.refusal import Refused
+from modelbuild.local.wandb.runs import RunOperations
+from modelbuild.local.wandb.state import Store
+
+KEY_CHARACTERS = 40
+"""The shortest API key that the SDK itself lets pass."""
+
+
+def create_app(folder: Path, url: str, api_key: str | None) -> Starlette:
+    """The application.
+
+    Args:
+        folder: where uploaded files go.
+        url: the address under which SDKs and people reach the server, without a slash at the end.
+        api_key: the one key that opens it; None lets in every key that could be one.
+    """
+    store, files = Store(), Files(folder, url)
+    graphql = GraphQL(
+        {**RunOperations(store, files).operations(), **ArtifactOperations(store, files).operations()}
+    )
+
+    async def query(request: Request) -> Response:
+        return JSONResponse(graphql.answer(await _body(request)))
+
+    async def stream(request: Request) -> Response:
+        path = request.path_params
+        run = store.runs.get((path["entity"], path["project"], path["run"]))
+        if run is None:
+            raise Refused(404, "No such run")
+        try:
+            run.receive(json.loads(await _body(request) or b"{}"))
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            raise Refused(400, "The message of the file stream is malformed") from None
+        return JSONResponse({"exitcode": None, "limits": {}})
+
+    async def upload(request: Request) -> Response:
+        await files.write(request.path_params["id"], request.stream())
+        return JSONResponse({})
+
+    async def download(request: Request) -> Response:
+        path = files.path(request.path_params["id"])
+        if not path.is_file():
+            raise Refused(404, "No such file")
+        headers = {"X-Content-Type-Options": "nosniff", "Content-Disposition": "attachment"}
+        return FileResponse(path, media_type="application/octet-stream", headers=headers)
+
+    async def health(_: Request) -> Response:
+        return JSONResponse({"unknown": sorted(graphql.unknown)})
+
+    keyed = _keyed(api_key)
+    return Starlette(
+        routes=[
+            Route("/graphql", keyed(query), methods=["POST"]),
+            Route("/files/{entity}/{project}/{run}/file_stream", keyed(stream), methods=["POST"]),
+            Route("/storage/{id}", upload, methods=["PUT"]),
+            Route("/storage/{id}", download, methods=["GET"]),
+            Route("/healthz", health, methods=["GET"]),
+            *Page(store, files).routes(),
+        ],
+        # A foreign name that resolves to this machine gets nothing.
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
+        exception_handlers={Refused: _on_refused},
+    )
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _keyed(api_key: str | None) -> Callable[[Handler], Handler]:
+    """Let only requests with a key through to a handler."""
+
+    def wrap(handler: Handler) -> Handler:
+        async def checked(request: Request) -> Response:
+            given = _key(request.headers.get("authorization", ""))
+            fits = (
+                len(given) >= KEY_CHARACTERS
+                if api_key is None
+                else hmac.compare_digest(given, api_key.encode())
+            )
+            if not fits:
+                raise Refused(401, "The API key is missing or wrong: set WANDB_API_KEY")
+            return await handler(request)
+
+        return checked
+
+    return wrap
+
+
+def _key(header: str) -> bytes:
+    """The key of an Authorization header, or nothing."""
+    scheme, _, value = header.partition(" ")
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        return base64.b64decode(value, validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
+
+
+async def _body(request: Request) -> bytes:
+    body = await request.body()
+    if request.headers.get("content-encoding") != "gzip":
+        return body
+    try:
+        return gzip.decompress(body)
+    except (OSError, EOFError, zlib.error):
+        raise Refused(400, "The body is not gzip") from None
+
+
+async def _on_refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    # The SDK shows "errors", people read "error".
+    content = {"error": error.message, "errors": [{"message": error.message}]}
+    return JSONResponse(content, status_code=error.status)

@@ -1,0 +1,184 @@
+"""The nouns that live in the server, and how a run changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from itertools import count
+from typing import Any, Literal
+
+ENTITY = "local"
+"""The owner of every run that names no other."""
+
+PROJECT = "uncategorized"
+"""The project of a run that names none, as the SDK calls it."""
+
+_CRASHED_AFTER = timedelta(minutes=5)
+
+Rows = list[dict[str, Any]]
+
+
+def now() -> datetime:
+    """This moment, in UTC."""
+    return datetime.now(timezone.utc)
+
+
+@dataclass
+class Run:
+    """One run. ``id`` names it within its project, ``number`` among all runs of this server."""
+
+    entity: str
+    project: str
+    id: str
+    number: int
+    name: str
+    created_at: datetime = field(default_factory=now)
+    seen_at: datetime = field(default_factory=now)
+    group: str | None = None
+    job_type: str | None = None
+    notes: str | None = None
+    commit: str | None = None
+    tags: list[str] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    history: Rows = field(default_factory=list)
+    events: Rows = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    exit_code: int | None = None
+    logged: list[Artifact] = field(default_factory=list)
+    used: list[Artifact] = field(default_factory=list)
+
+    @property
+    def path(self) -> tuple[str, str, str]:
+        """What nothing else here has."""
+        return self.entity, self.project, self.id
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The configuration as its user gave it, without what the SDK adds and wraps it in."""
+        return {
+            name: item["value"] if isinstance(item, dict) and "value" in item else item
+            for name, item in self.config.items()
+            if not name.startswith("_")
+        }
+
+    @property
+    def last_step(self) -> int:
+        """The number of the last row of the history; -1 before the first."""
+        return max((step_of(row, place) for place, row in enumerate(self.history)), default=-1)
+
+    def state(self, at: datetime) -> Literal["running", "finished", "failed", "crashed"]:
+        """Its state at a time: a run that has been silent for five minutes has crashed."""
+        if self.exit_code is not None:
+            return "finished" if self.exit_code == 0 else "failed"
+        return "crashed" if at - self.seen_at > _CRASHED_AFTER else "running"
+
+    def restart(self) -> None:
+        """Forget what an earlier session with the same id wrote."""
+        self.summary, self.history, self.events, self.log = {}, [], [], []
+        self.files, self.logged, self.used = {}, [], []
+
+    def receive(self, message: Mapping[str, Any]) -> None:
+        """Take a message of the file stream: lines of files at their offsets, and perhaps the end."""
+        self.seen_at = now()
+        for name, chunk in (message.get("files") or {}).items():
+            lines, offset = chunk["content"], chunk["offset"]
+            end = offset + len(lines)
+            if name == "wandb-summary.json":
+                self.summary = from_json(lines[-1])
+            elif name == "wandb-history.jsonl":
+                self.history[offset:end] = map(from_json, lines)
+            elif name == "wandb-events.jsonl":
+                self.events[offset:end] = map(from_json, lines)
+            elif name == "output.log":
+                self.log[offset:end] = lines
+        if message.get("complete"):
+            self.exit_code = int(message.get("exitcode") or 0)
+
+
+def from_json(text: str) -> Any:
+    """Read JSON in which NaN and infinity become texts, as W&B answers with them."""
+    return json.loads(text, parse_constant=str)
+
+
+def step_of(row: Mapping[str, Any], place: int) -> int:
+    """The step of a history's row, which by default is its place."""
+    step = row.get("_step", place)
+    return step if isinstance(step, int) else place
+
+
+@dataclass
+class Artifact:
+    """One version of an artifact; it exists for readers once it is committed."""
+
+    id: str
+    collection: Collection
+    version: int
+    digest: str
+    description: str | None
+    metadata: str | None
+    aliases: list[str]
+    run: Run | None
+    created_at: datetime = field(default_factory=now)
+    committed: bool = False
+    manifest: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    size: int = 0
+    file_count: int = 0
+    users: list[Run] = field(default_factory=list)
+
+
+@dataclass
+class Collection:
+    """The versions of an artifact, by the name they share."""
+
+    entity: str
+    project: str
+    name: str
+    type: str
+    versions: list[Artifact] = field(default_factory=list)
+
+    def find(self, alias: str) -> Artifact | None:
+        """The committed version with this alias, number (``v3``) or digest."""
+        return next(
+            (
+                item
+                for item in self.versions
+                if item.committed and alias in (*item.aliases, f"v{item.version}", item.digest)
+            ),
+            None,
+        )
+
+    def publish(self, artifact: Artifact, aliases: Sequence[str]) -> None:
+        """Commit a version and give it the aliases, which it takes from the others."""
+        for other in self.versions:
+            if other.committed and other is not artifact:
+                other.aliases = [alias for alias in other.aliases if alias not in aliases]
+        artifact.aliases = list(dict.fromkeys([*artifact.aliases, *aliases]))
+        artifact.committed = True
+
+
+@dataclass
+class Store:
+    """All there is."""
+
+    runs: dict[tuple[str, str, str], Run] = field(default_factory=dict)
+    collections: dict[tuple[str, str, str], Collection] = field(default_factory=dict)
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
+    _numbers: count[int] = field(default_factory=lambda: count(1))
+
+    def new_run(self, entity: str, project: str, id: str) -> Run:
+        """A new run under its path."""
+        run = Run(entity, project, id, next(self._numbers), name=id)
+        self.runs[run.path] = run
+        return run
+
+    def projects(self) -> dict[tuple[str, str], list[Run]]:
+        """The runs, the newest first, by entity and project."""
+        found: dict[tuple[str, str], list[Run]] = {}
+        for run in sorted(self.runs.values(), key=lambda run: -run.number):
+            found.setdefault((run.entity, run.project), []).append(run)
+        return found
