@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from modelbuild.contract import Evaluation, WandbRun
 from modelbuild.flow.tracking import summary
@@ -22,24 +25,76 @@ print(run.to_json())
 """
 
 
-def recorded(tmp_path: Path, evaluation: Evaluation, url: str) -> tuple[WandbRun, str]:
-    """The run that a process of its own records at the address, and what it says on stderr."""
-    environment = {
+def environment(tmp_path: Path, url: str) -> dict[str, str]:
+    """The variables of a W&B client that knows nothing of this machine's own W&B."""
+    return {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
         "WANDB_BASE_URL": url,
         "WANDB_API_KEY": "k" * 40,
     }
+
+
+def recorded(tmp_path: Path, evaluation: Evaluation, url: str) -> tuple[WandbRun, str]:
+    """The run that a process of its own records at the address, and what it says on stderr."""
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM, evaluation.to_json()],
         cwd=tmp_path,
-        env=environment,
+        env=environment(tmp_path, url),
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
     )
     return WandbRun.model_validate_json(result.stdout), result.stderr
+
+
+@pytest.fixture
+def wandb_url(tmp_path: Path) -> Iterator[str]:
+    """The address of a W&B stand-in of its own."""
+    command = [
+        sys.executable,
+        "-m",
+        "modelbuild.local.wandb",
+        "--port",
+        "0",
+        "--data",
+        str(tmp_path / "data"),
+    ]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert server.stdin is not None
+    assert server.stdout is not None
+    try:
+        yield json.loads(server.stdout.readline())["url"]
+    finally:
+        server.stdin.close()
+        try:
+            server.wait(15)
+        finally:
+            server.kill()
+
+
+def test_a_run_has_what_it_was_made_with(tmp_path: Path, evaluation: Evaluation, wandb_url: str) -> None:
+    """Configuration, group and every metric are at the run's address; a retried step continues the run."""
+    first, said = recorded(tmp_path, evaluation, wandb_url)
+    assert said == ""
+    assert (first.id, first.url.split("/")[-1]) == ("comments-12.3-x", "comments-12.3-x")
+    assert first.url.startswith(wandb_url)
+    assert recorded(tmp_path, evaluation, wandb_url) == (first, "")
+
+    entity = first.url.removeprefix(f"{wandb_url}/").split("/")[0]
+    program = (
+        f"import json, wandb; run = wandb.Api().run('{entity}/comments/comments-12.3-x');"
+        "numbers = {name: value for name, value in run.summary.items() if name[0] != '_'};"
+        "print(json.dumps([run.state, run.group, dict(run.config), numbers]))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], env=environment(tmp_path, wandb_url), capture_output=True, text=True
+    )
+    assert shown.returncode == 0, shown.stderr
+    state, group, config, metrics = json.loads(shown.stdout)
+    assert (state, group, config) == ("finished", "12.3", {"parameters": {"seed": 1}})
+    assert metrics == summary(evaluation)
 
 
 def test_a_training_goes_on_without_wandb(tmp_path: Path, evaluation: Evaluation) -> None:

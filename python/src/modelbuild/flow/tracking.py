@@ -52,7 +52,7 @@ def record(
             finish_timeout_raises=True,
             x_graphql_retry_max=_RETRIES,
             x_graphql_retry_wait_min_seconds=0.2,
-            x_graphql_retry_wait_max_seconds=2.0,
+            x_graphql_retry_wait_max_seconds=1.0,
             x_file_stream_retry_max=_RETRIES,
             x_file_transfer_retry_max=_RETRIES,
         )
