@@ -82,10 +82,12 @@ def test_only_colours_reach_the_terminal(text: str) -> None:
 
 
 def test_annotation_as_text() -> None:
-    """Paragraphs and list items are lines, links show their address, tables line up."""
+    """Paragraphs and items are lines, the first link shows its address, tables line up, the folded is gone."""
     html = (
         "<h2>Result</h2><p>F1 <b>0.61</b>, <a href='https://example.org/run'>run</a></p><ul><li>one</li></ul>"
         "<table><tr><th>class</th><th>f1</th></tr><tr><td>positive</td><td>0.7</td></tr></table>"
+        "<details><summary>More</summary><details><p>hidden</p></details><p>hidden</p></details>"
+        "<table><tr><td>a</td><td>b</td></tr></table><a href='https://example.org/other'>other</a>"
         "<pre>a\n  b</pre>"
     )
     assert to_text(html).split("\n") == [
@@ -94,6 +96,8 @@ def test_annotation_as_text() -> None:
         "- one",
         "class     f1",
         "positive  0.7",
+        "a  b",
+        "other",
         "a",
         "  b",
     ]

@@ -1,4 +1,4 @@
-"""HTML of an annotation as plain text for a terminal."""
+"""HTML of an annotation as short plain text for a terminal."""
 
 from __future__ import annotations
 
@@ -6,79 +6,87 @@ import re
 from html.parser import HTMLParser
 
 _LINES = re.compile(
-    r"address|article|blockquote|details|div|dl|dt|dd|h[1-6]|hr|li|ol|p|pre|section|summary|table|tbody|thead|tr|ul"
+    r"address|article|blockquote|div|dl|dt|dd|h[1-6]|hr|li|ol|p|pre|section|summary|table|tbody|thead|tr|ul"
 )
 """Elements that begin and end a line."""
+_CELL, _TABLE_END = "\t", "\v"
+"""Characters that stand for the structure of tables; text does not hold them."""
+_WIDEST_CELL = 60
 
 
 class _Text(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.parts: list[str] = []
-        self.links: list[str] = []
+        self.link: str | None = ""
         self.verbatim = 0
+        self.closed = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        if _LINES.fullmatch(tag) or tag == "br":
+        if tag == "details" and (self.closed or "open" not in given):
+            self.closed += 1
+        if self.closed:
+            return
+        if tag == "br" or _LINES.fullmatch(tag):
             self.parts.append("\n")
         if tag == "li":
             self.parts.append("- ")
         elif tag == "pre":
             self.verbatim += 1
-        elif tag == "a":
-            self.links.append(given.get("href") or "")
+        elif tag == "a" and self.link == "":
+            self.link = given.get("href") or ""
         elif tag == "img" and given.get("alt"):
             self.parts.append(f"[{given['alt']}]")
 
     def handle_endtag(self, tag: str) -> None:
+        if self.closed:
+            self.closed -= tag == "details"
+            return
         if tag in ("td", "th"):
-            self.parts.append("\t")
+            self.parts.append(_CELL)
         elif _LINES.fullmatch(tag):
-            self.parts.append("\n")
+            self.parts.append(f"\n{_TABLE_END}\n" if tag == "table" else "\n")
         if tag == "pre":
             self.verbatim = max(0, self.verbatim - 1)
-        elif tag == "a" and self.links:
-            link = self.links.pop()
-            if link.startswith("http") and link not in "".join(self.parts[-3:]):
-                self.parts.append(f" ({link})")
+        elif tag == "a" and self.link:
+            if self.link.startswith("http"):
+                self.parts.append(f" ({self.link})")
+            self.link = None
 
     def handle_data(self, data: str) -> None:
-        self.parts.append(data if self.verbatim else re.sub(r"\s+", " ", data))
+        if self.closed:
+            return
+        kept = re.sub(r"[\t\v\f\r]", " ", data) if self.verbatim else re.sub(r"\s+", " ", data)
+        self.parts.append(kept)
 
 
 def to_text(html: str) -> str:
-    """The text of ``html``, a line to each paragraph, item and table row; links show their address."""
+    """What one sees first of ``html``: a line to each paragraph, item and table row.
+
+    Details that are folded up stay on the build page, and so do the addresses of all links but the first.
+    """
     parser = _Text()
     parser.feed(html)
     parser.close()
-    rows = [line.rstrip() for line in "".join(parser.parts).split("\n")]
-    return "\n".join(_table([row for row in rows if row.strip()]))
-
-
-def _table(lines: list[str]) -> list[str]:
-    """The lines, with the cells of neighbouring rows below each other."""
     shown: list[str] = []
     table: list[list[str]] = []
-
-    def flush() -> None:
-        widths = [max(map(len, column)) for column in zip(*_padded(table), strict=True)]
-        for row in table:
-            shown.append(
-                "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
-            )
-        table.clear()
-
-    for line in lines:
-        if "\t" in line:
-            table.append([cell.strip() for cell in line.split("\t")])
-        else:
-            flush()
-            shown.append(line.strip() if not line.startswith("  ") else line)
-    flush()
-    return shown
+    for line in "".join(parser.parts).split("\n"):
+        if _CELL in line:
+            table.append([cell.strip() for cell in line.removesuffix(_CELL).split(_CELL)])
+        elif line == _TABLE_END:
+            shown += _aligned(table)
+            table = []
+        elif line.strip():
+            shown.append(line.rstrip())
+    return "\n".join(shown + _aligned(table))
 
 
-def _padded(table: list[list[str]]) -> list[list[str]]:
+def _aligned(table: list[list[str]]) -> list[str]:
+    """The rows of one table, with the cells of a column below each other."""
     width = max((len(row) for row in table), default=0)
-    return [row + [""] * (width - len(row)) for row in table]
+    rows = [row + [""] * (width - len(row)) for row in table]
+    widths = [min(_WIDEST_CELL, max(map(len, column))) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(space) for cell, space in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
