@@ -14,12 +14,12 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from modelbuild.local.wandb.artifacts import ArtifactOperations
 from modelbuild.local.wandb.files import Files
-from modelbuild.local.wandb.graphql import GraphQL
+from modelbuild.local.wandb.graphql import MALFORMED, GraphQL
 from modelbuild.local.wandb.page import Page
 from modelbuild.local.wandb.refusal import Refused
 from modelbuild.local.wandb.runs import RunOperations
@@ -43,7 +43,7 @@ def create_app(folder: Path, url: str, api_key: str | None) -> Starlette:
     )
 
     async def query(request: Request) -> Response:
-        return JSONResponse(graphql.answer(await _body(request)))
+        return _json(graphql.answer(await _body(request)))
 
     async def stream(request: Request) -> Response:
         path = request.path_params
@@ -52,13 +52,13 @@ def create_app(folder: Path, url: str, api_key: str | None) -> Starlette:
             raise Refused(404, "No such run")
         try:
             run.receive(json.loads(await _body(request) or b"{}"))
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        except MALFORMED:
             raise Refused(400, "The message of the file stream is malformed") from None
-        return JSONResponse({"exitcode": None, "limits": {}})
+        return _json({"exitcode": None, "limits": {}})
 
     async def upload(request: Request) -> Response:
         await files.write(request.path_params["id"], request.stream())
-        return JSONResponse({})
+        return _json({})
 
     async def download(request: Request) -> Response:
         path = files.path(request.path_params["id"])
@@ -68,7 +68,7 @@ def create_app(folder: Path, url: str, api_key: str | None) -> Starlette:
         return FileResponse(path, media_type="application/octet-stream", headers=headers)
 
     async def health(_: Request) -> Response:
-        return JSONResponse({"unknown": sorted(graphql.unknown)})
+        return _json({"unknown": sorted(graphql.unknown)})
 
     keyed = _keyed(api_key)
     return Starlette(
@@ -130,8 +130,13 @@ async def _body(request: Request) -> bytes:
         raise Refused(400, "The body is not gzip") from None
 
 
+def _json(value: object, status: int = 200) -> Response:
+    # In ASCII, unlike Starlette's: half a surrogate pair, which JSON can hold, has no UTF-8.
+    return Response(json.dumps(value), status, media_type="application/json")
+
+
 async def _on_refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     # The SDK shows "errors", people read "error".
     content = {"error": error.message, "errors": [{"message": error.message}]}
-    return JSONResponse(content, status_code=error.status)
+    return _json(content, error.status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,18 +16,21 @@ class Files:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._url = url
+        self._ids: set[str] = set()
 
     def new(self) -> str:
         """The id of a file to come."""
-        return secrets.token_hex(20)
+        id = secrets.token_hex(20)
+        self._ids.add(id)
+        return id
 
     def url(self, id: str) -> str:
         """Where a file is uploaded to and fetched from."""
         return f"{self._url}/storage/{id}"
 
     def path(self, id: str) -> Path:
-        """Where its bytes lie, once they are there. Refused (404): it is no id."""
-        if not re.fullmatch(r"[0-9a-f]{40}", id):
+        """Where its bytes lie, once they are there. Refused (404): it was never given out."""
+        if id not in self._ids:
             raise Refused(404, "No such file")
         return self._folder / id
 

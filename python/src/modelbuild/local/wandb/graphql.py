@@ -12,6 +12,9 @@ from modelbuild.local.wandb.answers import Answer
 from modelbuild.local.wandb.refusal import Refused
 from modelbuild.local.wandb.runs import Operation
 
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What reading a message raises when the message is not as the SDK sends it."""
+
 
 class GraphQL:
     """Answers by the operation's name; ``unknown`` counts those asked for in vain."""
@@ -29,7 +32,7 @@ class GraphQL:
             request = json.loads(body)
             name = request.get("operationName") or _name(request["query"])
             variables: dict[str, Any] = request.get("variables") or {}
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except MALFORMED:
             return _error("The body is not a GraphQL request")
         operation = self._operations.get(name)
         if operation is None:
@@ -40,7 +43,7 @@ class GraphQL:
             return {"data": operation(given if isinstance(given, dict) else variables)}
         except Refused as refused:
             return _error(refused.message)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except MALFORMED as error:
             return _error(f"'{name}' came with variables that do not fit ({type(error).__name__}: {error})")
 
 

@@ -100,11 +100,13 @@ class Page:
             " form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
         )
         text = self._templates.get_template(template).render(nonce=nonce, **values)
-        return HTMLResponse(text, headers={"Content-Security-Policy": policy, "Cache-Control": "no-store"})
+        # Half a surrogate pair, which a name in JSON can hold, has no UTF-8.
+        content = text.encode("utf-8", "replace")
+        return HTMLResponse(content, headers={"Content-Security-Policy": policy, "Cache-Control": "no-store"})
 
 
 def shown(value: object) -> str:
-    """A value for people: a number to six digits, a text as it is, a table or picture by its file, else JSON."""
+    """A value for people: numbers to six digits, tables and pictures by their file, maps as JSON."""
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, str):
@@ -150,6 +152,9 @@ def tables(summary: Mapping[str, Any]) -> tuple[dict[str, Any], list[Matrix]]:
 
 
 def _matrix(title: str, members: Mapping[str, Mapping[str, Any]]) -> Matrix:
-    columns = list(dict.fromkeys(column for values in members.values() for column in values))
-    rows = [(name, [values.get(column, "") for column in columns]) for name, values in members.items()]
+    # Sorted, because the SDK sends a summary in no order.
+    columns = sorted({column for values in members.values() for column in values})
+    rows = [
+        (name, [values.get(column, "") for column in columns]) for name, values in sorted(members.items())
+    ]
     return Matrix(title, columns, rows)

@@ -11,13 +11,14 @@ from modelbuild.local.wandb import answers
 from modelbuild.local.wandb.answers import Answer, node_id
 from modelbuild.local.wandb.files import Files
 from modelbuild.local.wandb.refusal import Refused
-from modelbuild.local.wandb.state import ENTITY, PROJECT, Run, Store, from_json, now, step_of
+from modelbuild.local.wandb.state import ENTITY, PROJECT, Run, Store, json_object, now, step_of
 
 Variables = Mapping[str, Any]
 Operation = Callable[[Variables], Answer]
 
 _FIELDS = {
     "displayName": "name",
+    "display_name": "name",
     "groupName": "group",
     "jobType": "job_type",
     "notes": "notes",
@@ -91,9 +92,9 @@ class RunOperations:
             if given.get(name) is not None:
                 setattr(run, attribute, given[name])
         if given.get("config"):
-            run.config = from_json(given["config"])
+            run.config = json_object(given["config"])
         if given.get("summaryMetrics"):
-            run.summary = from_json(given["summaryMetrics"])
+            run.summary = json_object(given["summaryMetrics"])
         run.seen_at = now()
         return {"upsertBucket": {"bucket": answers.run(run), "inserted": inserted}}
 

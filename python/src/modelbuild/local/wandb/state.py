@@ -78,6 +78,7 @@ class Run:
 
     def restart(self) -> None:
         """Forget what an earlier session with the same id wrote."""
+        self.created_at = now()
         self.summary, self.history, self.events, self.log = {}, [], [], []
         self.files, self.logged, self.used = {}, [], []
 
@@ -88,20 +89,27 @@ class Run:
             lines, offset = chunk["content"], chunk["offset"]
             end = offset + len(lines)
             if name == "wandb-summary.json":
-                self.summary = from_json(lines[-1])
+                self.summary = json_object(lines[-1])
             elif name == "wandb-history.jsonl":
-                self.history[offset:end] = map(from_json, lines)
+                self.history[offset:end] = map(json_object, lines)
             elif name == "wandb-events.jsonl":
-                self.events[offset:end] = map(from_json, lines)
+                self.events[offset:end] = map(json_object, lines)
             elif name == "output.log":
                 self.log[offset:end] = lines
         if message.get("complete"):
             self.exit_code = int(message.get("exitcode") or 0)
 
 
-def from_json(text: str) -> Any:
-    """Read JSON in which NaN and infinity become texts, as W&B answers with them."""
-    return json.loads(text, parse_constant=str)
+def json_object(text: str) -> dict[str, Any]:
+    """Read a JSON object, in which NaN and infinity become texts, as W&B answers with them.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    value = json.loads(text, parse_constant=str)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
 
 
 def step_of(row: Mapping[str, Any], place: int) -> int:
