@@ -1,0 +1,88 @@
+"""What is installed is pinned, and nothing names a registry or a machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUIREMENTS = ROOT / "requirements"
+SETS = sorted(path.stem for path in REQUIREMENTS.glob("*.in"))
+
+
+def pins(name: str) -> dict[str, str]:
+    """The pinned requirements of a set with the hashes of each, by 'package==version ; marker'."""
+    text = (REQUIREMENTS / f"{name}.txt").read_text().replace("\\\n", " ")
+    found = re.findall(r"^(\S+?==[^\s;]+(?: ; .*?)?)\s+(--hash.*)$", text, re.MULTILINE)
+    assert len(found) == len([line for line in text.splitlines() if line.strip()])
+    return dict(found)
+
+
+def wanted(name: str) -> set[str]:
+    """The packages that a set asks for, those of the sets it includes too."""
+    packages: set[str] = set()
+    for line in (REQUIREMENTS / f"{name}.in").read_text().splitlines():
+        if line.startswith("-r "):
+            packages |= wanted(Path(line.removeprefix("-r ")).stem)
+        elif line and not line.startswith("#"):
+            packages.add(re.split(r"[\[<>=~ ]", line)[0].lower().replace("_", "-"))
+    return packages
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_everything_is_pinned_by_hash(name: str) -> None:
+    """Every package of a set, asked for or brought along, has a version and at least one SHA-256."""
+    pinned = pins(name)
+    assert all(re.fullmatch(r"(--hash=sha256:[0-9a-f]{64}\s*)+", hashes) for hashes in pinned.values())
+    assert wanted(name) <= {pin.partition("==")[0] for pin in pinned}
+
+
+def test_sets_agree() -> None:
+    """A package that is in several sets is in all of them at the same versions."""
+    versions: dict[str, dict[str, set[str]]] = {}
+    for name in SETS:
+        for pin in pins(name):
+            package, _, rest = pin.partition("==")
+            versions.setdefault(package, {}).setdefault(name, set()).add(rest.partition(" ;")[0])
+    different = {
+        package: by_set
+        for package, by_set in versions.items()
+        if len({frozenset(found) for found in by_set.values()}) > 1
+    }
+    assert different == {}
+
+
+def test_torch_is_in_a_set_of_its_own() -> None:
+    """Neither torch nor what only it brings is in another set, so that another build can take its place."""
+    for name in set(SETS) - {"torch"}:
+        packages = {pin.partition("==")[0] for pin in pins(name)}
+        assert not {package for package in packages if re.match(r"(torch|triton|nvidia-|cuda-)", package)}
+
+
+def test_lock_file_has_no_addresses() -> None:
+    """Packages from npm are pinned by version and hash, and come from whichever registry is configured."""
+    text = (ROOT / "package-lock.json").read_text()
+    assert "resolved" not in text
+    assert "://" not in text
+    packages = json.loads(text)["packages"]
+    del packages[""]
+    assert set(packages) == {f"node_modules/{name}" for name in ("bats", "bats-assert", "bats-support")}
+    assert all(package["integrity"].startswith("sha512-") for package in packages.values())
+
+
+def test_no_file_names_a_registry_or_a_machine() -> None:
+    """No committed file names the host of a package registry, or a folder of somebody's machine."""
+    hosts = ["pypi.org", "pythonhosted.org", "registry.npmjs.org", "proxy.golang.org", "sum.golang.org"]
+    hosts += ["deb.debian.org", "crates.io", "repo1.maven.org", "download.pytorch.org"]
+    escaped = [host.replace(".", "[.]") for host in hosts]
+    machine = [r"(^|[^A-Za-z0-9_./-])/(work|root|home/[a-z]+)/[A-Za-z0-9.]", "/tmp/" + "bash_jobs"]
+    command = ["git", "-C", str(ROOT), "grep", "-nIE", "-e", "|".join([*escaped, *machine])]
+    done = subprocess.run(
+        [*command, "--", ".", f":!{Path(__file__).relative_to(ROOT)}"], capture_output=True, text=True
+    )
+    assert done.stdout == ""
+    assert done.returncode == 1, done.stderr
