@@ -157,14 +157,17 @@ def test_retried_step_cannot_ask_for_another_training(build: Build) -> None:
     assert len(jobs(build)) == 1
 
 
-def test_retried_step_after_success_says_so(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
-    """A training that has ended well is shown as such, and the step is green."""
+def test_retried_step_after_success_says_so(
+    build: Build, agent: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A training that has ended well is told as such, the step is green, and notify's annotation stays."""
     build.train(environment={})
     wait_for(build, "SUCCEEDED")
     capsys.readouterr()
     build.train(environment={})
     assert "has been trained" in capsys.readouterr().out
     assert len(jobs(build)) == 1
+    assert len(agent.annotations()) == 1
 
 
 def test_retried_step_after_failure_fails(build: Build) -> None:
@@ -222,7 +225,7 @@ def test_annotation_escapes_what_people_write(request_for: Any) -> None:
     request = request.model_copy(update={"build": request.build.model_copy(update={"branch": "<img src=x>"})})
     links = {"job_url": "https://console.example/#job", "logs_url": "https://console.example/#logs"}
     job = BatchJob("an-id", "RUNNING", "", "", {})
-    body = submit.annotation(request, job, "modelbuild-head", "Model 7 is being trained", links)
+    body = submit.annotation(request, job, "modelbuild-head", links)
     assert "<script" not in body
     assert "<img" not in body
     assert "&lt;img src=x&gt;" in body

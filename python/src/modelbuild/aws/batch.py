@@ -136,7 +136,9 @@ class Batch:
         with translated(f"look at job {job_id}"):
             jobs = self._batch.describe_jobs(jobs=[job_id])["jobs"]
         if not jobs:
-            raise NotFound(f"Batch has no job {job_id}: it forgets jobs a week after they end")
+            raise NotFound(
+                f"Batch has no job {job_id}, as it forgets jobs a week after they end: start a new build"
+            )
         container = jobs[0].get("container", {})
         return BatchJob(
             id=job_id,

@@ -166,10 +166,7 @@ def _tags(request: TrainingRequest) -> dict[str, str]:
 
 def _show(batch: Batch, request: TrainingRequest, record: JobRecord) -> None:
     """Tell the build and whoever reads the log where the training is, and how it is."""
-    try:
-        job = batch.describe(record.job_id)
-    except NotFound:
-        job = BatchJob(record.job_id, "FORGOTTEN", "Batch forgets jobs a week after they end", "", {})
+    job = batch.describe(record.job_id)
     links = {
         "job_url": job_url(record.region, job.id),
         "logs_url": logs_url(record.region, job.log_stream, record.queue),
@@ -182,16 +179,13 @@ def _show(batch: Batch, request: TrainingRequest, record: JobRecord) -> None:
             "train/artifacts": request.artifacts,
         }
     )
-    headline = {
-        "SUCCEEDED": f"Model {request.model_id} has been trained",
-        "FAILED": f"The training of model {request.model_id} failed",
-    }.get(job.status, f"Model {request.model_id} is being trained")
-    agent.annotate(
-        annotation(request, job, record.queue, headline, links),
-        context=CONTEXT,
-        style="error" if job.status == "FAILED" else "info",
-    )
-    _say(f"+++ :weight_lifter: {headline}")
+    if job.ended:
+        # Another run of this step, late: what notify has put on the page says more.
+        outcome = "has been trained" if job.status == "SUCCEEDED" else "failed to train"
+        _say(f"+++ :weight_lifter: Model {request.model_id} {outcome}")
+    else:
+        agent.annotate(annotation(request, job, record.queue, links), context=CONTEXT, style="info")
+        _say(f"+++ :weight_lifter: Model {request.model_id} is being trained")
     _say(f"Batch job  {job.id} ({job.status}{': ' + job.reason if job.reason else ''})")
     _say(f"           {links['job_url']}")
     _say(f"Log        {links['logs_url']}")
@@ -205,10 +199,8 @@ def _show(batch: Batch, request: TrainingRequest, record: JobRecord) -> None:
         _say(f"This agent is free now. When the training ends, step {request.unblock!r} is unblocked.")
 
 
-def annotation(
-    request: TrainingRequest, job: BatchJob, queue: str, headline: str, links: Mapping[str, str]
-) -> str:
-    """The annotation, as HTML in which every value is escaped."""
+def annotation(request: TrainingRequest, job: BatchJob, queue: str, links: Mapping[str, str]) -> str:
+    """The annotation of a training that is under way, as HTML in which every value is escaped."""
     loader = jinja2.PackageLoader("modelbuild.train")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -217,7 +209,6 @@ def annotation(
         request=request,
         job=job,
         queue=queue,
-        headline=headline,
         parameters=parameters.shown(request.parameters),
         **links,
     )
