@@ -61,9 +61,19 @@ BROKEN_IMAGES = {
 }
 
 
+@dataclass(frozen=True)
+class Accounts:
+    """A data lake's bucket and a production account, and the variables of whoever calls them."""
+
+    variables: dict[str, str]
+    lake: Storage
+    production: boto3.Session
+    sagemaker: Any
+
+
 @pytest.fixture(scope="session")
-def deploy_variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The variables of a client of an AWS stand-in with a data lake's bucket and a production account."""
+def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Accounts]:
+    """The two accounts on an AWS stand-in of their own."""
     root = tmp_path_factory.mktemp("aws")
     shutil.copytree(REPOSITORY / "docker", root / "images")
     for name, entrypoint in BROKEN_IMAGES.items():
@@ -87,13 +97,17 @@ def deploy_variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
                 for name, value in variables.items():
                     patch.setenv(name, value)
                 boto3.client("s3").create_bucket(Bucket=LAKE)
-                session(AwsSettings(role_arn=DEPLOY_ROLE)).client("cloudformation").create_stack(
+                production = session(AwsSettings(role_arn=DEPLOY_ROLE))
+                production.client("cloudformation").create_stack(
                     StackName="modelbuild",
                     TemplateBody=(REPOSITORY / "infra" / "production.yaml").read_text(),
                     Parameters=[{"ParameterKey": "DeployerArn", "ParameterValue": AGENTS_ROLE}],
                     Capabilities=["CAPABILITY_NAMED_IAM"],
                 )
-            yield variables
+                made = Accounts(
+                    variables, Storage(session(AwsSettings())), production, production.client("sagemaker")
+                )
+            yield made
         finally:
             server.stdin.close()
             server.wait(20)
@@ -229,12 +243,12 @@ def manifest_for(number: int, image: str, artifact: Artifact, golden: Any) -> Ma
 class Deployer:
     """A data lake with trained models, a production account, and the job of a build that deploys."""
 
-    def __init__(self, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, accounts: Accounts, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
         self.recorder = recorder
-        self.lake = Storage(session(AwsSettings()))
-        self.account = session(AwsSettings(role_arn=DEPLOY_ROLE))
-        self.production = Storage(self.account)
-        self.sagemaker: Any = self.account.client("sagemaker")
+        self.lake = accounts.lake
+        self.account = accounts.production
+        self.production = Storage(accounts.production)
+        self.sagemaker = accounts.sagemaker
         self._monkeypatch = monkeypatch
 
     def train(self, number: int, image: str = "team/serve:1", **changes: Any) -> Manifest:
@@ -283,14 +297,12 @@ class Deployer:
 
 
 @pytest.fixture
-def deployer(
-    deploy_variables: dict[str, str], recorder: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> Deployer:
+def deployer(accounts: Accounts, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> Deployer:
     """Two accounts on the stand-in, and the variables of a job that a person let through."""
-    for name, value in deploy_variables.items():
+    for name, value in accounts.variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     monkeypatch.setenv("BUILDKITE_PIPELINE_SLUG", PIPELINE)
     monkeypatch.setenv("BUILDKITE_UNBLOCKER", "Grace Hopper")
     monkeypatch.setenv("BUILDKITE_UNBLOCKER_EMAIL", "grace@example.org")
-    return Deployer(recorder, monkeypatch)
+    return Deployer(accounts, recorder, monkeypatch)

@@ -16,6 +16,8 @@ from modelbuild.deploy.endpoint import Clock, Served, bring
 from modelbuild.deploy.plan import Plan
 from modelbuild.errors import EndpointFailed, VerificationFailed
 
+# One session, whose clients share what botocore reads from its files.
+SESSION = boto3.Session("testing", "testing", region_name="us-east-1")
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
 ARN = "arn:aws:sagemaker:us-east-1:222222222222"
 ROLE = "arn:aws:iam::222222222222:role/modelbuild-sagemaker"
@@ -58,8 +60,7 @@ class Cloud:
     """SageMaker with answers that are written down beforehand, and a clock that jumps to the next look."""
 
     def __init__(self) -> None:
-        session = boto3.Session("testing", "testing", region_name="us-east-1")
-        self.sagemaker = SageMaker(session)
+        self.sagemaker = SageMaker(SESSION)
         self.stubber = Stubber(self.sagemaker._sagemaker)
         self.seconds = 0.0
         self.clock = Clock(lambda: self.seconds, self._sleep)

@@ -102,7 +102,7 @@ def test_bytes_that_changed_after_training_are_refused(deployer: Any) -> None:
     content = deployer.lake.read(manifest.artifact.path)
     tampered = content[:-1] + bytes([content[-1] ^ 1])
     deployer.lake.write(manifest.artifact.path, tampered, "application/gzip")
-    with pytest.raises(VerificationFailed, match=f"(?s){digest(tampered)}.*{digest(content)}"):
+    with pytest.raises(VerificationFailed, match=f"{digest(tampered)}.*{digest(content)}.*changed after"):
         command.run(deployer.settings("tampered"))
     assert deployer.production.list(f"{PLACE}/121/") == []
     assert names(deployer, "tampered") == set()

@@ -15,6 +15,8 @@ from modelbuild.contract import Manifest
 from modelbuild.deploy import smoke
 from modelbuild.errors import VerificationFailed
 
+# One session, whose clients share what botocore reads from its files.
+SESSION = boto3.Session("testing", "testing", region_name="us-east-1")
 MANIFEST = Manifest.model_validate_json(
     (Path(__file__).parents[1] / "data" / "model-12" / "manifest.json").read_bytes()
 )
@@ -31,7 +33,7 @@ def check(
     body: bytes, attributes: str = "MODEL_ID=12;PIPELINE=comments", manifest: Manifest = MANIFEST
 ) -> None:
     """Compare with an endpoint that answers this."""
-    sagemaker = SageMaker(boto3.Session("testing", "testing", region_name="us-east-1"))
+    sagemaker = SageMaker(SESSION)
     with Stubber(sagemaker._runtime) as stubber:
         stubber.add_response(
             "invoke_endpoint",
@@ -102,7 +104,7 @@ def test_a_manifest_without_recorded_answers_verifies_nothing() -> None:
 
 def test_a_container_that_refuses_an_input_is_not_the_approved_model() -> None:
     """A recorded input that ends in the server's error fails as another answer does."""
-    sagemaker = SageMaker(boto3.Session("testing", "testing", region_name="us-east-1"))
+    sagemaker = SageMaker(SESSION)
     with Stubber(sagemaker._runtime) as stubber:
         stubber.add_client_error(
             "invoke_endpoint", "ModelError", "Received client error (400) from AllTraffic"
