@@ -48,7 +48,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if body == b"bad":
             return self.answer(422, b"no such word")
         if body == b"slow":
-            time.sleep(1)
+            time.sleep(0.2)
         seen = {"headers": dict(self.headers.items()), "size": len(body), "pid": os.getpid(),
                 "environment": dict(os.environ), "files": sorted(p.name for p in model.iterdir())}
         self.answer(200, json.dumps(seen).encode(), Content_Type="application/json",

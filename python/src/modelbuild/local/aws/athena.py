@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from modelbuild.local.aws.patching import replace
 from modelbuild.local.aws.settings import Settings
 
 _LARGEST_PAGE = 1000
+
+_starting = threading.Lock()  # two requests with one token start one query
 
 
 def install(settings: Settings) -> None:
@@ -68,14 +71,15 @@ def _start_query_execution(self: Any) -> str:
         raise _refused(str(error)) from None
     if not Objects(self.current_account).has_bucket(bucket):
         raise _refused(f"Unable to verify/create output bucket {bucket}")
-    for other in list(executions.values()):
-        if token and other.token == token:
-            if (other.text, other.parameters, other.output) != (query.text, query.parameters, query.output):
-                raise _refused("Idempotent parameters do not match")
-            return json.dumps({"QueryExecutionId": other.id})
-    executions[query.id] = query
-    query.start()
-    return json.dumps({"QueryExecutionId": query.id})
+    with _starting:
+        same = next((other for other in executions.values() if token and other.token == token), None)
+        if same is None:
+            executions[query.id] = query
+    if same is None:
+        query.start()
+    elif (same.text, same.parameters, same.output) != (query.text, query.parameters, query.output):
+        raise _refused("Idempotent parameters do not match")
+    return json.dumps({"QueryExecutionId": (same or query).id})
 
 
 def _output(configuration: Mapping[str, Any], asked: Mapping[str, str]) -> str:

@@ -117,8 +117,8 @@ class Query:
 
     def _execute(self, statement: Statement) -> pa.Table:
         with duckdb.connect(config=dict(_ISOLATED)) as connection, tempfile.TemporaryDirectory() as folder:
-            # Trino divides integers to integers.
-            connection.execute("SET integer_division = true")
+            connection.execute("SET integer_division = true")  # as Trino divides
+            connection.execute("SET temp_directory = ?", [folder])
             lake = Lake(self.account, self.region)
             database = self.context.get("Database") or "default"
             self.scanned = lake.load(statement.query, database, connection, Path(folder))

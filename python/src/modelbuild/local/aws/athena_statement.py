@@ -64,8 +64,6 @@ def parse(text: str) -> Statement:
         raise InvalidRequest(
             f"Queries of this type are not supported: the laptop's Athena runs SELECT and UNLOAD, not {first}"
         )
-    if first not in _QUERIES:
-        raise _mismatch(words[0], "'SELECT', 'UNLOAD', 'WITH'")
     return Statement(_select(text))
 
 
@@ -155,8 +153,13 @@ def _options(words: list[Token], index: int) -> dict[str, str]:
 
 
 def _select(text: str) -> exp.Expr:
+    words = _tokens(text)
+    if words and words[0].text.upper() not in _QUERIES:
+        raise _mismatch(words[0], "'SELECT', 'WITH'")
     try:
         query = sqlglot.parse_one(text, read=_DIALECT)
+    except RecursionError:
+        raise InvalidRequest("line 1:1: the statement is nested too deeply") from None
     except ParseError as error:
         first = error.errors[0] if error.errors else {}
         raise InvalidRequest(

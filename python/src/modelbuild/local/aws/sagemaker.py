@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -28,6 +30,8 @@ STARTUP_SECONDS = 240
 
 _STOP_SECONDS = 5.0
 _MOST_VARIANTS = 10
+
+_changing = threading.Lock()  # what was checked still holds when it is acted upon
 
 
 def install(settings: Settings) -> None:
@@ -56,17 +60,17 @@ def install(settings: Settings) -> None:
         endpoint.create(config, plans)
         return endpoint
 
-    replace(SageMakerModelBackend, "create_model", checked_model)
-    replace(SageMakerModelBackend, "create_endpoint_config", checked_config)
-    replace(SageMakerModelBackend, "create_endpoint", create_endpoint)
-    replace(SageMakerModelBackend, "delete_endpoint", _delete_endpoint)
+    replace(SageMakerModelBackend, "create_model", _one_at_a_time(checked_model))
+    replace(SageMakerModelBackend, "create_endpoint_config", _one_at_a_time(checked_config))
+    replace(SageMakerModelBackend, "create_endpoint", _one_at_a_time(create_endpoint))
+    replace(SageMakerModelBackend, "delete_endpoint", _one_at_a_time(_delete_endpoint))
     replace(SageMakerModelBackend, "describe_endpoint", _describe_endpoint)
     replace(SageMakerModelBackend, "_get_resource_from_arn", _by_arn)
     replace(SageMakerModelBackend, "add_tags", _add_tags)
     replace(FakeEndpointConfig, "validate_instance_type", lambda _, value: rules.check_instance_type(value))
     replace(SageMakerResponse, "describe_model", _describe_model)
     unknown_to_moto: Any = SageMakerResponse
-    unknown_to_moto.update_endpoint = _update_endpoint
+    unknown_to_moto.update_endpoint = _one_at_a_time(_update_endpoint)
     replace(SageMakerRuntimeResponse, "invoke_endpoint", invoke_endpoint)
     replace(SageMakerRuntimeResponse, "use_raw_body", True)
 
@@ -79,6 +83,15 @@ def stop() -> None:
             for endpoint in endpoints:
                 endpoint.leave()
     process.stop_all(_STOP_SECONDS)
+
+
+def _one_at_a_time(change: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(change)
+    def alone(*arguments: Any, **options: Any) -> Any:
+        with _changing:
+            return change(*arguments, **options)
+
+    return alone
 
 
 def _check_model(backend: Any, name: str, options: Mapping[str, Any]) -> None:
