@@ -1,0 +1,124 @@
+"""The pages and the charts."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from modelbuild.local.wandb.app import create_app
+from modelbuild.local.wandb.charts import HEIGHT, WIDTH, charts
+from modelbuild.local.wandb.page import tables
+
+KEY = ("api", "k" * 40)
+HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}"
+
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30)
+
+
+class Tags(HTMLParser):
+    """The elements and attributes of a page, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """An element begins."""
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        """Text between elements."""
+        self.text += data
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(HOSTILE)
+@given(texts)
+def test_names_are_only_ever_text(tmp_path: Path, text: str) -> None:
+    """Whatever a run is called or holds, the pages show it as text and have no script."""
+    client = TestClient(create_app(tmp_path, "http://127.0.0.1:1", None), "http://127.0.0.1")
+    project = text.replace("/", "-")
+    variables = {
+        **{"project": project, "name": "r", "displayName": text, "groupName": text, "jobType": text},
+        **{"notes": text, "tags": [text], "config": json.dumps({text: {"value": {text: text}}})},
+    }
+    body = {"operationName": "UpsertBucket", "query": "", "variables": variables}
+    assert client.post("/graphql", json=body, auth=KEY).json()["data"]["upsertBucket"]["inserted"]
+    row = json.dumps({text: 1.5})
+    files = {
+        "wandb-history.jsonl": {"offset": 0, "content": [row, row]},
+        "wandb-summary.json": {"offset": 0, "content": [json.dumps({text: text, f"a/{project}/c": 2})]},
+        "output.log": {"offset": 0, "content": [text]},
+    }
+    path = f"local/{quote(project, safe='')}"
+    if project in (".", ".."):
+        return  # No client keeps such a part of an address.
+    stream = client.post(f"/files/{path}/r/file_stream", json={"files": files}, auth=KEY)
+    assert stream.status_code == 200
+    for page in ("/", f"/{path}", f"/{path}/runs/r"):
+        answer = client.get(page)
+        assert answer.status_code == 200
+        assert "script" not in answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        tags = Tags(answer.text)
+        assert not tags.names & {"script", "img", "iframe", "object"}
+        assert not {name for name in tags.attributes if name.startswith("on") or name == "style"}
+        assert project in tags.text
+
+
+def test_metrics_in_three_parts_are_tables() -> None:
+    """``class/positive/f1`` is a cell of the table "class"; the rest, but for the SDK's own, is a list."""
+    single, matrices = tables(
+        {
+            "f1": 0.5,
+            "class/b/f1": 1,
+            "class/a/f1": 2,
+            "class/a/rows": 3,
+            "a/b": 4,
+            "_step": 5,
+            "x/y/z": "text",
+        }
+    )
+    assert single == {"f1": 0.5, "a/b": 4, "x/y/z": "text"}
+    (matrix,) = matrices
+    assert (matrix.title, matrix.columns) == ("class", ["f1", "rows"])
+    assert matrix.rows == [("a", [2, 3]), ("b", [1, ""])]
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["loss", "f1", "_step", "_runtime"]),
+            st.floats() | st.integers() | st.booleans() | st.text(),
+        ),
+        max_size=30,
+    )
+)
+def test_a_chart_stays_within_its_picture(history: list[dict[str, Any]]) -> None:
+    """Each metric with a number that can be drawn has a line, and every point of it is inside."""
+    found = charts(history)
+    assert {chart.name for chart in found} <= {"loss", "f1"}
+    for chart in found:
+        points = [tuple(map(float, point.split(","))) for point in chart.points.split()]
+        assert points[-1] == chart.end
+        assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points)
+        assert chart.low <= chart.last <= chart.high
+
+
+def test_a_chart_of_a_long_history_is_short_and_keeps_its_end() -> None:
+    """A thousand rows or a million, the picture has some hundred points, the last row among them."""
+    (chart,) = charts([{"loss": 1 / (step + 1), "_step": step * 2} for step in range(5000)])
+    assert len(chart.points.split()) <= 401
+    assert (chart.first_step, chart.last_step, chart.last) == (0, 9998, 1 / 5000)
+    assert chart.end[0] > WIDTH - 10

@@ -1,0 +1,156 @@
+"""The process, who may use it, and what does not disturb it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import string
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from modelbuild.local.wandb.app import create_app
+from modelbuild.local.wandb.state import Store, now
+
+KEY = ("api", "k" * 40)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def test_a_wrong_key_is_told_at_once(locked_server: Any) -> None:
+    """With another key than the server's, neither writing nor reading begins, and the key is not shown."""
+    wrong = "w" * 40
+    result = locked_server.run(
+        """
+import wandb
+for attempt in (lambda: wandb.init(project="p"), lambda: wandb.Api()):
+    try:
+        attempt()
+    except wandb.Error as error:
+        print(type(error).__name__, error)
+""",
+        key=wrong,
+    )
+    told = [line for line in result.stdout.splitlines() if "Error" in line]
+    assert len(told) == 2
+    assert "set WANDB_API_KEY" in told[0]
+    assert wrong not in result.stdout + result.stderr
+    assert locked_server.graphql("Viewer")["data"]["viewer"]["entity"] == "local"
+
+
+def test_nothing_is_written_or_read_without_a_key(wandb_server: Any) -> None:
+    """A missing key, one too short to be one, and another scheme are all refused."""
+    body = {"operationName": "Viewer", "query": "query Viewer { x }"}
+    for headers, auth in (({}, None), ({}, ("api", "k" * 39)), ({"Authorization": f"Bearer {KEY[1]}"}, None)):
+        for path in ("/graphql", "/files/local/p/r/file_stream"):
+            answer = httpx.post(wandb_server.url + path, json=body, headers=headers, auth=auth)
+            assert answer.status_code == 401
+            assert "WANDB_API_KEY" in answer.json()["error"]
+
+
+def test_an_unknown_operation_is_answered_and_counted(locked_server: Any) -> None:
+    """An operation that the server lacks is an error with its name, and listed for who tests an upgrade."""
+    assert locked_server.unknown() == []
+    answer = locked_server.graphql("FlyToTheMoon", project="p")
+    assert "FlyToTheMoon" in answer["errors"][0]["message"]
+    assert locked_server.unknown() == ["FlyToTheMoon"]
+
+
+def test_a_signal_ends_the_process(locked_server: Any) -> None:
+    """SIGTERM is a clean end, as that of standard input is for the fixtures; stdout had one line in all."""
+    locked_server.process.send_signal(signal.SIGTERM)
+    assert locked_server.process.wait(15) == 0
+    assert locked_server.process.stdout.read() == ""
+
+
+def test_a_foreign_name_gets_nothing(wandb_server: Any) -> None:
+    """A site whose name resolves to this machine cannot read the pages."""
+    answer = httpx.get(wandb_server.url, headers={"Host": "example.org"})
+    assert answer.status_code == 400
+
+
+def test_only_given_addresses_take_files(tmp_path: Path) -> None:
+    """A file goes where the server said and nowhere else, and comes back as nothing that a browser runs."""
+    client = TestClient(create_app(tmp_path / "files", "http://127.0.0.1:1", None), "http://127.0.0.1")
+    for id in ("0" * 40, "..%2f..%2fetc", "%2e%2e"):
+        assert client.put(f"/storage/{id}", content=b"x").status_code == 404
+        assert client.get(f"/storage/{id}").status_code == 404
+    assert list((tmp_path / "files").iterdir()) == []
+    ask(client, "UpsertBucket", entity="local", project="p", name="r")
+    created = ask(client, "CreateRunFiles", project="p", run="r", files=["../../a.html"])
+    path = created["data"]["createRunFiles"]["files"][0]["uploadUrl"].removeprefix("http://127.0.0.1:1")
+    assert client.get(path).status_code == 404
+    assert client.put(path, content=b"<script>").status_code == 200
+    answer = client.get(path)
+    assert answer.content == b"<script>"
+    assert answer.headers["Content-Type"] == "application/octet-stream"
+    assert answer.headers["Content-Disposition"] == "attachment"
+    assert [file.name for file in (tmp_path / "files").iterdir()] == [path.removeprefix("/storage/")]
+
+
+def ask(client: TestClient, operation: str, /, **variables: object) -> Any:
+    """The answer to an operation."""
+    body = json.dumps({"operationName": operation, "query": "", "variables": variables})
+    answer = client.post("/graphql", content=body, auth=KEY)
+    assert answer.status_code == 200
+    return answer.json()
+
+
+OPERATIONS = [
+    *("UpsertBucket", "RunResumeStatus", "CreateRunFiles", "Run", "Runs", "RunFullHistory", "HistoryPage"),
+    *("RunSampledHistory", "RunFiles", "CreateArtifact", "CreateArtifactFiles", "CommitArtifact"),
+    *("UseArtifact", "ArtifactMembershipByName", "GetArtifactMembershipFileUrls", "RunOutputArtifacts"),
+]
+NAMES = [
+    *("id", "name", "run", "runName", "entity", "project", "config", "tags", "files", "specs", "filters"),
+    *("minStep", "maxStep", "pageSize", "cursor", "artifactID", "artifactFiles", "input", "samples"),
+]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    operation=st.sampled_from(OPERATIONS),
+    variables=st.dictionaries(st.sampled_from(NAMES), json_values, max_size=6),
+    lines=st.lists(json_values | st.text(), max_size=3),
+)
+def test_a_malformed_message_is_never_a_server_error(
+    tmp_path: Path, operation: str, variables: dict[str, Any], lines: list[Any]
+) -> None:
+    """The SDK repeats what got a 5xx for minutes, so whatever it sends gets another answer."""
+    client = TestClient(create_app(tmp_path, "http://127.0.0.1:1", None), "http://127.0.0.1")
+    ask(client, "UpsertBucket", name="r")
+    ask(client, operation, **variables)
+    files = {"wandb-history.jsonl": {"offset": 0, "content": [*map(json.dumps, lines), *lines]}}
+    stream = client.post(
+        "/files/local/uncategorized/r/file_stream", content=json.dumps({"files": files}), auth=KEY
+    )
+    assert stream.status_code in (200, 400)
+    assert client.get("/local/uncategorized/runs/r").status_code == 200
+
+
+def test_a_silent_run_has_crashed() -> None:
+    """A run that neither ended nor spoke for five minutes counts as crashed, until it speaks again."""
+    run = Store().new_run("local", "p", "r")
+    assert run.state(run.seen_at + timedelta(minutes=4)) == "running"
+    later = now() + timedelta(minutes=6)
+    assert run.state(later) == "crashed"
+    run.receive({})
+    run.receive({"complete": True, "exitcode": 0})
+    assert run.state(later) == "finished"
+
+
+def test_ids_are_printable(tmp_path: Path) -> None:
+    """A run that is given no id gets one that fits an address."""
+    client = TestClient(create_app(tmp_path, "http://127.0.0.1:1", None), "http://127.0.0.1")
+    bucket = ask(client, "UpsertBucket", project="p")["data"]["upsertBucket"]["bucket"]
+    assert set(bucket["name"]) <= set(string.hexdigits)
+    assert client.get(f"/local/p/runs/{bucket['name']}").status_code == 200
