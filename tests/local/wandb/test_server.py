@@ -137,6 +137,18 @@ def test_a_malformed_message_is_never_a_server_error(
     assert client.get("/local/uncategorized/runs/r").status_code == 200
 
 
+def test_text_without_utf8_is_served(tmp_path: Path) -> None:
+    """JSON can hold half a surrogate pair: what has such a name is read and shown like any other."""
+    client = TestClient(create_app(tmp_path, "http://127.0.0.1:1", None), "http://127.0.0.1")
+    ask(client, "UpsertBucket", name="r", displayName="half \ud800")
+    row = json.dumps({"half \ud800": 1})
+    files = {"wandb-history.jsonl": {"offset": 0, "content": [row]}}
+    client.post("/files/local/uncategorized/r/file_stream", content=json.dumps({"files": files}), auth=KEY)
+    history = ask(client, "RunParquetHistory", runName="r")["data"]["project"]["run"]["parquetHistory"]
+    assert history["liveData"] == [{"half \ud800": 1}]
+    assert client.get("/local/uncategorized/runs/r").text.count("half ?") >= 2
+
+
 def test_a_silent_run_has_crashed() -> None:
     """A run that neither ended nor spoke for five minutes counts as crashed, until it speaks again."""
     run = Store().new_run("local", "p", "r")
