@@ -201,13 +201,32 @@ class Running:
         return Manifest.model_validate_json(self.object("manifest.json"))
 
     def heads(self) -> list[Json]:
-        """The head jobs of this build, in Batch."""
+        """The head jobs of this build, in Batch, once all have ended."""
+
+        def look() -> list[Json] | None:
+            heads = self.heads_now()
+            return heads if all("stoppedAt" in head for head in heads) else None
+
+        return eventually(look, "end of the head", 30)
+
+    def heads_now(self) -> list[Json]:
+        """The head jobs of this build, in Batch, as they are."""
+        filters = [{"name": "JOB_NAME", "values": [f"{self.pipeline}-{self.model_id}"]}]
+        return self._batch_jobs(jobQueue="modelbuild-head", filters=filters)
+
+    def steps(self) -> list[Json]:
+        """The jobs of the flow's steps that succeeded."""
+        queues = ("modelbuild-default", "modelbuild-gpu")
+        jobs = [job for queue in queues for job in self._batch_jobs(jobQueue=queue, jobStatus="SUCCEEDED")]
+        ours = {"name": "MODEL_ID", "value": self.model_id}
+        return [job for job in jobs if ours in job["container"]["environment"]]
+
+    def _batch_jobs(self, **which: Any) -> list[Json]:
         batch = self.laptop.aws("batch")
-        listed = batch.list_jobs(
-            jobQueue="modelbuild-head",
-            filters=[{"name": "JOB_NAME", "values": [f"{self.pipeline}-{self.model_id}"]}],
-        )["jobSummaryList"]
-        found: list[Json] = batch.describe_jobs(jobs=[one["jobId"] for one in listed])["jobs"]
+        listed = batch.list_jobs(**which)["jobSummaryList"]
+        found: list[Json] = (
+            batch.describe_jobs(jobs=[one["jobId"] for one in listed])["jobs"] if listed else []
+        )
         return found
 
 

@@ -48,7 +48,7 @@ def test_a_head_that_is_terminated_turns_the_build_red(prepared: Laptop) -> None
 
         build.reaches("training_finished", "blocked")
         eventually(step_runs, "step of the flow in Batch", 60)
-        (head,) = build.heads()
+        (head,) = build.heads_now()
         batch.terminate_job(jobId=head["jobId"], reason="a person ended it")
         build.over()
         _is_red(build, "cancelled", "terminated")

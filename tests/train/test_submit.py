@@ -170,6 +170,14 @@ def test_retried_step_after_success_says_so(
     assert len(agent.annotations()) == 1
 
 
+def test_retried_step_leaves_the_result_on_the_page(build: Build, agent: Any) -> None:
+    """Once the build knows the result, a head that is still about to end does not bring "training" back."""
+    build.train()
+    agent.set("training/status", "succeeded")
+    build.train()
+    assert len(agent.annotations()) == 1
+
+
 def test_retried_step_after_failure_fails(build: Build) -> None:
     """A training that has failed makes a retried step red, and is not started again."""
     build.train(environment={"ACT": "fail"})

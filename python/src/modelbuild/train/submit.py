@@ -20,7 +20,7 @@ from modelbuild.aws.batch import Batch, BatchJob, job_url, logs_url
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite import agent
-from modelbuild.contract import JOB_FILE, REQUEST_FILE, TrainingRequest
+from modelbuild.contract import JOB_FILE, REQUEST_FILE, TrainingRequest, TrainingResult
 from modelbuild.errors import ConfigurationError, TrainingFailed
 from modelbuild.settings import TrainSettings
 from modelbuild.train import parameters
@@ -28,6 +28,7 @@ from modelbuild.train.request import make
 
 COMMAND = ("python", "-m", "modelbuild", "head")
 CONTEXT = "training"
+STATUS = TrainingResult.field_keys()[0]
 
 
 class JobRecord(BaseModel):
@@ -180,12 +181,13 @@ def _show(batch: Batch, request: TrainingRequest, record: JobRecord) -> None:
         }
     )
     if job.ended:
-        # Another run of this step, late: what notify has put on the page says more.
         outcome = "has been trained" if job.status == "SUCCEEDED" else "failed to train"
-        _say(f"+++ :weight_lifter: Model {request.model_id} {outcome}")
     else:
+        outcome = "is being trained"
+    # In a late run of this step, what notify has put on the page says more.
+    if not job.ended and agent.get_meta_data(STATUS) is None:
         agent.annotate(annotation(request, job, record.queue, links), context=CONTEXT, style="info")
-        _say(f"+++ :weight_lifter: Model {request.model_id} is being trained")
+    _say(f"+++ :weight_lifter: Model {request.model_id} {outcome}")
     _say(f"Batch job  {job.id} ({job.status}{': ' + job.reason if job.reason else ''})")
     _say(f"           {links['job_url']}")
     _say(f"Log        {links['logs_url']}")
