@@ -122,9 +122,9 @@ class Laptop:
         output, _ = process.communicate(timeout=UNTIL_SECONDS)
         return process.returncode, output
 
-    def up(self) -> tuple[subprocess.Popen[str], State]:
+    def up(self, *arguments: str) -> tuple[subprocess.Popen[str], State]:
         """Start the services, and wait until they serve."""
-        process = self.start("up", stdout=subprocess.DEVNULL)
+        process = self.start("up", *arguments, stdout=subprocess.DEVNULL)
         until(lambda: running(self.repository) or process.poll() is not None, "modelbuild local up")
         state = running(self.repository)
         assert state is not None, "modelbuild local up ended"

@@ -165,6 +165,23 @@ def test_killed_run_leaves_no_agent(laptop: Any) -> None:
     laptop.until(lambda: not agents(), "the agents to end", 30)
 
 
+def test_agents_that_end_by_themselves(laptop: Any) -> None:
+    """When the agents end before the build does, nobody waits for them: one sentence names their log."""
+    process = laptop.start("run", "--pipeline", "api.yml")
+    lines(process, "waits for the training")
+    data = str(state_of(laptop).data)
+    found = subprocess.run(
+        ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True
+    ).stdout
+    (agents,) = [
+        line for line in found.splitlines() if data in line and "--spawn" in line and "tether" not in line
+    ]
+    os.kill(int(agents.split()[0]), signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 12
+    assert re.search(r"the agents ended with exit code \d+: see .*agent\.log", output)
+
+
 def test_what_cannot_be_built_is_said_at_once(laptop: Any, new_laptop: Any) -> None:
     """A pipeline file outside the commit, a wrong variable, nothing running: a sentence for each."""
     for command, sentence in [

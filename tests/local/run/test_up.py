@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import stat
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -48,10 +49,14 @@ def test_second_one_says_where_the_first_is(laptop: Any) -> None:
     assert f"already runs for {laptop.repository}: Buildkite at {state.buildkite_url}" in output
 
 
-def test_nothing_is_left(new_laptop: Any) -> None:
-    """However it ends, killed or told to stop, no process is left, and it can be started again."""
+def test_nothing_is_left(new_laptop: Any, tmp_path: Path) -> None:
+    """However it ends, killed or told to stop, no process is left, and it can be started again.
+
+    Data lies where one says, and stays there.
+    """
+    data = tmp_path / "data"
     for number, code in [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)]:
-        process, state = new_laptop.up()
+        process, state = new_laptop.up("--data", str(data))
         services = list(state.services.values())
         assert len(services) == 3
         assert all(new_laptop.alive(pid) for pid in services)
@@ -60,6 +65,7 @@ def test_nothing_is_left(new_laptop: Any) -> None:
         for pid in services:
             new_laptop.until(lambda pid=pid: not new_laptop.alive(pid), f"process {pid} to end", 20)
         assert running(new_laptop.repository) is None
+    assert {"aws.log", "buildkite.log", "wandb.log"} <= {path.name for path in data.iterdir()}
     assert not state_file(new_laptop.repository).exists()
 
 

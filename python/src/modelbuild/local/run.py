@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,9 @@ def run(
     build = _create(client, state.repository, pipeline, branch, dict(env), terminal)
     path = f"pipelines/{build['pipeline']['slug']}/builds/{build['number']}"
     watch = _Watch(client, path, terminal, accept)
-    with _agents(state):
+    with _agents(state) as check:
         try:
-            return watch.until_over()
+            return watch.until_over(check)
         except (KeyboardInterrupt, ConfigurationError):
             terminal.say("Cancelling the build")
             watch.cancel()
@@ -125,8 +125,11 @@ def _has(repository: Path, commit: str, file: str) -> bool:
 
 
 @contextmanager
-def _agents(state: State) -> Iterator[None]:
-    """Real agents for as long as the block lasts, even if this process is killed."""
+def _agents(state: State) -> Iterator[Callable[[], None]]:
+    """Real agents for as long as the block lasts, even if this process is killed.
+
+    What it gives raises a BuildkiteError when they have ended by themselves.
+    """
     folder = state.data / "agent"
     for name in ("builds", "hooks", "plugins"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -142,12 +145,18 @@ def _agents(state: State) -> Iterator[None]:
     # The jobs call the agent by its name.
     environment["PATH"] = f"{environment['PATH']}:{executable.parent}"
     environment["BUILDKITE_AGENT_TOKEN"] = state.agent_token
-    with (folder / "agent.log").open("a") as log:
+    log_file = folder / "agent.log"
+    with log_file.open("a") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
         )
+
+    def check() -> None:
+        if process.poll() is not None:
+            raise BuildkiteError(f"the agents ended with exit code {process.returncode}: see {log_file}")
+
     try:
-        yield
+        yield check
     finally:
         assert process.stdin is not None
         process.stdin.close()
@@ -170,8 +179,8 @@ class _Watch:
         self._over: set[str] = set()
         self._left: set[str] = set()
 
-    def until_over(self) -> bool:
-        """Show the build until it is over; whether it passed."""
+    def until_over(self, check: Callable[[], None]) -> bool:
+        """Show the build until it is over; whether it passed. ``check`` raises when it cannot go on."""
         began = time.monotonic()
         while True:
             build = self._client.get(f"{self._path}?include_retried_jobs=true")
@@ -187,6 +196,7 @@ class _Watch:
             for job in build["jobs"]:
                 if job["type"] == "manual" and job["state"] == "blocked" and job["id"] not in self._left:
                     self._block(job, build["web_url"])
+            check()
             time.sleep(_POLL_SECONDS)
 
     def cancel(self) -> None:

@@ -121,4 +121,4 @@ class Terminal:
 
     def _write(self, text: str) -> None:
         encoding = self._out.encoding or "utf-8"
-        print(text.encode(encoding, "replace").decode(encoding), file=self._out, flush=True)
+        print(text.rstrip().encode(encoding, "replace").decode(encoding), file=self._out, flush=True)
