@@ -23,7 +23,8 @@ def batch(cloud: str) -> Batch:
 
 def register(name: str, **container: Any) -> None:
     """Register a revision of a definition, as the stack would."""
-    boto3.client("batch").register_job_definition(
+    client: Any = boto3.client("batch")
+    client.register_job_definition(
         jobDefinitionName=name,
         type="container",
         retryStrategy={"attempts": 1},

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import NotFound, Storage
@@ -66,8 +67,10 @@ def test_conflict_is_repeated(cloud: str, bucket: str) -> None:
         def stream(self) -> Any:
             yield answers.pop()
 
-    def refuse(request: Any, **_: Any) -> AWSResponse | None:
-        return AWSResponse(request.url, 409, {"Content-Type": "application/xml"}, Raw()) if answers else None
+    headers = HTTPHeaders.from_dict({"Content-Type": "application/xml"})
+
+    def refuse(request: Any, **_: Any) -> Any:
+        return AWSResponse(request.url, 409, headers, Raw()) if answers else None
 
     made.events.register("before-send.s3.PutObject", refuse)
     assert Storage(made).write_once(f"{bucket}/once", b"body") is True

@@ -58,7 +58,8 @@ class Laptop:
 
     def aws(self, service: str, session: boto3.Session | None = None) -> Any:
         """A client of the AWS stand-in, in the data lake's account unless ``session`` says otherwise."""
-        return (session or self.data_lake).client(service, endpoint_url=self.state.aws_url)
+        made: Any = session or self.data_lake
+        return made.client(service, endpoint_url=self.state.aws_url)
 
     def modelbuild(self, *arguments: str) -> str:
         """What ``modelbuild`` prints."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from pydantic import JsonValue
 
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
@@ -85,7 +86,7 @@ def artifacts(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def asked(artifacts: str) -> TrainingRequest:
     """A request for model 12 of the pipeline "comments"."""
-    parameters = {"seed": 1}
+    parameters: dict[str, JsonValue] = {"seed": 1}
     return TrainingRequest(
         model_id="12",
         build=Build(

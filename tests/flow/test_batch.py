@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ BUILD = {
 }
 
 
-def decorators(tmp_path: Path, variables: dict[str, str]) -> dict[str, dict[str, dict[str, object]]]:
+def decorators(tmp_path: Path, variables: dict[str, str]) -> dict[str, dict[str, dict[str, Any]]]:
     """Decorators and their attributes of each step of a small flow that is loaded with the variables."""
     (tmp_path / "small.py").write_text(FLOW)
     result = subprocess.run(
@@ -53,7 +54,8 @@ def decorators(tmp_path: Path, variables: dict[str, str]) -> dict[str, dict[str,
         text=True,
         check=True,
     )
-    return json.loads(result.stdout)
+    found: dict[str, dict[str, dict[str, Any]]] = json.loads(result.stdout)
+    return found
 
 
 def test_on_its_own_a_step_stays_as_it_is(tmp_path: Path) -> None:
@@ -89,9 +91,9 @@ def test_in_its_job_a_step_has_the_same_decorators(tmp_path: Path) -> None:
 @pytest.mark.parametrize("missing", ["GPU_JOB_QUEUE", "TRAIN_GPU_IMAGE"])
 def test_a_missing_variable_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job definition that lacks a variable is found before anything is submitted."""
-    from metaflow import step
+    from metaflow.decorators import step
 
-    def start() -> None:
+    def start(_: Any) -> None:
         """A step's body."""
 
     for name, value in BUILD.items():

@@ -14,7 +14,8 @@ from modelbuild.aws.storage import Storage
 from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
 from modelbuild.flow.snapshot import read, take
 
-ROWS = {"id": ["b", "a", "c"], "text": ["it's", 'two\n"lines"', "caf\u00e9"], "rating": [0.1, -2.0, 3.5]}
+TEXTS = ["it's", 'two\n"lines"', "caf\u00e9"]
+ROWS = {"id": ["b", "a", "c"], "text": TEXTS, "rating": [0.1, -2.0, 3.5]}
 QUERY = "SELECT id, text, rating FROM modelbuild.small"
 
 
@@ -90,5 +91,5 @@ def test_text_in_a_query_cannot_end_it(athena: Athena, storage: Storage, artifac
     """A quoted parameter is text, whatever is in it."""
     from modelbuild.aws.athena import identifier, quoted
 
-    query = f"SELECT id FROM modelbuild.{identifier('small')} WHERE text = {quoted(ROWS['text'][0])}"
+    query = f"SELECT id FROM modelbuild.{identifier('small')} WHERE text = {quoted(TEXTS[0])}"
     assert take(athena, storage, query, artifacts).rows == 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,10 +25,11 @@ def parameters() -> Parameters:
 @pytest.fixture(scope="session")
 def all_rated() -> list[Rated]:
     """Every rated text of the real data set, downloaded once into the user's cache."""
-    rows = []
+    rows: list[Rated] = []
     for row in rated_texts(archive()):
         row.pop("raters")
-        rows.append(Rated(**row))
+        values: dict[str, Any] = row
+        rows.append(Rated(**values))
     return rows
 
 

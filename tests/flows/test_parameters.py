@@ -31,7 +31,9 @@ def test_the_values_stay_as_they_were_written() -> None:
     """Nothing is converted or filled in: the hash of the values is the hash of the request."""
     text = changed("training.learning_rate", 1)
     assert parse(text) == yaml.safe_load(text)
-    assert type(parse(text)["training"]["learning_rate"]) is int
+    training = parse(text)["training"]
+    assert isinstance(training, dict)
+    assert type(training["learning_rate"]) is int
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,7 +25,7 @@ DOCUMENTS = st.recursive(
 
 
 @pytest.fixture
-def client(published) -> Iterator[TestClient]:
+def client(published: Any) -> Iterator[TestClient]:
     """A client of an app that has its model."""
     service = Service(published.environment)
     service.model = load(published.directory, published.environment.weights_sha256)
@@ -54,7 +55,7 @@ def test_answers_keep_their_order_however_large_the_request(client: TestClient) 
         )
 
 
-def test_ping_waits_for_the_model(published) -> None:
+def test_ping_waits_for_the_model(published: Any) -> None:
     """Until the model is verified /ping and /invocations answer 503; after that /ping answers 200."""
     service = Service(published.environment)
     with TestClient(create_app(service)) as client:

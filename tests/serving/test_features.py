@@ -16,7 +16,7 @@ def ids_of(text: str, ngrams: int = 1, buckets: int = 2**20) -> list[int]:
     """The buckets of one text."""
     ids, offsets = features([text], buckets=buckets, ngrams=ngrams)
     assert offsets.tolist() == [0, len(ids)]
-    return ids.tolist()
+    return [int(one) for one in ids]
 
 
 @pytest.mark.parametrize(

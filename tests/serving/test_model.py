@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.serving.model import Model, load
 
 
-def test_loads_what_was_approved(published) -> None:
+def test_loads_what_was_approved(published: Any) -> None:
     """A model whose bytes have the approved hash answers with its labels and probabilities that sum to 1."""
     model = load(published.directory, published.environment.weights_sha256)
     (label, scores), (other, _) = model.predict(["good day", "!"])
@@ -19,7 +21,7 @@ def test_loads_what_was_approved(published) -> None:
     assert sum(scores.values()) == pytest.approx(1)
 
 
-def test_refuses_changed_weights(published) -> None:
+def test_refuses_changed_weights(published: Any) -> None:
     """One changed bit in the weights is found before anything is served."""
     path = published.directory / "model.safetensors"
     content = bytearray(path.read_bytes())
@@ -29,13 +31,13 @@ def test_refuses_changed_weights(published) -> None:
         load(published.directory, published.environment.weights_sha256)
 
 
-def test_refuses_another_model(published) -> None:
+def test_refuses_another_model(published: Any) -> None:
     """Weights that fit their own description but are not the approved ones are refused."""
     with pytest.raises(VerificationFailed, match=f"MODEL_WEIGHTS_SHA256 says {'0' * 64}"):
         load(published.directory, "0" * 64)
 
 
-def test_refuses_weights_that_do_not_fit_their_description(published) -> None:
+def test_refuses_weights_that_do_not_fit_their_description(published: Any) -> None:
     """A description of another shape is refused, rather than answers from the wrong rows."""
     wrong = published.description.model_copy(update={"buckets": 32})
     (published.directory / "model.json").write_text(wrong.to_json())
@@ -44,14 +46,14 @@ def test_refuses_weights_that_do_not_fit_their_description(published) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
-def test_names_the_missing_file(published, name: str) -> None:
+def test_names_the_missing_file(published: Any, name: str) -> None:
     """A missing file is named in one sentence."""
     (published.directory / name).unlink()
     with pytest.raises(ConfigurationError, match=f"{name}: No such file"):
         load(published.directory, published.environment.weights_sha256)
 
 
-def test_refuses_a_description_it_cannot_read(published) -> None:
+def test_refuses_a_description_it_cannot_read(published: Any) -> None:
     """A model.json of another kind of model is refused."""
     (published.directory / "model.json").write_text('{"kind": "pickle"}')
     with pytest.raises(ConfigurationError, match="does not describe a model"):

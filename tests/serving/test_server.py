@@ -8,13 +8,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modelbuild.contract import ServingEnvironment
 
 
-def start(directory, environment: ServingEnvironment, port: int) -> subprocess.Popen[str]:
+def start(directory: Path, environment: ServingEnvironment, port: int) -> subprocess.Popen[str]:
     """The server as the image runs it, on this machine only."""
     variables = {
         "PATH": os.environ["PATH"],
@@ -35,7 +37,7 @@ def port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_serves_until_it_is_told_to_stop(published, port: int) -> None:
+def test_serves_until_it_is_told_to_stop(published: Any, port: int) -> None:
     """The process answers predictions once /ping is 200, and SIGTERM ends it."""
     server = start(published.directory, published.environment, port)
     try:
@@ -62,7 +64,7 @@ def test_serves_until_it_is_told_to_stop(published, port: int) -> None:
         server.kill()
 
 
-def test_ends_when_the_weights_are_not_the_approved_ones(published, port: int) -> None:
+def test_ends_when_the_weights_are_not_the_approved_ones(published: Any, port: int) -> None:
     """A wrong hash is one sentence and exit code 14, never a server."""
     wrong = published.environment.model_copy(update={"weights_sha256": "f" * 64})
     server = start(published.directory, wrong, port)
@@ -72,7 +74,7 @@ def test_ends_when_the_weights_are_not_the_approved_ones(published, port: int) -
     assert "SHA-256" in message
 
 
-def test_ends_when_there_is_no_model(published, port: int, tmp_path) -> None:
+def test_ends_when_there_is_no_model(published: Any, port: int, tmp_path: Path) -> None:
     """A missing model is one sentence and exit code 10."""
     server = start(tmp_path / "nowhere", published.environment, port)
     message = server.communicate(timeout=20)[1]
@@ -81,7 +83,7 @@ def test_ends_when_there_is_no_model(published, port: int, tmp_path) -> None:
     assert message.count("\n") == 1
 
 
-def test_ends_when_its_port_is_taken(published, port: int) -> None:
+def test_ends_when_its_port_is_taken(published: Any, port: int) -> None:
     """A port that another program has is one sentence and exit code 10."""
     with socket.create_server(("127.0.0.1", port)):
         server = start(published.directory, published.environment, port)

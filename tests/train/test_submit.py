@@ -70,7 +70,7 @@ def build(aws: Any, agent: Any, repository: Any, monkeypatch: pytest.MonkeyPatch
 
 def jobs(build: Build) -> list[Any]:
     """Every job of the build, as Batch describes it."""
-    batch = boto3.client("batch")
+    batch: Any = boto3.client("batch")
     name = build.artifacts.split("/models/")[1].replace("/", "-")
     filters = [{"name": "JOB_NAME", "values": [name]}]
     found = batch.list_jobs(jobQueue="modelbuild-head", filters=filters)["jobSummaryList"]

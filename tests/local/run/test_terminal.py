@@ -76,9 +76,9 @@ def test_only_colours_reach_the_terminal(text: str) -> None:
     out = Tty()
     shown(("job", text, True), out=out)
     assert "\x1b" not in re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
-    out = io.StringIO()
-    shown(("job", text, True), out=out)
-    assert "\x1b" not in out.getvalue()
+    plain = io.StringIO()
+    shown(("job", text, True), out=plain)
+    assert "\x1b" not in plain.getvalue()
 
 
 def test_annotation_as_text() -> None:

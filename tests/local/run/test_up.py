@@ -9,18 +9,15 @@ import stat
 from pathlib import Path
 from typing import Any
 
-import boto3
-
 from modelbuild.local.places import running, state_file
-from modelbuild.local.seed import production
+from modelbuild.local.seed import data_lake, production
 
 
 def test_accounts_are_as_their_owner_set_them_up(laptop: Any) -> None:
     """Before any build there are the two secrets, and production's bucket and roles from its template."""
     state = running(laptop.repository)
     assert state is not None
-    keys = {"region_name": "us-east-1", "aws_access_key_id": "x", "aws_secret_access_key": "x"}
-    vault = boto3.client("secretsmanager", endpoint_url=state.aws_url, **keys)
+    vault = data_lake().client("secretsmanager", endpoint_url=state.aws_url)
     for name, key, value in [
         ("modelbuild/buildkite", "BUILDKITE_API_TOKEN", state.api_token),
         ("modelbuild/wandb", "WANDB_API_KEY", state.wandb_key),
