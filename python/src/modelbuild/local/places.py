@@ -51,6 +51,13 @@ def repository(folder: Path) -> Path:
     return Path(done.stdout.strip()).resolve()
 
 
+def git_setting(repository: Path, key: str) -> str:
+    """A setting of git as it holds in the repository; empty if there is none."""
+    command = ["git", "-C", str(repository), "config", "--get", key]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    return done.stdout.strip()
+
+
 def home(repository: Path) -> Path:
     """The folder, private to the user, for what laptop mode keeps about a repository."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

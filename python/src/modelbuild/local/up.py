@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -74,13 +75,13 @@ def _started(repository: Path, data: Path) -> Iterator[tuple[State, list[service
     commands = {
         "buildkite": [
             *("--organization", ORGANIZATION, "--agent-token", agent_token, "--api-token", api_token),
-            *("--data", str(data / "buildkite")),
+            *("--user", _person(repository), "--data", str(data / "buildkite")),
         ],
         "aws": [
             *("--scratch", str(data / "aws"), "--images", str(CLONE / "docker")),
             *("--bin", str(Path(sys.executable).parent)),
         ],
-        "wandb": ["--data", str(data / "wandb")],
+        "wandb": ["--api-key", wandb_key, "--data", str(data / "wandb")],
     }
     started: list[services.Service] = []
     with ExitStack() as stack:
@@ -108,6 +109,15 @@ def _started(repository: Path, data: Path) -> Iterator[tuple[State, list[service
         stack.callback(places.state_file(repository).unlink, missing_ok=True)
         places.write_state(state)
         yield state, started
+
+
+def _person(repository: Path) -> str:
+    """Who sits here, as git knows them: they create the builds, and approve what they unblock."""
+    name, address = (
+        re.sub(r"[<>\x00-\x1f\x7f]", "", places.git_setting(repository, key)).strip()
+        for key in ("user.name", "user.email")
+    )
+    return f"{name or 'Local user'} <{''.join(address.split()) or 'user@localhost'}>"
 
 
 def _each(started: list[services.Service], action: Callable[[services.Service], None]) -> None:
