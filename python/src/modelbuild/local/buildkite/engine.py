@@ -297,7 +297,7 @@ class Engine:
         while changes := scheduler.transitions(build):
             for job, state in changes:
                 job.state = state
-                if state == "scheduled":
+                if state in ("scheduled", "blocked"):
                     job.runnable_at = now
                 if state == "finished":
                     job.exit_status, job.finished_at = 0, now
