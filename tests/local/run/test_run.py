@@ -83,7 +83,7 @@ def test_a_build_that_fails(laptop: Any) -> None:
 def test_yes_never_opens_what_the_api_is_to_open(laptop: Any) -> None:
     """A block that hands over a training's result stays closed under --yes until the API opens it."""
     process = laptop.start("run", "--yes", "--pipeline", "api.yml")
-    lines(process, "training: waits for the training, which unblocks it")
+    lines(process, "training         | waits for the training, which unblocks it")
     client, build = Client(state_of(laptop)), newest(laptop)
     (job,) = client.get(f"{build}/jobs?step_key=training")["items"]
     assert job["state"] == "blocked"

@@ -25,7 +25,7 @@ def shown(*steps: tuple[str, str, bool], out: io.StringIO | None = None) -> list
     out = out or io.StringIO()
     terminal = Terminal(out)
     for job in dict.fromkeys(job for job, _, _ in steps):
-        terminal.started(job, job, "agent")
+        terminal.started(job, job, "runs on agent")
     for job, text, ended in steps:
         terminal.log(job, text, ended=ended)
     return out.getvalue().splitlines()
@@ -53,7 +53,7 @@ def test_closed_groups_stay_closed_unless_something_failed() -> None:
     ]
     out = io.StringIO()
     terminal = Terminal(out)
-    terminal.started("a", "a", "agent")
+    terminal.started("a", "a", "runs on agent")
     terminal.log("a", "~~~ Preparing working directory\nno such commit\n", ended=True)
     terminal.ended("a", "failed", good=False)
     assert "| no such commit\n" in out.getvalue()
@@ -82,7 +82,7 @@ def test_only_colours_reach_the_terminal(text: str) -> None:
 
 
 def test_annotation_as_text() -> None:
-    """Paragraphs and items are lines, the first link has its address, tables line up, details are gone."""
+    """Paragraphs and items are lines, the first link has its address, tables stand apart, details are gone."""
     html = (
         "<h2>Result</h2><p>F1 <b>0.61</b>, <a href='https://example.org/run'>run</a></p><ul><li>one</li></ul>"
         "<table><tr><th>class</th><th>f1</th></tr><tr><td>positive</td><td>0.7</td></tr></table>"
@@ -94,8 +94,10 @@ def test_annotation_as_text() -> None:
         "Result",
         "F1 0.61, run (https://example.org/run)",
         "- one",
+        "",
         "class     f1",
         "positive  0.7",
+        "",
         "a  b",
         "other",
         "a",

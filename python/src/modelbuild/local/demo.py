@@ -54,11 +54,12 @@ def demo(repository: Path) -> None:
     Raises:
         ModelbuildError: a phase did not do what it should.
     """
+    asks = blocks.interactive()
     began = time.monotonic()
     with _services(repository) as state:
         _timed("services", began)
         began = build_began = time.monotonic()
-        _command(state, "local", "run", *([] if blocks.interactive() else ["--yes"]))
+        _command(state, "local", "run", *([] if asks else ["--yes"]))
         _timed("build", began)
 
         began = time.monotonic()
@@ -74,11 +75,11 @@ def demo(repository: Path) -> None:
         models = f"s3://modelbuild-{DATA_LAKE_ACCOUNT}/models/{_slug(state)}"
         _command(state, "trace", "--artifacts", models, "--prediction", str(answer))
         _timed("trace", began)
-        _timed("from commit to trace", build_began)
+        _timed("from commit to trace", build_began, ", your decision included" if asks else "")
 
 
-def _timed(phase: str, began: float) -> None:
-    click.secho(f"demo: {phase:<21} {time.monotonic() - began:6.1f} s", bold=True)
+def _timed(phase: str, began: float, remark: str = "") -> None:
+    click.secho(f"demo: {phase:<21} {time.monotonic() - began:6.1f} s{remark}", bold=True)
 
 
 @contextmanager
@@ -111,6 +112,9 @@ def _services(repository: Path) -> Iterator[State]:
         )
     try:
         yield _ready(repository, process, log)
+        click.echo(
+            "Buildkite and W&B stop now. To look around: .venv/bin/modelbuild local up, then make demo."
+        )
     finally:
         assert process.stdin is not None
         process.stdin.close()

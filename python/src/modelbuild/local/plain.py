@@ -62,7 +62,7 @@ class _Text(HTMLParser):
 
 
 def to_text(html: str) -> str:
-    """What one sees first of ``html``: a line to each paragraph, item and table row.
+    """What one sees first of ``html``: a line to each paragraph, item and table row, and one above a table.
 
     Details that are folded up stay on the build page, and so do the addresses of all links but the first.
     """
@@ -75,7 +75,7 @@ def to_text(html: str) -> str:
         if _CELL in line:
             table.append([cell.strip() for cell in line.removesuffix(_CELL).split(_CELL)])
         elif line == _TABLE_END:
-            shown += _aligned(table)
+            shown += ["", *_aligned(table)] if shown else _aligned(table)
             table = []
         elif line.strip():
             shown.append(line.rstrip())

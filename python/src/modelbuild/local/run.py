@@ -16,6 +16,7 @@ from modelbuild.local.client import Client
 from modelbuild.local.environment import process_environment
 from modelbuild.local.places import State
 from modelbuild.local.terminal import Terminal, plain_label
+from modelbuild.local.training import Training
 
 _POLL_SECONDS = 0.3
 _CANCEL_SECONDS = 20.0
@@ -27,8 +28,11 @@ _PIPELINE_FILE = "LOCAL_PIPELINE_FILE"
 _FIRST_STEP = f"""\
 steps:
   - label: ":pipeline: upload"
-    command: buildkite-agent pipeline upload ${{{_PIPELINE_FILE}:-}}
+    command: buildkite-agent pipeline upload --log-level warn ${{{_PIPELINE_FILE}:-}}
 """
+
+_HEAD_JOB = "train/job/id"
+"""Meta-data in which the train plugin names the job that runs the flow."""
 
 _RUNNING = ("running", "canceling", "timing_out")
 _ENDED = ("passed", "failed", "canceled", "timed_out")
@@ -57,7 +61,7 @@ def run(
     terminal = Terminal(sys.stdout)
     build = _create(client, state.repository, pipeline, branch, dict(env), terminal)
     path = f"pipelines/{build['pipeline']['slug']}/builds/{build['number']}"
-    watch = _Watch(client, path, terminal, accept)
+    watch = _Watch(state, client, path, terminal, accept)
     with _agents(state) as check:
         try:
             return watch.until_over(check)
@@ -170,7 +174,8 @@ def _agents(state: State) -> Iterator[Callable[[], None]]:
 class _Watch:
     """One build: what has been shown of it, and which blocks have been dealt with."""
 
-    def __init__(self, client: Client, path: str, terminal: Terminal, accept: bool) -> None:
+    def __init__(self, state: State, client: Client, path: str, terminal: Terminal, accept: bool) -> None:
+        self._state = state
         self._client = client
         self._path = path
         self._terminal = terminal
@@ -178,6 +183,8 @@ class _Watch:
         self._began: dict[str, float] = {}
         self._over: set[str] = set()
         self._left: set[str] = set()
+        self._trainings: dict[str, Training] = {}
+        self._shows_annotations = False
 
     def until_over(self, check: Callable[[], None]) -> bool:
         """Show the build until it is over; whether it passed. ``check`` raises when it cannot go on."""
@@ -187,14 +194,17 @@ class _Watch:
             for job in build["jobs"]:
                 if job["type"] == "script":
                     self._show(job)
-            self._show_annotations()
+                elif job["type"] == "manual" and blocks.is_for_the_api(job):
+                    self._show_training(job, build["meta_data"])
+            if self._shows_annotations or build["finished_at"]:
+                self._show_annotations()
             if build["finished_at"]:
                 self._terminal.say(
                     f"Build {build['state']} after {time.monotonic() - began:.0f} s: {build['web_url']}"
                 )
                 return bool(build["state"] == "passed")
             for job in build["jobs"]:
-                if job["type"] == "manual" and job["state"] == "blocked" and job["id"] not in self._left:
+                if self._is_for_a_person(job):
                     self._block(job, build["web_url"])
             check()
             time.sleep(_POLL_SECONDS)
@@ -215,34 +225,55 @@ class _Watch:
             return
         if id not in self._began:
             self._began[id] = time.monotonic()
-            self._terminal.started(id, job["name"] or job["command"], job["agent"]["name"])
+            self._terminal.started(id, job["name"] or job["command"], f"runs on {job['agent']['name']}")
         ended = state in _ENDED
         self._terminal.log(id, self._client.text(f"{self._path}/jobs/{id}/log.txt"), ended=ended)
         if ended:
             self._over.add(id)
+            self._shows_annotations = True
             seconds = f"{time.monotonic() - self._began[id]:.1f} s"
             status = f" with exit status {job['exit_status']}" if state == "failed" else ""
             self._terminal.ended(id, f"{state}{status} after {seconds}", good=state == "passed")
 
+    def _show_training(self, block: Json, meta_data: Mapping[str, str]) -> None:
+        """What goes on behind a block that a training opens; its head job is named by the train plugin."""
+        id = block["id"]
+        if id in self._over or block["state"] not in ("blocked", "unblocked"):
+            return
+        if id not in self._began:
+            self._began[id] = time.monotonic()
+            label = str(block["label"] or block["step_key"] or "block")
+            self._terminal.started(id, label, "waits for the training, which unblocks it")
+        if id not in self._trainings and meta_data.get(_HEAD_JOB):
+            self._trainings[id] = Training(self._state, meta_data[_HEAD_JOB])
+        if id in self._trainings:
+            self._terminal.log(id, self._trainings[id].log(), ended=False)
+        if block["state"] == "unblocked":
+            self._over.add(id)
+            self._terminal.ended(id, f"unblocked after {time.monotonic() - self._began[id]:.1f} s", good=True)
+
+    def _is_for_a_person(self, job: Json) -> bool:
+        waits = job["type"] == "manual" and job["state"] == "blocked" and job["id"] not in self._left
+        return waits and not blocks.is_for_the_api(job)
+
     def _show_annotations(self) -> None:
+        """Show what is new of them: when a job ends, so that its log is not torn apart."""
+        self._shows_annotations = False
         for note in self._client.get(f"{self._path}/annotations"):
             self._terminal.annotation(note["id"], note["context"], note["style"], note["body_html"])
 
     def _block(self, job: Json, page: str) -> None:
-        """Open a block that is for people, or say once who is to open it."""
+        """Open a block that is for people, or say once where it can be opened."""
         label = plain_label(str(job["label"] or job["step_key"] or "block"))
         fields = None
-        if blocks.is_for_the_api(job):
-            self._terminal.say(f"{label}: waits for the training, which unblocks it")
-        elif self._accept:
+        if self._accept:
             fields = blocks.defaults(job)
             self._terminal.say(f"{label}: accepted with its defaults")
         elif blocks.interactive():
             fields = blocks.ask(job)
         if fields is None:
             self._left.add(job["id"])
-            if not blocks.is_for_the_api(job):
-                self._terminal.say(f"{label}: waits for somebody to unblock it at {page}")
+            self._terminal.say(f"{label}: waits for somebody to unblock it at {page}")
             return
         try:
             self._client.put(f"{self._path}/jobs/{job['id']}/unblock", {"fields": fields})

@@ -55,11 +55,11 @@ class Terminal:
         """A line of our own."""
         self._write(self._paint(text, _BOLD))
 
-    def started(self, job: str, label: str, agent: str) -> None:
-        """A job has begun on an agent."""
+    def started(self, job: str, label: str, how: str) -> None:
+        """A job has begun, and how."""
         colour = _COLOURS[len(self._jobs) % len(_COLOURS)]
         self._jobs[job] = JobView(plain_label(label), colour)
-        self._line(self._jobs[job], self._paint(f"runs on {agent}", _BOLD))
+        self._line(self._jobs[job], self._paint(how, _BOLD))
 
     def log(self, job: str, text: str, *, ended: bool) -> None:
         """The log of a job, from its beginning: what is new of it is shown, line by line."""
