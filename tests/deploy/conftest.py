@@ -135,7 +135,8 @@ class Recorder:
         return found
 
 
-_AGENT = """#!{python}
+# Without site-packages, because it starts a hundred times.
+_AGENT = """#!{python} -IS
 import json, pathlib, sys
 folder, argv = pathlib.Path({folder!r}), sys.argv[1:]
 data = json.loads((folder / "meta-data").read_text())

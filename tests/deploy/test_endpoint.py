@@ -12,7 +12,7 @@ import pytest
 from botocore.stub import Stubber
 
 from modelbuild.aws.sagemaker import EndpointConfig, Model, SageMaker
-from modelbuild.deploy.endpoint import Clock, Served, bring
+from modelbuild.deploy.endpoint import Clock, Served, bring, put_back
 from modelbuild.deploy.plan import Plan
 from modelbuild.errors import EndpointFailed, VerificationFailed
 
@@ -117,14 +117,14 @@ class Cloud:
             {"EndpointName": PLAN.endpoint, "EndpointConfigName": "new"},
         )
 
-    def updates(self) -> None:
+    def updates(self, config: str = "new") -> None:
         """The endpoint is updated, and keeps the instance counts that autoscaling gave it."""
         self.stubber.add_response(
             "update_endpoint",
             {"EndpointArn": f"{ARN}:endpoint/{PLAN.endpoint}"},
             {
                 "EndpointName": PLAN.endpoint,
-                "EndpointConfigName": "new",
+                "EndpointConfigName": config,
                 "RetainAllVariantProperties": True,
             },
         )
@@ -133,6 +133,11 @@ class Cloud:
         """Bring the endpoint to the plan, within ten minutes of the clock."""
         with self.stubber:
             return bring(PLAN, self.sagemaker, 600, self.clock)
+
+    def put_back(self) -> None:
+        """Put the endpoint back to the configuration ``old``, within ten minutes of the clock."""
+        with self.stubber:
+            put_back(PLAN, "old", self.sagemaker, 600, self.clock)
 
 
 @pytest.fixture
@@ -207,7 +212,7 @@ def test_timeout(cloud: Cloud) -> None:
     cloud.makes()
     cloud.finds(OLD)
     cloud.updates()
-    cloud.finds(*[UPDATING] * 48)
+    cloud.finds(*[UPDATING] * 50)
     with pytest.raises(EndpointFailed, match=r"still Updating.*timeout"):
         cloud.bring()
     assert 600 <= cloud.seconds <= 615
@@ -270,3 +275,28 @@ def test_another_configuration_under_the_name(cloud: Cloud) -> None:
     cloud.makes(config={"InstanceType": "ml.c6i.large"})
     with pytest.raises(VerificationFailed, match=r"ml\.c6i\.large"):
         cloud.bring()
+
+
+def test_put_back(cloud: Cloud) -> None:
+    """Going back has an end only when the previous configuration is in service and nothing is pending."""
+    cloud.finds(NEW)
+    cloud.updates("old")
+    cloud.finds(NEW, State("Updating", "new", pending="old"), State("InService", "old", pending="old"), OLD)
+    cloud.put_back()
+
+
+@pytest.mark.parametrize("found", [State("InService", "third"), State("Updating", "new", pending="third")])
+def test_what_somebody_else_brought_is_not_put_back(cloud: Cloud, found: State) -> None:
+    """An endpoint that was given another configuration in the meantime keeps it."""
+    cloud.finds(found)
+    with pytest.raises(EndpointFailed, match=r"given third by somebody else.*left alone"):
+        cloud.put_back()
+
+
+def test_a_way_back_that_fails_is_said(cloud: Cloud) -> None:
+    """A previous configuration that no longer starts is a failure with SageMaker's reason."""
+    cloud.finds(NEW)
+    cloud.updates("old")
+    cloud.finds(State("Updating", "new", pending="old"), State("InService", "new", reason="No image."))
+    with pytest.raises(EndpointFailed, match=r"rolled back to new \(No image\)"):
+        cloud.put_back()

@@ -13,6 +13,10 @@ from modelbuild.deploy import command
 from modelbuild.errors import AwsError, EndpointFailed, TrainingFailed, VerificationFailed
 
 PLACE = "s3://modelbuild-222222222222/models/comments"
+# What no model answers.
+WRONG = GoldenPrediction(
+    text="fine", label="positive", scores={"negative": 0.0, "neutral": 0.0, "positive": 1.0}
+)
 
 
 def digest(content: bytes) -> str:
@@ -152,31 +156,37 @@ def test_container_that_does_not_start(deployer: Any, number: int, image: str) -
 def test_container_that_never_answers(deployer: Any) -> None:
     """Waiting ends with option timeout, and a retried step goes on waiting for the same endpoint."""
     deployer.train(155, image="team/silent:1")
-    options = deployer.settings("silent").model_copy(update={"timeout": 1})
+    options = deployer.settings("silent").model_copy(update={"timeout": 0.3})
     for _ in range(2):
         with pytest.raises(EndpointFailed, match=r"still Creating.*timeout"):
             command.run(options)
     assert len(names(deployer, "silent")) == 1
 
 
-def test_rolled_back_update_is_a_failure(deployer: Any) -> None:
-    """An update that SageMaker undoes fails the step, although the endpoint is in service: with the old."""
+def test_what_was_served_before_is_served_again(deployer: Any) -> None:
+    """Neither an update that SageMaker undoes nor a model that answers otherwise replaces a good one."""
     deployer.train(161)
-    command.run(deployer.settings("undone"))
+    command.run(deployer.settings("kept"))
+    good = deployer.sagemaker.describe_endpoint(EndpointName="kept")["EndpointConfigName"]
+
     deployer.train(162, image="team/broken:1")
     with pytest.raises(EndpointFailed, match="rolled back"):
-        command.run(deployer.settings("undone"))
-    assert served_by(deployer, "undone") == "161"
-    assert not deployer.production.exists(f"{PLACE}/162/deployment.json")
+        command.run(deployer.settings("kept"))
+    assert served_by(deployer, "kept") == "161"
+
+    deployer.train(163, golden=(WRONG,))
+    with pytest.raises(VerificationFailed, match=f"positive 1.0.*was put back to {good}") as caught:
+        command.run(deployer.settings("kept"))
+    assert "negative 0." in str(caught.value), "both answers are shown"
+    assert f"was put back to {good}" in deployer.recorder.annotation("deployment")["body"]
+    assert served_by(deployer, "kept") == "161"
+    for number in (162, 163):
+        assert not deployer.production.exists(f"{PLACE}/{number}/deployment.json")
 
 
-def test_answers_that_are_not_the_recorded_ones(deployer: Any) -> None:
-    """An endpoint that is up and answers otherwise than the model did fails, and both answers are shown."""
-    golden = GoldenPrediction(
-        text="fine", label="positive", scores={"negative": 0.0, "neutral": 0.0, "positive": 1.0}
-    )
-    deployer.train(171, golden=(golden,))
-    with pytest.raises(VerificationFailed, match=r"positive 1\.0+") as caught:
+def test_a_new_endpoint_that_answers_otherwise_is_not_relied_on(deployer: Any) -> None:
+    """Where nothing was served before, the step says that nothing may rely on what is served now."""
+    deployer.train(171, golden=(WRONG,))
+    with pytest.raises(VerificationFailed, match=r"nothing may rely on endpoint liar .*delete-endpoint"):
         command.run(deployer.settings("liar"))
-    assert "negative 0." in str(caught.value)
     assert not deployer.production.exists(f"{PLACE}/171/deployment.json")

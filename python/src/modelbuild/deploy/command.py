@@ -16,7 +16,7 @@ from modelbuild.buildkite import agent
 from modelbuild.contract import DEPLOYMENT_FILE, Approver, Deployment
 from modelbuild.deploy import page, plan, smoke
 from modelbuild.deploy.copy import Copied, copy
-from modelbuild.deploy.endpoint import Served, bring
+from modelbuild.deploy.endpoint import Served, bring, put_back
 from modelbuild.errors import AwsError, EndpointFailed, TrainingFailed, VerificationFailed
 from modelbuild.handoff import Handoff
 from modelbuild.settings import DeploySettings
@@ -26,6 +26,8 @@ CONTEXT = "deployment"
 
 def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> None:
     """Serve the model of this build, and fail unless the endpoint answers as that model.
+
+    An endpoint whose answers are not verified goes back to what it ran before.
 
     Raises:
         TrainingFailed: the training did not succeed.
@@ -38,7 +40,6 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     _say("--- :mag: Reading what was approved")
     result = handoff.read_result()
     if result.status != "succeeded":
-        ended = "failed" if result.status == "failed" else "was cancelled"
         ended = "was cancelled" if result.status == "cancelled" else "failed"
         raise TrainingFailed(
             f"the training {ended} ({result.reason or 'no reason was given'}), so there is no model to "
@@ -73,8 +74,8 @@ def _serve(
     _say("--- :microscope: Comparing what the endpoint answers with what was recorded")
     try:
         smoke.check(sagemaker, made.endpoint, given.manifest)
-    except VerificationFailed as error:
-        raise VerificationFailed(f"{error}: {_way_back(made, served)}") from error
+    except (VerificationFailed, AwsError) as error:
+        raise type(error)(f"{error}; {_withdraw(made, served, sagemaker, settings.timeout)}") from error
 
     _say("--- :pencil: Putting the deployment on record")
     sagemaker.tag(served.endpoint.arn, made.tags)
@@ -92,14 +93,23 @@ def _serve(
     _say(f"Previous  {deployment.previous_endpoint_config or 'none'}")
 
 
-def _way_back(made: plan.Plan, served: Served) -> str:
-    """What a person can do about an endpoint that is up and wrong."""
-    if served.previous_config:
+def _withdraw(made: plan.Plan, served: Served, sagemaker: SageMaker, timeout: float) -> str:
+    """Take an endpoint whose answers are not verified back to what it ran before; how that went, in words."""
+    endpoint, previous = made.endpoint, served.previous_config
+    if not previous:
         return (
-            f"to go back, run aws sagemaker update-endpoint --endpoint-name {made.endpoint} "
-            f"--endpoint-config-name {served.previous_config}"
+            f"nothing may rely on endpoint {endpoint} until it serves another model: to remove it, run aws "
+            f"sagemaker delete-endpoint --endpoint-name {endpoint}"
         )
-    return f"nothing may rely on endpoint {made.endpoint} until it serves another model"
+    _say("--- :leftwards_arrow_with_hook: Putting the endpoint back")
+    try:
+        put_back(made, previous, sagemaker, timeout)
+    except (EndpointFailed, AwsError) as error:
+        return (
+            f"it was not put back to {previous} ({error}): if it still runs {made.name}, run aws sagemaker "
+            f"update-endpoint --endpoint-name {endpoint} --endpoint-config-name {previous}"
+        )
+    return f"endpoint {endpoint} was put back to {previous}, which it ran before"
 
 
 def _record(

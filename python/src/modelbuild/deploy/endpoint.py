@@ -16,7 +16,7 @@ from modelbuild.errors import EndpointFailed, VerificationFailed
 _CHANGING = {"Creating", "Updating", "SystemUpdating", "RollingBack"}
 _BROKEN = {"Failed", "UpdateRollbackFailed", "OutOfService", "Deleting"}
 _CONSISTENT_SECONDS = 20
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 15.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.2, 15.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def bring(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clock = Clock
         AwsError: SageMaker refused.
     """
     _make(plan, sagemaker)
-    watch = _Watch(plan, sagemaker, clock, clock.now() + timeout)
+    watch = _Watch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout)
     before = watch.settled()
     if before is None:
         sagemaker.create_endpoint(plan.endpoint, plan.name)
@@ -73,6 +73,31 @@ def bring(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clock = Clock
         print(f"updating endpoint {plan.endpoint} from {before.config}", flush=True)
     previous = before.config if before.config != plan.name else ""
     return Served(watch.until_served(), previous, True)
+
+
+def put_back(plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, clock: Clock = Clock()) -> None:
+    """Have an endpoint that runs the plan run its previous configuration again.
+
+    Args:
+        plan: what it runs and should not.
+        previous: the name of the configuration that it ran before.
+        sagemaker: who does it.
+        timeout: seconds that it may take.
+        clock: what time is and how it passes.
+
+    Raises:
+        EndpointFailed: it runs something else by now and was left alone, or SageMaker did not go back.
+        AwsError: SageMaker refused.
+    """
+    found = sagemaker.endpoint(plan.endpoint)
+    if found.config != plan.name or found.pending_config:
+        raise EndpointFailed(
+            f"endpoint {plan.endpoint} was given {found.pending_config or found.config} by somebody else in "
+            "the meantime, so it was left alone"
+        )
+    sagemaker.update_endpoint(plan.endpoint, previous)
+    print(f"putting endpoint {plan.endpoint} back to {previous}", flush=True)
+    _Watch(plan.endpoint, previous, sagemaker, clock, clock.now() + timeout).until_served()
 
 
 def _make(plan: Plan, sagemaker: SageMaker) -> None:
@@ -121,8 +146,9 @@ def _difference(found: Model | EndpointConfig | None, planned: Model | EndpointC
 class _Watch:
     """Looks at an endpoint again and again, and says what changes."""
 
-    def __init__(self, plan: Plan, sagemaker: SageMaker, clock: Clock, until: float) -> None:
-        self._plan = plan
+    def __init__(self, endpoint: str, config: str, sagemaker: SageMaker, clock: Clock, until: float) -> None:
+        self._endpoint = endpoint
+        self._config = config
         self._sagemaker = sagemaker
         self._clock = clock
         self._until = until
@@ -130,7 +156,7 @@ class _Watch:
         self._wait = _FIRST_WAIT
 
     def settled(self) -> Endpoint | None:
-        """The endpoint, once nothing changes it except towards the plan; None where there is none."""
+        """The endpoint, once nothing changes it except towards the configuration; None without one."""
         while True:
             try:
                 found = self._look()
@@ -138,25 +164,23 @@ class _Watch:
                 return None
             if found.status == "Failed":
                 raise EndpointFailed(
-                    f"endpoint {self._plan.endpoint} is Failed ({_reason(found)}), and SageMaker can only "
-                    f"delete it: run aws sagemaker delete-endpoint --endpoint-name {self._plan.endpoint}, "
+                    f"endpoint {self._endpoint} is Failed ({_reason(found)}), and SageMaker can only "
+                    f"delete it: run aws sagemaker delete-endpoint --endpoint-name {self._endpoint}, "
                     "then retry this step"
                 )
             towards = found.pending_config or (found.config if found.status == "Creating" else "")
-            if found.status not in _CHANGING or (
-                found.status != "RollingBack" and towards == self._plan.name
-            ):
+            if found.status not in _CHANGING or (found.status != "RollingBack" and towards == self._config):
                 return found
             self._pause()
 
     def until_served(self) -> Endpoint:
-        """The endpoint in service with the plan's configuration and no deployment under way."""
-        name = self._plan.endpoint
+        """The endpoint in service with the configuration and no deployment under way."""
+        name = self._endpoint
         changing = False
         while True:
             found = self._look()
             arrived = found.status == "InService" and not found.pending_config
-            if arrived and found.config == self._plan.name:
+            if arrived and found.config == self._config:
                 return found
             if found.status in _BROKEN:
                 raise EndpointFailed(
@@ -171,26 +195,26 @@ class _Watch:
             self._pause()
 
     def _look(self) -> Endpoint:
-        found = self._sagemaker.endpoint(self._plan.endpoint)
+        found = self._sagemaker.endpoint(self._endpoint)
         said = f"{found.status}, runs {found.config or 'nothing'}"
         if found.pending_config:
             said += f", on the way to {found.pending_config}"
         if said != self._said:
-            print(f"endpoint {self._plan.endpoint}: {said}", flush=True)
+            print(f"endpoint {self._endpoint}: {said}", flush=True)
         self._said = said
         return found
 
     def _pause(self) -> None:
         if self._clock.now() >= self._until:
             raise EndpointFailed(
-                f"endpoint {self._plan.endpoint} is still {self._said} at the end of option timeout: "
+                f"endpoint {self._endpoint} is still {self._said} at the end of option timeout: "
                 f"SageMaker goes on, so look at log group {self._logs()}, raise timeout, or retry this step"
             )
         self._clock.sleep(self._wait)
         self._wait = min(self._wait * 1.5, _LONGEST_WAIT)
 
     def _logs(self) -> str:
-        return f"/aws/sagemaker/Endpoints/{self._plan.endpoint}"
+        return f"/aws/sagemaker/Endpoints/{self._endpoint}"
 
 
 def _heads_for(endpoint: Endpoint, config: str) -> bool:
