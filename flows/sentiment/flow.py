@@ -118,6 +118,7 @@ class SentimentFlow(FlowSpec):
             evaluation = evaluate(test, guesses, majority)
             run = self._track(evaluation)
         print(_table(evaluation))
+        print(f"W&B run: {run.url or f'{run.id}, recorded nowhere'}")
         self.evaluation = evaluation.model_dump(mode="json")
         self.wandb = run.model_dump(mode="json")
         self.golden = [item.model_dump(mode="json") for item in _golden(model, [r.row.text for r in test])]
@@ -219,7 +220,7 @@ def _table(evaluation: Evaluation) -> str:
     rows = [
         f"{name:20}{one.rows:>7,}{one.accuracy:>10.3f}{one.macro_f1:>10.3f}" for name, one in lines.items()
     ]
-    return "\n".join([f"{'':20}{'rows':>7}{'accuracy':>10}{'macro-F1':>10}", *rows])
+    return "\n".join([f"{'held out':20}{'rows':>7}{'accuracy':>10}{'macro-F1':>10}", *rows])
 
 
 if __name__ == "__main__":
