@@ -74,3 +74,21 @@ def test_no_region_has_its_fix(cloud: str, monkeypatch: pytest.MonkeyPatch, tmp_
         AwsError, match=r"no AWS region is set\): set option aws.region or AWS_DEFAULT_REGION"
     ):
         Batch(session(AwsSettings()))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("AWS_PROFILE", "nobody", r"could not set up a session of AWS \(.*nobody.* could not be found\)"),
+        ("AWS_ENDPOINT_URL", "nowhere", r"could not set up a client for Batch \(Invalid endpoint: nowhere\)"),
+        ("AWS_DEFAULT_REGION", "us_east", r"could not set up a client for Batch \(.*'us_east'.*\)"),
+    ],
+)
+def test_wrong_environment_is_a_sentence(
+    cloud: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    """What the agent's environment says wrong about AWS is told in one line, not as a traceback."""
+    assert cloud
+    monkeypatch.setenv(name, value)
+    with pytest.raises(AwsError, match=said):
+        Batch(session(AwsSettings()))

@@ -68,7 +68,8 @@ def translated(action: str) -> Iterator[None]:
         raise AwsError(
             _sentence(action, str(error).rstrip("."), "check the region, AWS_ENDPOINT_URL and the network")
         ) from error
-    except (BotoCoreError, Boto3Error) as error:
+    # botocore says of a malformed AWS_ENDPOINT_URL just that a value is wrong.
+    except (BotoCoreError, Boto3Error, ValueError) as error:
         raise AwsError(_sentence(action, str(error).rstrip("."), None)) from error
 
 

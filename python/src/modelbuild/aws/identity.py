@@ -27,13 +27,17 @@ def session(aws: AwsSettings) -> boto3.Session:
 
     The credentials of a role stay in this process and are renewed before they expire, so a wait that
     is longer than they live (an hour) goes on. Nothing is called until the first client needs them.
+
+    Raises:
+        AwsError: the environment names a profile that does not exist.
     """
-    base = _session_in(aws.region)
-    if aws.role_arn is None:
-        return boto3.Session(botocore_session=base)
-    role = _session_in(aws.region)
-    role.get_component("credential_provider").insert_before("env", _Role(base, aws.role_arn))
-    return boto3.Session(botocore_session=role)
+    with translated("set up a session of AWS"):
+        base = _session_in(aws.region)
+        if aws.role_arn is None:
+            return boto3.Session(botocore_session=base)
+        role = _session_in(aws.region)
+        role.get_component("credential_provider").insert_before("env", _Role(base, aws.role_arn))
+        return boto3.Session(botocore_session=role)
 
 
 def account(made: boto3.Session) -> str:
