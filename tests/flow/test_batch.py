@@ -81,6 +81,16 @@ def test_for_a_build_a_step_is_a_job(tmp_path: Path) -> None:
     assert end["batch"]["gpu"] is None
 
 
+def test_steps_get_what_the_pipeline_names(tmp_path: Path) -> None:
+    """Variables that STEP_VARIABLES names reach the step, now and when Metaflow loads the flow in its job."""
+    variables = {**BUILD, "STEP_VARIABLES": "ROWS COLOUR", "ROWS": "10", "COLOUR": "deep blue"}
+    head = decorators(tmp_path, variables)
+    passed = head["start"]["environment"]["vars"]
+    assert (passed["ROWS"], passed["COLOUR"]) == ("10", "deep blue")
+    assert "UNRELATED" not in passed
+    assert decorators(tmp_path, passed) == head
+
+
 def test_in_its_job_a_step_has_the_same_decorators(tmp_path: Path) -> None:
     """Metaflow loads the flow again in the job, where only the passed variables exist."""
     head = decorators(tmp_path, BUILD)

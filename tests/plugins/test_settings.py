@@ -91,7 +91,9 @@ def test_secret_in_a_variable_is_refused_unseen(name: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["MODEL_ID", "ARTIFACTS", "UNBLOCK_STEP", "AWS_BATCH_JOB_ID"])
+@pytest.mark.parametrize(
+    "name", ["MODEL_ID", "ARTIFACTS", "UNBLOCK_STEP", "AWS_BATCH_JOB_ID", "STEP_VARIABLES", "TRAIN_GPU_IMAGE"]
+)
 def test_own_variables_cannot_be_changed(name: str) -> None:
     """What every training gets set is not the pipeline's to set."""
     with pytest.raises(ConfigurationError, match="cannot be changed"):

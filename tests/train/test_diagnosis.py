@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +53,20 @@ TRACEBACK = ("<flow F step train> failed:", "Internal error", "Traceback (most r
 def test_reason_is_step_and_exception(lines: list[str], said: str) -> None:
     """The step that failed and the line that says why, out of all that Metaflow prints."""
     assert reason(lines, 1, {}) == f"step train failed: {said}"
+
+
+@pytest.mark.parametrize("kind", ["errors.ConfigurationError", "aws.failures.NotFound"])
+def test_own_errors_are_just_their_sentence(kind: str) -> None:
+    """An error of modelbuild is a sentence for people: the name of its class is left out."""
+    lines = log(*TRACEBACK, 'File "flow.py", line 3', f"modelbuild.{kind}: the query gave no rows: widen it")
+    assert reason(lines, 1, {}) == "step train failed: the query gave no rows: widen it"
+
+
+def test_endless_line_takes_no_time() -> None:
+    """A line of a megabyte, of the kind on which a search for secrets is slow, is told in short."""
+    before = time.process_time()
+    assert len(reason(log(*TRACEBACK, "RuntimeError: " + "a-" * 500_000), 1, {})) == 500
+    assert time.process_time() - before < 5
 
 
 def test_lines_of_batch_jobs_are_read_as_well() -> None:

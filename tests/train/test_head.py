@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from modelbuild.aws.identity import session
@@ -227,6 +229,24 @@ def test_first_writer_wins(head: Head, archived: bytes, buildkite: Any) -> None:
     assert code == 0, output
     assert buildkite.fields == [earlier.to_fields()]
     assert head.result() == earlier
+
+
+def test_build_hears_it_when_s3_takes_no_result(head: Head, archived: bytes, buildkite: Any) -> None:
+    """A result that cannot be stored reaches the build all the same, and the log says why."""
+    head.ask(archived, flow="flows/absent.py")
+    place = head.artifacts.removeprefix("s3://modelbuild-123456789012/")
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject"}
+    statement = {**deny, "Resource": f"arn:aws:s3:::modelbuild-123456789012/{place}/*"}
+    s3: Any = boto3.client("s3")
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    s3.put_bucket_policy(Bucket="modelbuild-123456789012", Policy=policy)
+    try:
+        code, output = head.run()
+    finally:
+        s3.delete_bucket_policy(Bucket="modelbuild-123456789012")
+    assert code == 13, output
+    assert f"could not write {head.artifacts}/result.json (403" in output
+    assert buildkite.fields[0]["training/status"] == "failed"
 
 
 def test_missing_flow_is_said(head: Head, archived: bytes, buildkite: Any) -> None:

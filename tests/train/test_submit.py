@@ -106,6 +106,7 @@ def test_one_head_with_the_requests_variables(build: Build, agent: Any) -> None:
     assert variables["ARTIFACTS"] == build.artifacts
     assert variables["UNBLOCK_STEP"] == "training_finished"
     assert variables["ACT"] == "sleep"
+    assert variables["STEP_VARIABLES"] == "ACT"
     assert variables["GPU_JOB_QUEUE"] == "modelbuild-gpu"
     assert [secret["name"] for secret in container["secrets"]] == ["BUILDKITE_API_TOKEN"]
     assert container["image"] == request.images.default
@@ -147,6 +148,15 @@ def test_unrecorded_job_is_found(build: Build) -> None:
     build.train()
     assert len(jobs(build)) == 1
     assert stored(build, "job.json") == before
+
+
+def test_damaged_record_is_a_sentence(build: Build) -> None:
+    """A job.json that names no job stops a retried step with what to do; it starts no second training."""
+    build.train()
+    Storage(session(AwsSettings())).write(f"{build.artifacts}/job.json", b"{}")
+    with pytest.raises(ConfigurationError, match=r"job\.json names no Batch job: move it away"):
+        build.train()
+    assert len(jobs(build)) == 1
 
 
 def test_retried_step_cannot_ask_for_another_training(build: Build) -> None:
@@ -228,16 +238,21 @@ def test_outside_a_build_it_says_what_is_missing(build: Build) -> None:
 
 
 def test_annotation_escapes_what_people_write(request_for: Any) -> None:
-    """Branch names and parameters are text on the build page, never markup."""
-    request = request_for(f"{BUCKET}/models/demo/7", parameters={"text": "</code><script>alert(1)</script>"})
+    """Branch names and parameters are text on the build page, never markup, even after a blank line."""
+    text = "</code><script>alert(1)</script>\n\n# A heading"
+    request = request_for(f"{BUCKET}/models/demo/7", parameters={"text": text})
     request = request.model_copy(update={"build": request.build.model_copy(update={"branch": "<img src=x>"})})
     links = {"job_url": "https://console.example/#job", "logs_url": "https://console.example/#logs"}
     job = BatchJob("an-id", "RUNNING", "", "", {})
-    body = submit.annotation(request, job, "modelbuild-head", links)
+    repository = "git@github.com:your-org/your-repository.git"
+    body = submit.annotation(request, job, "modelbuild-head", links, repository)
+    assert "\n\n" not in body
+    assert "# A heading" in body
     assert "<script" not in body
     assert "<img" not in body
     assert "&lt;img src=x&gt;" in body
     assert 'href="https://console.example/#job"' in body
+    assert f'href="https://github.com/your-org/your-repository/commit/{request.build.commit}"' in body
 
 
 def test_job_name_keeps_to_batchs_letters(request_for: Any) -> None:

@@ -28,6 +28,9 @@ DEPLOYMENT_FILE = "deployment.json"
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
 
+STEP_VARIABLES = "STEP_VARIABLES"
+"""The variable with the names, between spaces, of the head's variables that the flow's steps get too."""
+
 S3Uri = Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/.*)?$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ModelId = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(\.[1-9][0-9]*)?$")]

@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from typing_extensions import Self
 
-from modelbuild.contract import S3Uri
+from modelbuild.contract import STEP_VARIABLES, S3Uri
 from modelbuild.errors import ConfigurationError
 
 CONFIGURATION = "BUILDKITE_PLUGIN_CONFIGURATION"
@@ -37,7 +37,7 @@ def _free_name(name: str) -> str:
     """Refuse the names that the product or Batch sets, and those that say they hold a secret."""
     if name in _OWN_VARIABLES or name.startswith("AWS_BATCH"):
         raise ValueError(f"{name} is set for every training and cannot be changed")
-    if name.upper().endswith(_SECRET_ENDINGS):
+    if sounds_secret(name):
         raise ValueError(
             f"{name} sounds like a secret, and anyone who may look at the job would see it; name a "
             "secret of Secrets Manager in the job definition instead"
@@ -45,7 +45,20 @@ def _free_name(name: str) -> str:
     return name
 
 
-_OWN_VARIABLES = ("MODEL_ID", "ARTIFACTS", "UNBLOCK_STEP")
+def sounds_secret(name: str) -> bool:
+    """Whether a variable of this name is to be taken for a secret."""
+    return name.upper().endswith(_SECRET_ENDINGS)
+
+
+_OWN_VARIABLES = (
+    "MODEL_ID",
+    "ARTIFACTS",
+    "UNBLOCK_STEP",
+    STEP_VARIABLES,
+    "TRAIN_GPU_IMAGE",
+    "METAFLOW_BATCH_CONTAINER_IMAGE",
+    "METAFLOW_HOME",
+)
 _SECRET_ENDINGS = ("PASSWORD", "TOKEN", "SECRET", "API_KEY", "ACCESS_KEY", "PRIVATE_KEY")
 VariableName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_free_name)
@@ -130,7 +143,7 @@ class TrainSettings(_PluginSettings):
     image: ImageSettings = Field(description="The images of this build.")
     environment: dict[VariableName, str] = Field(
         {},
-        description="Variables of the head job, which starts the flow; never secrets.",
+        description="Variables of the head and of the flow's steps on Batch; never secrets.",
     )
     aws: AwsSettings = Field(AwsSettings(), description="Where and as whom the head is submitted.")
     timeout: int = Field(

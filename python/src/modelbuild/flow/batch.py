@@ -9,6 +9,7 @@ from typing import TypeVar
 from metaflow import batch, environment  # type: ignore[attr-defined]
 from metaflow import secrets as with_secrets  # type: ignore[attr-defined]
 
+from modelbuild.contract import STEP_VARIABLES
 from modelbuild.errors import ConfigurationError
 
 Step = TypeVar("Step", bound=Callable[..., None])
@@ -16,8 +17,9 @@ Step = TypeVar("Step", bound=Callable[..., None])
 GPU_QUEUE = "GPU_JOB_QUEUE"
 GPU_IMAGE = "TRAIN_GPU_IMAGE"
 
-# A step's job gets no variables of the head but these. Metaflow reads the flow again in the job, and
-# its decorators must come out the same there, so what they read is passed on as well.
+# A step's job gets no variables of the head but these and those that STEP_VARIABLES names. Metaflow reads
+# the flow again in the job, and its decorators must come out the same there, so what they read is passed
+# on as well.
 _PASSED_ON = (
     "MODEL_ID",
     "ARTIFACTS",
@@ -28,6 +30,7 @@ _PASSED_ON = (
     "WANDB_SECRET_ARN",
     GPU_QUEUE,
     GPU_IMAGE,
+    STEP_VARIABLES,
 )
 
 
@@ -47,7 +50,8 @@ def on_batch(*, cpu: int, memory: int, gpu: int = 0, secrets: Sequence[str] = ()
     def decorate(step: Step) -> Step:
         if "MODEL_ID" not in os.environ:
             return step
-        passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        names = (*_PASSED_ON, *os.environ.get(STEP_VARIABLES, "").split())
+        passed = {name: os.environ[name] for name in names if name in os.environ}
         decorated = environment(vars=passed)(step)
         if secrets:
             sources = [{"type": "aws-secrets-manager", "id": _required(name)} for name in secrets]

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from modelbuild.settings import sounds_secret
+
 _LIMIT = 500
+# Looking for secrets takes long in long text, and what is this far from the beginning is never shown.
+_READ = 8 * _LIMIT
 
 # 2026-01-31 12:00:00.123 [<run>/<step>/<task> (pid 42)] [<Batch job>] text
 _TASK_LINE = re.compile(
@@ -14,12 +18,13 @@ _TASK_LINE = re.compile(
 )
 _FAILED_STEP = re.compile(r"^\s*Step (?P<step>\w+) \(task-id \d+\) failed\b")
 _TRACEBACK = "Traceback (most recent call last):"
+# What a user reads of modelbuild's own errors is the sentence.
+_OWN_ERROR = re.compile(r"^modelbuild\.[\w.]+: ")
 _EXCEPTION = re.compile(r"^(?:\w+\.)*[A-Z]\w*(?:: .*)?$")
 _BOILERPLATE = re.compile(
     r"^(Task (is starting|failed|finished|exited).*|Internal error|<flow \w+ step \w+> failed:)?$"
 )
 
-_SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|API_KEY|ACCESS_KEY|PRIVATE_KEY)$")
 _SECRET_TEXT = re.compile(
     r"(?i)(?P<name>\b[\w-]*(?:token|secret|password|api[_-]?key|access[_-]?key)\b[\"']?\s*[=:]\s*|\bbearer\s+|://)"
     r"(?P<value>[^\s@/,;]+(?=@)|[^\s,;&]+)"
@@ -45,17 +50,19 @@ def reason(lines: Sequence[str], exit_code: int, environ: Mapping[str, str]) -> 
     else:
         said = [line.strip() for line in lines]
         subject = f"the flow ended with exit code {exit_code} before a step failed"
-    cause = _exception(said) or _last(said)
+    cause = _OWN_ERROR.sub("", _exception(said) or _last(said))
     text = without_secrets(f"{subject}: {cause}" if cause else subject, environ)
     return text if len(text) <= _LIMIT else text[: _LIMIT - 1] + "…"
 
 
 def without_secrets(text: str, environ: Mapping[str, str]) -> str:
-    """``text`` with the values of secret variables, and whatever is named like a secret, blacked out."""
-    secrets = {value for name, value in environ.items() if _SECRET_NAME.search(name) and len(value) >= 4}
+    """The beginning of ``text``, with the values of secret variables, and whatever is named like a secret,
+    blacked out.
+    """
+    secrets = {value for name, value in environ.items() if sounds_secret(name) and len(value) >= 4}
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "[redacted]")
-    return _SECRET_TEXT.sub(_blacked_out, text)
+    return _SECRET_TEXT.sub(_blacked_out, text[:_READ])
 
 
 def _blacked_out(match: re.Match[str]) -> str:

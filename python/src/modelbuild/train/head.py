@@ -24,12 +24,13 @@ from modelbuild import callback
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.contract import REQUEST_FILE, RESULT_FILE, TrainingRequest, TrainingResult, sha256_of_json
-from modelbuild.errors import ConfigurationError, ModelbuildError, TrainingFailed
+from modelbuild.errors import AwsError, ConfigurationError, ModelbuildError, TrainingFailed
 from modelbuild.settings import AwsSettings
 from modelbuild.train import diagnosis, parameters, source
 
-# Batch kills 30 seconds after SIGTERM: the flow gets half of them to stop its own jobs.
-STOP_SECONDS = 15.0
+# Batch kills 30 seconds after SIGTERM. Metaflow gives its own jobs 5 of them to end; what is left after
+# these is for the word to Buildkite.
+STOP_SECONDS = 10.0
 
 _LAST_LINES = 500
 _TERMINATED_EXIT = 128 + signal.SIGTERM
@@ -46,7 +47,7 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
 
     Raises:
         ConfigurationError: the request cannot be read, so there is nobody to tell.
-        AwsError: S3 refused.
+        AwsError: S3 refused to give the request.
         BuildkiteError: Buildkite could not be told.
     """
     artifacts = environ.get("ARTIFACTS")
@@ -112,7 +113,8 @@ def _train(storage: Storage, request: TrainingRequest, environ: Mapping[str, str
     Raises:
         ModelbuildError: the training failed, with the reason as its message.
     """
-    with tempfile.TemporaryDirectory(prefix="modelbuild-") as scratch:
+    # What a stopped flow leaves behind may still write there.
+    with tempfile.TemporaryDirectory(prefix="modelbuild-", ignore_cleanup_errors=True) as scratch:
         root = Path(scratch)
         flow = _unpacked(storage, request, root / "source")
         values = root / "parameters.yaml"
@@ -244,13 +246,17 @@ def _result(storage: Storage, request: TrainingRequest) -> TrainingResult | None
 def _stored(
     storage: Storage, request: TrainingRequest, result: TrainingResult, environ: Mapping[str, str]
 ) -> TrainingResult:
-    """The result as it lies in S3: this one, unless there is one already."""
+    """The result as it lies in S3: this one, unless there is one already; this one where S3 refuses."""
     if result.reason:
         clean = diagnosis.without_secrets(" ".join(result.reason.split()), environ)[:500]
         result = result.model_copy(update={"reason": clean})
-    if storage.write_once(f"{request.artifacts}/{RESULT_FILE}", result.to_json().encode()):
-        return result
     try:
+        if storage.write_once(f"{request.artifacts}/{RESULT_FILE}", result.to_json().encode()):
+            return result
         return _result(storage, request) or result
     except TrainingFailed as error:
         return _ended("failed", str(error))
+    except AwsError as error:
+        # A build that waits for ever is worse than a result that only the build has.
+        print(f"head: {error}", flush=True)
+        return result

@@ -13,14 +13,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import jinja2
 from pydantic import BaseModel, ValidationError
 
+from modelbuild.annotation import commit_url, render
 from modelbuild.aws.batch import Batch, BatchJob, job_url, logs_url
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite import agent
-from modelbuild.contract import JOB_FILE, REQUEST_FILE, TrainingRequest, TrainingResult
+from modelbuild.contract import JOB_FILE, REQUEST_FILE, STEP_VARIABLES, TrainingRequest, TrainingResult
 from modelbuild.errors import ConfigurationError, TrainingFailed
 from modelbuild.settings import TrainSettings
 from modelbuild.train import parameters
@@ -62,7 +62,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
 
     _say("--- :aws: Submitting the training")
     record = _submitted(storage, batch, request, settings)
-    _show(batch, request, record)
+    _show(batch, request, record, environ)
 
 
 def _stored(storage: Storage, request: TrainingRequest, archived: bytes) -> TrainingRequest:
@@ -115,6 +115,8 @@ def _submitted(
         return record
     except NotFound:
         pass
+    except ValidationError as error:
+        raise ConfigurationError(f"{uri} names no Batch job: move it away, and retry this step") from error
     name = job_name(request)
     definition = batch.definition_with_image(settings.queue, request.images.default)
     job_id = _unrecorded(batch, settings.queue, name, request.artifacts)
@@ -126,6 +128,7 @@ def _submitted(
             command=COMMAND,
             environment={
                 **settings.environment,
+                **({STEP_VARIABLES: " ".join(sorted(settings.environment))} if settings.environment else {}),
                 "MODEL_ID": request.model_id,
                 "ARTIFACTS": request.artifacts,
                 "UNBLOCK_STEP": request.unblock,
@@ -165,7 +168,7 @@ def _tags(request: TrainingRequest) -> dict[str, str]:
     return {key: re.sub(r"[^\w .:/=+@-]", "_", value)[:256] for key, value in tags.items()}
 
 
-def _show(batch: Batch, request: TrainingRequest, record: JobRecord) -> None:
+def _show(batch: Batch, request: TrainingRequest, record: JobRecord, environ: Mapping[str, str]) -> None:
     """Tell the build and whoever reads the log where the training is, and how it is."""
     job = batch.describe(record.job_id)
     links = {
@@ -186,7 +189,8 @@ def _show(batch: Batch, request: TrainingRequest, record: JobRecord) -> None:
         outcome = "is being trained"
     # In a late run of this step, what notify has put on the page says more.
     if not job.ended and agent.get_meta_data(STATUS) is None:
-        agent.annotate(annotation(request, job, record.queue, links), context=CONTEXT, style="info")
+        page = annotation(request, job, record.queue, links, environ.get("BUILDKITE_REPO", ""))
+        agent.annotate(page, context=CONTEXT, style="info")
     _say(f"+++ :weight_lifter: Model {request.model_id} {outcome}")
     _say(f"Batch job  {job.id} ({job.status}{': ' + job.reason if job.reason else ''})")
     _say(f"           {links['job_url']}")
@@ -201,14 +205,15 @@ def _show(batch: Batch, request: TrainingRequest, record: JobRecord) -> None:
         _say(f"This agent is free now. When the training ends, step {request.unblock!r} is unblocked.")
 
 
-def annotation(request: TrainingRequest, job: BatchJob, queue: str, links: Mapping[str, str]) -> str:
-    """The annotation of a training that is under way, as HTML in which every value is escaped."""
-    loader = jinja2.PackageLoader("modelbuild.train")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("training.html.j2").render(
+def annotation(
+    request: TrainingRequest, job: BatchJob, queue: str, links: Mapping[str, str], repository: str
+) -> str:
+    """The annotation of a training that is under way; ``repository`` is where its commit can be seen."""
+    return render(
+        "modelbuild.train",
+        "training.html.j2",
         request=request,
+        commit_url=commit_url(repository, request.build.commit),
         job=job,
         queue=queue,
         parameters=parameters.shown(request.parameters),
