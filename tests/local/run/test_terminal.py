@@ -82,7 +82,7 @@ def test_only_colours_reach_the_terminal(text: str) -> None:
 
 
 def test_annotation_as_text() -> None:
-    """Paragraphs and items are lines, the first link has its address, tables stand apart, details are gone."""
+    """Paragraphs and items are lines, the first link has its address, tables stand apart, details go."""
     html = (
         "<h2>Result</h2><p>F1 <b>0.61</b>, <a href='https://example.org/run'>run</a></p><ul><li>one</li></ul>"
         "<table><tr><th>class</th><th>f1</th></tr><tr><td>positive</td><td>0.7</td></tr></table>"
