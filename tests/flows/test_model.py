@@ -3,19 +3,22 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from evaluate import evaluate
 from model import Classifier, fit
-from modelbuild.contract import ModelDescription
+from modelbuild.contract import ModelDescription, sha256_of_json
 from modelbuild.serving.features import features
 from modelbuild.serving.model import Model, decode
-from parameters import Parameters
-from rows import LABELS, Labelled
+from parameters import Parameters, parse
+from rows import LABELS, Labelled, Rated, labelled, split
 
 SENTIMENT = Path(__file__).parents[2] / "flows" / "sentiment"
 
@@ -54,11 +57,31 @@ def classifier(halves: Halves, parameters: Parameters) -> Classifier:
     return trained(halves[0], parameters)
 
 
+def made(rated: list[Rated], values: dict[str, Any]) -> tuple[str, bytes]:
+    """The hash of a parameter file's values, and the weights that they make of some rated texts."""
+    parsed = Parameters.model_validate(parse(yaml.safe_dump(values)))
+    train, _ = split(labelled(rated, parsed.labels.tau), parsed.split.test_percent, parsed.seed)
+    return sha256_of_json(values), trained(train, parsed).to_safetensors()
+
+
 @pytest.fixture(scope="session")
-def small(parameters: Parameters) -> Parameters:
-    """The same parameters for a model that trains in a moment."""
-    shape = parameters.model.model_copy(update={"buckets": 4096})
-    return parameters.model_copy(update={"model": shape})
+def small() -> dict[str, Any]:
+    """The repository's own parameters, but for a model that trains in a moment."""
+    values: dict[str, Any] = yaml.safe_load((SENTIMENT / "params.yaml").read_text())
+    values["model"]["buckets"] = 4096
+    return values
+
+
+@pytest.fixture(scope="session")
+def few(all_rated: list[Rated]) -> list[Rated]:
+    """Some of the real texts."""
+    return all_rated[:3_000]
+
+
+@pytest.fixture(scope="session")
+def first(few: list[Rated], small: dict[str, Any]) -> tuple[str, bytes]:
+    """The hash of the small parameters and the weights of their model."""
+    return made(few, small)
 
 
 def test_quality_on_documents_it_never_saw(
@@ -85,31 +108,55 @@ def test_serving_answers_as_torch_does(
     assert served(classifier, parameters).scores(texts) == pytest.approx(expected, abs=1e-6)
 
 
-def test_twice_the_same_bytes(halves: Halves, small: Parameters) -> None:
-    """Training again on a CPU gives the same file, even after other random numbers were drawn."""
-    rows = halves[0][:3_000]
-    first = trained(rows, small).to_safetensors()
+def test_twice_the_same_bytes(halves: Halves, classifier: Classifier, parameters: Parameters) -> None:
+    """The real training again on a CPU gives the same file, even after other random numbers were drawn."""
     torch.rand(3)
-    assert trained(rows, small).to_safetensors() == first
+    assert trained(halves[0], parameters).to_safetensors() == classifier.to_safetensors()
+
+
+def test_what_is_written_otherwise_and_means_the_same_is_the_same(
+    few: list[Rated], small: dict[str, Any], first: tuple[str, bytes]
+) -> None:
+    """The order of the parameters is neither in their hash nor in the model."""
+    assert made(few, dict(reversed(small.items()))) == first
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("epochs", 2), ("batch_size", 100), ("learning_rate", 0.02), ("weight_decay", 0.5), ("balance", 0.0)],
+    ("dotted", "value"),
+    [
+        ("seed", 2),
+        ("labels.tau", 0.6),
+        ("split.test_percent", 30),
+        ("model.ngrams", 1),
+        ("model.buckets", 4095),
+        ("training.epochs", 2),
+        ("training.batch_size", 100),
+        ("training.learning_rate", 0.02),
+        ("training.weight_decay", 0.5),
+        ("training.balance", 0.0),
+    ],
 )
-def test_every_training_parameter_matters(halves: Halves, small: Parameters, name: str, value: float) -> None:
-    """One parameter changed is another model."""
-    rows = halves[0][:3_000]
-    training = small.training.model_copy(update={name: value})
-    other = small.model_copy(update={"training": training})
-    assert trained(rows, other).to_safetensors() != trained(rows, small).to_safetensors()
+def test_every_parameter_matters(
+    few: list[Rated], small: dict[str, Any], first: tuple[str, bytes], dotted: str, value: float
+) -> None:
+    """One parameter changed is another hash of the parameters and another model."""
+    values = deepcopy(small)
+    place = values
+    *path, last = dotted.split(".")
+    for name in path:
+        place = place[name]
+    place[last] = value
+    digest, weights = made(few, values)
+    assert digest != first[0]
+    assert weights != first[1]
 
 
-def test_the_seed_matters(halves: Halves, small: Parameters) -> None:
-    """Another seed is another order of rows, hence another model."""
-    rows = halves[0][:3_000]
-    other = small.model_copy(update={"seed": small.seed + 1})
-    assert trained(rows, other).to_safetensors() != trained(rows, small).to_safetensors()
+def test_the_seed_is_also_the_order_of_rows(few: list[Rated], small: dict[str, Any]) -> None:
+    """The same rows with another seed make another model."""
+    parameters = Parameters.model_validate(parse(yaml.safe_dump(small)))
+    rows = labelled(few, parameters.labels.tau)
+    other = parameters.model_copy(update={"seed": parameters.seed + 1})
+    assert trained(rows, other).to_safetensors() != trained(rows, parameters).to_safetensors()
 
 
 def test_only_training_needs_torch() -> None:
