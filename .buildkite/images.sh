@@ -24,7 +24,9 @@ for name in default train-gpu serve; do
   if [ -n "${IMAGE_REGISTRY:-}" ]; then
     echo "--- $engine push $image"
     "$engine" push "$image"
-    digest="$("$engine" image inspect --format '{{index .RepoDigests 0}}' "$image")"
+    # An image with the same content may have a digest in other repositories too.
+    digest="$("$engine" image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$image" |
+      grep "^${image%:*}@" | head -n 1)"
     buildkite-agent meta-data set "image/$image" "$digest"
   fi
 done

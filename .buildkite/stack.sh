@@ -10,7 +10,7 @@ secret_arn() {
 }
 
 echo "--- Looking up the network and the secrets"
-if [ -z "${SUBNET_IDS:-}" ] || [ -z "${SECURITY_GROUP_IDS:-}" ]; then
+if [ -z "${SUBNET_IDS:-}" ] && [ -z "${SECURITY_GROUP_IDS:-}" ]; then
   vpc="$(aws ec2 describe-vpcs --filters Name=is-default,Values=true --query 'Vpcs[0].VpcId' --output text)"
   if [ "$vpc" = None ]; then
     echo "This account has no default VPC: set SUBNET_IDS and SECURITY_GROUP_IDS." >&2
@@ -21,6 +21,10 @@ if [ -z "${SUBNET_IDS:-}" ] || [ -z "${SECURITY_GROUP_IDS:-}" ]; then
   SECURITY_GROUP_IDS="$(aws ec2 describe-security-groups \
     --filters "Name=vpc-id,Values=$vpc" Name=group-name,Values=default \
     --query 'SecurityGroups[0].GroupId' --output text)"
+fi
+if [ -z "${SUBNET_IDS:-}" ] || [ -z "${SECURITY_GROUP_IDS:-}" ]; then
+  echo "Only one of SUBNET_IDS and SECURITY_GROUP_IDS is set: set both, or neither for the default VPC." >&2
+  exit 1
 fi
 buildkite_secret="$(secret_arn modelbuild/buildkite)"
 wandb_secret="$(secret_arn modelbuild/wandb)"
