@@ -5,20 +5,22 @@
 modelbuild_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 modelbuild_requirements="$modelbuild_root/requirements/hooks.txt"
 
-# Runs `modelbuild <arguments>` and answers with its exit code.
+# Runs `modelbuild <arguments>` and answers with its exit code. The working directory is the checkout, and
+# PYTHONSAFEPATH keeps a file there, of whatever name, from being imported (Python 3.11 and newer).
 modelbuild() {
   local python
   if [ -n "${MODELBUILD_PYTHON:-}" ]; then
-    "$MODELBUILD_PYTHON" -m modelbuild "$@"
+    PYTHONSAFEPATH=1 "$MODELBUILD_PYTHON" -m modelbuild "$@"
     return
   fi
   python="$(modelbuild_python)" || return
-  PYTHONPATH="$modelbuild_root/python/src" "$python" -m modelbuild "$@"
+  PYTHONSAFEPATH=1 PYTHONPATH="$modelbuild_root/python/src" "$python" -m modelbuild "$@"
 }
 
 # Prints the interpreter that has the requirements; whatever else there is to say goes to stderr.
 # Callers ask for its result, which switches errexit off: every command that matters says what follows.
 modelbuild_python() (
+  export PYTHONSAFEPATH=1
   cache="${MODELBUILD_CACHE:-${XDG_CACHE_HOME:-${HOME:-}/.cache}/modelbuild}/helpers"
   id="$(modelbuild_id)" || exit
   venv="$cache/$id"
@@ -62,7 +64,8 @@ modelbuild_lock() {
       return 1
     fi
     owner="$(readlink "$lock")" || continue
-    if ! kill -0 "$owner" 2>/dev/null; then
+    # After a restart of the host the owner's number may be that of another process.
+    if ! kill -0 "$owner" 2>/dev/null || [ -n "$(find "$lock" -mmin +30 2>/dev/null)" ]; then
       rm -f "$lock"
       continue
     fi

@@ -168,6 +168,27 @@ count() {
   assert_equal "$(ls -A "$helpers")" "an-id"
 }
 
+@test "a lock as old as no installation is taken over, though its number is that of a process" {
+  stub_python
+  mkdir -p "$helpers"
+  ln -s "$$" "$helpers/an-id.lock"
+  touch -h -t 202001010000 "$helpers/an-id.lock"
+  run "$clone/plugins/train/hooks/command"
+  assert_success
+  assert_equal "$(ls -A "$helpers")" "an-id"
+}
+
+@test "a file of the checkout that is named like a module is not imported" {
+  mkdir "$BATS_TEST_TMPDIR/checkout"
+  cd "$BATS_TEST_TMPDIR/checkout"
+  echo 'raise SystemExit("imported from the checkout")' | tee runpy.py click.py >modelbuild.py
+  python="$root/.venv/bin/python"
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || skip "Python 3.10 cannot leave it out"
+  MODELBUILD_PYTHON="$python" run "$clone/plugins/notify/hooks/command"
+  assert_failure 10
+  refute_output --partial "imported from the checkout"
+}
+
 @test "a host without python3 is told in one line" {
   for tool in bash dirname mkdir cat env; do
     ln -s "$(command -v "$tool")" "$BATS_TEST_TMPDIR/bin/$tool"
