@@ -18,6 +18,7 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.settings import AwsSettings
+from modelbuild.train import head as head_module
 from modelbuild.train import source
 
 # A flow whose one step does what its parameter says; no step of it runs on Batch.
@@ -198,6 +199,22 @@ def test_termination_reaches_flow_and_build(head: Head, archived: bytes, buildki
     while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
         assert time.monotonic() < deadline, f"process {pid} of the flow is still there"
         time.sleep(0.05)
+
+
+def test_flow_that_will_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A flow that does not end when asked to is killed with its children, so that the build hears in time."""
+    monkeypatch.setattr(head_module, "STOP_SECONDS", 0.3)
+    script = f"trap '' INT; sleep 60 & echo $! >{tmp_path / 'child'}; echo ready; wait; sleep 60"
+    with subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        before = time.monotonic()
+        head_module._stop(process)
+    assert process.returncode == -signal.SIGKILL
+    assert time.monotonic() - before < 10
+    child = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/cmdline")
+    while child.exists() and child.read_bytes():
+        assert time.monotonic() - before < 10, "the flow's child is still there"
 
 
 def test_early_termination_reaches_the_build(head: Head, archived: bytes, buildkite: Any) -> None:

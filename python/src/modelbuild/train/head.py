@@ -69,7 +69,8 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
             "cancelled", "the head was terminated from outside: by hand, by timeout or with its host"
         )
     result = _stored(storage, request, result, environ)
-    print(f"head: the training {result.status}{': ' + result.reason if result.reason else ''}", flush=True)
+    ended = "was cancelled" if result.status == "cancelled" else result.status
+    print(f"head: the training {ended}{': ' + result.reason if result.reason else ''}", flush=True)
     callback.deliver(request, result, environ=environ)
     return {"succeeded": 0, "cancelled": _TERMINATED_EXIT}.get(result.status, TrainingFailed.exit_code)
 
