@@ -44,12 +44,11 @@ def test_value_is_what_was_set(recorder: Path, printed: str, value: str) -> None
     assert arguments(recorder)[:3] == ["meta-data", "get", "model/image"]
 
 
-def test_missing_key_is_the_default(recorder: Path) -> None:
-    """A key that was never set is the default, which differs from a key that is empty."""
+def test_missing_key_is_none(recorder: Path) -> None:
+    """A key that was never set is None, which differs from a key that is empty."""
     assert agent.get_meta_data("no/such/key") is None
-    assert agent.get_meta_data("no/such/key", "otherwise") == "otherwise"
     (recorder / "answer").write_text("\n")
-    assert agent.get_meta_data("an/empty/key", "otherwise") == ""
+    assert agent.get_meta_data("an/empty/key") == ""
 
 
 def test_values_travel_by_standard_input(recorder: Path) -> None:

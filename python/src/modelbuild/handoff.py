@@ -92,8 +92,8 @@ def _require_agreement(result: TrainingResult, manifest: Manifest, environ: Mapp
         weights_sha256=manifest.artifact.files.get(WEIGHTS_FILE, ""),
     )
     claims: list[tuple[str, object, object]] = [
-        ("the model id", request.model_id, _variable(environ, "BUILDKITE_BUILD_NUMBER")),
-        ("the pipeline", request.build.pipeline, _variable(environ, "BUILDKITE_PIPELINE_SLUG")),
+        ("the model id", request.model_id, agent.variable(environ, "BUILDKITE_BUILD_NUMBER")),
+        ("the pipeline", request.build.pipeline, agent.variable(environ, "BUILDKITE_PIPELINE_SLUG")),
         ("model/data/path", manifest.artifact.path, result.model_path),
         ("model/data/sha256", manifest.artifact.sha256, result.model_sha256),
         ("model/image", request.images.serve, result.image),
@@ -105,10 +105,3 @@ def _require_agreement(result: TrainingResult, manifest: Manifest, environ: Mapp
                 f"{name} is {expected!r} in this build, but {written!r} in {result.manifest}: what was "
                 "approved is not what was trained; start a new build"
             )
-
-
-def _variable(environ: Mapping[str, str], name: str) -> str:
-    try:
-        return environ[name]
-    except KeyError:
-        raise ConfigurationError(f"{name} is not set: run this in a job of a Buildkite agent") from None

@@ -101,16 +101,6 @@ class Storage:
         with translated(f"delete {uri}"):
             self._s3.delete_object(Bucket=bucket, Key=key)
 
-    def download(self, uri: str, path: Path) -> None:
-        """Write an object to a file; the file appears only when it is whole.
-
-        Raises:
-            NotFound: there is no such object.
-        """
-        bucket, key = _place(uri)
-        with translated(f"download {uri}"):
-            self._s3.download_file(bucket, key, str(path))
-
     def list(self, prefix_uri: str) -> list[tuple[str, int]]:
         """Location and bytes of each object whose location begins with ``prefix_uri``, sorted by location."""
         bucket, prefix = _place(prefix_uri)

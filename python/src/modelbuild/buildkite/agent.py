@@ -1,4 +1,4 @@
-"""The build that this job belongs to, through the command line of ``buildkite-agent``."""
+"""The build that this job belongs to: variables of the agent, and the command line ``buildkite-agent``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from typing import Literal
 
-from modelbuild.errors import BuildkiteError
+from modelbuild.errors import BuildkiteError, ConfigurationError
 
 Style = Literal["success", "info", "warning", "error"]
 
@@ -14,8 +14,20 @@ Style = Literal["success", "info", "warning", "error"]
 _ABSENT = "modelbuild: no such key"
 
 
-def get_meta_data(key: str, default: str | None = None) -> str | None:
-    """The value of the build's meta-data ``key``, or ``default`` where it was never set.
+def variable(environ: Mapping[str, str], name: str) -> str:
+    """The value of a variable that the agent sets for each job.
+
+    Raises:
+        ConfigurationError: it is not there.
+    """
+    try:
+        return environ[name]
+    except KeyError:
+        raise ConfigurationError(f"{name} is not set: run this in a job of a Buildkite agent") from None
+
+
+def get_meta_data(key: str) -> str | None:
+    """The value of the build's meta-data ``key``, or None where it was never set.
 
     Raises:
         BuildkiteError: the agent failed.
@@ -23,7 +35,7 @@ def get_meta_data(key: str, default: str | None = None) -> str | None:
     value = _agent("meta-data", "get", key, "--default", _ABSENT)
     # Version 4 ends the value with a line break, version 3 does not.
     value = value.removesuffix("\n")
-    return default if value == _ABSENT else value
+    return None if value == _ABSENT else value
 
 
 def set_meta_data(values: Mapping[str, str]) -> None:

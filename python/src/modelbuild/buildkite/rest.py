@@ -33,7 +33,6 @@ class Job(BaseModel):
     type: str = ""
     state: str = ""
     step_key: str | None = None
-    unblocked_at: str | None = None
     unblocked_by: User | None = None
 
 

@@ -56,22 +56,16 @@ def make(
 
 
 def _build(environ: Mapping[str, str], checkout: Path) -> Build:
-    def variable(name: str) -> str:
-        try:
-            return environ[name]
-        except KeyError:
-            raise ConfigurationError(f"{name} is not set: run this in a job of a Buildkite agent") from None
-
     try:
         return Build(
-            organization=variable("BUILDKITE_ORGANIZATION_SLUG"),
-            pipeline=variable("BUILDKITE_PIPELINE_SLUG"),
-            number=int(variable("BUILDKITE_BUILD_NUMBER")),
-            id=variable("BUILDKITE_BUILD_ID"),
-            url=variable("BUILDKITE_BUILD_URL"),
+            organization=agent.variable(environ, "BUILDKITE_ORGANIZATION_SLUG"),
+            pipeline=agent.variable(environ, "BUILDKITE_PIPELINE_SLUG"),
+            number=int(agent.variable(environ, "BUILDKITE_BUILD_NUMBER")),
+            id=agent.variable(environ, "BUILDKITE_BUILD_ID"),
+            url=agent.variable(environ, "BUILDKITE_BUILD_URL"),
             # The variable may say HEAD; what was checked out is what is trained.
-            commit=source.commit_of(checkout, variable("BUILDKITE_COMMIT")),
-            branch=variable("BUILDKITE_BRANCH"),
+            commit=source.commit_of(checkout, agent.variable(environ, "BUILDKITE_COMMIT")),
+            branch=agent.variable(environ, "BUILDKITE_BRANCH"),
             message=environ.get("BUILDKITE_MESSAGE", ""),
             creator=environ.get("BUILDKITE_BUILD_CREATOR")
             or environ.get("BUILDKITE_BUILD_AUTHOR")
