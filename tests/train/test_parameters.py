@@ -88,6 +88,13 @@ def test_wrong_key_is_told(changes: dict[str, Any], message: str) -> None:
         (b"1: a", "has a key that is not text"),
         (b"a: &a\n  b: *a", "holds a value that JSON cannot"),
         (b"a: !!python/object/apply:os.system [true]", "is not YAML"),
+        (b"day: 2024-13-45", "not what it looks like (month must be in 1..12): put it in quotes"),
+        (b"rows: !!int many", "not what it looks like"),
+        (b"rows: !!bool many", "not what it looks like"),
+        (b"rows: " + b"[" * 5000, "not what it looks like"),
+        (b"rows: " + b"9" * 5000, "not what it looks like"),
+        (b'name: "\\ud800"', "holds a value that JSON cannot"),
+        (b"name: \x00", "is not YAML: unacceptable character"),
     ],
 )
 def test_wrong_file_is_told(text: bytes, message: str) -> None:
@@ -95,6 +102,7 @@ def test_wrong_file_is_told(text: bytes, message: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parameters.parse(text, "params.yaml")
     assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @given(maps)

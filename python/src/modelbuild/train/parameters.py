@@ -22,10 +22,16 @@ def parse(text: bytes, name: str) -> dict[str, JsonValue]:
     """
     try:
         values = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigurationError(f"{name}{where} is not YAML: {getattr(error, 'problem', error)}") from error
+        said = str(getattr(error, "problem", error)).splitlines()[0]
+        raise ConfigurationError(f"{name}{where} is not YAML: {said}") from error
+    except (ValueError, LookupError, AttributeError, RecursionError) as error:
+        # What PyYAML meets in a thirteenth month, or in a tag that its value does not fit.
+        raise ConfigurationError(
+            f"{name} holds a value that is not what it looks like ({error}): put it in quotes"
+        ) from error
     if not isinstance(values, dict):
         raise ConfigurationError(f"{name} must be a map from names to values, not {type(values).__name__}")
     _require_json(values, name)
@@ -72,7 +78,8 @@ def shown(values: Mapping[str, JsonValue]) -> str:
 def _require_json(values: JsonValue, name: str) -> None:
     """Refuse dates, sets and infinities, keys that are not text, and endless structures."""
     try:
-        again = json.loads(json.dumps(values, allow_nan=False))
+        text = json.dumps(values, allow_nan=False, ensure_ascii=False)
+        again = json.loads(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"{name} holds a value that JSON cannot: {error}; put it in quotes"
