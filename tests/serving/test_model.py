@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelbuild.contract import ModelDescription
 from modelbuild.errors import ConfigurationError, VerificationFailed
-from modelbuild.serving.model import Model, load
+from modelbuild.serving.model import Model, decode, load
 
 
 def test_loads_what_was_approved(published: Any) -> None:
@@ -43,6 +44,21 @@ def test_refuses_weights_that_do_not_fit_their_description(published: Any) -> No
     (published.directory / "model.json").write_text(wrong.to_json())
     with pytest.raises(VerificationFailed, match="shapes"):
         load(published.directory, published.environment.weights_sha256)
+
+
+@pytest.mark.parametrize(
+    ("weight", "said"),
+    [
+        (np.full((64, 3), np.nan, np.float32), "the training diverged"),
+        (np.full((64, 3), np.inf, np.float32), "the training diverged"),
+        (np.zeros((64, 3), np.float64), "float64"),
+    ],
+)
+def test_refuses_weights_that_nothing_can_be_predicted_with(published: Any, weight: Any, said: str) -> None:
+    """Weights of a training that diverged are not published as a model, nor served."""
+    content = safetensors.numpy.save({"weight": weight, "bias": np.zeros(3, np.float32)})
+    with pytest.raises(VerificationFailed, match=said):
+        decode(published.description, content)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.json"])

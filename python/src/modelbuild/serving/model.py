@@ -79,18 +79,23 @@ def decode(description: ModelDescription, weights: bytes) -> Model:
 
     Raises:
         ConfigurationError: the weights are not safetensors.
-        VerificationFailed: the weights do not fit the description.
+        VerificationFailed: the weights do not fit the description, or are no numbers to predict with.
     """
     try:
         tensors = safetensors.numpy.load(weights)
     except SafetensorError as error:
         raise ConfigurationError(f"{WEIGHTS_FILE} is not a safetensors file: {error}.") from error
     labels = len(description.labels)
-    shapes = {"weight": (description.buckets, labels), "bias": (labels,)}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
+    shapes = {"weight": ("float32", (description.buckets, labels)), "bias": ("float32", (labels,))}
+    found = {name: (tensor.dtype.name, tensor.shape) for name, tensor in tensors.items()}
     if found != shapes:
         raise VerificationFailed(
             f"{WEIGHTS_FILE} holds tensors of shapes {found}, but {DESCRIPTION_FILE} describes {shapes}."
+        )
+    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+        raise VerificationFailed(
+            f"{WEIGHTS_FILE} holds weights that are infinite or no numbers: the training diverged, so "
+            "lower its learning rate and train again."
         )
     return Model(description, tensors["weight"], tensors["bias"])
 
