@@ -68,9 +68,9 @@ def test_a_trace_is_read_back_from_its_json(lake: Storage) -> None:
 
 
 def test_an_unknown_model_is_a_sentence_with_the_newest_models(lake: Storage) -> None:
-    """Whoever mistypes an id sees which there are, the newest first, by number and not by letter."""
+    """Whoever mistypes an id sees which there are, the newest first, by number; other folders are none."""
     request = (MODEL / "request.json").read_bytes()
-    for number in ("2", "9", "100", "100.2", "100.10"):
+    for number in ("2", "9", "100", "100.2", "100.10", "1..2", ".", "007", "200.", "300/data"):
         lake.write(f"{ROOT}/{number}/request.json", request)
     with pytest.raises(ConfigurationError, match=r"no model 13 .*: it has 100\.10, 100\.2, 100, 12, 9, …$"):
         trace(ROOT, "13", lake)

@@ -95,9 +95,10 @@ def _document(storage: Storage, uri: str, kind: type[Document]) -> Document | No
 def _known(storage: Storage, root: str) -> str:
     """Which models there are, the newest first."""
     ids = {
-        match[1]
+        model_id
         for uri, _ in storage.list(f"{root}/")
-        if (match := re.fullmatch(rf"([0-9.]+)/{re.escape(REQUEST_FILE)}", uri[len(root) + 1 :]))
+        for model_id, _, file in [uri.removeprefix(f"{root}/").partition("/")]
+        if file == REQUEST_FILE and _MODEL_ID.fullmatch(model_id)
     }
     newest = sorted(ids, key=lambda one: [int(part) for part in one.split(".")], reverse=True)
     if not newest:
