@@ -18,15 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from pydantic import ValidationError
-
-from modelbuild import callback
 from modelbuild.aws.identity import session
-from modelbuild.aws.storage import NotFound, Storage
-from modelbuild.contract import REQUEST_FILE, RESULT_FILE, TrainingRequest, TrainingResult, sha256_of_json
-from modelbuild.errors import AwsError, ConfigurationError, ModelbuildError, TrainingFailed
+from modelbuild.aws.storage import Storage
+from modelbuild.contract import RESULT_FILE, TrainingRequest, TrainingResult, sha256_of_json
+from modelbuild.errors import ConfigurationError, ModelbuildError, TrainingFailed
 from modelbuild.settings import AwsSettings
-from modelbuild.train import diagnosis, parameters, source
+from modelbuild.train import diagnosis, outcome, parameters, source
 
 # Batch kills 30 seconds after SIGTERM. Metaflow gives its own jobs 5 of them to end; what is left after
 # these is for the word to Buildkite.
@@ -54,7 +51,7 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
     if not artifacts:
         raise ConfigurationError("ARTIFACTS is not set: this command runs inside the job that train submits")
     storage = Storage(session(AwsSettings()))
-    request = _request(storage, artifacts)
+    request = outcome.request_at(storage, artifacts)
     try:
         signal.signal(signal.SIGTERM, _terminate)
         # Also because the flow would inherit it where it is ignored, and it is what stops the flow.
@@ -65,13 +62,13 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         # From here on nothing may stop the word from getting out.
         _ignore_signals()
     except _Terminated:
-        result = _ended(
+        result = outcome.ended(
             "cancelled", "the head was terminated from outside: by hand, by timeout or with its host"
         )
-    result = _stored(storage, request, result, environ)
+    result = outcome.settle(storage, request.artifacts, result, environ)
     ended = "was cancelled" if result.status == "cancelled" else result.status
     print(f"head: the training {ended}{': ' + result.reason if result.reason else ''}", flush=True)
-    callback.deliver(request, result, environ=environ)
+    outcome.tell(storage, request, result, environ)
     return {"succeeded": 0, "cancelled": _TERMINATED_EXIT}.get(result.status, TrainingFailed.exit_code)
 
 
@@ -86,26 +83,15 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _request(storage: Storage, artifacts: str) -> TrainingRequest:
-    uri = f"{artifacts}/{REQUEST_FILE}"
-    try:
-        return TrainingRequest.model_validate_json(storage.read(uri))
-    except ValidationError as error:
-        raise ConfigurationError(
-            f"{uri} is not a request of this version of modelbuild: build the image of the head from the "
-            "commit that is trained"
-        ) from error
-
-
 def _outcome(storage: Storage, request: TrainingRequest, environ: Mapping[str, str]) -> TrainingResult:
     """How the training ended, unless it was terminated."""
     try:
         return _train(storage, request, environ)
     except ModelbuildError as error:
-        return _ended("failed", str(error))
+        return outcome.ended("failed", str(error))
     except Exception as error:  # noqa: BLE001 - the build must hear of it, whatever it is
         traceback.print_exc()
-        return _ended("failed", f"the head failed, which is a defect: {type(error).__name__}: {error}")
+        return outcome.ended("failed", f"the head failed, which is a defect: {type(error).__name__}: {error}")
 
 
 def _train(storage: Storage, request: TrainingRequest, environ: Mapping[str, str]) -> TrainingResult:
@@ -134,7 +120,7 @@ def _train(storage: Storage, request: TrainingRequest, environ: Mapping[str, str
         )
     if exit_code != 0:
         raise TrainingFailed(diagnosis.reason(lines, exit_code, environ))
-    stored = _result(storage, request)
+    stored = outcome.stored(storage, request.artifacts)
     if stored is None:
         raise TrainingFailed(
             f"the flow ended well but left no {RESULT_FILE}: it must publish its model in a step"
@@ -228,36 +214,3 @@ def _signal(process: subprocess.Popen[bytes], number: int) -> None:
         os.killpg(process.pid, number)
     except ProcessLookupError:
         return
-
-
-def _ended(status: str, reason: str) -> TrainingResult:
-    return TrainingResult.model_validate({"training/status": status, "training/reason": reason})
-
-
-def _result(storage: Storage, request: TrainingRequest) -> TrainingResult | None:
-    uri = f"{request.artifacts}/{RESULT_FILE}"
-    try:
-        return TrainingResult.model_validate_json(storage.read(uri))
-    except NotFound:
-        return None
-    except ValidationError as error:
-        raise TrainingFailed(f"{uri} is not a result: the flow must write what the contract says") from error
-
-
-def _stored(
-    storage: Storage, request: TrainingRequest, result: TrainingResult, environ: Mapping[str, str]
-) -> TrainingResult:
-    """The result as it lies in S3: this one, unless there is one already; this one where S3 refuses."""
-    if result.reason:
-        clean = diagnosis.without_secrets(" ".join(result.reason.split()), environ)[:500]
-        result = result.model_copy(update={"reason": clean})
-    try:
-        if storage.write_once(f"{request.artifacts}/{RESULT_FILE}", result.to_json().encode()):
-            return result
-        return _result(storage, request) or result
-    except TrainingFailed as error:
-        return _ended("failed", str(error))
-    except AwsError as error:
-        # A build that waits for ever is worse than a result that only the build has.
-        print(f"head: {error}", flush=True)
-        return result
