@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TextIO
 
 import click
@@ -123,6 +124,56 @@ def _model_id_of(file: TextIO, artifacts: str) -> str:
             f"end it with /{pipeline}"
         )
     return model_id
+
+
+@cli.command()
+@click.argument("folder", default=".", metavar="[DIR]", type=click.Path(path_type=Path))
+def init(folder: Path) -> None:
+    """Write a pipeline and the skeleton of a flow into a repository, DIR; nothing is overwritten."""
+    from modelbuild.onboarding import init
+
+    files = init.write(folder)
+    for file in files:
+        click.echo(f"wrote {file}")
+    click.echo(f"The flow runs on its own: python {files[-1]} run")
+
+
+@cli.command()
+@click.argument("file", default=".buildkite/pipeline.yml", type=click.Path(path_type=Path))
+def check(file: Path) -> None:
+    """Say what is wrong in a pipeline FILE, and exit with 10 if something is."""
+    from modelbuild.onboarding import check, pipeline
+
+    found = check.findings(pipeline.read(file))
+    for finding in found:
+        click.echo(f"{file}:{finding.line}: {finding.text}")
+    if found:
+        sys.exit(ConfigurationError.exit_code)
+    click.echo(f"ok  {file}")
+
+
+@cli.command()
+@click.option(
+    "--pipeline",
+    "file",
+    default=".buildkite/pipeline.yml",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="The pipeline whose training is looked at.",
+)
+def doctor(file: Path) -> None:
+    """Say from an agent what a training would stumble over, and exit with 10 if something is.
+
+    Besides what a training may do, this needs batch:DescribeJobQueues and s3:DeleteObject.
+    """
+    from modelbuild.onboarding import doctor
+
+    lines = []
+    for line in doctor.examine(file, os.environ):
+        click.echo(str(line))
+        lines.append(line)
+    if not all(line.ok for line in lines):
+        sys.exit(ConfigurationError.exit_code)
 
 
 @cli.command(

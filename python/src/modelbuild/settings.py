@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
@@ -118,7 +118,24 @@ class _PluginSettings(_Options):
         try:
             return cls.model_validate({} if options is None else options, by_alias=True, by_name=False)
         except ValidationError as error:
-            raise ConfigurationError(_sentence(cls, error)) from error
+            raise ConfigurationError(_sentence(cls, error.errors(include_url=False))) from error
+
+    @classmethod
+    def wrong(cls, options: JsonValue, unknown: Callable[[object], bool]) -> str | None:
+        """The first thing that is wrong with options as a pipeline file has them, or None.
+
+        Text for which ``unknown`` is true is completed later and may then have any form.
+        """
+        try:
+            cls.model_validate({} if options is None else options, by_alias=True, by_name=False)
+        except ValidationError as error:
+            judged = [
+                item
+                for item in error.errors(include_url=False)
+                if not (item["type"] in ("string_pattern_mismatch", "value_error") and unknown(item["input"]))
+            ]
+            return _sentence(cls, judged) if judged else None
+        return None
 
 
 class TrainSettings(_PluginSettings):
@@ -153,6 +170,15 @@ class TrainSettings(_PluginSettings):
 
 class NotifySettings(_PluginSettings):
     """Options of the plugin ``notify``."""
+        return cls.from_options(options)
+
+    @classmethod
+    def from_options(cls, options: JsonValue) -> Self:
+        """Read the options of this plugin from a step; null says that there are none.
+
+        Raises:
+            ConfigurationError: one of them is wrong.
+        """
 
     plugin = "notify"
 
@@ -178,9 +204,8 @@ class DeploySettings(_PluginSettings):
     timeout: int = Field(3600, ge=60, description="Seconds that the endpoint may take to serve the model.")
 
 
-def _sentence(model: type[_PluginSettings], error: ValidationError) -> str:
+def _sentence(model: type[_PluginSettings], errors: Sequence[ErrorDetails]) -> str:
     """The first thing that is wrong, in words that name the option, the value and what was expected."""
-    errors = error.errors(include_url=False)
     # A misspelt option is also a missing one, and its own name explains both.
     first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
     path, kind = first["loc"], first["type"]

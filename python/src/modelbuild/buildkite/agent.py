@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from modelbuild.errors import BuildkiteError, ConfigurationError
@@ -38,6 +38,15 @@ def get_meta_data(key: str) -> str | None:
     return None if value == _ABSENT else value
 
 
+def meta_data_keys() -> list[str]:
+    """The keys of the build's meta-data.
+
+    Raises:
+        BuildkiteError: the agent failed.
+    """
+    return _agent("meta-data", "keys").split("\n")[:-1]
+
+
 def set_meta_data(values: Mapping[str, str]) -> None:
     """Set each key of the build's meta-data; Buildkite refuses blank values, so these are left out.
 
@@ -56,6 +65,31 @@ def annotate(body: str, *, context: str, style: Style) -> None:
         BuildkiteError: the agent failed.
     """
     _agent("annotate", "--context", context, "--style", style, stdin=body)
+
+
+def oidc_token(audience: str, session_tags: Sequence[str] = ()) -> str:
+    """A token by which Buildkite states which job this is; the job's log shows it redacted.
+
+    Args:
+        audience: who is meant to believe it, such as ``sts.amazonaws.com``.
+        session_tags: claims that it passes to AWS as the tags of the session.
+
+    Raises:
+        BuildkiteError: the agent failed.
+    """
+    tags = [word for tag in session_tags for word in ("--aws-session-tag", tag)]
+    token = _agent("oidc", "request-token", "--audience", audience, *tags).strip()
+    _agent("redactor", "add", stdin=token)
+    return token
+
+
+def version() -> str:
+    """The agent's version, such as ``3.108.0``, as its own command line says it.
+
+    Raises:
+        BuildkiteError: the agent is not there, or failed.
+    """
+    return _agent("--version").strip().removeprefix("buildkite-agent version ")
 
 
 def _agent(*arguments: str, stdin: str = "") -> str:

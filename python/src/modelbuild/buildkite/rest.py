@@ -36,6 +36,12 @@ class Job(BaseModel):
     unblocked_by: User | None = None
 
 
+class AccessToken(BaseModel):
+    """What a token may do."""
+
+    scopes: tuple[str, ...] = ()
+
+
 class BuildState(BaseModel):
     """A build and its jobs. ``state`` keeps its last value while ``blocked`` is true."""
 
@@ -75,6 +81,10 @@ class Rest:
         self._http = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=10, read=30), retries=False, headers=self._headers
         )
+
+    def access_token(self) -> AccessToken:
+        """What the token of these calls may do."""
+        return self._call(AccessToken, "GET", "/access-token")
 
     def build(self, build: Build) -> BuildState:
         """The state of a build and of its jobs."""

@@ -19,6 +19,8 @@ from modelbuild.local.buildkite.web import json_body, same, text_map, token_of
 
 Handler = Callable[[Request], Awaitable[Response]]
 
+# What the one token there is may do: everything that is served here.
+SCOPES = ["read_artifacts", "read_builds", "write_builds", "read_pipelines", "write_pipelines", "read_user"]
 UNLIMITED = 1_000_000
 WINDOW_SECONDS = 60.0
 
@@ -61,6 +63,7 @@ class Rest:
         job = f"{build}/jobs/{{job}}"
         table: list[tuple[str, str, Handler]] = [
             ("GET", "/v2/user", self._user),
+            ("GET", "/v2/access-token", self._access_token),
             ("GET", pipelines, self._pipelines),
             ("POST", pipelines, self._create_pipeline),
             ("GET", f"{pipelines}/{{pipeline}}", self._get_pipeline),
@@ -140,6 +143,11 @@ class Rest:
     async def _user(self, _: Request) -> Response:
         user = self._engine.user
         return JSONResponse({"id": user.id, "name": user.name, "email": user.email})
+
+    async def _access_token(self, _: Request) -> Response:
+        user = self._engine.user
+        about = {"name": user.name, "email": user.email}
+        return JSONResponse({"uuid": user.id, "scopes": SCOPES, "description": "The laptop's", "user": about})
 
     async def _pipelines(self, _: Request) -> Response:
         return JSONResponse([self._views.pipeline(pipeline) for pipeline in self._engine.pipelines.values()])

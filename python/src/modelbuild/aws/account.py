@@ -1,0 +1,73 @@
+"""What an account has set up for trainings, as Batch describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+
+from modelbuild.aws.failures import translated
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A job queue: whether it takes jobs, and whether it works."""
+
+    state: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Definition:
+    """The newest active revision of a job definition; what it does not name is empty."""
+
+    arn: str
+    job_role: str
+    execution_role: str
+    environment: Mapping[str, str]
+    secrets: Mapping[str, str]
+
+
+class Account:
+    """An account as one identity sees it. Every method raises ``AwsError`` when AWS refuses."""
+
+    def __init__(self, session: boto3.Session) -> None:
+        with translated("set up a client for Batch"):
+            self._batch: Any = session.client("batch")
+            self._sts: Any = session.client("sts")
+        self.region: str = self._batch.meta.region_name
+
+    def identity(self) -> str:
+        """The ARN that calls are made as."""
+        with translated("ask AWS who this is"):
+            return str(self._sts.get_caller_identity()["Arn"])
+
+    def queue(self, name: str) -> Queue | None:
+        """The job queue of this name, or None."""
+        with translated(f"look at queue {name}"):
+            found = self._batch.describe_job_queues(jobQueues=[name])["jobQueues"]
+        if not found:
+            return None
+        return Queue(found[0]["state"], found[0].get("status", ""), found[0].get("statusReason", ""))
+
+    def definition(self, name: str) -> Definition | None:
+        """The newest active job definition of this name, or None."""
+        with translated(f"look for job definition {name}"):
+            pages = self._batch.get_paginator("describe_job_definitions").paginate(
+                jobDefinitionName=name, status="ACTIVE"
+            )
+            revisions = [found for page in pages for found in page["jobDefinitions"]]
+        if not revisions:
+            return None
+        newest = max(revisions, key=lambda found: int(found["revision"]))
+        container = newest.get("containerProperties", {})
+        return Definition(
+            arn=newest["jobDefinitionArn"],
+            job_role=container.get("jobRoleArn") or "",
+            execution_role=container.get("executionRoleArn") or "",
+            environment={entry["name"]: entry["value"] for entry in container.get("environment", [])},
+            secrets={entry["name"]: entry["valueFrom"] for entry in container.get("secrets", [])},
+        )

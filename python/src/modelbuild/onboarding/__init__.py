@@ -1,0 +1,1 @@
+"""What helps a first user: ``modelbuild init``, ``modelbuild check`` and ``modelbuild doctor``."""

@@ -1,0 +1,152 @@
+"""``modelbuild check``: what is wrong in a pipeline file, found before a build meets it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modelbuild.contract import TrainingResult
+from modelbuild.onboarding.pipeline import PLUGINS, Plugin, Step, has_variable
+
+# A release such as v0.1.0, or a commit.
+_PINNED = re.compile(r"v?\d+(\.\d+)*([-+.][\w.+-]*)?|.*[-/@_]v?\d+(\.\d+)+([-+.][\w.+-]*)?|[0-9a-f]{7,64}")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence about the step that begins in ``line``."""
+
+    line: int
+    text: str
+
+
+def findings(steps: Sequence[Step]) -> list[Finding]:
+    """Everything that is wrong with the steps of a pipeline, in the order of their lines."""
+    found: list[Finding] = []
+    for place, step in enumerate(steps):
+        for plugin in step.plugins:
+            told = [*_reference(plugin), *_options(plugin)]
+            if plugin.name == "deploy":
+                told += _approval(place, steps)
+            found += [Finding(step.line, f"{step.shown()}: {text}") for text in told]
+            if plugin.name == "train":
+                found += _handover(step, plugin, steps)
+    return sorted(set(found), key=lambda finding: (finding.line, finding.text))
+
+
+def unblocked(steps: Sequence[Step]) -> dict[str, Step]:
+    """The keys that trainings are told to unblock, each with the step that names it."""
+    return {
+        key: step
+        for step in steps
+        for plugin in step.plugins
+        if plugin.name == "train" and (key := _unblock(plugin))
+    }
+
+
+def _unblock(plugin: Plugin) -> str:
+    options = plugin.options
+    key = options.get("unblock") if isinstance(options, dict) else None
+    return key if isinstance(key, str) else ""
+
+
+def _reference(plugin: Plugin) -> Iterator[str]:
+    reference, _, version = plugin.reference.partition("#")
+    if "modelbuild" in reference and plugin.name and plugin.name not in PLUGINS:
+        yield f"modelbuild has no plugin {plugin.name}: {_nearest(plugin.name, list(PLUGINS))}"
+    # What lies in the repository is as fixed as the commit.
+    if reference.startswith(("./", "../", "/")) or has_variable(plugin.reference):
+        return
+    if not version:
+        yield f"plugin {plugin.reference} has no version, so it moves without a commit: add #v and a release"
+    elif not _PINNED.fullmatch(version):
+        yield (
+            f"plugin {plugin.reference} follows {version}, which moves without a commit: name a release such "
+            "as #v0.1.0, or a commit"
+        )
+
+
+def _options(plugin: Plugin) -> Iterator[str]:
+    model = PLUGINS.get(plugin.name)
+    wrong = model.wrong(plugin.options, unknown=has_variable) if model else None
+    if wrong:
+        yield wrong
+
+
+def _handover(train: Step, plugin: Plugin, steps: Sequence[Step]) -> Iterator[Finding]:
+    """Whether the step that the training unblocks is there and can take its result."""
+    key = _unblock(plugin)
+    if not key or has_variable(key):
+        return
+    blocks = [step for step in steps if step.kind == "block"]
+    block = next((step for step in blocks if step.key == key), None)
+    if block is None:
+        near = _nearest(key, [step.key for step in blocks if step.key]) or "add one with this key"
+        yield Finding(train.line, f"{train.shown()}: unblock names {key}, which is no block step: {near}")
+        return
+    for text in [*_state(block), *_fields(block)]:
+        yield Finding(block.line, f"{block.shown()}: {text}")
+
+
+def _state(block: Step) -> Iterator[str]:
+    state = block.values.get("blocked_state")
+    if state != "running":
+        said = "blocked_state is missing" if state is None else f"blocked_state is {state}"
+        yield f"{said}, so the build counts as ended while the training runs: set blocked_state: running"
+
+
+def _fields(block: Step) -> Iterator[str]:
+    fields = block.values.get("fields")
+    fields = [field for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
+    given = {str(field.get("key")): field for field in fields}
+    missing = [key for key in TrainingResult.field_keys() if key not in given]
+    for key, field in given.items():
+        if key not in TrainingResult.field_keys():
+            near = difflib.get_close_matches(key, missing, n=1, cutoff=0.75)
+            if near:
+                missing.remove(near[0])
+                yield f"field {key} is none that a training hands over: did you mean {near[0]}?"
+        elif "text" not in field:
+            yield f"field {key} is no text field, so it may refuse the value: write text: in place of select:"
+        if _required(field):
+            yield f"field {key} is required, which would refuse a failed training: set required: false"
+    for key in missing:
+        yield f"field {key} is missing, so its value is lost: add {{text: …, key: {key}, required: false}}"
+
+
+def _required(field: Mapping[Any, Any]) -> bool:
+    """Whether the field must be filled in, which is Buildkite's default; a default value fills it in."""
+    return field.get("required") is not False and not field.get("default")
+
+
+def _approval(place: int, steps: Sequence[Step]) -> Iterator[str]:
+    """Whether a person stands before a deployment; the block that a training opens is none."""
+    by_training = unblocked(steps)
+    deploy = steps[place]
+    for step in (steps[other] for other in _before(place, steps)):
+        # A block that is skipped lets everything behind it pass.
+        same = all(step.values.get(name) in (None, deploy.values.get(name)) for name in ("if", "branches"))
+        if step.kind in ("block", "input") and step.key not in by_training and same:
+            return
+    yield "nobody decides before this deploy: put a block step before it and name it in depends_on"
+
+
+def _before(place: int, steps: Sequence[Step]) -> set[int]:
+    """The places of all steps that must be over before a step begins."""
+    found: set[int] = set()
+    waiting = [place]
+    while waiting:
+        for other in steps[waiting.pop()].waits_for - found:
+            found.add(other)
+            waiting.append(other)
+    return found
+
+
+def _nearest(wrong: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(wrong, names, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"there is {', '.join(names)}" if names else ""
