@@ -34,6 +34,8 @@ def findings(steps: Sequence[Step]) -> list[Finding]:
             found += [Finding(step.line, f"{step.shown()}: {text}") for text in told]
             if plugin.name == "train":
                 found += _handover(step, plugin, steps)
+    # A label may have line breaks; a finding has none.
+    found = [Finding(one.line, " ".join(one.text.split())) for one in found]
     return sorted(set(found), key=lambda finding: (finding.line, finding.text))
 
 

@@ -75,7 +75,7 @@ def read(file: Path) -> list[Step]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}" if mark else ""
-        said = getattr(error, "problem", None) or str(error)
+        said = " ".join(str(getattr(error, "problem", None) or error).split())
         raise ConfigurationError(f"{file}{where} is not YAML ({said}): correct the file") from error
     steps = document.get("steps") if isinstance(document, dict) else document
     if not isinstance(steps, list):

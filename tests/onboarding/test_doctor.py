@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from modelbuild.onboarding.doctor import Line, examine
+
+ROOT = Path(__file__).parents[2]
+PIPELINE = ROOT / ".buildkite" / "pipeline.yml"
+API_TOKEN = "the-rest-token"
+Write = Callable[[str], Path]
+
+
+def wrong(file: Path, environ: dict[str, str]) -> list[str]:
+    """The sentences with a fix."""
+    return [line.text for line in examine(file, environ) if not line.ok]
+
+
+def client(name: str) -> Any:
+    """A boto3 client of the environment's AWS."""
+    make: Any = boto3.client
+    return make(name)
+
+
+def objects() -> list[str]:
+    """The keys in the bucket of the stack."""
+    listed = client("s3").list_objects_v2(Bucket="modelbuild-123456789012")
+    return [found["Key"] for found in listed.get("Contents", [])]
+
+
+def registered(**changes: Any) -> str:
+    """A head queue's and definition's name: the stack's definition with changes to its container."""
+    batch = client("batch")
+    (found,) = batch.describe_job_definitions(jobDefinitionName="modelbuild-head")["jobDefinitions"]
+    name = f"head-{len(batch.describe_job_definitions()['jobDefinitions'])}"
+    batch.register_job_definition(
+        jobDefinitionName=name, type="container", containerProperties=found["containerProperties"] | changes
+    )
+    return name
+
+
+@contextmanager
+def switched_off(queue: str) -> Iterator[None]:
+    """A queue that takes no jobs."""
+    client("batch").update_job_queue(jobQueue=queue, state="DISABLED")
+    yield
+    client("batch").update_job_queue(jobQueue=queue, state="ENABLED")
+
+
+def test_all_is_well(on_agent: dict[str, str]) -> None:
+    """With the real agent, the stack of infra/ and this repository's pipeline every line is ok, each
+    thing is looked at, and no object is left behind.
+    """
+    before = objects()
+    lines = list(examine(PIPELINE, {**on_agent, "BUILDKITE_API_TOKEN": API_TOKEN}))
+    assert [line for line in lines if not line.ok] == []
+    assert [line.text.split(": ")[0].split(" ")[0] for line in lines] == [
+        *("agent", "pipeline", "identity", "job"),
+        *("queue", "queue", "queue", "bucket", "API"),
+    ]
+    assert objects() == before
+
+
+def test_command_line(on_agent: dict[str, str], tmp_path: Path) -> None:
+    """The lines are printed; the exit code is 0 when all are ok, and else 10."""
+
+    def ran(file: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "modelbuild", "doctor", "--pipeline", str(file)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    good = ran(PIPELINE, on_agent)
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert {line[:3] for line in good.stdout.splitlines()} == {"ok "}
+    assert "the-rest-token" not in good.stdout
+    bad = ran(tmp_path / "none.yml", on_agent)
+    assert bad.returncode == 10
+    assert "fix pipeline: cannot read the pipeline" in bad.stdout
+    assert bad.stderr == ""
+
+
+def test_line_is_ok_or_a_fix() -> None:
+    """A line begins with what it is."""
+    assert str(Line(True, "agent: 3.108.0")) == "ok  agent: 3.108.0"
+    assert str(Line(False, "agent: too old")) == "fix agent: too old"
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("buildkite-agent version 3.107.2+10500", "update it to 3.108 or newer"),
+        ("buildkite-agent version 2.9", "update it to 3.108 or newer"),
+        ("something", "which is no version"),
+    ],
+)
+def test_agent_too_old(version: str, said: str, on_agent: dict[str, str], own_path: Any) -> None:
+    """An agent that cannot find the plugins is told with the version that can."""
+    own_path(f"echo '{version}'")
+    (found,) = [text for text in wrong(PIPELINE, on_agent) if text.startswith("agent: ")]
+    assert said in found
+
+
+def test_newer_agent_is_new_enough(on_agent: dict[str, str], own_path: Any) -> None:
+    """Versions are compared as numbers."""
+    own_path("echo buildkite-agent version 4.0.1")
+    assert wrong(PIPELINE, on_agent) == []
+
+
+@pytest.fixture
+def own_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a script in the place of the agent."""
+
+    def put(script: str) -> None:
+        (tmp_path / "bin").mkdir()
+        executable = tmp_path / "bin" / "buildkite-agent"
+        executable.write_text(f"#!/bin/sh\n{script}\n")
+        executable.chmod(0o755)
+        monkeypatch.setenv("PATH", str(executable.parent))
+
+    return put
+
+
+def test_no_agent(on_agent: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Outside of an agent's host the first line says so."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "buildkite-agent is not on PATH" in wrong(PIPELINE, on_agent)[0]
+
+
+def test_findings_of_check_are_told(on_agent: dict[str, str], write: Write) -> None:
+    """A block that cannot take the result is told with its line; AWS is looked at all the same."""
+    file = write(
+        PIPELINE.read_text().replace("      - {text: Status, key: training/status, required: false}\n", "")
+    )
+    (found,) = wrong(file, on_agent)
+    assert "pipeline.yml:36: step training_finished: field training/status is missing" in found
+
+
+def test_pipeline_without_training(on_agent: dict[str, str], write: Write) -> None:
+    """A pipeline in which nothing trains is told, and that AWS could not be looked at."""
+    first, second = wrong(write("steps:\n  - command: ls\n"), on_agent)
+    assert "no step trains" in first
+    assert second.startswith("AWS: not looked at")
+
+
+def test_variable_that_agents_lack(on_agent: dict[str, str]) -> None:
+    """A variable that the pipeline requires and this agent does not have is named."""
+    del on_agent["DATA_LAKE_ACCOUNT"]
+    assert "requires variable DATA_LAKE_ACCOUNT, which is not set here" in wrong(PIPELINE, on_agent)[0]
+
+
+def test_identity(on_agent: dict[str, str], write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without credentials AWS is one line with the fix."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("HOME", str(write("").parent))
+    (found,) = wrong(PIPELINE, on_agent)
+    assert found.startswith("identity: could not ask AWS who this is (no AWS credentials were found): give")
+
+
+@pytest.mark.parametrize("queue", ["modelbuild-head", "modelbuild-default", "modelbuild-gpu"])
+def test_queue_that_is_disabled(queue: str, on_agent: dict[str, str]) -> None:
+    """A queue that takes no jobs is told: that of heads, and those of the steps."""
+    with switched_off(queue):
+        assert wrong(PIPELINE, on_agent) == [f"queue {queue}: it is DISABLED and takes no job: enable it"]
+
+
+def test_queue_and_definition_that_do_not_exist(on_agent: dict[str, str], write: Write) -> None:
+    """A queue without a stack lacks its definition as well; the stack is named as the fix."""
+    text = PIPELINE.read_text()
+    file = write(
+        text.replace("unblock: training_finished", "unblock: training_finished\n          queue: none")
+    )
+    definition, queue = wrong(file, on_agent)
+    assert definition.startswith("job definition none: there is no active one in us-east-1: deploy the stack")
+    assert queue.startswith("queue none: there is none in us-east-1: deploy the stack infra/training.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"jobRoleArn": ""}, "has no job role"),
+        ({"executionRoleArn": ""}, "has no execution role"),
+        ({"secrets": []}, "has no secret BUILDKITE_API_TOKEN, so the head cannot unblock the build"),
+        ({"environment": []}, "does not set METAFLOW_DATASTORE_SYSROOT_S3"),
+        ({"environment": [{"name": "METAFLOW_DEFAULT_DATASTORE", "value": "local"}]}, "set it to s3"),
+    ],
+)
+def test_definition_that_lacks_something(
+    changes: dict[str, Any], said: str, on_agent: dict[str, str], write: Write
+) -> None:
+    """What the head needs and its definition does not have is named, with the definition."""
+    name = registered(**changes)
+    text = PIPELINE.read_text()
+    file = write(
+        text.replace("unblock: training_finished", f"unblock: training_finished\n          queue: {name}")
+    )
+    found = [one for one in wrong(file, on_agent) if one.startswith(f"job definition {name}: ")]
+    assert [one for one in found if said in one], found
+
+
+def test_bucket_that_does_not_exist(on_agent: dict[str, str], write: Write) -> None:
+    """A bucket that is not there is told with AWS's own code and the fix."""
+    text = PIPELINE.read_text().replace(
+        "s3://modelbuild-${DATA_LAKE_ACCOUNT?}/models", "s3://nobodys-bucket/models"
+    )
+    (found,) = wrong(write(text), on_agent)
+    assert found.startswith(
+        "bucket s3://nobodys-bucket/models: could not write s3://nobodys-bucket/models/model"
+    )
+    assert found.endswith("create the bucket, or correct its name")
+
+
+def test_token_that_is_wrong(on_agent: dict[str, str]) -> None:
+    """A token that Buildkite refuses is told, and not printed."""
+    (found,) = wrong(PIPELINE, {**on_agent, "BUILDKITE_API_TOKEN": "wrong-token"})
+    assert found.startswith("API token: ")
+    assert "answered 401" in found
+    assert "wrong-token" not in found

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modelbuild.errors import ConfigurationError
+from modelbuild.onboarding.check import findings
+from modelbuild.onboarding.init import write
+from modelbuild.onboarding.pipeline import read
+
+ROOT = Path(__file__).parents[2]
+
+
+def repository(parent: Path, name: str) -> Path:
+    """A folder of this name with what ``init`` writes."""
+    folder = parent / name
+    folder.mkdir()
+    write(folder)
+    return folder
+
+
+def test_written_pipeline_is_right(tmp_path: Path) -> None:
+    """``modelbuild check`` finds nothing in the pipeline that ``modelbuild init`` writes."""
+    folder = repository(tmp_path, "shop")
+    assert findings(read(folder / ".buildkite" / "pipeline.yml")) == []
+    assert "flow: flows/shop/flow.py" in (folder / ".buildkite" / "pipeline.yml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("folder", "flow", "class_name"),
+    [
+        ("My.App_2", "my-app-2", "MyApp2Flow"),
+        ("2nd", "2nd", "Model2ndFlow"),
+        ("日本", "model", "ModelFlow"),
+        ("a" * 39 + "-" + "b" * 9, "a" * 39, "A" + "a" * 38 + "Flow"),
+    ],
+)
+def test_names_come_from_the_folder(folder: str, flow: str, class_name: str, tmp_path: Path) -> None:
+    """Any folder's name gives a flow, a class and an endpoint that Python and AWS accept."""
+    made = repository(tmp_path, folder)
+    assert findings(read(made / ".buildkite" / "pipeline.yml")) == []
+    tree = ast.parse((made / "flows" / flow / "flow.py").read_text())
+    assert [node.name for node in tree.body if isinstance(node, ast.ClassDef)] == [class_name]
+
+
+def test_written_flow_runs_on_its_own(tmp_path: Path) -> None:
+    """The written flow trains with Metaflow, without any account, and the model has learnt something."""
+    folder = repository(tmp_path, "shop")
+    result = subprocess.run(
+        [sys.executable, "flows/shop/flow.py", "run"],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "METAFLOW_USER": "ada"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "macro-F1 1.000 on 4 texts" in result.stdout
+    assert "there is no build to tell" in result.stdout
+
+
+def test_written_flow_refuses_a_wrong_parameter(tmp_path: Path) -> None:
+    """The written parameters are typed: a wrong one is a sentence with its name."""
+    folder = repository(tmp_path, "shop")
+    params = folder / "flows" / "shop" / "params.yaml"
+    params.write_text(params.read_text().replace("epochs: 200", "epochs: many"))
+    result = subprocess.run(
+        [sys.executable, "flows/shop/flow.py", "run"],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "METAFLOW_USER": "ada"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert "training.epochs" in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_written_code_is_tidy(tmp_path: Path) -> None:
+    """What a user is given passes this repository's own linter."""
+    folder = repository(tmp_path, "shop")
+    config = ("--config", str(ROOT / "pyproject.toml"))
+    for command in (["check", *config], ["format", "--check", *config]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--no-cache", str(folder / "flows")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "there", [".buildkite/pipeline.yml", "flows/shop/parameters.py", "flows/shop/flow.py"]
+)
+def test_overwrites_nothing(there: str, tmp_path: Path) -> None:
+    """Where one of the files is there already, it is named, it stays, and no other is written."""
+    folder = tmp_path / "shop"
+    (folder / there).parent.mkdir(parents=True)
+    (folder / there).write_text("mine")
+    with pytest.raises(ConfigurationError, match=f"{there} is there already, and nothing was written"):
+        write(folder)
+    assert (folder / there).read_text() == "mine"
+    assert [path for path in folder.rglob("*") if path.is_file()] == [folder / there]
+
+
+def test_no_folder_is_a_sentence(tmp_path: Path) -> None:
+    """A folder that is not there is refused, and not made."""
+    with pytest.raises(ConfigurationError, match="there is no folder"):
+        write(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_stands_in_the_way_is_a_sentence(tmp_path: Path) -> None:
+    """A file where a folder must be is named with the reason."""
+    (tmp_path / ".buildkite").write_text("a file")
+    with pytest.raises(ConfigurationError, match=r"cannot write .*pipeline\.yml"):
+        write(tmp_path)
+
+
+def test_command_line(tmp_path: Path) -> None:
+    """The command lists what it wrote; the second time it refuses with 10."""
+    command = [sys.executable, "-m", "modelbuild", "init"]
+    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert first.returncode == 0
+    assert "wrote .buildkite/pipeline.yml\n" in first.stdout
+    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert second.returncode == 10
+    assert "is there already" in second.stderr
