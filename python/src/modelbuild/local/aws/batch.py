@@ -65,6 +65,8 @@ def _submit_job(self: Any) -> str:
             retry_strategy=self._get_param("retryStrategy") or {},
         )
         backend._jobs[job.job_id] = job
+        job.submitted = True
+        job.changed(job)
         return job
 
     job = make({})

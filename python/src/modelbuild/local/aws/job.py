@@ -59,6 +59,11 @@ class Job(moto_batch.Job):
     """One job, or one child of an array job, running in its own thread."""
 
     machines: ClassVar[Machines]
+    submitted = False
+
+    @staticmethod
+    def changed(job: Job) -> None:
+        """Hear of a job's new state: what listens puts itself in this place."""
 
     def __init__(self, *arguments: Any, retry_strategy: Mapping[str, Any], **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -82,6 +87,8 @@ class Job(moto_batch.Job):
     @status.setter
     def status(self, value: str) -> None:
         self._status = value
+        if self.submitted:
+            self.changed(self)
 
     def terminate(self, reason: str, cancelled: bool = False) -> None:
         """End the job, wherever it stands; an array job's children with it."""

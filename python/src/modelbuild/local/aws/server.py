@@ -39,9 +39,11 @@ def serve(settings: Settings, port: int, stdin: TextIO, stdout: TextIO) -> None:
         settings = replace(settings, url=f"http://{HOST}:{listener.getsockname()[1]}")
         server = _server(listener)
         # After _server: moto must not be imported before its own settings are in the environment.
-        from modelbuild.local.aws import athena, batch, cloudformation, sagemaker
+        from modelbuild.local.aws import athena, batch, cloudformation, events, functions, sagemaker
 
         cloudformation.install()
+        functions.install()
+        events.install()
         services = [sagemaker, batch, athena]
         for service in services:
             service.install(settings)

@@ -1,0 +1,210 @@
+"""Batch's events on the default bus, and the functions that rules call with them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# A function in the way of any image: it speaks with the runtime API and says what it was given.
+PROGRAM = """
+import json, os, sys, urllib.request
+base = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation"
+while True:
+    given = urllib.request.urlopen(base + "/next")
+    event, own = json.load(given), given.headers["Lambda-Runtime-Aws-Request-Id"]
+    about = {"event": event, "id": own, "word": sys.argv[1], "level": os.environ["LEVEL"]}
+    print(json.dumps(about), flush=True)
+    say = event.get("say", sys.argv[1])
+    if say == "exit":
+        sys.exit(3)
+    if say == "sleep":
+        import time; time.sleep(60)
+    kind = "error" if say == "fail" else "response"
+    body = {"errorMessage": "no", "errorType": "Refused"} if say == "fail" else {"said": say}
+    urllib.request.urlopen(base + "/" + own + "/" + kind, data=json.dumps(body).encode()).read()
+"""
+
+TEMPLATE = """
+Parameters:
+  Queue: {Type: String}
+  Word: {Type: String}
+  Image: {Type: String, Default: "team/tool:1"}
+  Level: {Type: String, Default: low}
+Resources:
+  Left:
+    Type: AWS::SQS::Queue
+    Properties: {QueueName: left}
+  Service:
+    Type: AWS::IAM::Role
+    Properties: {RoleName: function, AssumeRolePolicyDocument: {}}
+  Function:
+    Type: AWS::Lambda::Function
+    Properties:
+      FunctionName: listener
+      Role: !GetAtt Service.Arn
+      PackageType: Image
+      Code: {ImageUri: !Ref Image}
+      ImageConfig: {EntryPoint: [python, -c, PROGRAM], Command: [!Ref Word]}
+      Timeout: 2
+      DeadLetterConfig: {TargetArn: !GetAtt Left.Arn}
+      Environment: {Variables: {LEVEL: !Ref Level}}
+  Rule:
+    Type: AWS::Events::Rule
+    Properties:
+      Name: ended
+      EventPattern:
+        source: [aws.batch]
+        detail-type: [Batch Job State Change]
+        detail: {status: [FAILED, SUCCEEDED], jobQueue: [!Ref Queue]}
+      Targets: [{Id: listener, Arn: !GetAtt Function.Arn}]
+  Permission:
+    Type: AWS::Lambda::Permission
+    Properties:
+      FunctionName: !Ref Function
+      Action: lambda:InvokeFunction
+      Principal: events.amazonaws.com
+      SourceArn: !GetAtt Rule.Arn
+""".replace("PROGRAM", json.dumps(textwrap.dedent(PROGRAM)))
+
+
+def deploy_listener(cloud: Any, folder: Path, **parameters: str) -> str:
+    """``aws cloudformation deploy`` of the listener; what it printed."""
+    template = folder / "listener.yaml"
+    template.write_text(TEMPLATE, encoding="utf-8")
+    overrides = [f"{name}={value}" for name, value in {"Queue": queue_arn(cloud), **parameters}.items()]
+    done = subprocess.run(
+        [
+            *("aws", "cloudformation", "deploy", "--stack-name", "listener", "--no-fail-on-empty-changeset"),
+            *("--capabilities", "CAPABILITY_NAMED_IAM", "--template-file", str(template)),
+            *("--parameter-overrides", *overrides),
+        ],
+        env=cloud.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def queue_arn(cloud: Any) -> str:
+    """The ARN of the queue ``work``."""
+    [queue] = cloud.client("batch").describe_job_queues(jobQueues=["work"])["jobQueues"]
+    return str(queue["jobQueueArn"])
+
+
+def heard(cloud: Any) -> list[dict[str, Any]]:
+    """What the listener has printed, in all of its log streams."""
+    logs = cloud.client("logs")
+    groups = logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/listener")["logGroups"]
+    events = logs.filter_log_events(logGroupName="/aws/lambda/listener")["events"] if groups else []
+    return [json.loads(event["message"]) for event in events]
+
+
+@pytest.fixture(scope="module")
+def listener(cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The stand-in with the listener deployed, saying ``hello``."""
+    deploy_listener(cloud, tmp_path_factory.mktemp("listener"), Word="hello")
+    return cloud
+
+
+def test_function_hears_of_the_ends_of_jobs_and_of_nothing_else(
+    listener: Any, wait: Callable[..., Any]
+) -> None:
+    """The rule's pattern counts; the event has Batch's documented shape, with the whole job in it."""
+    cloud = listener
+    variables = [{"name": "A", "value": "b"}]
+    job = cloud.run("fails", ["sh", "-c", "exit 7"], properties={"environment": variables})
+    cloud.ended(cloud.submit("fails", queue="other"))
+    said = wait(lambda: [one for one in heard(cloud) if "detail" in one["event"]])
+    assert len(said) == 1
+    event = said[0]["event"]
+    assert (event["source"], event["detail-type"]) == ("aws.batch", "Batch Job State Change")
+    assert (event["account"], event["region"], event["version"]) == ("123456789012", "us-east-1", "0")
+    assert event["resources"] == [job["jobArn"]]
+    assert event["time"].endswith("Z")
+    detail = event["detail"]
+    assert (detail["jobId"], detail["status"]) == (job["jobId"], "FAILED")
+    assert detail["jobQueue"] == queue_arn(cloud)
+    assert detail["container"]["exitCode"] == 7
+    assert detail["container"]["environment"] == variables
+    assert detail["statusReason"] == job["statusReason"]
+    assert (said[0]["word"], said[0]["level"]) == ("hello", "low")
+
+
+def test_every_transition_is_an_event(cloud: Any, wait: Callable[..., Any]) -> None:
+    """Each state of a job is on the bus, in order, for whatever else listens; a disabled rule does not."""
+    sqs, events = cloud.client("sqs"), cloud.client("events")
+    url = sqs.create_queue(QueueName="all")["QueueUrl"]
+    for name, state in (("all", "ENABLED"), ("off", "DISABLED")):
+        events.put_rule(Name=name, State=state, EventPattern=json.dumps({"source": ["aws.batch"]}))
+        arn = "arn:aws:sqs:us-east-1:123456789012:all"
+        events.put_targets(Rule=name, Targets=[{"Id": "q", "Arn": arn}])
+    job = cloud.run("passes", ["true"])
+    states: list[str] = []
+
+    def ended() -> bool:
+        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            detail = json.loads(message["Body"])["detail"]
+            if detail["jobId"] == job["jobId"]:
+                states.append(detail["status"])
+        return "SUCCEEDED" in states
+
+    wait(ended)
+    assert states == ["SUBMITTED", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED"]
+    events.remove_targets(Rule="all", Ids=["q"])
+
+
+def test_failed_invocation_is_tried_twice_more_and_then_put_aside(
+    listener: Any, wait: Callable[..., Any]
+) -> None:
+    """Three attempts at one event, under one id; then it lies in the dead-letter queue."""
+    cloud = listener
+    payload = json.dumps({"say": "fail", "which": "retried"})
+    answer = cloud.client("lambda").invoke(FunctionName="listener", InvocationType="Event", Payload=payload)
+    assert answer["StatusCode"] == 202
+    sqs = cloud.client("sqs")
+    url = sqs.get_queue_url(QueueName="left")["QueueUrl"]
+    [message] = wait(lambda: sqs.receive_message(QueueUrl=url).get("Messages"))
+    assert json.loads(message["Body"]) == json.loads(payload)
+    attempts = [one for one in heard(cloud) if one["event"].get("which") == "retried"]
+    assert len(attempts) == 3
+    assert len({one["id"] for one in attempts}) == 1
+
+
+@pytest.mark.parametrize(
+    ("say", "kind"),
+    [("exit", "Runtime.ExitError"), ("sleep", "Sandbox.Timedout"), ("fail", "Refused")],
+)
+def test_failure_is_told_to_the_caller(listener: Any, say: str, kind: str) -> None:
+    """An exit, a timeout and an error of the function are the function's, not the caller's."""
+    answer = listener.client("lambda").invoke(FunctionName="listener", Payload=json.dumps({"say": say}))
+    assert answer["FunctionError"]
+    assert json.loads(answer["Payload"].read())["errorType"] == kind
+
+
+def test_second_deployment_changes_what_runs(listener: Any, tmp_path: Path) -> None:
+    """The same deployment is no change; another command, variable and image are the function's at once."""
+    cloud = listener
+    function = cloud.client("lambda")
+    said = json.loads(function.invoke(FunctionName="listener", Payload="{}")["Payload"].read())
+    assert said == {"said": "hello"}
+    assert "No changes to deploy" in deploy_listener(cloud, tmp_path, Word="hello")
+    deploy_listener(cloud, tmp_path, Word="again", Level="high", Image="team/gone:1")
+    answer = function.invoke(FunctionName="listener", Payload="{}")
+    assert "CannotPullContainerError" in json.loads(answer["Payload"].read())["errorMessage"]
+    deploy_listener(cloud, tmp_path, Word="again", Level="high", Image="team/tool:2")
+    said = json.loads(function.invoke(FunctionName="listener", Payload="{}")["Payload"].read())
+    assert said == {"said": "again"}
+    assert heard(cloud)[-1]["level"] == "high"
+    [rule] = cloud.client("events").list_rules(NamePrefix="ended")["Rules"]
+    assert rule["State"] == "ENABLED"
+    cloud.client("cloudformation").delete_stack(StackName="listener")
+    assert cloud.client("lambda").list_functions()["Functions"] == []
