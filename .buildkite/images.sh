@@ -3,6 +3,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Lambda takes an image only, not the index that BuildKit's attestations make of it.
+export BUILDX_NO_DEFAULT_ATTESTATIONS=1
+
 engine=""
 for candidate in docker podman; do
   if "$candidate" info >/dev/null 2>&1; then

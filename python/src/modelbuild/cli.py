@@ -76,6 +76,40 @@ def head() -> None:
 
 
 @cli.command()
+def ended() -> None:
+    """Be the Lambda function that tells Buildkite of a head that died."""
+    from modelbuild.aws import function
+    from modelbuild.train.ended import handler
+
+    function.serve(handler)
+
+
+@cli.command()
+@click.option(
+    "--artifacts",
+    required=True,
+    envvar="MODELBUILD_ARTIFACTS",
+    show_envvar=True,
+    help="Where the pipeline's models lie: s3://<bucket>/models/<pipeline>.",
+)
+@click.option("--queue", default="modelbuild-head", show_default=True, help="Batch queue of the heads.")
+@click.option(
+    "--secret",
+    "secret_name",
+    default="modelbuild/buildkite",
+    show_default=True,
+    envvar="BUILDKITE_SECRET_ARN",
+    show_envvar=True,
+    help="Secret with Buildkite's token, read where BUILDKITE_API_TOKEN is not set.",
+)
+def reconcile(artifacts: str, queue: str, secret_name: str) -> None:
+    """Tell the builds whose training ended without a word; for a pipeline on a schedule."""
+    from modelbuild.train import reconcile as reconciliation
+
+    reconciliation.run(artifacts, queue, secret_name)
+
+
+@cli.command()
 @click.argument("model_id", required=False)
 @click.option(
     "--prediction",

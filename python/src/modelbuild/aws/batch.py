@@ -19,17 +19,32 @@ from modelbuild.errors import ConfigurationError
 _PARTS = ("type", "parameters", "retryStrategy", "timeout", "propagateTags", "platformCapabilities")
 _LOG_GROUP = "/aws/batch/job"
 _OVERRIDES_LIMIT = 8192
+_DESCRIBED_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
 class BatchJob:
-    """A job as Batch describes it; ``reason`` and ``log_stream`` are empty while there is none."""
+    """A job as Batch describes it.
+
+    Attributes:
+        id: its id.
+        status: its state.
+        reason: why it is in it: the container's reason, else Batch's; empty while there is none.
+        log_stream: its log; empty before it has one.
+        environment: the plain variables of its container.
+        exit_code: of its container, where that came to an end.
+        status_reason: Batch's own reason, or empty.
+        stopped: whether somebody cancelled or terminated it.
+    """
 
     id: str
     status: str
     reason: str
     log_stream: str
     environment: Mapping[str, str]
+    exit_code: int | None = None
+    status_reason: str = ""
+    stopped: bool = False
 
     @property
     def ended(self) -> bool:
@@ -139,14 +154,32 @@ class Batch:
             raise NotFound(
                 f"Batch has no job {job_id}, as it forgets jobs a week after they end: start a new build"
             )
-        container = jobs[0].get("container", {})
-        return BatchJob(
-            id=job_id,
-            status=jobs[0]["status"],
-            reason=container.get("reason") or jobs[0].get("statusReason") or "",
-            log_stream=container.get("logStreamName", ""),
-            environment={entry["name"]: entry["value"] for entry in container.get("environment", [])},
-        )
+        return job(jobs[0])
+
+    def describe_all(self, job_ids: Sequence[str]) -> dict[str, BatchJob]:
+        """The jobs that Batch still knows, by id, a hundred with each call."""
+        found: dict[str, BatchJob] = {}
+        for start in range(0, len(job_ids), _DESCRIBED_AT_ONCE):
+            some = list(job_ids[start : start + _DESCRIBED_AT_ONCE])
+            with translated(f"look at {len(some)} jobs"):
+                jobs = self._batch.describe_jobs(jobs=some)["jobs"]
+            found |= {described["jobId"]: job(described) for described in jobs}
+        return found
+
+
+def job(described: Mapping[str, Any]) -> BatchJob:
+    """A job from what DescribeJobs says of it, which is also the detail of Batch's events."""
+    container = described.get("container", {})
+    return BatchJob(
+        id=described["jobId"],
+        status=described["status"],
+        reason=container.get("reason") or described.get("statusReason") or "",
+        log_stream=container.get("logStreamName", ""),
+        environment={entry["name"]: entry["value"] for entry in container.get("environment", [])},
+        exit_code=container.get("exitCode"),
+        status_reason=described.get("statusReason") or "",
+        stopped=bool(described.get("isTerminated") or described.get("isCancelled")),
+    )
 
 
 def job_url(region: str, job_id: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 import boto3
 from botocore.exceptions import ClientError
-from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from modelbuild.aws.failures import NotFound, error_code, translated
 from modelbuild.contract import split_s3_uri
@@ -18,9 +20,9 @@ __all__ = ["NotFound", "Storage"]
 _CHUNK_BYTES = 1 << 20
 
 
-def _is_conflict(error: BaseException) -> bool:
-    """Whether S3 asks to repeat a conditional write because another one was under way."""
-    return isinstance(error, ClientError) and error_code(error) == "ConditionalRequestConflict"
+# S3 asks to repeat a conditional write when another one of the same object is under way.
+_CONFLICT_ATTEMPTS = 8
+_CONFLICT_WAIT_SECONDS = 3.0
 
 
 class Storage:
@@ -63,25 +65,20 @@ class Storage:
         """Write an object unless one is there; the answer says whether this call wrote it."""
         bucket, key = _place(uri)
 
-        @retry(
-            retry=retry_if_exception(_is_conflict),
-            stop=stop_after_attempt(8),
-            wait=wait_random_exponential(0.1, max=3),
-            reraise=True,
-        )
-        def put() -> bool:
-            try:
-                self._s3.put_object(
-                    Bucket=bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*"
-                )
-            except ClientError as error:
-                if error_code(error) == "PreconditionFailed":
-                    return False
-                raise
-            return True
-
         with translated(f"write {uri}"):
-            return put()
+            for attempt in range(1, _CONFLICT_ATTEMPTS + 1):
+                try:
+                    self._s3.put_object(
+                        Bucket=bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*"
+                    )
+                    return True
+                except ClientError as error:
+                    if error_code(error) == "PreconditionFailed":
+                        return False
+                    if error_code(error) != "ConditionalRequestConflict" or attempt == _CONFLICT_ATTEMPTS:
+                        raise
+                time.sleep(random.uniform(0, min(_CONFLICT_WAIT_SECONDS, 0.1 * 2**attempt)))
+        raise AssertionError("the last attempt returns or raises")
 
     def write(self, uri: str, body: bytes, content_type: str = "application/json") -> None:
         """Write an object over whatever is there."""
@@ -111,6 +108,18 @@ class Storage:
                 for page in pages
                 for item in page.get("Contents", [])
             )
+
+    def ages(self, prefix_uri: str) -> dict[str, float]:
+        """Seconds since each object whose location begins with ``prefix_uri`` was written."""
+        bucket, prefix = _place(prefix_uri)
+        now = datetime.now(timezone.utc)
+        with translated(f"list {prefix_uri}"):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            return {
+                f"s3://{bucket}/{item['Key']}": (now - item["LastModified"]).total_seconds()
+                for page in pages
+                for item in page.get("Contents", [])
+            }
 
 
 def _place(uri: str) -> tuple[str, str]:

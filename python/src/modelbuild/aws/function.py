@@ -1,0 +1,75 @@
+"""The runtime of a Lambda function in an image: takes events from Lambda and answers them, one by one.
+
+Lambda starts the image's command once and speaks HTTP with it under ``AWS_LAMBDA_RUNTIME_API``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import urllib3
+
+from modelbuild.errors import ConfigurationError, ModelbuildError
+
+_VERSION = "2018-06-01"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a handler is told about its invocation.
+
+    Attributes:
+        aws_request_id: the invocation's id; the same in each attempt at one event.
+        deadline: when Lambda ends the invocation, in seconds since the epoch.
+    """
+
+    aws_request_id: str
+    deadline: float
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds that are left, as in Lambda's own runtimes."""
+        return max(0, int((self.deadline - time.time()) * 1000))
+
+
+Handler = Callable[[Any, Context], Any]
+
+
+def serve(handler: Handler, environ: Mapping[str, str] = os.environ) -> None:
+    """Answer invocations for as long as Lambda lets this process live.
+
+    A handler's :class:`ModelbuildError` becomes the invocation's failure, which Lambda retries; any other
+    exception ends the process, which is a failure as well.
+
+    Raises:
+        ConfigurationError: this is no Lambda function.
+    """
+    host = environ.get("AWS_LAMBDA_RUNTIME_API")
+    if not host:
+        raise ConfigurationError(
+            "AWS_LAMBDA_RUNTIME_API is not set: this command runs inside the function of infra/training.yaml"
+        )
+    invocations = f"http://{host}/{_VERSION}/runtime/invocation"
+    # Lambda answers when there is an event, which may be in hours.
+    http = urllib3.PoolManager(timeout=None, retries=False)
+    while True:
+        given = http.request("GET", f"{invocations}/next")
+        if given.status != 200:
+            return
+        context = Context(
+            given.headers["Lambda-Runtime-Aws-Request-Id"],
+            int(given.headers["Lambda-Runtime-Deadline-Ms"]) / 1000,
+        )
+        own = f"{invocations}/{context.aws_request_id}"
+        try:
+            answer = handler(json.loads(given.data), context)
+        except ModelbuildError as error:
+            print(f"modelbuild: {error}", flush=True)
+            failure = {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": []}
+            http.request("POST", f"{own}/error", body=json.dumps(failure).encode())
+        else:
+            http.request("POST", f"{own}/response", body=json.dumps(answer).encode())

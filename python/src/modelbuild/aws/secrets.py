@@ -1,0 +1,33 @@
+"""Secrets Manager: the one secret that is read where Batch does not resolve it."""
+
+from __future__ import annotations
+
+import json
+
+import boto3
+
+from modelbuild.aws.failures import translated
+from modelbuild.errors import ConfigurationError
+
+
+def secret(session: boto3.Session, name: str, key: str) -> str:
+    """The text under ``key`` of a secret that is a JSON object.
+
+    Args:
+        session: who reads.
+        name: name or ARN of the secret.
+        key: which of its values.
+
+    Raises:
+        AwsError: Secrets Manager refused, or could not be reached.
+        ConfigurationError: the secret has no such key.
+    """
+    with translated(f"read secret {name}"):
+        text = session.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"]
+    try:
+        return str(json.loads(text)[key])
+    except (ValueError, KeyError, TypeError):
+        # Without its cause, which would show the secret.
+        raise ConfigurationError(
+            f'secret {name} has no key {key}: it must be a JSON object {{"{key}": …}}'
+        ) from None

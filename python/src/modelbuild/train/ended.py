@@ -1,0 +1,92 @@
+"""What the Lambda function does when a head job has ended: the word to Buildkite for a head that died.
+
+A head says itself how its training ended. This is for the one that could not: killed for memory, gone
+with its host, ended by Batch. It is called each time, and mostly finds that everything has been said.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from modelbuild.aws.batch import Batch, BatchJob, job
+from modelbuild.aws.function import Context
+from modelbuild.aws.identity import session
+from modelbuild.aws.secrets import secret
+from modelbuild.aws.storage import NotFound, Storage
+from modelbuild.contract import DELIVERED_FILE, JOB_FILE, RESULT_FILE, TrainingResult
+from modelbuild.settings import AwsSettings
+from modelbuild.train import outcome
+from modelbuild.train.submit import JobRecord
+
+TOKEN = "BUILDKITE_API_TOKEN"
+
+# What is left of the function's time when it stops waiting for Buildkite, to fail with a reason.
+_RESERVE_SECONDS = 20.0
+_TIMED_OUT = "exceeded timeout"
+
+
+def handler(event: Mapping[str, Any], context: Context) -> str:
+    """Make sure that the build knows how the training of an ended head ended; the answer says what was done.
+
+    Args:
+        event: EventBridge's "Batch Job State Change".
+        context: the invocation, for the time that is left.
+
+    Raises:
+        BuildkiteError: Buildkite could not be told in time, so that Lambda tries again.
+        AwsError: AWS refused.
+    """
+    told = run(job(event["detail"]), context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
+    print(f"ended: {told}", flush=True)
+    return told
+
+
+def run(head: BatchJob, seconds: float, environ: Mapping[str, str] = os.environ) -> str:
+    """What :func:`handler` does, for a job as an event shows it.
+
+    Args:
+        head: the job that ended.
+        seconds: how long to wait for Buildkite.
+        environ: where Buildkite's address is, and ``BUILDKITE_SECRET_ARN``.
+    """
+    artifacts = head.environment.get("ARTIFACTS")
+    if not artifacts:
+        return f"job {head.id} is no head of a training: nothing to do"
+    aws = session(AwsSettings())
+    storage = Storage(aws)
+    if storage.exists(f"{artifacts}/{DELIVERED_FILE}"):
+        return f"the build knows how {artifacts} ended: nothing to do"
+    newest = newest_job(storage, artifacts)
+    if newest is not None and newest.job_id != head.id:
+        return f"job {newest.job_id} trains {artifacts} again: nothing to do"
+    request = outcome.request_at(storage, artifacts)
+    result = outcome.stored(storage, artifacts)
+    if result is None:
+        # The event does not tell a termination from a failure.
+        known = Batch(aws).describe_all([head.id])
+        result = outcome.settle(storage, artifacts, word(known.get(head.id, head)), environ)
+    token = environ.get(TOKEN) or secret(aws, environ["BUILDKITE_SECRET_ARN"], TOKEN)
+    outcome.tell(storage, request, result, {**environ, TOKEN: token}, seconds)
+    return f"{request.build.url} knows that its training ended: {result.status} {result.reason}".rstrip()
+
+
+def newest_job(storage: Storage, artifacts: str) -> JobRecord | None:
+    """The newest head of a training, as far as it was written down."""
+    try:
+        return JobRecord.model_validate_json(storage.read(f"{artifacts}/{JOB_FILE}"))
+    except NotFound:
+        return None
+
+
+def word(head: BatchJob) -> TrainingResult:
+    """What to say for a head that ended without a word, with Batch's own reasons."""
+    if head.status == "SUCCEEDED":
+        return outcome.ended("failed", f"the head ended well but left no {RESULT_FILE}: see its log")
+    exit_code = "" if head.exit_code is None else f"exit code {head.exit_code}"
+    container = head.reason if head.reason != head.status_reason else ""
+    why = "; ".join(part for part in (head.status_reason, container, exit_code) if part)
+    if head.stopped and _TIMED_OUT not in head.status_reason:
+        return outcome.ended("cancelled", f"the head was ended from outside: {why or 'no reason given'}")
+    return outcome.ended("failed", f"the head died before it could say why: {why or 'no reason given'}")

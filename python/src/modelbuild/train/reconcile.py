@@ -1,0 +1,132 @@
+"""``modelbuild reconcile``: finish what no head and no function could, for a pipeline on a schedule.
+
+It compares three accounts of each training: what lies in S3, what Batch knows, and what the build waits for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.aws.identity import session
+from modelbuild.aws.secrets import secret
+from modelbuild.aws.storage import Storage
+from modelbuild.buildkite.rest import DEFAULT_URL, Rest
+from modelbuild.contract import DELIVERED_FILE, REQUEST_FILE, TrainingRequest
+from modelbuild.errors import BuildkiteError, ModelbuildError
+from modelbuild.settings import AwsSettings
+from modelbuild.train import outcome
+from modelbuild.train.ended import TOKEN, newest_job, word
+from modelbuild.train.submit import job_name
+
+# A request this young may still be on its way to Batch.
+YOUNG_SECONDS = 900.0
+# How long one model may wait for Buildkite before the next one has its turn.
+_SECONDS_EACH = 60.0
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A training that nobody has noted as told: its request, and the head that is on record."""
+
+    request: TrainingRequest
+    age: float
+    job_id: str | None
+
+
+def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Look at each training of a pipeline whose end was not told, and tell it where it has ended.
+
+    Prints one line for each of them.
+
+    Args:
+        artifacts: where the pipeline's models lie.
+        queue: Batch queue of the heads, for a job that was submitted and not recorded.
+        secret_name: secret with Buildkite's token, read where the environment has none.
+        environ: where Buildkite's address is, and perhaps the token.
+
+    Raises:
+        AwsError: AWS refused.
+        BuildkiteError: at least one build that has to know could not be told.
+    """
+    aws = session(AwsSettings())
+    storage, batch = Storage(aws), Batch(aws)
+    found = list(_open(storage, batch, artifacts.rstrip("/"), queue))
+    if not found:
+        print(f"every build below {artifacts} knows how its training ended", flush=True)
+        return
+    known = batch.describe_all([one.job_id for one in found if one.job_id is not None])
+    token = environ.get(TOKEN) or secret(aws, secret_name, TOKEN)
+    environ = {**environ, TOKEN: token}
+    failed = 0
+    for one in found:
+        try:
+            said = _finish(storage, one, known, environ)
+        except ModelbuildError as error:
+            failed += 1
+            said = f"not told: {error}"
+        print(f"{one.request.model_id}: {said}", flush=True)
+    if failed:
+        raise BuildkiteError(
+            f"{failed} of {len(found)} trainings could not be told: the lines above say why, and the next "
+            "run tries again"
+        )
+
+
+def _open(storage: Storage, batch: Batch, artifacts: str, queue: str) -> Iterator[_Open]:
+    ages = storage.ages(f"{artifacts}/")
+    for uri, age in sorted(ages.items()):
+        prefix, _, name = uri.rpartition("/")
+        if name != REQUEST_FILE or prefix.count("/") != artifacts.count("/") + 1:
+            continue
+        if f"{prefix}/{DELIVERED_FILE}" in ages:
+            continue
+        try:
+            request = outcome.request_at(storage, prefix)
+        except ModelbuildError as error:
+            print(f"{prefix.rpartition('/')[2]}: left alone: {error}", flush=True)
+            continue
+        record = newest_job(storage, prefix)
+        job_id = record.job_id if record else _unrecorded(batch, queue, request)
+        yield _Open(request, age, job_id)
+
+
+def _unrecorded(batch: Batch, queue: str, request: TrainingRequest) -> str | None:
+    """The head of a request whose submission was not written down any more."""
+    jobs = batch.describe_all(batch.find(queue, job_name(request))).values()
+    return next((job.id for job in jobs if job.environment.get("ARTIFACTS") == request.artifacts), None)
+
+
+def _finish(storage: Storage, one: _Open, known: Mapping[str, BatchJob], environ: Mapping[str, str]) -> str:
+    """Tell the build if its training is over; the answer is the line for this model."""
+    request = one.request
+    head = known.get(one.job_id) if one.job_id else None
+    result = outcome.stored(storage, request.artifacts)
+    if result is None:
+        if head is not None and not head.ended:
+            return f"job {head.id} is {head.status}: nothing to do"
+        if head is not None:
+            said = word(head)
+        elif one.age < YOUNG_SECONDS:
+            return f"asked for {one.age / 60:.0f} minutes ago and not submitted yet: left alone"
+        elif one.job_id:
+            said = outcome.ended("failed", f"Batch does not know job {one.job_id} any more: train again")
+        elif not _waits(request, environ):
+            # Its step failed before it submitted, and may be retried: nothing of it is over.
+            return "never submitted, and no build waits for it: left alone"
+        else:
+            said = outcome.ended("failed", "no job was submitted for this training: train again")
+        result = outcome.settle(storage, request.artifacts, said, environ)
+    outcome.tell(storage, request, result, environ, _SECONDS_EACH)
+    return f"told that the training {result.status}: {result.reason}".removesuffix(": ")
+
+
+def _waits(request: TrainingRequest, environ: Mapping[str, str]) -> bool:
+    """Whether the build stands at the step that this training would unblock."""
+    build = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ[TOKEN]).build(request.build)
+    return any(
+        job.type == "manual" and job.step_key == request.unblock and job.state == "blocked"
+        for job in build.jobs
+    )
