@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,12 @@ def _plain(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     if "anyOf" in node:
         (only,) = [part for part in node["anyOf"] if part != {"type": "null"}]
         return _plain({**only, "description": node["description"]}, definitions)
-    kept = ("type", "description", "pattern", "minLength", "minimum", "required")
+    kept = ("type", "description", "pattern", "minLength", "minimum", "maximum", "required")
     plain = {key: node[key] for key in kept if key in node}
-    if node.get("default") not in (None, {}) and plain.get("type") in ("string", "integer"):
+    if node.get("default") not in (None, {}) and plain.get("type") in ("string", "integer", "boolean"):
         plain["default"] = node["default"]
+    if plain.get("type") == "array":
+        plain["items"] = _plain(node["items"], definitions)
     if plain.get("type") == "object":
         if "properties" in node:
             plain["properties"] = {
@@ -59,9 +62,13 @@ def options(schema: dict[str, Any], prefix: str = "") -> dict[str, tuple[str, st
         kind = {"object": "map"}.get(option["type"], option["type"])
         if "patternProperties" in option:
             kind = "map of string"
-        if "minimum" in option:
+        if option["type"] == "array":
+            kind = f"list of {option['items']['type']}"
+        if "maximum" in option:
+            kind = f"{kind}, {option['minimum']} to {option['maximum']}"
+        elif "minimum" in option:
             kind = f"{kind}, ≥ {option['minimum']}"
-        default = f"`{option['default']}`" if "default" in option else ""
+        default = f"`{json.dumps(option['default']).strip(chr(34))}`" if "default" in option else ""
         if name in schema.get("required", []):
             default = "required"
         rows[f"{prefix}{name}"] = (kind, default, option["description"])
@@ -155,6 +162,12 @@ def test_readme_examples_are_valid(root: Path, plugin: str) -> None:
         {"environment": {"A": 1}},
         {"environment": {"A-B": "1"}},
         {"aws": {"role-arn": "modelbuild"}},
+        {"aws": {"role-arn": "arn:aws:iam::123456789012:role/a", "role-session-duration": 900}},
+        {"aws": {"role-arn": "arn:aws:iam::123456789012:role/a", "oidc": "true"}},
+        {"aws": {"role-arn": "arn:aws:iam::123456789012:role/a", "external-id": "a b"}},
+        {"include": "a"},
+        {"include": ["/etc"]},
+        {"allow-dirty": "yes"},
         {"aws": {"role_arn": "arn:aws:iam::123456789012:role/a"}},
         {"colour": "green"},
     ],

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings import CONFIGURATION, DeploySettings, NotifySettings, TrainSettings
 
+ROLE = "arn:aws:iam::123456789012:role/a"
 TRAIN: dict[str, Any] = {
     "flow": "flows/flow.py",
     "artifacts": "s3://bucket/models",
@@ -59,7 +60,9 @@ def test_plugin_without_options(text: str) -> None:
         ({"image": {"default": "a", "train_gpu": "b", "serve": "c"}}, "did you mean train-gpu?"),
         (
             {"aws": {"colour": "x"}},
-            "option aws.colour of the train plugin does not exist: its place takes region, role-arn",
+            "option aws.colour of the train plugin does not exist: its place takes region, role-arn, "
+            "role-session-name, "
+            "role-session-duration, oidc, session-tags, external-id",
         ),
         ({"timeout": 30}, "option timeout of the train plugin is 30: it must be at least 60"),
         ({"timeout": "100"}, 'option timeout of the train plugin is "100": it must be a whole number'),
@@ -81,6 +84,21 @@ def test_wrong_option_is_one_sentence(changes: dict[str, Any], message: str) -> 
         train(**changes)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("aws", "message"),
+    [
+        ({"oidc": True}, "oidc needs role-arn"),
+        ({"external-id": "abc"}, "external-id needs role-arn"),
+        ({"role-arn": ROLE, "session-tags": ["pipeline_slug"]}, "session-tags needs oidc: true"),
+        ({"role-arn": ROLE, "oidc": True, "external-id": "abc"}, "external-id and oidc exclude each other"),
+    ],
+)
+def test_identity_that_would_do_nothing_is_refused(aws: dict[str, Any], message: str) -> None:
+    """An option of the identity without the one that it belongs to is a mistake, and told as such."""
+    with pytest.raises(ConfigurationError, match=message):
+        train(aws=aws)
 
 
 @pytest.mark.parametrize("name", ["WANDB_API_KEY", "MY_TOKEN", "db_password", "AWS_SECRET_ACCESS_KEY"])

@@ -133,7 +133,7 @@ def head(aws: Any, buildkite: Any, request_for: Any, request: pytest.FixtureRequ
 def archived(repository: Any) -> bytes:
     """The archive of a commit with the flow above."""
     commit = repository.commit({"flows/flow.py": FLOW, "flows/params.yaml": "act: publish\n"})
-    return source.archive(repository.folder, commit)
+    return source.archive(repository.folder, commit, flow="flows/flow.py").content
 
 
 def test_success_is_the_flows_own_result(head: Head, archived: bytes, buildkite: Any) -> None:

@@ -18,6 +18,12 @@ DEFAULTS: dict[str, Any] = {
     "extra": {},
 }
 
+
+def merged(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The file's values with what option params puts in their place."""
+    return parameters.resolve(defaults, parameters.from_options(changes), "params.yaml").values
+
+
 names = st.text("abcdefgh_é", min_size=1, max_size=6)
 scalars = st.one_of(
     st.none(),
@@ -54,17 +60,21 @@ def test_keys_may_be_nested_or_dotted(changes: dict[str, Any], place: tuple[str,
         inner = inner[key]
     inner[place[-1]] = value
     before = copy.deepcopy(DEFAULTS)
-    assert parameters.merged(DEFAULTS, changes, "params.yaml") == expected
+    assert merged(DEFAULTS, changes) == expected
     assert before == DEFAULTS
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sed": 2}, "option params names sed, which is not a parameter of params.yaml: did you mean seed?"),
-        ({"data.limit.rows": 2}, "did you mean data.limits.rows?"),
-        ({"data": {"limits": 5}}, "option params names data.limits, which is not a parameter"),
-        ({"seed": {"a": 1}}, "option params names seed.a, which is not a parameter"),
+        (
+            {"sed": 2},
+            "option params.sed is 2, but params.yaml has no such parameter: did you mean seed, which is a whole "
+            "number?",
+        ),
+        ({"data.limit.rows": 2}, "did you mean data.limits.rows, which is a whole number?"),
+        ({"data": {"limits": 5}}, "option params.data.limits is 5, but params.yaml has no such parameter"),
+        ({"seed": {"a": 1}}, "option params.seed.a is 1, but params.yaml has no such parameter"),
         ({"data.limits.rows": 1, "data": {"limits": {"rows": 2}}}, "gives data.limits.rows twice"),
         ({"zzz": 1}, "it has seed, data.domains, data.limits.rows, note, extra"),
     ],
@@ -72,7 +82,7 @@ def test_keys_may_be_nested_or_dotted(changes: dict[str, Any], place: tuple[str,
 def test_wrong_key_is_told(changes: dict[str, Any], message: str) -> None:
     """A key that the file does not have, or that is given twice, is refused by name."""
     with pytest.raises(ConfigurationError) as caught:
-        parameters.merged(DEFAULTS, changes, "params.yaml")
+        merged(DEFAULTS, changes)
     assert message in str(caught.value)
 
 
@@ -116,7 +126,7 @@ def test_written_parameters_read_back(given_values: dict[str, Any]) -> None:
 @given(maps)
 def test_no_change_changes_nothing(given_values: dict[str, Any]) -> None:
     """Without params the parameters are those of the file."""
-    assert parameters.merged(given_values, {}, "params.yaml") == given_values
+    assert merged(given_values, {}) == given_values
 
 
 @given(maps, st.data())
@@ -142,7 +152,7 @@ def test_any_leaf_can_be_changed_by_its_dotted_name(
     for key in place[:-1]:
         inner = inner[key]
     inner[place[-1]] = "changed"
-    assert parameters.merged(given_values, {".".join(place): "changed"}, "params.yaml") == expected
+    assert merged(given_values, {".".join(place): "changed"}) == expected
 
 
 @given(st.binary(max_size=200))

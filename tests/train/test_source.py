@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -22,39 +23,158 @@ def hostile(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> bytes
     return buffer.getvalue()
 
 
+def pack(repository: Path, commit: str, **options: Any) -> bytes:
+    """The archive of a commit whose flow is flow.py."""
+    return source.archive(repository, commit, flow="flow.py", **options).content
+
+
+def names(archived: bytes) -> list[str]:
+    """The files of an archive."""
+    with tarfile.open(fileobj=io.BytesIO(archived)) as tar:
+        return [member.name for member in tar if member.isfile()]
+
+
 def test_same_commit_gives_same_bytes(
     repository: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another clone, umask, time zone or untracked file changes nothing in the archive."""
+    """Another clone, umask, time zone, line ends or ignored file changes nothing in the archive."""
     commit = repository.commit({"flow.py": "print(1)\n", "a/b.txt": "text"})
-    first = source.archive(repository.folder, commit)
+    first = pack(repository.folder, commit)
     repository.git("clone", "--quiet", str(repository.folder), str(tmp_path / "clone"))
-    (tmp_path / "clone" / "untracked").write_text("not part of the commit")
+    (tmp_path / "clone" / ".git" / "info" / "exclude").write_text("ignored\n")
+    (tmp_path / "clone" / "ignored").write_text("not part of the commit")
+    git = ["git", "-C", str(tmp_path / "clone"), "config"]
+    subprocess.run([*git, "core.autocrlf", "true"], check=True)
     monkeypatch.setenv("TZ", "Asia/Kathmandu")
     before = os.umask(0o077)
     try:
-        assert source.archive(tmp_path / "clone", commit) == first
+        assert pack(tmp_path / "clone", commit) == first
     finally:
         os.umask(before)
 
 
 def test_archive_is_of_the_commit(repository: Any, tmp_path: Path) -> None:
-    """Uncommitted changes are not trained on, and what is unpacked is what was committed."""
-    commit = repository.commit({"flow.py": "committed", "a/b.txt": "text"})
-    (repository.folder / "flow.py").write_text("changed since")
-    archived = source.archive(repository.folder, commit)
+    """What is unpacked is what was committed, and a folder can be unpacked alone."""
+    commit = repository.commit({"flow.py": "committed", "a/b.txt": "text", "ab/c.txt": "text"})
+    archived = pack(repository.folder, commit)
     assert source.read_member(archived, "flow.py") == b"committed"
     assert source.read_member(archived, "absent.py") is None
     assert source.read_member(archived, "a") is None
     source.extract(archived, tmp_path / "out")
     assert (tmp_path / "out" / "a" / "b.txt").read_text() == "text"
+    source.extract(archived, tmp_path / "alone", below="a")
+    assert os.listdir(tmp_path / "alone") == ["a"]
+
+
+@pytest.mark.parametrize("name", ["flow.py", "new.py", "na\nme"])
+def test_uncommitted_tree_is_refused(repository: Any, name: str) -> None:
+    """A file that differs from the commit, or that it lacks and git does not ignore, is named in one line."""
+    commit = repository.commit({"flow.py": "committed"})
+    (repository.folder / name).write_text("changed since")
+    with pytest.raises(ConfigurationError, match=r"differs from commit .* set allow-dirty") as caught:
+        pack(repository.folder, commit)
+    assert name.split("\n")[0] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_staged_changes_are_uncommitted(repository: Any) -> None:
+    """What git has noted for the next commit is not in this one."""
+    commit = repository.commit({"flow.py": "committed"})
+    (repository.folder / "new.py").write_text("new")
+    repository.git("add", "new.py")
+    with pytest.raises(ConfigurationError, match=r"new\.py"):
+        pack(repository.folder, commit)
+
+
+def test_dirty_tree_is_trained_on_and_recorded(repository: Any) -> None:
+    """With allow-dirty the files are those of the checkout, with their diff, the same bytes each time."""
+    commit = repository.commit({"flow.py": "committed\n", "gone.txt": "x", ".gitignore": "ignored\n"})
+    (repository.folder / "flow.py").write_text("changed\n")
+    (repository.folder / "new.bin").write_bytes(bytes(range(256)))
+    (repository.folder / "ignored").write_text("x")
+    (repository.folder / "gone.txt").unlink()
+    before = repository.git("status", "--porcelain"), repository.git("count-objects")
+    found = source.archive(repository.folder, commit, flow="flow.py", allow_dirty=True)
+    assert names(found.content) == [".gitignore", "flow.py", "new.bin"]
+    assert source.read_member(found.content, "flow.py") == b"changed\n"
+    assert source.read_member(found.content, "new.bin") == bytes(range(256))
+    for line in ("-committed", "+changed", "deleted file mode", "GIT binary patch"):
+        assert line in found.diff
+    assert source.archive(repository.folder, commit, flow="flow.py", allow_dirty=True) == found
+    assert (repository.git("status", "--porcelain"), repository.git("count-objects")) == before
+
+
+def test_clean_tree_is_not_dirty(repository: Any) -> None:
+    """allow-dirty changes nothing where there is nothing uncommitted."""
+    commit = repository.commit({"flow.py": "x"})
+    allowed = source.archive(repository.folder, commit, flow="flow.py", allow_dirty=True)
+    assert allowed == source.Archive(pack(repository.folder, commit), "")
+
+
+def test_large_diff_is_refused(repository: Any) -> None:
+    """A diff that the request could not hold is refused with its size."""
+    commit = repository.commit({"flow.py": "x"})
+    (repository.folder / "large.txt").write_text("line\n" * 400_000)
+    with pytest.raises(ConfigurationError, match=r"uncommitted changes take 2,[0-9,]+ bytes"):
+        pack(repository.folder, commit, allow_dirty=True)
+
+
+def test_included_files_alone(repository: Any) -> None:
+    """Only what include names, and the flow's own folder, is archived and has to be committed."""
+    files = ["flows/a/flow.py", "flows/a/params.yaml", "flows/b/flow.py", "lib/x.py", "lib2/y.py", "data.csv"]
+    commit = repository.commit(dict.fromkeys(files, "x"))
+    (repository.folder / "data.csv").write_text("changed")
+    found = source.archive(
+        repository.folder, commit, flow="flows/a/flow.py", include=["lib/", "./flows/b/flow.py"]
+    )
+    assert names(found.content) == [*files[:3], "lib/x.py"]
+
+
+def test_flow_at_the_root_is_not_everything(repository: Any) -> None:
+    """A flow beside everything else takes its parameters along, and no other file than include names."""
+    commit = repository.commit(dict.fromkeys(["flow.py", "params.yaml", "lib/x.py", "data.csv"], "x"))
+    assert names(pack(repository.folder, commit, include=["lib"])) == ["flow.py", "lib/x.py", "params.yaml"]
+    assert len(names(pack(repository.folder, commit, include=["."]))) == 4
+
+
+@pytest.mark.parametrize("path", ["absent", "../outside", "li", "*", ":(glob)**", "lib\n"])
+def test_include_of_nothing_is_told(repository: Any, path: str) -> None:
+    """A name that the commit does not have is refused, and none is a pattern."""
+    commit = repository.commit({"flow.py": "x", "lib/x.py": "x"})
+    with pytest.raises(ConfigurationError, match=r"option include names .*, which the commit does not have"):
+        pack(repository.folder, commit, include=[path])
+
+
+@pytest.mark.parametrize("name", ["vendor", "ven dör"])
+def test_submodule_is_told(repository: Any, name: str) -> None:
+    """A submodule's files would silently be missing: it is refused unless include leaves it out."""
+    commit = repository.commit({"flow.py": "x", "lib/x.py": "x"})
+    repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},{name}")
+    repository.git("commit", "--quiet", "--message", "a submodule")
+    commit = repository.git("rev-parse", "HEAD")
+    with pytest.raises(ConfigurationError, match=f"{name} is a git submodule.* option include"):
+        pack(repository.folder, commit)
+    assert names(pack(repository.folder, commit, include=["lib"])) == ["flow.py", "lib/x.py"]
+
+
+def test_large_file_pointer_is_told(repository: Any) -> None:
+    """A pointer in place of a Git LFS file is refused unless include leaves it out, smudged or not."""
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 5\n"
+    commit = repository.commit({"flow.py": "x", "lib/x.py": "x", "data/a.bin": pointer})
+    repository.git("config", "filter.lfs.smudge", "echo content")
+    repository.git("config", "filter.lfs.clean", "cat")
+    repository.git("config", "filter.lfs.required", "true")
+    (repository.folder / ".git" / "info" / "attributes").write_text("*.bin filter=lfs\n")
+    with pytest.raises(ConfigurationError, match=r"data/a\.bin is kept in Git LFS"):
+        pack(repository.folder, commit)
+    assert names(pack(repository.folder, commit, include=["lib"])) == ["flow.py", "lib/x.py"]
 
 
 def test_another_commit_gives_other_bytes(repository: Any) -> None:
     """The hash of the archive tells commits apart, even those with the same files."""
     first = repository.commit({"flow.py": "print(1)\n"})
     second = repository.commit({})
-    assert source.archive(repository.folder, first) != source.archive(repository.folder, second)
+    assert pack(repository.folder, first) != pack(repository.folder, second)
 
 
 def test_revision_becomes_a_commit(repository: Any) -> None:

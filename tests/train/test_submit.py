@@ -164,7 +164,9 @@ def test_damaged_record_is_a_sentence(build: Build) -> None:
 def test_retried_step_cannot_ask_for_another_training(build: Build) -> None:
     """Other parameters under the same number are refused with what differs."""
     build.train()
-    with pytest.raises(ConfigurationError, match=r"another training .*\(parameters, parameters_sha256\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"another training .*\(origins, parameters, parameters_sha256\)"
+    ):
         build.train(params={"act": 2})
     assert len(jobs(build)) == 1
 
@@ -212,7 +214,10 @@ def test_definition_is_reused(build: Build, repository: Any) -> None:
     ("options", "message"),
     [
         ({"flow": "flows/absent.py"}, "option flow is flows/absent.py, but commit .* has no such file"),
-        ({"params": {"training.epoch": 1}}, r"names training.epoch, .* did you mean training.epochs\?"),
+        (
+            {"params": {"training.epoch": 1}},
+            r"training.epoch is 1, .* did you mean training.epochs, which is a whole number\?",
+        ),
         ({"queue": "no-such-queue"}, "no active Batch job definition no-such-queue in us-east-1"),
         ({"environment": {"A": "x" * 9000}}, "the variables of the job take 9[0-9]+ bytes"),
     ],

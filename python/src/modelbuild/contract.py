@@ -32,6 +32,12 @@ DESCRIPTION_FILE = "model.json"
 STEP_VARIABLES = "STEP_VARIABLES"
 """The variable with the names, between spaces, of the head's variables that the flow's steps get too."""
 
+ATTEMPT = "ATTEMPT"
+"""The variable with the number of the attempt at a training, from 1, for its head and the flow's steps."""
+
+STEP_RESOURCES = "STEP_RESOURCES"
+"""The variable with the sizes of the flow's steps that replace those in the flow, as a JSON object."""
+
 S3Uri = Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/.*)?$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ModelId = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(\.[1-9][0-9]*)?$")]
@@ -57,6 +63,14 @@ def sha256_of_json(value: JsonValue) -> str:
 def model_prefix(root: str, pipeline: str, model_id: str) -> str:
     """Where everything about one model lies: ``<root>/<pipeline>/<model id>``, without a slash at the end."""
     return f"{root.rstrip('/')}/{pipeline}/{model_id}"
+
+
+def attempt_prefix(artifacts: str, attempt: int) -> str:
+    """Where the result of one attempt at a training lies.
+
+    Results are written once: that of a later attempt does not replace that of the first, but lies below it.
+    """
+    return artifacts if attempt == 1 else f"{artifacts}/attempts/{attempt}"
 
 
 class Build(Noun):
@@ -101,6 +115,10 @@ class TrainingRequest(Noun):
     artifacts: S3Uri
     unblock: str
     images: Images
+    origins: dict[str, Literal["file", "plugin", "build"]] = Field(default_factory=dict)
+    """Who set each parameter, by its dotted name: params.yaml, the pipeline's options, or this build."""
+    dirty_diff: str = ""
+    """What the source has that the commit has not, as ``git diff`` shows it; empty as a rule."""
 
 
 class TrainingResult(Noun):

@@ -20,6 +20,7 @@ from pydantic import (
     JsonValue,
     StringConstraints,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 from typing_extensions import Self
@@ -76,6 +77,43 @@ class AwsSettings(_Options):
     role_arn: RoleArn | None = Field(
         None, alias="role-arn", description="Role to assume; by default the agent's own identity is used."
     )
+    role_session_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+=,.@-]{2,64}$")] | None = (
+        Field(
+            None,
+            alias="role-session-name",
+            description="Name of the role's session in CloudTrail; by default it leads back to the build.",
+        )
+    )
+    # Botocore renews credentials a quarter of an hour before they end: shorter ones would never be fresh.
+    role_session_duration: Annotated[int, Field(ge=1800, le=43200)] | None = Field(
+        None,
+        alias="role-session-duration",
+        description="Seconds after which the role's credentials are renewed; by default an hour.",
+    )
+    oidc: bool = Field(
+        False, description="Whether the role is assumed with the agent's OIDC token, not its AWS identity."
+    )
+    session_tags: list[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]] = Field(
+        [],
+        alias="session-tags",
+        description="Claims of the OIDC token that become tags of the session, such as pipeline_slug.",
+    )
+    external_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+=,.@:/-]{2,1224}$")] | None = Field(
+        None, alias="external-id", description="External id that the role's trust policy asks for."
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        """Refuse what would silently do nothing."""
+        if self.role_arn is None:
+            for name in ("role_session_name", "role_session_duration", "oidc", "external_id"):
+                if getattr(self, name):
+                    raise ValueError(f"{name.replace('_', '-')} needs role-arn, the role that is assumed")
+        if self.session_tags and not self.oidc:
+            raise ValueError("session-tags needs oidc: true, as they are claims of the OIDC token")
+        if self.external_id and self.oidc:
+            raise ValueError("external-id and oidc exclude each other: AWS takes no external id with a token")
+        return self
 
 
 class CopySettings(_Options):
@@ -115,6 +153,15 @@ class _PluginSettings(_Options):
             options = json.loads(text)
         except ValueError as error:
             raise ConfigurationError(f"{CONFIGURATION} is not JSON ({error}): the agent sets it") from error
+        return cls.from_options(options)
+
+    @classmethod
+    def from_options(cls, options: JsonValue) -> Self:
+        """Read the options of this plugin from a step; null says that there are none.
+
+        Raises:
+            ConfigurationError: one of them is wrong.
+        """
         try:
             return cls.model_validate({} if options is None else options, by_alias=True, by_name=False)
         except ValidationError as error:
@@ -163,6 +210,15 @@ class TrainSettings(_PluginSettings):
         description="Variables of the head and of the flow's steps on Batch; never secrets.",
     )
     aws: AwsSettings = Field(AwsSettings(), description="Where and as whom the head is submitted.")
+    include: list[Annotated[str, StringConstraints(pattern=r"^[^/]")]] = Field(
+        [],
+        description="Files and folders to archive beside the flow's own folder; by default the whole commit.",
+    )
+    allow_dirty: bool = Field(
+        False,
+        alias="allow-dirty",
+        description="Whether uncommitted changes are trained on, and recorded, instead of refused.",
+    )
     timeout: int = Field(
         86400, ge=60, description="Seconds that the training may run, from the start of the head."
     )
@@ -170,15 +226,6 @@ class TrainSettings(_PluginSettings):
 
 class NotifySettings(_PluginSettings):
     """Options of the plugin ``notify``."""
-        return cls.from_options(options)
-
-    @classmethod
-    def from_options(cls, options: JsonValue) -> Self:
-        """Read the options of this plugin from a step; null says that there are none.
-
-        Raises:
-            ConfigurationError: one of them is wrong.
-        """
 
     plugin = "notify"
 
@@ -233,8 +280,14 @@ def _expected(first: ErrorDetails) -> str:
             return "it must not be empty"
         case "int_type":
             return "it must be a whole number"
+        case "bool_type":
+            return "it must be true or false"
+        case "list_type":
+            return "it must be a list"
         case "greater_than_equal":
             return f"it must be at least {context['ge']}"
+        case "less_than_equal":
+            return f"it must be at most {context['le']}"
         case "dict_type" | "model_type":
             return "it must be a map"
         case "value_error":

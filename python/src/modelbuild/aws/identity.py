@@ -1,4 +1,7 @@
-"""Who a call to AWS is made as."""
+"""Who a call to AWS is made as.
+
+The credentials of a role stay in this process: they are in no variable, no file and no other process.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,16 @@ import re
 from typing import Any
 
 import boto3
+import botocore.loaders
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import CredentialProvider, DeferredRefreshableCredentials
 
 from modelbuild.aws.failures import translated
+from modelbuild.buildkite import agent
 from modelbuild.settings import AwsSettings
+
+_AUDIENCE = "sts.amazonaws.com"
 
 CLIENT_CONFIG = Config(
     retries={"mode": "standard", "max_attempts": 6},
@@ -25,8 +32,8 @@ CLIENT_CONFIG = Config(
 def session(aws: AwsSettings) -> boto3.Session:
     """A session of the default credentials, or of the role that the settings name.
 
-    The credentials of a role stay in this process and are renewed before they expire, so a wait that
-    is longer than they live (an hour) goes on. Nothing is called until the first client needs them.
+    The credentials of a role are renewed before they expire, so a wait that is longer than they live (an
+    hour) goes on. Nothing is called until the first client needs them.
 
     Raises:
         AwsError: the environment names a profile that does not exist.
@@ -36,7 +43,7 @@ def session(aws: AwsSettings) -> boto3.Session:
         if aws.role_arn is None:
             return boto3.Session(botocore_session=base)
         role = _session_in(aws.region)
-        role.get_component("credential_provider").insert_before("env", _Role(base, aws.role_arn))
+        role.get_component("credential_provider").insert_before("env", _Role(base, aws.role_arn, aws))
         return boto3.Session(botocore_session=role)
 
 
@@ -46,36 +53,68 @@ def account(made: boto3.Session) -> str:
     Raises:
         AwsError: AWS refused, or could not be reached.
     """
+    return caller(made).split(":")[4]
+
+
+def caller(made: boto3.Session) -> str:
+    """The ARN of the user or the role's session that calls are made as.
+
+    Raises:
+        AwsError: AWS refused, or could not be reached.
+    """
     with translated("ask AWS who this is"):
-        return made.client("sts").get_caller_identity()["Account"]
+        return made.client("sts").get_caller_identity()["Arn"]
 
 
 def _session_in(region: str | None) -> botocore.session.Session:
     """A session whose clients all have the product's timeouts and retries."""
     found = botocore.session.Session()
+    folders = found.get_config_variable("data_path")
+    found.register_component("data_loader", _Loader(folders.split(os.pathsep) if folders else None))
     if region is not None:
         found.set_config_variable("region", region)
     found.set_default_client_config(CLIENT_CONFIG)
     return found
 
 
+class _Loader(botocore.loaders.Loader):
+    """The services' descriptions, found without looking through the folders of all four hundred services."""
+
+    def list_available_services(self, type_name: str) -> list[str]:
+        """The services that there may be; one without this type is found out when it is loaded."""
+        del type_name
+        return [name for folder in self.search_paths if os.path.isdir(folder) for name in os.listdir(folder)]
+
+
 class _Role(CredentialProvider):
     METHOD = "modelbuild-assume-role"
     CANONICAL_NAME = "modelbuild-assume-role"
 
-    def __init__(self, base: botocore.session.Session, role_arn: str) -> None:
+    def __init__(self, base: botocore.session.Session, role_arn: str, aws: AwsSettings) -> None:
         super().__init__(base)
         self._base = base
         self._role_arn = role_arn
+        self._aws = aws
 
     def load(self) -> DeferredRefreshableCredentials:
         return DeferredRefreshableCredentials(refresh_using=self._assume, method=self.METHOD)
 
     def _assume(self) -> dict[str, Any]:
+        asked: dict[str, Any] = {
+            "RoleArn": self._role_arn,
+            "RoleSessionName": self._aws.role_session_name or _session_name(),
+        }
+        if self._aws.role_session_duration is not None:
+            asked["DurationSeconds"] = self._aws.role_session_duration
+        # A token lives for minutes, the role's credentials for an hour: each renewal asks for its own.
+        if self._aws.oidc:
+            asked["WebIdentityToken"] = agent.oidc_token(_AUDIENCE, self._aws.session_tags)
+        elif self._aws.external_id is not None:
+            asked["ExternalId"] = self._aws.external_id
         with translated(f"assume role {self._role_arn}"):
             sts = boto3.Session(botocore_session=self._base).client("sts")
-            answer = sts.assume_role(RoleArn=self._role_arn, RoleSessionName=_session_name())
-        credentials = answer["Credentials"]
+            assume = sts.assume_role_with_web_identity if self._aws.oidc else sts.assume_role
+            credentials = assume(**asked)["Credentials"]
         return {
             "access_key": credentials["AccessKeyId"],
             "secret_key": credentials["SecretAccessKey"],

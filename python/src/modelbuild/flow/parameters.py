@@ -6,19 +6,7 @@ import json
 from typing import Any
 
 import yaml
-from metaflow.exception import MetaflowException
 from pydantic import BaseModel, JsonValue, ValidationError
-
-from modelbuild.errors import ConfigurationError
-
-
-class ParameterError(ConfigurationError, MetaflowException):
-    """A parameter file is wrong; Metaflow, whose command line reads it, prints the message alone."""
-
-    headline = "Wrong parameters"
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)  # type: ignore[no-untyped-call]
 
 
 def parse(text: str, model: type[BaseModel]) -> dict[str, JsonValue]:
@@ -29,6 +17,9 @@ def parse(text: str, model: type[BaseModel]) -> dict[str, JsonValue]:
     Raises:
         ParameterError: the file is not a mapping, or a parameter is missing, unknown or wrong.
     """
+    # Here, because train reads models that import this module where Metaflow is not installed.
+    from modelbuild.flow.refusal import ParameterError
+
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
 
 import yaml
 from pydantic import JsonValue
@@ -12,6 +15,40 @@ from pydantic import JsonValue
 from modelbuild.errors import ConfigurationError
 
 FILE_NAME = "params.yaml"
+META_DATA = "params/"
+"""How the keys of meta-data begin that set a parameter; its dotted name follows."""
+
+Origin = Literal["file", "plugin", "build"]
+
+_PREFIX = "PARAM_"
+_WHOLE, _NUMBER = "a whole number", "a number"
+# In this order: true is an int to Python.
+_KINDS = (
+    (bool, "true or false"),
+    (int, _WHOLE),
+    (float, _NUMBER),
+    (str, "text"),
+    (list, "a list"),
+    (dict, "a map"),
+)
+
+
+class _TypedLoader(yaml.SafeLoader):
+    """YAML as people type it into a form: ``1e-3`` is a number, a date is text, and there are no aliases."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it refers to an anchor, which a value cannot")
+        return super().compose_node(parent, index)
+
+
+_TypedLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_TypedLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def parse(text: bytes, name: str) -> dict[str, JsonValue]:
@@ -20,49 +57,188 @@ def parse(text: bytes, name: str) -> dict[str, JsonValue]:
     Raises:
         ConfigurationError: the file is not YAML, not a map, or holds what JSON cannot.
     """
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        said = str(getattr(error, "problem", error)).splitlines()[0]
-        raise ConfigurationError(f"{name}{where} is not YAML: {said}") from error
-    except (ValueError, LookupError, AttributeError, RecursionError) as error:
-        # What PyYAML meets in a thirteenth month, or in a tag that its value does not fit.
-        raise ConfigurationError(
-            f"{name} holds a value that is not what it looks like ({error}): put it in quotes"
-        ) from error
+    values = _loaded(text, name, yaml.SafeLoader)
     if not isinstance(values, dict):
         raise ConfigurationError(f"{name} must be a map from names to values, not {type(values).__name__}")
     _require_json(values, name)
     return values
 
 
-def merged(
-    defaults: Mapping[str, JsonValue], changes: Mapping[str, JsonValue], name: str
-) -> dict[str, JsonValue]:
-    """``defaults`` with the values of ``changes``, whose keys may be nested or dotted.
+@dataclass(frozen=True)
+class Override:
+    """A value in place of the file's; ``said`` is how it was given, for messages."""
+
+    name: str
+    value: JsonValue
+    origin: Origin
+    said: str
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The parameters, who set each of them, and how the ones that the file did not set were given."""
+
+    values: dict[str, JsonValue]
+    origins: dict[str, Origin]
+    said: dict[str, str]
+
+
+def names(defaults: Mapping[str, JsonValue], file: str) -> dict[str, tuple[str, ...]]:
+    """Each parameter's dotted name, and the keys that lead to it.
 
     Raises:
-        ConfigurationError: a key is not in ``defaults``, is given twice, or is a map on one side only.
+        ConfigurationError: two parameters have one dotted name.
     """
-    result: dict[str, JsonValue] = json.loads(json.dumps(defaults))
-    known = dict(_leaves(defaults))
-    seen: set[tuple[str, ...]] = set()
-    for path, value in _changes(changes):
-        full = ".".join(path)
-        place = known.get(full)
-        if place is None:
-            near = difflib.get_close_matches(full, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'none'}"
+    found: dict[str, tuple[str, ...]] = {}
+    for place, _ in _leaves(defaults):
+        name = ".".join(place)
+        if name in found:
+            raise ConfigurationError(f"{file} has {plain(name)} nested and dotted: keep one of the two")
+        found[name] = place
+    return found
+
+
+def from_options(changes: Mapping[str, JsonValue]) -> list[Override]:
+    """What option ``params`` of the plugin sets; its keys may be nested or dotted.
+
+    Raises:
+        ConfigurationError: a name is given twice.
+    """
+    found: dict[str, Override] = {}
+    for place, value in _leaves(changes):
+        name = ".".join(place)
+        if name in found:
+            raise ConfigurationError(f"option params gives {plain(name)} twice: keep one of the two")
+        found[name] = Override(name, value, "plugin", f"option params.{name}")
+    return list(found.values())
+
+
+def from_environment(
+    environ: Mapping[str, str], defaults: Mapping[str, JsonValue], file: str
+) -> list[Override]:
+    """What the build's ``PARAM_…`` variables set; a blank one sets nothing.
+
+    Raises:
+        ConfigurationError: a variable is that of no parameter or of several, or its value is not YAML.
+    """
+    places = names(defaults, file)
+    by_variable: dict[str, list[str]] = {}
+    for name in places:
+        by_variable.setdefault(variable(name), []).append(name)
+    found = []
+    for given in sorted(key for key in environ if key.startswith(_PREFIX) and environ[key].strip()):
+        value = build_value(environ[given], given)
+        meant = by_variable.get(given, [])
+        if len(meant) > 1:
             raise ConfigurationError(
-                f"option params names {full}, which is not a parameter of {name}: {hint}"
+                f"{given} could be {' or '.join(map(plain, meant))} of {file}: set meta-data "
+                f"{META_DATA}<name> instead"
             )
-        if place in seen:
-            raise ConfigurationError(f"option params gives {full} twice: keep one of the two")
-        seen.add(place)
-        _set(result, place, value)
-    return result
+        if not meant:
+            near = difflib.get_close_matches(given, by_variable, n=1)
+            raise _unknown(given, value, by_variable[near[0]][0] if near else None, defaults, file)
+        found.append(Override(meant[0], value, "build", given))
+    return found
+
+
+def from_meta_data(values: Mapping[str, str]) -> list[Override]:
+    """What the build's meta-data ``params/…`` sets, of which these are the values; a blank one sets nothing.
+
+    Raises:
+        ConfigurationError: a value is not YAML.
+    """
+    return [
+        Override(
+            key.removeprefix(META_DATA), build_value(text, f"meta-data {key}"), "build", f"meta-data {key}"
+        )
+        for key, text in sorted(values.items())
+        if text.strip()
+    ]
+
+
+def variable(name: str) -> str:
+    """The environment variable of a parameter: ``PARAM_TRAINING__LEARNING_RATE``."""
+    return _PREFIX + re.sub(r"[^A-Z0-9_]", "_", name.upper().replace(".", "__"))
+
+
+def build_value(text: str, said: str) -> JsonValue:
+    """A value that a person typed, read as YAML.
+
+    Raises:
+        ConfigurationError: it is not YAML, refers to itself, or JSON cannot hold it.
+    """
+    value = _loaded(text, said, _TypedLoader)
+    _require_json([value], said)
+    return cast(JsonValue, value)
+
+
+def resolve(defaults: Mapping[str, JsonValue], overrides: Iterable[Override], file: str) -> Resolved:
+    """``defaults`` with each override in turn: a later one wins.
+
+    Raises:
+        ConfigurationError: an override is of no parameter of the file.
+    """
+    values: dict[str, JsonValue] = json.loads(json.dumps(defaults))
+    places = names(defaults, file)
+    origins: dict[str, Origin] = dict.fromkeys(places, "file")
+    said: dict[str, str] = {}
+    for override in overrides:
+        if override.name not in places:
+            near = difflib.get_close_matches(override.name, places, n=1)
+            raise _unknown(override.said, override.value, near[0] if near else None, defaults, file)
+        _set(values, places[override.name], override.value)
+        origins[override.name] = override.origin
+        said[override.name] = override.said
+    return Resolved(values, origins, said)
+
+
+def require_kinds(resolved: Resolved, defaults: Mapping[str, JsonValue], file: str) -> None:
+    """Hold what was put in place of the file's values to the kind that these have; null has none.
+
+    Raises:
+        ConfigurationError: a value is of another kind.
+    """
+    now = dict(_leaves(resolved.values))
+    for place, default in _leaves(defaults):
+        name = ".".join(place)
+        if name not in resolved.said or default is None:
+            continue
+        # An override that is a map, in place of an empty one, is no leaf any more.
+        value = now.get(place, {})
+        wanted, got = kind(default), kind(value)
+        if got != wanted and (wanted, got) != (_NUMBER, _WHOLE):
+            subject = f"parameter {plain(name)} is {short(value)} ({plain(resolved.said[name])})"
+            raise ConfigurationError(f"{subject}: it must be {wanted}, as in {file}")
+
+
+def kind(value: JsonValue) -> str:
+    """What a value is, in words."""
+    for types, words in _KINDS:
+        if isinstance(value, types):
+            return words
+    return "null"
+
+
+def short(value: object) -> str:
+    """A value on one line, cut to 80 characters."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def plain(name: str) -> str:
+    """A name on one line, whatever is in it."""
+    return name if name.isprintable() and len(name) <= 200 else short(name)
+
+
+def _unknown(
+    said: str, value: JsonValue, near: str | None, defaults: Mapping[str, JsonValue], file: str
+) -> ConfigurationError:
+    kinds = {".".join(place): kind(default) for place, default in _leaves(defaults)}
+    if near is None:
+        hint = f"it has {', '.join(map(plain, list(kinds)[:20])) or 'none'}"
+    else:
+        hint = f"did you mean {plain(near)}, which is {kinds[near]}?"
+    return ConfigurationError(f"{plain(said)} is {short(value)}, but {file} has no such parameter: {hint}")
 
 
 def dump(values: Mapping[str, JsonValue]) -> str:
@@ -75,14 +251,31 @@ def shown(values: Mapping[str, JsonValue]) -> str:
     return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True).rstrip()
 
 
-def _require_json(values: JsonValue, name: str) -> None:
+def _loaded(text: bytes | str, name: str, loader: type[yaml.SafeLoader]) -> object:
+    try:
+        return yaml.load(text, loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigurationError(f"{name}{where} is not YAML: {problem}") from error
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # What PyYAML meets in a thirteenth month, or in a tag that its value does not fit.
+        problem = " ".join(str(error).split())
+        raise ConfigurationError(
+            f"{name} holds a value that is not what it looks like ({problem}): put it in quotes"
+        ) from error
+
+
+def _require_json(values: object, name: str) -> None:
     """Refuse dates, sets and infinities, keys that are not text, and endless structures."""
     try:
         text = json.dumps(values, allow_nan=False, ensure_ascii=False)
-        again = json.loads(text.encode())
+        text.encode()
+        again = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(
-            f"{name} holds a value that JSON cannot: {error}; put it in quotes"
+            f"{name} holds a value that JSON cannot: {' '.join(str(error).split())}; put it in quotes"
         ) from error
     if again != values:
         raise ConfigurationError(f"{name} has a key that is not text: put it in quotes")
@@ -90,24 +283,14 @@ def _require_json(values: JsonValue, name: str) -> None:
 
 def _leaves(
     values: Mapping[str, JsonValue], path: tuple[str, ...] = ()
-) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each parameter's dotted name, and the keys that lead to it; an empty map is a value."""
+) -> Iterator[tuple[tuple[str, ...], JsonValue]]:
+    """The keys that lead to each value, and the value; an empty map is one."""
     for key, value in values.items():
         place = (*path, key)
         if isinstance(value, Mapping) and value:
             yield from _leaves(value, place)
         else:
-            yield ".".join(place), place
-
-
-def _changes(
-    changes: Mapping[str, JsonValue], path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], JsonValue]]:
-    for key, value in changes.items():
-        if isinstance(value, Mapping) and value:
-            yield from _changes(value, (*path, key))
-        else:
-            yield (*path, key), value
+            yield place, value
 
 
 def _set(values: dict[str, JsonValue], place: tuple[str, ...], value: JsonValue) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from pydantic import JsonValue, ValidationError
+from pydantic import ValidationError
 
 from modelbuild.buildkite import agent
 from modelbuild.contract import (
@@ -21,7 +21,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings import ImageSettings, TrainSettings
-from modelbuild.train import parameters, source
+from modelbuild.train import parameters, source, types
 
 
 def make(
@@ -33,24 +33,35 @@ def make(
         ConfigurationError: this is no Buildkite job, or an option does not fit the commit.
     """
     build = _build(environ, checkout)
-    archived = source.archive(checkout, build.commit)
+    archive = source.archive(
+        checkout,
+        build.commit,
+        flow=settings.flow,
+        include=settings.include,
+        allow_dirty=settings.allow_dirty,
+    )
+    archived = archive.content
     if source.read_member(archived, settings.flow) is None:
         raise ConfigurationError(
             f"option flow is {settings.flow}, but commit {build.commit[:12]} has no such file: give its path "
             "from the root of the repository"
         )
-    values = _parameters(settings, archived)
+    # One call, because most keys that may be asked for are not there.
+    keys = agent.meta_data_keys()
+    resolved = _parameters(settings, archived, environ, keys)
     artifacts = model_prefix(settings.artifacts, build.pipeline, str(build.number))
     request = TrainingRequest(
         model_id=str(build.number),
         build=build,
         source=Source(path=f"{artifacts}/{SOURCE_FILE}", sha256=hashlib.sha256(archived).hexdigest()),
         flow=settings.flow,
-        parameters=values,
-        parameters_sha256=sha256_of_json(values),
+        parameters=resolved.values,
+        parameters_sha256=sha256_of_json(resolved.values),
+        origins=resolved.origins,
         artifacts=artifacts,
         unblock=settings.unblock,
-        images=_images(settings.image),
+        images=_images(settings.image, keys),
+        dirty_diff=archive.diff,
     )
     return request, archived
 
@@ -78,19 +89,32 @@ def _build(environ: Mapping[str, str], checkout: Path) -> Build:
         ) from error
 
 
-def _parameters(settings: TrainSettings, archived: bytes) -> dict[str, JsonValue]:
+def _parameters(
+    settings: TrainSettings, archived: bytes, environ: Mapping[str, str], keys: Collection[str]
+) -> parameters.Resolved:
+    """The file's values, then the pipeline's, then this build's, each in place of those before."""
     name = posixpath.join(posixpath.dirname(settings.flow), parameters.FILE_NAME)
     text = source.read_member(archived, name)
     if text is None:
         raise ConfigurationError(f"the commit has no {name}: put the flow's parameters there")
-    return parameters.merged(parameters.parse(text, name), settings.params, name)
+    defaults = parameters.parse(text, name)
+    own = [key for key in keys if key.startswith(parameters.META_DATA)]
+    overrides = [
+        *parameters.from_options(settings.params),
+        *parameters.from_environment(environ, defaults, name),
+        *parameters.from_meta_data({key: agent.get_meta_data(key) or "" for key in own}),
+    ]
+    resolved = parameters.resolve(defaults, overrides, name)
+    types.require(resolved, defaults, archived, name)
+    return resolved
 
 
-def _images(settings: ImageSettings) -> Images:
+def _images(settings: ImageSettings, keys: Collection[str]) -> Images:
     """The images, by digest where the build has recorded one in meta-data."""
 
     def pinned(reference: str) -> str:
-        return agent.get_meta_data(f"image/{reference}") or reference
+        key = f"image/{reference}"
+        return (agent.get_meta_data(key) if key in keys else None) or reference
 
     return Images(
         default=pinned(settings.default),

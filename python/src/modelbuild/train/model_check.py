@@ -1,0 +1,139 @@
+"""A flow's own model of its parameters, asked in a process of its own, because it is the commit's code.
+
+``python -m modelbuild.train.model_check FOLDER`` reads values as JSON from standard input and prints a
+:class:`Verdict` as JSON; the model is ``Parameters`` in ``FOLDER/parameters.py``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+FILE_NAME = "parameters.py"
+MODEL_NAME = "Parameters"
+
+_WORDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a map",
+    "null": "null",
+}
+# These say no more than the type does.
+_TYPE_ERRORS = ("_type", "_parsing", "_from_float")
+
+
+class Verdict(BaseModel):
+    """What the model says: nothing, or the first thing that is wrong and what was expected in its place."""
+
+    kind: Literal["none", "good", "missing", "unknown", "wrong", "unreadable"]
+    path: tuple[str | int, ...] = ()
+    expected: str = ""
+    """What it must be, in words; for an unknown parameter of the file, what is meant perhaps."""
+
+
+def verdict(folder: Path, values: str) -> Verdict:
+    """What the model in a folder says to values, as JSON text."""
+    try:
+        model = _model(folder)
+    except BaseException as error:  # noqa: BLE001 - whatever the commit's code raises is about that code
+        return Verdict(kind="unreadable", expected=f"{type(error).__name__}: {error}")
+    if model is None:
+        return Verdict(kind="none")
+    try:
+        # Through JSON, as in the flow: types are strict there ("5" is no number), but a list is a tuple.
+        model.model_validate_json(values, strict=True)
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_context=False)
+        # A misspelt name is also a missing one, and says more.
+        first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
+        schema = model.model_json_schema()
+        if first["type"] == "extra_forbidden":
+            return Verdict(kind="unknown", path=first["loc"], expected=_nearest(schema, first["loc"]))
+        kind: Literal["missing", "wrong"] = "missing" if first["type"] == "missing" else "wrong"
+        return Verdict(kind=kind, path=first["loc"], expected=_expected(schema, first["loc"], first))
+    return Verdict(kind="good")
+
+
+def _model(folder: Path) -> type[BaseModel] | None:
+    file = folder / FILE_NAME
+    # Last, so that no file of the flow stands in the place of an installed module.
+    sys.path.append(str(folder))
+    spec = importlib.util.spec_from_file_location("parameters", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["parameters"] = module
+    spec.loader.exec_module(module)
+    found = getattr(module, MODEL_NAME, None)
+    if found is not None and not (isinstance(found, type) and issubclass(found, BaseModel)):
+        raise TypeError(f"{MODEL_NAME} is no pydantic model")
+    return found
+
+
+def _expected(schema: dict[str, Any], path: tuple[str | int, ...], first: Mapping[str, Any]) -> str:
+    words = _words(schema, path)
+    told = first["msg"].removeprefix("Input ").removeprefix("Value error, ").rstrip(".")
+    if not words or first["type"] == "missing":
+        return words or ("" if first["type"] == "missing" else told)
+    return words if first["type"].endswith(_TYPE_ERRORS) else f"{words}, and it {told}"
+
+
+def _words(schema: dict[str, Any], path: tuple[str | int, ...]) -> str:
+    """The type that a schema gives a place, in words; empty where it gives none."""
+    node: Any = schema
+    for part in path:
+        node = _resolved(schema, node)
+        inner = node.get("properties", {}).get(part) if isinstance(part, str) else node.get("items")
+        if inner is None:
+            return ""
+        node = inner
+    node = _resolved(schema, node)
+    if "enum" in node or "const" in node:
+        return "one of " + ", ".join(json.dumps(value) for value in node.get("enum", [node.get("const")]))
+    kinds = [_resolved(schema, option).get("type") for option in node.get("anyOf", [node])]
+    return " or ".join(_WORDS[kind] for kind in kinds if kind in _WORDS)
+
+
+def _nearest(schema: dict[str, Any], path: tuple[str | int, ...]) -> str:
+    """The name of the schema that is most like a name, with its type in words; empty where none is."""
+    known = {".".join(place): place for place in _places(schema, schema, ())}
+    near = difflib.get_close_matches(".".join(map(str, path)), known, n=1)
+    return f"{near[0]}, which is {_words(schema, known[near[0]])}" if near else ""
+
+
+def _places(schema: dict[str, Any], node: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    properties = _resolved(schema, node).get("properties") if len(path) < 10 else None
+    if not properties:
+        yield path
+        return
+    for name, inner in properties.items():
+        yield from _places(schema, inner, (*path, name))
+
+
+def _resolved(schema: dict[str, Any], node: Any) -> dict[str, Any]:
+    if isinstance(node, dict) and "$ref" in node:
+        node = schema.get("$defs", {}).get(node["$ref"].rsplit("/", 1)[-1])
+    return node if isinstance(node, dict) else {}
+
+
+def main() -> None:
+    """Answer on standard output; what the commit's code prints goes to standard error."""
+    answer = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    answer.write(verdict(Path(sys.argv[1]), sys.stdin.read()).model_dump_json())
+    answer.flush()
+
+
+if __name__ == "__main__":
+    main()

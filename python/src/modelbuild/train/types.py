@@ -1,0 +1,94 @@
+"""The types of parameters: those of the flow's own model, or else of the values in its file."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import JsonValue, ValidationError
+
+from modelbuild.errors import ConfigurationError
+from modelbuild.train import parameters, source
+from modelbuild.train.model_check import FILE_NAME, Verdict
+
+_SECONDS = 60
+
+
+def require(
+    resolved: parameters.Resolved, defaults: Mapping[str, JsonValue], archived: bytes, file: str
+) -> None:
+    """Refuse parameters of a wrong type; ``file`` is the parameter file, ``defaults`` its values.
+
+    Raises:
+        ConfigurationError: a parameter is not what it must be, or the flow's model cannot be read.
+    """
+    folder = posixpath.dirname(file)
+    model = posixpath.join(folder, FILE_NAME)
+    found = Verdict(kind="none")
+    if source.read_member(archived, model) is not None:
+        found = _ask(archived, folder, model, resolved.values)
+    if found.kind == "none":
+        parameters.require_kinds(resolved, defaults, file)
+    elif found.kind != "good":
+        raise ConfigurationError(_sentence(found, resolved, file, model))
+
+
+def _ask(archived: bytes, folder: str, model: str, values: Mapping[str, JsonValue]) -> Verdict:
+    with tempfile.TemporaryDirectory(prefix="modelbuild-") as scratch:
+        source.extract(archived, Path(scratch), below=folder)
+        command = [sys.executable, "-m", "modelbuild.train.model_check", str(Path(scratch) / folder)]
+        try:
+            done = subprocess.run(
+                command,
+                input=json.dumps(values),
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ConfigurationError(
+                f"{model} did not answer within {_SECONDS} seconds: it may define models and nothing more"
+            ) from error
+    try:
+        return Verdict.model_validate_json(done.stdout)
+    except ValidationError as error:
+        said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ConfigurationError(f"{model} ended the check of the parameters: {said}") from error
+
+
+def _sentence(found: Verdict, resolved: parameters.Resolved, file: str, model: str) -> str:
+    if found.kind == "unreadable":
+        said = " ".join(found.expected.split())
+        return (
+            f"{model} cannot be read on the agent ({said}): it may import pydantic and "
+            "modelbuild.flow.parameters only"
+        )
+    name = parameters.plain(".".join(map(str, found.path)))
+    if found.kind == "missing":
+        return f"{file} has no parameter {name}, which {model} asks for: it is {found.expected or 'required'}"
+    value = parameters.short(_at(resolved.values, found.path))
+    if found.kind == "unknown":
+        hint = f"did you mean {found.expected}?" if found.expected else "remove it, or correct its name"
+        return f"parameter {name} of {file} is {value}, but {model} has no such parameter: {hint}"
+    given = [
+        resolved.said[key] for key in resolved.said if f"{name}.".startswith(f"{parameters.plain(key)}.")
+    ]
+    whence = parameters.plain(given[0]) if given else file
+    subject = f"parameter {name} is {value} ({whence})" if found.path else f"{file} does not hold together"
+    return f"{subject}: it must be {found.expected}" if found.path else f"{subject}: {found.expected}"
+
+
+def _at(values: JsonValue, path: tuple[str | int, ...]) -> JsonValue:
+    """The value at a place; the last one on the way where the place leads beyond the values."""
+    for part in path:
+        if isinstance(values, list) and isinstance(part, int) and part < len(values):
+            values = values[part]
+        elif isinstance(values, dict) and part in values:
+            values = values[str(part)]
+    return values
