@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bats pytest
+.PHONY: help setup demo test lint bats pytest bench
 
 export BATS_LIB_PATH := $(CURDIR)/node_modules
 
@@ -29,3 +29,6 @@ bats: setup ## The tests of the plugins' hooks.
 
 pytest: setup ## The tests of the Python code, and end to end.
 	@.venv/bin/pytest -q
+
+bench: setup ## How long a training takes to submit, against awscli.
+	@.venv/bin/python bench/submit.py

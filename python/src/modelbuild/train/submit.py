@@ -11,18 +11,18 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from modelbuild.annotation import commit_url, render
 from modelbuild.aws.batch import Batch, BatchJob, job_url, logs_url
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite import agent
 from modelbuild.contract import JOB_FILE, REQUEST_FILE, STEP_VARIABLES, TrainingRequest, TrainingResult
 from modelbuild.errors import ConfigurationError, TrainingFailed
-from modelbuild.settings import TrainSettings
+from modelbuild.settings import AwsSettings, TrainSettings
 from modelbuild.train import parameters
 from modelbuild.train.request import make
 
@@ -49,37 +49,50 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         BuildkiteError: the agent's command line failed.
     """
     _say("--- :mag: Reading the commit")
-    request, archived = make(settings, environ, Path.cwd())
-    _say(f"{request.flow} of commit {request.build.commit[:12]}, source {len(archived):,} bytes")
-    _say(f"parameters ({request.parameters_sha256[:12]}):")
-    _say("  " + parameters.shown(request.parameters).replace("\n", "\n  "))
+    # While git and the agent work on the request, clients are made; while it is stored, a definition.
+    with ThreadPoolExecutor(1) as beside:
+        clients = beside.submit(_clients, settings.aws)
+        request, archived = make(settings, environ, Path.cwd())
+        _say(f"{request.flow} of commit {request.build.commit[:12]}, source {len(archived):,} bytes")
+        _say(f"parameters ({request.parameters_sha256[:12]}):")
+        _say("  " + parameters.shown(request.parameters).replace("\n", "\n  "))
 
-    _say("--- :s3: Storing the request")
-    aws = session(settings.aws)
-    storage, batch = Storage(aws), Batch(aws)
-    request = _stored(storage, request, archived)
-    _say(f"{request.artifacts}/{REQUEST_FILE}")
+        _say("--- :s3: Storing the request")
+        storage, batch = clients.result()
+        definition = beside.submit(batch.definition_with_image, settings.queue, request.images.default)
+        request = _stored(storage, request, archived)
+        _say(f"{request.artifacts}/{REQUEST_FILE}")
 
-    _say("--- :aws: Submitting the training")
-    record = _submitted(storage, batch, request, settings)
+        _say("--- :aws: Submitting the training")
+        record = _submitted(storage, batch, request, settings, definition)
     _show(batch, request, record, environ)
+
+
+def _clients(aws: AwsSettings) -> tuple[Storage, Batch]:
+    made = session(aws)
+    return Storage(made), Batch(made)
 
 
 def _stored(storage: Storage, request: TrainingRequest, archived: bytes) -> TrainingRequest:
     """The request as it lies in S3: this one, or the same one from an earlier run of the step."""
     uri = f"{request.artifacts}/{REQUEST_FILE}"
-    earlier = _earlier(storage, uri)
-    if earlier is None:
-        if not storage.write_once(request.source.path, archived, "application/gzip"):
-            kept = hashlib.sha256(storage.read(request.source.path)).hexdigest()
-            if kept != request.source.sha256:
-                raise ConfigurationError(
-                    f"{request.source.path} is there already and has other bytes than this commit's files: "
-                    "build numbers must not repeat under option artifacts"
-                )
-        if storage.write_once(uri, request.to_json().encode()):
-            return request
-        earlier = _earlier(storage, uri) or request
+    if not storage.write_once(request.source.path, archived, "application/gzip"):
+        earlier = _earlier(storage, uri)
+        if earlier is not None:
+            return _same(earlier, request, uri)
+        kept = hashlib.sha256(storage.read(request.source.path)).hexdigest()
+        if kept != request.source.sha256:
+            raise ConfigurationError(
+                f"{request.source.path} is there already and has other bytes than this commit's files: "
+                "build numbers must not repeat under option artifacts"
+            )
+    if storage.write_once(uri, request.to_json().encode()):
+        return request
+    return _same(_earlier(storage, uri) or request, request, uri)
+
+
+def _same(earlier: TrainingRequest, request: TrainingRequest, uri: str) -> TrainingRequest:
+    """The earlier request, which must ask for the same training."""
     # Another version of git or zlib may pack the same commit into other bytes: the first archive stays.
     if earlier != request.model_copy(update={"source": earlier.source}):
         raise ConfigurationError(
@@ -105,7 +118,11 @@ def _difference(earlier: TrainingRequest, request: TrainingRequest) -> str:
 
 
 def _submitted(
-    storage: Storage, batch: Batch, request: TrainingRequest, settings: TrainSettings
+    storage: Storage,
+    batch: Batch,
+    request: TrainingRequest,
+    settings: TrainSettings,
+    definition: Future[str],
 ) -> JobRecord:
     """The head job of this request: the one that is there, or a new one."""
     uri = f"{request.artifacts}/{JOB_FILE}"
@@ -118,13 +135,13 @@ def _submitted(
     except ValidationError as error:
         raise ConfigurationError(f"{uri} names no Batch job: move it away, and retry this step") from error
     name = job_name(request)
-    definition = batch.definition_with_image(settings.queue, request.images.default)
+    copied = definition.result()
     job_id = _unrecorded(batch, settings.queue, name, request.artifacts)
     if job_id is None:
         job_id = batch.submit(
             name,
             queue=settings.queue,
-            definition=definition,
+            definition=copied,
             command=COMMAND,
             environment={
                 **settings.environment,
@@ -209,6 +226,9 @@ def annotation(
     request: TrainingRequest, job: BatchJob, queue: str, links: Mapping[str, str], repository: str
 ) -> str:
     """The annotation of a training that is under way; ``repository`` is where its commit can be seen."""
+    # Templates take time to load, and the job is submitted by now.
+    from modelbuild.annotation import commit_url, render
+
     return render(
         "modelbuild.train",
         "training.html.j2",

@@ -1,0 +1,309 @@
+"""How long the plugin ``train`` takes to submit a training, against ``aws batch submit-job``.
+
+Both run against the AWS stand-in of laptop mode, in turns, each as the process that a step would start:
+the hook ``plugins/train/hooks/command`` with its interpreter in MODELBUILD_PYTHON and a recorder in place
+of ``buildkite-agent``, and awscli's bare SubmitJob. The hook does more: it archives the commit, merges the
+parameters, keeps the request in S3 so that a retry trains nothing twice, registers a job definition with
+the image of the build, and shows everything on the build page.
+
+A run of the hook counts from its start to the line that says the job is submitted; what it then shows on
+the page is in the line ``to exit``. Jobs stay in the queue, so that none takes time from a later run.
+Each command's requests are counted in one more run, through a proxy, so that the proxy costs nobody time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import boto3
+import urllib3
+
+ROOT = Path(__file__).resolve().parents[1]
+BUCKET = "modelbuild-123456789012"
+QUEUE = "modelbuild-head"
+GOAL = 0.8
+SUBMITTED = "submitted job "
+
+_HOP_HEADERS = ("connection", "content-length", "date", "server", "transfer-encoding")
+
+# The recorder keeps each call's arguments, knows no meta-data, and costs as little as a process can.
+_AGENT = """#!/bin/sh
+echo "$*" >>"{calls}"
+case "$1 $2" in "meta-data get") printf '%s' "$5" ;; esac
+"""
+
+
+@dataclass(frozen=True)
+class Took:
+    """Seconds from the start of a command until its job was submitted, and until it ended."""
+
+    submitted: float
+    ended: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The stand-in, and a repository with one flow."""
+
+    url: str
+    scratch: Path
+    commit: str
+
+    def hook(self, build: int, url: str | None = None) -> Took:
+        """Run the hook for a build of its own number."""
+        image = "registry.example/modelbuild"
+        options = {
+            "flow": "flows/flow.py",
+            "params": {"training.epochs": 9},
+            "artifacts": f"s3://{BUCKET}/models",
+            "unblock": "training_finished",
+            "image": {name: f"{image}/{name}:1" for name in ("default", "train-gpu", "serve")},
+        }
+        environ = {
+            "MODELBUILD_PYTHON": sys.executable,
+            "BUILDKITE": "true",
+            "BUILDKITE_PLUGIN_CONFIGURATION": json.dumps(options),
+            "BUILDKITE_ORGANIZATION_SLUG": "local",
+            "BUILDKITE_PIPELINE_SLUG": "bench",
+            "BUILDKITE_BUILD_NUMBER": str(build),
+            "BUILDKITE_BUILD_ID": f"0190-{build}",
+            "BUILDKITE_BUILD_URL": f"http://buildkite.example/local/bench/builds/{build}",
+            "BUILDKITE_STEP_KEY": "train",
+            "BUILDKITE_COMMIT": self.commit,
+            "BUILDKITE_BRANCH": "main",
+            "BUILDKITE_MESSAGE": "a commit",
+            "BUILDKITE_BUILD_CREATOR": "Ada",
+            "BUILDKITE_AGENT_ACCESS_TOKEN": "unused",
+        }
+        command = [str(ROOT / "plugins/train/hooks/command")]
+        return self._run(command, SUBMITTED, environ, url)
+
+    def cli(self, build: int, url: str | None = None) -> Took:
+        """Run awscli's SubmitJob with what the hook would submit."""
+        overrides = {
+            "command": ["python", "-m", "modelbuild", "head"],
+            "environment": [
+                {"name": "MODEL_ID", "value": str(build)},
+                {"name": "ARTIFACTS", "value": f"s3://{BUCKET}/models/bench/{build}"},
+                {"name": "UNBLOCK_STEP", "value": "training_finished"},
+            ],
+        }
+        command = [
+            *(str(Path(sys.executable).with_name("aws")), "batch", "submit-job"),
+            *("--job-name", f"bench-{build}", "--job-queue", QUEUE, "--job-definition", QUEUE),
+            *("--container-overrides", json.dumps(overrides)),
+        ]
+        return self._run(command, '"jobId"', {}, url)
+
+    def _run(self, command: list[str], mark: str, environ: Mapping[str, str], url: str | None) -> Took:
+        """Run a command, and see when it prints a line with ``mark``."""
+        variables = {
+            "HOME": str(self.scratch),
+            "PATH": f"{self.scratch / 'agent'}{os.pathsep}{os.environ['PATH']}",
+            **_credentials(url or self.url),
+            **environ,
+        }
+        submitted = None
+        began = time.perf_counter()
+        with subprocess.Popen(
+            command,
+            cwd=self.scratch / "repository",
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                if submitted is None and mark in line:
+                    submitted = time.perf_counter() - began
+            code = process.wait()
+        ended = time.perf_counter() - began
+        if code != 0 or submitted is None:
+            sys.exit(f"{command[0]} exited with {code}:\n{''.join(lines)}")
+        return Took(submitted, ended)
+
+
+def _credentials(url: str) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "laptop",
+        "AWS_SECRET_ACCESS_KEY": "laptop",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+@contextmanager
+def bench() -> Iterator[Bench]:
+    """Start the stand-in with the stack of ``infra/``, and make the repository and the recorder."""
+    with tempfile.TemporaryDirectory(prefix="modelbuild-bench-") as folder:
+        scratch = Path(folder)
+        for name in ("agent", "bin", "images", "repository/flows"):
+            (scratch / name).mkdir(parents=True)
+        for name in ("default", "unset"):
+            (scratch / "images" / name).mkdir()
+            (scratch / "images" / name / "Dockerfile").write_text("FROM scratch\n")
+        _script(scratch / "agent/buildkite-agent", _AGENT.format(calls=scratch / "calls"))
+        # The first job takes the only vCPU and keeps it; all others wait in the queue and cost nothing.
+        _script(scratch / "bin/python", "#!/bin/sh\nexec sleep 3600\n")
+        commit = _repository(scratch / "repository")
+        arguments = ["--port", "0", "--vcpus", "1", "--scratch", folder]
+        arguments += ["--images", str(scratch / "images"), "--bin", str(scratch / "bin")]
+        with subprocess.Popen(
+            [sys.executable, "-m", "modelbuild.local.aws", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                url = json.loads(process.stdout.readline())["url"]
+                _stack(url)
+                yield Bench(url, scratch, commit)
+            finally:
+                process.stdin.close()
+                process.wait(30)
+
+
+def _script(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def _repository(folder: Path) -> str:
+    """A commit with one flow; the answer is its id."""
+    (folder / "flows/flow.py").write_text("# a flow\n")
+    (folder / "flows/params.yaml").write_text("training:\n  epochs: 3\n  rate: 0.5\n")
+
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+        command = ["git", "-C", str(folder), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "--quiet", "--initial-branch=main")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "a commit")
+    return git("rev-parse", "HEAD")
+
+
+def _stack(url: str) -> None:
+    """Deploy ``infra/training.yaml``."""
+
+    def client(name: str) -> Any:
+        made = boto3.Session("laptop", "laptop", region_name="us-east-1")
+        return made.client(name, endpoint_url=url)  # type: ignore[call-overload]
+
+    secret = client("secretsmanager").create_secret
+    values = {
+        "Image": "registry.example/modelbuild/unset:1",
+        "SubnetIds": client("ec2").describe_subnets()["Subnets"][0]["SubnetId"],
+        "SecurityGroupIds": client("ec2").describe_security_groups()["SecurityGroups"][0]["GroupId"],
+        "BuildkiteSecretArn": secret(Name="buildkite", SecretString='{"BUILDKITE_API_TOKEN": "t"}')["ARN"],
+        "WandbSecretArn": secret(Name="wandb", SecretString="{}")["ARN"],
+    }
+    client("cloudformation").create_stack(
+        StackName="modelbuild",
+        TemplateBody=(ROOT / "infra/training.yaml").read_text(),
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+    )
+
+
+@contextmanager
+def counting(upstream: str) -> Iterator[tuple[str, list[str]]]:
+    """A proxy before ``upstream``: its address, and the requests it has seen."""
+    seen: list[str] = []
+    http = urllib3.PoolManager(retries=False)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _pass_on(self) -> None:
+            seen.append(f"{self.command} {self.path}")
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            headers = dict(self.headers.items())
+            answer = http.request(self.command, upstream + self.path, body=body, headers=headers)
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                if name.lower() not in (
+                    "connection",
+                    "content-length",
+                    "date",
+                    "server",
+                    "transfer-encoding",
+                ):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(answer.data)))
+            self.end_headers()
+            self.wfile.write(answer.data)
+
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass_on
+
+        def log_message(self, format: str, *args: object) -> None:
+            del format, args
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", seen
+        server.shutdown()
+
+
+def main() -> None:
+    """Run both commands in turns, and print medians, requests and the ratio."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=15, help="paired runs (default: %(default)s)")
+    parser.add_argument("--requests", action="store_true", help="list the requests of each command")
+    options = parser.parse_args()
+    if options.runs < 10:
+        parser.error("a median of fewer than 10 runs says little")
+    requests: dict[str, list[str]] = {}
+    hooks: list[Took] = []
+    clis: list[Took] = []
+    with bench() as made:
+        # Byte code, the one job definition of this image and the page cache are there in what is measured.
+        made.cli(1)
+        made.hook(2)
+        for name, run, build in (("hook", made.hook, 3), ("aws", made.cli, 4)):
+            with counting(made.url) as (url, seen):
+                run(build, url)
+                requests[name] = seen
+        calls = len((made.scratch / "calls").read_text().splitlines()) // 2
+        for number in range(options.runs):
+            hooks.append(made.hook(100 + 2 * number))
+            clis.append(made.cli(101 + 2 * number))
+    submitted = statistics.median(took.submitted for took in hooks)
+    ended = statistics.median(took.ended for took in hooks)
+    # awscli prints the job's id when it has it, and then ends: the whole run is what a step waits for.
+    cli = statistics.median(took.ended for took in clis)
+    print(f"runs {options.runs}, in turns, medians")
+    print(f"hook, to submitted     {submitted:6.3f} s  {len(requests['hook'])} AWS requests in all")
+    print(f"hook, to exit          {ended:6.3f} s  and {calls} calls of buildkite-agent (a recorder)")
+    print(f"aws batch submit-job   {cli:6.3f} s  {len(requests['aws'])} AWS requests")
+    print(f"ratio to exit {ended / cli:.2f}")
+    print(f"ratio {submitted / cli:.2f}")
+    print(f"goal {GOAL}: {'met' if submitted / cli <= GOAL else 'missed'}")
+    if options.requests:
+        for name, lines in requests.items():
+            print(f"\n{name}:", *lines, sep="\n  ")
+
+
+if __name__ == "__main__":
+    main()
