@@ -1,7 +1,7 @@
 """What runs inside the head's Batch job: the flow, and the word to Buildkite however it ends.
 
-``result.json`` is written once: the flow writes it when it has published a model, the head in every
-other case, and what is delivered is what lies there.
+The result of an attempt is written once: the flow writes it when it has published a model, the head in
+every other case, and what is delivered is what lies there.
 """
 
 from __future__ import annotations
@@ -14,16 +14,23 @@ import sys
 import tempfile
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
+from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
-from modelbuild.contract import RESULT_FILE, TrainingRequest, TrainingResult, sha256_of_json
+from modelbuild.contract import (
+    RESULT_FILE,
+    TrainingRequest,
+    TrainingResult,
+    attempt_prefix,
+    sha256_of_json,
+)
 from modelbuild.errors import ConfigurationError, ModelbuildError, TrainingFailed
 from modelbuild.settings import AwsSettings
-from modelbuild.train import diagnosis, outcome, parameters, source
+from modelbuild.train import attempt, diagnosis, outcome, parameters, resume, source
 
 # Batch kills 30 seconds after SIGTERM. Metaflow gives its own jobs 5 of them to end; what is left after
 # these is for the word to Buildkite.
@@ -40,7 +47,8 @@ class _Terminated(BaseException):
 def run(environ: Mapping[str, str] = os.environ) -> int:
     """Run the training that ``ARTIFACTS`` names and deliver its result; the answer is the exit code.
 
-    The code is 0 only when the stored result says that the training succeeded.
+    The code is 0 when the stored result says that the training succeeded, and when this job has to leave
+    the training to another one.
 
     Raises:
         ConfigurationError: the request cannot be read, so there is nobody to tell.
@@ -61,14 +69,18 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         result = _outcome(storage, request, environ)
         # From here on nothing may stop the word from getting out.
         _ignore_signals()
+    except attempt.Superseded as error:
+        print(f"head: {error}: nothing to do", flush=True)
+        return 0
     except _Terminated:
         result = outcome.ended(
             "cancelled", "the head was terminated from outside: by hand, by timeout or with its host"
         )
-    result = outcome.settle(storage, request.artifacts, result, environ)
+    place = attempt_prefix(request.artifacts, attempt.number_of(environ))
+    result = outcome.settle(storage, place, result, environ)
     ended = "was cancelled" if result.status == "cancelled" else result.status
     print(f"head: the training {ended}{': ' + result.reason if result.reason else ''}", flush=True)
-    outcome.tell(storage, request, result, environ)
+    outcome.tell(storage, place, request, result, environ)
     return {"succeeded": 0, "cancelled": _TERMINATED_EXIT}.get(result.status, TrainingFailed.exit_code)
 
 
@@ -84,11 +96,23 @@ def _ignore_signals() -> None:
 
 
 def _outcome(storage: Storage, request: TrainingRequest, environ: Mapping[str, str]) -> TrainingResult:
-    """How the training ended, unless it was terminated."""
+    """How the training ended, unless it was terminated.
+
+    Raises:
+        Superseded: another job trains.
+    """
+    number = attempt.number_of(environ)
     try:
+        attempt.enter(storage, request.artifacts, number, environ.get("AWS_BATCH_JOB_ID") or "none")
+        # Batch may have started this job once before, and that came far.
+        earlier = outcome.stored(storage, attempt_prefix(request.artifacts, number))
+        if earlier is not None:
+            return earlier
         return _train(storage, request, environ)
     except ModelbuildError as error:
         return outcome.ended("failed", str(error))
+    except attempt.Superseded:
+        raise
     except Exception as error:  # noqa: BLE001 - the build must hear of it, whatever it is
         traceback.print_exc()
         return outcome.ended("failed", f"the head failed, which is a defect: {type(error).__name__}: {error}")
@@ -108,19 +132,23 @@ def _train(storage: Storage, request: TrainingRequest, environ: Mapping[str, str
         values.write_text(_parameters(request))
         home = root / "metaflow"
         home.mkdir()
-        exit_code, lines = _run_flow(
-            _command(request, flow, values, root),
-            flow.parent,
-            {
-                **{name: value for name, value in environ.items() if name != "BUILDKITE_API_TOKEN"},
-                "METAFLOW_HOME": str(home),
-                "METAFLOW_BATCH_CONTAINER_IMAGE": request.images.default,
-                "TRAIN_GPU_IMAGE": request.images.train_gpu,
-            },
-        )
+        variables = {
+            **{name: value for name, value in environ.items() if name != "BUILDKITE_API_TOKEN"},
+            "METAFLOW_HOME": str(home),
+            "METAFLOW_BATCH_CONTAINER_IMAGE": request.images.default,
+            "TRAIN_GPU_IMAGE": request.images.train_gpu,
+        }
+        number, attributes = attempt.number_of(environ), root / "run.json"
+
+        def start(origin: attempt.Run | None, heard: Callable[[], None]) -> tuple[int, list[str]]:
+            command = _command(request, flow, values, attributes, origin)
+            return _run_flow(command, flow.parent, variables, heard)
+
+        place = resume.Place(storage, Batch(session(AwsSettings())), request.artifacts, number, attributes)
+        exit_code, lines = resume.to_end(start, place, environ)
     if exit_code != 0:
         raise TrainingFailed(diagnosis.reason(lines, exit_code, environ))
-    stored = outcome.stored(storage, request.artifacts)
+    stored = outcome.stored(storage, attempt_prefix(request.artifacts, number))
     if stored is None:
         raise TrainingFailed(
             f"the flow ended well but left no {RESULT_FILE}: it must publish its model in a step"
@@ -152,21 +180,31 @@ def _parameters(request: TrainingRequest) -> str:
     return text
 
 
-def _command(request: TrainingRequest, flow: Path, values: Path, root: Path) -> list[str]:
+def _command(
+    request: TrainingRequest, flow: Path, values: Path, attributes: Path, origin: attempt.Run | None
+) -> list[str]:
     tags = {
         "model_id": request.model_id,
         "pipeline": request.build.pipeline,
         "commit": request.build.commit,
         "build": request.build.url,
     }
+    # A run that is resumed has its parameters, which Metaflow takes from there only.
+    what = (
+        ("--config", "config", str(values), "run")
+        if origin is None
+        else ("resume", "--origin-run-id", origin.run_id)
+    )
     return [
-        *(sys.executable, flow.name, "--no-pylint", "--config", "config", str(values)),
-        *("run", "--run-id-file", str(root / "run-id")),
+        *(sys.executable, flow.name, "--no-pylint", *what),
+        *("--runner-attribute-file", str(attributes)),
         *(word for name, value in tags.items() for word in ("--tag", f"{name}:{value}")),
     ]
 
 
-def _run_flow(command: list[str], folder: Path, environ: Mapping[str, str]) -> tuple[int, list[str]]:
+def _run_flow(
+    command: list[str], folder: Path, environ: Mapping[str, str], heard: Callable[[], None]
+) -> tuple[int, list[str]]:
     """Run the flow in its own process group, pass on what it prints, and keep the last of it."""
     lines: deque[str] = deque(maxlen=_LAST_LINES)
     with subprocess.Popen(
@@ -184,6 +222,7 @@ def _run_flow(command: list[str], folder: Path, environ: Mapping[str, str]) -> t
                 sys.stdout.buffer.write(line)
                 sys.stdout.buffer.flush()
                 lines.append(line.decode(errors="replace").rstrip())
+                heard()
             exit_code = process.wait()
         except BaseException:
             _stop(process)

@@ -82,6 +82,7 @@ def settle(
 
 def tell(
     storage: Storage,
+    artifacts: str,
     request: TrainingRequest,
     result: TrainingResult,
     environ: Mapping[str, str],
@@ -95,7 +96,7 @@ def tell(
     callback.deliver(request, result, environ=environ, deadline=deadline)
     note = json.dumps({"training/status": result.status}) + "\n"
     try:
-        storage.write_once(f"{request.artifacts}/{DELIVERED_FILE}", note.encode())
+        storage.write_once(f"{artifacts}/{DELIVERED_FILE}", note.encode())
     except AwsError as error:
         # The build knows: without the note, only the next reconciliation looks once more.
         print(f"result: {error}", flush=True)
