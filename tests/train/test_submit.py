@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from fnmatch import fnmatchcase
@@ -16,7 +17,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingRequest
 from modelbuild.errors import AwsError, ConfigurationError, TrainingFailed
 from modelbuild.settings import AwsSettings, TrainSettings
-from modelbuild.train import submit
+from modelbuild.train import plan, submit
 
 BUCKET = "s3://modelbuild-123456789012"
 # What a job runs instead of the head: it does what its variable ACT says.
@@ -79,6 +80,13 @@ def jobs(build: Build) -> list[Any]:
     return batch.describe_jobs(jobs=[job["jobId"] for job in found])["jobs"] if found else []
 
 
+def definitions() -> list[Any]:
+    """Every job definition."""
+    batch: Any = boto3.client("batch")
+    found: list[Any] = batch.describe_job_definitions()["jobDefinitions"]
+    return found
+
+
 def wait_for(build: Build, status: str) -> None:
     """Return once the build's job is in a state."""
     deadline = time.monotonic() + 20
@@ -123,6 +131,102 @@ def test_one_head_with_the_requests_variables(build: Build, agent: Any) -> None:
     assert agent.meta_data["train/artifacts"] == build.artifacts
     assert job["jobId"] in agent.meta_data["train/job/url"]
     assert len(agent.annotations()) == 1
+
+
+def test_new_build_with_another_value_is_a_training(build: Build, agent: Any) -> None:
+    """What this build sets stands above the pipeline's options, and these above the file; all of it is told."""
+    build.environ |= {"PARAM_TRAINING__RATE": "1e-3", "PARAM_TRAINING__EPOCHS": "7", "PARAM_ACT": " "}
+    agent.set("params/training.epochs", "8")
+    build.train(params={"training.epochs": 9, "act": 5})
+    request = TrainingRequest.model_validate_json(stored(build, "request.json"))
+    assert request.parameters == {"act": 5, "training": {"epochs": 8, "rate": 0.001}}
+    assert request.origins == {"act": "plugin", "training.epochs": "build", "training.rate": "build"}
+    (page,) = agent.annotations()
+    assert (
+        "<code>act</code> (option params), <code>training.epochs</code> (this build), "
+        "<code>training.rate</code> (this build)"
+    ) in page
+    assert "<td><code>training.rate</code></td><td>this build</td>" in page
+
+
+@pytest.mark.parametrize(
+    ("variables", "meta_data", "message"),
+    [
+        (
+            {"PARAM_TRAINING__RATES": "1"},
+            {},
+            "PARAM_TRAINING__RATES is 1, .* did you mean training.rate, which",
+        ),
+        ({"PARAM_TRAINING__RATE": "fast"}, {}, r'"fast" \(PARAM_TRAINING__RATE\): it must be a number'),
+        (
+            {},
+            {"params/training.epochs": "1.5"},
+            r"1.5 \(meta-data params/training.epochs\): it must be a whole",
+        ),
+        ({}, {"params/epochs": "1"}, "meta-data params/epochs is 1, but .* did you mean training.epochs"),
+        ({}, {"params/act": "[1"}, "meta-data params/act, line 1 is not YAML"),
+    ],
+)
+def test_wrong_parameter_of_a_build_submits_nothing(
+    build: Build, agent: Any, variables: dict[str, str], meta_data: dict[str, str], message: str
+) -> None:
+    """Nothing is stored or submitted for a parameter that is unknown or of another type."""
+    build.environ |= variables
+    for key, value in meta_data.items():
+        agent.set(key, value)
+    with pytest.raises(ConfigurationError, match=message):
+        build.train()
+    assert jobs(build) == []
+    assert Storage(session(AwsSettings())).list(build.artifacts) == []
+
+
+def test_dirty_tree_is_recorded(build: Build, agent: Any, repository: Any) -> None:
+    """Uncommitted changes are refused, or are in the request and on the page where the pipeline allows them."""
+    (repository.folder / "flows" / "flow.py").write_text("# another flow")
+    with pytest.raises(ConfigurationError, match=r"flows/flow.py\): .* allow-dirty"):
+        build.train()
+    build.train(**{"allow-dirty": True})
+    request = TrainingRequest.model_validate_json(stored(build, "request.json"))
+    assert "+# another flow" in request.dirty_diff
+    assert "with uncommitted changes" in agent.annotations()[0]
+    archived = stored(build, "source.tar.gz")
+    assert hashlib.sha256(archived).hexdigest() == request.source.sha256
+
+
+def test_plan_is_what_is_submitted(build: Build, agent: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dry run changes nothing and prints the request, the job, the roles and the sizes as they come true."""
+    settings = TrainSettings.model_validate(build.options)
+    before = definitions()
+    plan.show(settings, build.environ)
+    found = json.loads(capsys.readouterr().out)
+    assert jobs(build) == []
+    assert Storage(session(AwsSettings())).list(build.artifacts) == []
+    assert definitions() == before
+    assert {call["argv"][1] for call in agent.calls} <= {"keys", "get"}
+    build.train()
+    (job,) = jobs(build)
+    request = TrainingRequest.model_validate_json(stored(build, "request.json"))
+    assert TrainingRequest.model_validate(found["request"]) == request
+    assert found["stored"] is False
+    assert f"/{found['job']['definition']}:" in job["jobDefinition"]
+    assert found["job"]["name"] in job["jobName"]
+    assert (
+        found["job"]["environment"].items()
+        <= {entry["name"]: entry["value"] for entry in job["container"]["environment"]}.items()
+    )
+    assert found["roles"]["job"] == job["container"]["jobRoleArn"]
+    assert found["roles"]["caller"].startswith("arn:aws:")
+    assert found["bytes"]["source"] == len(stored(build, "source.tar.gz"))
+    assert found["bytes"]["request"] == len(stored(build, "request.json"))
+    assert 0 < found["bytes"]["overrides"] < found["bytes"]["overrides_limit"] == 8192
+
+
+def test_plan_that_batch_would_refuse_fails(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is too large is printed, and then said as when it would be submitted."""
+    settings = TrainSettings.model_validate({**build.options, "environment": {"A": "x" * 9000}})
+    with pytest.raises(ConfigurationError, match="the variables of the job take 9[0-9]+ bytes"):
+        plan.show(settings, build.environ)
+    assert json.loads(capsys.readouterr().out)["bytes"]["overrides"] > 9000
 
 
 def test_secret_is_in_no_override(build: Build) -> None:
@@ -275,10 +379,10 @@ def test_job_name_keeps_to_batchs_letters(request_for: Any) -> None:
     assert name("p" * 200, "7") != name("p" * 200, "8")
 
 
-def test_readmes_policy_is_what_the_step_calls(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The policy of the README allows each call of a first and of a retried step, and nothing else."""
-    readme = (Path(__file__).parents[2] / "plugins" / "train" / "README.md").read_text()
-    statements = json.loads(readme.split("```json\n")[1].split("```")[0])["Statement"]
+def test_policy_is_what_the_step_calls(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The policy ``docs/iam/train.json`` allows each call of a first and of a retried step, and no other."""
+    policy = Path(__file__).parents[2] / "docs" / "iam" / "train.json"
+    statements = json.loads(policy.read_text())["Statement"]
     needed: set[tuple[str, str]] = set()
     clients: Any = BaseClient
     call = clients._make_api_call

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from modelbuild.errors import AwsError
+from modelbuild.settings import TrainSettings
+from modelbuild.train import submit
+
+POLICY = json.loads((Path(__file__).parents[2] / "docs" / "iam" / "train.json").read_text())
+BUCKET = "s3://modelbuild-123456789012"
+_numbers = itertools.count(1)
+
+
+def enforce(url: str, after: str) -> None:
+    """Let moto look at policies from the call of this number on; ``inf`` is never."""
+    headers = {"Content-Type": "text/plain"}
+    asked = urllib.request.Request(f"{url}/moto-api/reset-auth", after.encode(), headers)
+    with urllib.request.urlopen(asked) as answer:
+        assert answer.status == 200
+
+
+class Person:
+    """A user with one policy, and a build of its own that it trains."""
+
+    def __init__(self, laptop: Any, repository: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._laptop = laptop
+        self._monkeypatch = monkeypatch
+        self._number = next(_numbers)
+        self._commit = repository.commit(
+            {"flows/flow.py": "# a flow", "flows/params.yaml": f"number: {self._number}\n"}
+        )
+
+    def may(self, policy: dict[str, Any]) -> None:
+        """Be a user with this policy, from now on and with policies enforced."""
+        iam: Any = boto3.Session().client("iam")
+        name = f"agent-{self._number}"
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName="train", PolicyDocument=json.dumps(policy))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        self._monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+        self._monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+        enforce(self._laptop.url, "0")
+
+    def train(self) -> None:
+        """Run the step; the definition is one that nobody has registered yet."""
+        images = {"default": f"modelbuild/default:{self._number}", "train-gpu": "t", "serve": "s"}
+        settings = TrainSettings.model_validate(
+            {
+                "flow": "flows/flow.py",
+                "artifacts": f"{BUCKET}/models",
+                "unblock": "training_finished",
+                "image": images,
+            }
+        )
+        number = str(self._number)
+        submit.run(
+            settings,
+            {
+                "BUILDKITE_ORGANIZATION_SLUG": "local",
+                "BUILDKITE_PIPELINE_SLUG": "policy",
+                "BUILDKITE_BUILD_NUMBER": number,
+                "BUILDKITE_BUILD_ID": f"0190-{number}",
+                "BUILDKITE_BUILD_URL": f"http://buildkite.example/local/policy/builds/{number}",
+                "BUILDKITE_COMMIT": self._commit,
+                "BUILDKITE_BRANCH": "main",
+            },
+        )
+
+
+@pytest.fixture
+def person(aws: Any, agent: Any, repository: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Person]:
+    """Somebody in the checkout of a build; afterwards policies are ignored again."""
+    assert agent.calls == []
+    script = Path(aws.bin) / "python"
+    script.write_text("#!/bin/sh\nexec sleep 60\n")
+    script.chmod(0o755)
+    monkeypatch.chdir(repository.folder)
+    yield Person(aws, repository, monkeypatch)
+    enforce(aws.url, "inf")
+
+
+def as_moto_reads(policy: dict[str, Any]) -> dict[str, Any]:
+    """The policy for moto, which knows resources of S3 only, and the actions of Batch in small letters.
+
+    What a call's resources must be is held by the test that looks at the calls themselves.
+    """
+    changed = copy.deepcopy(policy)
+    for statement in changed["Statement"]:
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        if not actions[0].startswith("s3:"):
+            statement["Action"], statement["Resource"] = [action.lower() for action in actions], "*"
+    return changed
+
+
+def without(sid: str) -> dict[str, Any]:
+    """The policy without one statement."""
+    kept = [statement for statement in POLICY["Statement"] if statement["Sid"] != sid]
+    assert len(kept) == len(POLICY["Statement"]) - 1
+    return {**POLICY, "Statement": kept}
+
+
+def test_policy_is_enough(person: Person, agent: Any) -> None:
+    """With the policy of the documentation, and nothing more, the step submits, and a retry shows it."""
+    person.may(as_moto_reads(POLICY))
+    person.train()
+    person.train()
+    assert agent.meta_data["train/job/id"]
+
+
+# Moto asks for no permission to tag, to pass a role, or to tell what is missing from what is forbidden.
+@pytest.mark.parametrize(
+    ("sid", "could_not"),
+    [
+        ("RequestAndSource", "write s3://.*/source.tar.gz"),
+        ("Look", "look for job definition modelbuild-head "),
+        ("DefinitionWithTheImageOfTheBuild", "register job definition modelbuild-head-"),
+        ("Submit", "submit job policy-"),
+    ],
+)
+def test_each_statement_is_needed(person: Person, agent: Any, sid: str, could_not: str) -> None:
+    """Without one of its statements the step says what AWS refused, and shows no job."""
+    person.may(as_moto_reads(without(sid)))
+    with pytest.raises(AwsError, match=f"(?s)could not {could_not}.*AccessDenied"):
+        person.train()
+    assert "train/job/id" not in agent.meta_data
+
+
+def test_other_objects_are_out_of_reach(person: Person) -> None:
+    """The policy opens the models of its bucket and nothing beside them."""
+    person.may(as_moto_reads(POLICY))
+    storage: Any = boto3.Session().client("s3")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        storage.put_object(Bucket=BUCKET[5:], Key="athena/a-result", Body=b"")
