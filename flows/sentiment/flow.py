@@ -18,7 +18,7 @@ from metaflow import Config, FlowSpec, current, step  # type: ignore[attr-define
 from modelbuild.aws.athena import Athena, identifier, quoted
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
-from modelbuild.callback import deliver
+from modelbuild.callback import deliver, shared_turns
 from modelbuild.contract import (
     DESCRIPTION_FILE,
     WEIGHTS_FILE,
@@ -148,7 +148,8 @@ class SentimentFlow(FlowSpec):
                 timings=self.seconds,
                 created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             )
-            deliver(request, publish.publish(storage, manifest))
+            result = publish.publish(storage, manifest)
+            deliver(request, result, turns=shared_turns(storage, self.place))
         self.next(self.end)
 
     @step

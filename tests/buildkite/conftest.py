@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +22,8 @@ class Fault:
     """What goes wrong with one call.
 
     ``status`` and ``headers`` make an answer that does nothing; ``lost`` does what was asked and closes the
-    connection instead of answering; ``garbage`` answers 200 with something else than JSON.
+    connection instead of answering; ``reset`` does nothing and resets the connection; ``silent`` does nothing
+    and does not answer until the client has gone; ``garbage`` answers 200 with something else than JSON.
     """
 
     status: int = 0
@@ -28,34 +31,64 @@ class Fault:
     body: str = "{}"
     lost: bool = False
     garbage: bool = False
+    reset: bool = False
+    silent: bool = False
 
 
 @dataclass
 class Service:
-    """Buildkite's REST API for one build, over HTTP, with a clock that only sleeping moves."""
+    """Buildkite's REST API for one build, over HTTP, with a clock that only sleeping moves.
+
+    ``unblocked_by`` does so at ``by_hand_at``. ``jumps`` are seconds by which the next sleeps last longer.
+    ``limit`` is how many requests a minute are answered; ``others`` of them go to somebody else.
+    """
 
     url: str = ""
     now: float = 0.0
     blocked_at: float = 0.0
     over_at: float | None = None
     unblocked_by: str | None = None
+    by_hand_at: float = 0.0
+    jumps: list[float] = field(default_factory=list)
+    limit: int = 0
+    others: int = 0
     faults: list[Fault] = field(default_factory=list)
     applied: list[dict[str, str]] = field(default_factory=list)
     calls: list[tuple[float, str, str, str]] = field(default_factory=list)
+    used: dict[int, int] = field(default_factory=dict)
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
-        self.now += seconds
+        self.now += seconds + (self.jumps.pop(0) if self.jumps else 0.0)
+
+    def take(self) -> tuple[bool, dict[str, str]]:
+        """Count a request: whether it is within the limit, and the headers that say so."""
+        if not self.limit:
+            return True, {}
+        minute = int(self.now / 60)
+        left = self.limit - self.others - self.used.get(minute, 0)
+        self.used[minute] = self.used.get(minute, 0) + 1
+        reset = str(max(1, round((minute + 1) * 60 - self.now)))
+        headers = {"RateLimit-User-Remaining": str(max(0, left - 1)), "RateLimit-User-Reset": reset}
+        return left > 0, headers
+
+    @property
+    def person(self) -> str | None:
+        """Who has unblocked the step by hand."""
+        came = self.now >= self.by_hand_at and not self.applied
+        late = self.over_at is not None and self.by_hand_at >= self.over_at
+        return self.unblocked_by if came and not late else None
 
     @property
     def over(self) -> bool:
         """Whether the build was cancelled before the step was reached."""
-        return self.over_at is not None and self.now >= self.over_at and not self.applied
+        done = self.applied or self.person
+        return self.over_at is not None and self.now >= self.over_at and not done
 
     @property
     def state(self) -> str:
         """The step's state."""
-        if self.applied or self.unblocked_by:
+        if self.applied or self.person:
             return "unblocked"
         if self.over:
             return "canceled"
@@ -64,9 +97,13 @@ class Service:
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, object]:
         """Do what is asked."""
         build = "/v2/organizations/local/pipelines/demo/builds/7"
-        if method == "GET" and path == build:
-            return 200, self._build()
-        if method == "PUT" and path == f"{build}/jobs/j2/unblock":
+        place, _, query = path.partition("?")
+        if method == "GET" and place == build and "exclude_jobs=true" in query:
+            state = "canceled" if self.over else "passed"
+            return 200, {"number": 7, "state": state, "blocked": not self.over}
+        if method == "GET" and place == f"{build}/jobs" and query == f"step_key={STEP}":
+            return 200, {"items": self._jobs(), "links": {}}
+        if method == "PUT" and place == f"{build}/jobs/j2/unblock":
             if self.over:
                 return 422, {"message": "This build has been canceled"}
             if self.state != "blocked":
@@ -75,19 +112,13 @@ class Service:
             return 200, {"id": "j2", "state": "unblocked"}
         return 404, {"message": "Not Found"}
 
-    def _build(self) -> dict[str, Any]:
-        jobs: list[dict[str, Any]] = [
-            {"id": "j1", "type": "script", "step_key": "train", "state": "passed", "agent": {"name": "a"}},
-            {"id": "j3", "type": "manual", "step_key": "approve", "state": "blocked", "label": "deploy?"},
-            {"type": "waiter", "id": "w"},
-        ]
-        if self.now >= self.blocked_at / 2:
-            step: dict[str, Any] = {"id": "j2", "type": "manual", "step_key": STEP, "state": self.state}
-            if self.unblocked_by:
-                step["unblocked_by"] = {"name": self.unblocked_by, "email": "someone@example.org"}
-            jobs.append(step)
-        state = "canceled" if self.over else "passed"
-        return {"number": 7, "state": state, "blocked": not self.over, "jobs": jobs}
+    def _jobs(self) -> list[dict[str, Any]]:
+        if self.now < self.blocked_at / 2:
+            return []
+        step: dict[str, Any] = {"id": "j2", "type": "manual", "step_key": STEP, "state": self.state}
+        if self.person is not None:
+            step["unblocked_by"] = {"name": self.person, "email": "someone@example.org"}
+        return [step]
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +138,19 @@ def _server() -> Iterator[ThreadingHTTPServer]:
             service: Service = self.server.service  # type: ignore[attr-defined]
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             service.calls.append((service.now, method, self.path, self.headers.get("Authorization", "")))
+            allowed, limits = service.take()
+            if not allowed:
+                self._send(429, b'{"message": "Too many requests"}', limits)
+                return
             fault = service.faults.pop(0) if service.faults else None
+            if fault is not None and (fault.reset or fault.silent):
+                self.close_connection = True
+                if fault.silent:
+                    self.connection.recv(1)
+                else:
+                    # A connection closed this way is reset.
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return
             if fault is not None and fault.status:
                 self._send(fault.status, fault.body.encode(), fault.headers)
                 return
@@ -117,7 +160,7 @@ def _server() -> Iterator[ThreadingHTTPServer]:
             elif fault is not None and fault.garbage:
                 self._send(200, b"<html>gateway</html>", {})
             else:
-                self._send(status, json.dumps(answer).encode(), {})
+                self._send(status, json.dumps(answer).encode(), limits)
 
         def _send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
             self.send_response(status)

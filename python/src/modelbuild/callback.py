@@ -2,6 +2,9 @@
 
 Delivering is a loop over the truth: read the build, decide, act, read again. Whatever gets lost on the
 way, an answer or a whole delivery, the next reading shows it, so delivering twice is the same as once.
+
+Buildkite counts the requests of all trainings together. Who shares a bucket with the others takes turns
+with them (``buildkite.turns``), so that trainings that end in the same minute do not exceed the limit.
 """
 
 from __future__ import annotations
@@ -12,13 +15,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from modelbuild.buildkite.rest import DEFAULT_URL, BuildState, Job, Rest, RestError
-from modelbuild.contract import TrainingRequest, TrainingResult
-from modelbuild.errors import BuildkiteError, ConfigurationError
+from modelbuild.aws.storage import Storage
+from modelbuild.buildkite.rest import DEFAULT_URL, Job, Rest, RestError
+from modelbuild.buildkite.turns import Turns
+from modelbuild.contract import TrainingRequest, TrainingResult, split_s3_uri
+from modelbuild.errors import AwsError, BuildkiteError, ConfigurationError
 
-DEADLINE_SECONDS = 12 * 3600.0
+DEADLINE_SECONDS = 24 * 3600.0
 
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
+# Whoever was refused for the number of requests comes back at a random moment of a while that doubles.
+_FIRST_SPREAD, _LONGEST_SPREAD = 15.0, 600.0
 _OVER = {"passed", "failed", "canceled", "canceling", "skipped", "not_run"}
 
 
@@ -31,6 +38,12 @@ class Clock:
     jitter: Callable[[], float] = random.random
 
 
+def shared_turns(storage: Storage, artifacts: str) -> Turns:
+    """The turns of all trainings whose artifacts lie in one bucket, under ``buildkite/turns/`` in it."""
+    root = f"s3://{split_s3_uri(artifacts)[0]}/buildkite/turns"
+    return Turns(lambda name: storage.write_once(f"{root}/{name}", b""))
+
+
 def deliver(
     request: TrainingRequest,
     result: TrainingResult,
@@ -38,6 +51,7 @@ def deliver(
     environ: Mapping[str, str] = os.environ,
     deadline: float = DEADLINE_SECONDS,
     clock: Clock = Clock(),
+    turns: Turns | None = None,
 ) -> None:
     """Unblock the step that waits for a training, with the result as its fields.
 
@@ -51,6 +65,7 @@ def deliver(
         environ: where the address and the token are.
         deadline: seconds after which to give up.
         clock: what time is and how it passes.
+        turns: whom calls are to be shared with; nobody, as a rule of tests.
 
     Raises:
         ConfigurationError: there is no token.
@@ -63,61 +78,102 @@ def deliver(
             "secret with the token in the job definition of the head"
         )
     rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, token)
-    _Delivery(rest, request, result, clock, clock.now() + deadline).run()
+    _Delivery(rest, request, result, clock, clock.now() + deadline, turns).run()
 
 
 class _Delivery:
     def __init__(
-        self, rest: Rest, request: TrainingRequest, result: TrainingResult, clock: Clock, until: float
+        self,
+        rest: Rest,
+        request: TrainingRequest,
+        result: TrainingResult,
+        clock: Clock,
+        until: float,
+        turns: Turns | None,
     ) -> None:
         self._rest = rest
         self._request = request
         self._result = result
         self._clock = clock
         self._until = until
+        self._turns = turns
         self._said = ""
 
     def run(self) -> None:
-        step = f"step {self._request.unblock!r} of {self._request.build.url}"
-        turn = 0
+        turn = limited = 0
         refused = False
         while True:
             asked: float | None = None
             try:
-                build = self._rest.build(self._request.build)
-                job = _waiting_step(build, self._request.unblock)
-                if job is not None and job.state == "blocked":
-                    self._rest.unblock(self._request.build, job.id, self._result.to_fields())
-                    self._say(f"unblocked {step} with status {self._result.status}")
+                if self._done():
                     return
-                if job is not None and job.state.startswith("unblocked"):
-                    by = f" by {job.unblocked_by.name}" if job.unblocked_by and job.unblocked_by.name else ""
-                    self._say(f"{step} is unblocked already{by}: nothing to do")
-                    return
-                if build.state in _OVER and not build.blocked:
-                    self._say(f"{step} will not be reached, the build is {build.state}: nothing to do")
-                    return
-                state = "not there yet" if job is None else job.state
-                self._say(f"{step} is {state}; waiting until it is blocked")
+                limited = 0
             except RestError as error:
                 # Somebody may have unblocked or cancelled since the build was read: reading again tells.
                 if not (error.passing or _lost_race(error) or (error.status == 422 and not refused)):
                     raise
                 refused = error.status == 422
                 asked = error.wait
+                if error.status == 429:
+                    asked = (asked or 0.0) + self._spread(limited)
+                    limited += 1
                 self._say(f"{error}; trying again")
             self._wait(asked, turn)
             turn += 1
 
+    def _done(self) -> bool:
+        """Read, and unblock if that is what is left to do; whether nobody waits any more."""
+        build = self._request.build
+        step = f"step {self._request.unblock!r} of {build.url}"
+        self._take_turn()
+        job = _waiting_step(self._rest.jobs(build, self._request.unblock))
+        if job is not None and job.state == "blocked":
+            self._take_turn()
+            self._rest.unblock(build, job.id, self._result.to_fields())
+            self._say(f"unblocked {step} with status {self._result.status}")
+            return True
+        if job is not None and job.state.startswith("unblocked"):
+            by = f" by {job.unblocked_by.name}" if job.unblocked_by and job.unblocked_by.name else ""
+            self._say(f"{step} is unblocked already{by}: nothing to do")
+            return True
+        self._take_turn()
+        found = self._rest.build(build)
+        if found.state in _OVER and not found.blocked:
+            self._say(f"{step} will not be reached, the build is {found.state}: nothing to do")
+            return True
+        state = "not there yet" if job is None else job.state
+        self._say(f"{step} is {state}; waiting until it is blocked")
+        return False
+
+    def _take_turn(self) -> None:
+        """Wait until a call is due: when there are requests left, and nobody else's turn is."""
+        if self._rest.pause:
+            self._sleep(self._rest.pause + self._spread(0))
+        if self._turns is None:
+            return
+        try:
+            seconds = self._turns.next()
+        except AwsError as error:
+            # Where S3 is away, Buildkite's own refusals are what is left to go by.
+            self._say(f"{error}; calling Buildkite without a turn")
+            return
+        self._sleep(seconds)
+
     def _wait(self, asked: float | None, turn: int) -> None:
         """Sleep for as long as Buildkite asks, or a growing while with jitter."""
         growing = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(turn, 10)) * (0.5 + self._clock.jitter() / 2)
-        seconds = growing if asked is None else asked + self._clock.jitter()
+        self._sleep(growing if asked is None else asked + self._clock.jitter())
+
+    def _spread(self, limited: int) -> float:
+        return min(_LONGEST_SPREAD, _FIRST_SPREAD * 2.0 ** min(limited, 10)) * self._clock.jitter()
+
+    def _sleep(self, seconds: float) -> None:
         if self._clock.now() + seconds > self._until:
             raise BuildkiteError(
                 f"gave up telling Buildkite that the training ended; the last word: {self._said}"
             )
-        self._clock.sleep(seconds)
+        if seconds > 0:
+            self._clock.sleep(seconds)
 
     def _say(self, text: str) -> None:
         if text != self._said:
@@ -125,10 +181,10 @@ class _Delivery:
         self._said = text
 
 
-def _waiting_step(build: BuildState, key: str) -> Job | None:
+def _waiting_step(jobs: tuple[Job, ...]) -> Job | None:
     """The job of the block step; where there are several, the one that is blocked."""
-    jobs = [job for job in build.jobs if job.type == "manual" and job.step_key == key]
-    return next((job for job in jobs if job.state == "blocked"), jobs[-1] if jobs else None)
+    waiting = [job for job in jobs if job.type == "manual"]
+    return next((job for job in waiting if job.state == "blocked"), waiting[-1] if waiting else None)
 
 
 def _lost_race(error: RestError) -> bool:

@@ -6,18 +6,22 @@ import email.utils
 import json
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import urllib3
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from modelbuild.contract import Build
 from modelbuild.errors import BuildkiteError
 
 DEFAULT_URL = "https://api.buildkite.com/v2"
 
-_RESET_HEADERS = ("RateLimit-Reset", "RateLimit-User-Reset")
+_LIMITS = ("RateLimit", "RateLimit-User")
+_RESET_HEADERS = tuple(f"{limit}-Reset" for limit in _LIMITS)
+# Buildkite may stay silent for as long as its own gateway waits.
+_CONNECT_SECONDS, _READ_SECONDS = 10.0, 30.0
 
 
 class User(BaseModel):
@@ -43,11 +47,19 @@ class AccessToken(BaseModel):
 
 
 class BuildState(BaseModel):
-    """A build and its jobs. ``state`` keeps its last value while ``blocked`` is true."""
+    """A build. ``state`` keeps its last value while ``blocked`` is true."""
 
+    number: int = 0
     state: str
     blocked: bool = False
-    jobs: tuple[Job, ...] = ()
+
+
+class _Jobs(BaseModel):
+    items: tuple[Job, ...]
+
+
+class _Builds(RootModel[tuple[BuildState, ...]]):
+    pass
 
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -73,13 +85,21 @@ class RestError(BuildkiteError):
 
 
 class Rest:
-    """The API as the owner of one token sees it. Every method raises :class:`RestError`."""
+    """The API as the owner of one token sees it. Every method raises :class:`RestError`.
+
+    Attributes:
+        pause: the seconds that the last answer asks to leave before the next call: 0 while the limits of
+            requests are not used up.
+    """
 
     def __init__(self, url: str, token: str) -> None:
+        self.pause = 0.0
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         self._http = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=10, read=30), retries=False, headers=self._headers
+            timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+            retries=False,
+            headers=self._headers,
         )
 
     def access_token(self) -> AccessToken:
@@ -87,8 +107,28 @@ class Rest:
         return self._call(AccessToken, "GET", "/access-token")
 
     def build(self, build: Build) -> BuildState:
-        """The state of a build and of its jobs."""
-        return self._call(BuildState, "GET", _path(build))
+        """The state of a build."""
+        return self._call(BuildState, "GET", f"{_path(build)}?{_LEAN}")
+
+    def jobs(self, build: Build, step_key: str) -> tuple[Job, ...]:
+        """The jobs of one step of a build, which may have hundreds of others."""
+        query = urlencode({"step_key": step_key})
+        found = self._call(_Jobs, "GET", f"{_path(build)}/jobs?{query}").items
+        return tuple(job for job in found if job.step_key == step_key)
+
+    def cancelled(self, organization: str, pipeline: str, since: datetime) -> set[int]:
+        """The numbers of a pipeline's builds that were cancelled, or are just being, since a moment.
+
+        The newest hundred are found, and not those that were cancelled before ``since``.
+        """
+        builds = f"/organizations/{organization}/pipelines/{pipeline}/builds"
+        found: set[int] = set()
+        # A build that is just being cancelled has not finished at any moment.
+        for query in ({"state": "canceled", "finished_from": since.isoformat()}, {"state": "canceling"}):
+            page = f"{builds}?{urlencode({**query, 'per_page': 100})}&{_LEAN}"
+            shown = self._call(_Builds, "GET", page).root
+            found |= {build.number for build in shown if build.state == query["state"]}
+        return found
 
     def unblock(self, build: Build, job_id: str, fields: Mapping[str, str]) -> Job:
         """Unblock a job of type ``manual``; its fields become meta-data of the build."""
@@ -105,13 +145,18 @@ class Rest:
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise RestError(f"{what} could not be reached: {type(error).__name__}") from error
+        self.pause = _pause(response.headers)
         if not 200 <= response.status < 300:
             message = f"{what} answered {response.status}: {_message(response.data)}"
             raise RestError(message, response.status, _wait(response.headers))
         try:
             return answer.model_validate_json(response.data)
         except ValidationError as error:
-            raise RestError(f"{what} answered {response.status} with something else than a build") from error
+            raise RestError(f"{what} answered {response.status} with an answer to something else") from error
+
+
+# What is left out of a build's description.
+_LEAN = "exclude_jobs=true&exclude_pipeline=true"
 
 
 def _path(build: Build) -> str:
@@ -134,6 +179,12 @@ def _wait(headers: Mapping[str, str]) -> float | None:
         return _seconds(after)
     resets = [_seconds(headers[name]) for name in _RESET_HEADERS if name in headers]
     return max((reset for reset in resets if reset is not None), default=None)
+
+
+def _pause(headers: Mapping[str, str]) -> float:
+    """The seconds until there are requests again, where an answer's headers say that there are none left."""
+    used_up = [limit for limit in _LIMITS if _seconds(headers.get(f"{limit}-Remaining", "1")) == 0]
+    return max((_seconds(headers.get(f"{limit}-Reset", "")) or 0.0 for limit in used_up), default=0.0)
 
 
 def _seconds(text: str) -> float | None:
