@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import json
+import os
+import sys
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
+from botocore.client import BaseClient
 
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import account, session
-from modelbuild.errors import AwsError
+from modelbuild.errors import AwsError, BuildkiteError
 from modelbuild.settings import AwsSettings
 
 ROLE = "arn:aws:iam::222222222222:role/modelbuild-deploy"
@@ -54,6 +60,110 @@ def test_credentials_of_a_role_are_renewed(cloud: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(first, "_time_fetcher", lambda: later)
     assert client.get_caller_identity()["Account"] == "222222222222"
     assert first.get_frozen_credentials().access_key != before
+
+
+AGENT = """#!{python}
+import json, pathlib, sys
+folder = pathlib.Path({folder!r})
+with (folder / "calls").open("a") as calls:
+    calls.write(json.dumps([sys.argv[1:], sys.stdin.read()]) + chr(10))
+if (folder / "refuse").exists():
+    sys.exit("the job is over")
+if sys.argv[1] == "oidc":
+    print("header.payload." + str(len((folder / "calls").read_text().splitlines())))
+"""
+
+
+class Agent:
+    """A recorder in the place of ``buildkite-agent`` that gives a new token each time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        script = folder / "buildkite-agent"
+        script.write_text(AGENT.format(python=sys.executable, folder=str(folder)))
+        script.chmod(0o755)
+
+    @property
+    def calls(self) -> list[Any]:
+        """Each call's arguments and standard input."""
+        return [json.loads(line) for line in (self.folder / "calls").read_text().splitlines()]
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Agent:
+    """The recorder, first on PATH."""
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    return Agent(tmp_path)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What roles STS is asked for, while it answers."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    client: Any = BaseClient
+    call = client._make_api_call
+
+    def recorded(self: Any, operation: str, values: dict[str, Any]) -> Any:
+        if operation.startswith("Assume"):
+            found.append((operation, values))
+        return call(self, operation, values)
+
+    monkeypatch.setattr(client, "_make_api_call", recorded)
+    return found
+
+
+def test_oidc_token_is_exchanged_without_keys(
+    cloud: str, agent: Agent, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent without AWS keys gets a role's for its token, which the log redacts; nothing is exported."""
+    assert cloud
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    before = dict(os.environ)
+    made = session(AwsSettings(role_arn=ROLE, oidc=True, session_tags=["pipeline_slug", "build_branch"]))
+    assert account(made) == "222222222222"
+    tags = ["--aws-session-tag", "pipeline_slug", "--aws-session-tag", "build_branch"]
+    assert agent.calls == [
+        [["oidc", "request-token", "--audience", "sts.amazonaws.com", *tags], ""],
+        [["redactor", "add"], "header.payload.1"],
+    ]
+    operation, values = asked[0]
+    assert (operation, values["WebIdentityToken"]) == ("AssumeRoleWithWebIdentity", "header.payload.1")
+    assert dict(os.environ) == before
+
+
+def test_each_renewal_has_its_own_token(cloud: str, agent: Agent, asked: list[Any]) -> None:
+    """A token lives for minutes: when the role's credentials are renewed, a new one is asked for."""
+    assert cloud
+    made = session(AwsSettings(role_arn=ROLE, oidc=True))
+    assert account(made) == "222222222222"
+    credentials: Any = made.get_credentials()
+    later = datetime.now(timezone.utc) + timedelta(minutes=49)
+    credentials._time_fetcher = lambda: later
+    assert account(made) == "222222222222"
+    tokens = [values["WebIdentityToken"] for _, values in asked]
+    assert tokens == ["header.payload.1", "header.payload.3"]
+    assert [stdin for argv, stdin in agent.calls if argv[0] == "redactor"] == tokens
+
+
+def test_token_that_is_refused_is_told(cloud: str, agent: Agent) -> None:
+    """Where Buildkite gives no token, the agent's own words say why."""
+    assert cloud
+    (agent.folder / "refuse").write_text("")
+    with pytest.raises(BuildkiteError, match=r"oidc request-token --audience.* the job is over"):
+        account(session(AwsSettings(role_arn=ROLE, oidc=True)))
+
+
+def test_options_of_the_role_reach_sts(cloud: str, asked: list[Any]) -> None:
+    """Name, duration and external id are those of the settings, and what is not set is AWS's own."""
+    assert cloud
+    named: Any = {"role_session_name": "a-name", "role_session_duration": 7200, "external_id": "abc"}
+    assert arn(session(AwsSettings(role_arn=ROLE, **named))).endswith("/a-name")
+    expected = {"RoleArn": ROLE, "RoleSessionName": "a-name", "DurationSeconds": 7200, "ExternalId": "abc"}
+    assert asked[0] == ("AssumeRole", expected)
+    asked.clear()
+    arn(session(AwsSettings(role_arn=ROLE)))
+    assert sorted(asked[0][1]) == ["RoleArn", "RoleSessionName"]
 
 
 def test_region_of_the_settings_comes_first(cloud: str) -> None:

@@ -30,7 +30,7 @@ _WORDS = {
     "null": "null",
 }
 # These say no more than the type does.
-_TYPE_ERRORS = ("_type", "_parsing", "_from_float")
+_TYPE_ERRORS = ("_type", "_parsing", "_from_float", "literal_error", "enum")
 
 
 class Verdict(BaseModel):
@@ -39,7 +39,7 @@ class Verdict(BaseModel):
     kind: Literal["none", "good", "missing", "unknown", "wrong", "unreadable"]
     path: tuple[str | int, ...] = ()
     expected: str = ""
-    """What it must be, in words; for an unknown parameter of the file, what is meant perhaps."""
+    """What is missing, what is meant perhaps by an unknown name, or what must be in place of a value."""
 
 
 def verdict(folder: Path, values: str) -> Verdict:
@@ -60,8 +60,9 @@ def verdict(folder: Path, values: str) -> Verdict:
         schema = model.model_json_schema()
         if first["type"] == "extra_forbidden":
             return Verdict(kind="unknown", path=first["loc"], expected=_nearest(schema, first["loc"]))
-        kind: Literal["missing", "wrong"] = "missing" if first["type"] == "missing" else "wrong"
-        return Verdict(kind=kind, path=first["loc"], expected=_expected(schema, first["loc"], first))
+        if first["type"] == "missing":
+            return Verdict(kind="missing", path=first["loc"], expected=_words(schema, first["loc"]))
+        return Verdict(kind="wrong", path=first["loc"], expected=_expected(schema, first))
     return Verdict(kind="good")
 
 
@@ -81,12 +82,17 @@ def _model(folder: Path) -> type[BaseModel] | None:
     return found
 
 
-def _expected(schema: dict[str, Any], path: tuple[str | int, ...], first: Mapping[str, Any]) -> str:
-    words = _words(schema, path)
-    told = first["msg"].removeprefix("Input ").removeprefix("Value error, ").rstrip(".")
-    if not words or first["type"] == "missing":
-        return words or ("" if first["type"] == "missing" else told)
-    return words if first["type"].endswith(_TYPE_ERRORS) else f"{words}, and it {told}"
+def _expected(schema: dict[str, Any], first: Mapping[str, Any]) -> str:
+    """What a value of the wrong kind must be, to follow a colon."""
+    told = first["msg"].rstrip(".")
+    words = _words(schema, first["loc"])
+    if first["type"] == "value_error":
+        return told.removeprefix("Value error, ")
+    if not words:
+        return f"it {told.removeprefix('Input ')}"
+    if first["type"].endswith(_TYPE_ERRORS):
+        return f"it must be {words}"
+    return f"it must be {words}, and it {told.removeprefix('Input ')}"
 
 
 def _words(schema: dict[str, Any], path: tuple[str | int, ...]) -> str:

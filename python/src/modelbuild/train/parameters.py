@@ -184,8 +184,7 @@ def resolve(defaults: Mapping[str, JsonValue], overrides: Iterable[Override], fi
     said: dict[str, str] = {}
     for override in overrides:
         if override.name not in places:
-            near = difflib.get_close_matches(override.name, places, n=1)
-            raise _unknown(override.said, override.value, near[0] if near else None, defaults, file)
+            raise _unknown(override.said, override.value, _nearest(override.name, places), defaults, file)
         _set(values, places[override.name], override.value)
         origins[override.name] = override.origin
         said[override.name] = override.said
@@ -228,6 +227,14 @@ def short(value: object) -> str:
 def plain(name: str) -> str:
     """A name on one line, whatever is in it."""
     return name if name.isprintable() and len(name) <= 200 else short(name)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    """The name that is most like a name, or like it but for the sections that it lies in."""
+    by_last = {other.rsplit(".", 1)[-1]: other for other in known}
+    near = difflib.get_close_matches(name, known, n=1)
+    last = difflib.get_close_matches(name.rsplit(".", 1)[-1], by_last, n=1)
+    return near[0] if near else by_last[last[0]] if last else None
 
 
 def _unknown(

@@ -81,7 +81,7 @@ def _sentence(found: Verdict, resolved: parameters.Resolved, file: str, model: s
     ]
     whence = parameters.plain(given[0]) if given else file
     subject = f"parameter {name} is {value} ({whence})" if found.path else f"{file} does not hold together"
-    return f"{subject}: it must be {found.expected}" if found.path else f"{subject}: {found.expected}"
+    return f"{subject}: {found.expected}"
 
 
 def _at(values: JsonValue, path: tuple[str | int, ...]) -> JsonValue:

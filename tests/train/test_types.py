@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import io
+import tarfile
+from typing import Any
+
+import pytest
+
+from modelbuild.errors import ConfigurationError
+from modelbuild.train import parameters, types
+
+FILE = "flows/params.yaml"
+DEFAULTS: dict[str, Any] = {
+    "seed": 1,
+    "mode": "fast",
+    "note": None,
+    "training": {"rate": 0.5, "epochs": 3, "layers": [8, 4], "on": True, "extra": {}},
+}
+MODEL = """
+from typing import Annotated, Any, Literal
+import helper
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from modelbuild.flow import parameters
+
+print("a line that is no answer")
+
+class Training(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    rate: Annotated[float, Field(gt=0)]
+    epochs: int
+    layers: tuple[int, ...]
+    on: bool
+    extra: dict[str, Any]
+
+class Parameters(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    seed: int
+    mode: Literal["fast", "good"]
+    note: str | None
+    training: Training
+
+    @model_validator(mode="after")
+    def _together(self):
+        if self.seed == 13:
+            raise ValueError("seed 13 needs mode good")
+        return self
+"""
+
+
+def archive(**files: str) -> bytes:
+    """An archive with modules beside the flow."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, text in {"helper": "", **files}.items():
+            member = tarfile.TarInfo(f"flows/{name}.py")
+            member.size = len(text.encode())
+            tar.addfile(member, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+def check(archived: bytes, changes: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
+    """Hold the file's values, with what the build sets, to their types."""
+    defaults = defaults or DEFAULTS
+    meta_data = parameters.from_meta_data({f"params/{name}": text for name, text in changes.items()})
+    types.require(parameters.resolve(defaults, meta_data, FILE), defaults, archived, FILE)
+
+
+@pytest.mark.parametrize("archived", [archive(), archive(parameters=MODEL), archive(parameters="x = 1")])
+def test_right_types_pass(archived: bytes) -> None:
+    """What is typed as the file's values are is good, with a model, without, and in a module without one."""
+    check(archived, {})
+    good = {"seed": "2", "mode": "good", "note": "x", "training.rate": "1e-3", "training.layers": "[1]"}
+    check(archived, {**good, "training.on": "no", "training.extra": "{a: 1}"})
+    check(archived, {"training.rate": "1"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"training.rate": "high"},
+            'parameter training.rate is "high" (meta-data params/training.rate): it must be a number',
+        ),
+        (
+            {"training.rate": "true"},
+            "training.rate is true (meta-data params/training.rate): it must be a number",
+        ),
+        (
+            {"training.epochs": "2.5"},
+            "training.epochs is 2.5 (meta-data params/training.epochs): it must be a whole",
+        ),
+        (
+            {"training.epochs": "'3'"},
+            'training.epochs is "3" (meta-data params/training.epochs): it must be a whole',
+        ),
+        ({"training.on": "1"}, "it must be true or false"),
+        ({"training.layers": "3"}, "it must be a list"),
+        ({"mode": "3"}, "parameter mode is 3 (meta-data params/mode): it must be"),
+    ],
+)
+@pytest.mark.parametrize("archived", [archive(), archive(parameters=MODEL)])
+def test_wrong_type_is_told(archived: bytes, changes: dict[str, str], message: str) -> None:
+    """The parameter, its value, who set it and the type it must have are in one sentence."""
+    with pytest.raises(ConfigurationError) as caught:
+        check(archived, changes)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training.rate": "-1"}, "it must be a number, and it should be greater than 0"),
+        (
+            {"training.layers": "[1, a]"},
+            'training.layers.1 is "a" (meta-data params/training.layers): it must be',
+        ),
+        (
+            {"mode": "slow"},
+            'parameter mode is "slow" (meta-data params/mode): it must be one of "fast", "good"',
+        ),
+        ({"note": "3"}, "it must be text or null"),
+        ({"seed": "13"}, "flows/params.yaml does not hold together: seed 13 needs mode good"),
+    ],
+)
+def test_model_knows_more_than_types(changes: dict[str, str], message: str) -> None:
+    """What the flow's model asks for beyond a type is said in its words."""
+    with pytest.raises(ConfigurationError) as caught:
+        check(archive(parameters=MODEL), changes)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "message"),
+    [
+        (
+            {**DEFAULTS, "training": {**DEFAULTS["training"], "epoch": 4}},
+            "parameter training.epoch of flows/params.yaml is 4, but flows/parameters.py has no such "
+            "parameter: did you mean training.epochs, which is a whole number?",
+        ),
+        (
+            {name: value for name, value in DEFAULTS.items() if name != "seed"},
+            "flows/params.yaml has no parameter seed, which flows/parameters.py asks for: it is "
+            "a whole number",
+        ),
+        ({**DEFAULTS, "seed": "1"}, 'parameter seed is "1" (flows/params.yaml): it must be a whole number'),
+    ],
+)
+def test_file_is_held_to_the_model(defaults: dict[str, Any], message: str) -> None:
+    """What is wrong in the file itself is told before anything is submitted, as well."""
+    with pytest.raises(ConfigurationError) as caught:
+        check(archive(parameters=MODEL), {}, defaults)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def", "SyntaxError"),
+        ("raise SystemExit(0)", "SystemExit"),
+        ("Parameters = 3", "TypeError: Parameters is no pydantic model"),
+        ("import os; os._exit(3)", "flows/parameters.py ended the check of the parameters"),
+    ],
+)
+def test_model_that_cannot_be_read_is_told(text: str, message: str) -> None:
+    """Code of the commit that fails is a sentence about that code."""
+    with pytest.raises(ConfigurationError) as caught:
+        check(archive(parameters=text), {})
+    assert "flows/parameters.py" in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_model_needs_no_metaflow() -> None:
+    """The module that flows import for their models is there on an agent that has no Metaflow."""
+    text = "import sys\nsys.modules['metaflow'] = None\nfrom modelbuild.flow import parameters\n"
+    check(archive(parameters=text), {})
