@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -221,3 +224,75 @@ def test_token_that_is_wrong(on_agent: dict[str, str]) -> None:
     assert found.startswith("API token: ")
     assert "answered 401" in found
     assert "wrong-token" not in found
+
+
+ACTIONS = {
+    "Object": ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"),
+    "Bucket": ("s3:ListBucket",),
+    "Look": ("batch:describejobqueues", "batch:describejobdefinitions"),
+}
+
+
+@pytest.fixture
+def allow(on_agent: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Become somebody who may do what the doctor does, without some of the actions."""
+
+    def allowed(*missing: str) -> None:
+        kept = [action for actions in ACTIONS.values() for action in actions if action not in missing]
+        policy = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": kept, "Resource": "*"}}
+        iam, name = client("iam"), f"agent-{uuid.uuid4().hex}"
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName="doctor", PolicyDocument=json.dumps(policy))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+        enforce("0")
+
+    def enforce(after: str) -> None:
+        url = f"{on_agent['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
+        asked = urllib.request.Request(url, after.encode(), {"Content-Type": "text/plain"})
+        with urllib.request.urlopen(asked) as answer:
+            assert answer.status == 200
+
+    yield allowed
+    enforce("inf")
+
+
+def test_actions_are_enough(on_agent: dict[str, str], allow: Callable[..., None]) -> None:
+    """With these actions and no others the doctor sees everything."""
+    allow()
+    assert wrong(PIPELINE, on_agent) == []
+
+
+@pytest.mark.parametrize(
+    ("action", "beginnings"),
+    [
+        ("s3:PutObject", ["bucket s3://modelbuild-123456789012/models: could not write s3://"]),
+        ("s3:GetObject", ["bucket s3://modelbuild-123456789012/models: could not read s3://"]),
+        (
+            "s3:DeleteObject",
+            ["bucket s3://modelbuild-123456789012/models: writing works, but could not delete"],
+        ),
+        (
+            "batch:describejobdefinitions",
+            ["job definition: could not look for job definition modelbuild-head"],
+        ),
+        (
+            "batch:describejobqueues",
+            [
+                f"queue modelbuild-{name}: could not look at queue modelbuild-{name}"
+                for name in ("head", "default", "gpu")
+            ],
+        ),
+    ],
+)
+def test_action_that_is_not_allowed(
+    action: str, beginnings: list[str], on_agent: dict[str, str], allow: Callable[..., None]
+) -> None:
+    """What the identity may not do is told at the thing it is about, and the rest is looked at."""
+    allow(action)
+    found = wrong(PIPELINE, on_agent)
+    assert len(found) == len(beginnings)
+    for text, beginning in zip(found, beginnings, strict=True):
+        assert text.startswith(beginning)
+        assert "give the role that this runs as the permission" in text or "allow it, or delete" in text

@@ -89,5 +89,5 @@ def test_help_lists_every_command() -> None:
     """Each command is in the help, the laptop mode as well."""
     done = modelbuild("--help")
     assert done.returncode == 0
-    for name in ("train", "notify", "deploy", "head", "trace", "local"):
+    for name in ("train", "notify", "deploy", "head", "trace", "init", "check", "doctor", "local"):
         assert f"\n  {name} " in done.stdout
