@@ -152,13 +152,13 @@ def _server() -> Iterator[ThreadingHTTPServer]:
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return
             if fault is not None and fault.status:
-                self._send(fault.status, fault.body.encode(), fault.headers)
+                self._send(fault.status, fault.body.encode(), {**limits, **fault.headers})
                 return
             status, answer = service.answer(method, self.path, body)
             if fault is not None and fault.lost:
                 self.close_connection = True
             elif fault is not None and fault.garbage:
-                self._send(200, b"<html>gateway</html>", {})
+                self._send(200, b"<html>gateway</html>", limits)
             else:
                 self._send(status, json.dumps(answer).encode(), limits)
 
