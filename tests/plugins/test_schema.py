@@ -117,6 +117,16 @@ def test_every_map_of_options_is_closed(root: Path, plugin: str) -> None:
     check(read_plugin(root, plugin)["configuration"], "")
 
 
+def test_patterns_are_ones_that_an_agent_reads(root: Path, plugin: str) -> None:
+    """Agents are written in Go, whose patterns repeat at most 1000 times and look neither ahead nor behind;
+    with any other pattern they refuse the whole plugin.
+    """
+    for pattern in re.findall(r"pattern: (.*)", (root / "plugins" / plugin / "plugin.yml").read_text()):
+        counts = [int(count) for pair in re.findall(r"\{(\d+),?(\d*)\}", pattern) for count in pair if count]
+        assert max(counts, default=0) <= 1000, pattern
+        assert not re.search(r"\(\?[=!<]", pattern), pattern
+
+
 def test_readme_lists_the_options(root: Path, plugin: str) -> None:
     """The README's table has each option once, in order, with the schema's type, default and description."""
     text = (root / "plugins" / plugin / "README.md").read_text()

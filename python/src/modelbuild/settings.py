@@ -98,7 +98,7 @@ class AwsSettings(_Options):
         alias="session-tags",
         description="Claims of the OIDC token that become tags of the session, such as pipeline_slug.",
     )
-    external_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+=,.@:/-]{2,1224}$")] | None = Field(
+    external_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+=,.@:/-]{2,}$")] | None = Field(
         None, alias="external-id", description="External id that the role's trust policy asks for."
     )
 
