@@ -134,7 +134,7 @@ def test_one_head_with_the_requests_variables(build: Build, agent: Any) -> None:
 
 
 def test_new_build_with_another_value_is_a_training(build: Build, agent: Any) -> None:
-    """What this build sets stands above the pipeline's options, and these above the file; all of it is told."""
+    """What this build sets stands above the pipeline's options, these above the file, and all is told."""
     build.environ |= {"PARAM_TRAINING__RATE": "1e-3", "PARAM_TRAINING__EPOCHS": "7", "PARAM_ACT": " "}
     agent.set("params/training.epochs", "8")
     build.train(params={"training.epochs": 9, "act": 5})
@@ -181,7 +181,7 @@ def test_wrong_parameter_of_a_build_submits_nothing(
 
 
 def test_dirty_tree_is_recorded(build: Build, agent: Any, repository: Any) -> None:
-    """Uncommitted changes are refused, or are in the request and on the page where the pipeline allows them."""
+    """Uncommitted changes are refused, or recorded in the request and told where the pipeline allows them."""
     (repository.folder / "flows" / "flow.py").write_text("# another flow")
     with pytest.raises(ConfigurationError, match=r"flows/flow.py\): .* allow-dirty"):
         build.train()
@@ -194,7 +194,7 @@ def test_dirty_tree_is_recorded(build: Build, agent: Any, repository: Any) -> No
 
 
 def test_plan_is_what_is_submitted(build: Build, agent: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """A dry run changes nothing and prints the request, the job, the roles and the sizes as they come true."""
+    """A dry run changes nothing, and prints the request, job, roles and sizes that then come true."""
     settings = TrainSettings.model_validate(build.options)
     before = definitions()
     plan.show(settings, build.environ)
@@ -224,7 +224,7 @@ def test_plan_is_what_is_submitted(build: Build, agent: Any, capsys: pytest.Capt
 def test_plan_that_batch_would_refuse_fails(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
     """What is too large is printed, and then said as when it would be submitted."""
     settings = TrainSettings.model_validate({**build.options, "environment": {"A": "x" * 9000}})
-    with pytest.raises(ConfigurationError, match="the variables of the job take 9[0-9]+ bytes"):
+    with pytest.raises(ConfigurationError, match=r"the variables of the job take 9[0-9]+ bytes"):
         plan.show(settings, build.environ)
     assert json.loads(capsys.readouterr().out)["bytes"]["overrides"] > 9000
 

@@ -24,7 +24,8 @@ def cli() -> None:
 
 
 @cli.command()
-def train() -> None:
+@click.option("--dry-run", is_flag=True, help="Print what would be done, as JSON, and change nothing.")
+def train(dry_run: bool) -> None:
     """Submit the training that this build asks for (plugin train).
 
     Its options are read from BUILDKITE_PLUGIN_CONFIGURATION, which the agent sets.
@@ -32,9 +33,14 @@ def train() -> None:
     from modelbuild.settings import TrainSettings
 
     settings = TrainSettings.from_environment(os.environ)
-    from modelbuild.train import submit
+    if dry_run:
+        from modelbuild.train import plan
 
-    submit.run(settings)
+        plan.show(settings)
+    else:
+        from modelbuild.train import submit
+
+        submit.run(settings)
 
 
 @cli.command()

@@ -18,7 +18,9 @@ from modelbuild.errors import ConfigurationError
 # What a definition consists of, besides its name: DescribeJobDefinitions tells more than may be registered.
 _PARTS = ("type", "parameters", "retryStrategy", "timeout", "propagateTags", "platformCapabilities")
 _LOG_GROUP = "/aws/batch/job"
-_OVERRIDES_LIMIT = 8192
+OVERRIDES_LIMIT = 8192
+"""Bytes that Batch takes as what differs between a job and its definition."""
+
 _DESCRIBED_AT_ONCE = 100
 
 
@@ -52,6 +54,15 @@ class BatchJob:
         return self.status in ("SUCCEEDED", "FAILED")
 
 
+@dataclass(frozen=True)
+class Definition:
+    """A job definition under a name that derives from its content; ``arn`` is empty while it is not there."""
+
+    name: str
+    arn: str
+    content: Mapping[str, Any]
+
+
 class Batch:
     """Batch as one identity sees it. Every method raises ``AwsError`` when AWS refuses or is out of reach."""
 
@@ -72,6 +83,21 @@ class Batch:
         Raises:
             ConfigurationError: there is no active definition ``name``.
         """
+        definition = self.definition(name, image)
+        if definition.arn:
+            return definition.arn
+        with translated(f"register job definition {definition.name}"):
+            answer = self._batch.register_job_definition(
+                jobDefinitionName=definition.name, **definition.content
+            )
+        return answer["jobDefinitionArn"]
+
+    def definition(self, name: str, image: str) -> Definition:
+        """What :meth:`definition_with_image` uses, without registering it.
+
+        Raises:
+            ConfigurationError: there is no active definition ``name``.
+        """
         found = self._newest(name)
         if found is None:
             raise ConfigurationError(
@@ -82,11 +108,7 @@ class Batch:
         copy["containerProperties"] = _clean(found["containerProperties"]) | {"image": image}
         own_name = f"{name}-{sha256_of_json(copy)[:12]}"
         existing = self._newest(own_name)
-        if existing is not None:
-            return str(existing["jobDefinitionArn"])
-        with translated(f"register job definition {own_name}"):
-            answer = self._batch.register_job_definition(jobDefinitionName=own_name, **copy)
-        return answer["jobDefinitionArn"]
+        return Definition(own_name, existing["jobDefinitionArn"] if existing else "", copy)
 
     def _newest(self, name: str) -> Mapping[str, Any] | None:
         with translated(f"look for job definition {name}"):
@@ -112,16 +134,8 @@ class Batch:
         Raises:
             ConfigurationError: the environment is larger than Batch takes.
         """
-        overrides: Any = {
-            "command": list(command),
-            "environment": [{"name": key, "value": value} for key, value in sorted(environment.items())],
-        }
-        size = len(json.dumps(overrides).encode())
-        if size > _OVERRIDES_LIMIT:
-            raise ConfigurationError(
-                f"the variables of the job take {size} bytes, and Batch takes {_OVERRIDES_LIMIT}: shorten "
-                "option environment, or move values to params"
-            )
+        require_fitting(command, environment)
+        overrides = _overrides(command, environment)
         with translated(f"submit job {name} to queue {queue}"):
             answer = self._once.submit_job(
                 jobName=name,
@@ -135,12 +149,17 @@ class Batch:
         return answer["jobId"]
 
     def find(self, queue: str, name: str) -> list[str]:
-        """The ids of the jobs of this name in a queue, in whatever state."""
+        """The ids of the jobs of this name in a queue, in whatever state; ``*`` may stand for its end."""
         with translated(f"look for job {name} in queue {queue}"):
             pages = self._batch.get_paginator("list_jobs").paginate(
                 jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [name]}]
             )
             return [job["jobId"] for page in pages for job in page["jobSummaryList"]]
+
+    def terminate(self, job_id: str, reason: str) -> None:
+        """Ask Batch to end a job, wherever it stands; one that has ended stays as it is."""
+        with translated(f"terminate job {job_id}"):
+            self._batch.terminate_job(jobId=job_id, reason=reason)
 
     def describe(self, job_id: str) -> BatchJob:
         """The state of a job.
@@ -180,6 +199,32 @@ def job(described: Mapping[str, Any]) -> BatchJob:
         status_reason=described.get("statusReason") or "",
         stopped=bool(described.get("isTerminated") or described.get("isCancelled")),
     )
+
+
+def overrides_bytes(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """How much a job's own command and variables take of :data:`OVERRIDES_LIMIT`."""
+    return len(json.dumps(_overrides(command, environment)).encode())
+
+
+def require_fitting(command: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Refuse what Batch would.
+
+    Raises:
+        ConfigurationError: the command and the variables are larger than Batch takes.
+    """
+    size = overrides_bytes(command, environment)
+    if size > OVERRIDES_LIMIT:
+        raise ConfigurationError(
+            f"the variables of the job take {size} bytes, and Batch takes {OVERRIDES_LIMIT}: shorten option "
+            "environment, or move values to params"
+        )
+
+
+def _overrides(command: Sequence[str], environment: Mapping[str, str]) -> Any:
+    return {
+        "command": list(command),
+        "environment": [{"name": key, "value": value} for key, value in sorted(environment.items())],
+    }
 
 
 def job_url(region: str, job_id: str) -> str:

@@ -1,0 +1,112 @@
+"""What ``modelbuild train`` would do, found out with calls that only read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from modelbuild.aws.batch import OVERRIDES_LIMIT, Batch, overrides_bytes, require_fitting
+from modelbuild.aws.identity import caller, session
+from modelbuild.aws.storage import Storage
+from modelbuild.contract import REQUEST_FILE, TrainingRequest
+from modelbuild.settings import TrainSettings
+from modelbuild.train import submit
+from modelbuild.train.request import make
+
+
+class Job(BaseModel):
+    """The head's job as it would be submitted."""
+
+    name: str
+    queue: str
+    definition: str
+    definition_exists: bool
+    image: str
+    command: list[str]
+    environment: dict[str, str]
+    timeout_seconds: int
+    tags: dict[str, str]
+
+
+class Roles(BaseModel):
+    """Who does what: the calls from the agent, the job's own calls, and what starts the job."""
+
+    caller: str
+    job: str
+    execution: str
+
+
+class Sizes(BaseModel):
+    """Bytes of what would be stored and submitted, and what Batch takes of the latter."""
+
+    source: int
+    request: int
+    overrides: int
+    overrides_limit: int = OVERRIDES_LIMIT
+
+
+class Plan(BaseModel):
+    """Everything that would happen; ``stored`` says that this build has asked for a training before."""
+
+    stored: bool
+    request: TrainingRequest
+    job: Job
+    roles: Roles
+    bytes: Sizes
+
+
+def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) -> Plan:
+    """What a run of the step would do; nothing is changed, on this machine or elsewhere.
+
+    Raises:
+        ConfigurationError: an option does not fit the commit, the build or the account.
+        AwsError: S3, Batch or STS refused.
+        BuildkiteError: the agent's command line failed.
+    """
+    request, archived = make(settings, environ, checkout)
+    made = session(settings.aws)
+    definition = Batch(made).definition(settings.queue, request.images.default)
+    container = definition.content["containerProperties"]
+    variables = submit.variables(request, settings)
+    return Plan(
+        stored=Storage(made).exists(f"{request.artifacts}/{REQUEST_FILE}"),
+        request=request,
+        job=Job(
+            name=submit.job_name(request),
+            queue=settings.queue,
+            definition=definition.name,
+            definition_exists=bool(definition.arn),
+            image=request.images.default,
+            command=list(submit.COMMAND),
+            environment=variables,
+            timeout_seconds=settings.timeout,
+            tags=submit.tags(request, settings),
+        ),
+        roles=Roles(
+            caller=caller(made),
+            job=container.get("jobRoleArn", ""),
+            execution=container.get("executionRoleArn", ""),
+        ),
+        bytes=Sizes(
+            source=len(archived),
+            request=len(request.to_json().encode()),
+            overrides=overrides_bytes(submit.COMMAND, variables),
+        ),
+    )
+
+
+def show(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> None:
+    """Print the plan for the checkout that is the working directory as JSON.
+
+    Raises:
+        ConfigurationError: an option does not fit, or Batch would refuse the plan.
+        AwsError: S3, Batch or STS refused.
+        BuildkiteError: the agent's command line failed.
+    """
+    found = plan(settings, environ, Path.cwd())
+    print(json.dumps(found.model_dump(mode="json", by_alias=True), indent=2), flush=True)
+    require_fitting(found.job.command, found.job.environment)
