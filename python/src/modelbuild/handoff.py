@@ -8,9 +8,16 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from modelbuild.aws.storage import Storage
+from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite import agent
-from modelbuild.contract import WEIGHTS_FILE, Manifest, ServingEnvironment, TrainingResult
+from modelbuild.contract import (
+    RESULT_FILE,
+    WEIGHTS_FILE,
+    Manifest,
+    ServingEnvironment,
+    TrainingResult,
+    attempt_prefix,
+)
 from modelbuild.errors import ConfigurationError, TrainingFailed, VerificationFailed
 
 
@@ -28,15 +35,34 @@ class Handoff:
         return hashlib.sha256(self.manifest_bytes).hexdigest()
 
 
-def read_result() -> TrainingResult:
+def read_result(storage: Storage) -> TrainingResult:
     """How the training of this build ended, as the fields of its block step say.
 
+    Fields cannot be changed once their step is unblocked. Of a training that was attempted again, the result
+    of the newest attempt is therefore read where it lies.
+
     Raises:
-        TrainingFailed: nothing says how it ended.
+        TrainingFailed: nothing says how it ended, or it has not ended yet.
         ConfigurationError: a field cannot be read, so it was filled in by hand.
+        AwsError: S3 refused.
         BuildkiteError: the agent's command line failed.
     """
-    fields = {key: agent.get_meta_data(key) or "" for key in TrainingResult.field_keys()}
+    attempt = agent.get_meta_data("train/attempt") or "1"
+    if attempt == "1":
+        return _of_fields({key: agent.get_meta_data(key) or "" for key in TrainingResult.field_keys()})
+    uri = f"{attempt_prefix(agent.get_meta_data('train/artifacts') or '', int(attempt))}/{RESULT_FILE}"
+    try:
+        return _of_fields(TrainingResult.model_validate_json(storage.read(uri)).to_fields())
+    except NotFound as error:
+        raise TrainingFailed(
+            f"attempt {attempt} of the training has not ended yet: retry this step when it has, as no step "
+            "is unblocked a second time"
+        ) from error
+    except ValidationError as error:
+        raise VerificationFailed(f"{uri} is not a result of modelbuild: train again") from error
+
+
+def _of_fields(fields: Mapping[str, str]) -> TrainingResult:
     if not fields["training/status"].strip():
         raise TrainingFailed(
             "meta-data training/status is empty, so nobody knows how the training ended: the block step was "

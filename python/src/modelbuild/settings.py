@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from typing_extensions import Self
 
-from modelbuild.contract import STEP_VARIABLES, S3Uri
+from modelbuild.contract import ATTEMPT, SCHEDULE_TIMEOUT, STEP_RESOURCES, STEP_VARIABLES, S3Uri
 from modelbuild.errors import ConfigurationError
 
 CONFIGURATION = "BUILDKITE_PLUGIN_CONFIGURATION"
@@ -46,6 +46,13 @@ def _free_name(name: str) -> str:
     return name
 
 
+def _free_tag(key: str) -> str:
+    """Refuse the tags that AWS, Metaflow or the product set."""
+    if key.lower().startswith(("aws:", "modelbuild:", "metaflow.")):
+        raise ValueError("it must not begin with aws:, modelbuild: or metaflow.")
+    return key
+
+
 def sounds_secret(name: str) -> bool:
     """Whether a variable of this name is to be taken for a secret."""
     return name.upper().endswith(_SECRET_ENDINGS)
@@ -56,6 +63,11 @@ _OWN_VARIABLES = (
     "ARTIFACTS",
     "UNBLOCK_STEP",
     STEP_VARIABLES,
+    STEP_RESOURCES,
+    ATTEMPT,
+    SCHEDULE_TIMEOUT,
+    "METAFLOW_BATCH_EMIT_TAGS",
+    "METAFLOW_BATCH_DEFAULT_TAGS",
     "TRAIN_GPU_IMAGE",
     "METAFLOW_BATCH_CONTAINER_IMAGE",
     "METAFLOW_HOME",
@@ -64,6 +76,12 @@ _SECRET_ENDINGS = ("PASSWORD", "TOKEN", "SECRET", "API_KEY", "ACCESS_KEY", "PRIV
 VariableName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_free_name)
 ]
+
+
+StepName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+# What AWS and Metaflow both take, without the names that AWS and modelbuild keep for themselves.
+TagKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 +._:/@-]{1,128}$"), AfterValidator(_free_tag)]
+TagValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 +._:/@-]{1,256}$")]
 
 
 class _Options(BaseModel):
@@ -131,6 +149,16 @@ class ImageSettings(_Options):
     default: Text = Field(description="Image of the head and of the steps that need no GPU.")
     train_gpu: Text = Field(alias="train-gpu", description="Image of the step that trains.")
     serve: Text = Field(description="Image that serves the model.")
+
+
+class ResourceSettings(_Options):
+    """The size of one step of the flow; what is left out is as the flow says."""
+
+    cpu: int | None = Field(None, ge=1, description="vCPUs.")
+    memory: int | None = Field(None, ge=4, description="MiB.")
+    gpu: int | None = Field(
+        None, ge=0, description="GPUs; with 0 the step leaves the GPU queue and its image."
+    )
 
 
 class _PluginSettings(_Options):
@@ -209,6 +237,12 @@ class TrainSettings(_PluginSettings):
         {},
         description="Variables of the head and of the flow's steps on Batch; never secrets.",
     )
+    tags: dict[TagKey, TagValue] = Field(
+        {}, description="Tags of the jobs of head and steps, by which their cost can be told apart."
+    )
+    resources: dict[StepName, ResourceSettings] = Field(
+        {}, description="Sizes of the flow's steps in place of those in the flow, by the step's name."
+    )
     aws: AwsSettings = Field(AwsSettings(), description="Where and as whom the head is submitted.")
     include: list[Annotated[str, StringConstraints(pattern=r"^[^/]")]] = Field(
         [],
@@ -221,6 +255,15 @@ class TrainSettings(_PluginSettings):
     )
     timeout: int = Field(
         86400, ge=60, description="Seconds that the training may run, from the start of the head."
+    )
+    schedule_timeout: int | None = Field(
+        None,
+        alias="schedule-timeout",
+        ge=60,
+        description="Seconds that a step of the flow may wait for a machine; by default as long as it takes.",
+    )
+    wait: bool = Field(
+        False, description="Whether the step follows the training to its end instead of letting the agent go."
     )
 
 
@@ -305,6 +348,8 @@ def _fields_at(model: type[BaseModel], path: Sequence[object]) -> dict[str, Any]
     """The options, by the name that a user writes, at a place in a plugin's options."""
     for part in path:
         field = {info.alias or name: info for name, info in model.model_fields.items()}[str(part)]
+        if field.annotation == dict[StepName, ResourceSettings]:
+            return _fields_at(ResourceSettings, path[2:])
         assert isinstance(field.annotation, type), part
         model = field.annotation
     return {info.alias or name: info for name, info in model.model_fields.items()}

@@ -38,15 +38,15 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
         BuildkiteError: the agent's command line failed.
     """
     _say("--- :mag: Reading what was approved")
-    result = handoff.read_result()
+    source, destination = session(settings.aws.source), session(settings.aws.destination)
+    lake, production = Storage(source), Storage(destination)
+    result = handoff.read_result(lake)
     if result.status != "succeeded":
         ended = "was cancelled" if result.status == "cancelled" else "failed"
         raise TrainingFailed(
             f"the training {ended} ({result.reason or 'no reason was given'}), so there is no model to "
-            "deploy: start a new build"
+            "deploy: retry the step that trains, or start a new build"
         )
-    source, destination = session(settings.aws.source), session(settings.aws.destination)
-    lake, production = Storage(source), Storage(destination)
     given = handoff.read_manifest(result, lake, environ)
     _say(f"model {given.manifest.request.model_id} of {given.manifest.request.build.pipeline}")
     try:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from metaflow import batch, environment  # type: ignore[attr-defined]
 from metaflow import secrets as with_secrets  # type: ignore[attr-defined]
 
-from modelbuild.contract import STEP_VARIABLES
+from modelbuild.contract import ATTEMPT, STEP_RESOURCES, STEP_VARIABLES
 from modelbuild.errors import ConfigurationError
 
 Step = TypeVar("Step", bound=Callable[..., None])
@@ -31,13 +32,16 @@ _PASSED_ON = (
     GPU_QUEUE,
     GPU_IMAGE,
     STEP_VARIABLES,
+    STEP_RESOURCES,
+    ATTEMPT,
 )
 
 
 def on_batch(*, cpu: int, memory: int, gpu: int = 0, secrets: Sequence[str] = ()) -> Callable[[Step], Step]:
     """A decorator for Metaflow steps: run this step as a job on AWS Batch when it belongs to a build.
 
-    It belongs to one when ``MODEL_ID`` is set; a flow on its own keeps the step as it is.
+    It belongs to one when ``MODEL_ID`` is set; a flow on its own keeps the step as it is. What the build
+    says of the step's size, in ``STEP_RESOURCES``, goes before what the flow says.
 
     Args:
         cpu: vCPUs.
@@ -56,11 +60,31 @@ def on_batch(*, cpu: int, memory: int, gpu: int = 0, secrets: Sequence[str] = ()
         if secrets:
             sources = [{"type": "aws-secrets-manager", "id": _required(name)} for name in secrets]
             decorated = with_secrets(sources=sources)(decorated)
-        place = {"gpu": gpu, "image": _required(GPU_IMAGE), "queue": _required(GPU_QUEUE)} if gpu else {}
-        on: Step = batch(cpu=cpu, memory=memory, **place)(decorated)
+        size = {"cpu": cpu, "memory": memory, "gpu": gpu, **_resources().get(step.__name__, {})}
+        if size["gpu"]:
+            on: Step = batch(**size, image=_required(GPU_IMAGE), queue=_required(GPU_QUEUE))(decorated)
+        else:
+            on = batch(cpu=size["cpu"], memory=size["memory"])(decorated)
         return on
 
     return decorate
+
+
+def check_resources(steps: Collection[str]) -> None:
+    """Refuse a size for a step that is not among ``steps``, those of the flow.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    for name in sorted(_resources().keys() - set(steps)):
+        raise ConfigurationError(
+            f"option resources names step {name}, which the flow does not have: it has {', '.join(steps)}."
+        )
+
+
+def _resources() -> dict[str, dict[str, int]]:
+    sizes: dict[str, dict[str, int]] = json.loads(os.environ.get(STEP_RESOURCES) or "{}")
+    return sizes
 
 
 def _required(name: str) -> str:

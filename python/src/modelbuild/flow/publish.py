@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import tarfile
 from collections.abc import Mapping
 
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import (
+    ATTEMPT,
     MANIFEST_FILE,
     MODEL_FILE,
     RESULT_FILE,
@@ -18,6 +20,7 @@ from modelbuild.contract import (
     Manifest,
     ServingEnvironment,
     TrainingResult,
+    attempt_prefix,
 )
 from modelbuild.errors import VerificationFailed
 
@@ -60,11 +63,11 @@ def upload(storage: Storage, artifacts: str, files: Mapping[str, bytes]) -> Arti
 
 
 def publish(storage: Storage, manifest: Manifest) -> TrainingResult:
-    """Write ``manifest.json`` and ``result.json``, once each, beside the model that the manifest names.
+    """Write ``manifest.json`` and this attempt's ``result.json``, once each, where the training lies.
 
     Returns:
-        The result that stands in S3: that of an earlier attempt, or of whoever already declared this
-        training as failed, where there is one.
+        The result that stands in S3: that of an earlier run of this step, or of whoever already declared
+        this attempt as failed, where there is one.
     """
     request = manifest.request
     uri = f"{request.artifacts}/{MANIFEST_FILE}"
@@ -84,7 +87,8 @@ def publish(storage: Storage, manifest: Manifest) -> TrainingResult:
         wandb_run_id=manifest.wandb.id,
         wandb_run_url=manifest.wandb.url,
     )
-    result_uri = f"{request.artifacts}/{RESULT_FILE}"
+    attempt = int(os.environ.get(ATTEMPT) or 1)
+    result_uri = f"{attempt_prefix(request.artifacts, attempt)}/{RESULT_FILE}"
     if not storage.write_once(result_uri, result.to_json().encode()):
         return TrainingResult.model_validate_json(storage.read(result_uri))
     return result

@@ -13,13 +13,18 @@ from pydantic import JsonValue, ValidationError
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import REQUEST_FILE, TrainingRequest, sha256_of_json, split_s3_uri
 from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
+from modelbuild.flow.batch import check_resources
 
 
 def main(flow: Callable[[], object]) -> None:
     """Run a Metaflow flow's command line; what the user got wrong is one sentence and an exit code."""
     try:
-        if "run" in sys.argv[1:]:
+        if {"run", "resume"} & set(sys.argv[1:]):
             _root(os.environ)
+            bases = getattr(flow, "__mro__", ())
+            check_resources(
+                [name for base in bases for name, value in vars(base).items() if hasattr(value, "is_step")]
+            )
         flow()
     except ModelbuildError as error:
         print(error, file=sys.stderr)

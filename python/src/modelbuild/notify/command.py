@@ -27,7 +27,8 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
         BuildkiteError: the agent's command line failed.
     """
     print("--- :mag: Reading how the training ended", flush=True)
-    result = handoff.read_result()
+    storage = Storage(session(settings.aws))
+    result = handoff.read_result(storage)
     job = page.HeadJob(
         id=agent.get_meta_data("train/job/id") or "",
         url=agent.get_meta_data("train/job/url") or "",
@@ -42,7 +43,7 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
             f"the training {ended} ({result.reason or 'no reason was given'}): its log is "
             f"{job.logs_url or 'in CloudWatch'}"
         )
-    given = handoff.read_manifest(result, Storage(session(settings.aws)), environ)
+    given = handoff.read_manifest(result, storage, environ)
     overall = given.manifest.evaluation.overall
     agent.annotate(page.succeeded(given, job, environ), context=CONTEXT, style="success")
     print("+++ :bar_chart: The training succeeded", flush=True)

@@ -93,7 +93,8 @@ def tell(
     Raises:
         BuildkiteError: Buildkite could not be told.
     """
-    callback.deliver(request, result, environ=environ, deadline=deadline)
+    turns = callback.shared_turns(storage, artifacts)
+    callback.deliver(request, result, environ=environ, deadline=deadline, turns=turns)
     note = json.dumps({"training/status": result.status}) + "\n"
     try:
         storage.write_once(f"{artifacts}/{DELIVERED_FILE}", note.encode())

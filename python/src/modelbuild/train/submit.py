@@ -1,7 +1,7 @@
 """What the train plugin does on the agent: submit one head job for this build, and let the agent go.
 
-Everything a second run could repeat is written once or looked up first, so a retried step shows the
-training that is under way instead of starting another.
+Everything a second run could repeat is written once, so a retried step shows the training that is under
+way, or the model that it made, and goes on with one that failed, instead of starting another.
 """
 
 from __future__ import annotations
@@ -11,19 +11,29 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from modelbuild.aws.batch import Batch, BatchJob, job_url, logs_url
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite import agent
-from modelbuild.contract import JOB_FILE, REQUEST_FILE, STEP_VARIABLES, TrainingRequest, TrainingResult
+from modelbuild.contract import (
+    ATTEMPT,
+    REQUEST_FILE,
+    SCHEDULE_TIMEOUT,
+    STEP_RESOURCES,
+    STEP_VARIABLES,
+    TrainingRequest,
+    TrainingResult,
+    attempt_prefix,
+)
 from modelbuild.errors import ConfigurationError, TrainingFailed
 from modelbuild.settings import AwsSettings, TrainSettings
-from modelbuild.train import parameters
+from modelbuild.train import outcome, parameters
+from modelbuild.train.attempt import Attempts, JobRecord
 from modelbuild.train.request import make
 
 COMMAND = ("python", "-m", "modelbuild", "head")
@@ -31,20 +41,12 @@ CONTEXT = "training"
 STATUS = TrainingResult.field_keys()[0]
 
 
-class JobRecord(BaseModel):
-    """``job.json``: which Batch job is the head of a training."""
-
-    job_id: str
-    queue: str
-    region: str
-
-
 def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> None:
     """Ask for the training of this build, from the checkout that is the working directory.
 
     Raises:
         ConfigurationError: an option does not fit the commit, the build or the account.
-        TrainingFailed: the step was retried, and the training has already failed.
+        TrainingFailed: the training has already failed.
         AwsError: S3 or Batch refused.
         BuildkiteError: the agent's command line failed.
     """
@@ -64,8 +66,9 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         _say(f"{request.artifacts}/{REQUEST_FILE}")
 
         _say("--- :aws: Submitting the training")
-        record = _submitted(storage, batch, request, settings, definition)
-    _show(batch, request, record, environ)
+        by = environ.get("BUILDKITE_JOB_ID", "")
+        record = _submitted(storage, batch, request, settings, definition.result(), by)
+    _show(storage, batch, request, record, environ)
 
 
 def _clients(aws: AwsSettings) -> tuple[Storage, Batch]:
@@ -122,51 +125,24 @@ def _submitted(
     batch: Batch,
     request: TrainingRequest,
     settings: TrainSettings,
-    definition: Future[str],
+    definition: str,
+    by: str,
 ) -> JobRecord:
     """The head job of this request: the one that is there, or a new one."""
-    uri = f"{request.artifacts}/{JOB_FILE}"
-    try:
-        record = JobRecord.model_validate_json(storage.read(uri))
-        _say(f"attached to job {record.job_id}: this step ran before")
-        return record
-    except NotFound:
-        pass
-    except ValidationError as error:
-        raise ConfigurationError(f"{uri} names no Batch job: move it away, and retry this step") from error
     name = job_name(request)
-    copied = definition.result()
-    job_id = _unrecorded(batch, settings.queue, name, request.artifacts)
-    if job_id is None:
-        job_id = batch.submit(
+
+    def submit(number: int) -> str:
+        return batch.submit(
             name,
             queue=settings.queue,
-            definition=copied,
+            definition=definition,
             command=COMMAND,
-            environment={
-                **settings.environment,
-                **({STEP_VARIABLES: " ".join(sorted(settings.environment))} if settings.environment else {}),
-                "MODEL_ID": request.model_id,
-                "ARTIFACTS": request.artifacts,
-                "UNBLOCK_STEP": request.unblock,
-            },
+            environment=variables(request, settings, number),
             timeout=settings.timeout,
-            tags=_tags(request),
+            tags=tags(request, settings),
         )
-        _say(f"submitted job {job_id} ({name}) to queue {settings.queue}")
-    else:
-        _say(f"attached to job {job_id}: an earlier run of this step submitted it and could not record it")
-    record = JobRecord(job_id=job_id, queue=settings.queue, region=batch.region)
-    storage.write(uri, (json.dumps(record.model_dump(), indent=2, sort_keys=True) + "\n").encode())
-    return record
 
-
-def _unrecorded(batch: Batch, queue: str, name: str, artifacts: str) -> str | None:
-    """The job of an earlier run that ended between submitting and writing ``job.json``."""
-    for job_id in batch.find(queue, name):
-        if batch.describe(job_id).environment.get("ARTIFACTS") == artifacts:
-            return job_id
-    return None
+    return Attempts(storage, batch, request.artifacts, settings.queue, name).head(submit, by, _say)
 
 
 def job_name(request: TrainingRequest) -> str:
@@ -175,17 +151,40 @@ def job_name(request: TrainingRequest) -> str:
     return name if len(name) <= 128 else f"{name[:111]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def _tags(request: TrainingRequest) -> dict[str, str]:
-    tags = {
+def variables(request: TrainingRequest, settings: TrainSettings, number: int = 1) -> dict[str, str]:
+    """What the head's job of an attempt has in its environment besides what its definition sets."""
+    sizes = {step: size.model_dump(exclude_none=True) for step, size in settings.resources.items()}
+    return {
+        **settings.environment,
+        **({STEP_VARIABLES: " ".join(sorted(settings.environment))} if settings.environment else {}),
+        **({STEP_RESOURCES: json.dumps(sizes, separators=(",", ":"))} if sizes else {}),
+        # Metaflow gives tags to the steps' jobs only when it is asked to.
+        "METAFLOW_BATCH_EMIT_TAGS": "true",
+        "METAFLOW_BATCH_DEFAULT_TAGS": json.dumps(tags(request, settings), separators=(",", ":")),
+        **({SCHEDULE_TIMEOUT: str(settings.schedule_timeout)} if settings.schedule_timeout else {}),
+        "MODEL_ID": request.model_id,
+        "ARTIFACTS": request.artifacts,
+        "UNBLOCK_STEP": request.unblock,
+        ATTEMPT: str(number),
+    }
+
+
+def tags(request: TrainingRequest, settings: TrainSettings) -> dict[str, str]:
+    """By what the jobs of head and steps, and what they cost, can be found."""
+    values = {
+        **settings.tags,
         "modelbuild:pipeline": request.build.pipeline,
         "modelbuild:model-id": request.model_id,
         "modelbuild:build": request.build.url,
         "modelbuild:commit": request.build.commit,
     }
-    return {key: re.sub(r"[^\w .:/=+@-]", "_", value)[:256] for key, value in tags.items()}
+    # Batch would take an equals sign as well, but Metaflow cannot pass it on.
+    return {key: re.sub(r"[^\w .:/+@-]", "_", value)[:256] for key, value in values.items()}
 
 
-def _show(batch: Batch, request: TrainingRequest, record: JobRecord, environ: Mapping[str, str]) -> None:
+def _show(
+    storage: Storage, batch: Batch, request: TrainingRequest, record: JobRecord, environ: Mapping[str, str]
+) -> None:
     """Tell the build and whoever reads the log where the training is, and how it is."""
     job = batch.describe(record.job_id)
     links = {
@@ -198,27 +197,37 @@ def _show(batch: Batch, request: TrainingRequest, record: JobRecord, environ: Ma
             "train/job/url": links["job_url"],
             "train/logs/url": links["logs_url"],
             "train/artifacts": request.artifacts,
+            "train/attempt": str(record.attempt),
         }
     )
-    if job.ended:
-        outcome = "has been trained" if job.status == "SUCCEEDED" else "failed to train"
-    else:
-        outcome = "is being trained"
+    result = outcome.stored(storage, attempt_prefix(request.artifacts, record.attempt)) if job.ended else None
+    trained = result is not None and result.status == "succeeded"
+    told = agent.get_meta_data(STATUS) is not None
     # In a late run of this step, what notify has put on the page says more.
-    if not job.ended and agent.get_meta_data(STATUS) is None:
+    if not job.ended and (not told or record.attempt > 1):
         page = annotation(request, job, record.queue, links, environ.get("BUILDKITE_REPO", ""))
         agent.annotate(page, context=CONTEXT, style="info")
-    _say(f"+++ :weight_lifter: Model {request.model_id} {outcome}")
+    state = "has been trained" if trained else "failed to train" if job.ended else "is being trained"
+    _say(f"+++ :weight_lifter: Model {request.model_id} {state}")
     _say(f"Batch job  {job.id} ({job.status}{': ' + job.reason if job.reason else ''})")
     _say(f"           {links['job_url']}")
     _say(f"Log        {links['logs_url']}")
     _say(f"Artifacts  {request.artifacts}")
-    if job.status == "FAILED":
+    if record.attempt > 1:
+        _say(f"Attempt    {record.attempt}, which goes on from the last good step of the flow")
+    if job.ended and not trained:
         raise TrainingFailed(
-            f"the training of model {request.model_id} failed ({job.reason or 'see its log'}): start a new "
-            "build to train again"
+            f"the training of model {request.model_id} failed ({job.reason or 'see its log'}): retry this "
+            "step to go on from the last good step of the flow"
         )
-    if not job.ended:
+    if trained:
+        return
+    if told:
+        _say(
+            f"This agent is free now. Step {request.unblock!r} was unblocked by an earlier attempt: retry "
+            "the steps behind it when this one has ended."
+        )
+    else:
         _say(f"This agent is free now. When the training ends, step {request.unblock!r} is unblocked.")
 
 

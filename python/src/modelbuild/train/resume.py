@@ -1,0 +1,77 @@
+"""Running the flow to its end: from its beginning, or from the last good step of an earlier run.
+
+Metaflow's own ``resume`` keeps what finished steps left and runs the rest. That is what a retried
+training does, what a head does that Batch starts anew after its host went away, and what a head does whose
+steps lost their hosts: Metaflow's job definitions know no retries for that alone, and its ``@retry`` would
+also run again what failed for a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from modelbuild.aws.batch import Batch
+from modelbuild.aws.storage import Storage
+from modelbuild.train import attempt
+
+Start = Callable[[attempt.Run | None, Callable[[], None]], tuple[int, list[str]]]
+"""Runs the flow once: from where, and what to call at each line; its exit code and last lines."""
+
+# As often as Batch may start a head.
+_RUNS = 3
+
+
+@dataclass(frozen=True)
+class Place:
+    """One attempt: where its runs are written down, and the file that Metaflow names its run in."""
+
+    storage: Storage
+    batch: Batch
+    artifacts: str
+    number: int
+    attributes: Path
+
+
+def to_end(start: Start, place: Place, environ: Mapping[str, str]) -> tuple[int, list[str]]:
+    """Run the flow until it ends for another reason than a lost host; its exit code and last lines.
+
+    Raises:
+        AwsError: S3 or Batch refused, or what an earlier run left does not end.
+    """
+    origin = attempt.newest_run(place.storage, place.artifacts, place.number)
+    if origin is not None:
+        for job_id in attempt.end_steps(place.batch, environ, origin):
+            print(f"head: job {job_id} of an earlier run was still there and is terminated", flush=True)
+        print(f"head: resuming run {origin.run_id}", flush=True)
+    for left in reversed(range(_RUNS)):
+        note = _Note(place)
+        code, lines = start(origin, note)
+        note()
+        if code == 0 or left == 0 or note.run is None:
+            break
+        if not attempt.lost_hosts(place.batch, environ, note.run):
+            break
+        origin = note.run
+        print(f"head: run {origin.run_id} lost a host, and nothing else failed: resuming it", flush=True)
+    return code, lines
+
+
+class _Note:
+    """Writes a run down once Metaflow has stored what it takes to resume it."""
+
+    def __init__(self, place: Place) -> None:
+        self.run: attempt.Run | None = None
+        self._place = place
+        place.attributes.unlink(missing_ok=True)
+
+    def __call__(self) -> None:
+        if self.run is None:
+            try:
+                self.run = attempt.Run.model_validate_json(self._place.attributes.read_bytes())
+            except (FileNotFoundError, ValidationError):  # not there yet, or not all of it
+                return
+            attempt.note_run(self._place.storage, self._place.artifacts, self._place.number, self.run)
