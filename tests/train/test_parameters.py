@@ -69,8 +69,8 @@ def test_keys_may_be_nested_or_dotted(changes: dict[str, Any], place: tuple[str,
     [
         (
             {"sed": 2},
-            "option params.sed is 2, but params.yaml has no such parameter: did you mean seed, which is a whole "
-            "number?",
+            "option params.sed is 2, but params.yaml has no such parameter: did you mean seed, which is "
+            "a whole number?",
         ),
         ({"data.limit.rows": 2}, "did you mean data.limits.rows, which is a whole number?"),
         ({"data": {"limits": 5}}, "option params.data.limits is 5, but params.yaml has no such parameter"),
@@ -163,3 +163,125 @@ def test_any_bytes_are_a_map_or_a_sentence(text: bytes) -> None:
     except ConfigurationError as error:
         found = str(error)
     assert isinstance(found, dict) or (isinstance(found, str) and "params.yaml" in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("1E5", 100000.0),
+        ("-2e+3", -2000.0),
+        ("1.", 1.0),
+        ("7", 7),
+        (" 7\n", 7),
+        ("'7'", "7"),
+        ("true", True),
+        ("null", None),
+        ("2026-01-01", "2026-01-01"),
+        ("a: 1", {"a": 1}),
+        ("[a, 2]", ["a", 2]),
+        ("plain words", "plain words"),
+    ],
+)
+def test_value_is_what_a_person_means(text: str, value: Any) -> None:
+    """A value is YAML, but a number may be written as people write it and a date is text."""
+    found = parameters.build_value(text, "PARAM_A")
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1", "&a [*a]", "{a: &x 1, b: *x}", ".nan", "!!int x", "!!set {a}", "{1: a}", "[" * 9000, "9" * 5000],
+)
+def test_value_that_is_none_is_told(text: str) -> None:
+    """What is no YAML, refers to itself or cannot be JSON is one sentence that says where it stands."""
+    with pytest.raises(
+        ConfigurationError, match=r"^PARAM_A.* (is not YAML|holds a value|has a key)"
+    ) as caught:
+        parameters.build_value(text, "PARAM_A")
+    assert "\n" not in str(caught.value)
+
+
+def resolved(
+    defaults: dict[str, Any], environ: dict[str, str], meta_data: dict[str, str]
+) -> parameters.Resolved:
+    """The file's values with those of a build."""
+    overrides = [
+        *parameters.from_environment(environ, defaults, "params.yaml"),
+        *parameters.from_meta_data(meta_data),
+    ]
+    return parameters.resolve(defaults, overrides, "params.yaml")
+
+
+def test_meta_data_stands_above_variables() -> None:
+    """The later and more exact way to set a value wins, and other variables are nobody's business."""
+    environ = {"PARAM_DATA__LIMITS__ROWS": "5", "PARAM_SEED": "2", "PARAMETER": "x", "param_seed": "x"}
+    found = resolved(DEFAULTS, environ, {"params/seed": "3"})
+    assert found.values == {**DEFAULTS, "seed": 3, "data": {"domains": ["a", "b"], "limits": {"rows": 5}}}
+    assert {name for name, origin in found.origins.items() if origin == "build"} == {
+        "seed",
+        "data.limits.rows",
+    }
+    assert found.said == {"seed": "meta-data params/seed", "data.limits.rows": "PARAM_DATA__LIMITS__ROWS"}
+
+
+def test_variable_of_two_parameters_is_told() -> None:
+    """Where two names give one variable, nobody guesses which is meant."""
+    with pytest.raises(
+        ConfigurationError, match=r"PARAM_A__B could be a\.b or a__b of params.yaml: set meta-data"
+    ):
+        resolved({"a": {"b": 1}, "a__b": 2}, {"PARAM_A__B": "3"}, {})
+    assert resolved({"a": {"b": 1}, "a__b": 2}, {}, {"params/a.b": "3"}).values == {"a": {"b": 3}, "a__b": 2}
+
+
+def test_two_parameters_of_one_name_are_told() -> None:
+    """A file in which a dotted name means two values is refused."""
+    with pytest.raises(ConfigurationError, match=r"params.yaml has a\.b nested and dotted"):
+        resolved({"a": {"b": 1}, "a.b": 2}, {}, {})
+
+
+any_name = st.text(min_size=1, max_size=30)
+any_text = st.text(max_size=60) | st.sampled_from(
+    ["*a", "&a", "!!x y", "{", "\x00", "\ud800", "- - -", "%TAG"]
+)
+
+
+@given(
+    st.dictionaries(any_name, values, max_size=4),
+    st.dictionaries(any_name.map("PARAM_".__add__), any_text, max_size=3),
+    st.dictionaries(any_name.map("params/".__add__), any_text, max_size=3),
+    values.filter(lambda value: isinstance(value, dict)),
+)
+def test_hostile_names_and_values_are_parameters_or_a_sentence(
+    defaults: dict[str, Any], environ: dict[str, str], meta_data: dict[str, str], options: Any
+) -> None:
+    """Whatever names and values a build has, the answer is parameters that hold together or one line."""
+    try:
+        parameters.resolve(defaults, parameters.from_options(options), "params.yaml")
+        found = resolved(defaults, environ, meta_data)
+        parameters.require_kinds(found, defaults, "params.yaml")
+        said = ""
+    except ConfigurationError as error:
+        said = str(error)
+    assert "\n" not in said
+    assert len(said) < 5000
+    if said:
+        return
+    assert found.origins.keys() == parameters.names(defaults, "params.yaml").keys()
+    assert sha256_of_json(parameters.parse(parameters.dump(found.values).encode(), "x")) == sha256_of_json(
+        found.values
+    )
+
+
+@given(maps, st.data())
+def test_each_parameter_can_be_set_by_a_build(given_values: dict[str, Any], data: st.DataObject) -> None:
+    """Every parameter has a key of meta-data, and a variable unless it shares it; only that value changes."""
+    places = parameters.names(given_values, "params.yaml")
+    if not places:
+        return
+    name = data.draw(st.sampled_from(sorted(places)))
+    found = resolved(given_values, {}, {f"params/{name}": "changed"})
+    assert {key for key, origin in found.origins.items() if origin == "build"} == {name}
+    assert found.values == merged(given_values, {name: "changed"})
+    if [parameters.variable(other) for other in places].count(parameters.variable(name)) == 1:
+        assert resolved(given_values, {parameters.variable(name): "changed"}, {}).values == found.values
