@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import subprocess
 import time
@@ -164,3 +166,27 @@ def logs(server: Any, build: dict[str, Any]) -> str:
     return "\n".join(
         log_of(server, build, job["step_key"]) for job in build["jobs"] if job["type"] == "script"
     )
+
+
+@pytest.mark.usefixtures("agents")
+def test_the_agent_gets_a_token_that_its_log_redacts(server: Any, repository: Path) -> None:
+    """A job is told who it is by a token with the audience and the tags it asked for, which no log shows."""
+    command = """
+      token="$(buildkite-agent oidc request-token --audience sts.amazonaws.com --aws-session-tag pipeline_slug)"
+      printf %s "$token" | buildkite-agent redactor add
+      echo "the token is $token"
+      printf %s "$token" | buildkite-agent meta-data set token
+      ! buildkite-agent oidc request-token --aws-session-tag colour
+    """
+    build = start(server, "real token", repository, [{"key": "who", "command": command}])
+    shown = wait_for(server, build, over)
+    assert shown["state"] == "passed", logs(server, shown)
+    token = shown["meta_data"]["token"]
+    text = token.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    assert claims["aud"] == "sts.amazonaws.com"
+    assert claims["sub"].startswith("organization:local:pipeline:real-token:ref:refs/heads/main:commit:")
+    assert claims["sub"].endswith(":step:who")
+    assert claims["https://aws.amazon.com/tags"]["principal_tags"] == {"pipeline_slug": ["real-token"]}
+    assert "the token is [REDACTED]" in logs(server, shown)
+    assert token not in logs(server, shown)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from modelbuild.local.buildkite import oidc
 from modelbuild.local.buildkite.access import Access
 from modelbuild.local.buildkite.definition import CommandStep
 from modelbuild.local.buildkite.engine import Engine, steps_of
@@ -49,6 +50,7 @@ class AgentApi:
             ("GET", "/jobs/{job}", self._job_state),
             ("POST", "/jobs/{job}/chunks", self._chunk),
             ("POST", "/jobs/{job}/header_times", self._header_times),
+            ("POST", "/jobs/{job}/oidc/tokens", self._oidc_token),
             ("POST", "/{owner}/{id}/data/{action}", self._meta_data),
             ("POST", "/jobs/{job}/annotations", self._annotate),
             ("DELETE", "/jobs/{job}/annotations/{context:path}", self._remove_annotation),
@@ -138,6 +140,11 @@ class AgentApi:
     async def _job_state(self, request: Request) -> Response:
         job = self._access.job(request)
         return JSONResponse({"id": job.id, "state": job.state})
+
+    async def _oidc_token(self, request: Request) -> Response:
+        job = self._access.job(request)
+        made = oidc.token(job, self._engine.organization, await json_body(request))
+        return JSONResponse({"token": made})
 
     async def _finish(self, request: Request) -> Response:
         job = self._access.job(request)
