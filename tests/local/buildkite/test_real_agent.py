@@ -172,7 +172,8 @@ def logs(server: Any, build: dict[str, Any]) -> str:
 def test_the_agent_gets_a_token_that_its_log_redacts(server: Any, repository: Path) -> None:
     """A job is told who it is by a token with the audience and the tags it asked for, which no log shows."""
     command = """
-      token="$(buildkite-agent oidc request-token --audience sts.amazonaws.com --aws-session-tag pipeline_slug)"
+      set -- --audience sts.amazonaws.com --aws-session-tag pipeline_slug
+      token="$(buildkite-agent oidc request-token "$@")"
       printf %s "$token" | buildkite-agent redactor add
       echo "the token is $token"
       printf %s "$token" | buildkite-agent meta-data set token
