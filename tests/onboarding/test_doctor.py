@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +226,51 @@ def test_token_that_is_wrong(on_agent: dict[str, str]) -> None:
     assert found.startswith("API token: ")
     assert "answered 401" in found
     assert "wrong-token" not in found
+
+
+@pytest.fixture
+def api() -> Iterator[Callable[[str], str]]:
+    """An API whose access-token endpoint answers with the given JSON, since the laptop's token may do all."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def serve(body: str) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                found = self.path == "/v2/access-token"
+                self.send_response(200 if found else 404)
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}/v2"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("scopes", "said"),
+    [
+        (["read_builds"], "lacks scope write_builds (it has read_builds): make a token with read_builds and"),
+        ([], "lacks scope read_builds and write_builds (it has none)"),
+        (["write_builds", "graphql"], "lacks scope read_builds (it has write_builds, graphql)"),
+    ],
+)
+def test_token_that_may_too_little(
+    scopes: list[str], said: str, on_agent: dict[str, str], api: Callable[[str], str]
+) -> None:
+    """A token without a scope that the callback needs is told with those it has."""
+    url = api(json.dumps({"uuid": "0190", "scopes": scopes, "description": "ci"}))
+    (found,) = wrong(PIPELINE, {**on_agent, "BUILDKITE_API_URL": url, "BUILDKITE_API_TOKEN": "some-token"})
+    assert said in found
+    assert "some-token" not in found
 
 
 ACTIONS = {
