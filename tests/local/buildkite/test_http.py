@@ -432,3 +432,12 @@ def test_the_server_stops_when_it_is_told(tmp_path: Path, how: str) -> None:
         else:
             process.send_signal(signal.Signals[how])
         assert process.wait(10) == 0
+
+
+def test_token_says_what_it_may_do(server: Any) -> None:
+    """The REST token's own page lists the scopes that the callback needs, and not the token."""
+    answer = httpx.get(f"{server.url}/v2/access-token", headers=server.rest.headers)
+    assert answer.status_code == 200
+    assert {"read_builds", "write_builds"} <= set(answer.json()["scopes"])
+    assert "api-token" not in answer.text
+    assert httpx.get(f"{server.url}/v2/access-token").status_code == 401
