@@ -29,6 +29,9 @@ DEPLOYMENT_FILE = "deployment.json"
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
 
+SCHEDULE_TIMEOUT = "SCHEDULE_TIMEOUT"
+"""The head's variable with the seconds that a job of a step may wait for a machine; without it, for ever."""
+
 STEP_VARIABLES = "STEP_VARIABLES"
 """The variable with the names, between spaces, of the head's variables that the flow's steps get too."""
 

@@ -17,7 +17,7 @@ from modelbuild.errors import ConfigurationError
 
 # What a definition consists of, besides its name: DescribeJobDefinitions tells more than may be registered.
 _PARTS = ("type", "parameters", "retryStrategy", "timeout", "propagateTags", "platformCapabilities")
-_LOG_GROUP = "/aws/batch/job"
+LOG_GROUP = "/aws/batch/job"
 OVERRIDES_LIMIT = 8192
 """Bytes that Batch takes as what differs between a job and its definition."""
 
@@ -241,7 +241,7 @@ def logs_url(region: str, log_stream: str, definition: str) -> str:
     name = definition.rsplit("/", 1)[-1].split(":", 1)[0]
     end = f"/log-events/{coded(log_stream)}" if log_stream else f"$3FlogStreamNameFilter$3D{coded(name)}"
     console = f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
-    return f"{console}#logsV2:log-groups/log-group/{coded(_LOG_GROUP)}{end}"
+    return f"{console}#logsV2:log-groups/log-group/{coded(LOG_GROUP)}{end}"
 
 
 def _clean(value: Any) -> Any:

@@ -30,7 +30,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import ConfigurationError, ModelbuildError, TrainingFailed
 from modelbuild.settings import AwsSettings
-from modelbuild.train import attempt, diagnosis, outcome, parameters, resume, source
+from modelbuild.train import attempt, diagnosis, outcome, parameters, resume, source, watch
 
 # Batch kills 30 seconds after SIGTERM. Metaflow gives its own jobs 5 of them to end; what is left after
 # these is for the word to Buildkite.
@@ -60,20 +60,22 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         raise ConfigurationError("ARTIFACTS is not set: this command runs inside the job that train submits")
     storage = Storage(session(AwsSettings()))
     request = outcome.request_at(storage, artifacts)
+    watching = watch.of(storage, Batch(session(AwsSettings())), request, environ)
     try:
         signal.signal(signal.SIGTERM, _terminate)
         # Also because the flow would inherit it where it is ignored, and it is what stops the flow.
         signal.signal(signal.SIGINT, _terminate)
         # The command line keeps SIGTERM waiting until there is somebody to tell.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        result = _outcome(storage, request, environ)
+        with watching:
+            result = _outcome(storage, request, environ, watching)
         # From here on nothing may stop the word from getting out.
         _ignore_signals()
     except attempt.Superseded as error:
         print(f"head: {error}: nothing to do", flush=True)
         return 0
     except _Terminated:
-        result = outcome.ended(
+        result = watching.verdict or outcome.ended(
             "cancelled", "the head was terminated from outside: by hand, by timeout or with its host"
         )
     place = attempt_prefix(request.artifacts, attempt.number_of(environ))
@@ -95,7 +97,9 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _outcome(storage: Storage, request: TrainingRequest, environ: Mapping[str, str]) -> TrainingResult:
+def _outcome(
+    storage: Storage, request: TrainingRequest, environ: Mapping[str, str], watching: watch.Watch
+) -> TrainingResult:
     """How the training ended, unless it was terminated.
 
     Raises:
@@ -108,7 +112,7 @@ def _outcome(storage: Storage, request: TrainingRequest, environ: Mapping[str, s
         earlier = outcome.stored(storage, attempt_prefix(request.artifacts, number))
         if earlier is not None:
             return earlier
-        return _train(storage, request, environ)
+        return _train(storage, request, environ, watching)
     except ModelbuildError as error:
         return outcome.ended("failed", str(error))
     except attempt.Superseded:
@@ -118,7 +122,9 @@ def _outcome(storage: Storage, request: TrainingRequest, environ: Mapping[str, s
         return outcome.ended("failed", f"the head failed, which is a defect: {type(error).__name__}: {error}")
 
 
-def _train(storage: Storage, request: TrainingRequest, environ: Mapping[str, str]) -> TrainingResult:
+def _train(
+    storage: Storage, request: TrainingRequest, environ: Mapping[str, str], watching: watch.Watch
+) -> TrainingResult:
     """Run the flow; the result is the one that it stored.
 
     Raises:
@@ -141,8 +147,12 @@ def _train(storage: Storage, request: TrainingRequest, environ: Mapping[str, str
         number, attributes = attempt.number_of(environ), root / "run.json"
 
         def start(origin: attempt.Run | None, heard: Callable[[], None]) -> tuple[int, list[str]]:
+            def each(line: str) -> None:
+                heard()
+                watching.heard(line)
+
             command = _command(request, flow, values, attributes, origin)
-            return _run_flow(command, flow.parent, variables, heard)
+            return _run_flow(command, flow.parent, variables, each)
 
         place = resume.Place(storage, Batch(session(AwsSettings())), request.artifacts, number, attributes)
         exit_code, lines = resume.to_end(start, place, environ)
@@ -203,7 +213,7 @@ def _command(
 
 
 def _run_flow(
-    command: list[str], folder: Path, environ: Mapping[str, str], heard: Callable[[], None]
+    command: list[str], folder: Path, environ: Mapping[str, str], heard: Callable[[str], None]
 ) -> tuple[int, list[str]]:
     """Run the flow in its own process group, pass on what it prints, and keep the last of it."""
     lines: deque[str] = deque(maxlen=_LAST_LINES)
@@ -222,7 +232,7 @@ def _run_flow(
                 sys.stdout.buffer.write(line)
                 sys.stdout.buffer.flush()
                 lines.append(line.decode(errors="replace").rstrip())
-                heard()
+                heard(lines[-1])
             exit_code = process.wait()
         except BaseException:
             _stop(process)

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from modelbuild.aws.batch import Batch, BatchJob, job_url, logs_url
 from modelbuild.aws.identity import session
+from modelbuild.aws.logs import Logs
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite import agent
 from modelbuild.contract import (
@@ -32,7 +33,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import ConfigurationError, TrainingFailed
 from modelbuild.settings import AwsSettings, TrainSettings
-from modelbuild.train import outcome, parameters
+from modelbuild.train import follow, outcome, parameters
 from modelbuild.train.attempt import Attempts, JobRecord
 from modelbuild.train.request import make
 
@@ -44,12 +45,16 @@ STATUS = TrainingResult.field_keys()[0]
 def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> None:
     """Ask for the training of this build, from the checkout that is the working directory.
 
+    With option wait, return when it has succeeded.
+
     Raises:
         ConfigurationError: an option does not fit the commit, the build or the account.
         TrainingFailed: the training has already failed.
         AwsError: S3 or Batch refused.
         BuildkiteError: the agent's command line failed.
     """
+    if settings.wait:
+        follow.hold_signals()
     _say("--- :mag: Reading the commit")
     # While git and the agent work on the request, clients are made; while it is stored, a definition.
     with ThreadPoolExecutor(1) as beside:
@@ -68,7 +73,10 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         _say("--- :aws: Submitting the training")
         by = environ.get("BUILDKITE_JOB_ID", "")
         record = _submitted(storage, batch, request, settings, definition.result(), by)
-    _show(storage, batch, request, record, environ)
+    _show(storage, batch, request, record, environ, settings.wait)
+    if settings.wait:
+        place = attempt_prefix(request.artifacts, record.attempt)
+        follow.to_result(storage, batch, Logs(session(settings.aws)), record.job_id, place)
 
 
 def _clients(aws: AwsSettings) -> tuple[Storage, Batch]:
@@ -183,7 +191,12 @@ def tags(request: TrainingRequest, settings: TrainSettings) -> dict[str, str]:
 
 
 def _show(
-    storage: Storage, batch: Batch, request: TrainingRequest, record: JobRecord, environ: Mapping[str, str]
+    storage: Storage,
+    batch: Batch,
+    request: TrainingRequest,
+    record: JobRecord,
+    environ: Mapping[str, str],
+    stays: bool,
 ) -> None:
     """Tell the build and whoever reads the log where the training is, and how it is."""
     job = batch.describe(record.job_id)
@@ -220,7 +233,7 @@ def _show(
             f"the training of model {request.model_id} failed ({job.reason or 'see its log'}): retry this "
             "step to go on from the last good step of the flow"
         )
-    if trained:
+    if trained or stays:
         return
     if told:
         _say(

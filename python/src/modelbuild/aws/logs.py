@@ -1,0 +1,41 @@
+"""CloudWatch Logs: what jobs print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+
+from modelbuild.aws.batch import LOG_GROUP
+from modelbuild.aws.failures import NotFound, translated
+
+
+class Logs:
+    """The logs of jobs as one identity sees them. Reading raises ``AwsError`` when AWS refuses."""
+
+    def __init__(self, session: boto3.Session) -> None:
+        with translated("set up a client for CloudWatch Logs"):
+            self._logs = session.client("logs")
+        self._read_to: dict[str, str] = {}
+
+    def new(self, stream: str) -> Iterator[str]:
+        """What was printed to a log since the last call, line by line; nothing while there is no such log."""
+        while True:
+            token = self._read_to.get(stream)
+            try:
+                with translated(f"read log {stream}"):
+                    page = self._page(stream, token)
+            except NotFound:
+                return
+            self._read_to[stream] = page["nextForwardToken"]
+            yield from (event["message"] for event in page["events"])
+            # A page may be empty in between; at the end the token stays.
+            if page["nextForwardToken"] == token:
+                return
+
+    def _page(self, stream: str, token: str | None) -> Any:
+        place: Any = {"logGroupName": LOG_GROUP, "logStreamName": stream, "startFromHead": True}
+        if token is not None:
+            place["nextToken"] = token
+        return self._logs.get_log_events(**place)

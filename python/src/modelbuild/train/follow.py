@@ -1,0 +1,142 @@
+"""Stay with a training until its result is there: its log becomes the step's log, its end the step's end.
+
+What the flow's steps print reaches the head's log, because Metaflow passes it on, so the head's log is
+all there is to follow. The result is waited for, and not the end of the job: the head waits until the block
+step is reached, which is behind this step.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.aws.logs import Logs
+from modelbuild.aws.storage import Storage
+from modelbuild.contract import TrainingResult
+from modelbuild.errors import TrainingFailed
+from modelbuild.train import outcome
+
+LOOK_SECONDS = 3.0
+# The result of a head that died is written by whoever hears of it from Batch.
+PATIENCE_SECONDS = 60.0
+# What the head says last may reach its log after the result.
+_LAST_LINES_SECONDS = 5.0
+
+_CANCELLED_EXIT = 128 + signal.SIGTERM
+_STEP_LINE = re.compile(r"^\S+ \S+ \[[^/\]]+/(?P<step>\w+)/\d+[^\]]*\] ")
+_LAST_LINE = "head: the training "
+
+
+class _Cancelled(BaseException):
+    """The agent asks to end; not an ``Exception``, so that nothing on the way takes it for a failure."""
+
+
+def hold_signals() -> None:
+    """Keep SIGTERM waiting until :func:`to_result`, which knows the job that has to be ended."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def to_result(storage: Storage, batch: Batch, logs: Logs, job_id: str, place: str) -> None:
+    """Return when a training has succeeded; until then, pass on what its head prints.
+
+    When the agent cancels this step, the training is cancelled, and the process exits with 143.
+
+    Args:
+        storage: where the result comes.
+        batch: runs the head.
+        logs: of the head.
+        job_id: the head.
+        place: under which the result comes.
+
+    Raises:
+        SystemExit: with 143, when the training was cancelled.
+        TrainingFailed: the training failed.
+        AwsError: AWS refused.
+    """
+    try:
+        with _interruptible():
+            result = _Follower(storage, batch, logs, job_id, place).run()
+    except _Cancelled:
+        batch.terminate(job_id, "the build's step was cancelled")
+        print("+++ :octagonal_sign: Cancelled: the training is being stopped", flush=True)
+        sys.exit(_CANCELLED_EXIT)
+    if result.status == "cancelled":
+        print(f"+++ :octagonal_sign: The training was cancelled: {result.reason}", flush=True)
+        sys.exit(_CANCELLED_EXIT)
+    if result.status == "failed":
+        raise TrainingFailed(f"the training failed: {result.reason or 'see the log of its head'}")
+    print("+++ :white_check_mark: The training succeeded", flush=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    def cancel(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise _Cancelled
+
+    earlier = signal.signal(signal.SIGTERM, cancel)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        yield
+        signal.signal(signal.SIGTERM, earlier)
+    except Exception:
+        signal.signal(signal.SIGTERM, earlier)
+        raise
+
+
+class _Follower:
+    def __init__(self, storage: Storage, batch: Batch, logs: Logs, job_id: str, place: str) -> None:
+        self._storage = storage
+        self._batch = batch
+        self._logs = logs
+        self._job_id = job_id
+        self._place = place
+        self._group = ""
+        self._status = ""
+        self._ended = False
+
+    def run(self) -> TrainingResult:
+        """Pass on the log until the result is there, or the head has ended for a while without one."""
+        until = float("inf")
+        while True:
+            job = self._batch.describe(self._job_id)
+            result = outcome.stored(self._storage, self._place)
+            self._show(job)
+            if result is not None:
+                self._last_lines()
+                return result
+            if job.ended:
+                until = min(until, time.monotonic() + PATIENCE_SECONDS)
+                if time.monotonic() >= until:
+                    raise TrainingFailed(
+                        f"job {job.id} ended without a result ({job.reason or 'no reason given'}): retry "
+                        "this step to go on from the last good step of the flow"
+                    )
+            time.sleep(LOOK_SECONDS)
+
+    def _last_lines(self) -> None:
+        until = time.monotonic() + _LAST_LINES_SECONDS
+        while not self._ended and time.monotonic() < until:
+            time.sleep(min(1.0, LOOK_SECONDS))
+            self._show(self._batch.describe(self._job_id))
+
+    def _show(self, job: BatchJob) -> None:
+        status = f"{job.status}{': ' + job.reason if job.reason else ''}"
+        if status != self._status and not job.log_stream:
+            print(f"job {job.id} is {status}", flush=True)
+        self._status = status
+        for line in self._logs.new(job.log_stream) if job.log_stream else ():
+            match = _STEP_LINE.match(line)
+            group = f":metaflow: step {match['step']}" if match else ":aws: head"
+            if group != self._group:
+                print(f"--- {group}", flush=True)
+            self._group = group
+            self._ended = self._ended or line.startswith(_LAST_LINE)
+            print(line, flush=True)

@@ -1,0 +1,189 @@
+"""What the head watches while the flow runs: whether its build was cancelled, and steps get machines.
+
+No agent is attached to a build whose training is under way, so whoever cancels it on its page stops nothing
+but the page. And a job that no machine can take waits for ever, and Metaflow with it.
+
+All heads of a pipeline share one question. Whoever looks first in a slice of time asks Buildkite for the
+builds that were cancelled, and leaves the answer in the bucket for the others.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from types import TracebackType
+
+from modelbuild import callback
+from modelbuild.aws.batch import Batch
+from modelbuild.aws.storage import NotFound, Storage
+from modelbuild.buildkite.rest import DEFAULT_URL, Rest, RestError
+from modelbuild.contract import SCHEDULE_TIMEOUT, TrainingRequest, TrainingResult, split_s3_uri
+from modelbuild.errors import AwsError
+from modelbuild.train import outcome
+
+SLICE_SECONDS = 20.0
+"""How often Buildkite is asked. Who looks one and a quarter times as rarely stops in 45 seconds at most."""
+
+_SLOWER = 0.25
+# Also who was late for some slices hears of all.
+_LOOK_BACK_SECONDS = 900.0
+
+# What Metaflow says of a step that is a job: "[<run>/<step>/<task> (pid 42)] [<Batch job>] …"
+_STEP_JOB = re.compile(r"\[[^/\]]+/(?P<step>\w+)/\d+[^\]]*\] \[(?P<job>[0-9a-f-]{36})\]")
+
+
+class Cancellation:
+    """Whether a build was cancelled, asked together with all other heads of its pipeline."""
+
+    def __init__(self, storage: Storage, rest: Rest, request: TrainingRequest) -> None:
+        self._storage = storage
+        self._rest = rest
+        self._build = request.build
+        self._root = f"s3://{split_s3_uri(request.artifacts)[0]}/buildkite/cancelled"
+        self._turns = callback.shared_turns(storage, request.artifacts)
+        self._pause_until = 0.0
+        # The shared answers tell of the last minutes only.
+        self._sure = False
+
+    def came(self, wait: Callable[[float], bool]) -> bool:
+        """Whether the build is over by now; False also while Buildkite does not say.
+
+        Args:
+            wait: waits for so many seconds; True ends the look.
+        """
+        if time.time() < self._pause_until:
+            self._sure = False
+            return False
+        try:
+            if not self._sure:
+                return False if wait(self._turns.next()) else self._alone()
+            return self._build.number in self._shared()
+        except RestError as error:
+            self._sure = False
+            self._pause_until = time.time() + (error.wait or 0.0)
+            raise
+
+    def _alone(self) -> bool:
+        state = self._rest.build(self._build).state
+        self._sure = True
+        return state in ("canceled", "canceling")
+
+    def _shared(self) -> set[int]:
+        place = f"{self._root}/{self._build.organization}/{self._build.pipeline}"
+        uri = f"{place}/{int(time.time() / SLICE_SECONDS)}.json"
+        try:
+            return set(json.loads(self._storage.read(uri)))
+        except NotFound:
+            pass
+        since = datetime.fromtimestamp(time.time() - _LOOK_BACK_SECONDS, timezone.utc)
+        found = self._rest.cancelled(self._build.organization, self._build.pipeline, since)
+        self._pause_until = time.time() + self._rest.pause
+        self._storage.write_once(uri, json.dumps(sorted(found)).encode())
+        return found
+
+
+class Queueing:
+    """The jobs of the flow's steps that wait for a machine."""
+
+    def __init__(self, batch: Batch, limit: float) -> None:
+        self._batch = batch
+        self._limit = limit
+        self._steps: dict[str, str] = {}
+        self._since: dict[str, float] = {}
+
+    def heard(self, step: str, job_id: str) -> None:
+        """Learn of a job."""
+        self._steps.setdefault(job_id, step)
+
+    def too_long(self) -> str | None:
+        """Why the training is over, when a job waited for longer than the limit; that job is ended."""
+        now = time.monotonic()
+        for job_id, job in self._batch.describe_all([*self._steps]).items():
+            if job.ended:
+                # What starts anew has another id.
+                self._steps.pop(job_id, None)
+            if job.status != "RUNNABLE":
+                self._since.pop(job_id, None)
+            elif now - self._since.setdefault(job_id, now) > self._limit:
+                why = job.status_reason or "no reason given: the queue's machines may all be taken"
+                said = f"step {self._steps[job_id]} waited more than {self._limit:g} seconds for a machine"
+                self._batch.terminate(job_id, "waited longer than schedule-timeout")
+                return f"{said} ({why})"
+        return None
+
+
+class Watch:
+    """Looks from a thread of its own, and interrupts the main thread by SIGTERM when there is a verdict.
+
+    Attributes:
+        verdict: how the training ended, if it was this that ended it.
+    """
+
+    def __init__(
+        self, cancellation: Cancellation | None, queueing: Queueing | None, seconds: float = SLICE_SECONDS
+    ) -> None:
+        self.verdict: TrainingResult | None = None
+        self._cancellation = cancellation
+        self._queueing = queueing
+        self._seconds = seconds
+        self._over = threading.Event()
+        self._said = ""
+
+    def heard(self, line: str) -> None:
+        """Read a line of the flow, which may name a job of one of its steps."""
+        match = _STEP_JOB.search(line)
+        if match is not None and self._queueing is not None:
+            self._queueing.heard(match["step"], match["job"])
+
+    def __enter__(self) -> Watch:
+        threading.Thread(target=self._run, name="watch", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+
+    def _run(self) -> None:
+        # What ends the head is for the main thread, which waits for the flow.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        while not self._over.wait(self._seconds * (1 + _SLOWER * random.random())):
+            try:
+                self.verdict = self._look()
+            except (RestError, AwsError) as error:
+                self._say(f"{error}; looking again")
+            if self.verdict is not None and not self._over.is_set():
+                print(f"watch: {self.verdict.reason}: stopping the flow", flush=True)
+                main = threading.main_thread().ident
+                assert main is not None
+                signal.pthread_kill(main, signal.SIGTERM)
+                return
+
+    def _look(self) -> TrainingResult | None:
+        reason = self._queueing.too_long() if self._queueing is not None else None
+        if reason is not None:
+            return outcome.ended("failed", reason)
+        if self._cancellation is not None and self._cancellation.came(self._over.wait):
+            return outcome.ended("cancelled", "the build was cancelled")
+        return None
+
+    def _say(self, text: str) -> None:
+        if text != self._said:
+            print(f"watch: {text}", flush=True)
+        self._said = text
+
+
+def of(storage: Storage, batch: Batch, request: TrainingRequest, environ: Mapping[str, str]) -> Watch:
+    """The watch of a head, by its environment."""
+    token, limit = environ.get("BUILDKITE_API_TOKEN"), environ.get(SCHEDULE_TIMEOUT)
+    rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, token) if token else None
+    return Watch(
+        Cancellation(storage, rest, request) if rest else None,
+        Queueing(batch, float(limit)) if limit else None,
+    )
