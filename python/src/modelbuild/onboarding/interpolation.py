@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from modelbuild.errors import ConfigurationError
 
 _VARIABLE = re.compile(
-    r"\$\$|\\\$|\$(?P<plain>[A-Za-z_]\w*)|\$\{(?P<name>[A-Za-z_]\w*)(?:(?P<how>:?[-?])(?P<rest>[^{}]*))?\}",
+    r"\$\$|\\\$|\$(?P<plain>[A-Za-z_]\w*)|\$\{(?P<name>[A-Za-z_]\w*)(?:(?P<how>:?-|\?)(?P<rest>[^{}]*))?\}",
     re.ASCII,
 )
 
@@ -18,8 +18,7 @@ _VARIABLE = re.compile(
 def completed(value: JsonValue, environ: Mapping[str, str]) -> JsonValue:
     """A value with the variables in its texts completed.
 
-    ``$NAME``, ``${NAME}``, ``${NAME:-default}``, ``${NAME-default}``, ``${NAME?message}`` and
-    ``${NAME:?message}`` are; other forms stay as they are. A variable that is not set is empty.
+    ``$NAME``, ``${NAME}``, ``${NAME:-default}``, ``${NAME-default}`` and ``${NAME?message}`` are; other forms stay as they are. A variable that is not set is empty.
 
     Raises:
         ConfigurationError: a variable that the pipeline requires is not set.
@@ -40,7 +39,7 @@ def _value(found: re.Match[str], environ: Mapping[str, str]) -> str:
     how, rest, value = found["how"] or "", found["rest"] or "", environ.get(name)
     if value is not None and (value or not how.startswith(":")):
         return value
-    if how.endswith("?"):
+    if how == "?":
         raise ConfigurationError(
             f"the pipeline requires variable {name}, which is not set here: set it in the pipeline's "
             "settings or on the agents"
