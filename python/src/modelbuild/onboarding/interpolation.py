@@ -18,7 +18,8 @@ _VARIABLE = re.compile(
 def completed(value: JsonValue, environ: Mapping[str, str]) -> JsonValue:
     """A value with the variables in its texts completed.
 
-    ``$NAME``, ``${NAME}``, ``${NAME:-default}``, ``${NAME-default}`` and ``${NAME?message}`` are; other forms stay as they are. A variable that is not set is empty.
+    ``$NAME``, ``${NAME}``, ``${NAME:-default}``, ``${NAME-default}`` and ``${NAME?message}`` are; other
+    forms stay as they are. A variable that is not set is empty.
 
     Raises:
         ConfigurationError: a variable that the pipeline requires is not set.
