@@ -15,7 +15,7 @@ from modelbuild.aws.batch import BatchJob
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingRequest
-from modelbuild.errors import AwsError, ConfigurationError, TrainingFailed
+from modelbuild.errors import AwsError, ConfigurationError
 from modelbuild.settings import AwsSettings, TrainSettings
 from modelbuild.train import plan, submit
 
@@ -126,7 +126,9 @@ def test_one_head_with_the_requests_variables(build: Build, agent: Any) -> None:
         "job_id": job["jobId"],
         "queue": "modelbuild-head",
         "region": "us-east-1",
+        "attempt": 1,
     }
+    assert variables["ATTEMPT"] == agent.meta_data["train/attempt"] == "1"
     assert agent.meta_data["train/job/id"] == job["jobId"]
     assert agent.meta_data["train/artifacts"] == build.artifacts
     assert job["jobId"] in agent.meta_data["train/job/url"]
@@ -281,6 +283,7 @@ def test_retried_step_after_success_says_so(
     """A training that has ended well is told as such, the step is green, and notify's annotation stays."""
     build.train(environment={})
     wait_for(build, "SUCCEEDED")
+    put_result(build, "result.json", "succeeded")
     capsys.readouterr()
     build.train(environment={})
     assert "has been trained" in capsys.readouterr().out
@@ -296,13 +299,73 @@ def test_retried_step_leaves_the_result_on_the_page(build: Build, agent: Any) ->
     assert len(agent.annotations()) == 1
 
 
-def test_retried_step_after_failure_fails(build: Build) -> None:
-    """A training that has failed makes a retried step red, and is not started again."""
+def put_result(build: Build, name: str, status: str) -> None:
+    """Write a result, as a head would."""
+    text = json.dumps({"training/status": status})
+    Storage(session(AwsSettings())).write(f"{build.artifacts}/{name}", text.encode())
+
+
+def attempts(build: Build) -> list[str]:
+    """The number of the attempt that each job is."""
+    return sorted(
+        entry["value"]
+        for job in jobs(build)
+        for entry in job["container"]["environment"]
+        if entry["name"] == "ATTEMPT"
+    )
+
+
+def test_retried_step_goes_on_after_failure(
+    build: Build, agent: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A training that has failed is attempted again by a retried step, once, under the same model id."""
     build.train(environment={"ACT": "fail"})
     wait_for(build, "FAILED")
-    with pytest.raises(TrainingFailed, match="start a new build"):
-        build.train(environment={"ACT": "fail"})
-    assert len(jobs(build)) == 1
+    put_result(build, "result.json", "failed")
+    agent.set("training/status", "failed")
+    build.train()
+    assert attempts(build) == ["1", "2"]
+    assert json.loads(stored(build, "job.json"))["attempt"] == 2
+    assert agent.meta_data["train/attempt"] == "2"
+    output = capsys.readouterr().out
+    assert "Attempt    2, which goes on from the last good step" in output
+    assert "was unblocked by an earlier attempt: retry the steps behind it" in output
+    build.train()
+    assert attempts(build) == ["1", "2"]
+
+
+def test_head_that_died_after_success_is_not_replaced(build: Build) -> None:
+    """What counts is the result: a model that was published is not trained again because its head broke."""
+    build.train(environment={"ACT": "fail"})
+    wait_for(build, "FAILED")
+    put_result(build, "result.json", "succeeded")
+    build.train()
+    assert attempts(build) == ["1"]
+
+
+def test_refused_submission_leaves_the_attempt_to_nobody(build: Build) -> None:
+    """A step whose submission Batch refused can be retried at once."""
+    with pytest.raises(ConfigurationError, match="variables of the job take"):
+        build.train(environment={"A": "x" * 9000})
+    before = time.monotonic()
+    build.train()
+    assert attempts(build) == ["2"]
+    assert time.monotonic() - before < 10
+
+
+def test_steps_have_their_sizes_and_tags(build: Build) -> None:
+    """The head is tagged, and told the sizes of steps and the tags of their jobs."""
+    build.train(
+        tags={"team": "comments"}, resources={"train": {"memory": 9000, "gpu": 0}, "prepare": {"cpu": 3}}
+    )
+    (job,) = jobs(build)
+    variables = {entry["name"]: entry["value"] for entry in job["container"]["environment"]}
+    sizes = {"train": {"memory": 9000, "gpu": 0}, "prepare": {"cpu": 3}}
+    assert json.loads(variables["STEP_RESOURCES"]) == sizes
+    assert variables["METAFLOW_BATCH_EMIT_TAGS"] == "true"
+    assert json.loads(variables["METAFLOW_BATCH_DEFAULT_TAGS"]) == job["tags"]
+    assert job["tags"]["team"] == "comments"
+    assert job["tags"]["modelbuild:pipeline"] == "demo"
 
 
 def test_definition_is_reused(build: Build, repository: Any) -> None:
@@ -396,6 +459,11 @@ def test_policy_is_what_the_step_calls(build: Build, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patched:
         patched.setattr(clients, "_make_api_call", noted)
         build.train()
+        build.train()
+        bucket, key = f"{build.artifacts.removeprefix('s3://')}/job.json".split("/", 1)
+        with monkeypatch.context() as unnoted:
+            unnoted.setattr(clients, "_make_api_call", call)
+            boto3.client("s3").delete_object(Bucket=bucket, Key=key)
         build.train()
     unused = {action for statement in statements for action in listed(statement["Action"])}
     for action, resource in needed:

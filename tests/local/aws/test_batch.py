@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -126,6 +128,46 @@ def test_retry_can_succeed(cloud: Any) -> None:
     """A later attempt that succeeds makes the job succeed."""
     job = cloud.run("lucky", sh("test $AWS_BATCH_JOB_ATTEMPT = 2"), retryStrategy={"attempts": 3})
     assert (job["status"], len(job["attempts"])) == ("SUCCEEDED", 2)
+
+
+def test_lost_host_is_retried_as_the_strategy_says(cloud: Any, wait: Wait) -> None:
+    """A job whose host goes away ends without SIGTERM or an exit code; evaluateOnExit sees the reason."""
+    strategy = {
+        "attempts": 3,
+        "evaluateOnExit": [
+            {"onStatusReason": "Host EC2*", "action": "RETRY"},
+            {"onReason": "*", "action": "EXIT"},
+        ],
+    }
+    script = "trap 'echo asked to end' TERM; echo attempt $AWS_BATCH_JOB_ATTEMPT; sleep 60"
+    job_id = cloud.submit(
+        cloud.define(
+            "hosts", sh(f'[ "$AWS_BATCH_JOB_ATTEMPT" = 2 ] && exit 4; {script}'), retryStrategy=strategy
+        )
+    )
+
+    def lose_host(job_id: str) -> int:
+        request = urllib.request.Request(f"{cloud.url}/laptop/batch/{job_id}/lose-host", method="POST")
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    wait(lambda: cloud.job(job_id)["status"] == "RUNNING" and cloud.log(cloud.job(job_id)))
+    assert lose_host(job_id) == 204
+    job = cloud.ended(job_id)
+    assert (job["status"], job["container"]["exitCode"]) == ("FAILED", 4)
+    first, second = job["attempts"]
+    assert first["statusReason"].startswith("Host EC2 (instance i-")
+    assert first["statusReason"].endswith(") terminated.")
+    assert "exitCode" not in first["container"]
+    assert second["statusReason"] == EXITED
+    logged = cloud.client("logs").get_log_events(
+        logGroupName="/aws/batch/job", logStreamName=first["container"]["logStreamName"]
+    )["events"]
+    assert [event["message"] for event in logged] == ["attempt 1"]
+    assert lose_host(job_id) == lose_host("no-such-job") == 404
 
 
 def test_timeout_ends_the_whole_group(cloud: Any, wait: Wait, alive: Callable[[str], bool]) -> None:

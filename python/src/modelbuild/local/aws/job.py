@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 GRACE_SECONDS = 30.0
 
 EXITED = "Essential container in task exited"
+HOST_LOST = "Host EC2 (instance i-0a1b2c3d4e5f60718) terminated."
 TIMED_OUT = "Job attempt duration exceeded timeout"
 _LOOK_AGAIN_SECONDS = 0.05
 # A process that left its group can hold the pipe open; the log ends for us all the same.
@@ -75,6 +76,7 @@ class Job(moto_batch.Job):
         self.started = False
         self.outcome: Outcome | None = None
         self.terminated = self.cancelled = False
+        self.host_is_lost = threading.Event()
         self.container = container.merge(
             self.job_definition.container_properties or {}, self.container_overrides
         )
@@ -99,6 +101,13 @@ class Job(moto_batch.Job):
         self.stop = True
         for child in self.children:
             child.terminate(reason, cancelled)
+
+    def lose_host(self) -> bool:
+        """Take the machine of the running attempt away; the answer is whether one runs."""
+        if self.status != "RUNNING":
+            return False
+        self.host_is_lost.set()
+        return True
 
     def run(self) -> None:
         """Take the job from SUBMITTED to its end."""
@@ -201,7 +210,7 @@ class Job(moto_batch.Job):
         limit = self._get_attempt_duration()
         deadline = time.monotonic() + limit if limit else float("inf")
         timed_out = False
-        while running.poll() is None:
+        while running.poll() is None and not self.host_is_lost.is_set():
             timed_out = time.monotonic() > deadline
             if self.stop or timed_out:
                 process.end(running, GRACE_SECONDS)
@@ -212,6 +221,9 @@ class Job(moto_batch.Job):
         if not reader.is_alive():
             running.stdout.close()
         code = process.exit_code(running)
+        if self.host_is_lost.is_set():
+            self.host_is_lost.clear()
+            return Outcome(None, None, HOST_LOST)
         if self.stop:
             return self._stopped(code)
         if timed_out:

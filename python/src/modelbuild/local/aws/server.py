@@ -74,7 +74,9 @@ def _server(listener: socket.socket) -> BaseWSGIServer:
             """Say nothing of single requests."""
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    application = DomainDispatcherApplication(create_backend_app)
+    from modelbuild.local.aws import mishaps
+
+    application = mishaps.beside(DomainDispatcherApplication(create_backend_app))
     return make_server(host, port, application, threaded=True, request_handler=Handler, fd=listener.fileno())
 
 

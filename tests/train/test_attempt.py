@@ -1,0 +1,224 @@
+"""Which head is the one: decided by conditional writes, whoever comes when."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelbuild.aws.batch import Batch
+from modelbuild.aws.identity import session
+from modelbuild.aws.storage import Storage
+from modelbuild.errors import AwsError
+from modelbuild.settings import AwsSettings
+from modelbuild.train import attempt
+from modelbuild.train.attempt import Attempts, Superseded
+
+BUCKET = "s3://modelbuild-123456789012"
+
+# One run of the step, from where it looks for a head; it waits until the file that it is given is there.
+RACER = """
+import pathlib, sys, time
+from modelbuild.aws.batch import Batch
+from modelbuild.aws.identity import session
+from modelbuild.aws.storage import Storage
+from modelbuild.settings import AwsSettings
+from modelbuild.train.attempt import Attempts
+
+artifacts, name, gate = sys.argv[1:]
+aws = session(AwsSettings())
+storage, batch = Storage(aws), Batch(aws)
+definition = batch.definition_with_image("modelbuild-head", "modelbuild/default:1")
+storage.exists(artifacts + "/warm")
+
+def submit(number):
+    return batch.submit(
+        name, queue="modelbuild-head", definition=definition, command=["sh", "-c", "exec sleep 60"],
+        environment={"ARTIFACTS": artifacts, "ATTEMPT": str(number)}, timeout=60, tags={},
+    )
+
+print("ready", flush=True)
+while not pathlib.Path(gate).exists():
+    pass
+attempts = Attempts(storage, batch, artifacts, "modelbuild-head", name)
+print(attempts.head(submit, "a test", lambda line: None).job_id)
+"""
+
+
+def unsaid(line: str) -> None:
+    """Take a line for the log."""
+    assert line
+
+
+@pytest.fixture
+def attempts(aws: Any, request: pytest.FixtureRequest) -> Attempts:
+    """The attempts at a training of its own."""
+    assert aws.url
+    made = session(AwsSettings())
+    name = f"{request.node.name}-{time.monotonic_ns()}".replace("[", "-").replace("]", "")
+    return Attempts(Storage(made), Batch(made), f"{BUCKET}/models/{name}", "modelbuild-head", name)
+
+
+def submitter(attempts: Attempts, script: str = "exec sleep 60") -> Callable[[int], str]:
+    """Submits a head that runs a script."""
+
+    def submit(number: int) -> str:
+        definition = attempts.batch.definition_with_image("modelbuild-head", "modelbuild/default:1")
+        return attempts.batch.submit(
+            attempts.name,
+            queue=attempts.queue,
+            definition=definition,
+            command=["sh", "-c", script],
+            environment={"ARTIFACTS": attempts.artifacts, "ATTEMPT": str(number)},
+            timeout=60,
+            tags={},
+        )
+
+    return submit
+
+
+def wait_until_over(attempts: Attempts, job_id: str) -> None:
+    """Return once a job has ended."""
+    deadline = time.monotonic() + 20
+    while not attempts.batch.describe(job_id).ended:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def head(attempts: Attempts, script: str = "exec sleep 60") -> attempt.JobRecord:
+    """What one run of the step does."""
+    return attempts.head(submitter(attempts, script), "a test", unsaid)
+
+
+@pytest.mark.parametrize("round_", range(6))
+def test_two_steps_that_race_share_one_head(
+    aws: Any, attempts: Attempts, tmp_path: Path, round_: int
+) -> None:
+    """Two processes that ask at the same moment, at first or after a failure, end up with one live job."""
+    ended = []
+    if round_ % 2:
+        ended = [head(attempts, "exit 3").job_id]
+        wait_until_over(attempts, ended[0])
+    gate = tmp_path / "gate"
+    command = [sys.executable, "-c", RACER, attempts.artifacts, attempts.name, str(gate)]
+    environ = {**os.environ, **aws.environ()}
+    racers = [subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    gate.touch()
+    said = [racer.communicate(timeout=30)[0].strip() for racer in racers]
+    assert said[0] == said[1] != ""
+    assert set(attempts.batch.find(attempts.queue, attempts.name)) == {said[0], *ended}
+    attempts.batch.terminate(said[0], "the test is over")
+
+
+def test_claim_whose_step_died_is_given_up(attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that died between its claim and its job holds nobody up for ever; its job would stand down."""
+    monkeypatch.setattr(attempt, "_PATIENCE_SECONDS", 0.2)
+    attempts.storage.write(f"{attempts.artifacts}/attempts/1.json", b"{}")
+    record = head(attempts)
+    assert record.attempt == 2
+    with pytest.raises(Superseded, match=r"attempt 1 .* belongs to nobody any more"):
+        attempt.enter(attempts.storage, attempts.artifacts, 1, "a-late-job")
+    attempts.batch.terminate(record.job_id, "the test is over")
+
+
+def test_head_that_started_is_not_given_up(attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head that runs although Batch does not list it yet is waited for, however long that takes."""
+    monkeypatch.setattr(attempt, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(attempt, "_LOOK_AGAIN_SECONDS", 0.05)
+    attempts.storage.write(f"{attempts.artifacts}/attempts/1.json", b"{}")
+    attempt.enter(attempts.storage, attempts.artifacts, 1, "a-job")
+    unlisted = iter(range(5))
+    find = Batch.find
+
+    def late(batch: Batch, queue: str, name: str) -> list[str]:
+        if next(unlisted, None) is not None:
+            return []
+        if not find(batch, queue, name):
+            submitter(attempts)(1)
+        return find(batch, queue, name)
+
+    monkeypatch.setattr(Batch, "find", late)
+
+    def refused(number: int) -> str:
+        pytest.fail(f"a second head for attempt {number}")
+
+    record = attempts.head(refused, "a test", unsaid)
+    assert record.attempt == 1
+    attempts.batch.terminate(record.job_id, "the test is over")
+
+
+def test_lost_answer_of_batch_makes_no_second_training(attempts: Attempts) -> None:
+    """A job that was submitted although the call failed stands down; the next attempt trains."""
+    submit = submitter(attempts)
+    submitted = []
+
+    def loses_the_answer(number: int) -> str:
+        submitted.append(submit(number))
+        raise AwsError("could not submit: read timeout")
+
+    with pytest.raises(AwsError, match="read timeout"):
+        attempts.head(loses_the_answer, "a test", unsaid)
+    with pytest.raises(Superseded):
+        attempt.enter(attempts.storage, attempts.artifacts, 1, submitted[0])
+    record = head(attempts)
+    attempt.enter(attempts.storage, attempts.artifacts, record.attempt, record.job_id)
+    for job_id in (*submitted, record.job_id):
+        attempts.batch.terminate(job_id, "the test is over")
+
+
+def test_head_enters_again_and_no_other_does(attempts: Attempts) -> None:
+    """Batch may start a head a second time; another job of the same attempt stands down."""
+    attempt.enter(attempts.storage, attempts.artifacts, 1, "a-job")
+    attempt.enter(attempts.storage, attempts.artifacts, 1, "a-job")
+    with pytest.raises(Superseded, match="belongs to job a-job"):
+        attempt.enter(attempts.storage, attempts.artifacts, 1, "another-job")
+
+
+def test_what_a_head_left_is_ended_before_its_run_is_resumed(attempts: Attempts) -> None:
+    """Steps that outlived their head end; those of other runs do not."""
+    environ = {"METAFLOW_USER": "modelbuild", "METAFLOW_BATCH_JOB_QUEUE": "modelbuild-default"}
+    definition = attempts.batch.definition_with_image("modelbuild-head", "modelbuild/default:1")
+
+    def step(run_id: str) -> str:
+        return attempts.batch.submit(
+            f"modelbuild-DemoFlow-{run_id}-train-3-0",
+            queue="modelbuild-default",
+            definition=definition,
+            command=["sh", "-c", "exec sleep 60"],
+            environment={},
+            timeout=60,
+            tags={},
+        )
+
+    run_id = str(time.monotonic_ns())
+    ours, other = step(run_id), step(f"{run_id}9")
+    run = attempt.Run(flow_name="DemoFlow", run_id=run_id)
+    assert attempt.end_steps(attempts.batch, environ, run) == [ours]
+    assert attempts.batch.describe(ours).status == "FAILED"
+    assert not attempts.batch.describe(other).ended
+    assert attempt.end_steps(attempts.batch, environ, run) == []
+    assert not attempt.lost_hosts(attempts.batch, environ, run)
+    attempts.batch.terminate(other, "the test is over")
+
+
+def test_newest_run_is_resumed(attempts: Attempts) -> None:
+    """The run to go on from is the newest that was written down, in whatever attempt."""
+    storage, artifacts = attempts.storage, attempts.artifacts
+    assert attempt.newest_run(storage, artifacts, 3) is None
+    first, second = (attempt.Run(flow_name="DemoFlow", run_id=name) for name in ("1", "2"))
+    attempt.note_run(storage, artifacts, 1, first)
+    assert attempt.newest_run(storage, artifacts, 3) == first
+    attempt.note_run(storage, artifacts, 2, second)
+    assert attempt.newest_run(storage, artifacts, 3) == second
+    assert attempt.newest_run(storage, artifacts, 1) == first
+    assert json.loads(storage.read(f"{artifacts}/attempts/2.run")) == {"flow_name": "DemoFlow", "run_id": "2"}
