@@ -14,11 +14,10 @@ from modelbuild.aws.batch import Batch, BatchJob, job
 from modelbuild.aws.function import Context
 from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
-from modelbuild.aws.storage import NotFound, Storage
-from modelbuild.contract import DELIVERED_FILE, JOB_FILE, RESULT_FILE, TrainingResult
+from modelbuild.aws.storage import Storage
+from modelbuild.contract import DELIVERED_FILE, RESULT_FILE, TrainingResult, attempt_prefix
 from modelbuild.settings import AwsSettings
-from modelbuild.train import outcome
-from modelbuild.train.submit import JobRecord
+from modelbuild.train import attempt, outcome
 
 TOKEN = "BUILDKITE_API_TOKEN"
 
@@ -56,28 +55,21 @@ def run(head: BatchJob, seconds: float, environ: Mapping[str, str] = os.environ)
         return f"job {head.id} is no head of a training: nothing to do"
     aws = session(AwsSettings())
     storage = Storage(aws)
-    if storage.exists(f"{artifacts}/{DELIVERED_FILE}"):
-        return f"the build knows how {artifacts} ended: nothing to do"
-    newest = newest_job(storage, artifacts)
+    place = attempt_prefix(artifacts, attempt.number_of(head.environment))
+    if storage.exists(f"{place}/{DELIVERED_FILE}"):
+        return f"the build knows how {place} ended: nothing to do"
+    newest = attempt.recorded(storage, artifacts)
     if newest is not None and newest.job_id != head.id:
-        return f"job {newest.job_id} trains {artifacts} again: nothing to do"
+        return f"job {newest.job_id} is the head of {artifacts}: nothing to do"
     request = outcome.request_at(storage, artifacts)
-    result = outcome.stored(storage, artifacts)
+    result = outcome.stored(storage, place)
     if result is None:
         # The event does not tell a termination from a failure.
         known = Batch(aws).describe_all([head.id])
-        result = outcome.settle(storage, artifacts, word(known.get(head.id, head)), environ)
+        result = outcome.settle(storage, place, word(known.get(head.id, head)), environ)
     token = environ.get(TOKEN) or secret(aws, environ["BUILDKITE_SECRET_ARN"], TOKEN)
-    outcome.tell(storage, request, result, {**environ, TOKEN: token}, seconds)
+    outcome.tell(storage, place, request, result, {**environ, TOKEN: token}, seconds)
     return f"{request.build.url} knows that its training ended: {result.status} {result.reason}".rstrip()
-
-
-def newest_job(storage: Storage, artifacts: str) -> JobRecord | None:
-    """The newest head of a training, as far as it was written down."""
-    try:
-        return JobRecord.model_validate_json(storage.read(f"{artifacts}/{JOB_FILE}"))
-    except NotFound:
-        return None
 
 
 def word(head: BatchJob) -> TrainingResult:

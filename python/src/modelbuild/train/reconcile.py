@@ -14,11 +14,11 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite.rest import DEFAULT_URL, Rest
-from modelbuild.contract import DELIVERED_FILE, REQUEST_FILE, TrainingRequest
+from modelbuild.contract import DELIVERED_FILE, REQUEST_FILE, TrainingRequest, attempt_prefix
 from modelbuild.errors import BuildkiteError, ModelbuildError
 from modelbuild.settings import AwsSettings
-from modelbuild.train import outcome
-from modelbuild.train.ended import TOKEN, newest_job, word
+from modelbuild.train import attempt, outcome
+from modelbuild.train.ended import TOKEN, word
 from modelbuild.train.submit import job_name
 
 # A request this young may still be on its way to Batch.
@@ -29,11 +29,19 @@ _SECONDS_EACH = 60.0
 
 @dataclass(frozen=True)
 class _Open:
-    """A training that nobody has noted as told: its request, and the head that is on record."""
+    """A training that nobody has noted as told.
+
+    Attributes:
+        request: what was asked for.
+        age: seconds since then.
+        job_id: the newest head, where there is one.
+        place: where the result of its attempt lies.
+    """
 
     request: TrainingRequest
     age: float
     job_id: str | None
+    place: str
 
 
 def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str] = os.environ) -> None:
@@ -81,29 +89,36 @@ def _open(storage: Storage, batch: Batch, artifacts: str, queue: str) -> Iterato
         prefix, _, name = uri.rpartition("/")
         if name != REQUEST_FILE or prefix.count("/") != artifacts.count("/") + 1:
             continue
-        if f"{prefix}/{DELIVERED_FILE}" in ages:
+        # Of most models, the list says all that there is to know.
+        if f"{prefix}/{DELIVERED_FILE}" in ages and f"{prefix}/attempts/2.json" not in ages:
             continue
         try:
             request = outcome.request_at(storage, prefix)
+            job_id, number = _head(storage, batch, queue, request)
         except ModelbuildError as error:
             print(f"{prefix.rpartition('/')[2]}: left alone: {error}", flush=True)
             continue
-        record = newest_job(storage, prefix)
-        job_id = record.job_id if record else _unrecorded(batch, queue, request)
-        yield _Open(request, age, job_id)
+        place = attempt_prefix(prefix, number)
+        if f"{place}/{DELIVERED_FILE}" not in ages:
+            yield _Open(request, age, job_id, place)
 
 
-def _unrecorded(batch: Batch, queue: str, request: TrainingRequest) -> str | None:
-    """The head of a request whose submission was not written down any more."""
-    jobs = batch.describe_all(batch.find(queue, job_name(request))).values()
-    return next((job.id for job in jobs if job.environment.get("ARTIFACTS") == request.artifacts), None)
+def _head(storage: Storage, batch: Batch, queue: str, request: TrainingRequest) -> tuple[str | None, int]:
+    """The newest head and the number of its attempt, also of one whose submission was not written down."""
+    record = attempt.recorded(storage, request.artifacts)
+    if record is not None:
+        return record.job_id, record.attempt
+    for job in batch.describe_all(batch.find(queue, job_name(request))).values():
+        if job.environment.get("ARTIFACTS") == request.artifacts:
+            return job.id, attempt.number_of(job.environment)
+    return None, 1
 
 
 def _finish(storage: Storage, one: _Open, known: Mapping[str, BatchJob], environ: Mapping[str, str]) -> str:
     """Tell the build if its training is over; the answer is the line for this model."""
     request = one.request
     head = known.get(one.job_id) if one.job_id else None
-    result = outcome.stored(storage, request.artifacts)
+    result = outcome.stored(storage, one.place)
     if result is None:
         if head is not None and not head.ended:
             return f"job {head.id} is {head.status}: nothing to do"
@@ -118,15 +133,14 @@ def _finish(storage: Storage, one: _Open, known: Mapping[str, BatchJob], environ
             return "never submitted, and no build waits for it: left alone"
         else:
             said = outcome.ended("failed", "no job was submitted for this training: train again")
-        result = outcome.settle(storage, request.artifacts, said, environ)
-    outcome.tell(storage, request, result, environ, _SECONDS_EACH)
+        result = outcome.settle(storage, one.place, said, environ)
+    outcome.tell(storage, one.place, request, result, environ, _SECONDS_EACH)
     return f"told that the training {result.status}: {result.reason}".removesuffix(": ")
 
 
 def _waits(request: TrainingRequest, environ: Mapping[str, str]) -> bool:
     """Whether the build stands at the step that this training would unblock."""
-    build = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ[TOKEN]).build(request.build)
+    rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ[TOKEN])
     return any(
-        job.type == "manual" and job.step_key == request.unblock and job.state == "blocked"
-        for job in build.jobs
+        job.type == "manual" and job.state == "blocked" for job in rest.jobs(request.build, request.unblock)
     )

@@ -1,0 +1,449 @@
+"""The function that hears of a head's end, and reconciliation: real jobs, events and functions."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from modelbuild.aws.batch import BatchJob, job
+from modelbuild.contract import Build
+from modelbuild.errors import BuildkiteError
+from modelbuild.train import ended, reconcile
+
+BUCKET = "modelbuild-123456789012"
+MODELS = f"s3://{BUCKET}/models/demo"
+
+
+@dataclass
+class Builds:
+    """Buildkite's two calls for any number of builds, by number; each waits unless its state is set."""
+
+    url: str = ""
+    states: dict[int, str] = field(default_factory=dict)
+    fields: dict[int, dict[str, str]] = field(default_factory=dict)
+    calls: list[int] = field(default_factory=list)
+    status: int = 200
+
+
+@dataclass
+class Place:
+    """The stand-in with the stack, the builds that wait, and what tests do with both."""
+
+    url: str
+    builds: Builds
+    numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 1000)))
+
+    def client(self, service: str) -> Any:
+        """A boto3 client."""
+        made: Any = boto3.Session("testing", "testing", region_name="us-east-1")
+        return made.client(service, endpoint_url=self.url)
+
+    def ask(self, request_for: Callable[..., Any]) -> tuple[int, str]:
+        """A request in S3: the number of its build, and where it lies."""
+        number = next(self.numbers)
+        artifacts = f"{MODELS}/{number}"
+        build = Build(
+            organization="local",
+            pipeline="demo",
+            number=number,
+            id=f"0190-{number}",
+            url=f"http://buildkite.example/local/demo/builds/{number}",
+            commit="a" * 40,
+            branch="main",
+            message="a commit",
+            creator="Ada",
+        )
+        request = request_for(artifacts, model_id=str(number), build=build)
+        self.put(f"{artifacts}/request.json", request.to_json())
+        return number, artifacts
+
+    def submit(self, artifacts: str, *command: str, definition: str = "modelbuild-head") -> str:
+        """A head that runs a command; its id."""
+        return str(
+            self.client("batch").submit_job(
+                jobName=f"demo-{artifacts.rpartition('/')[2]}",
+                jobQueue="modelbuild-head",
+                jobDefinition=definition,
+                containerOverrides={
+                    "command": list(command),
+                    "environment": [{"name": "ARTIFACTS", "value": artifacts}],
+                },
+            )["jobId"]
+        )
+
+    def described(self, job_id: str) -> dict[str, Any]:
+        """The job as Batch shows it."""
+        [found] = self.client("batch").describe_jobs(jobs=[job_id])["jobs"]
+        return dict(found)
+
+    def ended(self, job_id: str) -> BatchJob:
+        """The job once it has ended."""
+        wait(lambda: self.described(job_id)["status"] in ("SUCCEEDED", "FAILED"))
+        return job(self.described(job_id))
+
+    def put(self, uri: str, text: str) -> None:
+        """Write an object."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        self.client("s3").put_object(Bucket=bucket, Key=key, Body=text.encode())
+
+    def get(self, uri: str) -> str | None:
+        """Read an object, if it is there."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        s3 = self.client("s3")
+        try:
+            return str(s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode())
+        except s3.exceptions.NoSuchKey:
+            return None
+
+    def said(self) -> str:
+        """Everything that the function has printed."""
+        events = self.client("logs").filter_log_events(logGroupName="/aws/lambda/modelbuild-ended")["events"]
+        return "\n".join(event["message"] for event in events)
+
+
+def wait(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    """The first true value of ``condition``, or a failure."""
+    until = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < until, "the condition did not come true in time"
+        time.sleep(0.05)
+    return value
+
+
+@pytest.fixture(scope="module")
+def builds() -> Iterator[Builds]:
+    """The builds, over HTTP."""
+    known = Builds()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            number = self._number()
+            state = known.states.get(number, "blocked")
+            step = {"id": "j", "type": "manual", "step_key": "training_finished", "state": state}
+            listed = "/jobs?" in self.path
+            self._answer({"items": [step]} if listed else {"state": "running", "blocked": True})
+
+        def do_PUT(self) -> None:
+            number = self._number()
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if known.status == 200:
+                known.fields[number] = body["fields"]
+                known.states[number] = "unblocked"
+            self._answer({"id": "j"})
+
+        def _number(self) -> int:
+            assert self.headers["Authorization"] == "Bearer the-rest-token"
+            number = int(re.findall(r"/builds/(\d+)", self.path)[0])
+            known.calls.append(number)
+            return number
+
+        def _answer(self, value: object) -> None:
+            data = json.dumps(value).encode()
+            self.send_response(known.status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:
+            del format, args
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        known.url = f"http://127.0.0.1:{server.server_port}/v2"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield known
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory, builds: Builds) -> Iterator[Place]:
+    """The stand-in with infra/training.yaml, where ``python -m modelbuild`` is this modelbuild."""
+    root = tmp_path_factory.mktemp("aws")
+    (root / "images" / "default").mkdir(parents=True)
+    (root / "images" / "default" / "Dockerfile").write_text("FROM scratch\n")
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "modelbuild.local.aws", "--port", "0", "--vcpus", "64"),
+            *("--scratch", str(root / "scratch"), "--images", str(root / "images")),
+            *("--bin", str(Path(sys.executable).parent)),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        place = Place(json.loads(process.stdout.readline())["url"], builds)
+        _deploy(place)
+        yield place
+        process.stdin.close()
+        process.wait(20)
+
+
+def _deploy(place: Place) -> None:
+    secrets, ec2 = place.client("secretsmanager"), place.client("ec2")
+    token = json.dumps({"BUILDKITE_API_TOKEN": "the-rest-token"})
+    values = {
+        "Image": "registry.example/modelbuild/default:1",
+        "SubnetIds": ec2.describe_subnets()["Subnets"][0]["SubnetId"],
+        "SecurityGroupIds": ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"],
+        "BuildkiteSecretArn": secrets.create_secret(Name="modelbuild/buildkite", SecretString=token)["ARN"],
+        "WandbSecretArn": secrets.create_secret(Name="modelbuild/wandb", SecretString="{}")["ARN"],
+        "BuildkiteApiUrl": place.builds.url,
+    }
+    place.client("cloudformation").create_stack(
+        StackName="modelbuild",
+        TemplateBody=(Path(__file__).parents[2] / "infra" / "training.yaml").read_text(),
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
+    )
+
+
+@pytest.fixture
+def place(deployed: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """The stand-in, also as the environment of this process; the rule is on, Buildkite answers."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": deployed.url,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "BUILDKITE_API_URL": deployed.builds.url,
+        "BUILDKITE_SECRET_ARN": "modelbuild/buildkite",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "BUILDKITE_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    yield deployed
+    deployed.builds.status = 200
+
+
+@pytest.fixture
+def deaf(place: Place) -> Iterator[Place]:
+    """The stand-in without the rule, as if every function had failed."""
+    place.client("events").disable_rule(Name="modelbuild-ended")
+    yield place
+    place.client("events").enable_rule(Name="modelbuild-ended")
+
+
+def test_killed_head_is_told_by_the_function(place: Place, request_for: Callable[..., Any]) -> None:
+    """SIGKILL leaves a head no word: its end reaches the build with Batch's reason, and lies in S3."""
+    number, artifacts = place.ask(request_for)
+    place.submit(artifacts, "sh", "-c", "kill -9 $$")
+    told = wait(lambda: place.builds.fields.get(number))
+    assert told["training/status"] == "failed"
+    assert told["training/reason"] == (
+        "the head died before it could say why: Essential container in task exited; exit code 137"
+    )
+    wait(lambda: place.get(f"{artifacts}/delivered.json"))
+    stored = json.loads(place.get(f"{artifacts}/result.json") or "")
+    assert {key: stored[key] for key in ("training/status", "training/reason")} == {
+        key: told[key] for key in ("training/status", "training/reason")
+    }
+    wait(lambda: f"builds/{number} knows that its training ended: failed" in place.said())
+    assert "the-rest-token" not in place.said()
+
+
+def test_head_that_cannot_start_is_told_with_the_reason(
+    place: Place, request_for: Callable[..., Any]
+) -> None:
+    """What only the container knows is in the reason, too."""
+    number, artifacts = place.ask(request_for)
+    place.client("batch").register_job_definition(
+        jobDefinitionName="gone",
+        type="container",
+        containerProperties={
+            "image": "registry.example/modelbuild/gone:1",
+            "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "128"}],
+        },
+    )
+    place.submit(artifacts, "true", definition="gone")
+    told = wait(lambda: place.builds.fields.get(number))
+    assert told["training/status"] == "failed"
+    assert "Task failed to start; CannotPullContainerError" in told["training/reason"]
+
+
+def test_terminated_head_without_a_word_is_cancelled(place: Place, request_for: Callable[..., Any]) -> None:
+    """Somebody's TerminateJob is no failure, and the build says with which reason it came."""
+    number, artifacts = place.ask(request_for)
+    job_id = place.submit(artifacts, "sleep", "60")
+    wait(lambda: place.described(job_id)["status"] == "RUNNING")
+    place.client("batch").terminate_job(jobId=job_id, reason="Ada needs the machine")
+    told = wait(lambda: place.builds.fields.get(number))
+    assert told["training/status"] == "cancelled"
+    assert "Ada needs the machine" in told["training/reason"]
+
+
+def test_function_repeats_nothing_that_was_told(place: Place, request_for: Callable[..., Any]) -> None:
+    """Where the head has told its end, Buildkite is not called at all; nor for what is no head."""
+    number, artifacts = place.ask(request_for)
+    place.put(f"{artifacts}/delivered.json", "{}")
+    job_id = place.submit(artifacts, "false")
+    wait(lambda: f"{artifacts} ended: nothing to do" in place.said())
+    other = place.client("batch").submit_job(
+        jobName="other",
+        jobQueue="modelbuild-head",
+        jobDefinition="modelbuild-head",
+        containerOverrides={"command": ["true"]},
+    )["jobId"]
+    wait(lambda: f"job {other} is no head of a training" in place.said())
+    assert number not in place.builds.calls
+    assert place.get(f"{artifacts}/result.json") is None
+    assert place.ended(job_id).status == "FAILED"
+
+
+def test_end_of_an_old_head_says_nothing(deaf: Place, request_for: Callable[..., Any]) -> None:
+    """A training that has a newer head is not over."""
+    number, artifacts = deaf.ask(request_for)
+    record = {"job_id": "newer", "queue": "modelbuild-head", "region": "us-east-1"}
+    deaf.put(f"{artifacts}/job.json", json.dumps(record))
+    old = deaf.ended(deaf.submit(artifacts, "false"))
+    assert "job newer is the head" in ended.run(old, 5)
+    assert number not in deaf.builds.calls
+
+
+def test_result_of_the_flow_wins(deaf: Place, request_for: Callable[..., Any]) -> None:
+    """A head that died after its flow published has trained a model: the flow's result is delivered."""
+    number, artifacts = deaf.ask(request_for)
+    deaf.put(f"{artifacts}/result.json", json.dumps({"training/status": "succeeded", "model/image": "i"}))
+    head = deaf.ended(deaf.submit(artifacts, "false"))
+    ended.run(head, 5)
+    assert deaf.builds.fields[number]["training/status"] == "succeeded"
+    assert deaf.builds.fields[number]["model/image"] == "i"
+    ended.run(head, 5)
+    assert deaf.builds.calls.count(number) == 2
+
+
+def test_function_fails_while_buildkite_is_away_and_loses_nothing(
+    deaf: Place, request_for: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The result is in S3 before Buildkite is told; what failed is repeated by whoever comes next."""
+    number, artifacts = deaf.ask(request_for)
+    head = deaf.ended(deaf.submit(artifacts, "sh", "-c", "kill -9 $$"))
+    deaf.builds.status = 503
+    with pytest.raises(BuildkiteError):
+        ended.run(head, 0.2)
+    assert json.loads(deaf.get(f"{artifacts}/result.json") or "")["training/status"] == "failed"
+    assert deaf.get(f"{artifacts}/delivered.json") is None
+    deaf.builds.status = 200
+    reconciled(capsys)
+    assert deaf.builds.fields[number]["training/status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("described", "status", "reason"),
+    [
+        (
+            {"statusReason": "Host EC2 (instance i-0abc) terminated."},
+            "failed",
+            "the head died before it could say why: Host EC2 (instance i-0abc) terminated.",
+        ),
+        (
+            {
+                "statusReason": "Essential container in task exited",
+                "container": {
+                    "reason": "OutOfMemoryError: Container killed due to memory usage",
+                    "exitCode": 137,
+                },
+            },
+            "failed",
+            "the head died before it could say why: Essential container in task exited; OutOfMemoryError: "
+            "Container killed due to memory usage; exit code 137",
+        ),
+        (
+            {"statusReason": "Job attempt duration exceeded timeout", "isTerminated": True},
+            "failed",
+            "the head died before it could say why: Job attempt duration exceeded timeout",
+        ),
+        (
+            {"statusReason": "not any more", "isCancelled": True},
+            "cancelled",
+            "the head was ended from outside: not any more",
+        ),
+        ({}, "failed", "the head died before it could say why: no reason given"),
+        ({"status": "SUCCEEDED"}, "failed", "the head ended well but left no result.json: see its log"),
+    ],
+)
+def test_word_has_batchs_own_reasons(described: dict[str, Any], status: str, reason: str) -> None:
+    """Lost hosts, memory, timeouts and cancellations are told apart, in Batch's words."""
+    result = ended.word(job({"jobId": "j", "status": "FAILED", **described}))
+    assert (result.status, result.reason) == (status, reason)
+
+
+def reconciled(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """What ``modelbuild reconcile`` prints, by model id."""
+    capsys.readouterr()
+    reconcile.run(MODELS, "modelbuild-head", "modelbuild/buildkite", os.environ)
+    lines = capsys.readouterr().out.splitlines()
+    return dict(line.split(": ", 1) for line in lines if re.match(r"\d+: ", line))
+
+
+def test_reconciliation_finishes_what_is_over_and_nothing_else(
+    deaf: Place,
+    request_for: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One line for each training that is open: ended, running, vanished, unrecorded, never submitted."""
+    died, of_died = deaf.ask(request_for)
+    record = {"queue": "modelbuild-head", "region": "us-east-1"}
+    head = deaf.ended(deaf.submit(of_died, "sh", "-c", "kill -9 $$"))
+    deaf.put(f"{of_died}/job.json", json.dumps({"job_id": head.id, **record}))
+    runs, of_runs = deaf.ask(request_for)
+    running = deaf.submit(of_runs, "sleep", "60")
+    wait(lambda: deaf.described(running)["status"] == "RUNNING")
+    vanished, of_vanished = deaf.ask(request_for)
+    deaf.put(f"{of_vanished}/job.json", json.dumps({"job_id": "0000-gone", **record}))
+    unasked, of_unasked = deaf.ask(request_for)
+    failed_before, of_failed_before = deaf.ask(request_for)
+    deaf.builds.states[failed_before] = "waiting"
+
+    lines = reconciled(capsys)
+    assert lines[str(died)].startswith("told that the training failed: the head died")
+    assert lines[str(runs)] == f"job {running} is RUNNING: nothing to do"
+    for number in (vanished, unasked, failed_before):
+        assert "not submitted yet" in lines[str(number)]
+    assert not {runs, vanished, unasked, failed_before} & deaf.builds.fields.keys()
+
+    monkeypatch.setattr(reconcile, "YOUNG_SECONDS", 0.0)
+    lines = reconciled(capsys)
+    assert str(died) not in lines
+    assert "Batch does not know job 0000-gone any more" in lines[str(vanished)]
+    assert deaf.builds.fields[vanished]["training/status"] == "failed"
+    assert "no job was submitted" in deaf.builds.fields[unasked]["training/reason"]
+    assert lines[str(failed_before)] == "never submitted, and no build waits for it: left alone"
+    assert deaf.get(f"{of_failed_before}/result.json") is None
+    assert deaf.get(f"{of_unasked}/delivered.json") is not None
+    deaf.client("batch").terminate_job(jobId=running, reason="test is over")
+    deaf.ended(running)
+    assert reconciled(capsys)[str(runs)].startswith("told that the training cancelled")
+    deaf.put(f"{of_failed_before}/delivered.json", "{}")
+
+
+def test_reconciliation_goes_on_after_a_build_that_cannot_be_told(
+    deaf: Place, request_for: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every training has its turn, and the command fails when one was left."""
+    first, of_first = deaf.ask(request_for)
+    second, of_second = deaf.ask(request_for)
+    for artifacts in (of_first, of_second):
+        deaf.put(f"{artifacts}/result.json", json.dumps({"training/status": "cancelled"}))
+    deaf.builds.status = 401
+    with pytest.raises(BuildkiteError, match="2 of 2 trainings"):
+        reconcile.run(MODELS, "modelbuild-head", "modelbuild/buildkite", os.environ)
+    assert capsys.readouterr().out.count("not told: ") == 2
+    deaf.builds.status = 200
+    assert set(reconciled(capsys)) == {str(first), str(second)}
+    assert reconciled(capsys) == {}
