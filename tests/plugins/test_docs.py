@@ -40,7 +40,7 @@ def names(schema: dict[str, Any], prefix: str = "") -> set[str]:
 def test_options_that_the_page_names_exist() -> None:
     """What docs/train.md calls an option of the plugin is one."""
     schema = yaml.safe_load((ROOT / "plugins" / "train" / "plugin.yml").read_text())["configuration"]
-    said = re.findall(r"[Oo]ption `([a-z.-]+)`|`(aws\.(?!source|destination)[a-z-]+)", TRAIN)
+    said = re.findall(r"[Oo]ption\s`([a-z.-]+)`|`(aws\.(?!source|destination)[a-z-]+)", TRAIN)
     found = {first or second for first, second in said}
     assert {"params", "aws.role-arn", "timeout"} <= found <= names(schema)
 

@@ -4,7 +4,7 @@ import copy
 import itertools
 import json
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,16 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from modelbuild.aws.batch import Batch
+from modelbuild.aws.identity import session
+from modelbuild.aws.logs import Logs
 from modelbuild.errors import AwsError
-from modelbuild.settings import TrainSettings
+from modelbuild.settings import AwsSettings, TrainSettings
 from modelbuild.train import submit
 
-POLICY = json.loads((Path(__file__).parents[2] / "docs" / "iam" / "train.json").read_text())
+IAM = Path(__file__).parents[2] / "docs" / "iam"
+POLICY = json.loads((IAM / "train.json").read_text())
+WAIT = json.loads((IAM / "train-wait.json").read_text())
 BUCKET = "s3://modelbuild-123456789012"
 _numbers = itertools.count(1)
 
@@ -97,8 +102,10 @@ def as_moto_reads(policy: dict[str, Any]) -> dict[str, Any]:
     changed = copy.deepcopy(policy)
     for statement in changed["Statement"]:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        if actions[0].startswith("batch:"):
+            statement["Action"] = [action.lower() for action in actions]
         if not actions[0].startswith("s3:"):
-            statement["Action"], statement["Resource"] = [action.lower() for action in actions], "*"
+            statement["Resource"] = "*"
     return changed
 
 
@@ -133,6 +140,25 @@ def test_each_statement_is_needed(person: Person, agent: Any, sid: str, could_no
     with pytest.raises(AwsError, match=f"(?s)could not {could_not}.*AccessDenied"):
         person.train()
     assert "train/job/id" not in agent.meta_data
+
+
+@pytest.mark.parametrize("missing", [None, "CancelWithTheStep", "Follow"])
+def test_waiting_needs_its_own_statements(person: Person, agent: Any, missing: str | None) -> None:
+    """Who follows a training may read its log and end it with the second policy, and not without."""
+    own = [statement for statement in WAIT["Statement"] if statement["Sid"] != missing]
+    person.may(as_moto_reads({**POLICY, "Statement": POLICY["Statement"] + own}))
+    person.train()
+    made = session(AwsSettings())
+    calls: dict[str, Callable[[], object]] = {
+        "CancelWithTheStep": lambda: Batch(made).terminate(agent.meta_data["train/job/id"], "a reason"),
+        "Follow": lambda: list(Logs(made).new("no-such-stream")),
+    }
+    for sid, call in calls.items():
+        if sid == missing:
+            with pytest.raises(AwsError, match=r"AccessDenied|not authorized"):
+                call()
+        else:
+            call()
 
 
 def test_other_objects_are_out_of_reach(person: Person) -> None:
