@@ -84,7 +84,7 @@ def _model(folder: Path) -> type[BaseModel] | None:
 
 def _expected(schema: dict[str, Any], first: Mapping[str, Any]) -> str:
     """What a value of the wrong kind must be, to follow a colon."""
-    told = first["msg"].rstrip(".")
+    told: str = first["msg"].rstrip(".")
     words = _words(schema, first["loc"])
     if first["type"] == "value_error":
         return told.removeprefix("Value error, ")
