@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+from pathlib import Path
+
 import pytest
 from laptop import PREPARED, Laptop, Running, eventually
 
@@ -59,6 +64,32 @@ def test_a_head_that_is_terminated_turns_the_build_red(prepared: Laptop) -> None
         eventually(all_ended, "end of the flow's steps", 60)
         (head,) = build.heads()
         assert (head["status"], head["statusReason"]) == ("FAILED", "a person ended it")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found through /proc")
+def test_a_head_that_is_killed_turns_the_build_red(prepared: Laptop) -> None:
+    """The head dies without a word: the stack's function hears of it and unblocks with Batch's reason."""
+    with prepared.build("--pipeline", PREPARED) as build:
+        build.reaches("training_finished", "blocked")
+        (head,) = build.heads_now()
+        job_id = f"AWS_BATCH_JOB_ID={head['jobId']}".encode()
+
+        def processes() -> list[int] | None:
+            found = []
+            for environ in Path("/proc").glob("[0-9]*/environ"):
+                with contextlib.suppress(OSError):
+                    if job_id in environ.read_bytes().split(b"\0"):
+                        found.append(int(environ.parent.name))
+            return found or None
+
+        for pid in eventually(processes, "process of the head", 30):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(os.getpgid(pid), signal.SIGKILL)
+        build.over()
+        _is_red(build, "failed", "the head died before it could say why")
+        assert "exit code 137" in build.get()["meta_data"]["training/reason"]
+        (head,) = build.heads()
+        assert head["container"]["exitCode"] == 137
 
 
 def test_parameters_that_do_not_fit_turn_the_build_red(prepared: Laptop) -> None:
