@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.client import BaseClient
+
+from modelbuild.aws.batch import Batch
+from modelbuild.aws.identity import session
+from modelbuild.aws.logs import Logs
+from modelbuild.aws.storage import Storage
+from modelbuild.contract import TrainingResult
+from modelbuild.errors import TrainingFailed
+from modelbuild.settings import AwsSettings
+from modelbuild.train import follow
+
+# What a head prints: its own lines, and those of steps as Metaflow passes them on.
+HEAD = f"""#!/bin/sh
+echo "Metaflow 2 executing DemoFlow"
+echo "2026-01-31 12:00:00.123 [17/start/1 (pid 42)] Task is starting."
+echo "2026-01-31 12:00:01.123 [17/train/2 (pid 43)] [{"0" * 36}] epoch 1"
+echo "2026-01-31 12:00:02.123 [17/train/2 (pid 43)] [{"0" * 36}] epoch 2"
+echo "head: the training succeeded"
+case "$ACT" in die) exit 3 ;; esac
+exec sleep 60
+"""
+
+
+@dataclass
+class Training:
+    """A head that runs, and where its result comes."""
+
+    storage: Storage
+    batch: Batch
+    job_id: str
+    place: str
+
+    def follow(self) -> None:
+        """Stay with it."""
+        follow.to_result(self.storage, self.batch, Logs(session(AwsSettings())), self.job_id, self.place)
+
+    def end(self, status: str, reason: str = "") -> None:
+        """Write the result, as the head does."""
+        result = TrainingResult.model_validate({"training/status": status, "training/reason": reason})
+        self.storage.write(f"{self.place}/result.json", result.to_json().encode())
+
+    def wait_for(self, states: tuple[str, ...]) -> None:
+        """Return when the head is in one of these states."""
+        deadline = time.monotonic() + 20
+        while self.batch.describe(self.job_id).status not in states:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+_numbers = iter(range(1, 100))
+
+
+@pytest.fixture
+def train(aws: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Training]]:
+    """A function that starts a head which does what its argument says."""
+    monkeypatch.setattr(follow, "LOOK_SECONDS", 0.2)
+    (aws.bin / "python").write_text(HEAD)
+    (aws.bin / "python").chmod(0o755)
+    storage, batch = Storage(session(AwsSettings())), Batch(session(AwsSettings()))
+    made: list[Training] = []
+
+    def start(act: str) -> Training:
+        job_id = batch.submit(
+            "demo-follow",
+            queue="modelbuild-head",
+            definition=batch.definition_with_image("modelbuild-head", "modelbuild/default:1"),
+            command=["python"],
+            environment={"ACT": act},
+            timeout=120,
+            tags={},
+        )
+        place = f"s3://modelbuild-123456789012/models/follow/{next(_numbers)}"
+        made.append(Training(storage, batch, job_id, place))
+        return made[-1]
+
+    yield start
+    for training in made:
+        batch.terminate(training.job_id, "the test is over")
+
+
+def test_log_comes_in_groups_until_the_result(train: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The head's lines appear once, in a group for the head and one for each step; success is no error,
+    although the head still runs: it waits for a block that is behind this step.
+    """
+    training = train("stay")
+    training.end("succeeded")
+    training.follow()
+    shown = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("job ")]
+    assert shown == [
+        "--- :aws: head",
+        "Metaflow 2 executing DemoFlow",
+        "--- :metaflow: step start",
+        "2026-01-31 12:00:00.123 [17/start/1 (pid 42)] Task is starting.",
+        "--- :metaflow: step train",
+        f"2026-01-31 12:00:01.123 [17/train/2 (pid 43)] [{'0' * 36}] epoch 1",
+        f"2026-01-31 12:00:02.123 [17/train/2 (pid 43)] [{'0' * 36}] epoch 2",
+        "--- :aws: head",
+        "head: the training succeeded",
+        "+++ :white_check_mark: The training succeeded",
+    ]
+    assert training.batch.describe(training.job_id).status == "RUNNING"
+
+
+def test_failure_has_the_results_reason(train: Any) -> None:
+    """A training that failed ends the step with 13 and the reason of the result."""
+    training = train("stay")
+    training.end("failed", "step train failed: ValueError")
+    with pytest.raises(TrainingFailed, match="step train failed: ValueError") as caught:
+        training.follow()
+    assert caught.value.exit_code == 13
+
+
+def test_cancelled_elsewhere_is_143(train: Any) -> None:
+    """A training that was cancelled ends the step as a cancelled job ends."""
+    training = train("stay")
+    training.end("cancelled", "the build was cancelled")
+    with pytest.raises(SystemExit) as caught:
+        training.follow()
+    assert caught.value.code == 143
+
+
+def test_head_without_result_is_told(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head that ends without a result is waited for a while, and then told with Batch's reason."""
+    monkeypatch.setattr(follow, "PATIENCE_SECONDS", 0.5)
+    training = train("die")
+    with pytest.raises(TrainingFailed, match=r"ended without a result \(Essential container"):
+        training.follow()
+
+
+def test_cancel_ends_the_head_within_the_grace_period(train: Any) -> None:
+    """SIGTERM, also one that came before the head was submitted, ends the head's job and the step with 143,
+    before the agent would kill.
+    """
+    training = train("stay")
+    training.wait_for(("RUNNING",))
+    follow.hold_signals()
+    os.kill(os.getpid(), signal.SIGTERM)
+    began = time.monotonic()
+    earlier = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            training.follow()
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    assert time.monotonic() - began < 5
+    assert caught.value.code == 143
+    training.wait_for(("FAILED",))
+    assert training.batch.describe(training.job_id).status_reason == "the build's step was cancelled"
+
+
+def test_policy_is_what_waiting_calls(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``docs/iam/train-wait.json`` and ``train.json`` allow each call of a wait that is cancelled; the first
+    has nothing else.
+    """
+    calls: set[str] = set()
+    original: Any = BaseClient._make_api_call  # type: ignore[attr-defined]
+
+    def record(self: Any, operation: str, arguments: Any) -> Any:
+        calls.add(f"{self.meta.service_model.endpoint_prefix}:{operation}")
+        return original(self, operation, arguments)
+
+    training = train("stay")
+    training.wait_for(("RUNNING",))
+    monkeypatch.setattr(BaseClient, "_make_api_call", record)
+    timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM))
+    earlier = signal.getsignal(signal.SIGTERM)
+    timer.start()
+    try:
+        with pytest.raises(SystemExit):
+            training.follow()
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    folder = Path(__file__).parents[2] / "docs" / "iam"
+
+    def allowed(name: str) -> list[str]:
+        statements = json.loads((folder / name).read_text())["Statement"]
+        actions = [statement["Action"] for statement in statements]
+        return [one for action in actions for one in ([action] if isinstance(action, str) else action)]
+
+    more, others = allowed("train-wait.json"), allowed("train.json")
+    assert calls - {"s3:GetObject"} == {"batch:DescribeJobs", *more}
+    assert all(any(fnmatchcase(call, one) for one in [*more, *others]) for call in calls)

@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from modelbuild.aws.batch import Batch
+from modelbuild.aws.identity import session
+from modelbuild.aws.storage import Storage
+from modelbuild.buildkite.rest import Rest, RestError
+from modelbuild.contract import Source, TrainingResult
+from modelbuild.settings import AwsSettings
+from modelbuild.train import source
+from modelbuild.train.watch import Cancellation, Queueing, Watch
+
+BUCKET = "s3://modelbuild-123456789012"
+JOB = "0b7c5a0e-7f0c-4c8b-9d5e-0123456789ab"
+
+
+@dataclass
+class Page:
+    """Builds of one pipeline, and what was asked about them."""
+
+    url: str = ""
+    cancelled: list[int] = field(default_factory=list)
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """Buildkite's REST API for builds, without their jobs."""
+    builds = Page()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            place = self.path.split("/builds", 1)[1]
+            builds.asked.append(place)
+            states = {number: "canceled" for number in builds.cancelled}
+            if place.startswith("/"):
+                number = int(place[1:].split("?")[0])
+                answer: Any = {"number": number, "state": states.get(number, "running")}
+            elif "state=canceled" in place:
+                answer = [{"number": number, "state": state} for number, state in states.items()]
+            else:
+                answer = []
+            data = json.dumps(answer).encode()
+            self.send_response(builds.status)
+            for name, value in builds.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:
+            del format, args
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        builds.url = f"http://127.0.0.1:{server.server_port}/v2"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield builds
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def head(
+    aws: Any, page: Page, request_for: Any, request: pytest.FixtureRequest
+) -> Callable[[int], Cancellation]:
+    """A function that makes what a head of this test's pipeline asks."""
+    assert aws.url
+    pipeline = request.node.name.replace("_", "-")
+
+    def make(number: int) -> Cancellation:
+        asked = request_for(f"{BUCKET}/models/{pipeline}/{number}", model_id=str(number))
+        build = asked.build.model_copy(update={"number": number, "pipeline": pipeline})
+        storage = Storage(session(AwsSettings()))
+        return Cancellation(storage, Rest(page.url, "token"), asked.model_copy(update={"build": build}))
+
+    return make
+
+
+def at_once(seconds: float) -> bool:
+    """Waits for nothing."""
+    assert seconds >= 0
+    return False
+
+
+def test_cancelled_before_the_head_came(head: Any, page: Page) -> None:
+    """The first look asks for this build, however long ago it was cancelled."""
+    page.cancelled = [7]
+    assert head(7).came(at_once)
+    assert not head(8).came(at_once)
+    assert [place.split("?")[0] for place in page.asked] == ["/7", "/8"]
+
+
+def test_heads_of_a_pipeline_share_the_question(
+    head: Any, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one slice of time, the cancelled builds are asked for once; the next slice asks anew."""
+    heads = [head(number) for number in range(1, 6)]
+    assert not any(one.came(at_once) for one in heads)
+    page.asked.clear()
+    now = (int(time.time() / 20) + 1) * 20.0
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert not any(one.came(at_once) for one in heads)
+    assert len(page.asked) == 2  # those that are, and those that are just being
+    page.cancelled = [3]
+    assert not any(one.came(at_once) for one in heads)
+    monkeypatch.setattr(time, "time", lambda: now + 20)
+    assert [one.came(at_once) for one in heads] == [False, False, True, False, False]
+    assert len(page.asked) == 4
+    since = page.asked[0].split("finished_from=")[1].split("&")[0].replace("%3A", ":").replace("%2B", "+")
+    assert datetime.fromisoformat(since) == datetime.fromtimestamp(now - 900, timezone.utc)
+
+
+def test_limit_of_requests_pauses_the_watch(head: Any, page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a refusal nothing is asked until Buildkite allows it, and then for this build itself."""
+    one = head(7)
+    page.status, page.headers = 429, {"RateLimit-User-Reset": "30"}
+    with pytest.raises(RestError):
+        one.came(at_once)
+    page.status, page.headers, page.cancelled = 200, {}, [7]
+    assert not one.came(at_once)
+    assert len(page.asked) == 1
+    now = time.time() + 31
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert one.came(at_once)
+    assert page.asked[-1].startswith("/7?")
+
+
+def test_verdict_interrupts_the_main_thread(head: Any, page: Page) -> None:
+    """A cancelled build ends what the main thread waits for, and the verdict says why."""
+    page.cancelled = [7]
+    came = []
+    earlier = signal.signal(signal.SIGTERM, lambda *_: came.append(threading.current_thread()))
+    try:
+        with Watch(head(7), None, seconds=0.05) as watch:
+            # Its first look takes a turn, as other tests do.
+            deadline = time.monotonic() + 30
+            while not came and time.monotonic() < deadline:
+                time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    assert came == [threading.main_thread()]
+    assert watch.verdict is not None
+    assert (watch.verdict.status, watch.verdict.reason) == ("cancelled", "the build was cancelled")
+
+
+def test_step_without_machine_is_ended(aws: Any) -> None:
+    """A step's job that is RUNNABLE for too long is ended, and the reason names step and seconds."""
+    (aws.bin / "python").write_text("#!/bin/sh\nexec sleep 60\n")
+    (aws.bin / "python").chmod(0o755)
+    batch = Batch(session(AwsSettings()))
+    definition = batch.definition_with_image("modelbuild-head", "modelbuild/default:1")
+
+    def submit(name: str, cpu: int) -> str:
+        answer = batch._batch.submit_job(
+            jobName=name,
+            jobQueue="modelbuild-default",
+            jobDefinition=definition,
+            containerOverrides={"resourceRequirements": [{"type": "VCPU", "value": str(cpu)}]},
+        )
+        return answer["jobId"]
+
+    first, second = submit("first", 64), submit("second", 64)
+    queueing = Queueing(batch, 0.2)
+    watch = Watch(None, queueing)
+    watch.heard(f"2026-01-31 12:00:00.123 [17/prepare/2 (pid 42)] [{first}] Task is starting.")
+    watch.heard(f"2026-01-31 12:00:00.123 [17/train/3 (pid 42)] [{second}] Task is starting.")
+    try:
+        deadline = time.monotonic() + 20
+        while (reason := queueing.too_long()) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert reason.startswith("step train waited more than 0.2 seconds for a machine (")
+        assert batch.describe(first).status == "RUNNING"
+        while not batch.describe(second).ended:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert batch.describe(second).status_reason == "waited longer than schedule-timeout"
+    finally:
+        batch.terminate(first, "the test is over")
+
+
+FLOW = """
+import time
+from metaflow import Config, FlowSpec, step
+
+
+class DemoFlow(FlowSpec):
+    config = Config("config", default="params.yaml", parser=lambda text: {"act": 1})
+
+    @step
+    def start(self):
+        # Metaflow passes a line on when the next one comes.
+        for _ in range(600):
+            print("waiting now", flush=True)
+            time.sleep(0.1)
+        self.next(self.end)
+
+    @step
+    def end(self):
+        pass
+
+
+if __name__ == "__main__":
+    DemoFlow()
+"""
+
+
+def test_head_of_a_cancelled_build_stops(
+    aws: Any, page: Page, request_for: Any, repository: Any, tmp_path: Any
+) -> None:
+    """A build that is cancelled while its flow runs: the head stops the flow, and the result says so."""
+    commit = repository.commit({"flows/flow.py": FLOW, "flows/params.yaml": "act: 1\n"})
+    archived = source.archive(repository.folder, commit, flow="flows/flow.py").content
+    place = f"{BUCKET}/models/demo/7077"
+    storage = Storage(session(AwsSettings()))
+    digest = hashlib.sha256(archived).hexdigest()
+    request = request_for(place, source=Source(path=f"{place}/source.tar.gz", sha256=digest))
+    storage.write(request.source.path, archived)
+    storage.write(f"{place}/request.json", request.to_json().encode())
+    quick = "import modelbuild.train.watch as w; w.Watch.__init__.__defaults__ = (0.2,)"
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        **aws.environ(),
+        "ARTIFACTS": place,
+        "METAFLOW_USER": "modelbuild",
+        "METAFLOW_DEFAULT_DATASTORE": "local",
+        "METAFLOW_DEFAULT_METADATA": "local",
+        "BUILDKITE_API_URL": page.url,
+        "BUILDKITE_API_TOKEN": "the-rest-token",
+    }
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"{quick}; import sys; from modelbuild.train import head; sys.exit(head.run())",
+        ],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "waiting now" in line and not page.cancelled:
+                page.cancelled = [7]
+            if line.startswith("head: the training"):
+                break
+        process.kill()
+    assert line == "head: the training was cancelled: the build was cancelled\n"
+    result = TrainingResult.model_validate_json(storage.read(f"{place}/result.json"))
+    assert (result.status, result.reason) == ("cancelled", "the build was cancelled")
