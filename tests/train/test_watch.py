@@ -49,7 +49,7 @@ def page() -> Iterator[Page]:
         def do_GET(self) -> None:
             place = self.path.split("/builds", 1)[1]
             builds.asked.append(place)
-            states = {number: "canceled" for number in builds.cancelled}
+            states = dict.fromkeys(builds.cancelled, "canceled")
             if place.startswith("/"):
                 number = int(place[1:].split("?")[0])
                 answer: Any = {"number": number, "state": states.get(number, "running")}
@@ -235,7 +235,10 @@ def test_head_of_a_cancelled_build_stops(
     request = request_for(place, source=Source(path=f"{place}/source.tar.gz", sha256=digest))
     storage.write(request.source.path, archived)
     storage.write(f"{place}/request.json", request.to_json().encode())
-    quick = "import modelbuild.train.watch as w; w.Watch.__init__.__defaults__ = (0.2,)"
+    quick = (
+        "import sys; from modelbuild.train import head, watch; "
+        "watch.Watch.__init__.__defaults__ = (0.2,); sys.exit(head.run())"
+    )
     environ = {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
