@@ -58,6 +58,17 @@ def decorators(tmp_path: Path, variables: dict[str, str]) -> dict[str, dict[str,
     return found
 
 
+def test_the_build_may_size_a_step(tmp_path: Path) -> None:
+    """What the build says goes before the flow, value by value; without GPUs a step leaves their queue."""
+    sizes = {"start": {"memory": 9000, "gpu": 0}, "end": {"gpu": 2}}
+    found = decorators(tmp_path, {**BUILD, "STEP_RESOURCES": json.dumps(sizes)})
+    start, end = found["start"]["batch"], found["end"]["batch"]
+    assert (start["cpu"], start["memory"], start["gpu"]) == (2, 9000, None)
+    assert (start["queue"], start["image"]) != ("gpus", "train-gpu:1")
+    assert (end["gpu"], end["queue"], end["image"]) == (2, "gpus", "train-gpu:1")
+    assert json.loads(found["start"]["environment"]["vars"]["STEP_RESOURCES"]) == sizes
+
+
 def test_on_its_own_a_step_stays_as_it_is(tmp_path: Path) -> None:
     """Without MODEL_ID nothing is added, whatever else is set."""
     variables = {name: value for name, value in BUILD.items() if name != "MODEL_ID"}

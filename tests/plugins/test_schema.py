@@ -61,7 +61,8 @@ def options(schema: dict[str, Any], prefix: str = "") -> dict[str, tuple[str, st
             continue
         kind = {"object": "map"}.get(option["type"], option["type"])
         if "patternProperties" in option:
-            kind = "map of string"
+            (inner,) = option["patternProperties"].values()
+            kind = "map of map" if inner["type"] == "object" else "map of string"
         if option["type"] == "array":
             kind = f"list of {option['items']['type']}"
         if "maximum" in option:

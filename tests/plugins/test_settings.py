@@ -75,6 +75,18 @@ def test_plugin_without_options(text: str) -> None:
         ),
         ({"unblock": ""}, 'option unblock of the train plugin is "": it must not be empty'),
         ({"artifacts": "models"}, 'option artifacts of the train plugin is "models": it must match ^s3://'),
+        (
+            {"resources": {"train": {"cpus": 2}}},
+            "option resources.train.cpus of the train plugin does not exist",
+        ),
+        ({"resources": {"train": {"cpus": 2}}}, "did you mean cpu?"),
+        (
+            {"resources": {"train": {"cpu": 0}}},
+            "option resources.train.cpu of the train plugin is 0: it must",
+        ),
+        ({"resources": {"train": 2}}, "option resources.train of the train plugin is 2: it must be a map"),
+        ({"tags": {"modelbuild:build": "x"}}, "it must not begin with aws:, modelbuild: or metaflow."),
+        ({"tags": {"team": "a=b"}}, 'option tags.team of the train plugin is "a=b": it must match'),
         ({"flow": None}, "option flow of the train plugin is null: it must be text; put it in quotes"),
     ],
 )

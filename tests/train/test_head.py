@@ -136,6 +136,46 @@ def archived(repository: Any) -> bytes:
     return source.archive(repository.folder, commit, flow="flows/flow.py").content
 
 
+# The second step needs an object; what the first one did must not be done again.
+IN_TWO = FLOW.replace("self.next(self.end)", "self.next(self.second)").replace(
+    """
+    @step
+    def end(self):
+""",
+    """
+    @step
+    def second(self):
+        place = os.environ["ARTIFACTS"]
+        storage = Storage(session(AwsSettings()))
+        while not storage.exists(place + "/needed"):
+            if self.config.act != "wait":
+                raise RuntimeError("the object that it needs is not there")
+            print("waiting now", flush=True)
+            time.sleep(0.1)
+        attempt = os.environ.get("ATTEMPT", "1")
+        place += "" if attempt == "1" else "/attempts/" + attempt
+        result = TrainingResult(status="succeeded", manifest="s3://somewhere/manifest.json")
+        storage.write_once(place + "/result.json", result.to_json().encode())
+        self.next(self.end)
+
+    @step
+    def end(self):
+""",
+)
+IN_TWO = (
+    IN_TWO[: IN_TWO.index('        if act == "raise"')]
+    + '        print("took its time")\n'
+    + (IN_TWO[IN_TWO.index("        self.next(self.second)") :])
+)
+
+
+@pytest.fixture
+def archived_in_two(repository: Any) -> bytes:
+    """The archive of a commit with a flow of two steps that work."""
+    commit = repository.commit({"flows/flow.py": IN_TWO, "flows/params.yaml": "act: publish\n"})
+    return source.archive(repository.folder, commit, flow="flows/flow.py").content
+
+
 def test_success_is_the_flows_own_result(head: Head, archived: bytes, buildkite: Any) -> None:
     """A flow that ends well and published: exit 0, and what it stored is what the build hears."""
     head.ask(archived, parameters={"act": "publish"})
@@ -264,6 +304,73 @@ def test_build_hears_it_when_s3_takes_no_result(head: Head, archived: bytes, bui
     assert code == 13, output
     assert f"could not write {head.artifacts}/result.json (403" in output
     assert buildkite.fields[0]["training/status"] == "failed"
+
+
+def test_next_attempt_goes_on_where_the_last_one_failed(
+    head: Head, archived_in_two: bytes, buildkite: Any
+) -> None:
+    """A second head resumes the first one's run: finished steps are kept, each attempt has its own result."""
+    head.environ["METAFLOW_DATASTORE_SYSROOT_LOCAL"] = head.environ["HOME"]
+    head.ask(archived_in_two, parameters={"act": "publish"})
+    code, output = head.run()
+    assert code == 13, output
+    assert head.result().reason.endswith("the object that it needs is not there")
+    head.storage.write(f"{head.artifacts}/needed", b"")
+    head.environ["ATTEMPT"] = "2"
+    code, output = head.run()
+    assert code == 0, output
+    assert "head: resuming run" in output
+    assert output.count("took its time") == 0
+    assert head.result().status == "failed"
+    second = head.storage.read(f"{head.artifacts}/attempts/2/result.json")
+    assert TrainingResult.model_validate_json(second).status == "succeeded"
+    assert [fields["training/status"] for fields in buildkite.fields] == ["failed"]
+
+
+def test_head_that_batch_starts_again_goes_on(head: Head, archived_in_two: bytes, buildkite: Any) -> None:
+    """A head that is killed outright and started again resumes the flow, and the build hears of it once."""
+    head.environ |= {"METAFLOW_DATASTORE_SYSROOT_LOCAL": head.environ["HOME"], "AWS_BATCH_JOB_ID": "a-job"}
+    head.ask(archived_in_two, parameters={"act": "wait"})
+    process = head.start()
+    assert process.stdout is not None
+    assert any("waiting now" in line for line in process.stdout)
+    (flow,) = _children(process.pid)
+    process.kill()
+    os.killpg(flow, signal.SIGKILL)
+    process.wait()
+    head.storage.write(f"{head.artifacts}/needed", b"")
+    code, output = head.run()
+    assert code == 0, output
+    assert "head: resuming run" in output
+    assert output.count("took its time") == 0
+    assert [fields["training/status"] for fields in buildkite.fields] == ["succeeded"]
+
+
+def test_head_of_an_attempt_that_another_job_has_stands_down(
+    head: Head, archived: bytes, buildkite: Any
+) -> None:
+    """A second job for the same attempt neither trains nor says anything."""
+    head.ask(archived, parameters={"act": "publish"})
+    head.storage.write(f"{head.artifacts}/attempts/1.head", b'{"job_id": "another-job"}')
+    code, output = head.run()
+    assert (code, buildkite.fields) == (0, [])
+    assert "belongs to job another-job: nothing to do" in output
+    assert "acting" not in output
+
+
+def test_result_of_an_earlier_start_is_told(head: Head, archived: bytes, buildkite: Any) -> None:
+    """A head that stored its result and was lost before it told the build does not run the flow again."""
+    head.ask(archived, parameters={"act": "publish"})
+    earlier = TrainingResult(status="failed", reason="step train failed")
+    head.storage.write(f"{head.artifacts}/result.json", earlier.to_json().encode())
+    code, output = head.run()
+    assert code == 13
+    assert "acting" not in output
+    assert buildkite.fields == [earlier.to_fields()]
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_missing_flow_is_said(head: Head, archived: bytes, buildkite: Any) -> None:
