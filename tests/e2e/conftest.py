@@ -24,3 +24,14 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Laptop mode for a clone of this repository."""
     with laptop_module.running_laptop(tmp_path_factory.mktemp("laptop")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def prepared(laptop: Any) -> Any:
+    """A laptop with its stack, and the pipeline for prepared accounts committed."""
+    stacks = laptop.aws("cloudformation").list_stacks()["StackSummaries"]
+    if not any(stack["StackName"] == "modelbuild-training" for stack in stacks):
+        with laptop.build() as build:
+            build.reaches("lake", "passed", "failed")
+    laptop.commit_prepared_pipeline()
+    return laptop

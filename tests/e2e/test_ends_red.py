@@ -16,17 +16,6 @@ REASON = "the loss is not a number"
 _TRAIN = '"""Fit the model on the documents that are not held out."""\n'
 
 
-@pytest.fixture(scope="module")
-def prepared(laptop: Laptop) -> Laptop:
-    """A laptop with its stack, and the pipeline for prepared accounts committed."""
-    stacks = laptop.aws("cloudformation").list_stacks()["StackSummaries"]
-    if not any(stack["StackName"] == "modelbuild-training" for stack in stacks):
-        with laptop.build() as build:
-            build.reaches("lake", "passed", "failed")
-    laptop.commit_prepared_pipeline()
-    return laptop
-
-
 def test_a_failing_step_of_the_flow_turns_the_build_red(prepared: Laptop) -> None:
     """The block is unblocked with `failed` and the reason; notify is red with it; deploy never runs."""
     sabotage = f'{_TRAIN}        raise RuntimeError("{REASON}")\n'

@@ -1,0 +1,73 @@
+"""Trainings that people cancel, without an agent and with one that waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from laptop import PREPARED, Laptop, Running, eventually
+
+pytestmark = pytest.mark.e2e
+
+_UNBLOCK = "unblock: training_finished\n"
+_WAIT = "unblock: training_finished\n          wait: true\n"
+
+
+def _trains(laptop: Laptop) -> Callable[[], bool | None]:
+    """Whether a step of a flow runs on Batch."""
+    batch = laptop.aws("batch")
+
+    def look() -> bool | None:
+        jobs = batch.list_jobs(jobQueue="modelbuild-default", jobStatus="RUNNING")["jobSummaryList"]
+        return True if jobs else None
+
+    return look
+
+
+def _all_end(build: Running, seconds: float) -> None:
+    """The head and the steps of the build end in time, cancelled."""
+    trains = _trains(build.laptop)
+
+    def ended() -> bool | None:
+        heads = build.heads_now()
+        return True if not trains() and all("stoppedAt" in head for head in heads) else None
+
+    eventually(ended, "end of the training's jobs", seconds)
+    assert b'"training/status": "cancelled"' in build.object("result.json")
+
+
+def test_a_build_cancelled_on_its_page_ends_its_jobs(prepared: Laptop) -> None:
+    """No agent is attached, and yet head and steps end within 60 seconds."""
+    with prepared.build("--pipeline", PREPARED) as build:
+        build.reaches("training_finished", "blocked")
+        eventually(_trains(prepared), "step of the flow in Batch", 60)
+        cancelled = time.monotonic()
+        prepared.client.put(f"{build.path}/cancel", {})
+        _all_end(build, 60 - (time.monotonic() - cancelled))
+        assert b"the build was cancelled" in build.object("result.json")
+
+
+def test_a_step_that_waits_follows_and_cancels(prepared: Laptop) -> None:
+    """With wait, the log of the flow is the step's log in groups, and cancelling the step ends the jobs;
+    left alone, it ends with the training, whose hand-over unblocks the block all the same.
+    """
+    prepared.commit("Wait", {PREPARED: lambda text: text.replace(_UNBLOCK, _WAIT)})
+    try:
+        with prepared.build("--pipeline", PREPARED) as build:
+            job = build.reaches("train", "running")
+            eventually(_trains(prepared), "step of the flow in Batch", 60)
+            prepared.client.put(f"{build.path}/jobs/{job['id']}/cancel", {})
+            build.reaches("train", "canceled", seconds=15)
+            _all_end(build, 60)
+            assert "Cancelled: the training is being stopped" in build.job_log(job)
+        with prepared.build("--pipeline", PREPARED) as build:
+            job = build.reaches("train", "passed", "failed")
+            log = build.job_log(job)
+            assert job["state"] == "passed", log
+            for group in ("head", "step prepare", "step train", "step evaluate"):
+                assert f"{group}\n" in log
+            assert "The training succeeded" in log
+            build.reaches("notify", "passed")
+    finally:
+        prepared.commit("Do not wait", {PREPARED: lambda text: text.replace(_WAIT, _UNBLOCK)})
