@@ -10,8 +10,8 @@ from laptop import PREPARED, Laptop, Running, eventually
 
 pytestmark = pytest.mark.e2e
 
-_UNBLOCK = "unblock: training_finished\n"
-_WAIT = "unblock: training_finished\n          wait: true\n"
+_UNBLOCK = '"unblock": "training_finished"'
+_WAIT = f'{_UNBLOCK}, "wait": true'
 
 
 def _trains(laptop: Laptop) -> Callable[[], bool | None]:
