@@ -62,7 +62,7 @@ def run(
     build = _create(client, state.repository, pipeline, branch, dict(env), terminal)
     path = f"pipelines/{build['pipeline']['slug']}/builds/{build['number']}"
     watch = _Watch(state, client, path, terminal, accept)
-    with _agents(state) as check:
+    with agents(state) as check:
         try:
             return watch.until_over(check)
         except (KeyboardInterrupt, ConfigurationError):
@@ -129,7 +129,7 @@ def _has(repository: Path, commit: str, file: str) -> bool:
 
 
 @contextmanager
-def _agents(state: State) -> Iterator[Callable[[], None]]:
+def agents(state: State) -> Iterator[Callable[[], None]]:
     """Real agents for as long as the block lasts, even if this process is killed.
 
     What it gives raises a BuildkiteError when they have ended by themselves.
