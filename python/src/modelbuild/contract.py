@@ -50,7 +50,8 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9\-]*$")]
 class Noun(BaseModel):
     """A value object: frozen, closed, and written under its aliases."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    # Most programs use a few of the nouns: what checks one is built when it is first used.
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
     def to_json(self) -> str:
         """The value as a JSON document for people and programs: sorted keys, two spaces, one newline."""

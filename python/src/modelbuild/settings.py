@@ -85,7 +85,10 @@ TagValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 +._:/@-]{1,256
 
 
 class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_by_name=True)
+    # A hook needs the options of one plugin, so the checks of the others are not built.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, validate_by_name=True, defer_build=True
+    )
 
 
 class AwsSettings(_Options):

@@ -8,7 +8,6 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from modelbuild import callback
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.contract import (
     DELIVERED_FILE,
@@ -86,13 +85,26 @@ def tell(
     request: TrainingRequest,
     result: TrainingResult,
     environ: Mapping[str, str],
-    deadline: float = callback.DEADLINE_SECONDS,
+    deadline: float | None = None,
 ) -> None:
-    """Deliver the result within ``deadline`` seconds, and write down that nobody waits for it any more.
+    """Deliver the result, and write down that nobody waits for it any more.
+
+    Args:
+        storage: where the result lies.
+        artifacts: under which it lies.
+        request: what was asked for.
+        result: what is to be told.
+        environ: where Buildkite's address and token are.
+        deadline: seconds after which to give up, by default a day.
 
     Raises:
         BuildkiteError: Buildkite could not be told.
     """
+    # The step that submits a training asks for its outcome, and tells nobody.
+    from modelbuild import callback
+
+    if deadline is None:
+        deadline = callback.DEADLINE_SECONDS
     turns = callback.shared_turns(storage, artifacts)
     callback.deliver(request, result, environ=environ, deadline=deadline, turns=turns)
     note = json.dumps({"training/status": result.status}) + "\n"

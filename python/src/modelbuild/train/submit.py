@@ -18,7 +18,6 @@ from pydantic import ValidationError
 
 from modelbuild.aws.batch import Batch, BatchJob, job_url, logs_url
 from modelbuild.aws.identity import session
-from modelbuild.aws.logs import Logs
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite import agent
 from modelbuild.contract import (
@@ -33,7 +32,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import ConfigurationError, TrainingFailed
 from modelbuild.settings import AwsSettings, TrainSettings
-from modelbuild.train import follow, outcome, parameters
+from modelbuild.train import outcome, parameters
 from modelbuild.train.attempt import Attempts, JobRecord
 from modelbuild.train.request import make
 
@@ -54,6 +53,10 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         BuildkiteError: the agent's command line failed.
     """
     if settings.wait:
+        # Only who waits takes the time to load this.
+        from modelbuild.aws.logs import Logs
+        from modelbuild.train import follow
+
         follow.hold_signals()
     _say("--- :mag: Reading the commit")
     # While git and the agent work on the request, clients are made; while it is stored, a definition.
