@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.request
 from typing import Any
 
@@ -85,6 +86,34 @@ def test_lost_hosts_cost_only_the_step_that_ran_there(ready: Laptop) -> None:
         assert [names(build).count(step) for step in ("prepare", "train", "evaluate")] == [1, 1, 1]
         tags: Any = next(job["tags"] for job in build.steps())
         assert tags["modelbuild:model-id"] == build.model_id
+
+
+def test_a_training_that_takes_too_long_ends_with_its_steps(ready: Laptop) -> None:
+    """When `timeout` has passed, Batch ends the head, the head ends the step, and the build is red."""
+    slow = f"{_TRAIN}        import time\n\n        time.sleep(600)\n"
+
+    def in_a_minute(text: str) -> str:
+        pipeline = json.loads(text)
+        pipeline["steps"][0]["plugins"][0]["./plugins/train"]["timeout"] = 60
+        return json.dumps(pipeline)
+
+    before = (ready.repository / PREPARED).read_text()
+    flow = "flows/sentiment/flow.py"
+    ready.commit("Slow", {flow: lambda text: text.replace(_TRAIN, slow, 1), PREPARED: in_a_minute})
+    try:
+        with ready.build("--pipeline", PREPARED) as build:
+            build.reaches("training_finished", "blocked")
+            step = running_step(build, "modelbuild-gpu", "-train-")
+            build.over()
+            assert build.get()["meta_data"]["training/status"] == "cancelled", build.log.read_text()
+            (head,) = build.heads()
+            assert head["statusReason"] == "Job attempt duration exceeded timeout"
+            (job,) = ready.aws("batch").describe_jobs(jobs=[step])["jobs"]
+            assert (job["status"], job["isTerminated"]) == ("FAILED", True)
+    finally:
+        ready.commit(
+            "Not slow", {flow: lambda text: text.replace(slow, _TRAIN, 1), PREPARED: lambda _: before}
+        )
 
 
 def retry(build: Running, key: str) -> None:

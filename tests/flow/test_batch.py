@@ -122,3 +122,26 @@ def test_a_missing_variable_is_named(missing: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv(missing)
     with pytest.raises(ConfigurationError, match=f"{missing} is not set"):
         on_batch(cpu=1, memory=1024, gpu=1)(step(start))
+
+
+def test_size_of_a_step_that_the_flow_does_not_have(tmp_path: Path) -> None:
+    """A misspelt step in option resources stops the run with the names of those that there are."""
+    text = "from modelbuild.flow import training\n" + FLOW.split("if __name__")[0]
+    (tmp_path / "misspelt.py").write_text(text + "\n\nif __name__ == '__main__':\n    training.main(Small)\n")
+    result = subprocess.run(
+        [sys.executable, "misspelt.py", "run"],
+        cwd=tmp_path,
+        env={
+            **BUILD,
+            "PATH": os.environ["PATH"],
+            "METAFLOW_HOME": str(tmp_path),
+            "STEP_RESOURCES": '{"trian": {"cpu": 2}}',
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 10
+    assert result.stderr == (
+        "option resources names step trian, which the flow does not have: it has start, end.\n"
+    )

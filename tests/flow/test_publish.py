@@ -90,6 +90,19 @@ def test_a_training_that_was_declared_failed_stays_failed(
     assert publish(storage, manifest_of(storage, asked, evaluation, "2026-01-01T00:00:00+00:00")) == failed
 
 
+def test_each_attempt_has_its_own_result(
+    storage: Storage, asked: TrainingRequest, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failure of an earlier attempt does not stand in the way of a later one's success."""
+    failed = TrainingResult(status="failed", reason="the host was lost")
+    storage.write_once(f"{asked.artifacts}/result.json", failed.to_json().encode())
+    monkeypatch.setenv("ATTEMPT", "2")
+    result = publish(storage, manifest_of(storage, asked, evaluation, "2026-01-01T00:00:00+00:00"))
+    assert result.status == "succeeded"
+    second = storage.read(f"{asked.artifacts}/attempts/2/result.json")
+    assert TrainingResult.model_validate_json(second) == result
+
+
 def test_another_model_in_the_same_place_is_refused(storage: Storage, artifacts: str) -> None:
     """A model that exists is never replaced; the same one again is fine."""
     first = upload(storage, artifacts, FILES)

@@ -47,6 +47,17 @@ def test_what_has_not_happened_is_said(lake: Storage, missing: list[str], name: 
     require_golden(name, render(trace(ROOT, "12", lake)))
 
 
+def test_the_newest_attempt_is_what_is_traced(lake: Storage) -> None:
+    """A training that failed and was attempted again has ended as its newest attempt did, or not yet."""
+    failed = TrainingResult(status="failed", reason="ValueError: no rows")
+    succeeded = lake.read(f"{ROOT}/12/result.json")
+    lake.write(f"{ROOT}/12/result.json", failed.to_json().encode())
+    lake.write(f"{ROOT}/12/job.json", b'{"job_id": "a-job", "attempt": 2}')
+    assert trace(ROOT, "12", lake).result is None
+    lake.write(f"{ROOT}/12/attempts/2/result.json", succeeded)
+    require_golden("deployed.txt", render(trace(ROOT, "12", lake)))
+
+
 def test_a_failed_training_is_traced_with_its_reason(lake: Storage) -> None:
     """There is no model, and the trace says why."""
     for file in ("deployment.json", "manifest.json"):

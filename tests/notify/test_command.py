@@ -50,6 +50,28 @@ def test_a_training_that_did_not_succeed_fails_the_step_with_its_reason(
     assert 'href="https://logs.example/12"' in body
 
 
+def test_a_later_attempt_says_how_the_training_ended(
+    job_agent: Any, storage: Storage, manifest: Manifest, result: TrainingResult, environ: Mapping[str, str]
+) -> None:
+    """Fields of an unblocked step stay as they are: what a retried training made is read where it lies."""
+    write(storage, manifest)
+    place = manifest.request.artifacts
+    failed = TrainingResult(status="failed", reason="no rows")
+    about = {"train/artifacts": place, "train/attempt": "2"}
+    job_agent.set({**failed.to_fields(), **about})
+    with pytest.raises(TrainingFailed, match="attempt 2 of the training has not ended yet: retry this step"):
+        notify(environ)
+    storage.write(f"{place}/attempts/2/result.json", b"{}")
+    with pytest.raises(VerificationFailed, match="is not a result of modelbuild"):
+        notify(environ)
+    storage.write(f"{place}/attempts/2/result.json", failed.to_json().encode())
+    with pytest.raises(TrainingFailed, match="no rows"):
+        notify(environ)
+    storage.write(f"{place}/attempts/2/result.json", result.to_json().encode())
+    notify(environ)
+    assert job_agent.annotations()[-1][1] == "success"
+
+
 @pytest.mark.parametrize("fields", [{}, {"training/status": ""}, {"training/status": " "}])
 def test_a_step_that_was_unblocked_by_hand_never_turns_green(
     job_agent: Any, environ: Mapping[str, str], fields: dict[str, str]

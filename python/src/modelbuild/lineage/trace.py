@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.contract import (
     DEPLOYMENT_FILE,
+    JOB_FILE,
     MANIFEST_FILE,
     REQUEST_FILE,
     RESULT_FILE,
@@ -22,6 +23,7 @@ from modelbuild.contract import (
     Scores,
     TrainingRequest,
     TrainingResult,
+    attempt_prefix,
 )
 from modelbuild.errors import ConfigurationError, VerificationFailed
 
@@ -39,6 +41,12 @@ class Trace(Noun):
     result: TrainingResult | None
     manifest: Manifest | None
     deployment: Deployment | None
+
+
+class _Head(BaseModel):
+    """What is read of ``job.json``: the newest attempt at the training."""
+
+    attempt: int = 1
 
 
 def trace(artifacts: str, model_id: str, storage: Storage) -> Trace:
@@ -67,9 +75,10 @@ def trace(artifacts: str, model_id: str, storage: Storage) -> Trace:
         raise VerificationFailed(
             f"{place}/{REQUEST_FILE} is about model {request.model_id}: its files were moved"
         )
+    head = _document(storage, f"{place}/{JOB_FILE}", _Head) or _Head()
     return Trace(
         request=request,
-        result=_document(storage, f"{place}/{RESULT_FILE}", TrainingResult),
+        result=_document(storage, f"{attempt_prefix(place, head.attempt)}/{RESULT_FILE}", TrainingResult),
         manifest=_document(storage, f"{place}/{MANIFEST_FILE}", Manifest),
         deployment=_document(storage, f"{place}/{DEPLOYMENT_FILE}", Deployment),
     )
