@@ -66,7 +66,7 @@ def test_a_step_that_waits_follows_and_cancels(prepared: Laptop) -> None:
             log = build.job_log(job)
             assert job["state"] == "passed", log
             for group in ("head", "step prepare", "step train", "step evaluate"):
-                assert f"{group}\n" in log
+                assert f"--- :{'aws' if group == 'head' else 'metaflow'}: {group}" in log
             assert "The training succeeded" in log
             build.reaches("notify", "passed")
     finally:
