@@ -9,6 +9,8 @@ modelbuild_requirements="$modelbuild_root/requirements/hooks.txt"
 # PYTHONSAFEPATH keeps a file there, of whatever name, from being imported (Python 3.11 and newer).
 modelbuild() {
   local python
+  # A cancelled step is over when this shell ends: it waits for the helper, which may have work to end.
+  trap : TERM
   if [ -n "${MODELBUILD_PYTHON:-}" ]; then
     PYTHONSAFEPATH=1 "$MODELBUILD_PYTHON" -m modelbuild "$@"
     return
