@@ -12,10 +12,14 @@ from typing import Any
 from moto.athena.models import athena_backends
 from moto.batch.models import ComputeEnvironment, JobDefinition, JobQueue, batch_backends
 from moto.batch.utils import lowercase_first_key
+from moto.cloudformation.parsing import NULL_MODELS
 from moto.core.common_models import CloudFormationModel
 from moto.glue.models import glue_backends
 
 from modelbuild.local.aws.patching import replace
+
+# Who may write into a queue is not checked here, so there is nothing to make of its policy.
+_WITHOUT_EFFECT = ("AWS::SQS::QueuePolicy",)
 
 
 def install() -> None:
@@ -26,6 +30,7 @@ def install() -> None:
     replace(ComputeEnvironment, "update_from_cloudformation_json", staticmethod(_update_environment))
     for kind in (JobDefinition, JobQueue, ComputeEnvironment):
         replace(kind, "delete_from_cloudformation_json", staticmethod(_delete))
+    NULL_MODELS.extend(_WITHOUT_EFFECT)
 
 
 class GlueDatabase(CloudFormationModel):
