@@ -6,9 +6,11 @@ import json
 import os
 import signal
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
+from modelbuild.local.client import Client
 from modelbuild.local.places import running, state_file
 from modelbuild.local.seed import data_lake, production
 
@@ -64,6 +66,24 @@ def test_nothing_is_left(new_laptop: Any, tmp_path: Path) -> None:
         assert running(new_laptop.repository) is None
     assert {"aws.log", "buildkite.log", "wandb.log"} <= {path.name for path in data.iterdir()}
     assert not state_file(new_laptop.repository).exists()
+
+
+def test_the_person_is_whom_git_knows(new_laptop: Any) -> None:
+    """Who creates and unblocks is the person of the repository's git settings, whatever is in their name."""
+    name = 'Ada "the <first>" Lovelace'
+    for key, value in [("user.name", name), ("user.email", "ada@example.org")]:
+        subprocess.run(["git", "-C", new_laptop.repository, "config", key, value], check=True)
+    process, state = new_laptop.up()
+    try:
+        client = Client(state)
+        body = {"name": "p", "repository": "/r", "configuration": "steps: [{command: 'true'}]"}
+        slug = client.post("pipelines", body)["slug"]
+        build = client.post(f"pipelines/{slug}/builds", {"commit": "HEAD", "branch": "main"})
+        creator = build["creator"]
+        assert (creator["name"], creator["email"]) == ('Ada "the first" Lovelace', "ada@example.org")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
 
 
 def test_outside_a_repository(new_laptop: Any) -> None:

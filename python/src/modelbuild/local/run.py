@@ -194,10 +194,11 @@ class _Watch:
             for job in build["jobs"]:
                 if job["type"] == "script":
                     self._show(job)
-                elif job["type"] == "manual" and blocks.is_for_the_api(job):
-                    self._show_training(job, build["meta_data"])
             if self._shows_annotations or build["finished_at"]:
                 self._show_annotations()
+            for job in build["jobs"]:
+                if job["type"] == "manual" and blocks.is_for_the_api(job):
+                    self._show_training(job, build["meta_data"])
             if build["finished_at"]:
                 self._terminal.say(
                     f"Build {build['state']} after {time.monotonic() - began:.0f} s: {build['web_url']}"
@@ -273,7 +274,9 @@ class _Watch:
             fields = blocks.ask(job)
         if fields is None:
             self._left.add(job["id"])
-            self._terminal.say(f"{label}: waits for somebody to unblock it at {page}")
+            self._terminal.say(
+                f"{label}: waits for somebody to unblock it at {page}; Ctrl-C cancels the build"
+            )
             return
         try:
             self._client.put(f"{self._path}/jobs/{job['id']}/unblock", {"fields": fields})
