@@ -81,15 +81,18 @@ def test_a_head_that_is_killed_turns_the_build_red(prepared: Laptop) -> None:
         assert head["container"]["exitCode"] == 137
 
 
-def test_parameters_that_do_not_fit_turn_the_build_red(prepared: Laptop) -> None:
-    """A value of the wrong type gets past the agent, which cannot know the types; the head tells."""
+def test_parameters_that_do_not_fit_are_not_submitted(prepared: Laptop) -> None:
+    """A value of the wrong type ends in the step that asks: red at once, and no job was made."""
     name = "flows/sentiment/params.yaml"
     before = (prepared.repository / name).read_text()
     prepared.commit("Wrong type", {name: lambda text: text.replace("epochs: 6", "epochs: many")})
     try:
         with prepared.build("--pipeline", PREPARED) as build:
-            build.over()
-            _is_red(build, "failed", "training.epochs")
+            assert build.over()["state"] == "failed"
+            (train,) = build.jobs("train")
+            assert (train["state"], train["exit_status"]) == ("failed", 10)
+            assert 'training.epochs is "many"' in build.job_log(train)
+            assert build.heads_now() == []
     finally:
         prepared.commit("Right type", {name: lambda _: before})
 
