@@ -6,5 +6,5 @@ import signal
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach what tests start: in a background job it is ignored, and children would inherit that."""
+    """Let Ctrl-C reach what tests start: in the background it is ignored, which children inherit."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
