@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 import time
@@ -148,7 +147,7 @@ def test_cancel_ends_the_head_within_the_grace_period(train: Any) -> None:
     training = train("stay")
     training.wait_for(("RUNNING",))
     follow.hold_signals()
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     began = time.monotonic()
     earlier = signal.getsignal(signal.SIGTERM)
     try:
@@ -176,7 +175,7 @@ def test_policy_is_what_waiting_calls(train: Any, monkeypatch: pytest.MonkeyPatc
     training = train("stay")
     training.wait_for(("RUNNING",))
     monkeypatch.setattr(BaseClient, "_make_api_call", record)
-    timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM))
+    timer = threading.Timer(1.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGTERM))
     earlier = signal.getsignal(signal.SIGTERM)
     timer.start()
     try:
