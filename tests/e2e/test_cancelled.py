@@ -10,6 +10,9 @@ from laptop import PREPARED, Laptop, Running, eventually
 
 pytestmark = pytest.mark.e2e
 
+_LONG = ("--env", "PARAM_TRAINING__EPOCHS=1000")
+"""A training that takes minutes, whatever the machine: it is cancelled before it can end."""
+
 _UNBLOCK = '"unblock": "training_finished"'
 _WAIT = f'{_UNBLOCK}, "wait": true'
 
@@ -39,7 +42,7 @@ def _all_end(build: Running, seconds: float) -> None:
 
 def test_a_build_cancelled_on_its_page_ends_its_jobs(prepared: Laptop) -> None:
     """No agent is attached, and yet head and steps end within 60 seconds."""
-    with prepared.build("--pipeline", PREPARED) as build:
+    with prepared.build("--pipeline", PREPARED, *_LONG) as build:
         build.reaches("training_finished", "blocked")
         eventually(_trains(prepared), "step of the flow in Batch", 60)
         cancelled = time.monotonic()
@@ -54,7 +57,7 @@ def test_a_step_that_waits_follows_and_cancels(prepared: Laptop) -> None:
     """
     prepared.commit("Wait", {PREPARED: lambda text: text.replace(_UNBLOCK, _WAIT)})
     try:
-        with prepared.build("--pipeline", PREPARED) as build:
+        with prepared.build("--pipeline", PREPARED, *_LONG) as build:
             job = build.reaches("train", "running")
             eventually(_trains(prepared), "step of the flow in Batch", 60)
             prepared.client.put(f"{build.path}/jobs/{job['id']}/cancel", {})

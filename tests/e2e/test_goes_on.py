@@ -20,30 +20,21 @@ _NEEDS = f"""{_TRAIN}        if not self._storage().exists(f"{{self.place}}/need
 """
 
 
-@pytest.fixture(scope="module")
-def ready(laptop: Laptop) -> Laptop:
-    """A laptop with its stack, and the pipeline for prepared accounts committed."""
-    stacks = laptop.aws("cloudformation").list_stacks()["StackSummaries"]
-    if not any(stack["StackName"] == "modelbuild-training" for stack in stacks):
-        with laptop.build() as build:
-            build.reaches("lake", "passed", "failed")
-    laptop.commit_prepared_pipeline()
-    return laptop
-
-
-def test_a_retried_training_goes_on_and_notify_turns_green(ready: Laptop) -> None:
+def test_a_retried_training_goes_on_and_notify_turns_green(prepared: Laptop) -> None:
     """After a red build: what failed is mended, train and notify are retried, and the build is green.
 
     The second attempt keeps the model id and what the first one's finished steps made.
     """
-    ready.commit("Need an object", {"flows/sentiment/flow.py": lambda text: text.replace(_TRAIN, _NEEDS, 1)})
+    prepared.commit(
+        "Need an object", {"flows/sentiment/flow.py": lambda text: text.replace(_TRAIN, _NEEDS, 1)}
+    )
     try:
-        with ready.build("--pipeline", PREPARED) as build:
+        with prepared.build("--pipeline", PREPARED) as build:
             build.over()
             assert build.get()["meta_data"]["training/status"] == "failed"
             assert build.process.wait(30) == 1
         build.put_object("needed", b"")
-        with agents(ready.state):
+        with agents(prepared.state):
             retry(build, "train")
             build.reaches("train", "passed")
 
@@ -68,12 +59,14 @@ def test_a_retried_training_goes_on_and_notify_turns_green(ready: Laptop) -> Non
         assert (first["status"], second["status"]) == ("FAILED", "SUCCEEDED")
         assert [names(build).count(step) for step in ("prepare", "train", "evaluate")] == [1, 1, 1]
     finally:
-        ready.commit("Need none", {"flows/sentiment/flow.py": lambda text: text.replace(_NEEDS, _TRAIN, 1)})
+        prepared.commit(
+            "Need none", {"flows/sentiment/flow.py": lambda text: text.replace(_NEEDS, _TRAIN, 1)}
+        )
 
 
-def test_lost_hosts_cost_only_the_step_that_ran_there(ready: Laptop) -> None:
+def test_lost_hosts_cost_only_the_step_that_ran_there(prepared: Laptop) -> None:
     """First a step's host goes away, then the head's: the flow goes on each time, and the build is green."""
-    with ready.build("--pipeline", PREPARED) as build:
+    with prepared.build("--pipeline", PREPARED) as build:
         build.reaches("training_finished", "blocked")
         lose_host(build, running_step(build, "modelbuild-gpu", "-train-"))
         running_step(build, "modelbuild-default", "-evaluate-")
@@ -88,7 +81,7 @@ def test_lost_hosts_cost_only_the_step_that_ran_there(ready: Laptop) -> None:
         assert tags["modelbuild:model-id"] == build.model_id
 
 
-def test_a_training_that_takes_too_long_ends_with_its_steps(ready: Laptop) -> None:
+def test_a_training_that_takes_too_long_ends_with_its_steps(prepared: Laptop) -> None:
     """When `timeout` has passed, Batch ends the head, the head ends the step, and the build is red."""
     slow = f"{_TRAIN}        import time\n\n        time.sleep(600)\n"
 
@@ -97,21 +90,21 @@ def test_a_training_that_takes_too_long_ends_with_its_steps(ready: Laptop) -> No
         pipeline["steps"][0]["plugins"][0]["./plugins/train"]["timeout"] = 60
         return json.dumps(pipeline)
 
-    before = (ready.repository / PREPARED).read_text()
+    before = (prepared.repository / PREPARED).read_text()
     flow = "flows/sentiment/flow.py"
-    ready.commit("Slow", {flow: lambda text: text.replace(_TRAIN, slow, 1), PREPARED: in_a_minute})
+    prepared.commit("Slow", {flow: lambda text: text.replace(_TRAIN, slow, 1), PREPARED: in_a_minute})
     try:
-        with ready.build("--pipeline", PREPARED) as build:
+        with prepared.build("--pipeline", PREPARED) as build:
             build.reaches("training_finished", "blocked")
             step = running_step(build, "modelbuild-gpu", "-train-")
             build.over()
             assert build.get()["meta_data"]["training/status"] == "cancelled", build.log.read_text()
             (head,) = build.heads()
             assert head["statusReason"] == "Job attempt duration exceeded timeout"
-            (job,) = ready.aws("batch").describe_jobs(jobs=[step])["jobs"]
+            (job,) = prepared.aws("batch").describe_jobs(jobs=[step])["jobs"]
             assert (job["status"], job["isTerminated"]) == ("FAILED", True)
     finally:
-        ready.commit(
+        prepared.commit(
             "Not slow", {flow: lambda text: text.replace(slow, _TRAIN, 1), PREPARED: lambda _: before}
         )
 

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelbuild.contract import sha256_of_json
@@ -252,6 +252,9 @@ any_text = st.text(max_size=60) | st.sampled_from(
     st.dictionaries(any_name.map("params/".__add__), any_text, max_size=3),
     values.filter(lambda value: isinstance(value, dict)),
 )
+@example({}, {}, {"params/\n": "="}, {})
+@example({}, {"PARAM_\n": "a\nb: ["}, {}, {})
+@example({}, {}, {"params/\n": ".inf"}, {})
 def test_hostile_names_and_values_are_parameters_or_a_sentence(
     defaults: dict[str, Any], environ: dict[str, str], meta_data: dict[str, str], options: Any
 ) -> None:

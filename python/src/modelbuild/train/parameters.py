@@ -265,12 +265,12 @@ def _loaded(text: bytes | str, name: str, loader: type[yaml.SafeLoader]) -> obje
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise ConfigurationError(f"{name}{where} is not YAML: {problem}") from error
+        raise ConfigurationError(f"{plain(name)}{where} is not YAML: {problem}") from error
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         # What PyYAML meets in a thirteenth month, or in a tag that its value does not fit.
         problem = " ".join(str(error).split())
         raise ConfigurationError(
-            f"{name} holds a value that is not what it looks like ({problem}): put it in quotes"
+            f"{plain(name)} holds a value that is not what it looks like ({problem}): put it in quotes"
         ) from error
 
 
@@ -282,10 +282,10 @@ def _require_json(values: object, name: str) -> None:
         again = json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(
-            f"{name} holds a value that JSON cannot: {' '.join(str(error).split())}; put it in quotes"
+            f"{plain(name)} holds a value that JSON cannot: {' '.join(str(error).split())}; put it in quotes"
         ) from error
     if again != values:
-        raise ConfigurationError(f"{name} has a key that is not text: put it in quotes")
+        raise ConfigurationError(f"{plain(name)} has a key that is not text: put it in quotes")
 
 
 def _leaves(
