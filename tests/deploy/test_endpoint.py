@@ -20,6 +20,7 @@ from modelbuild.errors import EndpointFailed, VerificationFailed
 SESSION = boto3.Session("testing", "testing", region_name="us-east-1")
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
 ARN = "arn:aws:sagemaker:us-east-1:222222222222"
+PREVIOUS = "modelbuild:previous-config"
 ROLE = "arn:aws:iam::222222222222:role/modelbuild-sagemaker"
 PLAN = Plan(
     endpoint="sentiment",
@@ -90,15 +91,34 @@ class Cloud:
             "InstanceType": "ml.m5.large",
             "InitialInstanceCount": 1,
         }
+        self._shows_config(variant | (config or {}))
+
+    def _shows_config(self, variant: dict[str, Any]) -> None:
         self.stubber.add_response(
             "describe_endpoint_config",
             {
                 "EndpointConfigName": "new",
                 "EndpointConfigArn": f"{ARN}:endpoint-config/new",
                 "CreationTime": NOW,
-                "ProductionVariants": [variant | (config or {})],
+                "ProductionVariants": [variant],
             },
+            {"EndpointConfigName": "new"},
         )
+
+    def notes(self, previous: str) -> None:
+        """What the endpoint ran before is noted at the configuration."""
+        self._shows_config({"VariantName": "AllTraffic"})
+        arn, tags = f"{ARN}:endpoint-config/new", [{"Key": PREVIOUS, "Value": previous}]
+        self.stubber.add_response("add_tags", {"Tags": []}, {"ResourceArn": arn, "Tags": tags})
+
+    def has_noted(self, *previous: str) -> None:
+        """What an earlier run noted, if anything."""
+        self._shows_config({"VariantName": "AllTraffic"})
+        tags = [
+            {"Key": "MODEL_ID", "Value": "12"},
+            *({"Key": PREVIOUS, "Value": one} for one in previous),
+        ]
+        self.stubber.add_response("list_tags", {"Tags": tags}, {"ResourceArn": f"{ARN}:endpoint-config/new"})
 
     def finds(self, *states: State | None) -> None:
         """What the next looks at the endpoint find; None for no endpoint."""
@@ -157,6 +177,7 @@ def test_new_endpoint(cloud: Cloud) -> None:
     """What does not exist is created, and is there once it is in service."""
     cloud.makes()
     cloud.finds(None)
+    cloud.notes("")
     cloud.creates()
     cloud.finds(State("Creating", "new"), State("Creating", "new"), NEW)
     served = cloud.bring()
@@ -167,6 +188,7 @@ def test_in_service_counts_only_with_the_new_configuration_and_nothing_pending(c
     """In service with the old configuration, or with the new one before the old fleet is gone, is no end."""
     cloud.makes()
     cloud.finds(OLD)
+    cloud.notes("old")
     cloud.updates()
     cloud.finds(OLD, UPDATING, State("InService", "new", pending="new"), State("SystemUpdating", "new"), NEW)
     served = cloud.bring()
@@ -189,6 +211,7 @@ def test_failed_update(cloud: Cloud, states: tuple[State, ...], said: tuple[str,
     """An update that ends elsewhere is a failure with SageMaker's reason, whatever its state is called."""
     cloud.makes()
     cloud.finds(OLD)
+    cloud.notes("old")
     cloud.updates()
     cloud.finds(*states)
     with pytest.raises(EndpointFailed) as caught:
@@ -201,6 +224,7 @@ def test_failed_creation(cloud: Cloud) -> None:
     """An endpoint that fails to come up is a failure with SageMaker's reason."""
     cloud.makes()
     cloud.finds(None)
+    cloud.notes("")
     cloud.creates()
     cloud.finds(State("Creating", "new"), State("Failed", "new", reason="The image was not found."))
     with pytest.raises(EndpointFailed, match="The image was not found"):
@@ -211,6 +235,7 @@ def test_timeout(cloud: Cloud) -> None:
     """An update that does not end in time is a failure that names the state; looks become rarer."""
     cloud.makes()
     cloud.finds(OLD)
+    cloud.notes("old")
     cloud.updates()
     cloud.finds(*[UPDATING] * 50)
     with pytest.raises(EndpointFailed, match=r"still Updating.*timeout"):
@@ -218,29 +243,40 @@ def test_timeout(cloud: Cloud) -> None:
     assert 600 <= cloud.seconds <= 615
 
 
-@pytest.mark.parametrize("before", [UPDATING, State("Creating", "new")])
-def test_attached_to_what_is_under_way(cloud: Cloud, before: State) -> None:
+def test_attached_to_an_update_that_is_under_way(cloud: Cloud) -> None:
     """A retried step waits for the same update instead of asking for it again."""
     cloud.makes()
-    cloud.finds(before, before, NEW)
-    served = cloud.bring()
-    assert served.previous_config == ("" if before.config == "new" else "old")
+    cloud.finds(UPDATING, UPDATING, NEW)
+    assert cloud.bring().previous_config == "old"
+
+
+def test_attached_to_a_creation_that_is_under_way(cloud: Cloud) -> None:
+    """A retried step waits for the endpoint that it began to make."""
+    cloud.makes()
+    cloud.finds(State("Creating", "new"))
+    cloud.has_noted("")
+    cloud.finds(State("Creating", "new"), NEW)
+    assert cloud.bring().previous_config == ""
 
 
 def test_waits_for_something_else_first(cloud: Cloud) -> None:
     """An endpoint that is on its way elsewhere is updated once it has arrived there."""
     cloud.makes()
     cloud.finds(State("Updating", "older", pending="old"), ROLLING_BACK, OLD)
+    cloud.notes("old")
     cloud.updates()
     cloud.finds(UPDATING, NEW)
     assert cloud.bring().previous_config == "old"
 
 
-def test_nothing_to_change(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
-    """An endpoint that runs the configuration already is left alone."""
+@pytest.mark.parametrize("noted", [("old",), ("",), ()])
+def test_nothing_to_change(cloud: Cloud, capsys: pytest.CaptureFixture[str], noted: tuple[str, ...]) -> None:
+    """An endpoint that runs the configuration already is left alone; the way back is still known."""
     cloud.makes()
     cloud.finds(NEW)
-    assert not cloud.bring().changed
+    cloud.has_noted(*noted)
+    served = cloud.bring()
+    assert (served.changed, served.previous_config) == (False, "".join(noted))
     assert "already" in capsys.readouterr().out
 
 
@@ -256,6 +292,7 @@ def test_says_only_what_changes(cloud: Cloud, capsys: pytest.CaptureFixture[str]
     """The log has a line for each state, not for each look."""
     cloud.makes()
     cloud.finds(OLD)
+    cloud.notes("old")
     cloud.updates()
     cloud.finds(*[UPDATING] * 9, *[State("InService", "new", pending="new")] * 3, NEW)
     cloud.bring()

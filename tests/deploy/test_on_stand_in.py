@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modelbuild.contract import Deployment, GoldenPrediction, Manifest, Predictions
-from modelbuild.deploy import command
+from modelbuild.deploy import command, smoke
 from modelbuild.errors import AwsError, EndpointFailed, TrainingFailed, VerificationFailed
 
 PLACE = "s3://modelbuild-222222222222/models/comments"
@@ -190,3 +190,24 @@ def test_a_new_endpoint_that_answers_otherwise_is_not_relied_on(deployer: Any) -
     with pytest.raises(VerificationFailed, match=r"nothing may rely on endpoint liar .*delete-endpoint"):
         command.run(deployer.settings("liar"))
     assert not deployer.production.exists(f"{PLACE}/171/deployment.json")
+
+
+def test_a_step_that_stops_after_the_update_still_knows_the_way_back(
+    deployer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The retry finds the endpoint updated already, its answers wrong, and puts it back all the same."""
+    deployer.train(181)
+    command.run(deployer.settings("stopped"))
+    deployer.train(182, golden=(WRONG,))
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(smoke, "check", stop)
+        with pytest.raises(KeyboardInterrupt):
+            command.run(deployer.settings("stopped"))
+    assert served_by(deployer, "stopped") == "182"
+    with pytest.raises(VerificationFailed, match="was put back to stopped-181-"):
+        command.run(deployer.settings("stopped"))
+    assert served_by(deployer, "stopped") == "181"

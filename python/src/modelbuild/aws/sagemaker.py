@@ -20,6 +20,9 @@ VARIANT = "AllTraffic"
 """The one variant of every configuration: an update keeps traffic and scaling only where the name stays."""
 
 
+_PREVIOUS = "modelbuild:previous-config"
+
+
 class AlreadyExists(AwsError):
     """Something of this name exists."""
 
@@ -151,6 +154,22 @@ class SageMaker:
             instance_type=variants[0].get("InstanceType", ""),
             instances=variants[0].get("InitialInstanceCount", 0),
         )
+
+    def note_previous(self, config: str, previous: str) -> None:
+        """Note at a configuration what its endpoint ran before it; empty for nothing."""
+        self.tag(self._config_arn(config), {_PREVIOUS: previous})
+
+    def previous(self, config: str) -> str:
+        """What ``note_previous`` noted last; empty where it noted nothing."""
+        arn = self._config_arn(config)
+        with _told_apart(f"read the tags of {arn}"):
+            pages = self._sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
+            tags = {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
+        return tags.get(_PREVIOUS, "")
+
+    def _config_arn(self, name: str) -> str:
+        with _told_apart(f"look at endpoint configuration {name}"):
+            return self._sagemaker.describe_endpoint_config(EndpointConfigName=name)["EndpointConfigArn"]
 
     def create_endpoint(self, name: str, config: str) -> None:
         """Start the creation of an endpoint.

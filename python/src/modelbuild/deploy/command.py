@@ -6,12 +6,10 @@ import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
-from pydantic import ValidationError
-
 from modelbuild import handoff
 from modelbuild.aws.identity import session
 from modelbuild.aws.sagemaker import SageMaker
-from modelbuild.aws.storage import NotFound, Storage
+from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent
 from modelbuild.contract import DEPLOYMENT_FILE, Approver, Deployment
 from modelbuild.deploy import page, plan, smoke
@@ -79,7 +77,7 @@ def _serve(
 
     _say("--- :pencil: Putting the deployment on record")
     sagemaker.tag(served.endpoint.arn, made.tags)
-    deployment = _record(given, copied, made, served, production, environ)
+    deployment = _record(given, copied, made, served, environ)
     for storage, place in ((production, copied.place), (lake, given.manifest.request.artifacts)):
         storage.write(f"{place}/{DEPLOYMENT_FILE}", deployment.to_json().encode())
         _say(f"{place}/{DEPLOYMENT_FILE}")
@@ -113,12 +111,7 @@ def _withdraw(made: plan.Plan, served: Served, sagemaker: SageMaker, timeout: fl
 
 
 def _record(
-    given: Handoff,
-    copied: Copied,
-    made: plan.Plan,
-    served: Served,
-    production: Storage,
-    environ: Mapping[str, str],
+    given: Handoff, copied: Copied, made: plan.Plan, served: Served, environ: Mapping[str, str]
 ) -> Deployment:
     request = given.manifest.request
     return Deployment(
@@ -134,25 +127,12 @@ def _record(
         endpoint_arn=served.endpoint.arn,
         endpoint_config=made.name,
         model_name=made.name,
-        previous_endpoint_config=(
-            served.previous_config if served.changed else _known_previous(production, copied, made)
-        ),
+        previous_endpoint_config=served.previous_config,
         approver=Approver(
             name=environ.get("BUILDKITE_UNBLOCKER", ""), email=environ.get("BUILDKITE_UNBLOCKER_EMAIL", "")
         ),
         deployed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
-
-
-def _known_previous(production: Storage, copied: Copied, made: plan.Plan) -> str:
-    """What the endpoint ran before, as an earlier run of this deployment put on record."""
-    try:
-        content = production.read(f"{copied.place}/{DEPLOYMENT_FILE}")
-        earlier = Deployment.model_validate_json(content)
-    except (NotFound, ValidationError):
-        return ""
-    same = (earlier.endpoint, earlier.endpoint_config) == (made.endpoint, made.name)
-    return earlier.previous_endpoint_config if same else ""
 
 
 def _say(text: str) -> None:

@@ -33,7 +33,8 @@ class Served:
 
     Attributes:
         endpoint: how SageMaker describes it.
-        previous_config: what it ran before; empty for a new endpoint, and where nothing had to change.
+        previous_config: what it ran before, also when an earlier run of this deployment changed that; empty
+            for a new endpoint.
         changed: whether this deployment, or an earlier run of it that it waited for, changed the endpoint.
     """
 
@@ -60,18 +61,21 @@ def bring(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clock = Clock
     watch = _Watch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout)
     before = watch.settled()
     if before is None:
+        sagemaker.note_previous(plan.name, "")
         sagemaker.create_endpoint(plan.endpoint, plan.name)
         print(f"creating endpoint {plan.endpoint}", flush=True)
         return Served(watch.until_served(), "", True)
     if before.config == plan.name and before.status == "InService" and not before.pending_config:
         print(f"endpoint {plan.endpoint} runs {plan.name} already", flush=True)
-        return Served(before, "", False)
+        return Served(before, sagemaker.previous(plan.name), False)
     if _heads_for(before, plan.name):
         print(f"endpoint {plan.endpoint} is on its way to {plan.name} already", flush=True)
     else:
+        # Who is killed between here and the check of the answers must still know the way back.
+        sagemaker.note_previous(plan.name, before.config)
         sagemaker.update_endpoint(plan.endpoint, plan.name)
         print(f"updating endpoint {plan.endpoint} from {before.config}", flush=True)
-    previous = before.config if before.config != plan.name else ""
+    previous = before.config if before.config != plan.name else sagemaker.previous(plan.name)
     return Served(watch.until_served(), previous, True)
 
 
