@@ -26,9 +26,7 @@ DOCTOR = {
 
 def on_the_laptop(pipeline: str, own: str) -> str:
     """The written pipeline with the plugins of this commit, after what sets the account up and the doctor."""
-    pipeline = re.sub(
-        r"https://github.com/ORGANIZATION/modelbuild.git(/plugins/\w+)#v[0-9.]+", r".\1", pipeline
-    )
+    pipeline = re.sub(r"https://github.com/YOUR_ORG/modelbuild.git(/plugins/\w+)#v[0-9.]+", r".\1", pipeline)
     written = yaml.safe_load(pipeline.replace("${IMAGE_REGISTRY?}", "modelbuild"))["steps"]
     written[0]["depends_on"] = "doctor"
     account = [one for one in yaml.safe_load(own)["steps"] if one.get("key") in ("images", "stack")]

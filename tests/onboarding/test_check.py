@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import ConfigurationError
-from modelbuild.onboarding.check import Finding, findings
+from modelbuild.onboarding.check import PLACEHOLDER, Finding, findings
 from modelbuild.onboarding.pipeline import read
 
 ROOT = Path(__file__).parents[2]
@@ -62,11 +62,11 @@ def test_own_pipeline_is_right() -> None:
     "name", ["README.md", "plugins/train/README.md", "plugins/notify/README.md", "plugins/deploy/README.md"]
 )
 def test_examples_are_right(name: str, write: Write) -> None:
-    """What a README shows has no finding."""
+    """What a README shows has no finding once the placeholder is filled in."""
     examples = re.findall(r"^```ya?ml\n(.*?)^```", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
     assert examples
     for example in examples:
-        assert texts(write(example)) == []
+        assert texts(write(example.replace(PLACEHOLDER, "acme"))) == []
 
 
 @pytest.mark.parametrize("key", TrainingResult.field_keys())
@@ -204,6 +204,9 @@ def test_deploy_without_a_person(steps: list[Any], write: Write) -> None:
         ("https://github.com/org/modelbuild.git/plugins/notify#", "has no version"),
         ("https://github.com/org/modelbuild.git/plugins/notify#main", "follows main"),
         ("https://github.com/org/modelbuild.git/plugins/notify#HEAD", "follows HEAD"),
+        ("https://github.com/org/modelbuild.git/plugins/notify#v1", "follows v1, which may move"),
+        ("https://github.com/org/modelbuild.git/plugins/notify#v1.4", "follows v1.4"),
+        ("https://github.com/org/modelbuild.git/plugins/notify#release-2", "follows release-2"),
         ("docker-compose#feature/2-steps", "follows feature/2-steps"),
         ("docker-compose", "has no version"),
     ],
@@ -218,12 +221,21 @@ def test_unpinned_plugin(reference: str, said: str, write: Write) -> None:
 
 @pytest.mark.parametrize(
     "version",
-    ["v0.1.0", "1.4", "v5", "v1.0.0-beta.2", "modelbuild-v0.1.0", "0a1b2c3d", "a" * 40, "${VERSION}"],
+    ["v0.1.0", "1.4.2", "v1.0.0-beta.2", "modelbuild-v0.1.0", "0a1b2c3d", "a" * 40, "${VERSION}"],
 )
 def test_pinned_plugin(version: str, write: Write) -> None:
-    """A release or a commit pins; what a variable will say is not guessed."""
+    """A whole version or a commit pins; what a variable will say is not guessed."""
     reference = f"https://github.com/org/modelbuild.git/plugins/notify#{version}"
     assert texts(write(changed("      - ./plugins/notify\n", f"      - {reference}\n"))) == []
+
+
+def test_placeholder_of_the_examples(write: Write) -> None:
+    """A plugin whose repository is still that of the examples is told, with what to put there."""
+    reference = f"https://github.com/{PLACEHOLDER}/modelbuild.git/plugins/notify#v0.1.0"
+    (found,) = texts(write(changed("      - ./plugins/notify\n", f"      - {reference}\n")))
+    assert found == (
+        f"step notify: plugin {reference} is an example: put whose repository it is in place of {PLACEHOLDER}"
+    )
 
 
 def test_plugin_that_modelbuild_does_not_have(write: Write) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.onboarding.check import findings
+from modelbuild.onboarding.check import PLACEHOLDER, findings
 from modelbuild.onboarding.init import write
 from modelbuild.onboarding.pipeline import read
 
@@ -25,10 +25,16 @@ def repository(parent: Path, name: str) -> Path:
 
 
 def test_written_pipeline_is_right(tmp_path: Path) -> None:
-    """``modelbuild check`` finds nothing in the pipeline that ``modelbuild init`` writes."""
-    folder = repository(tmp_path, "shop")
-    assert findings(read(folder / ".buildkite" / "pipeline.yml")) == []
-    assert "flow: flows/shop/flow.py" in (folder / ".buildkite" / "pipeline.yml").read_text()
+    """``modelbuild check`` finds nothing but the placeholder in the pipeline that ``modelbuild init``
+    writes: once in each plugin, and nothing when it is filled in.
+    """
+    file = repository(tmp_path, "shop") / ".buildkite" / "pipeline.yml"
+    found = [finding.text for finding in findings(read(file))]
+    assert len(found) == 3
+    assert all(text.endswith(f"put whose repository it is in place of {PLACEHOLDER}") for text in found)
+    file.write_text(file.read_text().replace(PLACEHOLDER, "acme"))
+    assert findings(read(file)) == []
+    assert "flow: flows/shop/flow.py" in file.read_text()
 
 
 @pytest.mark.parametrize(
@@ -43,7 +49,9 @@ def test_written_pipeline_is_right(tmp_path: Path) -> None:
 def test_names_come_from_the_folder(folder: str, flow: str, class_name: str, tmp_path: Path) -> None:
     """Any folder's name gives a flow, a class and an endpoint that Python and AWS accept."""
     made = repository(tmp_path, folder)
-    assert findings(read(made / ".buildkite" / "pipeline.yml")) == []
+    pipeline = made / ".buildkite" / "pipeline.yml"
+    pipeline.write_text(pipeline.read_text().replace(PLACEHOLDER, "acme"))
+    assert findings(read(pipeline)) == []
     tree = ast.parse((made / "flows" / flow / "flow.py").read_text())
     assert [node.name for node in tree.body if isinstance(node, ast.ClassDef)] == [class_name]
 
@@ -98,9 +106,7 @@ def test_written_code_is_tidy(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    "there", [".buildkite/pipeline.yml", "flows/shop/parameters.py", "flows/shop/flow.py"]
-)
+@pytest.mark.parametrize("there", ["flows/shop/parameters.py", "flows/shop/flow.py"])
 def test_overwrites_nothing(there: str, tmp_path: Path) -> None:
     """Where one of the files is there already, it is named, it stays, and no other is written."""
     folder = tmp_path / "shop"
@@ -110,6 +116,40 @@ def test_overwrites_nothing(there: str, tmp_path: Path) -> None:
         write(folder)
     assert (folder / there).read_text() == "mine"
     assert [path for path in folder.rglob("*") if path.is_file()] == [folder / there]
+
+
+@pytest.mark.parametrize("there", [".buildkite/pipeline.yml", ".buildkite/pipeline.yaml", "buildkite.json"])
+def test_second_pipeline_of_a_repository(there: str, tmp_path: Path) -> None:
+    """A repository with a pipeline keeps it, wherever agents find it, and gets a second file, which they do
+    not find: of two they would take neither. The sentences say how it is uploaded, and name it.
+    """
+    other = tmp_path / there
+    other.parent.mkdir(exist_ok=True)
+    other.write_text("mine")
+    written = write(tmp_path)
+    assert other.read_text() == "mine"
+    assert written.pipeline == tmp_path / ".buildkite" / "modelbuild.yml"
+    assert "flow: flows/" in written.pipeline.read_text()
+    said = "\n".join(written.next_steps())
+    assert f"{other} stays as it is" in said
+    assert "`buildkite-agent pipeline upload .buildkite/modelbuild.yml`" in said
+    assert f"modelbuild check {written.pipeline}" in said
+    assert f"modelbuild doctor --pipeline {written.pipeline}" in said
+    with pytest.raises(ConfigurationError, match=r"modelbuild\.yml is there already"):
+        write(tmp_path)
+
+
+def test_what_a_run_leaves_is_ignored(tmp_path: Path) -> None:
+    """After a run of the flow the checkout still is its commit, which a training asks for; a
+    ``.gitignore`` that is there stays, and the sentences say what to add to it.
+    """
+    folder = repository(tmp_path, "shop")
+    assert (folder / ".gitignore").read_text().split()[-2:] == [".metaflow/", "__pycache__/"]
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / ".gitignore").write_text("mine")
+    written = write(tmp_path / "old")
+    assert (tmp_path / "old" / ".gitignore").read_text() == "mine"
+    assert any("Have git ignore .metaflow/" in text for text in written.next_steps())
 
 
 def test_no_folder_is_a_sentence(tmp_path: Path) -> None:
@@ -127,11 +167,13 @@ def test_what_stands_in_the_way_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_command_line(tmp_path: Path) -> None:
-    """The command lists what it wrote; the second time it refuses with 10."""
+    """The command lists what it wrote and what is next; the second time it refuses with 10."""
     command = [sys.executable, "-m", "modelbuild", "init"]
     first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert first.returncode == 0
     assert "wrote .buildkite/pipeline.yml\n" in first.stdout
+    assert "1. In .buildkite/pipeline.yml, put whose repository" in first.stdout
+    assert first.stdout.endswith("whether the account is ready: modelbuild doctor\n")
     second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert second.returncode == 10
     assert "is there already" in second.stderr

@@ -20,13 +20,16 @@ from modelbuild.errors import ConfigurationError, ModelbuildError
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="modelbuild")
 def cli() -> None:
-    """A machine-learning model as a build: train, decide and deploy from Buildkite."""
+    """A machine-learning model as a build: train, decide and deploy from Buildkite.
+
+    Begin with init, check and doctor. The plugins run train, notify and deploy.
+    """
 
 
 @cli.command()
 @click.option("--dry-run", is_flag=True, help="Print what would be done, as JSON, and change nothing.")
 def train(dry_run: bool) -> None:
-    """Submit the training that this build asks for (plugin train).
+    """Submit a training (plugin train).
 
     Its options are read from BUILDKITE_PLUGIN_CONFIGURATION, which the agent sets.
     """
@@ -45,9 +48,10 @@ def train(dry_run: bool) -> None:
 
 @cli.command()
 def notify() -> None:
-    """Show on the build page how the training ended, and fail unless it succeeded (plugin notify).
+    """Show how a training ended (plugin notify).
 
-    Its options are read from BUILDKITE_PLUGIN_CONFIGURATION, which the agent sets.
+    It fails unless the training succeeded. Its options are read from BUILDKITE_PLUGIN_CONFIGURATION, which
+    the agent sets.
     """
     from modelbuild.settings import NotifySettings
 
@@ -59,7 +63,7 @@ def notify() -> None:
 
 @cli.command()
 def deploy() -> None:
-    """Copy the model to production and serve it (plugin deploy).
+    """Serve a model in production (plugin deploy).
 
     Its options are read from BUILDKITE_PLUGIN_CONFIGURATION, which the agent sets.
     """
@@ -73,7 +77,10 @@ def deploy() -> None:
 
 @cli.command()
 def head() -> None:
-    """Run a training inside its Batch job, and tell Buildkite how it ended."""
+    """Run a training inside its Batch job.
+
+    However it ends, Buildkite is told.
+    """
     # The imports take a second, in which SIGTERM would end the job without a word; it waits instead.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     from modelbuild.train import head
@@ -83,7 +90,10 @@ def head() -> None:
 
 @cli.command()
 def ended() -> None:
-    """Be the Lambda function that tells Buildkite of a head that died."""
+    """Be the Lambda function of the stack.
+
+    It tells Buildkite of a head that died.
+    """
     from modelbuild.aws import function
     from modelbuild.train.ended import handler
 
@@ -109,7 +119,11 @@ def ended() -> None:
     help="Secret with Buildkite's token, read where BUILDKITE_API_TOKEN is not set.",
 )
 def reconcile(artifacts: str, queue: str, secret_name: str) -> None:
-    """Tell the builds whose training ended without a word; for a pipeline on a schedule."""
+    """Unblock builds that no other signal reached.
+
+    For a pipeline on a schedule. It looks for builds that wait for a training which has ended, or which
+    Batch does not know any more.
+    """
     from modelbuild.train import reconcile as reconciliation
 
     reconciliation.run(artifacts, queue, secret_name)
@@ -132,7 +146,10 @@ def reconcile(artifacts: str, queue: str, secret_name: str) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def trace(model_id: str | None, prediction: TextIO | None, artifacts: str, as_json: bool) -> None:
-    """Lead a model, or a prediction it made, back to its build, commit, data and approver."""
+    """Lead a model or a prediction back to its build.
+
+    Give MODEL_ID, which is the number of the build, or --prediction.
+    """
     if (model_id is None) == (prediction is None):
         raise click.UsageError("give either MODEL_ID or --prediction FILE")
     from modelbuild.aws.identity import session
@@ -169,19 +186,27 @@ def _model_id_of(file: TextIO, artifacts: str) -> str:
 @cli.command()
 @click.argument("folder", default=".", metavar="[DIR]", type=click.Path(path_type=Path))
 def init(folder: Path) -> None:
-    """Write a pipeline and the skeleton of a flow into a repository, DIR; nothing is overwritten."""
+    """Write a pipeline and a first flow into a repository.
+
+    DIR is the repository, by default this folder. Nothing that is there is overwritten.
+    """
     from modelbuild.onboarding import init
 
-    files = init.write(folder)
-    for file in files:
+    written = init.write(folder)
+    for file in written.files:
         click.echo(f"wrote {file}")
-    click.echo(f"The flow runs on its own: python {files[-1]} run")
+    click.echo("\nWhat is next:")
+    for number, text in enumerate(written.next_steps(), 1):
+        click.echo(f"{number}. {text}")
 
 
 @cli.command()
-@click.argument("file", default=".buildkite/pipeline.yml", type=click.Path(path_type=Path))
+@click.argument("file", metavar="[FILE]", default=".buildkite/pipeline.yml", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
-    """Say what is wrong in a pipeline FILE, and exit with 10 if something is."""
+    """Say what is wrong in a pipeline.
+
+    FILE is the pipeline, by default .buildkite/pipeline.yml. The exit code is 10 if something is wrong.
+    """
     from modelbuild.onboarding import check, pipeline
 
     found = check.findings(pipeline.read(file))
@@ -202,9 +227,11 @@ def check(file: Path) -> None:
     help="The pipeline whose training is looked at.",
 )
 def doctor(file: Path) -> None:
-    """Say from an agent what a training would stumble over, and exit with 10 if something is.
+    """Say on an agent what a training would meet.
 
-    Besides what a training may do, this needs batch:DescribeJobQueues and s3:DeleteObject.
+    Each line is ok or a sentence with the fix; the exit code is 10 if there is something to fix. Besides
+    what a training may do, this needs batch:DescribeJobQueues, batch:DescribeComputeEnvironments and
+    s3:DeleteObject.
     """
     from modelbuild.onboarding import doctor
 
@@ -221,7 +248,10 @@ def doctor(file: Path) -> None:
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def local(arguments: tuple[str, ...]) -> None:
-    """Run everything on this machine: Buildkite, AWS and W&B stand-ins with the real agent."""
+    """Run everything on this machine.
+
+    Stand-ins for Buildkite, AWS and W&B, with the real agent.
+    """
     from modelbuild.local.cli import local as commands
 
     commands.main(args=list(arguments), prog_name="modelbuild local")

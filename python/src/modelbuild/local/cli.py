@@ -47,9 +47,10 @@ def local() -> None:
 )
 @_told
 def up(data: Path | None) -> None:
-    """Start the services for the repository of the current folder, until Ctrl-C.
+    """Start the services, until Ctrl-C.
 
-    Prints their addresses, and the variables with which a shell of your own reaches them.
+    They are for the repository of the current folder. Prints their addresses, and the variables with which
+    a shell of your own reaches them.
     """
     from modelbuild.local import up as command
 

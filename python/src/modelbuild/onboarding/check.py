@@ -11,8 +11,10 @@ from typing import Any
 from modelbuild.contract import TrainingResult
 from modelbuild.onboarding.pipeline import PLUGINS, Plugin, Step, has_variable
 
-# A release such as v0.1.0, or a commit.
-_PINNED = re.compile(r"v?\d+(\.\d+)*([-+.][\w.+-]*)?|.*[-/@_]v?\d+(\.\d+)+([-+.][\w.+-]*)?|[0-9a-f]{7,64}")
+# A whole version such as v0.1.0, or a commit; v1 and v1.2 are moved to each release by who keeps them.
+_PINNED = re.compile(r"(.*[-/@_])?v?\d+\.\d+\.\d+([-+.][\w.+-]*)?|[0-9a-f]{7,64}")
+# What stands in examples for the owner of the repository; nobody can have this name at GitHub.
+PLACEHOLDER = "YOUR_ORG"
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,17 @@ def _reference(plugin: Plugin) -> Iterator[str]:
     reference, _, version = plugin.reference.partition("#")
     if "modelbuild" in reference and plugin.name and plugin.name not in PLUGINS:
         yield f"modelbuild has no plugin {plugin.name}: {_nearest(plugin.name, list(PLUGINS))}"
+    if PLACEHOLDER in reference.split("/"):
+        yield f"plugin {plugin.reference} is an example: put whose repository it is in place of {PLACEHOLDER}"
     # What lies in the repository is as fixed as the commit.
     if reference.startswith(("./", "../", "/")) or has_variable(plugin.reference):
         return
     if not version:
-        yield f"plugin {plugin.reference} has no version, so it moves without a commit: add #v and a release"
+        yield f"plugin {plugin.reference} has no version, so it moves without a commit: add one like #v1.2.3"
     elif not _PINNED.fullmatch(version):
         yield (
-            f"plugin {plugin.reference} follows {version}, which moves without a commit: name a release such "
-            "as #v0.1.0, or a commit"
+            f"plugin {plugin.reference} follows {version}, which may move without a commit: name a whole "
+            "version such as #v1.2.3, or a commit"
         )
 
 

@@ -1,24 +1,70 @@
-"""``modelbuild init``: a pipeline and a flow in a repository that has none yet."""
+"""``modelbuild init``: a pipeline and a flow in a repository that trains nothing yet."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 
 from modelbuild import __version__
 from modelbuild.errors import ConfigurationError
+from modelbuild.onboarding.check import PLACEHOLDER
+from modelbuild.onboarding.pipeline import DEFAULT_FILE
 
+# Where agents look for a pipeline. Of two such files they take neither.
+_PIPELINES = tuple(
+    Path(f"{name}.{ending}")
+    for name in ("buildkite", ".buildkite/pipeline", "buildkite/pipeline")
+    for ending in ("yml", "yaml", "json")
+)
+_SECOND_FILE = Path(".buildkite/modelbuild.yml")
+_IGNORED = Path(".gitignore")
 _NAME_LENGTH = 40
 
 
-def write(folder: Path) -> list[Path]:
-    """Write ``.buildkite/pipeline.yml`` and ``flows/<name>/``; the name is the folder's.
+@dataclass(frozen=True)
+class Written:
+    """What was written, in the order in which a person reads it, and the ``folder`` that was given."""
 
-    Returns:
-        The files, in the order in which a person reads them.
+    folder: Path
+    pipeline: Path
+    flow: tuple[Path, ...]
+    ignored: Path | None
+    other: Path | None
+    """The pipeline that was there before."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that were written."""
+        return (self.pipeline, *self.flow, *((self.ignored,) if self.ignored else ()))
+
+    def next_steps(self) -> Iterator[str]:
+        """What a person does now, a sentence each."""
+        default = self.pipeline == self.folder / DEFAULT_FILE
+        yield f"In {self.pipeline}, put whose repository modelbuild is in place of {PLACEHOLDER}."
+        if self.other:
+            yield (
+                f"{self.other} stays as it is: have a step of it run `buildkite-agent pipeline upload "
+                f"{self.pipeline.relative_to(self.folder)}`, or make a pipeline of its own with that step."
+            )
+        if not self.ignored:
+            yield "Have git ignore .metaflow/ and __pycache__/, which the flow leaves where it runs."
+        yield f"Try the flow on this machine, where it needs no account: python {self.flow[-1]} run"
+        yield f"See whether the pipeline is right: modelbuild check{'' if default else f' {self.pipeline}'}"
+        yield (
+            "Commit, and see on an agent whether the account is ready: modelbuild doctor"
+            f"{'' if default else f' --pipeline {self.pipeline}'}"
+        )
+
+
+def write(folder: Path) -> Written:
+    """Write a pipeline, ``flows/<name>/`` and ``.gitignore``; the name is the folder's.
+
+    The pipeline is ``.buildkite/pipeline.yml``, or another file where agents would find two. A
+    ``.gitignore`` that is there stays.
 
     Raises:
         ConfigurationError: one of the files is there already, and nothing was written; or the folder is
@@ -26,7 +72,16 @@ def write(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise ConfigurationError(f"there is no folder {folder}: name the repository to write to")
-    files = dict(_files(folder))
+    name = _name(folder.resolve().name)
+    other = next((folder / path for path in _PIPELINES if (folder / path).exists()), None)
+    written = Written(
+        folder=folder,
+        pipeline=folder / (_SECOND_FILE if other else DEFAULT_FILE),
+        flow=tuple(folder / "flows" / name / file for file in ("params.yaml", "parameters.py", "flow.py")),
+        ignored=None if (folder / _IGNORED).exists() else folder / _IGNORED,
+        other=other,
+    )
+    files = dict(_rendered(written, name))
     for path in files:
         if path.exists() or path.is_symlink():
             raise ConfigurationError(f"{path} is there already, and nothing was written: move it away first")
@@ -39,26 +94,25 @@ def write(folder: Path) -> list[Path]:
             raise ConfigurationError(
                 f"cannot write {path} ({error.strerror}): run this where you may"
             ) from error
-    return list(files)
+    return written
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, str]]:
-    name = _name(folder.resolve().name)
+def _rendered(written: Written, name: str) -> Iterator[tuple[Path, str]]:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("modelbuild.onboarding"),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         autoescape=False,  # Python and YAML, and the only values are this module's.
     )
-    values = {"name": name, "class_name": _class_name(name), "version": __version__}
-    flow = Path("flows") / name
-    for place in (
-        Path(".buildkite/pipeline.yml"),
-        flow / "params.yaml",
-        flow / "parameters.py",
-        flow / "flow.py",
-    ):
-        yield folder / place, environment.get_template(f"{place.name}.j2").render(values)
+    values = {
+        "name": name,
+        "class_name": _class_name(name),
+        "version": __version__,
+        "placeholder": PLACEHOLDER,
+    }
+    for path in written.files:
+        template = "pipeline.yml" if path == written.pipeline else path.name.lstrip(".")
+        yield path, environment.get_template(f"{template}.j2").render(values)
 
 
 def _name(text: str) -> str:
