@@ -115,7 +115,8 @@ def test_wrong_location_is_the_users_mistake(storage: Storage, uri: str) -> None
 def test_missing_bucket_has_its_fix(storage: Storage) -> None:
     """A bucket that does not exist is told with what to do about it."""
     with pytest.raises(
-        AwsError, match=r"could not write s3://no-such-bucket/key \(NoSuchBucket.*create the bucket"
+        AwsError,
+        match=r"could not write s3://no-such-bucket/key \(NoSuchBucket.*deploy the stack that makes the bucket",
     ):
         storage.write("s3://no-such-bucket/key", b"")
 

@@ -32,8 +32,15 @@ def test_texts_anywhere_are_completed() -> None:
     assert completed(value, ENVIRON) == {"$SET": ["s", 1, None, {"a": "s"}]}
 
 
-@pytest.mark.parametrize("text", ["${NONE?}", "a ${NONE?why} b"])
-def test_required_variable_is_named(text: str) -> None:
-    """A variable that the pipeline requires and that is not set is one sentence with its name."""
-    with pytest.raises(ConfigurationError, match=r"requires variable NONE, which is not set here"):
-        completed(text, ENVIRON)
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("${NONE?}", "NONE"),
+        ("a ${NONE?why} b ${SET?}", "NONE"),
+        ({"a": ["${B?} ${A?}", {"c": "${B?}"}]}, "A and B"),
+    ],
+)
+def test_required_variables_are_named(value: JsonValue, names: str) -> None:
+    """The variables that the pipeline requires and that are not set are named, all of them at once."""
+    with pytest.raises(ConfigurationError, match=rf"requires {names}, which this environment does not have"):
+        completed(value, ENVIRON)

@@ -12,12 +12,24 @@ from modelbuild.aws.failures import translated
 
 
 @dataclass(frozen=True)
+class Compute:
+    """A compute environment; ``vcpus`` is the most it may have, None where Batch does not manage it."""
+
+    name: str
+    state: str
+    status: str
+    reason: str
+    vcpus: int | None
+
+
+@dataclass(frozen=True)
 class Queue:
-    """A job queue: whether it takes jobs, and whether it works."""
+    """A job queue: whether it takes jobs, whether it works, and what runs its jobs."""
 
     state: str
     status: str
     reason: str
+    computes: tuple[Compute, ...]
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,7 @@ class Definition:
     execution_role: str
     environment: Mapping[str, str]
     secrets: Mapping[str, str]
+    vcpus: float
 
 
 class Account:
@@ -51,7 +64,29 @@ class Account:
             found = self._batch.describe_job_queues(jobQueues=[name])["jobQueues"]
         if not found:
             return None
-        return Queue(found[0]["state"], found[0].get("status", ""), found[0].get("statusReason", ""))
+        order = sorted(found[0].get("computeEnvironmentOrder", []), key=lambda entry: entry["order"])
+        return Queue(
+            found[0]["state"],
+            found[0].get("status", ""),
+            found[0].get("statusReason", ""),
+            self._computes([entry["computeEnvironment"] for entry in order]),
+        )
+
+    def _computes(self, names: list[str]) -> tuple[Compute, ...]:
+        if not names:
+            return ()
+        with translated(f"look at compute environment {names[0].rpartition('/')[2]}"):
+            found = self._batch.describe_compute_environments(computeEnvironments=names)
+        return tuple(
+            Compute(
+                one["computeEnvironmentName"],
+                one.get("state", "ENABLED"),
+                one.get("status", ""),
+                one.get("statusReason", ""),
+                one.get("computeResources", {}).get("maxvCpus"),
+            )
+            for one in found["computeEnvironments"]
+        )
 
     def definition(self, name: str) -> Definition | None:
         """The newest active job definition of this name, or None."""
@@ -64,10 +99,12 @@ class Account:
             return None
         newest = max(revisions, key=lambda found: int(found["revision"]))
         container = newest.get("containerProperties", {})
+        sizes = {entry["type"]: entry["value"] for entry in container.get("resourceRequirements", [])}
         return Definition(
             arn=newest["jobDefinitionArn"],
             job_role=container.get("jobRoleArn") or "",
             execution_role=container.get("executionRoleArn") or "",
             environment={entry["name"]: entry["value"] for entry in container.get("environment", [])},
             secrets={entry["name"]: entry["valueFrom"] for entry in container.get("secrets", [])},
+            vcpus=float(sizes.get("VCPU") or container.get("vcpus") or 1),
         )

@@ -21,7 +21,7 @@ _FIXES = {
     "AccessDenied": "give the role that this runs as the permission",
     "AccessDeniedException": "give the role that this runs as the permission",
     "403": "give the role that this runs as the permission",
-    "NoSuchBucket": "create the bucket, or correct its name",
+    "NoSuchBucket": "deploy the stack that makes the bucket, or correct its name",
     "ExpiredToken": "renew the credentials of this machine",
     "ExpiredTokenException": "renew the credentials of this machine",
     "InvalidClientTokenId": "correct the credentials of this machine",

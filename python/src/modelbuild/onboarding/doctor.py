@@ -4,48 +4,25 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from modelbuild.aws.account import Account, Definition
+from modelbuild.aws.account import Account
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent
 from modelbuild.buildkite.rest import DEFAULT_URL, Rest
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import ConfigurationError, ModelbuildError
-from modelbuild.onboarding import check
+from modelbuild.onboarding import batch, check
+from modelbuild.onboarding.batch import TOKEN
 from modelbuild.onboarding.interpolation import completed
+from modelbuild.onboarding.line import Line, tried
 from modelbuild.onboarding.pipeline import Step, read
 from modelbuild.settings import TrainSettings
 
 MINIMUM_AGENT = (3, 108)
 SCOPES = ("read_builds", "write_builds")
-TOKEN = "BUILDKITE_API_TOKEN"
-
-# What the head and its steps read, besides addresses that have defaults; the stack sets all of it.
-_QUEUES = {"METAFLOW_BATCH_JOB_QUEUE": "modelbuild-default", "GPU_JOB_QUEUE": "modelbuild-gpu"}
-_SETTINGS = (
-    "METAFLOW_DEFAULT_DATASTORE",
-    "METAFLOW_DATASTORE_SYSROOT_S3",
-    "METAFLOW_ECS_S3_ACCESS_IAM_ROLE",
-    "BUILDKITE_SECRET_ARN",
-    "WANDB_SECRET_ARN",
-    *_QUEUES,
-)
-_STACK = "deploy the stack infra/training.yaml"
-
-
-@dataclass(frozen=True)
-class Line:
-    """One thing that was looked at: what it is, or a sentence with the fix."""
-
-    ok: bool
-    text: str
-
-    def __str__(self) -> str:
-        return f"{'ok ' if self.ok else 'fix'} {self.text}"
 
 
 def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Line]:
@@ -53,7 +30,7 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Line]:
 
     Nothing is changed but one object of its own below option artifacts, which is written and deleted.
     """
-    yield _tried("agent", _agent)
+    yield tried("agent", _agent)
     try:
         steps = read(file)
     except ConfigurationError as error:
@@ -73,14 +50,7 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Line]:
     if not trainings:
         yield Line(False, "AWS: not looked at, as no training step can be read: mend that and run this again")
     yield from dict.fromkeys(line for settings in trainings for line in _aws(settings))
-    yield _tried("API token", lambda: _token(environ))
-
-
-def _tried(subject: str, look: Callable[[], str]) -> Line:
-    try:
-        return Line(True, f"{subject}: {look()}")
-    except ModelbuildError as error:
-        return Line(False, f"{subject}: {error}")
+    yield tried("API token", lambda: _token(environ))
 
 
 def _agent() -> str:
@@ -122,59 +92,8 @@ def _aws(settings: TrainSettings) -> Iterator[Line]:
     except ModelbuildError as error:
         yield Line(False, f"identity: {error}; the rest of AWS was not looked at")
         return
-    definition: Definition | None = None
-    try:
-        definition = account.definition(settings.queue)
-        yield from _definition(settings.queue, definition, account.region)
-    except ModelbuildError as error:
-        yield Line(False, f"job definition: {error}")
-    environment = definition.environment if definition else {}
-    for queue in (settings.queue, *(environment.get(name) or name_ for name, name_ in _QUEUES.items())):
-        yield _tried(f"queue {queue}", lambda name=queue: _queue(account, name))  # type: ignore[misc]
-    yield _tried(f"bucket {settings.artifacts}", lambda: _bucket(Storage(aws), settings.artifacts))
-
-
-def _definition(name: str, definition: Definition | None, region: str) -> Iterator[Line]:
-    subject = f"job definition {name}"
-    if definition is None:
-        yield Line(False, f"{subject}: there is no active one in {region}: {_STACK}, or correct option queue")
-        return
-    wrong = [
-        (not definition.job_role, "has no job role, so the head may not read its request"),
-        (not definition.execution_role, "has no execution role, so Batch cannot take its secret"),
-        (
-            TOKEN not in definition.secrets,
-            f"has no secret {TOKEN}, so the head cannot unblock the build",
-        ),
-        *(
-            (not definition.environment.get(setting), f"does not set {setting}, which flows need")
-            for setting in _SETTINGS
-        ),
-    ]
-    for is_so, what in wrong:
-        if is_so:
-            yield Line(False, f"{subject}: {definition.arn} {what}: {_STACK} again")
-    datastore = definition.environment.get("METAFLOW_DEFAULT_DATASTORE")
-    if datastore and datastore != "s3":
-        yield Line(
-            False, f"{subject}: METAFLOW_DEFAULT_DATASTORE is {datastore}: set it to s3, which steps share"
-        )
-    if not any(is_so for is_so, _ in wrong):
-        yield Line(True, f"{subject}: {definition.arn} as {definition.job_role}, with secret {TOKEN}")
-
-
-def _queue(account: Account, name: str) -> str:
-    queue = account.queue(name)
-    if queue is None:
-        raise ConfigurationError(f"there is none in {account.region}: {_STACK}, or correct its name")
-    if queue.state != "ENABLED":
-        raise ConfigurationError(f"it is {queue.state} and takes no job: enable it")
-    if queue.status != "VALID":
-        said = f" ({queue.reason})" if queue.reason else ""
-        raise ConfigurationError(
-            f"it is {queue.status}{said}, so jobs wait for ever: mend its compute environments"
-        )
-    return "ENABLED and VALID"
+    yield from batch.examine(account, settings.queue)
+    yield tried(f"bucket {settings.artifacts}", lambda: _bucket(Storage(aws), settings.artifacts))
 
 
 def _bucket(storage: Storage, artifacts: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 
@@ -22,12 +22,32 @@ def completed(value: JsonValue, environ: Mapping[str, str]) -> JsonValue:
     forms stay as they are. A variable that is not set is empty.
 
     Raises:
-        ConfigurationError: a variable that the pipeline requires is not set.
+        ConfigurationError: variables that the pipeline requires are not set.
     """
+    missing = sorted({name for name in _required(value) if name not in environ})
+    if missing:
+        raise ConfigurationError(
+            f"the pipeline requires {' and '.join(missing)}, which this environment does not have: set "
+            f"{'them' if missing[1:] else 'it'} in the pipeline's settings or on the agents"
+        )
+    return _completed(value, environ)
+
+
+def _required(value: JsonValue) -> Iterator[str]:
+    """The variables without which the agent refuses to upload the pipeline."""
     if isinstance(value, list):
-        return [completed(item, environ) for item in value]
+        yield from (name for item in value for name in _required(item))
+    elif isinstance(value, dict):
+        yield from (name for item in value.values() for name in _required(item))
+    elif isinstance(value, str):
+        yield from (found["name"] for found in _VARIABLE.finditer(value) if found["how"] == "?")
+
+
+def _completed(value: JsonValue, environ: Mapping[str, str]) -> JsonValue:
+    if isinstance(value, list):
+        return [_completed(item, environ) for item in value]
     if isinstance(value, dict):
-        return {key: completed(item, environ) for key, item in value.items()}
+        return {key: _completed(item, environ) for key, item in value.items()}
     if isinstance(value, str):
         return _VARIABLE.sub(lambda found: _value(found, environ), value)
     return value
@@ -40,9 +60,4 @@ def _value(found: re.Match[str], environ: Mapping[str, str]) -> str:
     how, rest, value = found["how"] or "", found["rest"] or "", environ.get(name)
     if value is not None and (value or not how.startswith(":")):
         return value
-    if how == "?":
-        raise ConfigurationError(
-            f"the pipeline requires variable {name}, which is not set here: set it in the pipeline's "
-            "settings or on the agents"
-        )
     return rest if how.endswith("-") else ""

@@ -1,0 +1,103 @@
+"""What a training needs in Batch: the head's job definition, and queues that come to run its jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from modelbuild.aws.account import Account, Compute, Definition, Queue
+from modelbuild.errors import ConfigurationError, ModelbuildError
+from modelbuild.onboarding.line import Line, tried
+
+TOKEN = "BUILDKITE_API_TOKEN"
+
+# What the head and its steps read, besides addresses that have defaults; the stack sets all of it.
+_QUEUES = {"METAFLOW_BATCH_JOB_QUEUE": "modelbuild-default", "GPU_JOB_QUEUE": "modelbuild-gpu"}
+_SETTINGS = (
+    "METAFLOW_DEFAULT_DATASTORE",
+    "METAFLOW_DATASTORE_SYSROOT_S3",
+    "METAFLOW_ECS_S3_ACCESS_IAM_ROLE",
+    "BUILDKITE_SECRET_ARN",
+    "WANDB_SECRET_ARN",
+    *_QUEUES,
+)
+_STACK = "deploy the stack infra/training.yaml"
+
+
+def examine(account: Account, queue: str) -> Iterator[Line]:
+    """Look at the definition and the queue of heads, which share a name, and at the queues of the steps."""
+    definition: Definition | None = None
+    try:
+        definition = account.definition(queue)
+        yield from _definition(queue, definition, account.region)
+    except ModelbuildError as error:
+        yield Line(False, f"job definition: {error}")
+    environment = definition.environment if definition else {}
+    queues = {environment.get(setting) or default: 1.0 for setting, default in _QUEUES.items()}
+    for name, vcpus in ({queue: definition.vcpus if definition else 1.0} | queues).items():
+        yield tried(f"queue {name}", partial(_queue, account, name, vcpus))
+
+
+def _definition(name: str, definition: Definition | None, region: str) -> Iterator[Line]:
+    subject = f"job definition {name}"
+    if definition is None:
+        yield Line(False, f"{subject}: there is no active one in {region}: {_STACK}, or correct option queue")
+        return
+    wrong = [
+        (not definition.job_role, "has no job role, so the head may not read its request"),
+        (not definition.execution_role, "has no execution role, so Batch cannot take its secret"),
+        (
+            TOKEN not in definition.secrets,
+            f"has no secret {TOKEN}, so the head cannot unblock the build",
+        ),
+        *(
+            (not definition.environment.get(setting), f"does not set {setting}, which flows need")
+            for setting in _SETTINGS
+        ),
+    ]
+    for is_so, what in wrong:
+        if is_so:
+            yield Line(False, f"{subject}: {definition.arn} {what}: {_STACK} again")
+    datastore = definition.environment.get("METAFLOW_DEFAULT_DATASTORE")
+    if datastore and datastore != "s3":
+        yield Line(
+            False, f"{subject}: METAFLOW_DEFAULT_DATASTORE is {datastore}: set it to s3, which steps share"
+        )
+    if not any(is_so for is_so, _ in wrong):
+        yield Line(True, f"{subject}: {definition.arn} as {definition.job_role}, with secret {TOKEN}")
+
+
+def _queue(account: Account, name: str, vcpus: float) -> str:
+    queue = account.queue(name)
+    if queue is None:
+        raise ConfigurationError(f"there is none in {account.region}: {_STACK}, or correct its name")
+    why = standstill(queue, vcpus)
+    if why:
+        raise ConfigurationError(why)
+    most = max(compute.vcpus or 0 for compute in queue.computes)
+    return f"ENABLED and VALID{f', with up to {most} vCPUs' if most else ''}"
+
+
+def standstill(queue: Queue, vcpus: float) -> str:
+    """Why a job of so many vCPUs would never run in a queue, with the fix; empty if it would."""
+    if queue.state != "ENABLED":
+        return f"it is {queue.state} and takes no job: enable it"
+    if queue.status != "VALID":
+        said = f" ({queue.reason})" if queue.reason else ""
+        return f"it is {queue.status}{said}, so jobs wait for ever: mend its compute environments"
+    wrong = [(compute.name, _compute(compute, vcpus)) for compute in queue.computes]
+    # Batch goes from one to the next.
+    if not all(why for _, why in wrong):
+        return ""
+    said = "; ".join(f"compute environment {name} {why}" for name, why in wrong)
+    return f"jobs wait there for ever, as {said or f'it has no compute environment: {_STACK} again'}"
+
+
+def _compute(compute: Compute, vcpus: float) -> str:
+    if compute.state != "ENABLED":
+        return f"is {compute.state}: enable it"
+    if compute.status != "VALID":
+        return f"is {compute.status}{f' ({compute.reason})' if compute.reason else ''}: mend it"
+    if compute.vcpus is not None and compute.vcpus < vcpus:
+        return f"has at most {compute.vcpus} vCPUs, and a job takes {vcpus:g}: raise its maximum"
+    return ""
