@@ -24,12 +24,19 @@ def modelbuild(*arguments: str, **environ: str) -> subprocess.CompletedProcess[s
 
 def test_wrong_option_is_a_message_and_a_code(plugin: str) -> None:
     """A user's mistake opens the log's group, is one line without traceback, and exits with 10."""
-    done = modelbuild(plugin, BUILDKITE_PLUGIN_CONFIGURATION='{"colour": 1}')
+    done = modelbuild(plugin, BUILDKITE="true", BUILDKITE_PLUGIN_CONFIGURATION='{"colour": 1}')
     assert done.returncode == 10
     lines = done.stderr.splitlines()
     assert lines[0] == "^^^ +++"
     assert lines[1].startswith(f"modelbuild: option colour of the {plugin} plugin does not exist: ")
     assert len(lines) == 2
+
+
+def test_terminal_has_no_groups() -> None:
+    """Outside of a job the message stands alone."""
+    done = modelbuild("check", "none.yml")
+    assert done.returncode == 10
+    assert done.stderr.startswith("modelbuild: cannot read the pipeline none.yml")
 
 
 def test_a_hook_starts_without_what_it_does_not_use() -> None:
@@ -89,5 +96,16 @@ def test_help_lists_every_command() -> None:
     """Each command is in the help, the laptop mode as well."""
     done = modelbuild("--help")
     assert done.returncode == 0
-    for name in ("train", "notify", "deploy", "head", "trace", "init", "check", "doctor", "local"):
+    for name in (
+        "train",
+        "notify",
+        "deploy",
+        "head",
+        "reconcile",
+        "trace",
+        "init",
+        "check",
+        "doctor",
+        "local",
+    ):
         assert f"\n  {name} " in done.stdout

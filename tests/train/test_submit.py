@@ -17,7 +17,8 @@ from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingRequest
 from modelbuild.errors import AwsError, ConfigurationError
 from modelbuild.settings import AwsSettings, TrainSettings
-from modelbuild.train import plan, submit
+from modelbuild.train import page, plan, submit
+from modelbuild.train.attempt import JobRecord
 
 BUCKET = "s3://modelbuild-123456789012"
 # What a job runs instead of the head: it does what its variable ACT says.
@@ -217,6 +218,7 @@ def test_plan_is_what_is_submitted(build: Build, agent: Any, capsys: pytest.Capt
         <= {entry["name"]: entry["value"] for entry in job["container"]["environment"]}.items()
     )
     assert found["roles"]["job"] == job["container"]["jobRoleArn"]
+    assert found["job"]["resources"] == {"VCPU": "1", "MEMORY": "2048"}
     assert found["roles"]["caller"].startswith("arn:aws:")
     assert found["bytes"]["source"] == len(stored(build, "source.tar.gz"))
     assert found["bytes"]["request"] == len(stored(build, "request.json"))
@@ -418,8 +420,9 @@ def test_annotation_escapes_what_people_write(request_for: Any) -> None:
     request = request.model_copy(update={"build": request.build.model_copy(update={"branch": "<img src=x>"})})
     links = {"job_url": "https://console.example/#job", "logs_url": "https://console.example/#logs"}
     job = BatchJob("an-id", "RUNNING", "", "", {})
+    record = JobRecord(job_id="an-id", queue="modelbuild-head", region="us-east-1")
     repository = "git@github.com:your-org/your-repository.git"
-    body = submit.annotation(request, job, "modelbuild-head", links, repository)
+    body = page.training(request, record, job, links, repository)
     assert "\n\n" not in body
     assert "# A heading" in body
     assert "<script" not in body

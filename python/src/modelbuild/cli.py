@@ -28,22 +28,43 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--dry-run", is_flag=True, help="Print what would be done, as JSON, and change nothing.")
-def train(dry_run: bool) -> None:
+@click.option(
+    "--pipeline",
+    "file",
+    default=".buildkite/pipeline.yml",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="With --dry-run, where the options are read from outside of the plugin.",
+)
+def train(dry_run: bool, file: Path) -> None:
     """Submit a training (plugin train).
 
-    Its options are read from BUILDKITE_PLUGIN_CONFIGURATION, which the agent sets.
+    Its options are read from BUILDKITE_PLUGIN_CONFIGURATION, which the agent sets. A dry run takes them from
+    the pipeline FILE where that is not set, so that it works in any checkout, with credentials of AWS.
     """
+    if dry_run:
+        _plan(file)
+        return
     from modelbuild.settings import TrainSettings
 
     settings = TrainSettings.from_environment(os.environ)
-    if dry_run:
-        from modelbuild.train import plan
+    from modelbuild.train import submit
 
-        plan.show(settings)
+    submit.run(settings)
+
+
+def _plan(file: Path) -> None:
+    """Print the plan of this step, or of each step that trains in a pipeline file."""
+    from modelbuild.onboarding import training
+    from modelbuild.settings import CONFIGURATION, TrainSettings
+    from modelbuild.train import plan
+
+    environ = plan.environment(os.environ, Path.cwd())
+    if CONFIGURATION in environ:
+        plan.show(TrainSettings.from_environment(environ), environ)
     else:
-        from modelbuild.train import submit
-
-        submit.run(settings)
+        for settings in training.of_pipeline(file, environ):
+            plan.show(settings, environ)
 
 
 @cli.command()
@@ -262,6 +283,7 @@ def main() -> None:
     try:
         cli(prog_name="modelbuild")
     except ModelbuildError as error:
-        # Buildkite opens the group that this line stands in.
-        click.echo(f"^^^ +++\nmodelbuild: {error}", err=True)
+        # Buildkite opens the group that this line stands in; a terminal has none.
+        opening = "^^^ +++\n" if "BUILDKITE" in os.environ else ""
+        click.echo(f"{opening}modelbuild: {error}", err=True)
         sys.exit(error.exit_code)

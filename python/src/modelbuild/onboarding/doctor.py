@@ -14,9 +14,8 @@ from modelbuild.buildkite import agent
 from modelbuild.buildkite.rest import DEFAULT_URL, Rest
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import ConfigurationError, ModelbuildError
-from modelbuild.onboarding import batch, check
+from modelbuild.onboarding import batch, check, training
 from modelbuild.onboarding.batch import TOKEN
-from modelbuild.onboarding.interpolation import completed
 from modelbuild.onboarding.line import Line, tried
 from modelbuild.onboarding.pipeline import Step, read
 from modelbuild.settings import TrainSettings
@@ -38,18 +37,15 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Line]:
         steps = []
     else:
         yield from _pipeline(file, steps)
-    trainings: list[TrainSettings] = []
-    for step in steps:
-        for plugin in step.plugins:
-            if plugin.name == "train":
-                try:
-                    options = completed(plugin.options, environ)
-                    trainings.append(TrainSettings.from_options(options))
-                except ConfigurationError as error:
-                    yield Line(False, f"options of {step.shown()} ({file}:{step.line}): {error}")
-    if not trainings:
+    found: list[TrainSettings] = []
+    for step, options in training.trainings(steps):
+        try:
+            found.append(training.settings(options, environ))
+        except ConfigurationError as error:
+            yield Line(False, f"options of {step.shown()} ({file}:{step.line}): {error}")
+    if not found:
         yield Line(False, "AWS: not looked at, as no training step can be read: mend that and run this again")
-    yield from dict.fromkeys(line for settings in trainings for line in _aws(settings))
+    yield from dict.fromkeys(line for settings in found for line in _aws(settings))
     yield tried("API token", lambda: _token(environ))
 
 

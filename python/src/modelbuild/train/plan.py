@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,10 +14,14 @@ from pydantic import BaseModel
 from modelbuild.aws.batch import OVERRIDES_LIMIT, Batch, overrides_bytes, require_fitting
 from modelbuild.aws.identity import caller, session
 from modelbuild.aws.storage import Storage
+from modelbuild.buildkite import agent
 from modelbuild.contract import REQUEST_FILE, TrainingRequest
 from modelbuild.settings import TrainSettings
-from modelbuild.train import submit
+from modelbuild.train import source, submit
 from modelbuild.train.request import make
+
+_NUMBER = "BUILDKITE_BUILD_NUMBER"
+_NOBODYS = "00000000-0000-0000-0000-000000000000"
 
 
 class Job(BaseModel):
@@ -27,6 +33,7 @@ class Job(BaseModel):
     definition_exists: bool
     image: str
     command: list[str]
+    resources: dict[str, str]
     environment: dict[str, str]
     timeout_seconds: int
     tags: dict[str, str]
@@ -59,21 +66,46 @@ class Plan(BaseModel):
     bytes: Sizes
 
 
+def environment(environ: Mapping[str, str], checkout: Path) -> dict[str, str]:
+    """The job's environment; outside of a job, with a build in it that nobody has asked for."""
+    if _NUMBER in environ:
+        return dict(environ)
+    pipeline = re.sub(r"[^a-z0-9]+", "-", checkout.resolve().name.lower()).strip("-") or "pipeline"
+    return {
+        "BUILDKITE_ORGANIZATION_SLUG": "organization",
+        "BUILDKITE_PIPELINE_SLUG": pipeline,
+        _NUMBER: "1",
+        "BUILDKITE_BUILD_ID": _NOBODYS,
+        "BUILDKITE_BUILD_URL": f"https://buildkite.com/organization/{pipeline}/builds/1",
+        "BUILDKITE_COMMIT": source.commit_of(checkout, "HEAD"),
+        "BUILDKITE_BRANCH": "main",
+        **environ,
+    }
+
+
 def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) -> Plan:
     """What a run of the step would do; nothing is changed, on this machine or elsewhere.
+
+    Args:
+        settings: the step's options.
+        environ: the job's environment, or what :func:`environment` makes of another.
+        checkout: the folder with the commit.
 
     Raises:
         ConfigurationError: an option does not fit the commit, the build or the account.
         AwsError: S3, Batch or STS refused.
         BuildkiteError: the agent's command line failed.
     """
-    request, archived = make(settings, environ, checkout)
+    real = environ.get("BUILDKITE_BUILD_ID") != _NOBODYS
+    request, archived = make(
+        settings, environ, checkout, meta_data_keys=agent.meta_data_keys if real else tuple
+    )
     made = session(settings.aws)
     definition = Batch(made).definition(settings.queue, request.images.default)
     container = definition.content["containerProperties"]
     variables = submit.variables(request, settings)
     return Plan(
-        stored=Storage(made).exists(f"{request.artifacts}/{REQUEST_FILE}"),
+        stored=real and Storage(made).exists(f"{request.artifacts}/{REQUEST_FILE}"),
         request=request,
         job=Job(
             name=submit.job_name(request),
@@ -82,6 +114,7 @@ def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) ->
             definition_exists=bool(definition.arn),
             image=request.images.default,
             command=list(submit.COMMAND),
+            resources={need["type"]: need["value"] for need in container.get("resourceRequirements", [])},
             environment=variables,
             timeout_seconds=settings.timeout,
             tags=submit.tags(request, settings),
@@ -102,11 +135,19 @@ def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) ->
 def show(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> None:
     """Print the plan for the checkout that is the working directory as JSON.
 
+    Outside of a job, a line on stderr says that the build is made up.
+
     Raises:
         ConfigurationError: an option does not fit, or Batch would refuse the plan.
         AwsError: S3, Batch or STS refused.
         BuildkiteError: the agent's command line failed.
     """
     found = plan(settings, environ, Path.cwd())
+    if found.request.build.id == _NOBODYS:
+        print(
+            f"This is no job of Buildkite, so build 1 of pipeline {found.request.build.pipeline} is made up, "
+            "and has no meta-data.",
+            file=sys.stderr,
+        )
     print(json.dumps(found.model_dump(mode="json", by_alias=True), indent=2), flush=True)
     require_fitting(found.job.command, found.job.environment)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -25,9 +25,18 @@ from modelbuild.train import parameters, source, types
 
 
 def make(
-    settings: TrainSettings, environ: Mapping[str, str], checkout: Path
+    settings: TrainSettings,
+    environ: Mapping[str, str],
+    checkout: Path,
+    meta_data_keys: Callable[[], Collection[str]] = agent.meta_data_keys,
 ) -> tuple[TrainingRequest, bytes]:
     """The request, and the source archive that it names.
+
+    Args:
+        settings: the step's options.
+        environ: the job's environment.
+        checkout: the working directory of the job.
+        meta_data_keys: names the build's meta-data.
 
     Raises:
         ConfigurationError: this is no Buildkite job, or an option does not fit the commit.
@@ -47,7 +56,7 @@ def make(
             "from the root of the repository"
         )
     # One call, because most keys that may be asked for are not there.
-    keys = agent.meta_data_keys()
+    keys = meta_data_keys()
     resolved = _parameters(settings, archived, environ, keys)
     artifacts = model_prefix(settings.artifacts, build.pipeline, str(build.number))
     request = TrainingRequest(
