@@ -77,6 +77,16 @@ def test_options_of_the_plugin_come_first(repository: Path, on_agent: dict[str, 
     assert "option flow of the train plugin is missing" in done.stderr
 
 
+def test_folder_without_a_commit(tmp_path: Path, on_agent: dict[str, str]) -> None:
+    """What was never committed cannot be trained, and that is the sentence."""
+    write(tmp_path)
+    done = dry_run(tmp_path, on_agent)
+    assert done.returncode == 10
+    assert done.stderr.endswith(
+        "has no commit that could be trained: run this in a checkout, and commit first\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

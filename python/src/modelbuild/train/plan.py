@@ -16,6 +16,7 @@ from modelbuild.aws.identity import caller, session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent
 from modelbuild.contract import REQUEST_FILE, TrainingRequest
+from modelbuild.errors import ConfigurationError
 from modelbuild.settings import TrainSettings
 from modelbuild.train import source, submit
 from modelbuild.train.request import make
@@ -67,9 +68,19 @@ class Plan(BaseModel):
 
 
 def environment(environ: Mapping[str, str], checkout: Path) -> dict[str, str]:
-    """The job's environment; outside of a job, with a build in it that nobody has asked for."""
+    """The job's environment; outside of a job, with a build in it that nobody has asked for.
+
+    Raises:
+        ConfigurationError: outside of a job, the folder has no commit.
+    """
     if _NUMBER in environ:
         return dict(environ)
+    try:
+        commit = source.commit_of(checkout, "HEAD")
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{checkout} has no commit that could be trained: run this in a checkout, and commit first"
+        ) from error
     pipeline = re.sub(r"[^a-z0-9]+", "-", checkout.resolve().name.lower()).strip("-") or "pipeline"
     return {
         "BUILDKITE_ORGANIZATION_SLUG": "organization",
@@ -77,7 +88,7 @@ def environment(environ: Mapping[str, str], checkout: Path) -> dict[str, str]:
         _NUMBER: "1",
         "BUILDKITE_BUILD_ID": _NOBODYS,
         "BUILDKITE_BUILD_URL": f"https://buildkite.com/organization/{pipeline}/builds/1",
-        "BUILDKITE_COMMIT": source.commit_of(checkout, "HEAD"),
+        "BUILDKITE_COMMIT": commit,
         "BUILDKITE_BRANCH": "main",
         **environ,
     }
