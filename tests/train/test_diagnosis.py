@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild.train.diagnosis import reason, without_secrets
+from modelbuild.train.diagnosis import reason, sentence, without_secrets
 
 STAMP = "2026-01-31 12:00:00.123 [1795533493339701/train/2 (pid 10807)] "
 FAILED = [
@@ -123,6 +123,21 @@ def test_secrets_are_blacked_out(text: str) -> None:
 def test_ordinary_text_is_left(text: str) -> None:
     """What is no secret stays readable."""
     assert without_secrets(text, {"AWS_DEFAULT_REGION": "us-east-1", "EMPTY_TOKEN": ""}) == text
+
+
+def test_sentence_is_one_line_that_can_be_stored_and_shown() -> None:
+    """Line ends, colours, NUL and marks that turn text around are gone; what is too long is cut."""
+    text = "\x1b[31mValueError\x1b[0m: a\r\nb\0c \u202ed\ud800 é 日本 token=hunter2-long"
+    assert sentence(text, {}) == "ValueError: a b c d é 日本 token=[redacted]"
+    assert sentence("x" * 600, {}) == "x" * 499 + "…"
+
+
+@given(st.text(), st.integers(0, 100))
+def test_any_sentence_is_printable(text: str, times: int) -> None:
+    """Whatever went wrong, what is said of it is printable text of at most 500 characters."""
+    said = sentence(text * times, {})
+    assert said.isprintable()
+    assert len(said) <= 500
 
 
 @given(st.lists(st.text(), max_size=30), st.integers(-15, 255))

@@ -25,6 +25,7 @@ _BOILERPLATE = re.compile(
     r"^(Task (is starting|failed|finished|exited).*|Internal error|<flow \w+ step \w+> failed:)?$"
 )
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _SECRET_TEXT = re.compile(
     r"(?i)(?P<name>\b[\w-]*(?:token|secret|password|api[_-]?key|access[_-]?key)\b[\"']?\s*[=:]\s*|\bbearer\s+|://)"
     r"(?P<value>[^\s@/,;]+(?=@)|[^\s,;&]+)"
@@ -51,8 +52,17 @@ def reason(lines: Sequence[str], exit_code: int, environ: Mapping[str, str]) -> 
         said = [line.strip() for line in lines]
         subject = f"the flow ended with exit code {exit_code} before a step failed"
     cause = _OWN_ERROR.sub("", _exception(said) or _last(said))
-    text = without_secrets(f"{subject}: {cause}" if cause else subject, environ)
-    return text if len(text) <= _LIMIT else text[: _LIMIT - 1] + "…"
+    return sentence(f"{subject}: {cause}" if cause else subject, environ)
+
+
+def sentence(text: str, environ: Mapping[str, str]) -> str:
+    """``text`` on one line, without secrets and without what cannot be printed, ≤ 500 characters.
+
+    Buildkite stores no NUL, and colours of a terminal are noise on a page.
+    """
+    shown = _COLOUR.sub("", without_secrets(text, environ))
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in shown).split())
+    return line if len(line) <= _LIMIT else line[: _LIMIT - 1] + "…"
 
 
 def without_secrets(text: str, environ: Mapping[str, str]) -> str:
