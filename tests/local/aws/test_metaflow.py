@@ -14,7 +14,7 @@ from metaflow import FlowSpec, batch, step
 
 
 class TwoFlow(FlowSpec):
-    @batch(image="registry.example/team/step:1", cpu=1, memory=256)
+    @batch(image="registry.example/team/step:1", cpu=1, memory=512)
     @step
     def start(self):
         self.job = os.environ["AWS_BATCH_JOB_ID"]

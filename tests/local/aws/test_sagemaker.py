@@ -190,7 +190,7 @@ def test_an_endpoint_serves_from_its_model_in_an_environment_of_its_own(serving:
     assert (environment["MODEL_ID"], environment["FROM_IMAGE"]) == ("own", "yes")
     assert environment["AWS_REGION"] == "us-east-1"
     assert environment["SM_MODEL_DIR"].endswith("/opt/ml/model")
-    assert environment["AWS_SESSION_TOKEN"]
+    assert environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
     assert "ONLY_THE_DEVELOPER_HAS_THIS" not in environment
     assert (answer["ContentType"], answer["CustomAttributes"]) == ("application/json", "model_id=own")
     assert answer["InvokedProductionVariant"] == "AllTraffic"

@@ -1,4 +1,4 @@
-"""What one job's container is made of: definition and overrides together, credentials and secrets."""
+"""What one job's container is made of: definition and overrides together, and secrets."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from typing import Any
 
 from moto.core.exceptions import JsonRESTError
 from moto.secretsmanager.models import secretsmanager_backends
-from moto.sts.models import sts_backends
-
-_CREDENTIALS_SECONDS = 12 * 3600
 
 
 class CannotStart(Exception):
@@ -44,6 +41,11 @@ class Container:
     def vcpus(self) -> float:
         """How many vCPUs the job takes."""
         return float(self.requirements["VCPU"])
+
+    @property
+    def memory(self) -> int:
+        """How many MiB the job may take."""
+        return int(self.requirements["MEMORY"])
 
     @property
     def gpus(self) -> int:
@@ -80,27 +82,6 @@ def merge(properties: Mapping[str, Any], overrides: Mapping[str, Any]) -> Contai
         role=properties.get("jobRoleArn"),
         described={name: properties[name] for name in _SHOWN if properties.get(name)},
     )
-
-
-def credentials(role: str, session: str, region: str) -> dict[str, str]:
-    """The variables that let a process act as ``role``, in the account the role's ARN names.
-
-    On AWS a container asks an address for them; variables do for unmodified clients and need no server.
-    """
-    partition, account = role.split(":")[1], role.split(":")[4]
-    assumed = sts_backends[account][partition].assume_role(
-        region_name=region,
-        role_session_name=session,
-        role_arn=role,
-        policy="",
-        duration=_CREDENTIALS_SECONDS,
-        external_id="",
-    )
-    return {
-        "AWS_ACCESS_KEY_ID": assumed.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": assumed.secret_access_key,
-        "AWS_SESSION_TOKEN": assumed.session_token,
-    }
 
 
 def secret(value_from: str, account: str, region: str) -> str:

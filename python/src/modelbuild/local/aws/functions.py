@@ -17,7 +17,7 @@ from typing import Any
 from moto.awslambda.models import ImageConfig, LambdaBackend, LambdaFunction, lambda_backends
 from moto.sqs.models import sqs_backends
 
-from modelbuild.local.aws import container, images, process
+from modelbuild.local.aws import access, images, process
 from modelbuild.local.aws.job import Job
 from modelbuild.local.aws.logs import LogStream
 from modelbuild.local.aws.patching import replace
@@ -124,7 +124,7 @@ def _run(function: LambdaFunction, event: Any, request_id: str) -> tuple[str, bo
             "AWS_DEFAULT_REGION": function.region,
             "AWS_ENDPOINT_URL": settings.url,
             "AWS_EC2_METADATA_DISABLED": "true",
-            **container.credentials(function.role, function.function_name, function.region),
+            **access.for_function(function.role, function.function_name, function.region),
         }
         try:
             running = process.start([*entrypoint, *function.image_config.cmd], folder / "work", environment)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from moto.batch import models as moto_batch
 
-from modelbuild.local.aws import container, images, process, retry
+from modelbuild.local.aws import access, container, images, memory, process, retry
 from modelbuild.local.aws.capacity import Share
 from modelbuild.local.aws.logs import GROUP, LogStream
 from modelbuild.local.aws.machines import Machines
@@ -28,6 +28,7 @@ GRACE_SECONDS = 30.0
 
 EXITED = "Essential container in task exited"
 HOST_LOST = "Host EC2 (instance i-0a1b2c3d4e5f60718) terminated."
+OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 TIMED_OUT = "Job attempt duration exceeded timeout"
 _LOOK_AGAIN_SECONDS = 0.05
 # A process that left its group can hold the pipe open; the log ends for us all the same.
@@ -201,6 +202,7 @@ class Job(moto_batch.Job):
             return self._watch(running)
         finally:
             process.sweep(running)
+            access.forget(variables)
 
     def _watch(self, running: subprocess.Popen[bytes]) -> Outcome:
         assert running.stdout is not None
@@ -209,11 +211,15 @@ class Job(moto_batch.Job):
         reader.start()
         limit = self._get_attempt_duration()
         deadline = time.monotonic() + limit if limit else float("inf")
-        timed_out = False
+        limit_bytes = self.container.memory << 20
+        timed_out = out_of_memory = False
         while running.poll() is None and not self.host_is_lost.is_set():
             timed_out = time.monotonic() > deadline
             if self.stop or timed_out:
                 process.end(running, GRACE_SECONDS)
+                break
+            out_of_memory = memory.exceeds(running.pid, limit_bytes)
+            if out_of_memory:
                 break
             time.sleep(_LOOK_AGAIN_SECONDS)
         process.sweep(running)
@@ -224,6 +230,8 @@ class Job(moto_batch.Job):
         if self.host_is_lost.is_set():
             self.host_is_lost.clear()
             return Outcome(None, None, HOST_LOST)
+        if out_of_memory:
+            return Outcome(code, OUT_OF_MEMORY, EXITED)
         if self.stop:
             return self._stopped(code)
         if timed_out:
@@ -257,7 +265,7 @@ class Job(moto_batch.Job):
             "AWS_ENDPOINT_URL": settings.url,
             "AWS_EC2_METADATA_DISABLED": "true",
             "CUDA_VISIBLE_DEVICES": ",".join(str(gpu) for gpu in share.gpus),
-            **(container.credentials(role, self.job_id[:32], region) if role else {}),
+            **(access.for_container(role, self.job_id[:32], region, settings.url) if role else {}),
         }
         if self.parent:
             variables["AWS_BATCH_JOB_ARRAY_INDEX"] = str(self.array_properties["index"])

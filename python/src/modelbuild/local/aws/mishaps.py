@@ -3,33 +3,88 @@
 from __future__ import annotations
 
 import re
+import socket
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from moto.batch.models import batch_backends
 
+from modelbuild.local import faults
+from modelbuild.local.aws import access
 from modelbuild.local.aws.job import Job
+from modelbuild.local.aws.refusal import Start, drain, refuse
+from modelbuild.local.faults import Fault, Faults
 
-Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+Application = Callable[[dict[str, Any], Start], Iterable[bytes]]
 
 _LOSE_HOST = re.compile(r"/laptop/batch/(?P<job_id>[^/]+)/lose-host")
 
 
 def beside(application: Application) -> Application:
-    """The application, and before it ``POST /laptop/batch/<job id>/lose-host``.
+    """The application, and before it what refuses or disturbs requests, and the paths that ask for that.
 
-    That takes the host of a running job away. The answer is 204, and 404 where no such job runs.
+    ``POST /laptop/batch/<job id>/lose-host`` takes the host of a running job away: the answer is 204, and
+    404 where no such job runs. The others are those of ``modelbuild.local.faults`` and of ``access``.
     """
+    known = Faults()
 
-    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        match = _LOSE_HOST.fullmatch(environ.get("PATH_INFO", ""))
-        if match is None or environ.get("REQUEST_METHOD") != "POST":
-            return application(environ, start_response)
-        lost = any(job.lose_host() for job in _jobs(match["job_id"]))
-        start_response("204 No Content" if lost else "404 Not Found", [("Content-Length", "0")])
-        return []
+    def answer(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        if path.startswith("/laptop/"):
+            if path == faults.PATH:
+                return _administer(known, environ, start_response)
+            if path == access.PATH:
+                return access.answer(environ, start_response)
+            match = _LOSE_HOST.fullmatch(path)
+            if match is not None and method == "POST":
+                lost = any(job.lose_host() for job in _jobs(match["job_id"]))
+                start_response("204 No Content" if lost else "404 Not Found", [("Content-Length", "0")])
+                return []
+        fault = known.strike(_request(environ))
+        if fault is not None:
+            return _disturb(fault, application, environ, start_response)
+        refused = access.refused(environ, start_response)
+        return application(environ, start_response) if refused is None else refused
 
     return answer
+
+
+def _administer(known: Faults, environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+    body = drain(environ)
+    status, shown = known.administer(environ["REQUEST_METHOD"], environ.get("CONTENT_TYPE", ""), body)
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(shown)))]
+    start_response(f"{status} {'OK' if status == 200 else 'Refused'}", headers)
+    return [shown]
+
+
+def _request(environ: dict[str, Any]) -> str:
+    """A request as patterns of faults name it."""
+    target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+    query = f"?{environ['QUERY_STRING']}" if environ.get("QUERY_STRING") else ""
+    path = f"/{target}" if target else f"{environ.get('PATH_INFO', '')}{query}"
+    return f"{_service(environ)} {environ['REQUEST_METHOD']} {path}"
+
+
+def _service(environ: dict[str, Any]) -> str:
+    signed = access.SIGNED.search(environ.get("HTTP_AUTHORIZATION", ""))
+    return signed["service"] if signed else "-"
+
+
+def _disturb(
+    fault: Fault, application: Application, environ: dict[str, Any], start_response: Start
+) -> Iterable[bytes]:
+    if fault.lost:
+        answered = application(environ, lambda *_: lambda _: None)
+        for _ in answered:
+            pass
+    time.sleep(fault.silence)
+    if fault.status is None:
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        raise ConnectionError("a fault that was asked for")
+    code = fault.code or "InternalFailure"
+    service, said = _service(environ), "A fault that was asked for."
+    return refuse(environ, start_response, service, fault.status, code, said, fault.headers)
 
 
 def _jobs(job_id: str) -> list[Job]:

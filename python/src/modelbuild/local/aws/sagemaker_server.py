@@ -20,7 +20,7 @@ from pathlib import Path
 
 from moto.logs.models import logs_backends
 
-from modelbuild.local.aws import container, images, process
+from modelbuild.local.aws import access, images, process
 from modelbuild.local.aws.logs import LogStream
 from modelbuild.local.aws.objects import NoSuchObject, Objects, split
 from modelbuild.local.aws.settings import Settings
@@ -165,7 +165,9 @@ class Server:
 
     def _variables(self, image: images.Image) -> dict[str, str]:
         plan, settings = self.plan, self._settings
-        access = {} if plan.isolated else container.credentials(plan.role, "SageMaker", plan.region)
+        keys = {}
+        if not plan.isolated:
+            keys = access.for_container(plan.role, "SageMaker", plan.region, settings.url)
         return {
             **process.host_environment(settings),
             "HOME": str(self._folder),
@@ -178,7 +180,7 @@ class Server:
             "AWS_DEFAULT_REGION": plan.region,
             "AWS_ENDPOINT_URL": settings.url,
             "AWS_EC2_METADATA_DISABLED": "true",
-            **access,
+            **keys,
         }
 
     def _wait_for_ping(self) -> None:

@@ -39,8 +39,9 @@ def serve(settings: Settings, port: int, stdin: TextIO, stdout: TextIO) -> None:
         settings = replace(settings, url=f"http://{HOST}:{listener.getsockname()[1]}")
         server = _server(listener)
         # After _server: moto must not be imported before its own settings are in the environment.
-        from modelbuild.local.aws import athena, batch, cloudformation, events, functions, sagemaker
+        from modelbuild.local.aws import access, athena, batch, cloudformation, events, functions, sagemaker
 
+        access.install()
         cloudformation.install()
         functions.install()
         events.install()

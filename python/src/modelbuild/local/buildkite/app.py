@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 
 from modelbuild.local.buildkite.agent_api import AgentApi
 from modelbuild.local.buildkite.artifact_api import ArtifactApi
 from modelbuild.local.buildkite.engine import Engine
+from modelbuild.local.buildkite.outages import Outages
 from modelbuild.local.buildkite.page import Page
 from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.rest import RateLimit, Rest
@@ -47,6 +49,7 @@ def create_app(
         ],
         exception_handlers={Refused: on_refused, 404: on_not_found, 405: on_not_found},
         lifespan=ticking,
+        middleware=[Middleware(Outages)],
     )
 
 
