@@ -1,10 +1,46 @@
-"""What holds for every test."""
+"""What holds for every test, and the AWS stand-in that rooms share."""
 
 from __future__ import annotations
 
+import shutil
 import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import standins
 
 
 def pytest_configure() -> None:
     """Let Ctrl-C reach what tests start: in the background it is ignored, which children inherit."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """Where the AWS stand-in answers, and its images, to which a room may add some."""
+
+    url: str
+    images: Path
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    """The AWS stand-in with the stack that trainings stand on, once for all rooms that need no other.
+
+    Each room keeps to names of its own: of buckets, pipelines, build numbers, endpoints or users.
+    """
+    folder = tmp_path_factory.mktemp("aws")
+    shutil.copytree(standins.ROOT / "docker", folder / "images")
+    with standins.started_aws(folder, images=folder / "images") as running:
+        standins.deploy_training(running.url)
+        yield StandIn(running.url, folder / "images")
+
+
+@pytest.fixture
+def on_stand_in(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> str:
+    """That AWS is also the one of this process, as the data lake's account; its address."""
+    standins.use(monkeypatch, stand_in.url)
+    return stand_in.url

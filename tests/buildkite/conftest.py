@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import socket
 import struct
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from modelbuild.contract import Build, Images, Source, TrainingRequest, sha256_of_json
+import http_api
+import samples
+from modelbuild.contract import TrainingRequest
 
 STEP = "training_finished"
 TOKEN = "bkua_the-rest-token"
@@ -173,13 +174,8 @@ def _server() -> Iterator[ThreadingHTTPServer]:
         def log_message(self, format: str, *args: object) -> None:
             del format, args
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
+    with http_api.served(Handler) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -187,7 +183,7 @@ def serve(_server: ThreadingHTTPServer) -> Any:
     """A function that puts a service behind the address that all tests share."""
 
     def put(service: Service) -> Service:
-        service.url = f"http://127.0.0.1:{_server.server_port}/v2"
+        service.url = f"{http_api.url(_server)}/v2"
         _server.service = service  # type: ignore[attr-defined]
         return service
 
@@ -197,28 +193,7 @@ def serve(_server: ThreadingHTTPServer) -> Any:
 @pytest.fixture(scope="session")
 def training() -> TrainingRequest:
     """A request of build 7."""
-    place = "s3://bucket/models/demo/7"
-    return TrainingRequest(
-        model_id="7",
-        build=Build(
-            organization="local",
-            pipeline="demo",
-            number=7,
-            id="0190-build",
-            url="http://buildkite.example/local/demo/builds/7",
-            commit="a" * 40,
-            branch="main",
-            message="a commit",
-            creator="Ada",
-        ),
-        source=Source(path=f"{place}/source.tar.gz", sha256="0" * 64),
-        flow="flow.py",
-        parameters={},
-        parameters_sha256=sha256_of_json({}),
-        artifacts=place,
-        unblock=STEP,
-        images=Images(default="default:1", train_gpu="train-gpu:1", serve="serve:1"),
-    )
+    return samples.request_for("s3://bucket/models/demo/7", unblock=STEP)
 
 
 @pytest.fixture(scope="session")

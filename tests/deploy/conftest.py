@@ -3,11 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import stat
-import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +13,13 @@ import boto3
 import numpy as np
 import pytest
 import safetensors.numpy
-from pydantic import JsonValue
 
+import samples
+import standins
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import (
     Artifact,
-    Build,
     ClassScores,
     DataSnapshot,
     Evaluation,
@@ -34,8 +31,6 @@ from modelbuild.contract import (
     Scores,
     ServingEnvironment,
     SnapshotObject,
-    Source,
-    TrainingRequest,
     TrainingResult,
     WandbRun,
     sha256_of_json,
@@ -44,8 +39,7 @@ from modelbuild.flow.publish import archive
 from modelbuild.serving.model import decode
 from modelbuild.settings import AwsSettings, CopySettings, DeploySettings
 
-REPOSITORY = Path(__file__).parents[2]
-LAKE = "modelbuild-123456789012"
+LAKE = standins.BUCKET
 PRODUCTION = "modelbuild-222222222222"
 AGENTS_ROLE = "arn:aws:iam::123456789012:role/agents"
 DEPLOY_ROLE = "arn:aws:iam::222222222222:role/modelbuild-deploy"
@@ -63,54 +57,29 @@ BROKEN_IMAGES = {
 
 @dataclass(frozen=True)
 class Accounts:
-    """A data lake's bucket and a production account, and the variables of whoever calls them."""
+    """A data lake's bucket and a production account."""
 
-    variables: dict[str, str]
     lake: Storage
     production: boto3.Session
     sagemaker: Any
 
 
 @pytest.fixture(scope="session")
-def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Accounts]:
-    """The two accounts on an AWS stand-in of their own."""
-    root = tmp_path_factory.mktemp("aws")
-    shutil.copytree(REPOSITORY / "docker", root / "images")
+def accounts(stand_in: Any) -> Accounts:
+    """The two accounts on the AWS stand-in."""
     for name, entrypoint in BROKEN_IMAGES.items():
-        (root / "images" / name).mkdir()
-        (root / "images" / name / "Dockerfile").write_text(f"FROM scratch\nENTRYPOINT {entrypoint}\n")
-    command = [sys.executable, "-m", "modelbuild.local.aws", "--port", "0"]
-    command += ["--scratch", str(root / "scratch"), "--images", str(root / "images")]
-    command += ["--bin", str(Path(sys.executable).parent)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        try:
-            variables = {
-                "AWS_ENDPOINT_URL": json.loads(server.stdout.readline())["url"],
-                "AWS_ACCESS_KEY_ID": "testing",
-                "AWS_SECRET_ACCESS_KEY": "testing",
-                "AWS_DEFAULT_REGION": "us-east-1",
-                "AWS_EC2_METADATA_DISABLED": "true",
-            }
-            with pytest.MonkeyPatch.context() as patch:
-                for name, value in variables.items():
-                    patch.setenv(name, value)
-                boto3.client("s3").create_bucket(Bucket=LAKE)
-                production = session(AwsSettings(role_arn=DEPLOY_ROLE))
-                production.client("cloudformation").create_stack(
-                    StackName="modelbuild",
-                    TemplateBody=(REPOSITORY / "infra" / "production.yaml").read_text(),
-                    Parameters=[{"ParameterKey": "DeployerArn", "ParameterValue": AGENTS_ROLE}],
-                    Capabilities=["CAPABILITY_NAMED_IAM"],
-                )
-                made = Accounts(
-                    variables, Storage(session(AwsSettings())), production, production.client("sagemaker")
-                )
-            yield made
-        finally:
-            server.stdin.close()
-            server.wait(20)
+        (stand_in.images / name).mkdir()
+        (stand_in.images / name / "Dockerfile").write_text(f"FROM scratch\nENTRYPOINT {entrypoint}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        standins.use(patch, stand_in.url)
+        production = session(AwsSettings(role_arn=DEPLOY_ROLE))
+        production.client("cloudformation").create_stack(
+            StackName="modelbuild",
+            TemplateBody=(standins.ROOT / "infra" / "production.yaml").read_text(),
+            Parameters=[{"ParameterKey": "DeployerArn", "ParameterValue": AGENTS_ROLE}],
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+        )
+        return Accounts(Storage(session(AwsSettings())), production, production.client("sagemaker"))
 
 
 @dataclass
@@ -192,28 +161,13 @@ def model_files(seed: int) -> tuple[dict[str, bytes], tuple[GoldenPrediction, ..
 def manifest_for(number: int, image: str, artifact: Artifact, golden: Any) -> Manifest:
     """The manifest of a model that build ``number`` made."""
     place = f"s3://{LAKE}/models/{PIPELINE}/{number}"
-    parameters: dict[str, JsonValue] = {"seed": number}
     scores = Scores(rows=9, accuracy=0.7, macro_f1=0.65)
     return Manifest(
-        request=TrainingRequest(
+        request=samples.request_for(
+            place,
             model_id=str(number),
-            build=Build(
-                organization="acme",
-                pipeline=PIPELINE,
-                number=number,
-                id=f"0198-{number}",
-                url=f"https://buildkite.example/acme/{PIPELINE}/builds/{number}",
-                commit="c" * 40,
-                branch="main",
-                message="Another seed",
-                creator="Ada Lovelace",
-            ),
-            source=Source(path=f"{place}/source.tar.gz", sha256="5" * 64),
-            flow="flows/sentiment/flow.py",
-            parameters=parameters,
-            parameters_sha256=sha256_of_json(parameters),
-            artifacts=place,
-            unblock="training_finished",
+            build=samples.build(number, PIPELINE, "acme", commit="c" * 40, creator="Ada Lovelace"),
+            parameters={"seed": number},
             images=Images(default="team/default:1", train_gpu="team/train-gpu:1", serve=image),
         ),
         data=DataSnapshot(
@@ -298,11 +252,11 @@ class Deployer:
 
 
 @pytest.fixture
-def deployer(accounts: Accounts, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> Deployer:
+def deployer(
+    accounts: Accounts, on_stand_in: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> Deployer:
     """Two accounts on the stand-in, and the variables of a job that a person let through."""
-    for name, value in accounts.variables.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    assert on_stand_in
     monkeypatch.setenv("BUILDKITE_PIPELINE_SLUG", PIPELINE)
     monkeypatch.setenv("BUILDKITE_UNBLOCKER", "Grace Hopper")
     monkeypatch.setenv("BUILDKITE_UNBLOCKER_EMAIL", "grace@example.org")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import standins
 from modelbuild.contract import Evaluation, WandbRun
 from modelbuild.flow.tracking import summary
 
@@ -52,26 +53,8 @@ def recorded(tmp_path: Path, evaluation: Evaluation, url: str) -> tuple[WandbRun
 @pytest.fixture
 def wandb_url(tmp_path: Path) -> Iterator[str]:
     """The address of a W&B stand-in of its own."""
-    command = [
-        sys.executable,
-        "-m",
-        "modelbuild.local.wandb",
-        "--port",
-        "0",
-        "--data",
-        str(tmp_path / "data"),
-    ]
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert server.stdin is not None
-    assert server.stdout is not None
-    try:
-        yield json.loads(server.stdout.readline())["url"]
-    finally:
-        server.stdin.close()
-        try:
-            server.wait(15)
-        finally:
-            server.kill()
+    with standins.started("wandb", "--data", tmp_path / "data") as running:
+        yield running.url
 
 
 def test_a_run_has_what_it_was_made_with(tmp_path: Path, evaluation: Evaluation, wandb_url: str) -> None:

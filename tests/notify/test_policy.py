@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
+import standins
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import Manifest, TrainingResult, attempt_prefix
 from modelbuild.errors import AwsError
@@ -18,17 +18,9 @@ from modelbuild.settings import NotifySettings
 POLICY = json.loads((Path(__file__).parents[2] / "docs" / "iam" / "notify.json").read_text())
 
 
-def enforce(url: str, after: str) -> None:
-    """Let moto look at policies from the call of this number on; ``inf`` is never."""
-    headers = {"Content-Type": "text/plain"}
-    asked = urllib.request.Request(f"{url}/moto-api/reset-auth", after.encode(), headers)
-    with urllib.request.urlopen(asked) as answer:
-        assert answer.status == 200
-
-
 @pytest.fixture
 def trained(
-    storage: Storage, s3_address: str, job_agent: Any, manifest: Manifest, result: TrainingResult
+    storage: Storage, on_stand_in: str, job_agent: Any, manifest: Manifest, result: TrainingResult
 ) -> Iterator[None]:
     """A training that succeeded with its second attempt; afterwards policies are ignored again."""
     artifacts = manifest.request.artifacts
@@ -36,10 +28,10 @@ def trained(
     storage.write(f"{attempt_prefix(artifacts, 2)}/result.json", result.to_json().encode())
     job_agent.set({"train/attempt": "2", "train/artifacts": artifacts})
     yield
-    enforce(s3_address, "inf")
+    standins.enforce_policies(on_stand_in, False)
 
 
-def become(s3_address: str, monkeypatch: pytest.MonkeyPatch, policy: Mapping[str, Any]) -> None:
+def become(on_stand_in: str, monkeypatch: pytest.MonkeyPatch, policy: Mapping[str, Any]) -> None:
     """Be a user with just this policy, from now on and with policies enforced."""
     iam: Any = boto3.Session().client("iam")
     user = iam.create_user(UserName=f"notify-{len(iam.list_users()['Users'])}")["User"]["UserName"]
@@ -47,15 +39,15 @@ def become(s3_address: str, monkeypatch: pytest.MonkeyPatch, policy: Mapping[str
     key = iam.create_access_key(UserName=user)["AccessKey"]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-    enforce(s3_address, "0")
+    standins.enforce_policies(on_stand_in, True)
 
 
 @pytest.mark.usefixtures("trained")
 def test_policy_is_enough(
-    s3_address: str, job_agent: Any, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+    on_stand_in: str, job_agent: Any, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the policy of the documentation the step shows the result of a later attempt and its manifest."""
-    become(s3_address, monkeypatch, POLICY)
+    become(on_stand_in, monkeypatch, POLICY)
     command.run(NotifySettings(), environ)
     assert [style for _, style, _ in job_agent.annotations()] == ["success"]
 
@@ -63,12 +55,12 @@ def test_policy_is_enough(
 @pytest.mark.usefixtures("trained")
 @pytest.mark.parametrize("name", ["result.json", "manifest.json"])
 def test_each_object_is_needed(
-    s3_address: str, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, name: str
+    on_stand_in: str, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Where one of the objects may not be read, the step says which."""
     [objects, bucket] = POLICY["Statement"]
     kept = [place for place in objects["Resource"] if not place.endswith(f"/{name}")]
     assert len(kept) == len(objects["Resource"]) - 1
-    become(s3_address, monkeypatch, {**POLICY, "Statement": [{**objects, "Resource": kept}, bucket]})
+    become(on_stand_in, monkeypatch, {**POLICY, "Statement": [{**objects, "Resource": kept}, bucket]})
     with pytest.raises(AwsError, match=rf"could not read s3://.*/{name} \(AccessDenied"):
         command.run(NotifySettings(), environ)

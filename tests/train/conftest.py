@@ -5,19 +5,16 @@ import os
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
-from modelbuild.contract import Build, Images, Source, TrainingRequest, sha256_of_json
-
-BUCKET = "modelbuild-123456789012"
+import http_api
+import samples
+import standins
 
 
 @dataclass(frozen=True)
@@ -29,13 +26,7 @@ class Laptop:
 
     def environ(self) -> dict[str, str]:
         """What a client needs to reach it."""
-        return {
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing-secret-key",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+        return standins.variables(self.url)
 
 
 @pytest.fixture(scope="session")
@@ -46,51 +37,17 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
         (root / "images" / name).mkdir(parents=True)
         (root / "images" / name / "Dockerfile").write_text("FROM scratch\nENV IN_IMAGE=1\n")
     (root / "bin").mkdir()
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-m", "modelbuild.local.aws", "--port", "0", "--vcpus", "64"),
-            *("--scratch", str(root / "scratch"), "--images", str(root / "images")),
-            *("--bin", str(root / "bin")),
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        laptop = Laptop(json.loads(process.stdout.readline())["url"], root / "bin")
-        _set_up(laptop)
-        yield laptop
-        process.stdin.close()
-        process.wait(20)
-
-
-def _set_up(laptop: Laptop) -> None:
-    """Deploy the stack that trainings stand on."""
-    made = boto3.Session("testing", "testing-secret-key", region_name="us-east-1")
-    secrets = made.client("secretsmanager", endpoint_url=laptop.url)
-    ec2 = made.client("ec2", endpoint_url=laptop.url)
-    values = {
-        "Image": "registry.example/modelbuild/unset:1",
-        "SubnetIds": ec2.describe_subnets()["Subnets"][0]["SubnetId"],
-        "SecurityGroupIds": ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"],
-        "BuildkiteSecretArn": secrets.create_secret(
-            Name="modelbuild/buildkite", SecretString=json.dumps({"BUILDKITE_API_TOKEN": "the-rest-token"})
-        )["ARN"],
-        "WandbSecretArn": secrets.create_secret(Name="modelbuild/wandb", SecretString="{}")["ARN"],
-    }
-    made.client("cloudformation", endpoint_url=laptop.url).create_stack(
-        StackName="modelbuild",
-        TemplateBody=(Path(__file__).parents[2] / "infra" / "training.yaml").read_text(),
-        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
-    )
+    with standins.started_aws(
+        root, "--vcpus", "64", images=root / "images", first_on_path=root / "bin"
+    ) as running:
+        standins.deploy_training(running.url)
+        yield Laptop(running.url, root / "bin")
 
 
 @pytest.fixture
 def aws(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> Laptop:
     """The AWS stand-in, as the environment of this process."""
-    for name, value in laptop.environ().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    standins.use(monkeypatch, laptop.url)
     return laptop
 
 
@@ -200,65 +157,24 @@ def buildkite() -> Iterator[Buildkite]:
     """The two REST calls of the callback, for one build that waits."""
     build = Buildkite()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(http_api.JsonHandler):
         def do_GET(self) -> None:
             build.tokens.add(self.headers["Authorization"])
             job = {"id": "j1", "type": "manual", "step_key": "training_finished", "state": build.state}
             listed = "/jobs?" in self.path
-            self._answer({"items": [job]} if listed else {"state": "running", "blocked": True})
+            self.answer({"items": [job]} if listed else {"state": "running", "blocked": True})
 
         def do_PUT(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            build.fields.append(body["fields"])
+            build.fields.append(self.body()["fields"])
             build.state = "unblocked"
-            self._answer({"id": "j1"})
+            self.answer({"id": "j1"})
 
-        def _answer(self, value: object) -> None:
-            data = json.dumps(value).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:
-            del format, args
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        build.url = f"http://127.0.0.1:{server.server_port}/v2"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
+    with http_api.served(Handler) as server:
+        build.url = f"{http_api.url(server)}/v2"
         yield build
-        server.shutdown()
-        thread.join()
 
 
-def request_for(artifacts: str, **changes: Any) -> TrainingRequest:
-    """A valid request; ``changes`` replace its values."""
-    parameters = changes.pop("parameters", {"epochs": 1})
-    values: dict[str, Any] = {
-        "model_id": "7",
-        "build": Build(
-            organization="local",
-            pipeline="demo",
-            number=7,
-            id="0190-build",
-            url="http://buildkite.example/local/demo/builds/7",
-            commit="a" * 40,
-            branch="main",
-            message="a commit",
-            creator="Ada",
-        ),
-        "source": Source(path=f"{artifacts}/source.tar.gz", sha256="0" * 64),
-        "flow": "flows/flow.py",
-        "parameters": parameters,
-        "parameters_sha256": sha256_of_json(parameters),
-        "artifacts": artifacts,
-        "unblock": "training_finished",
-        "images": Images(default="default:1", train_gpu="train-gpu:1", serve="serve:1"),
-    }
-    return TrainingRequest(**{**values, **changes})
-
-
-@pytest.fixture(name="request_for")
-def _request_for() -> Any:
-    return request_for
+@pytest.fixture
+def request_for() -> Any:
+    """``request_for(artifacts, **changes)``: a valid request."""
+    return samples.request_for

@@ -5,27 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
+import http_api
+import samples
+import standins
 from modelbuild.aws.batch import BatchJob, job
 from modelbuild.buildkite import turns
-from modelbuild.contract import Build
 from modelbuild.errors import BuildkiteError
 from modelbuild.train import ended, reconcile
 
-BUCKET = "modelbuild-123456789012"
-MODELS = f"s3://{BUCKET}/models/demo"
+MODELS = f"s3://{standins.BUCKET}/models/demo"
 
 
 @dataclass
@@ -49,25 +44,13 @@ class Place:
 
     def client(self, service: str) -> Any:
         """A boto3 client."""
-        made: Any = boto3.Session("testing", "testing", region_name="us-east-1")
-        return made.client(service, endpoint_url=self.url)
+        return standins.client(self.url, service)
 
     def ask(self, request_for: Callable[..., Any]) -> tuple[int, str]:
         """A request in S3: the number of its build, and where it lies."""
         number = next(self.numbers)
         artifacts = f"{MODELS}/{number}"
-        build = Build(
-            organization="local",
-            pipeline="demo",
-            number=number,
-            id=f"0190-{number}",
-            url=f"http://buildkite.example/local/demo/builds/{number}",
-            commit="a" * 40,
-            branch="main",
-            message="a commit",
-            creator="Ada",
-        )
-        request = request_for(artifacts, model_id=str(number), build=build)
+        request = request_for(artifacts, model_id=str(number), build=samples.build(number))
         self.put(f"{artifacts}/request.json", request.to_json())
         return number, artifacts
 
@@ -129,21 +112,21 @@ def builds() -> Iterator[Builds]:
     """The builds, over HTTP."""
     known = Builds()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(http_api.JsonHandler):
         def do_GET(self) -> None:
             number = self._number()
             state = known.states.get(number, "blocked")
             step = {"id": "j", "type": "manual", "step_key": "training_finished", "state": state}
             listed = "/jobs?" in self.path
-            self._answer({"items": [step]} if listed else {"state": "running", "blocked": True})
+            self.answer({"items": [step]} if listed else {"state": "running", "blocked": True}, known.status)
 
         def do_PUT(self) -> None:
             number = self._number()
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            fields = self.body()["fields"]
             if known.status == 200:
-                known.fields[number] = body["fields"]
+                known.fields[number] = fields
                 known.states[number] = "unblocked"
-            self._answer({"id": "j"})
+            self.answer({"id": "j"}, known.status)
 
         def _number(self) -> int:
             assert self.headers["Authorization"] == "Bearer the-rest-token"
@@ -151,82 +134,26 @@ def builds() -> Iterator[Builds]:
             known.calls.append(number)
             return number
 
-        def _answer(self, value: object) -> None:
-            data = json.dumps(value).encode()
-            self.send_response(known.status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:
-            del format, args
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        known.url = f"http://127.0.0.1:{server.server_port}/v2"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
+    with http_api.served(Handler) as server:
+        known.url = f"{http_api.url(server)}/v2"
         yield known
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory, builds: Builds) -> Iterator[Place]:
-    """The stand-in with infra/training.yaml, where ``python -m modelbuild`` is this modelbuild."""
-    root = tmp_path_factory.mktemp("aws")
-    (root / "images" / "default").mkdir(parents=True)
-    (root / "images" / "default" / "Dockerfile").write_text("FROM scratch\n")
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-m", "modelbuild.local.aws", "--port", "0", "--vcpus", "64"),
-            *("--scratch", str(root / "scratch"), "--images", str(root / "images")),
-            *("--bin", str(Path(sys.executable).parent)),
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        place = Place(json.loads(process.stdout.readline())["url"], builds)
-        _deploy(place)
-        yield place
-        process.stdin.close()
-        process.wait(20)
-
-
-def _deploy(place: Place) -> None:
-    secrets, ec2 = place.client("secretsmanager"), place.client("ec2")
-    token = json.dumps({"BUILDKITE_API_TOKEN": "the-rest-token"})
-    values = {
-        "Image": "registry.example/modelbuild/default:1",
-        "SubnetIds": ec2.describe_subnets()["Subnets"][0]["SubnetId"],
-        "SecurityGroupIds": ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"],
-        "BuildkiteSecretArn": secrets.create_secret(Name="modelbuild/buildkite", SecretString=token)["ARN"],
-        "WandbSecretArn": secrets.create_secret(Name="modelbuild/wandb", SecretString="{}")["ARN"],
-        "BuildkiteApiUrl": place.builds.url,
-    }
-    place.client("cloudformation").create_stack(
-        StackName="modelbuild",
-        TemplateBody=(Path(__file__).parents[2] / "infra" / "training.yaml").read_text(),
-        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
-    )
+    """A stand-in with infra/training.yaml, where ``python -m modelbuild`` is this modelbuild."""
+    with standins.started_aws(tmp_path_factory.mktemp("aws"), "--vcpus", "64") as running:
+        standins.deploy_training(running.url, BuildkiteApiUrl=builds.url)
+        yield Place(running.url, builds)
 
 
 @pytest.fixture
 def place(deployed: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """The stand-in, also as the environment of this process; the rule is on, Buildkite answers."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": deployed.url,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "BUILDKITE_API_URL": deployed.builds.url,
-        "BUILDKITE_SECRET_ARN": "modelbuild/buildkite",
-    }.items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_PROFILE", "BUILDKITE_API_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
+    standins.use(monkeypatch, deployed.url)
+    monkeypatch.setenv("BUILDKITE_API_URL", deployed.builds.url)
+    monkeypatch.setenv("BUILDKITE_SECRET_ARN", "modelbuild/buildkite")
+    monkeypatch.delenv("BUILDKITE_API_TOKEN", raising=False)
     # These builds take any number of calls: the turns, which are held elsewhere, need not be waited for.
     monkeypatch.setattr(turns, "SLICE_SECONDS", 0.05)
     yield deployed

@@ -3,7 +3,6 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+import standins
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.logs import Logs
@@ -24,14 +24,6 @@ POLICY = json.loads((IAM / "train.json").read_text())
 WAIT = json.loads((IAM / "train-wait.json").read_text())
 BUCKET = "s3://modelbuild-123456789012"
 _numbers = itertools.count(1)
-
-
-def enforce(url: str, after: str) -> None:
-    """Let moto look at policies from the call of this number on; ``inf`` is never."""
-    headers = {"Content-Type": "text/plain"}
-    asked = urllib.request.Request(f"{url}/moto-api/reset-auth", after.encode(), headers)
-    with urllib.request.urlopen(asked) as answer:
-        assert answer.status == 200
 
 
 class Person:
@@ -54,7 +46,7 @@ class Person:
         key = iam.create_access_key(UserName=name)["AccessKey"]
         self._monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
         self._monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-        enforce(self._laptop.url, "0")
+        standins.enforce_policies(self._laptop.url, True)
 
     def train(self) -> None:
         """Run the step; the definition is one that nobody has registered yet."""
@@ -91,7 +83,7 @@ def person(aws: Any, agent: Any, repository: Any, monkeypatch: pytest.MonkeyPatc
     script.chmod(0o755)
     monkeypatch.chdir(repository.folder)
     yield Person(aws, repository, monkeypatch)
-    enforce(aws.url, "inf")
+    standins.enforce_policies(aws.url, False)
 
 
 def as_moto_reads(policy: dict[str, Any]) -> dict[str, Any]:

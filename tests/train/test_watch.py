@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -11,11 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+import http_api
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
@@ -45,36 +44,23 @@ def page() -> Iterator[Page]:
     """Buildkite's REST API for builds, without their jobs."""
     builds = Page()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(http_api.JsonHandler):
         def do_GET(self) -> None:
             place = self.path.split("/builds", 1)[1]
             builds.asked.append(place)
             states = dict.fromkeys(builds.cancelled, "canceled")
             if place.startswith("/"):
                 number = int(place[1:].split("?")[0])
-                answer: Any = {"number": number, "state": states.get(number, "running")}
+                found: Any = {"number": number, "state": states.get(number, "running")}
             elif "state=canceled" in place:
-                answer = [{"number": number, "state": state} for number, state in states.items()]
+                found = [{"number": number, "state": state} for number, state in states.items()]
             else:
-                answer = []
-            data = json.dumps(answer).encode()
-            self.send_response(builds.status)
-            for name, value in builds.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+                found = []
+            self.answer(found, builds.status, builds.headers)
 
-        def log_message(self, format: str, *args: object) -> None:
-            del format, args
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        builds.url = f"http://127.0.0.1:{server.server_port}/v2"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
+    with http_api.served(Handler) as server:
+        builds.url = f"{http_api.url(server)}/v2"
         yield builds
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -252,11 +238,7 @@ def test_head_of_a_cancelled_build_stops(
         "BUILDKITE_API_TOKEN": "the-rest-token",
     }
     with subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            f"{quick}; import sys; from modelbuild.train import head; sys.exit(head.run())",
-        ],
+        [sys.executable, "-c", quick],
         env=environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

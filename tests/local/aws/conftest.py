@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
-REGION = "us-east-1"
+import standins
+
 ENDED = ("SUCCEEDED", "FAILED")
 
 
@@ -39,19 +40,14 @@ def runs(pid: int | str) -> bool:
 class Cloud:
     """The address of a running stand-in, and what tests do with it again and again."""
 
-    url: str
-    process: subprocess.Popen[str]
+    service: standins.Service
     scratch: Path
     _clients: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
-    def stop(self) -> int:
-        """Close the stand-in's standard input and return its exit code."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        code = self.process.wait(20)
-        self.process.stdout.close()
-        return code
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return self.service.url
 
     def client(self, service: str, **keys: str) -> Any:
         """A boto3 client of the stand-in, of the data lake's account unless ``keys`` say otherwise."""
@@ -61,20 +57,14 @@ class Cloud:
             connect: Any = boto3.client
             config = Config(retries={"max_attempts": 0})
             self._clients[known] = connect(
-                service, endpoint_url=self.url, region_name=REGION, config=config, **keys
+                service, endpoint_url=self.url, region_name=standins.REGION, config=config, **keys
             )
         return self._clients[known]
 
     def environment(self) -> dict[str, str]:
         """What a program needs to speak to the stand-in."""
-        return {
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        }
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return {**standins.variables(self.url), "PATH": path}
 
     def define(self, name: str, command: list[str], **options: Any) -> str:
         """Register a job definition of image ``team/tool`` and return its name."""
@@ -124,19 +114,15 @@ class Cloud:
         return [event["message"] for event in answer["events"]]
 
 
-def start_cloud(folder: Path, *options: str) -> Cloud:
-    """Start the stand-in with its folders in ``folder``; its ``images`` must be there."""
-    folders = {"scratch": folder / "scratch", "images": folder / "images", "bin": Path(sys.executable).parent}
-    arguments = [f"--{name}={path}" for name, path in folders.items()]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "modelbuild.local.aws", "--port=0", *arguments, *options],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "ONLY_THE_DEVELOPER_HAS_THIS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-    assert process.stdout is not None
-    return Cloud(json.loads(process.stdout.readline())["url"], process, folder / "scratch")
+@contextmanager
+def started_cloud(folder: Path, *options: str) -> Iterator[Cloud]:
+    """The stand-in with its folders in ``folder``, with images of the tests' own."""
+    write_images(folder)
+    own = {"ONLY_THE_DEVELOPER_HAS_THIS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    with standins.started_aws(
+        folder, *options, images=folder / "images", environ={**os.environ, **own}
+    ) as running:
+        yield Cloud(running, folder / "scratch")
 
 
 def write_images(folder: Path) -> None:
@@ -196,26 +182,19 @@ def alive() -> Callable[[int | str], bool]:
 @pytest.fixture
 def new_cloud(tmp_path: Path) -> Iterator[Callable[..., Cloud]]:
     """``new_cloud(*options)``: a stand-in of the test's own, with one queue, ``work``."""
-    started: list[Cloud] = []
+    with ExitStack() as stack:
 
-    def start(*options: str) -> Cloud:
-        write_images(tmp_path)
-        running = start_cloud(tmp_path, *options)
-        started.append(running)
-        make_queues(running, "work")
-        return running
+        def start(*options: str) -> Cloud:
+            running = stack.enter_context(started_cloud(tmp_path, *options))
+            make_queues(running, "work")
+            return running
 
-    yield start
-    for running in started:
-        running.stop()
+        yield start
 
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """A stand-in with two vCPUs and two GPUs in each of its compute environments."""
-    folder = tmp_path_factory.mktemp("cloud")
-    write_images(folder)
-    running = start_cloud(folder, "--vcpus", "2", "--gpus", "2")
-    make_queues(running, "work", "narrow", "other")
-    yield running
-    running.stop()
+    with started_cloud(tmp_path_factory.mktemp("cloud"), "--vcpus", "2", "--gpus", "2") as running:
+        make_queues(running, "work", "narrow", "other")
+        yield running

@@ -25,9 +25,9 @@ def test_nothing_is_left_after_the_end(
     pids = cloud.log(cloud.job(job))[0].split()
     assert all(alive(pid) for pid in pids)
     if way == "SIGTERM":
-        cloud.process.send_signal(signal.SIGTERM)
-        assert cloud.process.wait(20) == 0
-    assert cloud.stop() == 0
+        cloud.service.process.send_signal(signal.SIGTERM)
+        assert cloud.service.process.wait(20) == 0
+    assert cloud.service.stop() == 0
     assert not any(alive(pid) for pid in pids)
     with pytest.raises(requests.ConnectionError):
         requests.get(cloud.url, timeout=5)

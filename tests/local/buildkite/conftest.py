@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -13,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import standins
 from modelbuild.local.buildkite.engine import Clock, Engine, user_id
 from modelbuild.local.buildkite.state import Agent, Build, Job, User
 
@@ -120,19 +119,13 @@ class Server:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The server as a process of its own, as everybody starts it."""
-    command = [sys.executable, "-m", "modelbuild.local.buildkite", "--port", "0", "--organization", "local"]
-    command += ["--agent-token", AGENT_TOKEN, "--api-token", API_TOKEN, "--user", "Ada <ada@example.org>"]
-    command += ["--data", str(tmp_path_factory.mktemp("buildkite"))]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    url = json.loads(process.stdout.readline())["url"]
+    tokens = ("--agent-token", AGENT_TOKEN, "--api-token", API_TOKEN)
+    data = tmp_path_factory.mktemp("buildkite")
     with (
+        standins.started("buildkite", *tokens, "--user", "Ada <ada@example.org>", "--data", data) as running,
         httpx.Client(
-            base_url=f"{url}/v2/organizations/local", headers={"Authorization": f"Bearer {API_TOKEN}"}
+            base_url=f"{running.url}/v2/organizations/local", headers={"Authorization": f"Bearer {API_TOKEN}"}
         ) as rest,
-        httpx.Client(base_url=f"{url}/v3") as agent_api,
+        httpx.Client(base_url=f"{running.url}/v3") as agent_api,
     ):
-        yield Server(url, rest, agent_api)
-    process.stdin.close()
-    assert process.wait(10) == 0
+        yield Server(running.url, rest, agent_api)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import itertools
-import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+import standins
 from modelbuild.local.buildkite.rest import RateLimit
 
 names = (f"http-{number}" for number in itertools.count())
@@ -418,20 +416,14 @@ def test_the_rate_limit_lasts_a_minute() -> None:
 @pytest.mark.parametrize("how", ["end of input", "SIGTERM", "SIGINT"])
 def test_the_server_stops_when_it_is_told(tmp_path: Path, how: str) -> None:
     """The end of standard input and both signals end the server with exit code 0."""
-    command = [sys.executable, "-m", "modelbuild.local.buildkite", "--agent-token", "a", "--api-token", "b"]
-    process = subprocess.Popen(
-        [*command, "--data", str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    url = json.loads(process.stdout.readline())["url"]
-    with httpx.Client() as client:
-        client.get(f"{url}/")
+    tokens = ("--agent-token", "a", "--api-token", "b")
+    with standins.started("buildkite", *tokens, "--data", tmp_path) as running, httpx.Client() as client:
+        client.get(f"{running.url}/")
         if how == "end of input":
-            process.stdin.close()
+            assert running.stop() == 0
         else:
-            process.send_signal(signal.Signals[how])
-        assert process.wait(10) == 0
+            running.process.send_signal(signal.Signals[how])
+            assert running.process.wait(10) == 0
 
 
 def test_token_says_what_it_may_do(server: Any) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+import standins
+
 KEY = "k" * 40
 
 
@@ -68,39 +70,16 @@ class WandbServer:
         return answer.text
 
 
-def start_wandb(folder: Path, *arguments: str) -> WandbServer:
-    """A server that serves, with its files in the folder."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "modelbuild.local.wandb", "--data", str(folder / "data"), *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    return WandbServer(json.loads(process.stdout.readline())["url"], process, folder)
-
-
-def stop_wandb(server: WandbServer) -> None:
-    """End it as whoever started it does: by closing its standard input."""
-    assert server.process.stdin is not None
-    server.process.stdin.close()
-    try:
-        assert server.process.wait(15) == 0
-    finally:
-        server.process.kill()
-
-
 @pytest.fixture(scope="session")
 def wandb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WandbServer]:
     """A server that takes any key that could be one."""
-    server = start_wandb(tmp_path_factory.mktemp("wandb"))
-    yield server
-    stop_wandb(server)
+    folder = tmp_path_factory.mktemp("wandb")
+    with standins.started("wandb", "--data", folder / "data") as running:
+        yield WandbServer(running.url, running.process, folder)
 
 
 @pytest.fixture
 def locked_server(tmp_path: Path) -> Iterator[WandbServer]:
     """A server with one key, which is KEY."""
-    server = start_wandb(tmp_path, "--api-key", KEY)
-    yield server
-    stop_wandb(server)
+    with standins.started("wandb", "--data", tmp_path / "data", "--api-key", KEY) as running:
+        yield WandbServer(running.url, running.process, tmp_path)

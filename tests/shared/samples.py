@@ -1,0 +1,38 @@
+"""What builds ask for, for tests that need any."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelbuild.contract import Build, Images, Source, TrainingRequest, sha256_of_json
+
+
+def build(number: int, pipeline: str = "demo", organization: str = "local", **changes: Any) -> Build:
+    """A build; ``changes`` replace its values."""
+    values = {
+        "id": f"0190-{number}",
+        "url": f"https://buildkite.example/{organization}/{pipeline}/builds/{number}",
+        "commit": "a" * 40,
+        "branch": "main",
+        "message": "a commit",
+        "creator": "Ada",
+    }
+    where = {"organization": organization, "pipeline": pipeline, "number": number}
+    return Build.model_validate({**where, **values, **changes})
+
+
+def request_for(artifacts: str, **changes: Any) -> TrainingRequest:
+    """The request of build 7, whose files lie under ``artifacts``; ``changes`` replace its values."""
+    parameters = changes.get("parameters", {"epochs": 1})
+    values = {
+        "model_id": "7",
+        "build": build(7),
+        "source": Source(path=f"{artifacts}/source.tar.gz", sha256="0" * 64),
+        "flow": "flows/flow.py",
+        "parameters": parameters,
+        "parameters_sha256": sha256_of_json(parameters),
+        "artifacts": artifacts,
+        "unblock": "training_finished",
+        "images": Images(default="default:1", train_gpu="train-gpu:1", serve="serve:1"),
+    }
+    return TrainingRequest.model_validate({**values, **changes})
