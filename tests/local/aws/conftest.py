@@ -153,7 +153,7 @@ def make_queues(cloud: Cloud, *names: str) -> None:
                 "type": "EC2",
                 "minvCpus": 0,
                 "maxvCpus": 16,
-                "instanceTypes": ["m5.xlarge"],
+                "instanceTypes": ["g4dn.12xlarge"],
                 "instanceRole": profile,
                 "subnets": [ec2.describe_subnets()["Subnets"][0]["SubnetId"]],
                 "securityGroupIds": [ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]],

@@ -224,6 +224,36 @@ def test_jobs_wait_for_capacity_and_can_be_cancelled(cloud: Any, wait: Wait) -> 
         cloud.ended(job)
 
 
+@pytest.mark.parametrize(
+    ("needs", "reason"),
+    [
+        ({"VCPU": "17"}, "MISCONFIGURATION:COMPUTE_ENVIRONMENT_MAX_RESOURCE - "),
+        ({"MEMORY": "196608"}, "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - "),
+        ({"GPU": "5"}, "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - "),
+    ],
+)
+def test_job_that_no_machine_can_take_keeps_the_others_waiting(
+    cloud: Any, wait: Wait, needs: dict[str, str], reason: str
+) -> None:
+    """A job larger than each instance type is RUNNABLE with Batch's reason, and what is behind it without."""
+    large = {"resourceRequirements": [{"type": kind, "value": value} for kind, value in needs.items()]}
+    cloud.define("small", sh("true"))
+    first = cloud.submit("small", queue="other", containerOverrides=large)
+    wait(lambda: "statusReason" in cloud.job(first))
+    second = cloud.submit("small", queue="other")
+    wait(lambda: cloud.job(second)["status"] == "RUNNABLE")
+    assert cloud.job(first)["status"] == "RUNNABLE"
+    assert cloud.job(first)["statusReason"].startswith(reason)
+    listed = cloud.client("batch").list_jobs(jobQueue="other", jobStatus="RUNNABLE")["jobSummaryList"]
+    assert {job["jobId"]: job.get("statusReason", "") for job in listed} == {
+        first: cloud.job(first)["statusReason"],
+        second: "",
+    }
+    cloud.client("batch").terminate_job(jobId=first, reason="too large")
+    assert cloud.ended(first)["statusReason"] == "too large"
+    assert cloud.ended(second)["status"] == "SUCCEEDED"
+
+
 def test_gpus_are_assigned(cloud: Any, wait: Wait) -> None:
     """Two one-GPU jobs see different GPUs, a job without sees none, one that asks for more gets all."""
     needs = {"GPU": "1", "VCPU": "1", "MEMORY": "128"}
@@ -236,7 +266,7 @@ def test_gpus_are_assigned(cloud: Any, wait: Wait) -> None:
         cloud.client("batch").terminate_job(jobId=job, reason="seen")
         cloud.ended(job)
     show = {"command": sh('echo "[$CUDA_VISIBLE_DEVICES]"')}
-    many = {**show, "resourceRequirements": [{"type": "GPU", "value": "8"}]}
+    many = {**show, "resourceRequirements": [{"type": "GPU", "value": "4"}]}
     assert cloud.log(cloud.ended(cloud.submit("gpu", containerOverrides=many))) == ["[0,1]"]
     assert cloud.log(cloud.run("nogpu", show["command"])) == ["[]"]
 

@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
+from moto.events.models import Rule
+
+from modelbuild.local.aws.schedule import Schedule
 
 # A function in the way of any image: it speaks with the runtime API and says what it was given.
 PROGRAM = """
@@ -93,6 +97,12 @@ def deploy_listener(cloud: Any, folder: Path, **parameters: str) -> str:
     return done.stdout
 
 
+def deployed_listener(cloud: Any) -> str:
+    """The ARN of the listener, deployed anew."""
+    deploy_listener(cloud, cloud.scratch.parent, Word="hello")
+    return str(cloud.client("lambda").get_function(FunctionName="listener")["Configuration"]["FunctionArn"])
+
+
 def queue_arn(cloud: Any) -> str:
     """The ARN of the queue ``work``."""
     [queue] = cloud.client("batch").describe_job_queues(jobQueues=["work"])["jobQueues"]
@@ -160,6 +170,57 @@ def test_every_transition_is_an_event(cloud: Any, wait: Callable[..., Any]) -> N
     wait(ended)
     assert states == ["SUBMITTED", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED"]
     events.remove_targets(Rule="all", Ids=["q"])
+
+
+def test_rules_on_a_schedule_run(new_cloud: Callable[..., Any], wait: Callable[..., Any]) -> None:
+    """Each minute, which is short here, a rule sends its target an event, or what the target names instead;
+    a job's state is none of theirs, a rule that is disabled rests, and one that could not run is refused.
+    """
+    cloud = new_cloud("--minute", "0.5")
+    sqs, events = cloud.client("sqs"), cloud.client("events")
+    url = sqs.create_queue(QueueName="ticks")["QueueUrl"]
+    for name, target in (
+        ("ticks", {"Id": "q", "Arn": "arn:aws:sqs:us-east-1:123456789012:ticks"}),
+        ("calls", {"Id": "f", "Arn": deployed_listener(cloud), "Input": '{"look": "there"}'}),
+    ):
+        events.put_rule(Name=name, ScheduleExpression="rate(1 minute)")
+        events.put_targets(Rule=name, Targets=[target])
+    wait(lambda: any(one["event"] == {"look": "there"} for one in heard(cloud)))
+    events.disable_rule(Name="calls")
+    cloud.run("passes", ["true"])
+
+    def ticks() -> list[dict[str, Any]]:
+        answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+        return [json.loads(message["Body"]) for message in answer.get("Messages", [])]
+
+    [tick, *others] = wait(ticks)
+    assert (tick["source"], tick["detail-type"]) == ("aws.events", "Scheduled Event")
+    assert tick["resources"] == ["arn:aws:events:us-east-1:123456789012:rule/ticks"]
+    assert all(other["source"] == "aws.events" for other in others)
+    for unknown in ("cron(0 12 * * ? *)", "rate(1 minutes)", "rate(0 hours)"):
+        with pytest.raises(ClientError, match="ScheduleExpression is not valid"):
+            events.put_rule(Name="never", ScheduleExpression=unknown)
+    assert "never" not in {rule["Name"] for rule in events.list_rules()["Rules"]}
+
+
+def test_rates_are_kept() -> None:
+    """A rule is due after each whole period, once however late the look is, and anew when it was disabled."""
+
+    def rule(name: str, expression: str) -> Rule:
+        return Rule(name, "1", "us-east-1", None, None, expression, None, "default", None)
+
+    often, seldom = rule("often", "rate(1 minute)"), rule("seldom", "rate(2 hours)")
+    schedule = Schedule(60)
+
+    def due(now: float) -> set[str]:
+        return {one.name for one in schedule.due([often, seldom], now)}
+
+    assert [due(0), due(59), due(60), due(119)] == [set(), set(), {"often"}, set()]
+    assert [due(250), due(299), due(300)] == [{"often"}, set(), {"often"}]
+    often.disable()
+    assert [due(7199), due(7200)] == [set(), {"seldom"}]
+    often.enable()
+    assert [due(7201), due(7260), due(7261)] == [set(), set(), {"often"}]
 
 
 def test_failed_invocation_is_tried_twice_more_and_then_put_aside(

@@ -37,6 +37,9 @@ def main() -> None:
     parser.add_argument(
         "--gpus", type=int, default=0, help="GPUs of each Batch compute environment (default: %(default)s)"
     )
+    parser.add_argument(
+        "--minute", type=float, default=60.0, help="seconds of a minute of schedules (default: %(default)s)"
+    )
     options = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
     settings = Settings(
@@ -46,6 +49,7 @@ def main() -> None:
         bin=options.bin.absolute(),
         vcpus=options.vcpus,
         gpus=options.gpus,
+        minute=options.minute,
     )
     try:
         serve(settings, options.port, sys.stdin, sys.stdout)

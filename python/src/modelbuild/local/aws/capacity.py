@@ -38,8 +38,17 @@ class Capacity:
         self._line: deque[object] = deque()
         self._changed = threading.Condition()
 
-    def take(self, vcpus: float, gpus: int, given_up: Callable[[], bool]) -> Share | None:
-        """Wait for the turn and the room; None as soon as ``given_up()`` is true."""
+    def take(
+        self,
+        vcpus: float,
+        gpus: int,
+        given_up: Callable[[], bool],
+        blocked: Callable[[], bool] = lambda: False,
+    ) -> Share | None:
+        """Wait for the turn and the room; None as soon as ``given_up()`` is true.
+
+        Whoever is ``blocked()``, which is asked when it is first, stays there, and keeps the others waiting.
+        """
         vcpus, gpus = min(vcpus, self._vcpus), min(gpus, self._gpus)
         ticket = object()
         with self._changed:
@@ -47,7 +56,7 @@ class Capacity:
             try:
                 while not given_up():
                     fits = self._free_vcpus >= vcpus and len(self._free_gpus) >= gpus
-                    if self._line[0] is ticket and fits:
+                    if self._line[0] is ticket and not blocked() and fits:
                         self._free_vcpus -= vcpus
                         return Share(vcpus, tuple(self._free_gpus.pop(0) for _ in range(gpus)))
                     self._changed.wait(_LOOK_AGAIN_SECONDS)

@@ -21,8 +21,8 @@ def summary(job: Job) -> dict[str, Any]:
         "createdAt": _milliseconds(job.job_created_at),
         "status": job.status,
     }
-    if job.job_stopped_reason:
-        shown["statusReason"] = job.job_stopped_reason
+    if reason := job.job_stopped_reason or (job.obstacle if job.status == "RUNNABLE" else ""):
+        shown["statusReason"] = reason
     if job.started:
         shown["startedAt"] = _milliseconds(job.job_started_at)
     if job.job_stopped:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from moto.batch import models as moto_batch
 
-from modelbuild.local.aws import access, container, images, memory, process, retry
+from modelbuild.local.aws import access, container, fit, images, memory, process, retry
 from modelbuild.local.aws.capacity import Share
 from modelbuild.local.aws.logs import GROUP, LogStream
 from modelbuild.local.aws.machines import Machines
@@ -75,6 +75,7 @@ class Job(moto_batch.Job):
         self.children: list[Job] = []
         self.ended = threading.Event()
         self.started = False
+        self.obstacle = ""
         self.outcome: Outcome | None = None
         self.terminated = self.cancelled = False
         self.host_is_lost = threading.Event()
@@ -171,7 +172,9 @@ class Job(moto_batch.Job):
         self.log_stream_name = None
         environment = self.job_queue.environments[0]
         capacity = self.machines.capacity(environment)
-        share = capacity.take(self.container.vcpus, self.container.gpus, lambda: self.stop)
+        share = capacity.take(
+            self.container.vcpus, self.container.gpus, lambda: self.stop, lambda: self._blocked(environment)
+        )
         if share is None:
             return self._stopped()
         try:
@@ -183,6 +186,11 @@ class Job(moto_batch.Job):
             capacity.give_back(share)
         self._write_down(outcome)
         return outcome
+
+    def _blocked(self, environment: Any) -> bool:
+        """Whether no machine can take the job; Batch looks at the first one in a queue only."""
+        self.obstacle = fit.misfit(environment.compute_resources or {}, self.container)
+        return bool(self.obstacle)
 
     def _start(self, number: int, environment_name: str, share: Share, folder: Path) -> Outcome:
         try:

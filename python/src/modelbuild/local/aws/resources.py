@@ -233,4 +233,10 @@ def _delete(
 
 
 def _lowered(wanted: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    return lowercase_first_key(wanted[name]) if name in wanted else None
+    if name not in wanted:
+        return None
+    lowered: dict[str, Any] = lowercase_first_key(wanted[name])
+    # To moto, a parameter that is a number is no text, which variables are.
+    for entry in lowered.get("environment", []):
+        entry["value"] = str(entry["value"])
+    return lowered

@@ -44,7 +44,7 @@ def serve(settings: Settings, port: int, stdin: TextIO, stdout: TextIO) -> None:
         access.install()
         cloudformation.install()
         functions.install()
-        events.install()
+        events.install(settings.minute)
         services = [sagemaker, batch, athena]
         for service in services:
             service.install(settings)

@@ -17,6 +17,7 @@ class Settings:
         bin: Folder put first on the PATH of every process, in place of the image's own programs.
         vcpus: vCPUs of each Batch compute environment.
         gpus: GPUs of each Batch compute environment.
+        minute: Seconds of a minute, for EventBridge's rules on a schedule.
     """
 
     url: str
@@ -25,3 +26,4 @@ class Settings:
     bin: Path
     vcpus: int
     gpus: int
+    minute: float = 60.0
