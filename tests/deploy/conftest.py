@@ -37,7 +37,8 @@ from modelbuild.contract import (
 )
 from modelbuild.flow.publish import archive
 from modelbuild.serving.model import decode
-from modelbuild.settings import AwsSettings, CopySettings, DeploySettings
+from modelbuild.settings import AwsSettings
+from modelbuild.settings.deploy import CopySettings, DeploySettings
 
 LAKE = standins.BUCKET
 PRODUCTION = "modelbuild-222222222222"

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from modelbuild.contract import Approver, Deployment, Manifest, TrainingResult
 from modelbuild.deploy import page
 from modelbuild.handoff import Handoff
-from modelbuild.settings import DeploySettings
+from modelbuild.settings.deploy import DeploySettings
 
 DATA = Path(__file__).parents[1] / "data" / "model-12"
 DEPLOYMENT = Deployment.model_validate_json((DATA / "deployment.json").read_bytes())

@@ -12,7 +12,7 @@ from modelbuild.contract import Manifest, TrainingResult
 from modelbuild.deploy import plan
 from modelbuild.deploy.copy import Copied
 from modelbuild.handoff import Handoff
-from modelbuild.settings import DeploySettings
+from modelbuild.settings.deploy import DeploySettings
 
 DATA = Path(__file__).parents[1] / "data" / "model-12"
 PLACE = "s3://modelbuild-222222222222/models/comments/12"

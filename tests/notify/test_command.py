@@ -9,7 +9,7 @@ from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.contract import Manifest, TrainingResult
 from modelbuild.errors import ConfigurationError, ModelbuildError, TrainingFailed, VerificationFailed
 from modelbuild.notify import command
-from modelbuild.settings import NotifySettings
+from modelbuild.settings.notify import NotifySettings
 
 
 def write(storage: Storage, manifest: Manifest) -> None:

@@ -13,7 +13,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.contract import Manifest, TrainingResult, attempt_prefix
 from modelbuild.errors import AwsError
 from modelbuild.notify import command
-from modelbuild.settings import NotifySettings
+from modelbuild.settings.notify import NotifySettings
 
 POLICY = json.loads((Path(__file__).parents[2] / "docs" / "iam" / "notify.json").read_text())
 

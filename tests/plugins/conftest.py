@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild.settings import DeploySettings, NotifySettings, TrainSettings
+from modelbuild.settings.deploy import DeploySettings
+from modelbuild.settings.notify import NotifySettings
+from modelbuild.settings.train import TrainSettings
 
 PLUGINS = {settings.plugin: settings for settings in (TrainSettings, NotifySettings, DeploySettings)}
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from modelbuild.settings import TrainSettings
+from modelbuild.settings.train import TrainSettings
 
 REFERENCE = re.compile(r"^https://github\.com/[^/]+/modelbuild\.git/plugins/(?P<name>\w+)#v\d+\.\d+\.\d+$")
 

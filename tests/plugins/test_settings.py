@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.settings import CONFIGURATION, DeploySettings, NotifySettings, TrainSettings
+from modelbuild.settings.deploy import DeploySettings
+from modelbuild.settings.notify import NotifySettings
+from modelbuild.settings.options import CONFIGURATION
+from modelbuild.settings.train import TrainSettings
 
 ROLE = "arn:aws:iam::123456789012:role/a"
 TRAIN: dict[str, Any] = {

@@ -16,7 +16,8 @@ from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.logs import Logs
 from modelbuild.errors import AwsError
-from modelbuild.settings import AwsSettings, TrainSettings
+from modelbuild.settings import AwsSettings
+from modelbuild.settings.train import TrainSettings
 from modelbuild.train import submit
 
 IAM = Path(__file__).parents[2] / "docs" / "iam"

@@ -16,7 +16,8 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingRequest
 from modelbuild.errors import AwsError, ConfigurationError
-from modelbuild.settings import AwsSettings, TrainSettings
+from modelbuild.settings import AwsSettings
+from modelbuild.settings.train import TrainSettings
 from modelbuild.train import page, plan, submit
 from modelbuild.train.attempt import JobRecord
 

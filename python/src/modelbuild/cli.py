@@ -45,7 +45,7 @@ def train(dry_run: bool, file: Path) -> None:
     if dry_run:
         _plan(file)
         return
-    from modelbuild.settings import TrainSettings
+    from modelbuild.settings.train import TrainSettings
 
     settings = TrainSettings.from_environment(os.environ)
     from modelbuild.train import submit
@@ -56,7 +56,8 @@ def train(dry_run: bool, file: Path) -> None:
 def _plan(file: Path) -> None:
     """Print the plan of this step, or of each step that trains in a pipeline file."""
     from modelbuild.onboarding import training
-    from modelbuild.settings import CONFIGURATION, TrainSettings
+    from modelbuild.settings.options import CONFIGURATION
+    from modelbuild.settings.train import TrainSettings
     from modelbuild.train import plan
 
     environ = plan.environment(os.environ, Path.cwd())
@@ -74,7 +75,7 @@ def notify() -> None:
     It fails unless the training succeeded. Its options are read from BUILDKITE_PLUGIN_CONFIGURATION, which
     the agent sets.
     """
-    from modelbuild.settings import NotifySettings
+    from modelbuild.settings.notify import NotifySettings
 
     settings = NotifySettings.from_environment(os.environ)
     from modelbuild.notify import command
@@ -88,7 +89,7 @@ def deploy() -> None:
 
     Its options are read from BUILDKITE_PLUGIN_CONFIGURATION, which the agent sets.
     """
-    from modelbuild.settings import DeploySettings
+    from modelbuild.settings.deploy import DeploySettings
 
     settings = DeploySettings.from_environment(os.environ)
     from modelbuild.deploy import command

@@ -17,7 +17,7 @@ from modelbuild.deploy.copy import Copied, copy
 from modelbuild.deploy.endpoint import Served, bring, put_back
 from modelbuild.errors import AwsError, EndpointFailed, TrainingFailed, VerificationFailed
 from modelbuild.handoff import Handoff
-from modelbuild.settings import DeploySettings
+from modelbuild.settings.deploy import DeploySettings
 
 CONTEXT = "deployment"
 

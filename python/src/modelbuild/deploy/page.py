@@ -8,7 +8,7 @@ from modelbuild.annotation import render, s3_url
 from modelbuild.contract import Deployment
 from modelbuild.deploy.smoke import TOLERANCE
 from modelbuild.handoff import Handoff
-from modelbuild.settings import DeploySettings
+from modelbuild.settings.deploy import DeploySettings
 
 
 def succeeded(given: Handoff, deployment: Deployment, settings: DeploySettings, region: str) -> str:

@@ -10,7 +10,7 @@ from modelbuild.aws.sagemaker import VARIANT, EndpointConfig, Model
 from modelbuild.contract import sha256_of_json
 from modelbuild.deploy.copy import Copied
 from modelbuild.handoff import Handoff
-from modelbuild.settings import DeploySettings
+from modelbuild.settings.deploy import DeploySettings
 
 _LONGEST_NAME = 63
 _HASH_CHARACTERS = 10

@@ -11,7 +11,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent
 from modelbuild.errors import TrainingFailed
 from modelbuild.notify import page
-from modelbuild.settings import NotifySettings
+from modelbuild.settings.notify import NotifySettings
 
 CONTEXT = "training"
 

@@ -18,7 +18,7 @@ from modelbuild.onboarding import batch, check, training
 from modelbuild.onboarding.batch import TOKEN
 from modelbuild.onboarding.line import Line, tried
 from modelbuild.onboarding.pipeline import Step, read
-from modelbuild.settings import TrainSettings
+from modelbuild.settings.train import TrainSettings
 
 MINIMUM_AGENT = (3, 108)
 SCOPES = ("read_builds", "write_builds")

@@ -18,7 +18,9 @@ import yaml
 from pydantic import JsonValue
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.settings import DeploySettings, NotifySettings, TrainSettings
+from modelbuild.settings.deploy import DeploySettings
+from modelbuild.settings.notify import NotifySettings
+from modelbuild.settings.train import TrainSettings
 
 DEFAULT_FILE = Path(".buildkite/pipeline.yml")
 PLUGINS: dict[str, type[TrainSettings] | type[NotifySettings] | type[DeploySettings]] = {

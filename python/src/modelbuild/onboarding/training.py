@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from modelbuild.errors import ConfigurationError
 from modelbuild.onboarding.interpolation import completed
 from modelbuild.onboarding.pipeline import Step, read
-from modelbuild.settings import TrainSettings
+from modelbuild.settings.train import TrainSettings
 
 
 def trainings(steps: Sequence[Step]) -> Iterator[tuple[Step, JsonValue]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from modelbuild.settings import sounds_secret
+from modelbuild.settings.train import sounds_secret
 
 _LIMIT = 500
 # Looking for secrets takes long in long text, and what is this far from the beginning is never shown.

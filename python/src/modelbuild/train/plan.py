@@ -17,7 +17,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent
 from modelbuild.contract import REQUEST_FILE, TrainingRequest
 from modelbuild.errors import ConfigurationError
-from modelbuild.settings import TrainSettings
+from modelbuild.settings.train import TrainSettings
 from modelbuild.train import source, submit
 from modelbuild.train.request import make
 

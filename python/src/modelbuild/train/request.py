@@ -20,7 +20,7 @@ from modelbuild.contract import (
     sha256_of_json,
 )
 from modelbuild.errors import ConfigurationError
-from modelbuild.settings import ImageSettings, TrainSettings
+from modelbuild.settings.train import ImageSettings, TrainSettings
 from modelbuild.train import parameters, source, types
 
 

@@ -31,7 +31,8 @@ from modelbuild.contract import (
     attempt_prefix,
 )
 from modelbuild.errors import ConfigurationError, TrainingFailed
-from modelbuild.settings import AwsSettings, TrainSettings
+from modelbuild.settings import AwsSettings
+from modelbuild.settings.train import TrainSettings
 from modelbuild.train import outcome, parameters
 from modelbuild.train.attempt import Attempts, JobRecord
 from modelbuild.train.request import make

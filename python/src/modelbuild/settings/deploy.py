@@ -1,0 +1,39 @@
+"""The options of the plugin ``deploy``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from modelbuild.contract import S3Uri
+from modelbuild.settings.aws import AwsSettings
+from modelbuild.settings.options import Options, PluginOptions, RoleArn
+
+
+class CopySettings(Options):
+    """The two identities of a copy from one account to another."""
+
+    source: AwsSettings = Field(AwsSettings(), description="Reads the model in the account that trained it.")
+    destination: AwsSettings = Field(
+        AwsSettings(), description="Writes the model and runs the endpoint in the account that serves it."
+    )
+
+
+class DeploySettings(PluginOptions):
+    """Options of the plugin ``deploy``."""
+
+    plugin = "deploy"
+
+    endpoint: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")] = Field(
+        description="Name of the SageMaker endpoint, which is created when it does not exist."
+    )
+    artifacts: S3Uri = Field(
+        description="Where served models lie in S3, in the endpoint's account; the model is copied there."
+    )
+    instance_type: Annotated[str, StringConstraints(pattern=r"^ml\.[a-z0-9.-]+$")] = Field(
+        "ml.m5.large", alias="instance-type", description="Instance type of the endpoint."
+    )
+    role: RoleArn = Field(description="Execution role that SageMaker runs the model as.")
+    aws: CopySettings = Field(CopySettings(), description="Where and as whom the model is read and served.")
+    timeout: int = Field(3600, ge=60, description="Seconds that the endpoint may take to serve the model.")

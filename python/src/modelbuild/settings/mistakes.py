@@ -1,0 +1,85 @@
+"""What is wrong with options, in words that a user can act on."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+
+def sentence(model: type[BaseModel], plugin: str, errors: Sequence[ErrorDetails]) -> str:
+    """The first thing that is wrong, in words that name the option, the value and what was expected."""
+    # A misspelt option is also a missing one, and its own name explains both.
+    first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
+    path, kind = first["loc"], first["type"]
+    if not path:
+        return f"the options of the {plugin} plugin are {_shown(first)}: they must be a map"
+    option = f"option {'.'.join(str(part) for part in path if part != '[key]')} of the {plugin} plugin"
+    if kind == "missing":
+        field = _fields_at(model, path[:-1])[str(path[-1])]
+        return f"{option} is missing: {_lowered(field.description or '')}"
+    if kind == "extra_forbidden":
+        return f"{option} does not exist: {_suggestion(str(path[-1]), list(_fields_at(model, path[:-1])))}"
+    # A variable may hold what its author should have kept secret: it is not printed.
+    value = "wrong" if path[0] == "environment" else _shown(first)
+    return f"{option} is {value}: {_expected(first)}"
+
+
+def _expected(first: ErrorDetails) -> str:
+    context = first.get("ctx", {})
+    match first["type"]:
+        case "string_pattern_mismatch":
+            return f"it must match {context['pattern']}"
+        case "string_type":
+            return "it must be text; put it in quotes"
+        case "string_too_short":
+            return "it must not be empty"
+        case "int_type":
+            return "it must be a whole number"
+        case "bool_type":
+            return "it must be true or false"
+        case "list_type":
+            return "it must be a list"
+        case "greater_than_equal":
+            return f"it must be at least {context['ge']}"
+        case "less_than_equal":
+            return f"it must be at most {context['le']}"
+        case "dict_type" | "model_type":
+            return "it must be a map"
+        case "value_error":
+            return str(context["error"])
+        case _:
+            return _lowered(first["msg"])
+
+
+def _shown(first: ErrorDetails) -> str:
+    text = json.dumps(first["input"])
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _fields_at(model: type[BaseModel], path: Sequence[object]) -> dict[str, Any]:
+    """The options, by the name that a user writes, at a place in a plugin's options."""
+    parts = iter(path)
+    for part in parts:
+        kind = {info.alias or name: info for name, info in model.model_fields.items()}[str(part)].annotation
+        if get_origin(kind) is dict:
+            # A map of models; its own keys come next, and they are the user's.
+            next(parts, None)
+            kind = get_args(kind)[1]
+        assert isinstance(kind, type), part
+        model = kind
+    return {info.alias or name: info for name, info in model.model_fields.items()}
+
+
+def _suggestion(wrong: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(wrong, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"its place takes {', '.join(names)}"
+
+
+def _lowered(text: str) -> str:
+    return re.sub(r"^[A-Z](?=[a-z ])", lambda match: match[0].lower(), text).rstrip(".")

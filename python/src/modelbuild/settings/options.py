@@ -1,0 +1,88 @@
+"""What all options have in common: they are closed, and read from one variable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
+from typing_extensions import Self
+
+from modelbuild.errors import ConfigurationError
+
+CONFIGURATION = "BUILDKITE_PLUGIN_CONFIGURATION"
+
+RoleArn = Annotated[str, StringConstraints(pattern=r"^arn:[a-z-]+:iam::[0-9]{12}:role/.+$")]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Options(BaseModel):
+    """A map of options, which takes no others."""
+
+    # The checks are built once, with those of the plugin that they belong to, when options are read.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, validate_by_name=True, defer_build=True
+    )
+
+
+class PluginOptions(Options):
+    """The options of one plugin."""
+
+    plugin: ClassVar[str]
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Read the options of this plugin from the agent's environment.
+
+        Raises:
+            ConfigurationError: they are not there, or one of them is wrong.
+        """
+        text = environ.get(CONFIGURATION)
+        if text is None:
+            raise ConfigurationError(
+                f"{CONFIGURATION} is not set: run this as the command hook of the {cls.plugin} plugin on "
+                "agent 3.108 or newer, and give no option the value null"
+            )
+        try:
+            options = json.loads(text)
+        except ValueError as error:
+            raise ConfigurationError(f"{CONFIGURATION} is not JSON ({error}): the agent sets it") from error
+        return cls.from_options(options)
+
+    @classmethod
+    def from_options(cls, options: JsonValue) -> Self:
+        """Read the options of this plugin from a step; null says that there are none.
+
+        Raises:
+            ConfigurationError: one of them is wrong.
+        """
+        try:
+            return cls.model_validate({} if options is None else options, by_alias=True, by_name=False)
+        except ValidationError as error:
+            raise ConfigurationError(_sentence(cls, error.errors(include_url=False))) from error
+
+    @classmethod
+    def wrong(cls, options: JsonValue, unknown: Callable[[object], bool]) -> str | None:
+        """The first thing that is wrong with options as a pipeline file has them, or None.
+
+        Text for which ``unknown`` is true is completed later and may then have any form.
+        """
+        try:
+            cls.model_validate({} if options is None else options, by_alias=True, by_name=False)
+        except ValidationError as error:
+            judged = [
+                item
+                for item in error.errors(include_url=False)
+                if not (item["type"] in ("string_pattern_mismatch", "value_error") and unknown(item["input"]))
+            ]
+            return _sentence(cls, judged) if judged else None
+        return None
+
+
+def _sentence(model: type[PluginOptions], errors: Sequence[ErrorDetails]) -> str:
+    # Where nothing is wrong, as in most hooks, the words for it need not be loaded.
+    from modelbuild.settings.mistakes import sentence
+
+    return sentence(model, model.plugin, errors)

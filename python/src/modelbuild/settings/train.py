@@ -1,0 +1,132 @@
+"""The options of the plugin ``train``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+
+from modelbuild.contract import ATTEMPT, SCHEDULE_TIMEOUT, STEP_RESOURCES, STEP_VARIABLES, S3Uri
+from modelbuild.settings.aws import AwsSettings
+from modelbuild.settings.options import Options, PluginOptions, Text
+
+_OWN_VARIABLES = (
+    "MODEL_ID",
+    "ARTIFACTS",
+    "UNBLOCK_STEP",
+    STEP_VARIABLES,
+    STEP_RESOURCES,
+    ATTEMPT,
+    SCHEDULE_TIMEOUT,
+    "METAFLOW_BATCH_EMIT_TAGS",
+    "METAFLOW_BATCH_DEFAULT_TAGS",
+    "TRAIN_GPU_IMAGE",
+    "METAFLOW_BATCH_CONTAINER_IMAGE",
+    "METAFLOW_HOME",
+)
+_SECRET_ENDINGS = ("PASSWORD", "TOKEN", "SECRET", "API_KEY", "ACCESS_KEY", "PRIVATE_KEY")
+
+
+def _free_name(name: str) -> str:
+    """Refuse the names that the product or Batch sets, and those that say they hold a secret."""
+    if name in _OWN_VARIABLES or name.startswith("AWS_BATCH"):
+        raise ValueError(f"{name} is set for every training and cannot be changed")
+    if sounds_secret(name):
+        raise ValueError(
+            f"{name} sounds like a secret, and anyone who may look at the job would see it; name a "
+            "secret of Secrets Manager in the job definition instead"
+        )
+    return name
+
+
+def _free_tag(key: str) -> str:
+    """Refuse the tags that AWS, Metaflow or the product set."""
+    if key.lower().startswith(("aws:", "modelbuild:", "metaflow.")):
+        raise ValueError("it must not begin with aws:, modelbuild: or metaflow.")
+    return key
+
+
+def sounds_secret(name: str) -> bool:
+    """Whether a variable of this name is to be taken for a secret."""
+    return name.upper().endswith(_SECRET_ENDINGS)
+
+
+VariableName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_free_name)
+]
+StepName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+# What AWS and Metaflow both take, without the names that AWS and modelbuild keep for themselves.
+TagKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 +._:/@-]{1,128}$"), AfterValidator(_free_tag)]
+TagValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 +._:/@-]{1,256}$")]
+
+
+class ImageSettings(Options):
+    """The images of one build."""
+
+    default: Text = Field(description="Image of the head and of the steps that need no GPU.")
+    train_gpu: Text = Field(alias="train-gpu", description="Image of the step that trains.")
+    serve: Text = Field(description="Image that serves the model.")
+
+
+class ResourceSettings(Options):
+    """The size of one step of the flow; what is left out is as the flow says."""
+
+    cpu: int | None = Field(None, ge=1, description="vCPUs.")
+    memory: int | None = Field(None, ge=4, description="MiB.")
+    gpu: int | None = Field(
+        None, ge=0, description="GPUs; with 0 the step leaves the GPU queue and its image."
+    )
+
+
+class TrainSettings(PluginOptions):
+    """Options of the plugin ``train``."""
+
+    plugin = "train"
+
+    flow: Annotated[str, StringConstraints(pattern=r"^[^/].*\.py$")] = Field(
+        description="The Metaflow flow to run: a Python file of the repository, from its root."
+    )
+    params: dict[str, JsonValue] = Field(
+        {},
+        description="Values in place of those in params.yaml beside the flow; keys may be nested or dotted.",
+    )
+    artifacts: S3Uri = Field(
+        description="Where models lie in S3; each lies below the pipeline's name and the build's number."
+    )
+    unblock: Text = Field(description="Key of the block step that the end of the training unblocks.")
+    queue: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")] = Field(
+        "modelbuild-head", description="Batch queue of the head; its job definition has the same name."
+    )
+    image: ImageSettings = Field(description="The images of this build.")
+    environment: dict[VariableName, str] = Field(
+        {},
+        description="Variables of the head and of the flow's steps on Batch; never secrets.",
+    )
+    tags: dict[TagKey, TagValue] = Field(
+        {}, description="Tags of the jobs of head and steps, by which their cost can be told apart."
+    )
+    resources: dict[StepName, ResourceSettings] = Field(
+        {}, description="Sizes of the flow's steps in place of those in the flow, by the step's name."
+    )
+    aws: AwsSettings = Field(AwsSettings(), description="Where and as whom the head is submitted.")
+    include: list[Annotated[str, StringConstraints(pattern=r"^[^/]")]] = Field(
+        [],
+        description="Files and folders to archive beside the flow's own folder; by default the whole commit.",
+    )
+    allow_dirty: bool = Field(
+        False,
+        alias="allow-dirty",
+        description="Whether uncommitted changes are trained on, and recorded, instead of refused.",
+    )
+    timeout: int = Field(
+        86400, ge=60, description="Seconds that the training may run, from the start of the head."
+    )
+    schedule_timeout: int | None = Field(
+        None,
+        alias="schedule-timeout",
+        ge=60,
+        description="Seconds that a step of the flow may wait for a machine; by default as long as it takes.",
+    )
+    wait: bool = Field(
+        False, description="Whether the step follows the training to its end instead of letting the agent go."
+    )
