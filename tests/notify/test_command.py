@@ -72,6 +72,17 @@ def test_a_later_attempt_says_how_the_training_ended(
     assert job_agent.annotations()[-1][1] == "success"
 
 
+@pytest.mark.parametrize("about", [{"train/attempt": "second"}, {"train/attempt": "2"}])
+def test_meta_data_that_no_train_step_sets_is_a_sentence(
+    job_agent: Any, storage: Storage, environ: Mapping[str, str], about: dict[str, str]
+) -> None:
+    """What somebody set by hand is named, and not tripped over."""
+    assert storage
+    job_agent.set(about)
+    with pytest.raises(ConfigurationError, match=r"train/attempt is .* leave both to that step"):
+        notify(environ)
+
+
 @pytest.mark.parametrize("fields", [{}, {"training/status": ""}, {"training/status": " "}])
 def test_a_step_that_was_unblocked_by_hand_never_turns_green(
     job_agent: Any, environ: Mapping[str, str], fields: dict[str, str]

@@ -50,7 +50,13 @@ def read_result(storage: Storage) -> TrainingResult:
     attempt = agent.get_meta_data("train/attempt") or "1"
     if attempt == "1":
         return _of_fields({key: agent.get_meta_data(key) or "" for key in TrainingResult.field_keys()})
-    uri = f"{attempt_prefix(agent.get_meta_data('train/artifacts') or '', int(attempt))}/{RESULT_FILE}"
+    artifacts = agent.get_meta_data("train/artifacts") or ""
+    if not attempt.isdecimal() or not artifacts:
+        raise ConfigurationError(
+            f"meta-data train/attempt is {attempt[:80]!r} and train/artifacts {artifacts[:80]!r}, which no "
+            "train step sets: start a new build, and leave both to that step"
+        )
+    uri = f"{attempt_prefix(artifacts, int(attempt))}/{RESULT_FILE}"
     try:
         return _of_fields(TrainingResult.model_validate_json(storage.read(uri)).to_fields())
     except NotFound as error:
