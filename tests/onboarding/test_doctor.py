@@ -3,19 +3,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
-from modelbuild.onboarding.doctor import Line, examine
+import http_api
+import standins
+from modelbuild.aws.account import Compute, Queue
+from modelbuild.onboarding.batch import standstill
+from modelbuild.onboarding.doctor import examine
+from modelbuild.onboarding.line import Line
 
 ROOT = Path(__file__).parents[2]
 PIPELINE = ROOT / ".buildkite" / "pipeline.yml"
@@ -156,7 +158,7 @@ def test_pipeline_without_training(on_agent: dict[str, str], write: Write) -> No
 def test_variable_that_agents_lack(on_agent: dict[str, str]) -> None:
     """A variable that the pipeline requires and this agent does not have is named."""
     del on_agent["DATA_LAKE_ACCOUNT"]
-    assert "requires variable DATA_LAKE_ACCOUNT, which is not set here" in wrong(PIPELINE, on_agent)[0]
+    assert "requires DATA_LAKE_ACCOUNT, which this environment does not have" in wrong(PIPELINE, on_agent)[0]
 
 
 def test_identity(on_agent: dict[str, str], write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,6 +174,90 @@ def test_queue_that_is_disabled(queue: str, on_agent: dict[str, str]) -> None:
     """A queue that takes no jobs is told: that of heads, and those of the steps."""
     with switched_off(queue):
         assert wrong(PIPELINE, on_agent) == [f"queue {queue}: it is DISABLED and takes no job: enable it"]
+
+
+@pytest.mark.parametrize("queue", ["modelbuild-head", "modelbuild-gpu"])
+def test_compute_environment_that_is_disabled(queue: str, on_agent: dict[str, str]) -> None:
+    """A queue that takes jobs which nothing will ever run is told with its compute environment."""
+    batch = client("batch")
+    (found,) = batch.describe_job_queues(jobQueues=[queue])["jobQueues"]
+    arn = found["computeEnvironmentOrder"][0]["computeEnvironment"]
+    batch.update_compute_environment(computeEnvironment=arn, state="DISABLED")
+    told = wrong(PIPELINE, on_agent)
+    batch.update_compute_environment(computeEnvironment=arn, state="ENABLED")
+    name = arn.rpartition("/")[2]
+    assert told == [
+        f"queue {queue}: jobs wait there for ever, as compute environment {name} is DISABLED: enable it"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("head", "most", "said"),
+    [
+        ("1", 0, "small-1 has at most 0 vCPUs, and a job takes 1: raise its maximum"),
+        ("8", 4, "small-8 has at most 4 vCPUs, and a job takes 8: raise its maximum"),
+        ("4", 4, ""),
+    ],
+)
+def test_compute_environment_too_small(
+    head: str, most: int, said: str, on_agent: dict[str, str], write: Write
+) -> None:
+    """A head that needs more vCPUs than its compute environment may have would wait for ever."""
+    name = registered(
+        resourceRequirements=[{"type": "VCPU", "value": head}, {"type": "MEMORY", "value": "2048"}]
+    )
+    batch = client("batch")
+    (large,) = [
+        found
+        for found in batch.describe_compute_environments()["computeEnvironments"]
+        if "HeadCompute" in found["computeEnvironmentName"]
+    ]
+    small = batch.create_compute_environment(
+        computeEnvironmentName=f"small-{head}",
+        type="MANAGED",
+        state="ENABLED",
+        serviceRole=large["serviceRole"],
+        computeResources=large["computeResources"] | {"maxvCpus": most},
+    )["computeEnvironmentArn"]
+    batch.create_job_queue(
+        jobQueueName=name,
+        state="ENABLED",
+        priority=1,
+        computeEnvironmentOrder=[{"order": 1, "computeEnvironment": small}],
+    )
+    text = PIPELINE.read_text()
+    file = write(
+        text.replace("unblock: training_finished", f"unblock: training_finished\n          queue: {name}")
+    )
+    found = wrong(file, on_agent)
+    assert found == (
+        [f"queue {name}: jobs wait there for ever, as compute environment {said}"] if said else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (("ENABLED", "INVALID", 4), ("ENABLED", "VALID", 4), ""),
+        (("ENABLED", "VALID", None), ("DISABLED", "VALID", 4), ""),
+        (
+            ("ENABLED", "INVALID", 4),
+            ("ENABLED", "VALID", 1),
+            "compute environment a is INVALID (no such subnet): mend it; compute environment b has at most 1",
+        ),
+    ],
+)
+def test_one_compute_environment_is_enough(
+    first: tuple[str, str, int | None], second: tuple[str, str, int | None], said: str
+) -> None:
+    """Batch goes from one compute environment to the next, so one that is fit is enough."""
+    computes = tuple(
+        Compute(name, state, status, "no such subnet", vcpus)
+        for name, (state, status, vcpus) in (("a", first), ("b", second))
+    )
+    found = standstill(Queue("ENABLED", "VALID", "", computes), 2)
+    assert said in found
+    assert bool(said) == bool(found)
 
 
 def test_queue_and_definition_that_do_not_exist(on_agent: dict[str, str], write: Write) -> None:
@@ -217,7 +303,7 @@ def test_bucket_that_does_not_exist(on_agent: dict[str, str], write: Write) -> N
     assert found.startswith(
         "bucket s3://nobodys-bucket/models: could not write s3://nobodys-bucket/models/model"
     )
-    assert found.endswith("create the bucket, or correct its name")
+    assert found.endswith("deploy the stack that makes the bucket, or correct its name")
 
 
 def test_token_that_is_wrong(on_agent: dict[str, str]) -> None:
@@ -229,30 +315,19 @@ def test_token_that_is_wrong(on_agent: dict[str, str]) -> None:
 
 
 @pytest.fixture
-def api() -> Iterator[Callable[[str], str]]:
-    """An API whose access-token endpoint answers with the given JSON, since the laptop's token may do all."""
-    servers: list[ThreadingHTTPServer] = []
+def api() -> Iterator[Callable[[list[str]], str]]:
+    """An API whose token has the given scopes, since the laptop's token may do all."""
+    with ExitStack() as stack:
 
-    def serve(body: str) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                found = self.path == "/v2/access-token"
-                self.send_response(200 if found else 404)
-                self.end_headers()
-                self.wfile.write(body.encode())
+        def serve(scopes: list[str]) -> str:
+            class Handler(http_api.JsonHandler):
+                def do_GET(self) -> None:
+                    token = {"uuid": "0190", "scopes": scopes, "description": "ci"}
+                    self.answer(token, 200 if self.path == "/v2/access-token" else 404)
 
-            def log_message(self, *_: object) -> None:
-                pass
+            return f"{http_api.url(stack.enter_context(http_api.served(Handler)))}/v2"
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}/v2"
-
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield serve
 
 
 @pytest.mark.parametrize(
@@ -264,11 +339,12 @@ def api() -> Iterator[Callable[[str], str]]:
     ],
 )
 def test_token_that_may_too_little(
-    scopes: list[str], said: str, on_agent: dict[str, str], api: Callable[[str], str]
+    scopes: list[str], said: str, on_agent: dict[str, str], api: Callable[[list[str]], str]
 ) -> None:
     """A token without a scope that the callback needs is told with those it has."""
-    url = api(json.dumps({"uuid": "0190", "scopes": scopes, "description": "ci"}))
-    (found,) = wrong(PIPELINE, {**on_agent, "BUILDKITE_API_URL": url, "BUILDKITE_API_TOKEN": "some-token"})
+    (found,) = wrong(
+        PIPELINE, {**on_agent, "BUILDKITE_API_URL": api(scopes), "BUILDKITE_API_TOKEN": "some-token"}
+    )
     assert said in found
     assert "some-token" not in found
 
@@ -276,7 +352,11 @@ def test_token_that_may_too_little(
 ACTIONS = {
     "Object": ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"),
     "Bucket": ("s3:ListBucket",),
-    "Look": ("batch:describejobqueues", "batch:describejobdefinitions"),
+    "Look": (
+        "batch:describejobqueues",
+        "batch:describejobdefinitions",
+        "batch:describecomputeenvironments",
+    ),
 }
 
 
@@ -293,16 +373,11 @@ def allow(on_agent: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator
         key = iam.create_access_key(UserName=name)["AccessKey"]
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-        enforce("0")
+        standins.enforce_policies(url, True)
 
-    def enforce(after: str) -> None:
-        url = f"{on_agent['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
-        asked = urllib.request.Request(url, after.encode(), {"Content-Type": "text/plain"})
-        with urllib.request.urlopen(asked) as answer:
-            assert answer.status == 200
-
+    url = on_agent["AWS_ENDPOINT_URL"]
     yield allowed
-    enforce("inf")
+    standins.enforce_policies(url, False)
 
 
 def test_actions_are_enough(on_agent: dict[str, str], allow: Callable[..., None]) -> None:
@@ -328,6 +403,13 @@ def test_actions_are_enough(on_agent: dict[str, str], allow: Callable[..., None]
             "batch:describejobqueues",
             [
                 f"queue modelbuild-{name}: could not look at queue modelbuild-{name}"
+                for name in ("head", "default", "gpu")
+            ],
+        ),
+        (
+            "batch:describecomputeenvironments",
+            [
+                f"queue modelbuild-{name}: could not look at compute environment modelbuild-"
                 for name in ("head", "default", "gpu")
             ],
         ),
