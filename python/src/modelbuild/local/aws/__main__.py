@@ -1,24 +1,20 @@
-"""``python -m modelbuild.local.aws``: the AWS stand-in as a process of its own."""
+"""``python -m modelbuild.local.aws``: serve until standard input is closed."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
 from pathlib import Path
 
+from modelbuild.local import process
 from modelbuild.local.aws.server import serve
 from modelbuild.local.aws.settings import Settings
 
 
 def main() -> None:
     """Read the command line and serve."""
-    parser = argparse.ArgumentParser(
-        prog="python -m modelbuild.local.aws",
-        description="AWS on this machine; runs as long as its standard input is open.",
-    )
-    parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1; 0 takes a free one")
+    parser = process.parser("modelbuild.local.aws", description=__doc__)
     parser.add_argument(
         "--scratch", type=Path, required=True, help="folder for what jobs and endpoints write"
     )
@@ -42,8 +38,9 @@ def main() -> None:
     )
     options = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
+    listener, url = process.listen("AWS", options.port)
     settings = Settings(
-        url="",
+        url=url,
         scratch=options.scratch.resolve(),
         images=options.images.resolve(),
         bin=options.bin.absolute(),
@@ -51,11 +48,7 @@ def main() -> None:
         gpus=options.gpus,
         minute=options.minute,
     )
-    try:
-        serve(settings, options.port, sys.stdin, sys.stdout)
-    except OSError as error:
-        why = os.strerror(error.errno or 0)
-        sys.exit(f"The AWS stand-in cannot listen on port {options.port}: {why}; use --port 0.")
+    serve(settings, listener)
 
 
 if __name__ == "__main__":

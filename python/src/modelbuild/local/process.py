@@ -1,0 +1,70 @@
+"""A service of laptop mode as a process: where it listens, how it says so, and what ends it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+HOST = "127.0.0.1"
+
+
+def parser(module: str, **options: Any) -> argparse.ArgumentParser:
+    """The command line of ``python -m module``, which every service begins with ``--port``."""
+    made = argparse.ArgumentParser(prog=f"python -m {module}", **options)
+    made.add_argument("--port", type=int, default=0, help=f"TCP port on {HOST}; 0 takes a free one")
+    return made
+
+
+def listen(name: str, port: int) -> tuple[socket.socket, str]:
+    """A socket that listens on this machine, and its address.
+
+    Raises:
+        SystemExit: the port is taken, or not ours to take; with a sentence that names the service.
+    """
+    try:
+        listener = socket.create_server((HOST, port))
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        sys.exit(f"The {name} stand-in cannot listen on port {port}: {why}; use --port 0.")
+    return listener, f"http://{HOST}:{listener.getsockname()[1]}"
+
+
+def announce(url: str) -> None:
+    """Tell whoever started this process that ``url`` answers."""
+    print(json.dumps({"url": url}), flush=True)
+
+
+def when_told(stop: Callable[[], object]) -> None:
+    """Call ``stop`` when standard input ends, or SIGTERM or SIGINT comes."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop())
+
+    def read() -> None:
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
+        stop()
+
+    threading.Thread(target=read, daemon=True).start()
+
+
+def serve(app: ASGIApp, listener: socket.socket, url: str) -> None:
+    """Serve an application until this process is told to end."""
+    # Here, because the AWS stand-in has another server.
+    import uvicorn
+
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+    # uvicorn passes a signal on to the handler it found, and that one's default is to die of it.
+    when_told(lambda: setattr(server, "should_exit", True))
+    # The socket already listens, so whoever reads this line can connect at once.
+    announce(url)
+    server.run(sockets=[listener])
