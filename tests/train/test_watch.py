@@ -18,6 +18,7 @@ import http_api
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
+from modelbuild.buildkite import turns
 from modelbuild.buildkite.rest import Rest, RestError
 from modelbuild.contract import Source, TrainingResult
 from modelbuild.settings import AwsSettings
@@ -129,8 +130,9 @@ def test_limit_of_requests_pauses_the_watch(head: Any, page: Page, monkeypatch: 
     assert page.asked[-1].startswith("/7?")
 
 
-def test_verdict_interrupts_the_main_thread(head: Any, page: Page) -> None:
+def test_verdict_interrupts_the_main_thread(head: Any, page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancelled build ends what the main thread waits for, and the verdict says why."""
+    monkeypatch.setattr(turns, "SLICE_SECONDS", 0.05)
     one = head(7)
     assert not one.came(at_once)
     page.cancelled = [7]
@@ -149,7 +151,7 @@ def test_verdict_interrupts_the_main_thread(head: Any, page: Page) -> None:
 
 
 def test_step_without_machine_is_ended(aws: Any) -> None:
-    """A step's job that is RUNNABLE for too long is ended, and the reason names step and seconds."""
+    """A step's job that is RUNNABLE for too long is ended; the reason names the step, and has Batch's."""
     (aws.bin / "python").write_text("#!/bin/sh\nexec sleep 60\n")
     (aws.bin / "python").chmod(0o755)
     batch = Batch(session(AwsSettings()))
@@ -164,7 +166,7 @@ def test_step_without_machine_is_ended(aws: Any) -> None:
         )
         return answer["jobId"]
 
-    first, second = submit("first", 64), submit("second", 64)
+    first, second = submit("first", 1), submit("second", 9)
     queueing = Queueing(batch, 0.2)
     watch = Watch(None, queueing)
     watch.heard(f"2026-01-31 12:00:00.123 [17/prepare/2 (pid 42)] [{first}] Task is starting.")
@@ -174,7 +176,9 @@ def test_step_without_machine_is_ended(aws: Any) -> None:
         while (reason := queueing.too_long()) is None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert reason.startswith("step train waited more than 0.2 seconds for a machine (")
+        assert reason.startswith(
+            "step train waited more than 0.2 seconds for a machine (MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT"
+        )
         assert batch.describe(first).status == "RUNNING"
         while not batch.describe(second).ended:
             assert time.monotonic() < deadline
@@ -223,7 +227,8 @@ def test_head_of_a_cancelled_build_stops(
     storage.write(request.source.path, archived)
     storage.write(f"{place}/request.json", request.to_json().encode())
     quick = (
-        "import sys; from modelbuild.train import head, watch; "
+        "import sys; from modelbuild.buildkite import turns; from modelbuild.train import head, watch; "
+        "turns.SLICE_SECONDS = watch.SLICE_SECONDS = 0.2; "
         "watch.Watch.__init__.__defaults__ = (0.2,); sys.exit(head.run())"
     )
     environ = {

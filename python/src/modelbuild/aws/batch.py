@@ -37,6 +37,8 @@ class BatchJob:
         exit_code: of its container, where that came to an end.
         status_reason: Batch's own reason, or empty.
         stopped: whether somebody cancelled or terminated it.
+        waits_since: when it began to wait for a machine, in seconds since 1970: when it was submitted, or
+            when an attempt at it ended that is to be repeated.
     """
 
     id: str
@@ -47,6 +49,7 @@ class BatchJob:
     exit_code: int | None = None
     status_reason: str = ""
     stopped: bool = False
+    waits_since: float = 0.0
 
     @property
     def ended(self) -> bool:
@@ -156,6 +159,12 @@ class Batch:
             )
             return [job["jobId"] for page in pages for job in page["jobSummaryList"]]
 
+    def runnable(self, queue: str) -> list[str]:
+        """The ids of the jobs in a queue that could run, and wait for a machine."""
+        with translated(f"look for jobs that wait in queue {queue}"):
+            pages = self._batch.get_paginator("list_jobs").paginate(jobQueue=queue, jobStatus="RUNNABLE")
+            return [job["jobId"] for page in pages for job in page["jobSummaryList"]]
+
     def terminate(self, job_id: str, reason: str) -> None:
         """Ask Batch to end a job, wherever it stands; one that has ended stays as it is."""
         with translated(f"terminate job {job_id}"):
@@ -189,6 +198,7 @@ class Batch:
 def job(described: Mapping[str, Any]) -> BatchJob:
     """A job from what DescribeJobs says of it, which is also the detail of Batch's events."""
     container = described.get("container", {})
+    began = [attempt.get("stoppedAt", 0) for attempt in described.get("attempts", [])]
     return BatchJob(
         id=described["jobId"],
         status=described["status"],
@@ -198,6 +208,7 @@ def job(described: Mapping[str, Any]) -> BatchJob:
         exit_code=container.get("exitCode"),
         status_reason=described.get("statusReason") or "",
         stopped=bool(described.get("isTerminated") or described.get("isCancelled")),
+        waits_since=max(described.get("createdAt", 0), *began, 0) / 1000,
     )
 
 

@@ -116,19 +116,26 @@ class Rest:
         found = self._call(_Jobs, "GET", f"{_path(build)}/jobs?{query}").items
         return tuple(job for job in found if job.step_key == step_key)
 
-    def cancelled(self, organization: str, pipeline: str, since: datetime) -> set[int]:
-        """The numbers of a pipeline's builds that were cancelled, or are just being, since a moment.
+    def deleted(self, build: Build) -> bool:
+        """Whether a build that is not found is gone, and not just out of this token's reach.
 
-        The newest hundred are found, and not those that were cancelled before ``since``.
+        Buildkite answers 404 for both. Who sees other builds of the pipeline would see this one.
         """
-        builds = f"/organizations/{organization}/pipelines/{pipeline}/builds"
-        found: set[int] = set()
-        # A build that is just being cancelled has not finished at any moment.
-        for query in ({"state": "canceled", "finished_from": since.isoformat()}, {"state": "canceling"}):
-            page = f"{builds}?{urlencode({**query, 'per_page': 100})}&{_LEAN}"
-            shown = self._call(_Builds, "GET", page).root
-            found |= {build.number for build in shown if build.state == query["state"]}
-        return found
+        try:
+            self._call(_Builds, "GET", f"{_pipeline(build.organization, build.pipeline)}/builds?per_page=1")
+        except RestError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def in_state(
+        self, organization: str, pipeline: str, state: str, since: datetime | None = None
+    ) -> set[int]:
+        """The numbers of a pipeline's newest hundred builds in a state, or that ended in it ``since``."""
+        query = {"state": state, **({"finished_from": since.isoformat()} if since else {}), "per_page": "100"}
+        page = f"{_pipeline(organization, pipeline)}/builds?{urlencode(query)}&{_LEAN}"
+        return {build.number for build in self._call(_Builds, "GET", page).root if build.state == state}
 
     def unblock(self, build: Build, job_id: str, fields: Mapping[str, str]) -> Job:
         """Unblock a job of type ``manual``; its fields become meta-data of the build."""
@@ -159,8 +166,12 @@ class Rest:
 _LEAN = "exclude_jobs=true&exclude_pipeline=true"
 
 
+def _pipeline(organization: str, pipeline: str) -> str:
+    return f"/organizations/{organization}/pipelines/{pipeline}"
+
+
 def _path(build: Build) -> str:
-    return f"/organizations/{build.organization}/pipelines/{build.pipeline}/builds/{build.number}"
+    return f"{_pipeline(build.organization, build.pipeline)}/builds/{build.number}"
 
 
 def _message(body: bytes) -> str:

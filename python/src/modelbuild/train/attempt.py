@@ -199,15 +199,28 @@ def newest_run(storage: Storage, artifacts: str, number: int) -> Run | None:
     return None
 
 
+def terminate_left(storage: Storage, batch: Batch, head: BatchJob) -> list[str]:
+    """Terminate the steps' jobs that a head which has ended left behind; the answer is their ids.
+
+    A job that was not the head of its attempt has none.
+
+    Raises:
+        AwsError: S3 or Batch refused.
+    """
+    artifacts, number = head.environment["ARTIFACTS"], number_of(head.environment)
+    if _holder(storage, artifacts, number) != head.id:
+        return []
+    run = newest_run(storage, artifacts, number)
+    return [] if run is None else _terminate_steps(batch, head.environment, run)
+
+
 def end_steps(batch: Batch, environ: Mapping[str, str], run: Run) -> list[str]:
     """End the steps' jobs that outlived the head of a run, and wait until they have; the answer is their ids.
 
     Raises:
         AwsError: Batch refused, or a job did not end.
     """
-    left = [job.id for job in _steps(batch, environ, run) if not job.ended]
-    for job_id in left:
-        batch.terminate(job_id, "its head is gone")
+    left = _terminate_steps(batch, environ, run)
     until = time.monotonic() + _STEPS_END_SECONDS
     while not all(job.ended for job in batch.describe_all(left).values()):
         if time.monotonic() > until:
@@ -221,6 +234,13 @@ def lost_hosts(batch: Batch, environ: Mapping[str, str], run: Run) -> bool:
     # What Metaflow ends because another step failed says nothing about why that one did.
     failed = [job for job in _steps(batch, environ, run) if job.status == "FAILED" and not job.stopped]
     return bool(failed) and all(job.status_reason.startswith("Host EC2") for job in failed)
+
+
+def _terminate_steps(batch: Batch, environ: Mapping[str, str], run: Run) -> list[str]:
+    left = [job.id for job in _steps(batch, environ, run) if not job.ended]
+    for job_id in left:
+        batch.terminate(job_id, "its head is gone")
+    return left
 
 
 def _steps(batch: Batch, environ: Mapping[str, str], run: Run) -> list[BatchJob]:

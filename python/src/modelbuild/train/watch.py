@@ -4,7 +4,8 @@ No agent is attached to a build whose training is under way, so whoever cancels 
 but the page. And a job that no machine can take waits for ever, and Metaflow with it.
 
 All heads of a pipeline share one question. Whoever looks first in a slice of time asks Buildkite for the
-builds that were cancelled, and leaves the answer in the bucket for the others.
+builds that were cancelled, and leaves the answer in the bucket for the others. Each call takes a turn, as
+those do that tell how trainings ended.
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite.rest import DEFAULT_URL, Rest, RestError
 from modelbuild.contract import SCHEDULE_TIMEOUT, TrainingRequest, TrainingResult, split_s3_uri
 from modelbuild.errors import AwsError
-from modelbuild.train import outcome
+from modelbuild.train import outcome, waiting
 
 SLICE_SECONDS = 20.0
-"""How often Buildkite is asked. Who looks one and a quarter times as rarely stops in 45 seconds at most."""
+"""How often Buildkite is asked. Who looks one and a quarter times as rarely stops in 45 seconds at most, and
+where turns have to be waited for, after those."""
 
 _SLOWER = 0.25
 # Also who was late for some slices hears of all.
 _LOOK_BACK_SECONDS = 900.0
+# How long who has not been first waits for the answer, and looks again.
+_PAUSES = (1.0, 2.0, 4.0, 8.0)
 
 # What Metaflow says of a step that is a job: "[<run>/<step>/<task> (pid 42)] [<Batch job>] …"
 _STEP_JOB = re.compile(r"\[[^/\]]+/(?P<step>\w+)/\d+[^\]]*\] \[(?P<job>[0-9a-f-]{36})\]")
@@ -63,7 +67,7 @@ class Cancellation:
         try:
             if not self._sure:
                 return False if wait(self._turns.next()) else self._alone()
-            return self._build.number in self._shared()
+            return self._build.number in self._shared(wait)
         except RestError as error:
             self._sure = False
             self._pause_until = time.time() + (error.wait or 0.0)
@@ -74,17 +78,35 @@ class Cancellation:
         self._sure = True
         return state in ("canceled", "canceling")
 
-    def _shared(self) -> set[int]:
-        place = f"{self._root}/{self._build.organization}/{self._build.pipeline}"
-        uri = f"{place}/{int(time.time() / SLICE_SECONDS)}.json"
+    def _shared(self, wait: Callable[[float], bool]) -> set[int]:
+        slice_number = int(time.time() / SLICE_SECONDS)
+        place = f"{self._root}/{self._build.organization}/{self._build.pipeline}/{slice_number}"
+        found = self._answer(place)
+        if found is None and self._storage.write_once(f"{place}.asked", b""):
+            found = self._asked(wait)
+            if found is not None:
+                self._storage.write_once(f"{place}.json", json.dumps(sorted(found)).encode())
+        for seconds in _PAUSES:
+            if found is not None or wait(seconds):
+                break
+            found = self._answer(place)
+        return found or set()
+
+    def _answer(self, place: str) -> set[int] | None:
         try:
-            return set(json.loads(self._storage.read(uri)))
+            return set(json.loads(self._storage.read(f"{place}.json")))
         except NotFound:
-            pass
+            return None
+
+    def _asked(self, wait: Callable[[float], bool]) -> set[int] | None:
+        found: set[int] = set()
         since = datetime.fromtimestamp(time.time() - _LOOK_BACK_SECONDS, timezone.utc)
-        found = self._rest.cancelled(self._build.organization, self._build.pipeline, since)
+        # A build that is just being cancelled has not finished at any moment.
+        for state, moment in (("canceled", since), ("canceling", None)):
+            if wait(max(self._rest.pause, self._turns.next())):
+                return None
+            found |= self._rest.in_state(self._build.organization, self._build.pipeline, state, moment)
         self._pause_until = time.time() + self._rest.pause
-        self._storage.write_once(uri, json.dumps(sorted(found)).encode())
         return found
 
 
@@ -111,10 +133,8 @@ class Queueing:
             if job.status != "RUNNABLE":
                 self._since.pop(job_id, None)
             elif now - self._since.setdefault(job_id, now) > self._limit:
-                why = job.status_reason or "no reason given: the queue's machines may all be taken"
-                said = f"step {self._steps[job_id]} waited more than {self._limit:g} seconds for a machine"
                 self._batch.terminate(job_id, "waited longer than schedule-timeout")
-                return f"{said} ({why})"
+                return waiting.verdict(f"step {self._steps[job_id]}", self._limit, job)
         return None
 
 

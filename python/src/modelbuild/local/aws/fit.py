@@ -38,7 +38,7 @@ def _machines(names: list[str]) -> Iterator[Mapping[str, Any]]:
 
 def _takes(machine: Mapping[str, Any], container: Container) -> bool:
     gpus = sum(kind["Count"] for kind in machine.get("GpuInfo", {}).get("Gpus", []))
-    return (
+    return bool(
         container.vcpus <= machine["VCpuInfo"]["DefaultVCpus"]
         # The machine's system takes some of its memory.
         and int(container.requirements["MEMORY"]) < machine["MemoryInfo"]["SizeInMiB"]
