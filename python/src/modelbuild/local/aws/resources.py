@@ -7,7 +7,7 @@ deleted, and a job definition loses its timeout.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from moto.athena.models import athena_backends
 from moto.batch.models import ComputeEnvironment, JobDefinition, JobQueue, batch_backends
@@ -33,26 +33,37 @@ def install() -> None:
     NULL_MODELS.extend(_WITHOUT_EFFECT)
 
 
-class GlueDatabase(CloudFormationModel):
-    """``AWS::Glue::Database``."""
+class _Named:
+    """What all resources have that are known by their name alone."""
+
+    TYPE: ClassVar[str]
+    NAME_PROPERTY: ClassVar[str]
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     @property
     def physical_resource_id(self) -> str:
-        """What ``Ref`` gives: the database's name."""
+        """What ``Ref`` gives."""
         return self.name
 
-    @staticmethod
-    def cloudformation_name_type() -> str:
-        """No property of its own: the name lies in DatabaseInput."""
-        return ""
-
-    @staticmethod
-    def cloudformation_type() -> str:
+    @classmethod
+    def cloudformation_type(cls) -> str:
         """The type in a template."""
-        return "AWS::Glue::Database"
+        return cls.TYPE
+
+    @classmethod
+    def cloudformation_name_type(cls) -> str:
+        """The property that names it."""
+        return cls.NAME_PROPERTY
+
+
+# Both are CloudFormationModels themselves, since moto looks for no more than its direct subclasses.
+class GlueDatabase(_Named, CloudFormationModel):
+    """``AWS::Glue::Database``."""
+
+    TYPE = "AWS::Glue::Database"
+    NAME_PROPERTY = ""  # the name lies in DatabaseInput
 
     @classmethod
     def create_from_cloudformation_json(
@@ -93,26 +104,11 @@ class GlueDatabase(CloudFormationModel):
         glue_backends[account_id][region_name].delete_database(self.name)
 
 
-class AthenaWorkGroup(CloudFormationModel):
+class AthenaWorkGroup(_Named, CloudFormationModel):
     """``AWS::Athena::WorkGroup``."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    @property
-    def physical_resource_id(self) -> str:
-        """What ``Ref`` gives: the workgroup's name."""
-        return self.name
-
-    @staticmethod
-    def cloudformation_name_type() -> str:
-        """The property that names it."""
-        return "Name"
-
-    @staticmethod
-    def cloudformation_type() -> str:
-        """The type in a template."""
-        return "AWS::Athena::WorkGroup"
+    TYPE = "AWS::Athena::WorkGroup"
+    NAME_PROPERTY = "Name"
 
     @classmethod
     def create_from_cloudformation_json(
