@@ -101,14 +101,14 @@ def test_links_lead_into_the_console() -> None:
 def test_submission_is_not_repeated_unasked(cloud: str) -> None:
     """A lost answer to SubmitJob may mean that the job runs: no second call is made behind the scenes."""
     assert cloud
-    made = session(AwsSettings())
+    made: Any = session(AwsSettings())
     calls = []
 
     def lose(**_: Any) -> None:
         calls.append(1)
         raise ReadTimeoutError(endpoint_url=cloud)
 
-    made.events.register("before-send.batch.SubmitJob", lose)
+    made.get_component("event_emitter").register("before-send.batch.SubmitJob", lose)
     with pytest.raises(AwsError, match="could not submit job a-job to queue a-queue"):
         Batch(made).submit(
             "a-job", queue="a-queue", definition="a:1", command=["a"], environment={}, timeout=60, tags={}

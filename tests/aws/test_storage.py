@@ -59,7 +59,7 @@ def test_one_of_many_writers_wins(storage: Storage, bucket: str) -> None:
 def test_conflict_is_repeated(cloud: str, bucket: str) -> None:
     """S3 answers 409 to a conditional write during another one: the write is repeated, not failed."""
     assert cloud
-    made = session(AwsSettings())
+    made: Any = session(AwsSettings())
     conflict = b"<Error><Code>ConditionalRequestConflict</Code><Message>Conflict</Message></Error>"
     answers = [conflict, conflict]
 
@@ -72,7 +72,7 @@ def test_conflict_is_repeated(cloud: str, bucket: str) -> None:
     def refuse(request: Any, **_: Any) -> Any:
         return AWSResponse(request.url, 409, headers, Raw()) if answers else None
 
-    made.events.register("before-send.s3.PutObject", refuse)
+    made.get_component("event_emitter").register("before-send.s3.PutObject", refuse)
     assert Storage(made).write_once(f"{bucket}/once", b"body") is True
     assert answers == []
 

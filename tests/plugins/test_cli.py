@@ -40,12 +40,12 @@ def test_terminal_has_no_groups() -> None:
 
 
 def test_a_hook_starts_without_what_it_does_not_use() -> None:
-    """Refusing a wrong option takes neither boto3 nor jinja2, so it takes no second."""
+    """Refusing a wrong option takes neither botocore nor jinja2, so it takes no second."""
     code = (
         "import sys; from modelbuild.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print([name for name in ('boto3', 'jinja2', 'urllib3', 'metaflow') if name in sys.modules])"
+        "print([name for name in ('botocore', 'jinja2', 'urllib3', 'metaflow') if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "train"],

@@ -1,1 +1,1 @@
-"""Adapters to AWS: the only code that imports boto3."""
+"""Adapters to AWS: the only code that imports botocore."""

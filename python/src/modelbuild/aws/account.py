@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import boto3
+from typing import TYPE_CHECKING, Any
 
 from modelbuild.aws.failures import translated
+
+if TYPE_CHECKING:
+    import boto3
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-
-import boto3
+from typing import TYPE_CHECKING
 
 from modelbuild.aws.failures import translated
 from modelbuild.errors import AwsError
+
+if TYPE_CHECKING:
+    import boto3
 
 WORKGROUP = "modelbuild"
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import boto3
 from botocore.config import Config
 
 from modelbuild.aws.failures import NotFound, translated
 from modelbuild.contract import sha256_of_json
 from modelbuild.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import boto3
 
 # What a definition consists of, besides its name: DescribeJobDefinitions tells more than may be registered.
 _PARTS = ("type", "parameters", "retryStrategy", "timeout", "propagateTags", "platformCapabilities")

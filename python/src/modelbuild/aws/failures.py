@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from boto3.exceptions import Boto3Error
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -37,7 +36,7 @@ class NotFound(AwsError):
 
 @contextmanager
 def translated(action: str) -> Iterator[None]:
-    """Turn whatever boto3 raises inside into :class:`AwsError`.
+    """Turn whatever botocore raises inside into :class:`AwsError`.
 
     Args:
         action: what is being done and to what, to follow "could not": ``read s3://bucket/key``.
@@ -69,7 +68,7 @@ def translated(action: str) -> Iterator[None]:
             _sentence(action, str(error).rstrip("."), "check the region, AWS_ENDPOINT_URL and the network")
         ) from error
     # botocore says of a malformed AWS_ENDPOINT_URL just that a value is wrong.
-    except (BotoCoreError, Boto3Error, ValueError) as error:
+    except (BotoCoreError, ValueError) as error:
         raise AwsError(_sentence(action, str(error).rstrip("."), None)) from error
 
 

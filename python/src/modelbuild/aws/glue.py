@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import boto3
-
 from modelbuild.aws.failures import NotFound, translated
 
 if TYPE_CHECKING:
+    import boto3
     from mypy_boto3_glue.type_defs import TableInputTypeDef
 
 _HIVE = "org.apache.hadoop.hive.ql.io.parquet"

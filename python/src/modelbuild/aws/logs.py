@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-import boto3
+from typing import TYPE_CHECKING, Any
 
 from modelbuild.aws.batch import LOG_GROUP
 from modelbuild.aws.failures import NotFound, translated
+
+if TYPE_CHECKING:
+    import boto3
 
 
 class Logs:

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import boto3
 from botocore.exceptions import ClientError
 
 from modelbuild.aws.failures import NotFound, error_code, translated
 from modelbuild.errors import AwsError
 
 if TYPE_CHECKING:
+    import boto3
     from mypy_boto3_sagemaker.type_defs import TagTypeDef
 
 VARIANT = "AllTraffic"

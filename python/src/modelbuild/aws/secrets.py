@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-
-import boto3
+from typing import TYPE_CHECKING
 
 from modelbuild.aws.failures import translated
 from modelbuild.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import boto3
 
 
 def secret(session: boto3.Session, name: str, key: str) -> str:

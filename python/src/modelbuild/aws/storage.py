@@ -7,13 +7,16 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import boto3
 from botocore.exceptions import ClientError
 
 from modelbuild.aws.failures import NotFound, error_code, translated
 from modelbuild.contract import split_s3_uri
 from modelbuild.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import boto3
 
 __all__ = ["NotFound", "Storage"]
 
@@ -88,9 +91,12 @@ class Storage:
 
     def upload(self, path: Path, uri: str) -> None:
         """Write a file to an object, in parts when it is large."""
+        # Only a deployment takes the time to load this.
+        from s3transfer.manager import TransferManager
+
         bucket, key = _place(uri)
-        with translated(f"upload {path.name} to {uri}"):
-            self._s3.upload_file(str(path), bucket, key)
+        with translated(f"upload {path.name} to {uri}"), TransferManager(self._s3) as transfers:
+            transfers.upload(str(path), bucket, key).result()
 
     def delete(self, uri: str) -> None:
         """Remove an object, whether or not it is there; a bucket with versions keeps the bytes."""
