@@ -55,6 +55,13 @@ def test_reason_is_step_and_exception(lines: list[str], said: str) -> None:
     assert reason(lines, 1, {}) == f"step train failed: {said}"
 
 
+def test_what_batch_says_of_a_container_goes_before_what_metaflow_says() -> None:
+    """Metaflow says of a step that was killed for memory that it left nothing behind: Batch knows why."""
+    lines = log("Data store error:", "No completed attempts of the task was found for task 'F/1/train/2'")
+    killed = "OutOfMemoryError: Container killed due to memory usage"
+    assert reason(lines, 1, {}, killed) == f"step train failed: {killed}"
+
+
 @pytest.mark.parametrize("kind", ["errors.ConfigurationError", "aws.failures.NotFound"])
 def test_own_errors_are_just_their_sentence(kind: str) -> None:
     """An error of modelbuild is a sentence for people: the name of its class is left out."""

@@ -243,6 +243,12 @@ def _terminate_steps(batch: Batch, environ: Mapping[str, str], run: Run) -> list
     return left
 
 
+def container_ended(batch: Batch, environ: Mapping[str, str], run: Run) -> str:
+    """Why Batch ended the container of a step, or could not start it; empty where it did neither."""
+    failed = [job for job in _steps(batch, environ, run) if job.status == "FAILED" and not job.stopped]
+    return next((job.reason for job in failed if job.reason != job.status_reason), "")
+
+
 def _steps(batch: Batch, environ: Mapping[str, str], run: Run) -> list[BatchJob]:
     """The jobs of a run's steps, in whatever state; ``environ`` is what Metaflow has."""
     names = {environ.get(name) for name in ("METAFLOW_BATCH_JOB_QUEUE", "GPU_JOB_QUEUE")}

@@ -32,13 +32,14 @@ _SECRET_TEXT = re.compile(
 )
 
 
-def reason(lines: Sequence[str], exit_code: int, environ: Mapping[str, str]) -> str:
+def reason(lines: Sequence[str], exit_code: int, environ: Mapping[str, str], batch: str = "") -> str:
     """One sentence: the step that failed and the exception that ended it, without secrets, ≤ 500 characters.
 
     Args:
         lines: what the flow printed last, without line ends.
         exit_code: how its process ended.
         environ: the environment it had; values of variables with a secret's name are blacked out.
+        batch: what Batch says of the step's container, which it ended itself; empty where it did not.
     """
     steps = [match["step"] for line in lines if (match := _FAILED_STEP.match(line))]
     if steps:
@@ -51,7 +52,7 @@ def reason(lines: Sequence[str], exit_code: int, environ: Mapping[str, str]) -> 
     else:
         said = [line.strip() for line in lines]
         subject = f"the flow ended with exit code {exit_code} before a step failed"
-    cause = _OWN_ERROR.sub("", _exception(said) or _last(said))
+    cause = batch or _OWN_ERROR.sub("", _exception(said) or _last(said))
     return sentence(f"{subject}: {cause}" if cause else subject, environ)
 
 

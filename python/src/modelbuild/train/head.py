@@ -156,8 +156,9 @@ def _train(
 
         place = resume.Place(storage, Batch(session(AwsSettings())), request.artifacts, number, attributes)
         exit_code, lines = resume.to_end(start, place, environ)
-    if exit_code != 0:
-        raise TrainingFailed(diagnosis.reason(lines, exit_code, environ))
+        if exit_code != 0:
+            said = resume.batch_says(place, environ)
+            raise TrainingFailed(diagnosis.reason(lines, exit_code, environ, said))
     stored = outcome.stored(storage, attempt_prefix(request.artifacts, number))
     if stored is None:
         raise TrainingFailed(

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.storage import Storage
+from modelbuild.errors import AwsError
 from modelbuild.train import attempt
 
 Start = Callable[[attempt.Run | None, Callable[[], None]], tuple[int, list[str]]]
@@ -58,6 +59,18 @@ def to_end(start: Start, place: Place, environ: Mapping[str, str]) -> tuple[int,
         origin = note.run
         print(f"head: run {origin.run_id} lost a host, and nothing else failed: resuming it", flush=True)
     return code, lines
+
+
+def batch_says(place: Place, environ: Mapping[str, str]) -> str:
+    """Why Batch ended the container of a step of the last run, or could not start it; empty if it did not.
+
+    Of such a step Metaflow only says that it left nothing behind.
+    """
+    try:
+        run = attempt.Run.model_validate_json(place.attributes.read_bytes())
+        return attempt.container_ended(place.batch, environ, run)
+    except (FileNotFoundError, ValidationError, AwsError):
+        return ""
 
 
 class _Note:
