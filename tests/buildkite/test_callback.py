@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import email.utils
 import random
 import socket
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -29,6 +31,18 @@ def tell(training: TrainingRequest, names: Any) -> Callable[..., None]:
             deadline=deadline,
             clock=Clock(now=lambda: service.now, sleep=service.sleep, jitter=jitter),
         )
+
+    return run
+
+
+@pytest.fixture
+def answer(training: TrainingRequest, names: Any) -> Callable[..., Any]:
+    """Deliver a result to a service; what became of it."""
+
+    def run(service: Any, result: TrainingResult = RESULT, **options: Any) -> Any:
+        environ = {"BUILDKITE_API_URL": service.url, "BUILDKITE_API_TOKEN": names.token}
+        clock = Clock(now=lambda: service.now, sleep=service.sleep, jitter=lambda: 0.5)
+        return deliver(training, result, environ=environ, deadline=3600.0, clock=clock, **options)
 
     return run
 
@@ -82,6 +96,44 @@ def test_over_build_is_left(serve: Any, tell: Any, names: Any, capsys: Any) -> N
     assert service.now < 200
 
 
+def test_answer_says_whether_somebody_was_told(serve: Any, answer: Any, names: Any) -> None:
+    """Unblocked now and unblocked before are one; a build that was over before was not told."""
+    service = serve(names.service())
+    assert [answer(service).unblocked, answer(service).unblocked] == [True, True]
+    assert answer(serve(names.service(unblocked_by="Grace"))).unblocked
+    assert not answer(serve(names.service(blocked_at=1000, over_at=100))).unblocked
+
+
+def test_outdated_result_unblocks_nothing(serve: Any, answer: Any, names: Any) -> None:
+    """Who still waits with the result of an attempt when a later one is made, leaves the step to that one."""
+    service = serve(names.service(blocked_at=300))
+    told = answer(service, outdated=lambda: service.now > 100)
+    assert (told.unblocked, service.applied) == (False, [])
+    assert "for a later attempt at the training to unblock" in told.said
+    assert service.now < 150
+
+
+def test_endless_reason_is_cut(serve: Any, answer: Any, names: Any) -> None:
+    """A result with a reason beyond what meta-data may be, as a flow may write, reaches the build."""
+    service = serve(names.service())
+    answer(service, TrainingResult(status="failed", reason="x" * 200_000))
+    assert len(service.applied[0]["training/reason"]) == 10_000
+
+
+def test_date_to_wait_for_is_honoured(serve: Any, tell: Any, names: Any) -> None:
+    """Retry-After may be a moment instead of a number of seconds; one that has passed asks for nothing."""
+    later = email.utils.format_datetime(datetime.now(timezone.utc) + timedelta(seconds=90), usegmt=True)
+    faults = [
+        names.fault(status=503, headers={"Retry-After": later}),
+        names.fault(status=503, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),
+    ]
+    service = serve(names.service(faults=faults))
+    tell(service)
+    first, second, third = (call[0] for call in service.calls[:3])
+    assert 80 <= second - first <= 91
+    assert third - second <= 1
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
@@ -109,7 +161,9 @@ def test_refusal_for_good_is_an_error(serve: Any, tell: Any, names: Any, status:
     with pytest.raises(BuildkiteError, match=f"answered {status}: No such thing") as caught:
         tell(service)
     assert names.token not in str(caught.value)
-    assert len(service.calls) == 1
+    assert ("then run modelbuild reconcile" in str(caught.value)) is (status != 400)
+    # What is not found may have been deleted: that is looked for.
+    assert len(service.calls) == (2 if status == 404 else 1)
 
 
 def test_refused_fields_are_an_error(serve: Any, tell: Any, names: Any) -> None:

@@ -48,7 +48,7 @@ print("ready", flush=True)
 while not pathlib.Path(gate).exists():
     pass
 attempts = Attempts(storage, batch, artifacts, "modelbuild-head", name)
-print(attempts.head(submit, "a test", lambda line: None).job_id)
+print(attempts.head(submit, {}, lambda: False, lambda line: None).job_id)
 """
 
 
@@ -92,9 +92,11 @@ def wait_until_over(attempts: Attempts, job_id: str) -> None:
         time.sleep(0.05)
 
 
-def head(attempts: Attempts, script: str = "exec sleep 60") -> attempt.JobRecord:
+def head(
+    attempts: Attempts, script: str = "exec sleep 60", told: Callable[[], bool] = lambda: False
+) -> attempt.JobRecord:
     """What one run of the step does."""
-    return attempts.head(submitter(attempts, script), "a test", unsaid)
+    return attempts.head(submitter(attempts, script), {"by": "a test"}, told, unsaid)
 
 
 @pytest.mark.parametrize("round_", range(6))
@@ -131,30 +133,87 @@ def test_claim_whose_step_died_is_given_up(attempts: Attempts, monkeypatch: pyte
     attempts.batch.terminate(record.job_id, "the test is over")
 
 
+def no_other(number: int) -> str:
+    """Submits nothing."""
+    pytest.fail(f"another head, for attempt {number}")
+
+
 def test_head_that_started_is_not_given_up(attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A head that runs although Batch does not list it yet is waited for, however long that takes."""
+    """A head that runs is attached to, also while Batch does not list it, or lists it in another queue."""
     monkeypatch.setattr(attempt, "_PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(attempt, "_LOOK_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(Batch, "find", lambda *_: [])
     attempts.storage.write(f"{attempts.artifacts}/attempts/1.json", b"{}")
-    attempt.enter(attempts.storage, attempts.artifacts, 1, "a-job")
-    unlisted = iter(range(5))
-    find = Batch.find
+    job_id = submitter(attempts)(1)
+    attempt.enter(attempts.storage, attempts.artifacts, 1, job_id)
+    record = attempts.head(no_other, {}, lambda: False, unsaid)
+    assert (record.attempt, record.job_id) == (1, job_id)
+    attempts.batch.terminate(job_id, "the test is over")
 
-    def late(batch: Batch, queue: str, name: str) -> list[str]:
-        if next(unlisted, None) is not None:
-            return []
-        if not find(batch, queue, name):
-            submitter(attempts)(1)
-        return find(batch, queue, name)
 
-    monkeypatch.setattr(Batch, "find", late)
+def test_lost_answer_of_s3_is_no_other_run(attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim that S3 took, and refused when it was repeated, is this run's own: nobody is waited for."""
+    write_once = Storage.write_once
 
-    def refused(number: int) -> str:
-        pytest.fail(f"a second head for attempt {number}")
+    def repeated(storage: Storage, uri: str, body: bytes, content_type: str = "application/json") -> bool:
+        write_once(storage, uri, body, content_type)
+        return write_once(storage, uri, body, content_type)
 
-    record = attempts.head(refused, "a test", unsaid)
+    monkeypatch.setattr(Storage, "write_once", repeated)
+    before = time.monotonic()
+    record = head(attempts)
     assert record.attempt == 1
+    assert time.monotonic() - before < 10
+    assert attempt.recorded(attempts.storage, attempts.artifacts) == record
     attempts.batch.terminate(record.job_id, "the test is over")
+
+
+def put_result(attempts: Attempts, place: str, status: str, *, delivered: bool) -> None:
+    """What a head leaves that has told the build, or is about to."""
+    text = json.dumps({"training/status": status})
+    attempts.storage.write(f"{attempts.artifacts}/{place}result.json", text.encode())
+    if delivered:
+        attempts.storage.write(f"{attempts.artifacts}/{place}delivered.json", text.encode())
+
+
+def test_failed_head_that_still_waits_to_be_heard_holds_nobody_up(attempts: Attempts) -> None:
+    """Once its result is there an attempt is over, although its head lives until the build was told."""
+    first = head(attempts)
+    put_result(attempts, "", "failed", delivered=False)
+    second = head(attempts)
+    assert (first.attempt, second.attempt) == (1, 2)
+    for record in (first, second):
+        attempts.batch.terminate(record.job_id, "the test is over")
+
+
+def test_model_that_nobody_heard_of_is_told_by_another_head(attempts: Attempts) -> None:
+    """A training that ended when its build was over gets a head that tells of it, now that the build goes on;
+    one that was told, or is going to be, gets none.
+    """
+    first = head(attempts, "exit 0")
+    put_result(attempts, "", "succeeded", delivered=False)
+    assert head(attempts) == first
+    put_result(attempts, "", "succeeded", delivered=True)
+    assert head(attempts, told=lambda: True) == first
+    second = head(attempts)
+    assert second.attempt == 2
+    assert head(attempts) == second
+    attempts.batch.terminate(second.job_id, "the test is over")
+
+
+def test_late_record_brings_no_old_head_back(attempts: Attempts) -> None:
+    """A run of the step that was held up before it wrote its head down leaves a newer one there."""
+
+    def held_up(number: int) -> str:
+        job_id = submitter(attempts, "exit 3")(number)
+        wait_until_over(attempts, job_id)
+        newer.append(head(attempts))
+        return job_id
+
+    newer: list[attempt.JobRecord] = []
+    attempts.head(held_up, {}, lambda: False, unsaid)
+    assert newer[0].attempt == 2
+    assert attempt.recorded(attempts.storage, attempts.artifacts) == newer[0]
+    attempts.batch.terminate(newer[0].job_id, "the test is over")
 
 
 def test_lost_answer_of_batch_makes_no_second_training(attempts: Attempts) -> None:
@@ -167,7 +226,7 @@ def test_lost_answer_of_batch_makes_no_second_training(attempts: Attempts) -> No
         raise AwsError("could not submit: read timeout")
 
     with pytest.raises(AwsError, match="read timeout"):
-        attempts.head(loses_the_answer, "a test", unsaid)
+        attempts.head(loses_the_answer, {}, lambda: False, unsaid)
     with pytest.raises(Superseded):
         attempt.enter(attempts.storage, attempts.artifacts, 1, submitted[0])
     record = head(attempts)

@@ -44,8 +44,9 @@ class Training:
     place: str
 
     def follow(self) -> None:
-        """Stay with it."""
-        follow.to_result(self.storage, self.batch, Logs(session(AwsSettings())), self.job_id, self.place)
+        """Stay with it, and end as it does."""
+        logs = Logs(session(AwsSettings()))
+        follow.end_as(follow.to_result(self.storage, self.batch, logs, self.job_id, self.place))
 
     def end(self, status: str, reason: str = "") -> None:
         """Write the result, as the head does."""

@@ -88,15 +88,19 @@ class Head:
         self.storage.write(f"{self.artifacts}/request.json", request.to_json().encode())
         return request
 
-    def start(self) -> subprocess.Popen[str]:
-        """Start the head."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "modelbuild", "head"],
-            env=self.environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    def start(self, *, held: bool = False) -> subprocess.Popen[str]:
+        """Start the head; ``held`` is that SIGTERM waits from the first moment on."""
+        earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM} if held else ())
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-m", "modelbuild", "head"],
+                env=self.environ,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
     def run(self) -> tuple[int, str]:
         """Run the head to its end: exit code and output."""
@@ -235,10 +239,18 @@ def test_termination_reaches_flow_and_build(head: Head, archived: bytes, buildki
     assert buildkite.fields == [head.result().to_fields()]
     assert head.result().status == "cancelled"
     assert "terminated from outside" in head.result().reason
+    wait_until_gone(pid)
+
+
+def wait_until_gone(pid: str) -> None:
+    """Return once a process has ended."""
     deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
-        assert time.monotonic() < deadline, f"process {pid} of the flow is still there"
+    shown = "?"
+    while shown and not shown.startswith("Z"):
+        assert time.monotonic() < deadline, f"process {pid} is still there"
         time.sleep(0.05)
+        command = ["ps", "-o", "stat=", "-p", pid]
+        shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def test_flow_that_will_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -252,11 +264,10 @@ def test_flow_that_will_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_
         head_module._stop(process)
     assert process.returncode == -signal.SIGKILL
     assert time.monotonic() - before < 10
-    child = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/cmdline")
-    while child.exists() and child.read_bytes():
-        assert time.monotonic() - before < 10, "the flow's child is still there"
+    wait_until_gone((tmp_path / "child").read_text().strip())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows which signals a process holds back")
 def test_early_termination_reaches_the_build(head: Head, archived: bytes, buildkite: Any) -> None:
     """SIGTERM while the head still starts is not lost: the build hears of it."""
     head.ask(archived, parameters={"act": "wait"})
@@ -370,7 +381,67 @@ def test_result_of_an_earlier_start_is_told(head: Head, archived: bytes, buildki
 
 
 def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    command = ["ps", "-A", "-o", "ppid=", "-o", "pid="]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    pairs = (line.split() for line in listed)
+    return [int(child) for parent, child in pairs if int(parent) == pid]
+
+
+def test_request_of_a_newer_version_is_told(head: Head, archived: bytes, buildkite: Any) -> None:
+    """A head that does not know all that was asked for trains nothing, and its build does not hang."""
+    request = json.loads(head.ask(archived, parameters={"act": "publish"}).to_json())
+    request["priority"] = request["build"]["pull_request"] = 5
+    head.storage.write(f"{head.artifacts}/request.json", json.dumps(request).encode())
+    code, output = head.run()
+    assert code == 13, output
+    assert "acting" not in output
+    assert "is not a request of this version of modelbuild" in buildkite.fields[0]["training/reason"]
+
+
+def test_model_of_an_earlier_attempt_is_told_and_not_trained_again(
+    head: Head, archived: bytes, buildkite: Any
+) -> None:
+    """What an attempt made when nobody waited is the result of the one that finds somebody."""
+    head.ask(archived, parameters={"act": "publish"})
+    made = TrainingResult(status="succeeded", manifest="s3://somewhere/manifest.json")
+    head.storage.write(f"{head.artifacts}/result.json", made.to_json().encode())
+    head.storage.write(f"{head.artifacts}/delivered.json", b"{}")
+    head.environ["ATTEMPT"] = "2"
+    code, output = head.run()
+    assert code == 0, output
+    assert "acting" not in output
+    assert buildkite.fields == [made.to_fields()]
+    second = head.storage.read(f"{head.artifacts}/attempts/2/result.json")
+    assert TrainingResult.model_validate_json(second) == made
+
+
+def test_head_whose_attempt_is_outdated_unblocks_nothing(head: Head, archived: bytes, buildkite: Any) -> None:
+    """A head that failed before its step was reached does not speak for the attempt that came after it."""
+    head.ask(archived, flow="flows/absent.py")
+    buildkite.state = "waiting"
+    process = head.start()
+    assert process.stdout is not None
+    assert any("is waiting; waiting until it is blocked" in line for line in process.stdout)
+    record = {"job_id": "another-job", "queue": "modelbuild-head", "region": "us-east-1", "attempt": 2}
+    head.storage.write(f"{head.artifacts}/job.json", json.dumps(record).encode())
+    buildkite.state = "blocked"
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 13
+    assert "for a later attempt at the training to unblock: nothing to do" in output
+    assert buildkite.fields == []
+
+
+def test_superseded_head_that_is_terminated_says_nothing(head: Head, archived: bytes, buildkite: Any) -> None:
+    """Who is not the head of the attempt has no result to give, whenever it is told to end."""
+    head.ask(archived, parameters={"act": "publish"})
+    head.storage.write(f"{head.artifacts}/attempts/1.head", b'{"job_id": ""}')
+    process = head.start(held=True)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+    assert "belongs to nobody any more: nothing to do" in output
+    assert buildkite.fields == []
+    assert [uri for uri, _ in head.storage.list(head.artifacts) if uri.endswith("result.json")] == []
 
 
 def test_missing_flow_is_said(head: Head, archived: bytes, buildkite: Any) -> None:

@@ -26,6 +26,14 @@ DEADLINE_SECONDS = 24 * 3600.0
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 # Whoever was refused for the number of requests comes back at a random moment of a while that doubles.
 _FIRST_SPREAD, _LONGEST_SPREAD = 15.0, 600.0
+# Buildkite takes 100 kB as a value of meta-data.
+_REASON_CHARACTERS = 10_000
+_THEN = "then run modelbuild reconcile, which tells it"
+_FIXES = {
+    401: f"put a valid token into the secret that the stack names, {_THEN}",
+    403: f"give the token the scopes read_builds and write_builds, {_THEN}",
+    404: f"give the token the organization of the build, {_THEN}",
+}
 _OVER = {"passed", "failed", "canceled", "canceling", "skipped", "not_run"}
 
 
@@ -36,6 +44,14 @@ class Clock:
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     jitter: Callable[[], float] = random.random
+
+
+@dataclass(frozen=True)
+class Told:
+    """What became of a delivery: whether the step is unblocked, and how that went, for people."""
+
+    unblocked: bool
+    said: str
 
 
 def shared_turns(storage: Storage, artifacts: str) -> Turns:
@@ -52,12 +68,13 @@ def deliver(
     deadline: float = DEADLINE_SECONDS,
     clock: Clock = Clock(),
     turns: Turns | None = None,
-) -> None:
+    outdated: Callable[[], bool] = lambda: False,
+) -> Told:
     """Unblock the step that waits for a training, with the result as its fields.
 
     Waits until the step is really blocked. Returns when it is unblocked, by this call or before, and
-    when the build is over, so that nobody waits any more. ``BUILDKITE_API_URL`` and
-    ``BUILDKITE_API_TOKEN`` are read from ``environ``.
+    when nobody waits for this result: the build is over or deleted, or the result is outdated.
+    ``BUILDKITE_API_URL`` and ``BUILDKITE_API_TOKEN`` are read from ``environ``.
 
     Args:
         request: whose build and step.
@@ -66,6 +83,7 @@ def deliver(
         deadline: seconds after which to give up.
         clock: what time is and how it passes.
         turns: whom calls are to be shared with; nobody, as a rule of tests.
+        outdated: whether the training is attempted again by now, so that another result counts.
 
     Raises:
         ConfigurationError: there is no token.
@@ -78,7 +96,7 @@ def deliver(
             "secret with the token in the job definition of the head"
         )
     rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, token)
-    _Delivery(rest, request, result, clock, clock.now() + deadline, turns).run()
+    return _Delivery(rest, request, result, clock, clock.now() + deadline, turns, outdated).run()
 
 
 class _Delivery:
@@ -90,6 +108,7 @@ class _Delivery:
         clock: Clock,
         until: float,
         turns: Turns | None,
+        outdated: Callable[[], bool],
     ) -> None:
         self._rest = rest
         self._request = request
@@ -97,21 +116,24 @@ class _Delivery:
         self._clock = clock
         self._until = until
         self._turns = turns
+        self._outdated = outdated
         self._said = ""
 
-    def run(self) -> None:
+    def run(self) -> Told:
         turn = limited = 0
         refused = False
         while True:
             asked: float | None = None
             try:
-                if self._done():
-                    return
+                unblocked = self._done()
+                if unblocked is not None:
+                    return Told(unblocked, self._said)
                 limited = 0
             except RestError as error:
                 # Somebody may have unblocked or cancelled since the build was read: reading again tells.
                 if not (error.passing or _lost_race(error) or (error.status == 422 and not refused)):
-                    raise
+                    fix = _FIXES.get(error.status or 0)
+                    raise BuildkiteError(f"{error}: {fix}" if fix else str(error)) from error
                 refused = error.status == 422
                 asked = error.wait
                 if error.status == 429:
@@ -121,15 +143,31 @@ class _Delivery:
             self._wait(asked, turn)
             turn += 1
 
-    def _done(self) -> bool:
-        """Read, and unblock if that is what is left to do; whether nobody waits any more."""
+    def _done(self) -> bool | None:
+        """Read, and unblock if that is what is left to do.
+
+        Returns:
+            Whether the step is unblocked, where there is nothing left to do; None while there is.
+        """
         build = self._request.build
         step = f"step {self._request.unblock!r} of {build.url}"
+        if self._outdated():
+            self._say(f"{step} is for a later attempt at the training to unblock: nothing to do")
+            return False
         self._take_turn()
-        job = _waiting_step(self._rest.jobs(build, self._request.unblock))
+        try:
+            job = _waiting_step(self._rest.jobs(build, self._request.unblock))
+        except RestError as error:
+            if error.status != 404:
+                raise
+            self._take_turn()
+            if not self._rest.deleted(build):
+                raise
+            self._say(f"{step} is gone, the build was deleted: nothing to do")
+            return False
         if job is not None and job.state == "blocked":
             self._take_turn()
-            self._rest.unblock(build, job.id, self._result.to_fields())
+            self._rest.unblock(build, job.id, self._fields())
             self._say(f"unblocked {step} with status {self._result.status}")
             return True
         if job is not None and job.state.startswith("unblocked"):
@@ -140,10 +178,16 @@ class _Delivery:
         found = self._rest.build(build)
         if found.state in _OVER and not found.blocked:
             self._say(f"{step} will not be reached, the build is {found.state}: nothing to do")
-            return True
+            return False
         state = "not there yet" if job is None else job.state
         self._say(f"{step} is {state}; waiting until it is blocked")
-        return False
+        return None
+
+    def _fields(self) -> dict[str, str]:
+        fields = self._result.to_fields()
+        # The only one that may be of any length, where a flow wrote its result itself.
+        fields["training/reason"] = fields["training/reason"][:_REASON_CHARACTERS]
+        return fields
 
     def _take_turn(self) -> None:
         """Wait until a call is due: when there are requests left, and nobody else's turn is."""

@@ -1,23 +1,25 @@
 """The attempts at one training: which head job is the one, and from where a later one goes on.
 
 Nothing but a conditional write decides. ``attempts/<n>.json`` is written once, by the run of the train
-step that submits head ``n``. ``attempts/<n>.head`` is written once, by the job that is head ``n``, or by
-whoever gave that head up: a job that comes later stands down. So two runs of a step that race, and an
-answer of Batch that got lost, still make one training. ``attempts/<n>.run`` names Metaflow's run.
+step that submits head ``n``, and says with what. ``attempts/<n>.head`` is written once, by the job that is
+head ``n``, or by whoever gave that head up: a job that comes later stands down. So two runs of a step that
+race, and an answer of Batch that got lost, still make one training. ``attempts/<n>.run`` names Metaflow's
+run.
 """
 
 from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.storage import NotFound, Storage
-from modelbuild.contract import ATTEMPT, JOB_FILE, attempt_prefix
+from modelbuild.contract import ATTEMPT, DELIVERED_FILE, JOB_FILE, attempt_prefix
 from modelbuild.errors import AwsError, ConfigurationError, ModelbuildError
 from modelbuild.train import outcome
 
@@ -58,12 +60,19 @@ class Attempts:
     queue: str
     name: str
 
-    def head(self, submit: Callable[[int], str], by: str, say: Callable[[str], None]) -> JobRecord:
+    def head(
+        self,
+        submit: Callable[[int], str],
+        about: Mapping[str, JsonValue],
+        told: Callable[[], bool],
+        say: Callable[[str], None],
+    ) -> JobRecord:
         """The head that is live or has made the model; where there is none, a new one.
 
         Args:
             submit: submits the head of the attempt with this number, and returns the job's id.
-            by: who asks, for the record.
+            about: who asks and with what a head is submitted, for the record.
+            told: whether the build knows how a training ended.
             say: takes a line for the log.
 
         Raises:
@@ -72,25 +81,34 @@ class Attempts:
         """
         number = 1
         while True:
-            claim = json.dumps({"attempt": number, "by": by}, indent=2) + "\n"
-            if self.storage.write_once(f"{_stem(self.artifacts, number)}.json", claim.encode()):
+            if self._claimed(number, about):
                 return self._submitted(number, submit, say)
             newest = self._of_another_run(number, say)
-            if newest is not None and not self._over(newest):
+            if newest is not None and not self._over(newest, told):
                 say(f"attached to job {newest.job_id}: another run of this step submitted it")
                 return newest
             number = newest.attempt + 1 if newest else number + 1
 
-    def _over(self, record: JobRecord) -> bool:
-        """Whether a head has ended without a model."""
-        try:
-            if not self.batch.describe(record.job_id).ended:
-                return False
-        except NotFound:
-            # Batch forgets jobs after a week.
-            pass
-        result = outcome.stored(self.storage, attempt_prefix(self.artifacts, record.attempt))
-        return result is None or result.status != "succeeded"
+    def _claimed(self, number: int, about: Mapping[str, JsonValue]) -> bool:
+        """Whether it is this run of the step that submits head ``number``."""
+        uri = f"{_stem(self.artifacts, number)}.json"
+        claim = {"attempt": number, "id": uuid.uuid4().hex, **about}
+        text = (json.dumps(claim, indent=2) + "\n").encode()
+        # A claim whose answer got lost is sent once more, and then refused because it is there.
+        return self.storage.write_once(uri, text) or self.storage.read(uri) == text
+
+    def _over(self, record: JobRecord, told: Callable[[], bool]) -> bool:
+        """Whether an attempt has ended without a model, or with one of which nobody will tell the build."""
+        # Batch forgets jobs after a week.
+        job = self.batch.describe_all([record.job_id]).get(record.job_id)
+        place = attempt_prefix(self.artifacts, record.attempt)
+        result = outcome.stored(self.storage, place)
+        if result is None:
+            return job is None or job.ended
+        if result.status != "succeeded":
+            return True
+        # Nobody waited when it was to be told, as the build was over; now it goes on.
+        return self.storage.exists(f"{place}/{DELIVERED_FILE}") and not told()
 
     def _submitted(self, number: int, submit: Callable[[int], str], say: Callable[[str], None]) -> JobRecord:
         try:
@@ -110,13 +128,14 @@ class Attempts:
             newest = recorded(self.storage, self.artifacts)
             if newest is not None and newest.attempt >= number:
                 return newest
-            if _holder(self.storage, self.artifacts, number) == "":
+            holder = _holder(self.storage, self.artifacts, number)
+            if holder == "":
                 return None
-            job_id = self._unrecorded(number)
+            # Batch lists a job with a delay.
+            job_id = holder or self._unrecorded(number)
             if job_id is not None:
                 say(f"job {job_id} was submitted and not recorded")
                 return self._record(number, job_id)
-            # A head that holds the attempt is a job, which Batch will list.
             if time.monotonic() > until and self._give_up(number):
                 return None
             time.sleep(_LOOK_AGAIN_SECONDS)
@@ -132,8 +151,13 @@ class Attempts:
 
     def _record(self, number: int, job_id: str) -> JobRecord:
         record = JobRecord(job_id=job_id, queue=self.queue, region=self.batch.region, attempt=number)
-        text = json.dumps(record.model_dump(), indent=2, sort_keys=True) + "\n"
-        self.storage.write(f"{self.artifacts}/{JOB_FILE}", text.encode())
+        text = (json.dumps(record.model_dump(), indent=2, sort_keys=True) + "\n").encode()
+        uri = f"{self.artifacts}/{JOB_FILE}"
+        # A run of the step that comes late must not bring an old head back.
+        if not self.storage.write_once(uri, text):
+            newest = recorded(self.storage, self.artifacts)
+            if newest is None or newest.attempt < number:
+                self.storage.write(uri, text)
         return record
 
 

@@ -1,7 +1,8 @@
-"""What the Lambda function does when a head job has ended: the word to Buildkite for a head that died.
+"""What the Lambda function does: the word to Buildkite for a head that died, and an end to what it left.
 
 A head says itself how its training ended. This is for the one that could not: killed for memory, gone
-with its host, ended by Batch. It is called each time, and mostly finds that everything has been said.
+with its host, ended by Batch. It is called each time that a head has ended, and mostly finds that everything
+has been said. Once a minute it is called for those that wait for a machine, and ends who does for too long.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import DELIVERED_FILE, RESULT_FILE, TrainingResult, attempt_prefix
+from modelbuild.errors import AwsError
 from modelbuild.settings import AwsSettings
-from modelbuild.train import attempt, outcome
+from modelbuild.train import attempt, outcome, telling, waiting
 
 TOKEN = "BUILDKITE_API_TOKEN"
 
@@ -30,16 +32,31 @@ def handler(event: Mapping[str, Any], context: Context) -> str:
     """Make sure that the build knows how the training of an ended head ended; the answer says what was done.
 
     Args:
-        event: EventBridge's "Batch Job State Change".
+        event: EventBridge's "Batch Job State Change", or ``{"waiting-in": <queue of heads>}``.
         context: the invocation, for the time that is left.
 
     Raises:
         BuildkiteError: Buildkite could not be told in time, so that Lambda tries again.
         AwsError: AWS refused.
     """
+    if "waiting-in" in event:
+        return look_at_waiting(event["waiting-in"])
     told = run(job(event["detail"]), context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
     print(f"ended: {told}", flush=True)
     return told
+
+
+def look_at_waiting(queue: str, environ: Mapping[str, str] = os.environ) -> str:
+    """End the heads in a queue that have waited for a machine for too long; the answer says which."""
+    aws = session(AwsSettings())
+    try:
+        said = waiting.end_overdue(Storage(aws), Batch(aws), queue, environ)
+    except AwsError as error:
+        # The next look is in a minute, so this one need not be repeated, nor left for a person.
+        said = [str(error)]
+    for line in said:
+        print(f"waiting: {line}", flush=True)
+    return "; ".join(said)
 
 
 def run(head: BatchJob, seconds: float, environ: Mapping[str, str] = os.environ) -> str:
@@ -50,26 +67,49 @@ def run(head: BatchJob, seconds: float, environ: Mapping[str, str] = os.environ)
         seconds: how long to wait for Buildkite.
         environ: where Buildkite's address is, and ``BUILDKITE_SECRET_ARN``.
     """
-    artifacts = head.environment.get("ARTIFACTS")
-    if not artifacts:
+    if not head.environment.get("ARTIFACTS"):
         return f"job {head.id} is no head of a training: nothing to do"
     aws = session(AwsSettings())
-    storage = Storage(aws)
-    place = attempt_prefix(artifacts, attempt.number_of(head.environment))
+    storage, batch = Storage(aws), Batch(aws)
+    try:
+        end_steps(storage, batch, head)
+    finally:
+        # Whatever becomes of the steps, the build has to know.
+        told = _told(storage, batch, head, seconds, environ)
+    return told
+
+
+def end_steps(storage: Storage, batch: Batch, head: BatchJob) -> None:
+    """Terminate what a head that failed left running, with a line for each job.
+
+    Raises:
+        AwsError: S3 or Batch refused.
+    """
+    if head.status == "FAILED":
+        for job_id in attempt.terminate_left(storage, batch, head):
+            print(f"ended: job {job_id} of a step outlived its head and is terminated", flush=True)
+
+
+def _told(
+    storage: Storage, batch: Batch, head: BatchJob, seconds: float, environ: Mapping[str, str]
+) -> str:
+    artifacts = head.environment["ARTIFACTS"]
+    number = attempt.number_of(head.environment)
+    place = attempt_prefix(artifacts, number)
     if storage.exists(f"{place}/{DELIVERED_FILE}"):
         return f"the build knows how {place} ended: nothing to do"
     newest = attempt.recorded(storage, artifacts)
     if newest is not None and newest.job_id != head.id:
         return f"job {newest.job_id} is the head of {artifacts}: nothing to do"
-    request = outcome.request_at(storage, artifacts)
+    request = outcome.addressee(storage, artifacts)
     result = outcome.stored(storage, place)
     if result is None:
         # The event does not tell a termination from a failure.
-        known = Batch(aws).describe_all([head.id])
+        known = batch.describe_all([head.id])
         result = outcome.settle(storage, place, word(known.get(head.id, head)), environ)
-    token = environ.get(TOKEN) or secret(aws, environ["BUILDKITE_SECRET_ARN"], TOKEN)
-    outcome.tell(storage, place, request, result, {**environ, TOKEN: token}, seconds)
-    return f"{request.build.url} knows that its training ended: {result.status} {result.reason}".rstrip()
+    token = environ.get(TOKEN) or secret(session(AwsSettings()), environ["BUILDKITE_SECRET_ARN"], TOKEN)
+    said = telling.tell(storage, number, request, result, {**environ, TOKEN: token}, seconds)
+    return f"{said} ({result.reason})" if result.reason else said
 
 
 def word(head: BatchJob) -> TrainingResult:

@@ -42,8 +42,8 @@ def hold_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
-def to_result(storage: Storage, batch: Batch, logs: Logs, job_id: str, place: str) -> None:
-    """Return when a training has succeeded; until then, pass on what its head prints.
+def to_result(storage: Storage, batch: Batch, logs: Logs, job_id: str, place: str) -> TrainingResult:
+    """How a training ended, once it has; until then, pass on what its head prints.
 
     When the agent cancels this step, the training is cancelled, and the process exits with 143.
 
@@ -55,22 +55,33 @@ def to_result(storage: Storage, batch: Batch, logs: Logs, job_id: str, place: st
         place: under which the result comes.
 
     Raises:
-        SystemExit: with 143, when the training was cancelled.
-        TrainingFailed: the training failed.
+        SystemExit: with 143, when this step was cancelled.
         AwsError: AWS refused.
     """
     try:
         with _interruptible():
-            result = _Follower(storage, batch, logs, job_id, place).run()
+            return _Follower(storage, batch, logs, job_id, place).run()
     except _Cancelled:
         batch.terminate(job_id, "the build's step was cancelled")
         print("+++ :octagonal_sign: Cancelled: the training is being stopped", flush=True)
         sys.exit(_CANCELLED_EXIT)
+
+
+def end_as(result: TrainingResult) -> None:
+    """End the step as the training did.
+
+    Raises:
+        SystemExit: with 143, when the training was cancelled.
+        TrainingFailed: the training failed.
+    """
     if result.status == "cancelled":
         print(f"+++ :octagonal_sign: The training was cancelled: {result.reason}", flush=True)
         sys.exit(_CANCELLED_EXIT)
     if result.status == "failed":
-        raise TrainingFailed(f"the training failed: {result.reason or 'see the log of its head'}")
+        raise TrainingFailed(
+            f"the training failed ({result.reason or 'see the log of its head'}): retry this step to go on "
+            "from the last good step of the flow"
+        )
     print("+++ :white_check_mark: The training succeeded", flush=True)
 
 
@@ -115,10 +126,8 @@ class _Follower:
             if job.ended:
                 until = min(until, time.monotonic() + PATIENCE_SECONDS)
                 if time.monotonic() >= until:
-                    raise TrainingFailed(
-                        f"job {job.id} ended without a result ({job.reason or 'no reason given'}): retry "
-                        "this step to go on from the last good step of the flow"
-                    )
+                    reason = f"job {job.id} ended without a result ({job.reason or 'no reason given'})"
+                    return outcome.ended("failed", reason)
             time.sleep(LOOK_SECONDS)
 
     def _last_lines(self) -> None:

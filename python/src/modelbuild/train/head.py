@@ -30,7 +30,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import ConfigurationError, ModelbuildError, TrainingFailed
 from modelbuild.settings import AwsSettings
-from modelbuild.train import attempt, diagnosis, outcome, parameters, resume, source, watch
+from modelbuild.train import attempt, diagnosis, outcome, parameters, resume, source, telling, watch
 
 # Batch kills 30 seconds after SIGTERM. Metaflow gives its own jobs 5 of them to end; what is left after
 # these is for the word to Buildkite.
@@ -59,16 +59,15 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
     if not artifacts:
         raise ConfigurationError("ARTIFACTS is not set: this command runs inside the job that train submits")
     storage = Storage(session(AwsSettings()))
-    request = outcome.request_at(storage, artifacts)
+    request = outcome.addressee(storage, artifacts)
+    number = attempt.number_of(environ)
     watching = watch.of(storage, Batch(session(AwsSettings())), request, environ)
     try:
         signal.signal(signal.SIGTERM, _terminate)
         # Also because the flow would inherit it where it is ignored, and it is what stops the flow.
         signal.signal(signal.SIGINT, _terminate)
-        # The command line keeps SIGTERM waiting until there is somebody to tell.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         with watching:
-            result = _outcome(storage, request, environ, watching)
+            result = _outcome(storage, artifacts, environ, watching)
         # From here on nothing may stop the word from getting out.
         _ignore_signals()
     except attempt.Superseded as error:
@@ -78,11 +77,10 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         result = watching.verdict or outcome.ended(
             "cancelled", "the head was terminated from outside: by hand, by timeout or with its host"
         )
-    place = attempt_prefix(request.artifacts, attempt.number_of(environ))
-    result = outcome.settle(storage, place, result, environ)
+    result = outcome.settle(storage, attempt_prefix(artifacts, number), result, environ)
     ended = "was cancelled" if result.status == "cancelled" else result.status
     print(f"head: the training {ended}{': ' + result.reason if result.reason else ''}", flush=True)
-    outcome.tell(storage, place, request, result, environ)
+    telling.tell(storage, number, request, result, environ)
     return {"succeeded": 0, "cancelled": _TERMINATED_EXIT}.get(result.status, TrainingFailed.exit_code)
 
 
@@ -98,7 +96,7 @@ def _ignore_signals() -> None:
 
 
 def _outcome(
-    storage: Storage, request: TrainingRequest, environ: Mapping[str, str], watching: watch.Watch
+    storage: Storage, artifacts: str, environ: Mapping[str, str], watching: watch.Watch
 ) -> TrainingResult:
     """How the training ended, unless it was terminated.
 
@@ -107,12 +105,16 @@ def _outcome(
     """
     number = attempt.number_of(environ)
     try:
-        attempt.enter(storage, request.artifacts, number, environ.get("AWS_BATCH_JOB_ID") or "none")
-        # Batch may have started this job once before, and that came far.
-        earlier = outcome.stored(storage, attempt_prefix(request.artifacts, number))
-        if earlier is not None:
-            return earlier
-        return _train(storage, request, environ, watching)
+        attempt.enter(storage, artifacts, number, environ.get("AWS_BATCH_JOB_ID") or "none")
+        # The command line keeps SIGTERM waiting. Only the head may say that it came.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        # Batch may have started this job once before, and that came far; an earlier attempt may have come as
+        # far as that, and found nobody to tell.
+        for earlier in range(number, 0, -1):
+            result = outcome.stored(storage, attempt_prefix(artifacts, earlier))
+            if result is not None and (earlier == number or result.status == "succeeded"):
+                return result
+        return _train(storage, outcome.request_at(storage, artifacts), environ, watching)
     except ModelbuildError as error:
         return outcome.ended("failed", str(error))
     except attempt.Superseded:

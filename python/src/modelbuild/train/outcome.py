@@ -1,22 +1,15 @@
-"""How a training ended: written once, then told; whoever comes first decides, and the rest repeat it."""
+"""How a training ended: written once; whoever comes first decides, and the rest repeat it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import ValidationError
 
 from modelbuild.aws.storage import NotFound, Storage
-from modelbuild.contract import (
-    DELIVERED_FILE,
-    REQUEST_FILE,
-    RESULT_FILE,
-    TrainingRequest,
-    TrainingResult,
-)
-from modelbuild.errors import AwsError, ConfigurationError, TrainingFailed
+from modelbuild.contract import REQUEST_FILE, RESULT_FILE, TrainingRequest, TrainingResult
+from modelbuild.errors import AwsError, ConfigurationError
 from modelbuild.train import diagnosis
 
 
@@ -42,19 +35,33 @@ def request_at(storage: Storage, artifacts: str) -> TrainingRequest:
         ) from error
 
 
-def stored(storage: Storage, artifacts: str) -> TrainingResult | None:
-    """The result that lies in S3, if there is one.
+def addressee(storage: Storage, artifacts: str) -> TrainingRequest:
+    """What was asked for, as far as this version of modelbuild knows it: enough to tell its build.
 
     Raises:
-        TrainingFailed: what lies there is no result.
+        NotFound: nothing was asked for there.
+        ConfigurationError: it does not say whom to tell.
+    """
+    uri = f"{artifacts}/{REQUEST_FILE}"
+    try:
+        return TrainingRequest.model_validate_json(storage.read(uri), extra="ignore")
+    except ValidationError as error:
+        raise ConfigurationError(f"{uri} is not a request of modelbuild: start a new build") from error
+
+
+def stored(storage: Storage, artifacts: str) -> TrainingResult | None:
+    """The result that lies in S3, if there is one; what is there and can't be read counts as a failure.
+
+    Raises:
+        AwsError: S3 refused.
     """
     uri = f"{artifacts}/{RESULT_FILE}"
     try:
         return TrainingResult.model_validate_json(storage.read(uri))
     except NotFound:
         return None
-    except ValidationError as error:
-        raise TrainingFailed(f"{uri} is not a result: the flow must write what the contract says") from error
+    except ValidationError:
+        return ended("failed", f"{uri} is not a result: the flow must write what the contract says")
 
 
 def settle(
@@ -66,50 +73,11 @@ def settle(
     build has.
     """
     if result.reason:
-        clean = diagnosis.without_secrets(" ".join(result.reason.split()), environ)[:500]
-        result = result.model_copy(update={"reason": clean})
+        result = result.model_copy(update={"reason": diagnosis.sentence(result.reason, environ)})
     try:
         if storage.write_once(f"{artifacts}/{RESULT_FILE}", result.to_json().encode()):
             return result
         return stored(storage, artifacts) or result
-    except TrainingFailed as error:
-        return ended("failed", str(error))
     except AwsError as error:
         print(f"result: {error}", flush=True)
         return result
-
-
-def tell(
-    storage: Storage,
-    artifacts: str,
-    request: TrainingRequest,
-    result: TrainingResult,
-    environ: Mapping[str, str],
-    deadline: float | None = None,
-) -> None:
-    """Deliver the result, and write down that nobody waits for it any more.
-
-    Args:
-        storage: where the result lies.
-        artifacts: under which it lies.
-        request: what was asked for.
-        result: what is to be told.
-        environ: where Buildkite's address and token are.
-        deadline: seconds after which to give up, by default a day.
-
-    Raises:
-        BuildkiteError: Buildkite could not be told.
-    """
-    # The step that submits a training asks for its outcome, and tells nobody.
-    from modelbuild import callback
-
-    if deadline is None:
-        deadline = callback.DEADLINE_SECONDS
-    turns = callback.shared_turns(storage, artifacts)
-    callback.deliver(request, result, environ=environ, deadline=deadline, turns=turns)
-    note = json.dumps({"training/status": result.status}) + "\n"
-    try:
-        storage.write_once(f"{artifacts}/{DELIVERED_FILE}", note.encode())
-    except AwsError as error:
-        # The build knows: without the note, only the next reconciliation looks once more.
-        print(f"result: {error}", flush=True)

@@ -6,19 +6,21 @@ It compares three accounts of each training: what lies in S3, what Batch knows, 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from modelbuild import callback
 from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite.rest import DEFAULT_URL, Rest
+from modelbuild.buildkite.rest import DEFAULT_URL, Rest, RestError
 from modelbuild.contract import DELIVERED_FILE, REQUEST_FILE, TrainingRequest, attempt_prefix
 from modelbuild.errors import BuildkiteError, ModelbuildError
 from modelbuild.settings import AwsSettings
-from modelbuild.train import attempt, outcome
-from modelbuild.train.ended import TOKEN, word
+from modelbuild.train import attempt, outcome, telling, waiting
+from modelbuild.train.ended import TOKEN, end_steps, word
 from modelbuild.train.submit import job_name
 
 # A request this young may still be on its way to Batch.
@@ -35,13 +37,18 @@ class _Open:
         request: what was asked for.
         age: seconds since then.
         job_id: the newest head, where there is one.
-        place: where the result of its attempt lies.
+        number: of that head's attempt.
     """
 
     request: TrainingRequest
     age: float
     job_id: str | None
-    place: str
+    number: int
+
+    @property
+    def place(self) -> str:
+        """Where the result of the attempt lies."""
+        return attempt_prefix(self.request.artifacts, self.number)
 
 
 def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str] = os.environ) -> None:
@@ -71,7 +78,7 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
     failed = 0
     for one in found:
         try:
-            said = _finish(storage, one, known, environ)
+            said = _finish(storage, batch, one, known, environ)
         except ModelbuildError as error:
             failed += 1
             said = f"not told: {error}"
@@ -93,14 +100,14 @@ def _open(storage: Storage, batch: Batch, artifacts: str, queue: str) -> Iterato
         if f"{prefix}/{DELIVERED_FILE}" in ages and f"{prefix}/attempts/2.json" not in ages:
             continue
         try:
-            request = outcome.request_at(storage, prefix)
+            request = outcome.addressee(storage, prefix)
             job_id, number = _head(storage, batch, queue, request)
         except ModelbuildError as error:
             print(f"{prefix.rpartition('/')[2]}: left alone: {error}", flush=True)
             continue
-        place = attempt_prefix(prefix, number)
-        if f"{place}/{DELIVERED_FILE}" not in ages:
-            yield _Open(request, age, job_id, place)
+        one = _Open(request, age, job_id, number)
+        if f"{one.place}/{DELIVERED_FILE}" not in ages:
+            yield one
 
 
 def _head(storage: Storage, batch: Batch, queue: str, request: TrainingRequest) -> tuple[str | None, int]:
@@ -114,10 +121,29 @@ def _head(storage: Storage, batch: Batch, queue: str, request: TrainingRequest) 
     return None, 1
 
 
-def _finish(storage: Storage, one: _Open, known: Mapping[str, BatchJob], environ: Mapping[str, str]) -> str:
-    """Tell the build if its training is over; the answer is the line for this model."""
-    request = one.request
+def _finish(
+    storage: Storage,
+    batch: Batch,
+    one: _Open,
+    known: Mapping[str, BatchJob],
+    environ: Mapping[str, str],
+) -> str:
+    """Tell the build if its training is over, and end what is left of it; the answer is this model's line."""
     head = known.get(one.job_id) if one.job_id else None
+    reason = waiting.overdue(head) if head is not None else None
+    if head is not None and reason is not None:
+        waiting.end(storage, batch, head, reason, environ)
+    try:
+        if head is not None:
+            end_steps(storage, batch, head)
+    finally:
+        # Whatever becomes of the steps, the build has to know.
+        said = _told(storage, one, head, environ)
+    return said
+
+
+def _told(storage: Storage, one: _Open, head: BatchJob | None, environ: Mapping[str, str]) -> str:
+    request = one.request
     result = outcome.stored(storage, one.place)
     if result is None:
         if head is not None and not head.ended:
@@ -128,19 +154,28 @@ def _finish(storage: Storage, one: _Open, known: Mapping[str, BatchJob], environ
             return f"asked for {one.age / 60:.0f} minutes ago and not submitted yet: left alone"
         elif one.job_id:
             said = outcome.ended("failed", f"Batch does not know job {one.job_id} any more: train again")
-        elif not _waits(request, environ):
+        elif not _waits(storage, request, environ):
             # Its step failed before it submitted, and may be retried: nothing of it is over.
             return "never submitted, and no build waits for it: left alone"
         else:
             said = outcome.ended("failed", "no job was submitted for this training: train again")
         result = outcome.settle(storage, one.place, said, environ)
-    outcome.tell(storage, one.place, request, result, environ, _SECONDS_EACH)
-    return f"told that the training {result.status}: {result.reason}".removesuffix(": ")
+    told = telling.tell(storage, one.number, request, result, environ, _SECONDS_EACH)
+    return f"{told} ({result.reason})" if result.reason else told
 
 
-def _waits(request: TrainingRequest, environ: Mapping[str, str]) -> bool:
-    """Whether the build stands at the step that this training would unblock."""
+def _waits(storage: Storage, request: TrainingRequest, environ: Mapping[str, str]) -> bool:
+    """Whether the build stands at the step that this training would unblock, or will never do so."""
     rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ[TOKEN])
-    return any(
-        job.type == "manual" and job.state == "blocked" for job in rest.jobs(request.build, request.unblock)
-    )
+    turns = callback.shared_turns(storage, request.artifacts)
+    time.sleep(turns.next())
+    try:
+        jobs = rest.jobs(request.build, request.unblock)
+    except RestError as error:
+        if error.status != 404:
+            raise
+        time.sleep(turns.next())
+        if not rest.deleted(request.build):
+            raise
+        return True
+    return any(job.type == "manual" and job.state == "blocked" for job in jobs)

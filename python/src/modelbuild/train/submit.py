@@ -40,6 +40,8 @@ from modelbuild.train.request import make
 COMMAND = ("python", "-m", "modelbuild", "head")
 CONTEXT = "training"
 STATUS = TrainingResult.field_keys()[0]
+# What a job is submitted with, and no part of what is trained: another attempt may have others.
+_JOB_OPTIONS = {"queue", "timeout", "schedule_timeout", "environment", "resources", "tags"}
 
 
 def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> None:
@@ -80,7 +82,13 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
     _show(storage, batch, request, record, environ, settings.wait)
     if settings.wait:
         place = attempt_prefix(request.artifacts, record.attempt)
-        follow.to_result(storage, batch, Logs(session(settings.aws)), record.job_id, place)
+        result = follow.to_result(storage, batch, Logs(session(settings.aws)), record.job_id, place)
+        try:
+            if result.status != "succeeded":
+                # What else would tell the page stands behind this step, and is not reached.
+                _annotate(request, record, _known(batch, record), environ, result=result)
+        finally:
+            follow.end_as(result)
 
 
 def _clients(aws: AwsSettings) -> tuple[Storage, Batch]:
@@ -154,7 +162,20 @@ def _submitted(
             tags=tags(request, settings),
         )
 
-    return Attempts(storage, batch, request.artifacts, settings.queue, name).head(submit, by, _say)
+    options = settings.model_dump(mode="json", by_alias=True, exclude_none=True, include=_JOB_OPTIONS)
+    attempts = Attempts(storage, batch, request.artifacts, settings.queue, name)
+    return attempts.head(submit, {"by": by, "options": options}, _told, _say)
+
+
+def _told() -> bool:
+    """Whether the step that waits is unblocked."""
+    return agent.get_meta_data(STATUS) is not None
+
+
+def _known(batch: Batch, record: JobRecord) -> BatchJob:
+    """The head as Batch describes it, also one that it has forgotten, as it does a week after its end."""
+    forgotten = BatchJob(record.job_id, "SUCCEEDED", "Batch has forgotten it", "", {})
+    return batch.describe_all([record.job_id]).get(record.job_id, forgotten)
 
 
 def job_name(request: TrainingRequest) -> str:
@@ -203,11 +224,8 @@ def _show(
     stays: bool,
 ) -> None:
     """Tell the build and whoever reads the log where the training is, and how it is."""
-    job = batch.describe(record.job_id)
-    links = {
-        "job_url": job_url(record.region, job.id),
-        "logs_url": logs_url(record.region, job.log_stream, record.queue),
-    }
+    job = _known(batch, record)
+    links = _links(record, job)
     agent.set_meta_data(
         {
             "train/job/id": job.id,
@@ -219,11 +237,10 @@ def _show(
     )
     result = outcome.stored(storage, attempt_prefix(request.artifacts, record.attempt)) if job.ended else None
     trained = result is not None and result.status == "succeeded"
-    told = agent.get_meta_data(STATUS) is not None
+    told = _told()
     # In a late run of this step, what notify has put on the page says more.
     if not job.ended and (not told or record.attempt > 1):
-        page = annotation(request, job, record.queue, links, environ.get("BUILDKITE_REPO", ""))
-        agent.annotate(page, context=CONTEXT, style="info")
+        _annotate(request, record, job, environ, told=told, waits=stays)
     state = "has been trained" if trained else "failed to train" if job.ended else "is being trained"
     _say(f"+++ :weight_lifter: Model {request.model_id} {state}")
     _say(f"Batch job  {job.id} ({job.status}{': ' + job.reason if job.reason else ''})")
@@ -248,23 +265,31 @@ def _show(
         _say(f"This agent is free now. When the training ends, step {request.unblock!r} is unblocked.")
 
 
-def annotation(
-    request: TrainingRequest, job: BatchJob, queue: str, links: Mapping[str, str], repository: str
-) -> str:
-    """The annotation of a training that is under way; ``repository`` is where its commit can be seen."""
-    # Templates take time to load, and the job is submitted by now.
-    from modelbuild.annotation import commit_url, render
+def _links(record: JobRecord, job: BatchJob) -> dict[str, str]:
+    return {
+        "job_url": job_url(record.region, job.id),
+        "logs_url": logs_url(record.region, job.log_stream, record.queue),
+    }
 
-    return render(
-        "modelbuild.train",
-        "training.html.j2",
-        request=request,
-        commit_url=commit_url(repository, request.build.commit),
-        job=job,
-        queue=queue,
-        parameters=parameters.shown(request.parameters),
-        **links,
+
+def _annotate(
+    request: TrainingRequest,
+    record: JobRecord,
+    job: BatchJob,
+    environ: Mapping[str, str],
+    *,
+    told: bool = False,
+    waits: bool = False,
+    result: TrainingResult | None = None,
+) -> None:
+    # Templates take time to load, and the job is submitted by now.
+    from modelbuild.train import page
+
+    repository = environ.get("BUILDKITE_REPO", "")
+    body = page.training(
+        request, record, job, _links(record, job), repository, told=told, waits=waits, result=result
     )
+    agent.annotate(body, context=CONTEXT, style="error" if result else "info")
 
 
 def _say(text: str) -> None:

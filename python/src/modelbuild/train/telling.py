@@ -1,0 +1,61 @@
+"""Telling the build how an attempt at its training ended, and writing down that it has been told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from modelbuild import callback
+from modelbuild.aws.storage import Storage
+from modelbuild.contract import DELIVERED_FILE, TrainingRequest, TrainingResult, attempt_prefix
+from modelbuild.errors import AwsError, ModelbuildError
+from modelbuild.train import attempt
+
+
+def tell(
+    storage: Storage,
+    number: int,
+    request: TrainingRequest,
+    result: TrainingResult,
+    environ: Mapping[str, str],
+    deadline: float = callback.DEADLINE_SECONDS,
+) -> str:
+    """Deliver a result, and write down that nobody waits for it any more; the answer says how it went.
+
+    Args:
+        storage: where the result lies.
+        number: of the attempt that has ended.
+        request: what was asked for.
+        result: what is to be told.
+        environ: where Buildkite's address and token are.
+        deadline: seconds after which to give up.
+
+    Raises:
+        BuildkiteError: Buildkite could not be told.
+    """
+
+    def outdated() -> bool:
+        try:
+            newest = attempt.recorded(storage, request.artifacts)
+        except ModelbuildError as error:
+            print(f"result: {error}", flush=True)
+            return False
+        return newest is not None and newest.attempt > number
+
+    def deliver() -> callback.Told:
+        turns = callback.shared_turns(storage, request.artifacts)
+        return callback.deliver(
+            request, result, environ=environ, deadline=deadline, turns=turns, outdated=outdated
+        )
+
+    told = deliver()
+    note = json.dumps({"training/status": result.status}) + "\n"
+    try:
+        storage.write_once(f"{attempt_prefix(request.artifacts, number)}/{DELIVERED_FILE}", note.encode())
+    except AwsError as error:
+        # The build knows: without the note, only the next reconciliation looks once more.
+        print(f"result: {error}", flush=True)
+    if not told.unblocked:
+        # Whoever retried the train step before the note was there counts on this result.
+        told = deliver()
+    return told.said
