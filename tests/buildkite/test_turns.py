@@ -8,15 +8,21 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from modelbuild.aws.storage import NotFound
+from modelbuild.buildkite.rest import Rest
 from modelbuild.buildkite.turns import Turns
 from modelbuild.callback import Clock, deliver
 from modelbuild.contract import TrainingRequest, TrainingResult
+from modelbuild.train import watch
 
 LIMIT = 50
+_HEADS = 4
+_WATCHED_SECONDS = 900.0
 RESULT = TrainingResult(status="failed", reason="it did")
 
 
@@ -93,10 +99,12 @@ class Crowd:
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, object]:
         """Do what is asked of the build that it is asked of."""
         found = re.search(r"/builds/(\d+)", path)
-        assert found is not None
+        if found is None:
+            return 200, []
         build = self.builds[int(found[1])]
         build.now = self.now
-        answer: tuple[int, object] = build.answer(method, path.replace(found[0], "/builds/7"), body)
+        path = re.sub("/pipelines/[^/]+", "/pipelines/demo", path.replace(found[0], "/builds/7"))
+        answer: tuple[int, object] = build.answer(method, path, body)
         return answer
 
 
@@ -106,20 +114,39 @@ def busiest(calls: list[tuple[float, str, str, str]]) -> int:
     return max(sum(start <= moment < start + 60 for moment in moments) for start in moments)
 
 
-@pytest.fixture
-def crowd(serve: Any, training: TrainingRequest, names: Any) -> Callable[..., Crowd]:
-    """Deliver to so many builds that end in one minute."""
+class Bucket:
+    """Objects of one moment, in the place of S3."""
 
-    def run(size: int, seed: int, turns: bool) -> Crowd:
+    def __init__(self) -> None:
+        self._objects: dict[str, bytes] = {}
+
+    def write_once(self, uri: str, body: bytes) -> bool:
+        """Whether nothing was there."""
+        return self._objects.setdefault(uri, body) is body
+
+    def read(self, uri: str) -> bytes:
+        """What is there."""
+        if uri not in self._objects:
+            raise NotFound(uri)
+        return self._objects[uri]
+
+
+@pytest.fixture
+def crowd(
+    serve: Any, training: TrainingRequest, names: Any, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Crowd]:
+    """Deliver to so many builds that end in one minute, while heads of some pipelines watch their builds."""
+
+    def run(size: int, seed: int, turns: bool, pipelines: int = 0) -> Crowd:
         chance = random.Random(seed)
         time = Time()
         crowd: Crowd = serve(Crowd(time, {number: names.service() for number in range(1, size + 1)}))
-        claimed: set[str] = set()
+        bucket: Any = Bucket()
 
-        def claim(name: str) -> bool:
-            new = name not in claimed
-            claimed.add(name)
-            return new
+        def shared() -> Turns:
+            return Turns(
+                lambda name: bucket.write_once(f"turns/{name}", bytes(1)), lambda: time.now, chance.random
+            )
 
         def program(number: int, start: float) -> Callable[[], None]:
             build = training.build.model_copy(update={"number": number})
@@ -131,15 +158,50 @@ def crowd(serve: Any, training: TrainingRequest, names: Any) -> Callable[..., Cr
                     RESULT,
                     environ={"BUILDKITE_API_URL": crowd.url, "BUILDKITE_API_TOKEN": names.token},
                     clock=Clock(lambda: time.now, time.sleep, chance.random),
-                    turns=Turns(claim, lambda: time.now, chance.random) if turns else None,
+                    turns=shared() if turns else None,
                 )
 
             return tell
 
-        time.run([program(number, chance.uniform(0, 60)) for number in crowd.builds])
+        def watching(pipeline: str, start: float) -> Callable[[], None]:
+            build = training.build.model_copy(update={"pipeline": pipeline})
+            asked = training.model_copy(update={"build": build})
+            cancellation = watch.Cancellation(bucket, Rest(crowd.url, names.token), asked)
+            cancellation._turns = shared()
+
+            def wait(seconds: float) -> bool:
+                time.sleep(seconds)
+                return False
+
+            def look() -> None:
+                time.sleep(start)
+                while time.now < _WATCHED_SECONDS:
+                    assert not cancellation.came(wait)
+                    time.sleep(watch.SLICE_SECONDS * (1 + chance.random() / 4))
+
+            return look
+
+        monkeypatch.setattr(watch, "time", SimpleNamespace(time=lambda: time.now))
+        heads = [f"pipeline-{number}" for number in range(pipelines) for _ in range(_HEADS)]
+        programs = [program(number, chance.uniform(0, 60)) for number in crowd.builds]
+        time.run(programs + [watching(pipeline, chance.uniform(0, 20)) for pipeline in heads])
         return crowd
 
     return run
+
+
+def test_those_who_watch_builds_keep_the_limit_with_them(crowd: Any) -> None:
+    """While 200 trainings end in one minute, heads of three pipelines go on asking for cancelled builds: no
+    60 seconds have more than 50 requests of all together, and heads of a pipeline ask once for all of them.
+    """
+    done = crowd(200, 5, turns=True, pipelines=3)
+    assert [build.applied for build in done.builds.values()] == [[RESULT.to_fields()]] * 200
+    assert busiest(done.calls) <= LIMIT
+    assert done.refused == 0
+    asked = [call for call in done.calls if "/builds?" in call[2]]
+    slices = _WATCHED_SECONDS / watch.SLICE_SECONDS
+    assert 3 * slices / 4 < len(asked) <= 2 * 3 * (slices + 1)
+    assert done.now < 1500
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
