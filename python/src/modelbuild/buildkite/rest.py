@@ -155,7 +155,7 @@ class Rest:
         self.pause = _pause(response.headers)
         if not 200 <= response.status < 300:
             message = f"{what} answered {response.status}: {_message(response.data)}"
-            raise RestError(message, response.status, _wait(response.headers))
+            raise RestError(message, response.status, _wait(response.status, response.headers))
         try:
             return answer.model_validate_json(response.data)
         except ValidationError as error:
@@ -183,11 +183,14 @@ def _message(body: bytes) -> str:
     return str(said)[:300]
 
 
-def _wait(headers: Mapping[str, str]) -> float | None:
-    """The seconds to wait that an answer's headers ask for."""
+def _wait(status: int, headers: Mapping[str, str]) -> float | None:
+    """The seconds to wait that a refusal's headers ask for."""
     after = headers.get("Retry-After")
     if after is not None:
         return _seconds(after)
+    # When the limits begin anew, every answer says; they are the reason of this one only.
+    if status != 429:
+        return None
     resets = [_seconds(headers[name]) for name in _RESET_HEADERS if name in headers]
     return max((reset for reset in resets if reset is not None), default=None)
 

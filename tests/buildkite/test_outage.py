@@ -1,0 +1,158 @@
+"""Ten minutes without Buildkite, in the callback's own time; and several processes that tell the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import standins
+from modelbuild.buildkite import rest
+from modelbuild.callback import Clock, deliver
+from modelbuild.contract import TrainingRequest, TrainingResult
+
+MINUTES_10 = 600.0
+RESULT = TrainingResult(status="failed", reason="step train failed: ValueError: no")
+
+
+class Outage(list[Any]):
+    """The faults of a service: one kind until ten minutes are over, and then none."""
+
+    def __init__(self, service: Any, faults: list[Any]) -> None:
+        super().__init__(faults)
+        self._service = service
+        self._next = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._service.now < MINUTES_10)
+
+    def pop(self, index: Any = -1) -> Any:
+        """The next fault, in turn."""
+        del index
+        self._next += 1
+        return self[self._next % len(self)]
+
+
+KINDS: dict[str, list[dict[str, Any]]] = {
+    "429 with Retry-After": [{"status": 429, "headers": {"Retry-After": "20"}}],
+    "429 with a reset": [{"status": 429, "headers": {"RateLimit-User-Reset": "41"}}],
+    "500": [{"status": 500, "body": "<html>"}],
+    "silence": [{"silent": True}],
+    "reset connections": [{"reset": True}],
+    "one after the other": [
+        {"status": 429, "headers": {"Retry-After": "7"}},
+        {"status": 502},
+        {"silent": True},
+        {"garbage": True},
+        {"lost": True},
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ten_minutes_of_outage(
+    serve: Any, training: TrainingRequest, names: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Over real HTTP, in time that only waiting moves: after ten minutes of outage the step is unblocked
+    once, with the right status, soon after, and the outage saw few requests.
+    """
+    monkeypatch.setattr(rest, "_READ_SECONDS", 0.05)
+    service = serve(names.service())
+    service.faults = Outage(service, [names.fault(**fault) for fault in KINDS[kind]])
+    deliver(
+        training,
+        RESULT,
+        environ={"BUILDKITE_API_URL": service.url, "BUILDKITE_API_TOKEN": names.token},
+        clock=Clock(lambda: service.now, service.sleep, random.Random(kind).random),
+    )
+    assert [call[1] for call in service.calls].count("PUT") == 1
+    assert service.applied == [RESULT.to_fields()]
+    # Whoever was refused for the number of requests comes back at a random moment of ten minutes.
+    assert MINUTES_10 <= service.now < MINUTES_10 + (620 if "429" in kind else 60)
+    assert len(service.calls) < 60
+
+
+TELL = """
+import sys
+from modelbuild.callback import deliver
+from modelbuild.contract import TrainingRequest, TrainingResult
+request, result = (open(name).read() for name in sys.argv[1:])
+print("ready", flush=True)
+sys.stdin.readline()
+deliver(TrainingRequest.model_validate_json(request), TrainingResult.model_validate_json(result))
+"""
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Buildkite's stand-in."""
+    folder = tmp_path_factory.mktemp("buildkite")
+    tokens = ("--agent-token", "a", "--api-token", "rest")
+    with standins.started("buildkite", "--port", "0", *tokens, "--data", folder) as service:
+        yield service.url
+
+
+def ask(url: str, method: str, value: Any = None) -> Any:
+    """One call of its API."""
+    data = None if value is None else json.dumps(value).encode()
+    headers = {"Authorization": "Bearer rest", "Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method)) as answer:
+        return json.loads(answer.read())
+
+
+def test_told_five_times_at_once_and_again(local: str, training: TrainingRequest, tmp_path: Path) -> None:
+    """Five processes that tell at the same moment, and one later, unblock the step once; the connection
+    breaks for two of them, for one after its step was unblocked.
+    """
+    steps = f"steps:\n- block: training\n  key: {training.unblock}\n  fields:\n"
+    steps += "".join(f"  - {{text: x, key: {key}, required: false}}\n" for key in RESULT.to_fields())
+    pipelines = f"{local}/v2/organizations/local/pipelines"
+    ask(pipelines, "POST", {"name": "demo", "repository": "r", "configuration": steps})
+    number = ask(f"{pipelines}/demo/builds", "POST", {"commit": "c", "branch": "main"})["number"]
+    path = f"{pipelines}/demo/builds/{number}"
+    build = training.build.model_copy(update={"number": number})
+    (tmp_path / "request").write_text(training.model_copy(update={"build": build}).to_json())
+    (tmp_path / "result").write_text(RESULT.to_json())
+    for fault in (
+        {"request": "PUT */unblock", "count": 1, "lost": True},
+        {"request": "GET */jobs?*", "count": 1},
+    ):
+        ask(f"{local}/laptop/faults", "POST", fault)
+
+    def start() -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [sys.executable, "-c", TELL, str(tmp_path / "request"), str(tmp_path / "result")],
+            env={**os.environ, "BUILDKITE_API_URL": f"{local}/v2", "BUILDKITE_API_TOKEN": "rest"},
+            stdin=pipe,
+            stdout=pipe,
+            text=True,
+        )
+
+    tellers = [start() for _ in range(6)]
+    for teller in tellers:
+        assert teller.stdout is not None
+        assert teller.stdout.readline() == "ready\n"
+    for teller in tellers[:5]:
+        assert teller.stdin is not None
+        teller.stdin.write("\n")
+        teller.stdin.flush()
+    said = [teller.communicate(timeout=30)[0] for teller in tellers[:5]]
+    said.append(tellers[5].communicate("\n", timeout=30)[0])
+    assert [teller.returncode for teller in tellers] == [0] * 6
+    (job,) = ask(f"{path}/jobs?step_key={training.unblock}", "GET")["items"]
+    assert job["state"] == "unblocked"
+    meta_data = ask(path, "GET")["meta_data"]
+    assert {key: meta_data[key] for key in RESULT.to_fields()} == RESULT.to_fields()
+    assert [fault["struck"] for fault in ask(f"{local}/laptop/faults", "GET")] == [1, 1]
+    # Whoever unblocked it has not heard so, and finds it done like the others.
+    assert Counter("already by" in text for text in said) == {True: 6}
