@@ -124,6 +124,29 @@ def test_blocked_state(state: str, said: str, write: Write) -> None:
     assert found.endswith("set blocked_state: running")
 
 
+@pytest.mark.parametrize("retry", ["", "    retry: {automatic: true}\n", "    retry:\n      manual: false\n"])
+def test_train_that_cannot_be_retried(retry: str, write: Write) -> None:
+    """A train step has passed when its training fails, so only one that may be retried then goes on."""
+    text = changed("    retry:\n      manual: {permit_on_passed: true}\n", retry)
+    (found,) = findings(read(write(text)))
+    assert found.text.endswith("add retry: {manual: {permit_on_passed: true}}")
+    assert found.line == line_of(text, '  - label: ":weight_lifter:')
+    waits = "unblock: training_finished\n          wait: true"
+    assert texts(write(text.replace("unblock: training_finished", waits))) == []
+
+
+def test_keys_that_buildkite_refuses(write: Write) -> None:
+    """A dot in a field's key, as in a parameter's name, is told with what to write."""
+    step = "steps:\n  - input: ask\n    fields:\n      - {text: Rate, key: params/training.rate}\n"
+    assert findings(read(write(GOOD.replace("steps:\n", step, 1)))) == [
+        Finding(
+            line_of(GOOD.replace("steps:\n", step, 1), "  - input: ask"),
+            "step ask: field params/training.rate has a key that Buildkite refuses, which takes letters, "
+            "digits, /, - and _: write params/training/rate",
+        )
+    ]
+
+
 def test_unblock_without_a_step(write: Write) -> None:
     """A training that would unblock nothing is told at its own line, with the nearest key."""
     text = changed("unblock: training_finished", "unblock: training_finsihed")

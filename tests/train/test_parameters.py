@@ -208,7 +208,7 @@ def resolved(
     """The file's values with those of a build."""
     overrides = [
         *parameters.from_environment(environ, defaults, "params.yaml"),
-        *parameters.from_meta_data(meta_data),
+        *parameters.from_meta_data(meta_data, defaults, "params.yaml"),
     ]
     return parameters.resolve(defaults, overrides, "params.yaml")
 
@@ -223,6 +223,16 @@ def test_meta_data_stands_above_variables() -> None:
         "data.limits.rows",
     }
     assert found.said == {"seed": "meta-data params/seed", "data.limits.rows": "PARAM_DATA__LIMITS__ROWS"}
+
+
+def test_keys_of_fields_have_slashes() -> None:
+    """Fields may have no dot in their keys, so a slash does; a parameter that has one comes first."""
+    found = resolved(DEFAULTS, {}, {"params/data/limits/rows": "5"})
+    assert found.values["data"] == {"domains": ["a", "b"], "limits": {"rows": 5}}
+    assert found.said == {"data.limits.rows": "meta-data params/data/limits/rows"}
+    assert resolved({"a/b": 1, "a": {"b": 2}}, {}, {"params/a/b": "3"}).values == {"a/b": 3, "a": {"b": 2}}
+    with pytest.raises(ConfigurationError, match=r"meta-data params/data/rows is 5, but .* has no such"):
+        resolved(DEFAULTS, {}, {"params/data/rows": "5"})
 
 
 def test_variable_of_two_parameters_is_told() -> None:

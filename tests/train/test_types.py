@@ -61,7 +61,8 @@ def archive(**files: str) -> bytes:
 def check(archived: bytes, changes: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
     """Hold the file's values, with what the build sets, to their types."""
     defaults = defaults or DEFAULTS
-    meta_data = parameters.from_meta_data({f"params/{name}": text for name, text in changes.items()})
+    given = {f"params/{name}": text for name, text in changes.items()}
+    meta_data = parameters.from_meta_data(given, defaults, FILE)
     types.require(parameters.resolve(defaults, meta_data, FILE), defaults, archived, FILE)
 
 

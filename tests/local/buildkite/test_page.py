@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from modelbuild.local.buildkite.logs import JobLog, group_lines
 from modelbuild.local.buildkite.markdown import to_html
-from modelbuild.local.buildkite.page import form_values
+from modelbuild.local.buildkite.page import form_values, job_row
+from modelbuild.local.buildkite.refusal import Refused
 
 BLOCK = {
     "block": "Deploy <b>?",
@@ -70,6 +71,31 @@ def test_other_sites_cannot_click(server: Any, origin: str | None, action: str) 
     headers = {"Origin": origin} if origin else {}
     assert httpx.post(f"{page}/{action.format(job=job['id'])}", headers=headers).status_code == 403
     assert server.rest.get(build).json()["jobs"][0]["state"] == "blocked"
+
+
+@pytest.mark.parametrize(
+    ("manual", "exit_status", "offered"),
+    [
+        ({"allowed": True}, 1, True),
+        ({"allowed": True}, 0, False),
+        ({"permit_on_passed": True}, 0, True),
+        ({"allowed": False}, 1, False),
+    ],
+)
+def test_retry_is_offered_where_it_is_possible(
+    bench: Any, manual: dict[str, bool], exit_status: int, offered: bool
+) -> None:
+    """What failed can be retried, and what passed where its step says so; the page offers just that."""
+    build = bench.build([{"command": "x", "key": "x", "retry": {"manual": manual}}])
+    bench.run(bench.agent(), exit_status)
+    (job,) = build.jobs
+    assert job_row(job, bench.clock.now()).can_retry is offered
+    if offered:
+        bench.engine.retry(job)
+    else:
+        with pytest.raises(Refused):
+            bench.engine.retry(job)
+    assert job_row(job, bench.clock.now()).can_retry is False
 
 
 def test_a_foreign_name_for_this_machine_gets_nothing(server: Any) -> None:

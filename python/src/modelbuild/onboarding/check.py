@@ -29,13 +29,14 @@ def findings(steps: Sequence[Step]) -> list[Finding]:
     """Everything that is wrong with the steps of a pipeline, in the order of their lines."""
     found: list[Finding] = []
     for place, step in enumerate(steps):
+        found += [Finding(step.line, f"{step.shown()}: {text}") for text in _keys(step)]
         for plugin in step.plugins:
             told = [*_reference(plugin), *_options(plugin)]
             if plugin.name == "deploy":
                 told += _approval(place, steps)
             found += [Finding(step.line, f"{step.shown()}: {text}") for text in told]
             if plugin.name == "train":
-                found += _handover(step, plugin, steps)
+                found += [*_handover(step, plugin, steps), *_retry(step, plugin)]
     # A label may have line breaks; a finding has none.
     found = [Finding(one.line, " ".join(one.text.split())) for one in found]
     return sorted(set(found), key=lambda finding: (finding.line, finding.text))
@@ -97,6 +98,37 @@ def _handover(train: Step, plugin: Plugin, steps: Sequence[Step]) -> Iterator[Fi
         yield Finding(block.line, f"{block.shown()}: {text}")
 
 
+def _retry(train: Step, plugin: Plugin) -> Iterator[Finding]:
+    """Whether a failed training can go on: by a retry of its step, which passed unless it waited."""
+    waits = isinstance(plugin.options, dict) and plugin.options.get("wait")
+    retry = train.values.get("retry")
+    manual = retry.get("manual") if isinstance(retry, dict) else None
+    if not waits and not (isinstance(manual, dict) and manual.get("permit_on_passed")):
+        yield Finding(
+            train.line,
+            f"{train.shown()}: a failed training goes on by a retry of this step, which has passed by then: "
+            "add retry: {manual: {permit_on_passed: true}}",
+        )
+
+
+def _keys(step: Step) -> Iterator[str]:
+    """Whether Buildkite takes the keys of a step's fields."""
+    if step.kind in ("block", "input"):
+        for key in _by_key(step):
+            if not has_variable(key) and not re.fullmatch(r"[A-Za-z0-9/_-]+", key):
+                yield (
+                    f"field {key} has a key that Buildkite refuses, which takes letters, digits, /, - and _: "
+                    f"write {re.sub(r'[^A-Za-z0-9/_-]', '/', key)}"
+                )
+
+
+def _by_key(step: Step) -> dict[str, dict[Any, Any]]:
+    """The fields of a step that asks for some."""
+    fields = step.values.get("fields")
+    fields = [field for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
+    return {str(field.get("key")): field for field in fields}
+
+
 def _state(block: Step) -> Iterator[str]:
     state = block.values.get("blocked_state")
     if state != "running":
@@ -105,9 +137,7 @@ def _state(block: Step) -> Iterator[str]:
 
 
 def _fields(block: Step) -> Iterator[str]:
-    fields = block.values.get("fields")
-    fields = [field for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
-    given = {str(field.get("key")): field for field in fields}
+    given = _by_key(block)
     missing = [key for key in TrainingResult.field_keys() if key not in given]
     for key, field in given.items():
         if key not in TrainingResult.field_keys():

@@ -16,7 +16,7 @@ from modelbuild.errors import ConfigurationError
 
 FILE_NAME = "params.yaml"
 META_DATA = "params/"
-"""How the keys of meta-data begin that set a parameter; its dotted name follows."""
+"""How the keys of meta-data begin that set a parameter; its name follows, with dots or with slashes."""
 
 Origin = Literal["file", "plugin", "build"]
 
@@ -141,19 +141,21 @@ def from_environment(
     return found
 
 
-def from_meta_data(values: Mapping[str, str]) -> list[Override]:
+def from_meta_data(values: Mapping[str, str], defaults: Mapping[str, JsonValue], file: str) -> list[Override]:
     """What the build's meta-data ``params/…`` sets, of which these are the values; a blank one sets nothing.
 
     Raises:
         ConfigurationError: a value is not YAML.
     """
-    return [
-        Override(
-            key.removeprefix(META_DATA), build_value(text, f"meta-data {key}"), "build", f"meta-data {key}"
-        )
-        for key, text in sorted(values.items())
-        if text.strip()
-    ]
+    places = names(defaults, file)
+    found = []
+    for key, text in sorted(values.items()):
+        if text.strip():
+            name = key.removeprefix(META_DATA)
+            # Fields of an input step may have no dot in their keys.
+            name = name if name in places else name.replace("/", ".")
+            found.append(Override(name, build_value(text, f"meta-data {key}"), "build", f"meta-data {key}"))
+    return found
 
 
 def variable(name: str) -> str:

@@ -111,7 +111,7 @@ def _parameters(
     overrides = [
         *parameters.from_options(settings.params),
         *parameters.from_environment(environ, defaults, name),
-        *parameters.from_meta_data({key: agent.get_meta_data(key) or "" for key in own}),
+        *parameters.from_meta_data({key: agent.get_meta_data(key) or "" for key in own}, defaults, name),
     ]
     resolved = parameters.resolve(defaults, overrides, name)
     types.require(resolved, defaults, archived, name)

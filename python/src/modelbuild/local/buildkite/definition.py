@@ -135,7 +135,8 @@ class ManualRetry(_Part):
     """``retry.manual``."""
 
     allowed: bool = True
-    permit_on_passed: bool = True
+    # Buildkite's schema says true; its page offers no retry of what passed unless the step asks for it.
+    permit_on_passed: bool = False
     reason: str = ""
 
 

@@ -212,8 +212,17 @@ def job_row(job: Job, now: datetime) -> JobRow:
         after=", ".join(dict.fromkeys(_names(job.step))),
         log=_tail(groups),
         cut=sum(len(group.lines) for group in groups) > MAX_LINES,
-        can_retry=job.failed and job.type == "script" and job.retried_in is None,
+        can_retry=_can_retry(job),
     )
+
+
+def _can_retry(job: Job) -> bool:
+    """Whether the page offers a retry: of what failed, and of what passed where its step says so."""
+    definition = job.step.definition
+    if not isinstance(definition, CommandStep) or job.retried_in is not None:
+        return False
+    manual = definition.retry.manual
+    return manual.allowed and (job.failed or (job.passed and manual.permit_on_passed))
 
 
 def _names(step: Step) -> list[str]:
@@ -240,6 +249,6 @@ def _tail(groups: list[LogGroup]) -> list[LogGroup]:
     for group in reversed(groups):
         if left <= 0:
             break
-        kept.insert(0, LogGroup(group.title, group.open, group.lines[-left:]))
+        kept.insert(0, LogGroup(title(group.title), group.open, group.lines[-left:]))
         left -= len(group.lines)
     return kept
