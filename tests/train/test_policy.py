@@ -18,7 +18,7 @@ from modelbuild.aws.logs import Logs
 from modelbuild.errors import AwsError
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import submit
+from modelbuild.train import command
 
 IAM = Path(__file__).parents[2] / "docs" / "iam"
 POLICY = json.loads((IAM / "train.json").read_text())
@@ -61,7 +61,7 @@ class Person:
             }
         )
         number = str(self._number)
-        submit.run(
+        command.run(
             settings,
             {
                 "BUILDKITE_ORGANIZATION_SLUG": "local",

@@ -18,7 +18,7 @@ from modelbuild.contract import TrainingRequest
 from modelbuild.errors import AwsError, ConfigurationError
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import page, plan, submit
+from modelbuild.train import command, page, plan, submit
 from modelbuild.train.attempt import JobRecord
 
 BUCKET = "s3://modelbuild-123456789012"
@@ -55,7 +55,7 @@ class Build:
 
     def train(self, **options: Any) -> None:
         """Run the step."""
-        submit.run(TrainSettings.model_validate({**self.options, **options}), self.environ)
+        command.run(TrainSettings.model_validate({**self.options, **options}), self.environ)
 
 
 _numbers = iter(range(100, 1000))

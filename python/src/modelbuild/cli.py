@@ -48,9 +48,9 @@ def train(dry_run: bool, file: Path) -> None:
     from modelbuild.settings.train import TrainSettings
 
     settings = TrainSettings.from_environment(os.environ)
-    from modelbuild.train import submit
+    from modelbuild.train import command
 
-    submit.run(settings)
+    command.run(settings)
 
 
 def _plan(file: Path) -> None:

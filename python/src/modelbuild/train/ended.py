@@ -90,9 +90,7 @@ def end_steps(storage: Storage, batch: Batch, head: BatchJob) -> None:
             print(f"ended: job {job_id} of a step outlived its head and is terminated", flush=True)
 
 
-def _told(
-    storage: Storage, batch: Batch, head: BatchJob, seconds: float, environ: Mapping[str, str]
-) -> str:
+def _told(storage: Storage, batch: Batch, head: BatchJob, seconds: float, environ: Mapping[str, str]) -> str:
     artifacts = head.environment["ARTIFACTS"]
     number = attempt.number_of(head.environment)
     place = attempt_prefix(artifacts, number)

@@ -1,4 +1,4 @@
-"""What the train plugin does on the agent: submit one head job for this build, and let the agent go.
+"""What the train plugin leaves in S3, Batch and Buildkite: a request, one head job for it, and where it is.
 
 Everything a second run could repeat is written once, so a retried step shows the training that is under
 way, or the model that it made, and goes on with one that failed, instead of starting another.
@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from pydantic import ValidationError
 
 from modelbuild.aws.batch import Batch, BatchJob, job_url, logs_url
-from modelbuild.aws.identity import session
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite import agent
 from modelbuild.contract import (
@@ -31,11 +27,9 @@ from modelbuild.contract import (
     attempt_prefix,
 )
 from modelbuild.errors import ConfigurationError, TrainingFailed
-from modelbuild.settings import AwsSettings
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import outcome, parameters
+from modelbuild.train import outcome
 from modelbuild.train.attempt import Attempts, JobRecord
-from modelbuild.train.request import make
 
 COMMAND = ("python", "-m", "modelbuild", "head")
 CONTEXT = "training"
@@ -44,59 +38,7 @@ STATUS = TrainingResult.field_keys()[0]
 _JOB_OPTIONS = {"queue", "timeout", "schedule_timeout", "environment", "resources", "tags"}
 
 
-def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> None:
-    """Ask for the training of this build, from the checkout that is the working directory.
-
-    With option wait, return when it has succeeded.
-
-    Raises:
-        ConfigurationError: an option does not fit the commit, the build or the account.
-        TrainingFailed: the training has already failed.
-        AwsError: S3 or Batch refused.
-        BuildkiteError: the agent's command line failed.
-    """
-    if settings.wait:
-        # Only who waits takes the time to load this.
-        from modelbuild.aws.logs import Logs
-        from modelbuild.train import follow
-
-        follow.hold_signals()
-    _say("--- :mag: Reading the commit")
-    # While git and the agent work on the request, clients are made; while it is stored, a definition.
-    with ThreadPoolExecutor(1) as beside:
-        clients = beside.submit(_clients, settings.aws)
-        request, archived = make(settings, environ, Path.cwd())
-        _say(f"{request.flow} of commit {request.build.commit[:12]}, source {len(archived):,} bytes")
-        _say(f"parameters ({request.parameters_sha256[:12]}):")
-        _say("  " + parameters.shown(request.parameters).replace("\n", "\n  "))
-
-        _say("--- :s3: Storing the request")
-        storage, batch = clients.result()
-        definition = beside.submit(batch.definition_with_image, settings.queue, request.images.default)
-        request = _stored(storage, request, archived)
-        _say(f"{request.artifacts}/{REQUEST_FILE}")
-
-        _say("--- :aws: Submitting the training")
-        by = environ.get("BUILDKITE_JOB_ID", "")
-        record = _submitted(storage, batch, request, settings, definition.result(), by)
-    _show(storage, batch, request, record, environ, settings.wait)
-    if settings.wait:
-        place = attempt_prefix(request.artifacts, record.attempt)
-        result = follow.to_result(storage, batch, Logs(session(settings.aws)), record.job_id, place)
-        try:
-            if result.status != "succeeded":
-                # What else would tell the page stands behind this step, and is not reached.
-                _annotate(request, record, _known(batch, record), environ, result=result)
-        finally:
-            follow.end_as(result)
-
-
-def _clients(aws: AwsSettings) -> tuple[Storage, Batch]:
-    made = session(aws)
-    return Storage(made), Batch(made)
-
-
-def _stored(storage: Storage, request: TrainingRequest, archived: bytes) -> TrainingRequest:
+def stored(storage: Storage, request: TrainingRequest, archived: bytes) -> TrainingRequest:
     """The request as it lies in S3: this one, or the same one from an earlier run of the step."""
     uri = f"{request.artifacts}/{REQUEST_FILE}"
     if not storage.write_once(request.source.path, archived, "application/gzip"):
@@ -140,7 +82,7 @@ def _difference(earlier: TrainingRequest, request: TrainingRequest) -> str:
     return ", ".join(sorted(key for key in here if key != "source" and here[key] != there[key]))
 
 
-def _submitted(
+def submitted(
     storage: Storage,
     batch: Batch,
     request: TrainingRequest,
@@ -172,7 +114,7 @@ def _told() -> bool:
     return agent.get_meta_data(STATUS) is not None
 
 
-def _known(batch: Batch, record: JobRecord) -> BatchJob:
+def known(batch: Batch, record: JobRecord) -> BatchJob:
     """The head as Batch describes it, also one that it has forgotten, as it does a week after its end."""
     forgotten = BatchJob(record.job_id, "SUCCEEDED", "Batch has forgotten it", "", {})
     return batch.describe_all([record.job_id]).get(record.job_id, forgotten)
@@ -215,7 +157,7 @@ def tags(request: TrainingRequest, settings: TrainSettings) -> dict[str, str]:
     return {key: re.sub(r"[^\w .:/+@-]", "_", value)[:256] for key, value in values.items()}
 
 
-def _show(
+def show(
     storage: Storage,
     batch: Batch,
     request: TrainingRequest,
@@ -224,7 +166,7 @@ def _show(
     stays: bool,
 ) -> None:
     """Tell the build and whoever reads the log where the training is, and how it is."""
-    job = _known(batch, record)
+    job = known(batch, record)
     links = _links(record, job)
     agent.set_meta_data(
         {
@@ -240,7 +182,7 @@ def _show(
     told = _told()
     # In a late run of this step, what notify has put on the page says more.
     if not job.ended and (not told or record.attempt > 1):
-        _annotate(request, record, job, environ, told=told, waits=stays)
+        annotate(request, record, job, environ, told=told, waits=stays)
     state = "has been trained" if trained else "failed to train" if job.ended else "is being trained"
     _say(f"+++ :weight_lifter: Model {request.model_id} {state}")
     _say(f"Batch job  {job.id} ({job.status}{': ' + job.reason if job.reason else ''})")
@@ -272,7 +214,7 @@ def _links(record: JobRecord, job: BatchJob) -> dict[str, str]:
     }
 
 
-def _annotate(
+def annotate(
     request: TrainingRequest,
     record: JobRecord,
     job: BatchJob,
@@ -282,6 +224,7 @@ def _annotate(
     waits: bool = False,
     result: TrainingResult | None = None,
 ) -> None:
+    """Put the training on the build page; see :func:`modelbuild.train.page.training`."""
     # Templates take time to load, and the job is submitted by now.
     from modelbuild.train import page
 

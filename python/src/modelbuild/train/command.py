@@ -1,0 +1,75 @@
+"""The command of the plugin ``train``: submit the training of this build, and let the agent go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from modelbuild.contract import REQUEST_FILE, attempt_prefix
+from modelbuild.settings.train import TrainSettings
+from modelbuild.train import parameters
+from modelbuild.train.request import make
+
+
+def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> None:
+    """Ask for the training of this build, from the checkout that is the working directory.
+
+    With option wait, return when it has succeeded.
+
+    Raises:
+        ConfigurationError: an option does not fit the commit, the build or the account.
+        TrainingFailed: the training has already failed.
+        AwsError: S3 or Batch refused.
+        BuildkiteError: the agent's command line failed.
+    """
+    if settings.wait:
+        # Only who waits takes the time to load this.
+        from modelbuild.train import follow
+
+        follow.hold_signals()
+    _say("--- :mag: Reading the commit")
+    with ThreadPoolExecutor(1) as beside:
+        made = beside.submit(make, settings, environ, Path.cwd())
+        # This takes longest to load: meanwhile git, the agent and the flow's own model answer.
+        from modelbuild.aws.batch import Batch
+        from modelbuild.aws.identity import session
+        from modelbuild.aws.storage import Storage
+        from modelbuild.train import submit
+
+        aws = session(settings.aws)
+        batch = Batch(aws)
+        # In the one thread beside, this follows the request, whose image it needs.
+        defined = beside.submit(
+            lambda: batch.definition_with_image(settings.queue, made.result()[0].images.default)
+        )
+        storage = Storage(aws)
+        request, archived = made.result()
+        _say(f"{request.flow} of commit {request.build.commit[:12]}, source {len(archived):,} bytes")
+        _say(f"parameters ({request.parameters_sha256[:12]}):")
+        _say("  " + parameters.shown(request.parameters).replace("\n", "\n  "))
+
+        _say("--- :s3: Storing the request")
+        request = submit.stored(storage, request, archived)
+        _say(f"{request.artifacts}/{REQUEST_FILE}")
+
+        _say("--- :aws: Submitting the training")
+        by = environ.get("BUILDKITE_JOB_ID", "")
+        record = submit.submitted(storage, batch, request, settings, defined.result(), by)
+    submit.show(storage, batch, request, record, environ, settings.wait)
+    if settings.wait:
+        from modelbuild.aws.logs import Logs
+
+        place = attempt_prefix(request.artifacts, record.attempt)
+        result = follow.to_result(storage, batch, Logs(aws), record.job_id, place)
+        try:
+            if result.status != "succeeded":
+                # What else would tell the page stands behind this step, and is not reached.
+                submit.annotate(request, record, submit.known(batch, record), environ, result=result)
+        finally:
+            follow.end_as(result)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
