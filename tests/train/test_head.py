@@ -19,7 +19,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.settings import AwsSettings
 from modelbuild.train import head as head_module
-from modelbuild.train import source
+from modelbuild.train import source, telling
 
 # A flow whose one step does what its parameter says; no step of it runs on Batch.
 FLOW = """
@@ -429,6 +429,29 @@ def test_head_whose_attempt_is_outdated_unblocks_nothing(head: Head, archived: b
     assert process.returncode == 13
     assert "for a later attempt at the training to unblock: nothing to do" in output
     assert buildkite.fields == []
+
+
+def test_build_that_goes_on_at_the_last_moment_is_told(
+    head: Head, buildkite: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A step that is retried after its build was found over, and before that was written down, counts on
+    being told.
+    """
+
+    class Retried(Storage):
+        def write_once(self, uri: str, body: bytes, content_type: str = "application/json") -> bool:
+            written = super().write_once(uri, body, content_type)
+            if uri.endswith("/delivered.json"):
+                buildkite.over, buildkite.state = False, "blocked"
+            return written
+
+    request = head.ask(b"")
+    buildkite.over, buildkite.state = True, "waiting"
+    result = TrainingResult(status="succeeded")
+    said = telling.tell(Retried(session(AwsSettings())), 1, request, result, head.environ)
+    assert "the build is failed: nothing to do" in capsys.readouterr().out
+    assert "with status succeeded" in said
+    assert buildkite.fields == [result.to_fields()]
 
 
 def test_superseded_head_that_is_terminated_says_nothing(head: Head, archived: bytes, buildkite: Any) -> None:

@@ -14,11 +14,12 @@ from botocore.client import BaseClient
 from modelbuild.aws.batch import BatchJob
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
+from modelbuild.buildkite import agent as build_agent
 from modelbuild.contract import TrainingRequest
-from modelbuild.errors import AwsError, ConfigurationError
+from modelbuild.errors import AwsError, ConfigurationError, TrainingFailed
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import command, page, plan, submit
+from modelbuild.train import attempt, command, follow, page, plan, submit
 from modelbuild.train.attempt import JobRecord
 
 BUCKET = "s3://modelbuild-123456789012"
@@ -104,7 +105,7 @@ def stored(build: Build, name: str) -> bytes:
 
 def test_one_head_with_the_requests_variables(build: Build, agent: Any) -> None:
     """The step leaves a request, one job with its variables and the stack's own, and links on the build."""
-    agent.set("image/modelbuild/default:1", "modelbuild/default@sha256:" + "a" * 64)
+    agent.meta_data |= {"image/modelbuild/default:1": "modelbuild/default@sha256:" + "a" * 64}
     build.train(params={"training.epochs": 9}, timeout=120)
     request = TrainingRequest.model_validate_json(stored(build, "request.json"))
     assert request.parameters == {"act": 1, "training": {"epochs": 9, "rate": 0.5}}
@@ -134,18 +135,18 @@ def test_one_head_with_the_requests_variables(build: Build, agent: Any) -> None:
     assert agent.meta_data["train/job/id"] == job["jobId"]
     assert agent.meta_data["train/artifacts"] == build.artifacts
     assert job["jobId"] in agent.meta_data["train/job/url"]
-    assert len(agent.annotations()) == 1
+    assert len(agent.annotations) == 1
 
 
 def test_new_build_with_another_value_is_a_training(build: Build, agent: Any) -> None:
     """What this build sets stands above the pipeline's options, these above the file, and all is told."""
     build.environ |= {"PARAM_TRAINING__RATE": "1e-3", "PARAM_TRAINING__EPOCHS": "7", "PARAM_ACT": " "}
-    agent.set("params/training.epochs", "8")
+    agent.meta_data |= {"params/training.epochs": "8"}
     build.train(params={"training.epochs": 9, "act": 5})
     request = TrainingRequest.model_validate_json(stored(build, "request.json"))
     assert request.parameters == {"act": 5, "training": {"epochs": 8, "rate": 0.001}}
     assert request.origins == {"act": "plugin", "training.epochs": "build", "training.rate": "build"}
-    (page,) = agent.annotations()
+    ((_, _, page),) = agent.annotations
     assert (
         "<code>act</code> (option params), <code>training.epochs</code> (this build), "
         "<code>training.rate</code> (this build)"
@@ -177,7 +178,7 @@ def test_wrong_parameter_of_a_build_submits_nothing(
     """Nothing is stored or submitted for a parameter that is unknown or of another type."""
     build.environ |= variables
     for key, value in meta_data.items():
-        agent.set(key, value)
+        agent.meta_data |= {key: value}
     with pytest.raises(ConfigurationError, match=message):
         build.train()
     assert jobs(build) == []
@@ -192,7 +193,7 @@ def test_dirty_tree_is_recorded(build: Build, agent: Any, repository: Any) -> No
     build.train(**{"allow-dirty": True})
     request = TrainingRequest.model_validate_json(stored(build, "request.json"))
     assert "+# another flow" in request.dirty_diff
-    assert "with uncommitted changes" in agent.annotations()[0]
+    assert "with uncommitted changes" in agent.annotations[0].body
     archived = stored(build, "source.tar.gz")
     assert hashlib.sha256(archived).hexdigest() == request.source.sha256
 
@@ -206,7 +207,7 @@ def test_plan_is_what_is_submitted(build: Build, agent: Any, capsys: pytest.Capt
     assert jobs(build) == []
     assert Storage(session(AwsSettings())).list(build.artifacts) == []
     assert definitions() == before
-    assert {call["argv"][1] for call in agent.calls} <= {"keys", "get"}
+    assert {argv[1] for argv, _ in agent.calls} <= {"keys", "get"}
     build.train()
     (job,) = jobs(build)
     request = TrainingRequest.model_validate_json(stored(build, "request.json"))
@@ -291,20 +292,20 @@ def test_retried_step_after_success_says_so(
     build.train(environment={})
     assert "has been trained" in capsys.readouterr().out
     assert len(jobs(build)) == 1
-    assert len(agent.annotations()) == 1
+    assert len(agent.annotations) == 1
 
 
 def test_retried_step_leaves_the_result_on_the_page(build: Build, agent: Any) -> None:
     """Once the build knows the result, a head that is still about to end does not bring "training" back."""
     build.train()
-    agent.set("training/status", "succeeded")
+    agent.meta_data |= {"training/status": "succeeded"}
     build.train()
-    assert len(agent.annotations()) == 1
+    assert len(agent.annotations) == 1
 
 
-def put_result(build: Build, name: str, status: str) -> None:
+def put_result(build: Build, name: str, status: str, reason: str = "") -> None:
     """Write a result, as a head would."""
-    text = json.dumps({"training/status": status})
+    text = json.dumps({"training/status": status, "training/reason": reason})
     Storage(session(AwsSettings())).write(f"{build.artifacts}/{name}", text.encode())
 
 
@@ -325,7 +326,7 @@ def test_retried_step_goes_on_after_failure(
     build.train(environment={"ACT": "fail"})
     wait_for(build, "FAILED")
     put_result(build, "result.json", "failed")
-    agent.set("training/status", "failed")
+    agent.meta_data |= {"training/status": "failed"}
     build.train()
     assert attempts(build) == ["1", "2"]
     assert json.loads(stored(build, "job.json"))["attempt"] == 2
@@ -333,8 +334,115 @@ def test_retried_step_goes_on_after_failure(
     output = capsys.readouterr().out
     assert "Attempt    2, which goes on from the last good step" in output
     assert "was unblocked by an earlier attempt: retry the steps behind it" in output
+    assert "An earlier attempt unblocked step <code>training_finished</code>" in agent.annotations[-1].body
+    assert "retry the step behind it" in agent.annotations[-1].body
     build.train()
     assert attempts(build) == ["1", "2"]
+
+
+def test_model_that_nobody_heard_of_is_told(
+    build: Build, agent: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A training that ended when its build was over: a retried step does not leave the block waiting."""
+    build.train(environment={})
+    wait_for(build, "SUCCEEDED")
+    put_result(build, "result.json", "succeeded")
+    put_result(build, "delivered.json", "succeeded")
+    build.train()
+    assert attempts(build) == ["1", "2"]
+    assert agent.meta_data["train/attempt"] == "2"
+    assert "step 'training_finished' is unblocked" in capsys.readouterr().out
+
+
+def test_record_says_with_what_an_attempt_was_submitted(build: Build) -> None:
+    """Options of the job may differ between attempts: each is written down with its own."""
+    build.train(timeout=120, environment={"ACT": "fail"}, resources={"train": {"memory": 9000}})
+    wait_for(build, "FAILED")
+    build.train(tags={"team": "comments"})
+    first, second = (json.loads(stored(build, f"attempts/{number}.json"))["options"] for number in (1, 2))
+    assert first["environment"] == {"ACT": "fail"}
+    assert first["resources"] == {"train": {"memory": 9000}}
+    assert (first["timeout"], second["timeout"]) == (120, 86400)
+    assert (second["queue"], second["tags"]) == ("modelbuild-head", {"team": "comments"})
+
+
+@pytest.mark.parametrize(("status", "code"), [("failed", 13), ("cancelled", 143)])
+def test_failure_that_a_step_waited_for_is_on_the_page(
+    build: Build, agent: Any, monkeypatch: pytest.MonkeyPatch, status: str, code: int
+) -> None:
+    """A step that waits fails before what is behind it is reached: it says itself how the training ended."""
+    monkeypatch.setattr(follow, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(follow, "_LAST_LINES_SECONDS", 0.0)
+    put_result(build, "result.json", status, "step train failed: ValueError: <no> rows")
+    with pytest.raises((TrainingFailed, SystemExit)) as caught:
+        build.train(wait=True)
+    assert (getattr(caught.value, "exit_code", None) or getattr(caught.value, "code", None)) == code
+    during, after = agent.annotations
+    assert [during.style, after.style] == ["info", "error"]
+    assert "The step waits for it." in during.body
+    assert "step train failed: ValueError: &lt;no&gt; rows" in after.body
+    assert agent.meta_data["train/job/url"].replace("&", "&amp;") in after.body
+
+
+class Killed(BaseException):
+    """The agent's machine went away; not an ``Exception``, so that nothing is tidied up."""
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [
+        "source.tar.gz",
+        "request.json",
+        "RegisterJobDefinition",
+        "attempts/1.json",
+        "SubmitJob",
+        "job.json",
+        "train/job/id",
+    ],
+)
+def test_step_that_was_killed_is_finished_by_its_retry(
+    build: Build, agent: Any, monkeypatch: pytest.MonkeyPatch, effect: str
+) -> None:
+    """Whatever the last thing was that a killed step had done, its retry ends with one head that can train,
+    and with a build that knows it.
+    """
+    clients: Any = BaseClient
+    call, set_meta_data = clients._make_api_call, build_agent.set_meta_data
+
+    def calls(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        answer = call(client, operation, parameters)
+        written = parameters.get("Key", "") if operation == "PutObject" else operation
+        if written == effect or written.endswith(f"/{effect}"):
+            raise Killed
+        return answer
+
+    def sets(values: dict[str, str]) -> None:
+        if effect in values:
+            set_meta_data({effect: values[effect]})
+            raise Killed
+        set_meta_data(values)
+
+    # An image of its own, so that the definition is registered here.
+    build.options["image"]["default"] = f"modelbuild/{'default' if 'Def' in effect else 'other'}:9"
+    with monkeypatch.context() as patched:
+        patched.setattr(clients, "_make_api_call", calls)
+        patched.setattr(build_agent, "set_meta_data", sets)
+        with pytest.raises(Killed):
+            build.train()
+    monkeypatch.setattr(attempt, "_PATIENCE_SECONDS", 0.2)
+    build.train()
+    record = json.loads(stored(build, "job.json"))
+    storage = Storage(session(AwsSettings()))
+    heads = {
+        job["jobId"]
+        for job in jobs(build)
+        for entry in job["container"]["environment"]
+        if entry["name"] == "ATTEMPT"
+        and not storage.exists(f"{build.artifacts}/attempts/{entry['value']}.head")
+    }
+    assert heads == {record["job_id"]} == {agent.meta_data["train/job/id"]}
+    assert agent.meta_data["train/attempt"] == str(record["attempt"])
+    assert len(agent.annotations) == 1
 
 
 def test_head_that_died_after_success_is_not_replaced(build: Build) -> None:
