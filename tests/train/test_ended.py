@@ -32,6 +32,8 @@ class Builds:
     fields: dict[int, dict[str, str]] = field(default_factory=dict)
     calls: list[int] = field(default_factory=list)
     status: int = 200
+    deleted: set[int] = field(default_factory=set)
+    pipeline: bool = True
 
 
 @dataclass
@@ -54,8 +56,12 @@ class Place:
         self.put(f"{artifacts}/request.json", request.to_json())
         return number, artifacts
 
-    def submit(self, artifacts: str, *command: str, definition: str = "modelbuild-head") -> str:
-        """A head that runs a command; its id."""
+    def submit(
+        self, artifacts: str, *command: str, definition: str = "modelbuild-head", **variables: str
+    ) -> str:
+        """A head that runs a command; its id. ``VCPU`` is how many vCPUs it needs, and no variable."""
+        size = [{"type": "VCPU", "value": variables.pop("VCPU", "1")}]
+        variables["ARTIFACTS"] = artifacts
         return str(
             self.client("batch").submit_job(
                 jobName=f"demo-{artifacts.rpartition('/')[2]}",
@@ -63,10 +69,29 @@ class Place:
                 jobDefinition=definition,
                 containerOverrides={
                     "command": list(command),
-                    "environment": [{"name": "ARTIFACTS", "value": artifacts}],
+                    "resourceRequirements": size,
+                    "environment": [{"name": name, "value": value} for name, value in variables.items()],
                 },
             )["jobId"]
         )
+
+    def step(self, name: str, queue: str) -> str:
+        """A step's job of that name, which runs until it is ended; its id."""
+        return str(
+            self.client("batch").submit_job(
+                jobName=name,
+                jobQueue=queue,
+                jobDefinition="modelbuild-head",
+                containerOverrides={"command": ["sleep", "60"]},
+            )["jobId"]
+        )
+
+    def look_at_waiting(self) -> str:
+        """What the function answers to what its rule on a schedule says to it."""
+        [target] = self.client("events").list_targets_by_rule(Rule="modelbuild-waiting")["Targets"]
+        answer = self.client("lambda").invoke(FunctionName=target["Arn"], Payload=target["Input"])
+        assert "FunctionError" not in answer
+        return str(json.loads(answer["Payload"].read()))
 
     def described(self, job_id: str) -> dict[str, Any]:
         """The job as Batch shows it."""
@@ -114,7 +139,13 @@ def builds() -> Iterator[Builds]:
 
     class Handler(http_api.JsonHandler):
         def do_GET(self) -> None:
+            if "/builds?" in self.path:
+                self.answer([{"number": 1, "state": "running"}], 200 if known.pipeline else 404)
+                return
             number = self._number()
+            if number in known.deleted:
+                self.answer({"message": "Not Found"}, 404)
+                return
             state = known.states.get(number, "blocked")
             step = {"id": "j", "type": "manual", "step_key": "training_finished", "state": state}
             listed = "/jobs?" in self.path
@@ -157,7 +188,7 @@ def place(deployed: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     # These builds take any number of calls: the turns, which are held elsewhere, need not be waited for.
     monkeypatch.setattr(turns, "SLICE_SECONDS", 0.05)
     yield deployed
-    deployed.builds.status = 200
+    deployed.builds.status, deployed.builds.pipeline = 200, True
 
 
 @pytest.fixture
@@ -182,8 +213,63 @@ def test_killed_head_is_told_by_the_function(place: Place, request_for: Callable
     assert {key: stored[key] for key in ("training/status", "training/reason")} == {
         key: told[key] for key in ("training/status", "training/reason")
     }
-    wait(lambda: f"builds/{number} knows that its training ended: failed" in place.said())
+    wait(lambda: f"builds/{number} with status failed (the head died" in place.said())
     assert "the-rest-token" not in place.said()
+
+
+def test_steps_of_a_killed_head_end(place: Place, request_for: Callable[..., Any]) -> None:
+    """What a head that was killed had running is terminated, on all queues of steps. Other runs go on, and so
+    do the steps where the job that died was not the head of its attempt.
+    """
+    number, artifacts = place.ask(request_for)
+    steps = [place.step(f"modelbuild-DemoFlow-{number}-train-3", "modelbuild-gpu")]
+    steps.append(place.step(f"modelbuild-DemoFlow-{number}-evaluate-4", "modelbuild-default"))
+    other = place.step(f"modelbuild-DemoFlow-{number}1-train-3", "modelbuild-gpu")
+    wait(lambda: {place.described(job_id)["status"] for job_id in (*steps, other)} == {"RUNNING"})
+    place.put(f"{artifacts}/attempts/1.run", json.dumps({"flow_name": "DemoFlow", "run_id": str(number)}))
+    place.submit(artifacts, "sh", "-c", "kill -9 $$")
+    wait(lambda: place.get(f"{artifacts}/delivered.json"))
+    assert {place.described(job_id)["status"] for job_id in steps} == {"RUNNING"}
+
+    head = place.submit(artifacts, "sh", "-c", "sleep 0.5; kill -9 $$")
+    place.put(f"{artifacts}/attempts/1.head", json.dumps({"job_id": head}))
+    for job_id in steps:
+        assert place.ended(job_id).status_reason == "its head is gone"
+    assert place.described(other)["status"] == "RUNNING"
+    place.client("batch").terminate_job(jobId=other, reason="the test is over")
+
+
+def test_head_without_a_machine_ends_red_with_batchs_reason(
+    place: Place, request_for: Callable[..., Any]
+) -> None:
+    """A head that is RUNNABLE for longer than schedule-timeout ends as failed, with what Batch says of it, or
+    that Batch says nothing, where the queue is just full. Who may wait for longer goes on waiting.
+    """
+    large, of_large = place.ask(request_for)
+    behind, of_behind = place.ask(request_for)
+    _, of_patient = place.ask(request_for)
+    job_id = place.submit(of_large, "true", VCPU="9", SCHEDULE_TIMEOUT="1")
+    wait(lambda: "statusReason" in place.described(job_id))
+    place.submit(of_behind, "true", SCHEDULE_TIMEOUT="1")
+    waits = place.submit(of_patient, "sleep", "60")
+    assert job(place.described(waits)).environment["SCHEDULE_TIMEOUT"] == "86400"
+    wait(lambda: time.time() - job(place.described(waits)).waits_since > 1.5)
+    said = place.look_at_waiting()
+    assert (said.count(" is terminated: the head waited more than 1 seconds"), waits in said) == (2, False)
+    reason = wait(lambda: place.builds.fields.get(large))["training/reason"]
+    assert reason == (
+        "the head waited more than 1 seconds for a machine (MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - The "
+        "job resource requirement (vCPU/memory/GPU) is higher than that can be met by the CE(s) attached to "
+        "the job queue.)"
+    )
+    told = wait(lambda: place.builds.fields.get(behind))
+    assert told["training/status"] == place.builds.fields[large]["training/status"] == "failed"
+    assert "(Batch gives no reason: the queue's machines may all be taken)" in told["training/reason"]
+    assert place.ended(job_id).status_reason == reason
+    wait(lambda: place.described(waits)["status"] == "RUNNING")
+    assert place.look_at_waiting() == ""
+    place.put(f"{of_patient}/delivered.json", "{}")
+    place.client("batch").terminate_job(jobId=waits, reason="the test is over")
 
 
 def test_head_that_cannot_start_is_told_with_the_reason(
@@ -341,7 +427,7 @@ def test_reconciliation_finishes_what_is_over_and_nothing_else(
     deaf.builds.states[failed_before] = "waiting"
 
     lines = reconciled(capsys)
-    assert lines[str(died)].startswith("told that the training failed: the head died")
+    assert re.match(r"unblocked step .* with status failed \(the head died", lines[str(died)])
     assert lines[str(runs)] == f"job {running} is RUNNING: nothing to do"
     for number in (vanished, unasked, failed_before):
         assert "not submitted yet" in lines[str(number)]
@@ -358,7 +444,7 @@ def test_reconciliation_finishes_what_is_over_and_nothing_else(
     assert deaf.get(f"{of_unasked}/delivered.json") is not None
     deaf.client("batch").terminate_job(jobId=running, reason="test is over")
     deaf.ended(running)
-    assert reconciled(capsys)[str(runs)].startswith("told that the training cancelled")
+    assert "with status cancelled (" in reconciled(capsys)[str(runs)]
     deaf.put(f"{of_failed_before}/delivered.json", "{}")
 
 
@@ -376,4 +462,52 @@ def test_reconciliation_goes_on_after_a_build_that_cannot_be_told(
     assert capsys.readouterr().out.count("not told: ") == 2
     deaf.builds.status = 200
     assert set(reconciled(capsys)) == {str(first), str(second)}
+    assert reconciled(capsys) == {}
+
+
+def test_reconciliation_ends_a_head_that_waits_for_too_long(
+    deaf: Place, request_for: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the function does each minute, reconciliation does as well, and tells the build itself; of a head
+    that has a newer one, the end is no result.
+    """
+    number, artifacts = deaf.ask(request_for)
+    job_id = deaf.submit(artifacts, "true", VCPU="9", SCHEDULE_TIMEOUT="1")
+    deaf.put(f"{artifacts}/job.json", json.dumps({"job_id": job_id, "queue": "q", "region": "r"}))
+    old, of_old = deaf.ask(request_for)
+    given_up = deaf.submit(of_old, "true", VCPU="9", SCHEDULE_TIMEOUT="1")
+    deaf.put(f"{of_old}/job.json", json.dumps({"job_id": "newer", "queue": "q", "region": "r"}))
+    wait(lambda: time.time() - job(deaf.described(given_up)).waits_since > 1.5)
+    assert re.search(r"status failed \(the head waited .*MISCONFIGURATION", reconciled(capsys)[str(number)])
+    assert deaf.ended(job_id).stopped
+    deaf.look_at_waiting()
+    assert deaf.ended(given_up).status == "FAILED"
+    assert deaf.get(f"{of_old}/result.json") is None
+    assert old not in deaf.builds.calls
+    deaf.put(f"{of_old}/delivered.json", "{}")
+
+
+def test_reconciliation_lets_deleted_builds_go(
+    deaf: Place,
+    request_for: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A build that was deleted is written down as one that waits for nothing, with a line, and comes no more.
+    Where not even its pipeline is in sight, nothing is written down.
+    """
+    monkeypatch.setattr(reconcile, "YOUNG_SECONDS", 0.0)
+    over, of_over = deaf.ask(request_for)
+    deaf.put(f"{of_over}/result.json", json.dumps({"training/status": "cancelled"}))
+    unasked, of_unasked = deaf.ask(request_for)
+    deaf.builds.deleted |= {over, unasked}
+    deaf.builds.pipeline = False
+    with pytest.raises(BuildkiteError, match="2 of 2 trainings"):
+        reconciled(capsys)
+    assert deaf.get(f"{of_unasked}/result.json") is None
+    deaf.builds.pipeline = True
+    lines = reconciled(capsys)
+    assert set(lines) == {str(over), str(unasked)}
+    assert all("is gone, the build was deleted: nothing to do" in line for line in lines.values())
+    assert deaf.get(f"{of_over}/delivered.json")
     assert reconciled(capsys) == {}

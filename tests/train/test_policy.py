@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+import policies
 import standins
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
@@ -40,14 +40,7 @@ class Person:
 
     def may(self, policy: dict[str, Any]) -> None:
         """Be a user with this policy, from now on and with policies enforced."""
-        iam: Any = boto3.Session().client("iam")
-        name = f"agent-{self._number}"
-        iam.create_user(UserName=name)
-        iam.put_user_policy(UserName=name, PolicyName="train", PolicyDocument=json.dumps(policy))
-        key = iam.create_access_key(UserName=name)["AccessKey"]
-        self._monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
-        self._monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-        standins.enforce_policies(self._laptop.url, True)
+        policies.become(self._laptop.url, self._monkeypatch, policies.as_moto_reads(policy))
 
     def train(self) -> None:
         """Run the step; the definition is one that nobody has registered yet."""
@@ -87,31 +80,9 @@ def person(aws: Any, agent: Any, repository: Any, monkeypatch: pytest.MonkeyPatc
     standins.enforce_policies(aws.url, False)
 
 
-def as_moto_reads(policy: dict[str, Any]) -> dict[str, Any]:
-    """The policy for moto, which knows resources of S3 only, and the actions of Batch in small letters.
-
-    What a call's resources must be is held by the test that looks at the calls themselves.
-    """
-    changed = copy.deepcopy(policy)
-    for statement in changed["Statement"]:
-        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-        if actions[0].startswith("batch:"):
-            statement["Action"] = [action.lower() for action in actions]
-        if not actions[0].startswith("s3:"):
-            statement["Resource"] = "*"
-    return changed
-
-
-def without(sid: str) -> dict[str, Any]:
-    """The policy without one statement."""
-    kept = [statement for statement in POLICY["Statement"] if statement["Sid"] != sid]
-    assert len(kept) == len(POLICY["Statement"]) - 1
-    return {**POLICY, "Statement": kept}
-
-
 def test_policy_is_enough(person: Person, agent: Any) -> None:
     """With the policy of the documentation, and nothing more, the step submits, and a retry shows it."""
-    person.may(as_moto_reads(POLICY))
+    person.may(POLICY)
     person.train()
     person.train()
     assert agent.meta_data["train/job/id"]
@@ -129,7 +100,7 @@ def test_policy_is_enough(person: Person, agent: Any) -> None:
 )
 def test_each_statement_is_needed(person: Person, agent: Any, sid: str, could_not: str) -> None:
     """Without one of its statements the step says what AWS refused, and shows no job."""
-    person.may(as_moto_reads(without(sid)))
+    person.may(policies.without(POLICY, sid))
     with pytest.raises(AwsError, match=f"(?s)could not {could_not}.*AccessDenied"):
         person.train()
     assert "train/job/id" not in agent.meta_data
@@ -139,7 +110,7 @@ def test_each_statement_is_needed(person: Person, agent: Any, sid: str, could_no
 def test_waiting_needs_its_own_statements(person: Person, agent: Any, missing: str | None) -> None:
     """Who follows a training may read its log and end it with the second policy, and not without."""
     own = [statement for statement in WAIT["Statement"] if statement["Sid"] != missing]
-    person.may(as_moto_reads({**POLICY, "Statement": POLICY["Statement"] + own}))
+    person.may({**POLICY, "Statement": POLICY["Statement"] + own})
     person.train()
     made = session(AwsSettings())
     calls: dict[str, Callable[[], object]] = {
@@ -156,7 +127,7 @@ def test_waiting_needs_its_own_statements(person: Person, agent: Any, missing: s
 
 def test_other_objects_are_out_of_reach(person: Person) -> None:
     """The policy opens the models of its bucket and nothing beside them."""
-    person.may(as_moto_reads(POLICY))
+    person.may(POLICY)
     storage: Any = boto3.Session().client("s3")
     with pytest.raises(ClientError, match="AccessDenied"):
         storage.put_object(Bucket=BUCKET[5:], Key="athena/a-result", Body=b"")

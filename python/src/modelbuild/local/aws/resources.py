@@ -1,11 +1,12 @@
 """Resource types that moto's CloudFormation cannot create or update.
 
 Glue databases and Athena workgroups are unknown to it, Batch resources can be neither updated nor
-deleted, and a job definition loses its timeout.
+deleted, a job definition loses its timeout, and nobody can read the policies of a role.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from moto.batch.utils import lowercase_first_key
 from moto.cloudformation.parsing import NULL_MODELS
 from moto.core.common_models import CloudFormationModel
 from moto.glue.models import glue_backends
+from moto.iam.models import Role
 
 from modelbuild.local.aws.patching import replace
 
@@ -30,6 +32,7 @@ def install() -> None:
     replace(ComputeEnvironment, "update_from_cloudformation_json", staticmethod(_update_environment))
     for kind in (JobDefinition, JobQueue, ComputeEnvironment):
         replace(kind, "delete_from_cloudformation_json", staticmethod(_delete))
+    replace(Role, "put_policy", _put_policy)
     NULL_MODELS.extend(_WITHOUT_EFFECT)
 
 
@@ -147,6 +150,11 @@ class AthenaWorkGroup(_Named, CloudFormationModel):
     def delete(self, account_id: str, region_name: str) -> None:
         """Delete the workgroup."""
         athena_backends[account_id][region_name].delete_work_group(self.name)
+
+
+def _put_policy(self: Role, policy_name: str, policy_json: Any) -> None:
+    # A template's is no text yet.
+    self.policies[policy_name] = policy_json if isinstance(policy_json, str) else json.dumps(policy_json)
 
 
 def _create_job_definition(

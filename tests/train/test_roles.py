@@ -1,0 +1,238 @@
+"""The roles of infra/training.yaml: what runs as them may do what it does, and without a statement not."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+import policies
+import samples
+import standins
+from modelbuild.aws.batch import Batch
+from modelbuild.aws.identity import session
+from modelbuild.aws.secrets import secret
+from modelbuild.aws.storage import Storage
+from modelbuild.errors import AwsError
+from modelbuild.settings import AwsSettings
+from modelbuild.settings.train import TrainSettings
+from modelbuild.train import ended, submit
+
+PLACE = f"s3://{standins.BUCKET}/models/roles"
+REFUSED = r"AccessDenied|not authorized|Forbidden"
+# Moto tells what is missing from what is forbidden by itself, and asks for no right to pass a role. What
+# Athena looks at in another database is no call of its own.
+UNSEEN = {"Missing", "Hand", "DefaultDatabase"}
+
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role of the stack, which this process can act as."""
+
+    url: str
+    monkeypatch: pytest.MonkeyPatch
+
+    def policy(self, role: str, name: str) -> dict[str, Any]:
+        """One of its policies, as it was deployed."""
+        found = standins.client(self.url, "iam").get_role_policy(RoleName=role, PolicyName=name)
+        document: dict[str, Any] = found["PolicyDocument"]
+        return document
+
+    def act(self, policy: Mapping[str, Any]) -> None:
+        """Have just this policy from now on."""
+        policies.become(self.url, self.monkeypatch, policies.as_moto_reads(policy))
+
+
+@pytest.fixture
+def role(aws: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Role]:
+    """The roles, in a stand-in whose jobs run for a minute; afterwards policies are ignored again."""
+    script = Path(aws.bin) / "python"
+    script.write_text("#!/bin/sh\nexec sleep 60\n")
+    script.chmod(0o755)
+    yield Role(aws.url, monkeypatch)
+    standins.enforce_policies(aws.url, False)
+
+
+def admin(role: Role, service: str) -> Any:
+    """A client that may do everything, which only holds before :meth:`Role.act`."""
+    return standins.client(role.url, service)
+
+
+def killed_head(role: Role) -> tuple[dict[str, Any], str]:
+    """A head that was killed, as Batch's event shows it, and the job of a step that it left running."""
+    number = next(_numbers)
+    place, storage = f"{PLACE}/{number}", Storage(session(AwsSettings()))
+    request = samples.request_for(place, model_id=str(number), build=samples.build(number))
+    storage.write(f"{place}/request.json", request.to_json().encode())
+    storage.write(f"{place}/attempts/1.head", json.dumps({"job_id": "killed"}).encode())
+    run = {"flow_name": "RolesFlow", "run_id": str(number)}
+    storage.write(f"{place}/attempts/1.run", json.dumps(run).encode())
+    step = admin(role, "batch").submit_job(
+        jobName=f"modelbuild-RolesFlow-{number}-train-3",
+        jobQueue="modelbuild-default",
+        jobDefinition="modelbuild-head",
+    )["jobId"]
+    variables = {
+        "ARTIFACTS": place,
+        "METAFLOW_USER": "modelbuild",
+        "METAFLOW_BATCH_JOB_QUEUE": "modelbuild-default",
+        "GPU_JOB_QUEUE": "modelbuild-gpu",
+    }
+    head = {
+        "jobId": "killed",
+        "status": "FAILED",
+        "statusReason": "Host EC2 (instance i-0abc) terminated.",
+        "container": {"environment": [{"name": name, "value": value} for name, value in variables.items()]},
+    }
+    return head, step
+
+
+@dataclass
+class Context:
+    """An invocation that has a minute."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """A minute."""
+        return 60_000
+
+
+@pytest.mark.parametrize(
+    ("missing", "fails", "ends_steps", "tells", "keeps"),
+    [
+        (None, False, True, True, True),
+        ("Read", True, False, False, False),
+        ("Write", False, True, True, False),
+        ("Token", True, True, False, True),
+        ("Look", True, False, False, False),
+        ("End", True, False, True, True),
+    ],
+)
+def test_function_works_with_its_role(
+    role: Role,
+    buildkite: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    missing: str | None,
+    fails: bool,
+    ends_steps: bool,
+    tells: bool,
+    keeps: bool,
+) -> None:
+    """With just the policy of ``modelbuild-ended`` the function ends a killed head's steps, tells its build
+    and looks after heads that wait. Without a statement it says what was refused, and does what it can.
+    """
+    head, step = killed_head(role)
+    place = head["container"]["environment"][0]["value"]
+    policy = role.policy("modelbuild-ended", "ended")
+    role.act(policies.without(policy, missing) if missing else policy)
+    monkeypatch.setenv("BUILDKITE_API_URL", buildkite.url)
+    monkeypatch.setenv("BUILDKITE_SECRET_ARN", "modelbuild/buildkite")
+    monkeypatch.delenv("BUILDKITE_API_TOKEN", raising=False)
+    context: Any = Context()
+    if fails:
+        with pytest.raises(AwsError, match=REFUSED):
+            ended.handler({"detail": head}, context)
+    else:
+        ended.handler({"detail": head}, context)
+    waiting = ended.handler({"waiting-in": "modelbuild-head"}, context)
+    assert bool(re.search(REFUSED, waiting)) is (missing == "Look")
+    assert bool(re.search(REFUSED, capsys.readouterr().out)) is (missing in ("Write", "Look"))
+    standins.enforce_policies(role.url, False)
+    batch, storage = Batch(session(AwsSettings())), Storage(session(AwsSettings()))
+    assert batch.describe(step).stopped is ends_steps
+    batch.terminate(step, "the test is over")
+    assert bool(buildkite.fields) is tells
+    assert storage.exists(f"{place}/result.json") is keeps
+
+
+def test_what_lambda_does_as_its_role(role: Role) -> None:
+    """Lambda writes the function's log and puts aside what fails three times, each by its own statement."""
+    policy = role.policy("modelbuild-ended", "ended")
+    queue = admin(role, "sqs").get_queue_url(QueueName="modelbuild-ended-left")["QueueUrl"]
+    group = {"logGroupName": "/aws/lambda/modelbuild-ended"}
+    calls: dict[str, Callable[[], object]] = {
+        "Left": lambda: client("sqs").send_message(QueueUrl=queue, MessageBody="{}"),
+        "Log": lambda: client("logs").create_log_stream(**group, logStreamName=os.urandom(8).hex()),
+    }
+    each_needs_its_statement(role, policy, calls)
+
+
+def test_only_jobs_of_trainings_may_be_ended(role: Role) -> None:
+    """The function may end no job without a tag that train gives to heads, and through Metaflow to steps."""
+    [end] = [one for one in role.policy("modelbuild-ended", "ended")["Statement"] if one["Sid"] == "End"]
+    [(key, absent)] = end["Condition"]["Null"].items()
+    assert absent == "false"
+    images = {"default": "d", "train-gpu": "t", "serve": "s"}
+    options = {"flow": "f.py", "artifacts": PLACE, "unblock": "training_finished", "image": images}
+    settings = TrainSettings.model_validate(options)
+    request = samples.request_for(f"{PLACE}/7")
+    tag = key.removeprefix("aws:ResourceTag/")
+    assert tag in submit.tags(request, settings)
+    assert tag in json.loads(submit.variables(request, settings)["METAFLOW_BATCH_DEFAULT_TAGS"])
+
+
+def test_head_and_steps_work_with_their_role(role: Role) -> None:
+    """Each kind of call of a head or a step is allowed by one statement of ``modelbuild-job``."""
+    policy = role.policy("modelbuild-job", "job")
+    job = admin(role, "batch").submit_job(
+        jobName="roles", jobQueue="modelbuild-default", jobDefinition="modelbuild-head"
+    )["jobId"]
+    secret_arn = admin(role, "secretsmanager").describe_secret(SecretId="modelbuild/wandb")["ARN"]
+    calls: dict[str, Callable[[], object]] = {
+        "Objects": lambda: Storage(session(AwsSettings())).write(f"{PLACE}/an-object", b""),
+        "Buckets": lambda: Storage(session(AwsSettings())).list(f"{PLACE}/"),
+        "Query": lambda: client("athena").get_work_group(WorkGroup="modelbuild"),
+        "Catalogue": lambda: client("glue").get_tables(DatabaseName="modelbuild"),
+        "Secrets": lambda: client("secretsmanager").get_secret_value(SecretId=secret_arn),
+        "Steps": lambda: Batch(session(AwsSettings())).terminate(job, "the test is over"),
+        "Look": lambda: Batch(session(AwsSettings())).describe(job),
+    }
+    assert calls.keys() | UNSEEN >= {statement["Sid"] for statement in policy["Statement"]}
+    each_needs_its_statement(role, policy, calls)
+
+
+def test_batch_reads_the_heads_secret_with_its_role(role: Role) -> None:
+    """``modelbuild-execution`` gives Batch the token of Buildkite for the head, and nothing else."""
+    [only] = role.policy("modelbuild-execution", "head-secret")["Statement"]
+    assert only["Action"] == "secretsmanager:GetSecretValue"
+    assert ":secret:modelbuild/buildkite" in only["Resource"]
+    role.act({"Version": "2012-10-17", "Statement": [only]})
+    aws = session(AwsSettings())
+    assert secret(aws, only["Resource"], "BUILDKITE_API_TOKEN") == "the-rest-token"
+    with pytest.raises(AwsError, match=REFUSED):
+        Storage(aws).read(f"{PLACE}/an-object")
+
+
+def client(service: str) -> Any:
+    """A client of whoever this process acts as."""
+    made: Any = boto3.Session()
+    return made.client(service)
+
+
+def each_needs_its_statement(
+    role: Role, policy: Mapping[str, Any], calls: Mapping[str, Callable[[], object]]
+) -> None:
+    """Each call works with the policy, and does not without its statement."""
+    for sid, call in calls.items():
+        standins.use(role.monkeypatch, role.url)
+        standins.enforce_policies(role.url, False)
+        role.act(policies.without(policy, sid))
+        with pytest.raises((AwsError, ClientError), match=REFUSED):
+            call()
+    standins.use(role.monkeypatch, role.url)
+    standins.enforce_policies(role.url, False)
+    role.act(policy)
+    for call in calls.values():
+        call()
