@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import job_agent
 import standins
 
 
@@ -44,3 +45,9 @@ def on_stand_in(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> str:
     """That AWS is also the one of this process, as the data lake's account; its address."""
     standins.use(monkeypatch, stand_in.url)
     return stand_in.url
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> job_agent.JobAgent:
+    """What this process finds as ``buildkite-agent``: a recorder."""
+    return job_agent.first_on_path(tmp_path / "agent", monkeypatch)

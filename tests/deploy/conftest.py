@@ -1,12 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import stat
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -16,6 +11,7 @@ import safetensors.numpy
 
 import samples
 import standins
+from job_agent import JobAgent
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import (
@@ -83,58 +79,6 @@ def accounts(stand_in: Any) -> Accounts:
         return Accounts(Storage(session(AwsSettings())), production, production.client("sagemaker"))
 
 
-@dataclass
-class Recorder:
-    """A recorder in the place of ``buildkite-agent``: meta-data in a file, annotations in others."""
-
-    folder: Path
-
-    @property
-    def meta_data(self) -> dict[str, str]:
-        """What is set."""
-        found: dict[str, str] = json.loads((self.folder / "meta-data").read_text())
-        return found
-
-    def set(self, values: dict[str, str]) -> None:
-        """Replace all meta-data."""
-        (self.folder / "meta-data").write_text(json.dumps(values))
-
-    def annotation(self, context: str) -> dict[str, str]:
-        """Style and body of the annotation of this context."""
-        found: dict[str, str] = json.loads((self.folder / f"annotation-{context}").read_text())
-        return found
-
-
-# Without site-packages, because it starts a hundred times.
-_AGENT = """#!{python} -IS
-import json, pathlib, sys
-folder, argv = pathlib.Path({folder!r}), sys.argv[1:]
-data = json.loads((folder / "meta-data").read_text())
-if argv[:2] == ["meta-data", "get"] and argv[3] == "--default":
-    print(data.get(argv[2], argv[4]))
-elif argv[:2] == ["meta-data", "set"]:
-    (folder / "meta-data").write_text(json.dumps({{**data, argv[2]: sys.stdin.read()}}))
-elif [argv[0], argv[1], argv[3]] == ["annotate", "--context", "--style"]:
-    call = {{"style": argv[4], "body": sys.stdin.read()}}
-    (folder / ("annotation-" + argv[2])).write_text(json.dumps(call))
-else:
-    sys.exit("unexpected call: " + repr(argv))
-"""
-
-
-@pytest.fixture
-def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """A recorder for calls of ``buildkite-agent``, first on PATH."""
-    folder = tmp_path / "agent"
-    folder.mkdir()
-    (folder / "meta-data").write_text("{}")
-    script = folder / "buildkite-agent"
-    script.write_text(_AGENT.format(python=sys.executable, folder=str(folder)))
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    return Recorder(folder)
-
-
 def model_files(seed: int) -> tuple[dict[str, bytes], tuple[GoldenPrediction, ...]]:
     """The files of a small real model, and what it answers to ``TEXTS``."""
     random = np.random.default_rng(seed)
@@ -199,8 +143,8 @@ def manifest_for(number: int, image: str, artifact: Artifact, golden: Any) -> Ma
 class Deployer:
     """A data lake with trained models, a production account, and the job of a build that deploys."""
 
-    def __init__(self, accounts: Accounts, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.recorder = recorder
+    def __init__(self, accounts: Accounts, agent: JobAgent, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.agent = agent
         self.lake = accounts.lake
         self.account = accounts.production
         self.production = Storage(accounts.production)
@@ -237,7 +181,7 @@ class Deployer:
             image=image,
             wandb_run_id=manifest.wandb.id,
         )
-        self.recorder.set(result.to_fields())
+        self.agent.meta_data = result.to_fields()
         self._monkeypatch.setenv("BUILDKITE_BUILD_NUMBER", str(number))
         return manifest
 
@@ -254,11 +198,11 @@ class Deployer:
 
 @pytest.fixture
 def deployer(
-    accounts: Accounts, on_stand_in: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    accounts: Accounts, on_stand_in: str, agent: JobAgent, monkeypatch: pytest.MonkeyPatch
 ) -> Deployer:
     """Two accounts on the stand-in, and the variables of a job that a person let through."""
     assert on_stand_in
     monkeypatch.setenv("BUILDKITE_PIPELINE_SLUG", PIPELINE)
     monkeypatch.setenv("BUILDKITE_UNBLOCKER", "Grace Hopper")
     monkeypatch.setenv("BUILDKITE_UNBLOCKER_EMAIL", "grace@example.org")
-    return Deployer(accounts, recorder, monkeypatch)
+    return Deployer(accounts, agent, monkeypatch)

@@ -14,7 +14,7 @@ ROOT = "s3://modelbuild-222222222222/models"
 
 def copied(deployer: Any, manifest: Manifest) -> Copied:
     """Copy the model that ``manifest`` is about."""
-    result = TrainingResult.from_fields(deployer.recorder.meta_data)
+    result = TrainingResult.from_fields(deployer.agent.meta_data)
     given = Handoff(result, manifest, manifest.to_json().encode())
     return copy(given, ROOT, deployer.lake, deployer.production)
 

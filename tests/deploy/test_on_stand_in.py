@@ -66,12 +66,12 @@ def test_model_is_copied_served_checked_and_recorded(
         "modelbuild:commit": "c" * 40,
         "modelbuild:build": "https://buildkite.example/acme/comments/builds/101",
     }
-    assert deployer.recorder.meta_data["deploy/endpoint"] == "first"
-    assert deployer.recorder.meta_data["deploy/endpoint-config"] == deployment.endpoint_config
-    annotation = deployer.recorder.annotation("deployment")
-    assert annotation["style"] == "success"
-    assert "Grace Hopper" in annotation["body"]
-    assert deployment.endpoint_config in annotation["body"]
+    assert deployer.agent.meta_data["deploy/endpoint"] == "first"
+    assert deployer.agent.meta_data["deploy/endpoint-config"] == deployment.endpoint_config
+    annotation = deployer.agent.annotations[-1]
+    assert (annotation.context, annotation.style) == ("deployment", "success")
+    assert "Grace Hopper" in annotation.body
+    assert deployment.endpoint_config in annotation.body
     log = capsys.readouterr().out
     assert log.count("\n---") + log.startswith("---") >= 5
     assert log.count("InService") == 1, "progress is said when it changes, not at each look"
@@ -110,7 +110,7 @@ def test_bytes_that_changed_after_training_are_refused(deployer: Any) -> None:
         command.run(deployer.settings("tampered"))
     assert deployer.production.list(f"{PLACE}/121/") == []
     assert names(deployer, "tampered") == set()
-    assert deployer.recorder.annotation("deployment")["style"] == "error"
+    assert deployer.agent.annotations[-1].style == "error"
 
 
 def test_other_bytes_in_production_stay(deployer: Any) -> None:
@@ -134,7 +134,7 @@ def test_manifest_of_another_build_is_refused(deployer: Any, monkeypatch: pytest
 
 def test_failed_training_is_not_deployed(deployer: Any) -> None:
     """Without a training that succeeded there is nothing to deploy, and the reason is said again."""
-    deployer.recorder.set({"training/status": "failed", "training/reason": "out of memory"})
+    deployer.agent.meta_data = {"training/status": "failed", "training/reason": "out of memory"}
     with pytest.raises(TrainingFailed, match="out of memory"):
         command.run(deployer.settings("untrained"))
     assert names(deployer, "untrained") == set()
@@ -149,7 +149,7 @@ def test_container_that_does_not_start(deployer: Any, number: int, image: str) -
     reason = deployer.sagemaker.describe_endpoint(EndpointName=f"dead-{number}")["FailureReason"]
     assert isinstance(caught.value, EndpointFailed)
     assert reason.rstrip(".") in str(caught.value)
-    assert reason[:20] in deployer.recorder.annotation("deployment")["body"]
+    assert reason[:20] in deployer.agent.annotations[-1].body
     assert not deployer.production.exists(f"{PLACE}/{number}/deployment.json")
 
 
@@ -178,7 +178,7 @@ def test_what_was_served_before_is_served_again(deployer: Any) -> None:
     with pytest.raises(VerificationFailed, match=f"positive 1.0.*was put back to {good}") as caught:
         command.run(deployer.settings("kept"))
     assert "negative 0." in str(caught.value), "both answers are shown"
-    assert f"was put back to {good}" in deployer.recorder.annotation("deployment")["body"]
+    assert f"was put back to {good}" in deployer.agent.annotations[-1].body
     assert served_by(deployer, "kept") == "161"
     for number in (162, 163):
         assert not deployer.production.exists(f"{PLACE}/{number}/deployment.json")

@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import json
 import os
-import stat
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
@@ -56,47 +52,6 @@ def manifest() -> Manifest:
 def result() -> TrainingResult:
     """What the training of ``manifest`` said in the end."""
     return TrainingResult.model_validate_json((MODEL / "result.json").read_bytes())
-
-
-@dataclass
-class RecordingAgent:
-    """What stands for ``buildkite-agent``: it keeps meta-data and annotations in a folder."""
-
-    folder: Path
-
-    def set(self, values: dict[str, str]) -> None:
-        """Set meta-data in place of all there is; like Buildkite's block steps, empty values too."""
-        (self.folder / "meta-data").write_text(json.dumps(values))
-
-    def annotations(self) -> list[tuple[str, str, str]]:
-        """Context, style and body of each annotation, in order."""
-        path = self.folder / "annotations"
-        return [tuple(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-_SCRIPT = """#!{python} -IS
-import json, pathlib, sys
-folder, arguments = pathlib.Path({folder!r}), sys.argv[1:]
-if arguments[:2] == ["meta-data", "get"]:
-    print(json.loads((folder / "meta-data").read_text()).get(arguments[2], arguments[4]))
-elif arguments[0] == "annotate":
-    with (folder / "annotations").open("a") as file:
-        file.write(json.dumps([arguments[2], arguments[4], sys.stdin.read()]) + "\\n")
-else:
-    sys.exit("unexpected call: " + repr(arguments))
-"""
-
-
-@pytest.fixture
-def job_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RecordingAgent:
-    """A ``buildkite-agent`` first on PATH that answers from, and records in, a folder."""
-    script = tmp_path / "buildkite-agent"
-    script.write_text(_SCRIPT.format(python=sys.executable, folder=str(tmp_path)))
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    recording = RecordingAgent(tmp_path)
-    recording.set({})
-    return recording
 
 
 @pytest.fixture

@@ -23,13 +23,13 @@ def notify(environ: Mapping[str, str]) -> None:
 
 
 def test_a_success_is_one_annotation_in_the_place_of_the_trainings(
-    job_agent: Any, storage: Storage, manifest: Manifest, result: TrainingResult, environ: Mapping[str, str]
+    agent: Any, storage: Storage, manifest: Manifest, result: TrainingResult, environ: Mapping[str, str]
 ) -> None:
     """The context is the one that the train step annotated, so the page has one account of the training."""
     write(storage, manifest)
-    job_agent.set({**result.to_fields(), "train/logs/url": "https://logs.example/12"})
+    agent.meta_data = {**result.to_fields(), "train/logs/url": "https://logs.example/12"}
     notify(environ)
-    [(context, style, body)] = job_agent.annotations()
+    [(context, style, body)] = agent.annotations
     assert (context, style) == ("training", "success")
     assert result.wandb_run_url in body
     assert "https://logs.example/12" in body
@@ -37,28 +37,28 @@ def test_a_success_is_one_annotation_in_the_place_of_the_trainings(
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
 def test_a_training_that_did_not_succeed_fails_the_step_with_its_reason(
-    job_agent: Any, environ: Mapping[str, str], status: Any
+    agent: Any, environ: Mapping[str, str], status: Any
 ) -> None:
     """The reason is in the error and on the page, and no AWS is needed to say it."""
     result = TrainingResult(status=status, reason="the parameter tau is 'x'")
-    job_agent.set({**result.to_fields(), "train/logs/url": "https://logs.example/12"})
+    agent.meta_data = {**result.to_fields(), "train/logs/url": "https://logs.example/12"}
     with pytest.raises(TrainingFailed, match=r"the parameter tau is 'x'.*https://logs.example/12"):
         notify(environ)
-    [(context, style, body)] = job_agent.annotations()
+    [(context, style, body)] = agent.annotations
     assert (context, style) == ("training", "error")
     assert "the parameter tau is &#39;x&#39;" in body
     assert 'href="https://logs.example/12"' in body
 
 
 def test_a_later_attempt_says_how_the_training_ended(
-    job_agent: Any, storage: Storage, manifest: Manifest, result: TrainingResult, environ: Mapping[str, str]
+    agent: Any, storage: Storage, manifest: Manifest, result: TrainingResult, environ: Mapping[str, str]
 ) -> None:
     """Fields of an unblocked step stay as they are: what a retried training made is read where it lies."""
     write(storage, manifest)
     place = manifest.request.artifacts
     failed = TrainingResult(status="failed", reason="no rows")
     about = {"train/artifacts": place, "train/attempt": "2"}
-    job_agent.set({**failed.to_fields(), **about})
+    agent.meta_data = {**failed.to_fields(), **about}
     with pytest.raises(TrainingFailed, match="attempt 2 of the training has not ended yet: retry this step"):
         notify(environ)
     storage.write(f"{place}/attempts/2/result.json", b"{}")
@@ -69,29 +69,29 @@ def test_a_later_attempt_says_how_the_training_ended(
         notify(environ)
     storage.write(f"{place}/attempts/2/result.json", result.to_json().encode())
     notify(environ)
-    assert job_agent.annotations()[-1][1] == "success"
+    assert agent.annotations[-1][1] == "success"
 
 
 @pytest.mark.parametrize("about", [{"train/attempt": "second"}, {"train/attempt": "2"}])
 def test_meta_data_that_no_train_step_sets_is_a_sentence(
-    job_agent: Any, storage: Storage, environ: Mapping[str, str], about: dict[str, str]
+    agent: Any, storage: Storage, environ: Mapping[str, str], about: dict[str, str]
 ) -> None:
     """What somebody set by hand is named, and not tripped over."""
     assert storage
-    job_agent.set(about)
+    agent.meta_data = about
     with pytest.raises(ConfigurationError, match=r"train/attempt is .* leave both to that step"):
         notify(environ)
 
 
 @pytest.mark.parametrize("fields", [{}, {"training/status": ""}, {"training/status": " "}])
 def test_a_step_that_was_unblocked_by_hand_never_turns_green(
-    job_agent: Any, environ: Mapping[str, str], fields: dict[str, str]
+    agent: Any, environ: Mapping[str, str], fields: dict[str, str]
 ) -> None:
     """Without a status nobody knows how the training ended, and that is a failure with a sentence."""
-    job_agent.set(fields)
+    agent.meta_data = fields
     with pytest.raises(TrainingFailed, match=r"training/status is empty.*start a new build"):
         notify(environ)
-    assert job_agent.annotations() == []
+    assert agent.annotations == []
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ def test_a_step_that_was_unblocked_by_hand_never_turns_green(
     ],
 )
 def test_a_field_that_no_training_writes_is_named(
-    job_agent: Any, result: TrainingResult, environ: Mapping[str, str], key: str, value: str
+    agent: Any, result: TrainingResult, environ: Mapping[str, str], key: str, value: str
 ) -> None:
     """A person may type anything into a block step; the message says which field it was."""
-    job_agent.set({**result.to_fields(), key: value})
+    agent.meta_data = {**result.to_fields(), key: value}
     with pytest.raises(ConfigurationError, match=f"meta-data {key} is "):
         notify(environ)
 
@@ -123,7 +123,7 @@ def test_a_field_that_no_training_writes_is_named(
     ],
 )
 def test_fields_that_contradict_the_manifest_are_refused(
-    job_agent: Any,
+    agent: Any,
     storage: Storage,
     manifest: Manifest,
     result: TrainingResult,
@@ -133,15 +133,15 @@ def test_fields_that_contradict_the_manifest_are_refused(
 ) -> None:
     """What a person is shown must be what a deployment would serve."""
     write(storage, manifest)
-    job_agent.set({**result.to_fields(), key: value})
+    agent.meta_data = {**result.to_fields(), key: value}
     with pytest.raises(VerificationFailed, match=f"{key} is "):
         notify(environ)
-    assert job_agent.annotations() == []
+    assert agent.annotations == []
 
 
 @pytest.mark.parametrize("variable", ["BUILDKITE_BUILD_NUMBER", "BUILDKITE_PIPELINE_SLUG"])
 def test_another_builds_manifest_is_refused(
-    job_agent: Any,
+    agent: Any,
     storage: Storage,
     manifest: Manifest,
     result: TrainingResult,
@@ -150,16 +150,16 @@ def test_another_builds_manifest_is_refused(
 ) -> None:
     """Fields copied from another build or pipeline agree with each other, and are still wrong here."""
     write(storage, manifest)
-    job_agent.set(result.to_fields())
+    agent.meta_data = result.to_fields()
     with pytest.raises(VerificationFailed, match="start a new build"):
         notify({**environ, variable: "13"})
 
 
 def test_what_is_no_manifest_is_refused(
-    job_agent: Any, storage: Storage, result: TrainingResult, environ: Mapping[str, str]
+    agent: Any, storage: Storage, result: TrainingResult, environ: Mapping[str, str]
 ) -> None:
     """A missing manifest and a document of another kind are each a sentence with the place."""
-    job_agent.set(result.to_fields())
+    agent.meta_data = result.to_fields()
     with pytest.raises(NotFound, match=result.manifest):
         notify(environ)
     storage.write(result.manifest, b'{"version": 2}')
@@ -168,10 +168,10 @@ def test_what_is_no_manifest_is_refused(
 
 
 def test_outside_of_a_job_the_message_says_so(
-    job_agent: Any, storage: Storage, manifest: Manifest, result: TrainingResult
+    agent: Any, storage: Storage, manifest: Manifest, result: TrainingResult
 ) -> None:
     """A person who runs the command by hand learns what is missing."""
     write(storage, manifest)
-    job_agent.set(result.to_fields())
+    agent.meta_data = result.to_fields()
     with pytest.raises(ModelbuildError, match="BUILDKITE_BUILD_NUMBER is not set"):
         notify({})

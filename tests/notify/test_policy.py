@@ -20,13 +20,13 @@ POLICY = json.loads((Path(__file__).parents[2] / "docs" / "iam" / "notify.json")
 
 @pytest.fixture
 def trained(
-    storage: Storage, on_stand_in: str, job_agent: Any, manifest: Manifest, result: TrainingResult
+    storage: Storage, on_stand_in: str, agent: Any, manifest: Manifest, result: TrainingResult
 ) -> Iterator[None]:
     """A training that succeeded with its second attempt; afterwards policies are ignored again."""
     artifacts = manifest.request.artifacts
     storage.write(f"{artifacts}/manifest.json", manifest.to_json().encode())
     storage.write(f"{attempt_prefix(artifacts, 2)}/result.json", result.to_json().encode())
-    job_agent.set({"train/attempt": "2", "train/artifacts": artifacts})
+    agent.meta_data = {"train/attempt": "2", "train/artifacts": artifacts}
     yield
     standins.enforce_policies(on_stand_in, False)
 
@@ -44,12 +44,12 @@ def become(on_stand_in: str, monkeypatch: pytest.MonkeyPatch, policy: Mapping[st
 
 @pytest.mark.usefixtures("trained")
 def test_policy_is_enough(
-    on_stand_in: str, job_agent: Any, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+    on_stand_in: str, agent: Any, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the policy of the documentation the step shows the result of a later attempt and its manifest."""
     become(on_stand_in, monkeypatch, POLICY)
     command.run(NotifySettings(), environ)
-    assert [style for _, style, _ in job_agent.annotations()] == ["success"]
+    assert [style for _, style, _ in agent.annotations] == ["success"]
 
 
 @pytest.mark.usefixtures("trained")

@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import json
-import os
-import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,64 +47,6 @@ def aws(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> Laptop:
     return laptop
 
 
-@dataclass
-class Agent:
-    """A recorder in the place of ``buildkite-agent``: meta-data in a file, calls in another."""
-
-    folder: Path
-
-    @property
-    def calls(self) -> list[dict[str, Any]]:
-        """Each call's arguments and standard input."""
-        return [json.loads(line) for line in (self.folder / "calls").read_text().splitlines()]
-
-    @property
-    def meta_data(self) -> dict[str, str]:
-        """What was set."""
-        found: dict[str, str] = json.loads((self.folder / "meta-data").read_text())
-        return found
-
-    def set(self, key: str, value: str) -> None:
-        """Set meta-data, as an earlier step would."""
-        (self.folder / "meta-data").write_text(json.dumps({**self.meta_data, key: value}))
-
-    def annotations(self) -> list[str]:
-        """The bodies of the annotations."""
-        return [call["stdin"] for call in self.calls if call["argv"][0] == "annotate"]
-
-
-_AGENT = """#!{python}
-import json, pathlib, sys
-folder, argv = pathlib.Path({folder!r}), sys.argv[1:]
-stdin = sys.stdin.read()
-with (folder / "calls").open("a") as calls:
-    calls.write(json.dumps({{"argv": argv, "stdin": stdin}}) + "\\n")
-data = json.loads((folder / "meta-data").read_text())
-if argv[:2] == ["meta-data", "get"]:
-    print(data.get(argv[2], argv[4]))
-elif argv[:2] == ["meta-data", "keys"]:
-    print("".join(key + "\\n" for key in data), end="")
-elif argv[:2] == ["oidc", "request-token"]:
-    print("a.b.c")
-elif argv[:2] == ["meta-data", "set"]:
-    (folder / "meta-data").write_text(json.dumps({{**data, argv[2]: stdin}}))
-"""
-
-
-@pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Agent:
-    """A recorder for calls of ``buildkite-agent``, first on PATH."""
-    folder = tmp_path / "agent"
-    folder.mkdir()
-    (folder / "calls").write_text("")
-    (folder / "meta-data").write_text("{}")
-    script = folder / "buildkite-agent"
-    script.write_text(_AGENT.format(python=sys.executable, folder=str(folder)))
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    return Agent(folder)
-
-
 class Repository:
     """A git repository with a flow and its parameters."""
 
@@ -148,6 +86,7 @@ class Buildkite:
 
     url: str = ""
     state: str = "blocked"
+    over: bool = False
     fields: list[dict[str, str]] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
 
@@ -162,7 +101,8 @@ def buildkite() -> Iterator[Buildkite]:
             build.tokens.add(self.headers["Authorization"])
             job = {"id": "j1", "type": "manual", "step_key": "training_finished", "state": build.state}
             listed = "/jobs?" in self.path
-            self.answer({"items": [job]} if listed else {"state": "running", "blocked": True})
+            left = {"state": "failed" if build.over else "running", "blocked": not build.over}
+            self.answer({"items": [job]} if listed else left)
 
         def do_PUT(self) -> None:
             build.fields.append(self.body()["fields"])

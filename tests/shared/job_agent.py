@@ -1,0 +1,77 @@
+"""What stands for ``buildkite-agent`` in a job: it keeps meta-data and annotations in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+# Without site-packages, because it starts many hundred times.
+_SCRIPT = """#!{python} -IS
+import json, pathlib, sys
+folder, argv, stdin = pathlib.Path({folder!r}), sys.argv[1:], sys.stdin.read()
+with (folder / "calls").open("a") as calls:
+    calls.write(json.dumps([argv, stdin]) + "\\n")
+data = json.loads((folder / "meta-data").read_text())
+if argv[:2] == ["meta-data", "get"] and argv[3] == "--default":
+    print(data.get(argv[2], argv[4]))
+elif argv[:2] == ["meta-data", "keys"]:
+    print("".join(key + "\\n" for key in data), end="")
+elif argv[:2] == ["meta-data", "set"]:
+    (folder / "meta-data").write_text(json.dumps({{**data, argv[2]: stdin}}))
+elif [argv[0], argv[1], argv[3]] != ["annotate", "--context", "--style"]:
+    sys.exit("unexpected call: " + repr(argv))
+"""
+
+
+class Annotation(NamedTuple):
+    """What was put on the build's page."""
+
+    context: str
+    style: str
+    body: str
+
+
+class JobAgent:
+    """Records the calls of a job, and answers them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir()
+        (folder / "calls").touch()
+        self.meta_data = {}
+        script = folder / "buildkite-agent"
+        script.write_text(_SCRIPT.format(python=sys.executable, folder=str(folder)))
+        script.chmod(0o755)
+
+    @property
+    def meta_data(self) -> dict[str, str]:
+        """The build's meta-data; like Buildkite's block steps, a test may set empty values, too."""
+        found: dict[str, str] = json.loads((self._folder / "meta-data").read_text())
+        return found
+
+    @meta_data.setter
+    def meta_data(self, values: Mapping[str, str]) -> None:
+        (self._folder / "meta-data").write_text(json.dumps(dict(values)))
+
+    @property
+    def calls(self) -> list[tuple[list[str], str]]:
+        """Each call's arguments and standard input."""
+        lines = (self._folder / "calls").read_text().splitlines()
+        return [(argv, stdin) for argv, stdin in map(json.loads, lines)]
+
+    @property
+    def annotations(self) -> list[Annotation]:
+        """Every annotation, in order; on the page, those of one context replace each other."""
+        return [Annotation(argv[2], argv[4], stdin) for argv, stdin in self.calls if argv[0] == "annotate"]
+
+
+def first_on_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> JobAgent:
+    """One that this process and what it starts find as ``buildkite-agent``."""
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return JobAgent(folder)
