@@ -254,6 +254,23 @@ def test_job_that_no_machine_can_take_keeps_the_others_waiting(
     assert cloud.ended(second)["status"] == "SUCCEEDED"
 
 
+def test_jobs_wait_while_there_are_no_instances(cloud: Any, wait: Wait) -> None:
+    """A queue without instances says so of its first job, which runs once there are some again."""
+
+    def ask(method: str) -> int:
+        request = urllib.request.Request(f"{cloud.url}/laptop/batch/other/no-capacity", method=method)
+        with urllib.request.urlopen(request) as answer:
+            return int(answer.status)
+
+    assert ask("PUT") == 204
+    job = cloud.submit(cloud.define("small", sh("true")), queue="other")
+    wait(lambda: "statusReason" in cloud.job(job))
+    assert cloud.job(job)["status"] == "RUNNABLE"
+    assert cloud.job(job)["statusReason"].startswith("CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - ")
+    assert ask("DELETE") == 204
+    assert cloud.ended(job)["status"] == "SUCCEEDED"
+
+
 def test_gpus_are_assigned(cloud: Any, wait: Wait) -> None:
     """Two one-GPU jobs see different GPUs, a job without sees none, one that asks for more gets all."""
     needs = {"GPU": "1", "VCPU": "1", "MEMORY": "128"}

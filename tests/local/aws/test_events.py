@@ -205,7 +205,6 @@ def test_rules_on_a_schedule_run(new_cloud: Callable[..., Any], wait: Callable[.
 
 def test_rates_are_kept() -> None:
     """A rule is due after each whole period, once however late the look is, and anew when it was disabled."""
-
     made: Any = Rule
 
     def rule(name: str, expression: str) -> Any:

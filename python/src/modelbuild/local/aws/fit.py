@@ -17,6 +17,10 @@ RESOURCE_REQUIREMENT = (
     "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - The job resource requirement (vCPU/memory/GPU) is higher "
     "than that can be met by the CE(s) attached to the job queue."
 )
+NO_CAPACITY = (
+    "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - Service cannot fulfill the capacity requested for instance "
+    "type [m5.xlarge]"
+)
 _OPTIMAL = ("c4", "m4", "r4")
 
 

@@ -190,6 +190,8 @@ class Job(moto_batch.Job):
     def _blocked(self, environment: Any) -> bool:
         """Whether no machine can take the job; Batch looks at the first one in a queue only."""
         self.obstacle = fit.misfit(environment.compute_resources or {}, self.container)
+        if not self.obstacle and self.job_queue.name in self.machines.sold_out:
+            self.obstacle = fit.NO_CAPACITY
         return bool(self.obstacle)
 
     def _start(self, number: int, environment_name: str, share: Share, folder: Path) -> Outcome:

@@ -16,10 +16,15 @@ from modelbuild.local.aws.settings import Settings
 
 
 class Machines:
-    """Where jobs run: the compute environments' capacity, the folders of running jobs, their byte code."""
+    """Where jobs run: the compute environments' capacity, the folders of running jobs, their byte code.
+
+    Attributes:
+        sold_out: names of queues for whose jobs AWS has no instances at the moment.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.sold_out: set[str] = set()
         self.bytecode = Bytecode(settings.scratch / "bytecode")
         self._lock = threading.Lock()
         self._capacities: dict[str, Capacity] = {}

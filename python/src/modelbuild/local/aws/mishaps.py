@@ -19,13 +19,16 @@ from modelbuild.local.faults import Fault, Faults
 Application = Callable[[dict[str, Any], Start], Iterable[bytes]]
 
 _LOSE_HOST = re.compile(r"/laptop/batch/(?P<job_id>[^/]+)/lose-host")
+_NO_CAPACITY = re.compile(r"/laptop/batch/(?P<queue>[^/]+)/no-capacity")
 
 
 def beside(application: Application) -> Application:
     """The application, and before it what refuses or disturbs requests, and the paths that ask for that.
 
     ``POST /laptop/batch/<job id>/lose-host`` takes the host of a running job away: the answer is 204, and
-    404 where no such job runs. The others are those of ``modelbuild.local.faults`` and of ``access``.
+    404 where no such job runs. ``PUT /laptop/batch/<queue>/no-capacity`` leaves a queue without instances for
+    the jobs that wait in it, until ``DELETE``; the answer is 204. The others are those of
+    ``modelbuild.local.faults`` and of ``access``.
     """
     known = Faults()
 
@@ -40,6 +43,12 @@ def beside(application: Application) -> Application:
             if match is not None and method == "POST":
                 lost = any(job.lose_host() for job in _jobs(match["job_id"]))
                 start_response("204 No Content" if lost else "404 Not Found", [("Content-Length", "0")])
+                return []
+            match = _NO_CAPACITY.fullmatch(path)
+            if match is not None and method in ("PUT", "DELETE"):
+                sold_out = Job.machines.sold_out
+                (sold_out.add if method == "PUT" else sold_out.discard)(match["queue"])
+                start_response("204 No Content", [("Content-Length", "0")])
                 return []
         fault = known.strike(_request(environ))
         if fault is not None:
