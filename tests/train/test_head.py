@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
+from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingRequest, TrainingResult
@@ -240,6 +241,64 @@ def test_termination_reaches_flow_and_build(head: Head, archived: bytes, buildki
     assert head.result().status == "cancelled"
     assert "terminated from outside" in head.result().reason
     wait_until_gone(pid)
+
+
+@pytest.fixture
+def own_job(aws: Any) -> Iterator[Any]:
+    """A job of Batch for a head that is started here, with a timeout of a day: it runs, and does nothing."""
+    assert aws.url
+    batch: Any = boto3.client("batch")
+    job = batch.submit_job(
+        jobName="a-head",
+        jobQueue="modelbuild-head",
+        jobDefinition=Batch(session(AwsSettings())).definition_with_image(
+            "modelbuild-head", "modelbuild/default:1"
+        ),
+        containerOverrides={"command": ["sh", "-c", "exec sleep 60"]},
+    )["jobId"]
+    while batch.describe_jobs(jobs=[job])["jobs"][0]["status"] != "RUNNING":
+        time.sleep(0.05)
+    yield job
+    batch.terminate_job(jobId=job, reason="the test is over")
+
+
+def terminated_while_it_waits(head: Head) -> subprocess.Popen[str]:
+    """A head that was told to end while its flow ran."""
+    process = head.start()
+    assert process.stdout is not None
+    assert any("waiting now" in line for line in process.stdout)
+    process.send_signal(signal.SIGTERM)
+    return process
+
+
+def test_host_that_goes_away_ends_no_training(
+    head: Head, archived: bytes, buildkite: Any, own_job: str
+) -> None:
+    """SIGTERM that nobody asked Batch for comes from a host that is shut down: the head stops the flow, says
+    nothing and waits for its host's end, so that Batch starts it again.
+    """
+    head.environ["AWS_BATCH_JOB_ID"] = own_job
+    head.ask(archived, parameters={"act": "wait"})
+    process = terminated_while_it_waits(head)
+    assert process.stdout is not None
+    assert any("its host goes away" in line for line in process.stdout)
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
+    assert buildkite.fields == []
+    assert not head.storage.exists(f"{head.artifacts}/result.json")
+
+
+def test_termination_that_batch_knows_of_is_a_cancellation(
+    head: Head, archived: bytes, buildkite: Any, own_job: str
+) -> None:
+    """SIGTERM after TerminateJob ends the training."""
+    head.environ["AWS_BATCH_JOB_ID"] = own_job
+    boto3.client("batch").terminate_job(jobId=own_job, reason="not needed any more")
+    head.ask(archived, parameters={"act": "wait"})
+    output, _ = terminated_while_it_waits(head).communicate(timeout=30)
+    assert "cancelled" in output
+    assert [fields["training/status"] for fields in buildkite.fields] == ["cancelled"]
 
 
 def wait_until_gone(pid: str) -> None:

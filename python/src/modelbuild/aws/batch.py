@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ class BatchJob:
         stopped: whether somebody cancelled or terminated it.
         waits_since: when it began to wait for a machine, in seconds since 1970: when it was submitted, or
             when an attempt at it ended that is to be repeated.
+        runs_until: when Batch ends it for its timeout, in seconds since 1970.
     """
 
     id: str
@@ -52,6 +54,7 @@ class BatchJob:
     status_reason: str = ""
     stopped: bool = False
     waits_since: float = 0.0
+    runs_until: float = math.inf
 
     @property
     def ended(self) -> bool:
@@ -200,6 +203,7 @@ class Batch:
 def job(described: Mapping[str, Any]) -> BatchJob:
     """A job from what DescribeJobs says of it, which is also the detail of Batch's events."""
     container = described.get("container", {})
+    seconds = described.get("timeout", {}).get("attemptDurationSeconds", math.inf)
     began = [attempt.get("stoppedAt", 0) for attempt in described.get("attempts", [])]
     return BatchJob(
         id=described["jobId"],
@@ -211,6 +215,7 @@ def job(described: Mapping[str, Any]) -> BatchJob:
         status_reason=described.get("statusReason") or "",
         stopped=bool(described.get("isTerminated") or described.get("isCancelled")),
         waits_since=max(described.get("createdAt", 0), *began, 0) / 1000,
+        runs_until=described["startedAt"] / 1000 + seconds if "startedAt" in described else math.inf,
     )
 
 

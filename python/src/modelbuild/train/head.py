@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ from modelbuild.contract import (
     attempt_prefix,
     sha256_of_json,
 )
-from modelbuild.errors import ConfigurationError, ModelbuildError, TrainingFailed
+from modelbuild.errors import AwsError, ConfigurationError, ModelbuildError, TrainingFailed
 from modelbuild.settings import AwsSettings
 from modelbuild.train import attempt, diagnosis, outcome, parameters, resume, source, telling, watch
 
@@ -36,6 +37,8 @@ from modelbuild.train import attempt, diagnosis, outcome, parameters, resume, so
 # these is for the word to Buildkite.
 STOP_SECONDS = 10.0
 
+_HOST_ENDS_SECONDS = 120.0
+_CLOCKS_DIFFER_SECONDS = 60.0
 _LAST_LINES = 500
 _TERMINATED_EXIT = 128 + signal.SIGTERM
 
@@ -61,7 +64,8 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
     storage = Storage(session(AwsSettings()))
     request = outcome.addressee(storage, artifacts)
     number = attempt.number_of(environ)
-    watching = watch.of(storage, Batch(session(AwsSettings())), request, environ)
+    batch = Batch(session(AwsSettings()))
+    watching = watch.of(storage, batch, request, environ)
     try:
         signal.signal(signal.SIGTERM, _terminate)
         # Also because the flow would inherit it where it is ignored, and it is what stops the flow.
@@ -74,9 +78,13 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         print(f"head: {error}: nothing to do", flush=True)
         return 0
     except _Terminated:
-        result = watching.verdict or outcome.ended(
-            "cancelled", "the head was terminated from outside: by hand, by timeout or with its host"
-        )
+        said = watching.verdict or _why_terminated(batch, environ)
+        if said is None:
+            print("head: its host goes away, and Batch starts it again elsewhere", flush=True)
+            # Batch does so for the end of a host, which this must not forestall.
+            time.sleep(_HOST_ENDS_SECONDS)
+            return _TERMINATED_EXIT
+        result = said
     result = outcome.settle(storage, attempt_prefix(artifacts, number), result, environ)
     ended = "was cancelled" if result.status == "cancelled" else result.status
     print(f"head: the training {ended}{': ' + result.reason if result.reason else ''}", flush=True)
@@ -88,6 +96,21 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     del number, frame
     _ignore_signals()
     raise _Terminated
+
+
+def _why_terminated(batch: Batch, environ: Mapping[str, str]) -> TrainingResult | None:
+    """What it means that the head has to end; None where it is not the training that ends, but the host."""
+    job_id = environ.get("AWS_BATCH_JOB_ID")
+    try:
+        job = batch.describe_all([job_id]).get(job_id) if job_id else None
+    except AwsError as error:
+        print(f"head: {error}", flush=True)
+        job = None
+    if job is None or job.stopped:
+        return outcome.ended("cancelled", "the head was terminated from outside")
+    if time.time() > job.runs_until - _CLOCKS_DIFFER_SECONDS:
+        return outcome.ended("cancelled", "the training ran for as long as option timeout allows")
+    return None
 
 
 def _ignore_signals() -> None:
