@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,36 +115,6 @@ class Laptop:
     def _builds(self) -> list[Json]:
         pipelines = self.client.get("pipelines")
         return [build for one in pipelines for build in self.client.get(f"pipelines/{one['slug']}/builds")]
-
-
-class Weather:
-    """What goes wrong with requests to one of the services; see ``modelbuild.local.faults``."""
-
-    def __init__(self, url: str) -> None:
-        self._url = f"{url}/laptop/faults"
-
-    def add(self, request: str, **fault: Any) -> None:
-        """Let some requests be struck from now on."""
-        self._call("POST", {"request": request, **fault})
-
-    def struck(self) -> dict[str, int]:
-        """How often the faults of each kind of request have struck."""
-        found: Counter[str] = Counter()
-        for fault in self._call("GET"):
-            found[fault["request"]] += fault["struck"]
-        return found
-
-    def clear(self) -> None:
-        """Let all be well again."""
-        self._call("DELETE")
-
-    def _call(self, method: str, value: Any = None) -> Any:
-        data = None if value is None else json.dumps(value).encode()
-        headers = {"Content-Type": "application/json"}
-        with urllib.request.urlopen(
-            urllib.request.Request(self._url, data, headers, method=method)
-        ) as answer:
-            return json.loads(answer.read())
 
 
 class Running:

@@ -150,6 +150,22 @@ def test_verdict_interrupts_the_main_thread(head: Any, page: Page, monkeypatch: 
     assert (watch.verdict.status, watch.verdict.reason) == ("cancelled", "the build was cancelled")
 
 
+def test_first_look_is_at_once(head: Any, page: Page) -> None:
+    """A build that was cancelled before its head came is found so before anything is trained."""
+    page.cancelled = [7]
+    came = threading.Event()
+    earlier = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    try:
+        with Watch(head(7), None, seconds=3600) as watch:
+            deadline = time.monotonic() + 20
+            while not came.is_set() and time.monotonic() < deadline:
+                time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    assert watch.verdict is not None
+    assert watch.verdict.status == "cancelled"
+
+
 def test_step_without_machine_is_ended(aws: Any) -> None:
     """A step's job that is RUNNABLE for too long is ended; the reason names the step, and has Batch's."""
     (aws.bin / "python").write_text("#!/bin/sh\nexec sleep 60\n")

@@ -18,6 +18,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 from botocore.exceptions import HTTPClientError as NoAnswer
 
+from weather import Weather, changing
+
 ROLE = "arn:aws:iam::123456789012:role/job"
 DESCRIBE = ("batch POST /v1/describejobs", 429, "TooManyRequestsException")
 LONGEST = 43200
@@ -34,26 +36,11 @@ def call(url: str, method: str, value: Any = None, kind: str = "application/json
         return error.code, json.loads(error.read() or b"null")
 
 
-class Weather:
-    """Faults of the stand-in."""
-
-    def __init__(self, url: str) -> None:
-        self._url = f"{url}/laptop/faults"
-
-    def add(self, request: str, **fault: Any) -> None:
-        """Ask for one."""
-        assert call(self._url, "POST", {"request": request, **fault})[0] == 200
-
-    def struck(self) -> list[int]:
-        """How often each has struck."""
-        return [fault["struck"] for fault in call(self._url, "GET")[1]]
-
-
 @pytest.fixture
 def weather(cloud: Any) -> Iterator[Weather]:
     """Faults that are gone when the test is over."""
-    yield Weather(cloud.url)
-    call(f"{cloud.url}/laptop/faults", "DELETE")
+    with changing(cloud.url) as changed:
+        yield changed
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +128,7 @@ def test_what_is_no_fault_is_refused(
     assert weather.struck() == []
 
 
-def test_container_renews_its_keys_and_expired_ones_are_refused(cloud: Any) -> None:
+def test_container_renews_its_keys_and_expired_ones_are_refused(cloud: Any, weather: Weather) -> None:
     """A job's library gets new keys of its role in time; those that it had before are refused, by each
     service in its own words.
     """
@@ -159,16 +146,15 @@ for service, call in (("sts", "get_caller_identity"), ("s3", "list_buckets"), ("
     except Exception as error:
         print(service, error.response["ResponseMetadata"]["HTTPStatusCode"], error.response["Error"]["Code"])
 """
-    lives = f"{cloud.url}/laptop/credentials"
-    assert call(lives, "PUT", {"seconds": 3}) == (200, {"seconds": 3})
+    weather.keys_live(3)
     try:
         job = cloud.run("renews", ["python", "-c", program], properties={"jobRoleArn": ROLE})
     finally:
-        call(lives, "PUT", {"seconds": LONGEST})
+        weather.keys_live(LONGEST)
     said = cloud.log(job)
     assert said[0].startswith("arn:aws:sts::123456789012:assumed-role/job/")
     assert said[1:] == ["sts 400 ExpiredToken", "s3 400 ExpiredToken", "athena 400 ExpiredTokenException"]
-    assert call(lives, "GET")[0] == 404
+    assert call(f"{cloud.url}/laptop/credentials", "GET")[0] == 404
 
 
 @pytest.mark.parametrize(

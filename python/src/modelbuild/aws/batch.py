@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
-from modelbuild.aws.failures import NotFound, translated
+from modelbuild.aws.failures import THROTTLED, NotFound, error_code, translated
 from modelbuild.contract import sha256_of_json
 from modelbuild.errors import ConfigurationError
 
@@ -25,6 +28,8 @@ OVERRIDES_LIMIT = 8192
 """Bytes that Batch takes as what differs between a job and its definition."""
 
 _DESCRIBED_AT_ONCE = 100
+# Seconds before a submission that was throttled is sent again.
+_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, None)
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ class Batch:
         timeout: int,
         tags: Mapping[str, str],
     ) -> str:
-        """Submit a job, with one call, and return its id; ``timeout`` is in seconds of running.
+        """Submit a job, once, and return its id; ``timeout`` is in seconds of running.
 
         Raises:
             ConfigurationError: the environment is larger than Batch takes.
@@ -145,16 +150,24 @@ class Batch:
         require_fitting(command, environment)
         overrides = _overrides(command, environment)
         with translated(f"submit job {name} to queue {queue}"):
-            answer = self._once.submit_job(
-                jobName=name,
-                jobQueue=queue,
-                jobDefinition=definition,
-                containerOverrides=overrides,
-                timeout={"attemptDurationSeconds": timeout},
-                tags=dict(tags),
-                propagateTags=True,
-            )
-        return answer["jobId"]
+            for pause in _PAUSES:
+                try:
+                    answer = self._once.submit_job(
+                        jobName=name,
+                        jobQueue=queue,
+                        jobDefinition=definition,
+                        containerOverrides=overrides,
+                        timeout={"attemptDurationSeconds": timeout},
+                        tags=dict(tags),
+                        propagateTags=True,
+                    )
+                    return answer["jobId"]
+                except ClientError as error:
+                    # What was throttled was not done, and may be sent again.
+                    if error_code(error) not in THROTTLED or pause is None:
+                        raise
+                time.sleep(pause * random.uniform(0.5, 1))
+        raise AssertionError("the last attempt returns or raises")
 
     def find(self, queue: str, name: str) -> list[str]:
         """The ids of the jobs of this name in a queue, in whatever state; ``*`` may stand for its end."""

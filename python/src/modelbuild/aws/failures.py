@@ -15,6 +15,9 @@ from botocore.exceptions import (
 
 from modelbuild.errors import AwsError
 
+THROTTLED = ("ThrottlingException", "TooManyRequestsException", "Throttling", "SlowDown")
+"""AWS's codes for calls that were refused, and not made, because there were too many."""
+
 _MISSING = {"NoSuchKey", "404", "NotFound", "ResourceNotFoundException", "EntityNotFoundException"}
 _FIXES = {
     "AccessDenied": "give the role that this runs as the permission",
@@ -25,7 +28,10 @@ _FIXES = {
     "ExpiredTokenException": "renew the credentials of this machine",
     "InvalidClientTokenId": "correct the credentials of this machine",
     "InvalidAccessKeyId": "correct the credentials of this machine",
-    "ThrottlingException": "try again when fewer calls are made",
+    "InvalidSignatureException": "correct the secret key, or the clock, of this machine",
+    "SignatureDoesNotMatch": "correct the secret key, or the clock, of this machine",
+    "RequestTimeTooSkewed": "set the clock of this machine",
+    **dict.fromkeys(THROTTLED, "try again when fewer calls are made"),
     "PermanentRedirect": "set the region that the bucket is in",
 }
 

@@ -173,7 +173,10 @@ class Watch:
     def _run(self) -> None:
         # What ends the head is for the main thread, which waits for the flow.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-        while not self._over.wait(self._seconds * (1 + _SLOWER * random.random())):
+        # The first look is at once: the build may have been cancelled before the head came.
+        pause = 0.0
+        while not self._over.wait(pause):
+            pause = self._seconds * (1 + _SLOWER * random.random())
             try:
                 self.verdict = self._look()
             except (RestError, AwsError) as error:

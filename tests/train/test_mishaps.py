@@ -1,0 +1,178 @@
+"""What may befall the step that asks for a training, as the process that an agent runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import standins
+from weather import Weather, changing
+
+# The command line on a machine whose clock is so many seconds off.
+ELSEWHEN = """
+import datetime, sys, time
+import botocore.compat
+off, now, today = float(sys.argv.pop(1)), time.time, botocore.compat.get_current_datetime
+time.time = lambda: now() + off
+botocore.compat.get_current_datetime = lambda *given: today(*given) + datetime.timedelta(seconds=off)
+from modelbuild.cli import main
+main()
+"""
+
+
+class Step:
+    """A build's step that trains, which can be run again and again."""
+
+    def __init__(self, repository: Any, url: str, number: int) -> None:
+        commit = repository.commit({"flows/flow.py": "# a flow", "flows/params.yaml": "act: 1\n"})
+        self._folder = repository.folder
+        self.name = f"mishaps-{number}"
+        self.artifacts = f"s3://{standins.BUCKET}/models/mishaps/{number}"
+        self._batch = standins.client(url, "batch")
+        options = {
+            "flow": "flows/flow.py",
+            "artifacts": f"s3://{standins.BUCKET}/models",
+            "unblock": "training_finished",
+            "image": {"default": "modelbuild/default:1", "train-gpu": "modelbuild/train-gpu:1", "serve": "s"},
+        }
+        self._environ = {
+            **os.environ,
+            **standins.variables(url),
+            "BUILDKITE_PLUGIN_CONFIGURATION": json.dumps(options),
+            "BUILDKITE_ORGANIZATION_SLUG": "local",
+            "BUILDKITE_PIPELINE_SLUG": "mishaps",
+            "BUILDKITE_BUILD_NUMBER": str(number),
+            "BUILDKITE_BUILD_ID": "0190-build",
+            "BUILDKITE_BUILD_URL": f"http://buildkite.example/local/mishaps/builds/{number}",
+            "BUILDKITE_COMMIT": commit,
+            "BUILDKITE_BRANCH": "main",
+            "BUILDKITE_MESSAGE": "a commit",
+            "BUILDKITE_BUILD_CREATOR": "Ada",
+        }
+
+    def start(self, clock: float = 0, command: str = "train", **environ: str) -> subprocess.Popen[str]:
+        """Start it on a machine whose clock is so many seconds off, with further variables."""
+        return subprocess.Popen(
+            [sys.executable, "-c", ELSEWHEN, str(clock), command],
+            cwd=self._folder,
+            env={**self._environ, **environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def jobs(self) -> list[str]:
+        """The ids of its heads."""
+        filters = [{"name": "JOB_NAME", "values": [self.name]}]
+        found = self._batch.list_jobs(jobQueue="modelbuild-head", filters=filters)["jobSummaryList"]
+        return [job["jobId"] for job in found]
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit code, output and errors of a process."""
+    output, errors = process.communicate(timeout=60)
+    return process.returncode, output, errors
+
+
+@pytest.fixture
+def step(aws: Any, agent: Any, repository: Any) -> Iterator[Step]:
+    """A step of a build of its own, whose head would sleep; its jobs are ended."""
+    assert agent.calls == []
+    script = Path(aws.bin) / "python"
+    script.write_text("#!/bin/sh\nexec sleep 60\n")
+    script.chmod(0o755)
+    made = Step(repository, aws.url, time.monotonic_ns() % 10**9)
+    yield made
+    for job_id in made.jobs():
+        standins.client(aws.url, "batch").terminate_job(jobId=job_id, reason="the test is over")
+
+
+@pytest.fixture
+def weather(aws: Any) -> Iterator[Weather]:
+    """Faults of the AWS stand-in, which are gone when the test is over."""
+    with changing(aws.url) as changed:
+        yield changed
+
+
+def test_throttled_step_submits_one_head(step: Step, weather: Weather) -> None:
+    """Batch and S3 refuse each third call, and the submission three times: there is one head all the same."""
+    weather.add("batch POST /v1/submitjob", status=429, code="TooManyRequestsException", count=2)
+    weather.add("batch POST /v1/submitjob", status=400, code="ThrottlingException", count=1)
+    weather.add("batch *", status=429, code="TooManyRequestsException", every=3)
+    weather.add("s3 *", status=503, code="SlowDown", every=3)
+    code, output, errors = ended(step.start())
+    assert code == 0, errors
+    assert output.count("submitted job") == 1
+    assert len(step.jobs()) == 1
+    assert all(weather.struck())
+
+
+def test_submission_that_failed_otherwise_is_not_sent_again(step: Step, weather: Weather) -> None:
+    """Batch's answer is lost, or it failed: the job may be there, so the step ends, and its retry goes on."""
+    weather.add("batch POST /v1/submitjob", lost=True, count=1)
+    code, _, errors = ended(step.start())
+    assert code == 11
+    assert "could not submit job" in errors
+    assert len(step.jobs()) == 1
+    code, output, errors = ended(step.start())
+    assert code == 0, errors
+    # The job that may be there was given up, and would stand down; the one of attempt 2 trains.
+    assert "attempt 2" in output
+    assert len(step.jobs()) == 2
+
+
+def test_expired_keys_of_the_agent_are_a_sentence(step: Step, weather: Weather, aws: Any) -> None:
+    """Of the agent's own expired keys it says one sentence with the fix, and nothing is submitted."""
+    weather.keys_live(1)
+    try:
+        given = standins.client(aws.url, "sts").assume_role(
+            RoleArn="arn:aws:iam::123456789012:role/agent", RoleSessionName="agent"
+        )["Credentials"]
+    finally:
+        weather.keys_live(43200)
+    time.sleep(max(0.0, given["Expiration"].timestamp() - time.time()) + 0.1)
+    keys = {
+        "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": given["SessionToken"],
+    }
+    code, _, errors = ended(step.start(**keys))
+    assert code == 11
+    said = errors.strip().splitlines()[-1]
+    assert said.startswith("modelbuild: could not ")
+    assert "ExpiredToken" in said
+    assert said.endswith(": renew the credentials of this machine")
+    assert "Traceback" not in errors
+    assert step.jobs() == []
+
+
+def test_clocks_that_differ_make_one_training(step: Step) -> None:
+    """Two agents ask at the same moment, one four minutes late and one four minutes early: conditional
+    writes decide who submits, and the other attaches to that head.
+    """
+    said = [ended(process) for process in [step.start(-240), step.start(240)]]
+    assert [code for code, _, _ in said] == [0, 0], said
+    (job,) = step.jobs()
+    assert sorted(f"submitted job {job}" in output for _, output, _ in said) == [False, True]
+    assert all(f"Batch job  {job}" in output for _, output, _ in said)
+
+
+@pytest.mark.parametrize("command", ["train", "head"])
+def test_clock_that_aws_refuses_is_a_sentence(step: Step, command: str) -> None:
+    """A clock that is off by more than AWS takes is named, by agent and head, before anything is begun."""
+    given = {"ARTIFACTS": step.artifacts} if command == "head" else {}
+    code, _, errors = ended(step.start(-1200, command, **given))
+    assert code == 11
+    said = errors.strip().splitlines()[-1]
+    assert said.startswith("modelbuild: could not ")
+    assert said.endswith((": set the clock of this machine", "or the clock, of this machine"))
+    assert "Traceback" not in errors
+    assert step.jobs() == []
