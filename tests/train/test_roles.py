@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,13 @@ from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import Storage
-from modelbuild.errors import AwsError
+from modelbuild.buildkite import turns
+from modelbuild.errors import AwsError, BuildkiteError
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import ended, submit
+from modelbuild.train import ended, reconcile, submit
 
+RECONCILE = json.loads((standins.ROOT / "docs" / "iam" / "reconcile.json").read_text())
 PLACE = f"s3://{standins.BUCKET}/models/roles"
 REFUSED = r"AccessDenied|not authorized|Forbidden"
 # Moto tells what is missing from what is forbidden by itself, and asks for no right to pass a role. What
@@ -213,6 +216,64 @@ def test_batch_reads_the_heads_secret_with_its_role(role: Role) -> None:
     assert secret(aws, only["Resource"], "BUILDKITE_API_TOKEN") == "the-rest-token"
     with pytest.raises(AwsError, match=REFUSED):
         Storage(aws).read(f"{PLACE}/an-object")
+
+
+@pytest.mark.parametrize(
+    ("missing", "error"),
+    [
+        (None, None),
+        ("Trainings", AwsError),
+        ("List", AwsError),
+        ("ResultsAndTurns", None),
+        ("Look", AwsError),
+        ("End", BuildkiteError),
+        ("Token", AwsError),
+    ],
+)
+def test_reconciliation_needs_what_its_policy_allows(
+    role: Role,
+    buildkite: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    missing: str | None,
+    error: type[Exception] | None,
+) -> None:
+    """With the documented policy it tells of a job that vanished and ends a head that waits; without one of
+    its statements it says what was refused.
+    """
+    vanished, waits = next(_numbers), next(_numbers)
+    places = {number: f"{PLACE}-{missing}/{number}" for number in (vanished, waits)}
+    variables = {"ARTIFACTS": places[waits], "SCHEDULE_TIMEOUT": "0.01"}
+    head = admin(role, "batch").submit_job(
+        jobName=f"demo-{waits}",
+        jobQueue="modelbuild-head",
+        jobDefinition="modelbuild-head",
+        containerOverrides={
+            "resourceRequirements": [{"type": "VCPU", "value": "9"}],
+            "environment": [{"name": name, "value": value} for name, value in variables.items()],
+        },
+    )["jobId"]
+    storage = Storage(session(AwsSettings()))
+    for number, job_id in ((vanished, "0000-gone"), (waits, head)):
+        place, build = places[number], samples.build(number)
+        request = samples.request_for(place, model_id=str(number), build=build)
+        storage.write(f"{place}/request.json", request.to_json().encode())
+        record = {"job_id": job_id, "queue": "modelbuild-head", "region": standins.REGION}
+        storage.write(f"{place}/job.json", json.dumps(record).encode())
+    monkeypatch.setattr(reconcile, "YOUNG_SECONDS", 0.0)
+    monkeypatch.setattr(turns, "SLICE_SECONDS", 0.05)
+    role.act(policies.without(RECONCILE, missing) if missing else RECONCILE)
+    environ = {"BUILDKITE_API_URL": buildkite.url}
+    with pytest.raises(error) if error else nullcontext() as caught:
+        reconcile.run(f"{PLACE}-{missing}", "modelbuild-head", "modelbuild/buildkite", environ)
+    said = f"{caught.value if caught else ''} {capsys.readouterr().out}"
+    assert bool(re.search(REFUSED, said)) is (missing is not None)
+    standins.enforce_policies(role.url, False)
+    batch = Batch(session(AwsSettings()))
+    assert batch.describe(head).stopped is (missing in (None, "ResultsAndTurns"))
+    batch.terminate(head, "the test is over")
+    assert bool(buildkite.fields) is (missing in (None, "ResultsAndTurns", "End"))
+    assert storage.exists(f"{places[vanished]}/delivered.json") is (missing in (None, "End"))
 
 
 def client(service: str) -> Any:

@@ -125,7 +125,7 @@ class TrainSettings(PluginOptions):
         None,
         alias="schedule-timeout",
         ge=60,
-        description="Seconds that a step of the flow may wait for a machine; by default as long as it takes.",
+        description="Seconds that the head or a step may wait for a machine; by default the stack's, a day.",
     )
     wait: bool = Field(
         False, description="Whether the step follows the training to its end instead of letting the agent go."

@@ -17,7 +17,7 @@ from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite.rest import DEFAULT_URL, Rest, RestError
 from modelbuild.contract import DELIVERED_FILE, REQUEST_FILE, TrainingRequest, attempt_prefix
-from modelbuild.errors import BuildkiteError, ModelbuildError
+from modelbuild.errors import BuildkiteError, ConfigurationError, ModelbuildError
 from modelbuild.settings import AwsSettings
 from modelbuild.train import attempt, outcome, telling, waiting
 from modelbuild.train.ended import TOKEN, end_steps, word
@@ -102,7 +102,7 @@ def _open(storage: Storage, batch: Batch, artifacts: str, queue: str) -> Iterato
         try:
             request = outcome.addressee(storage, prefix)
             job_id, number = _head(storage, batch, queue, request)
-        except ModelbuildError as error:
+        except ConfigurationError as error:
             print(f"{prefix.rpartition('/')[2]}: left alone: {error}", flush=True)
             continue
         one = _Open(request, age, job_id, number)
