@@ -1,7 +1,7 @@
 """A flow's own model of its parameters, asked in a process of its own, because it is the commit's code.
 
-``python -m modelbuild.train.model_check FOLDER`` reads values as JSON from standard input and prints a
-:class:`Verdict` as JSON; the model is ``Parameters`` in ``FOLDER/parameters.py``.
+The process runs :func:`main`: it reads ``{"folder": …, "values": …}`` from standard input and prints a
+:class:`Verdict` as JSON; the model is ``Parameters`` in ``parameters.py`` of that folder.
 """
 
 from __future__ import annotations
@@ -137,9 +137,6 @@ def main() -> None:
     """Answer on standard output; what the commit's code prints goes to standard error."""
     answer = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    answer.write(verdict(Path(sys.argv[1]), sys.stdin.read()).model_dump_json())
+    asked = json.load(sys.stdin)
+    answer.write(verdict(Path(asked["folder"]), json.dumps(asked["values"])).model_dump_json())
     answer.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -6,6 +6,7 @@ import hashlib
 import posixpath
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from subprocess import Popen
 
 from pydantic import ValidationError
 
@@ -41,23 +42,24 @@ def make(
     Raises:
         ConfigurationError: this is no Buildkite job, or an option does not fit the commit.
     """
-    build = _build(environ, checkout)
-    archive = source.archive(
-        checkout,
-        build.commit,
-        flow=settings.flow,
-        include=settings.include,
-        allow_dirty=settings.allow_dirty,
-    )
-    archived = archive.content
-    if source.read_member(archived, settings.flow) is None:
-        raise ConfigurationError(
-            f"option flow is {settings.flow}, but commit {build.commit[:12]} has no such file: give its path "
-            "from the root of the repository"
+    with types.loading(checkout / posixpath.dirname(settings.flow)) as loaded:
+        build = _build(environ, checkout)
+        archive = source.archive(
+            checkout,
+            build.commit,
+            flow=settings.flow,
+            include=settings.include,
+            allow_dirty=settings.allow_dirty,
         )
-    # One call, because most keys that may be asked for are not there.
-    keys = meta_data_keys()
-    resolved = _parameters(settings, archived, environ, keys)
+        archived = archive.content
+        if source.read_member(archived, settings.flow) is None:
+            raise ConfigurationError(
+                f"option flow is {settings.flow}, but commit {build.commit[:12]} has no such file: give its "
+                "path from the root of the repository"
+            )
+        # One call, because most keys that may be asked for are not there.
+        keys = meta_data_keys()
+        resolved = _parameters(settings, archived, environ, keys, loaded)
     artifacts = model_prefix(settings.artifacts, build.pipeline, str(build.number))
     request = TrainingRequest(
         model_id=str(build.number),
@@ -99,7 +101,11 @@ def _build(environ: Mapping[str, str], checkout: Path) -> Build:
 
 
 def _parameters(
-    settings: TrainSettings, archived: bytes, environ: Mapping[str, str], keys: Collection[str]
+    settings: TrainSettings,
+    archived: bytes,
+    environ: Mapping[str, str],
+    keys: Collection[str],
+    loaded: Popen[str] | None,
 ) -> parameters.Resolved:
     """The file's values, then the pipeline's, then this build's, each in place of those before."""
     name = posixpath.join(posixpath.dirname(settings.flow), parameters.FILE_NAME)
@@ -114,7 +120,7 @@ def _parameters(
         *parameters.from_meta_data({key: agent.get_meta_data(key) or "" for key in own}, defaults, name),
     ]
     resolved = parameters.resolve(defaults, overrides, name)
-    types.require(resolved, defaults, archived, name)
+    types.require(resolved, defaults, archived, name, loaded)
     return resolved
 
 

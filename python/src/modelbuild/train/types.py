@@ -7,7 +7,8 @@ import posixpath
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
@@ -19,10 +20,34 @@ from modelbuild.train.model_check import FILE_NAME, Verdict
 _SECONDS = 60
 
 
+@contextmanager
+def loading(folder: Path) -> Iterator[subprocess.Popen[str] | None]:
+    """A process that will ask the flow's own model, where ``folder`` of the checkout has one.
+
+    It takes longer to load than the rest of the request to make, so it starts before its question is known.
+    """
+    if not (folder / FILE_NAME).exists():
+        yield None
+        return
+    with _process() as process:
+        yield process
+
+
 def require(
-    resolved: parameters.Resolved, defaults: Mapping[str, JsonValue], archived: bytes, file: str
+    resolved: parameters.Resolved,
+    defaults: Mapping[str, JsonValue],
+    archived: bytes,
+    file: str,
+    loaded: subprocess.Popen[str] | None = None,
 ) -> None:
-    """Refuse parameters of a wrong type; ``file`` is the parameter file, ``defaults`` its values.
+    """Refuse parameters of a wrong type.
+
+    Args:
+        resolved: the parameters.
+        defaults: the values of the parameter file.
+        archived: the source, which may have a model of them.
+        file: the parameter file.
+        loaded: what :func:`loading` gave.
 
     Raises:
         ConfigurationError: a parameter is not what it must be, or the flow's model cannot be read.
@@ -31,34 +56,43 @@ def require(
     model = posixpath.join(folder, FILE_NAME)
     found = Verdict(kind="none")
     if source.read_member(archived, model) is not None:
-        found = _ask(archived, folder, model, resolved.values)
+        with nullcontext(loaded) if loaded else _process() as process:
+            found = _ask(process, archived, folder, model, resolved.values)
     if found.kind == "none":
         parameters.require_kinds(resolved, defaults, file)
     elif found.kind != "good":
         raise ConfigurationError(_sentence(found, resolved, file, model))
 
 
-def _ask(archived: bytes, folder: str, model: str, values: Mapping[str, JsonValue]) -> Verdict:
+@contextmanager
+def _process() -> Iterator[subprocess.Popen[str]]:
+    code = "import modelbuild.brief; from modelbuild.train import model_check; model_check.main()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _ask(
+    process: subprocess.Popen[str], archived: bytes, folder: str, model: str, values: Mapping[str, JsonValue]
+) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="modelbuild-") as scratch:
         source.extract(archived, Path(scratch), below=folder)
-        command = [sys.executable, "-m", "modelbuild.train.model_check", str(Path(scratch) / folder)]
+        question = json.dumps({"folder": str(Path(scratch) / folder), "values": values})
         try:
-            done = subprocess.run(
-                command,
-                input=json.dumps(values),
-                capture_output=True,
-                text=True,
-                timeout=_SECONDS,
-                check=False,
-            )
+            answer, messages = process.communicate(question, timeout=_SECONDS)
         except subprocess.TimeoutExpired as error:
             raise ConfigurationError(
                 f"{model} did not answer within {_SECONDS} seconds: it may define models and nothing more"
             ) from error
     try:
-        return Verdict.model_validate_json(done.stdout)
+        return Verdict.model_validate_json(answer)
     except ValidationError as error:
-        said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        said = (messages.strip().splitlines() or ["no message"])[-1]
         raise ConfigurationError(f"{model} ended the check of the parameters: {said}") from error
 
 
