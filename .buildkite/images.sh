@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the three images of this commit, and pushes them where IMAGE_REGISTRY names a registry.
+# Builds the three images of this commit, and pushes them where IMAGE_REGISTRY names a registry; those of a
+# release, which tag v1.2.3 makes of a commit, as 1.2.3 too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -31,5 +32,11 @@ for name in default train-gpu serve; do
     digest="$("$engine" image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$image" |
       grep "^${image%:*}@" | head -n 1)"
     buildkite-agent meta-data set "image/$image" "$digest"
+    if [ -n "${BUILDKITE_TAG:-}" ]; then
+      release="${image%:*}:${BUILDKITE_TAG#v}"
+      echo "--- $engine push $release"
+      "$engine" tag "$image" "$release"
+      "$engine" push "$release"
+    fi
   fi
 done

@@ -59,10 +59,14 @@ def test_own_pipeline_is_right() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "plugins/train/README.md", "plugins/notify/README.md", "plugins/deploy/README.md"]
+    "name",
+    [
+        *("README.md", "docs/setup.md"),
+        *("plugins/train/README.md", "plugins/notify/README.md", "plugins/deploy/README.md"),
+    ],
 )
 def test_examples_are_right(name: str, write: Write) -> None:
-    """What a README shows has no finding once the placeholder is filled in."""
+    """What a page shows has no finding once the placeholder is filled in."""
     examples = re.findall(r"^```ya?ml\n(.*?)^```", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
     assert examples
     for example in examples:

@@ -46,9 +46,10 @@ def test_options_that_the_page_names_exist() -> None:
 
 
 def test_commands_that_the_page_names_exist() -> None:
-    """What docs/train.md calls a command of modelbuild is one, with the options it gives it."""
-    said = re.findall(r"`modelbuild ([a-z]+)((?: --[a-z-]+)*)`", TRAIN)
-    assert said
+    """What a page calls a command of modelbuild is one, with the options it gives it."""
+    pages = "".join(page.read_text() for page in PAGES)
+    said = re.findall(r"`modelbuild ([a-z]+)((?: --[a-z-]+)*)`", pages)
+    assert {"init", "check", "doctor", "train"} <= {name for name, _ in said}
     for name, options in said:
         command = cli.commands[name]
         has = {

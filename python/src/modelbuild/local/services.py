@@ -38,7 +38,9 @@ class Service:
         try:
             return str(json.loads(line)["url"])
         except (ValueError, KeyError, TypeError):
-            raise ModelbuildError(f"the local {self.name} did not start: see {self.log}") from None
+            said = self.log.read_text(errors="replace").split("\n")
+            last = next((f" ({line})" for line in reversed(said) if line.strip()), "")
+            raise ModelbuildError(f"the local {self.name} did not start{last}: see {self.log}") from None
 
     def end(self) -> None:
         """Ask it to stop."""
