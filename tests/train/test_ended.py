@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import boto3
 import pytest
 
 import http_api
@@ -185,8 +186,10 @@ def place(deployed: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setenv("BUILDKITE_API_URL", deployed.builds.url)
     monkeypatch.setenv("BUILDKITE_SECRET_ARN", "modelbuild/buildkite")
     monkeypatch.delenv("BUILDKITE_API_TOKEN", raising=False)
-    # These builds take any number of calls: the turns, which are held elsewhere, need not be waited for.
+    # These builds take any number of calls: the turns, which are held elsewhere, need not be waited for,
+    # neither here nor by the function, for which nobody has had a turn yet.
     monkeypatch.setattr(turns, "SLICE_SECONDS", 0.05)
+    boto3.resource("s3").Bucket(standins.BUCKET).objects.filter(Prefix="buildkite/turns/").delete()
     yield deployed
     deployed.builds.status, deployed.builds.pipeline = 200, True
 
