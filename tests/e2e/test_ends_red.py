@@ -81,6 +81,38 @@ def test_a_head_that_is_killed_turns_the_build_red(prepared: Laptop) -> None:
         assert head["container"]["exitCode"] == 137
 
 
+def test_a_head_that_never_gets_a_machine_turns_the_build_red(prepared: Laptop) -> None:
+    """The stack asks for heads that are larger than any machine: the build ends with what Batch says."""
+    batch = prepared.aws("batch")
+    stacks = batch.describe_job_definitions(jobDefinitionName="modelbuild-head", status="ACTIVE")
+    content = {name: stacks["jobDefinitions"][-1][name] for name in ("type", "containerProperties")}
+    properties = content["containerProperties"]
+    properties["resourceRequirements"] = [
+        {"type": "VCPU", "value": "9"},
+        {"type": "MEMORY", "value": "2048"},
+    ]
+    for variable in properties["environment"]:
+        if variable["name"] == "SCHEDULE_TIMEOUT":
+            variable["value"] = "1"
+    changed = batch.register_job_definition(jobDefinitionName="modelbuild-head", **content)
+    try:
+        with prepared.build("--pipeline", PREPARED) as build:
+            build.reaches("training_finished", "blocked")
+            (rule,) = prepared.aws("events").list_targets_by_rule(Rule="modelbuild-waiting")["Targets"]
+
+            def ended() -> bool | None:
+                # What the rule says to the function each minute, here as well.
+                prepared.aws("lambda").invoke(FunctionName=rule["Arn"], Payload=rule["Input"])
+                return build.heads_now()[0]["status"] == "FAILED" or None
+
+            eventually(ended, "end of the head", 60)
+            build.over()
+            _is_red(build, "failed", "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT")
+            assert "the head waited more than 1 seconds" in build.get()["meta_data"]["training/reason"]
+    finally:
+        batch.deregister_job_definition(jobDefinition=changed["jobDefinitionArn"])
+
+
 def test_parameters_that_do_not_fit_are_not_submitted(prepared: Laptop) -> None:
     """A value of the wrong type ends in the step that asks: red at once, and no job was made."""
     name = "flows/sentiment/params.yaml"
