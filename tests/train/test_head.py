@@ -17,6 +17,7 @@ import pytest
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
+from modelbuild.buildkite import turns
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.settings import AwsSettings
 from modelbuild.train import head as head_module
@@ -125,8 +126,16 @@ class Head:
 
 
 @pytest.fixture
-def head(aws: Any, buildkite: Any, request_for: Any, request: pytest.FixtureRequest, tmp_path: Path) -> Head:
+def head(
+    aws: Any,
+    buildkite: Any,
+    request_for: Any,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Head:
     """A head for a place in S3 of its own, that talks to a build that waits."""
+    monkeypatch.setattr(turns, "SLICE_SECONDS", 0.05)
     place = f"s3://modelbuild-123456789012/models/{request.node.name}".replace("[", "-").replace("]", "")
     environ = {
         "PATH": os.environ["PATH"],
