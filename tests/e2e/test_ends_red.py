@@ -13,6 +13,8 @@ from laptop import PREPARED, Laptop, Running, eventually
 pytestmark = pytest.mark.e2e
 
 REASON = "the loss is not a number"
+_FLOW = "flows/sentiment/flow.py"
+_PREPARE = '"""Take a snapshot of the rows that the parameters ask for."""\n'
 _TRAIN = '"""Fit the model on the documents that are not held out."""\n'
 
 
@@ -57,28 +59,49 @@ def test_a_head_that_is_terminated_turns_the_build_red(prepared: Laptop) -> None
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found through /proc")
 def test_a_head_that_is_killed_turns_the_build_red(prepared: Laptop) -> None:
-    """The head dies without a word: the stack's function hears of it and unblocks with Batch's reason."""
-    with prepared.build("--pipeline", PREPARED) as build:
-        build.reaches("training_finished", "blocked")
-        (head,) = build.heads_now()
-        job_id = f"AWS_BATCH_JOB_ID={head['jobId']}".encode()
+    """The head dies without a word while a step runs: the stack's function hears of it, ends the step and
+    unblocks with Batch's reason.
+    """
+    slow = f"{_PREPARE}        import time\n\n        time.sleep(60)\n"
+    prepared.commit("Wait", {_FLOW: lambda text: text.replace(_PREPARE, slow, 1)})
+    try:
+        with prepared.build("--pipeline", PREPARED) as build:
+            _killed_head_is_red(prepared, build)
+    finally:
+        prepared.commit("Do not wait", {_FLOW: lambda text: text.replace(slow, _PREPARE, 1)})
 
-        def processes() -> list[int] | None:
-            found = []
-            for environ in Path("/proc").glob("[0-9]*/environ"):
-                with contextlib.suppress(OSError):
-                    if job_id in environ.read_bytes().split(b"\0"):
-                        found.append(int(environ.parent.name))
-            return found or None
 
-        for pid in eventually(processes, "process of the head", 30):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(os.getpgid(pid), signal.SIGKILL)
-        build.over()
-        _is_red(build, "failed", "the head died before it could say why")
-        assert "exit code 137" in build.get()["meta_data"]["training/reason"]
-        (head,) = build.heads()
-        assert head["container"]["exitCode"] == 137
+def _killed_head_is_red(prepared: Laptop, build: Running) -> None:
+    build.reaches("training_finished", "blocked")
+    (head,) = build.heads_now()
+    batch = prepared.aws("batch")
+
+    def steps() -> list[str] | None:
+        running = batch.list_jobs(jobQueue="modelbuild-default", jobStatus="RUNNING")["jobSummaryList"]
+        return [job["jobId"] for job in running] or None
+
+    left = eventually(steps, "step of the flow in Batch", 60)
+    job_id = f"AWS_BATCH_JOB_ID={head['jobId']}".encode()
+
+    def processes() -> list[int] | None:
+        found = []
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if job_id in environ.read_bytes().split(b"\0"):
+                    found.append(int(environ.parent.name))
+        return found or None
+
+    for pid in eventually(processes, "process of the head", 30):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(os.getpgid(pid), signal.SIGKILL)
+    build.over()
+    _is_red(build, "failed", "the head died before it could say why")
+    assert "exit code 137" in build.get()["meta_data"]["training/reason"]
+    (head,) = build.heads()
+    assert head["container"]["exitCode"] == 137
+    eventually(lambda: None if steps() else True, "end of the step", 60)
+    ended = batch.describe_jobs(jobs=left)["jobs"]
+    assert {(job["status"], job["statusReason"]) for job in ended} == {("FAILED", "its head is gone")}
 
 
 def test_a_head_that_never_gets_a_machine_turns_the_build_red(prepared: Laptop) -> None:
