@@ -233,6 +233,9 @@ def test_plan_that_batch_would_refuse_fails(build: Build, capsys: pytest.Capture
     with pytest.raises(ConfigurationError, match=r"the variables of the job take 9[0-9]+ bytes"):
         plan.show(settings, build.environ)
     assert json.loads(capsys.readouterr().out)["bytes"]["overrides"] > 9000
+    settings = TrainSettings.model_validate({**build.options, "environment": {"A": "x" * 4000}})
+    with pytest.raises(ConfigurationError, match="bytes with 5000 for Metaflow"):
+        plan.show(settings, build.environ)
 
 
 def test_secret_is_in_no_override(build: Build) -> None:
@@ -497,7 +500,11 @@ def test_definition_is_reused(build: Build, repository: Any) -> None:
             r"training.epoch is 1, .* did you mean training.epochs, which is a whole number\?",
         ),
         ({"queue": "no-such-queue"}, "no active Batch job definition no-such-queue in us-east-1"),
-        ({"environment": {"A": "x" * 9000}}, "the variables of the job take 9[0-9]+ bytes"),
+        ({"environment": {"A": "x" * 9000}}, "the variables of the job take [0-9]+ bytes"),
+        (
+            {"environment": {"A": "x" * 4000}},
+            "take 9[0-9]+ bytes with 5000 for Metaflow, and Batch takes 8192",
+        ),
     ],
 )
 def test_users_mistake_submits_nothing(build: Build, options: dict[str, Any], message: str) -> None:

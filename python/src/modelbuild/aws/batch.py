@@ -237,17 +237,18 @@ def overrides_bytes(command: Sequence[str], environment: Mapping[str, str]) -> i
     return len(json.dumps(_overrides(command, environment)).encode())
 
 
-def require_fitting(command: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Refuse what Batch would.
+def require_fitting(command: Sequence[str], environment: Mapping[str, str], besides: int = 0) -> None:
+    """Refuse what Batch would; ``besides`` is how many bytes the job will have in addition.
 
     Raises:
         ConfigurationError: the command and the variables are larger than Batch takes.
     """
-    size = overrides_bytes(command, environment)
+    size = overrides_bytes(command, environment) + besides
     if size > OVERRIDES_LIMIT:
+        more = f" with {besides} for Metaflow" if besides else ""
         raise ConfigurationError(
-            f"the variables of the job take {size} bytes, and Batch takes {OVERRIDES_LIMIT}: shorten option "
-            "environment, or move values to params"
+            f"the variables of the job take {size} bytes{more}, and Batch takes {OVERRIDES_LIMIT}: shorten "
+            "options environment and tags, or move values to params"
         )
 
 

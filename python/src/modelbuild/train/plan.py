@@ -162,3 +162,4 @@ def show(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> No
         )
     print(json.dumps(found.model_dump(mode="json", by_alias=True), indent=2), flush=True)
     require_fitting(found.job.command, found.job.environment)
+    submit.require_fitting_steps(settings)

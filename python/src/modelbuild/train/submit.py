@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from modelbuild.aws.batch import Batch, BatchJob, job_url, logs_url
+from modelbuild.aws.batch import Batch, BatchJob, job_url, logs_url, require_fitting
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite import agent
 from modelbuild.contract import (
@@ -33,6 +33,8 @@ from modelbuild.train.attempt import Attempts, JobRecord
 
 COMMAND = ("python", "-m", "modelbuild", "head")
 CONTEXT = "training"
+# Metaflow's command and variables, and those that every step is passed: 4,400 where names are short.
+_STEP_BYTES = 5000
 STATUS = TrainingResult.field_keys()[0]
 # What a job is submitted with, and no part of what is trained: another attempt may have others.
 _JOB_OPTIONS = {"queue", "timeout", "schedule_timeout", "environment", "resources", "tags"}
@@ -94,6 +96,7 @@ def submitted(
     name = job_name(request)
 
     def submit(number: int) -> str:
+        require_fitting_steps(settings)
         return batch.submit(
             name,
             queue=settings.queue,
@@ -126,13 +129,29 @@ def job_name(request: TrainingRequest) -> str:
     return name if len(name) <= 128 else f"{name[:111]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def variables(request: TrainingRequest, settings: TrainSettings, number: int = 1) -> dict[str, str]:
-    """What the head's job of an attempt has in its environment besides what its definition sets."""
+def require_fitting_steps(settings: TrainSettings) -> None:
+    """Refuse options for which the jobs of the flow's steps would have no room.
+
+    Raises:
+        ConfigurationError: Batch would refuse such a job, hours after the head was submitted.
+    """
+    require_fitting((), _of_steps(settings), besides=_STEP_BYTES)
+
+
+def _of_steps(settings: TrainSettings) -> dict[str, str]:
+    """What the options put into the environment of head and steps."""
     sizes = {step: size.model_dump(exclude_none=True) for step, size in settings.resources.items()}
     return {
         **settings.environment,
         **({STEP_VARIABLES: " ".join(sorted(settings.environment))} if settings.environment else {}),
         **({STEP_RESOURCES: json.dumps(sizes, separators=(",", ":"))} if sizes else {}),
+    }
+
+
+def variables(request: TrainingRequest, settings: TrainSettings, number: int = 1) -> dict[str, str]:
+    """What the head's job of an attempt has in its environment besides what its definition sets."""
+    return {
+        **_of_steps(settings),
         # Metaflow gives tags to the steps' jobs only when it is asked to.
         "METAFLOW_BATCH_EMIT_TAGS": "true",
         "METAFLOW_BATCH_DEFAULT_TAGS": json.dumps(tags(request, settings), separators=(",", ":")),
