@@ -2,7 +2,7 @@
 # Runs modelbuild's Python helpers for the hooks. The helpers' requirements are installed once per agent
 # host, requirements file and Python version, into a virtual environment that appears when it is whole.
 
-modelbuild_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+modelbuild_root="$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)"
 modelbuild_requirements="$modelbuild_root/requirements/hooks.txt"
 
 # Runs `modelbuild <arguments>` and answers with its exit code. The working directory is the checkout, and
@@ -41,17 +41,19 @@ modelbuild_python() (
 )
 
 # Prints a name for what is to be installed: it changes with the requirements and with the interpreter.
+# Python says its version without starting up, so that a hook that finds everything there starts it once.
 modelbuild_id() {
-  command -v python3 >/dev/null || modelbuild_fail "python3 is not on PATH; install Python 3.10 or newer on this agent"
+  local python version id
+  python="$(command -v python3)" || modelbuild_fail "python3 is not on PATH; install Python 3.10 or newer on this agent"
   [ -f "$modelbuild_requirements" ] || modelbuild_fail "$modelbuild_requirements is missing; the plugin's clone is not whole"
-  python3 - "$modelbuild_requirements" <<'PYTHON' || modelbuild_fail "Python 3.10 or newer is needed, and python3 is $(python3 -V 2>&1)"
-import hashlib, sys
-if sys.version_info < (3, 10):
-    sys.exit(1)
-about = repr((sys.version, sys.executable)).encode()
-with open(sys.argv[1], "rb") as file:
-    print(hashlib.sha256(about + file.read()).hexdigest()[:16])
-PYTHON
+  version="$(python3 -V 2>&1)" || modelbuild_fail "python3 -V failed: $version"
+  case "$version" in
+  "Python 3."[1-9][0-9]*) ;;
+  *) modelbuild_fail "Python 3.10 or newer is needed, and python3 is $version" ;;
+  esac
+  id="$({ echo "$python $version" && cat "$modelbuild_requirements"; } | git hash-object --stdin)" ||
+    modelbuild_fail "git hash-object failed; git must be on PATH of this agent"
+  echo "${id:0:16}"
 }
 
 # Succeeds once this shell holds the lock and has to install; fails once the environment is there. A link
