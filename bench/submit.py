@@ -1,14 +1,20 @@
 """How long the plugin ``train`` takes to submit a training, against ``aws batch submit-job``.
 
 Both run against the AWS stand-in of laptop mode, in turns, each as the process that a step would start:
-the hook ``plugins/train/hooks/command`` with its interpreter in MODELBUILD_PYTHON and a recorder in place
-of ``buildkite-agent``, and awscli's bare SubmitJob. The hook does more: it archives the commit, merges the
-parameters, keeps the request in S3 so that a retry trains nothing twice, registers a job definition with
-the image of the build, and shows everything on the build page.
+the hook ``plugins/train/hooks/command`` and awscli's bare SubmitJob, with the same Python. The hook does
+more: it archives the commit, merges the parameters, keeps the request in S3 so that a retry trains nothing
+twice, registers a job definition with the image of the build, and shows everything on the build page.
 
-A run of the hook counts from its start to the line that says the job is submitted; what it then shows on
-the page is in the line ``to exit``. Jobs stay in the queue, so that none takes time from a later run.
-Each command's requests are counted in one more run, through a proxy, so that the proxy costs nobody time.
+``ratio`` is the hook, from its start to the line that says the job is submitted, by the whole run of
+awscli, for which a step would wait. The other lines say what that leaves out: what the hook shows on the
+page afterwards (``to exit``), the check of the parameters by the flow's own model, where it has one, and
+the search for the helpers' environment on an agent without MODELBUILD_PYTHON.
+
+Not in any line are the network, as the stand-in is on this machine, and ``buildkite-agent``, in whose place
+is a recorder. Of the hook's requests four wait for each other before the job is submitted, with awscli one.
+
+Jobs stay in the queue, so that none takes time from a later run. Each command's requests are counted in
+one more run, through a proxy, so that the proxy costs nobody time.
 """
 
 from __future__ import annotations
@@ -21,10 +27,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -39,6 +47,24 @@ GOAL = 0.8
 SUBMITTED = "submitted job "
 
 _HOP_HEADERS = ("connection", "content-length", "date", "server", "transfer-encoding")
+
+_MODEL = """from pydantic import BaseModel, Field
+
+from modelbuild.flow import parameters
+
+
+class Training(BaseModel):
+    epochs: int = Field(ge=1)
+    rate: float = Field(gt=0)
+
+
+class Parameters(BaseModel):
+    training: Training
+
+
+def parse(text: str) -> Parameters:
+    return parameters.parse(Parameters, text)
+"""
 
 # The recorder keeps each call's arguments, knows no meta-data, and costs as little as a process can.
 _AGENT = """#!/bin/sh
@@ -57,24 +83,26 @@ class Took:
 
 @dataclass(frozen=True)
 class Bench:
-    """The stand-in, and a repository with one flow."""
+    """The stand-in, and a repository with a flow in ``flows`` and one with typed parameters in ``typed``."""
 
     url: str
     scratch: Path
     commit: str
 
-    def hook(self, build: int, url: str | None = None) -> Took:
-        """Run the hook for a build of its own number."""
+    def hook(
+        self, build: int, url: str | None = None, *, flow: str = "flows", python: str | None = sys.executable
+    ) -> Took:
+        """Run the hook for a build of its own number and the flow in a folder; ``python`` has the helpers."""
         image = "registry.example/modelbuild"
         options = {
-            "flow": "flows/flow.py",
+            "flow": f"{flow}/flow.py",
             "params": {"training.epochs": 9},
             "artifacts": f"s3://{BUCKET}/models",
             "unblock": "training_finished",
             "image": {name: f"{image}/{name}:1" for name in ("default", "train-gpu", "serve")},
         }
         environ = {
-            "MODELBUILD_PYTHON": sys.executable,
+            **({"MODELBUILD_PYTHON": python} if python else {}),
             "BUILDKITE": "true",
             "BUILDKITE_PLUGIN_CONFIGURATION": json.dumps(options),
             "BUILDKITE_ORGANIZATION_SLUG": "local",
@@ -155,7 +183,7 @@ def bench() -> Iterator[Bench]:
     """Start the stand-in with the stack of ``infra/``, and make the repository and the recorder."""
     with tempfile.TemporaryDirectory(prefix="modelbuild-bench-") as folder:
         scratch = Path(folder)
-        for name in ("agent", "bin", "images", "repository/flows"):
+        for name in ("agent", "bin", "images"):
             (scratch / name).mkdir(parents=True)
         for name in ("default", "unset"):
             (scratch / "images" / name).mkdir()
@@ -164,6 +192,7 @@ def bench() -> Iterator[Bench]:
         # The first job takes the only vCPU and keeps it; all others wait in the queue and cost nothing.
         _script(scratch / "bin/python", "#!/bin/sh\nexec sleep 3600\n")
         commit = _repository(scratch / "repository")
+        _helpers(scratch / ".cache/modelbuild/helpers")
         arguments = ["--port", "0", "--vcpus", "1", "--scratch", folder]
         arguments += ["--images", str(scratch / "images"), "--bin", str(scratch / "bin")]
         with subprocess.Popen(
@@ -187,10 +216,21 @@ def _script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
+def _helpers(folder: Path) -> None:
+    """The environment of this Python under the name by which the hook looks for that of its helpers."""
+    command = ["bash", "-c", 'source "$1" && modelbuild_id', "-", str(ROOT / "plugins/lib/helpers.bash")]
+    name = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    folder.mkdir(parents=True)
+    (folder / name).symlink_to(sys.prefix)
+
+
 def _repository(folder: Path) -> str:
-    """A commit with one flow; the answer is its id."""
-    (folder / "flows/flow.py").write_text("# a flow\n")
-    (folder / "flows/params.yaml").write_text("training:\n  epochs: 3\n  rate: 0.5\n")
+    """A commit with the flows; the answer is its id."""
+    for flow in ("flows", "typed"):
+        (folder / flow).mkdir(parents=True)
+        (folder / flow / "flow.py").write_text("# a flow\n")
+        (folder / flow / "params.yaml").write_text("training:\n  epochs: 3\n  rate: 0.5\n")
+    (folder / "typed/parameters.py").write_text(_MODEL)
 
     def git(*arguments: str) -> str:
         identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
@@ -242,13 +282,7 @@ def counting(upstream: str) -> Iterator[tuple[str, list[str]]]:
             answer = http.request(self.command, upstream + self.path, body=body, headers=headers)
             self.send_response(answer.status)
             for name, value in answer.headers.items():
-                if name.lower() not in (
-                    "connection",
-                    "content-length",
-                    "date",
-                    "server",
-                    "transfer-encoding",
-                ):
+                if name.lower() not in _HOP_HEADERS:
                     self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer.data)))
             self.end_headers()
@@ -274,35 +308,43 @@ def main() -> None:
     options = parser.parse_args()
     if options.runs < 10:
         parser.error("a median of fewer than 10 runs says little")
-    requests: dict[str, list[str]] = {}
-    hooks: list[Took] = []
-    clis: list[Took] = []
     with bench() as made:
+        commands: dict[str, Callable[..., Took]] = {
+            "hook": made.hook,
+            "hook, parameters typed": partial(made.hook, flow="typed"),
+            "hook, helpers looked for": partial(made.hook, python=None),
+            "aws batch submit-job": made.cli,
+        }
+        builds = count(1)
         # Byte code, the one job definition of this image and the page cache are there in what is measured.
-        made.cli(1)
-        made.hook(2)
-        for name, run, build in (("hook", made.hook, 3), ("aws", made.cli, 4)):
+        for run in commands.values():
+            run(next(builds))
+        requests = {}
+        (made.scratch / "calls").write_text("")
+        for name in ("hook", "aws batch submit-job"):
             with counting(made.url) as (url, seen):
-                run(build, url)
+                commands[name](next(builds), url)
                 requests[name] = seen
-        calls = len((made.scratch / "calls").read_text().splitlines()) // 2
-        for number in range(options.runs):
-            hooks.append(made.hook(100 + 2 * number))
-            clis.append(made.cli(101 + 2 * number))
-    submitted = statistics.median(took.submitted for took in hooks)
-    ended = statistics.median(took.ended for took in hooks)
-    # awscli prints the job's id when it has it, and then ends: the whole run is what a step waits for.
-    cli = statistics.median(took.ended for took in clis)
-    print(f"runs {options.runs}, in turns, medians")
-    print(f"hook, to submitted     {submitted:6.3f} s  {len(requests['hook'])} AWS requests in all")
-    print(f"hook, to exit          {ended:6.3f} s  and {calls} calls of buildkite-agent (a recorder)")
-    print(f"aws batch submit-job   {cli:6.3f} s  {len(requests['aws'])} AWS requests")
-    print(f"ratio to exit {ended / cli:.2f}")
-    print(f"ratio {submitted / cli:.2f}")
-    print(f"goal {GOAL}: {'met' if submitted / cli <= GOAL else 'missed'}")
+        calls = (made.scratch / "calls").read_text().splitlines()
+        took: dict[str, list[Took]] = {name: [] for name in commands}
+        for _ in range(options.runs):
+            for name, run in commands.items():
+                took[name].append(run(next(builds)))
+    cli = statistics.median(one.ended for one in took["aws batch submit-job"])
+    print(f"medians of {options.runs} runs of each, in turns, and their ratio to all of awscli's run\n")
+    print(f"{'':26}  to submitted     to exit")
+    for name, runs in took.items():
+        submitted = statistics.median(one.submitted for one in runs)
+        ended = statistics.median(one.ended for one in runs)
+        print(f"{name:26} {submitted:6.3f} s {submitted / cli:4.2f} {ended:6.3f} s {ended / cli:4.2f}")
+    print(f"\nrequests to AWS: hook {len(requests['hook'])}, awscli {len(requests['aws batch submit-job'])}")
+    print(f"calls of buildkite-agent, which is a recorder here: hook {len(calls)}")
     if options.requests:
         for name, lines in requests.items():
             print(f"\n{name}:", *lines, sep="\n  ")
+    ratio = statistics.median(one.submitted for one in took["hook"]) / cli
+    print(f"\nratio {ratio:.2f}")
+    print(f"goal {GOAL}: {'met' if ratio <= GOAL else 'missed'}")
 
 
 if __name__ == "__main__":
