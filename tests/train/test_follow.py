@@ -4,6 +4,7 @@ import json
 import signal
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,7 +19,7 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.logs import Logs
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingResult
-from modelbuild.errors import TrainingFailed
+from modelbuild.errors import AwsError, TrainingFailed
 from modelbuild.settings import AwsSettings
 from modelbuild.train import follow
 
@@ -122,6 +123,31 @@ def test_failure_has_the_results_reason(train: Any) -> None:
     with pytest.raises(TrainingFailed, match="step train failed: ValueError") as caught:
         training.follow()
     assert caught.value.exit_code == 13
+
+
+def strike(aws: Any, fault: dict[str, Any]) -> None:
+    """Let requests to AWS go wrong."""
+    body, kind = json.dumps(fault).encode(), {"Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(f"{aws.url}/laptop/faults", body, kind)) as answer:
+        assert answer.status < 300
+
+
+def test_who_looks_outlasts_an_outage(
+    aws: Any, train: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A training goes on while AWS refuses to say how it is: the step fails only when that lasts."""
+    training = train("stay")
+    training.end("succeeded")
+    refusal = {"request": "batch POST /v1/describejobs", "status": 403, "code": "ExpiredTokenException"}
+    strike(aws, {**refusal, "count": 2})
+    training.follow()
+    assert capsys.readouterr().out.count("renew the credentials of this machine; looking again") == 2
+    monkeypatch.setattr(follow, "_AWAY_SECONDS", 0.5)
+    strike(aws, {**refusal, "seconds": 5})
+    with pytest.raises(AwsError, match="ExpiredTokenException"):
+        training.follow()
+    with urllib.request.urlopen(urllib.request.Request(f"{aws.url}/laptop/faults", method="DELETE")):
+        pass
 
 
 def test_cancelled_elsewhere_is_143(train: Any) -> None:

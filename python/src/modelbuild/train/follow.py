@@ -7,22 +7,25 @@ step is reached, which is behind this step.
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.logs import Logs
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingResult
-from modelbuild.errors import TrainingFailed
+from modelbuild.errors import AwsError, TrainingFailed
 from modelbuild.train import outcome
 
-LOOK_SECONDS = 3.0
+LOOK_SECONDS = 5.0
+# The training goes on while AWS refuses who only looks at it.
+_AWAY_SECONDS = 600.0
 # The result of a head that died is written by whoever hears of it from Batch.
 PATIENCE_SECONDS = 60.0
 # What the head says last may reach its log after the result.
@@ -115,11 +118,20 @@ class _Follower:
 
     def run(self) -> TrainingResult:
         """Pass on the log until the result is there, or the head has ended for a while without one."""
-        until = float("inf")
+        until = away = math.inf
         while True:
-            job = self._batch.describe(self._job_id)
-            result = outcome.stored(self._storage, self._place)
-            self._show(job)
+            try:
+                job = self._batch.describe(self._job_id)
+                result = outcome.stored(self._storage, self._place)
+                self._show(job)
+            except AwsError as error:
+                away = min(away, time.monotonic() + _AWAY_SECONDS)
+                if time.monotonic() >= away:
+                    raise
+                print(f"{error}; looking again", flush=True)
+                time.sleep(LOOK_SECONDS)
+                continue
+            away = math.inf
             if result is not None:
                 self._last_lines()
                 return result
@@ -134,7 +146,8 @@ class _Follower:
         until = time.monotonic() + _LAST_LINES_SECONDS
         while not self._ended and time.monotonic() < until:
             time.sleep(min(1.0, LOOK_SECONDS))
-            self._show(self._batch.describe(self._job_id))
+            with suppress(AwsError):
+                self._show(self._batch.describe(self._job_id))
 
     def _show(self, job: BatchJob) -> None:
         status = f"{job.status}{': ' + job.reason if job.reason else ''}"
