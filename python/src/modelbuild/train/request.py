@@ -22,7 +22,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import ImageSettings, TrainSettings
-from modelbuild.train import parameters, source, types
+from modelbuild.train import parameters, source, steps, types
 
 
 def make(
@@ -52,11 +52,13 @@ def make(
             allow_dirty=settings.allow_dirty,
         )
         archived = archive.content
-        if source.read_member(archived, settings.flow) is None:
+        flow = source.read_member(archived, settings.flow)
+        if flow is None:
             raise ConfigurationError(
                 f"option flow is {settings.flow}, but commit {build.commit[:12]} has no such file: give its "
                 "path from the root of the repository"
             )
+        steps.require(settings.resources, flow, settings.flow)
         # One call, because most keys that may be asked for are not there.
         keys = meta_data_keys()
         resolved = _parameters(settings, archived, environ, keys, loaded)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from modelbuild.errors import ConfigurationError
+from modelbuild.settings.train import TrainSettings
+from modelbuild.train import request, steps
+
+FLOW = """
+import metaflow
+from metaflow import FlowSpec, step
+
+class Training({base}):
+    @step
+    def start(self): ...
+    @metaflow.step
+    def evaluate(self): ...
+    def helper(self): ...
+"""
+
+
+def flow(base: str = "FlowSpec") -> bytes:
+    """The file of a flow."""
+    return FLOW.format(base=base).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("evalute", "did you mean evaluate?"), ("helper", "it has start, evaluate")]
+)
+def test_a_step_that_the_flow_does_not_have_is_refused(name: str, hint: str) -> None:
+    """A misspelt step is told with the nearest one, and a method that is no step is none."""
+    with pytest.raises(ConfigurationError) as caught:
+        steps.require(["start", name], flow(), "f.py")
+    assert str(caught.value) == f"option resources names step {name}, which f.py does not have: {hint}"
+
+
+@pytest.mark.parametrize(
+    "text", [flow("Base"), flow("FlowSpec, Mixin"), b"def (", b"\0", b"\xff", b"# no flow"]
+)
+def test_what_only_the_head_can_know_is_left_to_it(text: bytes) -> None:
+    """Steps may be inherited, and the agent's Python may be older than the flow's."""
+    steps.require(["anything"], text, "f.py")
+
+
+def test_request_is_refused_before_the_build_is_asked(repository: Any) -> None:
+    """The step fails while the request is made: nothing is stored or submitted by then."""
+    commit = repository.commit({"flows/flow.py": flow().decode(), "flows/params.yaml": "epochs: 1\n"})
+    settings = TrainSettings.model_validate(
+        {
+            "flow": "flows/flow.py",
+            "artifacts": "s3://bucket/models",
+            "unblock": "wait",
+            "image": {"default": "d", "train-gpu": "t", "serve": "s"},
+            "resources": {"strat": {"cpu": 2}},
+        }
+    )
+    names = ("ORGANIZATION_SLUG", "PIPELINE_SLUG", "BUILD_ID", "BUILD_URL", "BRANCH")
+    environ = {f"BUILDKITE_{name}": "demo" for name in names}
+    environ |= {"BUILDKITE_BUILD_NUMBER": "7", "BUILDKITE_COMMIT": commit}
+    with pytest.raises(ConfigurationError, match="did you mean start"):
+        request.make(settings, environ, repository.folder)
