@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import unquote
 
@@ -114,3 +115,19 @@ def test_submission_is_not_repeated_unasked(cloud: str) -> None:
             "a-job", queue="a-queue", definition="a:1", command=["a"], environment={}, timeout=60, tags={}
         )
     assert len(calls) == 1
+
+
+def test_many_jobs_are_described_with_few_calls(cloud: str) -> None:
+    """Batch limits calls of DescribeJobs: each asks for a hundred jobs, and for none there is none."""
+    assert cloud
+    made: Any = session(AwsSettings())
+    asked = []
+
+    def note(params: Any, **_: Any) -> None:
+        asked.append(len(json.loads(params["body"])["jobs"]))
+
+    made.get_component("event_emitter").register("before-call.batch.DescribeJobs", note)
+    batch = Batch(made)
+    assert batch.describe_all([f"job-{number}" for number in range(250)]) == {}
+    assert batch.describe_all([]) == {}
+    assert asked == [100, 100, 50]
