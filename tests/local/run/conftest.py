@@ -61,7 +61,7 @@ steps:
     "slow.yml": """\
 steps:
   - label: slow
-    command: "echo begun; sleep 300"
+    command: "sleep 300 & echo begun $$!; wait"
 """,
 }
 

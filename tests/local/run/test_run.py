@@ -136,7 +136,8 @@ def test_a_person_at_a_terminal_is_asked(laptop: Any) -> None:
 def test_ctrl_c_cancels_the_build(laptop: Any) -> None:
     """Ctrl-C cancels the build, stops the agents and the job's processes, and exits with 130."""
     process = laptop.start("run", "--pipeline", "slow.yml", start_new_session=True)
-    lines(process, "| begun")
+    pid = int(lines(process, "| begun")[-1].split()[-1])
+    assert laptop.alive(pid)
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
@@ -144,7 +145,7 @@ def test_ctrl_c_cancels_the_build(laptop: Any) -> None:
     data = str(state_of(laptop).data)
     found = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert [line for line in found.splitlines() if data in line and "tether" in line] == []
-    assert "sleep 300" not in found.splitlines()
+    assert not laptop.alive(pid)
 
 
 def test_killed_run_leaves_no_agent(laptop: Any) -> None:
