@@ -116,7 +116,7 @@ def test_missing_bucket_has_its_fix(storage: Storage) -> None:
     """A bucket that does not exist is told with what to do about it."""
     with pytest.raises(
         AwsError,
-        match=r"could not write s3://no-such-bucket/key \(NoSuchBucket.*deploy the stack that makes the bucket",
+        match=r"could not write s3://no-such-bucket/key \(NoSuchBucket.*deploy the stack that makes it",
     ):
         storage.write("s3://no-such-bucket/key", b"")
 

@@ -303,7 +303,7 @@ def test_bucket_that_does_not_exist(on_agent: dict[str, str], write: Write) -> N
     assert found.startswith(
         "bucket s3://nobodys-bucket/models: could not write s3://nobodys-bucket/models/model"
     )
-    assert found.endswith("deploy the stack that makes the bucket, or correct its name")
+    assert found.endswith("deploy the stack that makes it, or correct the bucket's name")
 
 
 def test_token_that_is_wrong(on_agent: dict[str, str]) -> None:

@@ -23,7 +23,7 @@ _FIXES = {
     "AccessDenied": "give the role that this runs as the permission",
     "AccessDeniedException": "give the role that this runs as the permission",
     "403": "give the role that this runs as the permission",
-    "NoSuchBucket": "deploy the stack that makes the bucket, or correct its name",
+    "NoSuchBucket": "deploy the stack that makes it, or correct the bucket's name",
     "ExpiredToken": "renew the credentials of this machine",
     "ExpiredTokenException": "renew the credentials of this machine",
     "InvalidClientTokenId": "correct the credentials of this machine",

@@ -55,8 +55,8 @@ class Written:
         yield f"Try the flow on this machine, where it needs no account: python {self.flow[-1]} run"
         yield f"See whether the pipeline is right: modelbuild check{'' if default else f' {self.pipeline}'}"
         yield (
-            "Commit, and see on an agent (modelbuild's docs/setup.md tells how) whether the account is ready: "
-            "modelbuild doctor"
+            "Commit, and see on an agent (modelbuild's docs/setup.md tells how) whether the account is "
+            "ready: modelbuild doctor"
             f"{'' if default else f' --pipeline {self.pipeline}'}"
         )
 
