@@ -15,6 +15,7 @@ import pytest
 
 from modelbuild.local.agent import find
 
+# The jobs side by side end when both have begun.
 PIPELINE = """
 env: {TOP: build}
 agents: {queue: real}
@@ -22,8 +23,16 @@ steps:
   - group: side by side
     key: pair
     steps:
-      - {key: one, command: "mkdir out && echo content > out/a.txt && sleep 2", artifact_paths: "out/*"}
-      - {key: two, command: "sleep 2"}
+      - key: one
+        command: |
+          mkdir out && echo content > out/a.txt
+          touch "$$BUILDKITE_BUILD_PATH/one"
+          until [ -e "$$BUILDKITE_BUILD_PATH/two" ]; do sleep 0.05; done
+        artifact_paths: "out/*"
+      - key: two
+        command: |
+          touch "$$BUILDKITE_BUILD_PATH/two"
+          until [ -e "$$BUILDKITE_BUILD_PATH/one" ]; do sleep 0.05; done
   - wait
   - key: plugin
     plugins:
