@@ -66,10 +66,12 @@ def page() -> Iterator[Page]:
 
 @pytest.fixture
 def head(
-    aws: Any, page: Page, request_for: Any, request: pytest.FixtureRequest
+    aws: Any, page: Page, request_for: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[int], Cancellation]:
     """A function that makes what a head of this test's pipeline asks."""
     assert aws.url
+    # Turns that tests with another clock took are not to be waited for.
+    monkeypatch.setattr(turns, "SLICE_SECONDS", 0.05)
     pipeline = request.node.name.replace("_", "-")
 
     def make(number: int) -> Cancellation:
@@ -130,9 +132,8 @@ def test_limit_of_requests_pauses_the_watch(head: Any, page: Page, monkeypatch: 
     assert page.asked[-1].startswith("/7?")
 
 
-def test_verdict_interrupts_the_main_thread(head: Any, page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verdict_interrupts_the_main_thread(head: Any, page: Page) -> None:
     """A cancelled build ends what the main thread waits for, and the verdict says why."""
-    monkeypatch.setattr(turns, "SLICE_SECONDS", 0.05)
     one = head(7)
     assert not one.came(at_once)
     page.cancelled = [7]
