@@ -144,7 +144,7 @@ def reconcile(artifacts: str, queue: str, secret_name: str) -> None:
     """Unblock builds that no other signal reached.
 
     For a pipeline on a schedule. It looks for builds that wait for a training which has ended, or which
-    Batch does not know any more.
+    Batch does not know any more, and ends heads that have waited for a machine for too long.
     """
     from modelbuild.train import reconcile as reconciliation
 
