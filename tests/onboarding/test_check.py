@@ -139,14 +139,24 @@ def test_train_that_cannot_be_retried(retry: str, write: Write) -> None:
     assert texts(write(text.replace("unblock: training_finished", waits))) == []
 
 
+def test_train_that_does_not_wait_for_its_parameters(write: Write) -> None:
+    """Nothing waits for an input step by itself, so a training may be over before it is answered."""
+    step = "steps:\n  - input: ask\n    key: ask\n    fields:\n      - {text: Rate, key: params/rate}\n"
+    text = GOOD.replace("steps:\n", step, 1)
+    assert texts(write(text)) == [
+        "step train: it does not wait for step ask, which asks for params/rate: name that step in depends_on"
+    ]
+    assert texts(write(text.replace("depends_on: [images, lake]", "depends_on: [images, lake, ask]"))) == []
+
+
 def test_keys_that_buildkite_refuses(write: Write) -> None:
     """A dot in a field's key, as in a parameter's name, is told with what to write."""
-    step = "steps:\n  - input: ask\n    fields:\n      - {text: Rate, key: params/training.rate}\n"
+    step = "steps:\n  - input: ask\n    fields:\n      - {text: Rate, key: the.rate}\n"
     assert findings(read(write(GOOD.replace("steps:\n", step, 1)))) == [
         Finding(
             line_of(GOOD.replace("steps:\n", step, 1), "  - input: ask"),
-            "step ask: field params/training.rate has a key that Buildkite refuses, which takes letters, "
-            "digits, /, - and _: write params/training/rate",
+            "step ask: field the.rate has a key that Buildkite refuses, which takes letters, digits, /, - "
+            "and _: write the/rate",
         )
     ]
 

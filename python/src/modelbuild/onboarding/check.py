@@ -36,7 +36,7 @@ def findings(steps: Sequence[Step]) -> list[Finding]:
                 told += _approval(place, steps)
             found += [Finding(step.line, f"{step.shown()}: {text}") for text in told]
             if plugin.name == "train":
-                found += [*_handover(step, plugin, steps), *_retry(step, plugin)]
+                found += [*_handover(step, plugin, steps), *_retry(step, plugin), *_asked(place, steps)]
     # A label may have line breaks; a finding has none.
     found = [Finding(one.line, " ".join(one.text.split())) for one in found]
     return sorted(set(found), key=lambda finding: (finding.line, finding.text))
@@ -109,6 +109,19 @@ def _retry(train: Step, plugin: Plugin) -> Iterator[Finding]:
             f"{train.shown()}: a failed training goes on by a retry of this step, which has passed by then: "
             "add retry: {manual: {permit_on_passed: true}}",
         )
+
+
+def _asked(place: int, steps: Sequence[Step]) -> Iterator[Finding]:
+    """Whether a training waits for the steps that ask a person for its parameters."""
+    train, before = steps[place], _before(place, steps)
+    for other, step in enumerate(steps):
+        asks = next((key for key in _by_key(step) if key.startswith("params/")), None)
+        if asks and other not in before:
+            yield Finding(
+                train.line,
+                f"{train.shown()}: it does not wait for {step.shown()}, which asks for {asks}: name that step "
+                "in depends_on",
+            )
 
 
 def _keys(step: Step) -> Iterator[str]:
