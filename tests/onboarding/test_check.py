@@ -144,7 +144,7 @@ def test_train_that_does_not_wait_for_its_parameters(write: Write) -> None:
     step = "steps:\n  - input: ask\n    key: ask\n    fields:\n      - {text: Rate, key: params/rate}\n"
     text = GOOD.replace("steps:\n", step, 1)
     assert texts(write(text)) == [
-        "step train: it does not wait for step ask, which asks for params/rate: name that step in depends_on"
+        "step train: it does not wait for step ask, which asks for params/rate: name it in depends_on"
     ]
     assert texts(write(text.replace("depends_on: [images, lake]", "depends_on: [images, lake, ask]"))) == []
 

@@ -119,7 +119,7 @@ def _asked(place: int, steps: Sequence[Step]) -> Iterator[Finding]:
         if asks and other not in before:
             yield Finding(
                 train.line,
-                f"{train.shown()}: it does not wait for {step.shown()}, which asks for {asks}: name that step "
+                f"{train.shown()}: it does not wait for {step.shown()}, which asks for {asks}: name it "
                 "in depends_on",
             )
 
