@@ -13,8 +13,11 @@ import pytest
 
 # Without site-packages, because it starts many hundred times.
 _SCRIPT = """#!{python} -IS
-import json, pathlib, sys
+import fcntl, json, pathlib, sys
 folder, argv, stdin = pathlib.Path({folder!r}), sys.argv[1:], sys.stdin.read()
+# Several calls may be made at once.
+lock = (folder / "lock").open("w")
+fcntl.flock(lock, fcntl.LOCK_EX)
 with (folder / "calls").open("a") as calls:
     calls.write(json.dumps([argv, stdin]) + "\\n")
 data = json.loads((folder / "meta-data").read_text())

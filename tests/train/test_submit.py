@@ -523,9 +523,12 @@ def test_used_number_is_not_overwritten(build: Build) -> None:
 
 
 def test_outside_a_build_it_says_what_is_missing(build: Build) -> None:
-    """Without the agent's variables the step names the first that is missing."""
+    """Without the agent's variables the step names the first that is missing, or not one of Buildkite's."""
     del build.environ["BUILDKITE_BUILD_URL"]
     with pytest.raises(ConfigurationError, match="BUILDKITE_BUILD_URL is not set"):
+        build.train()
+    build.environ |= {"BUILDKITE_BUILD_URL": "http://buildkite.example", "BUILDKITE_BUILD_NUMBER": "first"}
+    with pytest.raises(ConfigurationError, match="the build's number is 'first', which Buildkite never sets"):
         build.train()
 
 

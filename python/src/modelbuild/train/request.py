@@ -81,19 +81,21 @@ def make(
 
 def _build(environ: Mapping[str, str], checkout: Path) -> Build:
     try:
-        return Build(
-            organization=agent.variable(environ, "BUILDKITE_ORGANIZATION_SLUG"),
-            pipeline=agent.variable(environ, "BUILDKITE_PIPELINE_SLUG"),
-            number=int(agent.variable(environ, "BUILDKITE_BUILD_NUMBER")),
-            id=agent.variable(environ, "BUILDKITE_BUILD_ID"),
-            url=agent.variable(environ, "BUILDKITE_BUILD_URL"),
-            # The variable may say HEAD; what was checked out is what is trained.
-            commit=source.commit_of(checkout, agent.variable(environ, "BUILDKITE_COMMIT")),
-            branch=agent.variable(environ, "BUILDKITE_BRANCH"),
-            message=environ.get("BUILDKITE_MESSAGE", ""),
-            creator=environ.get("BUILDKITE_BUILD_CREATOR")
-            or environ.get("BUILDKITE_BUILD_AUTHOR")
-            or "unknown",
+        return Build.model_validate(
+            {
+                "organization": agent.variable(environ, "BUILDKITE_ORGANIZATION_SLUG"),
+                "pipeline": agent.variable(environ, "BUILDKITE_PIPELINE_SLUG"),
+                "number": agent.variable(environ, "BUILDKITE_BUILD_NUMBER"),
+                "id": agent.variable(environ, "BUILDKITE_BUILD_ID"),
+                "url": agent.variable(environ, "BUILDKITE_BUILD_URL"),
+                # The variable may say HEAD; what was checked out is what is trained.
+                "commit": source.commit_of(checkout, agent.variable(environ, "BUILDKITE_COMMIT")),
+                "branch": agent.variable(environ, "BUILDKITE_BRANCH"),
+                "message": environ.get("BUILDKITE_MESSAGE", ""),
+                "creator": environ.get("BUILDKITE_BUILD_CREATOR")
+                or environ.get("BUILDKITE_BUILD_AUTHOR")
+                or "unknown",
+            }
         )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
