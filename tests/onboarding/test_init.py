@@ -152,6 +152,16 @@ def test_what_a_run_leaves_is_ignored(tmp_path: Path) -> None:
     assert any("Have git ignore .metaflow/" in text for text in written.next_steps())
 
 
+def test_folder_inside_a_repository_is_a_sentence(tmp_path: Path) -> None:
+    """Agents look for a pipeline at the root only, so nothing is written below it."""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "src").mkdir()
+    with pytest.raises(ConfigurationError, match=f"run modelbuild init {tmp_path}"):
+        write(tmp_path / "src")
+    assert list((tmp_path / "src").iterdir()) == []
+    assert write(tmp_path).pipeline.is_file()
+
+
 def test_no_folder_is_a_sentence(tmp_path: Path) -> None:
     """A folder that is not there is refused, and not made."""
     with pytest.raises(ConfigurationError, match="there is no folder"):

@@ -69,10 +69,11 @@ def write(folder: Path) -> Written:
 
     Raises:
         ConfigurationError: one of the files is there already, and nothing was written; or the folder is
-            not there, or may not be written to.
+            not there, is not the root of its repository, or may not be written to.
     """
     if not folder.is_dir():
         raise ConfigurationError(f"there is no folder {folder}: name the repository to write to")
+    _require_root(folder.resolve())
     name = _name(folder.resolve().name)
     other = next((folder / path for path in _PIPELINES if (folder / path).exists()), None)
     written = Written(
@@ -96,6 +97,17 @@ def write(folder: Path) -> Written:
                 f"cannot write {path} ({error.strerror}): run this where you may"
             ) from error
     return written
+
+
+def _require_root(folder: Path) -> None:
+    """Refuse a folder inside a repository, where agents would not find the pipeline."""
+    roots = (parent for parent in (folder, *folder.parents) if (parent / ".git").exists())
+    root = next(roots, folder)
+    if root != folder:
+        raise ConfigurationError(
+            f"{folder} is inside the repository {root}, at whose root agents look for a pipeline: run "
+            f"modelbuild init {root}"
+        )
 
 
 def _rendered(written: Written, name: str) -> Iterator[tuple[Path, str]]:
