@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ while True:
 
 TEMPLATE = """
 Parameters:
+  Name: {Type: String}
   Queue: {Type: String}
   Word: {Type: String}
   Image: {Type: String, Default: "team/tool:1"}
@@ -43,14 +44,14 @@ Parameters:
 Resources:
   Left:
     Type: AWS::SQS::Queue
-    Properties: {QueueName: left}
+    Properties: {QueueName: !Sub "${Name}-left"}
   Service:
     Type: AWS::IAM::Role
-    Properties: {RoleName: function, AssumeRolePolicyDocument: {}}
+    Properties: {RoleName: !Sub "${Name}-role", AssumeRolePolicyDocument: {}}
   Function:
     Type: AWS::Lambda::Function
     Properties:
-      FunctionName: listener
+      FunctionName: !Ref Name
       Role: !GetAtt Service.Arn
       PackageType: Image
       Code: {ImageUri: !Ref Image}
@@ -61,7 +62,7 @@ Resources:
   Rule:
     Type: AWS::Events::Rule
     Properties:
-      Name: ended
+      Name: !Sub "${Name}-ended"
       EventPattern:
         source: [aws.batch]
         detail-type: [Batch Job State Change]
@@ -77,14 +78,15 @@ Resources:
 """.replace("PROGRAM", json.dumps(textwrap.dedent(PROGRAM)))
 
 
-def deploy_listener(cloud: Any, folder: Path, **parameters: str) -> str:
-    """``aws cloudformation deploy`` of the listener; what it printed."""
+def deploy_listener(cloud: Any, folder: Path, name: str = "listener", **parameters: str) -> str:
+    """``aws cloudformation deploy`` of a listener; what it printed."""
     template = folder / "listener.yaml"
     template.write_text(TEMPLATE, encoding="utf-8")
-    overrides = [f"{name}={value}" for name, value in {"Queue": queue_arn(cloud), **parameters}.items()]
+    values = {"Name": name, "Queue": queue_arn(cloud), **parameters}
+    overrides = [f"{key}={value}" for key, value in values.items()]
     done = subprocess.run(
         [
-            *("aws", "cloudformation", "deploy", "--stack-name", "listener", "--no-fail-on-empty-changeset"),
+            *("aws", "cloudformation", "deploy", "--stack-name", name, "--no-fail-on-empty-changeset"),
             *("--capabilities", "CAPABILITY_NAMED_IAM", "--template-file", str(template)),
             *("--parameter-overrides", *overrides),
         ],
@@ -109,19 +111,21 @@ def queue_arn(cloud: Any) -> str:
     return str(queue["jobQueueArn"])
 
 
-def heard(cloud: Any) -> list[dict[str, Any]]:
-    """What the listener has printed, in all of its log streams."""
-    logs = cloud.client("logs")
-    groups = logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/listener")["logGroups"]
-    events = logs.filter_log_events(logGroupName="/aws/lambda/listener")["events"] if groups else []
+def heard(cloud: Any, name: str = "listener") -> list[dict[str, Any]]:
+    """What a listener has printed, in all of its log streams."""
+    logs, group = cloud.client("logs"), f"/aws/lambda/{name}"
+    groups = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+    events = logs.filter_log_events(logGroupName=group)["events"] if groups else []
     return [json.loads(event["message"]) for event in events]
 
 
 @pytest.fixture(scope="module")
-def listener(cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def listener(cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The stand-in with the listener deployed, saying ``hello``."""
     deploy_listener(cloud, tmp_path_factory.mktemp("listener"), Word="hello")
-    return cloud
+    yield cloud
+    # Else it would run at the end of every job of the other tests.
+    cloud.client("cloudformation").delete_stack(StackName="listener")
 
 
 def test_function_hears_of_the_ends_of_jobs_and_of_nothing_else(
@@ -131,8 +135,9 @@ def test_function_hears_of_the_ends_of_jobs_and_of_nothing_else(
     cloud = listener
     variables = [{"name": "A", "value": "b"}]
     job = cloud.run("fails", ["sh", "-c", "exit 7"], properties={"environment": variables})
-    cloud.ended(cloud.submit("fails", queue="other"))
-    said = wait(lambda: [one for one in heard(cloud) if "detail" in one["event"]])
+    elsewhere = cloud.ended(cloud.submit("fails", queue="other"))
+    ours = {job["jobId"], elsewhere["jobId"]}
+    said = wait(lambda: [one for one in heard(cloud) if one["event"].get("detail", {}).get("jobId") in ours])
     assert len(said) == 1
     event = said[0]["event"]
     assert (event["source"], event["detail-type"]) == ("aws.batch", "Batch Job State Change")
@@ -233,7 +238,7 @@ def test_failed_invocation_is_tried_twice_more_and_then_put_aside(
     answer = cloud.client("lambda").invoke(FunctionName="listener", InvocationType="Event", Payload=payload)
     assert answer["StatusCode"] == 202
     sqs = cloud.client("sqs")
-    url = sqs.get_queue_url(QueueName="left")["QueueUrl"]
+    url = sqs.get_queue_url(QueueName="listener-left")["QueueUrl"]
     [message] = wait(lambda: sqs.receive_message(QueueUrl=url).get("Messages"))
     assert json.loads(message["Body"]) == json.loads(payload)
     attempts = [one for one in heard(cloud) if one["event"].get("which") == "retried"]
@@ -252,22 +257,25 @@ def test_failure_is_told_to_the_caller(listener: Any, say: str, kind: str) -> No
     assert json.loads(answer["Payload"].read())["errorType"] == kind
 
 
-def test_second_deployment_changes_what_runs(listener: Any, tmp_path: Path) -> None:
-    """The same deployment is no change; another command, variable and image are the function's at once."""
-    cloud = listener
+def test_second_deployment_changes_what_runs(cloud: Any, tmp_path: Path) -> None:
+    """The same deployment is no change; another command, variable and image are the function's at once; a
+    deleted stack leaves no function.
+    """
     function = cloud.client("lambda")
-    said = json.loads(function.invoke(FunctionName="listener", Payload="{}")["Payload"].read())
-    assert said == {"said": "hello"}
-    assert "No changes to deploy" in deploy_listener(cloud, tmp_path, Word="hello")
-    deploy_listener(cloud, tmp_path, Word="again", Level="high", Image="team/gone:1")
-    answer = function.invoke(FunctionName="listener", Payload="{}")
-    assert "CannotPullContainerError" in json.loads(answer["Payload"].read())["errorMessage"]
-    deploy_listener(cloud, tmp_path, Word="again", Level="high", Image="team/tool:2")
-    said = json.loads(function.invoke(FunctionName="listener", Payload="{}")["Payload"].read())
-    assert said == {"said": "again"}
-    assert heard(cloud)[-1]["level"] == "high"
-    [rule] = cloud.client("events").list_rules(NamePrefix="ended")["Rules"]
+
+    def called() -> Any:
+        return json.loads(function.invoke(FunctionName="changes", Payload="{}")["Payload"].read())
+
+    deploy_listener(cloud, tmp_path, "changes", Word="hello")
+    assert called() == {"said": "hello"}
+    assert "No changes to deploy" in deploy_listener(cloud, tmp_path, "changes", Word="hello")
+    deploy_listener(cloud, tmp_path, "changes", Word="again", Level="high", Image="team/gone:1")
+    assert "CannotPullContainerError" in called()["errorMessage"]
+    deploy_listener(cloud, tmp_path, "changes", Word="again", Level="high", Image="team/tool:2")
+    assert called() == {"said": "again"}
+    assert heard(cloud, "changes")[-1]["level"] == "high"
+    [rule] = cloud.client("events").list_rules(NamePrefix="changes-ended")["Rules"]
     assert rule["State"] == "ENABLED"
-    cloud.client("cloudformation").delete_stack(StackName="listener")
-    left = cloud.client("lambda").list_functions()["Functions"]
-    assert "listener" not in {one["FunctionName"] for one in left}
+    cloud.client("cloudformation").delete_stack(StackName="changes")
+    left = function.list_functions()["Functions"]
+    assert "changes" not in {one["FunctionName"] for one in left}
