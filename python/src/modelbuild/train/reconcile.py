@@ -130,11 +130,9 @@ def _finish(
 ) -> str:
     """Tell the build if its training is over, and end what is left of it; the answer is this model's line."""
     head = known.get(one.job_id) if one.job_id else None
-    reason = waiting.overdue(head) if head is not None else None
-    if head is not None and reason is not None:
-        waiting.end(storage, batch, head, reason, environ)
     try:
         if head is not None:
+            waiting.end_if_overdue(storage, batch, head, environ)
             end_steps(storage, batch, head)
     finally:
         # Whatever becomes of the steps, the build has to know.

@@ -22,14 +22,6 @@ def verdict(who: str, limit: float, job: BatchJob) -> str:
     return f"{who} waited more than {limit:g} seconds for a machine ({why})"
 
 
-def overdue(head: BatchJob) -> str | None:
-    """Why the training of a head is over before it began; None while there is no such reason."""
-    limit = float(head.environment.get(SCHEDULE_TIMEOUT) or "inf")
-    if head.status != "RUNNABLE" or time.time() - head.waits_since <= limit:
-        return None
-    return verdict("the head", limit, head)
-
-
 def end_overdue(storage: Storage, batch: Batch, queue: str, environ: Mapping[str, str]) -> list[str]:
     """End the heads in a queue that have waited for too long; a line for each of them.
 
@@ -40,24 +32,29 @@ def end_overdue(storage: Storage, batch: Batch, queue: str, environ: Mapping[str
     """
     said = []
     for head in batch.describe_all(batch.runnable(queue)).values():
-        reason = overdue(head)
-        if reason is None or "ARTIFACTS" not in head.environment:
-            continue
         try:
-            end(storage, batch, head, reason, environ)
-            said.append(f"job {head.id} is terminated: {reason}")
+            reason = end_if_overdue(storage, batch, head, environ)
         except ModelbuildError as error:
             said.append(f"job {head.id} waits for too long, and goes on: {error}")
+            continue
+        if reason is not None:
+            said.append(f"job {head.id} is terminated: {reason}")
     return said
 
 
-def end(storage: Storage, batch: Batch, head: BatchJob, reason: str, environ: Mapping[str, str]) -> None:
-    """End a head that waits, with this reason as the result of its training.
+def end_if_overdue(storage: Storage, batch: Batch, head: BatchJob, environ: Mapping[str, str]) -> str | None:
+    """End a head that waits for too long; why its training is over, or None where it goes on.
+
+    The reason is then the training's result, if this is its newest head.
 
     Raises:
-        AwsError: Batch refused.
+        AwsError: S3 or Batch refused.
         ConfigurationError: what lies beside the training names no job.
     """
+    # What is known of a head may be minutes old.
+    reason = _overdue(batch.describe(head.id)) if _overdue(head) is not None else None
+    if reason is None:
+        return None
     artifacts = head.environment["ARTIFACTS"]
     newest = attempt.recorded(storage, artifacts)
     if newest is None or newest.job_id == head.id:
@@ -65,3 +62,13 @@ def end(storage: Storage, batch: Batch, head: BatchJob, reason: str, environ: Ma
         place = attempt_prefix(artifacts, attempt.number_of(head.environment))
         outcome.settle(storage, place, outcome.ended("failed", reason), environ)
     batch.terminate(head.id, reason)
+    return reason
+
+
+def _overdue(head: BatchJob) -> str | None:
+    """Why the training of a head is over before it began; None while there is no such reason."""
+    limit = float(head.environment.get(SCHEDULE_TIMEOUT) or "inf")
+    waits = head.status == "RUNNABLE" and "ARTIFACTS" in head.environment
+    if not waits or time.time() - head.waits_since <= limit:
+        return None
+    return verdict("the head", limit, head)
