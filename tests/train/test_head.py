@@ -273,9 +273,11 @@ def own_job(aws: Any) -> Iterator[Any]:
         jobDefinition=Batch(session(AwsSettings())).definition_with_image(
             "modelbuild-head", "modelbuild/default:1"
         ),
-        containerOverrides={"command": ["sh", "-c", "exec sleep 60"]},
+        containerOverrides={"command": ["sh", "-c", "exec sleep 600"]},
     )["jobId"]
+    deadline = time.monotonic() + 60
     while batch.describe_jobs(jobs=[job])["jobs"][0]["status"] != "RUNNING":
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     yield job
     batch.terminate_job(jobId=job, reason="the test is over")
@@ -315,7 +317,7 @@ def test_termination_that_batch_knows_of_is_a_cancellation(
     head.environ["AWS_BATCH_JOB_ID"] = own_job
     boto3.client("batch").terminate_job(jobId=own_job, reason="not needed any more")
     head.ask(archived, parameters={"act": "wait"})
-    output, _ = terminated_while_it_waits(head).communicate(timeout=30)
+    output, _ = terminated_while_it_waits(head).communicate(timeout=60)
     assert "cancelled" in output
     assert [fields["training/status"] for fields in buildkite.fields] == ["cancelled"]
 
