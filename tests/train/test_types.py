@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -177,3 +178,23 @@ def test_model_needs_no_metaflow() -> None:
     """The module that flows import for their models is there on an agent that has no Metaflow."""
     text = "import sys\nsys.modules['metaflow'] = None\nfrom modelbuild.flow import parameters\n"
     check(archive(parameters=text), {})
+
+
+def test_model_is_loaded_before_its_question_is_known(tmp_path: Path) -> None:
+    """The process for the checkout's model answers for the archive's, and ends also when it is not asked."""
+    (tmp_path / "parameters.py").write_text("raise RuntimeError('this is not the commit')")
+    defaults = {**DEFAULTS, "seed": 13}
+    with (
+        types.loading(tmp_path) as loaded,
+        pytest.raises(ConfigurationError, match="seed 13 needs mode good"),
+    ):
+        types.require(
+            parameters.resolve(defaults, [], FILE), defaults, archive(parameters=MODEL), FILE, loaded
+        )
+    with types.loading(tmp_path) as unasked:
+        pass
+    assert loaded is not None
+    assert unasked is not None
+    assert None not in (loaded.poll(), unasked.poll())
+    with types.loading(tmp_path / "absent") as nothing:
+        assert nothing is None
