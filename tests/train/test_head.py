@@ -49,6 +49,7 @@ class DemoFlow(FlowSpec):
         act = self.config.act
         print("acting", act, os.environ["TRAIN_GPU_IMAGE"], os.environ["METAFLOW_BATCH_CONTAINER_IMAGE"])
         print("token", os.environ.get("BUILDKITE_API_TOKEN"), "home", os.listdir(os.environ["METAFLOW_HOME"]))
+        print("attempts", os.environ["AWS_MAX_ATTEMPTS"])
         if act == "raise":
             raise RuntimeError("lost the key " + os.environ["AWS_SECRET_ACCESS_KEY"])
         if act == "wait":
@@ -207,6 +208,8 @@ def test_success_is_the_flows_own_result(head: Head, archived: bytes, buildkite:
     assert code == 0, output
     assert "acting publish train-gpu:1 default:1" in output
     assert "token None home []" in output
+    # So many calls before one that AWS throttles counts as failed.
+    assert "attempts 7" in output
     stored = head.result()
     assert stored.manifest == "s3://somewhere/manifest.json"
     assert buildkite.fields == [stored.to_fields()]

@@ -21,7 +21,7 @@ import standins
 ENDED = ("SUCCEEDED", "FAILED")
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """The first true value of ``condition``, or a failure after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

@@ -39,6 +39,9 @@ STOP_SECONDS = 10.0
 
 _HOST_ENDS_SECONDS = 120.0
 _CLOCKS_DIFFER_SECONDS = 60.0
+# Left to itself, Metaflow gives up when AWS has throttled the same call three times.
+_PATIENCE = {"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "7"}
+
 _LAST_LINES = 500
 _TERMINATED_EXIT = 128 + signal.SIGTERM
 
@@ -164,6 +167,7 @@ def _train(
         home = root / "metaflow"
         home.mkdir()
         variables = {
+            **_PATIENCE,
             **{name: value for name, value in environ.items() if name != "BUILDKITE_API_TOKEN"},
             "METAFLOW_HOME": str(home),
             "METAFLOW_BATCH_CONTAINER_IMAGE": request.images.default,
