@@ -76,16 +76,24 @@ class Place:
             )["jobId"]
         )
 
-    def step(self, name: str, queue: str) -> str:
-        """A step's job of that name, which runs until it is ended; its id."""
+    def step(self, name: str, queue: str, vcpus: int = 1) -> str:
+        """A job of that name that is no head, and runs until it is ended; its id."""
         return str(
             self.client("batch").submit_job(
                 jobName=name,
                 jobQueue=queue,
                 jobDefinition="modelbuild-head",
-                containerOverrides={"command": ["sleep", "60"]},
+                containerOverrides={
+                    "command": ["sleep", "60"],
+                    "resourceRequirements": [{"type": "VCPU", "value": str(vcpus)}],
+                },
             )["jobId"]
         )
+
+    def waits(self, job_id: str) -> None:
+        """Let more than a second pass in which a job has waited for a machine."""
+        wait(lambda: self.described(job_id)["status"] == "RUNNABLE")
+        wait(lambda: time.time() - job(self.described(job_id)).waits_since > 1.2)
 
     def look_at_waiting(self) -> str:
         """What the function answers to what its rule on a schedule says to it."""
@@ -245,34 +253,46 @@ def test_steps_of_a_killed_head_end(place: Place, request_for: Callable[..., Any
 def test_head_without_a_machine_ends_red_with_batchs_reason(
     place: Place, request_for: Callable[..., Any]
 ) -> None:
-    """A head that is RUNNABLE for longer than schedule-timeout ends as failed, with what Batch says of it, or
-    that Batch says nothing, where the queue is just full. Who may wait for longer goes on waiting.
+    """A head that is RUNNABLE for longer than schedule-timeout ends as failed, with what Batch says of it.
+    Who may wait for longer, by default a day, goes on waiting.
     """
     large, of_large = place.ask(request_for)
-    behind, of_behind = place.ask(request_for)
     _, of_patient = place.ask(request_for)
     job_id = place.submit(of_large, "true", VCPU="9", SCHEDULE_TIMEOUT="1")
-    wait(lambda: "statusReason" in place.described(job_id))
-    place.submit(of_behind, "true", SCHEDULE_TIMEOUT="1")
-    waits = place.submit(of_patient, "sleep", "60")
-    assert job(place.described(waits)).environment["SCHEDULE_TIMEOUT"] == "86400"
-    wait(lambda: time.time() - job(place.described(waits)).waits_since > 1.5)
+    patient = place.submit(of_patient, "sleep", "60")
+    assert job(place.described(patient)).environment["SCHEDULE_TIMEOUT"] == "86400"
+    place.waits(job_id)
+    place.waits(patient)
     said = place.look_at_waiting()
-    assert (said.count(" is terminated: the head waited more than 1 seconds"), waits in said) == (2, False)
-    reason = wait(lambda: place.builds.fields.get(large))["training/reason"]
-    assert reason == (
+    assert said.startswith(f"job {job_id} is terminated: the head waited more than 1 seconds")
+    assert patient not in said
+    told = wait(lambda: place.builds.fields.get(large))
+    assert told["training/status"] == "failed"
+    assert told["training/reason"] == (
         "the head waited more than 1 seconds for a machine (MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - The "
         "job resource requirement (vCPU/memory/GPU) is higher than that can be met by the CE(s) attached to "
         "the job queue.)"
     )
-    told = wait(lambda: place.builds.fields.get(behind))
-    assert told["training/status"] == place.builds.fields[large]["training/status"] == "failed"
-    assert "(Batch gives no reason: the queue's machines may all be taken)" in told["training/reason"]
-    assert place.ended(job_id).status_reason == reason
-    wait(lambda: place.described(waits)["status"] == "RUNNING")
+    assert place.ended(job_id).status_reason == told["training/reason"]
+    wait(lambda: place.described(patient)["status"] == "RUNNING")
     assert place.look_at_waiting() == ""
     place.put(f"{of_patient}/delivered.json", "{}")
-    place.client("batch").terminate_job(jobId=waits, reason="the test is over")
+    place.client("batch").terminate_job(jobId=patient, reason="the test is over")
+
+
+def test_head_in_a_full_queue_ends_red_as_well(place: Place, request_for: Callable[..., Any]) -> None:
+    """Of a head that just has others before it, Batch says nothing; it ends after schedule-timeout, too."""
+    before = place.step("before", "modelbuild-head", vcpus=9)
+    wait(lambda: place.described(before)["status"] == "RUNNABLE")
+    number, artifacts = place.ask(request_for)
+    head = place.submit(artifacts, "true", SCHEDULE_TIMEOUT="1")
+    place.waits(head)
+    assert "statusReason" not in place.described(head)
+    assert head in place.look_at_waiting()
+    told = wait(lambda: place.builds.fields.get(number))
+    assert told["training/status"] == "failed"
+    assert "(Batch gives no reason: the queue's machines may all be taken)" in told["training/reason"]
+    place.client("batch").terminate_job(jobId=before, reason="the test is over")
 
 
 def test_head_that_cannot_start_is_told_with_the_reason(
@@ -480,7 +500,7 @@ def test_reconciliation_ends_a_head_that_waits_for_too_long(
     old, of_old = deaf.ask(request_for)
     given_up = deaf.submit(of_old, "true", VCPU="9", SCHEDULE_TIMEOUT="1")
     deaf.put(f"{of_old}/job.json", json.dumps({"job_id": "newer", "queue": "q", "region": "r"}))
-    wait(lambda: time.time() - job(deaf.described(given_up)).waits_since > 1.5)
+    deaf.waits(given_up)
     assert re.search(r"status failed \(the head waited .*MISCONFIGURATION", reconciled(capsys)[str(number)])
     assert deaf.ended(job_id).stopped
     deaf.look_at_waiting()
