@@ -196,9 +196,9 @@ def test_a_step_that_stops_after_the_update_still_knows_the_way_back(
     deployer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The retry finds the endpoint updated already, its answers wrong, and puts it back all the same."""
-    deployer.train(181)
+    deployer.train(191)
     command.run(deployer.settings("stopped"))
-    deployer.train(182, golden=(WRONG,))
+    deployer.train(192, golden=(WRONG,))
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -207,7 +207,7 @@ def test_a_step_that_stops_after_the_update_still_knows_the_way_back(
         patched.setattr(smoke, "check", stop)
         with pytest.raises(KeyboardInterrupt):
             command.run(deployer.settings("stopped"))
-    assert served_by(deployer, "stopped") == "182"
-    with pytest.raises(VerificationFailed, match="was put back to stopped-181-"):
+    assert served_by(deployer, "stopped") == "192"
+    with pytest.raises(VerificationFailed, match="was put back to stopped-191-"):
         command.run(deployer.settings("stopped"))
-    assert served_by(deployer, "stopped") == "181"
+    assert served_by(deployer, "stopped") == "191"
