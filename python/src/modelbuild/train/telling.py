@@ -55,7 +55,8 @@ def tell(
     except AwsError as error:
         # The build knows: without the note, only the next reconciliation looks once more.
         print(f"result: {error}", flush=True)
-    if not told.unblocked:
-        # Whoever retried the train step before the note was there counts on this result.
+    if not told.unblocked and result.status == "succeeded":
+        # Whoever retried the train step before the note was there counts on this result; of any other, a
+        # retried step makes a new attempt.
         told = deliver()
     return told.said
