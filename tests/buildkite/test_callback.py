@@ -134,6 +134,15 @@ def test_date_to_wait_for_is_honoured(serve: Any, tell: Any, names: Any) -> None
     assert third - second <= 1
 
 
+@pytest.mark.parametrize("value", ["inf", "nan", "1e300", "Sat, 01 Jan 2999 00:00:00 GMT"])
+def test_wait_without_an_end_is_not_believed(serve: Any, tell: Any, names: Any, value: str) -> None:
+    """Whatever an answer asks for, the next call comes within the hour, and long before the deadline."""
+    service = serve(names.service(faults=[names.fault(status=503, headers={"Retry-After": value})]))
+    tell(service, deadline=86400.0)
+    assert service.calls[1][0] <= 3601
+    assert len(service.applied) == 1
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [

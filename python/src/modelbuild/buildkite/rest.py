@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import math
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,6 +23,7 @@ _LIMITS = ("RateLimit", "RateLimit-User")
 _RESET_HEADERS = tuple(f"{limit}-Reset" for limit in _LIMITS)
 # Buildkite may stay silent for as long as its own gateway waits.
 _CONNECT_SECONDS, _READ_SECONDS = 10.0, 30.0
+_LONGEST_SECONDS = 3600.0
 
 
 class User(BaseModel):
@@ -202,12 +204,12 @@ def _pause(headers: Mapping[str, str]) -> float:
 
 
 def _seconds(text: str) -> float | None:
-    """A number of seconds, or the time until an HTTP date."""
+    """A number of seconds, or the time until an HTTP date: an hour at most, as asking each hour does no harm."""
     try:
-        return max(0.0, float(text))
+        seconds = float(text)
     except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return None
+        try:
+            seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
+        except ValueError:
+            return None
+    return min(max(0.0, seconds), _LONGEST_SECONDS) if math.isfinite(seconds) else None
