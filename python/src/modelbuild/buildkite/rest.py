@@ -204,7 +204,7 @@ def _pause(headers: Mapping[str, str]) -> float:
 
 
 def _seconds(text: str) -> float | None:
-    """A number of seconds, or the time until an HTTP date: an hour at most, as asking each hour does no harm."""
+    """A number of seconds, or the time until an HTTP date; an hour at most: asking hourly does no harm."""
     try:
         seconds = float(text)
     except ValueError:
