@@ -537,6 +537,24 @@ def test_build_that_goes_on_at_the_last_moment_is_told(
     assert buildkite.fields == [result.to_fields()]
 
 
+def test_build_that_is_cancelled_before_its_block_ends_the_wait(
+    head: Head, archived: bytes, buildkite: Any
+) -> None:
+    """The training is over and the block not reached yet: the head waits, and ends when the build does."""
+    head.ask(archived, parameters={"act": "publish"})
+    earlier = TrainingResult(status="succeeded", manifest="s3://somewhere/manifest.json")
+    head.storage.write(f"{head.artifacts}/result.json", earlier.to_json().encode())
+    buildkite.state = "waiting"
+    process = head.start()
+    assert process.stdout is not None
+    assert any("waiting until it is blocked" in line for line in process.stdout)
+    buildkite.over = True
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "nothing to do" in output
+    assert buildkite.fields == []
+
+
 def test_superseded_head_that_is_terminated_says_nothing(head: Head, archived: bytes, buildkite: Any) -> None:
     """Who is not the head of the attempt has no result to give, whenever it is told to end."""
     head.ask(archived, parameters={"act": "publish"})
