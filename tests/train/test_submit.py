@@ -354,7 +354,9 @@ def test_model_that_nobody_heard_of_is_told(
     build.train()
     assert attempts(build) == ["1", "2"]
     assert agent.meta_data["train/attempt"] == "2"
-    assert "step 'training_finished' is unblocked" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "attempt 1 made the model when nobody waited for it: the next one tells of it" in output
+    assert "step 'training_finished' is unblocked" in output
 
 
 def test_record_says_with_what_an_attempt_was_submitted(build: Build) -> None:

@@ -84,7 +84,7 @@ class Attempts:
             if self._claimed(number, about):
                 return self._submitted(number, submit, say)
             newest = self._of_another_run(number, say)
-            if newest is not None and not self._over(newest, told):
+            if newest is not None and not self._over(newest, told, say):
                 say(f"attached to job {newest.job_id}: another run of this step submitted it")
                 return newest
             number = newest.attempt + 1 if newest else number + 1
@@ -97,7 +97,7 @@ class Attempts:
         # A claim whose answer got lost is sent once more, and then refused because it is there.
         return self.storage.write_once(uri, text) or self.storage.read(uri) == text
 
-    def _over(self, record: JobRecord, told: Callable[[], bool]) -> bool:
+    def _over(self, record: JobRecord, told: Callable[[], bool], say: Callable[[str], None]) -> bool:
         """Whether an attempt has ended without a model, or with one of which nobody will tell the build."""
         # Batch forgets jobs after a week.
         job = self.batch.describe_all([record.job_id]).get(record.job_id)
@@ -108,7 +108,12 @@ class Attempts:
         if result.status != "succeeded":
             return True
         # Nobody waited when it was to be told, as the build was over; now it goes on.
-        return self.storage.exists(f"{place}/{DELIVERED_FILE}") and not told()
+        untold = self.storage.exists(f"{place}/{DELIVERED_FILE}") and not told()
+        if untold:
+            say(
+                f"attempt {record.attempt} made the model when nobody waited for it: the next one tells of it"
+            )
+        return untold
 
     def _submitted(self, number: int, submit: Callable[[int], str], say: Callable[[str], None]) -> JobRecord:
         try:
