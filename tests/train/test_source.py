@@ -202,6 +202,7 @@ def test_unknown_commit_is_told(repository: Any) -> None:
         b"not an archive",
         b"",
     ],
+    ids=["above", "above in two steps", "relative link", "link", "hard link", "device", "text", "nothing"],
 )
 def test_nothing_is_written_outside(archived: bytes, tmp_path: Path) -> None:
     """An archive that leads outside, or is none, is refused, and nothing appears beside the folder."""
