@@ -86,6 +86,21 @@ def test_missing_object_is_not_found(storage: Storage, bucket: str) -> None:
     assert storage.exists(f"{bucket}/present") is True
 
 
+@pytest.mark.parametrize(("size", "expected"), [(1 << 20, None), ((1 << 20) + 1, b"100-continue")])
+def test_only_a_large_body_waits_for_a_word_of_s3(
+    cloud: str, bucket: str, size: int, expected: bytes | None
+) -> None:
+    """A small object is written in one round trip; a large one is not sent where S3 refuses it."""
+    assert cloud
+    made: Any = session(AwsSettings())
+    sent = []
+    made.get_component("event_emitter").register(
+        "before-send.s3.PutObject", lambda request, **_: sent.append(request.headers.get("Expect"))
+    )
+    assert Storage(made).write_once(f"{bucket}/once", b"0" * size) is True
+    assert sent == [expected]
+
+
 def test_files_travel_whole(storage: Storage, bucket: str, tmp_path: Path) -> None:
     """A file that is sent in parts comes back with the same bytes."""
     body = os.urandom(9 << 20)
