@@ -141,7 +141,8 @@ class Bench:
         """Run a command, and see when it prints a line with ``mark``."""
         variables = {
             "HOME": str(self.scratch),
-            "PATH": f"{self.scratch / 'agent'}{os.pathsep}{os.environ['PATH']}",
+            # The Python that the hook would find, and not a version manager's script in its place.
+            "PATH": os.pathsep.join((f"{self.scratch}/agent", f"{sys.base_prefix}/bin", os.environ["PATH"])),
             **_credentials(url or self.url),
             **environ,
         }
@@ -219,7 +220,8 @@ def _script(path: Path, text: str) -> None:
 def _helpers(folder: Path) -> None:
     """The environment of this Python under the name by which the hook looks for that of its helpers."""
     command = ["bash", "-c", 'source "$1" && modelbuild_id', "-", str(ROOT / "plugins/lib/helpers.bash")]
-    name = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    environ = {**os.environ, "PATH": f"{sys.base_prefix}/bin{os.pathsep}{os.environ['PATH']}"}
+    name = subprocess.run(command, check=True, capture_output=True, text=True, env=environ).stdout.strip()
     folder.mkdir(parents=True)
     (folder / name).symlink_to(sys.prefix)
 
