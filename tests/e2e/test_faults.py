@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -98,12 +99,14 @@ def test_bad_weather_is_one_training_and_green(prepared: Laptop, tmp_path: Path)
         # The step that asks writes it, and the head reads it.
         aws.add("s3 * */request.json", status=503, code="SlowDown", every=2)
         # Metaflow's clients send slower and slower when they are refused more often.
-        aws.add("s3 *", status=503, code="SlowDown", every=50)
+        aws.add("s3 *", status=503, code="SlowDown", every=150)
         aws.add("athena *", status=400, code="ThrottlingException", every=3)
         aws.add("secretsmanager *", status=400, code="ThrottlingException", every=2)
         build = stack.enter_context(prepared.build("--pipeline", PREPARED))
 
-        eventually(lambda: _said(prepared, "waiting until it is blocked"), "end of the training", 400)
+        begun = build.get()["created_at"]
+        waiting = "waiting until it is blocked"
+        eventually(lambda: _said(prepared, waiting, begun), "end of the training", 400)
         assert build.jobs("training_finished")[-1]["state"] != "blocked"
         assert json.loads(build.object("result.json"))["training/status"] == "succeeded", build.object(
             "result.json"
@@ -169,12 +172,13 @@ def test_builds_cancelled_before_their_heads(prepared: Laptop) -> None:
         assert _live(build) == []
 
 
-def _said(laptop: Laptop, text: str) -> bool | None:
-    """Whether any job of Batch has said so."""
+def _said(laptop: Laptop, text: str, since: str) -> bool | None:
+    """Whether any job of Batch has said so since a moment."""
     logs = laptop.aws("logs")
     if not logs.describe_log_groups(logGroupNamePrefix="/aws/batch/job")["logGroups"]:
         return None
-    events = logs.filter_log_events(logGroupName="/aws/batch/job")["events"]
+    start = int(datetime.fromisoformat(since.replace("Z", "+00:00")).timestamp() * 1000)
+    events = logs.filter_log_events(logGroupName="/aws/batch/job", startTime=start)["events"]
     return True if any(text in event["message"] for event in events) else None
 
 

@@ -14,6 +14,10 @@ from typing import Any
 import pytest
 
 import standins
+from modelbuild.aws.identity import session
+from modelbuild.aws.storage import Storage
+from modelbuild.contract import TrainingResult
+from modelbuild.settings import AwsSettings
 from weather import Weather, changing
 
 # The command line on a machine whose clock is so many seconds off.
@@ -163,6 +167,26 @@ def test_clocks_that_differ_make_one_training(step: Step) -> None:
     (job,) = step.jobs()
     assert sorted(f"submitted job {job}" in output for _, output, _ in said) == [False, True]
     assert all(f"Batch job  {job}" in output for _, output, _ in said)
+
+
+def test_heads_whose_clocks_differ_tell_once(step: Step, request_for: Any, buildkite: Any) -> None:
+    """A head that Batch starts once more, on a machine eight minutes behind the first: the build hears of the
+    result from the first one only.
+    """
+    storage = Storage(session(AwsSettings()))
+    result = TrainingResult(status="succeeded", manifest="s3://somewhere/manifest.json")
+    storage.write(f"{step.artifacts}/request.json", request_for(step.artifacts).to_json().encode())
+    storage.write(f"{step.artifacts}/result.json", result.to_json().encode())
+    given = {
+        "ARTIFACTS": step.artifacts,
+        "AWS_BATCH_JOB_ID": "a-job",
+        "BUILDKITE_API_URL": buildkite.url,
+        "BUILDKITE_API_TOKEN": "the-rest-token",
+    }
+    for clock in (240, -240):
+        code, output, errors = ended(step.start(clock, "head", **given))
+        assert code == 0, output + errors
+    assert buildkite.fields == [result.to_fields()]
 
 
 @pytest.mark.parametrize("command", ["train", "head"])

@@ -126,6 +126,7 @@ def test_what_is_no_fault_is_refused(
     """A misspelt fault, and one from a page of somebody else, changes nothing."""
     assert call(f"{cloud.url}/laptop/faults", "POST", value, kind)[0] == status
     assert weather.struck() == []
+    assert call(f"{cloud.url}/laptop/credentials", "PUT", {"hours": 1})[0] == 400
 
 
 def test_container_renews_its_keys_and_expired_ones_are_refused(cloud: Any, weather: Weather) -> None:

@@ -70,8 +70,11 @@ def answer(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
     body = drain(environ)
     status, shown = "404 Not Found", "{}"
     if environ["REQUEST_METHOD"] == "PUT":
-        _longest["seconds"] = min(int(json.loads(body)["seconds"]), _LONGEST_SECONDS)
-        status, shown = "200 OK", json.dumps(_longest)
+        try:
+            _longest["seconds"] = min(int(json.loads(body)["seconds"]), _LONGEST_SECONDS)
+            status, shown = "200 OK", json.dumps(_longest)
+        except (KeyError, TypeError, ValueError):
+            status, shown = "400 Bad Request", '{"message": "Send {\\"seconds\\": 20}."}'
     elif environ.get("HTTP_AUTHORIZATION", "") in _containers:
         role, session, region = _containers[environ["HTTP_AUTHORIZATION"]]
         given = _keys(role, session, region)
