@@ -309,7 +309,9 @@ def test_variable_may_become_anything(write: Write) -> None:
     assert "option artifacts of the train plugin" in found
 
 
-@pytest.mark.parametrize("text", ["steps: [", "", "steps: 3", "{? [a]: 1}", "\x00", "steps: {}"])
+@pytest.mark.parametrize(
+    "text", ["steps: [", "", "steps: 3", "{? [a]: 1}", "\x00", "steps: {}", r'steps: [label: "\ud83d\ude80"]']
+)
 def test_no_pipeline_is_a_sentence(text: str, write: Write) -> None:
     """What is no pipeline is refused in one line that names the file."""
     file = write(text)
@@ -317,6 +319,13 @@ def test_no_pipeline_is_a_sentence(text: str, write: Write) -> None:
         read(file)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_option_that_json_cannot_hold_is_a_sentence(write: Write) -> None:
+    """An infinite number, which the agent cannot hand over, is refused before a dry run meets it."""
+    file = write(changed("flow: flows/sentiment/flow.py", "params: {a: .inf}"))
+    with pytest.raises(ConfigurationError, match="hold what JSON cannot"):
+        read(file)
 
 
 values = st.recursive(

@@ -102,6 +102,16 @@ class _Loader(yaml.SafeLoader):
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        """The text of a scalar, without halves of characters, which nothing can print or send."""
+        text = super().construct_scalar(node)
+        try:
+            str(text).encode()
+        except UnicodeEncodeError as error:
+            problem = "half of a surrogate pair is no character"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+        return text
+
 
 def _located(loader: _Loader, node: yaml.MappingNode) -> Iterator[_Map]:
     found = _Map()
@@ -200,7 +210,7 @@ def _plugins(plugins: Any) -> Iterator[Plugin]:
 def _as_json(options: Any) -> JsonValue:
     """The options as the agent hands them over; what JSON does not have becomes text."""
     try:
-        plain: JsonValue = json.loads(json.dumps(options, default=str))
+        plain: JsonValue = json.loads(json.dumps(options, default=str, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"the options of a plugin hold what JSON cannot ({error}): correct them"
