@@ -62,8 +62,8 @@ class Parameters(BaseModel):
     training: Training
 
 
-def parse(text: str) -> Parameters:
-    return parameters.parse(Parameters, text)
+def parse(text: str) -> object:
+    return parameters.parse(text, Parameters)
 """
 
 # The recorder keeps each call's arguments, knows no meta-data, and costs as little as a process can.

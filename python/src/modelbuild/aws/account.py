@@ -51,13 +51,7 @@ class Account:
     def __init__(self, session: boto3.Session) -> None:
         with translated("set up a client for Batch"):
             self._batch: Any = session.client("batch")
-            self._sts: Any = session.client("sts")
         self.region: str = self._batch.meta.region_name
-
-    def identity(self) -> str:
-        """The ARN that calls are made as."""
-        with translated("ask AWS who this is"):
-            return str(self._sts.get_caller_identity()["Arn"])
 
     def queue(self, name: str) -> Queue | None:
         """The job queue of this name, or None."""

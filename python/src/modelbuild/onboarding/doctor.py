@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from modelbuild.aws.account import Account
-from modelbuild.aws.identity import session
+from modelbuild.aws.identity import caller, session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent
 from modelbuild.buildkite.rest import DEFAULT_URL, Rest
@@ -84,7 +84,7 @@ def _aws(settings: TrainSettings) -> Iterator[Line]:
     try:
         aws = session(settings.aws)
         account = Account(aws)
-        yield Line(True, f"identity: {account.identity()} in {account.region}")
+        yield Line(True, f"identity: {caller(aws)} in {account.region}")
     except ModelbuildError as error:
         yield Line(False, f"identity: {error}; the rest of AWS was not looked at")
         return
