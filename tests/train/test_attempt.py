@@ -18,7 +18,7 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.errors import AwsError
 from modelbuild.settings import AwsSettings
-from modelbuild.train import attempt
+from modelbuild.train import attempt, runs
 from modelbuild.train.attempt import Attempts, Superseded
 
 BUCKET = "s3://modelbuild-123456789012"
@@ -261,23 +261,23 @@ def test_what_a_head_left_is_ended_before_its_run_is_resumed(attempts: Attempts)
 
     run_id = str(time.monotonic_ns())
     ours, other = step(run_id), step(f"{run_id}9")
-    run = attempt.Run(flow_name="DemoFlow", run_id=run_id)
-    assert attempt.end_steps(attempts.batch, environ, run) == [ours]
+    run = runs.Run(flow_name="DemoFlow", run_id=run_id)
+    assert runs.end_steps(attempts.batch, environ, run) == [ours]
     assert attempts.batch.describe(ours).status == "FAILED"
     assert not attempts.batch.describe(other).ended
-    assert attempt.end_steps(attempts.batch, environ, run) == []
-    assert not attempt.lost_hosts(attempts.batch, environ, run)
+    assert runs.end_steps(attempts.batch, environ, run) == []
+    assert not runs.lost_hosts(attempts.batch, environ, run)
     attempts.batch.terminate(other, "the test is over")
 
 
 def test_newest_run_is_resumed(attempts: Attempts) -> None:
     """The run to go on from is the newest that was written down, in whatever attempt."""
     storage, artifacts = attempts.storage, attempts.artifacts
-    assert attempt.newest_run(storage, artifacts, 3) is None
-    first, second = (attempt.Run(flow_name="DemoFlow", run_id=name) for name in ("1", "2"))
-    attempt.note_run(storage, artifacts, 1, first)
-    assert attempt.newest_run(storage, artifacts, 3) == first
-    attempt.note_run(storage, artifacts, 2, second)
-    assert attempt.newest_run(storage, artifacts, 3) == second
-    assert attempt.newest_run(storage, artifacts, 1) == first
+    assert runs.newest_run(storage, artifacts, 3) is None
+    first, second = (runs.Run(flow_name="DemoFlow", run_id=name) for name in ("1", "2"))
+    runs.note_run(storage, artifacts, 1, first)
+    assert runs.newest_run(storage, artifacts, 3) == first
+    runs.note_run(storage, artifacts, 2, second)
+    assert runs.newest_run(storage, artifacts, 3) == second
+    assert runs.newest_run(storage, artifacts, 1) == first
     assert json.loads(storage.read(f"{artifacts}/attempts/2.run")) == {"flow_name": "DemoFlow", "run_id": "2"}

@@ -1,10 +1,9 @@
-"""The attempts at one training: which head job is the one, and from where a later one goes on.
+"""The attempts at one training: which head job is the one.
 
 Nothing but a conditional write decides. ``attempts/<n>.json`` is written once, by the run of the train
 step that submits head ``n``, and says with what. ``attempts/<n>.head`` is written once, by the job that is
 head ``n``, or by whoever gave that head up: a job that comes later stands down. So two runs of a step that
-race, and an answer of Batch that got lost, still make one training. ``attempts/<n>.run`` names Metaflow's
-run.
+race, and an answer of Batch that got lost, still make one training. What each head runs is in ``runs``.
 """
 
 from __future__ import annotations
@@ -17,17 +16,15 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.aws.batch import Batch
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.contract import ATTEMPT, DELIVERED_FILE, JOB_FILE, attempt_prefix
-from modelbuild.errors import AwsError, ConfigurationError, ModelbuildError
+from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.train import outcome
 
 # How long another run of the step may take between its claim and its job, before it is given up.
 _PATIENCE_SECONDS = 30.0
 _LOOK_AGAIN_SECONDS = 1.0
-# Batch ends a container within half a minute.
-_STEPS_END_SECONDS = 120.0
 
 
 class JobRecord(BaseModel):
@@ -37,13 +34,6 @@ class JobRecord(BaseModel):
     queue: str
     region: str
     attempt: int = 1
-
-
-class Run(BaseModel):
-    """``attempts/<n>.run``: a run of Metaflow, from which a later one may go on."""
-
-    flow_name: str
-    run_id: str
 
 
 class Superseded(Exception):
@@ -91,7 +81,7 @@ class Attempts:
 
     def _claimed(self, number: int, about: Mapping[str, JsonValue]) -> bool:
         """Whether it is this run of the step that submits head ``number``."""
-        uri = f"{_stem(self.artifacts, number)}.json"
+        uri = f"{stem(self.artifacts, number)}.json"
         claim = {"attempt": number, "id": uuid.uuid4().hex, **about}
         text = (json.dumps(claim, indent=2) + "\n").encode()
         # A claim whose answer got lost is sent once more, and then refused because it is there.
@@ -133,11 +123,11 @@ class Attempts:
             newest = recorded(self.storage, self.artifacts)
             if newest is not None and newest.attempt >= number:
                 return newest
-            holder = _holder(self.storage, self.artifacts, number)
-            if holder == "":
+            held_by = holder(self.storage, self.artifacts, number)
+            if held_by == "":
                 return None
             # Batch lists a job with a delay.
-            job_id = holder or self._unrecorded(number)
+            job_id = held_by or self._unrecorded(number)
             if job_id is not None:
                 say(f"job {job_id} was submitted and not recorded")
                 return self._record(number, job_id)
@@ -199,108 +189,33 @@ def enter(storage: Storage, artifacts: str, number: int, job_id: str) -> None:
         Superseded: another job is, or the attempt was given up.
         AwsError: S3 refused.
     """
-    holder = _hold(storage, artifacts, number, job_id)
-    if holder != job_id:
+    held_by = _hold(storage, artifacts, number, job_id)
+    if held_by != job_id:
         raise Superseded(
-            f"attempt {number} at {artifacts} belongs to {f'job {holder}' if holder else 'nobody any more'}"
+            f"attempt {number} at {artifacts} belongs to {f'job {held_by}' if held_by else 'nobody any more'}"
         )
 
 
-def note_run(storage: Storage, artifacts: str, number: int, run: Run) -> None:
-    """Write down the run of an attempt; a failure costs only what a resumption would save."""
-    try:
-        storage.write(f"{_stem(artifacts, number)}.run", (run.model_dump_json() + "\n").encode())
-    except AwsError as error:
-        print(f"attempt: {error}", flush=True)
+def stem(artifacts: str, number: int) -> str:
+    """How the locations begin of what is written down about an attempt; an ending follows."""
+    return f"{artifacts}/attempts/{number}"
 
 
-def newest_run(storage: Storage, artifacts: str, number: int) -> Run | None:
-    """The run to go on from: the newest of this attempt or an earlier one.
+def holder(storage: Storage, artifacts: str, number: int) -> str | None:
+    """The job that has an attempt, empty for one that was given up, None while nobody has it.
 
     Raises:
         AwsError: S3 refused.
     """
-    for earlier in range(number, 0, -1):
-        try:
-            return Run.model_validate_json(storage.read(f"{_stem(artifacts, earlier)}.run"))
-        except NotFound:
-            continue
-    return None
-
-
-def terminate_left(storage: Storage, batch: Batch, head: BatchJob) -> list[str]:
-    """Terminate the steps' jobs that a head which has ended left behind; the answer is their ids.
-
-    A job that was not the head of its attempt has none.
-
-    Raises:
-        AwsError: S3 or Batch refused.
-    """
-    artifacts, number = head.environment["ARTIFACTS"], number_of(head.environment)
-    if _holder(storage, artifacts, number) != head.id:
-        return []
-    run = newest_run(storage, artifacts, number)
-    return [] if run is None else _terminate_steps(batch, head.environment, run)
-
-
-def end_steps(batch: Batch, environ: Mapping[str, str], run: Run) -> list[str]:
-    """End the steps' jobs that outlived the head of a run, and wait until they have; the answer is their ids.
-
-    Raises:
-        AwsError: Batch refused, or a job did not end.
-    """
-    left = _terminate_steps(batch, environ, run)
-    until = time.monotonic() + _STEPS_END_SECONDS
-    while not all(job.ended for job in batch.describe_all(left).values()):
-        if time.monotonic() > until:
-            raise AwsError(f"the jobs {', '.join(left)} of an earlier run do not end: terminate them by hand")
-        time.sleep(_LOOK_AGAIN_SECONDS)
-    return left
-
-
-def lost_hosts(batch: Batch, environ: Mapping[str, str], run: Run) -> bool:
-    """Whether a run failed because hosts of its steps' jobs went away, and for nothing else."""
-    # What Metaflow ends because another step failed says nothing about why that one did.
-    failed = [job for job in _steps(batch, environ, run) if job.status == "FAILED" and not job.stopped]
-    return bool(failed) and all(job.status_reason.startswith("Host EC2") for job in failed)
-
-
-def _terminate_steps(batch: Batch, environ: Mapping[str, str], run: Run) -> list[str]:
-    left = [job.id for job in _steps(batch, environ, run) if not job.ended]
-    for job_id in left:
-        batch.terminate(job_id, "its head is gone")
-    return left
-
-
-def container_ended(batch: Batch, environ: Mapping[str, str], run: Run) -> str:
-    """Why Batch ended the container of a step, or could not start it; empty where it did neither."""
-    failed = [job for job in _steps(batch, environ, run) if job.status == "FAILED" and not job.stopped]
-    return next((job.reason for job in failed if job.reason != job.status_reason), "")
-
-
-def _steps(batch: Batch, environ: Mapping[str, str], run: Run) -> list[BatchJob]:
-    """The jobs of a run's steps, in whatever state; ``environ`` is what Metaflow has."""
-    names = {environ.get(name) for name in ("METAFLOW_BATCH_JOB_QUEUE", "GPU_JOB_QUEUE")}
-    beginning = f"{environ.get('METAFLOW_USER')}-{run.flow_name}-{run.run_id}-*"
-    found = [job_id for queue in sorted(filter(None, names)) for job_id in batch.find(queue, beginning)]
-    return list(batch.describe_all(found).values())
-
-
-def _stem(artifacts: str, number: int) -> str:
-    return f"{artifacts}/attempts/{number}"
+    try:
+        return str(json.loads(storage.read(f"{stem(artifacts, number)}.head"))["job_id"])
+    except NotFound:
+        return None
 
 
 def _hold(storage: Storage, artifacts: str, number: int, job_id: str) -> str | None:
     """Take an attempt for a job, or for nobody; the answer is who has it."""
-    uri = f"{_stem(artifacts, number)}.head"
+    uri = f"{stem(artifacts, number)}.head"
     if storage.write_once(uri, (json.dumps({"job_id": job_id}) + "\n").encode()):
         return job_id
-    return _holder(storage, artifacts, number)
-
-
-def _holder(storage: Storage, artifacts: str, number: int) -> str | None:
-    """The job that has an attempt, empty for one that was given up, None while nobody has it."""
-    try:
-        return str(json.loads(storage.read(f"{_stem(artifacts, number)}.head"))["job_id"])
-    except NotFound:
-        return None
+    return holder(storage, artifacts, number)

@@ -19,7 +19,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.contract import DELIVERED_FILE, RESULT_FILE, TrainingResult, attempt_prefix
 from modelbuild.errors import AwsError
 from modelbuild.settings import AwsSettings
-from modelbuild.train import attempt, outcome, telling, waiting
+from modelbuild.train import attempt, outcome, runs, telling, waiting
 
 TOKEN = "BUILDKITE_API_TOKEN"
 
@@ -86,7 +86,7 @@ def end_steps(storage: Storage, batch: Batch, head: BatchJob) -> None:
         AwsError: S3 or Batch refused.
     """
     if head.status == "FAILED":
-        for job_id in attempt.terminate_left(storage, batch, head):
+        for job_id in runs.terminate_left(storage, batch, head):
             print(f"ended: job {job_id} of a step outlived its head and is terminated", flush=True)
 
 

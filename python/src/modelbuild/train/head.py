@@ -31,7 +31,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import AwsError, ConfigurationError, ModelbuildError, TrainingFailed
 from modelbuild.settings import AwsSettings
-from modelbuild.train import attempt, diagnosis, outcome, parameters, resume, source, telling, watch
+from modelbuild.train import attempt, diagnosis, outcome, parameters, resume, runs, source, telling, watch
 
 # Batch kills 30 seconds after SIGTERM. Metaflow gives its own jobs 5 of them to end; what is left after
 # these is for the word to Buildkite.
@@ -175,7 +175,7 @@ def _train(
         }
         number, attributes = attempt.number_of(environ), root / "run.json"
 
-        def start(origin: attempt.Run | None, heard: Callable[[], None]) -> tuple[int, list[str]]:
+        def start(origin: runs.Run | None, heard: Callable[[], None]) -> tuple[int, list[str]]:
             def each(line: str) -> None:
                 heard()
                 watching.heard(line)
@@ -221,7 +221,7 @@ def _parameters(request: TrainingRequest) -> str:
 
 
 def _command(
-    request: TrainingRequest, flow: Path, values: Path, attributes: Path, origin: attempt.Run | None
+    request: TrainingRequest, flow: Path, values: Path, attributes: Path, origin: runs.Run | None
 ) -> list[str]:
     tags = {
         "model_id": request.model_id,

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.storage import Storage
 from modelbuild.errors import AwsError
-from modelbuild.train import attempt
+from modelbuild.train import runs
 
-Start = Callable[[attempt.Run | None, Callable[[], None]], tuple[int, list[str]]]
+Start = Callable[[runs.Run | None, Callable[[], None]], tuple[int, list[str]]]
 """Runs the flow once: from where, and what to call at each line; its exit code and last lines."""
 
 # As often as Batch may start a head.
@@ -43,9 +43,9 @@ def to_end(start: Start, place: Place, environ: Mapping[str, str]) -> tuple[int,
     Raises:
         AwsError: S3 or Batch refused, or what an earlier run left does not end.
     """
-    origin = attempt.newest_run(place.storage, place.artifacts, place.number)
+    origin = runs.newest_run(place.storage, place.artifacts, place.number)
     if origin is not None:
-        for job_id in attempt.end_steps(place.batch, environ, origin):
+        for job_id in runs.end_steps(place.batch, environ, origin):
             print(f"head: job {job_id} of an earlier run was still there and is terminated", flush=True)
         print(f"head: resuming run {origin.run_id}", flush=True)
     for left in reversed(range(_RUNS)):
@@ -54,7 +54,7 @@ def to_end(start: Start, place: Place, environ: Mapping[str, str]) -> tuple[int,
         note()
         if code == 0 or left == 0 or note.run is None:
             break
-        if not attempt.lost_hosts(place.batch, environ, note.run):
+        if not runs.lost_hosts(place.batch, environ, note.run):
             break
         origin = note.run
         print(f"head: run {origin.run_id} lost a host, and nothing else failed: resuming it", flush=True)
@@ -67,8 +67,8 @@ def batch_says(place: Place, environ: Mapping[str, str]) -> str:
     Of such a step Metaflow only says that it left nothing behind.
     """
     try:
-        run = attempt.Run.model_validate_json(place.attributes.read_bytes())
-        return attempt.container_ended(place.batch, environ, run)
+        run = runs.Run.model_validate_json(place.attributes.read_bytes())
+        return runs.container_ended(place.batch, environ, run)
     except (FileNotFoundError, ValidationError, AwsError):
         return ""
 
@@ -77,14 +77,14 @@ class _Note:
     """Writes a run down once Metaflow has stored what it takes to resume it."""
 
     def __init__(self, place: Place) -> None:
-        self.run: attempt.Run | None = None
+        self.run: runs.Run | None = None
         self._place = place
         place.attributes.unlink(missing_ok=True)
 
     def __call__(self) -> None:
         if self.run is None:
             try:
-                self.run = attempt.Run.model_validate_json(self._place.attributes.read_bytes())
+                self.run = runs.Run.model_validate_json(self._place.attributes.read_bytes())
             except (FileNotFoundError, ValidationError):  # not there yet, or not all of it
                 return
-            attempt.note_run(self._place.storage, self._place.artifacts, self._place.number, self.run)
+            runs.note_run(self._place.storage, self._place.artifacts, self._place.number, self.run)

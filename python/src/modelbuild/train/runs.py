@@ -1,0 +1,108 @@
+"""Metaflow's runs of a training's attempts: from where a later one goes on, and the jobs of their steps.
+
+``attempts/<n>.run`` names the run of attempt ``n``. Its steps' jobs are found by their names, which Metaflow
+makes of its user, the flow and the run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+
+from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.aws.storage import NotFound, Storage
+from modelbuild.errors import AwsError
+from modelbuild.train.attempt import holder, number_of, stem
+
+_LOOK_AGAIN_SECONDS = 1.0
+# Batch ends a container within half a minute.
+_STEPS_END_SECONDS = 120.0
+
+
+class Run(BaseModel):
+    """``attempts/<n>.run``: a run of Metaflow, from which a later one may go on."""
+
+    flow_name: str
+    run_id: str
+
+
+def note_run(storage: Storage, artifacts: str, number: int, run: Run) -> None:
+    """Write down the run of an attempt; a failure costs only what a resumption would save."""
+    try:
+        storage.write(f"{stem(artifacts, number)}.run", (run.model_dump_json() + "\n").encode())
+    except AwsError as error:
+        print(f"attempt: {error}", flush=True)
+
+
+def newest_run(storage: Storage, artifacts: str, number: int) -> Run | None:
+    """The run to go on from: the newest of this attempt or an earlier one.
+
+    Raises:
+        AwsError: S3 refused.
+    """
+    for earlier in range(number, 0, -1):
+        try:
+            return Run.model_validate_json(storage.read(f"{stem(artifacts, earlier)}.run"))
+        except NotFound:
+            continue
+    return None
+
+
+def terminate_left(storage: Storage, batch: Batch, head: BatchJob) -> list[str]:
+    """Terminate the steps' jobs that a head which has ended left behind; the answer is their ids.
+
+    A job that was not the head of its attempt has none.
+
+    Raises:
+        AwsError: S3 or Batch refused.
+    """
+    artifacts, number = head.environment["ARTIFACTS"], number_of(head.environment)
+    if holder(storage, artifacts, number) != head.id:
+        return []
+    run = newest_run(storage, artifacts, number)
+    return [] if run is None else _terminate_steps(batch, head.environment, run)
+
+
+def end_steps(batch: Batch, environ: Mapping[str, str], run: Run) -> list[str]:
+    """End the steps' jobs that outlived the head of a run, and wait until they have; the answer is their ids.
+
+    Raises:
+        AwsError: Batch refused, or a job did not end.
+    """
+    left = _terminate_steps(batch, environ, run)
+    until = time.monotonic() + _STEPS_END_SECONDS
+    while not all(job.ended for job in batch.describe_all(left).values()):
+        if time.monotonic() > until:
+            raise AwsError(f"the jobs {', '.join(left)} of an earlier run do not end: terminate them by hand")
+        time.sleep(_LOOK_AGAIN_SECONDS)
+    return left
+
+
+def lost_hosts(batch: Batch, environ: Mapping[str, str], run: Run) -> bool:
+    """Whether a run failed because hosts of its steps' jobs went away, and for nothing else."""
+    # What Metaflow ends because another step failed says nothing about why that one did.
+    failed = [job for job in _steps(batch, environ, run) if job.status == "FAILED" and not job.stopped]
+    return bool(failed) and all(job.status_reason.startswith("Host EC2") for job in failed)
+
+
+def container_ended(batch: Batch, environ: Mapping[str, str], run: Run) -> str:
+    """Why Batch ended the container of a step, or could not start it; empty where it did neither."""
+    failed = [job for job in _steps(batch, environ, run) if job.status == "FAILED" and not job.stopped]
+    return next((job.reason for job in failed if job.reason != job.status_reason), "")
+
+
+def _terminate_steps(batch: Batch, environ: Mapping[str, str], run: Run) -> list[str]:
+    left = [job.id for job in _steps(batch, environ, run) if not job.ended]
+    for job_id in left:
+        batch.terminate(job_id, "its head is gone")
+    return left
+
+
+def _steps(batch: Batch, environ: Mapping[str, str], run: Run) -> list[BatchJob]:
+    """The jobs of a run's steps, in whatever state; ``environ`` is what Metaflow has."""
+    names = {environ.get(name) for name in ("METAFLOW_BATCH_JOB_QUEUE", "GPU_JOB_QUEUE")}
+    beginning = f"{environ.get('METAFLOW_USER')}-{run.flow_name}-{run.run_id}-*"
+    found = [job_id for queue in sorted(filter(None, names)) for job_id in batch.find(queue, beginning)]
+    return list(batch.describe_all(found).values())
