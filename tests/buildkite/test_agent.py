@@ -83,6 +83,13 @@ def test_failure_is_told_with_its_last_line(recorder: Path) -> None:
         agent.annotate("body", context="training", style="info")
 
 
+def test_failure_in_another_encoding_is_told(recorder: Path) -> None:
+    """What an agent says is passed on as far as it can be read."""
+    (recorder / "error").write_bytes(b"caf\xe9 is closed\n")
+    with pytest.raises(BuildkiteError, match=r"exited with 4: caf. is closed$"):
+        agent.get_meta_data("model/image")
+
+
 def test_missing_agent_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outside a job there is no agent, and the message says so."""
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -98,7 +98,12 @@ def _agent(*arguments: str, stdin: str = "") -> str:
     command = " ".join(["buildkite-agent", *arguments[:3]])
     try:
         done = subprocess.run(
-            ["buildkite-agent", *arguments], input=stdin, capture_output=True, encoding="utf-8", check=False
+            ["buildkite-agent", *arguments],
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
     except FileNotFoundError as error:
         raise BuildkiteError(
