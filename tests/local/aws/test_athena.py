@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import ClientError
+
+from modelbuild.local.aws.athena_query import Query
 
 BUCKET = "athena-lake"
 OUTPUT = f"s3://{BUCKET}/results/"
@@ -295,6 +298,21 @@ def test_a_running_query_stops(lake: Lake) -> None:
     assert lake.ended(query)["Status"]["State"] == "CANCELLED"
     with pytest.raises(ClientError, match="Final query state: CANCELLED"):
         lake.athena.get_query_results(QueryExecutionId=query)
+
+
+def test_nothing_computes_for_a_query_that_was_stopped() -> None:
+    """Whenever a query is stopped, before its engine has begun or after, the engine is at rest then."""
+    for seconds in (0.0, 0.01, 0.05, 0.2, 1.0):
+        many = "(SELECT x FROM UNNEST(sequence(1, 100000)) AS t(x))"
+        text = f"SELECT count(*) FROM {many} a, {many} b, {many} c WHERE a.x <> b.x + c.x"
+        query = Query(text, "123456789012", "us-east-1", None, {}, OUTPUT, None, None)
+        query.start()
+        (thread,) = (one for one in threading.enumerate() if one.name == f"query {query.id}")
+        thread.join(seconds)
+        query.cancel()
+        thread.join(20)
+        assert not thread.is_alive()
+        assert query.state == "CANCELLED"
 
 
 def test_the_workgroup_says_where_results_go(lake: Lake) -> None:

@@ -22,6 +22,8 @@ from modelbuild.local.aws.athena_statement import QueryFailed, Statement, positi
 from modelbuild.local.aws.athena_tables import CATALOG, Lake
 from modelbuild.local.aws.objects import NoSuchObject, Objects
 
+_INTERRUPTED_AGAIN_SECONDS = 0.05
+
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 
 # A query sees its tables and nothing of the machine: no files, no network, none of Python's variables.
@@ -70,6 +72,8 @@ class Query:
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._at_rest = threading.Event()
+        self._at_rest.set()
         self._objects = Objects(self.account)
         self.is_unload = athena_statement.parse(self.text).location is not None
 
@@ -80,14 +84,18 @@ class Query:
 
     def start(self) -> None:
         """Run in the background."""
-        threading.Thread(target=self._run, daemon=True).start()
+        threading.Thread(target=self._run, name=f"query {self.id}", daemon=True).start()
 
     def cancel(self) -> None:
-        """End the query as CANCELLED, unless it has ended already."""
+        """End the query as CANCELLED, unless it has ended already; when this returns, DuckDB is at rest."""
         self._end("CANCELLED", "Query cancelled by user")
-        with self._lock:
-            if self._connection is not None:
-                self._connection.interrupt()
+        # DuckDB forgets an interruption that comes before it has begun.
+        while True:
+            with self._lock:
+                if self._connection is not None:
+                    self._connection.interrupt()
+            if self._at_rest.wait(_INTERRUPTED_AGAIN_SECONDS):
+                return
 
     def _run(self) -> None:
         with self._lock:
@@ -125,7 +133,10 @@ class Query:
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
             with self._lock:
+                if self.state in ENDED:
+                    raise QueryFailed(self.reason)
                 self._connection = connection
+                self._at_rest.clear()
             try:
                 sql = athena_statement.for_duckdb(statement.query)
                 return athena_results.normalized(connection.sql(sql).to_arrow_table())
@@ -134,6 +145,7 @@ class Query:
             finally:
                 with self._lock:
                     self._connection = None
+                self._at_rest.set()
 
     def _write(self, statement: Statement, table: pa.Table) -> None:
         self.written_rows = table.num_rows
