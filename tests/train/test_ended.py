@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -132,7 +133,7 @@ class Place:
         return "\n".join(event["message"] for event in events)
 
 
-def wait(condition: Callable[[], Any], seconds: float = 20) -> Any:
+def wait(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """The first true value of ``condition``, or a failure."""
     until = time.monotonic() + seconds
     while not (value := condition()):
@@ -228,7 +229,7 @@ def test_killed_head_is_told_by_the_function(place: Place, request_for: Callable
     assert "the-rest-token" not in place.said()
 
 
-def test_steps_of_a_killed_head_end(place: Place, request_for: Callable[..., Any]) -> None:
+def test_steps_of_a_killed_head_end(place: Place, request_for: Callable[..., Any], tmp_path: Path) -> None:
     """What a head that was killed had running is terminated, on all queues of steps. Other runs go on, and so
     do the steps where the job that died was not the head of its attempt.
     """
@@ -242,8 +243,10 @@ def test_steps_of_a_killed_head_end(place: Place, request_for: Callable[..., Any
     wait(lambda: place.get(f"{artifacts}/delivered.json"))
     assert {place.described(job_id)["status"] for job_id in steps} == {"RUNNING"}
 
-    head = place.submit(artifacts, "sh", "-c", "sleep 0.5; kill -9 $$")
+    noted = tmp_path / "noted"
+    head = place.submit(artifacts, "sh", "-c", f"until [ -e '{noted}' ]; do sleep 0.1; done; kill -9 $$")
     place.put(f"{artifacts}/attempts/1.head", json.dumps({"job_id": head}))
+    noted.touch()
     for job_id in steps:
         assert place.ended(job_id).status_reason == "its head is gone"
     assert place.described(other)["status"] == "RUNNING"
