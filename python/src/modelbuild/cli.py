@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -26,16 +27,20 @@ def cli() -> None:
     """
 
 
+def _pipeline_option(said: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(
+        "--pipeline",
+        "file",
+        default=".buildkite/pipeline.yml",
+        show_default=True,
+        type=click.Path(path_type=Path),
+        help=said,
+    )
+
+
 @cli.command()
 @click.option("--dry-run", is_flag=True, help="Print what would be done, as JSON, and change nothing.")
-@click.option(
-    "--pipeline",
-    "file",
-    default=".buildkite/pipeline.yml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="With --dry-run, where the options are read from outside of the plugin.",
-)
+@_pipeline_option("With --dry-run, where the options are read from outside of the plugin.")
 def train(dry_run: bool, file: Path) -> None:
     """Submit a training (plugin train).
 
@@ -240,14 +245,7 @@ def check(file: Path) -> None:
 
 
 @cli.command()
-@click.option(
-    "--pipeline",
-    "file",
-    default=".buildkite/pipeline.yml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="The pipeline whose training is looked at.",
-)
+@_pipeline_option("The pipeline whose training is looked at.")
 def doctor(file: Path) -> None:
     """Say on an agent what a training would meet.
 
