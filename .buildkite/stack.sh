@@ -29,8 +29,12 @@ fi
 buildkite_secret="$(secret_arn modelbuild/buildkite)"
 wandb_secret="$(secret_arn modelbuild/wandb)"
 
+# The step images records the digest; without a registry it records nothing.
+image="${IMAGE_REGISTRY:-modelbuild}/default:$BUILDKITE_COMMIT"
+image="$(buildkite-agent meta-data get "image/$image" --default "$image")"
+
 parameters=(
-  "Image=${IMAGE_REGISTRY:-modelbuild}/default:$BUILDKITE_COMMIT"
+  "Image=$image"
   "SubnetIds=${SUBNET_IDS%,}"
   "SecurityGroupIds=$SECURITY_GROUP_IDS"
   "BuildkiteSecretArn=$buildkite_secret"
