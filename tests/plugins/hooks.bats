@@ -25,48 +25,27 @@ the_id() {
   (source "$clone/plugins/lib/helpers.bash" && modelbuild_id)
 }
 
-# A python3 that makes environments of this same script. pip does what $PIP says.
+# A python3 that makes environments of this same script in place of the installer. $INSTALL tells it how.
 stub_python() {
   cat >"$BATS_TEST_TMPDIR/bin/python3" <<'STUB'
 #!/usr/bin/env bash
+[ "$1" != -V ] || { echo "Python ${VERSION:-3.12.1}" && exit; }
 printf '%q ' "$@" >>"$LOG"
-printf 'PYTHONPATH=%s\n' "${PYTHONPATH:-}" >>"$LOG"
-case "$1 ${2:-} ${3:-}" in
-"-m venv "*)
-  mkdir -p "$3/bin" && cp "$0" "$3/bin/python"
+echo >>"$LOG"
+[ "$1 $2 $3" = "-I -X utf8" ] || exit 99
+case "$4" in
+*/install.py)
+  [ -z "${INSTALL:-}" ] || exit "$INSTALL"
+  mkdir -p "$6/bin" && cp "$0" "$6/bin/python"
   ;;
-"-m pip install")
-  case "${PIP:-}" in
-  fail)
-    printf 'Collecting click\nERROR: hashes do not match\n  Got 00\n' >&2
-    exit 1
-    ;;
-  wait)
-    touch "$BATS_TEST_TMPDIR/pip-runs"
-    until [ -e "$BATS_TEST_TMPDIR/go" ]; do sleep 0.05; done
-    ;;
-  esac
-  ;;
-"-m modelbuild "*)
+*)
   printf 'options %s\n' "$BUILDKITE_PLUGIN_CONFIGURATION"
   exit "${EXIT:-0}"
   ;;
-"-c "*) mv "$3" "$4" ;;
-"-V  ") echo "Python 3.12.1" ;;
 esac
 STUB
   chmod +x "$BATS_TEST_TMPDIR/bin/python3"
   PATH="$BATS_TEST_TMPDIR/bin:$PATH"
-}
-
-# Waits until a command succeeds, for at most ten seconds.
-until_true() {
-  local left=200
-  until "$@"; do
-    left=$((left - 1))
-    [ "$left" -gt 0 ] || fail "not true in time: $*"
-    sleep 0.05
-  done
 }
 
 count() {
@@ -80,7 +59,7 @@ count() {
     MODELBUILD_PYTHON="$BATS_TEST_TMPDIR/bin/python3" run "$clone/plugins/$plugin/hooks/command"
     assert_success
     assert_output 'options {"a": 1}'
-    assert_equal "$(cat "$LOG")" "-m modelbuild $plugin PYTHONPATH="
+    assert_equal "$(cat "$LOG")" "-I -X utf8 -m modelbuild $plugin "
   done
   [ ! -e "$MODELBUILD_CACHE" ]
 }
@@ -111,88 +90,96 @@ count() {
   assert_line "and goes on"
 }
 
-@test "the first hook installs with hashes, the next one finds it, and both use the plugin's own code" {
+@test "the first hook installs, the next one finds it, and both use the plugin's own code" {
   stub_python
+  for plugin in train deploy; do
+    run "$clone/plugins/$plugin/hooks/command"
+    assert_success
+    assert_output 'options {"a": 1}'
+    tail -n 1 "$LOG" | grep -qF -- "-c import\\ sys" || fail "$(cat "$LOG")"
+    assert_equal "$(tail -n 1 "$LOG" | grep -oE '[^ ]+ clone/python/src [a-z]+ $')" \
+      "$(printf '%q ' "$clone/python/src" "$plugin" | grep -oE '[^ ]+ clone.*')"
+  done
+  assert_equal "$(count install.py)" 1
+  run grep install.py "$LOG"
+  assert_output "$(printf '%q ' -I -X utf8 "$clone/plugins/lib/install.py" "$clone/requirements/hooks.txt" \
+    "$helpers/$(the_id)")"
+  assert_equal "$(ls -A "$helpers")" "$(the_id)"
+}
+
+@test "an installation that fails ends the hook with its exit code" {
+  stub_python
+  for code in 1 143; do
+    INSTALL="$code" run "$clone/plugins/train/hooks/command"
+    assert_failure "$code"
+    assert_output ""
+  done
+}
+
+@test "an environment that has lost its interpreter is installed anew" {
+  stub_python
+  mkdir -p "$helpers/$(the_id)/lib"
   run "$clone/plugins/train/hooks/command"
   assert_success
-  assert_line --partial "Installing modelbuild's helpers"
-  run "$clone/plugins/deploy/hooks/command"
-  assert_success
-  assert_output 'options {"a": 1}'
-  assert_equal "$(count '-m pip install')" 1
-  run grep -- '-m pip install' "$LOG"
-  assert_output --partial "--require-hashes -r $(printf '%q' "$clone/requirements/hooks.txt")"
-  run grep -- '-m modelbuild' "$LOG"
-  assert_line --index 0 "-m modelbuild train PYTHONPATH=$clone/python/src"
-  assert_line --index 1 "-m modelbuild deploy PYTHONPATH=$clone/python/src"
-  assert_equal "$(ls -A "$helpers")" "$(the_id)"
+  assert_equal "$(count install.py)" 1
 }
 
-@test "two hooks that start at once install once" {
+@test "a cache of any name is found again" {
   stub_python
-  PIP="wait" "$clone/plugins/train/hooks/command" >"$BATS_TEST_TMPDIR/first" 2>&1 3>&- &
-  first=$!
-  until_true test -e "$BATS_TEST_TMPDIR/pip-runs"
-  "$clone/plugins/notify/hooks/command" >"$BATS_TEST_TMPDIR/second" 2>&1 3>&- &
-  second=$!
-  until_true grep -q "Waiting for process" "$BATS_TEST_TMPDIR/second"
-  touch "$BATS_TEST_TMPDIR/go"
-  wait "$first"
-  wait "$second"
-  assert_equal "$(count '-m pip install')" 1
-  assert_equal "$(count '-m modelbuild')" 2
-  assert_equal "$(ls -A "$helpers")" "$(the_id)"
+  export MODELBUILD_CACHE="$BATS_TEST_TMPDIR/it's \"a\"
+cache \$HOME"
+  for plugin in train deploy; do
+    run "$clone/plugins/$plugin/hooks/command"
+    assert_success
+    assert_output 'options {"a": 1}'
+  done
+  assert_equal "$(count install.py)" 1
 }
 
-@test "a pip that fails leaves nothing, says why, and the next hook starts anew" {
+@test "a cache that is not an absolute path is refused" {
   stub_python
-  PIP="fail" run "$clone/plugins/train/hooks/command"
+  MODELBUILD_CACHE="cache" run "$clone/plugins/train/hooks/command"
   assert_failure 1
-  assert_line --index 1 "^^^ +++"
-  assert_line --partial "modelbuild: pip could not install"
-  assert_line --partial "ERROR: hashes do not match"
-  assert_equal "$(ls -A "$helpers")" ""
-  assert_equal "$(count '-m modelbuild')" 0
-  run "$clone/plugins/train/hooks/command"
-  assert_success
-  assert_equal "$(ls -A "$helpers")" "$(the_id)"
+  assert_output $'^^^ +++\nmodelbuild: the cache folder cache is not an absolute path; set MODELBUILD_CACHE to one that is'
 }
 
-@test "a lock whose owner was killed is taken over, and its leavings are removed" {
+@test "without HOME the cache is in the home folder of the agent's user" {
   stub_python
-  # Job control gives the hook a process group of its own, so that it is killed together with its pip.
-  set -m
-  PIP="wait" "$clone/plugins/train/hooks/command" >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
-  set +m
-  killed=$!
-  until_true test -e "$BATS_TEST_TMPDIR/pip-runs"
-  kill -KILL -- "-$killed"
-  wait "$killed" || true
-  [ -L "$helpers/$(the_id).lock" ]
-  run "$clone/plugins/train/hooks/command"
-  assert_success
-  assert_equal "$(ls -A "$helpers")" "$(the_id)"
+  unset MODELBUILD_CACHE XDG_CACHE_HOME HOME
+  INSTALL=1 run "$clone/plugins/train/hooks/command"
+  assert_failure 1
+  run grep install.py "$LOG"
+  assert_output --partial " $(printf '%q' ~)/.cache/modelbuild/helpers/"
 }
 
-@test "a lock as old as no installation is taken over, though its number is that of a process" {
-  stub_python
-  mkdir -p "$helpers"
-  ln -s "$$" "$helpers/$(the_id).lock"
-  touch -h -t 202001010000 "$helpers/$(the_id).lock"
-  run "$clone/plugins/train/hooks/command"
-  assert_success
-  assert_equal "$(ls -A "$helpers")" "$(the_id)"
-}
-
-@test "a file of the checkout that is named like a module is not imported" {
+@test "nothing of the checkout is imported, whatever PYTHON variables say" {
   mkdir "$BATS_TEST_TMPDIR/checkout"
   cd "$BATS_TEST_TMPDIR/checkout"
-  echo 'raise SystemExit("imported from the checkout")' | tee runpy.py click.py >modelbuild.py
+  echo 'raise SystemExit("imported from the checkout")' |
+    tee runpy.py click.py sitecustomize.py usercustomize.py modelbuild.py >encodings.py
   python="$root/.venv/bin/python"
-  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || skip "Python 3.10 cannot leave it out"
+  # The environment of this clone, in the place of the one that the hook would install.
+  cp -R "$root/python" "$clone"
+  mkdir -p "$helpers"
+  ln -s "$root/.venv" "$helpers/$(the_id)"
+  export PYTHONPATH=. PYTHONHOME=. PYTHONSTARTUP=click.py PYTHONUSERBASE=. PYTHONPLATLIBDIR=. PYTHONINSPECT=1
   MODELBUILD_PYTHON="$python" run "$clone/plugins/notify/hooks/command"
   assert_failure 10
   refute_output --partial "imported from the checkout"
+  run "$clone/plugins/notify/hooks/command"
+  assert_failure 10
+  refute_output --partial "imported from the checkout"
+}
+
+@test "options and output are UTF-8 in a locale of another encoding" {
+  command -v localedef >/dev/null || skip "localedef is not there to make a locale"
+  localedef -i en_US -f ISO-8859-1 "$BATS_TEST_TMPDIR/en_US.ISO-8859-1" || skip "the sources of locales are not there"
+  cd "$BATS_TEST_TMPDIR"
+  export LOCPATH="$BATS_TEST_TMPDIR" LC_ALL=en_US.ISO-8859-1 MODELBUILD_PYTHON="$root/.venv/bin/python"
+  BUILDKITE_PLUGIN_CONFIGURATION='{"🎉": 1}' run "$clone/plugins/train/hooks/command"
+  assert_failure 10
+  assert_output --partial "🎉"
+  refute_output --partial Traceback
 }
 
 @test "a host without python3 is told in one line" {
@@ -201,27 +188,54 @@ count() {
   done
   PATH="$BATS_TEST_TMPDIR/bin" run "$clone/plugins/train/hooks/command"
   assert_failure 1
-  assert_output $'^^^ +++\nmodelbuild: python3 is not on PATH; install Python 3.10 or newer on this agent'
+  assert_output $'^^^ +++\nmodelbuild: Python 3.10 or newer is needed, and python3 is not on PATH; install it on this agent'
+}
+
+# Only the tools that a hook needs, so that no other Python is on PATH.
+only_tools() {
+  for tool in bash mkdir env cat git cp; do
+    ln -s "$(command -v "$tool")" "$BATS_TEST_TMPDIR/bin/$tool"
+  done
 }
 
 @test "a Python that is too old is told in one line" {
-  cat >"$BATS_TEST_TMPDIR/bin/python3" <<'STUB'
-#!/usr/bin/env bash
-[ "$1" != -V ] || { echo "Python 3.8.10" && exit 0; }
-exit 1
-STUB
-  chmod +x "$BATS_TEST_TMPDIR/bin/python3"
-  PATH="$BATS_TEST_TMPDIR/bin:$PATH" run "$clone/plugins/train/hooks/command"
+  stub_python
+  only_tools
+  VERSION=3.9.18 PATH="$BATS_TEST_TMPDIR/bin" run "$clone/plugins/train/hooks/command"
   assert_failure 1
-  assert_output $'^^^ +++\nmodelbuild: Python 3.10 or newer is needed, and python3 is Python 3.8.10'
+  assert_output "^^^ +++
+modelbuild: Python 3.10 or newer is needed, and $BATS_TEST_TMPDIR/bin/python3 is Python 3.9.18; install it on this agent"
+}
+
+@test "a newer Python beside one that is too old is found" {
+  stub_python
+  only_tools
+  mv "$BATS_TEST_TMPDIR/bin/python3" "$BATS_TEST_TMPDIR/bin/python3.11"
+  printf '#!/usr/bin/env bash\necho Python 3.9.18\n' >"$BATS_TEST_TMPDIR/bin/python3"
+  # A version manager's script for a version that is not installed.
+  printf '#!/usr/bin/env bash\necho not installed >&2\nexit 127\n' >"$BATS_TEST_TMPDIR/bin/python3.13"
+  chmod +x "$BATS_TEST_TMPDIR/bin/python3" "$BATS_TEST_TMPDIR/bin/python3.13"
+  PATH="$BATS_TEST_TMPDIR/bin" run "$clone/plugins/train/hooks/command"
+  assert_success
+  assert_output 'options {"a": 1}'
+}
+
+@test "a python3 of the checkout is not the agent's" {
+  mkdir -p "$BATS_TEST_TMPDIR/checkout/bin"
+  cd "$BATS_TEST_TMPDIR/checkout"
+  printf '#!/usr/bin/env bash\necho "Python 3.12.1"; echo ran the checkout\n' | tee bin/python3 >python3
+  chmod +x bin/python3 python3
+  only_tools
+  PATH=".:bin::$BATS_TEST_TMPDIR/bin" run "$clone/plugins/train/hooks/command"
+  assert_failure 1
+  refute_output --partial "ran the checkout"
 }
 
 @test "a cache that cannot be written is told with its remedy" {
-  stub_python
   touch "$BATS_TEST_TMPDIR/file"
   MODELBUILD_CACHE="$BATS_TEST_TMPDIR/file" run "$clone/plugins/train/hooks/command"
   assert_failure 1
-  assert_line --partial "modelbuild: cannot write to $BATS_TEST_TMPDIR/file/helpers; set MODELBUILD_CACHE"
+  assert_line --partial "modelbuild: cannot write to $BATS_TEST_TMPDIR/file/helpers (Not a directory); set MODELBUILD_CACHE"
 }
 
 @test "a clone without requirements is told" {

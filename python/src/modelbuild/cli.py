@@ -14,7 +14,7 @@ from typing import TextIO
 
 import click
 
-from modelbuild import __version__
+from modelbuild import __version__, encoding
 from modelbuild.errors import ConfigurationError, ModelbuildError
 
 
@@ -161,7 +161,7 @@ def reconcile(artifacts: str, queue: str, secret_name: str) -> None:
 @click.option(
     "--prediction",
     "prediction",
-    type=click.File(),
+    type=click.File(encoding="utf-8"),
     help="An answer of the endpoint, as JSON; - for standard input.",
 )
 @click.option(
@@ -279,6 +279,7 @@ def local(arguments: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    encoding.require_utf8()
     try:
         cli(prog_name="modelbuild")
     except ModelbuildError as error:

@@ -31,7 +31,9 @@ def _driver() -> str:
     """The version of NVIDIA's driver; empty where its own tool is missing."""
     query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        result = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
+        result = subprocess.run(
+            query, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return result.stdout.split("\n")[0].strip()

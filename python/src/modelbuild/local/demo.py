@@ -71,7 +71,7 @@ def demo(repository: Path) -> None:
 
         began = time.monotonic()
         answer = state.data / "prediction.json"
-        answer.write_text(predictions.predictions[0].to_json())
+        answer.write_text(predictions.predictions[0].to_json(), encoding="utf-8")
         models = f"s3://modelbuild-{DATA_LAKE_ACCOUNT}/models/{_slug(state)}"
         _command(state, "trace", "--artifacts", models, "--prediction", str(answer))
         _timed("trace", began)
@@ -101,7 +101,7 @@ def _services(repository: Path) -> Iterator[State]:
         "local",
         "up",
     ]
-    with log.open("w") as output:
+    with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -128,7 +128,9 @@ def _ready(repository: Path, process: subprocess.Popen[bytes], log: Path) -> Sta
         if state is not None:
             return state
         if process.poll() is not None:
-            raise ModelbuildError(f"the services did not start: {log.read_text().strip()}")
+            raise ModelbuildError(
+                f"the services did not start: {log.read_text(encoding='utf-8', errors='replace').strip()}"
+            )
         time.sleep(_POLL_SECONDS)
     raise ModelbuildError(f"the services did not start within {_START_SECONDS:.0f} s: see {log}")
 

@@ -44,7 +44,7 @@ def repository(folder: Path) -> Path:
         ConfigurationError: there is no repository.
     """
     command = ["git", "-C", str(folder), "rev-parse", "--show-toplevel"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines()
         raise ConfigurationError(f"{folder} is not in a git repository: {said[0] if said else 'git failed'}")
@@ -54,7 +54,7 @@ def repository(folder: Path) -> Path:
 def git_setting(repository: Path, key: str) -> str:
     """A setting of git as it holds in the repository; empty if there is none."""
     command = ["git", "-C", str(repository), "config", "--get", key]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     return done.stdout.strip()
 
 
@@ -77,7 +77,9 @@ def write_state(state: State) -> None:
     path = state_file(state.repository)
     partial = path.with_suffix(".partial")
     partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    with os.fdopen(
+        os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+    ) as file:
         file.write(state.model_dump_json(indent=2) + "\n")
     partial.replace(path)
 
@@ -85,7 +87,7 @@ def write_state(state: State) -> None:
 def running(repository: Path) -> State | None:
     """The laptop mode that runs for this repository, if one does."""
     try:
-        state = State.model_validate_json(state_file(repository).read_text())
+        state = State.model_validate_json(state_file(repository).read_text(encoding="utf-8"))
         os.kill(state.pid, 0)
     except (FileNotFoundError, PermissionError, ProcessLookupError, ValidationError):
         return None

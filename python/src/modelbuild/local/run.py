@@ -113,7 +113,11 @@ def _pipeline(client: Client, repository: Path) -> str:
 
 def _git(repository: Path, *arguments: str) -> str:
     done = subprocess.run(
-        ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False
+        ["git", "-C", str(repository), *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
     if done.returncode:
         said = done.stderr.strip().splitlines()
@@ -150,7 +154,7 @@ def agents(state: State) -> Iterator[Callable[[], None]]:
     environment["PATH"] = f"{environment['PATH']}:{executable.parent}"
     environment["BUILDKITE_AGENT_TOKEN"] = state.agent_token
     log_file = folder / "agent.log"
-    with log_file.open("a") as log:
+    with log_file.open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
         )

@@ -48,7 +48,7 @@ def seed(url: str, api_token: str, wandb_key: str, template: Path) -> None:
         stacks: Any = production(url).client("cloudformation", endpoint_url=url)
         stacks.create_stack(
             StackName="modelbuild-production",
-            TemplateBody=template.read_text(),
+            TemplateBody=template.read_text(encoding="utf-8"),
             Parameters=[
                 {
                     "ParameterKey": "DeployerArn",

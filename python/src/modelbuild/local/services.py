@@ -38,7 +38,7 @@ class Service:
         try:
             return str(json.loads(line)["url"])
         except (ValueError, KeyError, TypeError):
-            said = self.log.read_text(errors="replace").split("\n")
+            said = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
             last = next((f" ({line})" for line in reversed(said) if line.strip()), "")
             raise ModelbuildError(f"the local {self.name} did not start{last}: see {self.log}") from None
 
@@ -59,13 +59,14 @@ class Service:
 def start(name: str, module: str, arguments: list[str], data: Path) -> Service:
     """Start ``python -m module arguments``; its log is ``<name>.log`` in ``data``."""
     log = data / f"{name}.log"
-    with log.open("w") as errors:
+    with log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             # Its own group: Ctrl-C in the terminal is for us, who then stop it.
             start_new_session=True,
         )

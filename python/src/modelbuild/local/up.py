@@ -50,7 +50,7 @@ def run(repository: Path, data: Path | None) -> None:
 @contextmanager
 def _only_one(repository: Path) -> Iterator[None]:
     """Hold the repository's lock, which ends with this process however it ends."""
-    with (places.home(repository) / "lock").open("w") as file:
+    with (places.home(repository) / "lock").open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -163,7 +163,7 @@ def _train(
         root = Path(scratch)
         flow = _unpacked(storage, request, root / "source")
         values = root / "parameters.yaml"
-        values.write_text(_parameters(request))
+        values.write_text(_parameters(request), encoding="utf-8")
         home = root / "metaflow"
         home.mkdir()
         variables = {

@@ -135,7 +135,7 @@ def _resolved(schema: dict[str, Any], node: Any) -> dict[str, Any]:
 
 def main() -> None:
     """Answer on standard output; what the commit's code prints goes to standard error."""
-    answer = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    answer = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     asked = json.load(sys.stdin)
     answer.write(verdict(Path(asked["folder"]), json.dumps(asked["values"])).model_dump_json())

@@ -18,6 +18,13 @@ from modelbuild.train import parameters, source
 from modelbuild.train.model_check import FILE_NAME, Verdict
 
 _SECONDS = 60
+_CHECK = """
+import sys
+sys.path[:] = sys.argv[1:]
+import modelbuild.brief
+from modelbuild.train import model_check
+model_check.main()
+"""
 
 
 @contextmanager
@@ -66,10 +73,15 @@ def require(
 
 @contextmanager
 def _process() -> Iterator[subprocess.Popen[str]]:
-    code = "import modelbuild.brief; from modelbuild.train import model_check; model_check.main()"
     pipe = subprocess.PIPE
+    # It imports what this process would, and nothing of the checkout that is the working directory.
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        [sys.executable, "-I", "-X", "utf8", "-c", _CHECK, *sys.path],
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        encoding="utf-8",
+        errors="replace",
     ) as process:
         try:
             yield process

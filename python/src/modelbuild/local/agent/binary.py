@@ -28,7 +28,9 @@ def find() -> Path:
 def _version(executable: str) -> tuple[int, ...]:
     try:
         command = [executable, "--version"]
-        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        said = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return parse_version(said.stdout)

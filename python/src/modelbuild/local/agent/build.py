@@ -61,7 +61,7 @@ def _hash() -> str:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -101,7 +101,9 @@ def _build(executable: Path, scratch: Path) -> None:
 def _run(
     command: list[str], what: str, cwd: Path | None = None, environ: dict[str, str] | None = None
 ) -> None:
-    done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=cwd, env=environ, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise ConfigurationError(

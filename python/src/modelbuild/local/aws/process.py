@@ -150,6 +150,10 @@ def _inhabitants(name: str) -> list[int]:
                     found.append(int(environ.parent.name))
         return found
     shown = subprocess.run(
-        ["ps", "-axEww", "-o", "pid=,command="], capture_output=True, text=True, check=False
+        ["ps", "-axEww", "-o", "pid=,command="],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
     return [int(line.split()[0]) for line in shown.stdout.splitlines() if wanted in line.split()]

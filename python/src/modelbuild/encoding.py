@@ -1,0 +1,30 @@
+"""UTF-8 in every locale: what Buildkite, git and S3 hold is UTF-8, and an agent's locale may be Latin-1."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import locale
+import os
+import sys
+
+
+def require_utf8() -> None:
+    """Make this process read and write UTF-8, and print every text.
+
+    Python decodes arguments and variables before any code of ours runs. So where the locale has another
+    encoding, the same command is executed again in Python's UTF-8 mode (PEP 540), which its children inherit.
+    """
+    encodings = (sys.getfilesystemencoding(), locale.getpreferredencoding(False))
+    if any(codecs.lookup(name).name != "utf-8" for name in encodings) and not sys.flags.utf8_mode:
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    print_every_text()
+
+
+def print_every_text() -> None:
+    """Print an escape sequence in place of a character that the output's encoding does not have."""
+    for stream in (sys.stdout, sys.stderr):
+        # A test may have put another object in its place.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
