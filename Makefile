@@ -3,6 +3,8 @@
 .PHONY: help setup demo test lint bats pytest bench
 
 export BATS_LIB_PATH := $(CURDIR)/node_modules
+# Files, programs and pages are UTF-8, whatever the locale of this machine is.
+export PYTHONUTF8 := 1
 
 help: ## Show this.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile

@@ -36,7 +36,7 @@ class Step:
     """A build's step that trains, which can be run again and again."""
 
     def __init__(self, repository: Any, url: str, number: int) -> None:
-        commit = repository.commit({"flows/flow.py": "# a flow", "flows/params.yaml": "act: 1\n"})
+        commit = repository.commit({"flows/flow.py": "# a flow", "flows/params.yaml": "act: 1\nscene: one\n"})
         self._folder = repository.folder
         self.name = f"mishaps-{number}"
         self.artifacts = f"s3://{standins.BUCKET}/models/mishaps/{number}"
@@ -104,6 +104,19 @@ def weather(aws: Any) -> Iterator[Weather]:
     """Faults of the AWS stand-in, which are gone when the test is over."""
     with changing(aws.url) as changed:
         yield changed
+
+
+def test_locale_of_another_encoding_changes_nothing(step: Step) -> None:
+    """Message, branch and parameters reach log and request as they are, on an agent whose locale is ASCII."""
+    locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    given = {"BUILDKITE_MESSAGE": "Größe 🎉", "BUILDKITE_BRANCH": "füße/🎉", "PARAM_SCENE": "Äther 🎉"}
+    code, output, errors = ended(step.start(**locale, **given))
+    assert code == 0, errors
+    assert "Äther 🎉" in output
+    request = json.loads(Storage(session(AwsSettings())).read(f"{step.artifacts}/request.json"))
+    assert request["build"]["message"] == given["BUILDKITE_MESSAGE"]
+    assert request["build"]["branch"] == given["BUILDKITE_BRANCH"]
+    assert request["parameters"]["scene"] == given["PARAM_SCENE"]
 
 
 def test_throttled_step_submits_one_head(step: Step, weather: Weather) -> None:

@@ -198,3 +198,31 @@ def test_model_is_loaded_before_its_question_is_known(tmp_path: Path) -> None:
     assert None not in (loaded.poll(), unasked.poll())
     with types.loading(tmp_path / "absent") as nothing:
         assert nothing is None
+
+
+def test_files_of_the_checkout_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check runs the archive's model, and nothing that lies in the working directory or in PYTHONPATH."""
+    for name in ("pydantic", "json", "sitecustomize", "modelbuild"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the checkout')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    resolved = parameters.resolve(DEFAULTS, [], FILE)
+    types.require(resolved, DEFAULTS, archive(parameters=MODEL), FILE)
+
+
+def test_parameter_in_a_locale_of_another_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check reads what is not ASCII in any locale."""
+    for name, value in {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}.items():
+        monkeypatch.setenv(name, value)
+    defaults = {"note": "Größe 🎉"}
+    model = """
+from pydantic import BaseModel
+
+class Parameters(BaseModel):
+    note: str
+
+    def model_post_init(self, _):
+        if self.note != "Gr\\u00f6\\u00dfe \\U0001f389":
+            raise ValueError(ascii(self.note))
+"""
+    types.require(parameters.resolve(defaults, [], FILE), defaults, archive(parameters=model), FILE)
