@@ -126,9 +126,15 @@ def _sweep(venv: Path, locked: bool) -> None:
 
 def _build(requirements: Path, partial: Path) -> None:
     _say("~~~ :python: Installing modelbuild's helpers (once per host and version)")
-    made = _run([sys.executable, "-I", "-m", "venv", str(partial)], clean(os.environ), partial)
-    if made.returncode != 0:
-        raise Failure(f"{sys.executable} -m venv failed: {_last_line(made)}")
+    environ, python = clean(os.environ), str(partial / "bin" / "python")
+    # venv would run ensurepip itself and hide what it prints.
+    for command in (
+        [sys.executable, "-I", "-m", "venv", "--without-pip", str(partial)],
+        [python, "-I", "-m", "ensurepip", "--default-pip"],
+    ):
+        done = _run(command, environ, partial)
+        if done.returncode != 0:
+            raise Failure(f"'{' '.join(command)}' failed: {_reason(done)}")
     _pip_install(requirements, partial)
     _require_imports(partial)
 

@@ -8,12 +8,15 @@ import os
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from modelbuild.local.aws import sagemaker_server
 
 BUCKET = "models-of-serving"
 IMAGE = "registry.example/serve:1"
@@ -452,3 +455,29 @@ def test_names_that_aws_would_refuse_are_refused(serving: Serving, name: str) ->
         serving.sagemaker.create_endpoint, EndpointName=name, EndpointConfigName="x"
     )
     assert "at 'endpointConfigName'" in refused(lambda: serving.config(name, "x"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_archive_of_a_model_has_files_and_folders_only(kind: bytes, tmp_path: Path) -> None:
+    """On every Python, files and folders are unpacked, and a link or a device is refused."""
+
+    def archive(*members: tuple[str, bytes]) -> io.BytesIO:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+            for name, what in members:
+                member = tarfile.TarInfo(name)
+                member.type, member.linkname = what, "/etc/passwd"
+                member.size = 4 if what == tarfile.REGTYPE else 0
+                tar.addfile(member, io.BytesIO(b"text"))
+        buffer.seek(0)
+        return buffer
+
+    good = (("code", tarfile.DIRTYPE), ("code/deep/model.json", tarfile.REGTYPE))
+    with (
+        tarfile.open(fileobj=archive(*good, ("link", kind))) as files,
+        pytest.raises(tarfile.TarError, match="link"),
+    ):
+        sagemaker_server._unpack(files, tmp_path)
+    assert (tmp_path / "code/deep/model.json").read_bytes() == b"text"
+    assert not (tmp_path / "link").is_symlink()
+    assert not (tmp_path / "link").exists()

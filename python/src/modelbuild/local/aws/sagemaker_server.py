@@ -279,12 +279,29 @@ def _place(plan: Plan, folder: Path) -> None:
 def _extract(archive: bytes, uri: str, folder: Path) -> None:
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as files:
-            files.extractall(folder, filter="data")
+            _unpack(files, folder)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise StartFailed(
             f'Failed to extract model data archive for container "container_1" from URL "{uri}". Please '
             f"ensure that the object located at the URL is a valid tar.gz archive: {error}"
         ) from None
+
+
+def _unpack(files: tarfile.TarFile, folder: Path) -> None:
+    """Write the archive's files and folders; Python 3.10.0 has no filter that makes ``extractall`` safe."""
+    for member in files:
+        path = (folder / member.name).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            raise tarfile.ExtractError(f"{member.name!r} leads outside of the model's folder")
+        if member.isdir():
+            path.mkdir(parents=True, exist_ok=True)
+            continue
+        content = files.extractfile(member) if member.isfile() else None
+        if content is None:
+            raise tarfile.ExtractError(f"{member.name!r} is neither a file nor a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            shutil.copyfileobj(content, file)
 
 
 def _write(found: Mapping[str, bytes], prefix: str, folder: Path) -> None:
