@@ -110,7 +110,7 @@ def test_locale_of_another_encoding_changes_nothing(step: Step) -> None:
     """Message, branch and parameters reach log and request as they are, on an agent whose locale is ASCII."""
     locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     given = {"BUILDKITE_MESSAGE": "Größe 🎉", "BUILDKITE_BRANCH": "füße/🎉", "PARAM_SCENE": "Äther 🎉"}
-    code, output, errors = ended(step.start(**locale, **given))
+    code, output, errors = ended(step.start(0, "train", **locale, **given))
     assert code == 0, errors
     assert "Äther 🎉" in output
     request = json.loads(Storage(session(AwsSettings())).read(f"{step.artifacts}/request.json"))
