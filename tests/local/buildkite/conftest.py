@@ -12,8 +12,10 @@ import httpx
 import pytest
 
 import standins
-from modelbuild.local.buildkite.engine import Clock, Engine, user_id
-from modelbuild.local.buildkite.state import Agent, Build, Job, User
+from modelbuild.local.buildkite.clock import Clock
+from modelbuild.local.buildkite.engine import Engine
+from modelbuild.local.buildkite.identity import User, user_id
+from modelbuild.local.buildkite.state import Agent, Build, Job
 
 AGENT_TOKEN = "agent-token"
 API_TOKEN = "api-token"

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelbuild.local.buildkite.attributes.values import canonical_plugin
 from modelbuild.local.buildkite.definition import (
     CommandStep,
     GroupStep,
     ManualStep,
     WaitStep,
-    canonical_plugin,
 )
 from modelbuild.local.buildkite.pipeline import PipelineError, parse_pipeline, parse_yaml
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from modelbuild.local import process
 from modelbuild.local.buildkite.app import create_app
-from modelbuild.local.buildkite.engine import Engine, user_id
-from modelbuild.local.buildkite.state import User
+from modelbuild.local.buildkite.engine import Engine
+from modelbuild.local.buildkite.identity import User, user_id
 
 
 def main() -> None:

@@ -16,9 +16,11 @@ from modelbuild.local.buildkite.access import Access
 from modelbuild.local.buildkite.definition import CommandStep
 from modelbuild.local.buildkite.engine import Engine, steps_of
 from modelbuild.local.buildkite.environment import job_environment
+from modelbuild.local.buildkite.identity import new_id
 from modelbuild.local.buildkite.notes import annotate, set_meta_data
 from modelbuild.local.buildkite.refusal import Refused
-from modelbuild.local.buildkite.state import Build, new_id
+from modelbuild.local.buildkite.scheduler import outcome
+from modelbuild.local.buildkite.state import Build
 from modelbuild.local.buildkite.web import iso, json_body, same, token_of
 
 HEARTBEAT_SECONDS = 60
@@ -207,8 +209,9 @@ class AgentApi:
         job = self._access.job(request)
         body = await json_body(request)
         note = annotate(
-            job,
+            job.build,
             self._engine.clock.now(),
+            job_id=job.id,
             context=str(body.get("context") or "default"),
             body=None if body.get("body") is None else str(body["body"]),
             style=None if body.get("style") is None else str(body["style"]),
@@ -254,16 +257,15 @@ class AgentApi:
     async def _export_step(self, request: Request) -> Response:
         body = await json_body(request)
         build, name = await self._step(request, body)
-        job, definition = (step := steps_of(build, name)[0]).job, step.definition
-        over = job.passed or job.failed
-        outcome = ("passed" if job.passed else "hard_failed") if over else "neutral"
+        steps = steps_of(build, name)
+        step, job, definition = steps[0], steps[0].job, steps[0].definition
         values: dict[str, str] = {
             "id": step.id,
             "key": step.key or "",
             "label": definition.label,
             "type": definition.type,
             "state": job.state,
-            "outcome": "soft_failed" if job.soft_failed else outcome,
+            "outcome": outcome([step.job for step in steps]),
             "command": definition.command if isinstance(definition, CommandStep) else "",
         }
         attribute = str(body.get("attribute") or "")

@@ -11,8 +11,9 @@ from starlette.routing import Route
 from modelbuild.local.buildkite import artifacts
 from modelbuild.local.buildkite.access import Access
 from modelbuild.local.buildkite.engine import Engine
+from modelbuild.local.buildkite.identity import new_id, new_token
 from modelbuild.local.buildkite.refusal import Refused
-from modelbuild.local.buildkite.state import Artifact, Job, new_id, new_token
+from modelbuild.local.buildkite.state import Artifact, Job
 from modelbuild.local.buildkite.web import iso, json_body, same
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from modelbuild.local.buildkite.refusal import Refused
-from modelbuild.local.buildkite.state import Artifact, Build, Group
+from modelbuild.local.buildkite.state import Artifact, Build
 
 
 def form_parts(content_type: str, body: bytes) -> dict[str, bytes]:
@@ -55,11 +55,10 @@ def search(
     """
     found: list[Artifact] = []
     seen: set[str] = set()
-    target = build.find(scope) if scope else None
-    members = target.members if isinstance(target, Group) else []
+    members = build.find_all(scope) if scope else []
     for artifact in reversed(build.artifacts):
         step = artifact.job.step
-        in_scope = not scope or step is target or step in members
+        in_scope = not scope or step in members
         in_scope = in_scope or scope in (artifact.job.id, step.definition.label)
         if not in_scope or not matches(query, artifact.path) or (state and artifact.state != state):
             continue

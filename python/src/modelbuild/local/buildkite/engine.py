@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import time
-import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
-from modelbuild.local.buildkite import graph, scheduler
-from modelbuild.local.buildkite.definition import CommandStep
+from modelbuild.local.buildkite import graph, progress, retries, scheduler
+from modelbuild.local.buildkite.clock import Clock
+from modelbuild.local.buildkite.conditions import build_context
+from modelbuild.local.buildkite.definition import CommandStep, Pipeline
+from modelbuild.local.buildkite.identity import User
 from modelbuild.local.buildkite.notes import field_value
 from modelbuild.local.buildkite.pipeline import PipelineError, parse_pipeline, parse_yaml
 from modelbuild.local.buildkite.refusal import Refused
@@ -22,31 +22,14 @@ from modelbuild.local.buildkite.state import (
     Job,
     JobState,
     PipelineSettings,
+    Source,
     Step,
-    User,
 )
 
 LOST_AFTER = 90.0
 """Seconds of silence after which an agent counts as lost; an idle agent calls each second."""
 
 UPLOAD_STEP = "steps:\n  - label: ':pipeline: upload'\n    command: buildkite-agent pipeline upload\n"
-
-
-class Clock:
-    """The time; tests have their own."""
-
-    def now(self) -> datetime:
-        """The wall clock, for people."""
-        return datetime.now(timezone.utc)
-
-    def seconds(self) -> float:
-        """A clock that only goes forward, and stands while the machine sleeps."""
-        return time.monotonic()
-
-
-def user_id(email: str) -> str:
-    """The id of the person with this address: always the same."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"mailto:{email}"))
 
 
 class Engine:
@@ -108,8 +91,24 @@ class Engine:
         env: Mapping[str, str] | None = None,
         meta_data: Mapping[str, str] | None = None,
         creator: User | None = None,
+        source: Source = "api",
+        rebuilt_from: Build | None = None,
+        clean_checkout: bool = False,
     ) -> Build:
-        """A new build with the pipeline's own steps. Refused (422): these do not fit together."""
+        """A new build with the pipeline's own steps. Refused (422): these do not fit together.
+
+        Args:
+            pipeline: the pipeline.
+            commit: the commit, or ``HEAD`` for the newest of the branch.
+            branch: the branch.
+            message: what people read as the build's title.
+            env: variables for every job, above those of the pipeline.
+            meta_data: meta-data that the build begins with.
+            creator: the person it is made for; nobody: the organization's user.
+            source: ``api``, or ``ui`` for the build page.
+            rebuilt_from: the build that it repeats.
+            clean_checkout: whether its jobs check out into an empty folder.
+        """
         build = Build(
             pipeline=pipeline,
             number=len(pipeline.builds) + 1,
@@ -121,9 +120,12 @@ class Engine:
             meta_data=dict(meta_data or {}),
             creator=creator or self.user,
             created_at=self.clock.now(),
+            source=source,
+            rebuilt_from=rebuilt_from,
+            clean_checkout=clean_checkout,
         )
         try:
-            graph.insert(build, pipeline.start, None, self.clock.now())
+            self._insert(build, pipeline.start, None)
         except PipelineError as error:
             raise Refused(422, str(error)) from None
         pipeline.builds.append(build)
@@ -139,12 +141,25 @@ class Engine:
             raise Refused(422, "Only a running job can upload a pipeline")
         try:
             pipeline = parse_pipeline(document)
-            graph.insert(job.build, pipeline, job.step, self.clock.now())
+            self._insert(job.build, pipeline, job.step)
         except PipelineError as error:
             raise Refused(422, str(error)) from None
         job.uploads.add(upload_id)
         job.build.uploaded_env.update(pipeline.env)
         self._advance(job.build)
+
+    def rebuild(self, build: Build, *, source: Source = "api") -> Build:
+        """A new build of the same commit, branch, message and variables. Refused as ``create_build``."""
+        return self.create_build(
+            build.pipeline,
+            commit=build.commit,
+            branch=build.branch,
+            message=build.message,
+            env=build.env,
+            source=source,
+            rebuilt_from=build,
+            clean_checkout=build.clean_checkout,
+        )
 
     def cancel_build(self, build: Build) -> None:
         """Cancel everything that has not ended. Refused (422): the build is over."""
@@ -152,28 +167,19 @@ class Engine:
             raise Refused(422, "Build can't be canceled because it's already finished.")
         build.canceled = True
         for step in build.steps:
-            self._cancel(step.job)
+            progress.cancel(step.job, self.clock.now())
         self._advance(build)
 
     # Jobs, as people and programs see them
 
     def cancel_job(self, job: Job) -> None:
         """Cancel one job that has not ended."""
-        self._cancel(job)
+        progress.cancel(job, self.clock.now())
         self._advance(job.build)
 
     def retry(self, job: Job) -> Job:
         """A new job for the same step; the old one keeps its state. Refused (400, 422): not possible."""
-        definition = job.step.definition
-        if not isinstance(definition, CommandStep) or not (job.failed or job.passed):
-            raise Refused(400, "Only failed, timed out or canceled jobs can be retried")
-        if job.passed and not definition.retry.manual.permit_on_passed:
-            raise Refused(400, "Only failed, timed out or canceled jobs can be retried")
-        if job.retried_in is not None:
-            raise Refused(422, f"The job has already been retried in {job.retried_in.id}")
-        if not definition.retry.manual.allowed:
-            raise Refused(422, definition.retry.manual.reason or "Manual retry is not allowed for this step")
-        job.build.canceled = False
+        retries.check_manual(job)
         return self._retry(job, "manual")
 
     def unblock(self, job: Job, fields: Mapping[str, object], user: User) -> None:
@@ -181,7 +187,7 @@ class Engine:
         if job.type != "manual":
             raise Refused(400, "This job type cannot be unblocked")
         if job.build.canceled:
-            raise Refused(422, "The build has been canceled")
+            raise Refused(422, "Jobs from canceled builds cannot be unblocked")
         if job.state != "blocked":
             raise Refused(422, "The job's state must be blocked")
         unknown = sorted(set(fields) - {field.key for field in job.fields})
@@ -243,14 +249,18 @@ class Engine:
             raise Refused(422, f"The job cannot be finished: its state is {job.state}")
         if job.agent is not None:
             job.agent.job = None
-        ends: dict[JobState, JobState] = {"canceling": "canceled", "timing_out": "timed_out"}
+        ends: dict[JobState, JobState] = {"canceling": "canceled"}
+        if exit_status != 0:
+            # A job that ends well although its time is over has passed.
+            ends["timing_out"] = "timed_out"
         job.state = ends.get(job.state, "finished")
         job.exit_status, job.signal, job.signal_reason = exit_status, signal, signal_reason
         job.finished_at = self.clock.now()
         job.log.close()
         (self.log_files / f"{job.id}.log").write_bytes(bytes(job.log.content))
         job.soft_failed = scheduler.fails_softly(job)
-        if scheduler.retries_itself(job):
+        job.retry_rule = retries.automatic_rule(job)
+        if job.retry_rule is not None:
             self._retry(job, "automatic")
         self._advance(job.build)
 
@@ -274,13 +284,10 @@ class Engine:
 
     # What follows from a change
 
-    def _cancel(self, job: Job) -> None:
-        if job.state == "assigned" and job.agent is not None:
-            job.agent.job = None
-        if job.state in ("accepted", "running", "timing_out"):
-            job.state = "canceling"
-        elif not (job.passed or job.failed) and job.state != "canceling":
-            job.state, job.finished_at = "canceled", self.clock.now()
+    def _insert(self, build: Build, pipeline: Pipeline, uploader: Step | None) -> None:
+        env = {**build.pipeline.env, **build.uploaded_env, **pipeline.env, **build.env}
+        context = build_context(build, self.organization, env)
+        graph.insert(build, pipeline, uploader, context, self.clock.now())
 
     def _retry(self, job: Job, kind: Literal["automatic", "manual"]) -> Job:
         new = graph.add_job(job.build, job.step, self.clock.now())
@@ -291,23 +298,14 @@ class Engine:
 
     def _advance(self, build: Build) -> None:
         """Bring a build to the state that follows from its jobs."""
-        now = self.clock.now()
         for step in build.steps:
             self.jobs.setdefault(step.job.id, step.job)
-        while changes := scheduler.transitions(build):
-            for job, state in changes:
-                job.state = state
-                if state in ("scheduled", "blocked"):
-                    job.runnable_at = now
-                if state == "finished":
-                    job.exit_status, job.finished_at = 0, now
-        build.state, build.blocked = scheduler.build_state(build)
-        build.finished_at = (build.finished_at or now) if scheduler.is_over(build) else None
+        progress.settle(build, self.clock.now())
 
 
 def steps_of(build: Build, key_or_id: str) -> list[Step]:
-    """The step with this key or id, or the steps of this group. Refused (404): there is none."""
-    found = build.find(key_or_id)
-    if found is None:
+    """All jobs' steps with this key or id, or the steps of this group. Refused (404): there is none."""
+    found = build.find_all(key_or_id)
+    if not found:
         raise Refused(404, f"No step '{key_or_id}' in this build")
-    return [found] if isinstance(found, Step) else found.members
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from modelbuild.local.buildkite.definition import CommandStep
 from modelbuild.local.buildkite.graph import before_barrier
-from modelbuild.local.buildkite.state import Agent, Build, Group, Job, Step
+from modelbuild.local.buildkite.state import Agent, Build, Job, Step
 
 
 def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str, url: str) -> dict[str, str]:
@@ -52,7 +52,7 @@ def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str
         "BUILDKITE_REPO": pipeline.repository,
         "BUILDKITE_RETRY_COUNT": str(len(job.step.jobs) - 1),
         "BUILDKITE_SCRIPT_PATH": step.command,
-        "BUILDKITE_SOURCE": "api",
+        "BUILDKITE_SOURCE": build.source,
         "BUILDKITE_STEP_ID": job.step.id,
         "BUILDKITE_STEP_KEY": step.key or "",
         "BUILDKITE_TAG": "",
@@ -60,6 +60,16 @@ def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str
     }
     if step.plugins:
         own["BUILDKITE_PLUGINS"] = json.dumps(step.plugins)
+    if build.rebuilt_from is not None:
+        own["BUILDKITE_REBUILT_FROM_BUILD_ID"] = build.rebuilt_from.id
+        own["BUILDKITE_REBUILT_FROM_BUILD_NUMBER"] = str(build.rebuilt_from.number)
+    if build.clean_checkout:
+        own["BUILDKITE_CLEAN_CHECKOUT"] = "true"
+    if job.step.parallel is not None:
+        number, total = job.step.parallel
+        own["BUILDKITE_PARALLEL_JOB"], own["BUILDKITE_PARALLEL_JOB_COUNT"] = str(number), str(total)
+    if step.image:
+        own["BUILDKITE_IMAGE"] = step.image
     if job.step.group is not None:
         own["BUILDKITE_GROUP_ID"] = job.step.group.id
         own["BUILDKITE_GROUP_KEY"] = job.step.group.key or ""
@@ -93,7 +103,7 @@ def _ancestors(build: Build, step: Step) -> Iterator[Step]:
         current = left.pop()
         targets = list(before_barrier(build.steps, current)) if current.barrier else []
         for edge in current.edges:
-            targets += edge.step.members if isinstance(edge.step, Group) else [edge.step]
+            targets += edge.targets
         for target in targets:
             if target.id not in seen:
                 seen.add(target.id)

@@ -3,7 +3,8 @@
 The rules are Buildkite's. A step without ``depends_on`` waits for the nearest wait or block step before
 it; one with ``depends_on`` for exactly what it names. A wait or block step without ``depends_on`` waits
 for everything before it. Inside a group, wait and block steps count for the group alone. Uploaded steps
-stand right after the step that uploaded them and wait for it.
+stand right after the step that uploaded them and wait for it; a step that depends on the uploader waits
+for them too. A step that does not belong to the build (``if``, ``branches``, ``skip``) holds up no other.
 """
 
 from __future__ import annotations
@@ -11,41 +12,60 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from modelbuild.local.buildkite.definition import AnyStep, CommandStep, GroupStep, ManualStep, Pipeline
+from modelbuild.local.buildkite.definition import (
+    MAX_STEPS_PER_UPLOAD,
+    AnyStep,
+    CommandStep,
+    GroupStep,
+    ManualStep,
+    Pipeline,
+)
+from modelbuild.local.buildkite.expansion import Context, PlainStep, Variant, omission, variants
+from modelbuild.local.buildkite.identity import new_id
 from modelbuild.local.buildkite.pipeline import PipelineError
 from modelbuild.local.buildkite.state import Build, Edge, Group, Job, JobType, Step
 
 
-def insert(build: Build, pipeline: Pipeline, uploader: Step | None, now: datetime) -> None:
+def insert(build: Build, pipeline: Pipeline, uploader: Step | None, context: Context, now: datetime) -> None:
     """Add the pipeline's steps to ``build``, after ``uploader`` or, where there is none, at the end.
 
     Raises:
-        PipelineError: a key is taken, or a dependency does not exist or leads in a circle; nothing is added.
+        PipelineError: a key is taken, a condition is wrong, a dependency does not exist or leads in a
+            circle, or the steps make too many jobs; nothing is added.
     """
-    placed, groups = _place(pipeline)
+    placed, groups = _place(pipeline, context)
     new = [step for step, _, _ in placed]
+    if len(new) > MAX_STEPS_PER_UPLOAD:
+        raise PipelineError([f"the steps make {len(new)} jobs, and an upload {MAX_STEPS_PER_UPLOAD} at most"])
     index = len(build.steps) if uploader is None else _after(build, uploader)
     steps = [*build.steps[:index], *new, *build.steps[index:]]
     known = _by_key([*build.steps, *build.groups, *new, *groups])
+    exempt = frozenset() if uploader is None else _dependents(build, uploader)
     for position, (step, definition, parent) in enumerate(placed):
-        earlier = steps[: index + position]
+        earlier = [other for other in steps[: index + position] if other.id not in exempt]
+        step.exempt = exempt
         rules = [*(definition.depends_on or []), *((parent.depends_on or []) if parent else [])]
         for rule in rules:
-            target = known.get(rule.step) or build.find(rule.step)
-            if target is None:
-                raise PipelineError(
-                    f"{_name(step)} depends on '{rule.step}', which is not a step of this build"
-                )
-            step.edges.append(Edge(target, rule.allow_failure))
+            targets = known.get(rule.step) or build.find_all(rule.step)
+            if not targets:
+                problem = f"{_name(step)} depends on '{rule.step}', which is not a step of this build"
+                raise PipelineError([problem])
+            step.edges += [Edge(target, rule.allow_failure) for target in targets]
         if definition.depends_on is None and not step.barrier:
             step.edges += _nearest_barrier(earlier, step.group)
         if parent is not None and parent.depends_on is None:
             step.edges += _nearest_barrier(earlier, None)
         if uploader is not None:
-            step.edges.append(Edge(uploader))
+            step.edges.append(Edge(uploader, uploads=False))
         if definition.allow_dependency_failure or (parent and parent.allow_dependency_failure):
-            step.edges = [Edge(edge.step, allow_failure=True) for edge in step.edges]
-    _check_circles(steps)
+            step.edges = [Edge(edge.step, True, edge.uploads) for edge in step.edges]
+    uploaded = uploader.uploads if uploader is not None else []
+    uploaded += new
+    try:
+        _check_circles(steps)
+    except PipelineError:
+        del uploaded[len(uploaded) - len(new) :]
+        raise
     build.steps = steps
     build.groups += groups
     for step in new:
@@ -59,47 +79,94 @@ def add_job(build: Build, step: Step, now: datetime) -> Job:
     if isinstance(definition, ManualStep):
         kind = "manual"
     job = Job(step=step, build=build, type=kind, created_at=now)
+    if step.omitted:
+        job.state, job.finished_at = "broken", now
     step.jobs.append(job)
     return job
 
 
 def before_barrier(steps: list[Step], barrier: Step) -> Iterator[Step]:
-    """The steps that a wait or block step without ``depends_on`` waits for."""
+    """The steps that a wait or block step without ``depends_on`` waits for.
+
+    In a group these are the steps of the group and what they uploaded, which stands behind the group.
+    """
     for step in steps:
         if step is barrier:
             return
-        if barrier.group is None or step.group is barrier.group:
+        if step.id in barrier.exempt:
+            continue
+        if barrier.group is None:
             yield step
+        elif step.group is barrier.group:
+            yield from step.with_uploads()
 
 
 _Placed = tuple[Step, AnyStep, "GroupStep | None"]
 
 
-def _place(pipeline: Pipeline) -> tuple[list[_Placed], list[Group]]:
+def _place(pipeline: Pipeline, context: Context) -> tuple[list[_Placed], list[Group]]:
     """The steps in order, each with its definition and the group that holds it."""
     placed: list[_Placed] = []
     groups: list[Group] = []
+    problems: list[str] = []
     for definition in pipeline.steps:
-        if not isinstance(definition, GroupStep):
-            placed.append((_step(definition, pipeline, None), definition, None))
-            continue
-        group = Group(label=definition.label, key=definition.key)
-        groups.append(group)
-        for member in definition.steps:
-            step = _step(member, pipeline, group)
-            group.members.append(step)
-            placed.append((step, member, definition))
+        group = Group(label=definition.label, key=definition.key) if definition.type == "group" else None
+        parent = definition if isinstance(definition, GroupStep) else None
+        for member in parent.steps if parent is not None else [definition]:
+            try:
+                made = list(_steps(member, pipeline, parent, group, context))
+            except ValueError as error:
+                problems.append(f"{_title(member)}: {error}")
+                continue
+            placed += [(step, member, parent) for step in made]
+            if group is not None:
+                group.members += made
+        if group is not None:
+            groups.append(group)
+    if problems:
+        raise PipelineError(problems)
     return placed, groups
 
 
-def _step(definition: AnyStep, pipeline: Pipeline, group: Group | None) -> Step:
+def _steps(
+    definition: AnyStep, pipeline: Pipeline, parent: GroupStep | None, group: Group | None, context: Context
+) -> Iterator[Step]:
+    """The step, or one for each job that it makes: they share an id."""
     if isinstance(definition, GroupStep):
-        raise PipelineError(f"a group cannot hold another group: '{definition.label}'")
-    definition = definition.model_copy()
-    if isinstance(definition, CommandStep):
-        definition.agents = {**pipeline.agents, **definition.agents}
-    barrier = definition.type in ("wait", "block") and definition.depends_on is None
-    return Step(definition=definition, edges=[], barrier=barrier, group=group)
+        raise PipelineError([f"a group cannot hold another group: '{definition.label}'"])
+    omitted = omission(definition, parent, context)
+    identity = new_id()
+    for variant in variants(_completed(definition, pipeline)):
+        reason = omitted or variant.omitted
+        yield _step(variant, reason, group, identity)
+
+
+def _completed(definition: PlainStep, pipeline: Pipeline) -> PlainStep:
+    """The step with what the pipeline says for all steps."""
+    if not isinstance(definition, CommandStep):
+        return definition
+    return definition.model_copy(
+        update={
+            "agents": {**pipeline.agents, **definition.agents},
+            "priority": pipeline.priority if definition.priority is None else definition.priority,
+            "image": definition.image or pipeline.image,
+        }
+    )
+
+
+def _step(variant: Variant, omitted: str, group: Group | None, identity: str) -> Step:
+    definition = variant.definition
+    barrier = definition.type in ("wait", "block") and definition.depends_on is None and not omitted
+    return Step(
+        definition=definition,
+        edges=[],
+        barrier=barrier,
+        group=group,
+        omitted=omitted,
+        matrix=variant.matrix,
+        parallel=variant.parallel,
+        id=identity,
+    )
 
 
 def _after(build: Build, uploader: Step) -> int:
@@ -110,20 +177,33 @@ def _after(build: Build, uploader: Step) -> int:
 
 def _nearest_barrier(earlier: list[Step], group: Group | None) -> list[Edge]:
     for step in reversed(earlier):
-        if step.definition.type in ("wait", "block") and step.group is group:
+        if step.definition.type in ("wait", "block") and step.group is group and not step.omitted:
             return [Edge(step)]
     return []
 
 
-def _by_key(items: list[Step | Group]) -> dict[str, Step | Group]:
-    found: dict[str, Step | Group] = {}
+def _by_key(items: list[Step | Group]) -> dict[str, list[Step | Group]]:
+    """What each key names: one group, or one step with all the jobs that it makes."""
+    found: dict[str, list[Step | Group]] = {}
     for item in items:
         if item.key is None:
             continue
-        if item.key in found:
-            raise PipelineError(f"the key '{item.key}' has already been used by another step of this build")
-        found[item.key] = item
+        others = found.setdefault(item.key, [])
+        if others and others[0].id != item.id:
+            raise PipelineError([f"the key '{item.key}' has already been used by another step of this build"])
+        others.append(item)
     return found
+
+
+def _dependents(build: Build, uploader: Step) -> frozenset[str]:
+    """The ids of the steps that wait, directly or over others, for the uploader and what it uploads."""
+    waits_for = {step.id: _targets(build.steps, step, uploads=True) for step in build.steps}
+    found: set[str] = set()
+    fresh = {uploader.id}
+    while fresh:
+        fresh = {id for id, targets in waits_for.items() if id not in found and targets & fresh}
+        found |= fresh
+    return frozenset(found - {uploader.id})
 
 
 def _check_circles(steps: list[Step]) -> None:
@@ -133,21 +213,22 @@ def _check_circles(steps: list[Step]) -> None:
     while remaining := [step for step in steps if step.id not in done]:
         free = {step.id for step in remaining if waits_for[step.id] <= done}
         if not free:
-            raise PipelineError(f"{_name(remaining[0])} depends, over other steps, on itself")
+            raise PipelineError([f"{_name(remaining[0])} depends, over other steps, on itself"])
         done |= free
 
 
-def _targets(steps: list[Step], step: Step) -> set[str]:
-    """The ids of the steps that ``step`` waits for."""
-    found: set[str] = set()
-    for edge in step.edges:
-        found |= {
-            target.id for target in (edge.step.members if isinstance(edge.step, Group) else [edge.step])
-        }
+def _targets(steps: list[Step], step: Step, *, uploads: bool = False) -> set[str]:
+    """The ids of the steps that ``step`` waits for; ``uploads``: over dependencies that include uploads."""
+    edges = [edge for edge in step.edges if edge.uploads or not uploads]
+    found = {target.id for edge in edges for target in edge.targets}
     if step.barrier:
         found |= {other.id for other in before_barrier(steps, step)}
     return found
 
 
 def _name(step: Step) -> str:
-    return f"step '{step.key or step.definition.label or step.definition.type}'"
+    return _title(step.definition)
+
+
+def _title(definition: AnyStep) -> str:
+    return f"step '{definition.key or definition.label or definition.type}'"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 
+from modelbuild.local.buildkite.attributes.patterns import PatternError, matches_format
 from modelbuild.local.buildkite.definition import InputField
 from modelbuild.local.buildkite.refusal import Refused
-from modelbuild.local.buildkite.state import Annotation, Build, Job
+from modelbuild.local.buildkite.state import Annotation, Build
 
 MAX_META_DATA_BYTES = 100_000
 MAX_ANNOTATION_BYTES = 1024 * 1024
+MAX_CONTEXT_CHARACTERS = 100
+STYLES = ("default", "success", "info", "warning", "error")
 
 
 def set_meta_data(build: Build, values: Mapping[str, str]) -> None:
@@ -25,9 +27,10 @@ def set_meta_data(build: Build, values: Mapping[str, str]) -> None:
 
 
 def annotate(
-    job: Job,
+    build: Build,
     now: datetime,
     *,
+    job_id: str,
     context: str,
     body: str | None,
     style: str | None,
@@ -35,18 +38,42 @@ def annotate(
     priority: int,
     scope: str,
 ) -> Annotation:
-    """Create, replace, restyle (``body`` is None) or extend an annotation. Refused (422): over 1 MiB."""
-    key = (context, job.id if scope == "job" else "")
-    note = job.build.annotations.get(key)
+    """Create, replace, restyle (``body`` is None) or extend an annotation. Refused (422): over 1 MiB.
+
+    Args:
+        build: the build.
+        now: the time.
+        job_id: the job that annotates; empty for a person or program outside the build.
+        context: what names it; one in each scope.
+        body: Markdown.
+        style: ``success``, ``info``, ``warning`` or ``error``; None keeps the style.
+        append: whether the body comes after the one that is there.
+        priority: 1 to 10; higher ones are shown first.
+        scope: ``build``, or ``job`` for an annotation of the job alone.
+    """
+    key = (context, job_id if scope == "job" else "")
+    note = build.annotations.get(key)
     if note is None:
-        note = Annotation(context, "", style or "", priority, scope, job.id, now, now)
+        note = Annotation(context, "", style or "", priority, scope, job_id, now, now)
     text = note.body if body is None else note.body + body if append else body
     if len(text.encode()) > MAX_ANNOTATION_BYTES:
         raise Refused(422, f"The annotation '{context}' is over {MAX_ANNOTATION_BYTES} bytes")
     note.body, note.style, note.priority = text, style or note.style, priority
     note.updated_at = now
-    job.build.annotations[key] = note
+    build.annotations[key] = note
     return note
+
+
+def check_annotation(body: Mapping[str, object]) -> str | None:
+    """The style of a new annotation. Refused (422): style, priority or context is none of Buildkite's."""
+    style, priority = body.get("style"), body.get("priority") or 3
+    if style is not None and style not in STYLES:
+        raise Refused(422, f"Validation failed: 'style' must be one of {', '.join(STYLES)}")
+    if not isinstance(priority, int) or not 1 <= priority <= 10:
+        raise Refused(422, "Validation failed: 'priority' must be a number from 1 to 10")
+    if len(str(body.get("context") or "")) > MAX_CONTEXT_CHARACTERS:
+        raise Refused(422, f"Validation failed: 'context' is over {MAX_CONTEXT_CHARACTERS} characters")
+    return None if style is None else str(style)
 
 
 def field_value(field: InputField, given: object) -> str:
@@ -61,7 +88,7 @@ def field_value(field: InputField, given: object) -> str:
         if field.required:
             raise Refused(422, f"The field '{field.key}' is required")
         return ""
-    if field.format is not None and not re.fullmatch(field.format, value):
+    if field.format is not None and not _fits(field.format, value):
         raise Refused(422, f"The field '{field.key}' must match {field.format}")
     if field.options:
         chosen = value.split("\n") if field.multiple else [value]
@@ -69,3 +96,10 @@ def field_value(field: InputField, given: object) -> str:
         if wrong:
             raise Refused(422, f"'{wrong[0]}' is not an option of the field '{field.key}'")
     return value
+
+
+def _fits(pattern: str, value: str) -> bool:
+    try:
+        return matches_format(pattern, value)
+    except PatternError as error:
+        raise Refused(422, str(error)) from None

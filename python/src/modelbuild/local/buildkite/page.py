@@ -23,6 +23,7 @@ from modelbuild.local.buildkite.engine import Engine
 from modelbuild.local.buildkite.logs import LogGroup, group_lines
 from modelbuild.local.buildkite.markdown import to_html
 from modelbuild.local.buildkite.refusal import Refused
+from modelbuild.local.buildkite.retries import may_retry
 from modelbuild.local.buildkite.state import Build, Group, Job, PipelineSettings, Step
 from modelbuild.local.buildkite.views import Views, job_state
 
@@ -212,17 +213,8 @@ def job_row(job: Job, now: datetime) -> JobRow:
         after=", ".join(dict.fromkeys(_names(job.step))),
         log=_tail(groups),
         cut=sum(len(group.lines) for group in groups) > MAX_LINES,
-        can_retry=_can_retry(job),
+        can_retry=may_retry(job),
     )
-
-
-def _can_retry(job: Job) -> bool:
-    """Whether the page offers a retry: of what failed, and of what passed where its step says so."""
-    definition = job.step.definition
-    if not isinstance(definition, CommandStep) or job.retried_in is not None:
-        return False
-    manual = definition.retry.manual
-    return manual.allowed and (job.failed or (job.passed and manual.permit_on_passed))
 
 
 def _names(step: Step) -> list[str]:

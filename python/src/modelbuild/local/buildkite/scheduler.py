@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from modelbuild.local.buildkite.definition import CommandStep, ManualStep, WaitStep
 from modelbuild.local.buildkite.graph import before_barrier
@@ -15,51 +15,75 @@ from modelbuild.local.buildkite.state import (
     Build,
     BuildState,
     Edge,
-    Group,
     Job,
     JobState,
     Step,
 )
 
-Readiness = Literal["ready", "waiting", "failed"]
+Readiness = Literal["ready", "waiting", "failed", "canceled"]
+
+
+class Transition(NamedTuple):
+    """A job's next state, and whether it is because of a job that somebody canceled."""
+
+    job: Job
+    state: JobState
+    behind_cancel: bool
 
 
 def readiness(build: Build, step: Step) -> Readiness:
-    """Whether what ``step`` waits for has ended well (ready), is still to end, or has failed for good."""
-    edges = list(step.edges)
-    if step.barrier:
-        tolerant = isinstance(step.definition, WaitStep) and step.definition.continue_on_failure
-        tolerant = tolerant or step.definition.allow_dependency_failure
-        edges += [Edge(other, allow_failure=tolerant) for other in before_barrier(build.steps, step)]
-    waiting = False
+    """Whether what ``step`` waits for has ended well (ready), is still to end, or has failed for good.
+
+    Behind a job that somebody canceled nothing runs, whatever failures it allows (canceled).
+    """
+    edges = [*step.edges, *_barrier_edges(build, step)]
+    waiting = failed = False
     for edge in edges:
-        jobs = [target.job for target in (edge.step.members if isinstance(edge.step, Group) else [edge.step])]
-        dead = [job for job in jobs if job.failed or job.state in ("waiting_failed", "broken")]
-        if dead and not edge.allow_failure:
-            return "failed"
-        waiting = waiting or any(not job.passed and job not in dead for job in jobs)
-    return "waiting" if waiting else "ready"
+        for job in [target.job for target in edge.targets]:
+            if job.state == "canceled" or job.behind_cancel:
+                return "canceled"
+            dead = job.failed or (job.state in ("waiting_failed", "broken") and not job.passed)
+            failed = failed or (dead and not edge.allow_failure)
+            waiting = waiting or not (dead or job.passed)
+    return "failed" if failed else "waiting" if waiting else "ready"
 
 
-def transitions(build: Build) -> list[tuple[Job, JobState]]:
+def _barrier_edges(build: Build, step: Step) -> list[Edge]:
+    """What a wait or block step waits for without saying so.
+
+    ``continue_on_failure`` allows failures of steps, not that of a wait or block step before it: behind
+    one that failed nothing runs.
+    """
+    if not step.barrier:
+        return []
+    definition = step.definition
+    tolerant = isinstance(definition, WaitStep) and definition.continue_on_failure
+    tolerant = tolerant or definition.allow_dependency_failure
+    return [
+        Edge(other, tolerant and not (other.barrier and other.group is step.group), uploads=False)
+        for other in before_barrier(build.steps, step)
+    ]
+
+
+def transitions(build: Build) -> list[Transition]:
     """The jobs of a build whose state follows, at once, from the state of the others.
 
     Applying them may make more follow; when the list is empty, only an agent or a person can go on.
     """
-    changes: list[tuple[Job, JobState]] = []
+    changes: list[Transition] = []
     for step in build.steps:
         job = step.job
-        if job.state not in ASLEEP:
+        if job.state not in ASLEEP or step.omitted:
             continue
-        state = _next_state(build, job)
-        if state != job.state:
-            changes.append((job, state))
+        ready = readiness(build, step)
+        change = Transition(job, _next_state(build, job, ready), ready == "canceled")
+        if (change.state, change.behind_cancel) != (job.state, job.behind_cancel):
+            changes.append(change)
     return changes
 
 
-def _next_state(build: Build, job: Job) -> JobState:
-    ready = readiness(build, job.step)
-    if ready == "failed":
+def _next_state(build: Build, job: Job, ready: Readiness) -> JobState:
+    if ready in ("failed", "canceled"):
         return "waiting_failed" if _goes_on(build) else "broken"
     if ready == "waiting":
         return "waiting"
@@ -93,7 +117,8 @@ def build_state(build: Build) -> tuple[BuildState, bool]:
         return "failed", bool(blocks)
     if blocks:
         return _blocked_state(blocks), True
-    return "passed", False
+    work = [step for step in build.steps if not isinstance(step.definition, WaitStep)]
+    return ("not_run" if work and all(step.omitted for step in work) else "passed"), False
 
 
 def _blocked_state(blocks: list[Job]) -> BuildState:
@@ -106,7 +131,7 @@ def _blocked_state(blocks: list[Job]) -> BuildState:
 def is_over(build: Build) -> bool:
     """Whether nothing more happens in the build unless somebody retries a job."""
     state, blocked = build_state(build)
-    return not blocked and state in ("passed", "failed", "canceled")
+    return not blocked and state in ("passed", "failed", "canceled", "not_run")
 
 
 def suits(agent: Agent, step: CommandStep) -> bool:
@@ -128,7 +153,7 @@ def next_job(builds: Iterable[Build], agent: Agent) -> Job | None:
                 running[step.definition.concurrency_group] += 1
             if step.job.state == "scheduled" and suits(agent, step.definition):
                 candidates.append((step.job, step.definition))
-    candidates.sort(key=lambda candidate: (-candidate[1].priority, candidate[0].build.created_at))
+    candidates.sort(key=lambda candidate: (-(candidate[1].priority or 0), candidate[0].build.created_at))
     for job, definition in candidates:
         group, places = definition.concurrency_group, definition.concurrency
         if group is None or places is None or running[group] < places:
@@ -144,14 +169,10 @@ def fails_softly(job: Job) -> bool:
     return any(rule.exit_status in ("*", job.exit_status) for rule in definition.soft_fail)
 
 
-def retries_itself(job: Job) -> bool:
-    """Whether a job that ended is retried at once: the first rule that fits it has retries left."""
-    definition = job.step.definition
-    if not isinstance(definition, CommandStep) or not job.failed or job.state == "canceled":
-        return False
-    status = -1 if job.exit_status is None else job.exit_status
-    rules = [
-        rule for rule in definition.retry.automatic if rule.matches(status, job.signal, job.signal_reason)
-    ]
-    retries = sum(1 for other in job.step.jobs if other.retry_type == "automatic")
-    return bool(rules) and retries < rules[0].limit and not job.build.canceled
+def outcome(jobs: list[Job]) -> str:
+    """How a step ended, over all its jobs: the worst of them once each has ended."""
+    if any(job.failed for job in jobs):
+        return "hard_failed"
+    if not all(job.passed for job in jobs) or all(job.step.omitted for job in jobs):
+        return "neutral"
+    return "soft_failed" if any(job.soft_failed for job in jobs) else "passed"

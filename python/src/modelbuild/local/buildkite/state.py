@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import secrets
-import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from modelbuild.local.buildkite.definition import CommandStep, InputField, ManualStep, Pipeline, WaitStep
+from modelbuild.local.buildkite.identity import User, new_id, new_token
 from modelbuild.local.buildkite.logs import JobLog
 
 JobType = Literal["script", "manual", "waiter"]
 JobState = Literal[
     "waiting",  # for the steps it depends on
     "waiting_failed",  # a step it depends on failed hard; a retry of that one wakes it up
-    "broken",  # the same, and the build is over
+    "broken",  # the same, and the build is over; or the step does not belong to the build
     "scheduled",
     "assigned",
     "accepted",
@@ -28,30 +28,16 @@ JobState = Literal[
     "unblocked",
     "finished",
 ]
-BuildState = Literal["scheduled", "running", "failing", "passed", "failed", "canceling", "canceled"]
+BuildState = Literal[
+    "scheduled", "running", "failing", "passed", "failed", "canceling", "canceled", "not_run"
+]
+
+Source = Literal["api", "ui"]
+"""Where a build was asked for."""
 
 WITH_AGENT: frozenset[JobState] = frozenset(["assigned", "accepted", "running", "canceling", "timing_out"])
 ENDED: frozenset[JobState] = frozenset(["canceled", "timed_out", "unblocked", "finished"])
 ASLEEP: frozenset[JobState] = frozenset(["waiting", "waiting_failed", "broken"])
-
-
-def new_id() -> str:
-    """A new random UUID."""
-    return str(uuid.uuid4())
-
-
-def new_token() -> str:
-    """A new secret for an agent, a job or an upload."""
-    return secrets.token_urlsafe(32)
-
-
-@dataclass(frozen=True)
-class User:
-    """A person."""
-
-    id: str
-    name: str
-    email: str
 
 
 @dataclass
@@ -78,10 +64,20 @@ class Agent:
 
 @dataclass
 class Edge:
-    """A step waits for ``step``; ``allow_failure``: for its end, however it ends."""
+    """A step waits for ``step``.
+
+    ``allow_failure``: for its end, even if it fails. ``uploads``: also for all steps that it uploads.
+    """
 
     step: Step | Group
     allow_failure: bool = False
+    uploads: bool = True
+
+    @property
+    def targets(self) -> list[Step]:
+        """The steps that are waited for, as far as they are known."""
+        steps = self.step.members if isinstance(self.step, Group) else [self.step]
+        return [found for step in steps for found in step.with_uploads()] if self.uploads else steps
 
 
 @dataclass
@@ -98,16 +94,32 @@ class Group:
 class Step:
     """A step of a build with its jobs: one, and one more for each retry.
 
+    A step with a matrix or parallelism stands as several of these, with one id and one key.
+
     A barrier (wait or block without ``depends_on``) waits for all steps before it, also for those that are
-    uploaded later; ``edges`` holds every other dependency.
+    uploaded later, but for ``exempt``, the ids of the steps that wait for what it was uploaded with;
+    ``edges`` holds every other dependency. ``omitted`` is the reason why the step does not run.
     """
 
     definition: CommandStep | WaitStep | ManualStep
     edges: list[Edge]
     barrier: bool
     group: Group | None
+    omitted: str = ""
+    matrix: dict[str, str] | None = None
+    parallel: tuple[int, int] | None = None
+    exempt: frozenset[str] = frozenset()
     id: str = field(default_factory=new_id)
     jobs: list[Job] = field(default_factory=list)
+    uploads: list[Step] = field(default_factory=list)
+
+    def with_uploads(self) -> Iterator[Step]:
+        """The step, the steps that it uploaded, those that these uploaded, and so on."""
+        left = [self]
+        while left:
+            step = left.pop()
+            yield step
+            left += step.uploads
 
     @property
     def job(self) -> Job:
@@ -122,7 +134,11 @@ class Step:
 
 @dataclass
 class Job:
-    """One attempt at a step."""
+    """One attempt at a step.
+
+    ``retry_rule`` is the number of the rule that retried it. ``behind_cancel``: it does not run because
+    somebody canceled a job that it depends on.
+    """
 
     step: Step
     build: Build
@@ -142,6 +158,8 @@ class Job:
     soft_failed: bool = False
     retried_in: Job | None = None
     retry_type: Literal["automatic", "manual"] | None = None
+    retry_rule: int | None = None
+    behind_cancel: bool = False
     unblocked_by: User | None = None
     unblocked_at: datetime | None = None
     uploads: set[str] = field(default_factory=set)
@@ -150,6 +168,8 @@ class Job:
     @property
     def passed(self) -> bool:
         """Whether steps that depend on this one may go on."""
+        if self.step.omitted:
+            return True
         if self.state == "finished":
             return self.exit_status == 0 or self.soft_failed
         return self.state == "unblocked"
@@ -213,6 +233,9 @@ class Build:
     meta_data: dict[str, str]
     creator: User
     created_at: datetime
+    source: Source = "api"
+    rebuilt_from: Build | None = None
+    clean_checkout: bool = False
     id: str = field(default_factory=new_id)
     state: BuildState = "scheduled"
     blocked: bool = False
@@ -233,6 +256,13 @@ class Build:
         """The step or group with this key or id."""
         everything: list[Step | Group] = [*self.steps, *self.groups]
         return next((step for step in everything if key_or_id in (step.id, step.key)), None)
+
+    def find_all(self, key_or_id: str) -> list[Step]:
+        """The step with this key or id, all of it where it makes several jobs, or the steps of this group."""
+        found = self.find(key_or_id)
+        if isinstance(found, Group):
+            return found.members
+        return [] if found is None else [step for step in self.steps if step.id == found.id]
 
 
 @dataclass

@@ -6,16 +6,9 @@ from collections import Counter
 
 from modelbuild.local.buildkite.definition import CommandStep, InputField, ManualStep
 from modelbuild.local.buildkite.engine import Engine
+from modelbuild.local.buildkite.identity import User, organization_id
 from modelbuild.local.buildkite.markdown import to_html
-from modelbuild.local.buildkite.state import (
-    Agent,
-    Annotation,
-    Artifact,
-    Build,
-    Job,
-    PipelineSettings,
-    User,
-)
+from modelbuild.local.buildkite.state import Agent, Annotation, Artifact, Build, Job, PipelineSettings
 from modelbuild.local.buildkite.web import iso
 
 Json = dict[str, object]
@@ -29,6 +22,7 @@ class Views:
         self._web = f"{url}/{engine.organization}"
         self._api = f"{url}/v2/organizations/{engine.organization}"
         self._url = url
+        self._created_at = engine.clock.now()
 
     def page(self, build: Build) -> str:
         """The web address of a build."""
@@ -55,9 +49,23 @@ class Views:
             "created_at": iso(pipeline.created_at),
         }
 
-    def build(self, build: Build, *, retried: bool = False) -> Json:
-        """A build with the newest job of each step, or with all jobs where ``retried`` says so."""
-        jobs = [job for job in build.jobs if retried or job.retried_in is None]
+    def organization(self) -> Json:
+        """The one organization."""
+        return {
+            "id": organization_id(self._organization),
+            "url": self._api,
+            "web_url": self._web,
+            "name": self._organization,
+            "slug": self._organization,
+            "pipelines_url": f"{self._api}/pipelines",
+            "agents_url": f"{self._api}/agents",
+            "emojis_url": f"{self._api}/emojis",
+            "created_at": iso(self._created_at),
+        }
+
+    def build(self, build: Build, jobs: list[Job] | None = None) -> Json:
+        """A build with these jobs, or with the newest job of each step."""
+        jobs = [job for job in build.jobs if job.retried_in is None] if jobs is None else jobs
         return {
             "id": build.id,
             "url": self._build_api(build),
@@ -69,7 +77,7 @@ class Views:
             "commit": build.commit,
             "branch": build.branch,
             "tag": None,
-            "source": "api",
+            "source": build.source,
             "env": build.env,
             "meta_data": build.meta_data,
             "creator": _user(build.creator),
@@ -78,16 +86,34 @@ class Views:
             "started_at": iso(build.started_at),
             "finished_at": iso(build.finished_at),
             "jobs": [self.job(job) for job in jobs],
-            "job_state_counts": dict(Counter(job_state(job) for job in jobs)),
+            "pull_request": None,
+            "rebuilt_from": self._rebuilt_from(build),
             "pipeline": self.pipeline(build.pipeline),
         }
+
+    def _rebuilt_from(self, build: Build) -> Json | None:
+        origin = build.rebuilt_from
+        if origin is None:
+            return None
+        return {"id": origin.id, "number": origin.number, "url": self._build_api(origin)}
+
+    def job_state_counts(self, build: Build, *, retried: bool) -> Json:
+        """How many jobs are in each state; with ``retried`` also those that were retried count."""
+        jobs = [job for job in build.jobs if retried or job.retried_in is None]
+        return {"total": len(jobs), "states": dict(Counter(job_state(job) for job in jobs))}
 
     def job(self, job: Job) -> Json:
         """A job of any type."""
         if job.type == "manual":
             return self._manual_job(job)
         definition = job.step.definition
-        common: Json = {"id": job.id, "type": job.type, "step_key": job.step.key, "state": job_state(job)}
+        common: Json = {
+            "id": job.id,
+            "type": job.type,
+            "step_key": job.step.key,
+            "state": job_state(job),
+            "broken_reason": _broken_reason(job),
+        }
         if not isinstance(definition, CommandStep):
             return common
         address = f"{self._build_api(job.build)}/jobs/{job.id}"
@@ -97,7 +123,7 @@ class Views:
             "step": {"id": job.step.id, "signature": None},
             "group_key": job.step.group.key if job.step.group else None,
             "agent_query_rules": [f"{name}={value}" for name, value in definition.agents.items()],
-            "priority": {"number": definition.priority},
+            "priority": {"number": definition.priority or 0},
             "build_url": self._build_api(job.build),
             "web_url": f"{self.page(job.build)}#{job.id}",
             "log_url": f"{address}/log",
@@ -109,7 +135,7 @@ class Views:
             "exit_status": job.exit_status,
             "signal": job.signal or None,
             "signal_reason": job.signal_reason or None,
-            "agent": _agent(job.agent),
+            "agent": self.agent(job.agent, with_job=False) if job.agent is not None else None,
             "created_at": iso(job.created_at),
             "scheduled_at": iso(job.created_at),
             "runnable_at": iso(job.runnable_at),
@@ -119,6 +145,9 @@ class Views:
             "retried_in_job_id": job.retried_in.id if job.retried_in else None,
             "retries_count": job.step.jobs.index(job),
             "retry_type": job.retried_in.retry_type if job.retried_in else None,
+            "parallel_group_index": job.step.parallel[0] if job.step.parallel else None,
+            "parallel_group_total": job.step.parallel[1] if job.step.parallel else None,
+            "matrix": job.step.matrix,
         }
 
     def _manual_job(self, job: Job) -> Json:
@@ -130,6 +159,7 @@ class Views:
             "label": definition.label or None,
             "step_key": job.step.key,
             "state": job_state(job),
+            "broken_reason": _broken_reason(job),
             "web_url": None,
             "unblocked_by": _user(job.unblocked_by) if job.unblocked_by else None,
             "unblocked_at": iso(job.unblocked_at),
@@ -140,17 +170,37 @@ class Views:
             "fields": [_field(field) for field in definition.fields],
         }
 
-    def annotation(self, note: Annotation, artifacts: list[Artifact]) -> Json:
-        """An annotation; ``artifact://`` addresses in it lead to ``artifacts``."""
+    def annotation(self, note: Annotation, artifacts: list[Artifact], *, body: bool = True) -> Json:
+        """An annotation, with its body or without; ``artifact://`` addresses in it lead to ``artifacts``."""
+        files = {artifact.path: self.file(artifact) for artifact in artifacts}
         return {
             "id": note.id,
             "context": note.context,
             "style": note.style or None,
             "scope": note.scope,
+            "job_id": note.job_id if note.scope == "job" else None,
             "priority": note.priority,
-            "body_html": to_html(note.body, {artifact.path: self.file(artifact) for artifact in artifacts}),
+            **({"body_html": to_html(note.body, files)} if body else {}),
             "created_at": iso(note.created_at),
             "updated_at": iso(note.updated_at),
+        }
+
+    def agent(self, agent: Agent, *, with_job: bool = True) -> Json:
+        """An agent, with the job it runs or without."""
+        job = agent.job if with_job else None
+        return {
+            "id": agent.id,
+            "url": f"{self._api}/agents/{agent.id}",
+            "name": agent.name,
+            "hostname": agent.hostname,
+            "version": agent.version,
+            "user_agent": f"buildkite-agent/{agent.version}",
+            "connection_state": agent.connection_state,
+            "queue": agent.queue,
+            "priority": agent.priority,
+            "meta_data": list(agent.tags),
+            "created_at": iso(agent.created_at),
+            **({"job": None if job is None else self.job(job)} if with_job else {}),
         }
 
     def artifact(self, artifact: Artifact) -> Json:
@@ -188,6 +238,11 @@ def job_state(job: Job) -> str:
     return "passed" if job.exit_status == 0 else "failed"
 
 
+def _broken_reason(job: Job) -> str | None:
+    """Why a job does not run; Buildkite says so for what the pipeline leaves out."""
+    return (job.step.omitted or None) if job.state == "broken" else None
+
+
 def _field(field: InputField) -> Json:
     return {
         "type": "select" if field.options else "text",
@@ -198,17 +253,3 @@ def _field(field: InputField) -> Json:
 
 def _user(user: User) -> Json:
     return {"id": user.id, "name": user.name, "email": user.email}
-
-
-def _agent(agent: Agent | None) -> Json | None:
-    if agent is None:
-        return None
-    return {
-        "id": agent.id,
-        "name": agent.name,
-        "hostname": agent.hostname,
-        "version": agent.version,
-        "connection_state": agent.connection_state,
-        "meta_data": list(agent.tags),
-        "created_at": iso(agent.created_at),
-    }

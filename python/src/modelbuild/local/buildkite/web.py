@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from modelbuild.local.buildkite.refusal import Refused
+
+Handler = Callable[[Request], Awaitable[Response]]
+Endpoint = tuple[str, str, Handler]
+"""A method, a path and its handler."""
 
 
 async def json_body(request: Request) -> dict[str, Any]:
@@ -33,7 +37,14 @@ def text_map(body: Mapping[str, Any], name: str) -> dict[str, str]:
     value = body.get(name) or {}
     if not isinstance(value, dict):
         raise Refused(422, f"'{name}' must be a map")
-    return {str(key): "" if item is None else str(item) for key, item in value.items()}
+    return {str(key): _text(item) for key, item in value.items()}
+
+
+def _text(value: object) -> str:
+    """A value as text: what is none yet as JSON writes it."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value)
 
 
 def token_of(request: Request, scheme: str) -> str:

@@ -1,0 +1,78 @@
+"""What the ``if`` and ``branches`` of steps can see of a build."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from modelbuild.local.buildkite.attributes.condition import Variables
+from modelbuild.local.buildkite.expansion import Context
+from modelbuild.local.buildkite.identity import organization_id
+from modelbuild.local.buildkite.state import Build
+
+# A build of this machine is of no pull request and no merge queue, and no webhook made it.
+_NULL = (
+    "build.merge_queue.base_branch",
+    "build.merge_queue.base_commit",
+    "build.pull_request.base_branch",
+    "build.pull_request.draft",
+    "build.pull_request.id",
+    "build.pull_request.label",
+    "build.pull_request.repository",
+    "build.pull_request.repository.fork",
+    "build.source_action",
+    "build.source_event",
+    "build.tag",
+)
+
+
+def build_context(build: Build, organization: str, env: Mapping[str, str]) -> Context:
+    """The context of the steps of a build.
+
+    Args:
+        build: the build.
+        organization: the organization's slug.
+        env: the variables that people have given to the pipeline and the build.
+    """
+    pipeline = build.pipeline
+    rebuilt_from = build.rebuilt_from
+    own = {
+        "BUILDKITE_BRANCH": build.branch,
+        "BUILDKITE_TAG": "",
+        "BUILDKITE_MESSAGE": build.message,
+        "BUILDKITE_COMMIT": build.commit,
+        "BUILDKITE_PIPELINE_SLUG": pipeline.slug,
+        "BUILDKITE_PIPELINE_NAME": pipeline.name,
+        "BUILDKITE_PIPELINE_ID": pipeline.id,
+        "BUILDKITE_ORGANIZATION_SLUG": organization,
+        "BUILDKITE_REBUILT_FROM_BUILD_ID": rebuilt_from.id if rebuilt_from else "",
+        "BUILDKITE_REBUILT_FROM_BUILD_NUMBER": str(rebuilt_from.number) if rebuilt_from else "",
+        "BUILDKITE_REPO": pipeline.repository,
+        "BUILDKITE_PULL_REQUEST": "false",
+        "BUILDKITE_PULL_REQUEST_BASE_BRANCH": "",
+        "BUILDKITE_PULL_REQUEST_REPO": "",
+    }
+    variables: Variables = {
+        **dict.fromkeys(_NULL),
+        "build.author.email": build.creator.email,
+        "build.author.id": build.creator.id,
+        "build.author.name": build.creator.name,
+        "build.author.teams": (),
+        "build.branch": build.branch,
+        "build.commit": build.commit,
+        "build.creator.email": build.creator.email,
+        "build.creator.id": build.creator.id,
+        "build.creator.name": build.creator.name,
+        "build.creator.teams": (),
+        "build.id": build.id,
+        "build.message": build.message or None,
+        "build.number": build.number,
+        "build.pull_request.labels": (),
+        "build.source": build.source,
+        "organization.id": organization_id(organization),
+        "organization.slug": organization,
+        "pipeline.default_branch": pipeline.default_branch,
+        "pipeline.id": pipeline.id,
+        "pipeline.repository": pipeline.repository,
+        "pipeline.slug": pipeline.slug,
+    }
+    return Context(build.branch, variables, {**env, **own})

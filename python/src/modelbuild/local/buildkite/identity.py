@@ -1,0 +1,36 @@
+"""Who and what is who: ids, tokens, people."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from dataclasses import dataclass
+
+
+def new_id() -> str:
+    """A new random UUID."""
+    return str(uuid.uuid4())
+
+
+def new_token() -> str:
+    """A new secret for an agent, a job or an upload."""
+    return secrets.token_urlsafe(32)
+
+
+def user_id(email: str) -> str:
+    """The id of the person with this address: always the same."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"mailto:{email}"))
+
+
+def organization_id(slug: str) -> str:
+    """The id of the organization with this slug: always the same."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"organization:{slug}"))
+
+
+@dataclass(frozen=True)
+class User:
+    """A person."""
+
+    id: str
+    name: str
+    email: str

@@ -1,0 +1,31 @@
+"""What follows from a change, as far as neither an agent nor a person has to do anything."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from modelbuild.local.buildkite import scheduler
+from modelbuild.local.buildkite.state import Build, Job
+
+
+def cancel(job: Job, now: datetime) -> None:
+    """Cancel a job that has not ended: its agent is told to stop, or it ends at once."""
+    if job.state == "assigned" and job.agent is not None:
+        job.agent.job = None
+    if job.state in ("accepted", "running", "timing_out"):
+        job.state = "canceling"
+    elif not (job.passed or job.failed) and job.state != "canceling":
+        job.state, job.finished_at = "canceled", now
+
+
+def settle(build: Build, now: datetime) -> None:
+    """Bring a build to the state that follows from its jobs."""
+    while changes := scheduler.transitions(build):
+        for job, state, behind_cancel in changes:
+            job.state, job.behind_cancel = state, behind_cancel
+            if state in ("scheduled", "blocked"):
+                job.runnable_at = now
+            if state == "finished":
+                job.exit_status, job.finished_at = 0, now
+    build.state, build.blocked = scheduler.build_state(build)
+    build.finished_at = (build.finished_at or now) if scheduler.is_over(build) else None
