@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelbuild.local.buildkite.attributes.retry import SoftFail
 from modelbuild.local.buildkite.attributes.values import canonical_plugin
 from modelbuild.local.buildkite.definition import (
     CommandStep,
@@ -22,6 +23,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
+SKIPPED = "if_changed matched no unexcluded changed files in this build"
 attributes = st.sampled_from(
     [
         "command",
@@ -36,6 +38,14 @@ attributes = st.sampled_from(
         "agents",
         "retry",
         "label",
+        "if",
+        "branches",
+        "skip",
+        "matrix",
+        "parallelism",
+        "soft_fail",
+        "type",
+        "wiat",
     ]
 )
 
@@ -96,7 +106,18 @@ def test_short_plugin_names_become_full_ones(written: str, full: str) -> None:
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        ({"command": "x", "if": "build.branch == 'main'"}, "'if' is not supported on the laptop"),
+        ({"command": "x", "cancel_on_build_failing": True}, "'cancel_on_build_failing' is not supported"),
+        ({"command": "x", "if_changed": "**.py"}, "'if_changed' is for uploaded files only"),
+        ({"wiat": None}, "it has none of 'command'.*but 'wiat'"),
+        ({"label": "x"}, "it has none of 'command'.*but 'label'"),
+        ("wiat", "it has none of 'command'.*but 'wiat'"),
+        ({"type": "tirgger"}, "it has none of 'command'"),
+        ({"command": "x", "wiat": None}, "'wiat' does not exist"),
+        ({"wait": None, "command": None, "contine_on_failure": True}, "'contine_on_failure' does not exist"),
+        ({"command": "x", "wait": None}, "'wait' does not exist"),
+        ({"wait": None, "skip_me": None}, "'skip_me' does not exist"),
+        ({"block": "b", "fields": [{"text": "t", "key": "a", "requird": True}]}, "fields.0.requird"),
+        ({"command": "x", "concurrency": 1}, "'concurrency' and 'concurrency_group' need each other"),
         ({"trigger": "other"}, "'trigger' is not supported"),
         ({"command": "x", "paralellism": 3}, "paralellism"),
         ({"command": "x", "key": "5a1a1b46-2c7e-4d8f-9a55-0c1d2e3f4a5b"}, "must not look like a UUID"),
@@ -131,3 +152,88 @@ def test_any_document_is_read_or_refused(document: object) -> None:
     except PipelineError:
         return
     assert pipeline.steps
+
+
+def test_one_refusal_names_every_step_and_attribute() -> None:
+    """All that is wrong is told at once, each with its step, steps of groups with their group's number."""
+    steps = [
+        {"label": "first", "command": "x", "colour": "red", "secrets": ["A"], "timeout_in_minutes": 0},
+        {"trigger": "other"},
+        {"group": "g", "steps": [{"command": "y", "key": "inner", "retry": {"automatic": {"limit": 11}}}]},
+        7,
+        {"wiat": None},
+    ]
+    with pytest.raises(PipelineError) as refused:
+        parse_pipeline({"steps": steps, "checkout": {"depth": 1}})
+    problems = str(refused.value).split("; ")
+    assert sorted(problem.split(": ", 1)[0] for problem in problems) == [
+        "step 1 ('first')",
+        "step 1 ('first')",
+        "step 1 ('first')",
+        "step 2 ('other')",
+        "step 3.1 ('inner')",
+        "step 4",
+        "step 5",
+        "the pipeline",
+    ]
+    assert (
+        "step 3.1 ('inner'): 'retry.automatic.0.limit': Input should be less than or equal to 10, not 11"
+        in (problems)
+    )
+
+
+def test_a_refusal_does_not_show_values() -> None:
+    """A value may be a secret: a refusal names its attribute only."""
+    with pytest.raises(PipelineError) as refused:
+        parse_pipeline([{"command": "x", "env": {"TOKEN": ["hunter2"]}, "priority": "hunter3"}])
+    assert "env.TOKEN" in str(refused.value)
+    assert "hunter" not in str(refused.value)
+
+
+def test_many_problems_are_counted() -> None:
+    """After 20 problems the refusal says how many more there are."""
+    with pytest.raises(PipelineError, match=r"; and 5 more problems$"):
+        parse_pipeline([{f"wiat{number}": None} for number in range(25)])
+
+
+def test_other_keys_at_the_top_hold_anchors() -> None:
+    """A key beside ``steps`` that Buildkite does not know means nothing: YAML anchors are kept there."""
+    pipeline = parse_yaml(
+        """
+        retry_policy: &retry_policy
+          automatic: [{exit_status: -1, limit: 2}]
+        common: &common {agents: {queue: gpu}, priority: 7}
+        priority: 3
+        image: ubuntu
+        steps:
+          - {command: a, retry: *retry_policy}
+          - {<<: *common, command: b}
+        """
+    )
+    first, second = pipeline.steps
+    assert isinstance(first, CommandStep)
+    assert isinstance(second, CommandStep)
+    assert first.retry.automatic[0].exit_status == [-1]
+    assert (second.agents, second.priority) == ({"queue": "gpu"}, 7)
+    assert (pipeline.priority, pipeline.image) == (3, "ubuntu")
+
+
+@pytest.mark.parametrize(
+    ("written", "attribute", "value"),
+    [
+        ({"artifacts": "a"}, "artifact_paths", "a"),
+        ({"agent_query_rules": ["queue=x", "gpu"]}, "agents", {"queue": "x", "gpu": "true"}),
+        ({"timeout": 3}, "timeout_in_minutes", 3),
+        ({"id": "i", "identifier": "j", "key": "k"}, "key", "k"),
+        ({"name": "n"}, "label", "n"),
+        ({"branches": ["a", "b*"]}, "branches", "a b*"),
+        ({"soft_fail": "true"}, "soft_fail", [SoftFail()]),
+        ({"skip": SKIPPED}, "skip", SKIPPED),
+        ({"label": None, "retry": None, "skip": None, "if": None}, "label", ""),
+    ],
+)
+def test_other_names_and_forms_of_an_attribute(
+    written: dict[str, object], attribute: str, value: object
+) -> None:
+    """Buildkite's aliases, and the forms in which the agent uploads an attribute, are understood."""
+    assert getattr(only_step({"command": "x", **written}), attribute) == value

@@ -19,7 +19,24 @@ from modelbuild.local.agent import find
 PIPELINE = """
 env: {TOP: build}
 agents: {queue: real}
+again: &again {automatic: {exit_status: 3, limit: 1}}
 steps:
+  - key: unchanged
+    command: exit 1
+    if_changed: "*.none"
+  - key: elsewhere
+    command: exit 1
+    if: build.branch =~ /^release\\/.*$$/ && build.env("TOP") == "build"
+  - key: matrix
+    label: "{{matrix.os}}"
+    command: test "{{matrix.os}}" = "$$OS"; exit $$((3 - BUILDKITE_RETRY_COUNT * 3))
+    env: {OS: "{{matrix.os}}"}
+    retry: *again
+    branches: "ma* !release/*"
+    matrix: {setup: {os: [linux, plan9]}, adjustments: [{with: {os: plan9}, skip: "no agent"}]}
+  - key: parallel
+    command: test "$$BUILDKITE_PARALLEL_JOB_COUNT" = 2 && test "$$BUILDKITE_PARALLEL_JOB" -lt 2
+    parallelism: 2
   - group: side by side
     key: pair
     steps:
@@ -136,6 +153,12 @@ def test_the_agent_does_a_whole_build(server: Any, repository: Path) -> None:
     )
     shown = wait_for(server, build, lambda build: build["blocked"] or over(build))
     assert (shown["state"], shown["blocked"]) == ("running", True), logs(server, shown)
+    for key, reason in (("unchanged", "if_changed matched no"), ("elsewhere", "conditional_failed")):
+        assert job_with(shown, key)["broken_reason"].startswith(reason)
+    matrix = [job for job in shown["jobs"] if job["step_key"] == "matrix"]
+    assert [(job["name"], job["state"]) for job in matrix] == [("linux", "passed"), ("plan9", "broken")]
+    parallel = [job["state"] for job in shown["jobs"] if job["step_key"] == "parallel"]
+    assert parallel == ["passed", "passed"], logs(server, shown)
     one, two = job_with(shown, "one"), job_with(shown, "two")
     assert one["agent"]["name"] != two["agent"]["name"]
     assert max(one["started_at"], two["started_at"]) < min(one["finished_at"], two["finished_at"])

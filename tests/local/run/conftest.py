@@ -29,12 +29,28 @@ steps:
       printf '**Fine** [page](https://example.org)' | buildkite-agent annotate --style success --context note
   - label: ":two: right"
     key: right
+    plugins: [{./plugins/strict: {colour: 7}}]
     command: echo "colour is $$COLOUR"; compgen -e | sed 's/^/variable /'
   - block: ":question: deploy?"
     fields:
       - {text: Who, key: who, default: nobody}
   - label: after
     command: echo "it was $$(buildkite-agent meta-data get who)"
+""",
+    # Its schema refuses the step's configuration; agents do not validate it by default.
+    "plugins/strict/plugin.yml": """\
+name: Strict
+configuration:
+  properties: {colour: {type: string}}
+  required: [size]
+""",
+    "plugins/strict/hooks/pre-command": """\
+#!/usr/bin/env bash
+export STRICT_COLOUR="$BUILDKITE_PLUGIN_STRICT_COLOUR"
+""",
+    "a folder/one more.yml": """\
+steps:
+  - command: echo "from the file with spaces"
 """,
     "fails.yml": """\
 steps:
@@ -80,6 +96,7 @@ def make_repository(folder: Path, files: dict[str, str]) -> Path:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+        path.chmod(0o755 if text.startswith("#!") else 0o644)
     identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
     for command in (
         ["init", "-q", "-b", "main"],

@@ -8,8 +8,11 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+from modelbuild.local import run as run_command
+from modelbuild.local.buildkite.identity import slug_of
 from modelbuild.local.client import Client
 from modelbuild.local.places import State, running
 
@@ -50,6 +53,7 @@ def test_a_build_that_passes(laptop: Any) -> None:
     ):
         assert line in said
     assert "right            | colour is blue" in said
+    assert "right            | variable STRICT_COLOUR" in said
     assert "after            | it was nobody" in said
     assert "[success: note]" in said
     assert "  Fine page (https://example.org)" in said
@@ -195,6 +199,48 @@ def test_what_cannot_be_built_is_said_at_once(laptop: Any, new_laptop: Any) -> N
     code, output = new_laptop.run("run")
     assert code == 10
     assert "start it with modelbuild local up" in output
+
+
+def test_another_pipeline_of_the_repository_is_left_alone(laptop: Any) -> None:
+    """A pipeline that was made over the API for the same repository is not the one that is built."""
+    client = Client(state_of(laptop))
+    steps = "steps: [{command: 'echo another pipeline; exit 1'}]"
+    other = {"name": "a-tiny", "repository": str(laptop.repository), "configuration": steps}
+    client.post("pipelines", other)
+    code, output = laptop.run("run", "--pipeline", "a folder/one more.yml")
+    assert code == 0, output
+    assert "from the file with spaces" in output
+
+
+class Twin(Client):
+    """A Buildkite with these pipelines, in memory."""
+
+    def __init__(self, pipelines: list[dict[str, str]]) -> None:
+        self.pipelines = pipelines
+
+    def get(self, path: str) -> Any:
+        """The page of the list of pipelines."""
+        number, size = (int(part.partition("=")[2]) for part in path.partition("?")[2].split("&"))
+        return self.pipelines[(number - 1) * size : number * size]
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """A new pipeline."""
+        assert path == "pipelines"
+        self.pipelines.append({**body, "slug": slug_of(body["name"])})
+        return self.pipelines[-1]
+
+
+def test_the_pipeline_is_made_once_under_a_name_that_is_free() -> None:
+    """The first build makes the pipeline, beside any others of its name or path; later builds find it."""
+    others = [
+        {"slug": f"p{number}", "repository": "/code/tiny", "configuration": "steps: [wait]"}
+        for number in range(150)
+    ]
+    others[3]["slug"], others[149]["slug"] = "tiny", "tiny-2"
+    client = Twin(others)
+    assert run_command.pipeline_slug(client, Path("/code/tiny")) == "tiny-3"
+    assert run_command.pipeline_slug(client, Path("/code/tiny")) == "tiny-3"
+    assert run_command.pipeline_slug(client, Path("/else/tiny")) == "tiny-4"
 
 
 def test_uncommitted_changes_are_pointed_out(laptop: Any) -> None:

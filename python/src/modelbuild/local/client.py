@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from typing import Any
 
 from modelbuild.errors import BuildkiteError
 from modelbuild.local.places import ORGANIZATION, State
 
 _TIMEOUT_SECONDS = 30.0
+_PER_PAGE = 100
+"""The most items that Buildkite puts on a page."""
 
 
 class Client:
@@ -29,6 +33,15 @@ class Client:
             BuildkiteError: it was refused, or nobody answers.
         """
         return json.loads(self._call("GET", path))
+
+    def get_all(self, path: str) -> Iterator[Any]:
+        """The items of all pages of the list at ``path``. Raises as ``get`` does."""
+        separator = "&" if "?" in path else "?"
+        for page in itertools.count(1):
+            items = self.get(f"{path}{separator}page={page}&per_page={_PER_PAGE}")
+            yield from items
+            if len(items) < _PER_PAGE:
+                return
 
     def text(self, path: str) -> str:
         """The text at ``path``. Raises as ``get`` does."""

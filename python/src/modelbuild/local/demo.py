@@ -24,6 +24,7 @@ from modelbuild.local import blocks, places
 from modelbuild.local.client import Client
 from modelbuild.local.environment import process_environment
 from modelbuild.local.places import DATA_LAKE_ACCOUNT, State
+from modelbuild.local.run import own_pipeline
 from modelbuild.local.seed import production
 
 ENDPOINT = "sentiment"
@@ -174,10 +175,10 @@ def _ask(state: State) -> Predictions:
 
 def _slug(state: State) -> str:
     """The slug of the repository's pipeline."""
-    for pipeline in Client(state).get("pipelines"):
-        if pipeline["repository"] == str(state.repository):
-            return str(pipeline["slug"])
-    raise ModelbuildError(f"the local Buildkite has no pipeline of {state.repository}")
+    pipeline = own_pipeline(Client(state), state.repository)
+    if pipeline is None:
+        raise ModelbuildError(f"the local Buildkite has no pipeline of {state.repository}")
+    return str(pipeline["slug"])
 
 
 if __name__ == "__main__":

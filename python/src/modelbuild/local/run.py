@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 from modelbuild.errors import BuildkiteError, ConfigurationError
 from modelbuild.local import agent, blocks
+from modelbuild.local.buildkite.identity import slug_of
 from modelbuild.local.client import Client
 from modelbuild.local.environment import process_environment
 from modelbuild.local.places import State
@@ -28,7 +30,7 @@ _PIPELINE_FILE = "LOCAL_PIPELINE_FILE"
 _FIRST_STEP = f"""\
 steps:
   - label: ":pipeline: upload"
-    command: buildkite-agent pipeline upload --log-level warn ${{{_PIPELINE_FILE}:-}}
+    command: buildkite-agent pipeline upload --log-level warn ${{{_PIPELINE_FILE}:+"${_PIPELINE_FILE}"}}
 """
 
 _HEAD_JOB = "train/job/id"
@@ -88,7 +90,7 @@ def _create(
                 f"{pipeline} is not in commit {commit[:12]}: commit it, or name another file"
             )
         env[_PIPELINE_FILE] = pipeline
-    slug = _pipeline(client, repository)
+    slug = pipeline_slug(client, repository)
     build: Json = client.post(
         f"pipelines/{slug}/builds",
         {
@@ -102,13 +104,29 @@ def _create(
     return build
 
 
-def _pipeline(client: Client, repository: Path) -> str:
-    """The slug of the repository's pipeline, which is made for the first build."""
-    wanted = {"name": repository.name, "repository": str(repository), "configuration": _FIRST_STEP}
-    for found in client.get("pipelines"):
-        if found["repository"] == str(repository):
-            return str(found["slug"])
-    return str(client.post("pipelines", wanted)["slug"])
+def own_pipeline(client: Client, repository: Path) -> Json | None:
+    """The pipeline that `local run` builds the repository with, once there is one.
+
+    Others of the same repository may have been made over the API: it is the one whose only step uploads the
+    pipeline file.
+    """
+    for found in client.get_all("pipelines"):
+        if found["repository"] == str(repository) and found["configuration"] == _FIRST_STEP:
+            return dict(found)
+    return None
+
+
+def pipeline_slug(client: Client, repository: Path) -> str:
+    """The slug of the repository's pipeline, which is made for the first build under a name that is free."""
+    found = own_pipeline(client, repository)
+    if found is None:
+        taken = {pipeline["slug"] for pipeline in client.get_all("pipelines")}
+        others = (f"{repository.name} {number}" for number in itertools.count(2))
+        names = itertools.chain([repository.name], others)
+        name = next(name for name in names if slug_of(name) not in taken)
+        wanted = {"name": name, "repository": str(repository), "configuration": _FIRST_STEP}
+        found = client.post("pipelines", wanted)
+    return str(found["slug"])
 
 
 def _git(repository: Path, *arguments: str) -> str:
@@ -147,7 +165,7 @@ def agents(state: State) -> Iterator[Callable[[], None]]:
         *(str(executable), "start", "--spawn", str(_AGENTS), "--name", "laptop-%spawn"),
         *("--endpoint", f"{state.buildkite_url}/v3", "--ping-mode", "poll-only"),
         *("--build-path", str(folder / "builds"), "--hooks-path", str(folder / "hooks")),
-        *("--plugins-path", str(folder / "plugins"), "--no-plugin-validation=false"),
+        *("--plugins-path", str(folder / "plugins")),
     ]
     environment = process_environment(state)
     # The jobs call the agent by its name.
@@ -264,7 +282,7 @@ class _Watch:
     def _show_annotations(self) -> None:
         """Show what is new of them: when a job ends, so that its log is not torn apart."""
         self._shows_annotations = False
-        for note in self._client.get(f"{self._path}/annotations"):
+        for note in self._client.get_all(f"{self._path}/annotations?scope=all"):
             self._terminal.annotation(note["id"], note["context"], note["style"], note["body_html"])
 
     def _block(self, job: Json, page: str) -> None:

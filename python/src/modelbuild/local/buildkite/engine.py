@@ -1,8 +1,7 @@
-"""The operations that change the state: the only place that does."""
+"""The operations that change the state; ``progress`` does what follows from them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -11,7 +10,7 @@ from modelbuild.local.buildkite import graph, progress, retries, scheduler
 from modelbuild.local.buildkite.clock import Clock
 from modelbuild.local.buildkite.conditions import build_context
 from modelbuild.local.buildkite.definition import CommandStep, Pipeline
-from modelbuild.local.buildkite.identity import User
+from modelbuild.local.buildkite.identity import User, slug_of
 from modelbuild.local.buildkite.notes import field_value
 from modelbuild.local.buildkite.pipeline import PipelineError, parse_pipeline, parse_yaml
 from modelbuild.local.buildkite.refusal import Refused
@@ -60,7 +59,7 @@ class Engine:
         env: Mapping[str, str] | None = None,
     ) -> PipelineSettings:
         """A new pipeline; its slug comes from its name. Refused (422): taken, or a wrong configuration."""
-        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        slug = slug_of(name)
         if not slug or not repository:
             raise Refused(422, "A pipeline needs a name with letters or digits, and a repository")
         if slug in self.pipelines:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import uuid
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ def new_id() -> str:
 def new_token() -> str:
     """A new secret for an agent, a job or an upload."""
     return secrets.token_urlsafe(32)
+
+
+def slug_of(name: str) -> str:
+    """The slug of the pipeline with this name; empty where the name has neither letters nor digits."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def user_id(email: str) -> str:

@@ -68,23 +68,33 @@ _UNSUPPORTED = (
 _IF_CHANGED = "'if_changed' is for uploaded files only: `buildkite-agent pipeline upload` applies it"
 
 
+_Place = tuple[int, ...]
+"""The number of a step, or that of its group and its own, from 0."""
+
+
 class _Reader:
     """Brings steps to the form of ``definition``, and collects what is wrong with them."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
-        self.titles: dict[tuple[int, ...], str] = {}
+        self.titles: dict[_Place, str] = {}
 
-    def steps(self, steps: list[object], above: tuple[int, ...] = ()) -> list[dict[str, Any]]:
-        """The steps that can be read, as maps with their ``type``, titles under ``label``."""
+    def steps(self, steps: list[object], place: _Place = (), index: _Place = ()) -> list[dict[str, Any]]:
+        """The steps that can be read, as maps with their ``type``, titles under ``label``.
+
+        Args:
+            steps: the steps, of the pipeline or of a group.
+            place: where the group stands in the document.
+            index: where the group stands among the steps that can be read.
+        """
         found: list[dict[str, Any]] = []
         for number, step in enumerate(steps):
-            values = self._step(step, (*above, number), (*above, len(found)))
+            values = self._step(step, (*place, number), (*index, len(found)))
             if values is not None:
                 found.append(values)
         return found
 
-    def _step(self, step: object, place: tuple[int, ...], index: tuple[int, ...]) -> dict[str, Any] | None:
+    def _step(self, step: object, place: _Place, index: _Place) -> dict[str, Any] | None:
         if isinstance(step, str):
             step = {step: None}
         title = f"step {'.'.join(str(number + 1) for number in place)}"
@@ -114,13 +124,13 @@ class _Reader:
             if not isinstance(members, list):
                 self.problems.append(f"{title}: a group needs 'steps', a list")
                 return None
-            values["steps"] = self.steps(members, index)
+            values["steps"] = self.steps(members, place, index)
         return {**values, "type": kind}
 
     def add(self, error: ErrorDetails) -> None:
         """Note what the model refuses, with the step that it stands in."""
         location = list(error["loc"])
-        index: tuple[int, ...] = ()
+        index: _Place = ()
         while len(location) > 1 and location[0] == "steps" and isinstance(location[1], int):
             index = (*index, location[1])
             # The third part is the type by which the model chose the kind of step.
