@@ -108,6 +108,11 @@ def test_an_upload_may_not_depend_on_who_waits_for_it(bench: Any) -> None:
             ],
             ["a", "c"],
         ),
+        ([command("a"), "wait", command("b", allow_dependency_failure=True)], ["a"]),
+        (
+            [command("a"), {"wait": None, "depends_on": "a", "continue_on_failure": True}, command("b")],
+            ["a", "b"],
+        ),
     ],
 )
 def test_continue_on_failure_goes_no_further_than_a_wait(
@@ -123,7 +128,7 @@ def test_continue_on_failure_goes_no_further_than_a_wait(
     "steps",
     [
         [CONTINUE, command("b")],
-        [{"wait": None, "allow_dependency_failure": True}, command("b")],
+        [{"wait": None, "depends_on": "a", "continue_on_failure": True}, command("b")],
         [CONTINUE, CONTINUE, command("b")],
         [command("b", depends_on="a", allow_dependency_failure=True)],
         [command("b", depends_on=[{"step": "a", "allow_failure": True}])],

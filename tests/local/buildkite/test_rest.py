@@ -162,6 +162,23 @@ def test_jobs_are_counted_by_state(bench: Any, rest: Rest) -> None:
     assert "job_state_counts" not in listed
 
 
+def test_jobs_come_in_pages(bench: Any, rest: Rest) -> None:
+    """Jobs of a build come 30 at a time in pipeline order; ``links`` lead forward and back."""
+    build = bench.build([{"command": "x", "label": "%n", "parallelism": 70}])
+    path = f"{ROOT}/pipelines/{build.pipeline.slug}/builds/1/jobs"
+    pages = [rest.get(path).json()]
+    while "next" in pages[-1]["links"]:
+        pages.append(rest.get(pages[-1]["links"]["next"]).json())
+    names = [[job["name"] for job in page["items"]] for page in pages]
+    assert [name for page in names for name in page] == [str(number) for number in range(70)]
+    assert [len(page) for page in names] == [30, 30, 10]
+    back = rest.get(pages[2]["links"]["prev"]).json()
+    assert [job["name"] for job in back["items"]] == names[1]
+    assert "prev" not in pages[0]["links"]
+    for query in ("after=nobody", "per_page=0", "state[]=finished", f"after={build.id}&before={build.id}"):
+        assert rest.get(f"{path}?{query}").status_code == 400
+
+
 def test_a_rebuild_repeats_a_build(bench: Any, rest: Rest) -> None:
     """A rebuild has the commit, branch, message and variables of the other, not its meta-data."""
     pipeline_of(bench, "p", [{"command": "x"}])

@@ -19,6 +19,7 @@ from modelbuild.local.buildkite.definition import (
     GroupStep,
     ManualStep,
     Pipeline,
+    WaitStep,
 )
 from modelbuild.local.buildkite.expansion import Context, PlainStep, Variant, omission, variants
 from modelbuild.local.buildkite.identity import new_id
@@ -44,21 +45,13 @@ def insert(build: Build, pipeline: Pipeline, uploader: Step | None, context: Con
     for position, (step, definition, parent) in enumerate(placed):
         earlier = [other for other in steps[: index + position] if other.id not in exempt]
         step.exempt = exempt
-        rules = [*(definition.depends_on or []), *((parent.depends_on or []) if parent else [])]
-        for rule in rules:
-            targets = known.get(rule.step) or build.find_all(rule.step)
-            if not targets:
-                problem = f"{_name(step)} depends on '{rule.step}', which is not a step of this build"
-                raise PipelineError([problem])
-            step.edges += [Edge(target, rule.allow_failure) for target in targets]
+        step.edges += _named(build, known, step, definition, parent)
         if definition.depends_on is None and not step.barrier:
             step.edges += _nearest_barrier(earlier, step.group)
         if parent is not None and parent.depends_on is None:
             step.edges += _nearest_barrier(earlier, None)
         if uploader is not None:
             step.edges.append(Edge(uploader, uploads=False))
-        if definition.allow_dependency_failure or (parent and parent.allow_dependency_failure):
-            step.edges = [Edge(edge.step, True, edge.uploads) for edge in step.edges]
     uploaded = uploader.uploads if uploader is not None else []
     uploaded += new
     try:
@@ -102,6 +95,7 @@ def before_barrier(steps: list[Step], barrier: Step) -> Iterator[Step]:
 
 
 _Placed = tuple[Step, AnyStep, "GroupStep | None"]
+_Keys = dict[str, list["Step | Group"]]
 
 
 def _place(pipeline: Pipeline, context: Context) -> tuple[list[_Placed], list[Group]]:
@@ -169,6 +163,27 @@ def _step(variant: Variant, omitted: str, group: Group | None, identity: str) ->
     )
 
 
+def _named(
+    build: Build, known: _Keys, step: Step, definition: AnyStep, parent: GroupStep | None
+) -> Iterator[Edge]:
+    """The dependencies that ``depends_on`` of a step, or of its group, names."""
+    rules = [*(definition.depends_on or []), *((parent.depends_on or []) if parent else [])]
+    for rule in rules:
+        targets = known.get(rule.step) or build.find_all(rule.step)
+        if not targets:
+            problem = f"{_name(step)} depends on '{rule.step}', which is not a step of this build"
+            raise PipelineError([problem])
+        may_fail = rule.allow_failure or _allows_failure(definition, parent)
+        yield from (Edge(target, may_fail) for target in targets)
+
+
+def _allows_failure(definition: AnyStep, parent: GroupStep | None) -> bool:
+    """Whether the steps that ``depends_on`` names may fail; those before a wait or block step may not."""
+    if isinstance(definition, WaitStep) and definition.continue_on_failure:
+        return True
+    return definition.allow_dependency_failure or (parent is not None and parent.allow_dependency_failure)
+
+
 def _after(build: Build, uploader: Step) -> int:
     """Where uploaded steps go: behind the uploader, or behind the group it is in."""
     last = uploader.group.members[-1] if uploader.group else uploader
@@ -182,9 +197,9 @@ def _nearest_barrier(earlier: list[Step], group: Group | None) -> list[Edge]:
     return []
 
 
-def _by_key(items: list[Step | Group]) -> dict[str, list[Step | Group]]:
+def _by_key(items: list[Step | Group]) -> _Keys:
     """What each key names: one group, or one step with all the jobs that it makes."""
-    found: dict[str, list[Step | Group]] = {}
+    found: _Keys = {}
     for item in items:
         if item.key is None:
             continue

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from modelbuild.local.buildkite.attributes.branches import matches_wildcard
 from modelbuild.local.buildkite.refusal import Refused
-from modelbuild.local.buildkite.state import Build
+from modelbuild.local.buildkite.state import Build, Job
 
 PER_PAGE = 30
 MAX_PER_PAGE = 100
@@ -43,6 +43,34 @@ def answer_page(request: Request, items: Sequence[_Item], view: Callable[[_Item]
     ]
     shown = [view(item) for item in items[(page - 1) * per_page : page * per_page]]
     return JSONResponse(shown, headers={"Link": ", ".join(links)} if links else None)
+
+
+def cursor_page(request: Request, jobs: Sequence[Job]) -> tuple[Sequence[Job], dict[str, str]]:
+    """The jobs after or before the one whose id is the query's cursor, and the links to other pages.
+
+    Raises:
+        Refused: (400) both cursors are given, one is no job's id, or ``per_page`` is no number.
+    """
+    query = request.query_params
+    per_page = min(_number(query, "per_page", PER_PAGE), MAX_PER_PAGE)
+    after, before = query.get("after"), query.get("before")
+    ids = [job.id for job in jobs]
+    if after is not None and before is not None:
+        raise Refused(400, "'after' and 'before' exclude each other")
+    for cursor in (after, before):
+        if cursor is not None and cursor not in ids:
+            raise Refused(400, "the cursor is not the id of a job of this list")
+    start = ids.index(after) + 1 if after is not None else 0
+    if before is not None:
+        start = max(0, ids.index(before) - per_page)
+    end = min(start + per_page, ids.index(before)) if before is not None else start + per_page
+    url = request.url.remove_query_params(["after", "before"]).include_query_params(per_page=per_page)
+    links = {"self": str(request.url)}
+    if 0 < start < len(ids):
+        links["prev"] = str(url.include_query_params(before=ids[start]))
+    if end < len(ids):
+        links["next"] = str(url.include_query_params(after=ids[end - 1]))
+    return jobs[start:end], links
 
 
 def _number(query: QueryParams, name: str, default: int) -> int:

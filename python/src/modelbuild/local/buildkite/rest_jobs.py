@@ -9,7 +9,7 @@ from modelbuild.local.buildkite import artifacts
 from modelbuild.local.buildkite.definition import CommandStep
 from modelbuild.local.buildkite.engine import Engine
 from modelbuild.local.buildkite.environment import job_environment
-from modelbuild.local.buildkite.listing import answer_page, flag
+from modelbuild.local.buildkite.listing import answer_page, cursor_page, flag
 from modelbuild.local.buildkite.notes import annotate, check_annotation
 from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.resources import Resources
@@ -17,6 +17,13 @@ from modelbuild.local.buildkite.state import Agent, Artifact, Build, Job
 from modelbuild.local.buildkite.views import Views, job_state
 from modelbuild.local.buildkite.web import Endpoint, json_body
 
+JOB_STATES = frozenset(
+    [
+        *("pending", "waiting", "waiting_failed", "blocked", "blocked_failed", "unblocked"),
+        *("unblocked_failed", "scheduled", "assigned", "accepted", "running", "passed", "failed"),
+        *("timed_out", "timing_out", "canceled", "canceling", "skipped", "broken", "expired", "limited"),
+    ]
+)
 ARTIFACT_STATES = ("new", "error", "finished", "deleted", "expired")
 
 
@@ -68,6 +75,8 @@ class JobApi:
     async def _jobs(self, request: Request) -> Response:
         query = request.query_params
         states = [*query.getlist("state[]"), *query.getlist("state")]
+        if unknown := sorted(set(states) - JOB_STATES):
+            raise Refused(400, f"'{unknown[0]}' is not a state of a job")
         key, group = query.get("step_key"), query.get("group_key")
         found = [
             job
@@ -77,7 +86,8 @@ class JobApi:
             and (key is None or job.step.key == key)
             and (group is None or (job.step.group is not None and job.step.group.key == group))
         ]
-        return JSONResponse({"items": [self._views.job(job) for job in found], "links": {}})
+        items, links = cursor_page(request, found)
+        return JSONResponse({"items": [self._views.job(job) for job in items], "links": links})
 
     async def _get_job(self, request: Request) -> Response:
         return JSONResponse(self._views.job(self._find.job(request)))

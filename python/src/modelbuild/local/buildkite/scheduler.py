@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from modelbuild.local.buildkite.definition import CommandStep, ManualStep, WaitStep
@@ -14,7 +14,6 @@ from modelbuild.local.buildkite.state import (
     Agent,
     Build,
     BuildState,
-    Edge,
     Job,
     JobState,
     Step,
@@ -36,33 +35,31 @@ def readiness(build: Build, step: Step) -> Readiness:
 
     Behind a job that somebody canceled nothing runs, whatever failures it allows (canceled).
     """
-    edges = [*step.edges, *_barrier_edges(build, step)]
     waiting = failed = False
-    for edge in edges:
-        for job in [target.job for target in edge.targets]:
-            if job.state == "canceled" or job.behind_cancel:
-                return "canceled"
-            dead = job.failed or (job.state in ("waiting_failed", "broken") and not job.passed)
-            failed = failed or (dead and not edge.allow_failure)
-            waiting = waiting or not (dead or job.passed)
+    for job, may_fail in _awaited(build, step):
+        if job.state == "canceled" or job.behind_cancel:
+            return "canceled"
+        if job.passed:
+            continue
+        dead = job.failed or job.state in ("waiting_failed", "broken")
+        failed = failed or (dead and not may_fail)
+        waiting = waiting or not dead
     return "failed" if failed else "waiting" if waiting else "ready"
 
 
-def _barrier_edges(build: Build, step: Step) -> list[Edge]:
-    """What a wait or block step waits for without saying so.
+def _awaited(build: Build, step: Step) -> Iterator[tuple[Job, bool]]:
+    """The jobs that a step waits for, each with whether it may fail.
 
     ``continue_on_failure`` allows failures of steps, not that of a wait or block step before it: behind
     one that failed nothing runs.
     """
-    if not step.barrier:
-        return []
-    definition = step.definition
-    tolerant = isinstance(definition, WaitStep) and definition.continue_on_failure
-    tolerant = tolerant or definition.allow_dependency_failure
-    return [
-        Edge(other, tolerant and not (other.barrier and other.group is step.group), uploads=False)
-        for other in before_barrier(build.steps, step)
-    ]
+    for edge in step.edges:
+        for target in edge.targets:
+            yield target.job, edge.allow_failure
+    if step.barrier:
+        tolerant = isinstance(step.definition, WaitStep) and step.definition.continue_on_failure
+        for other in before_barrier(build.steps, step):
+            yield other.job, tolerant and not (other.barrier and other.group is step.group)
 
 
 def transitions(build: Build) -> list[Transition]:
