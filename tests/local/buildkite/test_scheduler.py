@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from modelbuild.local.buildkite.engine import LOST_AFTER
 from modelbuild.local.buildkite.environment import job_environment
-from modelbuild.local.buildkite.graph import before_barrier
+from modelbuild.local.buildkite.graph import ancestors, before_barrier
 from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.scheduler import is_over
 from modelbuild.local.buildkite.state import Build, Job, Step
@@ -308,6 +310,10 @@ def pipelines(draw: st.DrawFn) -> list[object]:
             step["retry"] = {"automatic": {"exit_status": 1, "limit": 1}}
         if kind == "command":
             step["soft_fail"] = draw(st.booleans())
+            step["parallelism"] = draw(st.integers(1, 2))
+        if kind == "wait":
+            step["continue_on_failure"] = draw(st.booleans())
+        step["skip"] = draw(st.integers(0, 5)) == 0
         steps.append(step)
     return steps
 
@@ -317,12 +323,13 @@ def pipelines(draw: st.DrawFn) -> list[object]:
 def test_no_pipeline_hangs_or_runs_ahead(
     make_bench: Callable[[], Any], steps: list[object], choices: st.DataObject
 ) -> None:
-    """Whatever fails, every build comes to its end, and no job starts before what it waits for has ended."""
+    """Whatever fails, is uploaded or canceled, a build comes to its end and no job starts before its turn."""
     bench = make_bench()
     build = bench.build(steps)
     agents = [bench.agent(), bench.agent()]
     running: list[Job] = []
-    for _ in range(100):
+    uploads = iter(choices.draw(st.lists(pipelines(), max_size=2)))
+    for _ in range(200):
         for agent in agents:
             job = bench.begin(agent)
             if job is not None:
@@ -334,21 +341,35 @@ def test_no_pipeline_hangs_or_runs_ahead(
             bench.engine.unblock(blocked[0], {}, bench.engine.user)
         elif running:
             job = running.pop(choices.draw(st.integers(0, len(running) - 1)))
+            act = choices.draw(st.sampled_from(["finish", "finish", "finish", "upload", "cancel"]))
+            if act == "cancel":
+                bench.engine.cancel_job(job)
+            elif act == "upload" and (steps := next(uploads, [])):
+                bench.engine.upload(job, job.id, {"steps": renamed(steps, f"-{job.id[:8]}")})
             bench.engine.finish(job, choices.draw(st.sampled_from([0, 0, 1, 2])), "", "")
         else:
             break
     assert is_over(build), states(build)
-    failed = any(step.job.failed for step in build.steps)
-    assert build.state == ("failed" if failed else "passed")
+    if all(step.omitted for step in build.steps if step.definition.type != "wait"):
+        assert build.state in ("not_run", "passed")
+    else:
+        failed = any(step.job.failed for step in build.steps)
+        assert build.state == ("failed" if failed else "passed")
+
+
+def renamed(steps: list[Any], suffix: str) -> list[object]:
+    """The same steps under keys of their own."""
+    text = json.dumps(steps)
+    return list(json.loads(re.sub(r'"(s\d)"', rf'"\1{suffix}"', text)))
 
 
 def assert_its_turn(build: Build, step: Step) -> None:
-    """Everything that ``step`` waits for has passed, or ended in a failure that it allows."""
+    """What ``step`` waits for has passed, or ended in a failure that it allows; nothing of it is canceled."""
     for edge in step.edges:
-        assert isinstance(edge.step, Step)
-        job = edge.step.job
-        assert job.passed or (
-            edge.allow_failure and (job.failed or job.state in ("waiting_failed", "broken"))
-        )
+        for job in [target.job for target in edge.targets]:
+            assert job.passed or (
+                edge.allow_failure and (job.failed or job.state in ("waiting_failed", "broken"))
+            )
     if step.barrier:
         assert all(other.job.passed for other in before_barrier(build.steps, step))
+    assert not any(other.job.state == "canceled" for other in ancestors(build, step))

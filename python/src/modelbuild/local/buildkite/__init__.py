@@ -9,7 +9,8 @@ between two awaits. Who knows what:
 - ``expansion``: the jobs that a step makes (``if``, ``branches``, ``skip``, ``matrix``, ``parallelism``);
   ``conditions``: what decides that it makes none
 - ``graph``: puts these into a build and works out what each one depends on
-- ``scheduler``, ``retries``: pure functions from a build's state to what happens next; ``progress``: does it
+- ``scheduler``, ``concurrency``, ``retries``: pure functions from a build's state to what happens next;
+  ``progress``: does it
 - ``environment``: the variables a job runs with
 - ``engine``: the operations that change the state
 - ``agent_api``, ``artifact_api``, ``rest``, ``page``: HTTP in front of it; ``app`` puts them together

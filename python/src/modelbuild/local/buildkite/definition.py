@@ -131,6 +131,7 @@ class CommandStep(_BranchStep):
     priority: int | None = None
     concurrency: Annotated[int, Field(ge=1)] | None = None
     concurrency_group: str | None = Field(default=None, max_length=200)
+    concurrency_method: Literal["ordered", "eager"] = "ordered"
     parallelism: Annotated[int, Field(ge=1)] | None = None
     matrix: Matrix | None = None
     image: str = ""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 from modelbuild.local.buildkite.definition import CommandStep
-from modelbuild.local.buildkite.graph import before_barrier
-from modelbuild.local.buildkite.state import Agent, Build, Job, Step
+from modelbuild.local.buildkite.graph import ancestors
+from modelbuild.local.buildkite.state import Agent, Job
 
 
 def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str, url: str) -> dict[str, str]:
@@ -81,7 +80,7 @@ def _unblocker(job: Job) -> dict[str, str]:
     """Who unblocked last among the steps that led to this job."""
     times = [
         (step.job.unblocked_at, step.job.unblocked_by)
-        for step in _ancestors(job.build, job.step)
+        for step in ancestors(job.build, job.step)
         if step.job.unblocked_at is not None and step.job.unblocked_by is not None
     ]
     if not times:
@@ -93,19 +92,3 @@ def _unblocker(job: Job) -> dict[str, str]:
         "BUILDKITE_UNBLOCKER_ID": user.id,
         "BUILDKITE_UNBLOCKER_TEAMS": "",
     }
-
-
-def _ancestors(build: Build, step: Step) -> Iterator[Step]:
-    """All steps that ``step`` waited for, near or far."""
-    seen = {step.id}
-    left = [step]
-    while left:
-        current = left.pop()
-        targets = list(before_barrier(build.steps, current)) if current.barrier else []
-        for edge in current.edges:
-            targets += edge.targets
-        for target in targets:
-            if target.id not in seen:
-                seen.add(target.id)
-                left.append(target)
-                yield target

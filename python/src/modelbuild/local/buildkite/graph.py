@@ -94,6 +94,22 @@ def before_barrier(steps: list[Step], barrier: Step) -> Iterator[Step]:
             yield from step.with_uploads()
 
 
+def ancestors(build: Build, step: Step) -> Iterator[Step]:
+    """All steps that ``step`` waited for, near or far."""
+    seen = {step.id}
+    left = [step]
+    while left:
+        current = left.pop()
+        targets = list(before_barrier(build.steps, current)) if current.barrier else []
+        for edge in current.edges:
+            targets += edge.targets
+        for target in targets:
+            if target.id not in seen:
+                seen.add(target.id)
+                left.append(target)
+                yield target
+
+
 _Placed = tuple[Step, AnyStep, "GroupStep | None"]
 _Keys = dict[str, list["Step | Group"]]
 

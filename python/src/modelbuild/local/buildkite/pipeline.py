@@ -60,7 +60,6 @@ _UNSUPPORTED = (
     "cache",
     "cancel_on_build_failing",
     "checkout",
-    "concurrency_method",
     "secrets",
     "signature",
     "trigger",

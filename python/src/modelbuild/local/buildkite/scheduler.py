@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
+from modelbuild.local.buildkite.concurrency import may_start
 from modelbuild.local.buildkite.definition import CommandStep, ManualStep, WaitStep
 from modelbuild.local.buildkite.graph import before_barrier
 from modelbuild.local.buildkite.state import (
@@ -141,21 +142,19 @@ def suits(agent: Agent, step: CommandStep) -> bool:
 def next_job(builds: Iterable[Build], agent: Agent) -> Job | None:
     """The job the agent gets: of the highest priority, then of the oldest build, then in pipeline order."""
     candidates: list[tuple[Job, CommandStep]] = []
-    running: Counter[str | None] = Counter()
+    groups: defaultdict[str | None, list[Job]] = defaultdict(list)
     for build in builds:
         for step in build.steps:
             if not isinstance(step.definition, CommandStep):
                 continue
-            if step.job.state in WITH_AGENT:
-                running[step.definition.concurrency_group] += 1
+            groups[step.definition.concurrency_group].append(step.job)
             if step.job.state == "scheduled" and suits(agent, step.definition):
                 candidates.append((step.job, step.definition))
     candidates.sort(key=lambda candidate: (-(candidate[1].priority or 0), candidate[0].build.created_at))
-    for job, definition in candidates:
-        group, places = definition.concurrency_group, definition.concurrency
-        if group is None or places is None or running[group] < places:
-            return job
-    return None
+    startable = (
+        job for job, definition in candidates if may_start(job, groups[definition.concurrency_group])
+    )
+    return next(startable, None)
 
 
 def fails_softly(job: Job) -> bool:

@@ -1,4 +1,4 @@
-"""The nouns that live in the server: plain data, changed only by ``engine``."""
+"""The nouns that live in the server: plain data that ``engine`` changes; each is equal to itself alone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ENDED: frozenset[JobState] = frozenset(["canceled", "timed_out", "unblocked", "f
 ASLEEP: frozenset[JobState] = frozenset(["waiting", "waiting_failed", "broken"])
 
 
-@dataclass
+@dataclass(eq=False)
 class Agent:
     """A connected agent; ``seen`` is the monotonic second of its last request."""
 
@@ -62,7 +62,7 @@ class Agent:
         return next((tag.partition("=")[2] for tag in self.tags if tag.startswith("queue=")), "default")
 
 
-@dataclass
+@dataclass(eq=False)
 class Edge:
     """A step waits for ``step``.
 
@@ -80,7 +80,7 @@ class Edge:
         return [found for step in steps for found in step.with_uploads()] if self.uploads else steps
 
 
-@dataclass
+@dataclass(eq=False)
 class Group:
     """A group of steps: a name, and something others can depend on."""
 
@@ -90,7 +90,7 @@ class Group:
     members: list[Step] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(eq=False)
 class Step:
     """A step of a build with its jobs: one, and one more for each retry.
 
@@ -132,7 +132,7 @@ class Step:
         return self.definition.key
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """One attempt at a step.
 
@@ -185,7 +185,7 @@ class Job:
         return self.step.definition.fields if isinstance(self.step.definition, ManualStep) else []
 
 
-@dataclass
+@dataclass(eq=False)
 class Annotation:
     """A message on a build, or on a job where ``scope`` is ``job``."""
 
@@ -200,7 +200,7 @@ class Annotation:
     id: str = field(default_factory=new_id)
 
 
-@dataclass
+@dataclass(eq=False)
 class Artifact:
     """A file a job uploaded; ``secret`` makes its download address unguessable."""
 
@@ -219,7 +219,7 @@ class Artifact:
     state: str = "new"
 
 
-@dataclass
+@dataclass(eq=False)
 class Build:
     """A build of a pipeline; ``env`` is from who created it, ``uploaded_env`` from the pipelines it ran."""
 
@@ -265,7 +265,7 @@ class Build:
         return [] if found is None else [step for step in self.steps if step.id == found.id]
 
 
-@dataclass
+@dataclass(eq=False)
 class PipelineSettings:
     """A pipeline: where its code lies, and the steps each build begins with."""
 
