@@ -212,6 +212,64 @@ def test_a_rebuild_repeats_a_build(bench: Any, rest: Rest) -> None:
     assert rest.request("PUT", f"{ROOT}/pipelines/p/builds/9/rebuild").status_code == 404
 
 
+def test_a_build_of_a_pull_request(bench: Any, rest: Rest) -> None:
+    """A build may be of a pull request: conditions, variables, the build itself and its rebuild say so."""
+    condition = 'build.pull_request.repository.fork && build.pull_request.labels includes "gpu"'
+    pipeline_of(bench, "p", [{"command": "x", "if": f"{condition} && build.pull_request.id == '7'"}])
+    body = {
+        "commit": "HEAD",
+        "branch": "topic",
+        "pull_request_id": 7,
+        "pull_request_base_branch": "main",
+        "pull_request_repository": "/fork",
+        "pull_request_labels": ["gpu", "ml"],
+    }
+    first = rest.request("POST", f"{ROOT}/pipelines/p/builds", json=body).json()
+    again = rest.request("PUT", f"{ROOT}/pipelines/p/builds/1/rebuild").json()
+    for shown in (first, again):
+        assert shown["pull_request"] == {
+            "id": "7",
+            "base": "main",
+            "repository": "/fork",
+            "labels": ["gpu", "ml"],
+        }
+    assert bench.drain(bench.agent()) == ["", ""]
+    env = rest.get(f"{ROOT}/jobs/{first['jobs'][0]['id']}/env").json()["env"]
+    assert [env[f"BUILDKITE_PULL_REQUEST{name}"] for name in ("", "_BASE_BRANCH", "_REPO", "_LABELS")] == [
+        "7",
+        "main",
+        "/fork",
+        "gpu,ml",
+    ]
+    other = rest.request("POST", f"{ROOT}/pipelines/p/builds", json={"commit": "HEAD", "branch": "topic"})
+    assert (other.json()["pull_request"], other.json()["state"]) == (None, "not_run")
+
+
+@pytest.mark.parametrize(
+    ("states", "retried"),
+    [(None, ["a", "b", "c"]), ("failed", ["a"]), ("soft_failed, canceled", ["b", "c"]), ("timed_out", [])],
+)
+def test_failed_jobs_are_retried_together(
+    bench: Any, rest: Rest, states: str | None, retried: list[str]
+) -> None:
+    """All jobs that failed in one of these ways, and may be retried, are retried; others are left."""
+    steps = [
+        {"command": "x", "key": "a"},
+        {"command": "x", "key": "b", "soft_fail": True},
+        {"command": "x", "key": "c"},
+        {"command": "x", "key": "d", "retry": {"manual": False}},
+        {"command": "x", "key": "e"},
+    ]
+    build = bench.build(steps)
+    bench.engine.cancel_job(build.jobs[2])
+    bench.drain(agent := bench.agent(), {"a": 1, "b": 1, "d": 1})
+    path = f"{ROOT}/pipelines/{build.pipeline.slug}/builds/1/retry_failed_jobs"
+    answer = rest.request("PUT", path, json={"states": states} if states else {})
+    assert (answer.status_code, answer.json()["retried_jobs_count"]) == (202, len(retried))
+    assert bench.drain(agent) == retried
+    assert rest.request("PUT", path, json={"states": "passed"}).status_code == 400
+
+
 def test_matrix_and_parallel_jobs_are_told_apart(bench: Any, rest: Rest) -> None:
     """A job says its place among parallel jobs, its values of a matrix, and why it is broken."""
     build = bench.build(

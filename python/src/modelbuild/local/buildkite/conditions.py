@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from modelbuild.local.buildkite.attributes.condition import Variables
+from modelbuild.local.buildkite.environment import pull_request_environment
 from modelbuild.local.buildkite.expansion import Context
 from modelbuild.local.buildkite.identity import organization_id
 from modelbuild.local.buildkite.state import Build
 
-# A build of this machine is of no pull request and no merge queue, and no webhook made it.
+# No build of this machine is of a merge queue or a tag, or made by a webhook.
 _NULL = (
     "build.merge_queue.base_branch",
     "build.merge_queue.base_commit",
-    "build.pull_request.base_branch",
     "build.pull_request.draft",
-    "build.pull_request.id",
     "build.pull_request.label",
-    "build.pull_request.repository",
-    "build.pull_request.repository.fork",
     "build.source_action",
     "build.source_event",
     "build.tag",
@@ -47,9 +44,7 @@ def build_context(build: Build, organization: str, env: Mapping[str, str]) -> Co
         "BUILDKITE_REBUILT_FROM_BUILD_ID": rebuilt_from.id if rebuilt_from else "",
         "BUILDKITE_REBUILT_FROM_BUILD_NUMBER": str(rebuilt_from.number) if rebuilt_from else "",
         "BUILDKITE_REPO": pipeline.repository,
-        "BUILDKITE_PULL_REQUEST": "false",
-        "BUILDKITE_PULL_REQUEST_BASE_BRANCH": "",
-        "BUILDKITE_PULL_REQUEST_REPO": "",
+        **pull_request_environment(build),
     }
     variables: Variables = {
         **dict.fromkeys(_NULL),
@@ -66,7 +61,7 @@ def build_context(build: Build, organization: str, env: Mapping[str, str]) -> Co
         "build.id": build.id,
         "build.message": build.message or None,
         "build.number": build.number,
-        "build.pull_request.labels": (),
+        **_pull_request(build),
         "build.source": build.source,
         "organization.id": organization_id(organization),
         "organization.slug": organization,
@@ -76,3 +71,18 @@ def build_context(build: Build, organization: str, env: Mapping[str, str]) -> Co
         "pipeline.slug": pipeline.slug,
     }
     return Context(build.branch, variables, {**env, **own})
+
+
+def _pull_request(build: Build) -> Variables:
+    pull_request = build.pull_request
+    if pull_request is None:
+        names = ("base_branch", "id", "repository", "repository.fork")
+        return {**{f"build.pull_request.{name}": None for name in names}, "build.pull_request.labels": ()}
+    repository = pull_request.repository or None
+    return {
+        "build.pull_request.base_branch": pull_request.base_branch or None,
+        "build.pull_request.id": pull_request.id,
+        "build.pull_request.labels": pull_request.labels,
+        "build.pull_request.repository": repository,
+        "build.pull_request.repository.fork": repository not in (None, build.pipeline.repository),
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,7 @@ from modelbuild.local.buildkite.state import (
     Job,
     JobState,
     PipelineSettings,
+    PullRequest,
     Source,
     Step,
 )
@@ -93,6 +94,7 @@ class Engine:
         source: Source = "api",
         rebuilt_from: Build | None = None,
         clean_checkout: bool = False,
+        pull_request: PullRequest | None = None,
     ) -> Build:
         """A new build with the pipeline's own steps. Refused (422): these do not fit together.
 
@@ -107,6 +109,7 @@ class Engine:
             source: ``api``, or ``ui`` for the build page.
             rebuilt_from: the build that it repeats.
             clean_checkout: whether its jobs check out into an empty folder.
+            pull_request: the pull request that it is of.
         """
         build = Build(
             pipeline=pipeline,
@@ -122,6 +125,7 @@ class Engine:
             source=source,
             rebuilt_from=rebuilt_from,
             clean_checkout=clean_checkout,
+            pull_request=pull_request,
         )
         try:
             self._insert(build, pipeline.start, None)
@@ -158,6 +162,7 @@ class Engine:
             source=source,
             rebuilt_from=build,
             clean_checkout=build.clean_checkout,
+            pull_request=build.pull_request,
         )
 
     def cancel_build(self, build: Build) -> None:
@@ -180,6 +185,16 @@ class Engine:
         """A new job for the same step; the old one keeps its state. Refused (400, 422): not possible."""
         retries.check_manual(job)
         return self._retry(job, "manual")
+
+    def retry_failed(self, build: Build, states: Collection[str]) -> list[Job]:
+        """New jobs for all jobs of a build that ended like this, and that people may retry.
+
+        Args:
+            build: the build.
+            states: ``failed``, ``soft_failed``, ``timed_out`` or ``canceled``.
+        """
+        found = [job for job in build.jobs if retries.failure(job) in states and retries.may_retry(job)]
+        return [self._retry(job, "manual") for job in found]
 
     def unblock(self, job: Job, fields: Mapping[str, object], user: User) -> None:
         """Open a block or input step; its fields become meta-data of the build. Refused: see the messages."""

@@ -6,7 +6,7 @@ import json
 
 from modelbuild.local.buildkite.definition import CommandStep
 from modelbuild.local.buildkite.graph import ancestors
-from modelbuild.local.buildkite.state import Agent, Job
+from modelbuild.local.buildkite.state import Agent, Build, Job
 
 
 def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str, url: str) -> dict[str, str]:
@@ -47,7 +47,8 @@ def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str
         "BUILDKITE_PIPELINE_NAME": pipeline.name,
         "BUILDKITE_PIPELINE_PROVIDER": "git",
         "BUILDKITE_PIPELINE_SLUG": pipeline.slug,
-        "BUILDKITE_PULL_REQUEST": "false",
+        "BUILDKITE_REBUILT_FROM_BUILD_ID": build.rebuilt_from.id if build.rebuilt_from else "",
+        "BUILDKITE_REBUILT_FROM_BUILD_NUMBER": str(build.rebuilt_from.number) if build.rebuilt_from else "",
         "BUILDKITE_REPO": pipeline.repository,
         "BUILDKITE_RETRY_COUNT": str(len(job.step.jobs) - 1),
         "BUILDKITE_SCRIPT_PATH": step.command,
@@ -59,9 +60,6 @@ def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str
     }
     if step.plugins:
         own["BUILDKITE_PLUGINS"] = json.dumps(step.plugins)
-    if build.rebuilt_from is not None:
-        own["BUILDKITE_REBUILT_FROM_BUILD_ID"] = build.rebuilt_from.id
-        own["BUILDKITE_REBUILT_FROM_BUILD_NUMBER"] = str(build.rebuilt_from.number)
     if build.clean_checkout:
         own["BUILDKITE_CLEAN_CHECKOUT"] = "true"
     if job.step.parallel is not None:
@@ -73,7 +71,19 @@ def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str
         own["BUILDKITE_GROUP_ID"] = job.step.group.id
         own["BUILDKITE_GROUP_KEY"] = job.step.group.key or ""
         own["BUILDKITE_GROUP_LABEL"] = job.step.group.label
-    return {**pipeline.env, **build.uploaded_env, **build.env, **step.env, **own, **_unblocker(job)}
+    given = {**pipeline.env, **build.uploaded_env, **build.env, **step.env}
+    return {**given, **own, **pull_request_environment(build), **_unblocker(job)}
+
+
+def pull_request_environment(build: Build) -> dict[str, str]:
+    """What the variables say of the build's pull request, or that it is of none."""
+    pull_request = build.pull_request
+    return {
+        "BUILDKITE_PULL_REQUEST": pull_request.id if pull_request else "false",
+        "BUILDKITE_PULL_REQUEST_BASE_BRANCH": pull_request.base_branch if pull_request else "",
+        "BUILDKITE_PULL_REQUEST_REPO": pull_request.repository if pull_request else "",
+        "BUILDKITE_PULL_REQUEST_LABELS": ",".join(pull_request.labels) if pull_request else "",
+    }
 
 
 def _unblocker(job: Job) -> dict[str, str]:

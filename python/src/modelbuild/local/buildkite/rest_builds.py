@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -12,9 +13,11 @@ from modelbuild.local.buildkite.identity import User, user_id
 from modelbuild.local.buildkite.listing import answer_page, flag, select_builds
 from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.resources import Resources
-from modelbuild.local.buildkite.state import Build, PipelineSettings
+from modelbuild.local.buildkite.state import Build, PullRequest
 from modelbuild.local.buildkite.views import Json, Views, job_state
 from modelbuild.local.buildkite.web import Endpoint, json_body, text_map
+
+FAILURES = ("canceled", "expired", "failed", "soft_failed", "timed_out")
 
 
 class BuildApi:
@@ -41,6 +44,7 @@ class BuildApi:
             ("GET", build, self._get_build),
             ("PUT", f"{build}/cancel", self._cancel_build),
             ("PUT", f"{build}/rebuild", self._rebuild),
+            ("PUT", f"{build}/retry_failed_jobs", self._retry_failed_jobs),
         ]
 
     async def _pipelines(self, request: Request) -> Response:
@@ -77,7 +81,7 @@ class BuildApi:
         return answer_page(request, found, lambda build: self._view(request, build))
 
     async def _create_build(self, request: Request) -> Response:
-        pipeline: PipelineSettings = self._find.pipeline(request)
+        pipeline = self._find.pipeline(request)
         body = await json_body(request)
         for name in ("commit", "branch"):
             if not body.get(name):
@@ -94,6 +98,7 @@ class BuildApi:
             meta_data=text_map(body, "meta_data"),
             creator=creator,
             clean_checkout=body.get("clean_checkout") is True,
+            pull_request=_pull_request(body),
         )
         return JSONResponse(self._views.build(build), status_code=201)
 
@@ -111,6 +116,17 @@ class BuildApi:
         build = self._engine.rebuild(self._find.build(request))
         return JSONResponse(self._views.build(build))
 
+    async def _retry_failed_jobs(self, request: Request) -> Response:
+        build = self._find.build(request)
+        text = str((await json_body(request)).get("states") or "")
+        states = [part.strip() for part in text.split(",") if part.strip()] or list(FAILURES)
+        if unknown := [state for state in states if state not in FAILURES]:
+            valid = ", ".join(FAILURES)
+            raise Refused(400, f"Invalid states: {', '.join(unknown)}. Valid states are {valid}.")
+        jobs = self._engine.retry_failed(build, states)
+        shown = {**self._views.build(build), "retried_jobs_count": len(jobs)}
+        return JSONResponse(shown, status_code=202)
+
     def _view(self, request: Request, build: Build) -> Json:
         """The build with what the query leaves of its jobs and its pipeline."""
         states = request.query_params.getlist("job_states[]")
@@ -125,3 +141,18 @@ class BuildApi:
             if flag(request, f"exclude_{name}"):
                 del shown[name]
         return shown
+
+
+def _pull_request(body: Mapping[str, Any]) -> PullRequest | None:
+    """The pull request that the body of a new build names. Refused (422): its labels are no list."""
+    if not body.get("pull_request_id"):
+        return None
+    labels = body.get("pull_request_labels") or []
+    if not isinstance(labels, list):
+        raise Refused(422, "'pull_request_labels' must be a list")
+    return PullRequest(
+        id=str(body["pull_request_id"]),
+        base_branch=str(body.get("pull_request_base_branch") or ""),
+        repository=str(body.get("pull_request_repository") or ""),
+        labels=tuple(str(label) for label in labels),
+    )

@@ -36,7 +36,7 @@ def check_manual(job: Job) -> None:
     if not ended or not isinstance(definition, CommandStep):
         raise Refused(400, "Only failed, timed out or canceled jobs can be retried")
     manual = definition.retry.manual
-    if job.passed and not manual.permit_on_passed:
+    if job.passed and not job.soft_failed and not manual.permit_on_passed:
         raise Refused(400, "Only failed, timed out or canceled jobs can be retried")
     if job.build.canceled:
         raise Refused(422, "Jobs from canceled builds cannot be retried")
@@ -44,6 +44,15 @@ def check_manual(job: Job) -> None:
         raise Refused(422, f"The job has already been retried in {job.retried_in.id}")
     if not manual.allowed:
         raise Refused(422, manual.reason or "Manual retry is not allowed for this step")
+
+
+def failure(job: Job) -> str:
+    """How a job failed: ``failed``, ``soft_failed``, ``timed_out`` or ``canceled``; empty if it did not."""
+    if job.soft_failed:
+        return "soft_failed"
+    if not job.failed:
+        return ""
+    return "failed" if job.state == "finished" else job.state
 
 
 def may_retry(job: Job) -> bool:

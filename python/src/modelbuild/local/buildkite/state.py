@@ -219,6 +219,16 @@ class Artifact:
     state: str = "new"
 
 
+@dataclass(frozen=True)
+class PullRequest:
+    """The pull request that a build is of: its number, its target, and the repository it comes from."""
+
+    id: str
+    base_branch: str
+    repository: str
+    labels: tuple[str, ...]
+
+
 @dataclass(eq=False)
 class Build:
     """A build of a pipeline; ``env`` is from who created it, ``uploaded_env`` from the pipelines it ran."""
@@ -236,6 +246,7 @@ class Build:
     source: Source = "api"
     rebuilt_from: Build | None = None
     clean_checkout: bool = False
+    pull_request: PullRequest | None = None
     id: str = field(default_factory=new_id)
     state: BuildState = "scheduled"
     blocked: bool = False

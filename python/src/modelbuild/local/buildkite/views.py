@@ -8,7 +8,15 @@ from modelbuild.local.buildkite.definition import CommandStep, InputField, Manua
 from modelbuild.local.buildkite.engine import Engine
 from modelbuild.local.buildkite.identity import User, organization_id
 from modelbuild.local.buildkite.markdown import to_html
-from modelbuild.local.buildkite.state import Agent, Annotation, Artifact, Build, Job, PipelineSettings
+from modelbuild.local.buildkite.state import (
+    Agent,
+    Annotation,
+    Artifact,
+    Build,
+    Job,
+    PipelineSettings,
+    PullRequest,
+)
 from modelbuild.local.buildkite.web import iso
 
 Json = dict[str, object]
@@ -86,7 +94,7 @@ class Views:
             "started_at": iso(build.started_at),
             "finished_at": iso(build.finished_at),
             "jobs": [self.job(job) for job in jobs],
-            "pull_request": None,
+            "pull_request": _pull_request(build.pull_request),
             "rebuilt_from": self._rebuilt_from(build),
             "pipeline": self.pipeline(build.pipeline),
         }
@@ -241,6 +249,17 @@ def job_state(job: Job) -> str:
 def _broken_reason(job: Job) -> str | None:
     """Why a job does not run; Buildkite says so for what the pipeline leaves out."""
     return (job.step.omitted or None) if job.state == "broken" else None
+
+
+def _pull_request(pull_request: PullRequest | None) -> Json | None:
+    if pull_request is None:
+        return None
+    return {
+        "id": pull_request.id,
+        "base": pull_request.base_branch or None,
+        "repository": pull_request.repository or None,
+        "labels": list(pull_request.labels),
+    }
 
 
 def _field(field: InputField) -> Json:
