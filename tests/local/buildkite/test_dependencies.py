@@ -156,6 +156,19 @@ def test_a_retry_of_a_canceled_job_lets_the_build_go_on(bench: Any) -> None:
     assert build.state == "passed"
 
 
+def test_jobs_that_want_it_are_canceled_when_the_build_fails(bench: Any) -> None:
+    """``cancel_on_build_failing`` stops a job once another has failed; others go on, and the build fails."""
+    fast = {"cancel_on_build_failing": True}
+    build = bench.build([command("a"), command("b", **fast), command("c"), command("d", **fast), "wait"])
+    first, second, third = (bench.begin(bench.agent()) for _ in range(3))
+    bench.engine.finish(first, 1, "", "")
+    assert [job_of(build, key).state for key in "bcd"] == ["canceling", "running", "canceled"]
+    bench.engine.finish(second, -1, "SIGTERM", "cancel")
+    assert build.state == "failing"
+    bench.engine.finish(third, 0, "", "")
+    assert (build.state, second.state) == ("failed", "canceled")
+
+
 def test_a_job_that_times_out_is_a_failure(bench: Any) -> None:
     """A job that timed out has failed, so that ``continue_on_failure`` goes on behind it."""
     bench.build([command("a", timeout_in_minutes=1), CONTINUE, command("b")])

@@ -106,7 +106,7 @@ def test_short_plugin_names_become_full_ones(written: str, full: str) -> None:
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        ({"command": "x", "cancel_on_build_failing": True}, "'cancel_on_build_failing' is not supported"),
+        ({"command": "x", "checkout": {"depth": 1}}, "'checkout' is not supported"),
         ({"command": "x", "if_changed": "**.py"}, "'if_changed' is for uploaded files only"),
         ({"wiat": None}, "it has none of 'command'.*but 'wiat'"),
         ({"label": "x"}, "it has none of 'command'.*but 'label'"),

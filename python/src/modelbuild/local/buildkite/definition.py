@@ -132,6 +132,7 @@ class CommandStep(_BranchStep):
     concurrency: Annotated[int, Field(ge=1)] | None = None
     concurrency_group: str | None = Field(default=None, max_length=200)
     concurrency_method: Literal["ordered", "eager"] = "ordered"
+    cancel_on_build_failing: bool = False
     parallelism: Annotated[int, Field(ge=1)] | None = None
     matrix: Matrix | None = None
     image: str = ""

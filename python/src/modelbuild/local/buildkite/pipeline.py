@@ -58,7 +58,6 @@ _IN_COMMAND_STEPS = ("command", "commands", "plugins")
 # Buildkite's own, and not honoured here.
 _UNSUPPORTED = (
     "cache",
-    "cancel_on_build_failing",
     "checkout",
     "secrets",
     "signature",

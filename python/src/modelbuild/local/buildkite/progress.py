@@ -20,6 +20,17 @@ def cancel(job: Job, now: datetime) -> None:
 
 def settle(build: Build, now: datetime) -> None:
     """Bring a build to the state that follows from its jobs."""
+    _move(build, now)
+    build.state, build.blocked = scheduler.build_state(build)
+    if build.state == "failing" and (doomed := scheduler.canceled_by_failure(build)):
+        for job in doomed:
+            cancel(job, now)
+        _move(build, now)
+        build.state, build.blocked = scheduler.build_state(build)
+    build.finished_at = (build.finished_at or now) if scheduler.is_over(build) else None
+
+
+def _move(build: Build, now: datetime) -> None:
     while changes := scheduler.transitions(build):
         for job, state, behind_cancel in changes:
             job.state, job.behind_cancel = state, behind_cancel
@@ -27,5 +38,3 @@ def settle(build: Build, now: datetime) -> None:
                 job.runnable_at = now
             if state == "finished":
                 job.exit_status, job.finished_at = 0, now
-    build.state, build.blocked = scheduler.build_state(build)
-    build.finished_at = (build.finished_at or now) if scheduler.is_over(build) else None

@@ -126,6 +126,18 @@ def _blocked_state(blocks: list[Job]) -> BuildState:
     return "running" if "running" in said else "failed" if "failed" in said else "passed"
 
 
+def canceled_by_failure(build: Build) -> list[Job]:
+    """The jobs of a build that fails which their steps want canceled then, by ``cancel_on_build_failing``."""
+    return [
+        step.job
+        for step in build.steps
+        if isinstance(step.definition, CommandStep)
+        and step.definition.cancel_on_build_failing
+        and step.job.state != "canceling"
+        and not (step.job.passed or step.job.failed)
+    ]
+
+
 def is_over(build: Build) -> bool:
     """Whether nothing more happens in the build unless somebody retries a job."""
     state, blocked = build_state(build)
