@@ -144,6 +144,11 @@ def test_any_text_is_evaluated_or_refused(condition: str) -> None:
         ("v* !v1.*", "v1.1", False),
         ("*", "a/b", True),
         ("", "main", True),
+        ("a*a", "a", False),
+        ("*a*b*", "xaxbx", True),
+        ("*b*a*", "xaxbx", False),
+        ("*a*" * 40, "a" * 5000 + "b", True),
+        ("*a" * 40, "a" * 5000 + "b", False),
     ],
 )
 def test_branch_patterns(patterns: str, branch: str, matches: bool) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelbuild.local.buildkite.artifacts import matches
 from modelbuild.local.buildkite.attributes.patterns import PatternError, matches_format
 from modelbuild.local.buildkite.refusal import Refused
 
@@ -72,6 +73,29 @@ def test_an_endless_match_ends(bench: Any) -> None:
         bench.engine.unblock(job, {"name": "a" * 60 + "b"}, bench.engine.user)
     assert time.monotonic() - began < 5
     bench.engine.unblock(job, {"name": "aa"}, bench.engine.user)
+
+
+@pytest.mark.parametrize(
+    ("query", "path", "found"),
+    [
+        ("out/*", "out/a/b.txt", True),
+        ("./out/**/b.txt", "out/b.txt", True),
+        ("a.txt;*.{x}", "b.{x}", True),
+        ("?.txt", "ab.txt", False),
+        ("[a].txt", "a.txt", False),
+    ],
+)
+def test_artifacts_are_searched_by_wildcards(query: str, path: str, found: bool) -> None:
+    """A search of artifacts knows ``*``, ``**``, ``?`` and ``;``, and nothing else."""
+    assert matches(query, path) is found
+
+
+def test_an_endless_search_ends() -> None:
+    """A search with very many wildcards is refused after a moment."""
+    began = time.monotonic()
+    with pytest.raises(Refused, match="takes too long"):
+        matches("*a?" * 30 + "c", "a" * 3000 + "b")
+    assert time.monotonic() - began < 5
 
 
 @given(st.text(alphabet=r"ab\pdwuk{}[]()<>?*+|^$-,L:1=&", max_size=14), st.text(max_size=8))

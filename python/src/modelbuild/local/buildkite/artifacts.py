@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from modelbuild.local.buildkite.attributes.patterns import PatternError, is_match
 from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.state import Artifact, Build
 
@@ -29,14 +30,20 @@ def form_parts(content_type: str, body: bytes) -> dict[str, bytes]:
 
 
 def matches(query: str, path: str) -> bool:
-    """Whether a search finds a path: ``*`` stands for anything, ``?`` for one character, ``;`` separates."""
+    """Whether a search finds a path: ``*`` stands for anything, ``?`` for one character, ``;`` separates.
+
+    Refused (422): it takes too long.
+    """
     for pattern in filter(None, (part.strip() for part in query.split(";"))):
         expression = re.escape(pattern.removeprefix("./"))
         # "a/**/b" also means "a/b".
         expression = expression.replace(r"\*\*/", "(?:.*/)?").replace(r"\*\*", ".*")
         expression = expression.replace(r"\*", ".*").replace(r"\?", ".")
-        if re.fullmatch(expression, path, re.DOTALL):
-            return True
+        try:
+            if is_match(expression, path):
+                return True
+        except PatternError:
+            raise Refused(422, f"The pattern '{pattern}' takes too long to be searched for") from None
     return False
 
 

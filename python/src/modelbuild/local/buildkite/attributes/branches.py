@@ -5,8 +5,6 @@ Source: https://buildkite.com/docs/pipelines/configure/workflows/branch-configur
 
 from __future__ import annotations
 
-import re
-
 
 def matches_branch(patterns: str, branch: str) -> bool:
     """Whether a branch is meant by patterns that spaces separate.
@@ -23,9 +21,17 @@ def matches_branch(patterns: str, branch: str) -> bool:
 
 
 def matches_wildcard(pattern: str, text: str) -> bool:
-    """Whether ``text`` is ``pattern``, in which ``*`` stands for any text."""
+    """Whether ``text`` is ``pattern``, in which ``*`` stands for any text; in linear time."""
     first, *others = pattern.split("*")
     if not others:
         return text == pattern
-    expression = re.escape(first) + "".join(f".*{re.escape(part)}" for part in others)
-    return re.fullmatch(expression, text, re.DOTALL) is not None
+    *middle, last = others
+    at, end = len(first), len(text) - len(last)
+    if at > end or not text.startswith(first) or not text.endswith(last):
+        return False
+    for part in middle:
+        found = text.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True

@@ -41,6 +41,11 @@ def matches_format(pattern: str, value: str) -> bool:
     return _run(compiled.fullmatch, pattern, value)
 
 
+def is_match(expression: str, text: str) -> bool:
+    """Whether an expression of our own making is the whole of ``text``. Raises as ``matches_format`` does."""
+    return _run(_compile(f"(?s){expression}", expression, False).fullmatch, expression, text)
+
+
 def finds(pattern: str, text: str, *, ignore_case: bool) -> bool:
     """Whether ``pattern`` matches somewhere in ``text``. Raises as ``matches_format`` does."""
     return _run(_compile(pattern, pattern, ignore_case).search, pattern, text)
