@@ -105,7 +105,7 @@ class Engine:
             message: what people read as the build's title.
             env: variables for every job, above those of the pipeline.
             meta_data: meta-data that the build begins with.
-            creator: the person it is made for; nobody: the organization's user.
+            creator: the person it is made for; without one, the organization's user.
             source: ``api``, or ``ui`` for the build page.
             rebuilt_from: the build that it repeats.
             clean_checkout: whether its jobs check out into an empty folder.
