@@ -29,6 +29,9 @@ DEPLOYMENT_FILE = "deployment.json"
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
 
+LOG_GROUP = "/aws/batch/modelbuild"
+"""The group of CloudWatch Logs with the logs of heads and of the flow's steps, which the stack makes."""
+
 SCHEDULE_TIMEOUT = "SCHEDULE_TIMEOUT"
 """The head's variable with the seconds that a job of a step may wait for a machine; without it, for ever."""
 
