@@ -1,8 +1,8 @@
 """Put the rated texts into the lake: ``python flows/sentiment/lake.py``.
 
-Writes one object, a text with its ratings in each line, to the bucket ``modelbuild-<account>`` of the account
-that the AWS credentials belong to, and describes it to Athena as the table ``modelbuild.comments``. Running it
-again changes nothing. It needs what the plugins' helpers need, and nothing else.
+Writes one object, a text with its ratings in each line, to the bucket ``modelbuild-<account>`` of the
+account that the AWS credentials belong to, and describes it to Athena as the table ``modelbuild.comments``.
+Running it again changes nothing. It needs what the plugins' helpers need, and nothing else.
 """
 
 from __future__ import annotations

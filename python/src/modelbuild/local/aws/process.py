@@ -33,7 +33,7 @@ def host_environment(settings: Settings) -> dict[str, str]:
 
 
 def program(command: Sequence[str], settings: Settings) -> list[str]:
-    """A command; where it names its program by a path in the image, that of ``settings.bin`` takes its place."""
+    """A command, with the program in ``settings.bin`` in place of one named by its path in the image."""
     named = list(command)
     if named and os.path.isabs(named[0]) and (settings.bin / Path(named[0]).name).is_file():
         named[0] = str(settings.bin / Path(named[0]).name)
