@@ -32,6 +32,7 @@ steps:
 @pytest.fixture
 def in_role(on_stand_in: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Be an agent that is itself in a role, as one with an instance profile is."""
+    assert on_stand_in
     given = boto3.client("sts").assume_role(RoleArn=ROLE, RoleSessionName="i-0abc")["Credentials"]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", given["AccessKeyId"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", given["SecretAccessKey"])

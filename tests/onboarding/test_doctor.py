@@ -145,7 +145,9 @@ def test_findings_of_check_are_told(on_agent: dict[str, str], write: Write) -> N
         PIPELINE.read_text().replace("      - {text: Status, key: training/status, required: false}\n", "")
     )
     (found,) = wrong(file, on_agent)
-    assert "pipeline.yml:36: step training_finished: field training/status is missing" in found
+    before, _, _ = file.read_text().partition('  - block: ":hourglass: training"')
+    line = before.count("\n") + 1
+    assert f"pipeline.yml:{line}: step training_finished: field training/status is missing" in found
 
 
 def test_pipeline_without_training(on_agent: dict[str, str], write: Write) -> None:
@@ -217,7 +219,6 @@ def test_compute_environment_too_small(
         computeEnvironmentName=f"small-{head}",
         type="MANAGED",
         state="ENABLED",
-        serviceRole=large["serviceRole"],
         computeResources=large["computeResources"] | {"maxvCpus": most},
     )["computeEnvironmentArn"]
     batch.create_job_queue(

@@ -38,6 +38,9 @@ SCHEDULE_TIMEOUT = "SCHEDULE_TIMEOUT"
 STEP_VARIABLES = "STEP_VARIABLES"
 """The variable with the names, between spaces, of the head's variables that the flow's steps get too."""
 
+WANDB_ENTITY = "WANDB_ENTITY"
+"""W&B's own variable with the team or user that runs belong to; without it, the API key's default."""
+
 ATTEMPT = "ATTEMPT"
 """The variable with the number of the attempt at a training, from 1, for its head and the flow's steps."""
 

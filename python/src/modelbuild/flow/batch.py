@@ -10,7 +10,7 @@ from typing import TypeVar
 from metaflow import batch, environment  # type: ignore[attr-defined]
 from metaflow import secrets as with_secrets  # type: ignore[attr-defined]
 
-from modelbuild.contract import ATTEMPT, LOG_GROUP, STEP_RESOURCES, STEP_VARIABLES
+from modelbuild.contract import ATTEMPT, LOG_GROUP, STEP_RESOURCES, STEP_VARIABLES, WANDB_ENTITY
 from modelbuild.errors import ConfigurationError
 
 Step = TypeVar("Step", bound=Callable[..., None])
@@ -29,6 +29,7 @@ _PASSED_ON = (
     "BUILDKITE_SECRET_ARN",
     "WANDB_BASE_URL",
     "WANDB_SECRET_ARN",
+    WANDB_ENTITY,
     "AWS_RETRY_MODE",
     "AWS_MAX_ATTEMPTS",
     GPU_QUEUE,

@@ -1,7 +1,8 @@
 """CloudFormation stacks that can be deployed by change set, and deployed again.
 
 moto's change sets leave a stack without outputs and new parameters, forget the defaults of lists and
-numbers, and turn a resource's failure into an answer no client can read.
+numbers, and turn a resource's failure into an answer no client can read. An item of a list that a condition
+leaves out stays as null, and a stack that is deleted takes along what it is to leave.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from modelbuild.local.aws.patching import replace
 _create_change_set = models.CloudFormationBackend.create_change_set
 _refuse_same = CloudFormationResponse._validate_different_update
 _load_parameters = parsing.ResourceMap.load_parameters
+_clean_json = parsing.clean_json
+_delete = parsing.ResourceMap.delete
 
 
 def install() -> None:
@@ -31,6 +34,8 @@ def install() -> None:
     replace(models.Stack, "parameter_list", property(_parameter_list))
     replace(parsing.ResourceMap, "load_parameters", _load_parameters_as_text)
     replace(parsing, "get_references_from_template", references)
+    replace(parsing, "clean_json", _clean_json_without_gaps)
+    replace(parsing.ResourceMap, "delete", _delete_but_what_is_retained)
 
 
 def references(template: Any) -> list[str]:
@@ -46,6 +51,19 @@ def references(template: Any) -> list[str]:
     if isinstance(template, list):
         return [name for item in template for name in references(item)]
     return re.findall(r"\$\{([A-Za-z0-9:]+)", template) if isinstance(template, str) else []
+
+
+def _clean_json_without_gaps(piece: Any, resources_map: parsing.ResourceMap) -> Any:
+    cleaned = _clean_json(piece, resources_map)
+    return [item for item in cleaned if item is not None] if isinstance(cleaned, list) else cleaned
+
+
+def _delete_but_what_is_retained(self: parsing.ResourceMap) -> None:
+    # moto knows the policy Retain alone.
+    for resource in self._resource_json_map.values():
+        if resource.get("DeletionPolicy") == "RetainExceptOnCreate":
+            resource["DeletionPolicy"] = "Retain"
+    _delete(self)
 
 
 def with_defaults(template: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
