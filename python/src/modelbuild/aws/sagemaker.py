@@ -43,7 +43,7 @@ class Model:
 
 @dataclass(frozen=True)
 class EndpointConfig:
-    """What an endpoint configuration is made of; ``kms_key`` is empty where AWS's own key encrypts its disks."""
+    """What an endpoint configuration is made of; ``kms_key`` is empty where AWS's own encrypts its disks."""
 
     model: str
     instance_type: str

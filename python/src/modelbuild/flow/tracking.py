@@ -23,9 +23,9 @@ def record(
 ) -> WandbRun:
     """Write a run with its configuration and metrics to W&B; the same id again continues the same run.
 
-    The run belongs to the entity that ``WANDB_ENTITY`` names, or to the API key's default; the address of the
-    run that is returned leads there. A training never fails because of W&B: when it cannot be reached, the reason is printed and the run
-    stays on this machine, with an empty address.
+    The run belongs to the entity that ``WANDB_ENTITY`` names, or to the API key's default, and its address
+    leads there. A training never fails because of W&B: when it cannot be reached, the reason is printed and
+    the run stays on this machine, with an empty address.
 
     Args:
         run_id: what no other run of the project has; letters that W&B refuses become ``-``.

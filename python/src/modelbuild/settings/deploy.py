@@ -39,7 +39,7 @@ class DeploySettings(PluginOptions):
     kms_key: Annotated[str, StringConstraints(pattern=KMS_KEY)] | None = Field(
         None,
         alias="kms-key",
-        description="ARN of the KMS key that encrypts the disk of the endpoint's instances; by default AWS's own key.",
+        description="ARN of the KMS key that encrypts the endpoint's disks; by default AWS's own key.",
     )
     role: RoleArn = Field(description="Execution role that SageMaker runs the model as.")
     aws: CopySettings = Field(CopySettings(), description="Where and as whom the model is read and served.")
