@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from cfnlint.data import AdditionalSpecs
-from cfnlint.decode import cfn_yaml
-from cfnlint.helpers import load_resource
+from cfnlint.data import AdditionalSpecs  # type: ignore[import-untyped]
+from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped]
+from cfnlint.helpers import load_resource  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = {path.stem: cfn_yaml.load(str(path)) for path in sorted((ROOT / "infra").glob("*.yaml"))}

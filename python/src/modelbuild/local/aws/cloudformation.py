@@ -2,7 +2,7 @@
 
 moto's change sets leave a stack without outputs and new parameters, forget the defaults of lists and
 numbers, and turn a resource's failure into an answer no client can read. An item of a list that a condition
-leaves out stays as null, and a stack that is deleted takes along what it is to leave.
+leaves out stays as null, and what a first deployment made before it failed stays.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ _create_change_set = models.CloudFormationBackend.create_change_set
 _refuse_same = CloudFormationResponse._validate_different_update
 _load_parameters = parsing.ResourceMap.load_parameters
 _clean_json = parsing.clean_json
-_delete = parsing.ResourceMap.delete
 
 
 def install() -> None:
@@ -35,7 +34,6 @@ def install() -> None:
     replace(parsing.ResourceMap, "load_parameters", _load_parameters_as_text)
     replace(parsing, "get_references_from_template", references)
     replace(parsing, "clean_json", _clean_json_without_gaps)
-    replace(parsing.ResourceMap, "delete", _delete_but_what_is_retained)
 
 
 def references(template: Any) -> list[str]:
@@ -56,14 +54,6 @@ def references(template: Any) -> list[str]:
 def _clean_json_without_gaps(piece: Any, resources_map: parsing.ResourceMap) -> Any:
     cleaned = _clean_json(piece, resources_map)
     return [item for item in cleaned if item is not None] if isinstance(cleaned, list) else cleaned
-
-
-def _delete_but_what_is_retained(self: parsing.ResourceMap) -> None:
-    # moto knows the policy Retain alone.
-    for resource in self._resource_json_map.values():
-        if resource.get("DeletionPolicy") == "RetainExceptOnCreate":
-            resource["DeletionPolicy"] = "Retain"
-    _delete(self)
 
 
 def with_defaults(template: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
@@ -121,7 +111,7 @@ def _execute_change_set(
         found.apply()
     except Exception as error:  # noqa: BLE001  # whatever a resource cannot do is the stack's failure
         stack._add_stack_event(f"{kind}_FAILED", resource_status_reason=str(getattr(error, "message", error)))
-        stack.status = "ROLLBACK_COMPLETE" if kind == "CREATE" else "UPDATE_ROLLBACK_COMPLETE"
+        stack.status = _roll_back_creation(stack) if kind == "CREATE" else "UPDATE_ROLLBACK_COMPLETE"
         stack._add_stack_event(stack.status)
         found.execution_status = "EXECUTE_FAILED"
         return
@@ -132,3 +122,16 @@ def _execute_change_set(
     stack.status = f"{kind}_COMPLETE"
     stack._add_stack_event(stack.status)
     found.execution_status = "EXECUTE_COMPLETE"
+
+
+def _roll_back_creation(stack: models.Stack) -> str:
+    """Delete what a first deployment has made, but for what is retained; the status of the stack."""
+    try:
+        # As on AWS, the policy Retain keeps a resource here, and RetainExceptOnCreate does not.
+        stack.resource_map.delete()
+    except Exception as error:  # noqa: BLE001  # whatever a resource refuses
+        stack._add_stack_event(
+            "ROLLBACK_FAILED", resource_status_reason=str(getattr(error, "message", error))
+        )
+        return "ROLLBACK_FAILED"
+    return "ROLLBACK_COMPLETE"

@@ -25,7 +25,7 @@ from modelbuild.local.aws.patching import replace
 _WITHOUT_EFFECT = ("AWS::SQS::QueuePolicy",)
 
 _BATCH = "batch.amazonaws.com"
-_create_environment = BatchBackend.create_compute_environment
+_create_environment: Any = BatchBackend.create_compute_environment
 
 
 def install() -> None:
@@ -226,7 +226,8 @@ def _create_environment_with_role(
         iam = self.iam_backend
         linked = [role for role in iam.roles.values() if role._linked_service == _BATCH]
         service_role = (linked or [iam.create_service_linked_role(_BATCH, "", "")])[0].arn
-    return _create_environment(self, *given, service_role=service_role, **options)
+    created: ComputeEnvironment = _create_environment(self, *given, service_role=service_role, **options)
+    return created
 
 
 def _create_environment_of_stack(
