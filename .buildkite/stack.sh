@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Deploys infra/training.yaml into the account of this agent, in its default VPC unless
-# SUBNET_IDS and SECURITY_GROUP_IDS (comma-separated) name others.
+# SUBNET_IDS and SECURITY_GROUP_IDS (comma-separated) name others. KMS_KEY_ARN names a KMS key for what the stack
+# keeps. Parameters of the stack that are not set here keep the values that it has.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export AWS_PAGER=""
@@ -42,7 +43,25 @@ parameters=(
 )
 if [ -n "${BUILDKITE_API_URL:-}" ]; then parameters+=("BuildkiteApiUrl=$BUILDKITE_API_URL"); fi
 if [ -n "${WANDB_BASE_URL:-}" ]; then parameters+=("WandbBaseUrl=$WANDB_BASE_URL"); fi
+if [ -n "${KMS_KEY_ARN:-}" ]; then parameters+=("KmsKeyArn=$KMS_KEY_ARN"); fi
+
+# Prints what CloudFormation could not make or change, the newest first. CloudFormation updates no stack whose first
+# deployment was rolled back: such a stack, which holds nothing, is deleted, so that the step can be retried.
+after_failure() {
+  echo "+++ Deploying stack modelbuild-training failed"
+  aws cloudformation describe-stack-events --stack-name modelbuild-training --max-items 100 --output text \
+    --query "StackEvents[?contains(ResourceStatus, 'FAILED')].[LogicalResourceId, ResourceStatusReason]"
+  if [ "$(aws cloudformation describe-stacks --stack-name modelbuild-training --output text \
+    --query 'Stacks[0].StackStatus')" = ROLLBACK_COMPLETE ]; then
+    aws cloudformation delete-stack --stack-name modelbuild-training
+    aws cloudformation wait stack-delete-complete --stack-name modelbuild-training
+    echo "The stack that this first deployment left was deleted: correct the reason above, and retry this step."
+  fi
+}
 
 echo "--- Deploying stack modelbuild-training"
-aws cloudformation deploy --stack-name modelbuild-training --template-file infra/training.yaml \
-  --capabilities CAPABILITY_NAMED_IAM --no-fail-on-empty-changeset --parameter-overrides "${parameters[@]}"
+if ! aws cloudformation deploy --stack-name modelbuild-training --template-file infra/training.yaml \
+  --capabilities CAPABILITY_NAMED_IAM --no-fail-on-empty-changeset --parameter-overrides "${parameters[@]}"; then
+  after_failure
+  exit 1
+fi

@@ -1,16 +1,14 @@
 """Put the rated texts into the lake: ``python flows/sentiment/lake.py``.
 
-Writes one Parquet object to the bucket ``modelbuild-<account>`` of the account that the AWS credentials
-belong to, and describes it to Athena as the table ``modelbuild.comments``. Running it again changes nothing.
+Writes one object, a text with its ratings in each line, to the bucket ``modelbuild-<account>`` of the
+account that the AWS credentials belong to, and describes it to Athena as the table ``modelbuild.comments``.
+Running it again changes nothing. It needs what the plugins' helpers need, and nothing else.
 """
 
 from __future__ import annotations
 
-import io
+import json
 import sys
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from modelbuild.aws.glue import Glue
 from modelbuild.aws.identity import account, session
@@ -30,30 +28,27 @@ COLUMNS = {
     "document": "string",
     "vader_compound": "double",
 }
-_ARROW = {"string": pa.string(), "double": pa.float64(), "int": pa.int32()}
 
 
-def parquet() -> bytes:
-    """The table as one Parquet file; the same bytes each time."""
-    schema = pa.schema([(name, _ARROW[kind]) for name, kind in COLUMNS.items()])
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rated_texts(archive())), schema), buffer, compression="snappy")
-    return buffer.getvalue()
+def json_lines() -> bytes:
+    """The table as JSON, a row in each line; the same bytes each time."""
+    lines = (json.dumps({name: row[name] for name in COLUMNS}) for row in rated_texts(archive()))
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def main() -> None:
     """Load the table and say what was done."""
     aws = session(AwsSettings())
-    location = f"s3://modelbuild-{account(aws)}/lake/{TABLE}/"
-    uri = f"{location}{ARCHIVE}.parquet"
-    content = parquet()
+    location = f"s3://modelbuild-{account(aws)}/lake/{TABLE}-json/"
+    uri = f"{location}{ARCHIVE}.jsonl"
+    content = json_lines()
     storage = Storage(aws)
     if _read(storage, uri) == content:
         print(f"{uri} is there already, {len(content):,} bytes.")
     else:
-        storage.write(uri, content, "application/vnd.apache.parquet")
+        storage.write(uri, content, "application/x-ndjson")
         print(f"Wrote {uri}, {len(content):,} bytes.")
-    Glue(aws).put_parquet_table(DATABASE, TABLE, location, COLUMNS)
+    Glue(aws).put_json_table(DATABASE, TABLE, location, COLUMNS)
     print(f"Athena finds it as {DATABASE}.{TABLE}.")
 
 

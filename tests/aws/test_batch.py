@@ -8,7 +8,7 @@ import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from modelbuild.aws.batch import Batch, job_url, logs_url
+from modelbuild.aws.batch import Batch, _in_order, job_url, logs_url
 from modelbuild.aws.failures import NotFound
 from modelbuild.aws.identity import session
 from modelbuild.errors import AwsError, ConfigurationError
@@ -67,6 +67,29 @@ def test_copy_is_registered_once(batch: Batch) -> None:
     assert batch.definition_with_image("reused", "repo/head:2") != first
 
 
+def test_order_of_a_description_does_not_count(batch: Batch) -> None:
+    """Batch may describe the variables, secrets and sizes of one definition in any order, also within an
+    entry: each order gives the same copy. Another order of a command is another command.
+    """
+    variables = [{"name": name, "value": "1"} for name in ("A", "B", "C")]
+    register("ordered", environment=variables, command=["head", "now"])
+    first = batch.definition_with_image("ordered", "repo/head:1")
+    sizes = [{"value": "512", "type": "MEMORY"}, {"value": "1", "type": "VCPU"}]
+    shuffled = [{"value": "1", "name": name} for name in ("C", "A", "B")]
+    register("ordered", environment=shuffled, command=["head", "now"], resourceRequirements=sizes)
+    assert batch.definition_with_image("ordered", "repo/head:1") == first
+    register("ordered", environment=variables, command=["now", "head"])
+    assert batch.definition_with_image("ordered", "repo/head:1") != first
+
+
+def test_order_of_retry_rules_counts() -> None:
+    """The first rule that fits decides whether Batch retries, so another order is another definition."""
+    rules = [{"onReason": "a*", "action": "RETRY"}, {"onReason": "*", "action": "EXIT"}]
+    one, other = ({"retryStrategy": {"evaluateOnExit": found}} for found in (rules, rules[::-1]))
+    assert _in_order(one) == one
+    assert _in_order(one) != _in_order(other)
+
+
 def test_copy_is_of_the_newest_revision(batch: Batch) -> None:
     """A stack that was deployed again counts from its newest revision on."""
     register("newer")
@@ -94,7 +117,9 @@ def test_links_lead_into_the_console() -> None:
     """The job's page by id; its log by stream, or by the definition's name while there is none."""
     assert job_url("eu-west-1", "an-id").endswith("region=eu-west-1#jobs/detail/an-id")
     stream = logs_url("eu-west-1", "head-1a/default/77", "head")
-    assert unquote(unquote(stream.replace("$", "%"))).endswith("/aws/batch/job/log-events/head-1a/default/77")
+    assert unquote(unquote(stream.replace("$", "%"))).endswith(
+        "/aws/batch/modelbuild/log-events/head-1a/default/77"
+    )
     filtered = logs_url("eu-west-1", "", "arn:aws:batch:eu-west-1:1:job-definition/head-1a:3")
     assert unquote(unquote(filtered.replace("$", "%"))).endswith("?logStreamNameFilter=head-1a")
 

@@ -54,6 +54,14 @@ def test_every_name_is_one_that_sagemaker_takes(endpoint: str, model_id: str) ->
     assert f"-{model_id.replace('.', '-')}-" in name
 
 
+def test_a_kms_key_is_part_of_what_is_served() -> None:
+    """The key is in the endpoint's configuration, and with another one it is another configuration."""
+    key = "arn:aws:kms:us-east-1:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    own, other = planned(kms_key=key), planned(kms_key=f"{key}0")
+    assert (planned().config.kms_key, own.config.kms_key) == ("", key)
+    assert len({planned().name, own.name, other.name}) == 3
+
+
 def test_the_same_deployment_has_the_same_name() -> None:
     """A retried step finds what the first run made."""
     assert planned() == planned()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from laptop import PREPARED, Laptop, Running, eventually
 
+from modelbuild.contract import LOG_GROUP
 from weather import changing
 
 pytestmark = pytest.mark.e2e
@@ -175,10 +176,10 @@ def test_builds_cancelled_before_their_heads(prepared: Laptop) -> None:
 def _said(laptop: Laptop, text: str, since: str) -> bool | None:
     """Whether any job of Batch has said so since a moment."""
     logs = laptop.aws("logs")
-    if not logs.describe_log_groups(logGroupNamePrefix="/aws/batch/job")["logGroups"]:
+    if not logs.describe_log_groups(logGroupNamePrefix=LOG_GROUP)["logGroups"]:
         return None
     start = int(datetime.fromisoformat(since.replace("Z", "+00:00")).timestamp() * 1000)
-    events = logs.filter_log_events(logGroupName="/aws/batch/job", startTime=start)["events"]
+    events = logs.filter_log_events(logGroupName=LOG_GROUP, startTime=start)["events"]
     return True if any(text in event["message"] for event in events) else None
 
 

@@ -39,6 +39,7 @@ BUILD = {
     "GPU_JOB_QUEUE": "gpus",
     "TRAIN_GPU_IMAGE": "train-gpu:1",
     "WANDB_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:wandb",
+    "WANDB_ENTITY": "the-team",
     "UNRELATED": "stays here",
 }
 

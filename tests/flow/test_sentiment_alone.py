@@ -32,6 +32,15 @@ def ran(folder: Path, program: str, *arguments: str, **variables: str) -> subpro
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
 
+def without(folder: Path, *packages: str) -> Path:
+    """A folder for PYTHONPATH in which these packages cannot be imported."""
+    refusing = folder / "refusing"
+    refusing.mkdir()
+    for package in packages:
+        (refusing / f"{package}.py").write_text(f"raise ImportError('agents have no {package}')\n")
+    return refusing
+
+
 @pytest.fixture
 def small_file(tmp_path: Path) -> Path:
     """The repository's parameters for a model of tweets that trains in a moment."""
@@ -46,8 +55,11 @@ def small_file(tmp_path: Path) -> Path:
 def test_from_the_lake_to_a_servable_model(
     aws_variables: dict[str, str], storage: Storage, small_file: Path, tmp_path: Path
 ) -> None:
-    """On its own the flow runs every step here, and leaves a model, no manifest and nobody told."""
-    first, second = (ran(tmp_path, "lake.py", **aws_variables) for _ in range(2))
+    """On its own the flow runs every step here, and leaves a model, no manifest and nobody told. The lake
+    is filled with what agents have: none of what only the images of the flow have is imported.
+    """
+    of_agents = {"PYTHONPATH": str(without(tmp_path, "pyarrow", "numpy", "boto3", "metaflow", "wandb"))}
+    first, second = (ran(tmp_path, "lake.py", **aws_variables, **of_agents) for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "is there already" in second.stdout
 

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import io
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from modelbuild.aws.athena import Athena
@@ -22,14 +21,13 @@ QUERY = "SELECT id, text, rating FROM modelbuild.small"
 @pytest.fixture
 def athena(aws: boto3.Session, storage: Storage) -> Athena:
     """Athena with a table of three rows in two objects."""
-    table = pa.table(ROWS)
     location = "s3://modelbuild-123456789012/lake/small/"
-    for number, part in enumerate((table.slice(0, 2), table.slice(2))):
-        buffer = io.BytesIO()
-        pq.write_table(part, buffer)
-        storage.write(f"{location}{number}.parquet", buffer.getvalue())
+    rows = pa.table(ROWS).to_pylist()
+    for number, part in enumerate((rows[:2], rows[2:])):
+        lines = "".join(f"{json.dumps(row)}\n" for row in part)
+        storage.write(f"{location}{number}.jsonl", lines.encode())
     columns = {"id": "string", "text": "string", "rating": "double"}
-    Glue(aws).put_parquet_table("modelbuild", "small", location, columns)
+    Glue(aws).put_json_table("modelbuild", "small", location, columns)
     return Athena(aws)
 
 

@@ -36,12 +36,12 @@ def environment(tmp_path: Path, url: str) -> dict[str, str]:
     }
 
 
-def recorded(tmp_path: Path, evaluation: Evaluation, url: str) -> tuple[WandbRun, str]:
+def recorded(tmp_path: Path, evaluation: Evaluation, url: str, **variables: str) -> tuple[WandbRun, str]:
     """The run that a process of its own records at the address, and what it says on stderr."""
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM, evaluation.to_json()],
         cwd=tmp_path,
-        env=environment(tmp_path, url),
+        env={**environment(tmp_path, url), **variables},
         capture_output=True,
         text=True,
         check=True,
@@ -78,6 +78,16 @@ def test_a_run_has_what_it_was_made_with(tmp_path: Path, evaluation: Evaluation,
     state, group, config, metrics = json.loads(shown.stdout)
     assert (state, group, config) == ("finished", "12.3", {"parameters": {"seed": 1}})
     assert metrics == summary(evaluation)
+
+
+def test_a_run_belongs_to_the_entity_that_the_build_names(
+    tmp_path: Path, evaluation: Evaluation, wandb_url: str
+) -> None:
+    """The run is recorded for the team in WANDB_ENTITY, and its address, which notify shows, leads there."""
+    of_team, _ = recorded(tmp_path, evaluation, wandb_url, WANDB_ENTITY="the-team")
+    assert of_team.url.startswith(f"{wandb_url}/the-team/comments/")
+    of_key, _ = recorded(tmp_path, evaluation, wandb_url, WANDB_ENTITY="")
+    assert not of_key.url.startswith(f"{wandb_url}/the-team/")
 
 
 def test_a_training_goes_on_without_wandb(tmp_path: Path, evaluation: Evaluation) -> None:

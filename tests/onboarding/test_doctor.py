@@ -70,7 +70,7 @@ def test_all_is_well(on_agent: dict[str, str]) -> None:
     assert [line for line in lines if not line.ok] == []
     assert [line.text.split(": ")[0].split(" ")[0] for line in lines] == [
         *("agent", "pipeline", "identity", "job"),
-        *("queue", "queue", "queue", "bucket", "API"),
+        *("queue", "queue", "queue", "quotas", "quotas", "quotas", "bucket", "API"),
     ]
     assert objects() == before
 
@@ -145,7 +145,9 @@ def test_findings_of_check_are_told(on_agent: dict[str, str], write: Write) -> N
         PIPELINE.read_text().replace("      - {text: Status, key: training/status, required: false}\n", "")
     )
     (found,) = wrong(file, on_agent)
-    assert "pipeline.yml:36: step training_finished: field training/status is missing" in found
+    before, _, _ = file.read_text().partition('  - block: ":hourglass: training"')
+    line = before.count("\n") + 1
+    assert f"pipeline.yml:{line}: step training_finished: field training/status is missing" in found
 
 
 def test_pipeline_without_training(on_agent: dict[str, str], write: Write) -> None:
@@ -177,18 +179,19 @@ def test_queue_that_is_disabled(queue: str, on_agent: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("queue", ["modelbuild-head", "modelbuild-gpu"])
-def test_compute_environment_that_is_disabled(queue: str, on_agent: dict[str, str]) -> None:
-    """A queue that takes jobs which nothing will ever run is told with its compute environment."""
+def test_compute_environments_that_are_disabled(queue: str, on_agent: dict[str, str]) -> None:
+    """A queue whose jobs nothing will ever run is told with its compute environments."""
     batch = client("batch")
     (found,) = batch.describe_job_queues(jobQueues=[queue])["jobQueues"]
-    arn = found["computeEnvironmentOrder"][0]["computeEnvironment"]
-    batch.update_compute_environment(computeEnvironment=arn, state="DISABLED")
+    arns = [entry["computeEnvironment"] for entry in found["computeEnvironmentOrder"]]
+    for arn in arns:
+        batch.update_compute_environment(computeEnvironment=arn, state="DISABLED")
     told = wrong(PIPELINE, on_agent)
-    batch.update_compute_environment(computeEnvironment=arn, state="ENABLED")
-    name = arn.rpartition("/")[2]
-    assert told == [
-        f"queue {queue}: jobs wait there for ever, as compute environment {name} is DISABLED: enable it"
-    ]
+    for arn in arns:
+        batch.update_compute_environment(computeEnvironment=arn, state="ENABLED")
+    names = [arn.rpartition("/")[2] for arn in arns]
+    said = "; ".join(f"compute environment {name} is DISABLED: enable it" for name in names)
+    assert told == [f"queue {queue}: jobs wait there for ever, as {said}"]
 
 
 @pytest.mark.parametrize(
@@ -210,13 +213,12 @@ def test_compute_environment_too_small(
     (large,) = [
         found
         for found in batch.describe_compute_environments()["computeEnvironments"]
-        if "HeadCompute" in found["computeEnvironmentName"]
+        if "HeadOnDemand" in found["computeEnvironmentName"]
     ]
     small = batch.create_compute_environment(
         computeEnvironmentName=f"small-{head}",
         type="MANAGED",
         state="ENABLED",
-        serviceRole=large["serviceRole"],
         computeResources=large["computeResources"] | {"maxvCpus": most},
     )["computeEnvironmentArn"]
     batch.create_job_queue(
@@ -278,6 +280,8 @@ def test_queue_and_definition_that_do_not_exist(on_agent: dict[str, str], write:
         ({"executionRoleArn": ""}, "has no execution role"),
         ({"secrets": []}, "has no secret BUILDKITE_API_TOKEN, so the head cannot unblock the build"),
         ({"environment": []}, "does not set METAFLOW_DATASTORE_SYSROOT_S3"),
+        ({"environment": []}, "does not set AWS_DEFAULT_REGION"),
+        ({"logConfiguration": {"logDriver": "awslogs"}}, "does not write its log to /aws/batch/modelbuild"),
         ({"environment": [{"name": "METAFLOW_DEFAULT_DATASTORE", "value": "local"}]}, "set it to s3"),
     ],
 )

@@ -26,6 +26,6 @@ def test_policies_are_least_privilege_in_form(path: Path) -> None:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         assert not any("*" in action for action in actions), statement["Sid"]
         if statement["Resource"] == "*":
-            assert all(re.match(r"[a-z]+:(Describe|List|Get)", action) for action in actions), statement[
+            assert all(re.match(r"[a-z0-9]+:(Describe|List|Get)", action) for action in actions), statement[
                 "Sid"
             ]

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import samples
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.deploy import DeploySettings
 from modelbuild.settings.notify import NotifySettings
 from modelbuild.settings.options import CONFIGURATION
 from modelbuild.settings.train import TrainSettings
+from modelbuild.train import submit
 
 ROLE = "arn:aws:iam::123456789012:role/a"
 TRAIN: dict[str, Any] = {
@@ -35,6 +37,18 @@ def test_options_are_read_by_their_names() -> None:
     assert read.aws.region is None
     assert read.params == {"a.b": [1, {"c": None}]}
     assert (read.queue, read.timeout, read.environment) == ("modelbuild-head", 86400, {})
+
+
+def test_entity_of_wandb_is_said_once() -> None:
+    """The option becomes W&B's own variable in the job of the head; the variable itself is refused, with the
+    option's name, and without the option nothing is set.
+    """
+    request = samples.request_for("s3://bucket/models/demo/7")
+    of_team = submit.variables(request, train(**{"wandb-entity": "the-team"}))
+    assert of_team["WANDB_ENTITY"] == "the-team"
+    assert "WANDB_ENTITY" not in submit.variables(request, train())
+    with pytest.raises(ConfigurationError, match="set by option wandb-entity"):
+        train(environment={"WANDB_ENTITY": "the-team"})
 
 
 def test_two_identities_of_deploy() -> None:

@@ -29,11 +29,17 @@ DEPLOYMENT_FILE = "deployment.json"
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
 
+LOG_GROUP = "/aws/batch/modelbuild"
+"""The group of CloudWatch Logs with the logs of heads and of the flow's steps, which the stack makes."""
+
 SCHEDULE_TIMEOUT = "SCHEDULE_TIMEOUT"
 """The head's variable with the seconds that a job of a step may wait for a machine; without it, for ever."""
 
 STEP_VARIABLES = "STEP_VARIABLES"
 """The variable with the names, between spaces, of the head's variables that the flow's steps get too."""
+
+WANDB_ENTITY = "WANDB_ENTITY"
+"""W&B's own variable with the team or user that runs belong to; without it, the API key's default."""
 
 ATTEMPT = "ATTEMPT"
 """The variable with the number of the attempt at a training, from 1, for its head and the flow's steps."""

@@ -108,8 +108,11 @@ class Cloud:
         stream = job["container"].get("logStreamName")
         if not stream:
             return []
+        options = job["container"].get("logConfiguration", {}).get("options", {})
         answer = self.client("logs").get_log_events(
-            logGroupName="/aws/batch/job", logStreamName=stream, startFromHead=True
+            logGroupName=options.get("awslogs-group", "/aws/batch/job"),
+            logStreamName=stream,
+            startFromHead=True,
         )
         return [event["message"] for event in answer["events"]]
 

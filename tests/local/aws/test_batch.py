@@ -45,7 +45,9 @@ def test_job_succeeds_and_is_described(cloud: Any) -> None:
 def test_job_acts_as_its_role(cloud: Any) -> None:
     """A job has the credentials of its job role and of nobody else."""
     ask = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
-    job = cloud.run("identity", ["python", "-c", ask], properties={"jobRoleArn": ROLE})
+    region = [{"name": "AWS_DEFAULT_REGION", "value": "us-east-1"}]
+    own = {"jobRoleArn": ROLE, "environment": region}
+    job = cloud.run("identity", ["python", "-c", ask], properties=own)
     assert cloud.log(job)[0].startswith("arn:aws:sts::123456789012:assumed-role/job/")
 
 
@@ -76,8 +78,12 @@ def test_job_sees_a_containers_environment(cloud: Any) -> None:
     assert (seen["TOKEN"], seen["PLAIN"]) == ("s3cret", "p1ain")
     assert (seen["AWS_BATCH_JOB_ID"], seen["AWS_BATCH_JOB_ATTEMPT"]) == (job["jobId"], "1")
     assert (seen["AWS_BATCH_CE_NAME"], seen["AWS_BATCH_JQ_NAME"]) == ("work", "work")
-    assert (seen["AWS_REGION"], seen["AWS_ENDPOINT_URL"]) == ("us-east-1", cloud.url)
-    assert not {"ONLY_THE_DEVELOPER_HAS_THIS", "PYTHONDONTWRITEBYTECODE", "AWS_ACCESS_KEY_ID"} & set(seen)
+    assert seen["AWS_ENDPOINT_URL"] == cloud.url
+    given = {"FROM_IMAGE", "LEVEL", "ONLY", "TOKEN", "PLAIN", "AWS_ENDPOINT_URL"}
+    of_batch = {f"AWS_BATCH_{name}" for name in ("JOB_ID", "JOB_ATTEMPT", "CE_NAME", "JQ_NAME")}
+    # What a container's file system, network and devices are to a process, and what Python adds by itself.
+    of_container = {"PATH", "HOME", "TMPDIR", "HOSTNAME", "AWS_EC2_METADATA_DISABLED", "CUDA_VISIBLE_DEVICES"}
+    assert seen.keys() - {"LC_CTYPE"} == given | of_batch | of_container | {"AWS_EXECUTION_ENV"}
     for _ in range(2):  # describing a job must not add to it
         shown = {item["name"]: item["value"] for item in cloud.job(job["jobId"])["container"]["environment"]}
         assert shown == {"LEVEL": "override", "ONLY": "definition"}
@@ -94,6 +100,53 @@ def test_missing_secret_fails_the_job(cloud: Any, key: str) -> None:
     assert (job["status"], "exitCode" in job["container"]) == ("FAILED", False)
     assert job["container"]["reason"].startswith("ResourceInitializationError: ")
     assert "hidden" not in json.dumps(job)
+
+
+def test_log_lies_in_the_group_of_the_definition(cloud: Any) -> None:
+    """The log group that a definition names gets its jobs' logs; without one it is Batch's own."""
+    log = {"logDriver": "awslogs", "options": {"awslogs-group": "/team/jobs"}}
+    own = cloud.run("own-group", sh("echo own"), properties={"logConfiguration": log})
+    common = cloud.run("common-group", sh("echo common"))
+    for group, job, said in (("/team/jobs", own, "own"), ("/aws/batch/job", common, "common")):
+        found = cloud.client("logs").get_log_events(
+            logGroupName=group, logStreamName=job["container"]["logStreamName"]
+        )
+        assert [event["message"] for event in found["events"]] == [said]
+
+
+def test_queue_goes_on_to_the_next_compute_environment(cloud: Any) -> None:
+    """A queue whose first compute environment is disabled runs its jobs on the next."""
+    batch = cloud.client("batch")
+    [known] = batch.describe_compute_environments(computeEnvironments=["work"])["computeEnvironments"]
+    # Without a role of its own, an environment uses Batch's service-linked role.
+    made = batch.create_compute_environment(
+        computeEnvironmentName="spot",
+        type="MANAGED",
+        state="DISABLED",
+        computeResources={**known["computeResources"], "type": "SPOT"},
+    )
+    [spot] = batch.describe_compute_environments(computeEnvironments=["spot"])["computeEnvironments"]
+    assert spot["serviceRole"].endswith(":role/aws-service-role/batch.amazonaws.com/AWSServiceRoleForBatch")
+    order = [made["computeEnvironmentArn"], known["computeEnvironmentArn"]]
+    batch.create_job_queue(
+        jobQueueName="spot-first",
+        state="ENABLED",
+        priority=1,
+        computeEnvironmentOrder=[
+            {"order": number, "computeEnvironment": arn} for number, arn in enumerate(order, 1)
+        ],
+    )
+    command = sh("echo $AWS_BATCH_CE_NAME")
+    job = cloud.ended(cloud.submit(cloud.define("placed", command), queue="spot-first"))
+    assert cloud.log(job) == ["work"]
+    batch.update_compute_environment(computeEnvironment="spot", state="ENABLED")
+    assert cloud.log(cloud.ended(cloud.submit("placed", queue="spot-first"))) == ["spot"]
+
+
+def test_program_at_a_path_in_the_image(cloud: Any) -> None:
+    """A command that names its program by a path in the image runs the program that takes its place here."""
+    job = cloud.run("by-path", ["/opt/nowhere/bin/python", "-c", "print('ran')"])
+    assert cloud.log(job) == ["ran"]
 
 
 def test_exit_code_and_overridden_command(cloud: Any) -> None:

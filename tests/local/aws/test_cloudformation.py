@@ -213,3 +213,46 @@ def test_references_are_found_however_deep(piece: Any, name: str) -> None:
     """Ref and the names inside Fn::Sub count, wherever they stand."""
     assert name in references([piece, {"Fn::Join": ["", [{"Fn::Sub": f"x-${{{name}}}"}]]}])
     assert name in references({"A": piece, "B": {"C": [{"Ref": name}]}})
+
+
+KEPT = """
+Parameters: {Computes: {Type: String}}
+Resources:
+  Bucket:
+    Type: AWS::S3::Bucket
+    DeletionPolicy: RetainExceptOnCreate
+    Properties: {BucketName: kept-except-on-create}
+  Queue:
+    Type: AWS::Batch::JobQueue
+    DependsOn: Bucket
+    Properties:
+      JobQueueName: kept
+      Priority: 1
+      ComputeEnvironmentOrder: [{Order: 1, ComputeEnvironment: !Ref Computes}]
+"""
+
+
+def test_first_deployment_that_failed_can_be_repeated(cloud: Any, tmp_path: Path) -> None:
+    """What a first deployment made is deleted when it fails, so that its name is free for the next one."""
+    template = tmp_path / "kept.yaml"
+    template.write_text(KEPT)
+    client, s3 = cloud.client("cloudformation"), cloud.client("s3")
+
+    def deployed(computes: str) -> int:
+        command = [
+            "aws",
+            "cloudformation",
+            "deploy",
+            "--stack-name",
+            "kept",
+            "--template-file",
+            str(template),
+        ]
+        command += ["--parameter-overrides", f"Computes={computes}"]
+        return subprocess.run(command, env=cloud.environment(), capture_output=True, check=False).returncode
+
+    assert deployed("none") != 0
+    assert client.describe_stacks(StackName="kept")["Stacks"][0]["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert "kept-except-on-create" not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+    client.delete_stack(StackName="kept")
+    assert deployed("work") == 0

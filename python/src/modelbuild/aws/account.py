@@ -14,13 +14,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Compute:
-    """A compute environment; ``vcpus`` is the most it may have, None where Batch does not manage it."""
+    """A compute environment; ``vcpus`` is the most it may have, None where Batch does not manage it.
+
+    Attributes:
+        instance_types: types, such as m5.large, or families of EC2 instances that it may start.
+        spot: whether these are spot instances.
+    """
 
     name: str
     state: str
     status: str
     reason: str
     vcpus: int | None
+    instance_types: tuple[str, ...] = ()
+    spot: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class Definition:
     environment: Mapping[str, str]
     secrets: Mapping[str, str]
     vcpus: float
+    log_group: str
 
 
 class Account:
@@ -79,6 +87,8 @@ class Account:
                 one.get("status", ""),
                 one.get("statusReason", ""),
                 one.get("computeResources", {}).get("maxvCpus"),
+                tuple(one.get("computeResources", {}).get("instanceTypes", [])),
+                one.get("computeResources", {}).get("type") == "SPOT",
             )
             for one in found["computeEnvironments"]
         )
@@ -102,4 +112,5 @@ class Account:
             environment={entry["name"]: entry["value"] for entry in container.get("environment", [])},
             secrets={entry["name"]: entry["valueFrom"] for entry in container.get("secrets", [])},
             vcpus=float(sizes.get("VCPU") or container.get("vcpus") or 1),
+            log_group=container.get("logConfiguration", {}).get("options", {}).get("awslogs-group", ""),
         )

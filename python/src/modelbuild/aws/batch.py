@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from modelbuild.aws.failures import THROTTLED, NotFound, error_code, translated
-from modelbuild.contract import sha256_of_json
+from modelbuild.contract import LOG_GROUP, sha256_of_json
 from modelbuild.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # What a definition consists of, besides its name: DescribeJobDefinitions tells more than may be registered.
 _PARTS = ("type", "parameters", "retryStrategy", "timeout", "propagateTags", "platformCapabilities")
-LOG_GROUP = "/aws/batch/job"
+_ORDERED = ("command", "evaluateOnExit")
 OVERRIDES_LIMIT = 8192
 """Bytes that Batch takes as what differs between a job and its definition."""
 
@@ -119,7 +119,7 @@ class Batch:
             )
         copy = _clean({part: found[part] for part in _PARTS if part in found})
         copy["containerProperties"] = _clean(found["containerProperties"]) | {"image": image}
-        own_name = f"{name}-{sha256_of_json(copy)[:12]}"
+        own_name = f"{name}-{sha256_of_json(_in_order(copy))[:12]}"
         existing = self._newest(own_name)
         return Definition(own_name, existing["jobDefinitionArn"] if existing else "", copy)
 
@@ -274,6 +274,19 @@ def logs_url(region: str, log_stream: str, definition: str) -> str:
     end = f"/log-events/{coded(log_stream)}" if log_stream else f"$3FlogStreamNameFilter$3D{coded(name)}"
     console = f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
     return f"{console}#logsV2:log-groups/log-group/{coded(LOG_GROUP)}{end}"
+
+
+def _in_order(value: Any, name: str = "") -> Any:
+    """A definition with its lists sorted, because Batch may describe the same one in another order each time.
+
+    The words of a command and the rules of a retry strategy stay as they are: there, the order counts.
+    """
+    if isinstance(value, Mapping):
+        return {key: _in_order(item, key) for key, item in value.items()}
+    if isinstance(value, list):
+        items = [_in_order(item) for item in value]
+        return items if name in _ORDERED else sorted(items, key=lambda item: json.dumps(item, sort_keys=True))
+    return value
 
 
 def _clean(value: Any) -> Any:

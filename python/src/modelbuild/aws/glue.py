@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     import boto3
     from mypy_boto3_glue.type_defs import TableInputTypeDef
 
-_HIVE = "org.apache.hadoop.hive.ql.io.parquet"
+_TEXT_INPUT = "org.apache.hadoop.mapred.TextInputFormat"
+_TEXT_OUTPUT = "org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat"
+_JSON = "org.openx.data.jsonserde.JsonSerDe"
 
 
 class Glue:
@@ -21,8 +23,10 @@ class Glue:
         with translated("set up a client for Glue"):
             self._glue = session.client("glue")
 
-    def put_parquet_table(self, database: str, table: str, location: str, columns: Mapping[str, str]) -> None:
-        """Describe the Parquet objects below ``location`` as a table, new or in place of what it was.
+    def put_json_table(self, database: str, table: str, location: str, columns: Mapping[str, str]) -> None:
+        """Describe the objects below ``location``, a JSON object in each line, as a table.
+
+        A table of this name is replaced.
 
         Args:
             database: an existing database.
@@ -36,13 +40,13 @@ class Glue:
         description: TableInputTypeDef = {
             "Name": table,
             "TableType": "EXTERNAL_TABLE",
-            "Parameters": {"classification": "parquet", "EXTERNAL": "TRUE"},
+            "Parameters": {"classification": "json", "EXTERNAL": "TRUE"},
             "StorageDescriptor": {
                 "Columns": [{"Name": name, "Type": kind} for name, kind in columns.items()],
                 "Location": location,
-                "InputFormat": f"{_HIVE}.MapredParquetInputFormat",
-                "OutputFormat": f"{_HIVE}.MapredParquetOutputFormat",
-                "SerdeInfo": {"SerializationLibrary": f"{_HIVE}.serde.ParquetHiveSerDe"},
+                "InputFormat": _TEXT_INPUT,
+                "OutputFormat": _TEXT_OUTPUT,
+                "SerdeInfo": {"SerializationLibrary": _JSON},
             },
         }
         try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from modelbuild.aws.batch import LOG_GROUP
 from modelbuild.aws.failures import NotFound, translated
+from modelbuild.contract import LOG_GROUP
 
 if TYPE_CHECKING:
     import boto3

@@ -43,11 +43,12 @@ class Model:
 
 @dataclass(frozen=True)
 class EndpointConfig:
-    """What an endpoint configuration is made of."""
+    """What an endpoint configuration is made of; ``kms_key`` is empty where AWS's own encrypts its disks."""
 
     model: str
     instance_type: str
     instances: int
+    kms_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,10 @@ class SageMaker:
             "InitialInstanceCount": config.instances,
             "InitialVariantWeight": 1.0,
         }
+        disk: Any = {"KmsKeyId": config.kms_key} if config.kms_key else {}
         with _told_apart(f"create endpoint configuration {name}"):
             self._sagemaker.create_endpoint_config(
-                EndpointConfigName=name, ProductionVariants=[variant], Tags=_tags(tags)
+                EndpointConfigName=name, ProductionVariants=[variant], Tags=_tags(tags), **disk
             )
 
     def endpoint_config(self, name: str) -> EndpointConfig | None:
@@ -146,13 +148,15 @@ class SageMaker:
             NotFound: there is none of this name.
         """
         with _told_apart(f"look at endpoint configuration {name}"):
-            variants = self._sagemaker.describe_endpoint_config(EndpointConfigName=name)["ProductionVariants"]
+            found = self._sagemaker.describe_endpoint_config(EndpointConfigName=name)
+        variants = found["ProductionVariants"]
         if [variant["VariantName"] for variant in variants] != [VARIANT]:
             return None
         return EndpointConfig(
             model=variants[0].get("ModelName", ""),
             instance_type=variants[0].get("InstanceType", ""),
             instances=variants[0].get("InitialInstanceCount", 0),
+            kms_key=found.get("KmsKeyId", ""),
         )
 
     def note_previous(self, config: str, previous: str) -> None:

@@ -47,13 +47,15 @@ def make(given: Handoff, copied: Copied, settings: DeploySettings) -> Plan:
         "instance_type": settings.instance_type,
         "instances": _INSTANCES,
     }
+    if settings.kms_key:
+        content["kms_key"] = settings.kms_key
     request = given.manifest.request
     name = _name(settings.endpoint, request.model_id, sha256_of_json(content))
     return Plan(
         endpoint=settings.endpoint,
         name=name,
         model=model,
-        config=EndpointConfig(name, settings.instance_type, _INSTANCES),
+        config=EndpointConfig(name, settings.instance_type, _INSTANCES, settings.kms_key or ""),
         tags=_tags(
             {
                 "MODEL_ID": request.model_id,

@@ -10,7 +10,7 @@ from typing import TypeVar
 from metaflow import batch, environment  # type: ignore[attr-defined]
 from metaflow import secrets as with_secrets  # type: ignore[attr-defined]
 
-from modelbuild.contract import ATTEMPT, STEP_RESOURCES, STEP_VARIABLES
+from modelbuild.contract import ATTEMPT, LOG_GROUP, STEP_RESOURCES, STEP_VARIABLES, WANDB_ENTITY
 from modelbuild.errors import ConfigurationError
 
 Step = TypeVar("Step", bound=Callable[..., None])
@@ -29,6 +29,7 @@ _PASSED_ON = (
     "BUILDKITE_SECRET_ARN",
     "WANDB_BASE_URL",
     "WANDB_SECRET_ARN",
+    WANDB_ENTITY,
     "AWS_RETRY_MODE",
     "AWS_MAX_ATTEMPTS",
     GPU_QUEUE,
@@ -63,10 +64,11 @@ def on_batch(*, cpu: int, memory: int, gpu: int = 0, secrets: Sequence[str] = ()
             sources = [{"type": "aws-secrets-manager", "id": _required(name)} for name in secrets]
             decorated = with_secrets(sources=sources)(decorated)
         size = {"cpu": cpu, "memory": memory, "gpu": gpu, **_resources().get(step.__name__, {})}
+        log = {"log_driver": "awslogs", "log_options": [f"awslogs-group:{LOG_GROUP}"]}
         if size["gpu"]:
-            on: Step = batch(**size, image=_required(GPU_IMAGE), queue=_required(GPU_QUEUE))(decorated)
+            on: Step = batch(**size, **log, image=_required(GPU_IMAGE), queue=_required(GPU_QUEUE))(decorated)
         else:
-            on = batch(cpu=size["cpu"], memory=size["memory"])(decorated)
+            on = batch(cpu=size["cpu"], memory=size["memory"], **log)(decorated)
         return on
 
     return decorate

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, JsonValue
 
-from modelbuild.contract import Evaluation, WandbRun
+from modelbuild.contract import WANDB_ENTITY, Evaluation, WandbRun
 
 _INIT_SECONDS = 15.0
 _FINISH_SECONDS = 20.0
@@ -23,8 +23,9 @@ def record(
 ) -> WandbRun:
     """Write a run with its configuration and metrics to W&B; the same id again continues the same run.
 
-    A training never fails because of W&B: when it cannot be reached, the reason is printed and the run
-    stays on this machine, with an empty address.
+    The run belongs to the entity that ``WANDB_ENTITY`` names, or to the API key's default, and its address
+    leads there. A training never fails because of W&B: when it cannot be reached, the reason is printed and
+    the run stays on this machine, with an empty address.
 
     Args:
         run_id: what no other run of the project has; letters that W&B refuses become ``-``.
@@ -59,6 +60,7 @@ def record(
         arguments: dict[str, Any] = {
             "id": run_id,
             "name": run_id,
+            "entity": os.environ.get(WANDB_ENTITY) or None,
             "project": project,
             "group": group,
             "config": dict(config),

@@ -26,6 +26,8 @@ def agent_environment(state: State) -> dict[str, str]:
         "MODELBUILD_PYTHON": sys.executable,
         "DATA_LAKE_ACCOUNT": DATA_LAKE_ACCOUNT,
         "PRODUCTION_ACCOUNT": PRODUCTION_ACCOUNT,
+        # The local AWS is empty when it starts: the first build of any branch deploys the stack.
+        "STACK_BRANCHES": "*",
     }
 
 

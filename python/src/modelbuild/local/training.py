@@ -9,10 +9,10 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from modelbuild.contract import LOG_GROUP
 from modelbuild.local.places import State
 from modelbuild.local.seed import data_lake
 
-_GROUP = "/aws/batch/job"
 _POLL_SECONDS = 1.0
 _TASK = re.compile(
     r"\S+ \S+ \[[^]/]+/(?P<step>\w+)/\d+[^]]*\] (?:\[[0-9a-f-]{36}\] ?)?(?P<said>.*)", re.DOTALL
@@ -54,7 +54,7 @@ class Training:
             if not self._stream:
                 return
         answer = self._logs.get_log_events(
-            logGroupName=_GROUP, logStreamName=self._stream, startFromHead=True, **self._token
+            logGroupName=LOG_GROUP, logStreamName=self._stream, startFromHead=True, **self._token
         )
         self._messages += [event["message"] for event in answer["events"]]
         self._token = {"nextToken": answer["nextForwardToken"]}

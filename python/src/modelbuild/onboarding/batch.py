@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from modelbuild.aws.account import Account, Compute, Definition, Queue
+from modelbuild.aws.quotas import Quota
+from modelbuild.contract import LOG_GROUP
 from modelbuild.errors import ConfigurationError, ModelbuildError
+from modelbuild.onboarding import quotas
 from modelbuild.onboarding.line import Line, tried
 
 TOKEN = "BUILDKITE_API_TOKEN"
@@ -14,6 +18,7 @@ TOKEN = "BUILDKITE_API_TOKEN"
 # What the head and its steps read, besides addresses that have defaults; the stack sets all of it.
 _QUEUES = {"METAFLOW_BATCH_JOB_QUEUE": "modelbuild-default", "GPU_JOB_QUEUE": "modelbuild-gpu"}
 _SETTINGS = (
+    "AWS_DEFAULT_REGION",
     "METAFLOW_DEFAULT_DATASTORE",
     "METAFLOW_DATASTORE_SYSROOT_S3",
     "METAFLOW_ECS_S3_ACCESS_IAM_ROLE",
@@ -24,8 +29,14 @@ _SETTINGS = (
 _STACK = "deploy the stack infra/training.yaml"
 
 
-def examine(account: Account, queue: str) -> Iterator[Line]:
-    """Look at the definition and the queue of heads, which share a name, and at the queues of the steps."""
+def examine(account: Account, queue: str, allowed: Callable[[Quota], float]) -> Iterator[Line]:
+    """Look at the definition and the queue of heads, which share a name, and at the queues of the steps.
+
+    Args:
+        account: where they are.
+        queue: their name.
+        allowed: reads the vCPUs that a quota of EC2 allows; raises ``AwsError`` when AWS refuses.
+    """
     definition: Definition | None = None
     try:
         definition = account.definition(queue)
@@ -36,6 +47,17 @@ def examine(account: Account, queue: str) -> Iterator[Line]:
     queues = {environment.get(setting) or default: 1.0 for setting, default in _QUEUES.items()}
     for name, vcpus in ({queue: definition.vcpus if definition else 1.0} | queues).items():
         yield tried(f"queue {name}", partial(_queue, account, name, vcpus))
+    yield from quotas.examine(_queues_of(account, [queue, *queues]), allowed)
+
+
+def _queues_of(account: Account, names: Sequence[str]) -> dict[str, Queue]:
+    """The queues that can be looked at; the others have a line of their own."""
+    found: dict[str, Queue] = {}
+    for name in names:
+        with contextlib.suppress(ModelbuildError):
+            if (queue := account.queue(name)) is not None:
+                found[name] = queue
+    return found
 
 
 def _definition(name: str, definition: Definition | None, region: str) -> Iterator[Line]:
@@ -49,6 +71,10 @@ def _definition(name: str, definition: Definition | None, region: str) -> Iterat
         (
             TOKEN not in definition.secrets,
             f"has no secret {TOKEN}, so the head cannot unblock the build",
+        ),
+        (
+            definition.log_group != LOG_GROUP,
+            f"does not write its log to {LOG_GROUP}, where links lead and option wait reads it",
         ),
         *(
             (not definition.environment.get(setting), f"does not set {setting}, which flows need")

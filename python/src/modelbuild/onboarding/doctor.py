@@ -9,12 +9,13 @@ from pathlib import Path
 
 from modelbuild.aws.account import Account
 from modelbuild.aws.identity import caller, session
+from modelbuild.aws.quotas import Quotas
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent
 from modelbuild.buildkite.rest import DEFAULT_URL, Rest
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import ConfigurationError, ModelbuildError
-from modelbuild.onboarding import batch, check, training
+from modelbuild.onboarding import batch, chaining, check, training
 from modelbuild.onboarding.batch import TOKEN
 from modelbuild.onboarding.line import Line, tried
 from modelbuild.onboarding.pipeline import Step, read
@@ -45,6 +46,7 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Line]:
             yield Line(False, f"options of {step.shown()} ({file}:{step.line}): {error}")
     if not found:
         yield Line(False, "AWS: not looked at, as no training step can be read: mend that and run this again")
+    yield from chaining.examine(steps, environ)
     yield from dict.fromkeys(line for settings in found for line in _aws(settings))
     yield tried("API token", lambda: _token(environ))
 
@@ -88,7 +90,7 @@ def _aws(settings: TrainSettings) -> Iterator[Line]:
     except ModelbuildError as error:
         yield Line(False, f"identity: {error}; the rest of AWS was not looked at")
         return
-    yield from batch.examine(account, settings.queue)
+    yield from batch.examine(account, settings.queue, Quotas(aws).vcpus)
     yield tried(f"bucket {settings.artifacts}", lambda: _bucket(Storage(aws), settings.artifacts))
 
 

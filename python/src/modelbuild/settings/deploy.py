@@ -10,6 +10,8 @@ from modelbuild.contract import S3Uri
 from modelbuild.settings.aws import AwsSettings
 from modelbuild.settings.options import Options, PluginOptions, RoleArn
 
+KMS_KEY = r"^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$"
+
 
 class CopySettings(Options):
     """The two identities of a copy from one account to another."""
@@ -33,6 +35,11 @@ class DeploySettings(PluginOptions):
     )
     instance_type: Annotated[str, StringConstraints(pattern=r"^ml\.[a-z0-9.-]+$")] = Field(
         "ml.m5.large", alias="instance-type", description="Instance type of the endpoint."
+    )
+    kms_key: Annotated[str, StringConstraints(pattern=KMS_KEY)] | None = Field(
+        None,
+        alias="kms-key",
+        description="ARN of the KMS key that encrypts the endpoint's disks; by default AWS's own key.",
     )
     role: RoleArn = Field(description="Execution role that SageMaker runs the model as.")
     aws: CopySettings = Field(CopySettings(), description="Where and as whom the model is read and served.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
-from modelbuild.contract import ATTEMPT, SCHEDULE_TIMEOUT, STEP_RESOURCES, STEP_VARIABLES, S3Uri
+from modelbuild.contract import ATTEMPT, SCHEDULE_TIMEOUT, STEP_RESOURCES, STEP_VARIABLES, WANDB_ENTITY, S3Uri
 from modelbuild.settings.aws import AwsSettings
 from modelbuild.settings.options import Options, PluginOptions, Text
 
@@ -29,6 +29,8 @@ _SECRET_ENDINGS = ("PASSWORD", "TOKEN", "SECRET", "API_KEY", "ACCESS_KEY", "PRIV
 
 def _free_name(name: str) -> str:
     """Refuse the names that the product or Batch sets, and those that say they hold a secret."""
+    if name == WANDB_ENTITY:
+        raise ValueError(f"{name} is set by option wandb-entity: set that one instead")
     if name in _OWN_VARIABLES or name.startswith("AWS_BATCH"):
         raise ValueError(f"{name} is set for every training and cannot be changed")
     if sounds_secret(name):
@@ -101,6 +103,11 @@ class TrainSettings(PluginOptions):
     environment: dict[VariableName, str] = Field(
         {},
         description="Variables of the head and of the flow's steps on Batch; never secrets.",
+    )
+    wandb_entity: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,128}$")] | None = Field(
+        None,
+        alias="wandb-entity",
+        description="W&B entity, a team or a user, of the training's run; by default the one of the API key.",
     )
     tags: dict[TagKey, TagValue] = Field(
         {}, description="Tags of the jobs of head and steps, by which their cost can be told apart."

@@ -22,6 +22,7 @@ from modelbuild.contract import (
     SCHEDULE_TIMEOUT,
     STEP_RESOURCES,
     STEP_VARIABLES,
+    WANDB_ENTITY,
     TrainingRequest,
     TrainingResult,
     attempt_prefix,
@@ -37,7 +38,7 @@ CONTEXT = "training"
 _STEP_BYTES = 5000
 STATUS = TrainingResult.field_keys()[0]
 # What a job is submitted with, and no part of what is trained: another attempt may have others.
-_JOB_OPTIONS = {"queue", "timeout", "schedule_timeout", "environment", "resources", "tags"}
+_JOB_OPTIONS = {"queue", "timeout", "schedule_timeout", "environment", "wandb_entity", "resources", "tags"}
 
 
 def stored(storage: Storage, request: TrainingRequest, archived: bytes) -> TrainingRequest:
@@ -156,6 +157,7 @@ def variables(request: TrainingRequest, settings: TrainSettings, number: int = 1
         "METAFLOW_BATCH_EMIT_TAGS": "true",
         "METAFLOW_BATCH_DEFAULT_TAGS": json.dumps(tags(request, settings), separators=(",", ":")),
         **({SCHEDULE_TIMEOUT: str(settings.schedule_timeout)} if settings.schedule_timeout else {}),
+        **({WANDB_ENTITY: settings.wandb_entity} if settings.wandb_entity else {}),
         "MODEL_ID": request.model_id,
         "ARTIFACTS": request.artifacts,
         "UNBLOCK_STEP": request.unblock,

@@ -1,4 +1,4 @@
-"""The tables that a query reads: Glue's descriptions, and their Parquet objects, inside DuckDB."""
+"""The tables that a query reads: Glue's descriptions, and their objects of Parquet or JSON, inside DuckDB."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from modelbuild.local.aws.athena_statement import QueryFailed, position
 from modelbuild.local.aws.objects import NoSuchObject, Objects, split
 
 CATALOG = "awsdatacatalog"
+# By a word in the description of their format.
+_READERS = {
+    "parquet": "read_parquet({path})",
+    "jsonserde": "read_json({path}, format = 'newline_delimited', columns = {columns})",
+}
 
 
 class Lake:
@@ -32,7 +37,7 @@ class Lake:
             query: The SELECT; its tables' names are changed to ``database.table``.
             database: The database of tables that are named without one.
             connection: Where the tables are created.
-            folder: Where Parquet objects lie while they are read.
+            folder: Where objects lie while they are read.
 
         Returns:
             The bytes of all objects read.
@@ -73,10 +78,11 @@ class Lake:
         description = table.as_dict()
         storage = description.get("StorageDescriptor") or {}
         formats = f"{storage.get('InputFormat')} {storage.get('SerdeInfo')}"
-        if "parquet" not in formats.lower():
+        reader = next((reader for name, reader in _READERS.items() if name in formats.lower()), None)
+        if reader is None:
             raise QueryFailed(
-                f"NOT_SUPPORTED: the laptop's Athena reads Parquet tables, and {target} is described as "
-                f"{storage.get('InputFormat') or 'nothing'}"
+                f"NOT_SUPPORTED: the laptop's Athena reads tables of Parquet and of JSON, and {target} is "
+                f"described as {storage.get('InputFormat') or 'nothing'}"
             )
         columns = {item["Name"].lower(): _type(item["Type"]) for item in storage.get("Columns") or []}
         keys = {item["Name"].lower(): _type(item["Type"]) for item in description.get("PartitionKeys") or []}
@@ -86,9 +92,10 @@ class Lake:
         for location, values in _locations(table, storage, keys):
             for uri, count in self._list(location):
                 size += count
-                path = folder / f"{len(list(folder.iterdir()))}.parquet"
+                path = folder / f"{len(list(folder.iterdir()))}.object"
                 path.write_bytes(self._objects.read(uri))
-                _insert(target, path, uri, columns, dict(zip(keys, values, strict=False)), connection)
+                fixed = dict(zip(keys, values, strict=False))
+                _insert(target, path, uri, reader, columns, fixed, connection)
                 path.unlink()
         return size
 
@@ -130,11 +137,13 @@ def _insert(
     target: str,
     path: Path,
     uri: str,
+    reader: str,
     columns: Mapping[str, str],
     values: Mapping[str, str],
     connection: duckdb.DuckDBPyConnection,
 ) -> None:
-    source = f"read_parquet({_literal(str(path))})"
+    kinds = ", ".join(f"{_literal(name)}: {_literal(kind)}" for name, kind in columns.items())
+    source = reader.format(path=_literal(str(path)), columns=f"{{{kinds}}}")
     try:
         described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
         there = {str(row[0]).lower(): str(row[0]) for row in described}

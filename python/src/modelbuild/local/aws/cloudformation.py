@@ -1,7 +1,8 @@
 """CloudFormation stacks that can be deployed by change set, and deployed again.
 
 moto's change sets leave a stack without outputs and new parameters, forget the defaults of lists and
-numbers, and turn a resource's failure into an answer no client can read.
+numbers, and turn a resource's failure into an answer no client can read. An item of a list that a condition
+leaves out stays as null, and what a first deployment made before it failed stays.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from modelbuild.local.aws.patching import replace
 _create_change_set = models.CloudFormationBackend.create_change_set
 _refuse_same = CloudFormationResponse._validate_different_update
 _load_parameters = parsing.ResourceMap.load_parameters
+_clean_json = parsing.clean_json
 
 
 def install() -> None:
@@ -31,6 +33,7 @@ def install() -> None:
     replace(models.Stack, "parameter_list", property(_parameter_list))
     replace(parsing.ResourceMap, "load_parameters", _load_parameters_as_text)
     replace(parsing, "get_references_from_template", references)
+    replace(parsing, "clean_json", _clean_json_without_gaps)
 
 
 def references(template: Any) -> list[str]:
@@ -46,6 +49,11 @@ def references(template: Any) -> list[str]:
     if isinstance(template, list):
         return [name for item in template for name in references(item)]
     return re.findall(r"\$\{([A-Za-z0-9:]+)", template) if isinstance(template, str) else []
+
+
+def _clean_json_without_gaps(piece: Any, resources_map: parsing.ResourceMap) -> Any:
+    cleaned = _clean_json(piece, resources_map)
+    return [item for item in cleaned if item is not None] if isinstance(cleaned, list) else cleaned
 
 
 def with_defaults(template: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
@@ -103,7 +111,7 @@ def _execute_change_set(
         found.apply()
     except Exception as error:  # noqa: BLE001  # whatever a resource cannot do is the stack's failure
         stack._add_stack_event(f"{kind}_FAILED", resource_status_reason=str(getattr(error, "message", error)))
-        stack.status = "ROLLBACK_COMPLETE" if kind == "CREATE" else "UPDATE_ROLLBACK_COMPLETE"
+        stack.status = _roll_back_creation(stack) if kind == "CREATE" else "UPDATE_ROLLBACK_COMPLETE"
         stack._add_stack_event(stack.status)
         found.execution_status = "EXECUTE_FAILED"
         return
@@ -114,3 +122,16 @@ def _execute_change_set(
     stack.status = f"{kind}_COMPLETE"
     stack._add_stack_event(stack.status)
     found.execution_status = "EXECUTE_COMPLETE"
+
+
+def _roll_back_creation(stack: models.Stack) -> str:
+    """Delete what a first deployment has made, but for what is retained; the status of the stack."""
+    try:
+        # As on AWS, the policy Retain keeps a resource here, and RetainExceptOnCreate does not.
+        stack.resource_map.delete()
+    except Exception as error:  # noqa: BLE001  # whatever a resource refuses
+        stack._add_stack_event(
+            "ROLLBACK_FAILED", resource_status_reason=str(getattr(error, "message", error))
+        )
+        return "ROLLBACK_FAILED"
+    return "ROLLBACK_COMPLETE"

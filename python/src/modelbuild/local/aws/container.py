@@ -10,6 +10,8 @@ from typing import Any
 from moto.core.exceptions import JsonRESTError
 from moto.secretsmanager.models import secretsmanager_backends
 
+BATCH_LOG_GROUP = "/aws/batch/job"
+
 
 class CannotStart(Exception):
     """The container cannot be set up; the message is the reason that Batch shows."""
@@ -46,6 +48,12 @@ class Container:
     def memory(self) -> int:
         """How many MiB the job may take."""
         return int(self.requirements["MEMORY"])
+
+    @property
+    def log_group(self) -> str:
+        """Where its log lies: the group that the definition names, or Batch's own."""
+        options = self.described.get("logConfiguration", {}).get("options", {})
+        return str(options.get("awslogs-group", BATCH_LOG_GROUP))
 
     @property
     def gpus(self) -> int:

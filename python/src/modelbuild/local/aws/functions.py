@@ -127,7 +127,8 @@ def _run(function: LambdaFunction, event: Any, request_id: str) -> tuple[str, bo
             **access.for_function(function.role, function.function_name, function.region),
         }
         try:
-            running = process.start([*entrypoint, *function.image_config.cmd], folder / "work", environment)
+            command = process.program([*entrypoint, *function.image_config.cmd], settings)
+            running = process.start(command, folder / "work", environment)
         except OSError as error:
             return _failure("Runtime.InvalidEntrypoint", str(error))
         try:

@@ -18,7 +18,7 @@ from moto.batch import models as moto_batch
 
 from modelbuild.local.aws import access, container, fit, images, memory, process, retry
 from modelbuild.local.aws.capacity import Share
-from modelbuild.local.aws.logs import GROUP, LogStream
+from modelbuild.local.aws.logs import LogStream
 from modelbuild.local.aws.machines import Machines
 
 log = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ class Job(moto_batch.Job):
     def _attempt(self, number: int) -> Outcome:
         self.status = "RUNNABLE"
         self.log_stream_name = None
-        environment = self.job_queue.environments[0]
+        environment = self._environment()
         capacity = self.machines.capacity(environment)
         share = capacity.take(
             self.container.vcpus, self.container.gpus, lambda: self.stop, lambda: self._blocked(environment)
@@ -187,6 +187,11 @@ class Job(moto_batch.Job):
         self._write_down(outcome)
         return outcome
 
+    def _environment(self) -> Any:
+        """The first compute environment of the queue that takes jobs, or the first one where none does."""
+        found = self.job_queue.environments
+        return next((one for one in found if one.state == "ENABLED"), found[0])
+
     def _blocked(self, environment: Any) -> bool:
         """Whether no machine can take the job; Batch looks at the first one in a queue only."""
         self.obstacle = fit.misfit(environment.compute_resources or {}, self.container)
@@ -199,6 +204,7 @@ class Job(moto_batch.Job):
             image = images.resolve(self.container.image, self.machines.settings)
             command = [*image.entrypoint, *self._add_parameters_to_command(self.container.command)]
             variables = self._variables(number, environment_name, image, share, folder)
+            command = process.program(command, self.machines.settings)
             running = process.start(command, folder / "work", variables)
         except (images.CannotPull, container.CannotStart) as error:
             return Outcome(None, str(error), "Task failed to start")
@@ -216,7 +222,7 @@ class Job(moto_batch.Job):
 
     def _watch(self, running: subprocess.Popen[bytes]) -> Outcome:
         assert running.stdout is not None
-        stream = LogStream(self._log_backend, GROUP, self.log_stream_name or "")
+        stream = LogStream(self._log_backend, self.container.log_group, self.log_stream_name or "")
         reader = threading.Thread(target=stream.copy_from, args=(running.stdout.fileno(),), daemon=True)
         reader.start()
         limit = self._get_attempt_duration()
@@ -251,7 +257,11 @@ class Job(moto_batch.Job):
     def _variables(
         self, number: int, environment_name: str, image: images.Image, share: Share, folder: Path
     ) -> dict[str, str]:
-        """Everything the process finds in its environment, the later the stronger."""
+        """Everything the process finds in its environment, the later the stronger.
+
+        Batch and the agent of ECS give no region. Beyond theirs there is the stand-in's address, and what
+        takes the place of a container's own file system, network and devices.
+        """
         settings = self.machines.settings
         account, region = self.backend.account_id, self.backend.region_name
         role = self.container.role
@@ -259,7 +269,6 @@ class Job(moto_batch.Job):
             **process.host_environment(settings),
             "HOME": str(folder),
             "TMPDIR": str(folder),
-            "AWS_DEFAULT_REGION": region,
             **image.environment,
             **self.container.environment,
             **{
@@ -271,12 +280,13 @@ class Job(moto_batch.Job):
             "AWS_BATCH_CE_NAME": environment_name,
             "AWS_BATCH_JQ_NAME": self.job_queue.name,
             "AWS_EXECUTION_ENV": "AWS_ECS_EC2",
-            "AWS_REGION": region,
             "AWS_ENDPOINT_URL": settings.url,
-            "AWS_EC2_METADATA_DISABLED": "true",
             "CUDA_VISIBLE_DEVICES": ",".join(str(gpu) for gpu in share.gpus),
-            **(access.for_container(role, self.job_id[:32], region, settings.url) if role else {}),
         }
+        if role:
+            variables |= access.for_container(role, self.job_id[:32], region, settings.url)
+        else:  # the keys of the developer's own machine, where it is in the cloud, are not the job's
+            variables["AWS_EC2_METADATA_DISABLED"] = "true"
         if self.parent:
             variables["AWS_BATCH_JOB_ARRAY_INDEX"] = str(self.array_properties["index"])
             variables["AWS_BATCH_JOB_ARRAY_SIZE"] = str(len(self.parent.children))

@@ -6,8 +6,6 @@ import os
 import time
 from typing import Any
 
-GROUP = "/aws/batch/job"
-
 _GATHER_SECONDS = 0.05
 _CHUNK = 64 * 1024
 _LONGEST_MESSAGE = 256 * 1024

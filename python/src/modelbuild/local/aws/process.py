@@ -15,10 +15,6 @@ from typing import IO
 
 from modelbuild.local.aws.settings import Settings
 
-# What a container has from its host. Everything else of the developer's shell stays out of it, so that
-# a job which only works because of a variable set here fails here and not first on AWS.
-_FROM_HOST = ("LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
-
 _PROC = Path("/proc")  # Linux only
 
 _lock = threading.Lock()
@@ -27,10 +23,21 @@ _stopped = threading.Event()
 
 
 def host_environment(settings: Settings) -> dict[str, str]:
-    """The variables every process starts with: a PATH led by ``settings.bin``, locale, time zone, CAs."""
-    kept = {name: os.environ[name] for name in _FROM_HOST if name in os.environ}
+    """The variables that every process starts with: a PATH led by ``settings.bin``, where its programs are.
+
+    Everything else of the developer's shell stays out, so that a job that works only because of a variable
+    set here fails here, and not on AWS at first.
+    """
     tail = os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
-    return {**kept, "PATH": f"{settings.bin}{os.pathsep}{tail}"}
+    return {"PATH": f"{settings.bin}{os.pathsep}{tail}"}
+
+
+def program(command: Sequence[str], settings: Settings) -> list[str]:
+    """A command, with the program in ``settings.bin`` in place of one named by its path in the image."""
+    named = list(command)
+    if named and os.path.isabs(named[0]) and (settings.bin / Path(named[0]).name).is_file():
+        named[0] = str(settings.bin / Path(named[0]).name)
+    return named
 
 
 def start(

@@ -1,7 +1,8 @@
 """Resource types that moto's CloudFormation cannot create or update.
 
 Glue databases and Athena workgroups are unknown to it, Batch resources can be neither updated nor
-deleted, a job definition loses its timeout, and nobody can read the policies of a role.
+deleted, a compute environment needs a role of its own, a job definition loses its timeout, and the policies
+of a role cannot be read.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from moto.athena.models import athena_backends
-from moto.batch.models import ComputeEnvironment, JobDefinition, JobQueue, batch_backends
+from moto.batch.models import BatchBackend, ComputeEnvironment, JobDefinition, JobQueue, batch_backends
 from moto.batch.utils import lowercase_first_key
 from moto.cloudformation.parsing import NULL_MODELS
 from moto.core.common_models import CloudFormationModel
 from moto.glue.models import glue_backends
-from moto.iam.models import Role
+from moto.iam.models import SERVICE_NAME_CONVERSION, Role
 
 from modelbuild.local.aws.patching import replace
 
 # Who may write into a queue is not checked here, so there is nothing to make of its policy.
 _WITHOUT_EFFECT = ("AWS::SQS::QueuePolicy",)
+
+_BATCH = "batch.amazonaws.com"
+_create_environment: Any = BatchBackend.create_compute_environment
 
 
 def install() -> None:
@@ -29,11 +33,14 @@ def install() -> None:
     replace(JobDefinition, "create_from_cloudformation_json", staticmethod(_create_job_definition))
     replace(JobDefinition, "update_from_cloudformation_json", staticmethod(_update_job_definition))
     replace(JobQueue, "update_from_cloudformation_json", staticmethod(_update_queue))
+    replace(BatchBackend, "create_compute_environment", _create_environment_with_role)
+    replace(ComputeEnvironment, "create_from_cloudformation_json", staticmethod(_create_environment_of_stack))
     replace(ComputeEnvironment, "update_from_cloudformation_json", staticmethod(_update_environment))
     for kind in (JobDefinition, JobQueue, ComputeEnvironment):
         replace(kind, "delete_from_cloudformation_json", staticmethod(_delete))
     replace(Role, "put_policy", _put_policy)
     NULL_MODELS.extend(_WITHOUT_EFFECT)
+    SERVICE_NAME_CONVERSION["batch"] = "Batch"
 
 
 class _Named:
@@ -209,6 +216,35 @@ def _update_queue(
         schedule_policy=wanted.get("SchedulingPolicyArn"),
     )
     return original_resource
+
+
+def _create_environment_with_role(
+    self: BatchBackend, *given: Any, service_role: str = "", **options: Any
+) -> ComputeEnvironment:
+    """Without a role of its own, an environment has Batch's service-linked role, which Batch makes once."""
+    if not service_role:
+        iam = self.iam_backend
+        linked = [role for role in iam.roles.values() if role._linked_service == _BATCH]
+        service_role = (linked or [iam.create_service_linked_role(_BATCH, "", "")])[0].arn
+    created: ComputeEnvironment = _create_environment(self, *given, service_role=service_role, **options)
+    return created
+
+
+def _create_environment_of_stack(
+    resource_name: str,
+    cloudformation_json: dict[str, Any],
+    account_id: str,
+    region_name: str,
+    **_: Any,
+) -> ComputeEnvironment:
+    wanted = cloudformation_json["Properties"]
+    return batch_backends[account_id][region_name].create_compute_environment(
+        compute_environment_name=resource_name,
+        _type=wanted["Type"],
+        state=wanted.get("State", "ENABLED"),
+        compute_resources=lowercase_first_key(wanted["ComputeResources"]),
+        service_role=wanted.get("ServiceRole", ""),
+    )
 
 
 def _update_environment(

@@ -157,7 +157,7 @@ class Server:
 
     def _begin(self) -> None:
         image = images.resolve(self.plan.image, self._settings)
-        command = [*image.entrypoint, "serve"]
+        command = process.program([*image.entrypoint, "serve"], self._settings)
         with self._lock:
             if self._stopping.is_set():
                 return

@@ -26,11 +26,21 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     process.when_told(stopping.set)
     server = _server(listener)
     # After _server: moto must not be imported before its own settings are in the environment.
-    from modelbuild.local.aws import access, athena, batch, cloudformation, events, functions, sagemaker
+    from modelbuild.local.aws import (
+        access,
+        athena,
+        batch,
+        cloudformation,
+        events,
+        functions,
+        quotas,
+        sagemaker,
+    )
 
     access.install()
     cloudformation.install()
     functions.install()
+    quotas.install(settings.vcpus)
     events.install(settings.minute)
     services = [sagemaker, batch, athena]
     for service in services:

@@ -1,0 +1,64 @@
+"""Roles that are assumed from another role, whose credentials AWS gives for an hour at most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from modelbuild.aws.identity import caller, session
+from modelbuild.errors import ConfigurationError, ModelbuildError
+from modelbuild.onboarding.interpolation import completed
+from modelbuild.onboarding.line import Line
+from modelbuild.onboarding.pipeline import Step
+from modelbuild.settings import AwsSettings
+from modelbuild.settings.deploy import DeploySettings
+from modelbuild.settings.notify import NotifySettings
+from modelbuild.settings.options import PluginOptions
+from modelbuild.settings.train import TrainSettings
+
+LONGEST_SECONDS = 3600
+
+_PLUGINS: dict[str, type[PluginOptions]] = {
+    kind.plugin: kind for kind in (TrainSettings, NotifySettings, DeploySettings)
+}
+
+
+def examine(steps: Sequence[Step], environ: Mapping[str, str]) -> Iterator[Line]:
+    """A line for each role that is asked for longer than AWS gives it to this agent's identity.
+
+    Where no step asks for more than an hour, AWS is not called.
+    """
+    for step in steps:
+        for place, aws in _identities(step, environ):
+            seconds = aws.role_session_duration or 0
+            if seconds <= LONGEST_SECONDS or aws.oidc:
+                continue
+            subject = f"{place}.role-session-duration of {step.shown()}"
+            try:
+                agent = caller(session(AwsSettings(region=aws.region)))
+            except ModelbuildError as error:
+                yield Line(False, f"{subject}: {error}")
+                continue
+            if ":assumed-role/" in agent:
+                yield Line(
+                    False,
+                    f"{subject}: it is {seconds}, and this agent is {agent}, a role itself: AWS refuses more "
+                    f"than {LONGEST_SECONDS} seconds to a role that is assumed from another one. Remove the "
+                    "option, as the credentials are renewed, or set oidc: true",
+                )
+
+
+def _identities(step: Step, environ: Mapping[str, str]) -> Iterator[tuple[str, AwsSettings]]:
+    """The identities that the plugins of a step assume, with the options that name them."""
+    for plugin in step.plugins:
+        kind = _PLUGINS.get(plugin.name)
+        if kind is None:
+            continue
+        try:
+            options = kind.from_options(completed(plugin.options, environ))
+        except ConfigurationError:
+            continue  # the line of the pipeline or of the options says so
+        if isinstance(options, DeploySettings):
+            yield "aws.source", options.aws.source
+            yield "aws.destination", options.aws.destination
+        elif isinstance(options, (TrainSettings, NotifySettings)):
+            yield "aws", options.aws

@@ -1,0 +1,65 @@
+"""Whether EC2's quotas let the compute environments of a queue start any instance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from modelbuild.aws.account import Queue
+from modelbuild.aws.quotas import Quota, quota_of, vcpus
+from modelbuild.errors import ConfigurationError, ModelbuildError
+from modelbuild.onboarding.line import Line
+
+_ASK = "ask for more under Service Quotas, Amazon EC2"
+
+
+def examine(queues: Mapping[str, Queue], allowed: Callable[[Quota], float]) -> Iterator[Line]:
+    """A line for the quotas of each queue.
+
+    Args:
+        queues: the queues by name.
+        allowed: reads the vCPUs that a quota allows; raises ``ModelbuildError`` when AWS refuses.
+    """
+    for name, queue in queues.items():
+        smallest = dict(_smallest(queue))
+        if not smallest:
+            continue
+        try:
+            yield Line(True, f"quotas of queue {name}: {_fitting(smallest, allowed)}")
+        except ConfigurationError as error:
+            yield Line(False, f"quotas of queue {name}: {error}")
+        except ModelbuildError as error:
+            codes = " or ".join(f"{quota.code} ({quota.name})" for quota in smallest)
+            yield Line(
+                True,
+                f"quotas of queue {name}: not looked at, as it {error}; see for yourself that one of "
+                f"{codes} allows {min(smallest.values())} vCPUs, which a new account may not have",
+            )
+
+
+def _smallest(queue: Queue) -> Iterable[tuple[Quota, int]]:
+    """The quotas that a queue's environments count for, with the vCPUs of the smallest instance of each."""
+    found: dict[Quota, int] = {}
+    for compute in queue.computes:
+        if compute.state != "ENABLED":
+            continue
+        for kind in compute.instance_types:
+            quota, size = quota_of(kind, spot=compute.spot), vcpus(kind)
+            if quota is not None and size is not None:
+                found[quota] = min(size, found.get(quota, size))
+    return found.items()
+
+
+def _fitting(smallest: Mapping[Quota, int], allowed: Callable[[Quota], float]) -> str:
+    """What the quotas allow.
+
+    Raises:
+        ConfigurationError: none of them allows the smallest instance.
+    """
+    limits = {quota: allowed(quota) for quota in smallest}
+    said = [
+        f"{quota.code} ({quota.name}) allows {limit:g} vCPUs, and the smallest instance has {smallest[quota]}"
+        for quota, limit in limits.items()
+    ]
+    if all(limit < smallest[quota] for quota, limit in limits.items()):
+        raise ConfigurationError(f"jobs wait there for ever, as {'; '.join(said)}: {_ASK}")
+    return "; ".join(said)
