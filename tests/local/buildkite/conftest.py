@@ -14,6 +14,7 @@ import pytest
 import standins
 from modelbuild.local.buildkite.engine import Clock, Engine, user_id
 from modelbuild.local.buildkite.state import Agent, Build, Job, User
+from modelbuild.local.session import COOKIE
 
 AGENT_TOKEN = "agent-token"
 API_TOKEN = "api-token"
@@ -107,6 +108,7 @@ class Server:
     url: str
     rest: httpx.Client
     agent_api: httpx.Client
+    browser: httpx.Client
 
     def create_pipeline(self, name: str, steps: list[object], repository: str = "/repository") -> str:
         """A new pipeline of these steps; the path of its builds."""
@@ -119,13 +121,16 @@ class Server:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The server as a process of its own, as everybody starts it."""
-    tokens = ("--agent-token", AGENT_TOKEN, "--api-token", API_TOKEN)
+    secrets = {"agent_token": AGENT_TOKEN, "api_token": API_TOKEN}
     data = tmp_path_factory.mktemp("buildkite")
     with (
-        standins.started("buildkite", *tokens, "--user", "Ada <ada@example.org>", "--data", data) as running,
+        standins.started(
+            "buildkite", "--user", "Ada <ada@example.org>", "--data", data, secrets=secrets
+        ) as running,
         httpx.Client(
             base_url=f"{running.url}/v2/organizations/local", headers={"Authorization": f"Bearer {API_TOKEN}"}
         ) as rest,
         httpx.Client(base_url=f"{running.url}/v3") as agent_api,
+        httpx.Client(cookies={COOKIE: standins.PAGE_KEY}) as browser,
     ):
-        yield Server(running.url, rest, agent_api)
+        yield Server(running.url, rest, agent_api, browser)

@@ -54,7 +54,7 @@ def test_a_build_that_passes(laptop: Any) -> None:
     assert "[success: note]" in said
     assert "  Fine page (https://example.org)" in said
     assert re.match(
-        r"Build \d+ of tiny, commit [0-9a-f]{12}: http://127\.0\.0\.1:\d+/local/tiny/builds/\d+$", said[0]
+        r"Build \d+ of tiny, commit [0-9a-f]{12}: http://127\.0\.0\.1:\d+/local/tiny/builds/\d+\?key=\S+$", said[0]
     )
     assert said[-1].startswith("Build passed after")
 
