@@ -111,8 +111,9 @@ def test_arguments_of_the_processes_hold_no_secret(service: Any) -> None:
 @pytest.mark.parametrize("line", [b"", b"\n", b"[]\n", b'{"agent_token": "a"}\n'])
 def test_a_service_without_its_secrets_says_what_is_missing(name: str, line: bytes, tmp_path: Path) -> None:
     """A stand-in ends with a sentence that names the secrets when the first line does not hold them."""
-    options = {"aws": ["--scratch", tmp_path, "--images", tmp_path, "--bin", tmp_path]}
-    command = [sys.executable, "-m", f"modelbuild.local.{name}", *options.get(name, ["--data", tmp_path])]
+    options: dict[str, list[str | Path]] = {"aws": ["--scratch", tmp_path, "--images", tmp_path, "--bin", tmp_path]}
+    folders = options.get(name, ["--data", tmp_path])
+    command = [sys.executable, "-m", f"modelbuild.local.{name}", *folders]
     done = subprocess.run(command, input=line, capture_output=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith(b"The first line of standard input must be the secrets of this service: {")
