@@ -48,6 +48,7 @@ SUBMITTED = "submitted job "
 
 _HOP_HEADERS = ("connection", "content-length", "date", "server", "transfer-encoding")
 
+_SECRETS = {"key_id": "bench", "secret": "bench-secret-key", "web_identity_key": "bench"}
 _MODEL = """from pydantic import BaseModel, Field
 
 from modelbuild.flow import parameters
@@ -172,8 +173,8 @@ class Bench:
 def _credentials(url: str) -> dict[str, str]:
     return {
         "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "laptop",
-        "AWS_SECRET_ACCESS_KEY": "laptop",
+        "AWS_ACCESS_KEY_ID": _SECRETS["key_id"],
+        "AWS_SECRET_ACCESS_KEY": _SECRETS["secret"],
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
@@ -204,6 +205,8 @@ def bench() -> Iterator[Bench]:
             assert process.stdin is not None
             assert process.stdout is not None
             try:
+                process.stdin.write(json.dumps(_SECRETS).encode() + b"\n")
+                process.stdin.flush()
                 url = json.loads(process.stdout.readline())["url"]
                 _stack(url)
                 yield Bench(url, scratch, commit)

@@ -99,8 +99,7 @@ deliver(TrainingRequest.model_validate_json(request), TrainingResult.model_valid
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Buildkite's stand-in."""
     folder = tmp_path_factory.mktemp("buildkite")
-    tokens = ("--agent-token", "a", "--api-token", "rest")
-    with standins.started("buildkite", "--port", "0", *tokens, "--data", folder) as service:
+    with standins.started("buildkite", "--data", folder, secrets={"api_token": "rest"}) as service:
         yield service.url
 
 

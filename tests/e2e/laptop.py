@@ -48,7 +48,7 @@ class Laptop:
         self.state = state
         self.client = Client(state)
         self.environment = process_environment(state)
-        self.data_lake = boto3.Session("laptop", "laptop", region_name=REGION)
+        self.data_lake = boto3.Session(state.aws_key_id, state.aws_secret, region_name=REGION)
         role = f"arn:aws:iam::{PRODUCTION_ACCOUNT}:role/modelbuild-deploy"
         sts = self.data_lake.client("sts", endpoint_url=state.aws_url)
         given = sts.assume_role(RoleArn=role, RoleSessionName="end-to-end")["Credentials"]

@@ -91,8 +91,8 @@ def test_bad_weather_is_one_training_and_green(prepared: Laptop, tmp_path: Path)
     prepared.commit("A slow step before the block", {PREPARED: _steps(behind_gate)})
     with ExitStack() as stack:
         stack.callback(prepared.commit, "No slow step", {PREPARED: lambda _: before})
-        aws = stack.enter_context(changing(prepared.state.aws_url))
-        buildkite = stack.enter_context(changing(prepared.state.buildkite_url))
+        aws = stack.enter_context(changing(prepared.state.aws_url, prepared.state.aws_secret))
+        buildkite = stack.enter_context(changing(prepared.state.buildkite_url, prepared.state.api_token))
         stack.callback(aws.keys_live, 43200)
         aws.keys_live(5)
         aws.add("batch POST /v1/submitjob", status=429, code="TooManyRequestsException", every=2)
@@ -139,7 +139,10 @@ def test_builds_cancelled_before_their_heads(prepared: Laptop) -> None:
     """Cancelled before it submits, a build has no head; cancelled before its head starts, the head ends at
     once and trains nothing. Both are cancelled, and nothing is left running.
     """
-    with changing(prepared.state.aws_url) as aws, prepared.build("--pipeline", PREPARED) as build:
+    with (
+        changing(prepared.state.aws_url, prepared.state.aws_secret) as aws,
+        prepared.build("--pipeline", PREPARED) as build,
+    ):
         aws.add("s3 PUT */source.tar.gz", silence=5)
         eventually(lambda: any(aws.struck()) or None, "call of the step", 60)
         prepared.client.put(f"{build.path}/cancel", {})

@@ -134,5 +134,6 @@ def running_step(build: Running, queue: str, part: str) -> str:
 def lose_host(build: Running, job_id: str) -> None:
     """Take a job's machine away."""
     url = f"{build.laptop.state.aws_url}/laptop/batch/{job_id}/lose-host"
-    with urllib.request.urlopen(urllib.request.Request(url, method="POST")) as answer:
+    administrator = {"Authorization": f"Bearer {build.laptop.state.aws_secret}"}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=administrator, method="POST")) as answer:
         assert answer.status == 204

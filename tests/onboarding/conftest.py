@@ -15,8 +15,9 @@ API_TOKEN = "the-rest-token"
 @pytest.fixture(scope="session")
 def buildkite_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The Buildkite stand-in."""
-    tokens = ("--agent-token", "the-agent-token", "--api-token", API_TOKEN)
-    with standins.started("buildkite", *tokens, "--data", tmp_path_factory.mktemp("buildkite")) as running:
+    secrets = {"api_token": API_TOKEN}
+    data = tmp_path_factory.mktemp("buildkite")
+    with standins.started("buildkite", "--data", data, secrets=secrets) as running:
         yield running.url
 
 

@@ -18,6 +18,22 @@ import pytest
 ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
 BUCKET = "modelbuild-123456789012"
+KEY_ID = "testing"
+SECRET = "testing-secret-key"
+PAGE_KEY = "the-page-key"
+WEB_IDENTITY_KEY = "the-web-identity-key"
+SECRETS = {
+    "key_id": KEY_ID,
+    "secret": SECRET,
+    "page_key": PAGE_KEY,
+    "web_identity_key": WEB_IDENTITY_KEY,
+    "agent_token": "the-agent-token",
+    "api_token": "the-rest-token",
+    "api_key": "k" * 40,
+}
+"""What the stand-ins are told that tests start; each reads its own."""
+ADMINISTRATOR = {"Authorization": f"Bearer {SECRET}"}
+"""The header that opens the paths of the AWS stand-in that are no service."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +55,10 @@ class Service:
 
 @contextmanager
 def started(
-    service: str, *arguments: str | Path, environ: Mapping[str, str] | None = None
+    service: str,
+    *arguments: str | Path,
+    environ: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
 ) -> Iterator[Service]:
     """``python -m modelbuild.local.<service>``, which ends with the block, and ends well.
 
@@ -47,12 +66,16 @@ def started(
         service: aws, buildkite or wandb.
         arguments: its options.
         environ: its variables; by default those of this process.
+        secrets: those of its secrets that are not as in ``SECRETS``.
     """
     command = [sys.executable, "-m", f"modelbuild.local.{service}", *map(str, arguments)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ
     ) as process:
         assert process.stdout is not None
+        assert process.stdin is not None
+        process.stdin.write(json.dumps({**SECRETS, **(secrets or {})}) + "\n")
+        process.stdin.flush()
         line = process.stdout.readline()
         assert line, f"the local {service} did not start"
         running = Service(json.loads(line)["url"], process)
@@ -88,8 +111,8 @@ def variables(url: str) -> dict[str, str]:
     """What a client of the AWS stand-in needs: the data lake's account, and no other AWS."""
     return {
         "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing-secret-key",
+        "AWS_ACCESS_KEY_ID": KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
@@ -104,7 +127,7 @@ def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 def client(url: str, service: str) -> Any:
     """A boto3 client of the data lake's account."""
-    made: Any = boto3.Session("testing", "testing", region_name=REGION)
+    made: Any = boto3.Session(KEY_ID, SECRET, region_name=REGION)
     return made.client(service, endpoint_url=url)
 
 
@@ -138,7 +161,7 @@ def enforce_policies(url: str, enforced: bool) -> None:
     """Let the AWS stand-in look at policies from the next call on, or ignore them as it does by itself."""
     after = "0" if enforced else "inf"
     asked = urllib.request.Request(
-        f"{url}/moto-api/reset-auth", after.encode(), {"Content-Type": "text/plain"}
+        f"{url}/moto-api/reset-auth", after.encode(), {"Content-Type": "text/plain", **ADMINISTRATOR}
     )
     with urllib.request.urlopen(asked) as answer:
         assert answer.status == 200

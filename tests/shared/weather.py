@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from standins import SECRET
+
 
 class Weather:
     """The faults of one stand-in; see ``modelbuild.local.faults``."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str) -> None:
         self._url = url
+        self._token = token
 
     def add(self, request: str, **fault: Any) -> None:
         """Let some requests be struck from now on."""
@@ -33,16 +36,16 @@ class Weather:
 
     def _call(self, method: str, what: str, value: Any = None) -> Any:
         data = None if value is None else json.dumps(value).encode()
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
         asked = urllib.request.Request(f"{self._url}/laptop/{what}", data, headers, method=method)
         with urllib.request.urlopen(asked) as answer:
             return json.loads(answer.read())
 
 
 @contextmanager
-def changing(url: str) -> Iterator[Weather]:
-    """Faults of a stand-in that are gone when the block ends."""
-    weather = Weather(url)
+def changing(url: str, token: str = SECRET) -> Iterator[Weather]:
+    """Faults of a stand-in that are gone when the block ends; ``token`` is its administrator's."""
+    weather = Weather(url, token)
     try:
         yield weather
     finally:

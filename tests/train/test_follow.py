@@ -22,6 +22,7 @@ from modelbuild.contract import TrainingResult
 from modelbuild.errors import AwsError, TrainingFailed
 from modelbuild.settings import AwsSettings
 from modelbuild.train import follow
+from standins import ADMINISTRATOR
 
 # What a head prints: its own lines, and those of steps as Metaflow passes them on.
 HEAD = f"""#!/bin/sh
@@ -127,7 +128,7 @@ def test_failure_has_the_results_reason(train: Any) -> None:
 
 def strike(aws: Any, fault: dict[str, Any]) -> None:
     """Let requests to AWS go wrong."""
-    body, kind = json.dumps(fault).encode(), {"Content-Type": "application/json"}
+    body, kind = json.dumps(fault).encode(), {"Content-Type": "application/json", **ADMINISTRATOR}
     with urllib.request.urlopen(urllib.request.Request(f"{aws.url}/laptop/faults", body, kind)) as answer:
         assert answer.status < 300
 
@@ -146,7 +147,9 @@ def test_who_looks_outlasts_an_outage(
     strike(aws, {**refusal, "seconds": 5})
     with pytest.raises(AwsError, match="ExpiredTokenException"):
         training.follow()
-    with urllib.request.urlopen(urllib.request.Request(f"{aws.url}/laptop/faults", method="DELETE")):
+    with urllib.request.urlopen(
+        urllib.request.Request(f"{aws.url}/laptop/faults", headers=ADMINISTRATOR, method="DELETE")
+    ):
         pass
 
 

@@ -51,7 +51,7 @@ class Cloud:
 
     def client(self, service: str, **keys: str) -> Any:
         """A boto3 client of the stand-in, of the data lake's account unless ``keys`` say otherwise."""
-        keys = keys or {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+        keys = keys or {"aws_access_key_id": standins.KEY_ID, "aws_secret_access_key": standins.SECRET}
         known = (service, *keys.values())
         if known not in self._clients:
             connect: Any = boto3.client

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from standins import ADMINISTRATOR
+
 EXITED = "Essential container in task exited"
 ROLE = "arn:aws:iam::123456789012:role/job"
 Wait = Callable[..., Any]
@@ -200,7 +202,9 @@ def test_lost_host_is_retried_as_the_strategy_says(cloud: Any, wait: Wait) -> No
     )
 
     def lose_host(job_id: str) -> int:
-        request = urllib.request.Request(f"{cloud.url}/laptop/batch/{job_id}/lose-host", method="POST")
+        request = urllib.request.Request(
+            f"{cloud.url}/laptop/batch/{job_id}/lose-host", headers=ADMINISTRATOR, method="POST"
+        )
         try:
             with urllib.request.urlopen(request) as answer:
                 return int(answer.status)
@@ -311,7 +315,9 @@ def test_jobs_wait_while_there_are_no_instances(cloud: Any, wait: Wait) -> None:
     """A queue without instances says so of its first job, which runs once there are some again."""
 
     def ask(method: str) -> int:
-        request = urllib.request.Request(f"{cloud.url}/laptop/batch/other/no-capacity", method=method)
+        request = urllib.request.Request(
+            f"{cloud.url}/laptop/batch/other/no-capacity", headers=ADMINISTRATOR, method=method
+        )
         with urllib.request.urlopen(request) as answer:
             return int(answer.status)
 

@@ -18,6 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 from botocore.exceptions import HTTPClientError as NoAnswer
 
+from standins import ADMINISTRATOR, KEY_ID, SECRET
 from weather import Weather, changing
 
 ROLE = "arn:aws:iam::123456789012:role/job"
@@ -28,7 +29,7 @@ LONGEST = 43200
 def call(url: str, method: str, value: Any = None, kind: str = "application/json") -> tuple[int, Any]:
     """Status and JSON of one request to the stand-in itself."""
     data = None if value is None else json.dumps(value).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": kind}, method=method)
+    request = urllib.request.Request(url, data, {"Content-Type": kind, **ADMINISTRATOR}, method=method)
     try:
         with urllib.request.urlopen(request) as answer:
             return answer.status, json.loads(answer.read() or b"null")
@@ -182,8 +183,8 @@ def test_clocks_may_be_off_a_little(
         service,
         endpoint_url=cloud.url,
         region_name="us-east-1",
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
+        aws_access_key_id=KEY_ID,
+        aws_secret_access_key=SECRET,
         config=Config(retries={"max_attempts": 0}),
     )
     if expected is None:

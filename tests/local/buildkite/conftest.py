@@ -16,6 +16,7 @@ from modelbuild.local.buildkite.clock import Clock
 from modelbuild.local.buildkite.engine import Engine
 from modelbuild.local.buildkite.identity import User, user_id
 from modelbuild.local.buildkite.state import Agent, Build, Job
+from modelbuild.local.session import COOKIE
 
 AGENT_TOKEN = "agent-token"
 API_TOKEN = "api-token"
@@ -109,6 +110,7 @@ class Server:
     url: str
     rest: httpx.Client
     agent_api: httpx.Client
+    browser: httpx.Client
 
     def create_pipeline(self, name: str, steps: list[object], repository: str = "/repository") -> str:
         """A new pipeline of these steps; the path of its builds."""
@@ -121,13 +123,16 @@ class Server:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The server as a process of its own, as everybody starts it."""
-    tokens = ("--agent-token", AGENT_TOKEN, "--api-token", API_TOKEN)
+    secrets = {"agent_token": AGENT_TOKEN, "api_token": API_TOKEN}
     data = tmp_path_factory.mktemp("buildkite")
     with (
-        standins.started("buildkite", *tokens, "--user", "Ada <ada@example.org>", "--data", data) as running,
+        standins.started(
+            "buildkite", "--user", "Ada <ada@example.org>", "--data", data, secrets=secrets
+        ) as running,
         httpx.Client(
             base_url=f"{running.url}/v2/organizations/local", headers={"Authorization": f"Bearer {API_TOKEN}"}
         ) as rest,
         httpx.Client(base_url=f"{running.url}/v3") as agent_api,
+        httpx.Client(cookies={COOKIE: standins.PAGE_KEY}) as browser,
     ):
-        yield Server(running.url, rest, agent_api)
+        yield Server(running.url, rest, agent_api, browser)

@@ -15,7 +15,7 @@ from weather import Weather, changing
 @pytest.fixture
 def weather(server: Any) -> Iterator[Weather]:
     """Faults that are gone when the test is over."""
-    with changing(server.url) as changed:
+    with changing(server.url, "api-token") as changed:
         yield changed
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,12 +41,12 @@ def start(server: Any, name: str, steps: list[object]) -> tuple[str, str]:
 def test_the_page_shows_the_build_without_a_token(server: Any) -> None:
     """The page shows state, commit, branch, message and block form; what comes from outside is escaped."""
     page, _ = start(server, "page shown", [BLOCK])
-    answer = httpx.get(page)
+    answer = server.browser.get(page)
     assert answer.status_code == 200
     for text in ("blocked", "abcdef0123", "main", "A &lt;i&gt;", "Deploy &lt;b&gt;?", 'name="why/text"'):
         assert text in answer.text, text
     assert "script-src 'nonce-" in answer.headers["content-security-policy"]
-    assert httpx.get(f"{server.url}/local").text.count(page) == 1
+    assert server.browser.get(f"{server.url}/local").text.count(page) == 1
 
 
 def test_a_click_on_the_page_unblocks(server: Any) -> None:
@@ -55,7 +54,9 @@ def test_a_click_on_the_page_unblocks(server: Any) -> None:
     page, build = start(server, "page click", [BLOCK])
     [job] = server.rest.get(build).json()["jobs"]
     body = {"why/text": "because", "where": ["a", "b"]}
-    answer = httpx.post(f"{page}/jobs/{job['id']}/unblock", data=body, headers={"Origin": server.url})
+    answer = server.browser.post(
+        f"{page}/jobs/{job['id']}/unblock", data=body, headers={"Origin": server.url}
+    )
     assert answer.status_code == 303
     shown = server.rest.get(build).json()
     assert shown["meta_data"] == {"why/text": "because", "where": "a\nb"}
@@ -69,7 +70,7 @@ def test_other_sites_cannot_click(server: Any, origin: str | None, action: str) 
     page, build = start(server, f"page {origin} {action}", [{"block": "go?"}])
     [job] = server.rest.get(build).json()["jobs"]
     headers = {"Origin": origin} if origin else {}
-    assert httpx.post(f"{page}/{action.format(job=job['id'])}", headers=headers).status_code == 403
+    assert server.browser.post(f"{page}/{action.format(job=job['id'])}", headers=headers).status_code == 403
     assert server.rest.get(build).json()["jobs"][0]["state"] == "blocked"
 
 
@@ -100,7 +101,7 @@ def test_retry_is_offered_where_it_is_possible(
 
 def test_a_foreign_name_for_this_machine_gets_nothing(server: Any) -> None:
     """A name that merely resolves to this machine opens no page, so that no site can read one."""
-    assert httpx.get(f"{server.url}/", headers={"Host": "evil.example"}).status_code == 403
+    assert server.browser.get(f"{server.url}/", headers={"Host": "evil.example"}).status_code == 403
 
 
 @pytest.mark.parametrize(

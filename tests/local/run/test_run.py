@@ -57,9 +57,8 @@ def test_a_build_that_passes(laptop: Any) -> None:
     assert "after            | it was nobody" in said
     assert "[success: note]" in said
     assert "  Fine page (https://example.org)" in said
-    assert re.match(
-        r"Build \d+ of tiny, commit [0-9a-f]{12}: http://127\.0\.0\.1:\d+/local/tiny/builds/\d+$", said[0]
-    )
+    page = r"http://127\.0\.0\.1:\d+/local/tiny/builds/\d+\?key=\S+"
+    assert re.fullmatch(rf"Build \d+ of tiny, commit [0-9a-f]{{12}}: {page}", said[0])
     assert said[-1].startswith("Build passed after")
 
 

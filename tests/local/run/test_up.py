@@ -19,13 +19,14 @@ def test_accounts_are_as_their_owner_set_them_up(laptop: Any) -> None:
     """Before any build there are the two secrets, and production's bucket and roles from its template."""
     state = running(laptop.repository)
     assert state is not None
-    vault = data_lake().client("secretsmanager", endpoint_url=state.aws_url)
+    lake = data_lake(state.aws_key_id, state.aws_secret)
+    vault = lake.client("secretsmanager", endpoint_url=state.aws_url)
     for name, key, value in [
         ("modelbuild/buildkite", "BUILDKITE_API_TOKEN", state.api_token),
         ("modelbuild/wandb", "WANDB_API_KEY", state.wandb_key),
     ]:
         assert json.loads(vault.get_secret_value(SecretId=name)["SecretString"]) == {key: value}
-    elsewhere = production(state.aws_url)
+    elsewhere = production(state.aws_url, lake)
     buckets = elsewhere.client("s3", endpoint_url=state.aws_url).list_buckets()["Buckets"]
     assert [bucket["Name"] for bucket in buckets] == ["modelbuild-222222222222"]
     roles = elsewhere.client("iam", endpoint_url=state.aws_url).list_roles()["Roles"]

@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 import standins
+from modelbuild.local.session import COOKIE
 
-KEY = "k" * 40
+KEY = standins.SECRETS["api_key"]
 
 
 @dataclass
@@ -65,21 +66,21 @@ class WandbServer:
 
     def page(self, path: str) -> str:
         """The page at a path."""
-        answer = httpx.get(self.url + path)
+        answer = httpx.get(self.url + path, cookies={COOKIE: standins.PAGE_KEY})
         assert answer.status_code == 200
         return answer.text
 
 
 @pytest.fixture(scope="session")
 def wandb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WandbServer]:
-    """A server that takes any key that could be one."""
+    """A server with one key, which is KEY."""
     folder = tmp_path_factory.mktemp("wandb")
     with standins.started("wandb", "--data", folder / "data") as running:
         yield WandbServer(running.url, running.process, folder)
 
 
 @pytest.fixture
-def locked_server(tmp_path: Path) -> Iterator[WandbServer]:
-    """A server with one key, which is KEY."""
-    with standins.started("wandb", "--data", tmp_path / "data", "--api-key", KEY) as running:
+def own_server(tmp_path: Path) -> Iterator[WandbServer]:
+    """A server that the test has for itself."""
+    with standins.started("wandb", "--data", tmp_path / "data") as running:
         yield WandbServer(running.url, running.process, tmp_path)

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import standins
+from modelbuild.local.session import COOKIE
 from modelbuild.local.wandb.charts import HEIGHT, WIDTH, charts
 from modelbuild.local.wandb.page import tables
 
@@ -46,7 +48,7 @@ class Tags(HTMLParser):
 @pytest.fixture(scope="module")
 def client(wandb_server: Any) -> Iterator[httpx.Client]:
     """A client of the server as people reach it: what an address says is read there, and nowhere else."""
-    with httpx.Client(base_url=wandb_server.url) as client:
+    with httpx.Client(base_url=wandb_server.url, cookies={COOKIE: standins.PAGE_KEY}) as client:
         yield client
 
 

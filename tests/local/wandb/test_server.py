@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from modelbuild.local.session import COOKIE
 from modelbuild.local.wandb.app import create_app
 from modelbuild.local.wandb.state import Store, now
 
@@ -26,10 +27,10 @@ json_values = st.recursive(
 )
 
 
-def test_a_wrong_key_is_told_at_once(locked_server: Any) -> None:
+def test_a_wrong_key_is_told_at_once(own_server: Any) -> None:
     """With another key than the server's, neither writing nor reading begins, and the key is not shown."""
     wrong = "w" * 40
-    result = locked_server.run(
+    result = own_server.run(
         """
 import wandb
 for attempt in (lambda: wandb.init(project="p"), lambda: wandb.Api()):
@@ -44,7 +45,7 @@ for attempt in (lambda: wandb.init(project="p"), lambda: wandb.Api()):
     assert len(told) == 2
     assert "set WANDB_API_KEY" in told[0]
     assert wrong not in result.stdout + result.stderr
-    assert locked_server.graphql("Viewer")["data"]["viewer"]["entity"] == "local"
+    assert own_server.graphql("Viewer")["data"]["viewer"]["entity"] == "local"
 
 
 def test_nothing_is_written_or_read_without_a_key(wandb_server: Any) -> None:
@@ -57,30 +58,32 @@ def test_nothing_is_written_or_read_without_a_key(wandb_server: Any) -> None:
             assert "WANDB_API_KEY" in answer.json()["error"]
 
 
-def test_an_unknown_operation_is_answered_and_counted(locked_server: Any) -> None:
+def test_an_unknown_operation_is_answered_and_counted(own_server: Any) -> None:
     """An operation that the server lacks is an error with its name, and listed for who tests an upgrade."""
-    assert locked_server.unknown() == []
-    answer = locked_server.graphql("FlyToTheMoon", project="p")
+    assert own_server.unknown() == []
+    answer = own_server.graphql("FlyToTheMoon", project="p")
     assert "FlyToTheMoon" in answer["errors"][0]["message"]
-    assert locked_server.unknown() == ["FlyToTheMoon"]
+    assert own_server.unknown() == ["FlyToTheMoon"]
 
 
-def test_a_signal_ends_the_process(locked_server: Any) -> None:
+def test_a_signal_ends_the_process(own_server: Any) -> None:
     """SIGTERM is a clean end, as that of standard input is for the fixtures; stdout had one line in all."""
-    locked_server.process.send_signal(signal.SIGTERM)
-    assert locked_server.process.wait(15) == 0
-    assert locked_server.process.stdout.read() == ""
+    own_server.process.send_signal(signal.SIGTERM)
+    assert own_server.process.wait(15) == 0
+    assert own_server.process.stdout.read() == ""
 
 
 def test_a_foreign_name_gets_nothing(wandb_server: Any) -> None:
     """A site whose name resolves to this machine cannot read the pages."""
     answer = httpx.get(wandb_server.url, headers={"Host": "example.org"})
-    assert answer.status_code == 400
+    assert answer.status_code == 403
 
 
 def test_only_given_addresses_take_files(tmp_path: Path) -> None:
     """A file goes where the server said and nowhere else, and comes back as nothing that a browser runs."""
-    client = TestClient(create_app(tmp_path / "files", "http://127.0.0.1:1", None), "http://127.0.0.1")
+    client = TestClient(
+        create_app(tmp_path / "files", "http://127.0.0.1:1", KEY[1], "page"), "http://127.0.0.1:1"
+    )
     for id in ("0" * 40, "..%2f..%2fetc", "%2e%2e"):
         assert client.put(f"/storage/{id}", content=b"x").status_code == 404
         assert client.get(f"/storage/{id}").status_code == 404
@@ -95,6 +98,12 @@ def test_only_given_addresses_take_files(tmp_path: Path) -> None:
     assert answer.headers["Content-Type"] == "application/octet-stream"
     assert answer.headers["Content-Disposition"] == "attachment"
     assert [file.name for file in (tmp_path / "files").iterdir()] == [path.removeprefix("/storage/")]
+
+
+def in_memory(folder: Path) -> TestClient:
+    """A client of a server in this process, with the cookie of its pages."""
+    app = create_app(folder, "http://127.0.0.1:1", KEY[1], "page")
+    return TestClient(app, "http://127.0.0.1:1", cookies={COOKIE: "page"})
 
 
 def ask(client: TestClient, operation: str, /, **variables: object) -> Any:
@@ -126,7 +135,7 @@ def test_a_malformed_message_is_never_a_server_error(
     tmp_path: Path, operation: str, variables: dict[str, Any], lines: list[Any]
 ) -> None:
     """The SDK repeats what got a 5xx for minutes, so whatever it sends gets another answer."""
-    client = TestClient(create_app(tmp_path, "http://127.0.0.1:1", None), "http://127.0.0.1")
+    client = in_memory(tmp_path)
     ask(client, "UpsertBucket", name="r")
     ask(client, operation, **variables)
     files = {"wandb-history.jsonl": {"offset": 0, "content": [*map(json.dumps, lines), *lines]}}
@@ -139,7 +148,7 @@ def test_a_malformed_message_is_never_a_server_error(
 
 def test_text_without_utf8_is_served(tmp_path: Path) -> None:
     """JSON can hold half a surrogate pair: what has such a name is read and shown like any other."""
-    client = TestClient(create_app(tmp_path, "http://127.0.0.1:1", None), "http://127.0.0.1")
+    client = in_memory(tmp_path)
     ask(client, "UpsertBucket", name="r", displayName="half \ud800")
     row = json.dumps({"half \ud800": 1})
     files = {"wandb-history.jsonl": {"offset": 0, "content": [row]}}
@@ -162,7 +171,7 @@ def test_a_silent_run_has_crashed() -> None:
 
 def test_ids_are_printable(tmp_path: Path) -> None:
     """A run that is given no id gets one that fits an address."""
-    client = TestClient(create_app(tmp_path, "http://127.0.0.1:1", None), "http://127.0.0.1")
+    client = in_memory(tmp_path)
     bucket = ask(client, "UpsertBucket", project="p")["data"]["upsertBucket"]["bucket"]
     assert set(bucket["name"]) <= set(string.hexdigits)
     assert client.get(f"/local/p/runs/{bucket['name']}").status_code == 200

@@ -25,7 +25,7 @@ from modelbuild.local.client import Client
 from modelbuild.local.environment import process_environment
 from modelbuild.local.places import DATA_LAKE_ACCOUNT, State
 from modelbuild.local.run import own_pipeline
-from modelbuild.local.seed import production
+from modelbuild.local.seed import data_lake, production
 
 ENDPOINT = "sentiment"
 COMMENTS = (
@@ -162,7 +162,8 @@ def _command(state: State, *arguments: str) -> None:
 def _ask(state: State) -> Predictions:
     """The endpoint's answers to the comments, asked as any program with the role could."""
     try:
-        client: Any = production(state.aws_url).client("sagemaker-runtime", endpoint_url=state.aws_url)
+        lake = data_lake(state.aws_key_id, state.aws_secret)
+        client: Any = production(state.aws_url, lake).client("sagemaker-runtime", endpoint_url=state.aws_url)
         answer = client.invoke_endpoint(
             EndpointName=ENDPOINT,
             ContentType="application/json",

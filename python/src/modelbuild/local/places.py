@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from modelbuild.errors import ConfigurationError
+from modelbuild.local.session import with_key
 
 CLONE = Path(__file__).resolve().parents[4]
 """The clone of modelbuild that this code is in: its images and infrastructure are the ones that run here."""
@@ -35,6 +36,13 @@ class State(BaseModel):
     agent_token: str
     api_token: str
     wandb_key: str
+    aws_key_id: str
+    aws_secret: str
+    page_key: str
+
+    def page(self, url: str) -> str:
+        """The address of a page of a service, with the key that opens it in a browser."""
+        return with_key(url, self.page_key)
 
 
 def repository(folder: Path) -> Path:

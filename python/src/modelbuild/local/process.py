@@ -17,12 +17,38 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 
+# More than this is no line of secrets.
+_SECRETS_BYTES = 65_536
+
 
 def parser(module: str, **options: Any) -> argparse.ArgumentParser:
     """The command line of ``python -m module``, which every service begins with ``--port``."""
     made = argparse.ArgumentParser(prog=f"python -m {module}", **options)
     made.add_argument("--port", type=int, default=0, help=f"TCP port on {HOST}; 0 takes a free one")
     return made
+
+
+def read_secrets(*names: str) -> dict[str, str]:
+    """The secrets of a service, from the first line of standard input: a JSON object with text by name.
+
+    Standard input is a pipe of the process that starts the service. The arguments of a process can be read by
+    every user of the machine. The rest of standard input is left for :func:`when_told`.
+
+    Raises:
+        SystemExit: the line is not such an object; with a sentence that names what is missing.
+    """
+    line = b""
+    while not line.endswith(b"\n") and len(line) < _SECRETS_BYTES:
+        byte = os.read(sys.stdin.fileno(), 1)
+        if not byte:
+            break
+        line += byte
+    try:
+        given = json.loads(line)
+        return {name: str(given[name]) for name in names}
+    except (ValueError, KeyError, TypeError):
+        wanted = ", ".join(f'"{name}": "…"' for name in names)
+        sys.exit(f"The first line of standard input must be the secrets of this service: {{{wanted}}}")
 
 
 def listen(name: str, port: int) -> tuple[socket.socket, str]:

@@ -61,7 +61,7 @@ def run(
     """
     client = Client(state)
     terminal = Terminal(sys.stdout)
-    build = _create(client, state.repository, pipeline, branch, dict(env), terminal)
+    build = _create(client, state, pipeline, branch, dict(env), terminal)
     path = f"pipelines/{build['pipeline']['slug']}/builds/{build['number']}"
     watch = _Watch(state, client, path, terminal, accept)
     with agents(state) as check:
@@ -75,12 +75,13 @@ def run(
 
 def _create(
     client: Client,
-    repository: Path,
+    state: State,
     pipeline: str | None,
     branch: str | None,
     env: dict[str, str],
     terminal: Terminal,
 ) -> Json:
+    repository = state.repository
     commit = _git(repository, "rev-parse", "HEAD")
     if _git(repository, "status", "--porcelain"):
         terminal.say("The working tree has changes that are not committed; they are not built")
@@ -100,7 +101,8 @@ def _create(
             "env": env,
         },
     )
-    terminal.say(f"Build {build['number']} of {slug}, commit {commit[:12]}: {build['web_url']}")
+    page = state.page(build["web_url"])
+    terminal.say(f"Build {build['number']} of {slug}, commit {commit[:12]}: {page}")
     return build
 
 
@@ -223,12 +225,13 @@ class _Watch:
                     self._show_training(job, build["meta_data"])
             if build["finished_at"]:
                 self._terminal.say(
-                    f"Build {build['state']} after {time.monotonic() - began:.0f} s: {build['web_url']}"
+                    f"Build {build['state']} after {time.monotonic() - began:.0f} s: "
+                    f"{self._state.page(build['web_url'])}"
                 )
                 return bool(build["state"] == "passed")
             for job in build["jobs"]:
                 if self._is_for_a_person(job):
-                    self._block(job, build["web_url"])
+                    self._block(job, self._state.page(build["web_url"]))
             check()
             time.sleep(_POLL_SECONDS)
 

@@ -15,14 +15,14 @@ from modelbuild.local.places import DATA_LAKE_ACCOUNT, PRODUCTION_ACCOUNT, REGIO
 DEPLOY_ROLE = f"arn:aws:iam::{PRODUCTION_ACCOUNT}:role/modelbuild-deploy"
 
 
-def data_lake() -> boto3.Session:
-    """A session of the agents' own identity: the stand-in takes any key for one of the data lake account."""
-    return boto3.Session(region_name=REGION, aws_access_key_id="laptop", aws_secret_access_key="laptop")
+def data_lake(key_id: str, secret: str) -> boto3.Session:
+    """A session of the agents' own identity, with the access key of this run."""
+    return boto3.Session(region_name=REGION, aws_access_key_id=key_id, aws_secret_access_key=secret)
 
 
-def production(url: str) -> boto3.Session:
-    """A session in the production account, as the role that deploys."""
-    sts: Any = data_lake().client("sts", endpoint_url=url)
+def production(url: str, lake: boto3.Session) -> boto3.Session:
+    """A session in the production account: the role that deploys, assumed by the agents' identity."""
+    sts: Any = lake.client("sts", endpoint_url=url)
     assumed = sts.assume_role(RoleArn=DEPLOY_ROLE, RoleSessionName="modelbuild-local")["Credentials"]
     return boto3.Session(
         region_name=REGION,
@@ -32,20 +32,20 @@ def production(url: str) -> boto3.Session:
     )
 
 
-def seed(url: str, api_token: str, wandb_key: str, template: Path) -> None:
+def seed(url: str, lake: boto3.Session, api_token: str, wandb_key: str, template: Path) -> None:
     """Set up both accounts at the AWS stand-in.
 
     Raises:
         ModelbuildError: the stand-in refused something.
     """
     try:
-        secrets: Any = data_lake().client("secretsmanager", endpoint_url=url)
+        secrets: Any = lake.client("secretsmanager", endpoint_url=url)
         for name, value in {
             "modelbuild/buildkite": {"BUILDKITE_API_TOKEN": api_token},
             "modelbuild/wandb": {"WANDB_API_KEY": wandb_key},
         }.items():
             secrets.create_secret(Name=name, SecretString=json.dumps(value))
-        stacks: Any = production(url).client("cloudformation", endpoint_url=url)
+        stacks: Any = production(url, lake).client("cloudformation", endpoint_url=url)
         stacks.create_stack(
             StackName="modelbuild-production",
             TemplateBody=template.read_text(encoding="utf-8"),

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +57,16 @@ class Service:
             self.process.wait()
 
 
-def start(name: str, module: str, arguments: list[str], data: Path) -> Service:
-    """Start ``python -m module arguments``; its log is ``<name>.log`` in ``data``."""
+def start(name: str, module: str, arguments: list[str], data: Path, secrets: Mapping[str, str]) -> Service:
+    """Start ``python -m module arguments``.
+
+    Args:
+        name: of the service; its log is ``<name>.log`` in ``data``.
+        module: what runs it.
+        arguments: its command line, which every user of this machine can read.
+        data: folder of the log.
+        secrets: the first line of its standard input.
+    """
     log = data / f"{name}.log"
     with log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
@@ -70,4 +79,11 @@ def start(name: str, module: str, arguments: list[str], data: Path) -> Service:
             # Its own group: Ctrl-C in the terminal is for us, who then stop it.
             start_new_session=True,
         )
+    assert process.stdin is not None
+    try:
+        process.stdin.write(json.dumps(dict(secrets)) + "\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        # It has ended already; whoever asks for its address is told why.
+        pass
     return Service(name, process, log)

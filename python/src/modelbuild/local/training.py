@@ -27,7 +27,7 @@ class Training:
     """Follows the log of one head job at the AWS stand-in."""
 
     def __init__(self, state: State, job_id: str) -> None:
-        lake: Any = data_lake()
+        lake: Any = data_lake(state.aws_key_id, state.aws_secret)
         self._batch = lake.client("batch", endpoint_url=state.aws_url)
         self._logs = lake.client("logs", endpoint_url=state.aws_url)
         self._job_id = job_id

@@ -18,7 +18,7 @@ from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.local import places, services
 from modelbuild.local.environment import agent_environment
 from modelbuild.local.places import CLONE, ORGANIZATION, State
-from modelbuild.local.seed import seed
+from modelbuild.local.seed import data_lake, seed
 
 _START_SECONDS = 60.0
 _WATCH_SECONDS = 0.5
@@ -72,16 +72,28 @@ def _data(repository: Path, data: Path | None) -> Path:
 @contextmanager
 def _started(repository: Path, data: Path) -> Iterator[tuple[State, list[services.Service]]]:
     agent_token, api_token, wandb_key = (secrets.token_hex(20) for _ in range(3))
+    key_id, secret = f"LAPTOP{secrets.token_hex(7).upper()}", secrets.token_hex(20)
+    page_key, web_identity_key = secrets.token_urlsafe(18), secrets.token_hex(32)
     commands = {
         "buildkite": [
-            *("--organization", ORGANIZATION, "--agent-token", agent_token, "--api-token", api_token),
-            *("--user", _person(repository), "--data", str(data / "buildkite")),
+            *("--organization", ORGANIZATION, "--user", _person(repository)),
+            *("--data", str(data / "buildkite")),
         ],
         "aws": [
             *("--scratch", str(data / "aws"), "--images", str(CLONE / "docker")),
             *("--bin", str(Path(sys.executable).parent)),
         ],
-        "wandb": ["--api-key", wandb_key, "--data", str(data / "wandb")],
+        "wandb": ["--data", str(data / "wandb")],
+    }
+    known: dict[str, dict[str, str]] = {
+        "buildkite": {
+            "agent_token": agent_token,
+            "api_token": api_token,
+            "page_key": page_key,
+            "web_identity_key": web_identity_key,
+        },
+        "aws": {"key_id": key_id, "secret": secret, "web_identity_key": web_identity_key},
+        "wandb": {"api_key": wandb_key, "page_key": page_key},
     }
     started: list[services.Service] = []
     with ExitStack() as stack:
@@ -91,9 +103,11 @@ def _started(repository: Path, data: Path) -> Iterator[tuple[State, list[service
         for name, arguments in commands.items():
             (data / name).mkdir(exist_ok=True)
             module = f"modelbuild.local.{name}"
-            started.append(services.start(name, module, ["--port", "0", *arguments], data))
+            started.append(services.start(name, module, ["--port", "0", *arguments], data, known[name]))
         urls = {service.name: service.url(_START_SECONDS) for service in started}
-        seed(urls["aws"], api_token, wandb_key, CLONE / "infra" / "production.yaml")
+        seed(
+            urls["aws"], data_lake(key_id, secret), api_token, wandb_key, CLONE / "infra" / "production.yaml"
+        )
         state = State(
             pid=os.getpid(),
             services={service.name: service.process.pid for service in started},
@@ -105,6 +119,9 @@ def _started(repository: Path, data: Path) -> Iterator[tuple[State, list[service
             agent_token=agent_token,
             api_token=api_token,
             wandb_key=wandb_key,
+            aws_key_id=key_id,
+            aws_secret=secret,
+            page_key=page_key,
         )
         stack.callback(places.state_file(repository).unlink, missing_ok=True)
         places.write_state(state)
@@ -134,9 +151,9 @@ def _description(state: State) -> str:
     }
     return "\n".join(
         [
-            f"Buildkite         {state.buildkite_url}/{ORGANIZATION}",
+            f"Buildkite         {state.page(f'{state.buildkite_url}/{ORGANIZATION}')}",
             f"AWS               {state.aws_url}",
-            f"Weights & Biases  {state.wandb_url}",
+            f"Weights & Biases  {state.page(f'{state.wandb_url}/')}",
             f"Logs and data     {state.data}",
             "",
             "# For a shell of your own; the tokens open only these services of this machine.",

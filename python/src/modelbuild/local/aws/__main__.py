@@ -1,4 +1,7 @@
-"""``python -m modelbuild.local.aws``: serve until standard input is closed."""
+"""``python -m modelbuild.local.aws``: serve until standard input is closed.
+
+The first line of standard input is a JSON object with ``key_id``, ``secret`` and ``web_identity_key``.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s: %(message)s")
+    secrets = process.read_secrets("key_id", "secret", "web_identity_key")
     listener, url = process.listen("AWS", options.port)
     settings = Settings(
         url=url,
@@ -48,7 +52,7 @@ def main() -> None:
         gpus=options.gpus,
         minute=options.minute,
     )
-    serve(settings, listener)
+    serve(settings, listener, **secrets)
 
 
 if __name__ == "__main__":

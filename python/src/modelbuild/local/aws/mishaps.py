@@ -11,7 +11,7 @@ from typing import Any
 from moto.batch.models import batch_backends
 
 from modelbuild.local import faults
-from modelbuild.local.aws import access
+from modelbuild.local.aws import access, signature
 from modelbuild.local.aws.job import Job
 from modelbuild.local.aws.refusal import Start, drain, refuse
 from modelbuild.local.faults import Fault, Faults
@@ -28,13 +28,19 @@ def beside(application: Application) -> Application:
     ``POST /laptop/batch/<job id>/lose-host`` takes the host of a running job away: the answer is 204, and
     404 where no such job runs. ``PUT /laptop/batch/<queue>/no-capacity`` leaves a queue without instances for
     the jobs that wait in it, until ``DELETE``; the answer is 204. The others are those of
-    ``modelbuild.local.faults`` and of ``access``.
+    ``modelbuild.local.faults`` and of ``access``. All want the run's secret access key as a bearer token.
     """
     known = Faults()
 
     def answer(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-        if path.startswith("/laptop/"):
+        if path.startswith(access.ADMINISTRATION):
+            # A container asks for its keys with a token of its own.
+            if not (access.may_administer(environ) or (path == access.PATH and method == "GET")):
+                said = "Send the secret access key of this run: Authorization: Bearer $AWS_SECRET_ACCESS_KEY"
+                return refuse(environ, start_response, "laptop", 401, "Unauthorized", said)
+            if path.startswith("/moto-api"):
+                return application(environ, start_response)
             if path == faults.PATH:
                 return _administer(known, environ, start_response)
             if path == access.PATH:
@@ -76,8 +82,8 @@ def _request(environ: dict[str, Any]) -> str:
 
 
 def _service(environ: dict[str, Any]) -> str:
-    signed = access.SIGNED.search(environ.get("HTTP_AUTHORIZATION", ""))
-    return signed["service"] if signed else "-"
+    signed = signature.read(environ)
+    return signed.service if signed else "-"
 
 
 def _disturb(

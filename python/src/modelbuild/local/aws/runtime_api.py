@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from modelbuild.local.guard import MIB, Guard
+
 _PATH = "/2018-06-01/runtime"
 _LOOK_AGAIN_SECONDS = 0.05
 
@@ -30,9 +32,10 @@ class RuntimeApi:
             "Lambda-Runtime-Deadline-Ms": str(int(deadline * 1000)),
             "Lambda-Runtime-Invoked-Function-Arn": function_arn,
         }
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(request_id))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
         self._server.daemon_threads = True
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
+        self._server.RequestHandlerClass = self._handler(request_id)
 
     def __enter__(self) -> RuntimeApi:
         threading.Thread(target=self._server.serve_forever, args=(_LOOK_AGAIN_SECONDS,), daemon=True).start()
@@ -58,6 +61,7 @@ class RuntimeApi:
 
     def _handler(self, request_id: str) -> type[BaseHTTPRequestHandler]:
         api = self
+        guard = Guard(f"http://{self.host}", lambda _method, _path: 16 * MIB)
         ends = {
             f"{_PATH}/invocation/{request_id}/response": False,
             f"{_PATH}/invocation/{request_id}/error": True,
@@ -68,6 +72,8 @@ class RuntimeApi:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
+                if self._is_foreign():
+                    return
                 if self.path != f"{_PATH}/invocation/next":
                     self._send(404, b"", {})
                     return
@@ -80,12 +86,24 @@ class RuntimeApi:
                 self._send(200, event, api._headers)
 
             def do_POST(self) -> None:
+                if self._is_foreign():
+                    return
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 if self.path not in ends:
                     self._send(404, b"", {})
                     return
                 api.end(body, ends[self.path])
                 self._send(202, b"{}", {})
+
+            def _is_foreign(self) -> bool:
+                """Refuse a request that is for another host, or of a page in a browser, or too large."""
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                refusal = guard.refusal(self.command, self.path, headers)
+                if refusal is None and "origin" not in headers:
+                    return False
+                self.close_connection = True
+                self._send(refusal.status if refusal else 403, b"", {"Connection": "close"})
+                return True
 
             def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
                 self.send_response(status)

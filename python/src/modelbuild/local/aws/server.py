@@ -15,12 +15,17 @@ from modelbuild.local.aws.settings import Settings
 _LOOK_AGAIN_SECONDS = 0.1
 
 
-def serve(settings: Settings, listener: socket.socket) -> None:
+def serve(
+    settings: Settings, listener: socket.socket, *, key_id: str, secret: str, web_identity_key: str
+) -> None:
     """Serve at the settings' url until this process is told to end, then end every job and endpoint.
 
     Args:
         settings: The stand-in's settings.
         listener: The socket behind their url.
+        key_id: Id of the access key of the data lake account.
+        secret: Secret of the same key.
+        web_identity_key: What the local Buildkite signs its OIDC tokens with.
     """
     stopping = threading.Event()
     process.when_told(stopping.set)
@@ -37,7 +42,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         sagemaker,
     )
 
-    access.install()
+    access.install(key_id, secret, web_identity_key)
     cloudformation.install()
     functions.install()
     quotas.install(settings.vcpus)
@@ -72,7 +77,9 @@ def _server(listener: socket.socket) -> BaseWSGIServer:
             """Say nothing of single requests."""
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    from modelbuild.local.aws import mishaps
+    from modelbuild.local.aws import admission, mishaps
 
-    application = mishaps.beside(DomainDispatcherApplication(create_backend_app))
+    application = admission.guarded(
+        mishaps.beside(DomainDispatcherApplication(create_backend_app)), f"http://{host}:{port}"
+    )
     return make_server(host, port, application, threaded=True, request_handler=Handler, fd=listener.fileno())

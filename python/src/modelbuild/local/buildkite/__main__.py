@@ -1,4 +1,9 @@
-"""``python -m modelbuild.local.buildkite``: serve until standard input is closed."""
+"""``python -m modelbuild.local.buildkite``: serve until standard input is closed.
+
+The first line of standard input is a JSON object: ``agent_token``, with which agents register,
+``api_token``, which REST clients send, ``page_key``, which opens the pages, and ``web_identity_key``,
+which signs OIDC tokens.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +20,13 @@ from modelbuild.local.buildkite.identity import User, user_id
 def main() -> None:
     """Parse the command line, bind, say where, serve."""
     options = _parse()
+    secrets = process.read_secrets("agent_token", "api_token", "page_key", "web_identity_key")
     listener, url = process.listen("Buildkite", options.port)
     app = create_app(
         Engine(options.organization, options.user, options.data),
         url,
-        agent_token=options.agent_token,
-        api_token=options.api_token,
         rate_limit=options.rate_limit,
+        **secrets,
     )
     process.serve(app, listener, url)
 
@@ -29,8 +34,6 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = process.parser("modelbuild.local.buildkite", description=__doc__)
     parser.add_argument("--organization", default="local", help="slug of the organization")
-    parser.add_argument("--agent-token", required=True, help="what agents register with")
-    parser.add_argument("--api-token", required=True, help="what REST clients send")
     parser.add_argument("--data", type=Path, required=True, help="folder for artifacts and logs")
     parser.add_argument("--rate-limit", type=int, default=0, help="REST requests per minute; 0: no limit")
     parser.add_argument("--user", type=_user, default="Local user <user@localhost>", help="who unblocks")

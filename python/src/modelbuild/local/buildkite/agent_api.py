@@ -31,10 +31,11 @@ MAX_LOG_BYTES = 1024 * 1024 * 1024
 class AgentApi:
     """The handlers; ``url`` is the server's own address."""
 
-    def __init__(self, engine: Engine, token: str, url: str) -> None:
+    def __init__(self, engine: Engine, token: str, url: str, web_identity_key: str) -> None:
         self._engine = engine
         self._access = Access(engine)
         self._token = token
+        self._web_identity_key = web_identity_key
         self._url = url
 
     def routes(self) -> list[Route]:
@@ -145,7 +146,7 @@ class AgentApi:
 
     async def _oidc_token(self, request: Request) -> Response:
         job = self._access.job(request)
-        made = oidc.token(job, self._engine.organization, await json_body(request))
+        made = oidc.token(job, self._engine.organization, await json_body(request), self._web_identity_key)
         return JSONResponse({"token": made})
 
     async def _finish(self, request: Request) -> Response:

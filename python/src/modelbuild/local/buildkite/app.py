@@ -18,10 +18,19 @@ from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.rest import RateLimit, Rest
 from modelbuild.local.buildkite.views import Views
 from modelbuild.local.buildkite.web import on_not_found, on_refused
+from modelbuild.local.guard import MIB, Guard, GuardMiddleware
+from modelbuild.local.session import PageSession
 
 
 def create_app(
-    engine: Engine, url: str, *, agent_token: str, api_token: str, rate_limit: int = 0
+    engine: Engine,
+    url: str,
+    *,
+    agent_token: str,
+    api_token: str,
+    page_key: str,
+    web_identity_key: str,
+    rate_limit: int = 0,
 ) -> Starlette:
     """The application.
 
@@ -30,6 +39,8 @@ def create_app(
         url: the address under which agents and people reach the server, without a slash at the end.
         agent_token: what agents register with.
         api_token: what REST clients authenticate with.
+        page_key: what a browser is let in with.
+        web_identity_key: what signs OIDC tokens.
         rate_limit: REST requests per minute; 0 for no limit.
     """
     views = Views(engine, url)
@@ -42,15 +53,20 @@ def create_app(
 
     return Starlette(
         routes=[
-            *AgentApi(engine, agent_token, url).routes(),
+            *AgentApi(engine, agent_token, url, web_identity_key).routes(),
             *ArtifactApi(engine, url).routes(),
-            *Page(engine, views, url).routes(),
+            *Page(engine, views, PageSession(page_key)).routes(),
             *Rest(engine, views, api_token, RateLimit(rate_limit)).routes(),
         ],
         exception_handlers={Refused: on_refused, 404: on_not_found, 405: on_not_found},
         lifespan=ticking,
-        middleware=[Middleware(Outages)],
+        middleware=[Middleware(GuardMiddleware, Guard(url, _largest)), Middleware(Outages, api_token)],
     )
+
+
+def _largest(_method: str, path: str) -> int:
+    """The largest body in bytes: agents upload artifacts whole."""
+    return 1024 * MIB if path.startswith("/uploads/") else 16 * MIB
 
 
 async def _tick(engine: Engine) -> None:

@@ -16,6 +16,9 @@ from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.state import Artifact, Job
 from modelbuild.local.buildkite.web import iso, json_body, same
 
+# An SVG can hold a script.
+_PICTURES = ("image/avif", "image/gif", "image/jpeg", "image/png", "image/webp")
+
 
 class ArtifactApi:
     """The handlers; ``url`` is the server's own address."""
@@ -123,8 +126,8 @@ class ArtifactApi:
                 if not same(artifact.secret, request.path_params["secret"]):
                     break
                 # A page that a job made must not run as a page of this server.
-                safe = artifact.content_type.startswith("image/") and "svg" not in artifact.content_type
-                media = artifact.content_type if safe else "application/octet-stream"
+                kind = artifact.content_type.partition(";")[0].strip().lower()
+                media = kind if kind in _PICTURES else "application/octet-stream"
                 return FileResponse(path, media_type=media, headers={"X-Content-Type-Options": "nosniff"})
         raise Refused(404, "No such artifact")
 

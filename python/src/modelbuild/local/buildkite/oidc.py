@@ -1,14 +1,12 @@
-"""The token by which Buildkite states which job a job is: of the right form, signed by nobody."""
+"""The OIDC token by which Buildkite states which job a job is."""
 
 from __future__ import annotations
 
-import base64
-import json
-import secrets
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from modelbuild.local import web_identity
 from modelbuild.local.buildkite.definition import CommandStep
 from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.state import Job
@@ -17,8 +15,8 @@ _LIFETIME_SECONDS = 300
 _MAX_LIFETIME_SECONDS = 7200
 
 
-def token(job: Job, organization: str, asked: Mapping[str, Any]) -> str:
-    """A JSON web token for a job, with what it asked for.
+def token(job: Job, organization: str, asked: Mapping[str, Any], signing_key: str) -> str:
+    """A JSON web token for a job, with what it asked for, signed with ``signing_key``.
 
     Raises:
         Refused: the lifetime is longer than two hours, or a tag is no claim.
@@ -53,8 +51,4 @@ def token(job: Job, organization: str, asked: Mapping[str, Any]) -> str:
     if tags:
         principal = {tag: [str(claims[tag])] for tag in tags}
         claims["https://aws.amazon.com/tags"] = {"principal_tags": principal, "transitive_tag_keys": []}
-    header = {"alg": "RS256", "typ": "JWT", "kid": "laptop"}
-    parts = [json.dumps(part).encode() for part in (header, claims)]
-    return ".".join(
-        base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (*parts, secrets.token_bytes(256))
-    )
+    return web_identity.sign(claims, signing_key)

@@ -9,14 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modelbuild.local.buildkite.web import same, token_of
 from modelbuild.local.faults import PATH, Faults
 
 
 class Outages:
     """The application, disturbed as it was told to be."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, api_token: str) -> None:
         self._app = app
+        self._api_token = api_token
         self._faults = Faults()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -26,6 +28,10 @@ class Outages:
             return
         if scope["path"] == PATH:
             request = Request(scope, receive)
+            if not same(token_of(request, "Bearer"), self._api_token):
+                said = '{"message": "Send the API token: Authorization: Bearer $BUILDKITE_API_TOKEN"}'
+                await Response(said, 401, media_type="application/json")(scope, receive, send)
+                return
             content_type = request.headers.get("Content-Type", "")
             status, shown = self._faults.administer(request.method, content_type, await request.body())
             await Response(shown, status, media_type="application/json")(scope, receive, send)

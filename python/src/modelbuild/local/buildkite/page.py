@@ -1,8 +1,7 @@
 """The build page: what a person at this machine sees and clicks.
 
-It needs no token, because whoever can open it owns the machine's browser. So it answers to the names of
-this machine alone (a foreign name that resolves here gets nothing), and does nothing that was not
-clicked on a page of its own.
+Other users of the machine reach its port, so a browser needs the key that ``modelbuild local up`` prints.
+The page does nothing that was not clicked on a page of its own.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.retries import may_retry
 from modelbuild.local.buildkite.state import Build, Group, Job, PipelineSettings, Step
 from modelbuild.local.buildkite.views import Views, job_state
+from modelbuild.local.session import PageSession
 
 MAX_LINES = 2000
 """Lines of a log on the page; the whole of it is one click away."""
@@ -47,40 +47,35 @@ class JobRow:
 
 
 class Page:
-    """The handlers; ``url`` is the server's own address."""
+    """The handlers; ``session`` knows who is let in."""
 
-    def __init__(self, engine: Engine, views: Views, url: str) -> None:
+    def __init__(self, engine: Engine, views: Views, session: PageSession) -> None:
         self._engine = engine
         self._views = views
-        port = urlsplit(url).port
-        self._hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+        self._session = session
         self._templates = Environment(loader=PackageLoader("modelbuild.local.buildkite"), autoescape=True)
 
     def routes(self) -> list[Route]:
         """The routes, with their full paths."""
         pipeline = f"/{self._engine.organization}/{{pipeline}}"
         build = f"{pipeline}/builds/{{number:int}}"
+        admitted = self._session.required
         return [
-            Route("/", self._index, methods=["GET"]),
-            Route(f"/{self._engine.organization}", self._index, methods=["GET"]),
-            Route(pipeline, self._index, methods=["GET"]),
-            Route(build, self._show, methods=["GET"]),
-            Route(f"{build}/cancel", self._cancel, methods=["POST"]),
-            Route(f"{build}/jobs/{{job}}/log", self._log, methods=["GET"]),
-            Route(f"{build}/jobs/{{job}}/unblock", self._unblock, methods=["POST"]),
-            Route(f"{build}/jobs/{{job}}/retry", self._retry, methods=["POST"]),
+            Route("/", admitted(self._index), methods=["GET"]),
+            Route(f"/{self._engine.organization}", admitted(self._index), methods=["GET"]),
+            Route(pipeline, admitted(self._index), methods=["GET"]),
+            Route(build, admitted(self._show), methods=["GET"]),
+            Route(f"{build}/cancel", admitted(self._cancel), methods=["POST"]),
+            Route(f"{build}/jobs/{{job}}/log", admitted(self._log), methods=["GET"]),
+            Route(f"{build}/jobs/{{job}}/unblock", admitted(self._unblock), methods=["POST"]),
+            Route(f"{build}/jobs/{{job}}/retry", admitted(self._retry), methods=["POST"]),
         ]
 
     # Who may
 
-    def _check_host(self, request: Request) -> str:
-        host = request.headers.get("host", "")
-        if host not in self._hosts:
-            raise Refused(403, f"This page is for this machine: open it as http://{self._hosts[0]}")
-        return host
-
     def _check_click(self, request: Request) -> None:
-        if request.headers.get("origin") != f"http://{self._check_host(request)}":
+        # The guard in front of the server has refused other sites; a click names its own.
+        if request.headers.get("origin") != f"http://{request.headers.get('host')}":
             raise Refused(403, "Only a click on the build page itself can do this")
 
     # What a path names
@@ -106,14 +101,12 @@ class Page:
     # What is shown
 
     async def _index(self, request: Request) -> Response:
-        self._check_host(request)
         only = self._pipeline(request) if "pipeline" in request.path_params else None
         builds = [build for build in self._engine.builds.values() if only in (None, build.pipeline)]
         rows = [(build, self._views.page(build), state(build)) for build in reversed(builds)]
         return self._html("index.html", rows=rows)
 
     async def _show(self, request: Request) -> Response:
-        self._check_host(request)
         build, now = self._build(request), self._engine.clock.now()
         files = {artifact.path: self._views.file(artifact) for artifact in build.artifacts}
         notes = sorted(build.annotations.values(), key=lambda note: -note.priority)
@@ -131,7 +124,6 @@ class Page:
         )
 
     async def _log(self, request: Request) -> Response:
-        self._check_host(request)
         return PlainTextResponse(self._job(request).log.text())
 
     def _html(self, template: str, **values: object) -> Response:

@@ -1,4 +1,8 @@
-"""``python -m modelbuild.local.wandb``: serve until standard input is closed."""
+"""``python -m modelbuild.local.wandb``: serve until standard input is closed.
+
+The first line of standard input is a JSON object: ``api_key``, which SDKs send, and ``page_key``, which
+opens the pages.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,10 @@ def main() -> None:
     """Parse the command line, bind, say where, serve."""
     parser = process.parser("modelbuild.local.wandb", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder for the files of runs and artifacts")
-    parser.add_argument("--api-key", help="the key that opens it; by default any of 40 characters or more")
     options = parser.parse_args()
+    secrets = process.read_secrets("api_key", "page_key")
     listener, url = process.listen("W&B", options.port)
-    process.serve(create_app(options.data / "files", url, options.api_key), listener, url)
+    process.serve(create_app(options.data / "files", url, **secrets), listener, url)
 
 
 if __name__ == "__main__":

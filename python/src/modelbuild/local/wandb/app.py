@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import hmac
 import json
 import zlib
@@ -12,11 +11,12 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from modelbuild.local.guard import MIB, Guard, GuardMiddleware
+from modelbuild.local.session import PageSession
 from modelbuild.local.wandb.artifacts import ArtifactOperations
 from modelbuild.local.wandb.files import Files
 from modelbuild.local.wandb.graphql import MALFORMED, GraphQL
@@ -25,17 +25,17 @@ from modelbuild.local.wandb.refusal import Refused
 from modelbuild.local.wandb.runs import RunOperations
 from modelbuild.local.wandb.state import Store
 
-KEY_CHARACTERS = 40
-"""The shortest API key that the SDK itself lets pass."""
+_MESSAGE_BYTES = 64 * MIB
 
 
-def create_app(folder: Path, url: str, api_key: str | None) -> Starlette:
+def create_app(folder: Path, url: str, api_key: str, page_key: str) -> Starlette:
     """The application.
 
     Args:
         folder: where uploaded files go.
         url: the address under which SDKs and people reach the server, without a slash at the end.
-        api_key: the one key that opens it; None lets in every key that could be one.
+        api_key: the one key that SDKs are let in with.
+        page_key: what a browser is let in with.
     """
     store, files = Store(), Files(folder, url)
     graphql = GraphQL(
@@ -78,10 +78,9 @@ def create_app(folder: Path, url: str, api_key: str | None) -> Starlette:
             Route("/storage/{id}", upload, methods=["PUT"]),
             Route("/storage/{id}", download, methods=["GET"]),
             Route("/healthz", health, methods=["GET"]),
-            *Page(store, files).routes(),
+            *Page(store, files, PageSession(page_key)).routes(),
         ],
-        # A foreign name that resolves to this machine gets nothing.
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
+        middleware=[Middleware(GuardMiddleware, Guard(url, _largest))],
         exception_handlers={Refused: _on_refused},
     )
 
@@ -89,18 +88,18 @@ def create_app(folder: Path, url: str, api_key: str | None) -> Starlette:
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def _keyed(api_key: str | None) -> Callable[[Handler], Handler]:
+def _largest(_method: str, path: str) -> int:
+    """The largest body in bytes: files go to the disk as they come, all else is held in memory."""
+    return 5 * 1024 * MIB if path.startswith("/storage/") else _MESSAGE_BYTES
+
+
+def _keyed(api_key: str) -> Callable[[Handler], Handler]:
     """Let only requests with a key through to a handler."""
 
     def wrap(handler: Handler) -> Handler:
         async def checked(request: Request) -> Response:
             given = _key(request.headers.get("authorization", ""))
-            fits = (
-                len(given) >= KEY_CHARACTERS
-                if api_key is None
-                else hmac.compare_digest(given, api_key.encode())
-            )
-            if not fits:
+            if not hmac.compare_digest(given, api_key.encode()):
                 raise Refused(401, "The API key is missing or wrong: set WANDB_API_KEY")
             return await handler(request)
 
@@ -124,10 +123,16 @@ async def _body(request: Request) -> bytes:
     body = await request.body()
     if request.headers.get("content-encoding") != "gzip":
         return body
+    unpacking = zlib.decompressobj(wbits=31)
     try:
-        return gzip.decompress(body)
-    except (OSError, EOFError, zlib.error):
+        content = unpacking.decompress(body, _MESSAGE_BYTES)
+    except zlib.error:
         raise Refused(400, "The body is not gzip") from None
+    if unpacking.unconsumed_tail:
+        raise Refused(413, f"The body is larger than {_MESSAGE_BYTES:,} bytes")
+    if not unpacking.eof:
+        raise Refused(400, "The body is not gzip")
+    return content
 
 
 def _json(value: object, status: int = 200) -> Response:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from modelbuild.local.session import PageSession
 from modelbuild.local.wandb.charts import HEIGHT, WIDTH, charts, is_number
 from modelbuild.local.wandb.files import Files
 from modelbuild.local.wandb.refusal import Refused
@@ -34,9 +35,10 @@ class Matrix:
 
 
 class Page:
-    """The handlers. They need no key: who can open them owns this machine's browser, and they only read."""
+    """The handlers, which only read; ``session`` knows who is let in."""
 
-    def __init__(self, store: Store, files: Files) -> None:
+    def __init__(self, store: Store, files: Files, session: PageSession) -> None:
+        self._session = session
         self._store = store
         self._files = files
         self._templates = Environment(
@@ -47,10 +49,11 @@ class Page:
 
     def routes(self) -> list[Route]:
         """The routes; a run's is the address that the SDK gives for it."""
+        admitted = self._session.required
         return [
-            Route("/", self._projects, methods=["GET"]),
-            Route("/{entity}/{project}", self._project, methods=["GET"]),
-            Route("/{entity}/{project}/runs/{run}", self._run, methods=["GET"]),
+            Route("/", admitted(self._projects), methods=["GET"]),
+            Route("/{entity}/{project}", admitted(self._project), methods=["GET"]),
+            Route("/{entity}/{project}/runs/{run}", admitted(self._run), methods=["GET"]),
         ]
 
     async def _projects(self, _: Request) -> Response:

@@ -1,0 +1,116 @@
+"""What every stand-in refuses before it reads a request: foreign host names, other sites, endless bodies.
+
+A web page that is open in a browser of this machine can send requests to a stand-in. Its requests name
+the page's site in ``Origin``, or, after its own host name was made to resolve to this machine, a foreign
+``Host``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The HTTP status and the sentence of a refusal."""
+
+    status: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The rules of one stand-in.
+
+    Attributes:
+        url: The stand-in's own address, ``http://127.0.0.1:<port>``.
+        limit: The largest body in bytes, for a method and path.
+    """
+
+    url: str
+    limit: Callable[[str, str], int]
+
+    def refusal(self, method: str, path: str, headers: Mapping[str, str]) -> Refusal | None:
+        """Why a request is refused, judged by its head; None when it may be read.
+
+        Args:
+            method: HTTP method.
+            path: without the query.
+            headers: by their names in lower case.
+        """
+        port = urlsplit(self.url).port
+        hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+        if headers.get("host", "") not in hosts:
+            return Refusal(403, f"This server answers to the host {hosts[0]} only.")
+        origin = headers.get("origin")
+        if origin is not None and origin not in (f"http://{host}" for host in hosts):
+            return Refusal(403, "Requests of other sites are refused.")
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self.limit(method, path):
+            return Refusal(413, f"The body has {length} bytes; {self.limit(method, path):,} are taken.")
+        return None
+
+
+class GuardMiddleware:
+    """An ASGI application behind a guard."""
+
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        self._app = app
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it; a body of unknown length ends at the limit."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        refusal = self._guard.refusal(scope["method"], scope["path"], headers)
+        if refusal is not None:
+            await _answer(refusal, send)
+            return
+        left = self._guard.limit(scope["method"], scope["path"])
+        answered = False
+
+        async def counted() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise _TooLargeError
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, noted)
+        except _TooLargeError:
+            if not answered:
+                await _answer(Refusal(413, "The body is too large."), send)
+
+
+class _TooLargeError(Exception):
+    """The body went past the limit."""
+
+
+async def _answer(refusal: Refusal, send: Send) -> None:
+    body = json.dumps({"message": refusal.message}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        # What is left of the body is not read.
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

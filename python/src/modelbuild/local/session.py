@@ -1,0 +1,59 @@
+"""Who may see the pages: a browser that was opened with the key that ``modelbuild local up`` prints.
+
+Other users of the machine reach its ports too. The key comes once, as ``?key=…``, and stays as a cookie,
+which browsers send to all ports of a host: one key opens the pages of all stand-ins.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+COOKIE = "modelbuild_local"
+PARAMETER = "key"
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def with_key(url: str, key: str) -> str:
+    """The address of a page, with the key that opens it."""
+    return f"{url}?{urlencode({PARAMETER: key})}"
+
+
+class PageSession:
+    """The key of the pages, and what it takes to be let in."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def required(self, handler: Handler) -> Handler:
+        """The handler, for browsers with the key only."""
+
+        async def admit(request: Request) -> Response:
+            given = request.query_params.get(PARAMETER)
+            if given is not None and self._is_key(given):
+                return self._remember(request)
+            if not self._is_key(request.cookies.get(COOKIE, "")):
+                return PlainTextResponse(
+                    "Open this page with an address that modelbuild local up or modelbuild local run prints: "
+                    "it holds the key, which your browser then keeps.\n",
+                    401,
+                )
+            return await handler(request)
+
+        return admit
+
+    def _is_key(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self._key.encode())
+
+    def _remember(self, request: Request) -> Response:
+        """The same page at its address without the key, which would stay in the browser's history."""
+        rest = [(name, value) for name, value in request.query_params.multi_items() if name != PARAMETER]
+        path = request.url.path + (f"?{urlencode(rest)}" if rest else "")
+        answer = RedirectResponse(path, 303, headers={"Referrer-Policy": "no-referrer"})
+        answer.set_cookie(COOKIE, self._key, httponly=True, samesite="strict", path="/")
+        return answer
