@@ -51,7 +51,7 @@ def test_refuses_weights_that_do_not_fit_their_description(published: Any) -> No
     [
         (np.full((64, 3), np.nan, np.float32), "the training diverged"),
         (np.full((64, 3), np.inf, np.float32), "the training diverged"),
-        (np.zeros((64, 3), np.float64), "float64"),
+        (np.zeros((64, 3), np.float64), "F64"),
     ],
 )
 def test_refuses_weights_that_nothing_can_be_predicted_with(published: Any, weight: Any, said: str) -> None:
