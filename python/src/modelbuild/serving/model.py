@@ -39,16 +39,18 @@ class Model:
         """Probabilities, one row a text in the order given and one column a label; each row sums to 1."""
         if not texts:
             return np.empty((0, len(self.bias)))
-        return np.concatenate([self._scores(chunk) for chunk in _chunks(texts)])
+        parts = [self._scores(chunk) for chunk in _chunks(texts)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _scores(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         ids, offsets = features(texts, buckets=self.description.buckets, ngrams=self.description.ngrams)
-        owner = np.arange(len(texts)).repeat(offsets[1:] - offsets[:-1])
-        rows = self.weight[ids]
         logits = np.empty((len(texts), len(self.bias)))
-        for label, bias in enumerate(self.bias):
-            logits[:, label] = np.bincount(owner, rows[:, label], len(texts)) + np.float64(bias)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        logits[:] = self.bias
+        known = np.flatnonzero(offsets[1:] - offsets[:-1])
+        if len(known):
+            logits[known] += np.add.reduceat(self.weight[ids].astype(np.float64), offsets[known], axis=0)
+        logits -= logits.max(axis=1, keepdims=True)
+        powers = np.exp(logits, out=logits)
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
     def predict(self, texts: Sequence[str]) -> list[Answer]:
