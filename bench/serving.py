@@ -145,7 +145,9 @@ def drive(port: int, connections: int, texts: int, seconds: float) -> Load:
             sent[one] = time.perf_counter()
             one.sendall(request)
         began = time.perf_counter()
-        while (now := time.perf_counter()) < began + seconds:
+        while (now := time.perf_counter()) < began + seconds or not latencies:
+            if now > began + seconds + 60:
+                sys.exit("no request was answered within a minute")
             for key, _ in selector.select(1):
                 one = key.fileobj  # type: ignore[assignment]
                 received[one] += one.recv(1 << 20)

@@ -79,7 +79,7 @@ def stored(weight_dtype: str, weight_bytes: bytes) -> bytes:
     [("BF16", 2), ("F16", 2), ("F8_E4M3", 1), ("F8_E5M2", 1), ("I8", 1), ("U16", 2), ("I64", 8), ("BOOL", 1)],
 )
 def test_refuses_other_types_of_weights(published: Any, dtype: str, size: int) -> None:
-    """Weights of another type are refused in a sentence that names it, whether numpy knows the type or not."""
+    """Weights of another type are refused in a sentence that names it, known to numpy or not."""
     with pytest.raises(VerificationFailed, match=f"'weight' {dtype} .*as float32 in these shapes"):
         decode(published.description, stored(dtype, bytes(64 * 3 * size)))
 

@@ -10,6 +10,8 @@ import numpy as np
 from modelbuild.serving.limits import MAX_CHARACTERS, MAX_INSTANCES, SMALL_BODY_BYTES
 from modelbuild.serving.text import has_tokens
 
+_BEFORE_VALUES = np.frombuffer(b",[{", dtype=np.uint8)
+
 
 class BadBody(Exception):
     """The body does not hold texts that can be predicted; the message is the sentence for the client."""
@@ -56,11 +58,15 @@ def _values(body: bytearray) -> int:
 
     A document such as ``[[],[],[],…`` takes forty times its size as Python objects, so it is not parsed.
     """
-    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    signs = np.frombuffer(unescaped, dtype=np.uint8)
-    inside = np.logical_xor.accumulate(signs == ord('"'))
-    outside = np.bincount(signs[~inside], minlength=256)
-    return 1 + int(outside[[ord(","), ord("["), ord("{")]].sum())
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    inside, values = np.False_, 1
+    for start in range(0, len(body), SMALL_BODY_BYTES):
+        signs = np.frombuffer(body[start : start + SMALL_BODY_BYTES], dtype=np.uint8)
+        quoted = np.logical_xor.accumulate(signs == ord('"')) ^ inside
+        values += int(np.isin(signs[~quoted], _BEFORE_VALUES).sum())
+        inside = quoted[-1]
+    return values
 
 
 def _type_name(value: Any) -> str:
