@@ -51,58 +51,6 @@ TEXT = "The onboarding went very well, but the tools are slow and nobody answers
 CASES = ((1, 1), (16, 1), (64, 1), (1, 32), (16, 32))
 LARGE = 6_000_000
 
-# What the process that is measured against runs.
-_FASTAPI = """
-import os
-from pathlib import Path
-
-import uvicorn
-from fastapi import FastAPI
-from pydantic import BaseModel, Field
-
-from modelbuild.serving.model import load
-
-served = load(Path(os.environ["SM_MODEL_DIR"]), os.environ["MODEL_WEIGHTS_SHA256"])
-app = FastAPI()
-
-
-class Request(BaseModel):
-    instances: list[str] = Field(min_length=1, max_length=1_000)
-
-
-class Prediction(BaseModel):
-    label: str
-    scores: dict[str, float]
-    model_id: str
-
-
-class Predictions(BaseModel):
-    model_id: str
-    pipeline: str
-    predictions: list[Prediction]
-
-
-@app.get("/ping")
-async def ping() -> dict[str, str]:
-    return {"model_id": os.environ["MODEL_ID"]}
-
-
-@app.post("/invocations")
-async def invocations(request: Request) -> Predictions:
-    model_id = os.environ["MODEL_ID"]
-    return Predictions(
-        model_id=model_id,
-        pipeline=os.environ["MODEL_PIPELINE"],
-        predictions=[
-            Prediction(label=label, scores=scores, model_id=model_id)
-            for label, scores in served.predict(request.instances)
-        ],
-    )
-
-
-uvicorn.run(app, host="127.0.0.1", port=int(os.environ["SAGEMAKER_BIND_TO_PORT"]), access_log=False)
-"""
-
 
 @dataclass(frozen=True)
 class Load:
@@ -245,10 +193,9 @@ def servers() -> Iterator[list[Server]]:
             "BIND_ADDRESS": "127.0.0.1",
             **_model(directory).to_env(),
         }
-        (directory / "fastapi_server.py").write_text(_FASTAPI)
         commands = {
             "modelbuild": [sys.executable, "-m", "modelbuild.serving", "serve"],
-            "FastAPI": [sys.executable, str(directory / "fastapi_server.py")],
+            "FastAPI": [sys.executable, str(Path(__file__).with_name("fastapi_server.py"))],
         }
         made = []
         try:

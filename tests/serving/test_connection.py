@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import uvicorn
 
-from modelbuild.serving import app, connection, queues
+from modelbuild.serving import connection, queues
 from modelbuild.serving.app import Service
 from modelbuild.serving.connection import Connection
+from modelbuild.serving.limits import LARGE_BODIES, SMALL_BODY_BYTES
 from modelbuild.serving.model import load
 
 PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -189,7 +190,7 @@ def test_large_bodies_wait_for_a_place_and_small_ones_do_not(
 
     async def test() -> None:
         begun = HEAD % 200_000 + b" " * 100_000
-        held = [await serving.connect(begun) for _ in range(queues.LARGE_BODIES)]
+        held = [await serving.connect(begun) for _ in range(LARGE_BODIES)]
         reader, writer = await serving.connect(begun)
         answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 503 ")
@@ -208,7 +209,7 @@ def test_large_bodies_wait_for_a_place_and_small_ones_do_not(
 def test_a_large_body_in_pieces_is_answered(serving: Serving) -> None:
     """A body larger than a small one is read to its end, however it arrives."""
     body = json.dumps({"instances": ["fine day " * 900] * 40}).encode()
-    assert len(body) > app.SMALL_BODY_BYTES
+    assert len(body) > SMALL_BODY_BYTES
 
     async def test() -> None:
         reader, writer = await serving.connect(HEAD % len(body))
