@@ -32,5 +32,6 @@ bats: setup ## The tests of the plugins' hooks.
 pytest: setup ## The tests of the Python code, and end to end.
 	@.venv/bin/pytest -q
 
-bench: setup ## How long a training takes to submit, against awscli.
+bench: setup ## How long a training takes to submit, against awscli, and an answer, against FastAPI.
 	@.venv/bin/python bench/submit.py
+	@.venv/bin/python bench/serving.py

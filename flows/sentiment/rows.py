@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from modelbuild.serving.text import has_tokens
+
 LABELS = ("negative", "neutral", "positive")
 
 _NOISE = re.compile(r"https?://\S+|@\w+|^\s*rt\b", re.IGNORECASE)
@@ -41,10 +43,13 @@ def label(rating: float, tau: float) -> int:
 def labelled(rows: Iterable[Rated], tau: float) -> list[Labelled]:
     """The rows in the order of their ids, each text once, without texts that have contradictory labels.
 
-    Texts count as the same when they differ only in case, spaces, links, handles or a leading "RT".
+    Texts count as the same when they differ only in case, spaces, links, handles or a leading "RT". One
+    without a token is left out: the server refuses such texts.
     """
     same_text: defaultdict[str, list[Labelled]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.id):
+        if not has_tokens(row.text):
+            continue
         key = " ".join(_NOISE.sub(" ", row.text).casefold().split())
         same_text[key].append(Labelled(row, label(row.rating, tau)))
     return [group[0] for group in same_text.values() if len({item.target for item in group}) == 1]

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from starlette.testclient import TestClient
 
 from modelbuild.contract import Predictions
-from modelbuild.serving.app import MAX_BODY_BYTES, Service, create_app
+from modelbuild.serving.app import Service
+from modelbuild.serving.limits import MAX_BODY_BYTES
 from modelbuild.serving.model import load
 
 JSON = {"Content-Type": "application/json"}
@@ -24,16 +26,48 @@ DOCUMENTS = st.recursive(
 )
 
 
+class Client:
+    """A client of an application in this process."""
+
+    def __init__(self, service: Service):
+        self._loop = asyncio.new_event_loop()
+        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://serving")
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """The answer to one request."""
+        return self._loop.run_until_complete(self._http.request(method, path, **options))
+
+    def get(self, path: str) -> httpx.Response:
+        """The answer to a GET."""
+        return self.request("GET", path)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        """The answer to a POST."""
+        return self.request("POST", path, **options)
+
+    def predictions(self, texts: list[str]) -> Any:
+        """The predictions for some texts."""
+        answer = self.post("/invocations", json={"instances": texts})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["predictions"]
+
+    def close(self) -> None:
+        """Leave nothing open."""
+        self._loop.run_until_complete(self._http.aclose())
+        self._loop.close()
+
+
 @pytest.fixture
-def client(published: Any) -> Iterator[TestClient]:
-    """A client of an app that has its model."""
+def client(published: Any) -> Iterator[Client]:
+    """A client of an application that has its model."""
     service = Service(published.environment)
     service.model = load(published.directory, published.environment.weights_sha256)
-    with TestClient(create_app(service), raise_server_exceptions=False) as client:
-        yield client
+    client = Client(service)
+    yield client
+    client.close()
 
 
-def test_every_answer_names_its_model(client: TestClient) -> None:
+def test_every_answer_names_its_model(client: Client) -> None:
     """The id is in the body, in each prediction, in its own header and in SageMaker's."""
     answer = client.post("/invocations", json={"instances": ["good", "bad day"]})
     assert answer.status_code == 200
@@ -44,7 +78,7 @@ def test_every_answer_names_its_model(client: TestClient) -> None:
     assert answer.headers["X-Amzn-SageMaker-Custom-Attributes"] == "MODEL_ID=12.3;PIPELINE=comments"
 
 
-def test_answers_keep_their_order_however_large_the_request(client: TestClient) -> None:
+def test_answers_keep_their_order_however_large_the_request(client: Client) -> None:
     """1,000 long texts get the answers that each gets alone, in order."""
     texts = [f"{'fine ' * (index % 7)}number {index}" + " and" * 40 for index in range(1_000)]
     together = client.post("/invocations", json={"instances": texts}).json()["predictions"]
@@ -58,11 +92,12 @@ def test_answers_keep_their_order_however_large_the_request(client: TestClient) 
 def test_ping_waits_for_the_model(published: Any) -> None:
     """Until the model is verified /ping and /invocations answer 503; after that /ping answers 200."""
     service = Service(published.environment)
-    with TestClient(create_app(service)) as client:
-        assert client.get("/ping").status_code == 503
-        assert client.post("/invocations", json={"instances": ["a"]}).status_code == 503
-        service.model = load(published.directory, published.environment.weights_sha256)
-        assert client.get("/ping").status_code == 200
+    client = Client(service)
+    assert client.get("/ping").status_code == 503
+    assert client.post("/invocations", json={"instances": ["a"]}).status_code == 503
+    service.model = load(published.directory, published.environment.weights_sha256)
+    assert client.get("/ping").status_code == 200
+    client.close()
 
 
 @pytest.mark.parametrize(
@@ -71,7 +106,13 @@ def test_ping_waits_for_the_model(published: Any) -> None:
         (b"", "not JSON"),
         (b"{", "not JSON"),
         (b"\xff\xfe\x00", "not JSON"),
-        (b"[" * 100_000, "not JSON"),
+        (b"[" * 60_000, "not JSON"),
+        (b"[" * 100_000, "more than a list of 1,000 texts"),
+        (b'{"instances": [' + b"[]," * 50_000 + b"[]]}", "more than a list of 1,000 texts"),
+        (b'{"instances": ["' + rb"\\" * 50_000 + b'"' + b",{}" * 50_000 + b"]}", "more than a list"),
+        ('{"instances": ["a"]}'.encode("utf-16"), "not JSON in UTF-8"),
+        ('{"instances": ["\u200b\u201c\u2026\u201d\ufeff"]}'.encode(), r"instances\[0\] is empty"),
+        (b'{"instances": ["\'""]}'.replace(b'""', b'\\""'), r"instances\[0\] is empty"),
         (b'{"instances": ' + b"1" * 5_000 + b"}", "not JSON"),
         (b"[]", "one key"),
         (b'{"instances": ["a"], "more": 1}', "one key"),
@@ -84,7 +125,7 @@ def test_ping_waits_for_the_model(published: Any) -> None:
         (json.dumps({"instances": ["a" * 10_001]}).encode(), "10,001 characters; send at most 10,000"),
     ],
 )
-def test_a_bad_body_gets_one_sentence(client: TestClient, body: bytes, says: str) -> None:
+def test_a_bad_body_gets_one_sentence(client: Client, body: bytes, says: str) -> None:
     """What is wrong with a body is said in one sentence with status 400."""
     answer = client.post("/invocations", content=body, headers=JSON)
     assert answer.status_code == 400
@@ -92,20 +133,20 @@ def test_a_bad_body_gets_one_sentence(client: TestClient, body: bytes, says: str
     assert re.search(says, answer.json()["error"])
 
 
-def test_limits_are_inclusive(client: TestClient) -> None:
+def test_limits_are_inclusive(client: Client) -> None:
     """The largest text and the largest number of texts are accepted."""
     assert client.post("/invocations", json={"instances": ["a" * 10_000]}).status_code == 200
     assert client.post("/invocations", json={"instances": ["a"] * 1_000}).status_code == 200
 
 
-def test_refuses_a_body_beyond_sagemakers_limit(client: TestClient) -> None:
+def test_refuses_a_body_beyond_sagemakers_limit(client: Client) -> None:
     """More bytes than SageMaker forwards get 413, before they are parsed."""
     answer = client.post("/invocations", content=b" " * (MAX_BODY_BYTES + 1), headers=JSON)
     assert answer.status_code == 413
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/jsonlines"])
-def test_refuses_other_content_types(client: TestClient, content_type: str | None) -> None:
+def test_refuses_other_content_types(client: Client, content_type: str | None) -> None:
     """Only JSON is read."""
     headers = {"Content-Type": content_type} if content_type else {}
     answer = client.post("/invocations", content=b'{"instances": ["a"]}', headers=headers)
@@ -113,7 +154,7 @@ def test_refuses_other_content_types(client: TestClient, content_type: str | Non
     assert "application/json" in answer.json()["error"]
 
 
-def test_accepts_a_charset_beside_the_content_type(client: TestClient) -> None:
+def test_accepts_a_charset_beside_the_content_type(client: Client) -> None:
     """Parameters of the content type do not matter."""
     headers = {"Content-Type": "Application/JSON; charset=utf-8"}
     assert client.post("/invocations", content=b'{"instances": ["a"]}', headers=headers).status_code == 200
@@ -128,9 +169,7 @@ def test_accepts_a_charset_beside_the_content_type(client: TestClient) -> None:
         ("DELETE", "/invocations", 405),
     ],
 )
-def test_other_methods_and_paths_get_a_sentence(
-    client: TestClient, method: str, path: str, status: int
-) -> None:
+def test_other_methods_and_paths_get_a_sentence(client: Client, method: str, path: str, status: int) -> None:
     """Even what no route takes is answered as {"error": …}."""
     answer = client.request(method, path)
     assert (answer.status_code, set(answer.json())) == (status, {"error"})
@@ -138,14 +177,14 @@ def test_other_methods_and_paths_get_a_sentence(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.binary(max_size=200) | DOCUMENTS.map(lambda value: json.dumps(value).encode()))
-def test_no_body_is_answered_with_a_server_error(client: TestClient, body: bytes) -> None:
+def test_no_body_is_answered_with_a_server_error(client: Client, body: bytes) -> None:
     """Whatever the body, the status is below 500."""
     assert client.post("/invocations", content=body, headers=JSON).status_code < 500
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(DOCUMENTS, max_size=4))
-def test_no_instances_are_answered_with_a_server_error(client: TestClient, instances: list[object]) -> None:
+def test_no_instances_are_answered_with_a_server_error(client: Client, instances: list[object]) -> None:
     """Whatever the instances, lone surrogates and NaN too, the answer is predictions or a sentence."""
     body = json.dumps({"instances": instances}).encode()
     answer = client.post("/invocations", content=body, headers=JSON)

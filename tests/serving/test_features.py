@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelbuild.serving.features import features
+from modelbuild.serving.text import normalize
 
 TEXTS = st.lists(st.text(max_size=60), max_size=8)
 
@@ -86,8 +87,7 @@ def reference(text: str, buckets: int, ngrams: int) -> list[int]:
         return "word" if byte >= 128 or chr(byte).isalnum() else "sign"
 
     base = 0x9E3779B97F4A7C15
-    folded = text.casefold().replace("'", "").replace("\u2019", "").encode(errors="replace")
-    runs = [(name, bytes(run)) for name, run in groupby(folded, kind)]
+    runs = [(name, bytes(run)) for name, run in groupby(normalize(text).encode(errors="replace"), kind)]
     tokens = [
         mixed(sum(byte * pow(base, place, 2**64) for place, byte in enumerate(run, start=1)) % 2**64)
         for name, run in runs

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import struct
 from typing import Any
 
 import numpy as np
@@ -51,7 +53,7 @@ def test_refuses_weights_that_do_not_fit_their_description(published: Any) -> No
     [
         (np.full((64, 3), np.nan, np.float32), "the training diverged"),
         (np.full((64, 3), np.inf, np.float32), "the training diverged"),
-        (np.zeros((64, 3), np.float64), "float64"),
+        (np.zeros((64, 3), np.float64), "F64"),
     ],
 )
 def test_refuses_weights_that_nothing_can_be_predicted_with(published: Any, weight: Any, said: str) -> None:
@@ -59,6 +61,99 @@ def test_refuses_weights_that_nothing_can_be_predicted_with(published: Any, weig
     content = safetensors.numpy.save({"weight": weight, "bias": np.zeros(3, np.float32)})
     with pytest.raises(VerificationFailed, match=said):
         decode(published.description, content)
+
+
+def stored(weight_dtype: str, weight_bytes: bytes) -> bytes:
+    """A safetensors file as any library may write it, with a bias that fits."""
+    offset = len(weight_bytes)
+    header = {
+        "weight": {"dtype": weight_dtype, "shape": [64, 3], "data_offsets": [0, offset]},
+        "bias": {"dtype": "F32", "shape": [3], "data_offsets": [offset, offset + 12]},
+    }
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + weight_bytes + bytes(12)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [("BF16", 2), ("F16", 2), ("F8_E4M3", 1), ("F8_E5M2", 1), ("I8", 1), ("U16", 2), ("I64", 8), ("BOOL", 1)],
+)
+def test_refuses_other_types_of_weights(published: Any, dtype: str, size: int) -> None:
+    """Weights of another type are refused in a sentence that names it, known to numpy or not."""
+    with pytest.raises(VerificationFailed, match=f"'weight' {dtype} .*as float32 in these shapes"):
+        decode(published.description, stored(dtype, bytes(64 * 3 * size)))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"\xff" * 64, stored("COMPLEX64", bytes(64 * 3 * 8)), stored("F32", bytes(7))],
+)
+def test_refuses_what_is_not_safetensors(published: Any, content: bytes) -> None:
+    """A torn file, and one with a type that nobody knows, are refused in a sentence."""
+    with pytest.raises(ConfigurationError, match=r"model\.safetensors is not a safetensors file"):
+        decode(published.description, content)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {},
+        {"weight": np.zeros((64, 3), np.float32)},
+        {"weight": np.zeros((0, 3), np.float32), "bias": np.zeros(3, np.float32)},
+        {"weight": np.zeros((3, 64), np.float32), "bias": np.zeros(3, np.float32)},
+        {f"layer.{index}": np.zeros(1, np.float32) for index in range(200)},
+    ],
+)
+def test_refuses_other_tensors(published: Any, tensors: dict[str, Any]) -> None:
+    """Tensors that are missing, empty, turned around or of another model get one short sentence."""
+    with pytest.raises(VerificationFailed, match="describes 'bias' F32") as refusal:
+        decode(published.description, safetensors.numpy.save(tensors))
+    assert len(str(refusal.value)) < 350
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"labels": []}, "labels: "),
+        ({"labels": ["a", "b", "a"]}, "the label 'a' is there 2 times"),
+        ({"labels": ["a", ""]}, r"labels\.1: "),
+        ({"buckets": 0}, "buckets: "),
+        ({"ngrams": 6}, "ngrams: "),
+        ({"version": 1}, "has version 1, and this server reads version 2: serve the model with the image of"),
+        ({"version": "x" * 5}, "has version 'xxxxx'"),
+    ],
+)
+def test_refuses_a_description_that_fits_no_model(published: Any, change: dict[str, Any], says: str) -> None:
+    """A description without labels, with one twice, or of another version is refused when it is loaded."""
+    values = {**json.loads(published.description.to_json()), **change}
+    (published.directory / "model.json").write_text(json.dumps(values))
+    with pytest.raises(ConfigurationError, match=says):
+        load(published.directory, published.environment.weights_sha256)
+
+
+def test_refuses_more_buckets_than_there_can_be(published: Any) -> None:
+    """A number of buckets that no machine has is a sentence, like any other that does not fit."""
+    wrong = published.description.model_copy(update={"buckets": 10**30})
+    with pytest.raises(VerificationFailed, match=str(10**30)):
+        decode(wrong, (published.directory / "model.safetensors").read_bytes())
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=6))
+def test_a_batch_is_its_texts_one_by_one(texts: list[str]) -> None:
+    """What is predicted together with a text does not change its scores, to the last bit."""
+    random = np.random.default_rng(5)
+    description = ModelDescription(
+        kind="hashed-ngrams-linear",
+        labels=("a", "b", "c"),
+        buckets=512,
+        ngrams=3,
+        parameters_sha256="0" * 64,
+        weights_sha256="0" * 64,
+    )
+    weight, bias = random.normal(size=(512, 3)), random.normal(size=3)
+    model = Model(description, weight.astype(np.float32), bias.astype(np.float32))
+    large = [*texts, "long text " * 5_000, *texts]
+    assert model.predict(large)[: len(texts)] == [model.predict([text])[0] for text in texts]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.json"])

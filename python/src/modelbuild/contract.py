@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 MODEL_ID_HEADER = "X-Model-Id"
 CUSTOM_ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
@@ -50,6 +51,7 @@ STEP_RESOURCES = "STEP_RESOURCES"
 S3Uri = Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/.*)?$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ModelId = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(\.[1-9][0-9]*)?$")]
+Label = Annotated[str, StringConstraints(min_length=1)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9\-]*$")]
 
 
@@ -263,12 +265,23 @@ class Manifest(Noun):
     created_at: str
 
 
-class ModelDescription(Noun):
-    """``model.json`` in ``model.tar.gz``: how to read the weights beside it."""
+def _distinct(labels: tuple[str, ...]) -> tuple[str, ...]:
+    label, times = Counter(labels).most_common(1)[0]
+    if times > 1:
+        raise ValueError(f"the label {label!r} is there {times} times")
+    return labels
 
-    version: Literal[1] = 1
+
+class ModelDescription(Noun):
+    """``model.json`` in ``model.tar.gz``: how to read the weights beside it.
+
+    The version is that of the n-grams: since 2, a text is normalised before it is hashed. Weights of another
+    version would be looked up in the wrong buckets.
+    """
+
+    version: Literal[2] = 2
     kind: Literal["hashed-ngrams-linear"]
-    labels: tuple[str, ...]
+    labels: Annotated[tuple[Label, ...], Field(min_length=1), AfterValidator(_distinct)]
     buckets: int = Field(ge=1)
     ngrams: int = Field(ge=1, le=5)
     parameters_sha256: Sha256

@@ -15,11 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import uvicorn
+import uvloop
 from pydantic import ValidationError
 
 from modelbuild.contract import ServingEnvironment
 from modelbuild.errors import ConfigurationError, ModelbuildError
-from modelbuild.serving.app import Service, create_app
+from modelbuild.serving.app import Service
+from modelbuild.serving.connection import Connection
+from modelbuild.serving.limits import KEEP_ALIVE_SECONDS
 from modelbuild.serving.model import load
 
 
@@ -28,7 +31,7 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
     try:
         if arguments != ["serve"]:
             raise ConfigurationError(f"The one command is serve, not {' '.join(arguments) or 'nothing'}.")
-        asyncio.run(_serve(environ))
+        uvloop.run(_serve(environ))
     except ModelbuildError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -42,11 +45,17 @@ async def _serve(environ: Mapping[str, str]) -> None:
     service = Service(environment)
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(service),
+            service,
+            http=Connection,
+            ws="none",
+            lifespan="off",
             access_log=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             # SageMaker kills what is still there 30 seconds after SIGTERM.
             timeout_graceful_shutdown=20,
-            log_level="warning",
+            # A client can send what is no HTTP as often as it likes: uvicorn would log each.
+            log_level="error",
+            server_header=False,
         )
     )
     listening = _listen(environ)
@@ -80,9 +89,10 @@ def _listen(environ: Mapping[str, str]) -> socket.socket:
     try:
         return socket.create_server((host, int(port)), backlog=2048)
     except OSError as error:
-        raise ConfigurationError(
-            f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}."
-        ) from error
+        # The number of an address that cannot be resolved is negative, and no number of the system.
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.strerror
+        raise ConfigurationError(f"Cannot listen on {host}:{port}: {reason}.") from error
 
 
 if __name__ == "__main__":

@@ -1,38 +1,55 @@
-"""The two addresses that SageMaker calls: ``GET /ping`` and ``POST /invocations``."""
+"""The two addresses that SageMaker calls, ``GET /ping`` and ``POST /invocations``, as an ASGI application.
+
+There is no framework in between: for a short text it would take longer than the prediction.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from modelbuild.contract import (
     CUSTOM_ATTRIBUTES_HEADER,
     MODEL_ID_HEADER,
-    Prediction,
-    Predictions,
     ServingEnvironment,
     custom_attributes,
 )
-from modelbuild.serving.model import Model
+from modelbuild.serving.body import BadBody, parse_instances
+from modelbuild.serving.limits import MAX_BODY_BYTES, SMALL_BODY_BYTES
+from modelbuild.serving.model import Answer, Model
+from modelbuild.serving.queues import Batch, Crowded, Places
 
-MAX_BODY_BYTES = 6_291_456
-"""What SageMaker forwards at most."""
-MAX_INSTANCES = 1_000
-MAX_CHARACTERS = 10_000
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
 
-# Below this an answer takes less time than handing it to a thread; above, it must not hold up /ping.
-_INLINE_BYTES = 65_536
+# A request that is refused before its body was read: its connection cannot take another one.
+_UNREAD = {"connection": "close"}
+_ROUTES = {"/ping": ("GET", "HEAD"), "/invocations": ("POST",)}
+
+
+class Refusal(Exception):
+    """A request is answered with an error: ``{"error": one sentence}``.
+
+    Attributes:
+        status: the HTTP status.
+        headers: further headers of the answer.
+    """
+
+    def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None):
+        super().__init__(sentence)
+        self.status = status
+        self.headers = dict(headers or {})
+
+
+class Disconnected(Exception):
+    """The client went away before its body was complete."""
 
 
 class Service:
-    """What the server answers from; ``model`` is None until it is loaded and verified."""
+    """The application; ``model`` is None until it is loaded and verified."""
 
     def __init__(self, environment: ServingEnvironment):
         self.model: Model | None = None
@@ -42,96 +59,98 @@ class Service:
             MODEL_ID_HEADER: self._id,
             CUSTOM_ATTRIBUTES_HEADER: custom_attributes(self._id, self._pipeline),
         }
+        self._batch = Batch()
+        self._large = Places()
+        # One large body at a time: two would take the memory of both, and Python runs one of them anyhow.
+        self._thread = ThreadPoolExecutor(1)
 
-    async def ping(self, _request: Request) -> Response:
-        """200 when predictions can be had, 503 before."""
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        try:
+            body = await self._answer(scope, receive)
+        except Refusal as refusal:
+            error = json.dumps({"error": str(refusal)}).encode()
+            await _respond(send, refusal.status, error, refusal.headers)
+        except Disconnected:
+            return
+        else:
+            await _respond(send, 200, body, self._headers)
+
+    async def _answer(self, scope: Any, receive: Receive) -> bytes:
+        path, method = scope["path"], scope["method"]
+        allowed = _ROUTES.get(path)
+        if allowed is None:
+            raise Refusal(404, "There is nothing here but GET /ping and POST /invocations.", _UNREAD)
+        if method not in allowed:
+            headers = {**_UNREAD, "allow": ", ".join(allowed)}
+            raise Refusal(405, f"{path} takes {' and '.join(allowed)}.", headers)
         if self.model is None:
-            raise HTTPException(503, "The model is not loaded yet.")
-        return JSONResponse({"model_id": self._id}, headers=self._headers)
+            raise Refusal(503, "The model is not loaded yet.", _UNREAD)
+        if path == "/ping":
+            return json.dumps({"model_id": self._id}).encode()
+        _require_json(scope["headers"])
+        body = bytearray()
+        more = await _read(receive, body, SMALL_BODY_BYTES)
+        if not more and len(body) <= SMALL_BODY_BYTES:
+            return await self._predict(self.model, body)
+        try:
+            async with self._large:
+                if more:
+                    await _read(receive, body, MAX_BODY_BYTES)
+                if len(body) > MAX_BODY_BYTES:
+                    sentence = f"The body is larger than {MAX_BODY_BYTES:,} bytes; send fewer texts."
+                    raise Refusal(413, sentence, _UNREAD)
+                return await self._predict_large(self.model, body)
+        except Crowded as error:
+            raise Refusal(503, str(error), {**_UNREAD, "retry-after": "1"}) from error
 
-    async def invocations(self, request: Request) -> Response:
-        """The predictions for ``{"instances": ["text", …]}``, in order."""
-        model = self.model
-        if model is None:
-            raise HTTPException(503, "The model is not loaded yet.")
-        content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-        if content_type != "application/json":
-            raise HTTPException(415, f"Content-Type is {content_type!r}; send application/json.")
-        body = await _read_body(request)
-        if len(body) <= _INLINE_BYTES:
-            return self._answer(model, body)
-        return await run_in_threadpool(self._answer, model, body)
+    async def _predict(self, model: Model, body: bytearray) -> bytes:
+        try:
+            return self._rendered(await self._batch.predict(model, parse_instances(body)))
+        except BadBody as error:
+            raise Refusal(400, str(error)) from error
 
-    def _answer(self, model: Model, body: bytes) -> Response:
-        predictions = Predictions(
-            model_id=self._id,
-            pipeline=self._pipeline,
-            predictions=tuple(
-                Prediction(label=label, scores=scores, model_id=self._id)
-                for label, scores in model.predict(parse_instances(body))
-            ),
-        )
-        return Response(predictions.model_dump_json(), 200, self._headers, "application/json")
+    async def _predict_large(self, model: Model, body: bytearray) -> bytes:
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, self._compute, model, body)
+        except BadBody as error:
+            raise Refusal(400, str(error)) from error
 
+    def _compute(self, model: Model, body: bytearray) -> bytes:
+        texts = parse_instances(body)
+        body.clear()
+        return self._rendered(model.predict(texts))
 
-def create_app(service: Service) -> Starlette:
-    """The ASGI application that answers from ``service``; every error is ``{"error": one sentence}``."""
-    return Starlette(
-        routes=[
-            Route("/ping", service.ping, methods=["GET"]),
-            Route("/invocations", service.invocations, methods=["POST"]),
-        ],
-        exception_handlers={HTTPException: _error, ClientDisconnect: _disconnected},
-    )
-
-
-def parse_instances(body: bytes) -> list[str]:
-    """The texts of a request body.
-
-    Raises:
-        HTTPException: 400 with a sentence: the body is not JSON, or not texts within the limits.
-    """
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, json.JSONDecodeError) else "it cannot be decoded"
-        raise HTTPException(400, f"The body is not JSON ({reason}).") from error
-    if not isinstance(document, dict) or set(document) != {"instances"}:
-        raise HTTPException(400, 'The body must be an object with the one key "instances".')
-    instances = document["instances"]
-    if not isinstance(instances, list) or not 1 <= len(instances) <= MAX_INSTANCES:
-        found = f"a list of {len(instances):,}" if isinstance(instances, list) else _type_name(instances)
-        raise HTTPException(400, f"instances must be a list of 1 to {MAX_INSTANCES:,} texts, not {found}.")
-    for index, text in enumerate(instances):
-        if not isinstance(text, str):
-            raise HTTPException(400, f"instances[{index}] must be a text, not {_type_name(text)}.")
-        if not text or text.isspace():
-            raise HTTPException(400, f"instances[{index}] is empty; send a text with at least one word.")
-        if len(text) > MAX_CHARACTERS:
-            raise HTTPException(
-                400, f"instances[{index}] has {len(text):,} characters; send at most {MAX_CHARACTERS:,}."
-            )
-    return instances
+    def _rendered(self, answers: Sequence[Answer]) -> bytes:
+        """The answers as :class:`modelbuild.contract.Predictions`; to make and check one takes longer."""
+        predictions = [{"label": label, "scores": scores, "model_id": self._id} for label, scores in answers]
+        return json.dumps(
+            {"model_id": self._id, "pipeline": self._pipeline, "predictions": predictions}
+        ).encode()
 
 
-async def _read_body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"The body is larger than {MAX_BODY_BYTES:,} bytes; send fewer texts.")
-    return bytes(body)
+def _require_json(headers: list[tuple[bytes, bytes]]) -> None:
+    found = dict(headers)
+    content_type = found.get(b"content-type", b"").decode("latin-1").split(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise Refusal(415, f"Content-Type is {content_type!r}; send application/json.", _UNREAD)
 
 
-def _type_name(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
-    return names.get(type(value), "a number")
+async def _read(receive: Receive, body: bytearray, limit: int) -> bool:
+    """Read the body until it is complete or larger than ``limit`` bytes; whether there is more of it."""
+    while len(body) <= limit:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        body += message["body"]
+        if not message["more_body"]:
+            return False
+    return True
 
 
-async def _error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
-
-
-async def _disconnected(_request: Request, _error: Exception) -> Response:
-    return JSONResponse({"error": "The client went away before its body was complete."}, 400)
+async def _respond(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    raw = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    raw += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import safetensors.numpy
+import safetensors
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from modelbuild.contract import DESCRIPTION_FILE, WEIGHTS_FILE, ModelDescription
 from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.serving.features import features
+
+Answer = tuple[str, dict[str, float]]
+"""The most probable label of a text, and the probability of every label."""
+
+Layout = Mapping[str, tuple[str, list[int]]]
+"""Type and shape of tensors by name, as safetensors writes them."""
+
+_CHUNK = 32_768
+"""Characters that are scored at once: so many use numpy well, and take 5 MB while they are scored."""
 
 
 @dataclass(frozen=True)
@@ -28,21 +37,41 @@ class Model:
 
     def scores(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         """Probabilities, one row a text in the order given and one column a label; each row sums to 1."""
+        if not texts:
+            return np.empty((0, len(self.bias)))
+        parts = [self._scores(chunk) for chunk in _chunks(texts)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _scores(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         ids, offsets = features(texts, buckets=self.description.buckets, ngrams=self.description.ngrams)
-        owner = np.repeat(np.arange(len(texts)), np.diff(offsets))
-        rows = self.weight[ids]
-        sums = [np.bincount(owner, rows[:, label], len(texts)) for label in range(len(self.bias))]
-        logits = np.stack(sums, axis=1) + self.bias.astype(np.float64)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        logits = np.empty((len(texts), len(self.bias)))
+        logits[:] = self.bias
+        known = np.flatnonzero(offsets[1:] - offsets[:-1])
+        if len(known):
+            logits[known] += np.add.reduceat(self.weight[ids].astype(np.float64), offsets[known], axis=0)
+        logits -= logits.max(axis=1, keepdims=True)
+        powers = np.exp(logits, out=logits)
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
-    def predict(self, texts: Sequence[str]) -> list[tuple[str, dict[str, float]]]:
+    def predict(self, texts: Sequence[str]) -> list[Answer]:
         """For each text its most probable label, and the probability of every label."""
         labels = self.description.labels
+        scores = self.scores(texts)
         return [
-            (labels[int(np.argmax(row))], dict(zip(labels, row.tolist(), strict=True)))
-            for row in self.scores(texts)
+            (labels[best], dict(zip(labels, row, strict=True)))
+            for best, row in zip(scores.argmax(axis=1).tolist(), scores.tolist(), strict=True)
         ]
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The texts in order, as many together as have :data:`_CHUNK` characters, and at least one."""
+    start = characters = 0
+    for index, text in enumerate(texts):
+        characters += len(text)
+        if characters > _CHUNK and index > start:
+            yield texts[start:index]
+            start, characters = index, len(text)
+    yield texts[start:]
 
 
 def load(directory: Path, weights_sha256: str) -> Model:
@@ -57,12 +86,7 @@ def load(directory: Path, weights_sha256: str) -> Model:
         VerificationFailed: the weights are not the approved ones, or do not fit their description.
     """
     weights = _read(directory / WEIGHTS_FILE)
-    try:
-        description = ModelDescription.model_validate_json(_read(directory / DESCRIPTION_FILE))
-    except ValidationError as error:
-        raise ConfigurationError(
-            f"{directory / DESCRIPTION_FILE} does not describe a model: {error.errors()[0]['msg']}."
-        ) from error
+    description = _description(directory / DESCRIPTION_FILE)
     actual = hashlib.sha256(weights).hexdigest()
     expectations = {DESCRIPTION_FILE: description.weights_sha256, "MODEL_WEIGHTS_SHA256": weights_sha256}
     for source, expected in expectations.items():
@@ -82,22 +106,53 @@ def decode(description: ModelDescription, weights: bytes) -> Model:
         VerificationFailed: the weights do not fit the description, or are no numbers to predict with.
     """
     try:
-        tensors = safetensors.numpy.load(weights)
+        stored = dict(safetensors.deserialize(weights))  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise ConfigurationError(f"{WEIGHTS_FILE} is not a safetensors file: {error}.") from error
     labels = len(description.labels)
-    shapes = {"weight": ("float32", (description.buckets, labels)), "bias": ("float32", (labels,))}
-    found = {name: (tensor.dtype.name, tensor.shape) for name, tensor in tensors.items()}
-    if found != shapes:
+    wanted: Layout = {"bias": ("F32", [labels]), "weight": ("F32", [description.buckets, labels])}
+    found: Layout = {name: (tensor["dtype"], tensor["shape"]) for name, tensor in stored.items()}
+    if found != wanted:
         raise VerificationFailed(
-            f"{WEIGHTS_FILE} holds tensors of shapes {found}, but {DESCRIPTION_FILE} describes {shapes}."
+            f"{WEIGHTS_FILE} holds {_shown(found)}, but {DESCRIPTION_FILE} describes {_shown(wanted)}; the "
+            "training must save these two tensors as float32 in these shapes."
         )
-    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+    weight, bias = (
+        np.frombuffer(stored[name]["data"], dtype="<f4").reshape(stored[name]["shape"])
+        for name in ("weight", "bias")
+    )
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise VerificationFailed(
             f"{WEIGHTS_FILE} holds weights that are infinite or no numbers: the training diverged, so "
             "lower its learning rate and train again."
         )
-    return Model(description, tensors["weight"], tensors["bias"])
+    return Model(description, weight, bias)
+
+
+def _shown(layout: Layout) -> str:
+    """The first tensors with their types and shapes, such as ``'bias' F32 [3] and 'weight' F32 [64, 3]``."""
+    tensors = [f"{name!r} {dtype} {shape}" for name, (dtype, shape) in sorted(layout.items())]
+    if len(tensors) > 4:
+        tensors[3:] = [f"{len(tensors) - 3} more"]
+    return " and ".join(tensors) or "no tensors"
+
+
+def _description(path: Path) -> ModelDescription:
+    content = _read(path)
+    try:
+        return ModelDescription.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        if place == "version":
+            raise ConfigurationError(
+                f"{path} has version {first['input']!r}, and this server reads version "
+                f"{ModelDescription.model_fields['version'].default}: serve the model with the image of its "
+                "own build, or train it again."
+            ) from error
+        raise ConfigurationError(
+            f"{path} does not describe a model: {place + ': ' if place else ''}{first['msg']}."
+        ) from error
 
 
 def _read(path: Path) -> bytes:

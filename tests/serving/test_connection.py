@@ -1,0 +1,222 @@
+"""The limits of a connection, on a real socket with limits that a test can wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvicorn
+
+from modelbuild.serving import connection, queues
+from modelbuild.serving.app import Service
+from modelbuild.serving.connection import Connection
+from modelbuild.serving.limits import LARGE_BODIES, SMALL_BODY_BYTES
+from modelbuild.serving.model import load
+
+PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
+HEAD = (
+    b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+)
+
+Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Serving:
+    """A server on a socket, and what a test does with it."""
+
+    def __init__(self, service: Service):
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listening.getsockname()[1])
+        config = uvicorn.Config(service, http=Connection, ws="none", lifespan="off", log_level="error")
+        self.server = uvicorn.Server(config)
+
+    def run(self, test: Callable[[], Awaitable[None]]) -> None:
+        """Run a test beside the server, and stop that."""
+
+        async def both() -> None:
+            serving = asyncio.create_task(self.server.serve([self._listening]))
+            try:
+                await asyncio.wait_for(test(), 30)
+            finally:
+                self.server.should_exit = True
+                await serving
+
+        asyncio.run(both())
+
+    async def connect(self, sent: bytes = b"") -> Client:
+        """A connection on which something was sent."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(sent)
+        await writer.drain()
+        return reader, writer
+
+    async def ping(self) -> bytes:
+        """The status line of /ping on a new connection."""
+        reader, writer = await self.connect(PING)
+        line = await reader.readline()
+        writer.close()
+        return line
+
+
+@pytest.fixture
+def serving(published: Any) -> Serving:
+    """A server that has its model."""
+    service = Service(published.environment)
+    service.model = load(published.directory, published.environment.weights_sha256)
+    made = Serving(service)
+    made.server.config.timeout_graceful_shutdown = 1
+    return made
+
+
+@pytest.mark.parametrize(
+    ("sent", "says"),
+    [
+        (b"", b""),
+        (b"\r\n", b""),
+        (b"GET /pi", b"The header of the request was not complete after 0.1 s."),
+        (PING[:-2], b"The header of the request was not complete after 0.1 s."),
+        (HEAD % 5, b"The body of the request was not complete after 0.1 s."),
+        (HEAD % 100_000 + b"x" * 90_000, b"The body of the request was not complete after 0.1 s."),
+    ],
+)
+def test_half_a_request_does_not_stay(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, sent: bytes, says: bytes
+) -> None:
+    """A connection whose request does not become complete is closed, with a sentence where it has begun."""
+    monkeypatch.setattr(connection, "HEADER_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "BODY_SECONDS", 0.1)
+
+    async def test() -> None:
+        reader, writer = await serving.connect(sent)
+        answer = await reader.read()
+        assert says in answer
+        assert answer.startswith(b"HTTP/1.1 408 ") == bool(says)
+        writer.close()
+
+    serving.run(test)
+
+
+def test_a_connection_between_two_requests_stays(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time for a header begins with the header: a client that is served keeps its connection."""
+    monkeypatch.setattr(connection, "HEADER_SECONDS", 0.1)
+
+    async def test() -> None:
+        reader, writer = await serving.connect(PING)
+        assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+        other_reader, other_writer = await serving.connect()
+        assert await other_reader.read() == b""
+        other_writer.close()
+        writer.write(PING)
+        assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+    serving.run(test)
+
+
+def test_ping_answers_whatever_else_is_open(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many incomplete connections make room for new ones, the oldest first; /ping is answered."""
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 8)
+
+    async def test() -> None:
+        half = [await serving.connect(PING[:-2]) for _ in range(20)]
+        assert await serving.ping() == b"HTTP/1.1 200 OK\r\n"
+        for reader, _ in half[:13]:
+            assert await reader.read() == b""
+        for reader, writer in half[13:]:
+            writer.write(b"\r\n")
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        for _, writer in half:
+            writer.close()
+
+    serving.run(test)
+
+
+def test_a_header_without_end_is_refused(serving: Serving) -> None:
+    """More bytes of header than there is room for get 431."""
+
+    async def test() -> None:
+        reader, writer = await serving.connect(PING[:-2] + b"a: b\r\n" * 12_000)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 431 ")
+        writer.close()
+
+    serving.run(test)
+
+
+def test_what_is_no_http_gets_a_sentence(serving: Serving) -> None:
+    """Even what cannot be parsed is answered as {"error": …}."""
+
+    async def test() -> None:
+        reader, writer = await serving.connect(b"\x16\x03\x01 hello\r\n\r\n")
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert set(json.loads(answer.partition(b"\r\n\r\n")[2])) == {"error"}
+        writer.close()
+
+    serving.run(test)
+
+
+def test_accepted_sockets_do_not_wait_for_acknowledgements(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second part of an answer is sent at once, though the listening socket is made by hand."""
+    seen: list[int] = []
+    watch = Connection._watch
+
+    def note(self: Connection) -> None:
+        accepted = self.transport.get_extra_info("socket")
+        seen.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        watch(self)
+
+    monkeypatch.setattr(Connection, "_watch", note)
+
+    async def test() -> None:
+        await serving.ping()
+
+    serving.run(test)
+    assert seen
+    assert all(seen)
+
+
+def test_large_bodies_wait_for_a_place_and_small_ones_do_not(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the places for large bodies a request waits, then gets 503; small requests and /ping do not."""
+    monkeypatch.setattr(queues, "LARGE_BODY_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(queues, "LARGE_BODIES_WAITING", 1)
+
+    async def test() -> None:
+        begun = HEAD % 200_000 + b" " * 100_000
+        held = [await serving.connect(begun) for _ in range(LARGE_BODIES)]
+        reader, writer = await serving.connect(begun)
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 1" in answer
+        assert b"send this one again later" in answer
+        assert await serving.ping() == b"HTTP/1.1 200 OK\r\n"
+        small = b'{"instances": ["fine"]}'
+        small_reader, small_writer = await serving.connect(HEAD % len(small) + small)
+        assert await small_reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        for _, one in [*held, (reader, writer), (small_reader, small_writer)]:
+            one.close()
+
+    serving.run(test)
+
+
+def test_a_large_body_in_pieces_is_answered(serving: Serving) -> None:
+    """A body larger than a small one is read to its end, however it arrives."""
+    body = json.dumps({"instances": ["fine day " * 900] * 40}).encode()
+    assert len(body) > SMALL_BODY_BYTES
+
+    async def test() -> None:
+        reader, writer = await serving.connect(HEAD % len(body))
+        for start in range(0, len(body), 50_000):
+            writer.write(body[start : start + 50_000])
+            await writer.drain()
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
+
+    serving.run(test)
