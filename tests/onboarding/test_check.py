@@ -324,7 +324,7 @@ def test_no_pipeline_is_a_sentence(text: str, write: Write) -> None:
 def test_option_that_json_cannot_hold_is_a_sentence(write: Write) -> None:
     """An infinite number, which the agent cannot hand over, is refused before a dry run meets it."""
     file = write(changed("flow: flows/sentiment/flow.py", "params: {a: .inf}"))
-    with pytest.raises(ConfigurationError, match="hold what JSON cannot"):
+    with pytest.raises(ConfigurationError, match="\\.inf is no number that JSON has"):
         read(file)
 
 

@@ -97,7 +97,10 @@ def test_wrong_key_is_told(changes: dict[str, Any], message: str) -> None:
         (b"days: [{from: 2020-01-01 10:00:00}]", "2020-01-01 10:00:00 is a date, which JSON does not have"),
         (b"rate: .inf", ".inf is no number that JSON has: put it in quotes"),
         (b"1: a", "line 1, cannot be read as YAML: key 1 is not text: put it in quotes"),
-        (b"a: 1\nb: {a: 1,\n a: 2}", "line 3, cannot be read as YAML: key 'a' stands here again, after line 2"),
+        (
+            b"a: 1\nb: {a: 1,\n a: 2}",
+            "line 3, cannot be read as YAML: key 'a' stands here again, after line 2",
+        ),
         (b"a: 1\n---\nb: 1", "line 2, cannot be read as YAML: a second document begins"),
         (b"a: &a\n  b: *a", "line 2, cannot be read as YAML: anchor &a contains itself"),
         (b"a: !!python/object/apply:os.system [true]", "tag !!python/object/apply:os.system is not known"),
@@ -204,9 +207,7 @@ def test_value_is_what_a_person_means(text: str, value: Any) -> None:
 )
 def test_value_that_is_none_is_told(text: str) -> None:
     """What is no YAML, refers to itself or cannot be JSON is one sentence that says where it stands."""
-    with pytest.raises(
-        ConfigurationError, match=r"^PARAM_A.* cannot be read as YAML"
-    ) as caught:
+    with pytest.raises(ConfigurationError, match=r"^PARAM_A.* cannot be read as YAML") as caught:
         parameters.build_value(text, "PARAM_A")
     assert "\n" not in str(caught.value)
 

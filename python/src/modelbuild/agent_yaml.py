@@ -1,12 +1,13 @@
 """YAML as ``buildkite-agent`` reads it, for every YAML text that modelbuild reads or writes.
 
-The agent's rules are those of Go's ``yaml.v3`` and ``go-pipeline``: ``yes``, ``on`` and ``12:30:00`` are text,
-``1e-3`` and ``0o17`` are numbers, as in YAML 1.2; ``0777`` is octal, ``1_000`` is a number and ``<<`` merges
-maps, as in YAML 1.1. PyYAML's parser finds the structure; nothing of its constructors and resolvers is used.
+The agent's rules are those of Go's ``yaml.v3`` and ``go-pipeline``: ``yes``, ``on`` and ``12:30:00`` are
+text, ``1e-3`` and ``0o17`` are numbers, as in YAML 1.2; ``0777`` is octal, ``1_000`` is a number and ``<<``
+merges maps, as in YAML 1.1.
 
-This reader refuses what the agent takes without a word and an author cannot mean: a key that stands twice,
-a tag of another language, infinity, and several documents in one file. What a document may cost is bounded,
-however its aliases multiply.
+PyYAML's parser finds the structure; its constructors and resolvers are not used. This reader
+refuses what the agent takes without a word and an author cannot mean: a key that stands twice, a tag of
+another language, infinity, and several documents in one file. What a document may cost is bounded, however
+its aliases multiply.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ class _Document:
         if depth > MAXIMUM_DEPTH:
             raise YamlError(f"it is nested deeper than {MAXIMUM_DEPTH} levels", line)
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event.anchor, line)
+            return self._alias(str(event.anchor), line)
         values, size = self._values, self._size
         if event.anchor:
             self._anchors[event.anchor] = None
@@ -276,7 +277,7 @@ def _key(value: Any, line: int) -> str:
         return Rewritten(text, text, line)
     if isinstance(value, float):
         return Rewritten(f"{value:e}", str(value), line)
-    kind = {Map: "a map", list: "a list"}.get(type(value), "null")
+    kind = "a map" if isinstance(value, dict) else "a list" if isinstance(value, list) else "null"
     raise YamlError(f"a key is {kind}, and must be text: put it in quotes", line)
 
 
@@ -296,7 +297,7 @@ def _scalar(event: Any, line: int) -> Any:
     except UnicodeEncodeError as error:
         raise YamlError("half of a surrogate pair is no character", line) from error
     tag = event.tag if event.tag != "!" else None
-    if tag is None and event.style or tag == f"{_CORE}str":
+    if (tag is None and event.style) or tag == f"{_CORE}str":
         return text
     value = _plain(text, line)
     if isinstance(value, float) and not math.isfinite(value):
@@ -326,7 +327,7 @@ def _plain(text: str, line: int = 0) -> Any:
     for base, pattern in _INTEGERS:
         if found := pattern.fullmatch(digits):
             number = int(found[1] + found[2], base)
-            if -(1 << 63) <= number < (1 << 63) or not found[1] and number < (1 << 64):
+            if -(1 << 63) <= number < (1 << 63) or (not found[1] and number < (1 << 64)):
                 return number
     # What is beyond a float is text.
     real = float(digits) if _FLOAT.fullmatch(digits) else math.inf

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-
 from modelbuild import agent_yaml
 from modelbuild.annotation import commit_url, render, s3_url
 from modelbuild.contract import ClassScores, Evaluation, Scores, TrainingResult

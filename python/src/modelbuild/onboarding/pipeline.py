@@ -62,8 +62,16 @@ class Step:
         return f"step {self.key or title or self.kind}"
 
 
-def read(file: Path) -> list[Step]:
-    """The steps of a pipeline file, in order, those of groups among them.
+@dataclass(frozen=True)
+class Pipeline:
+    """The steps of a pipeline file, in order, those of groups among them, and its ``env:``."""
+
+    steps: tuple[Step, ...]
+    env: Mapping[str, str]
+
+
+def read(file: Path) -> Pipeline:
+    """A pipeline file as the agent reads it, before it completes variables.
 
     Raises:
         ConfigurationError: the file cannot be read, or is not a pipeline.
@@ -77,16 +85,54 @@ def read(file: Path) -> list[Step]:
         ) from error
     except agent_yaml.YamlError as error:
         where = f":{error.line}" if error.line else ""
-        raise ConfigurationError(f"{file}{where} cannot be read as YAML ({error}): correct the file") from error
+        raise ConfigurationError(
+            f"{file}{where} cannot be read as YAML ({error}): correct the file"
+        ) from error
     steps = document.get("steps") if isinstance(document, dict) else document
     if not isinstance(steps, list):
         raise ConfigurationError(f"{file} has no list of steps: a pipeline has its steps under steps:")
-    return _linked(list(_flat(steps)))
+    try:
+        env = environment(document.get("env") if isinstance(document, dict) else None)
+    except ValueError as error:
+        raise ConfigurationError(f"{file}: env: {error}") from error
+    return Pipeline(tuple(_linked(list(_flat(steps)))), env)
 
 
-def has_variable(text: object) -> bool:
-    """Whether the agent completes this text with a variable before anybody reads it."""
-    return isinstance(text, str) and re.search(r"(?<![\\$])(?:\$\$)*\$[A-Za-z_{]", text) is not None
+def environment(env: Any) -> dict[str, str]:
+    """The variables under a key ``env:``, as the text that the agent makes of their values.
+
+    Raises:
+        ValueError: the agent refuses it.
+    """
+    if env is None:
+        return {}
+    if not isinstance(env, dict):
+        raise ValueError("it must be a map of names to values")
+    return {str(name): _as_variable(str(name), value) for name, value in env.items()}
+
+
+def _as_variable(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _float_text(value)
+    if type(value) is str or (isinstance(value, int) and value < 1 << 63):
+        return str(value)
+    raise ValueError(f"variable {name} is no text, number, true or false: put its value in quotes")
+
+
+def _float_text(value: float) -> str:
+    """A float as Go prints it: the shortest digits, with an exponent from 1e+06 on and below 0.0001."""
+    shortest = Decimal(repr(value)).normalize()
+    _, digits, exponent = shortest.as_tuple()
+    assert isinstance(exponent, int)
+    power = len(digits) + exponent - 1
+    if not value or -4 <= power < 6:
+        return f"{shortest:f}"
+    first, rest = f"{'-' if value < 0 else ''}{digits[0]}", "".join(map(str, digits[1:]))
+    return f"{first}{rest and '.' + rest}e{power:+03d}"
 
 
 _Placed = tuple[Map, "Map | None"]
@@ -182,4 +228,4 @@ def _as_json(value: Any) -> JsonValue:
         return {str(key): _as_json(item) for key, item in value.items()}
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
         return int(Decimal(repr(value)))
-    return str(value) if isinstance(value, str) else value  # type: ignore[no-any-return]
+    return str(value) if isinstance(value, str) else value
