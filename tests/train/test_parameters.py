@@ -89,7 +89,7 @@ def test_wrong_key_is_told(changes: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"a: [1", "params.yaml, line 2, cannot be read as YAML"),
+        (b"a: [1", "params.yaml, line 1, cannot be read as YAML"),
         (b"\xff\xfe\xfa", "params.yaml cannot be read as YAML"),
         (b"- 1", "params.yaml must be a map from names to values, not list"),
         (b"", "must be a map from names to values, not NoneType"),

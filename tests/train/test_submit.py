@@ -169,7 +169,7 @@ def test_new_build_with_another_value_is_a_training(build: Build, agent: Any) ->
             r"1.5 \(meta-data params/training.epochs\): it must be a whole",
         ),
         ({}, {"params/epochs": "1"}, "meta-data params/epochs is 1, but .* did you mean training.epochs"),
-        ({}, {"params/act": "[1"}, "meta-data params/act, line 1 is not YAML"),
+        ({}, {"params/act": "[1"}, "meta-data params/act, line 1, cannot be read as YAML"),
     ],
 )
 def test_wrong_parameter_of_a_build_submits_nothing(

@@ -103,9 +103,11 @@ def load(text: bytes | str) -> Any:
             parser.dispose()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        # Only a reader's error has no problem, and then it has a reason and a position.
+        # A reader's error has a reason in place of a problem, and no line.
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or error
-        raise YamlError(" ".join(str(problem).split()), mark.line + 1 if mark else 0) from error
+        # What is missing at the end may be missed in the line after the last.
+        line = min(mark.line, content.rstrip().count(b"\n")) + 1 if mark else 0
+        raise YamlError(" ".join(str(problem).split()), line) from error
 
 
 def load_written(text: bytes | str) -> Any:
