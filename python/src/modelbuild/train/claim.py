@@ -20,15 +20,19 @@ META_DATA = "train/claim/"
 _ASKED, _HELD = "asked", "held"
 
 
-def hold(settings: TrainSettings, environ: Mapping[str, str]) -> None:
+def hold(settings: TrainSettings, environ: Mapping[str, str], keys: Collection[str]) -> None:
     """Claim this build for the training of this step, or find the claim of an earlier run of the step.
+
+    Args:
+        settings: the step's options.
+        environ: the job's environment.
+        keys: the keys of the build's meta-data, as they were at any time since the job began.
 
     Raises:
         ConfigurationError: another step of this build trains, or this step has parallel jobs.
         BuildkiteError: the agent's command line failed.
     """
     own = _key(settings)
-    keys = agent.meta_data_keys()
     _require_single_job(environ)
     if own in keys and _state(own) == _HELD:
         return

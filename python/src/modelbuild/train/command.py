@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from modelbuild.buildkite import agent
 from modelbuild.contract import REQUEST_FILE, attempt_prefix
 from modelbuild.settings.train import TrainSettings
 from modelbuild.train import claim, parameters
@@ -31,8 +32,9 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         follow.hold_signals()
     _say("--- :mag: Reading the commit")
     with ThreadPoolExecutor(2) as beside:
-        made = beside.submit(make, settings, environ, Path.cwd())
-        claimed = beside.submit(claim.hold, settings, environ)
+        keys = beside.submit(agent.meta_data_keys)
+        made = beside.submit(make, settings, environ, Path.cwd(), keys.result)
+        claimed = beside.submit(lambda: claim.hold(settings, environ, keys.result()))
         # This takes longest to load: meanwhile git, the agent and the flow's own model answer.
         from modelbuild.aws.batch import Batch
         from modelbuild.aws.identity import session
