@@ -324,7 +324,7 @@ def test_no_pipeline_is_a_sentence(text: str, write: Write) -> None:
 def test_option_that_json_cannot_hold_is_a_sentence(write: Write) -> None:
     """An infinite number, which the agent cannot hand over, is refused before a dry run meets it."""
     file = write(changed("flow: flows/sentiment/flow.py", "params: {a: .inf}"))
-    with pytest.raises(ConfigurationError, match="hold what JSON cannot"):
+    with pytest.raises(ConfigurationError, match="\\.inf is no number that JSON has"):
         read(file)
 
 
@@ -369,3 +369,60 @@ def test_command_line(write: Write) -> None:
     missing = ran(write("").with_name("none.yml"))
     assert missing.returncode == 10
     assert "cannot read the pipeline" in missing.stderr
+
+
+TRAIN_STEP, TRAIN_BLOCK = TRAINING
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (
+            [TRAIN_STEP, TRAIN_BLOCK, {**TRAIN_STEP, "key": "mail"}],
+            "step mail: line 2 has a step that trains already, and a build has one training",
+        ),
+        (
+            [TRAIN_STEP, TRAIN_BLOCK, {"group": "g", "steps": [{**TRAIN_STEP, "key": "mail"}]}],
+            "step mail: line 2 has a step that trains already",
+        ),
+        ([{**TRAIN_STEP, "matrix": ["a", "b"]}, TRAIN_BLOCK], "step train: matrix would train several times"),
+        ([{**TRAIN_STEP, "parallelism": 2}, TRAIN_BLOCK], "parallelism would train several times"),
+        ([{**TRAIN_STEP, "parallelism": "$N"}, TRAIN_BLOCK], "parallelism would train several times"),
+    ],
+)
+def test_several_trainings_of_a_build(steps: list[Any], said: str, write: Write) -> None:
+    """Another step that trains, a matrix and parallelism are found, in groups as well."""
+    (found,) = texts(write(yaml.safe_dump({"steps": steps}, sort_keys=False)))
+    assert said in found
+
+
+def test_parallelism_of_one_is_one_training(write: Write) -> None:
+    """One job is one training, and other steps may have as many as they like."""
+    steps = [{**TRAIN_STEP, "parallelism": 1}, TRAIN_BLOCK, {"command": "x", "parallelism": 3, "matrix": [1]}]
+    assert texts(write(yaml.safe_dump({"steps": steps}, sort_keys=False))) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("wait: yes", 'option wait of the train plugin is "yes": it must be true or false'),
+        ("timeout: 1:30:00", 'option timeout of the train plugin is "1:30:00": it must be a whole number'),
+        ("tags: {a: 1e-3}", "option tags.a of the train plugin is 0.001: it must be text"),
+        ("tags: {a: no}", None),
+        ("timeout: 9e2", None),
+        ('tags: {a: "${X:?no}"}', "the agent refuses the pipeline"),
+    ],
+)
+def test_options_are_what_the_agent_hands_over(option: str, said: str | None, write: Write) -> None:
+    """What only YAML 1.1 takes for true or for a number is found here, and not in the step, and so is a
+    variable that ends the upload.
+    """
+    unblock = "          unblock: training_finished\n"
+    found = texts(write(changed(unblock, f"{unblock}          {option}\n")))
+    assert (found == []) if said is None else (said in found[0])
+
+
+def test_retry_that_is_permitted_by_a_word(write: Write) -> None:
+    """The agent hands ``yes`` over as text, which does not permit a retry."""
+    (found,) = texts(write(changed("permit_on_passed: true", "permit_on_passed: yes")))
+    assert "add retry: {manual: {permit_on_passed: true}}" in found

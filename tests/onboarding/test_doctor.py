@@ -163,6 +163,23 @@ def test_variable_that_agents_lack(on_agent: dict[str, str]) -> None:
     assert "requires DATA_LAKE_ACCOUNT, which this environment does not have" in wrong(PIPELINE, on_agent)[0]
 
 
+def test_variable_of_the_pipeline(on_agent: dict[str, str], write: Write) -> None:
+    """What ``env:`` of the pipeline gives need not be on the agents, and completes the options."""
+    text = PIPELINE.read_text().replace("steps:\n", "env: {QUEUE: of-file}\nsteps:\n", 1)
+    assert text.count("          unblock: training_finished\n") == 1
+    unblock = "          unblock: training_finished\n"
+    file = write(text.replace(unblock, f'{unblock}          queue: "${{QUEUE?}}"\n'))
+    assert any("of-file" in said for said in wrong(file, on_agent))
+
+
+def test_several_trainings(on_agent: dict[str, str], write: Write) -> None:
+    """Parallel trainings of one build are told."""
+    text = PIPELINE.read_text()
+    assert text.count("    key: train\n") == 1
+    file = write(text.replace("    key: train\n", "    key: train\n    parallelism: 2\n"))
+    assert any("parallelism would train several times" in said for said in wrong(file, on_agent))
+
+
 def test_identity(on_agent: dict[str, str], write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without credentials AWS is one line with the fix."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")

@@ -3,11 +3,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from modelbuild.errors import ConfigurationError
 from modelbuild.onboarding.init import write
+from modelbuild.onboarding.training import of_pipeline
 
 TRAINING = "BUILDKITE_PLUGIN_CONFIGURATION"
 
@@ -56,18 +59,42 @@ def test_plan_of_a_checkout(repository: Path, on_agent: dict[str, str]) -> None:
     assert plan["job"]["queue"] == "modelbuild-head"
 
 
-def test_plan_of_each_step_that_trains(repository: Path, on_agent: dict[str, str]) -> None:
-    """Another file may be named, and each of its steps that train has its plan."""
+def test_variables_of_the_pipeline(repository: Path, on_agent: dict[str, str]) -> None:
+    """``env:`` of the file and of the step are what they would be in the job: options are completed with the
+    one, and both set parameters; the step's own stands above the file's.
+    """
     file = repository / ".buildkite" / "pipeline.yml"
     text = file.read_text()
-    train = text[text.index('  - label: ":weight_lifter:') : text.index("  # Unblocked by")]
-    two = repository.parent / "two.yml"
-    two.write_text(f"steps:\n{train}{train.replace('training_finished', 'other')}")
-    done = dry_run(repository, on_agent, "--pipeline", str(two))
+    env = "env: {IMAGE_REGISTRY: of-file.example, PARAM_MODEL__NGRAMS: 1, PARAM_TRAINING__EPOCHS: 2}\n"
+    one = "    env: {PARAM_TRAINING__EPOCHS: 3, PARAM_TRAINING__LEARNING_RATE: 1e-3}\n    plugins:"
+    place = text.index('  - label: ":weight_lifter:')
+    changed = text[:place] + text[place:].replace("    plugins:", one, 1)
+    other = repository.parent / "other.yml"
+    other.write_text(env + changed)
+    done = dry_run(repository, on_agent, "--pipeline", str(other))
     assert done.returncode == 0, done.stderr
-    first, second = done.stdout.split("\n}\n{\n")
-    assert '"unblock": "training_finished"' in first
-    assert '"unblock": "other"' in second
+    request = json.loads(done.stdout)["request"]
+    assert request["images"]["default"].startswith("of-file.example/")
+    assert request["parameters"]["model"]["ngrams"] == 1
+    assert request["parameters"]["training"] == {"epochs": 3, "learning_rate": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda train: train + train.replace("training_finished", "other"), "line 2 has a step that trains"),
+        (lambda train: train + "    parallelism: 2\n", "parallelism would train several times"),
+        (lambda train: train + "    matrix: [a, b]\n", "matrix would train several times"),
+    ],
+)
+def test_several_trainings_have_no_plan(change: Callable[[str], str], said: str, repository: Path) -> None:
+    """A build has one training, so what would make several is refused before anything is submitted."""
+    text = (repository / ".buildkite" / "pipeline.yml").read_text()
+    train = text[text.index('  - label: ":weight_lifter:') : text.index("  # Unblocked by")].rstrip() + "\n"
+    two = repository.parent / "two.yml"
+    two.write_text(f"steps:\n{change(train)}")
+    with pytest.raises(ConfigurationError, match=rf"two\.yml:\d+: step train: {said}"):
+        of_pipeline(two, {"IMAGE_REGISTRY": "registry.example"})
 
 
 def test_options_of_the_plugin_come_first(repository: Path, on_agent: dict[str, str]) -> None:

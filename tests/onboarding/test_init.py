@@ -42,6 +42,9 @@ def test_written_pipeline_is_right(tmp_path: Path) -> None:
     [
         ("My.App_2", "my-app-2", "MyApp2Flow"),
         ("2nd", "2nd", "Model2ndFlow"),
+        ("2026-01-01", "2026-01-01", "Model20260101Flow"),
+        ("1e3", "1e3", "Model1e3Flow"),
+        ("null", "null", "NullFlow"),
         ("日本", "model", "ModelFlow"),
         ("a" * 39 + "-" + "b" * 9, "a" * 39, "A" + "a" * 38 + "Flow"),
     ],

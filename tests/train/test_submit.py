@@ -103,6 +103,26 @@ def stored(build: Build, name: str) -> bytes:
     return Storage(session(AwsSettings())).read(f"{build.artifacts}/{name}")
 
 
+def test_second_training_of_a_build_submits_nothing(build: Build, agent: Any) -> None:
+    """Another step that trains, in the same build, is refused before anything of it is stored or submitted,
+    and the first one can be retried.
+    """
+    build.train()
+    told = {key: value for key, value in agent.meta_data.items() if not key.startswith("train/claim/")}
+    with pytest.raises(ConfigurationError, match=r"another step of this build trains flows/flow\.py"):
+        build.train(artifacts=f"{BUCKET}/others")
+    build.environ["BUILDKITE_PARALLEL_JOB_COUNT"] = "2"
+    with pytest.raises(ConfigurationError, match="parallelism 2"):
+        build.train()
+    del build.environ["BUILDKITE_PARALLEL_JOB_COUNT"]
+    build.train()
+    assert len(jobs(build)) == 1
+    assert {key: agent.meta_data[key] for key in told} == told
+    assert not Storage(session(AwsSettings())).exists(
+        f"{build.artifacts.replace('/models/', '/others/')}/request.json"
+    )
+
+
 def test_one_head_with_the_requests_variables(build: Build, agent: Any) -> None:
     """The step leaves a request, one job with its variables and the stack's own, and links on the build."""
     agent.meta_data |= {"image/modelbuild/default:1": "modelbuild/default@sha256:" + "a" * 64}
@@ -169,7 +189,7 @@ def test_new_build_with_another_value_is_a_training(build: Build, agent: Any) ->
             r"1.5 \(meta-data params/training.epochs\): it must be a whole",
         ),
         ({}, {"params/epochs": "1"}, "meta-data params/epochs is 1, but .* did you mean training.epochs"),
-        ({}, {"params/act": "[1"}, "meta-data params/act, line 1 is not YAML"),
+        ({}, {"params/act": "[1"}, "meta-data params/act, line 1, cannot be read as YAML"),
     ],
 )
 def test_wrong_parameter_of_a_build_submits_nothing(

@@ -59,7 +59,7 @@ def train(dry_run: bool, file: Path) -> None:
 
 
 def _plan(file: Path) -> None:
-    """Print the plan of this step, or of each step that trains in a pipeline file."""
+    """Print the plan of this step, or of the step that trains in a pipeline file."""
     from modelbuild.onboarding import training
     from modelbuild.settings.options import CONFIGURATION
     from modelbuild.settings.train import TrainSettings
@@ -69,8 +69,7 @@ def _plan(file: Path) -> None:
     if CONFIGURATION in environ:
         plan.show(TrainSettings.from_environment(environ), environ)
     else:
-        for settings in training.of_pipeline(file, environ):
-            plan.show(settings, environ)
+        plan.show(*training.of_pipeline(file, environ))
 
 
 @cli.command()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, JsonValue, ValidationError
+
+from modelbuild import agent_yaml
 
 
 def parse(text: str, model: type[BaseModel]) -> dict[str, JsonValue]:
@@ -21,13 +22,10 @@ def parse(text: str, model: type[BaseModel]) -> dict[str, JsonValue]:
     from modelbuild.flow.refusal import ParameterError
 
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise ParameterError(
-            f"The parameter file is not YAML: {getattr(error, 'problem', error)}{where}."
-        ) from error
+        values: dict[str, JsonValue] = agent_yaml.load_written(text)
+    except agent_yaml.YamlError as error:
+        where = f", line {error.line}," if error.line else ""
+        raise ParameterError(f"The parameter file{where} cannot be read as YAML: {error}.") from error
     if not isinstance(values, dict):
         raise ParameterError("The parameter file must be a mapping of names to values.")
     try:
@@ -35,8 +33,6 @@ def parse(text: str, model: type[BaseModel]) -> dict[str, JsonValue]:
         model.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         raise ParameterError(_sentence(error)) from error
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ParameterError(f"The parameter file holds a value that JSON cannot: {error}.") from error
     return values
 
 

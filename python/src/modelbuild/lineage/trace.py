@@ -7,9 +7,9 @@ import textwrap
 from collections.abc import Iterator
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from modelbuild import agent_yaml
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.contract import (
     DEPLOYMENT_FILE,
@@ -125,7 +125,7 @@ def _lines(found: Trace) -> Iterator[str]:
     yield _row("creator", build.creator)
     yield _row("flow", request.flow)
     yield _row("parameters", f"SHA-256 {request.parameters_sha256}")
-    yield _block(yaml.safe_dump(request.parameters, sort_keys=True, allow_unicode=True))
+    yield _block(agent_yaml.dump(request.parameters, allow_unicode=True))
     yield from _training(found)
     yield from _deployment(found.deployment)
 

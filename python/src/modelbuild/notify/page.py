@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-import yaml
-
+from modelbuild import agent_yaml
 from modelbuild.annotation import commit_url, render, s3_url
 from modelbuild.contract import ClassScores, Evaluation, Scores, TrainingResult
 from modelbuild.handoff import Handoff
@@ -55,7 +54,7 @@ def succeeded(given: Handoff, job: HeadJob, environ: Mapping[str, str]) -> str:
         classes=_worst_first(manifest.evaluation.by_class, "f1"),
         domains=_worst_first(manifest.evaluation.by_domain, "macro_f1"),
         shown_rows=ROWS,
-        parameters=yaml.safe_dump(manifest.request.parameters, sort_keys=True, allow_unicode=True).rstrip(),
+        parameters=agent_yaml.dump(manifest.request.parameters, allow_unicode=True).rstrip(),
         commit_url=commit_url(environ.get("BUILDKITE_REPO", ""), build.commit),
         model_url=s3_url(manifest.artifact.path),
         manifest_url=s3_url(given.result.manifest),

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelbuild.contract import TrainingResult
-from modelbuild.onboarding.pipeline import PLUGINS, Plugin, Step, has_variable
+from modelbuild.onboarding.interpolation import has_variable, problems
+from modelbuild.onboarding.pipeline import PLUGINS, Pipeline, Plugin, Step
+from modelbuild.onboarding.training import conflicts
 
 # A whole version such as v0.1.0, or a commit; v1 and v1.2 are moved to each release by who keeps them.
 _PINNED = re.compile(r"(.*[-/@_])?v?\d+\.\d+\.\d+([-+.][\w.+-]*)?|[0-9a-f]{7,64}")
@@ -25,11 +27,13 @@ class Finding:
     text: str
 
 
-def findings(steps: Sequence[Step]) -> list[Finding]:
+def findings(pipeline: Pipeline) -> list[Finding]:
     """Everything that is wrong with the steps of a pipeline, in the order of their lines."""
-    found: list[Finding] = []
+    steps = pipeline.steps
+    found = [Finding(step.line, f"{step.shown()}: {text}") for step, text in conflicts(steps)]
     for place, step in enumerate(steps):
-        found += [Finding(step.line, f"{step.shown()}: {text}") for text in _keys(step)]
+        told = [*_keys(step), *problems(step.values)]
+        found += [Finding(step.line, f"{step.shown()}: {text}") for text in told]
         for plugin in step.plugins:
             told = [*_reference(plugin), *_options(plugin)]
             if plugin.name == "deploy":
@@ -100,10 +104,10 @@ def _handover(train: Step, plugin: Plugin, steps: Sequence[Step]) -> Iterator[Fi
 
 def _retry(train: Step, plugin: Plugin) -> Iterator[Finding]:
     """Whether a failed training can go on: by a retry of its step, which passed unless it waited."""
-    waits = isinstance(plugin.options, dict) and plugin.options.get("wait")
+    waits = isinstance(plugin.options, dict) and plugin.options.get("wait") is True
     retry = train.values.get("retry")
     manual = retry.get("manual") if isinstance(retry, dict) else None
-    if not waits and not (isinstance(manual, dict) and manual.get("permit_on_passed")):
+    if not waits and not (isinstance(manual, dict) and manual.get("permit_on_passed") is True):
         yield Finding(
             train.line,
             f"{train.shown()}: a failed training goes on by a retry of this step, which has passed by then: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from modelbuild.aws.account import Account
@@ -18,7 +18,7 @@ from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.onboarding import batch, chaining, check, training
 from modelbuild.onboarding.batch import TOKEN
 from modelbuild.onboarding.line import Line, tried
-from modelbuild.onboarding.pipeline import Step, read
+from modelbuild.onboarding.pipeline import Pipeline, read
 from modelbuild.settings.train import TrainSettings
 
 MINIMUM_AGENT = (3, 108)
@@ -32,16 +32,16 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Line]:
     """
     yield tried("agent", _agent)
     try:
-        steps = read(file)
+        pipeline = read(file)
     except ConfigurationError as error:
         yield Line(False, f"pipeline: {error}")
-        steps = []
+        pipeline = Pipeline((), {})
     else:
-        yield from _pipeline(file, steps)
+        yield from _pipeline(file, pipeline)
     found: list[TrainSettings] = []
-    for step, options in training.trainings(steps):
+    for step, options in training.trainings(pipeline.steps):
         try:
-            found.append(training.settings(options, environ))
+            found.append(training.settings(options, training.environment_of(pipeline, environ)))
         except ConfigurationError as error:
             yield Line(False, f"options of {step.shown()} ({file}:{step.line}): {error}")
     if not found:
@@ -66,11 +66,11 @@ def _agent() -> str:
     return said
 
 
-def _pipeline(file: Path, steps: Sequence[Step]) -> Iterator[Line]:
-    found = check.findings(steps)
+def _pipeline(file: Path, pipeline: Pipeline) -> Iterator[Line]:
+    found = check.findings(pipeline)
     for finding in found:
         yield Line(False, f"pipeline {file}:{finding.line}: {finding.text}")
-    keys = check.unblocked(steps)
+    keys = check.unblocked(pipeline.steps)
     if not keys and not found:
         yield Line(
             False, f"pipeline {file}: no step trains: add one, or write a pipeline with modelbuild init"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jinja2
 
-from modelbuild import __version__
+from modelbuild import __version__, agent_yaml
 from modelbuild.errors import ConfigurationError
 from modelbuild.onboarding.check import PLACEHOLDER
 from modelbuild.onboarding.pipeline import DEFAULT_FILE
@@ -119,6 +119,7 @@ def _rendered(written: Written, name: str) -> Iterator[tuple[Path, str]]:
     )
     values = {
         "name": name,
+        "endpoint": name if type(agent_yaml.load(name)) is str else f'"{name}"',
         "class_name": _class_name(name),
         "version": __version__,
         "placeholder": PLACEHOLDER,

@@ -1,63 +1,210 @@
-"""Variables in a pipeline file, as the agent completes them before it uploads the pipeline."""
+r"""Variables in a pipeline file, as the agent completes them before it uploads the pipeline.
+
+The grammar is that of ``github.com/buildkite/interpolate``: ``$NAME``, ``${NAME}``, ``${NAME:-default}``,
+``${NAME-default}``, ``${NAME?message}`` and ``${NAME:offset:length}``, where a default may hold variables;
+``$$`` and ``\$`` stand for a dollar sign, and ``$(`` for itself.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 from modelbuild.errors import ConfigurationError
 
-_VARIABLE = re.compile(
-    r"\$\$|\\\$|\$(?P<plain>[A-Za-z_]\w*)|\$\{(?P<name>[A-Za-z_]\w*)(?:(?P<how>:?-|\?)(?P<rest>[^{}]*))?\}",
-    re.ASCII,
-)
+_ESCAPED = ("\\$", "$$")
+_NUMBER = re.compile(r"\s*([-+]?[0-9]+)\s*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class _Variable:
+    """A variable with its operator: ``:-``, ``-``, ``?``, ``:`` or none."""
+
+    name: str
+    operator: str = ""
+    default: tuple[str | _Variable, ...] = ()
+    offset: int = 0
+    length: int | None = None
+
+
+_Expression = tuple["str | _Variable", ...]
 
 
 def completed(value: JsonValue, environ: Mapping[str, str]) -> JsonValue:
-    """A value with the variables in its texts completed.
-
-    ``$NAME``, ``${NAME}``, ``${NAME:-default}``, ``${NAME-default}`` and ``${NAME?message}`` are; other
-    forms stay as they are. A variable that is not set is empty.
+    """A value with the variables in its texts and keys completed; a variable that is not set is empty.
 
     Raises:
-        ConfigurationError: variables that the pipeline requires are not set.
+        ConfigurationError: variables that the pipeline requires are not set, or the agent would refuse a
+            text.
     """
-    missing = sorted({name for name in _required(value) if name not in environ})
+    missing: set[str] = set()
+    found = _completed(value, environ, missing)
     if missing:
         raise ConfigurationError(
-            f"the pipeline requires {' and '.join(missing)}, which this environment does not have: set "
-            f"{'them' if missing[1:] else 'it'} in the pipeline's settings or on the agents"
+            f"the pipeline requires {' and '.join(sorted(missing))}, which this environment does not have: "
+            f"set {'them' if len(missing) > 1 else 'it'} in the pipeline's settings or on the agents"
         )
-    return _completed(value, environ)
+    return found
 
 
-def _required(value: JsonValue) -> Iterator[str]:
-    """The variables without which the agent refuses to upload the pipeline."""
-    if isinstance(value, list):
-        yield from (name for item in value for name in _required(item))
-    elif isinstance(value, dict):
-        yield from (name for item in value.values() for name in _required(item))
-    elif isinstance(value, str):
-        yield from (found["name"] for found in _VARIABLE.finditer(value) if found["how"] == "?")
+def completed_variables(values: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables with those of ``environ``, and no others, completed in their names and values.
+
+    Raises:
+        ConfigurationError: see :func:`completed`.
+    """
+    found = completed(dict(values), environ)
+    assert isinstance(found, dict)
+    return {name: str(value) for name, value in found.items()}
 
 
-def _completed(value: JsonValue, environ: Mapping[str, str]) -> JsonValue:
-    if isinstance(value, list):
-        return [_completed(item, environ) for item in value]
-    if isinstance(value, dict):
-        return {key: _completed(item, environ) for key, item in value.items()}
+def completed_environment(env: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of ``env:`` of a pipeline file, completed in order.
+
+    As with the agent, each may use those before it, which stand above those of ``environ``.
+
+    Raises:
+        ConfigurationError: see :func:`completed`.
+    """
+    found: dict[str, str] = {}
+    for name, value in env.items():
+        found.update(completed_variables({name: value}, {**environ, **found}))
+    return found
+
+
+def has_variable(text: object) -> bool:
+    """Whether the agent completes this text with a variable before anything reads it."""
+    if not isinstance(text, str):
+        return False
+    try:
+        return any(isinstance(part, _Variable) for part in _Parser(text).expression())
+    except ConfigurationError:
+        return True
+
+
+def problems(value: object) -> Iterator[str]:
+    """What the agent refuses in the texts and keys of a value."""
     if isinstance(value, str):
-        return _VARIABLE.sub(lambda found: _value(found, environ), value)
+        try:
+            _Parser(value).expression()
+        except ConfigurationError as error:
+            yield str(error)
+    elif isinstance(value, (list, dict)):
+        items = [*value, *value.values()] if isinstance(value, dict) else value
+        yield from (problem for item in items for problem in problems(item))
+
+
+def _completed(value: JsonValue, environ: Mapping[str, str], missing: set[str]) -> JsonValue:
+    if isinstance(value, list):
+        return [_completed(item, environ, missing) for item in value]
+    if isinstance(value, dict):
+        return {
+            _text(_Parser(key).expression(), environ, missing): _completed(item, environ, missing)
+            for key, item in value.items()
+        }
+    if isinstance(value, str):
+        return _text(_Parser(value).expression(), environ, missing)
     return value
 
 
-def _value(found: re.Match[str], environ: Mapping[str, str]) -> str:
-    name = found["plain"] or found["name"]
-    if name is None:
-        return "$"
-    how, rest, value = found["how"] or "", found["rest"] or "", environ.get(name)
-    if value is not None and (value or not how.startswith(":")):
-        return value
-    return rest if how.endswith("-") else ""
+def _text(expression: _Expression, environ: Mapping[str, str], missing: set[str]) -> str:
+    return "".join(part if isinstance(part, str) else _value(part, environ, missing) for part in expression)
+
+
+def _value(variable: _Variable, environ: Mapping[str, str], missing: set[str]) -> str:
+    value = environ.get(variable.name)
+    match variable.operator:
+        case "?" if value is None:
+            missing.add(variable.name)
+        case "-" if value is None:
+            return _text(variable.default, environ, missing)
+        case ":-" if not value:
+            return _text(variable.default, environ, missing)
+        case ":":
+            # Go counts bytes.
+            content = (value or "").encode()
+            begin = max(variable.offset + (len(content) if variable.offset < 0 else 0), 0)
+            length = variable.length
+            end = len(content) if length is None else length + (begin if length >= 0 else len(content))
+            return content[begin : max(begin, end)].decode(errors="replace")
+    return value or ""
+
+
+class _Parser:
+    """One text, read from left to right."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._place = 0
+
+    def expression(self, stop: str = "") -> _Expression:
+        """What stands before the character ``stop``, or before the end."""
+        return tuple(self._parts(stop))
+
+    def _parts(self, stop: str) -> Iterator[str | _Variable]:
+        while self._place < len(self._text) and self._text[self._place] != stop:
+            if self._takes("\\\\"):
+                yield "\\\\"
+            elif any(self._takes(escaped) for escaped in _ESCAPED):
+                yield "$"
+            elif self._takes("$("):
+                yield "$("
+            elif self._takes("$"):
+                yield self._variable()
+            else:
+                yield self._text[self._place]
+                self._place += 1
+
+    def _takes(self, text: str) -> bool:
+        found = self._text.startswith(text, self._place)
+        self._place += len(text) if found else 0
+        return found
+
+    def _variable(self) -> str | _Variable:
+        """What follows a dollar sign."""
+        if self._takes("{"):
+            return self._in_braces()
+        return _Variable(name) if (name := self._name()) else "$"
+
+    def _name(self) -> str:
+        begin = self._place
+        if self._text[begin : begin + 1].isalpha():
+            while self._text[self._place : self._place + 1] == "_" or (
+                self._text[self._place : self._place + 1].isalnum()
+            ):
+                self._place += 1
+        return self._text[begin : self._place]
+
+    def _in_braces(self) -> _Variable:
+        name = self._name()
+        if not name:
+            raise self._refused("${ is not followed by the name of a variable")
+        if self._takes("}"):
+            return _Variable(name)
+        operator = next((one for one in (":-", "-", "?", ":") if self._takes(one)), "")
+        if not operator:
+            raise self._refused(f"${{{name} is followed by none of }}, :-, -, ? and :")
+        if operator == ":":
+            return self._substring(name)
+        default = self.expression("}")
+        if not self._takes("}"):
+            raise self._refused(f"${{{name} is not closed")
+        return _Variable(name, operator, default)
+
+    def _substring(self, name: str) -> _Variable:
+        inner, closed, _ = self._text[self._place :].partition("}")
+        numbers = [_NUMBER.fullmatch(part) for part in inner.split(":", 1)]
+        if not closed or None in numbers:
+            raise self._refused(f"${{{name}: takes a number, or two with : between them, or - and a default")
+        self._place += len(inner) + 1
+        offset, *length = (int(found[1]) for found in numbers if found)
+        return _Variable(name, ":", offset=offset, length=length[0] if length else None)
+
+    def _refused(self, problem: str) -> ConfigurationError:
+        text = self._text if len(self._text) <= 80 else f"{self._text[:77]}..."
+        return ConfigurationError(
+            f"the agent refuses the pipeline, because in {text!r} {problem}: write $$ for a dollar sign"
+        )

@@ -7,16 +7,17 @@ waits for everything before it. Inside a group, wait and block steps count for t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import JsonValue
 
+from modelbuild import agent_yaml
+from modelbuild.agent_yaml import Map
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.deploy import DeploySettings
 from modelbuild.settings.notify import NotifySettings
@@ -51,7 +52,7 @@ class Step:
     line: int
     kind: str
     key: str
-    values: Mapping[Any, Any]
+    values: Mapping[str, Any]
     plugins: tuple[Plugin, ...]
     waits_for: frozenset[int]
 
@@ -61,68 +62,80 @@ class Step:
         return f"step {self.key or title or self.kind}"
 
 
-def read(file: Path) -> list[Step]:
-    """The steps of a pipeline file, in order, those of groups among them.
+@dataclass(frozen=True)
+class Pipeline:
+    """The steps of a pipeline file, in order, those of groups among them, and its ``env:``."""
+
+    steps: tuple[Step, ...]
+    env: Mapping[str, str]
+
+
+def read(file: Path) -> Pipeline:
+    """A pipeline file as the agent reads it, before it completes variables.
 
     Raises:
         ConfigurationError: the file cannot be read, or is not a pipeline.
     """
     try:
-        document = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+        document = agent_yaml.load(file.read_bytes())
     except OSError as error:
         raise ConfigurationError(
             f"cannot read the pipeline {file} ({error.strerror}): name the file, or write one with "
             "modelbuild init"
         ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        said = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise ConfigurationError(f"{file}{where} is not YAML ({said}): correct the file") from error
+    except agent_yaml.YamlError as error:
+        where = f":{error.line}" if error.line else ""
+        raise ConfigurationError(
+            f"{file}{where} cannot be read as YAML ({error}): correct the file"
+        ) from error
     steps = document.get("steps") if isinstance(document, dict) else document
     if not isinstance(steps, list):
         raise ConfigurationError(f"{file} has no list of steps: a pipeline has its steps under steps:")
-    return _linked(list(_flat(steps)))
+    try:
+        env = environment(document.get("env") if isinstance(document, dict) else None)
+    except ValueError as error:
+        raise ConfigurationError(f"{file}: env: {error}") from error
+    return Pipeline(tuple(_linked(list(_flat(steps)))), env)
 
 
-def has_variable(text: object) -> bool:
-    """Whether the agent completes this text with a variable before anybody reads it."""
-    return isinstance(text, str) and re.search(r"(?<![\\$])(?:\$\$)*\$[A-Za-z_{]", text) is not None
+def environment(env: Any) -> dict[str, str]:
+    """The variables under a key ``env:``, as the text that the agent makes of their values.
+
+    Raises:
+        ValueError: the agent refuses it.
+    """
+    if env is None:
+        return {}
+    if not isinstance(env, dict):
+        raise ValueError("it must be a map of names to values")
+    return {str(name): _as_variable(str(name), value) for name, value in env.items()}
 
 
-class _Map(dict[Any, Any]):
-    line = 0
+def _as_variable(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _float_text(value)
+    if type(value) is str or (isinstance(value, int) and value < 1 << 63):
+        return str(value)
+    raise ValueError(f"variable {name} is no text, number, true or false: put its value in quotes")
 
 
-class _Loader(yaml.SafeLoader):
-    """Keeps the line of each map, and dates as the text that they are to Buildkite."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own way
-        first: [(tag, pattern) for tag, pattern in rules if not tag.endswith(":timestamp")]
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
-        """The text of a scalar, without halves of characters, which nothing can print or send."""
-        text = super().construct_scalar(node)
-        try:
-            str(text).encode()
-        except UnicodeEncodeError as error:
-            problem = "half of a surrogate pair is no character"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
-        return text
+def _float_text(value: float) -> str:
+    """A float as Go prints it: the shortest digits, with an exponent from 1e+06 on and below 0.0001."""
+    shortest = Decimal(repr(value)).normalize()
+    _, digits, exponent = shortest.as_tuple()
+    assert isinstance(exponent, int)
+    power = len(digits) + exponent - 1
+    if not value or -4 <= power < 6:
+        return f"{shortest:f}"
+    first, rest = f"{'-' if value < 0 else ''}{digits[0]}", "".join(map(str, digits[1:]))
+    return f"{first}{rest and '.' + rest}e{power:+03d}"
 
 
-def _located(loader: _Loader, node: yaml.MappingNode) -> Iterator[_Map]:
-    found = _Map()
-    found.line = node.start_mark.line + 1
-    yield found
-    found.update(loader.construct_mapping(node))
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _located)
-
-_Placed = tuple["_Map", "_Map | None"]
+_Placed = tuple[Map, "Map | None"]
 
 
 def _flat(steps: list[Any]) -> Iterator[_Placed]:
@@ -135,16 +148,16 @@ def _flat(steps: list[Any]) -> Iterator[_Placed]:
             yield step, None
 
 
-def _as_map(step: Any) -> _Map:
-    if isinstance(step, _Map):
+def _as_map(step: Any) -> Map:
+    if isinstance(step, Map):
         return step
-    return _Map({step: None}) if isinstance(step, str) else _Map()
+    return Map({step: None}) if isinstance(step, str) else Map()
 
 
 def _linked(placed: list[_Placed]) -> list[Step]:
     by_key: dict[str, list[int]] = {}
     for place, (step, group) in enumerate(placed):
-        for key in {_key(step), _key(group or _Map())} - {""}:
+        for key in {_key(step), _key(group or Map())} - {""}:
             by_key.setdefault(key, []).append(place)
     return [
         Step(
@@ -161,7 +174,7 @@ def _linked(placed: list[_Placed]) -> list[Step]:
 
 def _waits_for(place: int, placed: list[_Placed], by_key: Mapping[str, list[int]]) -> Iterator[int]:
     step, group = placed[place]
-    for owner in (step, group or _Map()):
+    for owner in (step, group or Map()):
         for key in _named(owner.get("depends_on")):
             yield from by_key.get(key, [])
     earlier = range(place - 1, -1, -1)
@@ -207,12 +220,12 @@ def _plugins(plugins: Any) -> Iterator[Plugin]:
                 yield Plugin(str(reference), _as_json(options))
 
 
-def _as_json(options: Any) -> JsonValue:
-    """The options as the agent hands them over; what JSON does not have becomes text."""
-    try:
-        plain: JsonValue = json.loads(json.dumps(options, default=str, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigurationError(
-            f"the options of a plugin hold what JSON cannot ({error}): correct them"
-        ) from error
-    return plain
+def _as_json(value: Any) -> JsonValue:
+    """The options as the agent hands them over: as JSON, in which 1.0 is written like 1."""
+    if isinstance(value, list):
+        return [_as_json(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _as_json(item) for key, item in value.items()}
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+        return int(Decimal(repr(value)))
+    return str(value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""The options of the steps that train, as the agent would hand them over."""
+"""The steps that train, with their options and variables as the agent would hand them over."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.onboarding.interpolation import completed
-from modelbuild.onboarding.pipeline import Step, read
+from modelbuild.onboarding.interpolation import completed, completed_environment, completed_variables
+from modelbuild.onboarding.pipeline import Pipeline, Step, environment, read
 from modelbuild.settings.train import TrainSettings
+
+# Buildkite sets these for a job, whatever a pipeline file says.
+_BUILDKITES = "BUILDKITE"
 
 
 def trainings(steps: Sequence[Step]) -> Iterator[tuple[Step, JsonValue]]:
@@ -19,6 +22,31 @@ def trainings(steps: Sequence[Step]) -> Iterator[tuple[Step, JsonValue]]:
         for plugin in step.plugins:
             if plugin.name == "train":
                 yield step, plugin.options
+
+
+def conflicts(steps: Sequence[Step]) -> Iterator[tuple[Step, str]]:
+    """What would make several trainings in one build, each with its step; a build has one training."""
+    first: Step | None = None
+    for step, _ in trainings(steps):
+        if first is not None:
+            yield (
+                step,
+                f"line {first.line} has a step that trains already, and a build has one training: give this "
+                "one a pipeline of its own",
+            )
+        first = first or step
+        for name, one in (("matrix", None), ("parallelism", 1)):
+            if step.values.get(name) not in (None, one):
+                yield step, f"{name} would train several times, and a build has one training: remove {name}"
+
+
+def environment_of(pipeline: Pipeline, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that complete the pipeline: its own ``env:`` above those of the agent.
+
+    Raises:
+        ConfigurationError: the agent would refuse ``env:``, or lacks a variable that it requires.
+    """
+    return {**environ, **completed_environment(pipeline.env, environ)}
 
 
 def settings(options: JsonValue, environ: Mapping[str, str]) -> TrainSettings:
@@ -30,13 +58,23 @@ def settings(options: JsonValue, environ: Mapping[str, str]) -> TrainSettings:
     return TrainSettings.from_options(completed(options, environ))
 
 
-def of_pipeline(file: Path, environ: Mapping[str, str]) -> list[TrainSettings]:
-    """The options of each step that trains in a pipeline file.
+def of_pipeline(file: Path, environ: Mapping[str, str]) -> tuple[TrainSettings, dict[str, str]]:
+    """The options of the step that trains in a pipeline file, and the environment of its job.
 
     Raises:
-        ConfigurationError: the file is no pipeline, nothing trains in it, or an option is wrong.
+        ConfigurationError: the file is no pipeline, nothing trains in it, or more than once; or an option
+            is wrong.
     """
-    found = [settings(options, environ) for _, options in trainings(read(file))]
-    if not found:
-        raise ConfigurationError(f"no step of {file} trains: add one, or name another file with --pipeline")
-    return found
+    pipeline = read(file)
+    for step, text in conflicts(pipeline.steps):
+        raise ConfigurationError(f"{file}:{step.line}: {step.shown()}: {text}")
+    for step, options in trainings(pipeline.steps):
+        completing = environment_of(pipeline, environ)
+        try:
+            own = environment(step.values.get("env"))
+        except ValueError as error:
+            raise ConfigurationError(f"{file}:{step.line}: env: {error}") from error
+        given = completed_variables(own, completing)
+        kept = {name: value for name, value in environ.items() if name.startswith(_BUILDKITES)}
+        return settings(options, completing), {**completing, **given, **kept}
+    raise ConfigurationError(f"no step of {file} trains: add one, or name another file with --pipeline")

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from modelbuild.buildkite import agent
 from modelbuild.contract import REQUEST_FILE, attempt_prefix
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import parameters
+from modelbuild.train import claim, parameters
 from modelbuild.train.request import make
 
 
@@ -30,8 +31,10 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
 
         follow.hold_signals()
     _say("--- :mag: Reading the commit")
-    with ThreadPoolExecutor(1) as beside:
-        made = beside.submit(make, settings, environ, Path.cwd())
+    with ThreadPoolExecutor(2) as beside:
+        keys = beside.submit(agent.meta_data_keys)
+        made = beside.submit(make, settings, environ, Path.cwd(), keys.result)
+        claimed = beside.submit(lambda: claim.hold(settings, environ, keys.result()))
         # This takes longest to load: meanwhile git, the agent and the flow's own model answer.
         from modelbuild.aws.batch import Batch
         from modelbuild.aws.identity import session
@@ -40,12 +43,16 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
 
         aws = session(settings.aws)
         batch = Batch(aws)
-        # In the one thread beside, this follows the request, whose image it needs.
-        defined = beside.submit(
-            lambda: batch.definition_with_image(settings.queue, made.result()[0].images.default)
-        )
+
+        def define() -> str:
+            image = made.result()[0].images.default
+            claimed.result()
+            return batch.definition_with_image(settings.queue, image)
+
+        defined = beside.submit(define)
         storage = Storage(aws)
         request, archived = made.result()
+        claimed.result()
         _say(f"{request.flow} of commit {request.build.commit[:12]}, source {len(archived):,} bytes")
         _say(f"parameters ({request.parameters_sha256[:12]}):")
         _say("  " + parameters.shown(request.parameters).replace("\n", "\n  "))

@@ -6,12 +6,13 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
-import yaml
 from pydantic import JsonValue
 
+from modelbuild import agent_yaml
 from modelbuild.errors import ConfigurationError
 
 FILE_NAME = "params.yaml"
@@ -33,34 +34,16 @@ _KINDS = (
 )
 
 
-class _TypedLoader(yaml.SafeLoader):
-    """YAML as people type it into a form: ``1e-3`` is a number, a date is text, and there are no aliases."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it refers to an anchor, which a value cannot")
-        return super().compose_node(parent, index)
-
-
-_TypedLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_TypedLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
 def parse(text: bytes, name: str) -> dict[str, JsonValue]:
     """The values of a parameter file.
 
     Raises:
         ConfigurationError: the file is not YAML, not a map, or holds what JSON cannot.
     """
-    values = _loaded(text, name, yaml.SafeLoader)
+    with _readable(name):
+        values: dict[str, JsonValue] = agent_yaml.load_written(text)
     if not isinstance(values, dict):
         raise ConfigurationError(f"{name} must be a map from names to values, not {type(values).__name__}")
-    _require_json(values, name)
     return values
 
 
@@ -109,7 +92,7 @@ def from_options(changes: Mapping[str, JsonValue]) -> list[Override]:
         name = ".".join(place)
         if name in found:
             raise ConfigurationError(f"option params gives {plain(name)} twice: keep one of the two")
-        found[name] = Override(name, value, "plugin", f"option params.{name}")
+        found[name] = Override(name, _as_read(value), "plugin", f"option params.{name}")
     return list(found.values())
 
 
@@ -164,14 +147,13 @@ def variable(name: str) -> str:
 
 
 def build_value(text: str, said: str) -> JsonValue:
-    """A value that a person typed, read as YAML.
+    """A value that a person typed, read as YAML; a date is text as it was typed.
 
     Raises:
         ConfigurationError: it is not YAML, refers to itself, or JSON cannot hold it.
     """
-    value = _loaded(text, said, _TypedLoader)
-    _require_json([value], said)
-    return cast(JsonValue, value)
+    with _readable(said):
+        return _as_typed(agent_yaml.load(text))
 
 
 def resolve(defaults: Mapping[str, JsonValue], overrides: Iterable[Override], file: str) -> Resolved:
@@ -251,43 +233,42 @@ def _unknown(
 
 
 def dump(values: Mapping[str, JsonValue]) -> str:
-    """Values as YAML that reads back as the same values; ASCII, because YAML folds some other characters."""
-    return yaml.safe_dump(dict(values), sort_keys=True)
+    """Values as YAML that reads back as the same values."""
+    return agent_yaml.dump(dict(values))
 
 
 def shown(values: Mapping[str, JsonValue]) -> str:
     """Values as YAML for people."""
-    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True).rstrip()
+    return agent_yaml.dump(dict(values), sort_keys=False, allow_unicode=True).rstrip()
 
 
-def _loaded(text: bytes | str, name: str, loader: type[yaml.SafeLoader]) -> object:
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Say of what cannot be read where it stands."""
     try:
-        return yaml.load(text, loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise ConfigurationError(f"{plain(name)}{where} is not YAML: {problem}") from error
-    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        # What PyYAML meets in a thirteenth month, or in a tag that its value does not fit.
-        problem = " ".join(str(error).split())
-        raise ConfigurationError(
-            f"{plain(name)} holds a value that is not what it looks like ({problem}): put it in quotes"
-        ) from error
+        yield
+    except agent_yaml.YamlError as error:
+        where = f", line {error.line}," if error.line else ""
+        raise ConfigurationError(f"{plain(name)}{where} cannot be read as YAML: {error}") from error
 
 
-def _require_json(values: object, name: str) -> None:
-    """Refuse dates, sets and infinities, keys that are not text, and endless structures."""
-    try:
-        text = json.dumps(values, allow_nan=False, ensure_ascii=False)
-        text.encode()
-        again = json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigurationError(
-            f"{plain(name)} holds a value that JSON cannot: {' '.join(str(error).split())}; put it in quotes"
-        ) from error
-    if again != values:
-        raise ConfigurationError(f"{plain(name)} has a key that is not text: put it in quotes")
+def _as_read(value: JsonValue) -> JsonValue:
+    """A value of JSON, in which whole numbers beyond 64 bits are floats, as they are in a file."""
+    if type(value) is int and not -(1 << 63) <= value < (1 << 64):
+        return float(value)
+    if isinstance(value, list):
+        return [_as_read(item) for item in value]
+    return value
+
+
+def _as_typed(value: Any) -> JsonValue:
+    if isinstance(value, agent_yaml.Rewritten):
+        return value.written
+    if isinstance(value, list):
+        return [_as_typed(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _as_typed(item) for key, item in value.items()}
+    return cast(JsonValue, value)
 
 
 def _leaves(

@@ -18,7 +18,7 @@ from modelbuild.buildkite import agent
 from modelbuild.contract import REQUEST_FILE, TrainingRequest
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import source, submit
+from modelbuild.train import claim, source, submit
 from modelbuild.train.request import make
 
 _NUMBER = "BUILDKITE_BUILD_NUMBER"
@@ -108,9 +108,9 @@ def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) ->
         BuildkiteError: the agent's command line failed.
     """
     real = environ.get("BUILDKITE_BUILD_ID") != _NOBODYS
-    request, archived = make(
-        settings, environ, checkout, meta_data_keys=agent.meta_data_keys if real else tuple
-    )
+    keys = agent.meta_data_keys() if real else []
+    claim.require_free(settings, environ, keys)
+    request, archived = make(settings, environ, checkout, meta_data_keys=lambda: keys)
     made = session(settings.aws)
     definition = Batch(made).definition(settings.queue, request.images.default)
     container = definition.content["containerProperties"]

@@ -65,7 +65,7 @@ def _same(earlier: TrainingRequest, request: TrainingRequest, uri: str) -> Train
     if earlier != request.model_copy(update={"source": earlier.source}):
         raise ConfigurationError(
             f"{uri} asks for another training than this step ({_difference(earlier, request)}): start a new "
-            "build, because a retried step must ask for the same"
+            "build, because a build has one training, and a retried step must ask for the same"
         )
     return earlier
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from modelbuild import agent_yaml
 from modelbuild.local.buildkite.definition import (
     CommandStep,
     GroupStep,
@@ -242,6 +242,6 @@ def parse_yaml(text: str) -> Pipeline:
         PipelineError: it is not YAML, or not a pipeline.
     """
     try:
-        return parse_pipeline(yaml.safe_load(text))
-    except yaml.YAMLError as error:
+        return parse_pipeline(agent_yaml.load(text))
+    except agent_yaml.YamlError as error:
         raise PipelineError([f"the pipeline's configuration is not YAML: {error}"]) from None

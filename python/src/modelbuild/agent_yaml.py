@@ -1,0 +1,354 @@
+"""YAML as ``buildkite-agent`` reads it, for every YAML text that modelbuild reads or writes.
+
+The agent's rules are those of Go's ``yaml.v3`` and ``go-pipeline``: ``yes``, ``on`` and ``12:30:00`` are
+text, ``1e-3`` and ``0o17`` are numbers, as in YAML 1.2; ``0777`` is octal, ``1_000`` is a number and ``<<``
+merges maps, as in YAML 1.1.
+
+PyYAML's parser finds the structure; its constructors and resolvers are not used. This reader
+refuses what the agent takes without a word and an author cannot mean: a key that stands twice, a tag of
+another language, infinity, and several documents in one file. What a document may cost is bounded, however
+its aliases multiply.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import re
+from typing import Any
+
+import yaml
+
+MAXIMUM_BYTES = 1 << 20
+"""Of a document as it is written."""
+MAXIMUM_SIZE = 2 << 20
+"""Of the values of a document with its aliases expanded: their number, and the characters of all text."""
+MAXIMUM_DEPTH = 100
+
+# The agent refuses a document that is aliases by more than this share, once it has so many values.
+_ALIASED_VALUES, _ALIASED_SHARE = 1000, 0.99
+
+_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_CORE = "tag:yaml.org,2002:"
+_KINDS = {"str": str, "int": int, "float": float, "bool": bool, "null": type(None), "timestamp": str}
+_WORDS = {
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+    **{f"{sign}{word}": float(f"{sign}inf") for sign in ("", "+", "-") for word in (".inf", ".Inf", ".INF")},
+}
+_INTEGERS = (
+    (16, re.compile(r"([-+]?)0[xX]([0-9a-fA-F]+)")),
+    (2, re.compile(r"([-+]?)0[bB]([01]+)")),
+    (8, re.compile(r"([-+]?)0[oO]?([0-7]+)")),
+    # More digits than these are beyond 64 bits.
+    (10, re.compile(r"([-+]?)(0|[1-9][0-9]{0,19})")),
+    # Go parses what follows these prefixes as a number of its own, with its own sign.
+    (2, re.compile(r"0b([-+])([01]+)")),
+    (8, re.compile(r"0o([-+])([0-7]+)")),
+)
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_BETWEEN_DIGITS = re.compile(r"(?<=[0-9])_(?=[0-9])")
+_TIME = r"(\d{1,2}):(\d{1,2}):(\d{1,2})(?:[.,](\d+))?"
+_TIMESTAMP = re.compile(
+    rf"(\d{{4}})-(\d{{1,2}})-(\d{{1,2}})(?:[Tt]{_TIME}(Z|[-+]\d\d:\d\d)| +{_TIME})?", re.ASCII
+)
+
+
+class YamlError(ValueError):
+    """A document cannot be read; ``line`` counts from 1, and is 0 where the problem has no line."""
+
+    def __init__(self, problem: str, line: int = 0) -> None:
+        super().__init__(problem)
+        self.line = line
+
+
+class Map(dict[str, Any]):
+    """A map, and the line in which it begins."""
+
+    line = 0
+
+
+class Rewritten(str):
+    """Text that the agent puts in place of a date or time, or of a key that is not text."""
+
+    written: str
+    line: int
+
+    def __new__(cls, text: str, written: str, line: int = 0) -> Rewritten:
+        """``text``, in place of what the document has in a line."""
+        made = super().__new__(cls, text)
+        made.written, made.line = written, line
+        return made
+
+
+def load(text: bytes | str) -> Any:
+    """The value of the one document in ``text``: maps are :class:`Map`, what is empty is None.
+
+    Aliases of one anchor are one object.
+
+    Raises:
+        YamlError: it is not YAML, or a value in it is refused.
+    """
+    content = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+    if len(content) > MAXIMUM_BYTES:
+        raise YamlError(f"it has {len(content):,} bytes, and at most {MAXIMUM_BYTES:,} are read")
+    try:
+        parser = _PARSER(content)
+        try:
+            return _Document(parser).value()
+        finally:
+            parser.dispose()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        # A reader's error has a reason in place of a problem, and no line.
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+        # What is missing at the end may be missed in the line after the last.
+        line = min(mark.line, content.rstrip().count(b"\n")) + 1 if mark else 0
+        raise YamlError(" ".join(str(problem).split()), line) from error
+
+
+def load_written(text: bytes | str) -> Any:
+    """As :func:`load`, but of plain maps, and without what the agent would rewrite.
+
+    Raises:
+        YamlError: also for a date or time, and for a key that is not text, unless they are in quotes.
+    """
+    value = load(text)
+    _require_written(value)
+    return json.loads(json.dumps(value))
+
+
+def _require_written(value: Any) -> None:
+    if isinstance(value, Rewritten):
+        raise YamlError(f"{value.written} is a date, which JSON does not have: put it in quotes", value.line)
+    if isinstance(value, list):
+        for item in value:
+            _require_written(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(key, Rewritten):
+                raise YamlError(f"key {key.written} is not text: put it in quotes", key.line)
+            _require_written(item)
+
+
+def dump(value: Any, *, sort_keys: bool = True, allow_unicode: bool = False) -> str:
+    """Values of JSON as YAML that :func:`load` reads as the same values.
+
+    Whole numbers must have at most 64 bits. Without ``allow_unicode`` the text is ASCII; with it, it is for
+    people, because YAML folds some characters.
+    """
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=sort_keys, allow_unicode=allow_unicode)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts quotes around what PyYAML's rules or the agent's would take for something other than text."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        read = _plain(text)
+        is_text = isinstance(read, str) and not isinstance(read, Rewritten)
+        return self.represent_scalar(f"{_CORE}str", text, style=None if is_text else "'")
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
+class _Document:
+    """One document, built from the parser's events."""
+
+    def __init__(self, parser: Any) -> None:
+        self._parser = parser
+        # What an anchor names, with the number and size of its values; None while it is being read.
+        self._anchors: dict[str, tuple[Any, int, int] | None] = {}
+        self._values = self._aliased = self._size = 0
+
+    def value(self) -> Any:
+        self._next(yaml.StreamStartEvent)
+        if self._parser.check_event(yaml.StreamEndEvent):
+            return None
+        self._next(yaml.DocumentStartEvent)
+        found = self._node(0)
+        self._next(yaml.DocumentEndEvent)
+        if not self._parser.check_event(yaml.StreamEndEvent):
+            event = self._parser.peek_event()
+            raise YamlError("a second document begins, and a file has one", event.start_mark.line + 1)
+        return found
+
+    def _next(self, *kinds: type[yaml.Event]) -> Any:
+        event = self._parser.get_event()
+        assert isinstance(event, kinds or yaml.Event), event
+        return event
+
+    def _node(self, depth: int) -> Any:
+        event = self._next()
+        line = event.start_mark.line + 1
+        if depth > MAXIMUM_DEPTH:
+            raise YamlError(f"it is nested deeper than {MAXIMUM_DEPTH} levels", line)
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(str(event.anchor), line)
+        values, size = self._values, self._size
+        if event.anchor:
+            self._anchors[event.anchor] = None
+        self._count(1, 1, line)
+        found: Any
+        if isinstance(event, yaml.ScalarEvent):
+            found = _scalar(event, line)
+            self._count(0, len(event.value), line)
+        else:
+            _require_no_tag(event.tag, "seq" if isinstance(event, yaml.SequenceStartEvent) else "map", line)
+            found = (
+                self._list(depth) if isinstance(event, yaml.SequenceStartEvent) else self._map(depth, line)
+            )
+        if event.anchor:
+            self._anchors[event.anchor] = found, self._values - values, self._size - size
+        return found
+
+    def _alias(self, anchor: str, line: int) -> Any:
+        if anchor not in self._anchors:
+            raise YamlError(f"alias *{anchor} has no anchor before it", line)
+        known = self._anchors[anchor]
+        if known is None:
+            raise YamlError(f"anchor &{anchor} contains itself", line)
+        found, values, size = known
+        self._aliased += values
+        self._count(values + 1, size + 1, line)
+        if self._values > _ALIASED_VALUES and self._aliased > _ALIASED_SHARE * self._values:
+            raise YamlError("its aliases expand to too many values", line)
+        return found
+
+    def _count(self, values: int, size: int, line: int) -> None:
+        self._values += values
+        self._size += size
+        if self._size > MAXIMUM_SIZE:
+            raise YamlError("its values are too large once its aliases are expanded", line)
+
+    def _list(self, depth: int) -> list[Any]:
+        found = []
+        while not self._parser.check_event(yaml.SequenceEndEvent):
+            found.append(self._node(depth + 1))
+        self._next()
+        return found
+
+    def _map(self, depth: int, line: int) -> Map:
+        found = Map()
+        found.line = line
+        own: dict[str, int] = {}
+        while not self._parser.check_event(yaml.MappingEndEvent):
+            event = self._parser.peek_event()
+            at = event.start_mark.line + 1
+            if _is_merge(event):
+                self._next()
+                # The agent bounds what aliases expand to, and does not count these among them.
+                aliased = self._aliased
+                merged = self._node(depth + 1)
+                self._aliased = aliased
+                for name, value in _merged(merged, at):
+                    found.setdefault(name, value)
+                continue
+            key = _key(self._node(depth + 1), at)
+            if key in own:
+                raise YamlError(f"key {key!r} stands here again, after line {own[key]}: keep one", at)
+            own[key] = at
+            found[key] = self._node(depth + 1)
+        self._next()
+        return found
+
+
+def _is_merge(event: Any) -> bool:
+    return isinstance(event, yaml.ScalarEvent) and event.value == "<<" and not event.style and not event.tag
+
+
+def _merged(value: Any, line: int) -> list[tuple[str, Any]]:
+    if isinstance(value, Map):
+        return list(value.items())
+    if isinstance(value, list):
+        return [pair for item in value for pair in _merged(item, line)]
+    raise YamlError("<< takes a map, or a list of maps", line)
+
+
+def _key(value: Any, line: int) -> str:
+    """The text that the agent makes of a key."""
+    if isinstance(value, Rewritten):
+        return Rewritten(value.written, value.written, line)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bool, int)):
+        text = str(value).lower()
+        return Rewritten(text, text, line)
+    if isinstance(value, float):
+        return Rewritten(f"{value:e}", str(value), line)
+    kind = "a map" if isinstance(value, dict) else "a list" if isinstance(value, list) else "null"
+    raise YamlError(f"a key is {kind}, and must be text: put it in quotes", line)
+
+
+def _require_no_tag(tag: str | None, own: str, line: int) -> None:
+    if tag not in (None, "!", _CORE + own):
+        raise YamlError(f"tag {_shown(str(tag))} is not known here: remove it", line)
+
+
+def _shown(tag: str) -> str:
+    return "!!" + tag.removeprefix(_CORE) if tag.startswith(_CORE) else tag
+
+
+def _scalar(event: Any, line: int) -> Any:
+    text: str = event.value
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise YamlError("half of a surrogate pair is no character", line) from error
+    tag = event.tag if event.tag != "!" else None
+    if (tag is None and event.style) or tag == f"{_CORE}str":
+        return text
+    value = _plain(text, line)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise YamlError(f"{text} is no number that JSON has: put it in quotes", line)
+    if tag is None:
+        return value
+    kind = tag.removeprefix(_CORE)
+    if kind not in _KINDS or not tag.startswith(_CORE):
+        raise YamlError(f"tag {_shown(tag)} is not known here: remove it", line)
+    if kind == "float" and type(value) is int:
+        return float(value)
+    if type(value) is not _KINDS[kind] and not (kind == "timestamp" and isinstance(value, Rewritten)):
+        raise YamlError(f"{text!r} is none of {_shown(tag)}: remove the tag", line)
+    return value
+
+
+def _plain(text: str, line: int = 0) -> Any:
+    """The value of a scalar without quotes and tag."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[:1] not in tuple("+-.0123456789"):
+        return text
+    moment = _timestamp(text, line)
+    if moment is not None:
+        return moment
+    digits = _BETWEEN_DIGITS.sub("", text) if text[0] == "." else text.replace("_", "")
+    for base, pattern in _INTEGERS:
+        if found := pattern.fullmatch(digits):
+            number = int(found[1] + found[2], base)
+            if -(1 << 63) <= number < (1 << 63) or (not found[1] and number < (1 << 64)):
+                return number
+    # What is beyond a float is text.
+    real = float(digits) if _FLOAT.fullmatch(digits) else math.inf
+    return real if math.isfinite(real) else text
+
+
+def _timestamp(text: str, line: int) -> Rewritten | None:
+    """A date or time as the agent hands it over: in RFC 3339, UTC where it has no zone."""
+    found = _TIMESTAMP.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, *times = found.groups()
+    hour, minute, second, fraction, zone = times[:5] if times[4] else (*times[5:], "Z")
+    try:
+        moment = datetime.datetime(
+            int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0)
+        )
+    except ValueError:
+        return None
+    nanoseconds = (fraction or "")[:9].rstrip("0")
+    zone = "Z" if zone in ("+00:00", "-00:00") else zone
+    return Rewritten(f"{moment.isoformat()}{nanoseconds and '.' + nanoseconds}{zone}", text, line)
