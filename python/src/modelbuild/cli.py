@@ -14,7 +14,7 @@ from typing import TextIO
 
 import click
 
-from modelbuild import __version__, encoding
+from modelbuild import __version__, encoding, log
 from modelbuild.errors import ConfigurationError, ModelbuildError
 
 
@@ -238,7 +238,7 @@ def check(file: Path) -> None:
 
     found = check.findings(pipeline.read(file))
     for finding in found:
-        click.echo(f"{file}:{finding.line}: {finding.text}")
+        log.say(f"{file}:{finding.line}: {finding.text}")
     if found:
         sys.exit(ConfigurationError.exit_code)
     click.echo(f"ok  {file}")
@@ -257,7 +257,7 @@ def doctor(file: Path) -> None:
 
     lines = []
     for line in doctor.examine(file, os.environ):
-        click.echo(str(line))
+        log.say(str(line))
         lines.append(line)
     if not all(line.ok for line in lines):
         sys.exit(ConfigurationError.exit_code)
@@ -282,8 +282,6 @@ def main() -> None:
     encoding.require_utf8()
     try:
         cli(prog_name="modelbuild")
-    except ModelbuildError as error:
-        # Buildkite opens the group that this line stands in; a terminal has none.
-        opening = "^^^ +++\n" if "BUILDKITE" in os.environ else ""
-        click.echo(f"{opening}modelbuild: {error}", err=True)
-        sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - a defect is told like an error, and without its text
+        log.fail(error)
+        sys.exit(error.exit_code if isinstance(error, ModelbuildError) else ModelbuildError.exit_code)
