@@ -188,7 +188,10 @@ def trace(model_id: str | None, prediction: TextIO | None, artifacts: str, as_js
         model_id = _model_id_of(prediction, artifacts)
     assert model_id is not None
     found = lineage.trace(artifacts, model_id, Storage(session(AwsSettings())))
-    click.echo(found.to_json() if as_json else lineage.render(found), nl=not as_json)
+    if as_json:
+        click.echo(found.to_json(), nl=False)
+    else:
+        log.lines(lineage.render(found))
 
 
 def _model_id_of(file: TextIO, artifacts: str) -> str:
@@ -221,10 +224,10 @@ def init(folder: Path) -> None:
 
     written = init.write(folder)
     for file in written.files:
-        click.echo(f"wrote {file}")
-    click.echo("\nWhat is next:")
+        log.say(f"wrote {file}")
+    log.lines("\nWhat is next:")
     for number, text in enumerate(written.next_steps(), 1):
-        click.echo(f"{number}. {text}")
+        log.lines(f"{number}. {text}")
 
 
 @cli.command()
@@ -241,7 +244,7 @@ def check(file: Path) -> None:
         log.say(f"{file}:{finding.line}: {finding.text}")
     if found:
         sys.exit(ConfigurationError.exit_code)
-    click.echo(f"ok  {file}")
+    log.say(f"ok  {file}")
 
 
 @cli.command()

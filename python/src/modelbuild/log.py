@@ -32,6 +32,12 @@ def say(said: str) -> None:
     _print(text.one_line(without_secrets(said)))
 
 
+def lines(said: str) -> None:
+    """Print each line of text that is made of several."""
+    for line in said.split("\n"):
+        say(line)
+
+
 def warn(said: str) -> None:
     """Print a line to standard error."""
     _print(text.one_line(without_secrets(said)), sys.stderr)

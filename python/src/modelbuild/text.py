@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 
 BLACKED_OUT = "[redacted]"
 
@@ -65,6 +66,7 @@ def one_line(text: str) -> str:
     return line if len(line) <= LONGEST_LINE and len(text) <= 2 * LONGEST_LINE else f"{line[:LONGEST_LINE]}…"
 
 
+@cache
 def sounds_secret(name: str) -> bool:
     """Whether a variable of this name is to be taken for a secret."""
     upper = name.upper()

@@ -22,7 +22,6 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import requests
 import requests.utils
-import urllib3
 from pydantic import BaseModel, RootModel, ValidationError
 from requests.adapters import HTTPAdapter
 
@@ -184,12 +183,12 @@ class Rest:
                 timeout=(_CONNECT_SECONDS, _READ_SECONDS),
                 allow_redirects=False,
             )
-        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+        except Exception as error:  # noqa: BLE001 - the text of any may hold the token, so none gets out
             fix = next((fix for kind, fix in _FIXES if isinstance(error, kind)), "")
             message = f"{what} could not be reached: {type(error).__name__}{fix}"
-            # What is wrong with an address or a header will be wrong the next time.
-            if isinstance(error, ValueError):
-                raise ConfigurationError(message) from None
+            # What is wrong with the address of a proxy will be wrong the next time.
+            if isinstance(error, ValueError) or not isinstance(error, OSError):
+                raise ConfigurationError(f"{message}: correct HTTPS_PROXY") from None
             raise RestError(message) from None
         self.pause = _pause(response.headers)
         status = response.status_code
@@ -232,8 +231,6 @@ _FIXES: tuple[tuple[type[OSError], str], ...] = (
         requests.exceptions.SSLError,
         f": name the certificates that this machine has to trust in {_CERTIFICATES[0]}",
     ),
-    (requests.exceptions.InvalidProxyURL, ": correct HTTPS_PROXY, which is no address of a proxy"),
-    (requests.exceptions.InvalidSchema, ": correct HTTPS_PROXY, which must begin with http:// or https://"),
 )
 
 

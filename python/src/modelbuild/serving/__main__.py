@@ -17,6 +17,7 @@ from pathlib import Path
 import uvicorn
 from pydantic import ValidationError
 
+from modelbuild import log
 from modelbuild.contract import ServingEnvironment
 from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.serving.app import Service, create_app
@@ -30,7 +31,7 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
             raise ConfigurationError(f"The one command is serve, not {' '.join(arguments) or 'nothing'}.")
         asyncio.run(_serve(environ))
     except ModelbuildError as error:
-        print(error, file=sys.stderr)
+        log.warn(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -49,8 +49,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         request, archived = made.result()
         log.say(f"{request.flow} of commit {request.build.commit[:12]}, source {len(archived):,} bytes")
         log.say(f"parameters ({request.parameters_sha256[:12]}):")
-        for line in parameters.shown(request.parameters).split("\n"):
-            log.say(f"  {line}")
+        log.lines("  " + parameters.shown(request.parameters).replace("\n", "\n  "))
 
         log.group(":s3: Storing the request")
         request = submit.stored(storage, request, archived)
