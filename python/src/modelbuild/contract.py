@@ -53,14 +53,25 @@ ATTEMPT = "ATTEMPT"
 STEP_RESOURCES = "STEP_RESOURCES"
 """The variable with the sizes of the flow's steps that replace those in the flow, as a JSON object."""
 
+# Buildkite takes 100 kB as a value of meta-data.
+_FIELD_CHARACTERS = 10_000
+
 S3Uri = Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/.*)?$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ModelId = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(\.[1-9][0-9]*)?$")]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9\-]*$")]
 Text = Annotated[str, AfterValidator(storable)]
 """Text from elsewhere, such as a commit's message: what no document can hold in it becomes U+FFFD."""
-FieldText = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(storable)]
-"""A value of the build's meta-data, of which Buildkite takes 100 kB."""
+
+
+def _field(text: str) -> str:
+    if len(text) > _FIELD_CHARACTERS:
+        raise ValueError(f"it must not have more than {_FIELD_CHARACTERS:,} characters")
+    return storable(text)
+
+
+FieldText = Annotated[str, AfterValidator(_field)]
+"""A value of the build's meta-data."""
 
 
 class Noun(BaseModel):
@@ -181,8 +192,8 @@ class TrainingResult(Noun):
     @model_validator(mode="after")
     def _env_fits_a_field(self) -> Self:
         """Hold the variables of inference to what one field may have, as they are one."""
-        if len(json.dumps(self.env)) > 10_000:
-            raise ValueError("model/env must not take more than 10,000 characters")
+        if len(json.dumps(self.env)) > _FIELD_CHARACTERS:
+            raise ValueError(f"model/env must not take more than {_FIELD_CHARACTERS:,} characters")
         return self
 
     def to_fields(self) -> dict[str, str]:
