@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import modelbuild
 from modelbuild import cli, log
+from modelbuild.annotation import clip
 from modelbuild.errors import AwsError, describe
 
 PRODUCT = Path(modelbuild.__file__).parent
@@ -64,6 +65,13 @@ def test_secrets_of_the_process_are_not_shown(capsys: Any, monkeypatch: pytest.M
     said = capsys.readouterr()
     assert "bkua_in-a-variable" not in said.out + said.err
     assert "read-from" not in said.out + said.err
+
+
+def test_secrets_are_not_shown_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The build page shows a secret, or the token in the address of a repository, as little as the log."""
+    monkeypatch.setenv("WANDB_API_KEY", "key-of-wandb")
+    shown = clip("refused key-of-wandb at https://x-token:ghp_hidden@git.example.org/a", 1_000)
+    assert shown == "refused [redacted] at https://[redacted]@git.example.org/a"
 
 
 def broken() -> None:

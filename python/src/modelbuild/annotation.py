@@ -14,6 +14,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup, escape
 
+from modelbuild import log
 from modelbuild.contract import split_s3_uri
 
 LIMIT_BYTES = 1 << 20
@@ -57,8 +58,8 @@ def _templates(package: str) -> jinja2.Environment:
 
 
 def clip(value: object, characters: int) -> Markup:
-    """A value as HTML on one line, at most so many characters of it."""
-    text = str(value)
+    """A value as HTML on one line, at most so many characters of it, without secrets of this process."""
+    text = log.without_secrets(str(value))
     if len(text) > characters:
         text = f"{text[:characters]}… ({len(text) - characters:,} more characters)"
     text = _UNPRINTABLE.sub("\ufffd", _BREAKS.sub("\n", text))

@@ -188,7 +188,7 @@ class _Delivery:
     def _fields(self) -> dict[str, str]:
         fields = self._result.to_fields()
         # The only one of any length.
-        fields["training/reason"] = fields["training/reason"][:_REASON_CHARACTERS]
+        fields["training/reason"] = log.without_secrets(fields["training/reason"][:_REASON_CHARACTERS])
         # In a form that neither Buildkite nor a reader of meta-data refuses.
         return {key: storable(value) for key, value in fields.items()}
 
