@@ -59,6 +59,7 @@ def test_any_text_is_one_line(capsys: pytest.CaptureFixture[str], text: str) -> 
 def test_secrets_of_the_process_are_not_shown(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable's secret, and one that was read from elsewhere, are blacked out in lines and titles."""
     monkeypatch.setenv("BUILDKITE_API_TOKEN", "bkua_in-a-variable\n")
+    monkeypatch.setattr(log, "_hidden", set())
     log.hide("read-from elsewhere")
     for say in (log.say, log.warn, log.group, log.open_group):
         say("b'Bearer bkua_in-a-variable\\n' read-from elsewhere read-from")

@@ -123,6 +123,7 @@ def test_names_of_no_secrets(name: str) -> None:
         "postgres://ada:hunter2@db/x",
         "https://token@example.org/repo",
         "Server=db;Password=hunter2",
+        "jdbc:postgresql://ada:hunter2@db/x",
         "jdbc:postgresql://db/x?user=ada&password=hunter2",
         "-----BEGIN RSA PRIVATE KEY-----\nabc",
     ],
@@ -132,7 +133,9 @@ def test_values_that_hold_a_secret(value: str) -> None:
     assert holds_secret(value)
 
 
-@pytest.mark.parametrize("value", ["https://host/a@b", "s3://bucket/key", "token", "max_tokens=3", "a@b"])
+@pytest.mark.parametrize(
+    "value", ["https://host/a@b", "ssh://git@host/a", "s3://bucket/key", "token", "max_tokens=3", "a@b"]
+)
 def test_values_that_hold_none(value: str) -> None:
     """Addresses without a user, and plain values, are none."""
     assert not holds_secret(value)

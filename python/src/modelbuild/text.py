@@ -38,7 +38,10 @@ _ADDRESS_USER = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]{0,20}://)[^\s/?
 _NAMED_PASSWORD = re.compile(
     r"(?i)(?:^|[?&;\s_])(?:password|passwd|pwd|secret|token|(?:api|access)_?key)\s*=\s*[^&;\s]"
 )
-_ADDRESS_PASSWORD = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?P<user>[^/?#\s]*)@")
+# The user of an address; without a password, a user is a secret where it is a token for HTTP.
+_ADDRESS_PASSWORD = re.compile(
+    r"\b[a-zA-Z][a-zA-Z0-9+.-]{0,20}://(?:(?<=http://)|(?<=https://)|(?=[^/?#\s]*:[^/?#\s]*@))(?P<user>[^/?#\s]*)@"
+)
 
 
 def storable(text: str) -> str:
@@ -76,7 +79,7 @@ def sounds_secret(name: str) -> bool:
 def holds_secret(value: str) -> bool:
     """Whether a value is an address with a user in it, names a password, or is a private key."""
     return (
-        _ADDRESS_PASSWORD.match(value.strip()) is not None
+        _ADDRESS_PASSWORD.search(value) is not None
         or _NAMED_PASSWORD.search(value) is not None
         or "PRIVATE KEY-----" in value
     )
@@ -90,7 +93,7 @@ def secrets_of(environ: Mapping[str, str]) -> set[str]:
 def _secret_parts(name: str, value: str) -> Iterator[str]:
     if sounds_secret(name):
         yield from pieces(value)
-    if "://" in value and (match := _ADDRESS_PASSWORD.match(value.strip())):
+    if "://" in value and (match := _ADDRESS_PASSWORD.search(value)):
         yield from pieces(match["user"].partition(":")[2] or match["user"])
 
 

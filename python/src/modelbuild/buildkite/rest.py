@@ -187,8 +187,10 @@ class Rest:
             fix = next((fix for kind, fix in _FIXES if isinstance(error, kind)), "")
             message = f"{what} could not be reached: {type(error).__name__}{fix}"
             # What is wrong with the address of a proxy will be wrong the next time.
-            if isinstance(error, ValueError) or not isinstance(error, OSError):
-                raise ConfigurationError(f"{message}: correct HTTPS_PROXY") from None
+            if isinstance(error, (ValueError, TypeError)):
+                raise ConfigurationError(
+                    f"{message}{': correct HTTPS_PROXY' * bool(self._proxies)}"
+                ) from None
             raise RestError(message) from None
         self.pause = _pause(response.headers)
         status = response.status_code
@@ -309,7 +311,7 @@ def _message(body: bytes) -> str:
     """What a refusal says about itself."""
     try:
         said = json.loads(body)["message"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "no message"
     return str(said)[:300]
 
