@@ -20,7 +20,7 @@ import standins
 from modelbuild.aws.batch import BatchJob, job
 from modelbuild.buildkite import turns
 from modelbuild.errors import BuildkiteError
-from modelbuild.train import ended, reconcile
+from modelbuild.train import ended, reconcile, telling
 
 MODELS = f"s3://{standins.BUCKET}/models/demo"
 
@@ -512,7 +512,7 @@ def test_reconciliation_tells_why_it_cannot_tell_and_no_secret(
     with monkeypatch.context() as broken:
         broken.setenv("BUILDKITE_API_TOKEN", token)
         if token == "fine-token":
-            broken.setattr(reconcile.telling, "tell", lambda *_: {}[token])
+            broken.setattr(telling, "tell", lambda *_: os.environ["NOT_SET"])
         with pytest.raises(BuildkiteError, match="2 of 2 trainings"):
             reconcile.run(MODELS, "modelbuild-head", "modelbuild/buildkite", os.environ)
     printed = capsys.readouterr()

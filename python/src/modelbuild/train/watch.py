@@ -85,7 +85,7 @@ class Cancellation:
         if found is None and self._storage.write_once(f"{place}.asked", b""):
             found = self._asked(wait)
             if found is not None:
-                self._storage.write_once(f"{place}.json", document(sorted(found)).encode())
+                self._storage.write_once(f"{place}.json", document([*sorted(found)]).encode())
         for seconds in _PAUSES:
             if found is not None or wait(seconds):
                 break
