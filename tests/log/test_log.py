@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import modelbuild
-from modelbuild import cli, log
+from modelbuild import cli, encoding, log
 from modelbuild.annotation import clip
 from modelbuild.errors import AwsError, describe
 
@@ -111,6 +111,7 @@ def test_error_is_its_own_sentence() -> None:
 def test_command_line_ends_without_the_text_of_a_defect(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A defect ends a command with 1 and a sentence; its places follow, and not its text."""
     monkeypatch.setattr(cli, "cli", lambda **_: broken())
+    monkeypatch.setattr(encoding, "require_utf8", lambda: None)
     monkeypatch.setenv("BUILDKITE", "true")
     with pytest.raises(SystemExit) as caught:
         cli.main()

@@ -70,7 +70,7 @@ def without_secrets(text: str, environ: Mapping[str, str]) -> str:
     """The beginning of ``text``, with the values of secret variables, and whatever is named like a secret,
     blacked out.
     """
-    return _SECRET_TEXT.sub(_blacked_out, texts.without(text, texts.secrets_of(environ))[:_READ])
+    return _SECRET_TEXT.sub(_blacked_out, texts.without(text[: 4 * _READ], texts.secrets_of(environ))[:_READ])
 
 
 def _blacked_out(match: re.Match[str]) -> str:
