@@ -300,4 +300,4 @@ def test_silence_is_retried(
     tell(service)
     assert [call[1] for call in service.calls] == ["GET", "GET", "PUT", "GET", "PUT"]
     assert service.applied == [RESULT.to_fields()]
-    assert "could not be reached: ReadTimeoutError" in capsys.readouterr().out
+    assert "could not be reached: ReadTimeout" in capsys.readouterr().out

@@ -45,7 +45,7 @@ def test_a_hook_starts_without_what_it_does_not_use() -> None:
         "import sys; from modelbuild.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print([name for name in ('botocore', 'jinja2', 'urllib3', 'metaflow') if name in sys.modules])"
+        "print({'botocore', 'jinja2', 'urllib3', 'requests', 'metaflow'} & sys.modules.keys())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "train"],
@@ -54,7 +54,18 @@ def test_a_hook_starts_without_what_it_does_not_use() -> None:
         text=True,
         check=True,
     )
-    assert done.stdout == "[]\n"
+    assert done.stdout == "set()\n"
+
+
+def test_a_training_is_submitted_without_what_only_its_head_calls_with() -> None:
+    """What the step loads until the head is submitted does without requests."""
+    code = (
+        "import sys; from modelbuild.train import command, follow, plan, submit, page\n"
+        "from modelbuild.aws import batch, identity, logs, storage\n"
+        "print('requests' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_head_outside_of_batch_says_so() -> None:

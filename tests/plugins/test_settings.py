@@ -147,6 +147,70 @@ def test_own_variables_cannot_be_changed(name: str) -> None:
         train(environment={name: "x"})
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "LD_PRELOAD",
+            "LD_LIBRARY_PATH",
+            "PATH",
+            "PYTHONPATH",
+            "PYTHONSTARTUP",
+            "BASH_ENV",
+            "GCONV_PATH",
+            "HOME",
+        ),
+        *(
+            "BUILDKITE_API_URL",
+            "BUILDKITE_AGENT_ENDPOINT",
+            "WANDB_BASE_URL",
+            "AWS_ENDPOINT_URL",
+            "AWS_PROFILE",
+        ),
+        *("AWS_ACCESS_KEY_ID", "AWS_CA_BUNDLE", "METAFLOW_DEFAULT_DATASTORE", "HTTPS_PROXY", "https_proxy"),
+        *("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "GPU_JOB_QUEUE", "MODELBUILD_PYTHON", "USER"),
+    ],
+)
+def test_what_decides_about_code_and_services_is_refused(name: str) -> None:
+    """Which code runs, and whom the token of the head reaches, is not the pipeline's to set."""
+    with pytest.raises(ConfigurationError, match=f"{name} decides which code .* set it in the image"):
+        train(environment={name: "x"})
+
+
+@pytest.mark.parametrize(
+    "name", ["OMP_NUM_THREADS", "WANDB_PROJECT", "MAX_TOKENS", "TZ", "CUDA_VISIBLE_DEVICES"]
+)
+def test_other_variables_are_the_pipelines(name: str) -> None:
+    """Everything else may be set."""
+    assert train(environment={name: "x"}).environment == {name: "x"}
+
+
+def test_password_in_a_value_is_refused_unseen() -> None:
+    """A variable of any name may not hold an address with a password."""
+    with pytest.raises(ConfigurationError, match="holds a password or a private key") as caught:
+        train(environment={"DATABASE_URL": "postgres://ada:hunter2@db/x"})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\0b"])
+@pytest.mark.parametrize("options", [{"params": {"a": [{"b": "?"}]}}, {"unblock": "?"}, {"params": {"?": 1}}])
+def test_option_that_no_document_can_hold_is_refused(options: dict[str, Any], text: str) -> None:
+    """Half a letter or a NUL in an option would be refused by whoever reads the request."""
+    written = json.loads(json.dumps(options).replace("?", json.dumps(text)[1:-1]))
+    with pytest.raises(
+        ConfigurationError, match=r"option (params|unblock)\S* of the train plugin holds"
+    ) as caught:
+        train(**written)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"params": {"a": NaN}}', '{"params": {"a": -Infinity}}'])
+def test_what_only_python_takes_for_json_is_refused(text: str) -> None:
+    """Endless nesting and numbers that JSON does not have are a sentence."""
+    with pytest.raises(ConfigurationError, match="is not JSON"):
+        TrainSettings.from_environment({CONFIGURATION: text})
+
+
 def test_value_of_a_variable_is_never_printed() -> None:
     """A variable may hold what should have been secret, so a wrong one is named without its value."""
     with pytest.raises(ConfigurationError, match=r"environment\.A .* put it in quotes") as caught:

@@ -20,7 +20,7 @@ import standins
 from modelbuild.aws.batch import BatchJob, job
 from modelbuild.buildkite import turns
 from modelbuild.errors import BuildkiteError
-from modelbuild.train import ended, reconcile
+from modelbuild.train import ended, reconcile, telling
 
 MODELS = f"s3://{standins.BUCKET}/models/demo"
 
@@ -489,6 +489,37 @@ def test_reconciliation_goes_on_after_a_build_that_cannot_be_told(
     deaf.builds.status = 200
     assert set(reconciled(capsys)) == {str(first), str(second)}
     assert reconciled(capsys) == {}
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        ("a-token with-a-space", "BUILDKITE_API_TOKEN is no token"),
+        ("fine-token", "a defect of modelbuild: KeyError"),
+    ],
+)
+def test_reconciliation_tells_why_it_cannot_tell_and_no_secret(
+    deaf: Place,
+    request_for: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    token: str,
+    said: str,
+) -> None:
+    """An unusable token, or a defect, is a line for each training: none keeps the others from theirs."""
+    for artifacts in (deaf.ask(request_for)[1], deaf.ask(request_for)[1]):
+        deaf.put(f"{artifacts}/result.json", json.dumps({"training/status": "cancelled"}))
+    with monkeypatch.context() as broken:
+        broken.setenv("BUILDKITE_API_TOKEN", token)
+        if token == "fine-token":
+            broken.setattr(telling, "tell", lambda *_: os.environ["NOT_SET"])
+        with pytest.raises(BuildkiteError, match="2 of 2 trainings"):
+            reconcile.run(MODELS, "modelbuild-head", "modelbuild/buildkite", os.environ)
+    printed = capsys.readouterr()
+    assert printed.out.count(f"not told: {said}") == 2
+    for part in token.split():
+        assert part not in printed.out + printed.err
+    assert len(reconciled(capsys)) == 2
 
 
 def test_reconciliation_ends_a_head_that_waits_for_too_long(

@@ -226,6 +226,31 @@ def test_failing_step_is_named_without_secrets(head: Head, archived: bytes, buil
     assert head.result().reason == "step start failed: RuntimeError: lost the key [redacted]"
 
 
+def test_token_that_was_stored_with_a_line_break_tells(head: Head, archived: bytes, buildkite: Any) -> None:
+    """White space around the token in its secret is no part of it, and the log has neither."""
+    head.environ["BUILDKITE_API_TOKEN"] = "the-rest-token\n"
+    head.ask(archived, parameters={"act": "publish"})
+    code, output = head.run()
+    assert code == 0, output
+    assert buildkite.tokens == {"Bearer the-rest-token"}
+    assert "the-rest-token" not in output
+
+
+def test_token_that_cannot_be_sent_is_told_and_not_shown(head: Head, archived: bytes, buildkite: Any) -> None:
+    """The training runs and its result is stored; the log says at its begin and end what is to be mended."""
+    head.environ["BUILDKITE_API_TOKEN"] = "the-first-half\nthe-second-half"
+    head.ask(archived, parameters={"act": "publish"})
+    code, output = head.run()
+    assert code == 10, output
+    assert head.result().status == "succeeded"
+    assert buildkite.fields == []
+    assert output.count("BUILDKITE_API_TOKEN is no token, as character 15 of 30 is none of ") == 2
+    assert output.count("then run modelbuild reconcile, which tells the builds that wait") == 2
+    assert "the-first-half" not in output
+    assert "the-second-half" not in output
+    assert "Traceback" not in output
+
+
 def test_wrong_parameter_is_the_reason(head: Head, archived: bytes, buildkite: Any) -> None:
     """Parameters that the flow's own parser refuses: its sentence reaches the build."""
     head.ask(archived, parameters={"act": 5})

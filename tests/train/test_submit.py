@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,7 +20,7 @@ from modelbuild.contract import TrainingRequest
 from modelbuild.errors import AwsError, ConfigurationError, TrainingFailed
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import attempt, command, follow, page, plan, submit
+from modelbuild.train import attempt, command, follow, page, plan, request, submit
 from modelbuild.train.attempt import JobRecord
 
 BUCKET = "s3://modelbuild-123456789012"
@@ -88,6 +89,29 @@ def definitions() -> list[Any]:
     batch: Any = boto3.client("batch")
     found: list[Any] = batch.describe_job_definitions()["jobDefinitions"]
     return found
+
+
+@pytest.mark.parametrize(
+    "name", ["BUILDKITE_MESSAGE", "BUILDKITE_BRANCH", "BUILDKITE_BUILD_CREATOR", "BUILDKITE_BUILD_URL"]
+)
+def test_bytes_of_any_variable_are_read_back(build: Build, repository: Any, name: str) -> None:
+    """A message that the agent cut inside a letter, or any other bytes, make a request that reads back."""
+    build.environ[name] = "x" * 65_000 + os.fsdecode("🚀".encode()[:3] + b"\xff\n+++ \x1b[2J")
+    made, _ = request.make(TrainSettings.model_validate(build.options), build.environ, repository.folder)
+    assert TrainingRequest.model_validate_json(made.to_json()) == made
+    again, _ = request.make(TrainSettings.model_validate(build.options), build.environ, repository.folder)
+    assert again == made
+
+
+def test_what_the_head_could_not_read_is_not_submitted(build: Build, repository: Any) -> None:
+    """Parameters that are nested too often to be read back are refused before anything is stored."""
+    repository.commit({"flows/params.yaml": f"act: {'[' * 230}{']' * 230}\n"})
+    build.environ["BUILDKITE_COMMIT"] = repository.git("rev-parse", "HEAD")
+    with pytest.raises(ConfigurationError, match=r"request\.json could not be read again .*recursion limit"):
+        build.train()
+    assert jobs(build) == []
+    with pytest.raises(AwsError):
+        stored(build, "source.tar.gz")
 
 
 def wait_for(build: Build, status: str) -> None:

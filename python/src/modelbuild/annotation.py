@@ -14,6 +14,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup, escape
 
+from modelbuild import log
 from modelbuild.contract import split_s3_uri
 
 LIMIT_BYTES = 1 << 20
@@ -22,7 +23,9 @@ LIMIT_BYTES = 1 << 20
 _SHOWN_CHARACTERS = 1_000
 _BREAKS = re.compile("\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]")
 # Control characters, halves of surrogate pairs, and marks that turn the direction of what follows.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
+)
 _WEB = re.compile(r"https?://[^\s\\]+", re.ASCII)
 _HOSTED = re.compile(
     r"(?:https://(?:[^@/]*@)?|ssh://git@|git@)(github\.com|gitlab\.com)[:/](.+?)(?:\.git)?/?"
@@ -55,8 +58,8 @@ def _templates(package: str) -> jinja2.Environment:
 
 
 def clip(value: object, characters: int) -> Markup:
-    """A value as HTML on one line, at most so many characters of it."""
-    text = str(value)
+    """A value as HTML on one line, at most so many characters of it, without secrets of this process."""
+    text = log.without_secrets(str(value))
     if len(text) > characters:
         text = f"{text[:characters]}… ({len(text) - characters:,} more characters)"
     text = _UNPRINTABLE.sub("\ufffd", _BREAKS.sub("\n", text))

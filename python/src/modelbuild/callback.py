@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from modelbuild import log
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite.rest import DEFAULT_URL, Job, Rest, RestError
+from modelbuild.buildkite.rest import DEFAULT_URL, TOKEN, Job, Rest, RestError
 from modelbuild.buildkite.turns import Turns
 from modelbuild.contract import TrainingRequest, TrainingResult, split_s3_uri
 from modelbuild.errors import AwsError, BuildkiteError, ConfigurationError
+from modelbuild.text import storable
 
 DEADLINE_SECONDS = 24 * 3600.0
 
@@ -86,14 +88,14 @@ def deliver(
         outdated: whether the training is attempted again by now, so that another result counts.
 
     Raises:
-        ConfigurationError: there is no token.
+        ConfigurationError: there is no token that can be sent, or no address that it may be sent to.
         BuildkiteError: Buildkite refused for good, or the deadline passed.
     """
-    token = environ.get("BUILDKITE_API_TOKEN", "")
+    token = environ.get(TOKEN, "")
     if not token:
         raise ConfigurationError(
-            "BUILDKITE_API_TOKEN is not set, so the build cannot be told that its training ended: name the "
-            "secret with the token in the job definition of the head"
+            f"{TOKEN} is not set, so the build cannot be told that its training ended: name the secret with "
+            f"the token in the job definition of the head, {_THEN}"
         )
     rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, token)
     return _Delivery(rest, request, result, clock, clock.now() + deadline, turns, outdated).run()
@@ -185,9 +187,10 @@ class _Delivery:
 
     def _fields(self) -> dict[str, str]:
         fields = self._result.to_fields()
-        # The only one that may be of any length, where a flow wrote its result itself.
-        fields["training/reason"] = fields["training/reason"][:_REASON_CHARACTERS]
-        return fields
+        # The only one of any length.
+        fields["training/reason"] = log.without_secrets(fields["training/reason"][:_REASON_CHARACTERS])
+        # In a form that neither Buildkite nor a reader of meta-data refuses.
+        return {key: storable(value) for key, value in fields.items()}
 
     def _take_turn(self) -> None:
         """Wait until a call is due: when there are requests left, and nobody else's turn is."""
@@ -221,7 +224,7 @@ class _Delivery:
 
     def _say(self, text: str) -> None:
         if text != self._said:
-            print(f"callback: {text}", flush=True)
+            log.say(f"callback: {text}")
         self._said = text
 
 

@@ -14,7 +14,7 @@ from typing import TextIO
 
 import click
 
-from modelbuild import __version__, encoding
+from modelbuild import __version__, encoding, log
 from modelbuild.errors import ConfigurationError, ModelbuildError
 
 
@@ -187,7 +187,10 @@ def trace(model_id: str | None, prediction: TextIO | None, artifacts: str, as_js
         model_id = _model_id_of(prediction, artifacts)
     assert model_id is not None
     found = lineage.trace(artifacts, model_id, Storage(session(AwsSettings())))
-    click.echo(found.to_json() if as_json else lineage.render(found), nl=not as_json)
+    if as_json:
+        click.echo(found.to_json(), nl=False)
+    else:
+        log.lines(lineage.render(found))
 
 
 def _model_id_of(file: TextIO, artifacts: str) -> str:
@@ -220,10 +223,10 @@ def init(folder: Path) -> None:
 
     written = init.write(folder)
     for file in written.files:
-        click.echo(f"wrote {file}")
-    click.echo("\nWhat is next:")
+        log.say(f"wrote {file}")
+    log.lines("\nWhat is next:")
     for number, text in enumerate(written.next_steps(), 1):
-        click.echo(f"{number}. {text}")
+        log.lines(f"{number}. {text}")
 
 
 @cli.command()
@@ -237,10 +240,10 @@ def check(file: Path) -> None:
 
     found = check.findings(pipeline.read(file))
     for finding in found:
-        click.echo(f"{file}:{finding.line}: {finding.text}")
+        log.say(f"{file}:{finding.line}: {finding.text}")
     if found:
         sys.exit(ConfigurationError.exit_code)
-    click.echo(f"ok  {file}")
+    log.say(f"ok  {file}")
 
 
 @cli.command()
@@ -256,7 +259,7 @@ def doctor(file: Path) -> None:
 
     lines = []
     for line in doctor.examine(file, os.environ):
-        click.echo(str(line))
+        log.say(str(line))
         lines.append(line)
     if not all(line.ok for line in lines):
         sys.exit(ConfigurationError.exit_code)
@@ -281,8 +284,6 @@ def main() -> None:
     encoding.require_utf8()
     try:
         cli(prog_name="modelbuild")
-    except ModelbuildError as error:
-        # Buildkite opens the group that this line stands in; a terminal has none.
-        opening = "^^^ +++\n" if "BUILDKITE" in os.environ else ""
-        click.echo(f"{opening}modelbuild: {error}", err=True)
-        sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - a defect is told like an error, and without its text
+        log.fail(error)
+        sys.exit(error.exit_code if isinstance(error, ModelbuildError) else ModelbuildError.exit_code)

@@ -13,7 +13,19 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import from_json
+from typing_extensions import Self
+
+from modelbuild.text import storable
 
 MODEL_ID_HEADER = "X-Model-Id"
 CUSTOM_ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
@@ -48,11 +60,26 @@ ATTEMPT = "ATTEMPT"
 STEP_RESOURCES = "STEP_RESOURCES"
 """The variable with the sizes of the flow's steps that replace those in the flow, as a JSON object."""
 
+# Buildkite takes 100 kB as a value of meta-data.
+_FIELD_CHARACTERS = 10_000
+
 S3Uri = Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/.*)?$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ModelId = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(\.[1-9][0-9]*)?$")]
 Label = Annotated[str, StringConstraints(min_length=1)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9\-]*$")]
+Text = Annotated[str, AfterValidator(storable)]
+"""Text from elsewhere, such as a commit's message: what no document can hold in it becomes U+FFFD."""
+
+
+def _field(text: str) -> str:
+    if len(text) > _FIELD_CHARACTERS:
+        raise ValueError(f"it must not have more than {_FIELD_CHARACTERS:,} characters")
+    return storable(text)
+
+
+FieldText = Annotated[str, AfterValidator(_field)]
+"""A value of the build's meta-data."""
 
 
 class Noun(BaseModel):
@@ -62,8 +89,32 @@ class Noun(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
     def to_json(self) -> str:
-        """The value as a JSON document for people and programs: sorted keys, two spaces, one newline."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, sort_keys=True) + "\n"
+        """The value as a JSON document for people and programs, see :func:`document`.
+
+        Raises:
+            ValueError: the document would not be read back as this value.
+        """
+        text = document(self.model_dump(mode="json", by_alias=True))
+        if type(self).model_validate_json(text) != self:
+            raise ValueError(f"a {type(self).__name__} would be read back as another one")
+        return text
+
+
+def document(value: JsonValue) -> str:
+    """A JSON document with sorted keys, two spaces and a newline at the end, that all its readers can read.
+
+    Raises:
+        ValueError: it would not be read back as ``value``: it holds half a surrogate pair or a number that is
+            not finite, or is nested more than 200 times.
+    """
+    try:
+        text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+        same = from_json(text) == value
+    except (TypeError, RecursionError) as error:
+        raise ValueError("it is no JSON value, or nested too often") from error
+    if not same:
+        raise ValueError("it would be read back as another value")
+    return text
 
 
 def sha256_of_json(value: JsonValue) -> str:
@@ -91,12 +142,12 @@ class Build(Noun):
     organization: Slug
     pipeline: Slug
     number: int = Field(ge=1)
-    id: str
-    url: str
+    id: Text
+    url: Text
     commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40,64}$")]
-    branch: str
-    message: str
-    creator: str
+    branch: Text
+    message: Text
+    creator: Text
 
 
 class Source(Noun):
@@ -137,14 +188,21 @@ class TrainingResult(Noun):
     """How a training ended. Its fields, by alias, *are* the fields of the block step that waits for it."""
 
     status: Literal["succeeded", "failed", "cancelled"] = Field(alias="training/status")
-    reason: str = Field(default="", alias="training/reason")
-    model_path: str = Field(default="", alias="model/data/path")
-    model_sha256: str = Field(default="", alias="model/data/sha256")
-    manifest: str = Field(default="", alias="model/manifest")
+    reason: Text = Field(default="", alias="training/reason")
+    model_path: FieldText = Field(default="", alias="model/data/path")
+    model_sha256: FieldText = Field(default="", alias="model/data/sha256")
+    manifest: FieldText = Field(default="", alias="model/manifest")
     env: dict[str, str] = Field(default_factory=dict, alias="model/env")
-    image: str = Field(default="", alias="model/image")
-    wandb_run_id: str = Field(default="", alias="wandb/run/id")
-    wandb_run_url: str = Field(default="", alias="wandb/run/url")
+    image: FieldText = Field(default="", alias="model/image")
+    wandb_run_id: FieldText = Field(default="", alias="wandb/run/id")
+    wandb_run_url: FieldText = Field(default="", alias="wandb/run/url")
+
+    @model_validator(mode="after")
+    def _env_fits_a_field(self) -> Self:
+        """Hold the variables of inference to what one field may have, as they are one."""
+        if len(json.dumps(self.env)) > _FIELD_CHARACTERS:
+            raise ValueError(f"model/env must not take more than {_FIELD_CHARACTERS:,} characters")
+        return self
 
     def to_fields(self) -> dict[str, str]:
         """The result as block fields: text by key, ``model/env`` as a JSON object."""
@@ -180,7 +238,7 @@ class SnapshotObject(Noun):
 class DataSnapshot(Noun):
     """The rows a model was made from: the query as it ran, and what it left in S3."""
 
-    query: str
+    query: Text
     execution_id: str
     objects: tuple[SnapshotObject, ...]
     rows: int
@@ -217,8 +275,8 @@ class Evaluation(Noun):
 class WandbRun(Noun):
     """The Weights & Biases run; ``url`` is empty for a run that was recorded offline."""
 
-    id: str
-    url: str
+    id: Text
+    url: Text
 
 
 class Artifact(Noun):
@@ -291,8 +349,8 @@ class ModelDescription(Noun):
 class Approver(Noun):
     """Who unblocked the deployment, as Buildkite named them."""
 
-    name: str
-    email: str
+    name: Text
+    email: Text
 
 
 class Deployment(Noun):

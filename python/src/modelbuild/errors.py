@@ -12,7 +12,18 @@
 
 The number is the exit code of the command that met the error. Click itself exits with 2 for a
 command line it cannot parse; a job that is cancelled exits with 143 (128 + SIGTERM).
+
+Any other exception is a defect. Its text is never shown or stored, because it may hold a header, an address
+with a password, or a whole environment; :func:`describe` says its kind and place.
 """
+
+from __future__ import annotations
+
+import os
+import traceback
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
 
 
 class ModelbuildError(Exception):
@@ -55,3 +66,24 @@ class EndpointFailed(ModelbuildError):
     """SageMaker did not bring the endpoint to the requested configuration."""
 
     exit_code = 15
+
+
+def describe(error: BaseException) -> str:
+    """An exception in words that may be shown: an error's own message, or the kind and place of a defect."""
+    if isinstance(error, ModelbuildError):
+        return str(error)
+    kind = type(error).__name__
+    # What the operating system says of a number, and not what the exception carries.
+    number = error.errno if isinstance(error, OSError) and type(error).__module__ == "builtins" else None
+    said = f"{kind} ({os.strerror(number)})" if number is not None else kind
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return f"a defect of modelbuild: {said}"
+    last = frames[-1]
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)]
+    places = [_place(frame) for frame in ([own[-1]] if own and own[-1] is not last else []) + [last]]
+    return f"a defect of modelbuild: {said} at {', in '.join(reversed(places))}"
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    return f"{'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno}"

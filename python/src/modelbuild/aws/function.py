@@ -14,7 +14,8 @@ from typing import Any
 
 import urllib3
 
-from modelbuild.errors import ConfigurationError, ModelbuildError
+from modelbuild import log
+from modelbuild.errors import ConfigurationError, describe
 
 _VERSION = "2018-06-01"
 
@@ -42,8 +43,8 @@ Handler = Callable[[Any, Context], Any]
 def serve(handler: Handler, environ: Mapping[str, str] = os.environ) -> None:
     """Answer invocations for as long as Lambda lets this process live.
 
-    A handler's :class:`ModelbuildError` becomes the invocation's failure, which Lambda retries; any other
-    exception ends the process, which is a failure as well.
+    An exception of a handler becomes the invocation's failure, which Lambda retries, in the words of
+    :func:`modelbuild.errors.describe`.
 
     Raises:
         ConfigurationError: this is no Lambda function.
@@ -67,9 +68,10 @@ def serve(handler: Handler, environ: Mapping[str, str] = os.environ) -> None:
         own = f"{invocations}/{context.aws_request_id}"
         try:
             answer = handler(json.loads(given.data), context)
-        except ModelbuildError as error:
-            print(f"modelbuild: {error}", flush=True)
-            failure = {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": []}
+        except Exception as error:  # noqa: BLE001 - Lambda must hear of it, whatever it is
+            log.fail(error)
+            message = log.without_secrets(describe(error))
+            failure = {"errorMessage": message, "errorType": type(error).__name__, "stackTrace": []}
             http.request("POST", f"{own}/error", body=json.dumps(failure).encode())
         else:
             http.request("POST", f"{own}/response", body=json.dumps(answer).encode())

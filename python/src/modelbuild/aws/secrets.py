@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from modelbuild import log
 from modelbuild.aws.failures import translated
 from modelbuild.errors import ConfigurationError
 
@@ -25,11 +26,15 @@ def secret(session: boto3.Session, name: str, key: str) -> str:
         ConfigurationError: the secret has no such key.
     """
     with translated(f"read secret {name}"):
-        text = session.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"]
+        text = session.client("secretsmanager").get_secret_value(SecretId=name).get("SecretString", "")
     try:
-        return str(json.loads(text)[key])
+        found = json.loads(text)[key]
     except (ValueError, KeyError, TypeError):
-        # Without its cause, which would show the secret.
+        found = None
+    if not isinstance(found, str):
+        # Without a cause, which would show the secret.
         raise ConfigurationError(
-            f'secret {name} has no key {key}: it must be a JSON object {{"{key}": …}}'
-        ) from None
+            f'secret {name} has no text under key {key}: it must be a JSON object {{"{key}": "…"}}'
+        )
+    log.hide(found)
+    return found

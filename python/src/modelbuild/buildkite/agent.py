@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from modelbuild.errors import BuildkiteError, ConfigurationError
+from modelbuild.text import storable
 
 Style = Literal["success", "info", "warning", "error"]
 
@@ -99,7 +100,7 @@ def _agent(*arguments: str, stdin: str = "") -> str:
     try:
         done = subprocess.run(
             ["buildkite-agent", *arguments],
-            input=stdin,
+            input=storable(stdin),
             capture_output=True,
             encoding="utf-8",
             errors="replace",

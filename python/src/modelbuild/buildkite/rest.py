@@ -1,29 +1,46 @@
-"""Buildkite's REST API: the calls that the callback makes, once each, without hidden retries."""
+"""Buildkite's REST API: the calls that the callback makes, once each, without hidden retries.
+
+The token goes to the address that was given, over TLS or to this machine, and is sent along with no redirect.
+No exception that leaves here carries what ``requests`` raised, whose text may hold a header, or the address
+of a proxy with its password.
+"""
 
 from __future__ import annotations
 
 import email.utils
+import ipaddress
 import json
 import math
+import os
+import re
+import ssl
 import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
-import urllib3
+import requests
+import requests.utils
 from pydantic import BaseModel, RootModel, ValidationError
+from requests.adapters import HTTPAdapter
 
+from modelbuild import log
 from modelbuild.contract import Build
-from modelbuild.errors import BuildkiteError
+from modelbuild.errors import BuildkiteError, ConfigurationError
 
 DEFAULT_URL = "https://api.buildkite.com/v2"
+TOKEN = "BUILDKITE_API_TOKEN"
 
 _LIMITS = ("RateLimit", "RateLimit-User")
 _RESET_HEADERS = tuple(f"{limit}-Reset" for limit in _LIMITS)
 # Buildkite may stay silent for as long as its own gateway waits.
 _CONNECT_SECONDS, _READ_SECONDS = 10.0, 30.0
 _LONGEST_SECONDS = 3600.0
+# As requests and the AWS SDK know them.
+_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "SSL_CERT_FILE")
+# What RFC 6750 lets a token be made of.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
 
 class User(BaseModel):
@@ -95,13 +112,24 @@ class Rest:
     """
 
     def __init__(self, url: str, token: str) -> None:
+        """See the class.
+
+        Raises:
+            ConfigurationError: the token cannot be one, or must not be sent to this address.
+        """
         self.pause = 0.0
-        self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
-        self._http = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
-            retries=False,
-            headers=self._headers,
+        self._url = url.strip().rstrip("/")
+        log.hide(token)
+        parts = _address(self._url)
+        self._proxies = {} if _on_this_machine(parts) else requests.utils.get_environ_proxies(self._url)
+        self._http = requests.Session()
+        # Otherwise a .netrc would replace the token, and HTTP_PROXY get what is for this machine.
+        self._http.trust_env = False
+        if parts.scheme == "https":
+            self._http.mount("https://", _Trusting())
+            self._http.verify = _certificates(os.environ)
+        self._http.headers = requests.structures.CaseInsensitiveDict(
+            {"Authorization": f"Bearer {usable_token(token)}", "Accept": "application/json"}
         )
 
     def access_token(self) -> AccessToken:
@@ -146,22 +174,125 @@ class Rest:
 
     def _call(self, answer: type[Answer], method: str, path: str, body: Any = None) -> Answer:
         what = f"Buildkite's API ({method} {self._url}{path})"
-        headers = self._headers | ({"Content-Type": "application/json"} if body is not None else {})
-        data = None if body is None else json.dumps(body).encode()
         try:
             response = self._http.request(
-                method, self._url + path, body=data, headers=headers, redirect=False
+                method,
+                self._url + path,
+                json=body,
+                proxies=self._proxies,
+                timeout=(_CONNECT_SECONDS, _READ_SECONDS),
+                allow_redirects=False,
             )
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise RestError(f"{what} could not be reached: {type(error).__name__}") from error
+        except Exception as error:  # noqa: BLE001 - the text of any may hold the token, so none gets out
+            fix = next((fix for kind, fix in _FIXES if isinstance(error, kind)), "")
+            message = f"{what} could not be reached: {type(error).__name__}{fix}"
+            # What is wrong with the address of a proxy will be wrong the next time.
+            if isinstance(error, (ValueError, TypeError)):
+                raise ConfigurationError(
+                    f"{message}{': correct HTTPS_PROXY' * bool(self._proxies)}"
+                ) from None
+            raise RestError(message) from None
         self.pause = _pause(response.headers)
-        if not 200 <= response.status < 300:
-            message = f"{what} answered {response.status}: {_message(response.data)}"
-            raise RestError(message, response.status, _wait(response.status, response.headers))
+        status = response.status_code
+        if not 200 <= status < 300:
+            message = f"{what} answered {status}: {_message(response.content)}"
+            raise RestError(message, status, _wait(status, response.headers))
         try:
-            return answer.model_validate_json(response.data)
+            return answer.model_validate_json(response.content)
         except ValidationError as error:
-            raise RestError(f"{what} answered {response.status} with an answer to something else") from error
+            raise RestError(f"{what} answered {status} with an answer to something else") from error
+
+
+class _Trusting(HTTPAdapter):
+    """Trusts the certificates that this machine trusts besides those that ``requests`` brings."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options, ssl_context=ssl.create_default_context())
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        return super().proxy_manager_for(proxy, **options, ssl_context=ssl.create_default_context())
+
+
+def _certificates(environ: Mapping[str, str]) -> str | bool:
+    """The file or folder of certificates that a variable names; True where none does."""
+    for name in _CERTIFICATES:
+        path = environ.get(name)
+        if path and not os.path.exists(path):
+            raise ConfigurationError(f"{name} is {path}, which is not there: correct it, or unset it")
+        if path:
+            return path
+    return True
+
+
+_FIXES: tuple[tuple[type[OSError], str], ...] = (
+    (
+        requests.exceptions.ProxyError,
+        " at the proxy: correct HTTPS_PROXY, or name the host in NO_PROXY where no proxy is needed",
+    ),
+    (
+        requests.exceptions.SSLError,
+        f": name the certificates that this machine has to trust in {_CERTIFICATES[0]}",
+    ),
+)
+
+
+def usable_token(text: str) -> str:
+    """A token as it can be sent, without the white space around it that a secret may have been stored with.
+
+    Raises:
+        ConfigurationError: it is empty, or has characters that no token has.
+    """
+    token = text.strip()
+    if not token:
+        raise ConfigurationError(f"{TOKEN} is empty: {_TOKEN_FIX}")
+    if not _TOKEN.fullmatch(token):
+        wrong = next(place for place, letter in enumerate(token, 1) if not _TOKEN.fullmatch(letter))
+        raise ConfigurationError(
+            f"{TOKEN} is no token, as character {wrong} of {len(token)} is none of A-Z a-z 0-9 ._~+/=-: "
+            f"{_TOKEN_FIX}"
+        )
+    return token
+
+
+_TOKEN_FIX = (
+    "put the token and nothing else under this key into the secret that the stack names, then run "
+    "modelbuild reconcile, which tells the builds that wait"
+)
+
+
+def _address(url: str) -> SplitResult:
+    """The parts of an address that the token may be sent to.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    variable = "BUILDKITE_API_URL"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or not url.isascii() or not url.isprintable() or re.search(r"[\s\\?#]", url):
+        raise ConfigurationError(f"{variable} is not an address such as {DEFAULT_URL}: correct it")
+    if "@" in parts.netloc:
+        raise ConfigurationError(
+            f"{variable} has a user or a password in it: leave it out, as {TOKEN} says who calls"
+        )
+    if parts.scheme != "https" and not (parts.scheme == "http" and _on_this_machine(parts)):
+        raise ConfigurationError(
+            f"{variable} is {parts.scheme}://{parts.netloc}, where anyone on the way could read the token: "
+            "use https://, as http:// is for this machine only"
+        )
+    return parts
+
+
+def _on_this_machine(parts: SplitResult) -> bool:
+    if parts.hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False
 
 
 # What is left out of a build's description.
@@ -180,7 +311,7 @@ def _message(body: bytes) -> str:
     """What a refusal says about itself."""
     try:
         said = json.loads(body)["message"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "no message"
     return str(said)[:300]
 

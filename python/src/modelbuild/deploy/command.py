@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
-from modelbuild import handoff
+from modelbuild import handoff, log
 from modelbuild.aws.identity import session
 from modelbuild.aws.sagemaker import SageMaker
 from modelbuild.aws.storage import Storage
@@ -35,7 +35,7 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
         AwsError: AWS refused.
         BuildkiteError: the agent's command line failed.
     """
-    _say("--- :mag: Reading what was approved")
+    log.group(":mag: Reading what was approved")
     source, destination = session(settings.aws.source), session(settings.aws.destination)
     lake, production = Storage(source), Storage(destination)
     result = handoff.read_result(lake)
@@ -46,7 +46,7 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
             "deploy: retry the step that trains, or start a new build"
         )
     given = handoff.read_manifest(result, lake, environ)
-    _say(f"model {given.manifest.request.model_id} of {given.manifest.request.build.pipeline}")
+    log.say(f"model {given.manifest.request.model_id} of {given.manifest.request.build.pipeline}")
     try:
         _serve(given, settings, lake, production, SageMaker(destination), environ)
     except (VerificationFailed, EndpointFailed, AwsError) as error:
@@ -62,33 +62,33 @@ def _serve(
     sagemaker: SageMaker,
     environ: Mapping[str, str],
 ) -> None:
-    _say("--- :s3: Copying the model to production")
+    log.group(":s3: Copying the model to production")
     copied = copy(given, settings.artifacts, lake, production)
 
-    _say("--- :aws: Bringing the endpoint to the model")
+    log.group(":aws: Bringing the endpoint to the model")
     made = plan.make(given, copied, settings)
     served = bring(made, sagemaker, settings.timeout)
 
-    _say("--- :microscope: Comparing what the endpoint answers with what was recorded")
+    log.group(":microscope: Comparing what the endpoint answers with what was recorded")
     try:
         smoke.check(sagemaker, made.endpoint, given.manifest)
     except (VerificationFailed, AwsError) as error:
         raise type(error)(f"{error}; {_withdraw(made, served, sagemaker, settings.timeout)}") from error
 
-    _say("--- :pencil: Putting the deployment on record")
+    log.group(":pencil: Putting the deployment on record")
     sagemaker.tag(served.endpoint.arn, made.tags)
     deployment = _record(given, copied, made, served, environ)
     for storage, place in ((production, copied.place), (lake, given.manifest.request.artifacts)):
         storage.write(f"{place}/{DEPLOYMENT_FILE}", deployment.to_json().encode())
-        _say(f"{place}/{DEPLOYMENT_FILE}")
+        log.say(f"{place}/{DEPLOYMENT_FILE}")
     agent.set_meta_data({"deploy/endpoint": made.endpoint, "deploy/endpoint-config": made.name})
     agent.annotate(
         page.succeeded(given, deployment, settings, sagemaker.region), context=CONTEXT, style="success"
     )
-    _say(f"+++ :rocket: Endpoint {made.endpoint} serves model {deployment.model_id}")
-    _say(f"Config    {made.name}{'' if served.changed else ' (nothing had to change)'}")
-    _say(f"Model     {deployment.model_path}")
-    _say(f"Previous  {deployment.previous_endpoint_config or 'none'}")
+    log.open_group(f":rocket: Endpoint {made.endpoint} serves model {deployment.model_id}")
+    log.say(f"Config    {made.name}{'' if served.changed else ' (nothing had to change)'}")
+    log.say(f"Model     {deployment.model_path}")
+    log.say(f"Previous  {deployment.previous_endpoint_config or 'none'}")
 
 
 def _withdraw(made: plan.Plan, served: Served, sagemaker: SageMaker, timeout: float) -> str:
@@ -99,7 +99,7 @@ def _withdraw(made: plan.Plan, served: Served, sagemaker: SageMaker, timeout: fl
             f"nothing may rely on endpoint {endpoint} until it serves another model: to remove it, run aws "
             f"sagemaker delete-endpoint --endpoint-name {endpoint}"
         )
-    _say("--- :leftwards_arrow_with_hook: Putting the endpoint back")
+    log.group(":leftwards_arrow_with_hook: Putting the endpoint back")
     try:
         put_back(made, previous, sagemaker, timeout)
     except (EndpointFailed, AwsError) as error:
@@ -133,7 +133,3 @@ def _record(
         ),
         deployed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

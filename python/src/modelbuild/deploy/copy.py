@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from modelbuild import log
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.contract import MANIFEST_FILE, MODEL_FILE, model_prefix
 from modelbuild.errors import VerificationFailed
@@ -76,7 +77,7 @@ def _put(path: Path, expected: str, uri: str, destination: Storage) -> None:
                 f"{uri} is there already with SHA-256 {actual}, but this deployment brings {expected}: move "
                 "it away if it is not in use, because what is served is never replaced"
             )
-        print(f"reused  {uri}", flush=True)
+        log.say(f"reused  {uri}")
         return
     destination.upload(path, uri)
     actual = _digest(destination.stream(uri))
@@ -85,7 +86,7 @@ def _put(path: Path, expected: str, uri: str, destination: Storage) -> None:
         raise VerificationFailed(
             f"{uri} has SHA-256 {actual} after the upload of {expected}: it was deleted; retry this step"
         )
-    print(f"copied  {uri}", flush=True)
+    log.say(f"copied  {uri}")
 
 
 def _digest(chunks: Iterable[bytes], copy_to: BinaryIO | None = None) -> str:

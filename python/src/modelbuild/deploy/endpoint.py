@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from modelbuild import log
 from modelbuild.aws.sagemaker import AlreadyExists, Endpoint, EndpointConfig, Model, SageMaker
 from modelbuild.aws.storage import NotFound
 from modelbuild.deploy.plan import Plan
@@ -63,18 +64,18 @@ def bring(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clock = Clock
     if before is None:
         sagemaker.note_previous(plan.name, "")
         sagemaker.create_endpoint(plan.endpoint, plan.name)
-        print(f"creating endpoint {plan.endpoint}", flush=True)
+        log.say(f"creating endpoint {plan.endpoint}")
         return Served(watch.until_served(), "", True)
     if before.config == plan.name and before.status == "InService" and not before.pending_config:
-        print(f"endpoint {plan.endpoint} runs {plan.name} already", flush=True)
+        log.say(f"endpoint {plan.endpoint} runs {plan.name} already")
         return Served(before, sagemaker.previous(plan.name), False)
     if _heads_for(before, plan.name):
-        print(f"endpoint {plan.endpoint} is on its way to {plan.name} already", flush=True)
+        log.say(f"endpoint {plan.endpoint} is on its way to {plan.name} already")
     else:
         # Who is killed between here and the check of the answers must still know the way back.
         sagemaker.note_previous(plan.name, before.config)
         sagemaker.update_endpoint(plan.endpoint, plan.name)
-        print(f"updating endpoint {plan.endpoint} from {before.config}", flush=True)
+        log.say(f"updating endpoint {plan.endpoint} from {before.config}")
     previous = before.config if before.config != plan.name else sagemaker.previous(plan.name)
     return Served(watch.until_served(), previous, True)
 
@@ -100,7 +101,7 @@ def put_back(plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, cl
             "the meantime, so it was left alone"
         )
     sagemaker.update_endpoint(plan.endpoint, previous)
-    print(f"putting endpoint {plan.endpoint} back to {previous}", flush=True)
+    log.say(f"putting endpoint {plan.endpoint} back to {previous}")
     _Watch(plan.endpoint, previous, sagemaker, clock, clock.now() + timeout).until_served()
 
 
@@ -109,12 +110,12 @@ def _make(plan: Plan, sagemaker: SageMaker) -> None:
     try:
         sagemaker.create_model(plan.name, plan.model, plan.tags)
     except AlreadyExists:
-        print(f"reused model {plan.name}", flush=True)
+        log.say(f"reused model {plan.name}")
     _require_same(f"SageMaker model {plan.name}", plan.model, lambda: sagemaker.model(plan.name))
     try:
         sagemaker.create_endpoint_config(plan.name, plan.config, plan.tags)
     except AlreadyExists:
-        print(f"reused configuration {plan.name}", flush=True)
+        log.say(f"reused configuration {plan.name}")
     _require_same(
         f"endpoint configuration {plan.name}", plan.config, lambda: sagemaker.endpoint_config(plan.name)
     )
@@ -204,7 +205,7 @@ class _Watch:
         if found.pending_config:
             said += f", on the way to {found.pending_config}"
         if said != self._said:
-            print(f"endpoint {self._endpoint}: {said}", flush=True)
+            log.say(f"endpoint {self._endpoint}: {said}")
         self._said = said
         return found
 

@@ -7,6 +7,7 @@ import math
 
 from pydantic import ValidationError
 
+from modelbuild import log
 from modelbuild.aws.sagemaker import Answer, ModelRefused, SageMaker
 from modelbuild.contract import GoldenPrediction, Manifest, Prediction, Predictions, custom_attributes
 from modelbuild.errors import VerificationFailed
@@ -38,9 +39,7 @@ def check(sagemaker: SageMaker, endpoint: str, manifest: Manifest) -> None:
                 f"{_shown(prediction.label, prediction.scores)}, but the model that was approved answered "
                 f"{_shown(golden.label, golden.scores)} ({difference})"
             )
-        print(
-            f"input {number}: {prediction.label} {prediction.scores.get(prediction.label, 0):.4f}", flush=True
-        )
+        log.say(f"input {number}: {prediction.label} {prediction.scores.get(prediction.label, 0):.4f}")
 
 
 def _answer(sagemaker: SageMaker, endpoint: str, golden: GoldenPrediction) -> Answer:

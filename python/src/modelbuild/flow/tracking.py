@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, JsonValue
 
+from modelbuild import log
 from modelbuild.contract import WANDB_ENTITY, Evaluation, WandbRun
 
 _INIT_SECONDS = 15.0
@@ -71,7 +71,7 @@ def record(
             return _write(wandb.init(resume="allow", **arguments), evaluation)
         except Exception as error:  # noqa: BLE001 - whatever W&B raises, the model is worth more
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            print(f"W&B did not take run {run_id} ({reason}); the training goes on without.", file=sys.stderr)
+            log.warn(f"W&B did not take run {run_id} ({reason}); the training goes on without.")
     return WandbRun(id=run_id, url="")
 
 

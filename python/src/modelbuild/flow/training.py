@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from pydantic import JsonValue, ValidationError
 
+from modelbuild import log
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import REQUEST_FILE, TrainingRequest, sha256_of_json, split_s3_uri
 from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
@@ -27,7 +28,7 @@ def main(flow: Callable[[], object]) -> None:
             )
         flow()
     except ModelbuildError as error:
-        print(error, file=sys.stderr)
+        log.warn(str(error))
         sys.exit(error.exit_code)
 
 

@@ -26,6 +26,7 @@ from modelbuild.contract import (
     attempt_prefix,
 )
 from modelbuild.errors import ConfigurationError, VerificationFailed
+from modelbuild.text import one_line
 
 _MODEL_ID = re.compile(r"[1-9][0-9]*(\.[1-9][0-9]*)?", re.ASCII)
 _NAMED_MODELS = 5
@@ -169,14 +170,9 @@ def _quality(scores: Scores) -> str:
 
 
 def _row(label: str, text: str) -> str:
-    return f"  {label:{_LABEL_WIDTH}}{_printable(text)}".rstrip()
+    return f"  {label:{_LABEL_WIDTH}}{one_line(text)}".rstrip()
 
 
 def _block(text: str) -> str:
-    lines = "\n".join(_printable(line) for line in text.strip().split("\n"))
+    lines = "\n".join(one_line(line) for line in text.strip().split("\n"))
     return textwrap.indent(lines, " " * (_LABEL_WIDTH + 4))
-
-
-def _printable(text: str) -> str:
-    """``text`` without what would steer a terminal."""
-    return "".join(letter if letter.isprintable() or letter == "\t" else "\ufffd" for letter in text)

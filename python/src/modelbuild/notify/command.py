@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from modelbuild import handoff
+from modelbuild import handoff, log
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent
@@ -26,7 +26,7 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
         AwsError: S3 refused.
         BuildkiteError: the agent's command line failed.
     """
-    print("--- :mag: Reading how the training ended", flush=True)
+    log.group(":mag: Reading how the training ended")
     storage = Storage(session(settings.aws))
     result = handoff.read_result(storage)
     job = page.HeadJob(
@@ -35,7 +35,7 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
         logs_url=agent.get_meta_data("train/logs/url") or "",
         artifacts=agent.get_meta_data("train/artifacts") or "",
     )
-    print(f"status: {result.status}{': ' + result.reason if result.reason else ''}", flush=True)
+    log.say(f"status: {result.status}{': ' + result.reason if result.reason else ''}")
     if result.status != "succeeded":
         agent.annotate(page.failed(result, job, environ), context=CONTEXT, style="error")
         ended = "was cancelled" if result.status == "cancelled" else "failed"
@@ -46,8 +46,8 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
     given = handoff.read_manifest(result, storage, environ)
     overall = given.manifest.evaluation.overall
     agent.annotate(page.succeeded(given, job, environ), context=CONTEXT, style="success")
-    print("+++ :bar_chart: The training succeeded", flush=True)
-    print(f"macro-F1 {overall.macro_f1:.3f}, accuracy {overall.accuracy:.3f} on {overall.rows:,} rows")
-    print(f"W&B run   {result.wandb_run_url or result.wandb_run_id or 'none'}")
-    print(f"Model     {result.model_path}")
-    print(f"Manifest  {result.manifest}", flush=True)
+    log.open_group(":bar_chart: The training succeeded")
+    log.say(f"macro-F1 {overall.macro_f1:.3f}, accuracy {overall.accuracy:.3f} on {overall.rows:,} rows")
+    log.say(f"W&B run   {result.wandb_run_url or result.wandb_run_id or 'none'}")
+    log.say(f"Model     {result.model_path}")
+    log.say(f"Manifest  {result.manifest}")

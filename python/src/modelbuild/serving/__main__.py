@@ -18,6 +18,7 @@ import uvicorn
 import uvloop
 from pydantic import ValidationError
 
+from modelbuild import log
 from modelbuild.contract import ServingEnvironment
 from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.serving.app import Service
@@ -33,7 +34,7 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
             raise ConfigurationError(f"The one command is serve, not {' '.join(arguments) or 'nothing'}.")
         uvloop.run(_serve(environ))
     except ModelbuildError as error:
-        print(error, file=sys.stderr)
+        log.warn(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return 130

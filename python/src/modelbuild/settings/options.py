@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from typing_extensions import Self
 
 from modelbuild.errors import ConfigurationError
+from modelbuild.text import storable
 
 CONFIGURATION = "BUILDKITE_PLUGIN_CONFIGURATION"
 
@@ -46,9 +47,11 @@ class PluginOptions(Options):
                 "agent 3.108 or newer, and give no option the value null"
             )
         try:
-            options = json.loads(text)
-        except ValueError as error:
-            raise ConfigurationError(f"{CONFIGURATION} is not JSON ({error}): the agent sets it") from error
+            options = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise ConfigurationError(
+                f"{CONFIGURATION} is not JSON ({' '.join(str(error).split())}): the agent sets it"
+            ) from error
         return cls.from_options(options)
 
     @classmethod
@@ -58,6 +61,12 @@ class PluginOptions(Options):
         Raises:
             ConfigurationError: one of them is wrong.
         """
+        place = _unstorable(options)
+        if place is not None:
+            raise ConfigurationError(
+                f"option {place} of the {cls.plugin} plugin holds bytes that are no text in UTF-8, or a NUL: "
+                "remove them"
+            )
         try:
             return cls.model_validate({} if options is None else options, by_alias=True, by_name=False)
         except ValidationError as error:
@@ -79,6 +88,26 @@ class PluginOptions(Options):
             ]
             return _sentence(cls, judged) if judged else None
         return None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it has {name} where a number must be")
+
+
+def _unstorable(value: JsonValue, place: str = "") -> str | None:
+    """The first place, as people write it, with text that no document can hold."""
+    if isinstance(value, str):
+        return None if storable(value) == value else place or "(all)"
+    if isinstance(value, dict):
+        inner = [(storable(str(key)), [key, item]) for key, item in value.items()]
+    elif isinstance(value, list):
+        inner = [(str(number), [item]) for number, item in enumerate(value)]
+    else:
+        return None
+    places = (
+        _unstorable(item, f"{place}.{name}" if place else name) for name, items in inner for item in items
+    )
+    return next((found for found in places if found is not None), None)
 
 
 def _sentence(model: type[PluginOptions], errors: Sequence[ErrorDetails]) -> str:

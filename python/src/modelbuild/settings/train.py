@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
@@ -9,6 +10,7 @@ from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 from modelbuild.contract import ATTEMPT, SCHEDULE_TIMEOUT, STEP_RESOURCES, STEP_VARIABLES, WANDB_ENTITY, S3Uri
 from modelbuild.settings.aws import AwsSettings
 from modelbuild.settings.options import Options, PluginOptions, Text
+from modelbuild.text import holds_secret, sounds_secret
 
 _OWN_VARIABLES = (
     "MODEL_ID",
@@ -24,11 +26,19 @@ _OWN_VARIABLES = (
     "METAFLOW_BATCH_CONTAINER_IMAGE",
     "METAFLOW_HOME",
 )
-_SECRET_ENDINGS = ("PASSWORD", "TOKEN", "SECRET", "API_KEY", "ACCESS_KEY", "PRIVATE_KEY")
+# What the head and Metaflow decide by how they reach AWS, Buildkite and W&B, and which code they run. The
+# image of the build, or the stack's job definition, is where an operator sets these.
+_OPERATORS = re.compile(
+    r"(?:LD|DYLD|GLIBC|GCONV)_.*|PYTHON.*|PATH|HOME|USER|IFS|BASH_.*|BASHOPTS|SHELLOPTS|PROMPT_COMMAND"
+    r"|(?:AWS|BUILDKITE|METAFLOW|MODELBUILD|ECS)_.*|GPU_JOB_QUEUE"
+    r"|(?:HTTP|HTTPS|ALL|NO)_PROXY"
+    r"|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
+    r"|WANDB_BASE_URL|WANDB_SECRET_ARN|WANDB_IDENTITY_TOKEN_FILE"
+)
 
 
 def _free_name(name: str) -> str:
-    """Refuse the names that the product or Batch sets, and those that say they hold a secret."""
+    """Refuse the names that are not a pipeline's to set, and those that say they hold a secret."""
     if name == WANDB_ENTITY:
         raise ValueError(f"{name} is set by option wandb-entity: set that one instead")
     if name in _OWN_VARIABLES or name.startswith("AWS_BATCH"):
@@ -38,7 +48,22 @@ def _free_name(name: str) -> str:
             f"{name} sounds like a secret, and anyone who may look at the job would see it; name a "
             "secret of Secrets Manager in the job definition instead"
         )
+    if _OPERATORS.fullmatch(name.upper()):
+        raise ValueError(
+            f"{name} decides which code the training runs, or how it reaches AWS, Buildkite or W&B; set it "
+            "in the image or in the stack's job definition instead"
+        )
     return name
+
+
+def _free_value(value: str) -> str:
+    """Refuse what holds a password or a key, whatever the variable is called."""
+    if holds_secret(value):
+        raise ValueError(
+            "it holds a password or a private key, and anyone who may look at the job would see it; name a "
+            "secret of Secrets Manager in the job definition instead"
+        )
+    return value
 
 
 def _free_tag(key: str) -> str:
@@ -48,14 +73,10 @@ def _free_tag(key: str) -> str:
     return key
 
 
-def sounds_secret(name: str) -> bool:
-    """Whether a variable of this name is to be taken for a secret."""
-    return name.upper().endswith(_SECRET_ENDINGS)
-
-
 VariableName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_free_name)
 ]
+VariableValue = Annotated[str, AfterValidator(_free_value)]
 StepName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 # What AWS and Metaflow both take, without the names that AWS and modelbuild keep for themselves.
 TagKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 +._:/@-]{1,128}$"), AfterValidator(_free_tag)]
@@ -100,7 +121,7 @@ class TrainSettings(PluginOptions):
         "modelbuild-head", description="Batch queue of the head; its job definition has the same name."
     )
     image: ImageSettings = Field(description="The images of this build.")
-    environment: dict[VariableName, str] = Field(
+    environment: dict[VariableName, VariableValue] = Field(
         {},
         description="Variables of the head and of the flow's steps on Batch; never secrets.",
     )

@@ -18,7 +18,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.storage import NotFound, Storage
-from modelbuild.contract import ATTEMPT, DELIVERED_FILE, JOB_FILE, attempt_prefix
+from modelbuild.contract import ATTEMPT, DELIVERED_FILE, JOB_FILE, attempt_prefix, document
 from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.train import outcome
 
@@ -83,7 +83,7 @@ class Attempts:
         """Whether it is this run of the step that submits head ``number``."""
         uri = f"{stem(self.artifacts, number)}.json"
         claim = {"attempt": number, "id": uuid.uuid4().hex, **about}
-        text = (json.dumps(claim, indent=2) + "\n").encode()
+        text = document(claim).encode()
         # A claim whose answer got lost is sent once more, and then refused because it is there.
         return self.storage.write_once(uri, text) or self.storage.read(uri) == text
 
@@ -146,7 +146,7 @@ class Attempts:
 
     def _record(self, number: int, job_id: str) -> JobRecord:
         record = JobRecord(job_id=job_id, queue=self.queue, region=self.batch.region, attempt=number)
-        text = (json.dumps(record.model_dump(), indent=2, sort_keys=True) + "\n").encode()
+        text = document(record.model_dump()).encode()
         uri = f"{self.artifacts}/{JOB_FILE}"
         # A run of the step that comes late must not bring an old head back.
         if not self.storage.write_once(uri, text):
@@ -216,6 +216,6 @@ def holder(storage: Storage, artifacts: str, number: int) -> str | None:
 def _hold(storage: Storage, artifacts: str, number: int, job_id: str) -> str | None:
     """Take an attempt for a job, or for nobody; the answer is who has it."""
     uri = f"{stem(artifacts, number)}.head"
-    if storage.write_once(uri, (json.dumps({"job_id": job_id}) + "\n").encode()):
+    if storage.write_once(uri, document({"job_id": job_id}).encode()):
         return job_id
     return holder(storage, artifacts, number)

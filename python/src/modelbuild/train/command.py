@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from modelbuild import log
 from modelbuild.buildkite import agent
 from modelbuild.contract import REQUEST_FILE, attempt_prefix
 from modelbuild.settings.train import TrainSettings
@@ -30,7 +31,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         from modelbuild.train import follow
 
         follow.hold_signals()
-    _say("--- :mag: Reading the commit")
+    log.group(":mag: Reading the commit")
     with ThreadPoolExecutor(2) as beside:
         keys = beside.submit(agent.meta_data_keys)
         made = beside.submit(make, settings, environ, Path.cwd(), keys.result)
@@ -53,15 +54,15 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         storage = Storage(aws)
         request, archived = made.result()
         claimed.result()
-        _say(f"{request.flow} of commit {request.build.commit[:12]}, source {len(archived):,} bytes")
-        _say(f"parameters ({request.parameters_sha256[:12]}):")
-        _say("  " + parameters.shown(request.parameters).replace("\n", "\n  "))
+        log.say(f"{request.flow} of commit {request.build.commit[:12]}, source {len(archived):,} bytes")
+        log.say(f"parameters ({request.parameters_sha256[:12]}):")
+        log.lines("  " + parameters.shown(request.parameters).replace("\n", "\n  "))
 
-        _say("--- :s3: Storing the request")
+        log.group(":s3: Storing the request")
         request = submit.stored(storage, request, archived)
-        _say(f"{request.artifacts}/{REQUEST_FILE}")
+        log.say(f"{request.artifacts}/{REQUEST_FILE}")
 
-        _say("--- :aws: Submitting the training")
+        log.group(":aws: Submitting the training")
         by = environ.get("BUILDKITE_JOB_ID", "")
         record = submit.submitted(storage, batch, request, settings, defined.result(), by)
     submit.show(storage, batch, request, record, environ, settings.wait)
@@ -76,7 +77,3 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
                 submit.annotate(request, record, submit.known(batch, record), environ, result=result)
         finally:
             follow.end_as(result)
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from modelbuild.settings.train import sounds_secret
+from modelbuild import text as texts
 
 _LIMIT = 500
 # Looking for secrets takes long in long text, and what is this far from the beginning is never shown.
@@ -70,10 +70,7 @@ def without_secrets(text: str, environ: Mapping[str, str]) -> str:
     """The beginning of ``text``, with the values of secret variables, and whatever is named like a secret,
     blacked out.
     """
-    secrets = {value for name, value in environ.items() if sounds_secret(name) and len(value) >= 4}
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "[redacted]")
-    return _SECRET_TEXT.sub(_blacked_out, text[:_READ])
+    return _SECRET_TEXT.sub(_blacked_out, texts.without(text[: 4 * _READ], texts.secrets_of(environ))[:_READ])
 
 
 def _blacked_out(match: re.Match[str]) -> str:

@@ -11,17 +11,17 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from modelbuild import log
 from modelbuild.aws.batch import Batch, BatchJob, job
 from modelbuild.aws.function import Context
 from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import Storage
+from modelbuild.buildkite.rest import TOKEN
 from modelbuild.contract import DELIVERED_FILE, RESULT_FILE, TrainingResult, attempt_prefix
 from modelbuild.errors import AwsError
 from modelbuild.settings import AwsSettings
 from modelbuild.train import attempt, outcome, runs, telling, waiting
-
-TOKEN = "BUILDKITE_API_TOKEN"
 
 # What is left of the function's time when it stops waiting for Buildkite, to fail with a reason.
 _RESERVE_SECONDS = 20.0
@@ -42,7 +42,7 @@ def handler(event: Mapping[str, Any], context: Context) -> str:
     if "waiting-in" in event:
         return look_at_waiting(event["waiting-in"])
     told = run(job(event["detail"]), context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
-    print(f"ended: {told}", flush=True)
+    log.say(f"ended: {told}")
     return told
 
 
@@ -55,7 +55,7 @@ def look_at_waiting(queue: str, environ: Mapping[str, str] = os.environ) -> str:
         # The next look is in a minute, so this one need not be repeated, nor left for a person.
         said = [str(error)]
     for line in said:
-        print(f"waiting: {line}", flush=True)
+        log.say(f"waiting: {line}")
     return "; ".join(said)
 
 
@@ -87,7 +87,7 @@ def end_steps(storage: Storage, batch: Batch, head: BatchJob) -> None:
     """
     if head.status == "FAILED":
         for job_id in runs.terminate_left(storage, batch, head):
-            print(f"ended: job {job_id} of a step outlived its head and is terminated", flush=True)
+            log.say(f"ended: job {job_id} of a step outlived its head and is terminated")
 
 
 def _told(storage: Storage, batch: Batch, head: BatchJob, seconds: float, environ: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from modelbuild import log
 from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.logs import Logs
 from modelbuild.aws.storage import Storage
@@ -66,7 +67,7 @@ def to_result(storage: Storage, batch: Batch, logs: Logs, job_id: str, place: st
             return _Follower(storage, batch, logs, job_id, place).run()
     except _Cancelled:
         batch.terminate(job_id, "the build's step was cancelled")
-        print("+++ :octagonal_sign: Cancelled: the training is being stopped", flush=True)
+        log.open_group(":octagonal_sign: Cancelled: the training is being stopped")
         sys.exit(_CANCELLED_EXIT)
 
 
@@ -78,14 +79,14 @@ def end_as(result: TrainingResult) -> None:
         TrainingFailed: the training failed.
     """
     if result.status == "cancelled":
-        print(f"+++ :octagonal_sign: The training was cancelled: {result.reason}", flush=True)
+        log.open_group(f":octagonal_sign: The training was cancelled: {result.reason}")
         sys.exit(_CANCELLED_EXIT)
     if result.status == "failed":
         raise TrainingFailed(
             f"the training failed ({result.reason or 'see the log of its head'}): retry this step to go on "
             "from the last good step of the flow"
         )
-    print("+++ :white_check_mark: The training succeeded", flush=True)
+    log.open_group(":white_check_mark: The training succeeded")
 
 
 @contextmanager
@@ -128,7 +129,7 @@ class _Follower:
                 away = min(away, time.monotonic() + _AWAY_SECONDS)
                 if time.monotonic() >= away:
                     raise
-                print(f"{error}; looking again", flush=True)
+                log.say(f"{error}; looking again")
                 time.sleep(LOOK_SECONDS)
                 continue
             away = math.inf
@@ -152,13 +153,13 @@ class _Follower:
     def _show(self, job: BatchJob) -> None:
         status = f"{job.status}{': ' + job.reason if job.reason else ''}"
         if status != self._status and not job.log_stream:
-            print(f"job {job.id} is {status}", flush=True)
+            log.say(f"job {job.id} is {status}")
         self._status = status
         for line in self._logs.new(job.log_stream) if job.log_stream else ():
             match = _STEP_LINE.match(line)
             group = f":metaflow: step {match['step']}" if match else ":aws: head"
             if group != self._group:
-                print(f"--- {group}", flush=True)
+                log.group(group)
             self._group = group
             self._ended = self._ended or line.startswith(_LAST_LINE)
-            print(line, flush=True)
+            log.say(line)

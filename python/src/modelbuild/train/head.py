@@ -13,15 +13,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
+from modelbuild import log
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
+from modelbuild.buildkite.rest import TOKEN
 from modelbuild.contract import (
     RESULT_FILE,
     TrainingRequest,
@@ -29,7 +30,7 @@ from modelbuild.contract import (
     attempt_prefix,
     sha256_of_json,
 )
-from modelbuild.errors import AwsError, ConfigurationError, ModelbuildError, TrainingFailed
+from modelbuild.errors import AwsError, ConfigurationError, ModelbuildError, TrainingFailed, describe
 from modelbuild.settings import AwsSettings
 from modelbuild.train import attempt, diagnosis, outcome, parameters, resume, runs, source, telling, watch
 
@@ -78,19 +79,19 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         # From here on nothing may stop the word from getting out.
         _ignore_signals()
     except attempt.Superseded as error:
-        print(f"head: {error}: nothing to do", flush=True)
+        log.say(f"head: {error}: nothing to do")
         return 0
     except _Terminated:
         said = watching.verdict or _why_terminated(batch, environ)
         if said is None:
-            print("head: its host goes away, and Batch starts it again elsewhere", flush=True)
+            log.say("head: its host goes away, and Batch starts it again elsewhere")
             # Batch does so for the end of a host, which this must not forestall.
             time.sleep(_HOST_ENDS_SECONDS)
             return _TERMINATED_EXIT
         result = said
     result = outcome.settle(storage, attempt_prefix(artifacts, number), result, environ)
     ended = "was cancelled" if result.status == "cancelled" else result.status
-    print(f"head: the training {ended}{': ' + result.reason if result.reason else ''}", flush=True)
+    log.say(f"head: the training {ended}{': ' + result.reason if result.reason else ''}")
     telling.tell(storage, number, request, result, environ)
     return {"succeeded": 0, "cancelled": _TERMINATED_EXIT}.get(result.status, TrainingFailed.exit_code)
 
@@ -107,7 +108,7 @@ def _why_terminated(batch: Batch, environ: Mapping[str, str]) -> TrainingResult 
     try:
         job = batch.describe_all([job_id]).get(job_id) if job_id else None
     except AwsError as error:
-        print(f"head: {error}", flush=True)
+        log.say(f"head: {error}")
         job = None
     if job is None or job.stopped:
         return outcome.ended("cancelled", "the head was terminated from outside")
@@ -146,8 +147,8 @@ def _outcome(
     except attempt.Superseded:
         raise
     except Exception as error:  # noqa: BLE001 - the build must hear of it, whatever it is
-        traceback.print_exc()
-        return outcome.ended("failed", f"the head failed, which is a defect: {type(error).__name__}: {error}")
+        log.stack(error)
+        return outcome.ended("failed", f"the head failed: {describe(error)}")
 
 
 def _train(
@@ -168,7 +169,7 @@ def _train(
         home.mkdir()
         variables = {
             **_PATIENCE,
-            **{name: value for name, value in environ.items() if name != "BUILDKITE_API_TOKEN"},
+            **{name: value for name, value in environ.items() if name != TOKEN},
             "METAFLOW_HOME": str(home),
             "METAFLOW_BATCH_CONTAINER_IMAGE": request.images.default,
             "TRAIN_GPU_IMAGE": request.images.train_gpu,
@@ -259,8 +260,7 @@ def _run_flow(
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                sys.stdout.buffer.write(line)
-                sys.stdout.buffer.flush()
+                _pass_on(line)
                 lines.append(line.decode(errors="replace").rstrip())
                 heard(lines[-1])
             exit_code = process.wait()
@@ -279,13 +279,19 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     try:
         # Its output is read here as well: a full pipe would keep it from ending.
         rest, _ = process.communicate(timeout=STOP_SECONDS)
-        sys.stdout.buffer.write(rest or b"")
-        sys.stdout.buffer.flush()
+        _pass_on(rest or b"")
     except subprocess.TimeoutExpired:
         pass
     finally:
         _signal(process, signal.SIGKILL)
         process.wait()
+
+
+def _pass_on(output: bytes) -> None:
+    """Print what the flow printed, as it is but for the secrets that the head knows."""
+    said = log.without_secrets(output.decode(errors="surrogateescape"))
+    sys.stdout.buffer.write(said.encode(errors="surrogateescape"))
+    sys.stdout.buffer.flush()
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from modelbuild import log
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.contract import REQUEST_FILE, RESULT_FILE, TrainingRequest, TrainingResult
 from modelbuild.errors import AwsError, ConfigurationError
@@ -79,5 +80,5 @@ def settle(
             return result
         return stored(storage, artifacts) or result
     except AwsError as error:
-        print(f"result: {error}", flush=True)
+        log.say(f"result: {error}")
         return result

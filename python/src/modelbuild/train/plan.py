@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from modelbuild import log
 from modelbuild.aws.batch import OVERRIDES_LIMIT, Batch, overrides_bytes, require_fitting
 from modelbuild.aws.identity import caller, session
 from modelbuild.aws.storage import Storage
@@ -155,10 +155,9 @@ def show(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> No
     """
     found = plan(settings, environ, Path.cwd())
     if found.request.build.id == _NOBODYS:
-        print(
+        log.warn(
             f"This is no job of Buildkite, so build 1 of pipeline {found.request.build.pipeline} is made up, "
-            "and has no meta-data.",
-            file=sys.stderr,
+            "and has no meta-data."
         )
     print(json.dumps(found.model_dump(mode="json", by_alias=True), indent=2), flush=True)
     require_fitting(found.job.command, found.job.environment)

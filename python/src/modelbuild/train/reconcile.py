@@ -10,17 +10,17 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from modelbuild import callback
+from modelbuild import callback, log
 from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite.rest import DEFAULT_URL, Rest, RestError
+from modelbuild.buildkite.rest import DEFAULT_URL, TOKEN, Rest, RestError
 from modelbuild.contract import DELIVERED_FILE, REQUEST_FILE, TrainingRequest, attempt_prefix
-from modelbuild.errors import BuildkiteError, ConfigurationError, ModelbuildError
+from modelbuild.errors import BuildkiteError, ConfigurationError, describe
 from modelbuild.settings import AwsSettings
 from modelbuild.train import attempt, outcome, telling, waiting
-from modelbuild.train.ended import TOKEN, end_steps, word
+from modelbuild.train.ended import end_steps, word
 from modelbuild.train.submit import job_name
 
 # A request this young may still be on its way to Batch.
@@ -70,7 +70,7 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
     storage, batch = Storage(aws), Batch(aws)
     found = list(_open(storage, batch, artifacts.rstrip("/"), queue))
     if not found:
-        print(f"every build below {artifacts} knows how its training ended", flush=True)
+        log.say(f"every build below {artifacts} knows how its training ended")
         return
     known = batch.describe_all([one.job_id for one in found if one.job_id is not None])
     token = environ.get(TOKEN) or secret(aws, secret_name, TOKEN)
@@ -79,10 +79,10 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
     for one in found:
         try:
             said = _finish(storage, batch, one, known, environ)
-        except ModelbuildError as error:
+        except Exception as error:  # noqa: BLE001 - the other builds must hear of theirs, whatever it is
             failed += 1
-            said = f"not told: {error}"
-        print(f"{one.request.model_id}: {said}", flush=True)
+            said = f"not told: {describe(error)}"
+        log.say(f"{one.request.model_id}: {said}")
     if failed:
         raise BuildkiteError(
             f"{failed} of {len(found)} trainings could not be told: the lines above say why, and the next "
@@ -103,7 +103,7 @@ def _open(storage: Storage, batch: Batch, artifacts: str, queue: str) -> Iterato
             request = outcome.addressee(storage, prefix)
             job_id, number = _head(storage, batch, queue, request)
         except ConfigurationError as error:
-            print(f"{prefix.rpartition('/')[2]}: left alone: {error}", flush=True)
+            log.say(f"{prefix.rpartition('/')[2]}: left alone: {error}")
             continue
         one = _Open(request, age, job_id, number)
         if f"{one.place}/{DELIVERED_FILE}" not in ages:

@@ -7,6 +7,7 @@ import posixpath
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -63,7 +64,7 @@ def make(
         keys = meta_data_keys()
         resolved = _parameters(settings, archived, environ, keys, loaded)
     artifacts = model_prefix(settings.artifacts, build.pipeline, str(build.number))
-    request = TrainingRequest(
+    request = _checked(
         model_id=str(build.number),
         build=build,
         source=Source(path=f"{artifacts}/{SOURCE_FILE}", sha256=hashlib.sha256(archived).hexdigest()),
@@ -77,6 +78,17 @@ def make(
         dirty_diff=archive.diff,
     )
     return request, archived
+
+
+def _checked(**values: Any) -> TrainingRequest:
+    try:
+        return TrainingRequest(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"][:3]))
+        raise ConfigurationError(
+            f"{place} of this training cannot be stored ({first['msg']}): make it plainer"
+        ) from error
 
 
 def _build(environ: Mapping[str, str], checkout: Path) -> Build:

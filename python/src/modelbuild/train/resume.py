@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from modelbuild import log
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.storage import Storage
 from modelbuild.errors import AwsError
@@ -46,8 +47,8 @@ def to_end(start: Start, place: Place, environ: Mapping[str, str]) -> tuple[int,
     origin = runs.newest_run(place.storage, place.artifacts, place.number)
     if origin is not None:
         for job_id in runs.end_steps(place.batch, environ, origin):
-            print(f"head: job {job_id} of an earlier run was still there and is terminated", flush=True)
-        print(f"head: resuming run {origin.run_id}", flush=True)
+            log.say(f"head: job {job_id} of an earlier run was still there and is terminated")
+        log.say(f"head: resuming run {origin.run_id}")
     for left in reversed(range(_RUNS)):
         note = _Note(place)
         code, lines = start(origin, note)
@@ -57,7 +58,7 @@ def to_end(start: Start, place: Place, environ: Mapping[str, str]) -> tuple[int,
         if not runs.lost_hosts(place.batch, environ, note.run):
             break
         origin = note.run
-        print(f"head: run {origin.run_id} lost a host, and nothing else failed: resuming it", flush=True)
+        log.say(f"head: run {origin.run_id} lost a host, and nothing else failed: resuming it")
     return code, lines
 
 

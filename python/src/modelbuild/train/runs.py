@@ -11,8 +11,10 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
+from modelbuild import log
 from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.storage import NotFound, Storage
+from modelbuild.contract import document
 from modelbuild.errors import AwsError
 from modelbuild.train.attempt import holder, number_of, stem
 
@@ -31,9 +33,9 @@ class Run(BaseModel):
 def note_run(storage: Storage, artifacts: str, number: int, run: Run) -> None:
     """Write down the run of an attempt; a failure costs only what a resumption would save."""
     try:
-        storage.write(f"{stem(artifacts, number)}.run", (run.model_dump_json() + "\n").encode())
+        storage.write(f"{stem(artifacts, number)}.run", document(run.model_dump()).encode())
     except AwsError as error:
-        print(f"attempt: {error}", flush=True)
+        log.say(f"attempt: {error}")
 
 
 def newest_run(storage: Storage, artifacts: str, number: int) -> Run | None:

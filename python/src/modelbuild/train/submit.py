@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
+from modelbuild import log
 from modelbuild.aws.batch import Batch, BatchJob, job_url, logs_url, require_fitting
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite import agent
@@ -44,6 +45,13 @@ _JOB_OPTIONS = {"queue", "timeout", "schedule_timeout", "environment", "wandb_en
 def stored(storage: Storage, request: TrainingRequest, archived: bytes) -> TrainingRequest:
     """The request as it lies in S3: this one, or the same one from an earlier run of the step."""
     uri = f"{request.artifacts}/{REQUEST_FILE}"
+    try:
+        text = request.to_json()
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{uri} could not be read again ({' '.join(str(error).split())[:200]}): make the parameters of "
+            "this training plainer"
+        ) from error
     if not storage.write_once(request.source.path, archived, "application/gzip"):
         earlier = _earlier(storage, uri)
         if earlier is not None:
@@ -54,7 +62,7 @@ def stored(storage: Storage, request: TrainingRequest, archived: bytes) -> Train
                 f"{request.source.path} is there already and has other bytes than this commit's files: "
                 "build numbers must not repeat under option artifacts"
             )
-    if storage.write_once(uri, request.to_json().encode()):
+    if storage.write_once(uri, text.encode()):
         return request
     return _same(_earlier(storage, uri) or request, request, uri)
 
@@ -110,7 +118,7 @@ def submitted(
 
     options = settings.model_dump(mode="json", by_alias=True, exclude_none=True, include=_JOB_OPTIONS)
     attempts = Attempts(storage, batch, request.artifacts, settings.queue, name)
-    return attempts.head(submit, {"by": by, "options": options}, _told, _say)
+    return attempts.head(submit, {"by": by, "options": options}, _told, log.say)
 
 
 def _told() -> bool:
@@ -205,13 +213,13 @@ def show(
     if not job.ended and (not told or record.attempt > 1):
         annotate(request, record, job, environ, told=told, waits=stays)
     state = "has been trained" if trained else "failed to train" if job.ended else "is being trained"
-    _say(f"+++ :weight_lifter: Model {request.model_id} {state}")
-    _say(f"Batch job  {job.id} ({job.status}{': ' + job.reason if job.reason else ''})")
-    _say(f"           {links['job_url']}")
-    _say(f"Log        {links['logs_url']}")
-    _say(f"Artifacts  {request.artifacts}")
+    log.open_group(f":weight_lifter: Model {request.model_id} {state}")
+    log.say(f"Batch job  {job.id} ({job.status}{': ' + job.reason if job.reason else ''})")
+    log.say(f"           {links['job_url']}")
+    log.say(f"Log        {links['logs_url']}")
+    log.say(f"Artifacts  {request.artifacts}")
     if record.attempt > 1:
-        _say(f"Attempt    {record.attempt}, which goes on from the last good step of the flow")
+        log.say(f"Attempt    {record.attempt}, which goes on from the last good step of the flow")
     if job.ended and not trained:
         raise TrainingFailed(
             f"the training of model {request.model_id} failed ({job.reason or 'see its log'}): retry this "
@@ -220,12 +228,12 @@ def show(
     if trained or stays:
         return
     if told:
-        _say(
+        log.say(
             f"This agent is free now. Step {request.unblock!r} was unblocked by an earlier attempt: retry "
             "the steps behind it when this one has ended."
         )
     else:
-        _say(f"This agent is free now. When the training ends, step {request.unblock!r} is unblocked.")
+        log.say(f"This agent is free now. When the training ends, step {request.unblock!r} is unblocked.")
 
 
 def _links(record: JobRecord, job: BatchJob) -> dict[str, str]:
@@ -254,7 +262,3 @@ def annotate(
         request, record, job, _links(record, job), repository, told=told, waits=waits, result=result
     )
     agent.annotate(body, context=CONTEXT, style="error" if result else "info")
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

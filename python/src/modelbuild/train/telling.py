@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
-from modelbuild import callback
+from modelbuild import callback, log
 from modelbuild.aws.storage import Storage
-from modelbuild.contract import DELIVERED_FILE, TrainingRequest, TrainingResult, attempt_prefix
+from modelbuild.contract import DELIVERED_FILE, TrainingRequest, TrainingResult, attempt_prefix, document
 from modelbuild.errors import AwsError, ModelbuildError
 from modelbuild.train import attempt
 
@@ -38,7 +37,7 @@ def tell(
         try:
             newest = attempt.recorded(storage, request.artifacts)
         except ModelbuildError as error:
-            print(f"result: {error}", flush=True)
+            log.say(f"result: {error}")
             return False
         return newest is not None and newest.attempt > number
 
@@ -49,12 +48,12 @@ def tell(
         )
 
     told = deliver()
-    note = json.dumps({"training/status": result.status}) + "\n"
+    note = document({"training/status": result.status})
     try:
         storage.write_once(f"{attempt_prefix(request.artifacts, number)}/{DELIVERED_FILE}", note.encode())
     except AwsError as error:
         # The build knows: without the note, only the next reconciliation looks once more.
-        print(f"result: {error}", flush=True)
+        log.say(f"result: {error}")
     if not told.unblocked and result.status == "succeeded":
         # Whoever retried the train step before the note was there counts on this result; of any other, a
         # retried step makes a new attempt.

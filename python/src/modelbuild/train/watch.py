@@ -20,12 +20,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from types import TracebackType
 
-from modelbuild import callback
+from modelbuild import callback, log
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.storage import NotFound, Storage
-from modelbuild.buildkite.rest import DEFAULT_URL, Rest, RestError
-from modelbuild.contract import SCHEDULE_TIMEOUT, TrainingRequest, TrainingResult, split_s3_uri
-from modelbuild.errors import AwsError
+from modelbuild.buildkite.rest import DEFAULT_URL, TOKEN, Rest, RestError
+from modelbuild.contract import SCHEDULE_TIMEOUT, TrainingRequest, TrainingResult, document, split_s3_uri
+from modelbuild.errors import ConfigurationError, describe
 from modelbuild.train import outcome, waiting
 
 SLICE_SECONDS = 20.0
@@ -85,7 +85,7 @@ class Cancellation:
         if found is None and self._storage.write_once(f"{place}.asked", b""):
             found = self._asked(wait)
             if found is not None:
-                self._storage.write_once(f"{place}.json", json.dumps(sorted(found)).encode())
+                self._storage.write_once(f"{place}.json", document([*sorted(found)]).encode())
         for seconds in _PAUSES:
             if found is not None or wait(seconds):
                 break
@@ -179,10 +179,10 @@ class Watch:
             pause = self._seconds * (1 + _SLOWER * random.random())
             try:
                 self.verdict = self._look()
-            except (RestError, AwsError) as error:
-                self._say(f"{error}; looking again")
+            except Exception as error:  # noqa: BLE001 - the training goes on while it cannot be watched
+                self._say(f"{describe(error)}; looking again")
             if self.verdict is not None and not self._over.is_set():
-                print(f"watch: {self.verdict.reason}: stopping the flow", flush=True)
+                log.say(f"watch: {self.verdict.reason}: stopping the flow")
                 main = threading.main_thread().ident
                 assert main is not None
                 signal.pthread_kill(main, signal.SIGTERM)
@@ -198,14 +198,21 @@ class Watch:
 
     def _say(self, text: str) -> None:
         if text != self._said:
-            print(f"watch: {text}", flush=True)
+            log.say(f"watch: {text}")
         self._said = text
 
 
 def of(storage: Storage, batch: Batch, request: TrainingRequest, environ: Mapping[str, str]) -> Watch:
-    """The watch of a head, by its environment."""
-    token, limit = environ.get("BUILDKITE_API_TOKEN"), environ.get(SCHEDULE_TIMEOUT)
-    rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, token) if token else None
+    """The watch of a head, by its environment.
+
+    A token that cannot be used stops no training: the log says at once what there is to mend before its end.
+    """
+    token, limit = environ.get(TOKEN, ""), environ.get(SCHEDULE_TIMEOUT)
+    try:
+        rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, token)
+    except ConfigurationError as error:
+        log.say(f"watch: the build cannot be told how this training ends: {error}")
+        rest = None
     return Watch(
         Cancellation(storage, rest, request) if rest else None,
         Queueing(batch, float(limit)) if limit else None,

@@ -1,0 +1,131 @@
+"""What the product prints, and what it says of exceptions."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import modelbuild
+from modelbuild import cli, encoding, log
+from modelbuild.annotation import clip
+from modelbuild.errors import AwsError, describe
+
+PRODUCT = Path(modelbuild.__file__).parent
+PRINTING = {
+    "print",
+    "click.echo",
+    "click.secho",
+    "sys.stdout.write",
+    "sys.stderr.write",
+    "traceback.print_exc",
+}
+# Documents for programs, in which JSON has escaped everything.
+JSON = {"cli.py": 1, "train/plan.py": 1}
+
+
+def test_all_lines_go_through_one_place() -> None:
+    """Nothing of the product but the log prints, except for two commands that print JSON."""
+    found: dict[str, int] = {}
+    for file in PRODUCT.rglob("*.py"):
+        name = file.relative_to(PRODUCT).as_posix()
+        if name.startswith("local/") or name == "log.py":
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in PRINTING:
+                found[name] = found.get(name, 0) + 1
+    assert found == JSON
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.characters(codec="utf-8")))
+def test_any_text_is_one_line(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """Whatever is said is one line, and no group but the one that is meant."""
+    capsys.readouterr()
+    log.say(text)
+    log.group(text)
+    said = capsys.readouterr().out
+    assert said.count("\n") == 2
+    assert len(said.splitlines()) == 2
+    first, second = said.splitlines()
+    assert not first.lstrip().startswith(("--- ", "+++ ", "~~~ ", "^^^ "))
+    assert second.startswith("--- ")
+
+
+def test_secrets_of_the_process_are_not_shown(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable's secret, and one that was read from elsewhere, are blacked out in lines and titles."""
+    monkeypatch.setenv("BUILDKITE_API_TOKEN", "bkua_in-a-variable\n")
+    monkeypatch.setattr(log, "_hidden", set())
+    log.hide("read-from elsewhere")
+    for say in (log.say, log.warn, log.group, log.open_group):
+        say("b'Bearer bkua_in-a-variable\\n' read-from elsewhere read-from")
+    said = capsys.readouterr()
+    assert "bkua_in-a-variable" not in said.out + said.err
+    assert "read-from" not in said.out + said.err
+
+
+def test_secrets_are_not_shown_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The build page shows a secret, or the token in the address of a repository, as little as the log."""
+    monkeypatch.setenv("WANDB_API_KEY", "key-of-wandb")
+    shown = clip("refused key-of-wandb at https://x-token:ghp_hidden@git.example.org/a", 1_000)
+    assert shown == "refused [redacted] at https://[redacted]@git.example.org/a"
+
+
+def broken() -> None:
+    """A defect whose text holds a header."""
+    raise ValueError("Invalid header value b'Bearer bkua_secret\\n'; environ({'A': 'bkua_secret'})")
+
+
+def test_defect_is_its_kind_and_place() -> None:
+    """Of an exception that is no error of ours, its text is never used: it may hold anything."""
+    with pytest.raises(ValueError, match="Invalid header") as caught:
+        broken()
+    said = describe(caught.value)
+    assert said.startswith("a defect of modelbuild: ValueError at log/test_log.py:")
+    assert "bkua_secret" not in said
+
+
+def test_defect_names_the_place_in_the_product_and_below() -> None:
+    """Where something else raised for the product, both places are named."""
+    with pytest.raises(AttributeError) as caught:
+        log.hide(None)  # type: ignore[arg-type]
+    assert "AttributeError at modelbuild/text.py:" in describe(caught.value)
+
+
+def test_what_the_system_says_is_told() -> None:
+    """Of an error of the operating system, its number says what is the matter."""
+    with pytest.raises(OSError, match="No such") as caught:
+        Path("/no/such/file").read_text()
+    assert "FileNotFoundError (No such file or directory)" in describe(caught.value)
+
+
+def test_error_is_its_own_sentence() -> None:
+    """An error of ours says what it says."""
+    assert describe(AwsError("S3 is away")) == "S3 is away"
+
+
+def test_command_line_ends_without_the_text_of_a_defect(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect ends a command with 1 and a sentence; its places follow, and not its text."""
+    monkeypatch.setattr(cli, "cli", lambda **_: broken())
+    monkeypatch.setattr(encoding, "require_utf8", lambda: None)
+    monkeypatch.setenv("BUILDKITE", "true")
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 1
+    said = capsys.readouterr()
+    lines = said.err.splitlines()
+    assert lines[0] == "^^^ +++"
+    assert lines[1].startswith("modelbuild: a defect of modelbuild: ValueError at ")
+    assert any("in broken" in line for line in lines)
+    assert "bkua_secret" not in said.out + said.err
+
+
+def test_error_cannot_open_a_group(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an error says from elsewhere stays on its line."""
+    monkeypatch.setenv("BUILDKITE", "true")
+    log.fail(AwsError("no\n+++ :rocket: deployed\x1b[2J\r--- x"))
+    assert capsys.readouterr().err == "^^^ +++\nmodelbuild: no +++ :rocket: deployed --- x\n"
