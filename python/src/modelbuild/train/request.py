@@ -10,6 +10,7 @@ from subprocess import Popen
 
 from pydantic import ValidationError
 
+from modelbuild import git
 from modelbuild.buildkite import agent
 from modelbuild.contract import (
     SOURCE_FILE,
@@ -89,7 +90,7 @@ def _build(environ: Mapping[str, str], checkout: Path) -> Build:
                 "id": agent.variable(environ, "BUILDKITE_BUILD_ID"),
                 "url": agent.variable(environ, "BUILDKITE_BUILD_URL"),
                 # The variable may say HEAD; what was checked out is what is trained.
-                "commit": source.commit_of(checkout, agent.variable(environ, "BUILDKITE_COMMIT")),
+                "commit": git.commit_of(checkout, agent.variable(environ, "BUILDKITE_COMMIT")),
                 "branch": agent.variable(environ, "BUILDKITE_BRANCH"),
                 "message": environ.get("BUILDKITE_MESSAGE", ""),
                 "creator": environ.get("BUILDKITE_BUILD_CREATOR")
