@@ -63,8 +63,11 @@ def test_attributes_change_nothing(
 ) -> None:
     """Wherever an attribute is set, every file of the commit is there with its own bytes."""
     text = "$Format:%d %H$ $Id$\n"
-    tree = {"flow.py": "x\n", "a.py": text} | ({place: attribute} if place == ".gitattributes" else {})
+    tree = {"flow.py": "x\n", "a.py": text}
     commit = repository.commit(tree)
+    if place == ".gitattributes":
+        tree = {place: attribute, **tree}
+        commit = put(repository, {place: ("100644", attribute.encode())})
     if place == ".git/info/attributes":
         (repository.folder / place).parent.mkdir(exist_ok=True)
         (repository.folder / place).write_text(attribute)
@@ -72,12 +75,9 @@ def test_attributes_change_nothing(
         (tmp_path / "attributes").write_text(attribute)
         (tmp_path / "config").write_text(f"[core]\n\tattributesFile = {tmp_path}/attributes\n")
         monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
-    for key, value in {
-        "tar.umask": "0777",
-        "core.autocrlf": "true",
-        "filter.shout.smudge": "tr a-z A-Z",
-    }.items():
-        repository.git("config", key, value)
+    repository.git("config", "tar.umask", "0777")
+    repository.git("config", "core.autocrlf", "true")
+    repository.git("config", "filter.shout.smudge", "tr a-z A-Z")
     first = pack(repository.folder, commit)
     assert files(first) == {name: content.encode() for name, content in tree.items()}
     repository.git("tag", "a-tag-of-this-clone")
@@ -94,7 +94,7 @@ def test_replaced_objects_are_not_used(repository: Any) -> None:
 
 
 def test_modes_links_and_odd_names_come_back(repository: Any, tmp_path: Path) -> None:
-    """Executables, links, empty files, and names that no encoding has, are unpacked as they were committed."""
+    """Executables, links, empty files and names that no encoding has are unpacked as committed."""
     odd = os.fsdecode(b"caf\xe9 \n.bin")
     repository.commit({"flow.py": "x", "run": "#!/bin/sh\n", "data/empty": "", "data/" + "n" * 150: "long"})
     (repository.folder / "run").chmod(0o755)
@@ -268,7 +268,7 @@ def test_pull_request_merged_into_its_base_is_told(repository: Any) -> None:
     """Where the checkout is at a merge and not at the build's commit, that is the reason, and not a file."""
     commit = repository.commit({"flow.py": "x"})
     repository.commit({"flow.py": "merged"})
-    with pytest.raises(ConfigurationError, match=r"checkout is at commit .* use merge refspec"):
+    with pytest.raises(ConfigurationError, match=r"checkout is at commit .*use merge refspec"):
         pack(repository.folder, commit)
 
 
