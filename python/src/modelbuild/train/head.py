@@ -31,7 +31,18 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import AwsError, ConfigurationError, ModelbuildError, TrainingFailed
 from modelbuild.settings import AwsSettings
-from modelbuild.train import attempt, diagnosis, outcome, parameters, resume, runs, source, telling, watch
+from modelbuild.train import (
+    attempt,
+    diagnosis,
+    outcome,
+    packaging,
+    parameters,
+    resume,
+    runs,
+    source,
+    telling,
+    watch,
+)
 
 # Batch kills 30 seconds after SIGTERM. Metaflow gives its own jobs 5 of them to end; what is left after
 # these is for the word to Buildkite.
@@ -168,6 +179,7 @@ def _train(
         home.mkdir()
         variables = {
             **_PATIENCE,
+            packaging.VARIABLE: packaging.suffixes(root / "source"),
             **{name: value for name, value in environ.items() if name != "BUILDKITE_API_TOKEN"},
             "METAFLOW_HOME": str(home),
             "METAFLOW_BATCH_CONTAINER_IMAGE": request.images.default,
