@@ -38,9 +38,8 @@ def test_steps_see_what_the_commit_has(repository: Any, tmp_path: Path) -> None:
         "naïve, or not.txt",
         "run",
     ]
-    repository.commit(
-        {"flows/flow.py": FLOW, "lib/shared.py": "x", **{f"flows/{name}": "x" for name in names}}
-    )
+    beside = {f"flows/{name}": "x" for name in names}
+    repository.commit({"flows/flow.py": FLOW, "lib/shared.py": "x", "lib/.hidden": "x", **beside})
     (repository.folder / "flows" / "run").chmod(0o755)
     (repository.folder / "flows" / "lib").symlink_to("../lib")
     (repository.folder / "flows" / "link.csv").symlink_to("data.csv")
@@ -50,7 +49,7 @@ def test_steps_see_what_the_commit_has(repository: Any, tmp_path: Path) -> None:
     folder = tmp_path / "out" / "flows"
     environ = {
         **{"PATH": os.environ["PATH"], "HOME": str(tmp_path), "METAFLOW_USER": "ada"},
-        packaging.VARIABLE: packaging.suffixes(folder),
+        packaging.VARIABLE: packaging.suffixes(tmp_path / "out"),
     }
     saved = tmp_path / "package.tgz"
     command = [sys.executable, "flow.py", "--no-pylint", "package", "save", str(saved)]
@@ -60,7 +59,7 @@ def test_steps_see_what_the_commit_has(repository: Any, tmp_path: Path) -> None:
     job.mkdir()
     # As the job of a step does it.
     subprocess.run(["tar", "-xzf", str(saved), "-C", str(job)], check=True)
-    for name in [*names, "flow.py", "lib/shared.py", "link.csv"]:
+    for name in [*names, "flow.py", "lib/shared.py", "lib/.hidden", "link.csv"]:
         assert (job / name).is_file(), name
     assert os.access(job / "run", os.X_OK)
     assert not os.access(job / "data.csv", os.X_OK)

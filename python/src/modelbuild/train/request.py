@@ -23,7 +23,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import ImageSettings, TrainSettings
-from modelbuild.train import parameters, source, steps, types
+from modelbuild.train import parameters, source, steps, syntax, types
 
 
 def make(
@@ -59,6 +59,7 @@ def make(
                 f"option flow is {settings.flow}, but commit {build.commit[:12]} has no such file: give its "
                 "path from the root of the repository"
             )
+        syntax.require(archived, settings.flow)
         steps.require(settings.resources, flow, settings.flow)
         # One call, because most keys that may be asked for are not there.
         keys = meta_data_keys()
