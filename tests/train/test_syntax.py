@@ -38,7 +38,7 @@ def archived(files: dict[str, bytes]) -> bytes:
     "name", ["flows/flow.py", "flows/rows.py", "flows/lib/__init__.py", "flows/lib/deep.py"]
 )
 def test_syntax_errors_are_found_on_the_agent(name: str, text: bytes, line: int) -> None:
-    """File and line of what Python cannot read are named, in the flow and in what it imports from beside it."""
+    """File and line of what Python cannot read are named, in the flow and in what it imports."""
     files = {"flows/flow.py": b"import os, rows\nfrom lib import deep\n", "flows/rows.py": b"", name: text}
     with pytest.raises(ConfigurationError, match=f"{name}, line {line}, is not Python: .*correct it"):
         syntax.require(archived(files), "flows/flow.py")
