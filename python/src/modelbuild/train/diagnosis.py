@@ -23,8 +23,11 @@ _TRACEBACK = "Traceback (most recent call last):"
 _OWN_ERROR = re.compile(r"^modelbuild\.[\w.]+: ")
 _EXCEPTION = re.compile(r"^(?:\w+\.)*[A-Z]\w*(?:: .*)?$")
 _BOILERPLATE = re.compile(
-    r"^(Task (is starting|failed|finished|exited).*|Internal error|<flow \w+ step \w+> failed:)?$"
+    r"^(Task (is starting|failed|finished|exited).*|Internal error|<flow \w+ step \w+> failed:"
+    r"|Setting up task environment\.?|Downloading code package.*|Code package downloaded.*|\[save_logs\].*)?$"
 )
+# Under these Metaflow says what it made of the end, and no code of the user printed it.
+_METAFLOW_SAYS = re.compile(r"^(AWS Batch error|Data store error|Step failure):$")
 
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d{1,9})')
 # Generated code, Python's own files, installed packages, and what Metaflow carries along.
@@ -69,7 +72,7 @@ def reason(lines: Sequence[str], exit_code: int, environ: Mapping[str, str], bat
     if where := _place(said) if exception else "":
         # The message of the exception may be long: the place is not what is cut.
         text = f"{_cut(text, _LIMIT - len(where) - 3, environ)} ({where})"
-    log = " / ".join(_log(said, cause))
+    log = " / ".join(_log(said, cause)) if steps else ""
     return sentence(f"{text}; its log ends: {log}" if log else text, environ)
 
 
@@ -117,8 +120,9 @@ def _place(said: Sequence[str]) -> str:
 
 def _log(said: Sequence[str], cause: str) -> list[str]:
     """The last lines that the user's code printed, before its first traceback."""
-    end = said.index(_TRACEBACK) if _TRACEBACK in said else len(said)
-    own = (line.strip() for line in said[:end])
+    lines = [line.strip() for line in said]
+    ends = (at for at, line in enumerate(lines) if line == _TRACEBACK or _METAFLOW_SAYS.match(line))
+    own = lines[: next(ends, len(lines))]
     return [line for line in own if not _BOILERPLATE.match(line) and line not in cause][-_LOG_LINES:]
 
 
