@@ -25,7 +25,6 @@ def ran(folder: Path, program: str, *arguments: str, **variables: str) -> subpro
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(folder),
         "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"),
-        "METAFLOW_USER": "ada",
         **variables,
     }
     command = [sys.executable, str(SENTIMENT / program), *arguments]

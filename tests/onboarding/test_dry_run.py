@@ -109,9 +109,7 @@ def test_folder_without_a_commit(tmp_path: Path, on_agent: dict[str, str]) -> No
     write(tmp_path)
     done = dry_run(tmp_path, on_agent)
     assert done.returncode == 10
-    assert done.stderr.endswith(
-        "has no commit that could be trained: run this in a checkout, and commit first\n"
-    )
+    assert done.stderr.endswith("is not in a git repository: run this in a checkout\n")
 
 
 @pytest.mark.parametrize(

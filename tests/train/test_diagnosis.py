@@ -30,15 +30,15 @@ TRACEBACK = ("<flow F step train> failed:", "Internal error", "Traceback (most r
     [
         (
             log(*TRACEBACK, 'File "flow.py", line 3, in train', "raise X", "RuntimeError: boom"),
-            "RuntimeError: boom",
+            "RuntimeError: boom (flow.py, line 3)",
         ),
         (
             log(*TRACEBACK, 'File "flow.py", line 3', "model.fit()", "KeyError: 'x'", "second: line"),
-            "KeyError: 'x'",
+            "KeyError: 'x' (flow.py, line 3)",
         ),
         (
             log(*TRACEBACK, 'File "f.py", line 3', "torch.cuda.OutOfMemoryError: no"),
-            "torch.cuda.OutOfMemoryError: no",
+            "torch.cuda.OutOfMemoryError: no (f.py, line 3)",
         ),
         (
             log(*TRACEBACK, "ZeroDivisionError: a", "During handling:", *TRACEBACK[2:], "ValueError: b"),
@@ -46,7 +46,7 @@ TRACEBACK = ("<flow F step train> failed:", "Internal error", "Traceback (most r
         ),
         (
             log("Epoch 3", "AWS Batch error:", "Host EC2 (instance i-0) terminated."),
-            "Host EC2 (instance i-0) terminated.",
+            "Host EC2 (instance i-0) terminated.; its log ends: Epoch 3",
         ),
     ],
 )
@@ -66,7 +66,7 @@ def test_what_batch_says_of_a_container_goes_before_what_metaflow_says() -> None
 def test_own_errors_are_just_their_sentence(kind: str) -> None:
     """An error of modelbuild is a sentence for people: the name of its class is left out."""
     lines = log(*TRACEBACK, 'File "flow.py", line 3', f"modelbuild.{kind}: the query gave no rows: widen it")
-    assert reason(lines, 1, {}) == "step train failed: the query gave no rows: widen it"
+    assert reason(lines, 1, {}) == "step train failed: the query gave no rows: widen it (flow.py, line 3)"
 
 
 def test_endless_line_takes_no_time() -> None:
@@ -80,7 +80,33 @@ def test_lines_of_batch_jobs_are_read_as_well() -> None:
     """The output of a step on Batch has its job's id before it."""
     job = "[0d6a3f62-1111-2222-3333-444455556666] "
     lines = log(*TRACEBACK, 'File "flow.py", line 3', "RuntimeError: boom", job=job)
-    assert reason(lines, 1, {}) == "step train failed: RuntimeError: boom"
+    assert reason(lines, 1, {}) == "step train failed: RuntimeError: boom (flow.py, line 3)"
+
+
+@pytest.mark.parametrize("unpacked", ["/tmp/modelbuild-x1/source/flows/shop/", "/work/metaflow/"])
+def test_place_is_in_the_users_own_code(unpacked: str) -> None:
+    """An exception deep in a library names the line of the flow that led there, and the log's last lines."""
+    deep = "/usr/lib/python3.12/site-packages/torch/nn/module.py"
+    frames = [f'  File "{unpacked}rows.py", line 12, in split', "    cut(rows)", f'  File "{deep}", line 9']
+    lines = log(*(f"Epoch {number}" for number in range(9)), *TRACEBACK, *frames, "RuntimeError: boom")
+    folder = "flows/shop/" if "source" in unpacked else ""
+    assert reason(lines, 1, {}) == (
+        f"step train failed: RuntimeError: boom ({folder}rows.py, line 12); "
+        "its log ends: Epoch 6 / Epoch 7 / Epoch 8"
+    )
+
+
+def test_long_message_keeps_the_place() -> None:
+    """Where the exception says more than fits, its message is cut, and file and line are not."""
+    lines = log(*TRACEBACK, 'File "flow.py", line 3, in train', "RuntimeError: " + "boom " * 200)
+    assert "… (flow.py, line 3)" in reason(lines, 1, {})
+
+
+def test_secrets_in_the_log_are_blacked_out() -> None:
+    """The lines that a step printed before it failed are shown without the values of secrets."""
+    lines = log("using hunter2-long", *TRACEBACK, "RuntimeError: boom")
+    said = reason(lines, 1, {"WANDB_API_KEY": "hunter2-long"})
+    assert said == "step train failed: RuntimeError: boom; its log ends: using [redacted]"
 
 
 def test_silent_step_is_named() -> None:
@@ -92,7 +118,7 @@ def test_flow_that_did_not_start() -> None:
     """A flow that ends before any step says with which exception, or its last line, or nothing."""
     start = "the flow ended with exit code 1 before a step failed"
     lines = ["Traceback (most recent call last):", '  File "flow.py", line 1', "ImportError: no torch", ""]
-    assert reason(lines, 1, {}) == f"{start}: ImportError: no torch"
+    assert reason(lines, 1, {}) == f"{start}: ImportError: no torch (flow.py, line 1)"
     assert reason(["Usage: flow.py", "Error: no such option: --config"], 1, {}) == (
         f"{start}: Error: no such option: --config"
     )

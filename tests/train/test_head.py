@@ -223,7 +223,9 @@ def test_failing_step_is_named_without_secrets(head: Head, archived: bytes, buil
     assert code == 13, output
     assert buildkite.fields == [head.result().to_fields()]
     assert head.result().status == "failed"
-    assert head.result().reason == "step start failed: RuntimeError: lost the key [redacted]"
+    line = next(number for number, text in enumerate(FLOW.splitlines(), 1) if "lost the key" in text)
+    said = f"step start failed: RuntimeError: lost the key [redacted] (flows/flow.py, line {line})"
+    assert head.result().reason.startswith(f"{said}; its log ends: ")
 
 
 def test_token_that_was_stored_with_a_line_break_tells(head: Head, archived: bytes, buildkite: Any) -> None:
@@ -258,7 +260,7 @@ def test_wrong_parameter_is_the_reason(head: Head, archived: bytes, buildkite: A
     assert code == 13, output
     assert buildkite.fields[0]["training/status"] == "failed"
     assert buildkite.fields[0]["training/reason"].endswith(
-        "ValueError: The parameter act is 5: it must be text."
+        "ValueError: The parameter act is 5: it must be text. (flows/flow.py, line 14)"
     )
 
 
@@ -433,7 +435,7 @@ def test_next_attempt_goes_on_where_the_last_one_failed(
     head.ask(archived_in_two, parameters={"act": "publish"})
     code, output = head.run()
     assert code == 13, output
-    assert head.result().reason.endswith("the object that it needs is not there")
+    assert "the object that it needs is not there (flows/flow.py, line " in head.result().reason
     head.storage.write(f"{head.artifacts}/needed", b"")
     head.environ["ATTEMPT"] = "2"
     code, output = head.run()

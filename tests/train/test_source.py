@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from modelbuild import git
 from modelbuild.errors import ConfigurationError
 from modelbuild.train import source
 
@@ -180,14 +181,14 @@ def test_another_commit_gives_other_bytes(repository: Any) -> None:
 def test_revision_becomes_a_commit(repository: Any) -> None:
     """HEAD, which an agent may have as the commit, is what was checked out."""
     commit = repository.commit({"flow.py": ""})
-    assert source.commit_of(repository.folder, "HEAD") == commit
+    assert git.commit_of(repository.folder, "HEAD") == commit
 
 
 def test_unknown_commit_is_told(repository: Any) -> None:
     """A commit that the checkout does not have is named."""
     repository.commit({"flow.py": ""})
-    with pytest.raises(ConfigurationError, match=r"rev-parse .*0123456.* failed"):
-        source.commit_of(repository.folder, "0123456789" * 4)
+    with pytest.raises(ConfigurationError, match=r"commit '0123456.* is not in the checkout"):
+        git.commit_of(repository.folder, "0123456789" * 4)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from modelbuild import git
 from modelbuild.errors import ConfigurationError
 from modelbuild.local.session import with_key
 
@@ -51,19 +51,7 @@ def repository(folder: Path) -> Path:
     Raises:
         ConfigurationError: there is no repository.
     """
-    command = ["git", "-C", str(folder), "rev-parse", "--show-toplevel"]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise ConfigurationError(f"{folder} is not in a git repository: {said[0] if said else 'git failed'}")
-    return Path(done.stdout.strip()).resolve()
-
-
-def git_setting(repository: Path, key: str) -> str:
-    """A setting of git as it holds in the repository; empty if there is none."""
-    command = ["git", "-C", str(repository), "config", "--get", key]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
-    return done.stdout.strip()
+    return git.root(folder)
 
 
 def home(repository: Path) -> Path:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from modelbuild import git
 from modelbuild.errors import BuildkiteError, ConfigurationError
 from modelbuild.local import agent, blocks
 from modelbuild.local.buildkite.identity import slug_of
@@ -82,11 +83,11 @@ def _create(
     terminal: Terminal,
 ) -> Json:
     repository = state.repository
-    commit = _git(repository, "rev-parse", "HEAD")
-    if _git(repository, "status", "--porcelain"):
+    commit = git.commit_of(repository, "HEAD")
+    if git.run(repository, *git.filters(repository), "status", "--porcelain", "--ignore-submodules=all"):
         terminal.say("The working tree has changes that are not committed; they are not built")
     if pipeline is not None:
-        if not _has(repository, commit, pipeline):
+        if not git.succeeds(repository, "cat-file", "-e", f"{commit}:{pipeline}"):
             raise ConfigurationError(
                 f"{pipeline} is not in commit {commit[:12]}: commit it, or name another file"
             )
@@ -132,24 +133,7 @@ def pipeline_slug(client: Client, repository: Path) -> str:
 
 
 def _git(repository: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(repository), *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise ConfigurationError(
-            f"git {arguments[0]} failed in {repository}: {said[-1] if said else 'no reason'}"
-        )
-    return done.stdout.strip()
-
-
-def _has(repository: Path, commit: str, file: str) -> bool:
-    command = ["git", "-C", str(repository), "cat-file", "-e", f"{commit}:{file}"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    return git.run(repository, *arguments).decode(errors="replace").strip()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from modelbuild import git
 from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.local import places, services
 from modelbuild.local.environment import agent_environment
@@ -131,7 +132,7 @@ def _started(repository: Path, data: Path) -> Iterator[tuple[State, list[service
 def _person(repository: Path) -> str:
     """Who sits here, as git knows them: they create the builds, and approve what they unblock."""
     name, address = (
-        re.sub(r"[<>\x00-\x1f\x7f]", "", places.git_setting(repository, key)).strip()
+        re.sub(r"[<>\x00-\x1f\x7f]", "", git.setting(repository, key)).strip()
         for key in ("user.name", "user.email")
     )
     return f"{name or 'Local user'} <{''.join(address.split()) or 'user@localhost'}>"

@@ -46,7 +46,7 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Line]:
             yield Line(False, f"options of {step.shown()} ({file}:{step.line}): {error}")
     if not found:
         yield Line(False, "AWS: not looked at, as no training step can be read: mend that and run this again")
-    yield from chaining.examine(steps, environ)
+    yield from chaining.examine(pipeline.steps, training.environment_of(pipeline, environ))
     yield from dict.fromkeys(line for settings in found for line in _aws(settings))
     yield tried("API token", lambda: _token(environ))
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from modelbuild import text as texts
+from modelbuild.train import parameters
 
 _LIMIT = 500
 # Looking for secrets takes long in long text, and what is this far from the beginning is never shown.
@@ -22,8 +23,21 @@ _TRACEBACK = "Traceback (most recent call last):"
 _OWN_ERROR = re.compile(r"^modelbuild\.[\w.]+: ")
 _EXCEPTION = re.compile(r"^(?:\w+\.)*[A-Z]\w*(?:: .*)?$")
 _BOILERPLATE = re.compile(
-    r"^(Task (is starting|failed|finished|exited).*|Internal error|<flow \w+ step \w+> failed:)?$"
+    r"^(Task (is starting|failed|finished|exited).*|Internal error|<flow \w+ step \w+> failed:"
+    r"|Setting up task environment\.?|Downloading code package.*|Code package downloaded.*|\[save_logs\].*)?$"
 )
+# Under these Metaflow says what it made of the end, and no code of the user printed it.
+_METAFLOW_SAYS = re.compile(r"^(AWS Batch error|Data store error|Step failure):$")
+
+_FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d{1,9})')
+# Generated code, Python's own files, installed packages, and what Metaflow carries along.
+_NOT_USERS = re.compile(
+    r"^<|/lib(?:64)?/python\d|/(?:site|dist)-packages/|/\.mf_code/|/python/src/modelbuild/"
+)
+# The folders into which the head unpacks the commit, and Metaflow the code of a step.
+_UNPACKED = re.compile(r"^.*/modelbuild-[^/]+/source/|^.*/metaflow/")
+_FILE_LIMIT = 200
+_LOG_LINES = 3
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _SECRET_TEXT = re.compile(
@@ -52,8 +66,14 @@ def reason(lines: Sequence[str], exit_code: int, environ: Mapping[str, str], bat
     else:
         said = [line.strip() for line in lines]
         subject = f"the flow ended with exit code {exit_code} before a step failed"
-    cause = batch or _OWN_ERROR.sub("", _exception(said) or _last(said))
-    return sentence(f"{subject}: {cause}" if cause else subject, environ)
+    exception = _exception(said)
+    cause = batch or _OWN_ERROR.sub("", exception or _last(said))
+    text = f"{subject}: {cause}" if cause else subject
+    if where := _place(said) if exception else "":
+        # The message of the exception may be long: the place is not what is cut.
+        text = f"{_cut(text, _LIMIT - len(where) - 3, environ)} ({where})"
+    log = " / ".join(_log(said, cause)) if steps else ""
+    return sentence(f"{text}; its log ends: {log}" if log else text, environ)
 
 
 def sentence(text: str, environ: Mapping[str, str]) -> str:
@@ -80,11 +100,38 @@ def _blacked_out(match: re.Match[str]) -> str:
     return f"{match['name']}[redacted]"
 
 
+def _cut(text: str, length: int, environ: Mapping[str, str]) -> str:
+    shown = sentence(text, environ)
+    return shown if len(shown) <= length else f"{shown[: length - 1]}…"
+
+
+def _place(said: Sequence[str]) -> str:
+    """File and line of the user's own code nearest to the exception of the last traceback; empty if none."""
+    frames = [match for line in said[_last_traceback(said) :] if (match := _FRAME.match(line))]
+    own = [match for match in frames if not _NOT_USERS.search(match["file"])]
+    if not own:
+        return ""
+    file = parameters.plain(_UNPACKED.sub("", own[-1]["file"])[-_FILE_LIMIT:])
+    return f"{file}, line {own[-1]['line']}"
+
+
+def _log(said: Sequence[str], cause: str) -> list[str]:
+    """The last lines that the user's code printed, before its first traceback."""
+    lines = [line.strip() for line in said]
+    ends = (at for at, line in enumerate(lines) if line == _TRACEBACK or _METAFLOW_SAYS.match(line))
+    own = lines[: next(ends, len(lines))]
+    return [line for line in own if not _BOILERPLATE.match(line) and line not in cause][-_LOG_LINES:]
+
+
+def _last_traceback(said: Sequence[str]) -> int:
+    return len(said) - 1 - list(reversed(said)).index(_TRACEBACK)
+
+
 def _exception(said: Sequence[str]) -> str:
     """The line that names the exception of the last traceback; a message may go on below it."""
     if _TRACEBACK not in said:
         return ""
-    last = len(said) - 1 - list(reversed(said)).index(_TRACEBACK)
+    last = _last_traceback(said)
     return next((line for line in said[last + 1 :] if _EXCEPTION.match(line)), "")
 
 

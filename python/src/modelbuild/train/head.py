@@ -32,7 +32,18 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import AwsError, ConfigurationError, ModelbuildError, TrainingFailed, describe
 from modelbuild.settings import AwsSettings
-from modelbuild.train import attempt, diagnosis, outcome, parameters, resume, runs, source, telling, watch
+from modelbuild.train import (
+    attempt,
+    diagnosis,
+    outcome,
+    packaging,
+    parameters,
+    resume,
+    runs,
+    source,
+    telling,
+    watch,
+)
 
 # Batch kills 30 seconds after SIGTERM. Metaflow gives its own jobs 5 of them to end; what is left after
 # these is for the word to Buildkite.
@@ -169,6 +180,7 @@ def _train(
         home.mkdir()
         variables = {
             **_PATIENCE,
+            packaging.VARIABLE: packaging.suffixes(root / "source"),
             **{name: value for name, value in environ.items() if name != TOKEN},
             "METAFLOW_HOME": str(home),
             "METAFLOW_BATCH_CONTAINER_IMAGE": request.images.default,

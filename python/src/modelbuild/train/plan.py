@@ -10,15 +10,14 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from modelbuild import log
+from modelbuild import git, log
 from modelbuild.aws.batch import OVERRIDES_LIMIT, Batch, overrides_bytes, require_fitting
 from modelbuild.aws.identity import caller, session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent
 from modelbuild.contract import REQUEST_FILE, TrainingRequest
-from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import claim, source, submit
+from modelbuild.train import claim, submit
 from modelbuild.train.request import make
 
 _NUMBER = "BUILDKITE_BUILD_NUMBER"
@@ -75,12 +74,7 @@ def environment(environ: Mapping[str, str], checkout: Path) -> dict[str, str]:
     """
     if _NUMBER in environ:
         return dict(environ)
-    try:
-        commit = source.commit_of(checkout, "HEAD")
-    except ConfigurationError as error:
-        raise ConfigurationError(
-            f"{checkout} has no commit that could be trained: run this in a checkout, and commit first"
-        ) from error
+    commit = git.commit_of(checkout, "HEAD")
     pipeline = re.sub(r"[^a-z0-9]+", "-", checkout.resolve().name.lower()).strip("-") or "pipeline"
     return {
         "BUILDKITE_ORGANIZATION_SLUG": "organization",

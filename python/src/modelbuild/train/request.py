@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from modelbuild import git
 from modelbuild.buildkite import agent
 from modelbuild.contract import (
     SOURCE_FILE,
@@ -23,7 +24,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import ImageSettings, TrainSettings
-from modelbuild.train import parameters, source, steps, types
+from modelbuild.train import parameters, source, steps, syntax, types
 
 
 def make(
@@ -59,6 +60,7 @@ def make(
                 f"option flow is {settings.flow}, but commit {build.commit[:12]} has no such file: give its "
                 "path from the root of the repository"
             )
+        syntax.require(archived, settings.flow)
         steps.require(settings.resources, flow, settings.flow)
         # One call, because most keys that may be asked for are not there.
         keys = meta_data_keys()
@@ -101,7 +103,7 @@ def _build(environ: Mapping[str, str], checkout: Path) -> Build:
                 "id": agent.variable(environ, "BUILDKITE_BUILD_ID"),
                 "url": agent.variable(environ, "BUILDKITE_BUILD_URL"),
                 # The variable may say HEAD; what was checked out is what is trained.
-                "commit": source.commit_of(checkout, agent.variable(environ, "BUILDKITE_COMMIT")),
+                "commit": git.commit_of(checkout, agent.variable(environ, "BUILDKITE_COMMIT")),
                 "branch": agent.variable(environ, "BUILDKITE_BRANCH"),
                 "message": environ.get("BUILDKITE_MESSAGE", ""),
                 "creator": environ.get("BUILDKITE_BUILD_CREATOR")

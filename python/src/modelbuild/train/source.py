@@ -1,4 +1,4 @@
-"""The commit's files as one archive with reproducible bytes."""
+"""The source of a training: the commit's files as one archive with reproducible bytes."""
 
 from __future__ import annotations
 
@@ -6,36 +6,19 @@ import gzip
 import io
 import os
 import posixpath
-import subprocess
 import tarfile
-import tempfile
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelbuild import git
 from modelbuild.errors import ConfigurationError
-from modelbuild.train import model_check, parameters
+from modelbuild.train import checkout, commit, members, model_check, parameters
+from modelbuild.train.commit import EXECUTABLE, LINK, Entry, Selection, plain, within
 
-_SUBMODULE = "160000 "
-_POINTER = b"version https://git-lfs.github.com/spec/v1"
-_POINTER_LIMIT = 1024
-_DIFF_LIMIT = 1 << 20
-_PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=all")
-# Whatever this machine is set to: no other line ends, attributes or content than the commit's.
-_AS_STORED = (
-    *("-c", "tar.umask=0022", "-c", "core.autocrlf=false", "-c", "core.eol=lf"),
-    *("-c", "core.attributesFile=/dev/null"),
-    *("-c", "filter.lfs.smudge=", "-c", "filter.lfs.process=", "-c", "filter.lfs.required=false"),
-)
-
-
-def commit_of(repository: Path, revision: str) -> str:
-    """The full id of a commit.
-
-    Raises:
-        ConfigurationError: the repository does not have it.
-    """
-    return _git(repository, "rev-parse", "--verify", f"{revision}^{{commit}}").decode().strip()
+_LFS = b"version https://git-lfs.github.com/spec/v1"
+_GIT_CRYPT = b"\0GITCRYPT\0"
 
 
 @dataclass(frozen=True)
@@ -47,140 +30,100 @@ class Archive:
 
 
 def archive(
-    repository: Path, commit: str, *, flow: str, include: Sequence[str] = (), allow_dirty: bool = False
+    repository: Path, revision: str, *, flow: str, include: Sequence[str] = (), allow_dirty: bool = False
 ) -> Archive:
     """The files of a commit: the same commit gives the same bytes.
 
     Args:
         repository: the checkout.
-        commit: the full id of the commit.
+        revision: the full id of the commit.
         flow: the flow's file; what stands in its folder is always part of the archive.
         include: the files and folders to take besides; everything when there are none.
         allow_dirty: take the checkout's files as they are instead of refusing uncommitted changes.
 
     Raises:
         ConfigurationError: git is missing or refuses, the checkout differs from the commit, ``include`` names
-            what is not there, or a file stands for content that git does not have.
+            what is not there, a file stands for content that git does not have, or the head could not
+            unpack the archive.
     """
-    chosen = _chosen(flow, include)
-    changed = _changed(repository, commit, chosen)
+    root = git.root(repository)
+    selection = _selection(flow, include)
+    listed = commit.entries(root, revision, selection)
+    folder = posixpath.dirname(flow)
+    content = _packed(root, revision, listed, folder)
+    changed = checkout.changed(root, revision, listed, selection)
     if not changed:
-        return Archive(_packed(repository, commit, chosen, include, os.environ), "")
+        return Archive(content, "")
     if not allow_dirty:
-        more = f" and {len(changed) - 1} more" if changed[1:] else ""
-        raise ConfigurationError(
-            f"the checkout differs from commit {commit[:12]} ({_name(changed[0])}{more}): commit it, have "
-            "git ignore it, leave it out with option include, or set allow-dirty to train on it"
-        )
-    with tempfile.TemporaryDirectory(prefix="modelbuild-") as scratch:
-        environ = _aside(repository, commit, Path(scratch))
-        _git(repository, "read-tree", commit, environ=environ)
-        _git(repository, "add", "--all", environ=environ)
-        tree = _git(repository, "write-tree", environ=environ).decode().strip()
-        # A commit, because the archive of a mere tree has the time of day in it.
-        made = _git(
-            repository, "commit-tree", tree, "-p", commit, "-m", "uncommitted changes", environ=environ
-        )
-        revision = made.decode().strip()
-        diff = _git(
-            repository, "diff", *_PLAIN_DIFF, "--binary", commit, revision, *_paths(chosen), environ=environ
-        )
-        if len(diff) > _DIFF_LIMIT:
-            raise ConfigurationError(
-                f"the uncommitted changes take {len(diff):,} bytes as a diff, and allow-dirty records at "
-                f"most {_DIFF_LIMIT:,}: commit them"
-            )
-        content = _packed(repository, revision, chosen, include, environ)
-    return Archive(content, diff.decode(errors="replace"))
+        raise ConfigurationError(checkout.refusal(root, revision, changed, listed))
+    with checkout.uncommitted(root, revision, changed, selection) as made:
+        listed = commit.entries(root, made.tree, selection, made.environ)
+        return Archive(_packed(root, revision, listed, folder, made.environ), made.diff)
 
 
-def _chosen(flow: str, include: Sequence[str]) -> tuple[str, ...]:
-    """The files and folders to archive; empty for everything."""
-    if not include:
-        return ()
+def _selection(flow: str, include: Sequence[str]) -> Selection:
     folder = posixpath.dirname(flow)
     own = (folder,) if folder else (flow, parameters.FILE_NAME, model_check.FILE_NAME)
-    chosen = tuple(posixpath.normpath(path) for path in (*own, *include))
-    return () if "." in chosen else chosen
-
-
-def _paths(chosen: Sequence[str]) -> tuple[str, ...]:
-    """The end of a git command that limits it to these."""
-    return ("--", *(f":(top,literal){path}" for path in chosen))
-
-
-def _changed(repository: Path, commit: str, chosen: Sequence[str]) -> list[str]:
-    """The files that are not as in the commit, or not in it and not ignored."""
-    tracked = _git(repository, "diff", *_PLAIN_DIFF, "--name-only", "-z", commit, *_paths(chosen))
-    others = _git(repository, "ls-files", "--others", "--exclude-standard", "-z", *_paths(chosen))
-    return [os.fsdecode(name) for name in (tracked + others).split(b"\0") if name]
-
-
-def _aside(repository: Path, commit: str, scratch: Path) -> dict[str, str]:
-    """Variables by which git reads the repository, writes beside it, and makes the same commit each time."""
-    objects = _git(repository, "rev-parse", "--git-path", "objects").decode().strip()
-    date = _git(repository, "show", "--no-patch", "--format=%ct +0000", commit).decode().strip()
-    (scratch / "objects").mkdir()
-    environ = {
-        **os.environ,
-        "GIT_OBJECT_DIRECTORY": str(scratch / "objects"),
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES": str((repository / objects).resolve()),
-        "GIT_INDEX_FILE": str(scratch / "index"),
-    }
-    for role in ("AUTHOR", "COMMITTER"):
-        environ |= {
-            f"GIT_{role}_NAME": "modelbuild",
-            f"GIT_{role}_EMAIL": "modelbuild@localhost",
-            f"GIT_{role}_DATE": date,
-        }
-    return environ
+    return Selection(own, tuple(include))
 
 
 def _packed(
-    repository: Path, revision: str, chosen: Sequence[str], include: Sequence[str], environ: Mapping[str, str]
+    root: Path,
+    revision: str,
+    listed: Iterable[Entry],
+    folder: str,
+    environ: Mapping[str, str] | None = None,
 ) -> bytes:
-    listed = _git(repository, "ls-tree", "-r", "-z", "--full-tree", revision, environ=environ)
-    entries = [os.fsdecode(line).split("\t", 1) for line in listed.split(b"\0") if line]
-    there = {path: [about for about, name in entries if _within(name, path)] for path in chosen}
-    for path in include:
-        if not there.get(posixpath.normpath(path), True):
-            raise ConfigurationError(f"option include names {_name(path)}, which the commit does not have")
-    for about, name in entries:
-        if about.startswith(_SUBMODULE) and (not chosen or any(_within(name, path) for path in chosen)):
-            raise ConfigurationError(
-                f"{_name(name)} is a git submodule, whose files no archive of this repository has: copy them "
-                "into the repository, or leave it out with option include"
-            )
-    paths = _paths([path for path, found in there.items() if found])
-    tar = _git(repository, *_AS_STORED, "archive", "--format=tar", revision, *paths, environ=environ)
-    _refuse_pointers(tar)
-    return gzip.compress(tar, compresslevel=9, mtime=0)
+    """The archive of these files: names, links, whether a file can be executed, and the commit's time."""
+    made = commit.committed_at(root, revision)
+    packed: list[tuple[tarfile.TarInfo, bytes]] = []
+    for entry, content in commit.contents(root, list(listed), environ):
+        member = tarfile.TarInfo(entry.name)
+        member.mtime, member.mode = made, 0o755 if entry.mode == EXECUTABLE else 0o644
+        if entry.mode == LINK:
+            member.type, member.mode = tarfile.SYMTYPE, 0o777
+            member.linkname, content = content.decode(errors="surrogateescape"), b""
+        else:
+            _require_content(entry.name, content)
+        member.size = len(content)
+        packed.append((member, content))
+    members.require([member for member, _ in packed])
+    members.require_whole([member for member, _ in packed], folder)
+    buffer = io.BytesIO()
+    # The name and the time in gzip's header are the same for all, and so is the rest on every Python.
+    with (
+        gzip.GzipFile("", "wb", compresslevel=9, fileobj=buffer, mtime=0) as compressed,
+        tarfile.open(
+            fileobj=compressed,
+            mode="w",
+            format=tarfile.PAX_FORMAT,
+            encoding="utf-8",
+            errors="surrogateescape",
+            pax_headers={"comment": revision},
+        ) as tar,
+    ):
+        for member, content in packed:
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
 
 
-def _within(name: str, path: str) -> bool:
-    return name == path or name.startswith(f"{path}/")
-
-
-def _refuse_pointers(tar: bytes) -> None:
-    with tarfile.open(fileobj=io.BytesIO(tar), mode="r:") as files:
-        for member in files:
-            if not member.isfile() or member.size > _POINTER_LIMIT:
-                continue
-            content = files.extractfile(member)
-            if content is not None and content.read(len(_POINTER)) == _POINTER:
-                raise ConfigurationError(
-                    f"{_name(member.name)} is kept in Git LFS, and the commit has only a pointer to it: keep "
-                    "it in S3 and read it in the flow, or leave it out with option include"
-                )
-
-
-def _name(path: str) -> str:
-    return parameters.plain(path)
+def _require_content(name: str, content: bytes) -> None:
+    """Refuse a file whose content is elsewhere, or readable with a key only."""
+    if content.startswith(_LFS) and len(content) < 1024:
+        raise ConfigurationError(
+            f"{plain(name)} is kept in Git LFS, and the commit has only a pointer to it: keep it in S3 and "
+            "read it in the flow, or leave it out with option include"
+        )
+    if content.startswith(_GIT_CRYPT):
+        raise ConfigurationError(
+            f"{plain(name)} is encrypted by git-crypt, and the commit has only the ciphertext: keep it in "
+            "Secrets Manager or S3 and read it in the flow, or leave it out with option include"
+        )
 
 
 def read_member(archived: bytes, name: str) -> bytes | None:
     """The content of one file of an archive, or None when it has none of this name."""
-    with tarfile.open(fileobj=io.BytesIO(archived), mode="r:gz") as tar:
+    with _opened(archived) as tar:
         try:
             member = tar.extractfile(name)
         except KeyError:
@@ -191,24 +134,39 @@ def read_member(archived: bytes, name: str) -> bytes | None:
 def extract(archived: bytes, destination: Path, below: str = "") -> None:
     """Unpack an archive, or what it has in the folder ``below``; nothing is written outside ``destination``.
 
+    Files are written before links, so no file is written through a link. ``TarFile.extractall`` can do this
+    since Python 3.10.12 and 3.11.4 only.
+
     Raises:
-        ConfigurationError: it is no archive, or a member leads outside.
+        ConfigurationError: it is no archive, or has a member that :func:`members.require` refuses.
     """
     try:
-        with tarfile.open(fileobj=io.BytesIO(archived), mode="r:gz") as tar:
-            members = [member for member in tar if not below or _within(member.name, below)]
-            tar.extractall(destination, members, filter="data")
-    except (tarfile.TarError, OSError, EOFError) as error:
+        with _opened(archived) as tar:
+            all_members = tar.getmembers()
+            members.require(all_members)
+            chosen = [member for member in all_members if not below or within(member.name, below)]
+            for member in sorted(chosen, key=tarfile.TarInfo.issym):
+                _write(tar, member, destination)
+    except (tarfile.TarError, OSError, EOFError, zlib.error, UnicodeError) as error:
         raise ConfigurationError(f"the source archive cannot be unpacked: {error}") from error
 
 
-def _git(repository: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> bytes:
-    command = ["git", "-C", str(repository), *arguments]
-    try:
-        done = subprocess.run(command, env=environ, capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise ConfigurationError("git is not on PATH: install it on the agent's machine") from error
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-        raise ConfigurationError(f"'git {' '.join(arguments)}' failed in {repository.name}: {said[-1]}")
-    return done.stdout
+def _opened(archived: bytes) -> tarfile.TarFile:
+    return tarfile.open(fileobj=io.BytesIO(archived), mode="r:gz", encoding="utf-8", errors="surrogateescape")
+
+
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, destination: Path) -> None:
+    path = commit.on_disk(destination, member.name)
+    if member.isdir():
+        os.makedirs(path, exist_ok=True)
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if member.issym():
+        os.symlink(commit.encoded(member.linkname), path)
+        return
+    content = tar.extractfile(member)
+    assert content is not None
+    mode = 0o755 if member.mode & 0o100 else 0o644
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content.read())
+    os.utime(path, (member.mtime, member.mtime))

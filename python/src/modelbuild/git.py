@@ -1,0 +1,166 @@
+"""git, run so that it only reads: no program and no network that a checkout's configuration names.
+
+The configuration of a checkout may name programs (filters, hooks, a file system monitor, diff and pager
+commands, an SSH command, credential helpers, gpg). Each of them would run as the agent, so every call of git
+in this package goes through :func:`run`, which turns them off.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from modelbuild.errors import ConfigurationError
+
+_SETTINGS = {
+    # Empty is off in every version; old ones read "false" as the name of a program.
+    "core.fsmonitor": "",
+    "core.hooksPath": os.devnull,
+    "core.untrackedCache": "false",
+    "core.quotePath": "false",
+    "diff.autoRefreshIndex": "true",
+    "log.showSignature": "false",
+}
+_VARIABLES = {
+    # Messages are read below.
+    "LC_ALL": "C",
+    "GIT_PAGER": "cat",
+    "GIT_TERMINAL_PROMPT": "0",
+    # Nothing of the repository is written, not even its index.
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_LITERAL_PATHSPECS": "1",
+    # A partial clone fetches what it lacks when an object is read. The first is known since git 2.45; the
+    # second forbids every transport in all versions, and goes before the configuration.
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+}
+# Variables by which git would read another repository or run another program than this module means.
+_DROPPED = {
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_NAMESPACE", "GIT_PREFIX"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE"),
+    *("GIT_REPLACE_REF_BASE", "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS", "GIT_ATTR_SOURCE", "LANGUAGE"),
+    *("GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS"),
+}
+
+
+def run(
+    repository: Path, *arguments: str, stdin: bytes = b"", environ: Mapping[str, str] | None = None
+) -> bytes:
+    """What git prints about a repository.
+
+    Args:
+        repository: a folder in its checkout.
+        arguments: the command of git and its arguments; paths are literal, no patterns.
+        stdin: what the command reads.
+        environ: more variables, such as ``GIT_INDEX_FILE``.
+
+    Raises:
+        ConfigurationError: git is missing or failed; the message names the cause and the fix.
+    """
+    done = _completed(repository, arguments, stdin, environ or {})
+    if done.returncode:
+        raise ConfigurationError(_sentence(repository, arguments, done.stderr.decode(errors="replace")))
+    return done.stdout
+
+
+def succeeds(repository: Path, *arguments: str) -> bool:
+    """Whether a command of git, which asks a question, answers yes.
+
+    Raises:
+        ConfigurationError: git is missing.
+    """
+    return _completed(repository, arguments, b"", {}).returncode == 0
+
+
+def commit_of(repository: Path, revision: str) -> str:
+    """The full id of a commit.
+
+    Raises:
+        ConfigurationError: the repository does not have it.
+    """
+    try:
+        found = run(repository, "rev-parse", "--verify", f"{revision}^{{commit}}")
+    except ConfigurationError as error:
+        if "Needed a single revision" not in str(error) and "bad revision" not in str(error):
+            raise
+        if revision == "HEAD":
+            message = f"{repository} has no commit yet: commit first"
+        else:
+            message = (
+                f"commit {revision!r} is not in the checkout {repository}: check out the build's commit, and "
+                "fetch it where the clone is shallow"
+            )
+        raise ConfigurationError(message) from error
+    return found.decode().split()[-1]
+
+
+def root(folder: Path) -> Path:
+    """The root of the checkout that ``folder`` lies in.
+
+    Raises:
+        ConfigurationError: it lies in none.
+    """
+    found = run(folder, "rev-parse", "--show-toplevel")
+    return Path(os.fsdecode(found.removesuffix(b"\n"))).resolve()
+
+
+def setting(repository: Path, key: str) -> str:
+    """A setting as it holds in the repository; empty if there is none."""
+    done = _completed(repository, ("config", "--get", key), b"", {})
+    return done.stdout.decode(errors="replace").strip()
+
+
+def filters(repository: Path) -> tuple[str, ...]:
+    """The options of git that turn off each filter that the configuration names."""
+    command = ("config", "--null", "--name-only", "--get-regexp", r"^filter\.")
+    keys = os.fsdecode(_completed(repository, command, b"", {}).stdout).split("\0")
+    names = {key.split(".", 1)[1].rpartition(".")[0] for key in keys if key.count(".") >= 2}
+    if bad := [name for name in sorted(names) if "=" in name]:
+        # git's option -c ends a key at the first equals sign, so this filter could not be turned off.
+        raise ConfigurationError(
+            f"git's configuration has a filter {bad[0]!r}: rename it to a name without an equals sign"
+        )
+    off = {"clean": "", "smudge": "", "process": "", "required": "false"}
+    return tuple(
+        word
+        for name in sorted(names)
+        for key, value in off.items()
+        for word in ("-c", f"filter.{name}.{key}={value}")
+    )
+
+
+def _completed(
+    repository: Path, arguments: tuple[str, ...], stdin: bytes, environ: Mapping[str, str]
+) -> subprocess.CompletedProcess[bytes]:
+    settings = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
+    command = ["git", "-C", str(repository), "--no-pager", *settings, *arguments]
+    kept = {name: value for name, value in os.environ.items() if name not in _DROPPED}
+    try:
+        return subprocess.run(
+            command, input=stdin, env={**kept, **_VARIABLES, **environ}, capture_output=True, check=False
+        )
+    except FileNotFoundError as error:
+        raise ConfigurationError("git is not on PATH: install it on this machine") from error
+    except OSError as error:
+        raise ConfigurationError(f"git cannot be run: {error.strerror or error}") from error
+
+
+def _sentence(repository: Path, arguments: tuple[str, ...], messages: str) -> str:
+    if "dubious ownership" in messages:
+        return (
+            f"git refuses {repository} because another user owns it: run the job as the user that made the "
+            f"checkout, or run: git config --global --add safe.directory '{repository.resolve()}'"
+        )
+    if "not a git repository" in messages:
+        return f"{repository} is not in a git repository: run this in a checkout"
+    if "promisor" in messages or "lazy fetch" in messages or "transport '" in messages:
+        return (
+            f"{repository} is a partial clone that lacks files of the commit, and nothing is fetched here: "
+            "name in option include only what the checkout has, or clone without --filter"
+        )
+    said = messages.strip().splitlines() or ["no message"]
+    named = next(word for word in arguments if not word.startswith("-") and "=" not in word)
+    return f"git {named} failed in {repository}: {said[-1]}"

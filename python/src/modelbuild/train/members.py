@@ -1,0 +1,110 @@
+"""Which members an archive may have: one decision for the agent that packs and the head that unpacks."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from tarfile import TarInfo
+
+from modelbuild.errors import ConfigurationError
+from modelbuild.train.commit import encoded, plain, within
+
+# Linux's limits, less the folder into which the head unpacks.
+_PART_LIMIT, _PATH_LIMIT = 255, 3840
+_LINKS_LIMIT = 40
+
+
+def require(found: Iterable[TarInfo]) -> None:
+    """Refuse an archive that leads outside its folder, or that Linux could not unpack.
+
+    Raises:
+        ConfigurationError: a member has an unsafe, too long or repeated name, lies below a file or link, is
+            no file, folder or link, or is a link that leads outside.
+    """
+    members: dict[str, TarInfo] = {}
+    for member in found:
+        name = member.name.rstrip("/") if member.isdir() else member.name
+        _require_name(name)
+        if not (member.isreg() or member.isdir() or member.issym()):
+            raise _refused(name, "it is a hard link or a device: keep a plain file in its place")
+        if name in members and not (member.isdir() and members[name].isdir()):
+            raise _refused(name, "it is there twice: keep one of the two")
+        members[name] = member
+    links = {name: member.linkname for name, member in members.items() if member.issym()}
+    for name in members:
+        for folder in _folders(name):
+            if folder in members and not members[folder].isdir():
+                raise _refused(name, f"{plain(folder)} is not a folder: keep one of the two")
+    for name, target in links.items():
+        _resolve(name, links, f"it links to {plain(target)}, which")
+
+
+def require_whole(found: Sequence[TarInfo], folder: str) -> None:
+    """Refuse a link of the flow's folder to what the archive lacks: Metaflow could not pack it for steps.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    links = {member.name: member.linkname for member in found if member.issym()}
+    there = {
+        "",
+        *(member.name for member in found),
+        *(up for member in found for up in _folders(member.name)),
+    }
+    for name, target in links.items():
+        if folder and not within(name, folder):
+            continue
+        end = _resolve(name, links, "it")
+        if end is None or end not in there:
+            raise _refused(
+                name,
+                f"it links to {plain(target)}, which the archive does not have: commit that, name it in "
+                "option include, or remove the link",
+            )
+
+
+def _require_name(name: str) -> None:
+    parts = name.split("/")
+    if name.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\0" in name:
+        raise _refused(name, "its name is not a path below the root: rename it")
+    if max(len(encoded(part)) for part in parts) > _PART_LIMIT:
+        raise _refused(name, f"a part of its path takes more than {_PART_LIMIT} bytes: rename it")
+    if len(encoded(name)) > _PATH_LIMIT:
+        raise _refused(name, f"its path takes more than {_PATH_LIMIT} bytes: rename it")
+
+
+def _resolve(name: str, links: Mapping[str, str], said: str) -> str | None:
+    """Where a link leads, through all other links; None where they go round in a circle."""
+    outside = f"{said} leads outside the repository: keep the data in S3, or commit it"
+    place: list[str] = []
+    left = name.split("/")[::-1]
+    followed = 0
+    while left:
+        part = left.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            if not place:
+                raise _refused(name, outside)
+            place.pop()
+            continue
+        target = links.get("/".join([*place, part]))
+        if target is None:
+            place.append(part)
+            continue
+        followed += 1
+        if followed > _LINKS_LIMIT:
+            return None
+        if not target or target.startswith("/") or "\0" in target:
+            raise _refused(name, outside)
+        left += target.split("/")[::-1]
+    return "/".join(place)
+
+
+def _folders(name: str) -> Iterable[str]:
+    while name := posixpath.dirname(name):
+        yield name
+
+
+def _refused(name: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"the source archive cannot be unpacked with {plain(name)}: {why}")

@@ -1,0 +1,139 @@
+"""Whether Python can read a flow, found out on the agent, before a job is submitted for it."""
+
+from __future__ import annotations
+
+import ast
+import posixpath
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+
+from modelbuild.errors import ConfigurationError
+from modelbuild.train import source
+from modelbuild.train.commit import plain
+
+_NEWEST = 14
+_SECONDS = 20
+# What Pythons newer than 3.10 read: except* (3.11), type, type parameters and nested quotes in f-strings
+# (3.12), defaults of type parameters (3.13), except without brackets and t-strings (3.14).
+_MAY_BE_NEWER = re.compile(
+    r"^\s*(?:except\s*\*|except\s+[\w.]+\s*,|type\s+\w+|(?:async\s+)?(?:def|class)\s+\w+\s*\[)"
+    r"|\b(?:[rR]?[fFtT]|[fFtT][rR])[\"']"
+)
+_COMPILE = """
+import sys, warnings
+warnings.simplefilter("ignore")
+try:
+    compile(sys.stdin.buffer.read(), sys.argv[1], "exec", dont_inherit=True)
+except (SyntaxError, ValueError) as error:
+    print("bad", getattr(error, "lineno", None) or 0, getattr(error, "msg", None) or error)
+else:
+    print("good")
+"""
+
+
+def require(archived: bytes, flow: str) -> None:
+    """Refuse a flow that Python cannot read, or that imports such a file of its own folder.
+
+    The images may have a newer Python than the agent, so what may be newer syntax is left to the newest
+    Python on PATH, and to the head where the agent has none.
+
+    Raises:
+        ConfigurationError: a file is no Python; the message has the file, the line and what is wrong.
+    """
+    for name, text in _files(archived, flow):
+        error = _error(text, name)
+        if error is None:
+            continue
+        line, said = error
+        if _may_be_newer(text, line, said):
+            # The head finds out what this Python cannot.
+            newer = _newer_error(text, name)
+            if newer is None:
+                continue
+            line, said = newer
+        raise ConfigurationError(f"{plain(name)}, line {line}, is not Python: {said}: correct it and commit")
+
+
+def _files(archived: bytes, flow: str) -> Iterator[tuple[str, bytes]]:
+    """The flow, and the files beside it that it or they import."""
+    folder = posixpath.dirname(flow)
+    left, seen = [flow], {flow}
+    while left:
+        name = left.pop(0)
+        text = source.read_member(archived, name)
+        if text is None:
+            continue
+        yield name, text
+        for module in _imports(text):
+            path = posixpath.join(folder, *module.split("."))
+            for candidate in (f"{path}.py", posixpath.join(path, "__init__.py")):
+                if candidate not in seen:
+                    seen.add(candidate)
+                    left.append(candidate)
+
+
+def _imports(text: bytes) -> list[str]:
+    """The modules that a file imports, each with those above it; none where it cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            nodes = list(ast.walk(ast.parse(text)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    names = []
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    parts = [name.split(".") for name in names]
+    return sorted({".".join(part[:length]) for part in parts for length in range(1, len(part) + 1)})
+
+
+def _error(text: bytes, name: str) -> tuple[int, str] | None:
+    """The line that this Python cannot read and why; None where it can."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(text, plain(name), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        return error.lineno or 1, error.msg
+    except ValueError as error:
+        return 1, str(error)
+    except (RecursionError, MemoryError):
+        # What is nested too deeply for this machine may not be for the image's.
+        return None
+    return None
+
+
+def _may_be_newer(text: bytes, line: int, said: str) -> bool:
+    lines = text.decode(errors="replace").splitlines()
+    # An f-string may begin some lines above the place at which an old Python gives up.
+    near = lines[max(0, line - 3) : line]
+    return said.startswith(("f-string", "t-string")) or any(map(_MAY_BE_NEWER.search, near))
+
+
+def _newer_error(text: bytes, name: str) -> tuple[int, str] | None:
+    """What the newest Python on PATH says; None where it reads the file, or where there is no newer one."""
+    own = sys.version_info.minor
+    if own >= _NEWEST:
+        return _error(text, name)
+    for minor in range(_NEWEST, own, -1):
+        python = shutil.which(f"python3.{minor}")
+        if python is None:
+            continue
+        command = [python, "-I", "-c", _COMPILE, plain(name)]
+        try:
+            done = subprocess.run(command, input=text, capture_output=True, timeout=_SECONDS, check=True)
+        except (OSError, subprocess.SubprocessError):
+            continue
+        kind, _, rest = done.stdout.decode(errors="replace").strip().partition(" ")
+        if kind == "good":
+            return None
+        line, _, said = rest.partition(" ")
+        return int(line), said
+    return None
