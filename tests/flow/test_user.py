@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 from metaflow import util
@@ -28,4 +29,5 @@ def test_metaflow_always_knows_a_user(
         monkeypatch.setenv(key, value)
     monkeypatch.setattr("metaflow.metaflow_config.USER", None)
     flow._name_user(os.environ)
-    assert util.get_username() == name
+    get_username: Callable[[], str] = util.get_username
+    assert get_username() == name

@@ -42,7 +42,7 @@ def in_role(on_stand_in: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def said(write: Callable[[str], Path], text: str, seconds: int, oidc: bool = False) -> list[str]:
     """What is wrong with the roles of a pipeline."""
     text = text.replace("ROLE", ROLE).replace("SECONDS", str(seconds)).replace("OIDC", str(oidc).lower())
-    return [line.text for line in examine(read(write(text)), {}) if not line.ok]
+    return [line.text for line in examine(read(write(text)).steps, {}) if not line.ok]
 
 
 @pytest.mark.parametrize(("text", "place"), [(NOTIFY, "aws"), (DEPLOY, "aws.source")])

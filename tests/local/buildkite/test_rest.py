@@ -43,7 +43,8 @@ class Rest:
 @pytest.fixture
 def rest(bench: Any) -> Rest:
     """A client of the REST API of the bench's engine."""
-    return Rest(create_app(bench.engine, URL, agent_token="agent", api_token="secret"))
+    secrets = {"agent_token": "agent", "api_token": "secret", "page_key": "page", "web_identity_key": "key"}
+    return Rest(create_app(bench.engine, URL, rate_limit=0, **secrets))
 
 
 def pipeline_of(bench: Any, name: str, steps: list[object]) -> Any:
