@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+import standins
+
 
 @pytest.mark.parametrize(
     ("service", "name", "options"),
     [
         ("aws", "AWS", ["--scratch", ".", "--images", ".", "--bin", "."]),
-        ("buildkite", "Buildkite", ["--agent-token", "a", "--api-token", "b", "--data", "."]),
+        ("buildkite", "Buildkite", ["--data", "."]),
         ("wandb", "W&B", ["--data", "."]),
     ],
 )
@@ -25,7 +28,7 @@ def test_taken_port_is_one_sentence(service: str, name: str, options: list[str],
         done = subprocess.run(
             [sys.executable, "-m", f"modelbuild.local.{service}", "--port", port, *options],
             cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
+            input=json.dumps(standins.SECRETS) + "\n",
             capture_output=True,
             text=True,
             check=False,

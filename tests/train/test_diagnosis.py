@@ -83,7 +83,7 @@ def test_lines_of_batch_jobs_are_read_as_well() -> None:
     assert reason(lines, 1, {}) == "step train failed: RuntimeError: boom (flow.py, line 3)"
 
 
-@pytest.mark.parametrize("unpacked", ["/tmp/modelbuild-x1/source/flows/shop/", "/work/metaflow/"])
+@pytest.mark.parametrize("unpacked", ["/tmp/modelbuild-x1/source/flows/shop/", "/srv/metaflow/"])
 def test_place_is_in_the_users_own_code(unpacked: str) -> None:
     """An exception deep in a library names the line of the flow that led there, and the log's last lines."""
     deep = "/usr/lib/python3.12/site-packages/torch/nn/module.py"

@@ -140,7 +140,7 @@ first = boto3.Session()
 keys = first.get_credentials().get_frozen_credentials()
 old = boto3.Session(keys.access_key, keys.secret_key, keys.token)
 old.client("sts").get_caller_identity()
-time.sleep(3.1)
+time.sleep(6.1)
 print(first.client("sts").get_caller_identity()["Arn"])
 for service, call in (("sts", "get_caller_identity"), ("s3", "list_buckets"), ("athena", "list_work_groups")):
     try:
@@ -148,7 +148,7 @@ for service, call in (("sts", "get_caller_identity"), ("s3", "list_buckets"), ("
     except Exception as error:
         print(service, error.response["ResponseMetadata"]["HTTPStatusCode"], error.response["Error"]["Code"])
 """
-    weather.keys_live(3)
+    weather.keys_live(6)
     try:
         job = cloud.run("renews", ["python", "-c", program], properties={"jobRoleArn": ROLE})
     finally:
