@@ -32,6 +32,7 @@ from modelbuild.contract import (
     sha256_of_json,
 )
 from modelbuild.flow.publish import archive
+from modelbuild.handoff import Handoff
 from modelbuild.serving.model import decode
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.deploy import CopySettings, DeploySettings
@@ -170,6 +171,8 @@ class Deployer:
         uri = f"s3://{LAKE}/models/{PIPELINE}/{number}/manifest.json"
         self.lake.write(path, content, "application/gzip")
         self.lake.write(uri, manifest.to_json().encode())
+        request = manifest.request
+        self.lake.write(f"{request.artifacts}/request.json", request.to_json().encode())
         result = TrainingResult(
             status="succeeded",
             model_path=path,
@@ -181,8 +184,10 @@ class Deployer:
             image=image,
             wandb_run_id=manifest.wandb.id,
         )
-        self.agent.meta_data = result.to_fields()
+        pins = Handoff(result, manifest, manifest.to_json().encode()).pins
+        self.agent.meta_data = {**result.to_fields(), **samples.noted(request), **pins}
         self._monkeypatch.setenv("BUILDKITE_BUILD_NUMBER", str(number))
+        self._monkeypatch.setenv("BUILDKITE_BUILD_ID", request.build.id)
         return manifest
 
     def settings(self, endpoint: str, **options: Any) -> DeploySettings:
@@ -202,7 +207,9 @@ def deployer(
 ) -> Deployer:
     """Two accounts on the stand-in, and the variables of a job that a person let through."""
     assert on_stand_in
+    monkeypatch.setenv("BUILDKITE_ORGANIZATION_SLUG", "acme")
     monkeypatch.setenv("BUILDKITE_PIPELINE_SLUG", PIPELINE)
+    monkeypatch.setenv("BUILDKITE_COMMIT", "c" * 40)
     monkeypatch.setenv("BUILDKITE_UNBLOCKER", "Grace Hopper")
     monkeypatch.setenv("BUILDKITE_UNBLOCKER_EMAIL", "grace@example.org")
     return Deployer(accounts, agent, monkeypatch)

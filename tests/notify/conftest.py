@@ -34,7 +34,12 @@ def golden() -> Callable[[str, str], None]:
 def environ() -> dict[str, str]:
     """The variables of a job of build 12 of the pipeline "comments"."""
     return {
+        "BUILDKITE_ORGANIZATION_SLUG": "acme",
         "BUILDKITE_BUILD_NUMBER": "12",
+        "BUILDKITE_BUILD_ID": "0198",
+        "BUILDKITE_BRANCH": "more-tweets",
+        "BUILDKITE_MESSAGE": "Train on tweets as well\n\nThey are <short> & many.",
+        "BUILDKITE_BUILD_CREATOR": "Ada Lovelace",
         "BUILDKITE_PIPELINE_SLUG": "comments",
         "BUILDKITE_BUILD_URL": "https://buildkite.example/acme/comments/builds/12",
         "BUILDKITE_COMMIT": "c" * 40,

@@ -158,19 +158,22 @@ def test_no_value_of_a_success_becomes_markup(
 
     def made(value: str) -> str:
         request = manifest.request
-        build = changed(request.build, message=value, branch=value, creator=value)
+        about = {
+            **environ,
+            **dict.fromkeys(["BUILDKITE_MESSAGE", "BUILDKITE_BRANCH", "BUILDKITE_BUILD_CREATOR"], f"b{value}"),
+        }
         parameters = {"name": value, "nested": {"list": [value]}}
         scores = next(iter(manifest.evaluation.by_domain.values()))
         hostile = changed(
             manifest,
-            request=changed(request, build=build, flow=value, parameters=parameters),
+            request=changed(request, flow=value, parameters=parameters),
             data=changed(manifest.data, query=value, execution_id=value),
             wandb=changed(manifest.wandb, id=value),
             runtime=changed(manifest.runtime, gpu="GPU " + value, packages={value: value}),
             evaluation=changed(manifest.evaluation, by_domain={value: scores}, baselines={value: scores}),
             timings={value: 1.0},
         )
-        return page.succeeded(Handoff(result, hostile, b""), JOB, environ)
+        return page.succeeded(Handoff(result, hostile, b""), JOB, about)
 
     expected = Structure(made("harmless"))
     hostile = made(value)

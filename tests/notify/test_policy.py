@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
+import samples
 import standins
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import Manifest, TrainingResult, attempt_prefix
@@ -24,9 +25,10 @@ def trained(
 ) -> Iterator[None]:
     """A training that succeeded with its second attempt; afterwards policies are ignored again."""
     artifacts = manifest.request.artifacts
+    storage.write(f"{artifacts}/request.json", manifest.request.to_json().encode())
     storage.write(f"{artifacts}/manifest.json", manifest.to_json().encode())
     storage.write(f"{attempt_prefix(artifacts, 2)}/result.json", result.to_json().encode())
-    agent.meta_data = {"train/attempt": "2", "train/artifacts": artifacts}
+    agent.meta_data = {"train/attempt": "2", **samples.noted(manifest.request)}
     yield
     standins.enforce_policies(on_stand_in, False)
 
@@ -53,7 +55,7 @@ def test_policy_is_enough(
 
 
 @pytest.mark.usefixtures("trained")
-@pytest.mark.parametrize("name", ["result.json", "manifest.json"])
+@pytest.mark.parametrize("name", ["request.json", "result.json", "manifest.json"])
 def test_each_object_is_needed(
     on_stand_in: str, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from modelbuild.contract import Build, Images, Source, TrainingRequest, sha256_of_json
@@ -36,3 +37,9 @@ def request_for(artifacts: str, **changes: Any) -> TrainingRequest:
         "images": Images(default="default:1", train_gpu="train-gpu:1", serve="serve:1"),
     }
     return TrainingRequest.model_validate({**values, **changes})
+
+
+def noted(request: TrainingRequest) -> dict[str, str]:
+    """The meta-data that a train step sets, as far as notify and deploy believe it."""
+    pin = hashlib.sha256(request.to_json().encode()).hexdigest()
+    return {"train/artifacts": request.artifacts, "train/request/sha256": pin}

@@ -60,6 +60,18 @@ ATTEMPT = "ATTEMPT"
 STEP_RESOURCES = "STEP_RESOURCES"
 """The variable with the sizes of the flow's steps that replace those in the flow, as a JSON object."""
 
+REQUEST_PIN = "train/request/sha256"
+"""The build's meta-data with the SHA-256 of ``request.json``, as the train step stored it."""
+
+MANIFEST_PIN = "notify/manifest/sha256"
+"""The build's meta-data with the SHA-256 of the manifest that notify showed on the page."""
+
+MODEL_PIN = "notify/model/sha256"
+"""The build's meta-data with the SHA-256 of the model that notify showed on the page."""
+
+CALLBACK_USER = "notify/callback/user"
+"""The build's meta-data with the id of the user who unblocked the training's step: the token's, as a rule."""
+
 # Buildkite takes 100 kB as a value of meta-data.
 _FIELD_CHARACTERS = 10_000
 
@@ -183,6 +195,22 @@ class TrainingRequest(Noun):
     dirty_diff: str = ""
     """What the source has that the commit has not, as ``git diff`` shows it; empty as a rule."""
 
+    def misplaced(self, prefix: str) -> str:
+        """What contradicts the prefix in S3 that the request lies under, for people; empty when nothing does.
+
+        A reader acts on the build that the request names, and access to one prefix must not be enough to name
+        the build of another.
+        """
+        _, pipeline, model_id = f"//{prefix}".rsplit("/", 2)
+        claims: list[tuple[str, str, str]] = [
+            ("its pipeline is", self.build.pipeline, pipeline),
+            ("its model id is", self.model_id, model_id),
+            ("its artifacts are", self.artifacts, prefix),
+            ("its source is", self.source.path, f"{prefix}/{SOURCE_FILE}"),
+            ("its build is", str(self.build.number), self.model_id.partition(".")[0]),
+        ]
+        return next((f"{name} {written}" for name, written, expected in claims if written != expected), "")
+
 
 class TrainingResult(Noun):
     """How a training ended. Its fields, by alias, *are* the fields of the block step that waits for it."""
@@ -263,8 +291,10 @@ class ClassScores(Noun):
 
 
 class Evaluation(Noun):
-    """Quality on human-annotated rows that training never saw, beside baselines on the same rows."""
+    """Quality on evaluation rows, beside baselines on the same rows."""
 
+    rows_are: Text = ""
+    """What the rows are, in the words of the flow: "human-annotated, not trained on". Empty: not declared."""
     dataset_sha256: Sha256
     overall: Scores
     by_class: dict[str, ClassScores]

@@ -165,11 +165,7 @@ class SageMaker:
 
     def previous(self, config: str) -> str:
         """What ``note_previous`` noted last; empty where it noted nothing."""
-        arn = self._config_arn(config)
-        with _told_apart(f"read the tags of {arn}"):
-            pages = self._sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
-            tags = {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
-        return tags.get(_PREVIOUS, "")
+        return self.tags(self._config_arn(config)).get(_PREVIOUS, "")
 
     def _config_arn(self, name: str) -> str:
         with _told_apart(f"look at endpoint configuration {name}"):
@@ -212,6 +208,12 @@ class SageMaker:
         """Set tags, in place of those of the same keys."""
         with _told_apart(f"tag {arn}"):
             self._sagemaker.add_tags(ResourceArn=arn, Tags=_tags(tags))
+
+    def tags(self, arn: str) -> dict[str, str]:
+        """The tags of a resource."""
+        with _told_apart(f"read the tags of {arn}"):
+            pages = self._sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
+            return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
 
     def invoke(self, name: str, body: bytes) -> Answer:
         """What an endpoint answers to a JSON document.

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
+from pydantic import ValidationError
+
+from modelbuild.contract import Build
 from modelbuild.errors import BuildkiteError, ConfigurationError
 from modelbuild.text import storable
 
@@ -26,6 +29,39 @@ def variable(environ: Mapping[str, str], name: str) -> str:
         return environ[name]
     except KeyError:
         raise ConfigurationError(f"{name} is not set: run this in a job of a Buildkite agent") from None
+
+
+def build(environ: Mapping[str, str], commit: str) -> Build:
+    """The build of this job, as Buildkite's variables describe it.
+
+    Args:
+        environ: the job's environment.
+        commit: the full id of its commit, for which the variable may say ``HEAD``.
+
+    Raises:
+        ConfigurationError: a variable is not there, or is not what Buildkite sets.
+    """
+    try:
+        return Build.model_validate(
+            {
+                "organization": variable(environ, "BUILDKITE_ORGANIZATION_SLUG"),
+                "pipeline": variable(environ, "BUILDKITE_PIPELINE_SLUG"),
+                "number": variable(environ, "BUILDKITE_BUILD_NUMBER"),
+                "id": variable(environ, "BUILDKITE_BUILD_ID"),
+                "url": variable(environ, "BUILDKITE_BUILD_URL"),
+                "commit": commit,
+                "branch": variable(environ, "BUILDKITE_BRANCH"),
+                "message": environ.get("BUILDKITE_MESSAGE", ""),
+                "creator": environ.get("BUILDKITE_BUILD_CREATOR")
+                or environ.get("BUILDKITE_BUILD_AUTHOR")
+                or "unknown",
+            }
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigurationError(
+            f"the build's {first['loc'][0]} is {first['input']!r}, which Buildkite never sets: {first['msg']}"
+        ) from error
 
 
 def get_meta_data(key: str) -> str | None:

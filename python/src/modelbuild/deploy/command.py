@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
-from modelbuild import handoff, log
+from modelbuild import approval, handoff, log
 from modelbuild.aws.identity import session
 from modelbuild.aws.sagemaker import SageMaker
 from modelbuild.aws.storage import Storage
@@ -14,7 +14,7 @@ from modelbuild.buildkite import agent
 from modelbuild.contract import DEPLOYMENT_FILE, Approver, Deployment
 from modelbuild.deploy import page, plan, smoke
 from modelbuild.deploy.copy import Copied, copy
-from modelbuild.deploy.endpoint import Served, bring, put_back
+from modelbuild.deploy.endpoint import Served, bring, put_back, require_own
 from modelbuild.errors import AwsError, EndpointFailed, TrainingFailed, VerificationFailed
 from modelbuild.handoff import Handoff
 from modelbuild.settings.deploy import DeploySettings
@@ -29,7 +29,8 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
 
     Raises:
         TrainingFailed: the training did not succeed.
-        VerificationFailed: bytes or predictions are not the ones that were approved.
+        VerificationFailed: bytes or predictions are not the ones that were approved, a user who may not let
+            this job through, or the endpoint serves another flow.
         EndpointFailed: SageMaker did not bring the endpoint to the requested configuration.
         ConfigurationError: this is no job of a build, or its block step was filled in by hand.
         AwsError: AWS refused.
@@ -38,7 +39,7 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     log.group(":mag: Reading what was approved")
     source, destination = session(settings.aws.source), session(settings.aws.destination)
     lake, production = Storage(source), Storage(destination)
-    result = handoff.read_result(lake)
+    result = handoff.read_result(lake, environ)
     if result.status != "succeeded":
         ended = "was cancelled" if result.status == "cancelled" else "failed"
         raise TrainingFailed(
@@ -46,9 +47,11 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
             "deploy: retry the step that trains, or start a new build"
         )
     given = handoff.read_manifest(result, lake, environ)
+    handoff.require_pinned(given)
+    approver = approval.require(settings.approvers, environ)
     log.say(f"model {given.manifest.request.model_id} of {given.manifest.request.build.pipeline}")
     try:
-        _serve(given, settings, lake, production, SageMaker(destination), environ)
+        _serve(given, settings, lake, production, SageMaker(destination), approver)
     except (VerificationFailed, EndpointFailed, AwsError) as error:
         agent.annotate(page.failed(given, settings.endpoint, str(error)), context=CONTEXT, style="error")
         raise
@@ -60,8 +63,10 @@ def _serve(
     lake: Storage,
     production: Storage,
     sagemaker: SageMaker,
-    environ: Mapping[str, str],
+    approver: Approver,
 ) -> None:
+    require_own(settings.endpoint, plan.owner(given), sagemaker)
+
     log.group(":s3: Copying the model to production")
     copied = copy(given, settings.artifacts, lake, production)
 
@@ -77,7 +82,7 @@ def _serve(
 
     log.group(":pencil: Putting the deployment on record")
     sagemaker.tag(served.endpoint.arn, made.tags)
-    deployment = _record(given, copied, made, served, environ)
+    deployment = _record(given, copied, made, served, approver)
     for storage, place in ((production, copied.place), (lake, given.manifest.request.artifacts)):
         storage.write(f"{place}/{DEPLOYMENT_FILE}", deployment.to_json().encode())
         log.say(f"{place}/{DEPLOYMENT_FILE}")
@@ -111,7 +116,7 @@ def _withdraw(made: plan.Plan, served: Served, sagemaker: SageMaker, timeout: fl
 
 
 def _record(
-    given: Handoff, copied: Copied, made: plan.Plan, served: Served, environ: Mapping[str, str]
+    given: Handoff, copied: Copied, made: plan.Plan, served: Served, approver: Approver
 ) -> Deployment:
     request = given.manifest.request
     return Deployment(
@@ -128,8 +133,6 @@ def _record(
         endpoint_config=made.name,
         model_name=made.name,
         previous_endpoint_config=served.previous_config,
-        approver=Approver(
-            name=environ.get("BUILDKITE_UNBLOCKER", ""), email=environ.get("BUILDKITE_UNBLOCKER_EMAIL", "")
-        ),
+        approver=approver,
         deployed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )

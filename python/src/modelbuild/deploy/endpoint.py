@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
@@ -42,6 +42,30 @@ class Served:
     endpoint: Endpoint
     previous_config: str
     changed: bool
+
+
+def require_own(endpoint: str, owner: Mapping[str, str], sagemaker: SageMaker) -> None:
+    """Refuse an endpoint that serves the models of another pipeline or flow.
+
+    Args:
+        endpoint: its name.
+        owner: the tags of what is about to be deployed, see :func:`modelbuild.deploy.plan.owner`.
+        sagemaker: who looks.
+
+    Raises:
+        VerificationFailed: its last deployment was that of another flow.
+        AwsError: SageMaker refused.
+    """
+    try:
+        tags = sagemaker.tags(sagemaker.endpoint(endpoint).arn)
+    except NotFound:
+        return
+    for key, value in owner.items():
+        if tags.get(key, value) != value:
+            raise VerificationFailed(
+                f"endpoint {endpoint} has tag {key} {tags[key]}, but the training of this build has {value}: "
+                "correct option endpoint, or remove the tag if the endpoint is to serve this flow from now on"
+            )
 
 
 def bring(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clock = Clock()) -> Served:

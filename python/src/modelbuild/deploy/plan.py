@@ -59,12 +59,18 @@ def make(given: Handoff, copied: Copied, settings: DeploySettings) -> Plan:
         tags=_tags(
             {
                 "MODEL_ID": request.model_id,
-                "modelbuild:pipeline": request.build.pipeline,
                 "modelbuild:commit": request.build.commit,
                 "modelbuild:build": request.build.url,
             }
-        ),
+        )
+        | owner(given),
     )
+
+
+def owner(given: Handoff) -> dict[str, str]:
+    """The tags that say whose endpoint one is: the pipeline and the flow that its models come from."""
+    request = given.manifest.request
+    return _tags({"modelbuild:pipeline": request.build.pipeline, "modelbuild:flow": request.flow})
 
 
 def _name(endpoint: str, model_id: str, digest: str) -> str:

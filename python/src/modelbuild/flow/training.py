@@ -62,7 +62,7 @@ def request(
     """What the build asked for, or None for a flow on its own.
 
     Raises:
-        ConfigurationError: the request cannot be read as one.
+        ConfigurationError: the request cannot be read as one, or is that of another prefix.
         NotFound: there is no request in ``artifacts``.
         VerificationFailed: the flow runs with other parameters than the request has.
     """
@@ -73,6 +73,8 @@ def request(
         asked = TrainingRequest.model_validate_json(storage.read(uri))
     except ValidationError as error:
         raise ConfigurationError(f"{uri} is not a training request: {error.errors()[0]['msg']}.") from error
+    if found := asked.misplaced(artifacts):
+        raise ConfigurationError(f"{uri} was not written by the train step of this build: {found}.")
     actual = sha256_of_json(dict(parameters))
     if actual != asked.parameters_sha256:
         raise VerificationFailed(

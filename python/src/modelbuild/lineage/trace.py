@@ -72,10 +72,8 @@ def trace(artifacts: str, model_id: str, storage: Storage) -> Trace:
     request = _document(storage, f"{place}/{REQUEST_FILE}", TrainingRequest)
     if request is None:
         raise ConfigurationError(f"there is no model {model_id} in {root}: {_known(storage, root)}")
-    if request.model_id != model_id:
-        raise VerificationFailed(
-            f"{place}/{REQUEST_FILE} is about model {request.model_id}: its files were moved"
-        )
+    if found := request.misplaced(place):
+        raise VerificationFailed(f"{place}/{REQUEST_FILE} belongs elsewhere ({found}): its files were moved")
     head = _document(storage, f"{place}/{JOB_FILE}", _Head) or _Head()
     return Trace(
         request=request,

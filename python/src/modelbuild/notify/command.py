@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from modelbuild import handoff, log
+from modelbuild import approval, handoff, log
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent
@@ -22,13 +22,13 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
     Raises:
         TrainingFailed: it did not succeed, or nothing says that it did.
         ConfigurationError: this is no job of a build, or its block step was filled in by hand.
-        VerificationFailed: the manifest is not of this build.
+        VerificationFailed: request, manifest or model is not of this build, or another one was shown before.
         AwsError: S3 refused.
         BuildkiteError: the agent's command line failed.
     """
     log.group(":mag: Reading how the training ended")
     storage = Storage(session(settings.aws))
-    result = handoff.read_result(storage)
+    result = handoff.read_result(storage, environ)
     job = page.HeadJob(
         id=agent.get_meta_data("train/job/id") or "",
         url=agent.get_meta_data("train/job/url") or "",
@@ -44,6 +44,8 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
             f"{job.logs_url or 'in CloudWatch'}"
         )
     given = handoff.read_manifest(result, storage, environ)
+    handoff.pin(given)
+    approval.pin_callback_user(environ)
     overall = given.manifest.evaluation.overall
     agent.annotate(page.succeeded(given, job, environ), context=CONTEXT, style="success")
     log.open_group(":bar_chart: The training succeeded")

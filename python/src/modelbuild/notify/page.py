@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from modelbuild import agent_yaml
 from modelbuild.annotation import commit_url, render, s3_url
+from modelbuild.buildkite import agent
 from modelbuild.contract import ClassScores, Evaluation, Scores, TrainingResult
 from modelbuild.handoff import Handoff
 
@@ -40,7 +41,8 @@ class Compared:
 def succeeded(given: Handoff, job: HeadJob, environ: Mapping[str, str]) -> str:
     """The annotation of a training that made a model."""
     manifest = given.manifest
-    build = manifest.request.build
+    # The manifest lies where the flow may write: what is said of the build is what Buildkite says.
+    build = agent.build(environ, manifest.request.build.commit)
     return render(
         "modelbuild.notify",
         "succeeded.html.j2",

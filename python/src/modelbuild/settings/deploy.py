@@ -11,6 +11,8 @@ from modelbuild.settings.aws import AwsSettings
 from modelbuild.settings.options import Options, PluginOptions, RoleArn
 
 KMS_KEY = r"^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$"
+# Names are no part of this: each user chooses their own.
+Person = Annotated[str, StringConstraints(pattern=r"^([^@\s]+@[^@\s]+|[0-9a-fA-F-]{36})$")]
 
 
 class CopySettings(Options):
@@ -42,5 +44,10 @@ class DeploySettings(PluginOptions):
         description="ARN of the KMS key that encrypts the endpoint's disks; by default AWS's own key.",
     )
     role: RoleArn = Field(description="Execution role that SageMaker runs the model as.")
+    approvers: list[Person] = Field(
+        [],
+        description="E-mail addresses or ids of the users who may unblock the deployment; by default every "
+        "user but the one who unblocked the training.",
+    )
     aws: CopySettings = Field(CopySettings(), description="Where and as whom the model is read and served.")
     timeout: int = Field(3600, ge=60, description="Seconds that the endpoint may take to serve the model.")

@@ -24,16 +24,18 @@ def request_at(storage: Storage, artifacts: str) -> TrainingRequest:
 
     Raises:
         NotFound: nothing was asked for there.
-        ConfigurationError: another version of modelbuild asked for it.
+        ConfigurationError: another version of modelbuild asked for it, or it belongs elsewhere.
     """
     uri = f"{artifacts}/{REQUEST_FILE}"
     try:
-        return TrainingRequest.model_validate_json(storage.read(uri))
+        request = TrainingRequest.model_validate_json(storage.read(uri))
     except ValidationError as error:
         raise ConfigurationError(
             f"{uri} is not a request of this version of modelbuild: build the image of the head from the "
             "commit that is trained"
         ) from error
+    require_place(request, artifacts)
+    return request
 
 
 def addressee(storage: Storage, artifacts: str) -> TrainingRequest:
@@ -41,13 +43,28 @@ def addressee(storage: Storage, artifacts: str) -> TrainingRequest:
 
     Raises:
         NotFound: nothing was asked for there.
-        ConfigurationError: it does not say whom to tell.
+        ConfigurationError: it does not say whom to tell, or names the build of another prefix.
     """
     uri = f"{artifacts}/{REQUEST_FILE}"
     try:
-        return TrainingRequest.model_validate_json(storage.read(uri), extra="ignore")
+        request = TrainingRequest.model_validate_json(storage.read(uri), extra="ignore")
     except ValidationError as error:
         raise ConfigurationError(f"{uri} is not a request of modelbuild: start a new build") from error
+    require_place(request, artifacts)
+    return request
+
+
+def require_place(request: TrainingRequest, artifacts: str) -> None:
+    """Refuse a request that lies under the prefix of another build.
+
+    Raises:
+        ConfigurationError: pipeline, model id, artifacts or source do not match the prefix.
+    """
+    if found := request.misplaced(artifacts):
+        raise ConfigurationError(
+            f"{artifacts}/{REQUEST_FILE} was not written by the train step of this build, because {found}: "
+            "nothing is done for it; start a new build"
+        )
 
 
 def stored(storage: Storage, artifacts: str) -> TrainingResult | None:

@@ -15,7 +15,6 @@ from modelbuild import git
 from modelbuild.buildkite import agent
 from modelbuild.contract import (
     SOURCE_FILE,
-    Build,
     Images,
     Source,
     TrainingRequest,
@@ -45,7 +44,9 @@ def make(
         ConfigurationError: this is no Buildkite job, or an option does not fit the commit.
     """
     with types.loading(checkout / posixpath.dirname(settings.flow)) as loaded:
-        build = _build(environ, checkout)
+        # The variable may say HEAD; what was checked out is what is trained.
+        commit = git.commit_of(checkout, agent.variable(environ, "BUILDKITE_COMMIT"))
+        build = agent.build(environ, commit)
         archive = source.archive(
             checkout,
             build.commit,
@@ -90,31 +91,6 @@ def _checked(**values: Any) -> TrainingRequest:
         place = ".".join(map(str, first["loc"][:3]))
         raise ConfigurationError(
             f"{place} of this training cannot be stored ({first['msg']}): make it plainer"
-        ) from error
-
-
-def _build(environ: Mapping[str, str], checkout: Path) -> Build:
-    try:
-        return Build.model_validate(
-            {
-                "organization": agent.variable(environ, "BUILDKITE_ORGANIZATION_SLUG"),
-                "pipeline": agent.variable(environ, "BUILDKITE_PIPELINE_SLUG"),
-                "number": agent.variable(environ, "BUILDKITE_BUILD_NUMBER"),
-                "id": agent.variable(environ, "BUILDKITE_BUILD_ID"),
-                "url": agent.variable(environ, "BUILDKITE_BUILD_URL"),
-                # The variable may say HEAD; what was checked out is what is trained.
-                "commit": git.commit_of(checkout, agent.variable(environ, "BUILDKITE_COMMIT")),
-                "branch": agent.variable(environ, "BUILDKITE_BRANCH"),
-                "message": environ.get("BUILDKITE_MESSAGE", ""),
-                "creator": environ.get("BUILDKITE_BUILD_CREATOR")
-                or environ.get("BUILDKITE_BUILD_AUTHOR")
-                or "unknown",
-            }
-        )
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ConfigurationError(
-            f"the build's {first['loc'][0]} is {first['input']!r}, which Buildkite never sets: {first['msg']}"
         ) from error
 
 

@@ -20,6 +20,7 @@ from modelbuild.buildkite import agent
 from modelbuild.contract import (
     ATTEMPT,
     REQUEST_FILE,
+    REQUEST_PIN,
     SCHEDULE_TIMEOUT,
     STEP_RESOURCES,
     STEP_VARIABLES,
@@ -70,6 +71,7 @@ def stored(storage: Storage, request: TrainingRequest, archived: bytes) -> Train
 def _same(earlier: TrainingRequest, request: TrainingRequest, uri: str) -> TrainingRequest:
     """The earlier request, which must ask for the same training."""
     # Another version of git or zlib may pack the same commit into other bytes: the first archive stays.
+    outcome.require_place(earlier, request.artifacts)
     if earlier != request.model_copy(update={"source": earlier.source}):
         raise ConfigurationError(
             f"{uri} asks for another training than this step ({_difference(earlier, request)}): start a new "
@@ -203,6 +205,7 @@ def show(
             "train/job/url": links["job_url"],
             "train/logs/url": links["logs_url"],
             "train/artifacts": request.artifacts,
+            REQUEST_PIN: hashlib.sha256(request.to_json().encode()).hexdigest(),
             "train/attempt": str(record.attempt),
         }
     )

@@ -1,0 +1,58 @@
+"""Who let a deployment through, and whether that user may.
+
+Buildkite names the user who unblocked a step in the variables ``BUILDKITE_UNBLOCKER…`` of the jobs behind it.
+An API token can unblock a step too, and each training has one: so the user who unblocked the training's own
+step must not unblock the deployment as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from modelbuild import log
+from modelbuild.buildkite import agent
+from modelbuild.contract import CALLBACK_USER, Approver
+from modelbuild.errors import VerificationFailed
+
+
+def pin_callback_user(environ: Mapping[str, str]) -> None:
+    """Note who unblocked the training's step, which the job of notify follows.
+
+    Once, because a job that runs again may follow other unblocked steps by then.
+
+    Raises:
+        BuildkiteError: the agent's command line failed.
+    """
+    user = environ.get("BUILDKITE_UNBLOCKER_ID", "")
+    if user and not agent.get_meta_data(CALLBACK_USER):
+        agent.set_meta_data({CALLBACK_USER: user})
+
+
+def require(approvers: Sequence[str], environ: Mapping[str, str]) -> Approver:
+    """The user who let this job through, who must not be the one that unblocked the training.
+
+    Args:
+        approvers: e-mail addresses or ids of the users who may; empty for every user but that one.
+        environ: the job's environment.
+
+    Raises:
+        VerificationFailed: nobody, or a user who may not, let it through.
+        BuildkiteError: the agent's command line failed.
+    """
+    name, email, user = (environ.get(f"BUILDKITE_UNBLOCKER{part}", "") for part in ("", "_EMAIL", "_ID"))
+    shown = f"{name or 'a user without a name'} <{email or user}>"
+    if user and user == agent.get_meta_data(CALLBACK_USER):
+        raise VerificationFailed(
+            f"this deployment was unblocked by {shown}, who unblocked the training as well, as the owner "
+            "of its API token does: start a new build, and have another user unblock a step after notify"
+        )
+    allowed = {entry.lower() for entry in approvers}
+    if allowed and not allowed & ({email.lower(), user.lower()} - {""}):
+        by = f"{shown}, who is none of them" if user or email else "no user"
+        raise VerificationFailed(
+            f"option approvers has {', '.join(approvers)}, and this deployment was unblocked by {by}: start "
+            "a new build, and have one of them unblock it"
+        )
+    if not user:
+        log.say("Buildkite names no user who unblocked this deployment")
+    return Approver(name=name, email=email)
