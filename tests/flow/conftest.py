@@ -35,7 +35,7 @@ def storage(aws: boto3.Session) -> Storage:
 @pytest.fixture
 def artifacts() -> str:
     """A prefix that no other test uses."""
-    return f"s3://{standins.BUCKET}/models/comments/{uuid.uuid4().int}"
+    return f"s3://{standins.BUCKET}/models/{uuid.uuid4().hex}/comments/12"
 
 
 @pytest.fixture

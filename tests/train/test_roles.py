@@ -30,7 +30,8 @@ from modelbuild.settings.train import TrainSettings
 from modelbuild.train import ended, reconcile, submit
 
 RECONCILE = json.loads((standins.ROOT / "docs" / "iam" / "reconcile.json").read_text())
-PLACE = f"s3://{standins.BUCKET}/models/roles"
+PIPELINE = "roles"
+PLACE = f"s3://{standins.BUCKET}/models/{PIPELINE}"
 REFUSED = r"AccessDenied|not authorized|Forbidden"
 # Moto tells what is missing from what is forbidden by itself, and asks for no right to pass a role. What
 # Athena looks at in another database is no call of its own.
@@ -77,7 +78,7 @@ def killed_head(role: Role) -> tuple[dict[str, Any], str]:
     """A head that was killed, as Batch's event shows it, and the job of a step that it left running."""
     number = next(_numbers)
     place, storage = f"{PLACE}/{number}", Storage(session(AwsSettings()))
-    request = samples.request_for(place, model_id=str(number), build=samples.build(number))
+    request = samples.request_for(place, model_id=str(number), build=samples.build(number, PIPELINE))
     storage.write(f"{place}/request.json", request.to_json().encode())
     storage.write(f"{place}/attempts/1.head", json.dumps({"job_id": "killed"}).encode())
     run = {"flow_name": "RolesFlow", "run_id": str(number)}
@@ -255,7 +256,7 @@ def test_reconciliation_needs_what_its_policy_allows(
     )["jobId"]
     storage = Storage(session(AwsSettings()))
     for number, job_id in ((vanished, "0000-gone"), (waits, head)):
-        place, build = places[number], samples.build(number)
+        place, build = places[number], samples.build(number, PIPELINE)
         request = samples.request_for(place, model_id=str(number), build=build)
         storage.write(f"{place}/request.json", request.to_json().encode())
         record = {"job_id": job_id, "queue": "modelbuild-head", "region": standins.REGION}

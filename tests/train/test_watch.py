@@ -237,7 +237,7 @@ def test_head_of_a_cancelled_build_stops(
     """A build that is cancelled while its flow runs: the head stops the flow, and the result says so."""
     commit = repository.commit({"flows/flow.py": FLOW, "flows/params.yaml": "act: 1\n"})
     archived = source.archive(repository.folder, commit, flow="flows/flow.py").content
-    place = f"{BUCKET}/models/demo/7077"
+    place = f"{BUCKET}/models/cancelled/demo/7"
     storage = Storage(session(AwsSettings()))
     digest = hashlib.sha256(archived).hexdigest()
     request = request_for(place, source=Source(path=f"{place}/source.tar.gz", sha256=digest))
