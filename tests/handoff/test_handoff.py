@@ -1,4 +1,4 @@
-"""Attacks on what is between training and deployment: each is refused, in a sentence that says what is wrong."""
+"""Attacks on what is between training and deployment: each is refused in a sentence."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_place_that_is_not_this_builds_is_refused(build: Build, place: str) -> N
 def test_build_without_a_noted_request_is_refused(build: Build) -> None:
     """What nothing vouches for is not deployed."""
     del build.meta_data["train/request/sha256"]
-    with pytest.raises(ConfigurationError, match="train/request/sha256 is not set.*start a new build"):
+    with pytest.raises(ConfigurationError, match=r"train/request/sha256 is not set.*start a new build"):
         build.notify()
 
 
@@ -227,10 +227,12 @@ def test_result_that_was_changed_after_it_was_shown_is_refused(build: Build) -> 
     build.publish(artifact=MANIFEST.artifact.model_copy(update={"sha256": zeros}))
     forged = RESULT.model_copy(update={"model_sha256": zeros})
     build.objects[f"{PLACE}/attempts/2/result.json"] = forged.to_json().encode()
-    with pytest.raises(VerificationFailed, match="was changed after notify showed it.*nothing was deployed"):
+    with pytest.raises(VerificationFailed, match=r"was changed after notify showed it.*nothing was deployed"):
         build.deploy()
     # Nor does showing it again help: the approval was of the other one.
-    with pytest.raises(VerificationFailed, match="was changed after this build showed it.*start a new build"):
+    with pytest.raises(
+        VerificationFailed, match=r"was changed after this build showed it.*start a new build"
+    ):
         build.notify()
 
 
@@ -239,15 +241,17 @@ def test_scores_that_were_changed_after_they_were_shown_are_refused(build: Build
     build.notify()
     better = MANIFEST.evaluation.overall.model_copy(update={"macro_f1": 0.99})
     build.publish(evaluation=MANIFEST.evaluation.model_copy(update={"overall": better}))
-    with pytest.raises(VerificationFailed, match="notify/manifest/sha256 is .* nothing was deployed"):
+    with pytest.raises(VerificationFailed, match=r"notify/manifest/sha256 is .* nothing was deployed"):
         build.deploy()
 
 
 @pytest.mark.parametrize("approvers", [(), ("bot@example.org",)])
 def test_owner_of_the_token_cannot_approve(build: Build, approvers: tuple[str, ...]) -> None:
-    """Who unblocked the training, as its token does, does not let it into production, whatever options say."""
+    """The user who unblocked the training does not let it into production, whatever the option says."""
     build.notify()
-    with pytest.raises(VerificationFailed, match=r"unblocked by A name <bot@example\.org>, who unblocked the"):
+    with pytest.raises(
+        VerificationFailed, match=r"unblocked by A name <bot@example\.org>, who unblocked the"
+    ):
         build.deploy(*approvers, by="bot", email="bot@example.org")
 
 

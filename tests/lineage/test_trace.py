@@ -117,7 +117,9 @@ def test_a_file_that_is_not_what_its_name_says_is_named(lake: Storage, name: str
 def test_another_models_files_are_refused(lake: Storage) -> None:
     """A record that was moved would lead to the wrong build."""
     lake.write(f"{ROOT}/14/request.json", (MODEL / "request.json").read_bytes())
-    with pytest.raises(VerificationFailed, match="belongs elsewhere .its model id is 12.: its files were moved"):
+    with pytest.raises(
+        VerificationFailed, match=r"belongs elsewhere .its model id is 12.: its files were moved"
+    ):
         trace(ROOT, "14", lake)
 
 

@@ -160,7 +160,9 @@ def test_no_value_of_a_success_becomes_markup(
         request = manifest.request
         about = {
             **environ,
-            **dict.fromkeys(["BUILDKITE_MESSAGE", "BUILDKITE_BRANCH", "BUILDKITE_BUILD_CREATOR"], f"b{value}"),
+            **dict.fromkeys(
+                ["BUILDKITE_MESSAGE", "BUILDKITE_BRANCH", "BUILDKITE_BUILD_CREATOR"], f"b{value}"
+            ),
         }
         parameters = {"name": value, "nested": {"list": [value]}}
         scores = next(iter(manifest.evaluation.by_domain.values()))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -226,3 +227,31 @@ class Parameters(BaseModel):
             raise ValueError(ascii(self.note))
 """
     types.require(parameters.resolve(defaults, [], FILE), defaults, archive(parameters=model), FILE)
+
+
+def test_model_sees_neither_token_nor_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit's code has an environment without secrets, and a home without credentials."""
+    for name in (
+        "BUILDKITE_AGENT_ACCESS_TOKEN",
+        "BUILDKITE_AGENT_JOB_API_SOCKET",
+        "BUILDKITE_AGENT_JOB_API_TOKEN",
+        "BUILDKITE_ENV_FILE",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_PROFILE",
+        "SSH_AUTH_SOCK",
+        "NETRC",
+        "VAULT_ADDR",
+    ):
+        monkeypatch.setenv(name, "secret")
+    told = """
+import os
+from pathlib import Path
+raise RuntimeError(f"{sorted(os.environ)} and {Path('~/.aws').expanduser()}")
+"""
+    with pytest.raises(ConfigurationError) as refused:
+        check(archive(parameters=told), {})
+    assert "and /dev/null/.aws" in str(refused.value)
+    seen = set(re.findall(r"'([A-Za-z0-9_]+)'", str(refused.value)))
+    assert {"HOME", "PATH"} <= seen <= {*types._PASSED_ON, "HOME", "AWS_EC2_METADATA_DISABLED"}

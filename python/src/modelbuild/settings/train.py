@@ -146,6 +146,11 @@ class TrainSettings(PluginOptions):
         alias="allow-dirty",
         description="Whether uncommitted changes are trained on, and recorded, instead of refused.",
     )
+    allow_forks: bool = Field(
+        False,
+        alias="allow-forks",
+        description="Whether builds of pull requests from other repositories are trained instead of refused.",
+    )
     timeout: int = Field(
         86400, ge=60, description="Seconds that the training may run, from the start of the head."
     )

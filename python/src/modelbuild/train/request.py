@@ -23,7 +23,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import ImageSettings, TrainSettings
-from modelbuild.train import parameters, source, steps, syntax, types
+from modelbuild.train import fork, parameters, source, steps, syntax, types
 
 
 def make(
@@ -43,6 +43,8 @@ def make(
     Raises:
         ConfigurationError: this is no Buildkite job, or an option does not fit the commit.
     """
+    # Before anything of the commit is run.
+    fork.require_none(settings.allow_forks, environ)
     with types.loading(checkout / posixpath.dirname(settings.flow)) as loaded:
         # The variable may say HEAD; what was checked out is what is trained.
         commit = git.commit_of(checkout, agent.variable(environ, "BUILDKITE_COMMIT"))

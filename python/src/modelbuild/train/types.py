@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import posixpath
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from modelbuild.train import parameters, source
 from modelbuild.train.model_check import FILE_NAME, Verdict
 
 _SECONDS = 60
+# All that the commit's code needs of the job's environment, in which tokens, sockets and credentials are.
+_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 _CHECK = """
 import sys
 sys.path[:] = sys.argv[1:]
@@ -82,11 +85,18 @@ def _process() -> Iterator[subprocess.Popen[str]]:
         stderr=pipe,
         encoding="utf-8",
         errors="replace",
+        env=_environment(os.environ),
     ) as process:
         try:
             yield process
         finally:
             process.kill()
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the commit's code: without those of agent and AWS, and with a home that is empty."""
+    kept = {name: environ[name] for name in _PASSED_ON if name in environ}
+    return {**kept, "HOME": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 def _ask(

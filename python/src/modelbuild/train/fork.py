@@ -1,0 +1,53 @@
+"""Builds of pull requests from another repository: their code is anyone's.
+
+A training runs the commit's code with the role of the job, and its parameters' model on the agent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from modelbuild.errors import ConfigurationError
+
+_SCP = re.compile(r"(?:[^@/]+@)?(?P<host>[^:/]+):(?!//)(?P<path>.*)")
+_URL = re.compile(r"[a-z+]+://(?:[^@/]*@)?(?P<host>[^:/]*)(?::[0-9]+)?/(?P<path>.*)", re.IGNORECASE)
+
+
+def origin(environ: Mapping[str, str]) -> str:
+    """The repository that the pull request of this build comes from, where it is another; else empty.
+
+    Buildkite writes one repository in several ways: ``git@host:path.git``, ``git://host/path``.
+    """
+    theirs = environ.get("BUILDKITE_PULL_REQUEST_REPO", "")
+    if environ.get("BUILDKITE_PULL_REQUEST", "false") in ("", "false") or not theirs:
+        return ""
+    same = _identity(theirs) == _identity(environ.get("BUILDKITE_REPO", ""))
+    return "" if same else theirs
+
+
+def require_none(allowed: bool, environ: Mapping[str, str]) -> None:
+    """Refuse a build of a fork.
+
+    Args:
+        allowed: option ``allow-forks``.
+        environ: the job's environment.
+
+    Raises:
+        ConfigurationError: it is one, and forks are not allowed.
+    """
+    repository = "" if allowed else origin(environ)
+    if repository:
+        raise ConfigurationError(
+            f"this build is of a pull request from {repository}, whose code would run with the role of your "
+            "trainings: push its branch to your repository, or set option allow-forks if anyone may do that"
+        )
+
+
+def _identity(repository: str) -> tuple[str, str]:
+    """Host and path of a repository, however its address is written."""
+    text = repository.strip()
+    match = _URL.fullmatch(text) or _SCP.fullmatch(text)
+    host, path = (match["host"], match["path"]) if match else ("", text)
+    path = re.sub(r"/+", "/", path).strip("/")
+    return host.lower(), path.lower().removesuffix(".git")
