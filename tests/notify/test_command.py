@@ -145,7 +145,9 @@ def test_fields_that_contradict_the_manifest_are_refused(
     agent.meta_data = {**result.to_fields(), **samples.noted(manifest.request), key: value}
     with pytest.raises(VerificationFailed, match=f"{key} is "):
         notify(environ)
-    assert agent.annotations == []
+    [(context, style, body)] = agent.annotations
+    assert (context, style) == ("training", "error")
+    assert f"{key} is " in body
 
 
 def test_what_is_no_manifest_is_refused(

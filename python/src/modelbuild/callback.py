@@ -14,12 +14,13 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from modelbuild import log
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite.rest import DEFAULT_URL, TOKEN, Job, Rest, RestError
 from modelbuild.buildkite.turns import Turns
-from modelbuild.contract import TrainingRequest, TrainingResult, split_s3_uri
+from modelbuild.contract import TRAINING_ANNOTATION, UNDER_WAY, TrainingRequest, TrainingResult, split_s3_uri
 from modelbuild.errors import AwsError, BuildkiteError, ConfigurationError
 from modelbuild.text import storable
 
@@ -50,10 +51,21 @@ class Clock:
 
 @dataclass(frozen=True)
 class Told:
-    """What became of a delivery: whether the step is unblocked, and how that went, for people."""
+    """What became of a delivery.
 
-    unblocked: bool
+    Attributes:
+        end: the step was ``unblocked`` by this call, or ``before`` it; it never will be, as the build is
+            ``over`` or ``deleted``; or it is for a ``later`` attempt to unblock.
+        said: the same for people.
+    """
+
+    end: Literal["unblocked", "before", "over", "deleted", "later"]
     said: str
+
+    @property
+    def unblocked(self) -> bool:
+        """Whether the step is unblocked."""
+        return self.end in ("unblocked", "before")
 
 
 def shared_turns(storage: Storage, artifacts: str) -> Turns:
@@ -101,6 +113,38 @@ def deliver(
     return _Delivery(rest, request, result, clock, clock.now() + deadline, turns, outdated).run()
 
 
+def correct_page(
+    request: TrainingRequest,
+    body: str,
+    style: str,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    turns: Turns | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Replace the annotation of a training whose end no later step tells, while it says that it is under way.
+
+    The page is for people, and nothing depends on it: what goes wrong is said in the log and not repeated.
+
+    Args:
+        request: whose build.
+        body: how the training ended.
+        style: of the annotation.
+        environ: where Buildkite's address and token are.
+        turns: whom calls are to be shared with.
+        sleep: how time passes.
+    """
+    try:
+        rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ.get(TOKEN, ""))
+        sleep(turns.next() if turns else 0.0)
+        styles = {note.context: note.style for note in rest.annotations(request.build)}
+        if styles.get(TRAINING_ANNOTATION) == UNDER_WAY:
+            sleep(turns.next() if turns else 0.0)
+            rest.annotate(request.build, body, context=TRAINING_ANNOTATION, style=style)
+    except (AwsError, BuildkiteError, ConfigurationError) as error:
+        log.say(f"callback: the page of the build still says that the training is under way: {error}")
+
+
 class _Delivery:
     def __init__(
         self,
@@ -127,9 +171,9 @@ class _Delivery:
         while True:
             asked: float | None = None
             try:
-                unblocked = self._done()
-                if unblocked is not None:
-                    return Told(unblocked, self._said)
+                end = self._end()
+                if end is not None:
+                    return Told(end, self._said)
                 limited = 0
             except RestError as error:
                 # Somebody may have unblocked or cancelled since the build was read: reading again tells.
@@ -145,17 +189,13 @@ class _Delivery:
             self._wait(asked, turn)
             turn += 1
 
-    def _done(self) -> bool | None:
-        """Read, and unblock if that is what is left to do.
-
-        Returns:
-            Whether the step is unblocked, where there is nothing left to do; None while there is.
-        """
+    def _end(self) -> Literal["unblocked", "before", "over", "deleted", "later"] | None:
+        """Read, and unblock if that is what is left to do; None while something is."""
         build = self._request.build
         step = f"step {self._request.unblock!r} of {build.url}"
         if self._outdated():
             self._say(f"{step} is for a later attempt at the training to unblock: nothing to do")
-            return False
+            return "later"
         self._take_turn()
         try:
             job = _waiting_step(self._rest.jobs(build, self._request.unblock))
@@ -166,21 +206,21 @@ class _Delivery:
             if not self._rest.deleted(build):
                 raise
             self._say(f"{step} is gone, the build was deleted: nothing to do")
-            return False
+            return "deleted"
         if job is not None and job.state == "blocked":
             self._take_turn()
             self._rest.unblock(build, job.id, self._fields())
             self._say(f"unblocked {step} with status {self._result.status}")
-            return True
+            return "unblocked"
         if job is not None and job.state.startswith("unblocked"):
             by = f" by {job.unblocked_by.name}" if job.unblocked_by and job.unblocked_by.name else ""
             self._say(f"{step} is unblocked already{by}: nothing to do")
-            return True
+            return "before"
         self._take_turn()
         found = self._rest.build(build)
         if found.state in _OVER and not found.blocked:
             self._say(f"{step} will not be reached, the build is {found.state}: nothing to do")
-            return False
+            return "over"
         state = "not there yet" if job is None else job.state
         self._say(f"{step} is {state}; waiting until it is blocked")
         return None

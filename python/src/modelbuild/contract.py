@@ -60,6 +60,12 @@ ATTEMPT = "ATTEMPT"
 STEP_RESOURCES = "STEP_RESOURCES"
 """The variable with the sizes of the flow's steps that replace those in the flow, as a JSON object."""
 
+TRAINING_ANNOTATION = "training"
+"""The context of the one annotation that says how the training of a build is, whatever wrote it last."""
+
+UNDER_WAY = "info"
+"""The style of that annotation while the training is under way, and at no other time."""
+
 REQUEST_PIN = "train/request/sha256"
 """The build's meta-data with the SHA-256 of ``request.json``, as the train step stored it."""
 

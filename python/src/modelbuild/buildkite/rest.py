@@ -73,6 +73,17 @@ class BuildState(BaseModel):
     blocked: bool = False
 
 
+class Annotation(BaseModel):
+    """An annotation of a build, without what it says."""
+
+    context: str
+    style: str | None = None
+
+
+class _Annotations(RootModel[tuple[Annotation, ...]]):
+    pass
+
+
 class _Jobs(BaseModel):
     items: tuple[Job, ...]
 
@@ -171,6 +182,15 @@ class Rest:
         """Unblock a job of type ``manual``; its fields become meta-data of the build."""
         path = f"{_path(build)}/jobs/{quote(job_id, safe='')}/unblock"
         return self._call(Job, "PUT", path, {"fields": dict(fields)})
+
+    def annotations(self, build: Build) -> tuple[Annotation, ...]:
+        """The first hundred annotations of a build."""
+        return self._call(_Annotations, "GET", f"{_path(build)}/annotations?per_page=100").root
+
+    def annotate(self, build: Build, body: str, *, context: str, style: str) -> Annotation:
+        """Put an annotation on a build, in place of the one of this context."""
+        content = {"body": body, "context": context, "style": style}
+        return self._call(Annotation, "POST", f"{_path(build)}/annotations", content)
 
     def _call(self, answer: type[Answer], method: str, path: str, body: Any = None) -> Answer:
         what = f"Buildkite's API ({method} {self._url}{path})"

@@ -9,11 +9,10 @@ from modelbuild import approval, handoff, log
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent
-from modelbuild.errors import TrainingFailed
+from modelbuild.contract import TRAINING_ANNOTATION
+from modelbuild.errors import TrainingFailed, VerificationFailed
 from modelbuild.notify import page
 from modelbuild.settings.notify import NotifySettings
-
-CONTEXT = "training"
 
 
 def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> None:
@@ -37,17 +36,21 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
     )
     log.say(f"status: {result.status}{': ' + result.reason if result.reason else ''}")
     if result.status != "succeeded":
-        agent.annotate(page.failed(result, job, environ), context=CONTEXT, style="error")
+        agent.annotate(page.failed(result, job, environ), context=TRAINING_ANNOTATION, style="error")
         ended = "was cancelled" if result.status == "cancelled" else "failed"
         raise TrainingFailed(
             f"the training {ended} ({result.reason or 'no reason was given'}): its log is "
             f"{job.logs_url or 'in CloudWatch'}"
         )
-    given = handoff.read_manifest(result, storage, environ)
-    handoff.pin(given)
+    try:
+        given = handoff.read_manifest(result, storage, environ)
+        handoff.pin(given)
+    except VerificationFailed as error:
+        agent.annotate(page.refused(str(error), job, environ), context=TRAINING_ANNOTATION, style="error")
+        raise
     approval.pin_callback_user(environ)
     overall = given.manifest.evaluation.overall
-    agent.annotate(page.succeeded(given, job, environ), context=CONTEXT, style="success")
+    agent.annotate(page.succeeded(given, job, environ), context=TRAINING_ANNOTATION, style="success")
     log.open_group(":bar_chart: The training succeeded")
     log.say(f"macro-F1 {overall.macro_f1:.3f}, accuracy {overall.accuracy:.3f} on {overall.rows:,} rows")
     log.say(f"W&B run   {result.wandb_run_url or result.wandb_run_id or 'none'}")

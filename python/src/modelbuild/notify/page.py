@@ -66,16 +66,31 @@ def succeeded(given: Handoff, job: HeadJob, environ: Mapping[str, str]) -> str:
 
 def failed(result: TrainingResult, job: HeadJob, environ: Mapping[str, str]) -> str:
     """The annotation of a training that made none."""
+    ended = "was cancelled" if result.status == "cancelled" else "failed"
+    return _nothing_to_deploy(ended, result.reason, job, environ, result.wandb_run_url)
+
+
+def refused(reason: str, job: HeadJob, environ: Mapping[str, str]) -> str:
+    """The annotation of a training that handed over what is not this build's."""
+    return _nothing_to_deploy("handed over what is not of this build", reason, job, environ)
+
+
+def _nothing_to_deploy(
+    ended: str, reason: str, job: HeadJob, environ: Mapping[str, str], wandb_run_url: str = ""
+) -> str:
+    commit = environ.get("BUILDKITE_COMMIT", "")
     return render(
         "modelbuild.notify",
         "failed.html.j2",
-        result=result,
+        ended=ended,
+        reason=reason,
+        wandb_run_url=wandb_run_url,
         job=job,
         number=environ.get("BUILDKITE_BUILD_NUMBER", ""),
         pipeline=environ.get("BUILDKITE_PIPELINE_SLUG", ""),
         build_url=environ.get("BUILDKITE_BUILD_URL", ""),
-        commit=environ.get("BUILDKITE_COMMIT", ""),
-        commit_url=commit_url(environ.get("BUILDKITE_REPO", ""), environ.get("BUILDKITE_COMMIT", "")),
+        commit=commit,
+        commit_url=commit_url(environ.get("BUILDKITE_REPO", ""), commit),
     )
 
 

@@ -11,6 +11,20 @@ from modelbuild.train import parameters
 from modelbuild.train.attempt import JobRecord
 
 
+def ended(request: TrainingRequest, result: TrainingResult, attempt: int, *, over: bool) -> str:
+    """The annotation of a training that has ended, where no notify step tells it.
+
+    Args:
+        request: what was trained.
+        result: how it ended.
+        attempt: the number of the attempt.
+        over: whether the build was over by then; else an earlier attempt, or a person, unblocked its step.
+    """
+    return render(
+        "modelbuild.train", "ended.html.j2", request=request, result=result, attempt=attempt, over=over
+    )
+
+
 def training(
     request: TrainingRequest,
     record: JobRecord,

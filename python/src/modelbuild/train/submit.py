@@ -24,6 +24,8 @@ from modelbuild.contract import (
     SCHEDULE_TIMEOUT,
     STEP_RESOURCES,
     STEP_VARIABLES,
+    TRAINING_ANNOTATION,
+    UNDER_WAY,
     WANDB_ENTITY,
     TrainingRequest,
     TrainingResult,
@@ -35,7 +37,6 @@ from modelbuild.train import outcome
 from modelbuild.train.attempt import Attempts, JobRecord
 
 COMMAND = ("python", "-m", "modelbuild", "head")
-CONTEXT = "training"
 # Metaflow's command and variables, and those that every step is passed: 4,400 where names are short.
 _STEP_BYTES = 5000
 STATUS = TrainingResult.field_keys()[0]
@@ -264,4 +265,4 @@ def annotate(
     body = page.training(
         request, record, job, _links(record, job), repository, told=told, waits=waits, result=result
     )
-    agent.annotate(body, context=CONTEXT, style="error" if result else "info")
+    agent.annotate(body, context=TRAINING_ANNOTATION, style="error" if result else UNDER_WAY)

@@ -41,8 +41,9 @@ def tell(
             return False
         return newest is not None and newest.attempt > number
 
+    turns = callback.shared_turns(storage, request.artifacts)
+
     def deliver() -> callback.Told:
-        turns = callback.shared_turns(storage, request.artifacts)
         return callback.deliver(
             request, result, environ=environ, deadline=deadline, turns=turns, outdated=outdated
         )
@@ -58,4 +59,11 @@ def tell(
         # Whoever retried the train step before the note was there counts on this result; of any other, a
         # retried step makes a new attempt.
         told = deliver()
+    if told.end in ("before", "over"):
+        # Otherwise notify follows, a later attempt has the annotation, or there is no page.
+        from modelbuild.train import page
+
+        body = page.ended(request, result, number, over=told.end == "over")
+        style = "success" if result.status == "succeeded" else "error"
+        callback.correct_page(request, body, style, environ=environ, turns=turns)
     return told.said

@@ -1,0 +1,136 @@
+"""The annotation of a training that no later step tells about: who corrects it, and when it is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+import http_api
+import samples
+from modelbuild.aws.storage import NotFound
+from modelbuild.contract import TrainingResult
+from modelbuild.train import telling
+
+PLACE = "s3://bucket/models/demo/7"
+CANCELLED = TrainingResult(status="cancelled", reason="the build was cancelled <on its page>")
+
+
+@dataclass
+class Page:
+    """A build over HTTP, with its annotations by context."""
+
+    state: str = "canceled"
+    step: str = "waiting"
+    annotations: dict[str, dict[str, str]] = field(default_factory=dict)
+    status: int = 201
+    url: str = ""
+
+    def says_under_way(self) -> None:
+        """The train step has put its annotation there."""
+        self.annotations["training"] = {"context": "training", "style": "info", "body": "is being trained"}
+
+
+class Memory:
+    """S3 in memory, as far as telling uses it."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    def write_once(self, uri: str, content: bytes) -> bool:
+        """Write an object that is not there."""
+        return self.objects.setdefault(uri, content) is content
+
+    def read(self, uri: str) -> bytes:
+        """An object's bytes."""
+        if uri not in self.objects:
+            raise NotFound(f"there is no {uri}")
+        return self.objects[uri]
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    """Build 7 of the pipeline demo."""
+    page = Page()
+    # Turns are held elsewhere.
+    monkeypatch.setattr("modelbuild.callback.shared_turns", lambda *_: None)
+
+    class Handler(http_api.JsonHandler):
+        def do_GET(self) -> None:
+            if self.path.partition("?")[0].endswith("/annotations"):
+                self.answer([{**note, "body_html": "", "body": ""} for note in page.annotations.values()])
+            elif "/jobs?" in self.path:
+                step = {"id": "j", "type": "manual", "step_key": "training_finished", "state": page.step}
+                self.answer({"items": [step]})
+            else:
+                self.answer({"number": 7, "state": page.state, "blocked": False})
+
+        def do_PUT(self) -> None:
+            page.step = "unblocked"
+            self.answer({"id": "j"})
+
+        def do_POST(self) -> None:
+            note = self.body()
+            assert self.path.endswith("/organizations/local/pipelines/demo/builds/7/annotations")
+            if page.status == 201:
+                page.annotations[note["context"]] = note
+            self.answer(note if page.status == 201 else {"message": "Forbidden"}, page.status)
+
+    with http_api.served(Handler) as server:
+        page.url = f"{http_api.url(server)}/v2"
+        yield page
+
+
+def tell(page: Page, result: TrainingResult, attempt: int = 1) -> str:
+    """Have a head tell how its attempt ended."""
+    storage: Any = Memory()
+    environ = {"BUILDKITE_API_URL": page.url, "BUILDKITE_API_TOKEN": "token"}
+    return telling.tell(storage, attempt, samples.request_for(PLACE), result, environ)
+
+
+def test_annotation_of_a_cancelled_build_says_so(page: Page) -> None:
+    """Nothing of a cancelled build runs any more: the head's word is what ends "is being trained"."""
+    page.says_under_way()
+    tell(page, CANCELLED)
+    [note] = page.annotations.values()
+    assert (note["context"], note["style"]) == ("training", "error")
+    assert "model 7 of demo was cancelled" in note["body"]
+    assert "the build was cancelled &lt;on its page&gt;" in note["body"]
+
+
+def test_later_attempt_behind_an_open_step_is_on_the_page(page: Page) -> None:
+    """No step is unblocked twice, so the page says how attempt 2 ended until notify is retried."""
+    page.says_under_way()
+    page.state, page.step = "failed", "unblocked"
+    tell(page, TrainingResult(status="succeeded"), attempt=2)
+    [note] = page.annotations.values()
+    assert note["style"] == "success"
+    assert "has ended well in attempt 2" in note["body"]
+    assert "retry the step behind it" in note["body"]
+
+
+@pytest.mark.parametrize("style", ["success", "error"])
+def test_what_notify_has_said_stays(page: Page, style: str) -> None:
+    """A training that is told twice does not replace the account that the page has of it."""
+    page.annotations["training"] = {"context": "training", "style": style, "body": "by notify"}
+    page.state, page.step = "running", "unblocked"
+    tell(page, CANCELLED)
+    assert page.annotations["training"]["body"] == "by notify"
+
+
+def test_step_that_is_unblocked_now_leaves_the_page_to_notify(page: Page) -> None:
+    """Notify follows, and says more."""
+    page.says_under_way()
+    page.state, page.step = "running", "blocked"
+    tell(page, TrainingResult(status="succeeded"))
+    assert page.annotations["training"]["body"] == "is being trained"
+
+
+def test_page_that_cannot_be_corrected_stops_nothing(page: Page, capsys: pytest.CaptureFixture[str]) -> None:
+    """The page is for people: a refusal is in the log, and the training has been told."""
+    page.says_under_way()
+    page.status = 403
+    assert "will not be reached, the build is canceled" in tell(page, CANCELLED)
+    assert "still says that the training is under way: " in capsys.readouterr().out
