@@ -29,6 +29,7 @@ SECRETS = {
     "web_identity_key": WEB_IDENTITY_KEY,
     "agent_token": "the-agent-token",
     "api_token": "the-rest-token",
+    "bot_token": "the-bots-token",
     "api_key": "k" * 40,
 }
 """What the stand-ins are told that tests start; each reads its own."""

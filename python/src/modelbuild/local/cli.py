@@ -45,8 +45,15 @@ def local() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for logs, artifacts and checkouts. Default: one in the cache, emptied at each start.",
 )
+@click.option(
+    "--team",
+    "teams",
+    multiple=True,
+    metavar="SLUG",
+    help="Team of Buildkite that you belong to, for allowed_teams; may be repeated. Default: every team.",
+)
 @_told
-def up(data: Path | None) -> None:
+def up(data: Path | None, teams: tuple[str, ...]) -> None:
     """Start the services, until Ctrl-C.
 
     They are for the repository of the current folder. Prints their addresses, and the variables with which
@@ -54,7 +61,7 @@ def up(data: Path | None) -> None:
     """
     from modelbuild.local import up as command
 
-    command.run(places.repository(Path.cwd()), data)
+    command.run(places.repository(Path.cwd()), data, teams)
 
 
 @local.command()

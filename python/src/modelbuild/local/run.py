@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from modelbuild import git
+from modelbuild.contract import TrainingResult
 from modelbuild.errors import BuildkiteError, ConfigurationError
 from modelbuild.local import agent, blocks
 from modelbuild.local.buildkite.identity import slug_of
@@ -260,7 +261,10 @@ class _Watch:
             self._terminal.log(id, self._trainings[id].log(), ended=False)
         if block["state"] == "unblocked":
             self._over.add(id)
-            self._terminal.ended(id, f"unblocked after {time.monotonic() - self._began[id]:.1f} s", good=True)
+            status = meta_data.get(TrainingResult.field_keys()[0], "")
+            seconds = f"{time.monotonic() - self._began[id]:.1f} s"
+            said = f"unblocked{f': the training {status}' if status else ''} after {seconds}"
+            self._terminal.ended(id, said, good=status == "succeeded")
 
     def _is_for_a_person(self, job: Json) -> bool:
         waits = job["type"] == "manual" and job["state"] == "blocked" and job["id"] not in self._left

@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -25,12 +25,13 @@ _START_SECONDS = 60.0
 _WATCH_SECONDS = 0.5
 
 
-def run(repository: Path, data: Path | None) -> None:
+def run(repository: Path, data: Path | None, teams: Sequence[str] = ()) -> None:
     """Serve for ``repository`` until Ctrl-C or SIGTERM.
 
     Args:
         repository: root of the git repository whose builds will run.
         data: folder for logs, artifacts and checkouts; by default one in the cache, emptied first.
+        teams: slugs of the teams of Buildkite that the person here belongs to; by default to all.
 
     Raises:
         ConfigurationError: it already runs for this repository.
@@ -39,7 +40,7 @@ def run(repository: Path, data: Path | None) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
-    with _only_one(repository), _started(repository, _data(repository, data)) as (state, started):
+    with _only_one(repository), _started(repository, _data(repository, data), teams) as (state, started):
         print(_description(state), flush=True)
         while not stop.wait(_WATCH_SECONDS):
             for service in started:
@@ -71,14 +72,17 @@ def _data(repository: Path, data: Path | None) -> Path:
 
 
 @contextmanager
-def _started(repository: Path, data: Path) -> Iterator[tuple[State, list[services.Service]]]:
-    agent_token, api_token, wandb_key = (secrets.token_hex(20) for _ in range(3))
+def _started(
+    repository: Path, data: Path, teams: Sequence[str]
+) -> Iterator[tuple[State, list[services.Service]]]:
+    agent_token, api_token, bot_token, wandb_key = (secrets.token_hex(20) for _ in range(4))
     key_id, secret = f"LAPTOP{secrets.token_hex(7).upper()}", secrets.token_hex(20)
     page_key, web_identity_key = secrets.token_urlsafe(18), secrets.token_hex(32)
     commands = {
         "buildkite": [
             *("--organization", ORGANIZATION, "--user", _person(repository)),
             *("--data", str(data / "buildkite")),
+            *(word for team in teams for word in ("--team", team)),
         ],
         "aws": [
             *("--scratch", str(data / "aws"), "--images", str(CLONE / "docker")),
@@ -90,6 +94,7 @@ def _started(repository: Path, data: Path) -> Iterator[tuple[State, list[service
         "buildkite": {
             "agent_token": agent_token,
             "api_token": api_token,
+            "bot_token": bot_token,
             "page_key": page_key,
             "web_identity_key": web_identity_key,
         },
@@ -107,7 +112,7 @@ def _started(repository: Path, data: Path) -> Iterator[tuple[State, list[service
             started.append(services.start(name, module, ["--port", "0", *arguments], data, known[name]))
         urls = {service.name: service.url(_START_SECONDS) for service in started}
         seed(
-            urls["aws"], data_lake(key_id, secret), api_token, wandb_key, CLONE / "infra" / "production.yaml"
+            urls["aws"], data_lake(key_id, secret), bot_token, wandb_key, CLONE / "infra" / "production.yaml"
         )
         state = State(
             pid=os.getpid(),

@@ -1,7 +1,7 @@
 """``python -m modelbuild.local.buildkite``: serve until standard input is closed.
 
 The first line of standard input is a JSON object: ``agent_token``, with which agents register,
-``api_token``, which REST clients send, ``page_key``, which opens the pages, and ``web_identity_key``,
+``api_token``, which REST clients of the user send, ``bot_token``, which trainings send, ``page_key``, which opens the pages, and ``web_identity_key``,
 which signs OIDC tokens.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from modelbuild.local import process
@@ -20,10 +21,11 @@ from modelbuild.local.buildkite.identity import User, user_id
 def main() -> None:
     """Parse the command line, bind, say where, serve."""
     options = _parse()
-    secrets = process.read_secrets("agent_token", "api_token", "page_key", "web_identity_key")
+    secrets = process.read_secrets("agent_token", "api_token", "bot_token", "page_key", "web_identity_key")
     listener, url = process.listen("Buildkite", options.port)
+    user = replace(options.user, teams=options.team and tuple(options.team))
     app = create_app(
-        Engine(options.organization, options.user, options.data),
+        Engine(options.organization, user, options.data),
         url,
         rate_limit=options.rate_limit,
         **secrets,
@@ -37,6 +39,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder for artifacts and logs")
     parser.add_argument("--rate-limit", type=int, default=0, help="REST requests per minute; 0: no limit")
     parser.add_argument("--user", type=_user, default="Local user <user@localhost>", help="who unblocks")
+    parser.add_argument("--team", action="append", help="team that the user belongs to; by default to all")
     return parser.parse_args()
 
 

@@ -28,6 +28,7 @@ def create_app(
     *,
     agent_token: str,
     api_token: str,
+    bot_token: str,
     page_key: str,
     web_identity_key: str,
     rate_limit: int = 0,
@@ -38,12 +39,14 @@ def create_app(
         engine: the state.
         url: the address under which agents and people reach the server, without a slash at the end.
         agent_token: what agents register with.
-        api_token: what REST clients authenticate with.
+        api_token: what the user's REST clients authenticate with.
+        bot_token: what trainings authenticate with, as a user who belongs to no team.
         page_key: what a browser is let in with.
         web_identity_key: what signs OIDC tokens.
         rate_limit: REST requests per minute; 0 for no limit.
     """
     views = Views(engine, url)
+    users = {api_token: engine.user, bot_token: engine.bot}
 
     @asynccontextmanager
     async def ticking(_: Starlette) -> AsyncIterator[None]:
@@ -56,7 +59,7 @@ def create_app(
             *AgentApi(engine, agent_token, url, web_identity_key).routes(),
             *ArtifactApi(engine, url).routes(),
             *Page(engine, views, PageSession(page_key)).routes(),
-            *Rest(engine, views, api_token, RateLimit(rate_limit)).routes(),
+            *Rest(engine, views, users, RateLimit(rate_limit)).routes(),
         ],
         exception_handlers={Refused: on_refused, 404: on_not_found, 405: on_not_found},
         lifespan=ticking,

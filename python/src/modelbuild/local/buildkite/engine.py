@@ -36,9 +36,10 @@ class Engine:
     """One organization with its pipelines, builds and agents."""
 
     def __init__(self, organization: str, user: User, data: Path, clock: Clock | None = None) -> None:
-        """An empty organization; ``user`` is who the API token and the build page act for."""
+        """An empty organization; the build page acts for ``user``, as does the API token that they have."""
         self.organization = organization
         self.user = user
+        self.bot = User(user_id("bot@localhost"), "Training (API)", "bot@localhost", teams=())
         self.clock = clock or Clock()
         self.artifact_files = data / "artifacts"
         self.log_files = data / "logs"
@@ -207,6 +208,7 @@ class Engine:
         unknown = sorted(set(fields) - {field.key for field in job.fields})
         if unknown:
             raise Refused(422, f"The step has no field with the key '{unknown[0]}'")
+        require_allowed(job, user)
         job.build.meta_data.update(
             {field.key: field_value(field, fields.get(field.key)) for field in job.fields}
         )
@@ -315,6 +317,12 @@ class Engine:
         for step in build.steps:
             self.jobs.setdefault(step.job.id, step.job)
         progress.settle(build, self.clock.now())
+
+
+def require_allowed(job: Job, user: User) -> None:
+    """Refuse (403) a user who belongs to none of the teams that may unblock a step."""
+    if job.allowed_teams and not user.in_one_of(job.allowed_teams):
+        raise Refused(403, "Forbidden")
 
 
 def steps_of(build: Build, key_or_id: str) -> list[Step]:

@@ -100,5 +100,5 @@ def _unblocker(job: Job) -> dict[str, str]:
         "BUILDKITE_UNBLOCKER": user.name,
         "BUILDKITE_UNBLOCKER_EMAIL": user.email,
         "BUILDKITE_UNBLOCKER_ID": user.id,
-        "BUILDKITE_UNBLOCKER_TEAMS": "",
+        "BUILDKITE_UNBLOCKER_TEAMS": "everyone" if user.teams is None else ":".join(user.teams),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -35,8 +36,20 @@ def organization_id(slug: str) -> str:
 
 @dataclass(frozen=True)
 class User:
-    """A person."""
+    """A person, or the bot that trainings call Buildkite as.
+
+    Attributes:
+        id: a UUID.
+        name: for people.
+        email: the address.
+        teams: slugs of the teams that the user belongs to; None for every team.
+    """
 
     id: str
     name: str
     email: str
+    teams: tuple[str, ...] | None = None
+
+    def in_one_of(self, teams: Sequence[str]) -> bool:
+        """Whether the user belongs to one of these teams."""
+        return self.teams is None or not set(self.teams).isdisjoint(teams)

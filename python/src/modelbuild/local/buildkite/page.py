@@ -200,13 +200,21 @@ def job_row(job: Job, now: datetime) -> JobRow:
         job=job,
         title=_step_title(job.step),
         kind=definition.type,
-        state="soft failed" if job.soft_failed else job_state(job).replace("_", " "),
+        state=_state(job),
         duration=duration(start, end, now),
         after=", ".join(dict.fromkeys(_names(job.step))),
         log=_tail(groups),
         cut=sum(len(group.lines) for group in groups) > MAX_LINES,
         can_retry=may_retry(job),
     )
+
+
+def _state(job: Job) -> str:
+    """The state of a job in the words of the page; that of a training's block is how the training ended."""
+    if job.soft_failed:
+        return "soft failed"
+    ended = {"failed": "failed", "cancelled": "canceled"}
+    return ended.get(job.training) or job_state(job).replace("_", " ")
 
 
 def _names(step: Step) -> list[str]:

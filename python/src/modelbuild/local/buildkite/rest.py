@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from modelbuild.local.buildkite.engine import Engine
+from modelbuild.local.buildkite.identity import User
 from modelbuild.local.buildkite.listing import answer_page
 from modelbuild.local.buildkite.refusal import Refused
 from modelbuild.local.buildkite.resources import Resources
 from modelbuild.local.buildkite.rest_builds import BuildApi
-from modelbuild.local.buildkite.rest_jobs import JobApi
+from modelbuild.local.buildkite.rest_jobs import JobApi, caller
 from modelbuild.local.buildkite.views import Views
 from modelbuild.local.buildkite.web import Endpoint, Handler, same, token_of
 
@@ -48,11 +51,12 @@ class RateLimit:
 class Rest:
     """The handlers of what is above pipelines and builds, and all routes behind the token."""
 
-    def __init__(self, engine: Engine, views: Views, token: str, limit: RateLimit) -> None:
+    def __init__(self, engine: Engine, views: Views, users: Mapping[str, User], limit: RateLimit) -> None:
+        """Handlers for the ``users`` with tokens, by token."""
         self._engine = engine
         self._views = views
         self._find = Resources(engine)
-        self._token = token
+        self._users = users
         self._limit = limit
 
     def routes(self) -> list[Route]:
@@ -74,7 +78,9 @@ class Rest:
         """The handler behind the token, the organization's name and the rate limit."""
 
         async def guarded(request: Request) -> Response:
-            if not same(token_of(request, "Bearer"), self._token):
+            given = token_of(request, "Bearer")
+            request.state.caller = next((self._users[one] for one in self._users if same(given, one)), None)
+            if request.state.caller is None:
                 raise Refused(401, "Authentication required. Please supply a valid API Access Token")
             if request.path_params.get("org", self._engine.organization) != self._engine.organization:
                 raise Refused(404, "No organization found")
@@ -99,12 +105,12 @@ class Rest:
 
         return guarded
 
-    async def _user(self, _: Request) -> Response:
-        user = self._engine.user
+    async def _user(self, request: Request) -> Response:
+        user = caller(request)
         return JSONResponse({"id": user.id, "name": user.name, "email": user.email})
 
-    async def _access_token(self, _: Request) -> Response:
-        user = self._engine.user
+    async def _access_token(self, request: Request) -> Response:
+        user = caller(request)
         about = {"name": user.name, "email": user.email}
         return JSONResponse({"uuid": user.id, "scopes": SCOPES, "description": "The laptop's", "user": about})
 

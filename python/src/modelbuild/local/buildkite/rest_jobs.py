@@ -7,8 +7,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 
 from modelbuild.local.buildkite import artifacts
 from modelbuild.local.buildkite.definition import CommandStep
-from modelbuild.local.buildkite.engine import Engine
+from modelbuild.local.buildkite.engine import Engine, require_allowed
 from modelbuild.local.buildkite.environment import job_environment
+from modelbuild.local.buildkite.identity import User
 from modelbuild.local.buildkite.listing import answer_page, cursor_page, flag
 from modelbuild.local.buildkite.notes import annotate, check_annotation
 from modelbuild.local.buildkite.refusal import Refused
@@ -112,10 +113,11 @@ class JobApi:
         fields = body.get("fields") or {}
         if not isinstance(fields, dict):
             raise Refused(422, "'fields' must be a map of field keys to values")
-        people = {
-            user.id: user for user in [self._engine.user, *(b.creator for b in self._engine.builds.values())]
-        }
-        unblocker = str(body.get("unblocker") or self._engine.user.id)
+        creators = (build.creator for build in self._engine.builds.values())
+        people = {user.id: user for user in [*creators, self._engine.user, self._engine.bot]}
+        # Buildkite does not document whether it is the caller or the named user who needs a team: here both.
+        require_allowed(job, caller(request))
+        unblocker = str(body.get("unblocker") or caller(request).id)
         if unblocker not in people:
             raise Refused(422, "Unblocker is not a valid user id for this organization")
         self._engine.unblock(job, fields, people[unblocker])
@@ -196,3 +198,9 @@ class JobApi:
         if not artifacts.file_of(self._engine.artifact_files, artifact).exists():
             raise Refused(404, "No artifact found")
         return RedirectResponse(self._views.file(artifact), status_code=302)
+
+
+def caller(request: Request) -> User:
+    """The user whose token a request carries."""
+    user: User = request.state.caller
+    return user

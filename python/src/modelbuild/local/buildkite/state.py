@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from modelbuild.contract import TrainingResult
 from modelbuild.local.buildkite.definition import CommandStep, InputField, ManualStep, Pipeline, WaitStep
 from modelbuild.local.buildkite.identity import User, new_id, new_token
 from modelbuild.local.buildkite.logs import JobLog
@@ -34,6 +35,9 @@ BuildState = Literal[
 
 Source = Literal["api", "ui"]
 """Where a build was asked for."""
+
+TRAINING_STATUS = TrainingResult.field_keys()[0]
+"""The field of a block step in which a training says how it ended."""
 
 WITH_AGENT: frozenset[JobState] = frozenset(["assigned", "accepted", "running", "canceling", "timing_out"])
 ENDED: frozenset[JobState] = frozenset(["canceled", "timed_out", "unblocked", "finished"])
@@ -178,6 +182,21 @@ class Job:
     def failed(self) -> bool:
         """Whether it ended, and steps that depend on it may not go on."""
         return self.state in ENDED and not self.passed
+
+    @property
+    def allowed_teams(self) -> list[str]:
+        """The teams whose members may unblock it; empty for everyone."""
+        return self.step.definition.allowed_teams if isinstance(self.step.definition, ManualStep) else []
+
+    @property
+    def training(self) -> str:
+        """How the training ended whose end unblocked the step; empty for any other step, and before its end.
+
+        ``succeeded``, ``failed`` or ``cancelled`` where a training unblocked it.
+        """
+        if self.state != "unblocked" or TRAINING_STATUS not in [field.key for field in self.fields]:
+            return ""
+        return self.build.meta_data.get(TRAINING_STATUS, "")
 
     @property
     def fields(self) -> list[InputField]:

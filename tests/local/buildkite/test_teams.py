@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelbuild.local.buildkite.engine import Engine
+from modelbuild.local.buildkite.identity import User
+from modelbuild.local.buildkite.page import job_row
+from modelbuild.local.buildkite.refusal import Refused
+from modelbuild.local.buildkite.state import Job
+
+ADA = User("1", "Ada", "ada@example.org")
+
+
+def blocked(tmp_path: Path, block: dict[str, Any]) -> tuple[Engine, Job]:
+    """An engine with a build that waits at a block step, and the step's job."""
+    engine = Engine("local", ADA, tmp_path)
+    steps = [{"block": "deploy?", **block}]
+    pipeline = engine.create_pipeline("demo", "/repository", json.dumps({"steps": steps}))
+    build = engine.create_build(pipeline, commit="HEAD", branch="main")
+    return engine, build.steps[0].job
+
+
+@pytest.mark.parametrize("teams", ["approvers", ["approvers", "admins"]])
+def test_step_for_a_team_is_unblocked_by_its_members_alone(tmp_path: Path, teams: Any) -> None:
+    """Everybody else gets 403, also the bot, who belongs to no team, and the step stays blocked."""
+    engine, job = blocked(tmp_path, {"allowed_teams": teams})
+    for outsider in (engine.bot, replace(ADA, teams=("everyone",)), replace(ADA, teams=())):
+        with pytest.raises(Refused) as refused:
+            engine.unblock(job, {}, outsider)
+        assert (refused.value.status, refused.value.message) == (403, "Forbidden")
+    assert job.state == "blocked"
+    engine.unblock(job, {}, replace(ADA, teams=("everyone", "approvers")))
+    assert job.state == "unblocked"
+
+
+def test_step_without_teams_is_for_everybody(tmp_path: Path) -> None:
+    """The block of a training is the bot's to open; whoever sits at the machine belongs to every team."""
+    engine, job = blocked(tmp_path, {})
+    engine.unblock(job, {}, engine.bot)
+    engine, job = blocked(tmp_path, {"allowed_teams": "approvers"})
+    engine.unblock(job, {}, engine.user)
+
+
+@pytest.mark.parametrize(
+    ("status", "shown"), [("succeeded", "unblocked"), ("failed", "failed"), ("cancelled", "canceled")]
+)
+def test_block_of_a_training_looks_as_the_training_ended(tmp_path: Path, status: str, shown: str) -> None:
+    """A failed training is no green step, and no person stands beside it."""
+    fields = [{"text": "Status", "key": "training/status", "required": False}]
+    engine, job = blocked(tmp_path, {"fields": fields, "blocked_state": "running"})
+    assert (job_row(job, engine.clock.now()).state, job.training) == ("blocked", "")
+    engine.unblock(job, {"training/status": status}, engine.bot)
+    row = job_row(job, engine.clock.now())
+    assert (row.state, job.training) == (shown, status)
+    assert row.job.unblocked_by is not None
+    assert row.job.unblocked_by.name == "Training (API)"
