@@ -29,6 +29,7 @@ def evaluate(test: Sequence[Labelled], predicted: Targets, majority: int) -> Eva
     domains = np.array([item.row.domain for item in test])
     vader = np.array([label(item.row.vader_compound, VADER_THRESHOLD) for item in test])
     return Evaluation(
+        rows_are="human-annotated, of documents that were not trained on",
         dataset_sha256=sha256_of_json([[item.row.id, item.row.text, item.target] for item in test]),
         overall=scores(truth, guesses),
         by_class={name: class_scores(truth, guesses, index) for index, name in enumerate(LABELS)},

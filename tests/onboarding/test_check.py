@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import ConfigurationError
-from modelbuild.onboarding.check import PLACEHOLDER, Finding, findings
+from modelbuild.onboarding.check import PLACEHOLDER, Finding, findings, of_fork
 from modelbuild.onboarding.pipeline import read
 
 ROOT = Path(__file__).parents[2]
@@ -426,3 +426,28 @@ def test_retry_that_is_permitted_by_a_word(write: Write) -> None:
     """The agent hands ``yes`` over as text, which does not permit a retry."""
     (found,) = texts(write(changed("permit_on_passed: true", "permit_on_passed: yes")))
     assert "add retry: {manual: {permit_on_passed: true}}" in found
+
+
+def test_field_that_would_change_what_deploy_believes(write: Write) -> None:
+    """A block field becomes meta-data: it must not be what train and notify note for deploy."""
+    for key in ("train/artifacts", "train/request/sha256", "notify/model/sha256"):
+        text = changed("key: wandb/run/url", f"key: {key}")
+        assert any(
+            f"field {key} would change what train and notify note" in one for one in texts(write(text))
+        )
+
+
+def test_build_of_a_fork(write: Write) -> None:
+    """In a job of a build that a training refuses, check says so, unless forks are allowed."""
+    theirs = "git://github.com/mallory/comments.git"
+    job = {
+        "BUILDKITE_REPO": "git@github.com:acme/comments.git",
+        "BUILDKITE_PULL_REQUEST": "7",
+        "BUILDKITE_PULL_REQUEST_REPO": theirs,
+    }
+    steps = read(write(GOOD))
+    [finding] = of_fork(steps, job)
+    assert f"this build is of a pull request from {theirs}, which it does not train" in finding.text
+    assert of_fork(steps, {}) == []
+    allowed = changed("unblock: training_finished", "allow-forks: true\n          unblock: training_finished")
+    assert of_fork(read(write(allowed)), job) == []

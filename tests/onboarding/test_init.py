@@ -191,3 +191,21 @@ def test_command_line(tmp_path: Path) -> None:
     second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert second.returncode == 10
     assert "is there already" in second.stderr
+
+
+def test_team_that_may_deploy(tmp_path: Path) -> None:
+    """With the team, only its members unblock the deployment; without it, a person is told to name one."""
+    with_team, without = tmp_path / "one", tmp_path / "two"
+    for folder in (with_team, without):
+        folder.mkdir()
+    named, open_ = write(with_team, "ml-approvers"), write(without)
+    [step] = [step for step in read(named.pipeline) if step.key == "approve"]
+    assert step.values["allowed_teams"] == ["ml-approvers"]
+    [step] = [step for step in read(open_.pipeline) if step.key == "approve"]
+    assert "allowed_teams" not in step.values
+    said = "name the team that may deploy in allowed_teams of step approve"
+    assert [any(said in step for step in one.next_steps()) for one in (named, open_)] == [False, True]
+    third = tmp_path / "three"
+    third.mkdir()
+    with pytest.raises(ConfigurationError, match="'ML approvers' is no slug of a team"):
+        write(third, "ML approvers")

@@ -256,8 +256,8 @@ def test_reconciliation_needs_what_its_policy_allows(
     )["jobId"]
     storage = Storage(session(AwsSettings()))
     for number, job_id in ((vanished, "0000-gone"), (waits, head)):
-        place, build = places[number], samples.build(number, PIPELINE)
-        request = samples.request_for(place, model_id=str(number), build=build)
+        place = places[number]
+        request = samples.request_for(place)
         storage.write(f"{place}/request.json", request.to_json().encode())
         record = {"job_id": job_id, "queue": "modelbuild-head", "region": standins.REGION}
         storage.write(f"{place}/job.json", json.dumps(record).encode())

@@ -214,14 +214,17 @@ def _model_id_of(file: TextIO, artifacts: str) -> str:
 
 @cli.command()
 @click.argument("folder", default=".", metavar="[DIR]", type=click.Path(path_type=Path))
-def init(folder: Path) -> None:
+@click.option(
+    "--approvers", "team", default="", metavar="TEAM", help="Slug of the team of Buildkite that may deploy."
+)
+def init(folder: Path, team: str) -> None:
     """Write a pipeline and a first flow into a repository.
 
     DIR is the repository, by default this folder. Nothing that is there is overwritten.
     """
     from modelbuild.onboarding import init
 
-    written = init.write(folder)
+    written = init.write(folder, team)
     for file in written.files:
         log.say(f"wrote {file}")
     log.lines("\nWhat is next:")
@@ -238,7 +241,8 @@ def check(file: Path) -> None:
     """
     from modelbuild.onboarding import check, pipeline
 
-    found = check.findings(pipeline.read(file))
+    read = pipeline.read(file)
+    found = [*check.findings(read), *check.of_fork(read, os.environ)]
     for finding in found:
         log.say(f"{file}:{finding.line}: {finding.text}")
     if found:

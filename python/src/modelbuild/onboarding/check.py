@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modelbuild.buildkite import fork
 from modelbuild.contract import TrainingResult
 from modelbuild.onboarding.interpolation import has_variable, problems
 from modelbuild.onboarding.pipeline import PLUGINS, Pipeline, Plugin, Step
@@ -17,6 +18,8 @@ from modelbuild.onboarding.training import conflicts
 _PINNED = re.compile(r"(.*[-/@_])?v?\d+\.\d+\.\d+([-+.][\w.+-]*)?|[0-9a-f]{7,64}")
 # What stands in examples for the owner of the repository; nobody can have this name at GitHub.
 PLACEHOLDER = "YOUR_ORG"
+# How the keys of meta-data begin that deploy believes, because only steps set them.
+_OWN_KEYS = ("train/", "notify/")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,23 @@ def findings(pipeline: Pipeline) -> list[Finding]:
     # A label may have line breaks; a finding has none.
     found = [Finding(one.line, " ".join(one.text.split())) for one in found]
     return sorted(set(found), key=lambda finding: (finding.line, finding.text))
+
+
+def of_fork(steps: Sequence[Step], environ: Mapping[str, str]) -> list[Finding]:
+    """The steps that refuse to train in this job, because its build is of a pull request from a fork."""
+    repository = fork.origin(environ)
+    return [
+        Finding(
+            step.line,
+            f"{step.shown()}: this build is of a pull request from {repository}, which it does not train: "
+            "push its branch to your repository, or set allow-forks if anyone may have their code trained",
+        )
+        for step in steps
+        for plugin in step.plugins
+        if repository
+        and plugin.name == "train"
+        and not (isinstance(plugin.options, dict) and plugin.options.get("allow-forks") is True)
+    ]
 
 
 def unblocked(steps: Sequence[Step]) -> dict[str, Step]:
@@ -137,6 +157,8 @@ def _keys(step: Step) -> Iterator[str]:
                     f"field {key} has a key that Buildkite refuses, which takes letters, digits, /, - and _: "
                     f"write {re.sub(r'[^A-Za-z0-9/_-]', '/', key)}"
                 )
+            if key.startswith(_OWN_KEYS):
+                yield f"field {key} would change what train and notify note in the build: give it another key"
 
 
 def _by_key(step: Step) -> dict[str, dict[Any, Any]]:

@@ -11,7 +11,7 @@ from modelbuild.aws.account import Account
 from modelbuild.aws.identity import caller, session
 from modelbuild.aws.quotas import Quotas
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite import agent
+from modelbuild.buildkite import agent, fork
 from modelbuild.buildkite.rest import DEFAULT_URL, Rest
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import ConfigurationError, ModelbuildError
@@ -44,6 +44,11 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Line]:
             found.append(training.settings(options, training.environment_of(pipeline, environ)))
         except ConfigurationError as error:
             yield Line(False, f"options of {step.shown()} ({file}:{step.line}): {error}")
+    for settings in found:
+        try:
+            fork.require_none(settings.allow_forks, environ)
+        except ConfigurationError as error:
+            yield Line(False, f"pull request: {error}")
     if not found:
         yield Line(False, "AWS: not looked at, as no training step can be read: mend that and run this again")
     yield from chaining.examine(pipeline.steps, training.environment_of(pipeline, environ))

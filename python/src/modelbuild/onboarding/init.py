@@ -35,6 +35,8 @@ class Written:
     ignored: Path | None
     other: Path | None
     """The pipeline that was there before."""
+    team: str
+    """The team that may deploy; empty where it is to be named."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -45,6 +47,8 @@ class Written:
         """What a person does now, a sentence each."""
         default = self.pipeline == self.folder / DEFAULT_FILE
         yield f"In {self.pipeline}, put whose repository modelbuild is in place of {PLACEHOLDER}."
+        if not self.team:
+            yield f"In {self.pipeline}, name the team that may deploy in allowed_teams of step approve."
         if self.other:
             yield (
                 f"{self.other} stays as it is: have a step of it run `buildkite-agent pipeline upload "
@@ -61,19 +65,23 @@ class Written:
         )
 
 
-def write(folder: Path) -> Written:
+def write(folder: Path, team: str = "") -> Written:
     """Write a pipeline, ``flows/<name>/`` and ``.gitignore``; the name is the folder's.
 
     The pipeline is ``.buildkite/pipeline.yml``, or another file where agents would find two. A
-    ``.gitignore`` that is there stays.
+    ``.gitignore`` that is there stays. ``team`` is the slug of the team that may deploy.
 
     Raises:
-        ConfigurationError: one of the files is there already, and nothing was written; or the folder is
-            not there, is not the root of its repository, or may not be written to.
+        ConfigurationError: ``team`` is no slug, or one of the files is there already; or the folder is not
+            there, is not the root of its repository, or may not be written to.
     """
     if not folder.is_dir():
         raise ConfigurationError(f"there is no folder {folder}: name the repository to write to")
     _require_root(folder.resolve())
+    if team and not re.fullmatch(r"[a-z0-9][a-z0-9-]*", team):
+        raise ConfigurationError(
+            f"{team!r} is no slug of a team, such as ml-approvers: give the last part of its page's address"
+        )
     name = _name(folder.resolve().name)
     other = next((folder / path for path in _PIPELINES if (folder / path).exists()), None)
     written = Written(
@@ -82,6 +90,7 @@ def write(folder: Path) -> Written:
         flow=tuple(folder / "flows" / name / file for file in ("params.yaml", "parameters.py", "flow.py")),
         ignored=None if (folder / _IGNORED).exists() else folder / _IGNORED,
         other=other,
+        team=team,
     )
     files = dict(_rendered(written, name))
     for path in files:
@@ -123,6 +132,7 @@ def _rendered(written: Written, name: str) -> Iterator[tuple[Path, str]]:
         "class_name": _class_name(name),
         "version": __version__,
         "placeholder": PLACEHOLDER,
+        "team": written.team,
     }
     for path in written.files:
         template = "pipeline.yml" if path == written.pipeline else path.name.lstrip(".")

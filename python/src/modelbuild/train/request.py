@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from modelbuild import git
-from modelbuild.buildkite import agent
+from modelbuild.buildkite import agent, fork
 from modelbuild.contract import (
     SOURCE_FILE,
     Images,
@@ -23,7 +23,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import ImageSettings, TrainSettings
-from modelbuild.train import fork, parameters, source, steps, syntax, types
+from modelbuild.train import parameters, source, steps, syntax, types
 
 
 def make(

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from modelbuild.buildkite import fork
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import fork
 from modelbuild.train.request import make
 
 OURS = "git@github.com:acme/comments.git"
