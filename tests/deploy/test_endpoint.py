@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from botocore.stub import Stubber
 
 from modelbuild.aws.sagemaker import EndpointConfig, Model, SageMaker
-from modelbuild.deploy.endpoint import Clock, Served, bring, put_back
+from modelbuild.deploy.endpoint import Clock, Served, bring, put_back, require_own
 from modelbuild.deploy.plan import Plan
 from modelbuild.errors import EndpointFailed, VerificationFailed
 
@@ -337,3 +338,35 @@ def test_a_way_back_that_fails_is_said(cloud: Cloud) -> None:
     cloud.finds(State("Updating", "new", pending="old"), State("InService", "new", reason="No image."))
     with pytest.raises(EndpointFailed, match=r"rolled back to new \(No image\)"):
         cloud.put_back()
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({}, ""),
+        ({"modelbuild:pipeline": "shops", "modelbuild:flow": "flows/shop/flow.py"}, ""),
+        (
+            {"modelbuild:pipeline": "shops", "modelbuild:flow": "flows/mail/flow.py"},
+            r"endpoint shop has tag modelbuild:flow flows/mail/flow\.py, but .* has flows/shop/flow\.py",
+        ),
+        (
+            {"modelbuild:pipeline": "mails"},
+            r"tag modelbuild:pipeline mails, but .* has shops",
+        ),
+    ],
+)
+def test_endpoint_of_another_training_is_refused(cloud: Cloud, tags: dict[str, str], said: str) -> None:
+    """An endpoint serves one flow of one pipeline; a deployment of another makes nothing."""
+    owner = {"modelbuild:pipeline": "shops", "modelbuild:flow": "flows/shop/flow.py"}
+    cloud.finds(OLD)
+    listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+    cloud.stubber.add_response("list_tags", {"Tags": listed})
+    with cloud.stubber, pytest.raises(VerificationFailed, match=said) if said else nullcontext():
+        require_own("shop", owner, cloud.sagemaker)
+
+
+def test_new_endpoint_is_anyones(cloud: Cloud) -> None:
+    """What is not there yet belongs to no training."""
+    cloud.finds(None)
+    with cloud.stubber:
+        require_own("shop", {"modelbuild:pipeline": "shops"}, cloud.sagemaker)

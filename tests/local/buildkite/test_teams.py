@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+import standins
 from modelbuild.local.buildkite.engine import Engine
 from modelbuild.local.buildkite.identity import User
 from modelbuild.local.buildkite.page import job_row
@@ -59,3 +61,32 @@ def test_block_of_a_training_looks_as_the_training_ended(tmp_path: Path, status:
     assert (row.state, job.training) == (shown, status)
     assert row.job.unblocked_by is not None
     assert row.job.unblocked_by.name == "Training (API)"
+
+
+def test_bots_token_opens_the_trainings_block_and_no_teams(tmp_path: Path) -> None:
+    """Through the API: the bot is a user of its own, and does not get further by naming a member."""
+    tokens = ("--agent-token", "a", "--api-token", "b", "--bot-token", "c", "--user", "Ada <ada@example.org>")
+    with (
+        standins.started("buildkite", *tokens, "--data", tmp_path, "--team", "approvers") as running,
+        httpx.Client(base_url=f"{running.url}/v2/organizations/local") as rest,
+    ):
+        ada, bot = ({"Authorization": f"Bearer {token}"} for token in "bc")
+        me = {
+            who["Authorization"]: rest.get(f"{running.url}/v2/user", headers=who).json() for who in (ada, bot)
+        }
+        assert [user["name"] for user in me.values()] == ["Ada", "Training (API)"]
+        steps = [{"block": "training"}, {"block": "deploy?", "allowed_teams": ["approvers"]}]
+        pipeline = {"name": "demo", "repository": "/r", "configuration": json.dumps({"steps": steps})}
+        assert rest.post("/pipelines", json=pipeline, headers=ada).status_code == 201
+        about = {"commit": "HEAD", "branch": "main"}
+        build = rest.post("/pipelines/demo/builds", json=about, headers=ada).json()
+        training, deploy = (job["id"] for job in build["jobs"])
+        assert rest.put(f"/jobs/{training}/unblock", json={}, headers=bot).status_code == 200
+        for body in ({}, {"unblocker": users[0]["id"]}):
+            refused = rest.put(f"/jobs/{deploy}/unblock", json=body, headers=bot)
+            assert (refused.status_code, refused.json()) == (403, {"message": "Forbidden"})
+        named = rest.put(f"/jobs/{deploy}/unblock", json={"unblocker": users[1]["id"]}, headers=ada)
+        assert named.status_code == 403
+        assert (
+            rest.put(f"/jobs/{deploy}/unblock", json={}, headers=ada).json()["unblocked_by"]["name"] == "Ada"
+        )
