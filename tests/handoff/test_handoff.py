@@ -191,16 +191,20 @@ def test_commit_that_buildkite_has_not_resolved_is_the_one_that_was_stored(build
     build.deploy()
 
 
-@pytest.mark.parametrize("place", ["", "models/comments/12", "s3://b/12", "s3://bucket/models/comments/12/x"])
+@pytest.mark.parametrize("place", ["models/comments/12", "s3://b/12", "s3://bucket/models/comments/12/x"])
 def test_place_that_is_not_this_builds_is_refused(build: Build, place: str) -> None:
     """Without the place that the train step of this build noted, nothing is read."""
     build.meta_data["train/artifacts"] = place
-    with pytest.raises(ConfigurationError, match="which is no place of build 12 of pipeline comments"):
+    with pytest.raises(VerificationFailed, match="which is no place of build 12 of pipeline comments"):
         build.notify()
 
 
 def test_build_without_a_noted_request_is_refused(build: Build) -> None:
     """What nothing vouches for is not deployed."""
+    place = build.meta_data.pop("train/artifacts")
+    with pytest.raises(ConfigurationError, match="train/artifacts is not set"):
+        build.notify()
+    build.meta_data["train/artifacts"] = place
     del build.meta_data["train/request/sha256"]
     with pytest.raises(ConfigurationError, match=r"train/request/sha256 is not set.*start a new build"):
         build.notify()

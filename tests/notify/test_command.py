@@ -79,7 +79,7 @@ def test_a_later_attempt_says_how_the_training_ended(
     ("about", "said"),
     [
         ({"train/attempt": "second"}, "train/attempt is 'second', which no train step sets"),
-        ({"train/attempt": "2"}, "train/artifacts is '', which is no place of build 12 of pipeline comments"),
+        ({"train/attempt": "2"}, "train/artifacts is not set"),
     ],
 )
 def test_meta_data_that_no_train_step_sets_is_a_sentence(

@@ -65,12 +65,18 @@ def artifacts(environ: Mapping[str, str]) -> str:
     """The prefix in S3 under which the train step of this build stored everything about its model.
 
     Raises:
-        ConfigurationError: this is no job of a build, or the build's meta-data names no place of this build.
+        ConfigurationError: this is no job of a build, or its meta-data names no place.
+        VerificationFailed: it names the place of another build.
         BuildkiteError: the agent's command line failed.
     """
     pipeline = agent.variable(environ, "BUILDKITE_PIPELINE_SLUG")
     number = agent.variable(environ, "BUILDKITE_BUILD_NUMBER")
     noted = agent.get_meta_data("train/artifacts") or ""
+    if not noted:
+        raise ConfigurationError(
+            "meta-data train/artifacts is not set, so no train step of this build has stored a request: put one "
+            "before this step, and start a new build"
+        )
     try:
         split_s3_uri(noted)
     except ValueError:
@@ -78,9 +84,9 @@ def artifacts(environ: Mapping[str, str]) -> str:
     else:
         noted_here = noted.endswith(f"/{pipeline}/{number}")
     if not noted_here:
-        raise ConfigurationError(
+        raise VerificationFailed(
             f"meta-data train/artifacts is {noted[:300]!r}, which is no place of build {number} of pipeline "
-            f"{pipeline}: start a new build with a train step before this one, and leave that key to it"
+            f"{pipeline}: start a new build, and leave that key to its train step"
         )
     return noted
 
