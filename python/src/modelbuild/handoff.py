@@ -74,8 +74,8 @@ def artifacts(environ: Mapping[str, str]) -> str:
     noted = agent.get_meta_data("train/artifacts") or ""
     if not noted:
         raise ConfigurationError(
-            "meta-data train/artifacts is not set, so no train step of this build has stored a request: put one "
-            "before this step, and start a new build"
+            "meta-data train/artifacts is not set, so no train step of this build has stored a request: put "
+            "one before this step, and start a new build"
         )
     try:
         split_s3_uri(noted)
@@ -165,8 +165,8 @@ def read_manifest(result: TrainingResult, storage: Storage, environ: Mapping[str
             f"model/manifest is {result.manifest!r}, but the manifest of this build is {uri}: no training "
             "writes that; start a new build"
         )
-    request = _request(storage, place, environ)
     content = storage.read(uri)
+    request = _request(storage, place, environ)
     manifest = _parsed(Manifest, content, uri)
     _require_agreement(result, manifest, request, place)
     return Handoff(result, manifest, content)
