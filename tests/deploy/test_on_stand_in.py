@@ -63,6 +63,7 @@ def test_model_is_copied_served_checked_and_recorded(
     assert {tag["Key"]: tag["Value"] for tag in tags} == {
         "MODEL_ID": "101",
         "modelbuild:pipeline": "comments",
+        "modelbuild:flow": "flows/flow.py",
         "modelbuild:commit": "c" * 40,
         "modelbuild:build": "https://buildkite.example/acme/comments/builds/101",
     }

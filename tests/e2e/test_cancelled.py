@@ -41,7 +41,7 @@ def _all_end(build: Running, seconds: float) -> None:
 
 
 def test_a_build_cancelled_on_its_page_ends_its_jobs(prepared: Laptop) -> None:
-    """No agent is attached, and yet head and steps end within 60 seconds."""
+    """No agent is attached, and yet head and steps end within 60 seconds, and the page says so."""
     with prepared.build("--pipeline", PREPARED, *_LONG) as build:
         build.reaches("training_finished", "blocked")
         eventually(_trains(prepared), "step of the flow in Batch", 60)
@@ -49,6 +49,12 @@ def test_a_build_cancelled_on_its_page_ends_its_jobs(prepared: Laptop) -> None:
         prepared.client.put(f"{build.path}/cancel", {})
         _all_end(build, 60 - (time.monotonic() - cancelled))
         assert b"the build was cancelled" in build.object("result.json")
+
+        def corrected() -> bool | None:
+            note = build.annotations()["training"]
+            return "was cancelled" in note["body_html"] and note["style"] == "error" or None
+
+        eventually(corrected, "annotation of the cancelled training", 60)
 
 
 def test_a_step_that_waits_follows_and_cancels(prepared: Laptop) -> None:
