@@ -52,7 +52,7 @@ def test_a_build_cancelled_on_its_page_ends_its_jobs(prepared: Laptop) -> None:
 
         def corrected() -> bool | None:
             note = build.annotations()["training"]
-            return "was cancelled" in note["body_html"] and note["style"] == "error" or None
+            return ("was cancelled" in note["body_html"] and note["style"] == "error") or None
 
         eventually(corrected, "annotation of the cancelled training", 60)
 
