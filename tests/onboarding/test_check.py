@@ -445,9 +445,9 @@ def test_build_of_a_fork(write: Write) -> None:
         "BUILDKITE_PULL_REQUEST": "7",
         "BUILDKITE_PULL_REQUEST_REPO": theirs,
     }
-    steps = read(write(GOOD))
+    steps = read(write(GOOD)).steps
     [finding] = of_fork(steps, job)
     assert f"this build is of a pull request from {theirs}, which it does not train" in finding.text
     assert of_fork(steps, {}) == []
     allowed = changed("unblock: training_finished", "allow-forks: true\n          unblock: training_finished")
-    assert of_fork(read(write(allowed)), job) == []
+    assert of_fork(read(write(allowed)).steps, job) == []

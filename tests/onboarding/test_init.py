@@ -199,9 +199,9 @@ def test_team_that_may_deploy(tmp_path: Path) -> None:
     for folder in (with_team, without):
         folder.mkdir()
     named, open_ = write(with_team, "ml-approvers"), write(without)
-    [step] = [step for step in read(named.pipeline) if step.key == "approve"]
+    [step] = [step for step in read(named.pipeline).steps if step.key == "approve"]
     assert step.values["allowed_teams"] == ["ml-approvers"]
-    [step] = [step for step in read(open_.pipeline) if step.key == "approve"]
+    [step] = [step for step in read(open_.pipeline).steps if step.key == "approve"]
     assert "allowed_teams" not in step.values
     said = "name the team that may deploy in allowed_teams of step approve"
     assert [any(said in step for step in one.next_steps()) for one in (named, open_)] == [False, True]

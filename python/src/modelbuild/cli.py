@@ -242,7 +242,7 @@ def check(file: Path) -> None:
     from modelbuild.onboarding import check, pipeline
 
     read = pipeline.read(file)
-    found = [*check.findings(read), *check.of_fork(read, os.environ)]
+    found = [*check.findings(read), *check.of_fork(read.steps, os.environ)]
     for finding in found:
         log.say(f"{file}:{finding.line}: {finding.text}")
     if found:

@@ -65,9 +65,10 @@ def test_block_of_a_training_looks_as_the_training_ended(tmp_path: Path, status:
 
 def test_bots_token_opens_the_trainings_block_and_no_teams(tmp_path: Path) -> None:
     """Through the API: the bot is a user of its own, and does not get further by naming a member."""
-    tokens = ("--agent-token", "a", "--api-token", "b", "--bot-token", "c", "--user", "Ada <ada@example.org>")
+    options = ("--user", "Ada <ada@example.org>", "--team", "approvers", "--data", tmp_path)
+    secrets = {"api_token": "b", "bot_token": "c"}
     with (
-        standins.started("buildkite", *tokens, "--data", tmp_path, "--team", "approvers") as running,
+        standins.started("buildkite", *options, secrets=secrets) as running,
         httpx.Client(base_url=f"{running.url}/v2/organizations/local") as rest,
     ):
         ada, bot = ({"Authorization": f"Bearer {token}"} for token in "bc")

@@ -1,8 +1,8 @@
 """``python -m modelbuild.local.buildkite``: serve until standard input is closed.
 
-The first line of standard input is a JSON object: ``agent_token``, with which agents register,
-``api_token``, which REST clients of the user send, ``bot_token``, which trainings send, ``page_key``, which opens the pages, and ``web_identity_key``,
-which signs OIDC tokens.
+The first line of standard input is a JSON object: ``agent_token``, with which agents register, ``api_token``,
+which REST clients of the user send, ``bot_token``, which trainings send, ``page_key``, which opens the pages,
+and ``web_identity_key``, which signs OIDC tokens.
 """
 
 from __future__ import annotations

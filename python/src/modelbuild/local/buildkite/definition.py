@@ -165,7 +165,7 @@ class ManualStep(_BranchStep):
     prompt: str = ""
     fields: list[InputField] = []
     blocked_state: Literal["passed", "failed", "running"] = "passed"
-    allowed_teams: Annotated[list[Text], BeforeValidator(_as_list)] = []
+    allowed_teams: Annotated[list[Text], BeforeValidator(as_list)] = []
 
 
 class GroupStep(_Step):

@@ -10,7 +10,7 @@ from modelbuild.local.buildkite import graph, progress, retries, scheduler
 from modelbuild.local.buildkite.clock import Clock
 from modelbuild.local.buildkite.conditions import build_context
 from modelbuild.local.buildkite.definition import CommandStep, Pipeline
-from modelbuild.local.buildkite.identity import User, slug_of
+from modelbuild.local.buildkite.identity import User, slug_of, user_id
 from modelbuild.local.buildkite.notes import field_value
 from modelbuild.local.buildkite.pipeline import PipelineError, parse_pipeline, parse_yaml
 from modelbuild.local.buildkite.refusal import Refused
