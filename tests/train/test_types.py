@@ -73,7 +73,7 @@ def test_right_types_pass(archived: bytes) -> None:
     """What is typed as the file's values are is good, with a model, without, and in a module without one."""
     check(archived, {})
     good = {"seed": "2", "mode": "good", "note": "x", "training.rate": "1e-3", "training.layers": "[1]"}
-    check(archived, {**good, "training.on": "no", "training.extra": "{a: 1}"})
+    check(archived, {**good, "training.on": "false", "training.extra": "{a: 1}"})
     check(archived, {"training.rate": "1"})
 
 

@@ -63,7 +63,7 @@ STEP_RESOURCES = "STEP_RESOURCES"
 TRAINING_ANNOTATION = "training"
 """The context of the one annotation that says how the training of a build is, whatever wrote it last."""
 
-UNDER_WAY = "info"
+UNDER_WAY: Literal["info"] = "info"
 """The style of that annotation while the training is under way, and at no other time."""
 
 REQUEST_PIN = "train/request/sha256"
