@@ -16,9 +16,9 @@ from pathlib import Path
 
 from modelbuild import git
 from modelbuild.errors import ConfigurationError, ModelbuildError
-from modelbuild.local import places, services
+from modelbuild.local import clone, places, services
 from modelbuild.local.environment import agent_environment
-from modelbuild.local.places import CLONE, ORGANIZATION, State
+from modelbuild.local.places import ORGANIZATION, State
 from modelbuild.local.seed import data_lake, seed
 
 _START_SECONDS = 60.0
@@ -81,7 +81,7 @@ def _started(repository: Path, data: Path) -> Iterator[tuple[State, list[service
             *("--data", str(data / "buildkite")),
         ],
         "aws": [
-            *("--scratch", str(data / "aws"), "--images", str(CLONE / "docker")),
+            *("--scratch", str(data / "aws"), "--images", str(clone.require("docker"))),
             *("--bin", str(Path(sys.executable).parent)),
         ],
         "wandb": ["--data", str(data / "wandb")],
@@ -107,7 +107,11 @@ def _started(repository: Path, data: Path) -> Iterator[tuple[State, list[service
             started.append(services.start(name, module, ["--port", "0", *arguments], data, known[name]))
         urls = {service.name: service.url(_START_SECONDS) for service in started}
         seed(
-            urls["aws"], data_lake(key_id, secret), api_token, wandb_key, CLONE / "infra" / "production.yaml"
+            urls["aws"],
+            data_lake(key_id, secret),
+            api_token,
+            wandb_key,
+            clone.require("infra", "production.yaml"),
         )
         state = State(
             pid=os.getpid(),
