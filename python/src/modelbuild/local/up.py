@@ -106,12 +106,12 @@ def _started(repository: Path, data: Path) -> Iterator[tuple[State, list[service
             module = f"modelbuild.local.{name}"
             started.append(services.start(name, module, ["--port", "0", *arguments], data, known[name]))
         urls = {service.name: service.url(_START_SECONDS) for service in started}
+        secrets_of_jobs = {
+            "modelbuild/buildkite": {"BUILDKITE_API_TOKEN": api_token},
+            "modelbuild/wandb": {"WANDB_API_KEY": wandb_key},
+        }
         seed(
-            urls["aws"],
-            data_lake(key_id, secret),
-            api_token,
-            wandb_key,
-            clone.require("infra", "production.yaml"),
+            urls["aws"], data_lake(key_id, secret), f"{urls['buildkite']}/v2", urls["wandb"], secrets_of_jobs
         )
         state = State(
             pid=os.getpid(),
