@@ -28,9 +28,8 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def prepared(laptop: Any) -> Any:
-    """A laptop with its stack, and the pipeline for prepared accounts committed."""
-    stacks = laptop.aws("cloudformation").list_stacks()["StackSummaries"]
-    if not any(stack["StackName"] == "modelbuild-training" for stack in stacks):
+    """A laptop with its data, and the pipeline for prepared accounts committed."""
+    if not laptop.aws("glue").get_tables(DatabaseName="modelbuild")["TableList"]:
         with laptop.build() as build:
             build.reaches("lake", "passed", "failed")
     laptop.commit_prepared_pipeline()

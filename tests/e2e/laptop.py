@@ -253,6 +253,13 @@ def running_laptop(folder: Path) -> Iterator[Laptop]:
     repository = folder / "comments"
     origin = git(Path(__file__).parent, "rev-parse", "--show-toplevel")
     git(folder, "clone", "--quiet", origin, str(repository))
+    with laptop_of(repository, folder) as laptop:
+        yield laptop
+
+
+@contextmanager
+def laptop_of(repository: Path, folder: Path) -> Iterator[Laptop]:
+    """``modelbuild local up`` running for a repository, with its data in ``folder``."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     log = folder / "up.log"
     with log.open("w") as output:

@@ -137,6 +137,7 @@ def test_second_pipeline_of_a_repository(there: str, tmp_path: Path) -> None:
     said = "\n".join(written.next_steps())
     assert f"{other} stays as it is" in said
     assert "`buildkite-agent pipeline upload .buildkite/modelbuild.yml`" in said
+    assert "modelbuild local run --pipeline .buildkite/modelbuild.yml" in said
     assert f"modelbuild check {written.pipeline}" in said
     assert f"modelbuild doctor --pipeline {written.pipeline}" in said
     with pytest.raises(ConfigurationError, match=r"modelbuild\.yml is there already"):
@@ -186,7 +187,9 @@ def test_command_line(tmp_path: Path) -> None:
     first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert first.returncode == 0
     assert "wrote .buildkite/pipeline.yml\n" in first.stdout
-    assert "1. In .buildkite/pipeline.yml, put whose repository" in first.stdout
+    assert "1. Try the flow on this machine" in first.stdout
+    assert "modelbuild local up, and in another terminal modelbuild local run\n" in first.stdout
+    assert f"in place of {PLACEHOLDER} in .buildkite/pipeline.yml" in first.stdout
     assert first.stdout.endswith("whether the account is ready: modelbuild doctor\n")
     second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert second.returncode == 10

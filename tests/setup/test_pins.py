@@ -28,6 +28,7 @@ INSTALLED = {
 # What is asked for and imported nowhere: commands, and what another package of the set finds by itself.
 COMMANDS = {
     "awscli": ".buildkite/stack.sh",
+    "uv": "scripts/environment.bash",
     **dict.fromkeys(
         (
             "cfn-lint",

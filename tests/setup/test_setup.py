@@ -12,28 +12,34 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = [
+    "requirements/torch.txt",
+    "requirements/flow.txt",
+    "requirements/serving.txt",
+    "requirements/local.txt",
+]
 PARTS = {
-    "torch": ["requirements/torch.txt"],
-    "flow": ["requirements/flow.txt"],
-    "serving": ["requirements/serving.txt"],
-    "local": ["requirements/local.txt"],
-    "dev": ["requirements/dev.txt"],
-    "modelbuild": ["python/pyproject.toml"],
+    "uv": ["requirements/uv.txt"],
+    "packages": ["python/pyproject.toml", *PACKAGES],
     "buildkite-agent": [
         "requirements/agent.txt",
         "python/src/modelbuild/local/agent/module/go.mod",
         "python/src/modelbuild/local/agent/module/go.sum",
     ],
 }
+SCRIPTS = ["scripts/setup", "scripts/install", "scripts/environment.bash", "scripts/pip_settings.py"]
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """What set-up reads of this repository."""
-    for file in ["scripts/setup", *(file for files in PARTS.values() for file in files)]:
+    for file in [*SCRIPTS, *(file for files in PARTS.values() for file in files)]:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, tmp_path / file)
     return tmp_path
+
+
+TOOLS = ["env", "bash", "dirname", "git", "make", "cat", "grep", "mkdir", "tr", "sed", "awk", "sleep", "tail"]
 
 
 def installed(checkout: Path) -> None:
@@ -45,7 +51,8 @@ def installed(checkout: Path) -> None:
         hashes = subprocess.run(
             ["git", "hash-object", *files], cwd=checkout, capture_output=True, text=True, check=True
         )
-        (checkout / ".venv/.modelbuild" / name).write_text(hashes.stdout.replace("\n", " "))
+        source = hashes.stdout.replace("\n", " ") + (" " if name == "packages" else "")
+        (checkout / ".venv/.modelbuild" / name).write_text(source)
 
 
 def setup(checkout: Path, **environ: str) -> tuple[int, str]:
@@ -72,35 +79,48 @@ def test_what_is_there_is_left_alone(checkout: Path) -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 
-@pytest.mark.parametrize("part", ["torch", "dev"])
-def test_only_what_changed_is_installed(checkout: Path, part: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "part"), [("requirements/torch.txt", "packages"), ("requirements/uv.txt", "uv")]
+)
+def test_only_what_changed_is_installed(checkout: Path, file: str, part: str) -> None:
     """A changed requirements file has its part installed again, and no other; a failure is told."""
     installed(checkout)
-    with (checkout / PARTS[part][0]).open("a") as file:
-        file.write("# changed\n")
-    code, output = setup(checkout)
+    with (checkout / file).open("a", encoding="utf-8") as text:
+        text.write("# changed\n")
+    # There is neither pip nor uv to install with.
+    code, output = setup(checkout, PATH=tools(checkout / "tools", *TOOLS))
     assert code == 1
     lines = output.splitlines()
     assert lines[0].split() == ["setup:", part, "failed"]
-    assert "No module named pip" in output
     assert lines[-1].startswith(f"setup: {part} could not be installed")
+    assert "uv" in output
 
 
 def test_another_index_of_torch_is_another_installation(checkout: Path) -> None:
     """Naming an index for torch installs torch again, even where the pinned one is there."""
     installed(checkout)
-    code, output = setup(checkout, TORCH_INDEX_URL="http://127.0.0.1:9/simple")
+    path = tools(checkout / "tools", *TOOLS)
+    code, output = setup(checkout, PATH=path, TORCH_INDEX_URL="http://127.0.0.1:9/simple")
     assert code == 1
-    assert output.splitlines()[0].split() == ["setup:", "torch", "failed"]
+    assert output.splitlines()[0].split() == ["setup:", "packages", "failed"]
 
 
-def test_moved_environment_is_made_anew(checkout: Path) -> None:
+def test_moved_environment_is_made_anew(checkout: Path, tmp_path: Path) -> None:
     """An environment that was moved, so that its programs do not start, is not used."""
     installed(checkout)
     moved = checkout.with_name("moved")
     checkout.rename(moved)
-    _, output = setup(moved, PIP_NO_INDEX="1", PIP_FIND_LINKS="")
+    # pip takes seconds to get into an environment, and what is installed then is not asked here.
+    quick = tmp_path.with_name("quick-python")
+    quick.write_text(
+        '#!/bin/sh\n[ "$1 $2" != "-m venv" ] || set -- -m venv --without-pip "$3"\n'
+        f'exec {sys.executable} "$@"\n',
+        encoding="utf-8",
+    )
+    quick.chmod(0o755)
+    _, output = setup(moved, PYTHON=str(quick), PATH=tools(moved / "tools", *TOOLS))
     assert output.splitlines()[0].endswith("so it is made anew")
+    assert (moved / ".venv/bin/python").exists()
 
 
 def tools(folder: Path, *names: str) -> str:
@@ -130,7 +150,7 @@ def test_a_missing_tool_is_named(checkout: Path, tmp_path: Path, there: list[str
 def test_node_is_for_the_hooks_tests_only(checkout: Path, tmp_path: Path) -> None:
     """Without Node.js the demonstration can be set up, and the tests cannot: one line says why."""
     installed(checkout)
-    path = tools(tmp_path / "tools", "env", "bash", "dirname", "git", "make", "cat", "grep", "mkdir", "tr")
+    path = tools(tmp_path / "tools", *TOOLS)
     assert setup(checkout, PATH=path) == (0, "")
     everything = subprocess.run(
         [checkout / "scripts/setup"],

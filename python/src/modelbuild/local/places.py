@@ -12,9 +12,6 @@ from modelbuild import git
 from modelbuild.errors import ConfigurationError
 from modelbuild.local.session import with_key
 
-CLONE = Path(__file__).resolve().parents[4]
-"""The clone of modelbuild that this code is in: its images and infrastructure are the ones that run here."""
-
 ORGANIZATION = "local"
 DATA_LAKE_ACCOUNT = "123456789012"
 PRODUCTION_ACCOUNT = "222222222222"

@@ -14,7 +14,7 @@ from typing import Any
 from modelbuild import git
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import BuildkiteError, ConfigurationError
-from modelbuild.local import agent, blocks
+from modelbuild.local import agent, blocks, plugins
 from modelbuild.local.buildkite.identity import slug_of
 from modelbuild.local.client import Client
 from modelbuild.local.environment import process_environment
@@ -144,15 +144,16 @@ def agents(state: State) -> Iterator[Callable[[], None]]:
     What it gives raises a BuildkiteError when they have ended by themselves.
     """
     folder = state.data / "agent"
-    for name in ("builds", "hooks", "plugins"):
+    for name in ("builds", "hooks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    plugins_path = plugins.offer(folder, folder / "hooks")
     executable = agent.find()
     command = [
         *(sys.executable, "-m", "modelbuild.local.tether"),
         *(str(executable), "start", "--spawn", str(_AGENTS), "--name", "laptop-%spawn"),
         *("--endpoint", f"{state.buildkite_url}/v3", "--ping-mode", "poll-only"),
         *("--build-path", str(folder / "builds"), "--hooks-path", str(folder / "hooks")),
-        *("--plugins-path", str(folder / "plugins")),
+        *("--plugins-path", str(plugins_path)),
     ]
     environment = process_environment(state)
     # The jobs call the agent by its name.

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from modelbuild import git
 from modelbuild.errors import ConfigurationError, ModelbuildError
-from modelbuild.local import places, services
+from modelbuild.local import clone, places, services
 from modelbuild.local.environment import agent_environment
-from modelbuild.local.places import CLONE, ORGANIZATION, State
+from modelbuild.local.places import ORGANIZATION, State
 from modelbuild.local.seed import data_lake, seed
 
 _START_SECONDS = 60.0
@@ -85,7 +85,7 @@ def _started(
             *(word for team in teams for word in ("--team", team)),
         ],
         "aws": [
-            *("--scratch", str(data / "aws"), "--images", str(CLONE / "docker")),
+            *("--scratch", str(data / "aws"), "--images", str(clone.require("docker"))),
             *("--bin", str(Path(sys.executable).parent)),
         ],
         "wandb": ["--data", str(data / "wandb")],
@@ -111,8 +111,12 @@ def _started(
             module = f"modelbuild.local.{name}"
             started.append(services.start(name, module, ["--port", "0", *arguments], data, known[name]))
         urls = {service.name: service.url(_START_SECONDS) for service in started}
+        secrets_of_jobs = {
+            "modelbuild/buildkite": {"BUILDKITE_API_TOKEN": bot_token},
+            "modelbuild/wandb": {"WANDB_API_KEY": wandb_key},
+        }
         seed(
-            urls["aws"], data_lake(key_id, secret), bot_token, wandb_key, CLONE / "infra" / "production.yaml"
+            urls["aws"], data_lake(key_id, secret), f"{urls['buildkite']}/v2", urls["wandb"], secrets_of_jobs
         )
         state = State(
             pid=os.getpid(),

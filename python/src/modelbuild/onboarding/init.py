@@ -46,7 +46,19 @@ class Written:
     def next_steps(self) -> Iterator[str]:
         """What a person does now, a sentence each."""
         default = self.pipeline == self.folder / DEFAULT_FILE
-        yield f"In {self.pipeline}, put whose repository modelbuild is in place of {PLACEHOLDER}."
+        named = "" if default else f" --pipeline {self.pipeline.relative_to(self.folder)}"
+        if not self.ignored:
+            yield "Have git ignore .metaflow/ and __pycache__/, which the flow leaves where it runs."
+        yield f"Try the flow on this machine, where it needs no account: python {self.flow[-1]} run"
+        yield (
+            "Commit, and see the whole way to a served model on this machine, without any account: "
+            f"modelbuild local up, and in another terminal modelbuild local run{named}"
+        )
+        yield (
+            f"For agents of your own, put the owner of your modelbuild repository in place of {PLACEHOLDER} "
+            f"in {self.pipeline}, and see whether the pipeline is right: modelbuild check"
+            f"{'' if default else f' {self.pipeline}'}"
+        )
         if not self.team:
             yield f"In {self.pipeline}, name the team that may deploy in allowed_teams of step approve."
         if self.other:
@@ -54,14 +66,9 @@ class Written:
                 f"{self.other} stays as it is: have a step of it run `buildkite-agent pipeline upload "
                 f"{self.pipeline.relative_to(self.folder)}`, or make a pipeline of its own with that step."
             )
-        if not self.ignored:
-            yield "Have git ignore .metaflow/ and __pycache__/, which the flow leaves where it runs."
-        yield f"Try the flow on this machine, where it needs no account: python {self.flow[-1]} run"
-        yield f"See whether the pipeline is right: modelbuild check{'' if default else f' {self.pipeline}'}"
         yield (
-            "Commit, and see on an agent (modelbuild's docs/setup.md tells how) whether the account is "
-            "ready: modelbuild doctor"
-            f"{'' if default else f' --pipeline {self.pipeline}'}"
+            "See on an agent (modelbuild's docs/setup.md tells how) whether the account is ready: "
+            f"modelbuild doctor{'' if default else f' --pipeline {self.pipeline}'}"
         )
 
 

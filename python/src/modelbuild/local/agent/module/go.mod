@@ -206,4 +206,6 @@ require (
 
 replace drjosh.dev/zzglob => ./zzglob
 
+replace github.com/aws/aws-sdk-go-v2/service/ec2 => ./ec2
+
 replace github.com/lestrrat-go/jwx/v3 => github.com/lestrrat-go/jwx/v3 v3.3.0

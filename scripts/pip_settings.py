@@ -1,0 +1,68 @@
+"""Print how pip is configured as settings of uv: variables, a line ``NAME=value`` each, and arguments.
+
+uv reads neither pip.conf nor pip's variables. A variable of uv's own that is set already stays.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+_PLACES = ("global", "install", ":env:")
+"""Sections of pip's configuration, each of which overrides those before."""
+
+
+def main() -> None:
+    """Read what pip says of its configuration, and print."""
+    command = [sys.executable, "-I", "-m", "pip", "config", "list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    for name, value in variables(read(done.stdout)):
+        if name.startswith("--"):
+            print(name)
+        elif name not in os.environ:
+            print(f"{name}={value}")
+
+
+def read(listed: str) -> dict[str, str]:
+    """The settings that hold for ``pip install``, from the output of ``pip config list``."""
+    found: dict[str, dict[str, str]] = {place: {} for place in _PLACES}
+    for line in listed.splitlines():
+        key, _, value = line.partition("=")
+        place, _, name = key.rpartition(".")
+        if place in found:
+            found[place][name] = str(ast.literal_eval(value))
+    return {name: value for place in _PLACES for name, value in found[place].items()}
+
+
+def variables(pip: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The variables of uv for pip's settings; an argument, for which uv has no variable, has no value."""
+    for name, ours in {
+        "index-url": ["UV_DEFAULT_INDEX"],
+        "extra-index-url": ["UV_INDEX"],
+        "cert": ["SSL_CERT_FILE"],
+        "client-cert": ["SSL_CLIENT_CERT"],
+        "proxy": ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"],
+        "timeout": ["UV_HTTP_TIMEOUT"],
+        "trusted-host": ["UV_INSECURE_HOST"],
+    }.items():
+        if value := " ".join(pip.get(name, "").split()):
+            yield from ((variable, value) for variable in ours)
+    if "extra-index-url" in pip:
+        # pip looks at all indexes; uv by default at the first that has the package in any version.
+        yield "UV_INDEX_STRATEGY", "unsafe-best-match"
+    if links := [link for link in pip.get("find-links", "").split() if "://" in link or Path(link).exists()]:
+        yield "UV_FIND_LINKS", ",".join(links)
+    if pip.get("no-index", "").lower() in ("1", "true", "yes", "on"):
+        yield "--no-index", ""
+    if sys.platform == "darwin" or ssl.get_default_verify_paths().cafile:
+        # As pip does: a company's own authority is known to the system only.
+        yield "UV_SYSTEM_CERTS", "true"
+
+
+if __name__ == "__main__":
+    main()
