@@ -46,8 +46,8 @@ class DeploySettings(PluginOptions):
     role: RoleArn = Field(description="Execution role that SageMaker runs the model as.")
     approvers: list[Person] = Field(
         [],
-        description="E-mail addresses or ids of the users who may unblock the deployment; by default every "
-        "user but the one who unblocked the training.",
+        description="Users who may unblock the deployment, by e-mail address or id; by default all but the "
+        "training's own user.",
     )
     aws: CopySettings = Field(CopySettings(), description="Where and as whom the model is read and served.")
     timeout: int = Field(3600, ge=60, description="Seconds that the endpoint may take to serve the model.")
