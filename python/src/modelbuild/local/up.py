@@ -115,9 +115,18 @@ def _started(
             "modelbuild/buildkite": {"BUILDKITE_API_TOKEN": bot_token},
             "modelbuild/wandb": {"WANDB_API_KEY": wandb_key},
         }
+        console = services.start(
+            "console",
+            "modelbuild.local.console",
+            ["--port", "0", "--aws", urls["aws"]],
+            data,
+            {"key_id": key_id, "secret": secret, "page_key": page_key},
+        )
+        started.append(console)
         seed(
             urls["aws"], data_lake(key_id, secret), f"{urls['buildkite']}/v2", urls["wandb"], secrets_of_jobs
         )
+        urls["console"] = console.url(_START_SECONDS)
         state = State(
             pid=os.getpid(),
             services={service.name: service.process.pid for service in started},
@@ -125,6 +134,7 @@ def _started(
             data=data,
             buildkite_url=urls["buildkite"],
             aws_url=urls["aws"],
+            console_url=urls["console"],
             wandb_url=urls["wandb"],
             agent_token=agent_token,
             api_token=api_token,
@@ -163,6 +173,7 @@ def _description(state: State) -> str:
         [
             f"Buildkite         {state.page(f'{state.buildkite_url}/{ORGANIZATION}')}",
             f"AWS               {state.aws_url}",
+            f"AWS console       {state.page(f'{state.console_url}/')}",
             f"Weights & Biases  {state.page(f'{state.wandb_url}/')}",
             f"Logs and data     {state.data}",
             "",
