@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelbuild.local.buildkite.forms import form_values
 from modelbuild.local.buildkite.logs import JobLog, group_lines
 from modelbuild.local.buildkite.markdown import to_html
-from modelbuild.local.buildkite.page import form_values, job_row
 from modelbuild.local.buildkite.refusal import Refused
+from modelbuild.local.buildkite.rows import job_row
 
 BLOCK = {
     "block": "Deploy <b>?",
@@ -64,13 +65,16 @@ def test_a_click_on_the_page_unblocks(server: Any) -> None:
 
 
 @pytest.mark.parametrize("origin", [None, "null", "http://evil.example", "http://127.0.0.1:1"])
-@pytest.mark.parametrize("action", ["jobs/{job}/unblock", "jobs/{job}/retry", "cancel"])
+@pytest.mark.parametrize("action", ["jobs/{job}/unblock", "jobs/{job}/retry", "cancel", "rebuild", "new"])
 def test_other_sites_cannot_click(server: Any, origin: str | None, action: str) -> None:
     """A post that does not come from the page itself is refused, and changes nothing."""
     page, build = start(server, f"page {origin} {action}", [{"block": "go?"}])
     [job] = server.rest.get(build).json()["jobs"]
     headers = {"Origin": origin} if origin else {}
-    assert server.browser.post(f"{page}/{action.format(job=job['id'])}", headers=headers).status_code == 403
+    address = page.rpartition("/")[0] if action == "new" else f"{page}/{action.format(job=job['id'])}"
+    given = {"branch": "main", "commit": "HEAD"}
+    assert server.browser.post(address, data=given, headers=headers).status_code == 403
+    assert len(server.rest.get(build.rpartition("/")[0]).json()) == 1
     assert server.rest.get(build).json()["jobs"][0]["state"] == "blocked"
 
 

@@ -6,44 +6,29 @@ The page does nothing that was not clicked on a page of its own.
 
 from __future__ import annotations
 
-import re
-import secrets
-from dataclasses import dataclass
-from datetime import datetime
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
-from jinja2 import Environment, PackageLoader
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from modelbuild.local.buildkite.definition import CommandStep, ManualStep
+from modelbuild.local import pages
 from modelbuild.local.buildkite.engine import Engine
-from modelbuild.local.buildkite.logs import LogGroup, group_lines
+from modelbuild.local.buildkite.forms import form_values, variables
 from modelbuild.local.buildkite.markdown import to_html
 from modelbuild.local.buildkite.refusal import Refused
-from modelbuild.local.buildkite.retries import may_retry
-from modelbuild.local.buildkite.state import Build, Group, Job, PipelineSettings, Step
-from modelbuild.local.buildkite.views import Views, job_state
+from modelbuild.local.buildkite.rows import agent_hint, build_state, duration, job_row, waits_for_training
+from modelbuild.local.buildkite.state import Build, Job, PipelineSettings
+from modelbuild.local.buildkite.views import Views
 from modelbuild.local.session import PageSession
 
-MAX_LINES = 2000
-"""Lines of a log on the page; the whole of it is one click away."""
+BY_HAND = ":by-hand"
+"""The box that a person ticks to unblock by hand what a training unblocks; no field has such a key."""
 
+LOGS_URL = "train/logs/url"
+"""Meta-data in which the train plugin names the page with the training's log."""
 
-@dataclass(frozen=True)
-class JobRow:
-    """A job as the page shows it."""
-
-    job: Job
-    title: str
-    kind: str
-    state: str
-    duration: str
-    after: str
-    log: list[LogGroup]
-    cut: bool
-    can_retry: bool
+_POLICY = "script-src 'nonce-{nonce}'; connect-src 'self'; img-src 'self' https: http:; form-action 'self'"
 
 
 class Page:
@@ -53,7 +38,7 @@ class Page:
         self._engine = engine
         self._views = views
         self._session = session
-        self._templates = Environment(loader=PackageLoader("modelbuild.local.buildkite"), autoescape=True)
+        self._templates = pages.templates("modelbuild.local.buildkite")
 
     def routes(self) -> list[Route]:
         """The routes, with their full paths."""
@@ -64,8 +49,11 @@ class Page:
             Route("/", admitted(self._index), methods=["GET"]),
             Route(f"/{self._engine.organization}", admitted(self._index), methods=["GET"]),
             Route(pipeline, admitted(self._index), methods=["GET"]),
+            Route(f"{pipeline}/new", admitted(self._new), methods=["GET"]),
+            Route(f"{pipeline}/builds", admitted(self._create), methods=["POST"]),
             Route(build, admitted(self._show), methods=["GET"]),
             Route(f"{build}/cancel", admitted(self._cancel), methods=["POST"]),
+            Route(f"{build}/rebuild", admitted(self._rebuild), methods=["POST"]),
             Route(f"{build}/jobs/{{job}}/log", admitted(self._log), methods=["GET"]),
             Route(f"{build}/jobs/{{job}}/unblock", admitted(self._unblock), methods=["POST"]),
             Route(f"{build}/jobs/{{job}}/retry", admitted(self._retry), methods=["POST"]),
@@ -103,8 +91,13 @@ class Page:
     async def _index(self, request: Request) -> Response:
         only = self._pipeline(request) if "pipeline" in request.path_params else None
         builds = [build for build in self._engine.builds.values() if only in (None, build.pipeline)]
-        rows = [(build, self._views.page(build), state(build)) for build in reversed(builds)]
-        return self._html("index.html", rows=rows)
+        pipelines = [only] if only else list(self._engine.pipelines.values())
+        return self._html(
+            "index.html",
+            title=only.name if only else "Builds",
+            pipelines=[(pipeline, self._path(pipeline)) for pipeline in pipelines],
+            rows=[(build, self._views.page(build), build_state(build)) for build in reversed(builds)],
+        )
 
     async def _show(self, request: Request) -> Response:
         build, now = self._build(request), self._engine.clock.now()
@@ -113,34 +106,62 @@ class Page:
         return self._html(
             "build.html",
             build=build,
-            state=state(build),
+            state=build_state(build),
             duration=duration(build.started_at, build.finished_at, now),
             rows=[job_row(job, now) for job in build.jobs if job.type != "waiter"],
+            hint=agent_hint(build, self._engine.agents.values()),
             notes=[(note, to_html(note.body, files)) for note in notes],
             artifacts=[(artifact, self._views.file(artifact)) for artifact in build.artifacts],
-            index=f"/{self._engine.organization}/{build.pipeline.slug}",
-            page=f"/{self._engine.organization}/{build.pipeline.slug}/builds/{build.number}",
+            index=self._path(build.pipeline),
+            page=f"{self._path(build.pipeline)}/builds/{build.number}",
             over=build.finished_at is not None and not build.blocked,
+            by_hand=BY_HAND,
+            logs_url=_web_address(build.meta_data.get(LOGS_URL, "")),
+        )
+
+    async def _new(self, request: Request) -> Response:
+        pipeline = self._pipeline(request)
+        like = next(
+            (build for build in pipeline.builds if str(build.number) == request.query_params.get("like")),
+            None,
+        )
+        env = like.env if like else {}
+        given = {
+            "branch": like.branch if like else pipeline.default_branch,
+            "commit": "HEAD",
+            # A value of several lines has no place in a form with a line for each variable.
+            "env": "\n".join(f"{name}={value}" for name, value in env.items() if "\n" not in value),
+        }
+        return self._form(pipeline, given)
+
+    def _form(self, pipeline: PipelineSettings, given: dict[str, str], error: str = "") -> Response:
+        """The form of a new build with what a person has given so far, and why that is refused."""
+        return self._html(
+            "new.html",
+            status=422 if error else 200,
+            pipeline=pipeline,
+            index=self._path(pipeline),
+            given=given,
+            error=error,
         )
 
     async def _log(self, request: Request) -> Response:
         return PlainTextResponse(self._job(request).log.text())
 
-    def _html(self, template: str, **values: object) -> Response:
-        nonce = secrets.token_urlsafe(16)
-        policy = (
-            f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self';"
-            " img-src 'self' https: http:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-        )
-        text = self._templates.get_template(template).render(nonce=nonce, **values)
-        return HTMLResponse(text, headers={"Content-Security-Policy": policy, "Cache-Control": "no-store"})
+    def _html(self, template: str, *, status: int = 200, **values: object) -> Response:
+        return pages.answer(self._templates, template, _POLICY, values, status=status)
+
+    def _path(self, pipeline: PipelineSettings) -> str:
+        return f"/{self._engine.organization}/{pipeline.slug}"
 
     # What is clicked
 
     async def _unblock(self, request: Request) -> Response:
         self._check_click(request)
         job = self._job(request)
-        given = form_values((await request.body()).decode())
+        given = await _form_values(request)
+        if waits_for_training(job) and BY_HAND not in given:
+            raise Refused(422, "The training unblocks this step: tick the box to unblock it by hand")
         fields: dict[str, object] = {
             field.key: given.get(field.key, []) if field.multiple else (given.get(field.key) or [""])[0]
             for field in job.fields
@@ -160,87 +181,42 @@ class Page:
         self._engine.cancel_build(build)
         return self._back(build)
 
+    async def _rebuild(self, request: Request) -> Response:
+        self._check_click(request)
+        return self._back(self._engine.rebuild(self._build(request), source="ui"))
+
+    async def _create(self, request: Request) -> Response:
+        self._check_click(request)
+        pipeline = self._pipeline(request)
+        values = await _form_values(request)
+        given = {name: values.get(name, [""])[0] for name in ("branch", "commit", "message", "env")}
+        try:
+            for name in ("branch", "commit"):
+                if not given[name].strip():
+                    raise Refused(422, f"A build needs a {name}")
+            build = self._engine.create_build(
+                pipeline,
+                commit=given["commit"].strip(),
+                branch=given["branch"].strip(),
+                message=given["message"],
+                env=variables(given["env"]),
+                source="ui",
+            )
+        except Refused as refused:
+            return self._form(pipeline, given, refused.message)
+        return self._back(build)
+
     def _back(self, build: Build) -> Response:
         return RedirectResponse(urlsplit(self._views.page(build)).path, status_code=303)
 
 
-def form_values(body: str) -> dict[str, list[str]]:
-    """The values of a form by their names, empty ones too; lines end as they do elsewhere."""
-    values: dict[str, list[str]] = {}
-    for name, value in parse_qsl(body, keep_blank_values=True):
-        values.setdefault(name, []).append(value.replace("\r\n", "\n"))
-    return values
+async def _form_values(request: Request) -> dict[str, list[str]]:
+    try:
+        return form_values((await request.body()).decode())
+    except UnicodeDecodeError:
+        raise Refused(400, "The form is not UTF-8") from None
 
 
-def state(build: Build) -> str:
-    """The state in one word for people: a build that waits for somebody is blocked, unless it failed."""
-    return "blocked" if build.blocked and build.state in ("passed", "running") else build.state
-
-
-def duration(start: datetime | None, end: datetime | None, now: datetime) -> str:
-    """The time between, or until now, as ``1 m 05 s``; empty for what has not started."""
-    if start is None:
-        return ""
-    seconds = max(0, int(((end or now) - start).total_seconds()))
-    return f"{seconds} s" if seconds < 60 else f"{seconds // 60} m {seconds % 60:02d} s"
-
-
-def title(text: str) -> str:
-    """A label without Buildkite's emoji names, of which no font here has all."""
-    return re.sub(r":[a-z0-9_+-]+:", "", text).strip() or text
-
-
-def job_row(job: Job, now: datetime) -> JobRow:
-    """What the page says about a job."""
-    definition = job.step.definition
-    end = job.unblocked_at if job.type == "manual" else job.finished_at
-    start = job.runnable_at if job.type == "manual" else job.started_at
-    groups = group_lines(job.log.text())
-    return JobRow(
-        job=job,
-        title=_step_title(job.step),
-        kind=definition.type,
-        state=_state(job),
-        duration=duration(start, end, now),
-        after=", ".join(dict.fromkeys(_names(job.step))),
-        log=_tail(groups),
-        cut=sum(len(group.lines) for group in groups) > MAX_LINES,
-        can_retry=may_retry(job),
-    )
-
-
-def _state(job: Job) -> str:
-    """The state of a job in the words of the page; that of a training's block is how the training ended."""
-    if job.soft_failed:
-        return "soft failed"
-    ended = {"failed": "failed", "cancelled": "canceled"}
-    return ended.get(job.training) or job_state(job).replace("_", " ")
-
-
-def _names(step: Step) -> list[str]:
-    """What a step waits for by its own ``depends_on``, by their titles."""
-    if not isinstance(step.definition, (CommandStep, ManualStep)) or not step.definition.depends_on:
-        return []
-    wanted = {rule.step for rule in step.definition.depends_on}
-    targets = [edge.step for edge in step.edges if {edge.step.id, edge.step.key} & wanted]
-    return [title(target.label) if isinstance(target, Group) else _step_title(target) for target in targets]
-
-
-def _step_title(step: Step) -> str:
-    definition = step.definition
-    text = definition.label or (
-        definition.command if isinstance(definition, CommandStep) else definition.type
-    )
-    return title(text.split("\n")[0])
-
-
-def _tail(groups: list[LogGroup]) -> list[LogGroup]:
-    """The last lines of a log, in their groups."""
-    left = MAX_LINES
-    kept: list[LogGroup] = []
-    for group in reversed(groups):
-        if left <= 0:
-            break
-        kept.insert(0, LogGroup(title(group.title), group.open, group.lines[-left:]))
-        left -= len(group.lines)
-    return kept
+def _web_address(text: str) -> str:
+    """The text where it is the address of a web page, and nothing where it is not."""
+    return text if urlsplit(text).scheme in ("http", "https") else ""

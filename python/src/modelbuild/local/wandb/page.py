@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
+from modelbuild.local import pages
 from modelbuild.local.session import PageSession
 from modelbuild.local.wandb.charts import HEIGHT, WIDTH, charts, is_number
 from modelbuild.local.wandb.files import Files
@@ -41,9 +40,7 @@ class Page:
         self._session = session
         self._store = store
         self._files = files
-        self._templates = Environment(
-            loader=PackageLoader("modelbuild.local.wandb"), autoescape=True, trim_blocks=True
-        )
+        self._templates = pages.templates("modelbuild.local.wandb")
         self._templates.filters |= {"shown": shown, "part": lambda text: quote(str(text), safe="")}
         self._templates.tests["numeric"] = is_number
 
@@ -97,15 +94,7 @@ class Page:
         )
 
     def _html(self, template: str, **values: object) -> Response:
-        nonce = secrets.token_urlsafe(16)
-        policy = (
-            f"default-src 'none'; style-src 'nonce-{nonce}';"
-            " form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-        )
-        text = self._templates.get_template(template).render(nonce=nonce, **values)
-        # Half a surrogate pair, which a name in JSON can hold, has no UTF-8.
-        content = text.encode("utf-8", "replace")
-        return HTMLResponse(content, headers={"Content-Security-Policy": policy, "Cache-Control": "no-store"})
+        return pages.answer(self._templates, template, "form-action 'none'", values)
 
 
 def shown(value: object) -> str:
