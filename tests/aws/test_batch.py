@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import unquote
 
 import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from modelbuild.aws.batch import Batch, _in_order, job_url, logs_url
+from modelbuild.aws.batch import Batch, _in_order
 from modelbuild.aws.failures import NotFound
 from modelbuild.aws.identity import session
 from modelbuild.errors import AwsError, ConfigurationError
@@ -111,17 +110,6 @@ def test_forgotten_job_is_not_found(batch: Batch) -> None:
     """Batch forgets jobs, and that is said."""
     with pytest.raises(NotFound, match="a week after they end"):
         batch.describe("0e7c6a3c-0000-0000-0000-000000000000")
-
-
-def test_links_lead_into_the_console() -> None:
-    """The job's page by id; its log by stream, or by the definition's name while there is none."""
-    assert job_url("eu-west-1", "an-id").endswith("region=eu-west-1#jobs/detail/an-id")
-    stream = logs_url("eu-west-1", "head-1a/default/77", "head")
-    assert unquote(unquote(stream.replace("$", "%"))).endswith(
-        "/aws/batch/modelbuild/log-events/head-1a/default/77"
-    )
-    filtered = logs_url("eu-west-1", "", "arn:aws:batch:eu-west-1:1:job-definition/head-1a:3")
-    assert unquote(unquote(filtered.replace("$", "%"))).endswith("?logStreamNameFilter=head-1a")
 
 
 def test_submission_is_not_repeated_unasked(cloud: str) -> None:

@@ -70,7 +70,7 @@ def _training(bench: Any) -> Build:
     bench.clock.passed += 5
     bench.engine.finish(job, 0, "", "")
     _note(build, job, "training", "info", FIGURES)
-    build.meta_data["train/logs/url"] = "http://127.0.0.1:1/log"
+    build.meta_data["train/job/url"] = "http://127.0.0.1:1/job"
     bench.clock.passed += 64
     return build
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup, escape
 
 from modelbuild import log
-from modelbuild.contract import split_s3_uri
 
 LIMIT_BYTES = 1 << 20
 """What Buildkite takes."""
@@ -78,12 +76,6 @@ def commit_url(repository: str, commit: str) -> str:
     """The page of a commit on GitHub or GitLab; empty for a repository elsewhere."""
     match = _HOSTED.fullmatch(repository)
     return f"https://{match[1]}/{match[2]}/commit/{commit}" if match else ""
-
-
-def s3_url(uri: str) -> str:
-    """The page of an object in the AWS console."""
-    bucket, key = split_s3_uri(uri)
-    return f"https://console.aws.amazon.com/s3/object/{bucket}?prefix={quote(key, safe='')}"
 
 
 def _finalized(value: object) -> Markup:

@@ -114,7 +114,7 @@ def test_unblocking_for_a_training_needs_a_second_thought(shown: Callable[[str],
     bench, build, page = shown("training")
     part = job_of(page, build, "training_finished")
     assert "The training unblocks this step" in part
-    assert '<a href="http://127.0.0.1:1/log">Log of the training</a>' in part
+    assert '<a href="http://127.0.0.1:1/job">Its job and log</a>' in part
     folded = re.search(r"<details id[^>]*>(.*)</details>", part, re.S)
     assert folded is not None
     assert "open" not in folded[0].split(">")[0]
@@ -132,10 +132,10 @@ def test_a_log_address_that_is_no_web_page_is_no_link(make_bench: Callable[[], A
     """Meta-data comes from any job: only the address of a web page becomes a link."""
     bench = make_bench()
     build = SCENES["training"](bench)
-    build.meta_data["train/logs/url"] = "javascript:alert(1)"
+    build.meta_data["train/job/url"] = "javascript:alert(1)"
     page = ask(bench.engine, "GET", path_of(build)).text
     assert "javascript:" not in page
-    assert "Log of the training" not in page
+    assert "Its job and log" not in page
 
 
 def test_a_build_that_no_agent_takes_says_so(shown: Callable[[str], Any]) -> None:

@@ -58,14 +58,14 @@ def test_nothing_is_left(new_laptop: Any, tmp_path: Path) -> None:
     for number, code in [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)]:
         process, state = new_laptop.up("--data", str(data))
         services = list(state.services.values())
-        assert len(services) == 3
+        assert len(services) == 4
         assert all(new_laptop.alive(pid) for pid in services)
         os.kill(process.pid, number)
         assert process.wait(30) == code
         for pid in services:
             new_laptop.until(lambda pid=pid: not new_laptop.alive(pid), f"process {pid} to end", 20)
         assert running(new_laptop.repository) is None
-    assert {"aws.log", "buildkite.log", "wandb.log"} <= {path.name for path in data.iterdir()}
+    assert {"aws.log", "buildkite.log", "console.log", "wandb.log"} <= {path.name for path in data.iterdir()}
     assert not state_file(new_laptop.repository).exists()
 
 

@@ -9,13 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from modelbuild.aws.failures import THROTTLED, NotFound, error_code, translated
-from modelbuild.contract import LOG_GROUP, sha256_of_json
+from modelbuild.contract import sha256_of_json
 from modelbuild.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -257,23 +256,6 @@ def _overrides(command: Sequence[str], environment: Mapping[str, str]) -> Any:
         "command": list(command),
         "environment": [{"name": key, "value": value} for key, value in sorted(environment.items())],
     }
-
-
-def job_url(region: str, job_id: str) -> str:
-    """The job's page in the AWS console."""
-    return f"https://{region}.console.aws.amazon.com/batch/home?region={region}#jobs/detail/{job_id}"
-
-
-def logs_url(region: str, log_stream: str, definition: str) -> str:
-    """The job's log in the AWS console; before it has one, the logs of its definition."""
-
-    def coded(text: str) -> str:
-        return quote(quote(text, safe=""), safe="").replace("%", "$")
-
-    name = definition.rsplit("/", 1)[-1].split(":", 1)[0]
-    end = f"/log-events/{coded(log_stream)}" if log_stream else f"$3FlogStreamNameFilter$3D{coded(name)}"
-    console = f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
-    return f"{console}#logsV2:log-groups/log-group/{coded(LOG_GROUP)}{end}"
 
 
 def _in_order(value: Any, name: str = "") -> Any:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
-from modelbuild.annotation import render, s3_url
+from modelbuild.annotation import render
+from modelbuild.aws.console import endpoint_url, object_url
 from modelbuild.contract import Deployment
 from modelbuild.deploy.smoke import TOLERANCE
 from modelbuild.handoff import Handoff
@@ -13,7 +12,6 @@ from modelbuild.settings.deploy import DeploySettings
 
 def succeeded(given: Handoff, deployment: Deployment, settings: DeploySettings, region: str) -> str:
     """The annotation of a model that is served."""
-    name = quote(deployment.endpoint, safe="")
     return render(
         "modelbuild.deploy",
         "succeeded.html.j2",
@@ -21,9 +19,9 @@ def succeeded(given: Handoff, deployment: Deployment, settings: DeploySettings, 
         golden=given.manifest.golden,
         tolerance=TOLERANCE,
         instance_type=settings.instance_type,
-        endpoint_url=f"https://{region}.console.aws.amazon.com/sagemaker/home?region={region}#/endpoints/{name}",
-        model_url=s3_url(deployment.model_path),
-        manifest_url=s3_url(deployment.manifest),
+        endpoint_url=endpoint_url(region, deployment.endpoint),
+        model_url=object_url(deployment.model_path),
+        manifest_url=object_url(deployment.manifest),
     )
 
 

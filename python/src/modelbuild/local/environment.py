@@ -17,6 +17,7 @@ def agent_environment(state: State) -> dict[str, str]:
     """The variables that lead to the local services. No token is among them: those are in the vault."""
     return {
         "AWS_ENDPOINT_URL": state.aws_url,
+        "MODELBUILD_CONSOLE_URL": state.console_url,
         "AWS_ACCESS_KEY_ID": state.aws_key_id,
         "AWS_SECRET_ACCESS_KEY": state.aws_secret,
         "AWS_DEFAULT_REGION": REGION,

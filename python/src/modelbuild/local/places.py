@@ -29,6 +29,7 @@ class State(BaseModel):
     data: Path
     buildkite_url: str
     aws_url: str
+    console_url: str
     wandb_url: str
     agent_token: str
     api_token: str

@@ -111,6 +111,14 @@ def _started(
             module = f"modelbuild.local.{name}"
             started.append(services.start(name, module, ["--port", "0", *arguments], data, known[name]))
         urls = {service.name: service.url(_START_SECONDS) for service in started}
+        console = services.start(
+            "console",
+            "modelbuild.local.console",
+            ["--port", "0", "--aws", urls["aws"]],
+            data,
+            {"key_id": key_id, "secret": secret, "page_key": page_key},
+        )
+        started.append(console)
         secrets_of_jobs = {
             "modelbuild/buildkite": {"BUILDKITE_API_TOKEN": bot_token},
             "modelbuild/wandb": {"WANDB_API_KEY": wandb_key},
@@ -118,6 +126,7 @@ def _started(
         seed(
             urls["aws"], data_lake(key_id, secret), f"{urls['buildkite']}/v2", urls["wandb"], secrets_of_jobs
         )
+        urls["console"] = console.url(_START_SECONDS)
         state = State(
             pid=os.getpid(),
             services={service.name: service.process.pid for service in started},
@@ -125,6 +134,7 @@ def _started(
             data=data,
             buildkite_url=urls["buildkite"],
             aws_url=urls["aws"],
+            console_url=urls["console"],
             wandb_url=urls["wandb"],
             agent_token=agent_token,
             api_token=api_token,
@@ -163,6 +173,7 @@ def _description(state: State) -> str:
         [
             f"Buildkite         {state.page(f'{state.buildkite_url}/{ORGANIZATION}')}",
             f"AWS               {state.aws_url}",
+            f"AWS console       {state.page(f'{state.console_url}/')}",
             f"Weights & Biases  {state.page(f'{state.wandb_url}/')}",
             f"Logs and data     {state.data}",
             "",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from modelbuild import agent_yaml
-from modelbuild.annotation import commit_url, render, s3_url
+from modelbuild.annotation import commit_url, render
+from modelbuild.aws.console import object_url
 from modelbuild.buildkite import agent
 from modelbuild.contract import ClassScores, Evaluation, Scores, TrainingResult
 from modelbuild.handoff import Handoff
@@ -58,8 +59,8 @@ def succeeded(given: Handoff, job: HeadJob, environ: Mapping[str, str]) -> str:
         shown_rows=ROWS,
         parameters=agent_yaml.dump(manifest.request.parameters, allow_unicode=True).rstrip(),
         commit_url=commit_url(environ.get("BUILDKITE_REPO", ""), build.commit),
-        model_url=s3_url(manifest.artifact.path),
-        manifest_url=s3_url(given.result.manifest),
+        model_url=object_url(manifest.artifact.path),
+        manifest_url=object_url(given.result.manifest),
         root=manifest.request.artifacts.rsplit("/", 1)[0],
     )
 

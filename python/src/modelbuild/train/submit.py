@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from modelbuild import log
-from modelbuild.aws.batch import Batch, BatchJob, job_url, logs_url, require_fitting
+from modelbuild.aws.batch import Batch, BatchJob, require_fitting
+from modelbuild.aws.console import job_url, logs_url
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite import agent
 from modelbuild.contract import (

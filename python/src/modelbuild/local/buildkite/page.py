@@ -25,8 +25,8 @@ from modelbuild.local.session import PageSession
 BY_HAND = ":by-hand"
 """The box that a person ticks to unblock by hand what a training unblocks; no field has such a key."""
 
-LOGS_URL = "train/logs/url"
-"""Meta-data in which the train plugin names the page with the training's log."""
+JOB_URL = "train/job/url"
+"""Meta-data in which the train plugin names the page of the training's job."""
 
 _POLICY = "script-src 'nonce-{nonce}'; connect-src 'self'; img-src 'self' https: http:; form-action 'self'"
 
@@ -116,7 +116,7 @@ class Page:
             page=f"{self._path(build.pipeline)}/builds/{build.number}",
             over=build.finished_at is not None and not build.blocked,
             by_hand=BY_HAND,
-            logs_url=_web_address(build.meta_data.get(LOGS_URL, "")),
+            job_url=_web_address(build.meta_data.get(JOB_URL, "")),
         )
 
     async def _new(self, request: Request) -> Response:
