@@ -120,7 +120,7 @@ def _unattended(bench: Any) -> Build:
 def _report(bench: Any, build: Build, status: str, reason: str = "") -> None:
     """What a training does at its end."""
     result = TrainingResult(status=status, reason=reason)
-    bench.engine.unblock(_job(build, "training_finished"), result.to_fields(), bench.engine.user)
+    bench.engine.unblock(_job(build, "training_finished"), result.to_fields(), bench.engine.bot)
 
 
 def _job(build: Build, key: str) -> Job:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,9 +22,15 @@ URL = "http://127.0.0.1:1"
 HOSTILE = "<script>alert(1)</script>"
 
 
+@lru_cache
+def reader(url: str) -> Reader:
+    """The reader of a stand-in: its clients are made once."""
+    return Reader(url, standins.KEY_ID, standins.SECRET)
+
+
 def get(cloud: Any, path: str, key: str = "key") -> httpx.Response:
     """A page, for a browser that has this key."""
-    app = create_app(Reader(cloud.url, standins.KEY_ID, standins.SECRET), URL, "key")
+    app = create_app(reader(cloud.url), URL, "key")
 
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app)

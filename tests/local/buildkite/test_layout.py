@@ -28,7 +28,9 @@ WIDTH = 360
 
 def ask(engine: Engine, method: str, path: str, **data: str) -> httpx.Response:
     """A request of a browser that was opened with the key, on a page of the server itself."""
-    app = create_app(engine, URL, agent_token="a", api_token="b", page_key="key", web_identity_key="c")
+    app = create_app(
+        engine, URL, agent_token="a", api_token="b", bot_token="d", page_key="key", web_identity_key="c"
+    )
 
     async def send() -> httpx.Response:
         async with httpx.AsyncClient(

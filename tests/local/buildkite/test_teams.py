@@ -11,8 +11,8 @@ import pytest
 import standins
 from modelbuild.local.buildkite.engine import Engine
 from modelbuild.local.buildkite.identity import User
-from modelbuild.local.buildkite.page import job_row
 from modelbuild.local.buildkite.refusal import Refused
+from modelbuild.local.buildkite.rows import job_row
 from modelbuild.local.buildkite.state import Job
 
 ADA = User("1", "Ada", "ada@example.org")
@@ -49,13 +49,13 @@ def test_step_without_teams_is_for_everybody(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "shown"), [("succeeded", "unblocked"), ("failed", "failed"), ("cancelled", "canceled")]
+    ("status", "shown"), [("succeeded", "succeeded"), ("failed", "failed"), ("cancelled", "canceled")]
 )
 def test_block_of_a_training_looks_as_the_training_ended(tmp_path: Path, status: str, shown: str) -> None:
     """A failed training is no green step, and no person stands beside it."""
     fields = [{"text": "Status", "key": "training/status", "required": False}]
     engine, job = blocked(tmp_path, {"fields": fields, "blocked_state": "running"})
-    assert (job_row(job, engine.clock.now()).state, job.training) == ("blocked", "")
+    assert (job_row(job, engine.clock.now()).state, job.training) == ("in training", "")
     engine.unblock(job, {"training/status": status}, engine.bot)
     row = job_row(job, engine.clock.now())
     assert (row.state, job.training) == (shown, status)

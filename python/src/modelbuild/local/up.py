@@ -111,6 +111,14 @@ def _started(
             module = f"modelbuild.local.{name}"
             started.append(services.start(name, module, ["--port", "0", *arguments], data, known[name]))
         urls = {service.name: service.url(_START_SECONDS) for service in started}
+        console = services.start(
+            "console",
+            "modelbuild.local.console",
+            ["--port", "0", "--aws", urls["aws"]],
+            data,
+            {"key_id": key_id, "secret": secret, "page_key": page_key},
+        )
+        started.append(console)
         secrets_of_jobs = {
             "modelbuild/buildkite": {"BUILDKITE_API_TOKEN": bot_token},
             "modelbuild/wandb": {"WANDB_API_KEY": wandb_key},

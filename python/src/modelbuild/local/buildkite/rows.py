@@ -7,19 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from modelbuild.contract import TrainingResult
 from modelbuild.local.buildkite import scheduler
 from modelbuild.local.buildkite.definition import CommandStep, ManualStep
 from modelbuild.local.buildkite.logs import LogGroup, group_lines
 from modelbuild.local.buildkite.retries import may_retry
-from modelbuild.local.buildkite.state import Agent, Build, Group, Job, Step
+from modelbuild.local.buildkite.state import TRAINING_STATUS, Agent, Build, Group, Job, Step
 from modelbuild.local.buildkite.views import job_state
 
 MAX_LINES = 2000
 """Lines of a log on the page; the whole of it is one click away."""
-
-STATUS = TrainingResult.field_keys()[0]
-"""The field in which a training says how it ended; a block that has it waits for a training."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def title(text: str) -> str:
 
 def waits_for_training(job: Job) -> bool:
     """Whether a manual job is one that a training unblocks, by the fields that it has."""
-    return STATUS in {field.key for field in job.fields}
+    return TRAINING_STATUS in {field.key for field in job.fields}
 
 
 def job_row(job: Job, now: datetime) -> JobRow:
@@ -94,16 +90,15 @@ def job_row(job: Job, now: datetime) -> JobRow:
     start = job.runnable_at if job.type == "manual" else job.started_at
     groups = group_lines(job.log.text())
     state = _training_state(job) if for_training else _state(job)
-    answered = for_training and job.state == "unblocked" and bool(job.build.meta_data.get(STATUS))
     person = job.unblocked_by.name if job.unblocked_by else ""
     return JobRow(
         job=job,
         title=_step_title(job.step),
         state=state,
-        note=job.build.meta_data.get("training/reason", "") if answered else "",
+        note=job.build.meta_data.get("training/reason", "") if job.training else "",
         duration=duration(start, end, now),
         after=", ".join(dict.fromkeys(_names(job.step))),
-        by="the training" if answered else person,
+        by=person,
         log=_tail(groups),
         cut=sum(len(group.lines) for group in groups) > MAX_LINES,
         can_retry=may_retry(job),
@@ -137,9 +132,8 @@ def _training_state(job: Job) -> str:
     """The state of a block that a training unblocks: that of the training, as far as it is known."""
     if job.state == "blocked":
         return "in training"
-    ended = job.build.meta_data.get(STATUS, "") if job.state == "unblocked" else ""
     states = {"succeeded": "succeeded", "failed": "failed", "cancelled": "canceled"}
-    return states.get(ended, _state(job))
+    return states.get(job.training, _state(job))
 
 
 def _names(step: Step) -> list[str]:
