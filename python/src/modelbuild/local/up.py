@@ -123,14 +123,6 @@ def _started(
             "modelbuild/buildkite": {"BUILDKITE_API_TOKEN": bot_token},
             "modelbuild/wandb": {"WANDB_API_KEY": wandb_key},
         }
-        console = services.start(
-            "console",
-            "modelbuild.local.console",
-            ["--port", "0", "--aws", urls["aws"]],
-            data,
-            {"key_id": key_id, "secret": secret, "page_key": page_key},
-        )
-        started.append(console)
         seed(
             urls["aws"], data_lake(key_id, secret), f"{urls['buildkite']}/v2", urls["wandb"], secrets_of_jobs
         )
