@@ -104,7 +104,7 @@ def test_what_a_training_reports_is_its_own(shown: Callable[[str], Any]) -> None
     bench, build, page = shown("failed")
     part = job_of(page, build, "training_finished")
     assert 'class="card job tone failed"' in part
-    assert "by the training" in part
+    assert f"by {bench.engine.bot.name}" in part
     assert bench.engine.user.name not in part
     assert "ValueError: unknown label" in part
 
