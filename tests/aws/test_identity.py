@@ -11,9 +11,11 @@ import boto3
 import pytest
 from botocore.client import BaseClient
 
+import standins
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import account, session
 from modelbuild.errors import AwsError, BuildkiteError
+from modelbuild.local import web_identity
 from modelbuild.settings import AwsSettings
 
 ROLE = "arn:aws:iam::222222222222:role/modelbuild-deploy"
@@ -70,8 +72,9 @@ with (folder / "calls").open("a") as calls:
 if (folder / "refuse").exists():
     sys.exit("the job is over")
 if sys.argv[1] == "oidc":
-    print("header.payload." + str(len((folder / "calls").read_text().splitlines())))
+    print((folder / "tokens").read_text().splitlines()[len((folder / "calls").read_text().splitlines()) - 1])
 """
+CLAIMS = {"aud": "sts.amazonaws.com", "nbf": 0, "exp": 1 << 40}
 
 
 class Agent:
@@ -82,6 +85,10 @@ class Agent:
         script = folder / "buildkite-agent"
         script.write_text(AGENT.format(python=sys.executable, folder=str(folder)))
         script.chmod(0o755)
+        self.tokens = [
+            web_identity.sign({**CLAIMS, "jti": number}, standins.WEB_IDENTITY_KEY) for number in range(4)
+        ]
+        (folder / "tokens").write_text("\n".join(self.tokens))
 
     @property
     def calls(self) -> list[Any]:
@@ -125,10 +132,10 @@ def test_oidc_token_is_exchanged_without_keys(
     tags = ["--aws-session-tag", "pipeline_slug", "--aws-session-tag", "build_branch"]
     assert agent.calls == [
         [["oidc", "request-token", "--audience", "sts.amazonaws.com", *tags], ""],
-        [["redactor", "add"], "header.payload.1"],
+        [["redactor", "add"], agent.tokens[0]],
     ]
     operation, values = asked[0]
-    assert (operation, values["WebIdentityToken"]) == ("AssumeRoleWithWebIdentity", "header.payload.1")
+    assert (operation, values["WebIdentityToken"]) == ("AssumeRoleWithWebIdentity", agent.tokens[0])
     assert dict(os.environ) == before
 
 
@@ -142,7 +149,7 @@ def test_each_renewal_has_its_own_token(cloud: str, agent: Agent, asked: list[An
     credentials._time_fetcher = lambda: later
     assert account(made) == "222222222222"
     tokens = [values["WebIdentityToken"] for _, values in asked]
-    assert tokens == ["header.payload.1", "header.payload.3"]
+    assert tokens == [agent.tokens[0], agent.tokens[2]]
     assert [stdin for argv, stdin in agent.calls if argv[0] == "redactor"] == tokens
 
 
