@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import io
 import sys
-import tarfile
 import warnings
 from pathlib import Path
 
@@ -10,17 +8,6 @@ import pytest
 
 from modelbuild.errors import ConfigurationError
 from modelbuild.train import syntax
-
-
-def archived(files: dict[str, bytes]) -> bytes:
-    """An archive with these files."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, text in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(text)
-            tar.addfile(member, io.BytesIO(text))
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -41,12 +28,12 @@ def test_syntax_errors_are_found_on_the_agent(name: str, text: bytes, line: int)
     """File and line of what Python cannot read are named, in the flow and in what it imports."""
     files = {"flows/flow.py": b"import os, rows\nfrom lib import deep\n", "flows/rows.py": b"", name: text}
     with pytest.raises(ConfigurationError, match=f"{name}, line {line}, is not Python: .*correct it"):
-        syntax.require(archived(files), "flows/flow.py")
+        syntax.require(files.get, "flows/flow.py")
 
 
 def test_files_that_the_flow_does_not_import_are_left() -> None:
     """A template or data that only ends in .py harms no training."""
-    syntax.require(archived({"flow.py": b"import os\n", "template.py": b"{{ name }} = "}), "flow.py")
+    syntax.require({"flow.py": b"import os\n", "template.py": b"{{ name }} = "}.get, "flow.py")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +54,7 @@ def test_newer_syntax_than_the_agents_is_no_error(text: bytes, monkeypatch: pyte
     monkeypatch.setenv("PATH", "")
     if sys.version_info >= (3, syntax._NEWEST):
         pytest.skip("this Python reads all of them")
-    syntax.require(archived({"flow.py": text}), "flow.py")
+    syntax.require({"flow.py": text}.get, "flow.py")
 
 
 def test_a_newer_python_on_the_path_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,13 +66,13 @@ def test_a_newer_python_on_the_path_decides(tmp_path: Path, monkeypatch: pytest.
     if sys.version_info >= (3, syntax._NEWEST):
         pytest.skip("no Python is newer than this one")
     with pytest.raises(ConfigurationError, match=r"flow\.py, line 7, is not Python: invalid syntax"):
-        syntax.require(archived({"flow.py": b"type Row = = int\n"}), "flow.py")
+        syntax.require({"flow.py": b"type Row = = int\n"}.get, "flow.py")
     newest.write_text("#!/bin/sh\necho good\n")
-    syntax.require(archived({"flow.py": b"type Row = = int\n"}), "flow.py")
+    syntax.require({"flow.py": b"type Row = = int\n"}.get, "flow.py")
 
 
 def test_warnings_are_not_errors() -> None:
     """What Python only warns of is trained, and the log has no warning for it."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        syntax.require(archived({"flow.py": b"x = '\\d'\ny = 1 is 1\n"}), "flow.py")
+        syntax.require({"flow.py": b"x = '\\d'\ny = 1 is 1\n"}.get, "flow.py")

@@ -57,17 +57,18 @@ def make(
             allow_dirty=settings.allow_dirty,
         )
         archived = archive.content
-        flow = source.read_member(archived, settings.flow)
+        read = source.reader(archived)
+        flow = read(settings.flow)
         if flow is None:
             raise ConfigurationError(
                 f"option flow is {settings.flow}, but commit {build.commit[:12]} has no such file: give its "
                 "path from the root of the repository"
             )
-        syntax.require(archived, settings.flow)
+        syntax.require(read, settings.flow)
         steps.require(settings.resources, flow, settings.flow)
         # One call, because most keys that may be asked for are not there.
         keys = meta_data_keys()
-        resolved = _parameters(settings, archived, environ, keys, loaded)
+        resolved = _parameters(settings, archived, read, environ, keys, loaded)
     artifacts = model_prefix(settings.artifacts, build.pipeline, str(build.number))
     request = _checked(
         model_id=str(build.number),
@@ -99,13 +100,14 @@ def _checked(**values: Any) -> TrainingRequest:
 def _parameters(
     settings: TrainSettings,
     archived: bytes,
+    read: Callable[[str], bytes | None],
     environ: Mapping[str, str],
     keys: Collection[str],
     loaded: Popen[str] | None,
 ) -> parameters.Resolved:
     """The file's values, then the pipeline's, then this build's, each in place of those before."""
     name = posixpath.join(posixpath.dirname(settings.flow), parameters.FILE_NAME)
-    text = source.read_member(archived, name)
+    text = read(name)
     if text is None:
         raise ConfigurationError(f"the commit has no {name}: put the flow's parameters there")
     defaults = parameters.parse(text, name)

@@ -8,7 +8,7 @@ import os
 import posixpath
 import tarfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,12 +123,23 @@ def _require_content(name: str, content: bytes) -> None:
 
 def read_member(archived: bytes, name: str) -> bytes | None:
     """The content of one file of an archive, or None when it has none of this name."""
-    with _opened(archived) as tar:
+    return reader(archived)(name)
+
+
+def reader(archived: bytes) -> Callable[[str], bytes | None]:
+    """Reads files of an archive by name, as :func:`read_member` does, and decompresses it once."""
+    content = io.BytesIO(gzip.decompress(archived))
+    tar = tarfile.TarFile(fileobj=content, encoding="utf-8", errors="surrogateescape")
+    found = {member.name: member for member in tar}
+
+    def read(name: str) -> bytes | None:
         try:
-            member = tar.extractfile(name)
+            file = tar.extractfile(found[name])
         except KeyError:
             return None
-        return None if member is None else member.read()
+        return None if file is None else file.read()
+
+    return read
 
 
 def extract(archived: bytes, destination: Path, below: str = "") -> None:

@@ -9,10 +9,9 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.train import source
 from modelbuild.train.commit import plain
 
 _NEWEST = 14
@@ -35,16 +34,20 @@ else:
 """
 
 
-def require(archived: bytes, flow: str) -> None:
+def require(read: Callable[[str], bytes | None], flow: str) -> None:
     """Refuse a flow that Python cannot read, or that imports such a file of its own folder.
 
     The images may have a newer Python than the agent, so what may be newer syntax is left to the newest
     Python on PATH, and to the head where the agent has none.
 
+    Args:
+        read: gives the content of a file of the commit, or None.
+        flow: the flow's file.
+
     Raises:
         ConfigurationError: a file is no Python; the message has the file, the line and what is wrong.
     """
-    for name, text in _files(archived, flow):
+    for name, text in _files(read, flow):
         error = _error(text, name)
         if error is None:
             continue
@@ -58,13 +61,13 @@ def require(archived: bytes, flow: str) -> None:
         raise ConfigurationError(f"{plain(name)}, line {line}, is not Python: {said}: correct it and commit")
 
 
-def _files(archived: bytes, flow: str) -> Iterator[tuple[str, bytes]]:
+def _files(read: Callable[[str], bytes | None], flow: str) -> Iterator[tuple[str, bytes]]:
     """The flow, and the files beside it that it or they import."""
     folder = posixpath.dirname(flow)
     left, seen = [flow], {flow}
     while left:
         name = left.pop(0)
-        text = source.read_member(archived, name)
+        text = read(name)
         if text is None:
             continue
         yield name, text
