@@ -84,6 +84,6 @@ def start(name: str, module: str, arguments: list[str], data: Path, secrets: Map
         process.stdin.write(json.dumps(dict(secrets)) + "\n")
         process.stdin.flush()
     except BrokenPipeError:
-        # It has ended already; whoever asks for its address is told why.
+        # The service has ended already; ``url`` raises the error that says why.
         pass
     return Service(name, process, log)

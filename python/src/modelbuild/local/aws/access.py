@@ -48,7 +48,7 @@ _containers: dict[str, tuple[str, str, str]] = {}
 
 
 def install(key_id: str, secret: str, web_identity_key: str) -> None:
-    """Let in who has the first key, and let keys of roles expire; to be called before the server answers.
+    """Accept the first key, and let keys of roles expire; to be called before the server answers.
 
     Args:
         key_id: of the access key that the laptop mode was given for this run.

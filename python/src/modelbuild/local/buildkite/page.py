@@ -32,7 +32,7 @@ _POLICY = "script-src 'nonce-{nonce}'; connect-src 'self'; img-src 'self' https:
 
 
 class Page:
-    """The handlers; ``session`` knows who is let in."""
+    """The handlers; ``session`` lets browsers with the key in."""
 
     def __init__(self, engine: Engine, views: Views, session: PageSession) -> None:
         self._engine = engine

@@ -34,7 +34,7 @@ class Matrix:
 
 
 class Page:
-    """The handlers, which only read; ``session`` knows who is let in."""
+    """The handlers, which only read; ``session`` lets browsers with the key in."""
 
     def __init__(self, store: Store, files: Files, session: PageSession) -> None:
         self._session = session
