@@ -6,29 +6,54 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export AWS_PAGER=""
 
-secret_arn() {
-  aws secretsmanager describe-secret --secret-id "$1" --query ARN --output text
+found="$(mktemp -d)"
+trap 'rm -rf "$found"' EXIT
+lookups=()
+
+# Asks AWS while the script goes on: look_up <name> <arguments of aws…>; `answer <name>` is what it said. Each start of
+# the AWS CLI takes about a second.
+look_up() {
+  local name="$1"
+  shift
+  aws "$@" --output text >"$found/$name" &
+  lookups+=("$!")
+}
+
+wait_for_lookups() {
+  local lookup
+  for lookup in "${lookups[@]}"; do wait "$lookup"; done
+  lookups=()
+}
+
+answer() {
+  cat "$found/$1"
 }
 
 echo "--- Looking up the network and the secrets"
+look_up buildkite_secret secretsmanager describe-secret --secret-id modelbuild/buildkite --query ARN
+look_up wandb_secret secretsmanager describe-secret --secret-id modelbuild/wandb --query ARN
 if [ -z "${SUBNET_IDS:-}" ] && [ -z "${SECURITY_GROUP_IDS:-}" ]; then
-  vpc="$(aws ec2 describe-vpcs --filters Name=is-default,Values=true --query 'Vpcs[0].VpcId' --output text)"
+  look_up vpc ec2 describe-vpcs --filters Name=is-default,Values=true --query 'Vpcs[0].VpcId'
+  wait_for_lookups
+  vpc="$(answer vpc)"
   if [ "$vpc" = None ]; then
     echo "This account has no default VPC: set SUBNET_IDS and SECURITY_GROUP_IDS." >&2
     exit 1
   fi
-  SUBNET_IDS="$(aws ec2 describe-subnets --filters "Name=vpc-id,Values=$vpc" \
-    --query 'Subnets[].SubnetId' --output text | tr '[:space:]' ',')"
-  SECURITY_GROUP_IDS="$(aws ec2 describe-security-groups \
-    --filters "Name=vpc-id,Values=$vpc" Name=group-name,Values=default \
-    --query 'SecurityGroups[0].GroupId' --output text)"
+  look_up subnets ec2 describe-subnets --filters "Name=vpc-id,Values=$vpc" --query 'Subnets[].SubnetId'
+  look_up groups ec2 describe-security-groups \
+    --filters "Name=vpc-id,Values=$vpc" Name=group-name,Values=default --query 'SecurityGroups[0].GroupId'
+  wait_for_lookups
+  SUBNET_IDS="$(answer subnets | tr '[:space:]' ',')"
+  SECURITY_GROUP_IDS="$(answer groups)"
 fi
 if [ -z "${SUBNET_IDS:-}" ] || [ -z "${SECURITY_GROUP_IDS:-}" ]; then
   echo "Only one of SUBNET_IDS and SECURITY_GROUP_IDS is set: set both, or neither for the default VPC." >&2
   exit 1
 fi
-buildkite_secret="$(secret_arn modelbuild/buildkite)"
-wandb_secret="$(secret_arn modelbuild/wandb)"
+if [ "${#lookups[@]}" -gt 0 ]; then wait_for_lookups; fi
+buildkite_secret="$(answer buildkite_secret)"
+wandb_secret="$(answer wandb_secret)"
 
 # The step images records the digest; without a registry it records nothing.
 image="${IMAGE_REGISTRY:-modelbuild}/default:$BUILDKITE_COMMIT"

@@ -27,6 +27,17 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one process of `pytest -n 2` do the end-to-end tests, which take the longest, and another the rest.
+
+    A file's tests stay together, because they share what its fixtures start.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+    for item in items:
+        group = "e2e" if item.get_closest_marker("e2e") else item.path.relative_to(item.config.rootpath)
+        item.add_marker(pytest.mark.xdist_group(str(group)))
+
+
 @dataclass(frozen=True)
 class StandIn:
     """Where the AWS stand-in answers, and its images, to which a room may add some."""

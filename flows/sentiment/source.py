@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import html
 import importlib.util
 import io
+import json
 import os
 import subprocess
 import sys
@@ -79,7 +79,7 @@ def rated_texts(content: bytes) -> Iterator[dict[str, str | float | int]]:
     with tarfile.open(fileobj=io.BytesIO(inner)) as ratings:
         for domain, name in _FILES.items():
             raters = {
-                row[0]: len(ast.literal_eval(row[3]))
+                row[0]: len(json.loads(row[3]))
                 for row in _table(ratings, f"hutto_ICWSM_2014/{name}_anonDataRatings.txt", columns=4)
             }
             for number, rating, text in _table(

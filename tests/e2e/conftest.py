@@ -28,9 +28,9 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def prepared(laptop: Any) -> Any:
-    """A laptop with its data, and the pipeline for prepared accounts committed."""
+    """A laptop with its data, and the pipelines for prepared accounts committed."""
     if not laptop.aws("glue").get_tables(DatabaseName="modelbuild")["TableList"]:
         with laptop.build() as build:
             build.reaches("lake", "passed", "failed")
-    laptop.commit_prepared_pipeline()
+    laptop.commit_prepared_pipelines()
     return laptop

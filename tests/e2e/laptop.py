@@ -27,6 +27,11 @@ Json = dict[str, Any]
 PREPARED = "prepared.yml"
 """The pipeline without the steps that prepare an account, for the builds after the first."""
 
+QUICK = "quick.yml"
+"""The same with a training of a few seconds, for builds whose model is of no interest."""
+
+_QUICKLY = {"data.domains": ["tweets"], "training.epochs": 1}
+
 
 def eventually(look: Callable[[], T | None], what: str, seconds: float) -> T:
     """What ``look`` finds, once it finds something; an error that names ``what`` after ``seconds``."""
@@ -80,11 +85,17 @@ class Laptop:
         git(self.repository, *who, "commit", "--quiet", "--message", message)
         return git(self.repository, "rev-parse", "HEAD")
 
-    def commit_prepared_pipeline(self) -> None:
-        """Have ``PREPARED`` in the commit."""
+    def commit_prepared_pipelines(self) -> None:
+        """Have ``PREPARED`` and ``QUICK`` in the commit."""
         if not (self.repository / PREPARED).exists():
             pipeline = (self.repository / ".buildkite/pipeline.yml").read_text()
-            self.commit("A pipeline for prepared accounts", {PREPARED: lambda _: _from_train_on(pipeline)})
+            self.commit(
+                "Pipelines for prepared accounts",
+                {
+                    PREPARED: lambda _: _from_train_on(pipeline, {}),
+                    QUICK: lambda _: _from_train_on(pipeline, _QUICKLY),
+                },
+            )
 
     @contextmanager
     def build(self, *arguments: str) -> Iterator[Running]:
@@ -239,11 +250,13 @@ def git(repository: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _from_train_on(pipeline: str) -> str:
-    """The pipeline without what comes before its ``train`` step."""
+def _from_train_on(pipeline: str, parameters: Json) -> str:
+    """The pipeline without what comes before its ``train`` step, which trains with these parameters."""
     steps = yaml.safe_load(pipeline)["steps"]
     kept = [step for step in steps if step.get("key") not in ("images", "stack", "lake")]
     kept[0].pop("depends_on")
+    if parameters:
+        kept[0]["plugins"][0]["./plugins/train"]["params"] = parameters
     return json.dumps({"steps": kept})
 
 

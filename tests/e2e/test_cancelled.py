@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable
 
 import pytest
-from laptop import PREPARED, Laptop, Running, eventually
+from laptop import QUICK, Laptop, Running, eventually
 
 pytestmark = pytest.mark.e2e
 
-_LONG = ("--env", "PARAM_TRAINING__EPOCHS=1000")
+_LONG = (
+    *("--env", "PARAM_TRAINING__EPOCHS=1000"),
+    *("--env", "PARAM_DATA__DOMAINS=[tweets, amazon, movie, nyt]"),
+)
 """A training that takes minutes, whatever the machine: it is cancelled before it can end."""
 
 _UNBLOCK = '"unblock": "training_finished"'
@@ -42,7 +45,7 @@ def _all_end(build: Running, seconds: float) -> None:
 
 def test_a_build_cancelled_on_its_page_ends_its_jobs(prepared: Laptop) -> None:
     """No agent is attached, and yet head and steps end within 60 seconds, and the page says so."""
-    with prepared.build("--pipeline", PREPARED, *_LONG) as build:
+    with prepared.build("--pipeline", QUICK, *_LONG) as build:
         build.reaches("training_finished", "blocked")
         eventually(_trains(prepared), "step of the flow in Batch", 60)
         cancelled = time.monotonic()
@@ -61,16 +64,16 @@ def test_a_step_that_waits_follows_and_cancels(prepared: Laptop) -> None:
     """With wait, the log of the flow is the step's log in groups, and cancelling the step ends the jobs;
     left alone, it ends with the training, whose hand-over unblocks the block all the same.
     """
-    prepared.commit("Wait", {PREPARED: lambda text: text.replace(_UNBLOCK, _WAIT)})
+    prepared.commit("Wait", {QUICK: lambda text: text.replace(_UNBLOCK, _WAIT)})
     try:
-        with prepared.build("--pipeline", PREPARED, *_LONG) as build:
+        with prepared.build("--pipeline", QUICK, *_LONG) as build:
             job = build.reaches("train", "running")
             eventually(_trains(prepared), "step of the flow in Batch", 60)
             prepared.client.put(f"{build.path}/jobs/{job['id']}/cancel", {})
             build.reaches("train", "canceled", seconds=15)
             _all_end(build, 60)
             assert "Cancelled: the training is being stopped" in build.job_log(job)
-        with prepared.build("--pipeline", PREPARED) as build:
+        with prepared.build("--pipeline", QUICK) as build:
             job = build.reaches("train", "passed", "failed")
             log = build.job_log(job)
             assert job["state"] == "passed", log
@@ -79,4 +82,4 @@ def test_a_step_that_waits_follows_and_cancels(prepared: Laptop) -> None:
             assert "The training succeeded" in log
             build.reaches("notify", "passed")
     finally:
-        prepared.commit("Do not wait", {PREPARED: lambda text: text.replace(_WAIT, _UNBLOCK)})
+        prepared.commit("Do not wait", {QUICK: lambda text: text.replace(_WAIT, _UNBLOCK)})

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from laptop import PREPARED, Laptop, Running, eventually
+from laptop import QUICK, Laptop, Running, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -23,7 +23,7 @@ def test_a_failing_step_of_the_flow_turns_the_build_red(prepared: Laptop) -> Non
     sabotage = f'{_TRAIN}        raise RuntimeError("{REASON}")\n'
     prepared.commit("Fail", {"flows/sentiment/flow.py": lambda text: text.replace(_TRAIN, sabotage, 1)})
     try:
-        with prepared.build("--pipeline", PREPARED) as build:
+        with prepared.build("--pipeline", QUICK) as build:
             build.over()
             _is_red(build, "failed", REASON)
             assert build.process.wait(30) == 1
@@ -35,7 +35,7 @@ def test_a_failing_step_of_the_flow_turns_the_build_red(prepared: Laptop) -> Non
 
 def test_a_head_that_is_terminated_turns_the_build_red(prepared: Laptop) -> None:
     """Somebody ends the head in the console: its steps end with it, and the build hears of it."""
-    with prepared.build("--pipeline", PREPARED) as build:
+    with prepared.build("--pipeline", QUICK) as build:
         batch = prepared.aws("batch")
 
         def step_runs() -> bool | None:
@@ -65,7 +65,7 @@ def test_a_head_that_is_killed_turns_the_build_red(prepared: Laptop) -> None:
     slow = f"{_PREPARE}        import time\n\n        time.sleep(60)\n"
     prepared.commit("Wait", {_FLOW: lambda text: text.replace(_PREPARE, slow, 1)})
     try:
-        with prepared.build("--pipeline", PREPARED) as build:
+        with prepared.build("--pipeline", QUICK) as build:
             _killed_head_is_red(prepared, build)
     finally:
         prepared.commit("Do not wait", {_FLOW: lambda text: text.replace(slow, _PREPARE, 1)})
@@ -119,7 +119,7 @@ def test_a_head_that_never_gets_a_machine_turns_the_build_red(prepared: Laptop) 
             variable["value"] = "1"
     changed = batch.register_job_definition(jobDefinitionName="modelbuild-head", **content)
     try:
-        with prepared.build("--pipeline", PREPARED) as build:
+        with prepared.build("--pipeline", QUICK) as build:
             build.reaches("training_finished", "blocked")
             (rule,) = prepared.aws("events").list_targets_by_rule(Rule="modelbuild-waiting")["Targets"]
 
@@ -140,13 +140,13 @@ def test_parameters_that_do_not_fit_are_not_submitted(prepared: Laptop) -> None:
     """A value of the wrong type ends in the step that asks: red at once, and no job was made."""
     name = "flows/sentiment/params.yaml"
     before = (prepared.repository / name).read_text()
-    prepared.commit("Wrong type", {name: lambda text: text.replace("epochs: 6", "epochs: many")})
+    prepared.commit("Wrong type", {name: lambda text: text.replace("batch_size: 1024", "batch_size: many")})
     try:
-        with prepared.build("--pipeline", PREPARED) as build:
+        with prepared.build("--pipeline", QUICK) as build:
             assert build.over()["state"] == "failed"
             (train,) = build.jobs("train")
             assert (train["state"], train["exit_status"]) == ("failed", 10)
-            assert 'training.epochs is "many"' in build.job_log(train)
+            assert 'training.batch_size is "many"' in build.job_log(train)
             assert build.heads_now() == []
     finally:
         prepared.commit("Right type", {name: lambda _: before})

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from laptop import PREPARED, Laptop, Running, eventually
+from laptop import QUICK, Laptop, Running, eventually
 
 from modelbuild.contract import LOG_GROUP
 from weather import changing
@@ -51,10 +51,10 @@ def test_a_step_that_takes_too_much_memory_turns_the_build_red(prepared: Laptop)
         plugins[0]["./plugins/train"]["resources"] = {"train": {"memory": 900}}
         steps.insert(1, {**steps[0], "key": "again"})
 
-    before = (prepared.repository / PREPARED).read_text()
-    prepared.commit("Greedy", {_FLOW: lambda text: text.replace(_TRAIN, _GREEDY, 1), PREPARED: _steps(twice)})
+    before = (prepared.repository / QUICK).read_text()
+    prepared.commit("Greedy", {_FLOW: lambda text: text.replace(_TRAIN, _GREEDY, 1), QUICK: _steps(twice)})
     try:
-        with prepared.build("--pipeline", PREPARED) as build:
+        with prepared.build("--pipeline", QUICK) as build:
             build.over()
             (head,) = build.heads()
             logs = [build.job_log(build.reaches(key, "passed")) for key in ("train", "again")]
@@ -69,7 +69,7 @@ def test_a_step_that_takes_too_much_memory_turns_the_build_red(prepared: Laptop)
             assert build.jobs("deploy")[0]["started_at"] is None
     finally:
         prepared.commit(
-            "Modest", {_FLOW: lambda text: text.replace(_GREEDY, _TRAIN, 1), PREPARED: lambda _: before}
+            "Modest", {_FLOW: lambda text: text.replace(_GREEDY, _TRAIN, 1), QUICK: lambda _: before}
         )
 
 
@@ -89,10 +89,10 @@ def test_bad_weather_is_one_training_and_green(prepared: Laptop, tmp_path: Path)
         steps.insert(1, {"key": "slow", "command": f"until [ -e {gate} ]; do sleep 0.2; done"})
         steps[2]["depends_on"] = ["train", "slow"]
 
-    before = (prepared.repository / PREPARED).read_text()
-    prepared.commit("A slow step before the block", {PREPARED: _steps(behind_gate)})
+    before = (prepared.repository / QUICK).read_text()
+    prepared.commit("A slow step before the block", {QUICK: _steps(behind_gate)})
     with ExitStack() as stack:
-        stack.callback(prepared.commit, "No slow step", {PREPARED: lambda _: before})
+        stack.callback(prepared.commit, "No slow step", {QUICK: lambda _: before})
         aws = stack.enter_context(changing(prepared.state.aws_url, prepared.state.aws_secret))
         buildkite = stack.enter_context(changing(prepared.state.buildkite_url, prepared.state.api_token))
         stack.callback(aws.keys_live, 43200)
@@ -105,7 +105,7 @@ def test_bad_weather_is_one_training_and_green(prepared: Laptop, tmp_path: Path)
         aws.add("s3 *", status=503, code="SlowDown", every=150)
         aws.add("athena *", status=400, code="ThrottlingException", every=3)
         aws.add("secretsmanager *", status=400, code="ThrottlingException", every=2)
-        build = stack.enter_context(prepared.build("--pipeline", PREPARED))
+        build = stack.enter_context(prepared.build("--pipeline", QUICK))
 
         begun = build.get()["created_at"]
         waiting = "waiting until it is blocked"
@@ -143,7 +143,7 @@ def test_builds_cancelled_before_their_heads(prepared: Laptop) -> None:
     """
     with (
         changing(prepared.state.aws_url, prepared.state.aws_secret) as aws,
-        prepared.build("--pipeline", PREPARED) as build,
+        prepared.build("--pipeline", QUICK) as build,
     ):
         aws.add("s3 PUT */source.tar.gz", silence=5)
         eventually(lambda: any(aws.struck()) or None, "call of the step", 60)
@@ -162,7 +162,7 @@ def test_builds_cancelled_before_their_heads(prepared: Laptop) -> None:
         },
     )
     filler = batch.submit_job(jobName="filler", jobQueue="modelbuild-head", jobDefinition="filler")["jobId"]
-    with prepared.build("--pipeline", PREPARED) as build:
+    with prepared.build("--pipeline", QUICK) as build:
         build.reaches("training_finished", "blocked")
         (head,) = build.heads_now()
         assert head["status"] == "RUNNABLE"

@@ -7,7 +7,7 @@ import urllib.request
 from typing import Any
 
 import pytest
-from laptop import PREPARED, Laptop, Running, eventually
+from laptop import QUICK, Laptop, Running, eventually
 
 from modelbuild.contract import TrainingResult
 from modelbuild.local.run import agents
@@ -29,7 +29,7 @@ def test_a_retried_training_goes_on_and_notify_turns_green(prepared: Laptop) -> 
         "Need an object", {"flows/sentiment/flow.py": lambda text: text.replace(_TRAIN, _NEEDS, 1)}
     )
     try:
-        with prepared.build("--pipeline", PREPARED) as build:
+        with prepared.build("--pipeline", QUICK) as build:
             build.over()
             assert build.get()["meta_data"]["training/status"] == "failed"
             assert build.process.wait(30) == 1
@@ -66,7 +66,7 @@ def test_a_retried_training_goes_on_and_notify_turns_green(prepared: Laptop) -> 
 
 def test_lost_hosts_cost_only_the_step_that_ran_there(prepared: Laptop) -> None:
     """First a step's host goes away, then the head's: the flow goes on each time, and the build is green."""
-    with prepared.build("--pipeline", PREPARED) as build:
+    with prepared.build("--pipeline", QUICK) as build:
         build.reaches("training_finished", "blocked")
         lose_host(build, running_step(build, "modelbuild-gpu", "-train-"))
         running_step(build, "modelbuild-default", "-evaluate-")
@@ -90,11 +90,11 @@ def test_a_training_that_takes_too_long_ends_with_its_steps(prepared: Laptop) ->
         pipeline["steps"][0]["plugins"][0]["./plugins/train"]["timeout"] = 60
         return json.dumps(pipeline)
 
-    before = (prepared.repository / PREPARED).read_text()
+    before = (prepared.repository / QUICK).read_text()
     flow = "flows/sentiment/flow.py"
-    prepared.commit("Slow", {flow: lambda text: text.replace(_TRAIN, slow, 1), PREPARED: in_a_minute})
+    prepared.commit("Slow", {flow: lambda text: text.replace(_TRAIN, slow, 1), QUICK: in_a_minute})
     try:
-        with prepared.build("--pipeline", PREPARED) as build:
+        with prepared.build("--pipeline", QUICK) as build:
             build.reaches("training_finished", "blocked")
             step = running_step(build, "modelbuild-gpu", "-train-")
             build.over()
@@ -105,7 +105,7 @@ def test_a_training_that_takes_too_long_ends_with_its_steps(prepared: Laptop) ->
             assert (job["status"], job["isTerminated"]) == ("FAILED", True)
     finally:
         prepared.commit(
-            "Not slow", {flow: lambda text: text.replace(slow, _TRAIN, 1), PREPARED: lambda _: before}
+            "Not slow", {flow: lambda text: text.replace(slow, _TRAIN, 1), QUICK: lambda _: before}
         )
 
 

@@ -35,7 +35,7 @@ def served(laptop: Laptop) -> Iterator[Running]:
 def repeated(laptop: Laptop, served: Running) -> Iterator[Running]:
     """The same request once more, in the next build, whose model is changed after it was approved."""
     del served
-    laptop.commit_prepared_pipeline()
+    laptop.commit_prepared_pipelines()
     with laptop.build("--pipeline", PREPARED) as build:
         build.reaches("approve", "blocked", "broken", seconds=180)
         build.put_object("model.tar.gz", build.object("model.tar.gz")[:-1] + b"!")

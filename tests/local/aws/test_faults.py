@@ -139,8 +139,13 @@ import boto3, time
 first = boto3.Session()
 keys = first.get_credentials().get_frozen_credentials()
 old = boto3.Session(keys.access_key, keys.secret_key, keys.token)
-old.client("sts").get_caller_identity()
-time.sleep(6.1)
+sts = old.client("sts")
+while True:
+    try:
+        sts.get_caller_identity()
+    except sts.exceptions.ClientError:
+        break
+    time.sleep(0.2)
 print(first.client("sts").get_caller_identity()["Arn"])
 for service, call in (("sts", "get_caller_identity"), ("s3", "list_buckets"), ("athena", "list_work_groups")):
     try:

@@ -43,7 +43,13 @@ class Rest:
 @pytest.fixture
 def rest(bench: Any) -> Rest:
     """A client of the REST API of the bench's engine."""
-    secrets = {"agent_token": "agent", "api_token": "secret", "page_key": "page", "web_identity_key": "key"}
+    secrets = {
+        "agent_token": "agent",
+        "api_token": "secret",
+        "bot_token": "bot",
+        "page_key": "page",
+        "web_identity_key": "key",
+    }
     return Rest(create_app(bench.engine, URL, rate_limit=0, **secrets))
 
 

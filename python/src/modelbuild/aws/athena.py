@@ -64,7 +64,7 @@ class Athena:
                     f"Athena query {execution_id} ({shown!r}) {status['State'].lower()}: {reason}."
                 )
             time.sleep(wait)
-            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+            wait = min(1.3 * wait, _LONGEST_WAIT_SECONDS)
 
 
 def quoted(text: str) -> str:
