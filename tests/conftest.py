@@ -8,9 +8,11 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 import job_agent
 import standins
@@ -27,15 +29,25 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one process of `pytest -n 2` do the end-to-end tests, which take the longest, and another the rest.
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """One process of `pytest -n 2` does the end-to-end tests, which take the longest, and another the rest.
 
     A file's tests stay together, because they share what its fixtures start.
     """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "tests/e2e" if file.startswith("tests/e2e/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """Who does which tests."""
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the end-to-end tests."""
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
-    for item in items:
-        group = "e2e" if item.get_closest_marker("e2e") else item.path.relative_to(item.config.rootpath)
-        item.add_marker(pytest.mark.xdist_group(str(group)))
 
 
 @dataclass(frozen=True)

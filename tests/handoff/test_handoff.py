@@ -262,8 +262,8 @@ def test_owner_of_the_token_cannot_approve(build: Build, approvers: tuple[str, .
 @pytest.mark.parametrize(
     ("by", "email", "said"),
     [
-        ("eve", "eve@example.org", r"A name <eve@example\.org>, who is none of them"),
-        ("eve", "", "A name <eve>, who is none of them"),
+        ("eve", "eve@example.org", r"unblocked by A name <eve@example\.org>: start"),
+        ("eve", "", "unblocked by A name <eve>: start"),
         ("", "", "unblocked by no user"),
     ],
 )

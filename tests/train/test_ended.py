@@ -19,7 +19,7 @@ import samples
 import standins
 from modelbuild.aws.batch import BatchJob, job
 from modelbuild.buildkite import turns
-from modelbuild.errors import BuildkiteError
+from modelbuild.errors import BuildkiteError, ConfigurationError
 from modelbuild.train import ended, reconcile, telling
 
 MODELS = f"s3://{standins.BUCKET}/models/demo"
@@ -384,6 +384,26 @@ def test_function_fails_while_buildkite_is_away_and_loses_nothing(
     assert deaf.builds.fields[number]["training/status"] == "failed"
 
 
+def test_request_of_another_build_tells_nobody(
+    deaf: Place, request_for: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever may write below one prefix cannot have the build of another one unblocked: neither the function
+    nor reconciliation acts on a request that lies under a prefix which it does not name.
+    """
+    victim, of_victim = deaf.ask(request_for)
+    forged = f"{MODELS}/{next(deaf.numbers)}"
+    deaf.put(f"{forged}/request.json", deaf.get(f"{of_victim}/request.json") or "")
+    deaf.put(f"{forged}/result.json", json.dumps({"training/status": "succeeded", "model/image": "mine"}))
+    head = deaf.ended(deaf.submit(forged, "false"))
+    with pytest.raises(ConfigurationError, match=f"its model id is {victim}: nothing is done for it"):
+        ended.run(head, 5)
+    line = reconciled(capsys)[forged.rpartition("/")[2]]
+    assert line.startswith("left alone: ")
+    assert victim not in deaf.builds.calls
+    for artifacts in (forged, of_victim):
+        deaf.put(f"{artifacts}/delivered.json", "{}")
+
+
 @pytest.mark.parametrize(
     ("described", "status", "reason"),
     [
@@ -494,7 +514,7 @@ def test_reconciliation_goes_on_after_a_build_that_cannot_be_told(
 @pytest.mark.parametrize(
     ("token", "said"),
     [
-        ("a-token with-a-space", "BUILDKITE_API_TOKEN is no token"),
+        ("a-token with-a-space", "BUILDKITE_API_TOKEN cannot be sent"),
         ("fine-token", "a defect of modelbuild: KeyError"),
     ],
 )

@@ -297,7 +297,7 @@ def _scalar(event: Any, line: int) -> Any:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise YamlError("half of a surrogate pair is no character", line) from error
+        raise YamlError("half of a surrogate pair is not a character", line) from error
     tag = event.tag if event.tag != "!" else None
     if (tag is None and event.style) or tag == f"{_CORE}str":
         return text
@@ -312,7 +312,7 @@ def _scalar(event: Any, line: int) -> Any:
     if kind == "float" and type(value) is int:
         return float(value)
     if type(value) is not _KINDS[kind] and not (kind == "timestamp" and isinstance(value, Rewritten)):
-        raise YamlError(f"{text!r} is none of {_shown(tag)}: remove the tag", line)
+        raise YamlError(f"{text!r} is not a value of type {_shown(tag)}: remove the tag", line)
     return value
 
 

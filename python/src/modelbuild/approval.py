@@ -36,7 +36,7 @@ def require(approvers: Sequence[str], environ: Mapping[str, str]) -> Approver:
         environ: the job's environment.
 
     Raises:
-        VerificationFailed: nobody, or a user who may not, let it through.
+        VerificationFailed: no user unblocked this job, or one who is not allowed to.
         BuildkiteError: the agent's command line failed.
     """
     name, email, user = (environ.get(f"BUILDKITE_UNBLOCKER{part}", "") for part in ("", "_EMAIL", "_ID"))
@@ -48,10 +48,10 @@ def require(approvers: Sequence[str], environ: Mapping[str, str]) -> Approver:
         )
     allowed = {entry.lower() for entry in approvers}
     if allowed and not allowed & ({email.lower(), user.lower()} - {""}):
-        by = f"{shown}, who is none of them" if user or email else "no user"
+        by = shown if user or email else "no user"
         raise VerificationFailed(
-            f"option approvers has {', '.join(approvers)}, and this deployment was unblocked by {by}: start "
-            "a new build, and have one of them unblock it"
+            f"option approvers allows {', '.join(approvers)} only, and this deployment was unblocked by {by}: "
+            "start a new build, and have an approver unblock it"
         )
     if not user:
         log.say("Buildkite names no user who unblocked this deployment")
