@@ -198,7 +198,7 @@ def bench() -> Iterator[Bench]:
         arguments = ["--port", "0", "--vcpus", "1", "--scratch", folder]
         arguments += ["--images", str(scratch / "images"), "--bin", str(scratch / "bin")]
         with subprocess.Popen(
-            [sys.executable, "-m", "modelbuild.local.aws", *arguments],
+            [sys.executable, "-m", "modelbuild_local.aws", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         ) as process:

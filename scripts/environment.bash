@@ -147,7 +147,7 @@ uv_install() {
     ${arguments[@]+"${arguments[@]}"} "$@"
 }
 
-# Installs sets of requirements/ by their names, and this package.
+# Installs sets of requirements/ by their names, and both packages of this repository.
 install_sets() {
   local set files=()
   for set in "$@"; do
@@ -158,7 +158,7 @@ install_sets() {
     fi
   done
   uv_install --require-hashes "${files[@]}"
-  uv_install --no-deps --no-build-isolation -e python
+  uv_install --no-deps --no-build-isolation -e python -e local
   compile_imports "$@"
 }
 
@@ -182,16 +182,16 @@ install_torch_of() {
 
 # Needs no package, so that it is built while they are installed.
 install_agent() {
-  PYTHONPATH="$root/python/src" "$venv/bin/python" -m modelbuild.local.agent
+  PYTHONPATH="$root/local/src:$root/python/src" "$venv/bin/python" -m modelbuild_local.agent
 }
 
 # Begins to install sets of requirements/, and the agent; wait_for_parts waits for them.
 begin_installation() {
-  local agent="python/src/modelbuild/local/agent/module" made_of
+  local agent="local/src/modelbuild_local/agent/module" made_of
   mkdir -p "$stamps"
   part uv "$(made_from requirements/uv.txt)" install_uv
   wait_for_parts
   part buildkite-agent "$(made_from requirements/agent.txt $agent/go.mod $agent/go.sum)" install_agent
-  made_of="$(made_from python/pyproject.toml "${@/#/requirements/}")"
+  made_of="$(made_from python/pyproject.toml local/pyproject.toml "${@/#/requirements/}")"
   part packages "$made_of ${TORCH_INDEX_URL:-}" install_sets "${@%.txt}"
 }

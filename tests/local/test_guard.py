@@ -21,9 +21,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 import standins
-from modelbuild.local import web_identity
-from modelbuild.local.guard import Guard
-from modelbuild.local.session import COOKIE
+from modelbuild_local import web_identity
+from modelbuild_local.guard import Guard
+from modelbuild_local.session import COOKIE
 
 URL = "http://127.0.0.1:4000"
 CLAIMS = {"aud": "sts.amazonaws.com", "nbf": 0, "exp": 1 << 40}
@@ -103,7 +103,7 @@ def test_arguments_of_the_processes_hold_no_secret(service: Any) -> None:
     shown = subprocess.run(
         ["ps", "-o", "args=", "-p", str(service.process.pid)], capture_output=True, text=True, check=True
     ).stdout
-    assert "modelbuild.local" in shown
+    assert "modelbuild_local" in shown
     assert not [value for value in standins.SECRETS.values() if value in shown]
 
 
@@ -113,7 +113,7 @@ def test_a_service_without_its_secrets_says_what_is_missing(name: str, line: byt
     """A stand-in ends with a sentence that names the secrets when the first line does not hold them."""
     of_aws: list[str | Path] = ["--scratch", tmp_path, "--images", tmp_path, "--bin", tmp_path]
     folders: list[str | Path] = of_aws if name == "aws" else ["--data", tmp_path]
-    command = [sys.executable, "-m", f"modelbuild.local.{name}", *folders]
+    command = [sys.executable, "-m", f"modelbuild_local.{name}", *folders]
     done = subprocess.run(command, input=line, capture_output=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith(b"The first line of standard input must be the secrets of this service: {")

@@ -26,7 +26,7 @@ def test_taken_port_is_one_sentence(service: str, name: str, options: list[str],
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = subprocess.run(
-            [sys.executable, "-m", f"modelbuild.local.{service}", "--port", port, *options],
+            [sys.executable, "-m", f"modelbuild_local.{service}", "--port", port, *options],
             cwd=tmp_path,
             input=json.dumps(standins.SECRETS) + "\n",
             capture_output=True,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import modelbuild.local
+import modelbuild_local
 
-LOCAL = Path(modelbuild.local.__file__).parent
+LOCAL = Path(modelbuild_local.__file__).parent
 THEME = (LOCAL / "templates" / "theme.css").read_text()
 STYLES = sorted(
     path

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import standins
-from modelbuild.local import agent
+from modelbuild_local import agent
 
 API_TOKEN = "the-rest-token"
 

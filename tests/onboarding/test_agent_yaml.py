@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from modelbuild import agent_yaml
 from modelbuild.agent_yaml import YamlError
 from modelbuild.errors import ConfigurationError
-from modelbuild.local import agent
 from modelbuild.onboarding.interpolation import completed, completed_environment
 from modelbuild.onboarding.pipeline import read
 from modelbuild.onboarding.training import environment_of, trainings
+from modelbuild_local import agent
 
 _SCALARS = """
 yes Yes no on off y n true True TRUE tRue false ~ null Null NULL nULL <<

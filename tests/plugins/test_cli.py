@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -7,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from modelbuild.cli import cli
 
 COMMAND = [sys.executable, "-m", "modelbuild"]
 
@@ -120,3 +124,12 @@ def test_help_lists_every_command() -> None:
         "local",
     ):
         assert f"\n  {name} " in done.stdout
+
+
+def test_laptop_mode_is_another_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only the product is installed, as in images and on agents, `local` says how to get it."""
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: importlib.metadata.EntryPoints())
+    done = CliRunner().invoke(cli, ["local", "up"])
+    assert done.exit_code == 2
+    assert "laptop mode is not installed here: run scripts/install in a clone of modelbuild" in done.output
+    assert "local" not in CliRunner().invoke(cli, ["--help"]).output.split()

@@ -46,7 +46,7 @@ def test_every_text_is_printed(encoding: str) -> None:
 def test_programs_are_read_in_a_named_encoding() -> None:
     """No process of the product reads another one's output in the encoding of the machine's locale."""
     found = []
-    for folder in ("python/src", "flows", "plugins"):
+    for folder in ("python/src", "local/src", "flows", "plugins"):
         for file in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Call):

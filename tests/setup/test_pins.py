@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
 SETS = sorted(path.stem for path in REQUIREMENTS.glob("*.in"))
 SOURCE = ROOT / "python" / "src" / "modelbuild"
+LOCAL = ROOT / "local" / "src" / "modelbuild_local"
 # What is installed where each of these runs.
 INSTALLED = {
     "flow": ("flow", "torch"),
@@ -78,9 +79,11 @@ def files(room: str) -> Iterator[Path]:
     if room == "tests":
         folders = [ROOT / "tests", ROOT / "bench"]
     elif room == "product":
-        apart = {"flow", "serving", "local"}
+        apart = {"flow", "serving"}
         folders = [folder for folder in SOURCE.iterdir() if folder.is_dir() and folder.name not in apart]
         yield from SOURCE.glob("*.py")
+    elif room == "local":
+        folders = [LOCAL]
     else:
         folders = [SOURCE / room, *([ROOT / "flows"] if room == "flow" else [])]
     for folder in folders:
@@ -106,7 +109,7 @@ def imported(room: str) -> set[str]:
                 names.add(node.module.partition(".")[0])
             waiting += ast.iter_child_nodes(node)
     found = packages_distributions()
-    foreign = names - sys.stdlib_module_names - own - {"modelbuild"}
+    foreign = names - sys.stdlib_module_names - own - {"modelbuild", "modelbuild_local"}
     return {found[name][0].lower().replace("_", "-") for name in foreign}
 
 

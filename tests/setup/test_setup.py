@@ -20,11 +20,11 @@ PACKAGES = [
 ]
 PARTS = {
     "uv": ["requirements/uv.txt"],
-    "packages": ["python/pyproject.toml", *PACKAGES],
+    "packages": ["python/pyproject.toml", "local/pyproject.toml", *PACKAGES],
     "buildkite-agent": [
         "requirements/agent.txt",
-        "python/src/modelbuild/local/agent/module/go.mod",
-        "python/src/modelbuild/local/agent/module/go.sum",
+        "local/src/modelbuild_local/agent/module/go.mod",
+        "local/src/modelbuild_local/agent/module/go.sum",
     ],
 }
 SCRIPTS = ["scripts/setup", "scripts/install", "scripts/environment.bash", "scripts/pip_settings.py"]

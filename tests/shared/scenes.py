@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from modelbuild.contract import TrainingResult
-from modelbuild.local.buildkite.state import Annotation, Artifact, Build, Job
+from modelbuild_local.buildkite.state import Annotation, Artifact, Build, Job
 
 LONG = (
     "s3://modelbuild-123456789012/models/sentiment/"

@@ -61,7 +61,7 @@ def started(
     environ: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
 ) -> Iterator[Service]:
-    """``python -m modelbuild.local.<service>``, which ends with the block, and ends well.
+    """``python -m modelbuild_local.<service>``, which ends with the block, and ends well.
 
     Args:
         service: aws, buildkite or wandb.
@@ -69,7 +69,7 @@ def started(
         environ: its variables; by default those of this process.
         secrets: those of its secrets that are not as in ``SECRETS``.
     """
-    command = [sys.executable, "-m", f"modelbuild.local.{service}", *map(str, arguments)]
+    command = [sys.executable, "-m", f"modelbuild_local.{service}", *map(str, arguments)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ
     ) as process:

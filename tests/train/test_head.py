@@ -247,7 +247,7 @@ def test_token_that_cannot_be_sent_is_told_and_not_shown(head: Head, archived: b
     assert code == 10, output
     assert head.result().status == "succeeded"
     assert buildkite.fields == []
-    assert output.count("BUILDKITE_API_TOKEN cannot be sent, as character 15 of 30 is not one of ") == 2
+    assert output.count("BUILDKITE_API_TOKEN cannot be sent: character 15 of 30 is not one of ") == 2
     assert output.count("then run modelbuild reconcile, which tells the builds that wait") == 2
     assert "the-first-half" not in output
     assert "the-second-half" not in output

@@ -50,8 +50,8 @@ def require(approvers: Sequence[str], environ: Mapping[str, str]) -> Approver:
     if allowed and not allowed & ({email.lower(), user.lower()} - {""}):
         by = shown if user or email else "no user"
         raise VerificationFailed(
-            f"option approvers allows {', '.join(approvers)} only, and this deployment was unblocked by {by}: "
-            "start a new build, and have an approver unblock it"
+            f"option approvers allows {', '.join(approvers)} only, and {by} unblocked this deployment: start "
+            "a new build, and have an approver unblock it"
         )
     if not user:
         log.say("Buildkite names no user who unblocked this deployment")

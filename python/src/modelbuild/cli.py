@@ -17,8 +17,39 @@ import click
 from modelbuild import __version__, encoding, log
 from modelbuild.errors import ConfigurationError, ModelbuildError
 
+_ADDED = "modelbuild.commands"
+"""The entry points by which another distribution adds commands, as modelbuild-local does."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Commands(click.Group):
+    """The commands of this package, and those that other distributions add.
+
+    To look for the latter takes a tenth of a second, which no hook shall pay.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands, those of this package first."""
+        return [*super().list_commands(ctx), *sorted(_added())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, if there is one."""
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        added = _added()
+        if cmd_name == "local" and cmd_name not in added:
+            ctx.fail("laptop mode is not installed here: run scripts/install in a clone of modelbuild")
+        return added[cmd_name]() if cmd_name in added else None
+
+
+def _added() -> dict[str, Callable[[], click.Command]]:
+    """What imports each command of another distribution, by its name."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point.load for point in entry_points(group=_ADDED)}
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="modelbuild")
 def cli() -> None:
     """A machine-learning model as a build: train, decide and deploy from Buildkite.
@@ -267,20 +298,6 @@ def doctor(file: Path) -> None:
         lines.append(line)
     if not all(line.ok for line in lines):
         sys.exit(ConfigurationError.exit_code)
-
-
-@cli.command(
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}, add_help_option=False
-)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def local(arguments: tuple[str, ...]) -> None:
-    """Run everything on this machine.
-
-    Stand-ins for Buildkite, AWS and W&B, with the real agent.
-    """
-    from modelbuild.local.cli import local as commands
-
-    commands.main(args=list(arguments), prog_name="modelbuild local")
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.local import agent
-from modelbuild.local.agent.binary import OLDEST, parse_version
-from modelbuild.local.agent.build import build, destination
+from modelbuild_local import agent
+from modelbuild_local.agent.binary import OLDEST, parse_version
+from modelbuild_local.agent.build import build, destination
 
 
 def executable_saying(path: Path, text: str) -> Path:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild.local.aws.images import CannotPull, Image, name_of, parse, resolve
-from modelbuild.local.aws.settings import Settings
+from modelbuild_local.aws.images import CannotPull, Image, name_of, parse, resolve
+from modelbuild_local.aws.settings import Settings
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from modelbuild.local.aws import process
+from modelbuild_local.aws import process
 
 LEAVES_HOME = """
 import os, signal, subprocess, sys, time

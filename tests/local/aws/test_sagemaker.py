@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelbuild.local.aws import sagemaker_server
+from modelbuild_local.aws import sagemaker_server
 
 BUCKET = "models-of-serving"
 IMAGE = "registry.example/serve:1"

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild.local.buildkite.attributes.branches import matches_branch
-from modelbuild.local.buildkite.attributes.condition import ConditionError, Variables, is_met
-from modelbuild.local.buildkite.refusal import Refused
-from modelbuild.local.buildkite.state import Build, Step
+from modelbuild_local.buildkite.attributes.branches import matches_branch
+from modelbuild_local.buildkite.attributes.condition import ConditionError, Variables, is_met
+from modelbuild_local.buildkite.refusal import Refused
+from modelbuild_local.buildkite.state import Build, Step
 
 VARIABLES: Variables = {
     "build.branch": "feature/x",

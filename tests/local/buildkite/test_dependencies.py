@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from modelbuild.local.buildkite.refusal import Refused
-from modelbuild.local.buildkite.state import Build, Job, Step
+from modelbuild_local.buildkite.refusal import Refused
+from modelbuild_local.buildkite.state import Build, Job, Step
 
 CONTINUE = {"wait": None, "continue_on_failure": True}
 

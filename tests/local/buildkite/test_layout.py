@@ -16,10 +16,10 @@ from typing import Any
 import httpx
 import pytest
 
-from modelbuild.local.buildkite.app import create_app
-from modelbuild.local.buildkite.engine import Engine
-from modelbuild.local.buildkite.state import Build
-from modelbuild.local.session import COOKIE
+from modelbuild_local.buildkite.app import create_app
+from modelbuild_local.buildkite.engine import Engine
+from modelbuild_local.buildkite.state import Build
+from modelbuild_local.session import COOKIE
 from scenes import SCENES
 
 URL = "http://127.0.0.1:1"

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from modelbuild.local.buildkite.environment import job_environment
-from modelbuild.local.buildkite.pipeline import PipelineError, parse_pipeline
-from modelbuild.local.buildkite.refusal import Refused
-from modelbuild.local.buildkite.state import Build
+from modelbuild_local.buildkite.environment import job_environment
+from modelbuild_local.buildkite.pipeline import PipelineError, parse_pipeline
+from modelbuild_local.buildkite.refusal import Refused
+from modelbuild_local.buildkite.state import Build
 
 SETUP = {"os": ["linux", "windows"], "arch": ["amd64", "arm64"]}
 

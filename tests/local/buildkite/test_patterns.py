@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild.local.buildkite.artifacts import matches
-from modelbuild.local.buildkite.attributes.patterns import PatternError, matches_format
-from modelbuild.local.buildkite.refusal import Refused
+from modelbuild_local.buildkite.artifacts import matches
+from modelbuild_local.buildkite.attributes.patterns import PatternError, matches_format
+from modelbuild_local.buildkite.refusal import Refused
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild.local.buildkite.attributes.retry import SoftFail
-from modelbuild.local.buildkite.attributes.values import canonical_plugin
-from modelbuild.local.buildkite.definition import (
+from modelbuild_local.buildkite.attributes.retry import SoftFail
+from modelbuild_local.buildkite.attributes.values import canonical_plugin
+from modelbuild_local.buildkite.definition import (
     CommandStep,
     GroupStep,
     ManualStep,
     WaitStep,
 )
-from modelbuild.local.buildkite.pipeline import PipelineError, parse_pipeline, parse_yaml
+from modelbuild_local.buildkite.pipeline import PipelineError, parse_pipeline, parse_yaml
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),

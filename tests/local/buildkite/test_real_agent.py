@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from modelbuild.local.agent import find
+from modelbuild_local.agent import find
 
 # The jobs side by side end when both have begun.
 PIPELINE = """

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from modelbuild.local.buildkite.app import create_app
-from modelbuild.local.buildkite.identity import User, user_id
-from modelbuild.local.buildkite.state import Artifact, Build
+from modelbuild_local.buildkite.app import create_app
+from modelbuild_local.buildkite.identity import User, user_id
+from modelbuild_local.buildkite.state import Artifact, Build
 
 URL = "http://127.0.0.1:1"
 ROOT = "/v2/organizations/local"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from modelbuild.local.buildkite.attributes.retry import Retry
-from modelbuild.local.buildkite.refusal import Refused
+from modelbuild_local.buildkite.attributes.retry import Retry
+from modelbuild_local.buildkite.refusal import Refused
 
 End = tuple[int, str, str]
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelbuild.local.buildkite.engine import LOST_AFTER
-from modelbuild.local.buildkite.environment import job_environment
-from modelbuild.local.buildkite.graph import ancestors, before_barrier
-from modelbuild.local.buildkite.refusal import Refused
-from modelbuild.local.buildkite.scheduler import is_over
-from modelbuild.local.buildkite.state import Build, Job, Step
+from modelbuild_local.buildkite.engine import LOST_AFTER
+from modelbuild_local.buildkite.environment import job_environment
+from modelbuild_local.buildkite.graph import ancestors, before_barrier
+from modelbuild_local.buildkite.refusal import Refused
+from modelbuild_local.buildkite.scheduler import is_over
+from modelbuild_local.buildkite.state import Build, Job, Step
 
 
 def command(key: str, **more: object) -> dict[str, object]:

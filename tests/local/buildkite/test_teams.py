@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 import standins
-from modelbuild.local.buildkite.engine import Engine
-from modelbuild.local.buildkite.identity import User
-from modelbuild.local.buildkite.refusal import Refused
-from modelbuild.local.buildkite.rows import job_row
-from modelbuild.local.buildkite.state import Job
+from modelbuild_local.buildkite.engine import Engine
+from modelbuild_local.buildkite.identity import User
+from modelbuild_local.buildkite.refusal import Refused
+from modelbuild_local.buildkite.rows import job_row
+from modelbuild_local.buildkite.state import Job
 
 ADA = User("1", "Ada", "ada@example.org")
 

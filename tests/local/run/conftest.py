@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from modelbuild.local import agent
-from modelbuild.local.places import State, running
+from modelbuild_local import agent
+from modelbuild_local.places import State, running
 
 UNTIL_SECONDS = 90.0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.local import clone, plugins
+from modelbuild_local import clone, plugins
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import standins
-from modelbuild.local.session import COOKIE
-from modelbuild.local.wandb.charts import HEIGHT, WIDTH, charts
-from modelbuild.local.wandb.page import tables
+from modelbuild_local.session import COOKIE
+from modelbuild_local.wandb.charts import HEIGHT, WIDTH, charts
+from modelbuild_local.wandb.page import tables
 
 KEY = ("api", "k" * 40)
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}"

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from modelbuild.local.session import COOKIE
-from modelbuild.local.wandb.app import create_app
-from modelbuild.local.wandb.state import Store, now
+from modelbuild_local.session import COOKIE
+from modelbuild_local.wandb.app import create_app
+from modelbuild_local.wandb.state import Store, now
 
 KEY = ("api", "k" * 40)
 

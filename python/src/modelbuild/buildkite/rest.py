@@ -268,7 +268,7 @@ def usable_token(text: str) -> str:
     if not _TOKEN.fullmatch(token):
         wrong = next(place for place, letter in enumerate(token, 1) if not _TOKEN.fullmatch(letter))
         raise ConfigurationError(
-            f"{TOKEN} cannot be sent, as character {wrong} of {len(token)} is not one of A-Z a-z 0-9 ._~+/=-: "
+            f"{TOKEN} cannot be sent: character {wrong} of {len(token)} is not one of A-Z a-z 0-9 ._~+/=-: "
             f"{_TOKEN_FIX}"
         )
     return token

@@ -1,0 +1,42 @@
+"""Where the agent's executable is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from modelbuild_local.agent.build import build
+
+OLDEST = (3, 108)
+"""Older agents cannot load a plugin from a folder of a repository."""
+
+
+def find() -> Path:
+    """The agent to run: ``buildkite-agent`` on PATH if it is 3.108 or newer, else the one that is built here.
+
+    Raises:
+        ConfigurationError: there is none, and it cannot be built.
+    """
+    found = shutil.which("buildkite-agent")
+    if found is not None and _version(found) >= OLDEST:
+        return Path(found)
+    return build()
+
+
+def _version(executable: str) -> tuple[int, ...]:
+    try:
+        command = [executable, "--version"]
+        said = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return parse_version(said.stdout)
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """Major and minor version in what ``buildkite-agent --version`` prints; empty if there is none."""
+    match = re.search(r"version v?(\d+)\.(\d+)", text)
+    return tuple(int(part) for part in match.groups()) if match else ()

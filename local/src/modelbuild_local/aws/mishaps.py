@@ -1,0 +1,112 @@
+"""What goes wrong on AWS and cannot be asked for there: requests below ``/laptop`` make it happen here."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from moto.batch.models import batch_backends
+
+from modelbuild_local import faults
+from modelbuild_local.aws import access, signature
+from modelbuild_local.aws.job import Job
+from modelbuild_local.aws.refusal import Start, drain, refuse
+from modelbuild_local.faults import Fault, Faults
+
+Application = Callable[[dict[str, Any], Start], Iterable[bytes]]
+
+_LOSE_HOST = re.compile(r"/laptop/batch/(?P<job_id>[^/]+)/lose-host")
+_NO_CAPACITY = re.compile(r"/laptop/batch/(?P<queue>[^/]+)/no-capacity")
+
+
+def beside(application: Application) -> Application:
+    """The application, and before it what refuses or disturbs requests, and the paths that ask for that.
+
+    ``POST /laptop/batch/<job id>/lose-host`` takes the host of a running job away: the answer is 204, and
+    404 where no such job runs. ``PUT /laptop/batch/<queue>/no-capacity`` leaves a queue without instances for
+    the jobs that wait in it, until ``DELETE``; the answer is 204. The others are those of
+    ``modelbuild_local.faults`` and of ``access``. All want the run's secret access key as a bearer token.
+    """
+    known = Faults()
+
+    def answer(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        if path.startswith(access.ADMINISTRATION):
+            # A container asks for its keys with a token of its own.
+            if not (access.may_administer(environ) or (path == access.PATH and method == "GET")):
+                said = "Send the secret access key of this run: Authorization: Bearer $AWS_SECRET_ACCESS_KEY"
+                return refuse(environ, start_response, "laptop", 401, "Unauthorized", said)
+            if path.startswith("/moto-api"):
+                return application(environ, start_response)
+            if path == faults.PATH:
+                return _administer(known, environ, start_response)
+            if path == access.PATH:
+                return access.answer(environ, start_response)
+            match = _LOSE_HOST.fullmatch(path)
+            if match is not None and method == "POST":
+                lost = any(job.lose_host() for job in _jobs(match["job_id"]))
+                start_response("204 No Content" if lost else "404 Not Found", [("Content-Length", "0")])
+                return []
+            match = _NO_CAPACITY.fullmatch(path)
+            if match is not None and method in ("PUT", "DELETE"):
+                sold_out = Job.machines.sold_out
+                (sold_out.add if method == "PUT" else sold_out.discard)(match["queue"])
+                start_response("204 No Content", [("Content-Length", "0")])
+                return []
+        fault = known.strike(_request(environ))
+        if fault is not None:
+            return _disturb(fault, application, environ, start_response)
+        refused = access.refused(environ, start_response)
+        return application(environ, start_response) if refused is None else refused
+
+    return answer
+
+
+def _administer(known: Faults, environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+    body = drain(environ)
+    status, shown = known.administer(environ["REQUEST_METHOD"], environ.get("CONTENT_TYPE", ""), body)
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(shown)))]
+    start_response(f"{status} {'OK' if status == 200 else 'Refused'}", headers)
+    return [shown]
+
+
+def _request(environ: dict[str, Any]) -> str:
+    """A request as patterns of faults name it."""
+    target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+    query = f"?{environ['QUERY_STRING']}" if environ.get("QUERY_STRING") else ""
+    path = f"/{target}" if target else f"{environ.get('PATH_INFO', '')}{query}"
+    return f"{_service(environ)} {environ['REQUEST_METHOD']} {path}"
+
+
+def _service(environ: dict[str, Any]) -> str:
+    signed = signature.read(environ)
+    return signed.service if signed else "-"
+
+
+def _disturb(
+    fault: Fault, application: Application, environ: dict[str, Any], start_response: Start
+) -> Iterable[bytes]:
+    if fault.lost:
+        answered = application(environ, lambda *_: lambda _: None)
+        for _ in answered:
+            pass
+    time.sleep(fault.silence)
+    if fault.status is None:
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        raise ConnectionError("a fault that was asked for")
+    code = fault.code or "InternalFailure"
+    service, said = _service(environ), "A fault that was asked for."
+    return refuse(environ, start_response, service, fault.status, code, said, fault.headers)
+
+
+def _jobs(job_id: str) -> list[Job]:
+    """The job with this id, in whatever account and region."""
+    found = (
+        backend._jobs.get(job_id)
+        for regions in list(batch_backends.values())
+        for backend in list(regions.values())
+    )
+    return [job for job in found if isinstance(job, Job)]

@@ -1,0 +1,166 @@
+"""Processes that stand for containers: their environment, how they start and how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from modelbuild_local.aws.settings import Settings
+
+_PROC = Path("/proc")  # Linux only
+
+_lock = threading.Lock()
+_running: dict[subprocess.Popen[bytes], str] = {}
+_stopped = threading.Event()
+
+
+def host_environment(settings: Settings) -> dict[str, str]:
+    """The variables that every process starts with: a PATH led by ``settings.bin``, where its programs are.
+
+    Everything else of the developer's shell stays out, so that a job that works only because of a variable
+    set here fails here, and not on AWS at first.
+    """
+    tail = os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
+    return {"PATH": f"{settings.bin}{os.pathsep}{tail}"}
+
+
+def program(command: Sequence[str], settings: Settings) -> list[str]:
+    """A command, with the program in ``settings.bin`` in place of one named by its path in the image."""
+    named = list(command)
+    if named and os.path.isabs(named[0]) and (settings.bin / Path(named[0]).name).is_file():
+        named[0] = str(settings.bin / Path(named[0]).name)
+    return named
+
+
+def start(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    output: int | IO[bytes] = subprocess.PIPE,
+) -> subprocess.Popen[bytes]:
+    """Start ``command`` in ``folder`` as the leader of its own process group, stderr in stdout.
+
+    HOSTNAME is set to a name of its own, as in a container; what the process starts inherits it and can
+    so be found again, also outside the process group.
+
+    Whoever starts a process calls ``end`` or ``sweep`` in the end, also for one that went by itself.
+
+    Raises:
+        OSError: the program is not on the PATH of ``environment``, cannot be started, or the stand-in stops.
+    """
+    name = uuid.uuid4().hex[:12]
+    with _lock:  # so that no process starts behind stop_all's back
+        if _stopped.is_set():
+            raise OSError("the stand-in is stopping")
+        process = subprocess.Popen(
+            list(command),
+            cwd=folder,
+            env={**environment, "HOSTNAME": name},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        _running[process] = name
+    return process
+
+
+def end(process: subprocess.Popen[bytes], grace: float) -> None:
+    """End the process and all of its group: SIGTERM, and SIGKILL to what is left ``grace`` seconds later.
+
+    A group outlives its leader while any member lives: a shell may be gone at once while the program
+    it started still cleans up, so the whole group is waited for.
+    """
+    deadline = time.monotonic() + grace
+    _signal(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(grace)
+    while _alive(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    sweep(process)
+
+
+def sweep(process: subprocess.Popen[bytes]) -> None:
+    """Kill the process and whatever it started that still runs, as the end of a container does."""
+    with _lock:
+        name = _running.get(process)
+    if name is None:
+        return
+    _signal(process.pid, signal.SIGKILL)
+    process.wait()
+    while left := _inhabitants(name):
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    with _lock:
+        _running.pop(process, None)
+
+
+def stop_all(grace: float) -> None:
+    """End every process that is still running, all at the same time, and let no other start."""
+    with _lock:
+        _stopped.set()
+        left = list(_running)
+    enders = [threading.Thread(target=end, args=(process, grace)) for process in left]
+    for ender in enders:
+        ender.start()
+    for ender in enders:
+        ender.join()
+
+
+def exit_code(process: subprocess.Popen[bytes]) -> int:
+    """The exit code as a container engine shows it: 128 + the signal's number for a killed process."""
+    code = process.wait()
+    return 128 - code if code < 0 else code
+
+
+def _signal(group: int, number: int) -> bool:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
+        return False
+    return True
+
+
+def _alive(group: int) -> bool:
+    """Whether a process of the group still runs.
+
+    Inside a container nobody may ever reap what the group's leader left behind, and such zombies take
+    signals as if they lived; Linux shows them apart.
+    """
+    if not _signal(group, 0) or not _PROC.is_dir():
+        return _signal(group, 0)
+    for stat in _PROC.glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            state, _, member_of = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if int(member_of) == group and state not in "ZX":
+                return True
+    return False
+
+
+def _inhabitants(name: str) -> list[int]:
+    """The processes with this HOSTNAME; a zombie has no environment any more."""
+    wanted = f"HOSTNAME={name}"
+    found = []
+    if _PROC.is_dir():
+        for environ in _PROC.glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):  # gone meanwhile, or somebody else's
+                if wanted.encode() in environ.read_bytes().split(b"\0"):
+                    found.append(int(environ.parent.name))
+        return found
+    shown = subprocess.run(
+        ["ps", "-axEww", "-o", "pid=,command="],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    return [int(line.split()[0]) for line in shown.stdout.splitlines() if wanted in line.split()]

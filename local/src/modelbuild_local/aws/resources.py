@@ -1,0 +1,282 @@
+"""Resource types that moto's CloudFormation cannot create or update.
+
+Glue databases and Athena workgroups are unknown to it, Batch resources can be neither updated nor
+deleted, a compute environment needs a role of its own, a job definition loses its timeout, and the policies
+of a role cannot be read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from moto.athena.models import athena_backends
+from moto.batch.models import BatchBackend, ComputeEnvironment, JobDefinition, JobQueue, batch_backends
+from moto.batch.utils import lowercase_first_key
+from moto.cloudformation.parsing import NULL_MODELS
+from moto.core.common_models import CloudFormationModel
+from moto.glue.models import glue_backends
+from moto.iam.models import SERVICE_NAME_CONVERSION, Role
+
+from modelbuild_local.aws.patching import replace
+
+# Who may write into a queue is not checked here, so there is nothing to make of its policy.
+_WITHOUT_EFFECT = ("AWS::SQS::QueuePolicy",)
+
+_BATCH = "batch.amazonaws.com"
+_create_environment: Any = BatchBackend.create_compute_environment
+
+
+def install() -> None:
+    """Teach moto's Batch resources; the two classes here are known to it once this module is imported."""
+    replace(JobDefinition, "create_from_cloudformation_json", staticmethod(_create_job_definition))
+    replace(JobDefinition, "update_from_cloudformation_json", staticmethod(_update_job_definition))
+    replace(JobQueue, "update_from_cloudformation_json", staticmethod(_update_queue))
+    replace(BatchBackend, "create_compute_environment", _create_environment_with_role)
+    replace(ComputeEnvironment, "create_from_cloudformation_json", staticmethod(_create_environment_of_stack))
+    replace(ComputeEnvironment, "update_from_cloudformation_json", staticmethod(_update_environment))
+    for kind in (JobDefinition, JobQueue, ComputeEnvironment):
+        replace(kind, "delete_from_cloudformation_json", staticmethod(_delete))
+    replace(Role, "put_policy", _put_policy)
+    NULL_MODELS.extend(_WITHOUT_EFFECT)
+    SERVICE_NAME_CONVERSION["batch"] = "Batch"
+
+
+class _Named:
+    """What all resources have that are known by their name alone."""
+
+    TYPE: ClassVar[str]
+    NAME_PROPERTY: ClassVar[str]
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def physical_resource_id(self) -> str:
+        """What ``Ref`` gives."""
+        return self.name
+
+    @classmethod
+    def cloudformation_type(cls) -> str:
+        """The type in a template."""
+        return cls.TYPE
+
+    @classmethod
+    def cloudformation_name_type(cls) -> str:
+        """The property that names it."""
+        return cls.NAME_PROPERTY
+
+
+# Both are CloudFormationModels themselves, since moto looks for no more than its direct subclasses.
+class GlueDatabase(_Named, CloudFormationModel):
+    """``AWS::Glue::Database``."""
+
+    TYPE = "AWS::Glue::Database"
+    NAME_PROPERTY = ""  # the name lies in DatabaseInput
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls,
+        resource_name: str,
+        cloudformation_json: dict[str, Any],
+        account_id: str,
+        region_name: str,
+        **_: Any,
+    ) -> GlueDatabase:
+        """Create the database."""
+        wanted = cloudformation_json["Properties"]["DatabaseInput"]
+        name = wanted.get("Name", resource_name.lower())
+        glue_backends[account_id][region_name].create_database(name, {"Name": name, **wanted})
+        return cls(name)
+
+    @classmethod
+    def update_from_cloudformation_json(
+        cls,
+        original_resource: GlueDatabase,
+        new_resource_name: str,
+        cloudformation_json: dict[str, Any],
+        account_id: str,
+        region_name: str,
+    ) -> GlueDatabase:
+        """Change the database, or make another where the name changed."""
+        wanted = cloudformation_json["Properties"]["DatabaseInput"]
+        if wanted.get("Name", original_resource.name) != original_resource.name:
+            original_resource.delete(account_id, region_name)
+            return cls.create_from_cloudformation_json(
+                new_resource_name, cloudformation_json, account_id, region_name
+            )
+        glue_backends[account_id][region_name].update_database(original_resource.name, wanted)
+        return original_resource
+
+    def delete(self, account_id: str, region_name: str) -> None:
+        """Delete the database."""
+        glue_backends[account_id][region_name].delete_database(self.name)
+
+
+class AthenaWorkGroup(_Named, CloudFormationModel):
+    """``AWS::Athena::WorkGroup``."""
+
+    TYPE = "AWS::Athena::WorkGroup"
+    NAME_PROPERTY = "Name"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls,
+        resource_name: str,
+        cloudformation_json: dict[str, Any],
+        account_id: str,
+        region_name: str,
+        **_: Any,
+    ) -> AthenaWorkGroup:
+        """Create the workgroup."""
+        wanted = cloudformation_json["Properties"]
+        athena_backends[account_id][region_name].create_work_group(
+            resource_name,
+            dict(wanted.get("WorkGroupConfiguration") or {}),
+            wanted.get("Description", ""),
+            wanted.get("Tags", []),
+        )
+        return cls(resource_name)
+
+    @classmethod
+    def update_from_cloudformation_json(
+        cls,
+        original_resource: AthenaWorkGroup,
+        new_resource_name: str,
+        cloudformation_json: dict[str, Any],
+        account_id: str,
+        region_name: str,
+    ) -> AthenaWorkGroup:
+        """Make the workgroup anew: it holds nothing but its configuration."""
+        original_resource.delete(account_id, region_name)
+        return cls.create_from_cloudformation_json(
+            new_resource_name, cloudformation_json, account_id, region_name
+        )
+
+    def delete(self, account_id: str, region_name: str) -> None:
+        """Delete the workgroup."""
+        athena_backends[account_id][region_name].delete_work_group(self.name)
+
+
+def _put_policy(self: Role, policy_name: str, policy_json: Any) -> None:
+    # A template's is no text yet.
+    self.policies[policy_name] = policy_json if isinstance(policy_json, str) else json.dumps(policy_json)
+
+
+def _create_job_definition(
+    resource_name: str,
+    cloudformation_json: dict[str, Any],
+    account_id: str,
+    region_name: str,
+    **_: Any,
+) -> JobDefinition:
+    wanted = cloudformation_json["Properties"]
+    return batch_backends[account_id][region_name].register_job_definition(
+        def_name=resource_name,
+        parameters=wanted.get("Parameters", {}),
+        _type=wanted["Type"].lower(),
+        tags=wanted.get("Tags", {}),
+        retry_strategy=lowercase_first_key(wanted.get("RetryStrategy", {})),
+        container_properties=_lowered(wanted, "ContainerProperties"),
+        node_properties=_lowered(wanted, "NodeProperties"),
+        eks_properties=_lowered(wanted, "EksProperties"),
+        timeout=lowercase_first_key({k: int(v) for k, v in wanted.get("Timeout", {}).items()}),
+        platform_capabilities=wanted.get("PlatformCapabilities", []),
+        propagate_tags=str(wanted.get("PropagateTags", False)).lower() == "true",
+    )
+
+
+def _update_job_definition(
+    original_resource: JobDefinition,
+    new_resource_name: str,
+    cloudformation_json: dict[str, Any],
+    account_id: str,
+    region_name: str,
+) -> JobDefinition:
+    """A changed definition is a new revision; the old one becomes inactive, as on AWS."""
+    new = _create_job_definition(new_resource_name, cloudformation_json, account_id, region_name)
+    original_resource.deregister()
+    return new
+
+
+def _update_queue(
+    original_resource: JobQueue,
+    new_resource_name: str,  # noqa: ARG001
+    cloudformation_json: dict[str, Any],
+    account_id: str,
+    region_name: str,
+) -> JobQueue:
+    wanted = cloudformation_json["Properties"]
+    batch_backends[account_id][region_name].update_job_queue(
+        queue_name=original_resource.name,
+        priority=wanted["Priority"],
+        state=wanted.get("State", "ENABLED"),
+        compute_env_order=[lowercase_first_key(entry) for entry in wanted["ComputeEnvironmentOrder"]],
+        schedule_policy=wanted.get("SchedulingPolicyArn"),
+    )
+    return original_resource
+
+
+def _create_environment_with_role(
+    self: BatchBackend, *given: Any, service_role: str = "", **options: Any
+) -> ComputeEnvironment:
+    """Without a role of its own, an environment has Batch's service-linked role, which Batch makes once."""
+    if not service_role:
+        iam = self.iam_backend
+        linked = [role for role in iam.roles.values() if role._linked_service == _BATCH]
+        service_role = (linked or [iam.create_service_linked_role(_BATCH, "", "")])[0].arn
+    created: ComputeEnvironment = _create_environment(self, *given, service_role=service_role, **options)
+    return created
+
+
+def _create_environment_of_stack(
+    resource_name: str,
+    cloudformation_json: dict[str, Any],
+    account_id: str,
+    region_name: str,
+    **_: Any,
+) -> ComputeEnvironment:
+    wanted = cloudformation_json["Properties"]
+    return batch_backends[account_id][region_name].create_compute_environment(
+        compute_environment_name=resource_name,
+        _type=wanted["Type"],
+        state=wanted.get("State", "ENABLED"),
+        compute_resources=lowercase_first_key(wanted["ComputeResources"]),
+        service_role=wanted.get("ServiceRole", ""),
+    )
+
+
+def _update_environment(
+    original_resource: ComputeEnvironment,
+    new_resource_name: str,  # noqa: ARG001
+    cloudformation_json: dict[str, Any],
+    account_id: str,  # noqa: ARG001
+    region_name: str,  # noqa: ARG001
+) -> ComputeEnvironment:
+    wanted = cloudformation_json["Properties"]
+    original_resource.state = wanted.get("State", "ENABLED")
+    original_resource.compute_resources = lowercase_first_key(wanted["ComputeResources"])
+    return original_resource
+
+
+def _delete(
+    resource_name: str, cloudformation_json: dict[str, Any], account_id: str, region_name: str
+) -> None:
+    backend = batch_backends[account_id][region_name]
+    delete = {
+        "AWS::Batch::JobDefinition": backend.deregister_job_definition,
+        "AWS::Batch::JobQueue": backend.delete_job_queue,
+        "AWS::Batch::ComputeEnvironment": backend.delete_compute_environment,
+    }
+    delete[cloudformation_json["Type"]](resource_name)
+
+
+def _lowered(wanted: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    if name not in wanted:
+        return None
+    lowered: dict[str, Any] = lowercase_first_key(wanted[name])
+    # To moto, a parameter that is a number is no text, which variables are.
+    for entry in lowered.get("environment", []):
+        entry["value"] = str(entry["value"])
+    return lowered

@@ -1,0 +1,85 @@
+"""The HTTP server: moto's application with this room's services in it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from modelbuild_local import process
+from modelbuild_local.aws.settings import Settings
+
+_LOOK_AGAIN_SECONDS = 0.1
+
+
+def serve(
+    settings: Settings, listener: socket.socket, *, key_id: str, secret: str, web_identity_key: str
+) -> None:
+    """Serve at the settings' url until this process is told to end, then end every job and endpoint.
+
+    Args:
+        settings: The stand-in's settings.
+        listener: The socket behind their url.
+        key_id: Id of the access key of the data lake account.
+        secret: Secret of the same key.
+        web_identity_key: What the local Buildkite signs its OIDC tokens with.
+    """
+    stopping = threading.Event()
+    process.when_told(stopping.set)
+    server = _server(listener)
+    # After _server: moto must not be imported before its own settings are in the environment.
+    from modelbuild_local.aws import (
+        access,
+        athena,
+        batch,
+        cloudformation,
+        events,
+        functions,
+        quotas,
+        sagemaker,
+    )
+
+    access.install(key_id, secret, web_identity_key)
+    cloudformation.install()
+    functions.install()
+    quotas.install(settings.vcpus)
+    events.install(settings.minute)
+    services = [sagemaker, batch, athena]
+    for service in services:
+        service.install(settings)
+    threading.Thread(target=server.serve_forever, args=(_LOOK_AGAIN_SECONDS,), daemon=True).start()
+    process.announce(settings.url)
+    stopping.wait()
+    for service in services:
+        service.stop()
+    server.shutdown()
+
+
+def _server(listener: socket.socket) -> BaseWSGIServer:
+    """Moto's application, answering on ``listener`` with one thread for each connection."""
+    host, port = listener.getsockname()
+    os.environ["MOTO_PORT"] = str(port)
+    # Without this, a host name with a dot is taken for a bucket's.
+    os.environ["S3_IGNORE_SUBDOMAIN_BUCKETNAME"] = "true"
+    from moto.moto_server.werkzeug_app import (
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+
+    class Handler(MotoRequestHandler):
+        protocol_version = "HTTP/1.1"  # for uploads that wait for "100 Continue"
+
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            """Say nothing of single requests."""
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    from modelbuild_local.aws import admission, mishaps
+
+    application = admission.guarded(
+        mishaps.beside(DomainDispatcherApplication(create_backend_app)), f"http://{host}:{port}"
+    )
+    return make_server(host, port, application, threaded=True, request_handler=Handler, fd=listener.fileno())

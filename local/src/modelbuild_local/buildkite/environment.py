@@ -1,0 +1,104 @@
+"""The variables a job runs with."""
+
+from __future__ import annotations
+
+import json
+
+from modelbuild_local.buildkite.definition import CommandStep
+from modelbuild_local.buildkite.graph import ancestors
+from modelbuild_local.buildkite.state import Agent, Build, Job
+
+
+def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str, url: str) -> dict[str, str]:
+    """The environment of a job: the pipeline's, the build's, the step's variables, each above the one before.
+
+    Above all of them are Buildkite's own.
+
+    Args:
+        job: the job.
+        step: what the pipeline says about its step.
+        agent: the agent that runs it.
+        organization: the organization's slug.
+        url: the web address of the build.
+    """
+    build = job.build
+    pipeline = build.pipeline
+    own = {
+        "CI": "true",
+        "BUILDKITE": "true",
+        "BUILDKITE_AGENT_ID": agent.id,
+        "BUILDKITE_AGENT_NAME": agent.name,
+        "BUILDKITE_AGENT_META_DATA_QUEUE": agent.queue,
+        "BUILDKITE_ARTIFACT_PATHS": ";".join(filter(None, step.artifact_paths.replace("\n", ";").split(";"))),
+        "BUILDKITE_BRANCH": build.branch,
+        "BUILDKITE_BUILD_CREATOR": build.creator.name,
+        "BUILDKITE_BUILD_CREATOR_EMAIL": build.creator.email,
+        "BUILDKITE_BUILD_ID": build.id,
+        "BUILDKITE_BUILD_NUMBER": str(build.number),
+        "BUILDKITE_BUILD_URL": url,
+        "BUILDKITE_COMMAND": step.command,
+        "BUILDKITE_COMMIT": build.commit,
+        "BUILDKITE_JOB_ID": job.id,
+        "BUILDKITE_LABEL": step.label,
+        "BUILDKITE_MESSAGE": build.message,
+        "BUILDKITE_ORGANIZATION_SLUG": organization,
+        "BUILDKITE_PIPELINE_DEFAULT_BRANCH": pipeline.default_branch,
+        "BUILDKITE_PIPELINE_ID": pipeline.id,
+        "BUILDKITE_PIPELINE_NAME": pipeline.name,
+        "BUILDKITE_PIPELINE_PROVIDER": "git",
+        "BUILDKITE_PIPELINE_SLUG": pipeline.slug,
+        "BUILDKITE_REBUILT_FROM_BUILD_ID": build.rebuilt_from.id if build.rebuilt_from else "",
+        "BUILDKITE_REBUILT_FROM_BUILD_NUMBER": str(build.rebuilt_from.number) if build.rebuilt_from else "",
+        "BUILDKITE_REPO": pipeline.repository,
+        "BUILDKITE_RETRY_COUNT": str(len(job.step.jobs) - 1),
+        "BUILDKITE_SCRIPT_PATH": step.command,
+        "BUILDKITE_SOURCE": build.source,
+        "BUILDKITE_STEP_ID": job.step.id,
+        "BUILDKITE_STEP_KEY": step.key or "",
+        "BUILDKITE_TAG": "",
+        "BUILDKITE_TIMEOUT": "false" if step.timeout_in_minutes is None else str(step.timeout_in_minutes),
+    }
+    if step.plugins:
+        own["BUILDKITE_PLUGINS"] = json.dumps(step.plugins)
+    if build.clean_checkout:
+        own["BUILDKITE_CLEAN_CHECKOUT"] = "true"
+    if job.step.parallel is not None:
+        number, total = job.step.parallel
+        own["BUILDKITE_PARALLEL_JOB"], own["BUILDKITE_PARALLEL_JOB_COUNT"] = str(number), str(total)
+    if step.image:
+        own["BUILDKITE_IMAGE"] = step.image
+    if job.step.group is not None:
+        own["BUILDKITE_GROUP_ID"] = job.step.group.id
+        own["BUILDKITE_GROUP_KEY"] = job.step.group.key or ""
+        own["BUILDKITE_GROUP_LABEL"] = job.step.group.label
+    given = {**pipeline.env, **build.uploaded_env, **build.env, **step.env}
+    return {**given, **own, **pull_request_environment(build), **_unblocker(job)}
+
+
+def pull_request_environment(build: Build) -> dict[str, str]:
+    """What the variables say of the build's pull request, or that it is of none."""
+    pull_request = build.pull_request
+    return {
+        "BUILDKITE_PULL_REQUEST": pull_request.id if pull_request else "false",
+        "BUILDKITE_PULL_REQUEST_BASE_BRANCH": pull_request.base_branch if pull_request else "",
+        "BUILDKITE_PULL_REQUEST_REPO": pull_request.repository if pull_request else "",
+        "BUILDKITE_PULL_REQUEST_LABELS": ",".join(pull_request.labels) if pull_request else "",
+    }
+
+
+def _unblocker(job: Job) -> dict[str, str]:
+    """Who unblocked last among the steps that led to this job."""
+    times = [
+        (step.job.unblocked_at, step.job.unblocked_by)
+        for step in ancestors(job.build, job.step)
+        if step.job.unblocked_at is not None and step.job.unblocked_by is not None
+    ]
+    if not times:
+        return {}
+    _, user = max(times, key=lambda pair: pair[0])
+    return {
+        "BUILDKITE_UNBLOCKER": user.name,
+        "BUILDKITE_UNBLOCKER_EMAIL": user.email,
+        "BUILDKITE_UNBLOCKER_ID": user.id,
+        "BUILDKITE_UNBLOCKER_TEAMS": "everyone" if user.teams is None else ":".join(user.teams),
+    }

@@ -1,0 +1,58 @@
+"""Faults of ``modelbuild_local.faults`` in front of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from modelbuild_local.buildkite.web import same, token_of
+from modelbuild_local.faults import PATH, Faults
+
+
+class Outages:
+    """The application, disturbed as it was told to be."""
+
+    def __init__(self, app: ASGIApp, api_token: str) -> None:
+        self._app = app
+        self._api_token = api_token
+        self._faults = Faults()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or disturb it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if scope["path"] == PATH:
+            request = Request(scope, receive)
+            if not same(token_of(request, "Bearer"), self._api_token):
+                said = '{"message": "Send the API token: Authorization: Bearer $BUILDKITE_API_TOKEN"}'
+                await Response(said, 401, media_type="application/json")(scope, receive, send)
+                return
+            content_type = request.headers.get("Content-Type", "")
+            status, shown = self._faults.administer(request.method, content_type, await request.body())
+            await Response(shown, status, media_type="application/json")(scope, receive, send)
+            return
+        query = scope["query_string"].decode("ascii", "replace")
+        fault = self._faults.strike(f"{scope['method']} {scope['path']}{'?' if query else ''}{query}")
+        if fault is None:
+            await self._app(scope, receive, send)
+            return
+        if fault.lost:
+            await self._app(scope, receive, _nowhere)
+        await asyncio.sleep(fault.silence)
+        if fault.status is None:
+            # The server breaks a connection whose answer has a beginning only.
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+            return
+        body = json.dumps({"message": fault.code or "A fault that was asked for."})
+        answer = Response(body, fault.status, fault.headers, "application/json")
+        await answer(scope, receive, send)
+
+
+async def _nowhere(message: Message) -> None:
+    """Lose an answer."""
+    del message

@@ -1,0 +1,311 @@
+"""The nouns that live in the server: plain data that ``engine`` changes; each is equal to itself alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from modelbuild.contract import TrainingResult
+from modelbuild_local.buildkite.definition import CommandStep, InputField, ManualStep, Pipeline, WaitStep
+from modelbuild_local.buildkite.identity import User, new_id, new_token
+from modelbuild_local.buildkite.logs import JobLog
+
+JobType = Literal["script", "manual", "waiter"]
+JobState = Literal[
+    "waiting",  # for the steps it depends on
+    "waiting_failed",  # a step it depends on failed hard; a retry of that one wakes it up
+    "broken",  # the same, and the build is over; or the step does not belong to the build
+    "scheduled",
+    "assigned",
+    "accepted",
+    "running",
+    "canceling",
+    "canceled",
+    "timing_out",
+    "timed_out",
+    "blocked",
+    "unblocked",
+    "finished",
+]
+BuildState = Literal[
+    "scheduled", "running", "failing", "passed", "failed", "canceling", "canceled", "not_run"
+]
+
+Source = Literal["api", "ui"]
+"""Where a build was asked for."""
+
+TRAINING_STATUS = TrainingResult.field_keys()[0]
+"""The field of a block step in which a training says how it ended."""
+
+WITH_AGENT: frozenset[JobState] = frozenset(["assigned", "accepted", "running", "canceling", "timing_out"])
+ENDED: frozenset[JobState] = frozenset(["canceled", "timed_out", "unblocked", "finished"])
+ASLEEP: frozenset[JobState] = frozenset(["waiting", "waiting_failed", "broken"])
+
+
+@dataclass(eq=False)
+class Agent:
+    """A connected agent; ``seen`` is the monotonic second of its last request."""
+
+    name: str
+    hostname: str
+    version: str
+    tags: tuple[str, ...]
+    priority: int
+    created_at: datetime
+    seen: float
+    id: str = field(default_factory=new_id)
+    token: str = field(default_factory=new_token)
+    connection_state: Literal["connected", "stopping", "disconnected", "lost"] = "connected"
+    job: Job | None = None
+
+    @property
+    def queue(self) -> str:
+        """The queue the agent takes jobs from."""
+        return next((tag.partition("=")[2] for tag in self.tags if tag.startswith("queue=")), "default")
+
+
+@dataclass(eq=False)
+class Edge:
+    """A step waits for ``step``.
+
+    ``allow_failure``: for its end, even if it fails. ``uploads``: also for all steps that it uploads.
+    """
+
+    step: Step | Group
+    allow_failure: bool = False
+    uploads: bool = True
+
+    @property
+    def targets(self) -> list[Step]:
+        """The steps that are waited for, as far as they are known."""
+        steps = self.step.members if isinstance(self.step, Group) else [self.step]
+        return [found for step in steps for found in step.with_uploads()] if self.uploads else steps
+
+
+@dataclass(eq=False)
+class Group:
+    """A group of steps: a name, and something others can depend on."""
+
+    label: str
+    key: str | None
+    id: str = field(default_factory=new_id)
+    members: list[Step] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Step:
+    """A step of a build with its jobs: one, and one more for each retry.
+
+    A step with a matrix or parallelism stands as several of these, with one id and one key.
+
+    A barrier (wait or block without ``depends_on``) waits for all steps before it, also for those that are
+    uploaded later, but for ``exempt``, the ids of the steps that wait for what it was uploaded with;
+    ``edges`` holds every other dependency. ``omitted`` is the reason why the step does not run.
+    """
+
+    definition: CommandStep | WaitStep | ManualStep
+    edges: list[Edge]
+    barrier: bool
+    group: Group | None
+    omitted: str = ""
+    matrix: dict[str, str] | None = None
+    parallel: tuple[int, int] | None = None
+    exempt: frozenset[str] = frozenset()
+    id: str = field(default_factory=new_id)
+    jobs: list[Job] = field(default_factory=list)
+    uploads: list[Step] = field(default_factory=list)
+
+    def with_uploads(self) -> Iterator[Step]:
+        """The step, the steps that it uploaded, those that these uploaded, and so on."""
+        left = [self]
+        while left:
+            step = left.pop()
+            yield step
+            left += step.uploads
+
+    @property
+    def job(self) -> Job:
+        """The newest job, the one that counts."""
+        return self.jobs[-1]
+
+    @property
+    def key(self) -> str | None:
+        """The key from the pipeline."""
+        return self.definition.key
+
+
+@dataclass(eq=False)
+class Job:
+    """One attempt at a step.
+
+    ``retry_rule`` is the number of the rule that retried it. ``behind_cancel``: it does not run because
+    somebody canceled a job that it depends on.
+    """
+
+    step: Step
+    build: Build
+    type: JobType
+    created_at: datetime
+    id: str = field(default_factory=new_id)
+    token: str = field(default_factory=new_token)
+    state: JobState = "waiting"
+    agent: Agent | None = None
+    runnable_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    started: float | None = None
+    exit_status: int | None = None
+    signal: str = ""
+    signal_reason: str = ""
+    soft_failed: bool = False
+    retried_in: Job | None = None
+    retry_type: Literal["automatic", "manual"] | None = None
+    retry_rule: int | None = None
+    behind_cancel: bool = False
+    unblocked_by: User | None = None
+    unblocked_at: datetime | None = None
+    uploads: set[str] = field(default_factory=set)
+    log: JobLog = field(default_factory=JobLog)
+
+    @property
+    def passed(self) -> bool:
+        """Whether steps that depend on this one may go on."""
+        if self.step.omitted:
+            return True
+        if self.state == "finished":
+            return self.exit_status == 0 or self.soft_failed
+        return self.state == "unblocked"
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended, and steps that depend on it may not go on."""
+        return self.state in ENDED and not self.passed
+
+    @property
+    def allowed_teams(self) -> list[str]:
+        """The teams whose members may unblock it; empty for everyone."""
+        return self.step.definition.allowed_teams if isinstance(self.step.definition, ManualStep) else []
+
+    @property
+    def training(self) -> str:
+        """How the training ended whose end unblocked the step; empty for any other step, and before its end.
+
+        ``succeeded``, ``failed`` or ``cancelled`` where a training unblocked it.
+        """
+        if self.state != "unblocked" or TRAINING_STATUS not in [field.key for field in self.fields]:
+            return ""
+        return self.build.meta_data.get(TRAINING_STATUS, "")
+
+    @property
+    def fields(self) -> list[InputField]:
+        """What a person is asked when they unblock it."""
+        return self.step.definition.fields if isinstance(self.step.definition, ManualStep) else []
+
+
+@dataclass(eq=False)
+class Annotation:
+    """A message on a build, or on a job where ``scope`` is ``job``."""
+
+    context: str
+    body: str
+    style: str
+    priority: int
+    scope: str
+    job_id: str
+    created_at: datetime
+    updated_at: datetime
+    id: str = field(default_factory=new_id)
+
+
+@dataclass(eq=False)
+class Artifact:
+    """A file a job uploaded; ``secret`` makes its download address unguessable."""
+
+    job: Job
+    path: str
+    absolute_path: str
+    glob_path: str
+    file_size: int
+    sha1sum: str
+    sha256sum: str
+    content_type: str
+    upload: str
+    created_at: datetime
+    id: str = field(default_factory=new_id)
+    secret: str = field(default_factory=new_token)
+    state: str = "new"
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    """The pull request that a build is of: its number, its target, and the repository it comes from."""
+
+    id: str
+    base_branch: str
+    repository: str
+    labels: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Build:
+    """A build of a pipeline; ``env`` is from who created it, ``uploaded_env`` from the pipelines it ran."""
+
+    pipeline: PipelineSettings
+    number: int
+    commit: str
+    branch: str
+    message: str
+    env: dict[str, str]
+    uploaded_env: dict[str, str]
+    meta_data: dict[str, str]
+    creator: User
+    created_at: datetime
+    source: Source = "api"
+    rebuilt_from: Build | None = None
+    clean_checkout: bool = False
+    pull_request: PullRequest | None = None
+    id: str = field(default_factory=new_id)
+    state: BuildState = "scheduled"
+    blocked: bool = False
+    canceled: bool = False
+    steps: list[Step] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    annotations: dict[tuple[str, str], Annotation] = field(default_factory=dict)
+    artifacts: list[Artifact] = field(default_factory=list)
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All jobs in the order of their steps, retried ones before the ones that replaced them."""
+        return [job for step in self.steps for job in step.jobs]
+
+    def find(self, key_or_id: str) -> Step | Group | None:
+        """The step or group with this key or id."""
+        everything: list[Step | Group] = [*self.steps, *self.groups]
+        return next((step for step in everything if key_or_id in (step.id, step.key)), None)
+
+    def find_all(self, key_or_id: str) -> list[Step]:
+        """The step with this key or id, all of it where it makes several jobs, or the steps of this group."""
+        found = self.find(key_or_id)
+        if isinstance(found, Group):
+            return found.members
+        return [] if found is None else [step for step in self.steps if step.id == found.id]
+
+
+@dataclass(eq=False)
+class PipelineSettings:
+    """A pipeline: where its code lies, and the steps each build begins with."""
+
+    slug: str
+    name: str
+    repository: str
+    default_branch: str
+    configuration: str
+    start: Pipeline
+    env: dict[str, str]
+    created_at: datetime
+    id: str = field(default_factory=new_id)
+    builds: list[Build] = field(default_factory=list)

@@ -1,0 +1,26 @@
+"""``python -m modelbuild_local.console``: serve until standard input is closed.
+
+The first line of standard input is a JSON object: ``key_id`` and ``secret``, the access key for the AWS
+stand-in, and ``page_key``, which opens the pages.
+"""
+
+from __future__ import annotations
+
+from modelbuild_local import process
+from modelbuild_local.console.app import create_app
+from modelbuild_local.console.reader import Reader
+
+
+def main() -> None:
+    """Parse the command line, bind, say where, serve."""
+    parser = process.parser("modelbuild_local.console", description=__doc__)
+    parser.add_argument("--aws", required=True, metavar="URL", help="address of the AWS stand-in")
+    options = parser.parse_args()
+    secrets = process.read_secrets("key_id", "secret", "page_key")
+    listener, url = process.listen("AWS console", options.port)
+    reader = Reader(options.aws, secrets["key_id"], secrets["secret"])
+    process.serve(create_app(reader, url, secrets["page_key"]), listener, url)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""The environment that an agent's host would give its agents."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from modelbuild_local.places import DATA_LAKE_ACCOUNT, PRODUCTION_ACCOUNT, REGION, State
+
+_FOREIGN = ("AWS_", "BUILDKITE", "METAFLOW_", "MODELBUILD_", "WANDB_")
+"""Variables of other accounts that the user's shell may hold begin with these."""
+
+
+def agent_environment(state: State) -> dict[str, str]:
+    """The variables that lead to the local services. No token is among them: those are in the vault."""
+    return {
+        "AWS_ENDPOINT_URL": state.aws_url,
+        "MODELBUILD_CONSOLE_URL": state.console_url,
+        "AWS_ACCESS_KEY_ID": state.aws_key_id,
+        "AWS_SECRET_ACCESS_KEY": state.aws_secret,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "BUILDKITE_API_URL": f"{state.buildkite_url}/v2",
+        "WANDB_BASE_URL": state.wandb_url,
+        "MODELBUILD_PYTHON": sys.executable,
+        "DATA_LAKE_ACCOUNT": DATA_LAKE_ACCOUNT,
+        "PRODUCTION_ACCOUNT": PRODUCTION_ACCOUNT,
+        # The local AWS is empty when it starts: the first build of any branch deploys the stack.
+        "STACK_BRANCHES": "*",
+    }
+
+
+def process_environment(state: State, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The whole environment of an agent: the user's, less what belongs to other accounts."""
+    kept = {name: value for name, value in environ.items() if not name.startswith(_FOREIGN)}
+    path = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", os.defpath)])
+    return {**kept, **agent_environment(state), "PATH": path}

@@ -1,0 +1,100 @@
+"""Where laptop mode keeps things, and what others need to know of a running one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from modelbuild import git
+from modelbuild.errors import ConfigurationError
+from modelbuild_local.session import with_key
+
+ORGANIZATION = "local"
+DATA_LAKE_ACCOUNT = "123456789012"
+PRODUCTION_ACCOUNT = "222222222222"
+REGION = "us-east-1"
+
+
+class State(BaseModel):
+    """A running laptop mode: its processes, addresses and tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pid: int
+    services: dict[str, int]
+    repository: Path
+    data: Path
+    buildkite_url: str
+    aws_url: str
+    console_url: str
+    wandb_url: str
+    agent_token: str
+    api_token: str
+    wandb_key: str
+    aws_key_id: str
+    aws_secret: str
+    page_key: str
+
+    def page(self, url: str) -> str:
+        """The address of a page of a service, with the key that opens it in a browser."""
+        return with_key(url, self.page_key)
+
+
+def repository(folder: Path) -> Path:
+    """The root of the git repository that ``folder`` lies in.
+
+    Raises:
+        ConfigurationError: there is no repository.
+    """
+    return git.root(folder)
+
+
+def home(repository: Path) -> Path:
+    """The folder, private to the user, for what laptop mode keeps about a repository."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = hashlib.sha256(str(repository).encode()).hexdigest()[:16]
+    folder = cache / "modelbuild" / "local" / f"{repository.name}-{name}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def state_file(repository: Path) -> Path:
+    """Where the state of a running laptop mode is written."""
+    return home(repository) / "state.json"
+
+
+def write_state(state: State) -> None:
+    """Write the state for the user's eyes only, whole or not at all."""
+    path = state_file(state.repository)
+    partial = path.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(
+        os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+    ) as file:
+        file.write(state.model_dump_json(indent=2) + "\n")
+    partial.replace(path)
+
+
+def running(repository: Path) -> State | None:
+    """The laptop mode that runs for this repository, if one does."""
+    try:
+        state = State.model_validate_json(state_file(repository).read_text(encoding="utf-8"))
+        os.kill(state.pid, 0)
+    except (FileNotFoundError, PermissionError, ProcessLookupError, ValidationError):
+        return None
+    return state
+
+
+def require_running(repository: Path) -> State:
+    """The laptop mode that runs for this repository.
+
+    Raises:
+        ConfigurationError: none does.
+    """
+    state = running(repository)
+    if state is None:
+        raise ConfigurationError(f"nothing runs for {repository}: start it with modelbuild local up")
+    return state

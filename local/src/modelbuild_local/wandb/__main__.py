@@ -1,0 +1,26 @@
+"""``python -m modelbuild_local.wandb``: serve until standard input is closed.
+
+The first line of standard input is a JSON object: ``api_key``, which SDKs send, and ``page_key``, which
+opens the pages.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modelbuild_local import process
+from modelbuild_local.wandb.app import create_app
+
+
+def main() -> None:
+    """Parse the command line, bind, say where, serve."""
+    parser = process.parser("modelbuild_local.wandb", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder for the files of runs and artifacts")
+    options = parser.parse_args()
+    secrets = process.read_secrets("api_key", "page_key")
+    listener, url = process.listen("W&B", options.port)
+    process.serve(create_app(options.data / "files", url, **secrets), listener, url)
+
+
+if __name__ == "__main__":
+    main()

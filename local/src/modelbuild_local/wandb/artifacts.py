@@ -1,0 +1,195 @@
+"""The GraphQL operations about artifacts."""
+
+from __future__ import annotations
+
+import json
+
+from modelbuild_local.wandb import answers
+from modelbuild_local.wandb.answers import Answer, node_id
+from modelbuild_local.wandb.files import Files
+from modelbuild_local.wandb.refusal import Refused
+from modelbuild_local.wandb.runs import Operation, Variables
+from modelbuild_local.wandb.state import Artifact, Collection, Store
+
+
+class ArtifactOperations:
+    """What the SDK does with artifacts."""
+
+    def __init__(self, store: Store, files: Files) -> None:
+        self._store = store
+        self._files = files
+
+    def operations(self) -> dict[str, Operation]:
+        """Each operation by the name that the SDK gives it."""
+        return {
+            "ArtifactType": self._type,
+            "CreateArtifact": self._create,
+            "CreateArtifactManifest": self._create_manifest,
+            "CreateArtifactFiles": self._create_files,
+            "CommitArtifact": self._commit,
+            "UseArtifact": self._use,
+            "ArtifactMembershipByName": self._membership,
+            "ArtifactByID": self._artifact,
+            "FetchArtifactManifest": self._artifact,
+            "GetArtifactMembershipFileUrls": self._file_urls,
+            "ProjectArtifactCollection": self._collection,
+            "ArtifactCreatedBy": self._provenance,
+            "ArtifactUsedBy": self._provenance,
+            "RunOutputArtifacts": self._logged,
+            "RunInputArtifacts": self._used,
+        }
+
+    # Writing
+
+    def _create(self, given: Variables) -> Answer:
+        entity, project = given["entityName"], given["projectName"]
+        names = given.get("artifactCollectionNames") or [given["artifactCollectionName"]]
+        collection = self._store.collections.setdefault(
+            (entity, project, names[0]), Collection(entity, project, names[0], given["artifactTypeName"])
+        )
+        run = self._store.runs.get((entity, project, str(given.get("runName"))))
+        latest = collection.find("latest")
+        aliases = [item["alias"] for item in given.get("aliases") or []]
+        artifact = collection.find(given["digest"])
+        if artifact is None:
+            artifact = Artifact(
+                id=node_id("Artifact", len(self._store.artifacts) + 1),
+                collection=collection,
+                version=len(collection.versions),
+                digest=given["digest"],
+                description=given.get("description"),
+                metadata=given.get("metadata"),
+                aliases=aliases,
+                run=run,
+            )
+            self._store.artifacts[artifact.id] = artifact
+            collection.versions.append(artifact)
+        else:
+            # The same content again is the same version, under more names.
+            collection.publish(artifact, aliases)
+        if run is not None and artifact not in run.logged:
+            run.logged.append(artifact)
+        sequence = answers.collection(collection)
+        sequence["latestArtifact"] = answers.artifact(latest, self._files) if latest else None
+        return {
+            "createArtifact": {
+                "artifact": {**answers.artifact(artifact, self._files), "artifactSequence": sequence}
+            }
+        }
+
+    def _create_manifest(self, given: Variables) -> Answer:
+        artifact = self._find(given["artifactID"])
+        artifact.manifest = artifact.manifest or self._files.new()
+        file = {
+            "id": node_id("File", artifact.manifest),
+            "uploadUrl": self._files.url(artifact.manifest),
+            "uploadHeaders": [],
+        }
+        manifest = {"id": node_id("ArtifactManifest", artifact.id), "file": file}
+        return {"createArtifactManifest": {"artifactManifest": manifest}}
+
+    def _create_files(self, given: Variables) -> Answer:
+        nodes = []
+        for file in given["artifactFiles"]:
+            artifact = self._find(file["artifactID"])
+            id = artifact.files.setdefault(file["name"], self._files.new())
+            nodes.append(
+                {
+                    "id": node_id("File", id),
+                    "name": file["name"],
+                    "displayName": file["name"],
+                    "storagePath": id,
+                    "uploadUrl": self._files.url(id),
+                    "uploadHeaders": [],
+                    "uploadMultipartUrls": None,
+                    "artifact": {"id": artifact.id},
+                }
+            )
+        return {"createArtifactFiles": {"files": answers.connection(nodes, total=len(nodes))}}
+
+    def _commit(self, given: Variables) -> Answer:
+        artifact = self._find(given["artifactID"])
+        if artifact.manifest is None or not self._files.exists(artifact.manifest):
+            raise Refused(409, "The artifact has no manifest yet: upload it first")
+        contents = json.loads(self._files.path(artifact.manifest).read_bytes())["contents"]
+        artifact.file_count = len(contents)
+        artifact.size = sum(entry.get("size") or 0 for entry in contents.values())
+        artifact.collection.publish(artifact, artifact.aliases)
+        return {"commitArtifact": {"artifact": answers.artifact(artifact, self._files)}}
+
+    def _use(self, given: Variables) -> Answer:
+        artifact = self._find(given["artifactID"])
+        run = self._store.runs.get((given["entityName"], given["projectName"], given["runName"]))
+        if run is not None and artifact not in run.used:
+            run.used.append(artifact)
+            artifact.users.append(run)
+        return {"useArtifact": {"artifact": answers.artifact(artifact, self._files)}}
+
+    # Reading
+
+    def _find(self, id: str) -> Artifact:
+        artifact = self._store.artifacts.get(id)
+        if artifact is None:
+            raise Refused(404, "No such artifact")
+        return artifact
+
+    def _named(self, given: Variables, name: str) -> Artifact | None:
+        name, _, alias = name.partition(":")
+        collection = self._store.collections.get((given["entity"], given["project"], name))
+        return collection.find(alias or "latest") if collection else None
+
+    def _type(self, given: Variables) -> Answer:
+        artifact = self._named(given, given["name"])
+        return {"project": {"artifact": answers.artifact(artifact, self._files) if artifact else None}}
+
+    def _membership(self, given: Variables) -> Answer:
+        artifact = self._named(given, given["name"])
+        if artifact is None:
+            return {"project": {"artifactCollectionMembership": None}}
+        answer = answers.artifact(artifact, self._files)
+        membership = {
+            "__typename": "ArtifactCollectionMembership",
+            "id": node_id("ArtifactCollectionMembership", artifact.id),
+            "artifact": answer,
+            "artifactCollection": answer["artifactSequence"],
+            **{key: answer[key] for key in ("versionIndex", "createdAt", "aliases")},
+        }
+        return {"project": {"artifactCollectionMembership": membership}}
+
+    def _artifact(self, given: Variables) -> Answer:
+        return {
+            "artifact": answers.artifact(self._find(given.get("id") or given["artifact_id"]), self._files)
+        }
+
+    def _file_urls(self, given: Variables) -> Answer:
+        artifact = self._named(given, f"{given['collection']}:{given['alias']}")
+        if artifact is None:
+            raise Refused(404, "No such artifact")
+        membership = {"files": answers.files(self._files, artifact.files)}
+        collection = {"__typename": "ArtifactSequence", "artifactMembership": membership}
+        return {"project": {"artifactCollection": collection}}
+
+    def _collection(self, given: Variables) -> Answer:
+        found = self._store.collections.get((given["entity"], given["project"], given["name"]))
+        collection = answers.collection(found) if found else None
+        return {"project": {"artifactType": {"artifactCollection": collection}}}
+
+    def _provenance(self, given: Variables) -> Answer:
+        artifact = self._find(given["id"])
+        users = answers.connection(map(answers.run, artifact.users), total=len(artifact.users))
+        maker = answers.run(artifact.run) if artifact.run else None
+        return {"artifact": {"createdBy": maker, "usedBy": users}}
+
+    def _logged(self, given: Variables) -> Answer:
+        return self._of_run(given, "logged")
+
+    def _used(self, given: Variables) -> Answer:
+        return self._of_run(given, "used")
+
+    def _of_run(self, given: Variables, which: str) -> Answer:
+        run = self._store.runs.get((given["entity"], given["project"], given["run"]))
+        if run is None:
+            return {"project": {"run": None}}
+        found: list[Artifact] = getattr(run, which)
+        nodes = (answers.artifact(artifact, self._files) for artifact in found)
+        return {"project": {"run": {"artifacts": answers.connection(nodes, total=len(found))}}}

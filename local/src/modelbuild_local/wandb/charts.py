@@ -1,0 +1,73 @@
+"""A metric's history as a line: where its points are in a picture of fixed size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modelbuild_local.wandb.runs import sampled
+from modelbuild_local.wandb.state import step_of
+
+WIDTH, HEIGHT = 300.0, 110.0
+_MARGIN = 6.0
+_POINTS = 400
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What the page draws: ``points`` as SVG wants them, and the numbers beside the line."""
+
+    name: str
+    points: str
+    end: tuple[float, float]
+    low: float
+    high: float
+    last: float
+    first_step: int
+    last_step: int
+
+
+def charts(history: Sequence[dict[str, Any]]) -> list[Chart]:
+    """A chart for each numeric metric of a history, by name; what the SDK itself logs has none."""
+    series: dict[str, list[dict[str, Any]]] = {}
+    for place, row in enumerate(history):
+        for name, value in row.items():
+            if not name.startswith("_") and is_number(value):
+                series.setdefault(name, []).append({"step": step_of(row, place), "value": float(value)})
+    return [_chart(name, series[name]) for name in sorted(series)]
+
+
+def is_number(value: object) -> bool:
+    """Whether it can be drawn: a truth value, NaN and infinity cannot."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e300
+
+
+def _chart(name: str, points: list[dict[str, Any]]) -> Chart:
+    steps, values = [point["step"] for point in points], [point["value"] for point in points]
+    low, high, last = min(values), max(values), points[-1]
+    drawn = [*sampled(points[:-1], _POINTS), last]
+    places = [
+        (
+            _scaled(point["step"], min(steps), max(steps), WIDTH),
+            round(HEIGHT - _scaled(point["value"], low, high, HEIGHT), 2),
+        )
+        for point in drawn
+    ]
+    return Chart(
+        name=name,
+        points=" ".join(f"{x},{y}" for x, y in places),
+        end=places[-1],
+        low=low,
+        high=high,
+        last=last["value"],
+        first_step=min(steps),
+        last_step=max(steps),
+    )
+
+
+def _scaled(value: float, low: float, high: float, length: float) -> float:
+    """Where a value lies on a length with margins; in the middle when there is only one value."""
+    share = 0.5 if math.isclose(low, high, rel_tol=1e-12) else (value - low) / (high - low)
+    return round(_MARGIN + share * (length - 2 * _MARGIN), 2)

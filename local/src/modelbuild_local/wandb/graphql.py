@@ -1,0 +1,56 @@
+"""The GraphQL door: which operation a query is, and who may ask."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from modelbuild_local.wandb.answers import Answer
+from modelbuild_local.wandb.refusal import Refused
+from modelbuild_local.wandb.runs import Operation
+
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What reading a message raises when the message is not as the SDK sends it."""
+
+
+class GraphQL:
+    """Answers by the operation's name; ``unknown`` counts those asked for in vain."""
+
+    def __init__(self, operations: Mapping[str, Operation]) -> None:
+        self._operations = operations
+        self.unknown: Counter[str] = Counter()
+
+    def answer(self, body: bytes) -> Answer:
+        """The answer to a request's body.
+
+        An operation that fails is answered as such: a status of 500 would make the SDK try for minutes.
+        """
+        try:
+            request = json.loads(body)
+            name = request.get("operationName") or _name(request["query"])
+            variables: dict[str, Any] = request.get("variables") or {}
+        except MALFORMED:
+            return _error("The body is not a GraphQL request")
+        operation = self._operations.get(name)
+        if operation is None:
+            self.unknown[name] += 1
+            return _error(f"This server knows no operation '{name}'")
+        given = variables.get("input")
+        try:
+            return {"data": operation(given if isinstance(given, dict) else variables)}
+        except Refused as refused:
+            return _error(refused.message)
+        except MALFORMED as error:
+            return _error(f"'{name}' came with variables that do not fit ({type(error).__name__}: {error})")
+
+
+def _name(query: str) -> str:
+    match = re.search(r"\b(?:query|mutation)\s+(\w+)", query)
+    return match[1] if match else "(unnamed)"
+
+
+def _error(message: str) -> Answer:
+    return {"data": None, "errors": [{"message": message}]}

@@ -1,0 +1,225 @@
+"""The GraphQL operations about runs: from an operation's variables to its answer."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from modelbuild_local.wandb import answers
+from modelbuild_local.wandb.answers import Answer, node_id
+from modelbuild_local.wandb.files import Files
+from modelbuild_local.wandb.refusal import Refused
+from modelbuild_local.wandb.state import ENTITY, PROJECT, Run, Store, json_object, now, step_of
+
+Variables = Mapping[str, Any]
+Operation = Callable[[Variables], Answer]
+
+_FIELDS = {
+    "displayName": "name",
+    "display_name": "name",
+    "groupName": "group",
+    "jobType": "job_type",
+    "notes": "notes",
+    "commit": "commit",
+    "tags": "tags",
+}
+
+
+class RunOperations:
+    """What the SDK does with runs."""
+
+    def __init__(self, store: Store, files: Files) -> None:
+        self._store = store
+        self._files = files
+
+    def operations(self) -> dict[str, Operation]:
+        """Each operation by the name that the SDK gives it."""
+        return {
+            "Viewer": self._viewer,
+            "GetViewer": self._viewer,
+            "GetDefaultEntity": self._viewer,
+            "ServerFeaturesQuery": lambda _: {"serverInfo": {"features": []}},
+            "OrganizationCoreWeaveOrganizationID": lambda _: {"entity": None},
+            "GetProject": self._project,
+            "IsProjectReadOnly": self._project,
+            "UpsertBucket": self._upsert,
+            "RunResumeStatus": self._resume_status,
+            "RunStoppedStatus": self._run,
+            "CreateRunFiles": self._create_files,
+            "NotifyScriptableRunAlert": lambda _: {"notifyScriptableRunAlert": {"success": True}},
+            "Run": self._run,
+            "RunState": self._run,
+            "RunHistoryKeys": self._run,
+            "Runs": self._runs,
+            "RunFullHistory": self._history,
+            "RunSampledHistory": self._sampled_history,
+            "SampledHistoryPage": self._sampled_history,
+            "RunParquetHistory": self._no_parquet,
+            "HistoryPage": self._history_page,
+            "RunFiles": self._run_files,
+        }
+
+    def find(self, given: Variables) -> Run | None:
+        """The run that an operation's variables name, if there is one."""
+        entity, project = _owner(given)
+        # The SDK calls the run's own id "name" in most queries, and "run" or "runName" in some.
+        id = given.get("name") or given.get("run") or given.get("runName")
+        return self._store.runs.get((entity, project, str(id)))
+
+    def run(self, given: Variables) -> Run:
+        """The run that an operation's variables name. Refused (404): there is none."""
+        run = self.find(given)
+        if run is None:
+            raise Refused(404, "No such run")
+        return run
+
+    # Writing
+
+    def _upsert(self, given: Variables) -> Answer:
+        run = self._by_node(given["id"]) if given.get("id") else self.find(given)
+        inserted = run is None
+        if run is None:
+            run = self._store.new_run(*_owner(given), str(given.get("name") or secrets.token_hex(4)))
+        elif given.get("host") and not given.get("id"):
+            # Only a session that begins says where it runs, and one that resumes knows the run's id: so
+            # this one begins a run of its own with an id that was used before.
+            run.restart()
+        if given.get("host"):
+            run.exit_code = None
+        for name, attribute in _FIELDS.items():
+            if given.get(name) is not None:
+                setattr(run, attribute, given[name])
+        if given.get("config"):
+            run.config = json_object(given["config"])
+        if given.get("summaryMetrics"):
+            run.summary = json_object(given["summaryMetrics"])
+        run.seen_at = now()
+        return {"upsertBucket": {"bucket": answers.run(run), "inserted": inserted}}
+
+    def _by_node(self, id: str) -> Run | None:
+        return next((run for run in self._store.runs.values() if node_id("Run", run.number) == id), None)
+
+    def _create_files(self, given: Variables) -> Answer:
+        run = self.run(given)
+        created = []
+        for name in given["files"]:
+            id = run.files.setdefault(name, self._files.new())
+            created.append({"name": name, "uploadUrl": self._files.url(id)})
+        return {
+            "createRunFiles": {
+                "runID": node_id("Run", run.number),
+                "uploadHeaders": [],
+                "files": created,
+            }
+        }
+
+    # Reading
+
+    def _viewer(self, _: Variables) -> Answer:
+        return {
+            "viewer": {
+                "id": node_id("User", ENTITY),
+                "name": ENTITY,
+                "username": ENTITY,
+                "entity": ENTITY,
+                "email": f"{ENTITY}@example.invalid",
+                "admin": False,
+                "deletedAt": None,
+                "flags": "{}",
+                "teams": {"edges": []},
+                "apiKeys": {"edges": []},
+            }
+        }
+
+    def _project(self, given: Variables) -> Answer:
+        entity, project = _owner({**given, "project": given.get("project") or given.get("name")})
+        known = (entity, project) in self._store.projects()
+        return {"project": answers.project(entity, project) if known else None}
+
+    def _resume_status(self, given: Variables) -> Answer:
+        run = self.find(given)
+        bucket = answers.run(run) if run else None
+        return {"model": {**answers.project(*_owner(given)), "bucket": bucket}}
+
+    def _run(self, given: Variables) -> Answer:
+        run = self.find(given)
+        return {"project": {"run": answers.run(run) if run else None}}
+
+    def _runs(self, given: Variables) -> Answer:
+        """A project's runs in the order they began; filters are not for this server."""
+        if json.loads(given.get("filters") or "{}"):
+            raise Refused(400, "Runs cannot be filtered here: leave 'filters' out")
+        order = given.get("order") or "+created_at"
+        if order.lstrip("+-") not in ("created_at", "createdAt"):
+            raise Refused(400, f"Runs cannot be ordered by '{order}' here: order by 'created_at'")
+        entity, project = _owner(given)
+        runs = self._store.projects().get((entity, project))
+        if runs is None:
+            return {"project": None}
+        if not order.startswith("-"):
+            runs = runs[::-1]
+        start = int(given.get("cursor") or 0)
+        end = start + int(given.get("perPage") or 50)
+        page = answers.connection(
+            map(answers.run, runs[start:end]), total=len(runs), more=end < len(runs), start=start
+        )
+        return {"project": {**answers.project(entity, project), "runCount": len(runs), "runs": page}}
+
+    def _history(self, given: Variables) -> Answer:
+        run, samples = self.run(given), int(given.get("samples") or 500)
+        history = [json.dumps(row) for row in sampled(run.history, samples)]
+        events = [json.dumps(row) for row in sampled(run.events, samples)]
+        return {"project": {"run": {"history": history, "events": events}}}
+
+    def _sampled_history(self, given: Variables) -> Answer:
+        run = self.run(given)
+        specs = [json.loads(spec) for spec in given.get("specs") or [given["spec"]]]
+        return {"project": {"run": {"sampledHistory": [_sample(run, spec) for spec in specs]}}}
+
+    def _history_page(self, given: Variables) -> Answer:
+        history = self.run(given).history
+        rows = [
+            json.dumps(row)
+            for place, row in enumerate(history)
+            if given["minStep"] <= step_of(row, place) < given["maxStep"]
+        ]
+        return {"project": {"run": {"history": rows[: given["pageSize"]]}}}
+
+    def _no_parquet(self, given: Variables) -> Answer:
+        """No files of history: the SDK then asks for its pages."""
+        history = self.run(given).history
+        return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": history}}}}
+
+    def _run_files(self, given: Variables) -> Answer:
+        run = self.run(given)
+        files = answers.files(self._files, run.files, given.get("fileNames") or ())
+        number = answers.project_number(run.entity, run.project)
+        return {
+            "project": {
+                "internalId": number,
+                "run": {"fileCount": files["totalCount"], "files": files},
+            }
+        }
+
+
+def _owner(given: Variables) -> tuple[str, str]:
+    return str(given.get("entity") or ENTITY), str(given.get("project") or PROJECT)
+
+
+def _sample(run: Run, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+    keys, first, end = spec["keys"], spec.get("minStep", 0), spec.get("maxStep", float("inf"))
+    rows = [
+        {key: row[key] for key in keys}
+        for place, row in enumerate(run.history)
+        if all(key in row for key in keys) and first <= step_of(row, place) < end
+    ]
+    return sampled(rows, int(spec.get("samples", 500)))
+
+
+def sampled(rows: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """At most so many of the rows, evenly spread."""
+    if len(rows) <= most:
+        return list(rows)
+    return [rows[place * len(rows) // most] for place in range(most)]

@@ -1,6 +1,0 @@
-"""The real ``buildkite-agent``: the one on PATH if it is new enough, else one built once."""
-
-from modelbuild.local.agent.binary import find
-from modelbuild.local.agent.build import build
-
-__all__ = ["build", "find"]
