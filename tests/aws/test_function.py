@@ -13,7 +13,7 @@ import pytest
 
 from modelbuild.aws import function
 from modelbuild.errors import ConfigurationError
-from modelbuild_local.aws.runtime_api import RuntimeApi
+from modelbuild_local.aws.functions.runtime_api import RuntimeApi
 
 _PROGRAM = """
 from modelbuild.aws import function

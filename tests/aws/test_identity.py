@@ -16,7 +16,7 @@ from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import account, session
 from modelbuild.errors import AwsError, BuildkiteError
 from modelbuild.settings import AwsSettings
-from modelbuild_local import web_identity
+from modelbuild_local.service import web_identity
 
 ROLE = "arn:aws:iam::222222222222:role/modelbuild-deploy"
 

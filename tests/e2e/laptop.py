@@ -17,9 +17,9 @@ import boto3
 import yaml
 
 from modelbuild.contract import Manifest, TrainingRequest, model_prefix
-from modelbuild_local.client import Client
-from modelbuild_local.environment import process_environment
 from modelbuild_local.places import PRODUCTION_ACCOUNT, REGION, State, running
+from modelbuild_local.run.client import Client
+from modelbuild_local.up.environment import process_environment
 
 T = TypeVar("T")
 Json = dict[str, Any]

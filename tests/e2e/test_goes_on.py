@@ -10,7 +10,7 @@ import pytest
 from laptop import QUICK, Laptop, Running, eventually
 
 from modelbuild.contract import TrainingResult
-from modelbuild_local.run import agents
+from modelbuild_local.run.command import agents
 
 pytestmark = pytest.mark.e2e
 

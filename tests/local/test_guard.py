@@ -21,9 +21,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 import standins
-from modelbuild_local import web_identity
-from modelbuild_local.guard import Guard
-from modelbuild_local.session import COOKIE
+from modelbuild_local.service import web_identity
+from modelbuild_local.service.guard import Guard
+from modelbuild_local.service.session import COOKIE
 
 URL = "http://127.0.0.1:4000"
 CLAIMS = {"aud": "sts.amazonaws.com", "nbf": 0, "exp": 1 << 40}

@@ -12,7 +12,7 @@ from standins import SECRET
 
 
 class Weather:
-    """The faults of one stand-in; see ``modelbuild_local.faults``."""
+    """The faults of one stand-in; see ``modelbuild_local.service.faults``."""
 
     def __init__(self, url: str, token: str) -> None:
         self._url = url

@@ -20,12 +20,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from modelbuild.contract import Predictions
 from modelbuild.errors import ModelbuildError
-from modelbuild_local import blocks, places
-from modelbuild_local.client import Client
-from modelbuild_local.environment import process_environment
+from modelbuild_local import places
 from modelbuild_local.places import DATA_LAKE_ACCOUNT, State
-from modelbuild_local.run import own_pipeline
-from modelbuild_local.seed import data_lake, production
+from modelbuild_local.run import blocks
+from modelbuild_local.run.client import Client
+from modelbuild_local.run.command import own_pipeline
+from modelbuild_local.up.environment import process_environment
+from modelbuild_local.up.seed import data_lake, production
 
 ENDPOINT = "sentiment"
 COMMENTS = (
@@ -95,7 +96,7 @@ def _services(repository: Path) -> Iterator[State]:
     command = [
         sys.executable,
         "-m",
-        "modelbuild_local.tether",
+        "modelbuild_local.up.command.tether",
         sys.executable,
         "-m",
         "modelbuild",

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from modelbuild import git
 from modelbuild.errors import ConfigurationError
-from modelbuild_local.session import with_key
+from modelbuild_local.service.session import with_key
 
 ORGANIZATION = "local"
 DATA_LAKE_ACCOUNT = "123456789012"

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import ClientError
 
-from modelbuild_local.aws.athena_query import Query
+from modelbuild_local.aws.athena.query import Query
 
 BUCKET = "athena-lake"
 OUTPUT = f"s3://{BUCKET}/results/"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild_local.aws.athena_statement import InvalidRequest, QueryFailed, bind, parse
+from modelbuild_local.aws.athena.statement import InvalidRequest, QueryFailed, bind, parse
 
 _WORDS = st.sampled_from(
     [

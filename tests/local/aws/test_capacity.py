@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild_local.aws.capacity import Capacity, Share
+from modelbuild_local.aws.batch.capacity import Capacity, Share
 
 
 def never() -> bool:

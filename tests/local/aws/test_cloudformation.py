@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild_local.aws.cloudformation import references, with_defaults
+from modelbuild_local.aws.cloudformation.stacks import references, with_defaults
 
 INFRA = Path(__file__).parents[3] / "infra"
 

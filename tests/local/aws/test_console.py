@@ -16,7 +16,7 @@ import pytest
 import standins
 from modelbuild_local.console.app import create_app
 from modelbuild_local.console.reader import Reader
-from modelbuild_local.session import COOKIE
+from modelbuild_local.service.session import COOKIE
 
 URL = "http://127.0.0.1:1"
 HOSTILE = "<script>alert(1)</script>"

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.events.models import Rule
 
-from modelbuild_local.aws.schedule import Schedule
+from modelbuild_local.aws.events.schedule import Schedule
 
 # A function in the way of any image: it speaks with the runtime API and says what it was given.
 PROGRAM = """

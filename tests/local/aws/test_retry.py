@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelbuild_local.aws.retry import attempts, retries
+from modelbuild_local.aws.batch.retry import attempts, retries
 
 HOST_LOST = {"onStatusReason": "Host EC2*", "action": "RETRY"}
 REST = {"onReason": "*", "action": "EXIT"}

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelbuild_local.aws import sagemaker_server
+from modelbuild_local.aws.sagemaker import server
 
 BUCKET = "models-of-serving"
 IMAGE = "registry.example/serve:1"
@@ -477,7 +477,7 @@ def test_archive_of_a_model_has_files_and_folders_only(kind: bytes, tmp_path: Pa
         tarfile.open(fileobj=archive(*good, ("link", kind))) as files,
         pytest.raises(tarfile.TarError, match="link"),
     ):
-        sagemaker_server._unpack(files, tmp_path)
+        server._unpack(files, tmp_path)
     assert (tmp_path / "code/deep/model.json").read_bytes() == b"text"
     assert not (tmp_path / "link").is_symlink()
     assert not (tmp_path / "link").exists()

@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 import standins
-from modelbuild_local.buildkite.clock import Clock
 from modelbuild_local.buildkite.engine import Engine
 from modelbuild_local.buildkite.identity import User, user_id
+from modelbuild_local.buildkite.scheduling.clock import Clock
 from modelbuild_local.buildkite.state import Agent, Build, Job
-from modelbuild_local.session import COOKIE
+from modelbuild_local.service.session import COOKIE
 
 AGENT_TOKEN = "agent-token"
 API_TOKEN = "api-token"

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 import standins
-from modelbuild_local.buildkite.rest import RateLimit
+from modelbuild_local.buildkite.api.rest import RateLimit
 
 names = (f"http-{number}" for number in itertools.count())
 

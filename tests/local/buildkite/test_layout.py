@@ -19,7 +19,7 @@ import pytest
 from modelbuild_local.buildkite.app import create_app
 from modelbuild_local.buildkite.engine import Engine
 from modelbuild_local.buildkite.state import Build
-from modelbuild_local.session import COOKIE
+from modelbuild_local.service.session import COOKIE
 from scenes import SCENES
 
 URL = "http://127.0.0.1:1"

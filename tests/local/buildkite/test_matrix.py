@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modelbuild_local.buildkite.environment import job_environment
-from modelbuild_local.buildkite.pipeline import PipelineError, parse_pipeline
+from modelbuild_local.buildkite.pipeline.reader import PipelineError, parse_pipeline
 from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.buildkite.state import Build
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelbuild_local.buildkite.artifacts import matches
-from modelbuild_local.buildkite.attributes.patterns import PatternError, matches_format
+from modelbuild_local.buildkite.pipeline.attributes.patterns import PatternError, matches_format
 from modelbuild_local.buildkite.refusal import Refused
 
 

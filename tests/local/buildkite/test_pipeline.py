@@ -8,15 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild_local.buildkite.attributes.retry import SoftFail
-from modelbuild_local.buildkite.attributes.values import canonical_plugin
-from modelbuild_local.buildkite.definition import (
-    CommandStep,
-    GroupStep,
-    ManualStep,
-    WaitStep,
-)
-from modelbuild_local.buildkite.pipeline import PipelineError, parse_pipeline, parse_yaml
+from modelbuild_local.buildkite.pipeline.attributes.retry import SoftFail
+from modelbuild_local.buildkite.pipeline.attributes.values import canonical_plugin
+from modelbuild_local.buildkite.pipeline.definition import CommandStep, GroupStep, ManualStep, WaitStep
+from modelbuild_local.buildkite.pipeline.reader import PipelineError, parse_pipeline, parse_yaml
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),

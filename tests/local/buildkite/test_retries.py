@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelbuild_local.buildkite.attributes.retry import Retry
+from modelbuild_local.buildkite.pipeline.attributes.retry import Retry
 from modelbuild_local.buildkite.refusal import Refused
 
 End = tuple[int, str, str]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from modelbuild.errors import ConfigurationError
-from modelbuild_local import clone, plugins
+from modelbuild_local import clone
+from modelbuild_local.up import plugins
 
 
 @pytest.fixture

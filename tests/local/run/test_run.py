@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from modelbuild_local import run as run_command
 from modelbuild_local.buildkite.identity import slug_of
-from modelbuild_local.client import Client
 from modelbuild_local.places import State, running
+from modelbuild_local.run import command as run_command
+from modelbuild_local.run.client import Client
 
 
 def state_of(laptop: Any) -> State:
@@ -255,7 +255,7 @@ def test_uncommitted_changes_are_pointed_out(laptop: Any) -> None:
 
 def test_tether_ends_its_command_with_its_input() -> None:
     """A command on a tether is stopped when the input closes, and its exit code is passed on otherwise."""
-    tether = [sys.executable, "-m", "modelbuild_local.tether"]
+    tether = [sys.executable, "-m", "modelbuild_local.up.command.tether"]
     hold, _ = os.pipe()
     assert subprocess.run([*tether, "sh", "-c", "exit 3"], stdin=hold, check=False).returncode == 3
     process = subprocess.Popen([*tether, "sleep", "300"], stdin=subprocess.PIPE)

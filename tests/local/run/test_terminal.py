@@ -8,8 +8,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild_local.plain import to_text
-from modelbuild_local.terminal import Terminal, plain_label
+from modelbuild_local.run.plain import to_text
+from modelbuild_local.run.terminal import Terminal, plain_label
 
 
 class Tty(io.StringIO):

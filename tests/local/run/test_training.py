@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild_local.training import readable
+from modelbuild_local.run.training import readable
 
 JOB = "[1431ca56-e516-488c-8f2b-5516137d1615]"
 LOG = f"""\

@@ -10,9 +10,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from modelbuild_local.client import Client
 from modelbuild_local.places import running, state_file
-from modelbuild_local.seed import data_lake, production
+from modelbuild_local.run.client import Client
+from modelbuild_local.up.seed import data_lake, production
 
 
 def test_accounts_are_as_their_owner_set_them_up(laptop: Any) -> None:

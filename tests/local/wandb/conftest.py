@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 import standins
-from modelbuild_local.session import COOKIE
+from modelbuild_local.service.session import COOKIE
 
 KEY = standins.SECRETS["api_key"]
 

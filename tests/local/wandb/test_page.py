@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import standins
-from modelbuild_local.session import COOKIE
+from modelbuild_local.service.session import COOKIE
 from modelbuild_local.wandb.charts import HEIGHT, WIDTH, charts
 from modelbuild_local.wandb.page import tables
 

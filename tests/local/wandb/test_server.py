@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from modelbuild_local.session import COOKIE
+from modelbuild_local.service.session import COOKIE
 from modelbuild_local.wandb.app import create_app
 from modelbuild_local.wandb.state import Store, now
 

@@ -10,9 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from modelbuild_local import process
 from modelbuild_local.aws.server import serve
 from modelbuild_local.aws.settings import Settings
+from modelbuild_local.service import process
 
 
 def main() -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 from moto.batch.models import batch_backends
 
-from modelbuild_local import faults
-from modelbuild_local.aws import access, signature
-from modelbuild_local.aws.job import Job
+from modelbuild_local.aws.access import control, signature
+from modelbuild_local.aws.batch.job import Job
 from modelbuild_local.aws.refusal import Start, drain, refuse
-from modelbuild_local.faults import Fault, Faults
+from modelbuild_local.service import faults
+from modelbuild_local.service.faults import Fault, Faults
 
 Application = Callable[[dict[str, Any], Start], Iterable[bytes]]
 
@@ -28,23 +28,24 @@ def beside(application: Application) -> Application:
     ``POST /laptop/batch/<job id>/lose-host`` takes the host of a running job away: the answer is 204, and
     404 where no such job runs. ``PUT /laptop/batch/<queue>/no-capacity`` leaves a queue without instances for
     the jobs that wait in it, until ``DELETE``; the answer is 204. The others are those of
-    ``modelbuild_local.faults`` and of ``access``. All want the run's secret access key as a bearer token.
+    ``modelbuild_local.service.faults`` and of ``access.control``. All want the run's secret access key as a
+    bearer token.
     """
     known = Faults()
 
     def answer(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-        if path.startswith(access.ADMINISTRATION):
+        if path.startswith(control.ADMINISTRATION):
             # A container asks for its keys with a token of its own.
-            if not (access.may_administer(environ) or (path == access.PATH and method == "GET")):
+            if not (control.may_administer(environ) or (path == control.PATH and method == "GET")):
                 said = "Send the secret access key of this run: Authorization: Bearer $AWS_SECRET_ACCESS_KEY"
                 return refuse(environ, start_response, "laptop", 401, "Unauthorized", said)
             if path.startswith("/moto-api"):
                 return application(environ, start_response)
             if path == faults.PATH:
                 return _administer(known, environ, start_response)
-            if path == access.PATH:
-                return access.answer(environ, start_response)
+            if path == control.PATH:
+                return control.answer(environ, start_response)
             match = _LOSE_HOST.fullmatch(path)
             if match is not None and method == "POST":
                 lost = any(job.lose_host() for job in _jobs(match["job_id"]))
@@ -59,7 +60,7 @@ def beside(application: Application) -> Application:
         fault = known.strike(_request(environ))
         if fault is not None:
             return _disturb(fault, application, environ, start_response)
-        refused = access.refused(environ, start_response)
+        refused = control.refused(environ, start_response)
         return application(environ, start_response) if refused is None else refused
 
     return answer

@@ -9,8 +9,8 @@ import threading
 
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from modelbuild_local import process
 from modelbuild_local.aws.settings import Settings
+from modelbuild_local.service import process
 
 _LOOK_AGAIN_SECONDS = 0.1
 
@@ -31,22 +31,20 @@ def serve(
     process.when_told(stopping.set)
     server = _server(listener)
     # After _server: moto must not be imported before its own settings are in the environment.
-    from modelbuild_local.aws import (
-        access,
-        athena,
-        batch,
-        cloudformation,
-        events,
-        functions,
-        quotas,
-        sagemaker,
-    )
+    from modelbuild_local.aws import quotas
+    from modelbuild_local.aws.access import control
+    from modelbuild_local.aws.athena import service as athena
+    from modelbuild_local.aws.batch import service as batch
+    from modelbuild_local.aws.cloudformation import stacks
+    from modelbuild_local.aws.events import rules
+    from modelbuild_local.aws.functions import service as functions
+    from modelbuild_local.aws.sagemaker import service as sagemaker
 
-    access.install(key_id, secret, web_identity_key)
-    cloudformation.install()
+    control.install(key_id, secret, web_identity_key)
+    stacks.install()
     functions.install()
     quotas.install(settings.vcpus)
-    events.install(settings.minute)
+    rules.install(settings.minute)
     services = [sagemaker, batch, athena]
     for service in services:
         service.install(settings)
@@ -77,7 +75,8 @@ def _server(listener: socket.socket) -> BaseWSGIServer:
             """Say nothing of single requests."""
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    from modelbuild_local.aws import admission, mishaps
+    from modelbuild_local.aws import mishaps
+    from modelbuild_local.aws.access import admission
 
     application = admission.guarded(
         mishaps.beside(DomainDispatcherApplication(create_backend_app)), f"http://{host}:{port}"

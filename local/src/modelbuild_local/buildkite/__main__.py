@@ -12,10 +12,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from modelbuild_local import process
 from modelbuild_local.buildkite.app import create_app
 from modelbuild_local.buildkite.engine import Engine
 from modelbuild_local.buildkite.identity import User, user_id
+from modelbuild_local.service import process
 
 
 def main() -> None:

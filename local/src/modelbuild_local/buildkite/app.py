@@ -9,17 +9,17 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from modelbuild_local.buildkite.agent_api import AgentApi
-from modelbuild_local.buildkite.artifact_api import ArtifactApi
+from modelbuild_local.buildkite.api.agent import AgentApi
+from modelbuild_local.buildkite.api.agent_artifacts import ArtifactApi
+from modelbuild_local.buildkite.api.rest import RateLimit, Rest
+from modelbuild_local.buildkite.api.views import Views
+from modelbuild_local.buildkite.api.web import on_not_found, on_refused
 from modelbuild_local.buildkite.engine import Engine
 from modelbuild_local.buildkite.outages import Outages
-from modelbuild_local.buildkite.page import Page
+from modelbuild_local.buildkite.pages.page import Page
 from modelbuild_local.buildkite.refusal import Refused
-from modelbuild_local.buildkite.rest import RateLimit, Rest
-from modelbuild_local.buildkite.views import Views
-from modelbuild_local.buildkite.web import on_not_found, on_refused
-from modelbuild_local.guard import MIB, Guard, GuardMiddleware
-from modelbuild_local.session import PageSession
+from modelbuild_local.service.guard import MIB, Guard, GuardMiddleware
+from modelbuild_local.service.session import PageSession
 
 
 def create_app(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from modelbuild_local.buildkite.definition import CommandStep
-from modelbuild_local.buildkite.graph import ancestors
+from modelbuild_local.buildkite.pipeline.definition import CommandStep
+from modelbuild_local.buildkite.pipeline.graph import ancestors
 from modelbuild_local.buildkite.state import Agent, Build, Job
 
 

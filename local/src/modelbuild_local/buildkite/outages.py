@@ -1,4 +1,4 @@
-"""Faults of ``modelbuild_local.faults`` in front of the server."""
+"""Faults of ``modelbuild_local.service.faults`` in front of the server."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelbuild_local.buildkite.web import same, token_of
-from modelbuild_local.faults import PATH, Faults
+from modelbuild_local.buildkite.api.web import same, token_of
+from modelbuild_local.service.faults import PATH, Faults
 
 
 class Outages:

@@ -8,9 +8,15 @@ from datetime import datetime
 from typing import Literal
 
 from modelbuild.contract import TrainingResult
-from modelbuild_local.buildkite.definition import CommandStep, InputField, ManualStep, Pipeline, WaitStep
 from modelbuild_local.buildkite.identity import User, new_id, new_token
 from modelbuild_local.buildkite.logs import JobLog
+from modelbuild_local.buildkite.pipeline.definition import (
+    CommandStep,
+    InputField,
+    ManualStep,
+    Pipeline,
+    WaitStep,
+)
 
 JobType = Literal["script", "manual", "waiter"]
 JobState = Literal[

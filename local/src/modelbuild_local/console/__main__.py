@@ -6,9 +6,9 @@ stand-in, and ``page_key``, which opens the pages.
 
 from __future__ import annotations
 
-from modelbuild_local import process
 from modelbuild_local.console.app import create_app
 from modelbuild_local.console.reader import Reader
+from modelbuild_local.service import process
 
 
 def main() -> None:

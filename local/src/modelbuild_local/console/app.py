@@ -19,10 +19,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from modelbuild.contract import LOG_GROUP
-from modelbuild_local import pages
 from modelbuild_local.console.reader import LOG_EVENTS, Absent, Reader
-from modelbuild_local.guard import Guard, GuardMiddleware
-from modelbuild_local.session import PageSession
+from modelbuild_local.service import pages
+from modelbuild_local.service.guard import Guard, GuardMiddleware
+from modelbuild_local.service.session import PageSession
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from modelbuild_local.seed import data_lake, production
+from modelbuild_local.up.seed import data_lake, production
 
 LOG_EVENTS = 2000
 """Lines of a log on a page: the last ones."""

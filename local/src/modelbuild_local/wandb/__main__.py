@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelbuild_local import process
+from modelbuild_local.service import process
 from modelbuild_local.wandb.app import create_app
 
 

@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from modelbuild_local.guard import MIB, Guard, GuardMiddleware
-from modelbuild_local.session import PageSession
+from modelbuild_local.service.guard import MIB, Guard, GuardMiddleware
+from modelbuild_local.service.session import PageSession
 from modelbuild_local.wandb.artifacts import ArtifactOperations
 from modelbuild_local.wandb.files import Files
 from modelbuild_local.wandb.graphql import MALFORMED, GraphQL

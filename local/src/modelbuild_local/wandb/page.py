@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from modelbuild_local import pages
-from modelbuild_local.session import PageSession
+from modelbuild_local.service import pages
+from modelbuild_local.service.session import PageSession
 from modelbuild_local.wandb.charts import HEIGHT, WIDTH, charts, is_number
 from modelbuild_local.wandb.files import Files
 from modelbuild_local.wandb.refusal import Refused

@@ -1,0 +1,246 @@
+"""Access control: which requests are answered, and which keys there are.
+
+moto takes any key for ever. Here a request is answered only if it is signed with a key of this server:
+the one that the server was started with, which is new in each run of the laptop mode, a role's, or an IAM
+user's. A role's key is refused once it has expired, a container asks an address for its keys, which AWS's
+libraries renew in time, and a request with a wrong time is refused. ``AssumeRoleWithWebIdentity`` needs a
+token of the local Buildkite instead.
+
+``PUT /laptop/credentials`` with ``{"seconds": 20}`` lets the keys that roles are given from then on live
+no longer than that, to rehearse their end.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from io import BytesIO
+from typing import Any
+from urllib.parse import parse_qs
+
+from moto.iam.models import iam_backends
+from moto.sts.models import AssumedRole, STSBackend, sts_backends
+
+from modelbuild_local.aws.access import signature
+from modelbuild_local.aws.access.signature import Signature
+from modelbuild_local.aws.patching import replace
+from modelbuild_local.aws.refusal import Start, drain, refuse
+from modelbuild_local.service import web_identity
+
+PATH = "/laptop/credentials"
+ADMINISTRATION = ("/laptop/", "/moto-api")
+"""Where the paths begin that are no service of AWS."""
+
+_LONGEST_SECONDS = 12 * 3600
+# How far the time of a request may be off.
+_SKEW_SECONDS, _SKEW_SECONDS_OF_S3 = 300.0, 900.0
+
+_assume_role = STSBackend.assume_role
+_longest = {"seconds": _LONGEST_SECONDS}
+_secrets: dict[str, str] = {}
+_expiry: dict[str, float] = {}
+_web_identity_key = ""
+_containers: dict[str, tuple[str, str, str]] = {}
+
+
+def install(key_id: str, secret: str, web_identity_key: str) -> None:
+    """Accept the first key, and let keys of roles expire; to be called before the server answers.
+
+    Args:
+        key_id: of the access key that the laptop mode was given for this run.
+        secret: of the same key.
+        web_identity_key: what the local Buildkite signs its OIDC tokens with.
+    """
+    global _web_identity_key
+    _secrets[key_id] = secret
+    _web_identity_key = web_identity_key
+    replace(STSBackend, "assume_role", _assume_role_for_a_while)
+
+
+def for_container(role: str, session: str, region: str, url: str) -> dict[str, str]:
+    """The variables by which a container's programs ask ``url`` for keys of ``role``."""
+    token = secrets.token_urlsafe(24)
+    _containers[token] = (role, session, region)
+    return {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{url}{PATH}",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN": token,
+    }
+
+
+def forget(variables: dict[str, str]) -> None:
+    """Give a container that has ended no more keys."""
+    _containers.pop(variables.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", ""), None)
+
+
+def for_function(role: str, session: str, region: str) -> dict[str, str]:
+    """The variables with keys of ``role`` for one invocation of a function."""
+    given = _keys(role, session, region)
+    return {
+        "AWS_ACCESS_KEY_ID": given.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": given.secret_access_key,
+        "AWS_SESSION_TOKEN": given.session_token,
+    }
+
+
+def answer(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+    """Answer a request to ``PATH``: keys for the container whose token it has, or how long keys live."""
+    body = drain(environ)
+    status, shown = "404 Not Found", "{}"
+    if environ["REQUEST_METHOD"] == "PUT":
+        # Only an administrator comes here with PUT: see ``refused``.
+        try:
+            _longest["seconds"] = min(int(json.loads(body)["seconds"]), _LONGEST_SECONDS)
+            status, shown = "200 OK", json.dumps(_longest)
+        except (KeyError, TypeError, ValueError):
+            status, shown = "400 Bad Request", '{"message": "Send {\\"seconds\\": 20}."}'
+    elif environ.get("HTTP_AUTHORIZATION", "") in _containers:
+        role, session, region = _containers[environ["HTTP_AUTHORIZATION"]]
+        given = _keys(role, session, region)
+        keys = {
+            "RoleArn": role,
+            "AccessKeyId": given.access_key_id,
+            "SecretAccessKey": given.secret_access_key,
+            "Token": given.session_token,
+            "Expiration": given.expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        status, shown = "200 OK", json.dumps(keys)
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(shown)))]
+    start_response(status, headers)
+    return [shown.encode()]
+
+
+def may_administer(environ: dict[str, Any]) -> bool:
+    """Whether a request for a path that is no service has the run's secret key as its bearer token."""
+    scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    known = next(iter(_secrets.values()))
+    return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), known.encode())
+
+
+def refused(environ: dict[str, Any], start_response: Start) -> Iterable[bytes] | None:
+    """The refusal of a request that is not signed, or whose key has expired or time is far off; or None."""
+    signed = signature.read(environ)
+    if signed is None:
+        if _has_web_identity(environ):
+            return None
+        service, said = _service(environ), "Request is missing Authentication Token"
+        code = "AccessDenied" if service == "s3" else "MissingAuthenticationToken"
+        return refuse(environ, start_response, service, 403, code, said)
+    return _expired(signed, environ, start_response) or _forged(signed, environ, start_response)
+
+
+def _service(environ: dict[str, Any]) -> str:
+    """The service that an unsigned request seems to be for: AWS knows it by the host name."""
+    return "s3" if environ["REQUEST_METHOD"] in ("GET", "HEAD", "PUT", "DELETE") else "sts"
+
+
+def _has_web_identity(environ: dict[str, Any]) -> bool:
+    """Whether a request asks STS for the keys of a role with a token of the local Buildkite."""
+    if environ["REQUEST_METHOD"] != "POST" or "HTTP_X_AMZ_TARGET" in environ:
+        return False
+    asked = {name: values[0] for name, values in parse_qs(_body(environ).decode("latin-1")).items()}
+    token = asked.get("WebIdentityToken", "")
+    return asked.get("Action") == "AssumeRoleWithWebIdentity" and web_identity.is_valid(
+        token, _web_identity_key
+    )
+
+
+def _body(environ: dict[str, Any]) -> bytes:
+    """The body, which stays to be read by the service."""
+    body = drain(environ)
+    environ["wsgi.input"] = BytesIO(body)
+    environ["CONTENT_LENGTH"] = str(len(body))
+    return body
+
+
+def _secret(key_id: str) -> str | None:
+    """The secret of a key of this server."""
+    if key_id in _secrets:
+        return _secrets[key_id]
+    users = (
+        user
+        for partitions in list(iam_backends.values())
+        for backend in list(partitions.values())
+        for user in list(backend.users.values())
+    )
+    keys = {key.access_key_id: key.secret_access_key for user in users for key in user.access_keys}
+    return keys.get(key_id)
+
+
+def _forged(signed: Signature, environ: dict[str, Any], start_response: Start) -> Iterable[bytes] | None:
+    secret = _secret(signed.key)
+    if secret is None:
+        said = "The security token included in the request is invalid."
+        code = "UnrecognizedClientException"
+        if signed.service == "s3":
+            code, said = "InvalidAccessKeyId", "The AWS Access Key Id is not one of this run's."
+        elif signed.service in ("iam", "sts"):
+            code = "InvalidClientTokenId"
+        return refuse(environ, start_response, signed.service, 403, code, said)
+    # A request to S3 names the hash of its body, which may be large.
+    body = b"" if signed.service == "s3" else _body(environ)
+    if signature.fits(signed, secret, environ, body):
+        return None
+    code = "SignatureDoesNotMatch" if signed.service in ("s3", "iam", "sts") else "InvalidSignatureException"
+    said = "The request signature we calculated does not match the signature you provided."
+    return refuse(environ, start_response, signed.service, 403, code, said)
+
+
+def _expired(signed: Signature, environ: dict[str, Any], start_response: Start) -> Iterable[bytes] | None:
+    """The refusal of a request whose key has expired or whose time is far off; None for any other."""
+    service = signed.service
+    if time.time() > _expiry.get(signed.key, float("inf")):
+        if service == "s3":
+            code, said = "ExpiredToken", "The provided token has expired."
+        else:
+            code = "ExpiredToken" if service in ("iam", "sts") else "ExpiredTokenException"
+            said = "The security token included in the request is expired"
+        return refuse(environ, start_response, service, 400, code, said)
+    sent = signed.date
+    skew = _seconds_off(sent)
+    if signed.lifetime is not None:
+        if -skew <= signed.lifetime:
+            return None
+        return refuse(environ, start_response, service, 403, "AccessDenied", "Request has expired")
+    if service == "s3" and abs(skew) > _SKEW_SECONDS_OF_S3:
+        said = "The difference between the request time and the current time is too large."
+        return refuse(environ, start_response, service, 403, "RequestTimeTooSkewed", said)
+    if service != "s3" and abs(skew) > _SKEW_SECONDS:
+        now = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        said = f"Signature expired: {sent} is now earlier than {now}"
+        if skew > 0:
+            said = f"Signature not yet current: {sent} is still later than {now}"
+        code = "SignatureDoesNotMatch" if service in ("iam", "sts") else "InvalidSignatureException"
+        return refuse(environ, start_response, service, 403, code, f"{said} (5 min.)")
+    return None
+
+
+def _seconds_off(sent: str) -> float:
+    try:
+        moment = datetime.strptime(sent, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return 0.0
+    return moment.timestamp() - time.time()
+
+
+def _keys(role: str, session: str, region: str) -> AssumedRole:
+    """New keys of a role, in the account that its ARN names."""
+    partition, account = role.split(":")[1], role.split(":")[4]
+    return sts_backends[account][partition].assume_role(
+        region_name=region,
+        role_session_name=session,
+        role_arn=role,
+        policy="",
+        duration=_LONGEST_SECONDS,
+        external_id="",
+    )
+
+
+def _assume_role_for_a_while(self: STSBackend, *, duration: int, **asked: Any) -> AssumedRole:
+    given = _assume_role(self, duration=min(int(duration), _longest["seconds"]), **asked)
+    _secrets[given.access_key_id] = given.secret_access_key
+    _expiry[given.access_key_id] = given.expiration.replace(tzinfo=timezone.utc).timestamp()
+    return given

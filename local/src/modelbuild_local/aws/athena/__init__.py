@@ -1,0 +1,1 @@
+"""Athena that runs its queries, with DuckDB."""

@@ -1,0 +1,1 @@
+"""AWS Batch that runs its jobs, as processes of this machine."""

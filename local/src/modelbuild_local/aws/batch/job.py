@@ -1,0 +1,317 @@
+"""A Batch job that really runs: moto's record of it, with a process in place of moto's Docker container."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from moto.batch import models as moto_batch
+
+from modelbuild_local.aws import images, process
+from modelbuild_local.aws.access import control
+from modelbuild_local.aws.batch import container, fit, memory, retry
+from modelbuild_local.aws.batch.capacity import Share
+from modelbuild_local.aws.batch.machines import Machines
+from modelbuild_local.aws.logs import LogStream
+
+log = logging.getLogger(__name__)
+
+# How long a container may take to end after SIGTERM; the ECS agent's default.
+GRACE_SECONDS = 30.0
+
+EXITED = "Essential container in task exited"
+HOST_LOST = "Host EC2 (instance i-0a1b2c3d4e5f60718) terminated."
+OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
+TIMED_OUT = "Job attempt duration exceeded timeout"
+_LOOK_AGAIN_SECONDS = 0.05
+# A process that left its group can hold the pipe open; the log ends for us all the same.
+_LAST_LINES_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one attempt ended.
+
+    Attributes:
+        exit_code: Exit code of the container; None where it never started.
+        reason: The container's reason, if it has one.
+        status_reason: The job's reason.
+        final: Whether another attempt is out of the question.
+    """
+
+    exit_code: int | None
+    reason: str | None
+    status_reason: str
+    final: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the attempt's end is the success of the job."""
+        return self.exit_code == 0 and not self.final
+
+
+class Job(moto_batch.Job):
+    """One job, or one child of an array job, running in its own thread."""
+
+    machines: ClassVar[Machines]
+    submitted = False
+
+    @staticmethod
+    def changed(job: Job) -> None:
+        """Hear of a job's new state: what listens puts itself in this place."""
+
+    def __init__(self, *arguments: Any, retry_strategy: Mapping[str, Any], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.retry_strategy = retry_strategy or self.job_definition.retry_strategy or {}
+        self.waits_for: list[Job] = []
+        self.parent: Job | None = None
+        self.children: list[Job] = []
+        self.ended = threading.Event()
+        self.started = False
+        self.obstacle = ""
+        self.outcome: Outcome | None = None
+        self.terminated = self.cancelled = False
+        self.host_is_lost = threading.Event()
+        self.container = container.merge(
+            self.job_definition.container_properties or {}, self.container_overrides
+        )
+
+    @property
+    def status(self) -> str:
+        """The state as it is; moto's own steps on whenever somebody looks."""
+        return str(self._status)
+
+    @status.setter
+    def status(self, value: str) -> None:
+        self._status = value
+        if self.submitted:
+            self.changed(self)
+
+    def terminate(self, reason: str, cancelled: bool = False) -> None:
+        """End the job, wherever it stands; an array job's children with it."""
+        if self.ended.is_set() or self.stop:
+            return
+        self.terminated, self.cancelled = not cancelled, cancelled
+        self.job_stopped_reason = reason
+        self.stop = True
+        for child in self.children:
+            child.terminate(reason, cancelled)
+
+    def lose_host(self) -> bool:
+        """Take the machine of the running attempt away; the answer is whether one runs."""
+        if self.status != "RUNNING":
+            return False
+        self.host_is_lost.set()
+        return True
+
+    def run(self) -> None:
+        """Take the job from SUBMITTED to its end."""
+        try:
+            outcome = self._wait_for_turn() or self._attempts()
+        except Exception as error:
+            log.exception("Batch job %s failed inside the stand-in.", self.job_id)
+            outcome = Outcome(None, None, f"The AWS stand-in failed: {error}", final=True)
+        self.end(outcome)
+
+    def end(self, outcome: Outcome) -> None:
+        """Write the end down and tell who waits for it."""
+        self.outcome = outcome
+        self.exit_code = outcome.exit_code
+        self.job_stopped_reason = outcome.status_reason
+        self.job_stopped_at = datetime.now()
+        self.job_stopped = True
+        self.status = "SUCCEEDED" if outcome.succeeded else "FAILED"
+        self.ended.set()
+        if self.parent:
+            self.parent.end_after_children()
+
+    def end_after_children(self) -> None:
+        """End an array job once each of its children has ended."""
+        if not all(child.ended.is_set() for child in self.children) or self.ended.is_set():
+            return
+        failed = any(child.status == "FAILED" for child in self.children)
+        why = self.job_stopped_reason or ("Array Child Job failed" if failed else EXITED)
+        self.end(Outcome(1 if failed else 0, None, why))
+        self.exit_code = None
+
+    def _wait_for_turn(self) -> Outcome | None:
+        if self.waits_for:
+            self.status = "PENDING"
+        for job in self.waits_for:
+            while not job.ended.wait(_LOOK_AGAIN_SECONDS):
+                if self.stop:
+                    return self._stopped()
+            if job.status == "FAILED":
+                return Outcome(None, None, "Dependent Job failed", final=True)
+        return self._stopped() if self.stop else None
+
+    def _stopped(self, exit_code: int | None = None) -> Outcome:
+        return Outcome(exit_code, None, self.job_stopped_reason or "Terminated", final=True)
+
+    def _attempts(self) -> Outcome:
+        limit = retry.attempts(self.retry_strategy)
+        for number in itertools.count(1):
+            outcome = self._attempt(number)
+            if outcome.succeeded or outcome.final or number >= limit:
+                break
+            if not retry.retries(
+                self.retry_strategy, outcome.exit_code, outcome.reason, outcome.status_reason
+            ):
+                break
+        return outcome
+
+    def _attempt(self, number: int) -> Outcome:
+        self.status = "RUNNABLE"
+        self.log_stream_name = None
+        environment = self._environment()
+        capacity = self.machines.capacity(environment)
+        share = capacity.take(
+            self.container.vcpus, self.container.gpus, lambda: self.stop, lambda: self._blocked(environment)
+        )
+        if share is None:
+            return self._stopped()
+        try:
+            self.status = "STARTING"
+            self.job_started_at = datetime.now()
+            with self.machines.folder() as folder:
+                outcome = self._start(number, environment.name, share, folder)
+        finally:
+            capacity.give_back(share)
+        self._write_down(outcome)
+        return outcome
+
+    def _environment(self) -> Any:
+        """The first compute environment of the queue that takes jobs, or the first one where none does."""
+        found = self.job_queue.environments
+        return next((one for one in found if one.state == "ENABLED"), found[0])
+
+    def _blocked(self, environment: Any) -> bool:
+        """Whether no machine can take the job; Batch looks at the first one in a queue only."""
+        self.obstacle = fit.misfit(environment.compute_resources or {}, self.container)
+        if not self.obstacle and self.job_queue.name in self.machines.sold_out:
+            self.obstacle = fit.NO_CAPACITY
+        return bool(self.obstacle)
+
+    def _start(self, number: int, environment_name: str, share: Share, folder: Path) -> Outcome:
+        try:
+            image = images.resolve(self.container.image, self.machines.settings)
+            command = [*image.entrypoint, *self._add_parameters_to_command(self.container.command)]
+            variables = self._variables(number, environment_name, image, share, folder)
+            command = process.program(command, self.machines.settings)
+            running = process.start(command, folder / "work", variables)
+        except (images.CannotPull, container.CannotStart) as error:
+            return Outcome(None, str(error), "Task failed to start")
+        except (OSError, IndexError) as error:
+            return Outcome(None, f"CannotStartContainerError: {error}", "Task failed to start")
+        suffix = "" if number == 1 else f"-{number}"
+        self.log_stream_name = re.sub("[:*]", "-", f"{self._stream_name}{suffix}")
+        self.started = True
+        self.status = "RUNNING"
+        try:
+            return self._watch(running)
+        finally:
+            process.sweep(running)
+            control.forget(variables)
+
+    def _watch(self, running: subprocess.Popen[bytes]) -> Outcome:
+        assert running.stdout is not None
+        stream = LogStream(self._log_backend, self.container.log_group, self.log_stream_name or "")
+        reader = threading.Thread(target=stream.copy_from, args=(running.stdout.fileno(),), daemon=True)
+        reader.start()
+        limit = self._get_attempt_duration()
+        deadline = time.monotonic() + limit if limit else float("inf")
+        limit_bytes = self.container.memory << 20
+        timed_out = out_of_memory = False
+        while running.poll() is None and not self.host_is_lost.is_set():
+            timed_out = time.monotonic() > deadline
+            if self.stop or timed_out:
+                process.end(running, GRACE_SECONDS)
+                break
+            out_of_memory = memory.exceeds(running.pid, limit_bytes)
+            if out_of_memory:
+                break
+            time.sleep(_LOOK_AGAIN_SECONDS)
+        process.sweep(running)
+        reader.join(_LAST_LINES_SECONDS)
+        if not reader.is_alive():
+            running.stdout.close()
+        code = process.exit_code(running)
+        if self.host_is_lost.is_set():
+            self.host_is_lost.clear()
+            return Outcome(None, None, HOST_LOST)
+        if out_of_memory:
+            return Outcome(code, OUT_OF_MEMORY, EXITED)
+        if self.stop:
+            return self._stopped(code)
+        if timed_out:
+            return Outcome(code, None, TIMED_OUT, final=True)
+        return Outcome(code, None, EXITED)
+
+    def _variables(
+        self, number: int, environment_name: str, image: images.Image, share: Share, folder: Path
+    ) -> dict[str, str]:
+        """Everything the process finds in its environment, the later the stronger.
+
+        Batch and the agent of ECS give no region. Beyond theirs there is the stand-in's address, and what
+        takes the place of a container's own file system, network and devices.
+        """
+        settings = self.machines.settings
+        account, region = self.backend.account_id, self.backend.region_name
+        role = self.container.role
+        variables = {
+            **process.host_environment(settings),
+            "HOME": str(folder),
+            "TMPDIR": str(folder),
+            **image.environment,
+            **self.container.environment,
+            **{
+                name: container.secret(source, account, region)
+                for name, source in self.container.secrets.items()
+            },
+            "AWS_BATCH_JOB_ID": self.job_id,
+            "AWS_BATCH_JOB_ATTEMPT": str(number),
+            "AWS_BATCH_CE_NAME": environment_name,
+            "AWS_BATCH_JQ_NAME": self.job_queue.name,
+            "AWS_EXECUTION_ENV": "AWS_ECS_EC2",
+            "AWS_ENDPOINT_URL": settings.url,
+            "CUDA_VISIBLE_DEVICES": ",".join(str(gpu) for gpu in share.gpus),
+        }
+        if role:
+            variables |= control.for_container(role, self.job_id[:32], region, settings.url)
+        else:  # the keys of the developer's own machine, where it is in the cloud, are not the job's
+            variables["AWS_EC2_METADATA_DISABLED"] = "true"
+        if self.parent:
+            variables["AWS_BATCH_JOB_ARRAY_INDEX"] = str(self.array_properties["index"])
+            variables["AWS_BATCH_JOB_ARRAY_SIZE"] = str(len(self.parent.children))
+        if any(name.startswith("METAFLOW_") for name in variables):  # a step, or a head with steps to come
+            self.machines.bytecode.prepare()
+        package = variables.get("METAFLOW_CODE_SHA", "")
+        if re.fullmatch("[0-9a-f]+", package):
+            variables.setdefault("PYTHONPYCACHEPREFIX", str(self.machines.bytecode.cache(package)))
+        return variables
+
+    def _write_down(self, outcome: Outcome) -> None:
+        details: dict[str, Any] = {"networkInterfaces": []}
+        if self.log_stream_name:
+            details["logStreamName"] = self.log_stream_name
+        if outcome.exit_code is not None:
+            details["exitCode"] = outcome.exit_code
+        if outcome.reason:
+            details["reason"] = outcome.reason
+        self.attempts.append(
+            {
+                "container": details,
+                "startedAt": int(self.job_started_at.timestamp() * 1000),
+                "stoppedAt": int(time.time() * 1000),
+                "statusReason": outcome.status_reason,
+            }
+        )

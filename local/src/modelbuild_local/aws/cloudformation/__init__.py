@@ -1,0 +1,1 @@
+"""CloudFormation stacks, and the resource types that moto does not make."""

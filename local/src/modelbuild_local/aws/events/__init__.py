@@ -1,0 +1,1 @@
+"""EventBridge: rules on events of Batch, and rules on a schedule."""

@@ -1,0 +1,1 @@
+"""AWS Lambda that runs its functions."""

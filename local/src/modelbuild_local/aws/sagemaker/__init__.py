@@ -1,0 +1,1 @@
+"""SageMaker whose endpoints serve."""

@@ -1,0 +1,293 @@
+"""An endpoint: its state, the processes behind it, and how they replace each other."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from moto.core.utils import utcnow
+
+from modelbuild_local.aws.sagemaker.server import INVOKE_SECONDS, Plan, Server, StartFailed
+from modelbuild_local.aws.settings import Settings
+
+log = logging.getLogger(__name__)
+
+IN_PROGRESS = ("Creating", "Updating", "RollingBack", "Deleting")
+
+
+class NoSuchVariant(Exception):
+    """The endpoint has no variant of the wanted name."""
+
+
+class Fleet:
+    """The processes of one endpoint configuration, which come and go together."""
+
+    def __init__(self, plans: Sequence[Plan], settings: Settings) -> None:
+        self._servers = {plan.variant: Server(plan, settings) for plan in plans}
+        self._idle = threading.Condition()
+        self._calls = 0
+
+    def start(self) -> None:
+        """Start every variant and return once all are healthy.
+
+        Raises:
+            StartFailed: one is not; then none is left.
+        """
+        failures: list[StartFailed] = []
+
+        def start(server: Server) -> None:
+            try:
+                server.start()
+            except StartFailed as failure:
+                failures.append(failure)
+            except Exception as error:
+                log.exception("A variant failed inside the stand-in.")
+                failures.append(StartFailed(f"The AWS stand-in failed: {error}"))
+
+        _together([partial(start, server) for server in self._servers.values()])
+        if failures:
+            self.stop()
+            raise failures[0]
+
+    @contextmanager
+    def serving(self, variant: str) -> Iterator[Server]:
+        """The variant's process, which is not stopped before the call has its answer."""
+        try:
+            yield self._servers[variant]
+        finally:
+            with self._idle:
+                self._calls -= 1
+                self._idle.notify_all()
+
+    def enter(self) -> None:
+        """Count a call that is going to use ``serving``."""
+        with self._idle:
+            self._calls += 1
+
+    def image(self, variant: str) -> str:
+        """The image that a variant was started from."""
+        return self._servers[variant].plan.image
+
+    def leave(self) -> None:
+        """Let no process start again."""
+        for server in self._servers.values():
+            server.leave()
+
+    def stop(self) -> None:
+        """End the processes once the calls under way have their answers."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._calls == 0, INVOKE_SECONDS)
+        _together([server.stop for server in self._servers.values()])
+
+
+class Endpoint:
+    """An endpoint with a fleet of processes. It lies in moto's store, which lists it by its attributes.
+
+    Attributes:
+        endpoint_name: Its name.
+        arn: Its ARN.
+        endpoint_config_name: The configuration it has, or is created with.
+        endpoint_status: SageMaker's word, such as ``InService``.
+        production_variants: The variants in service as DescribeEndpoint shows them.
+        tags: Its tags.
+        creation_time: When it was asked for.
+        last_modified_time: When its state last changed.
+    """
+
+    def __init__(self, settings: Settings, account: str, region: str, name: str, tags: Any) -> None:
+        self.endpoint_name = name
+        self.arn = f"arn:aws:sagemaker:{region}:{account}:endpoint/{name}"
+        self.tags: list[dict[str, str]] = list(tags or [])
+        self.endpoint_config_name = ""
+        self.endpoint_status = "Creating"
+        self.production_variants: list[dict[str, Any]] = []
+        self.creation_time = self.last_modified_time = utcnow()
+        self._data_capture: Mapping[str, Any] | None = None
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._fleet: Fleet | None = None
+        self._next: Fleet | None = None
+        self._pending: dict[str, Any] | None = None
+        self._deployment: Any = None
+        self._reason: str | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """What ListEndpoints shows."""
+        return {
+            "EndpointName": self.endpoint_name,
+            "EndpointArn": self.arn,
+            "CreationTime": self.creation_time,
+            "LastModifiedTime": self.last_modified_time,
+            "EndpointStatus": self.endpoint_status,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What DescribeEndpoint shows."""
+        with self._lock:
+            shown: dict[str, Any] = {
+                **self.summary(),
+                "EndpointConfigName": self.endpoint_config_name,
+                "ProductionVariants": self.production_variants or None,
+                "FailureReason": self._reason,
+                "LastDeploymentConfig": self._deployment,
+                "PendingDeploymentSummary": self._pending,
+                "DataCaptureConfig": self._data_capture or None,
+            }
+        return {key: value for key, value in shown.items() if value is not None}
+
+    def create(self, config: Any, plans: Sequence[Plan]) -> None:
+        """Come into service with a configuration, in the background."""
+        self.endpoint_config_name = config.endpoint_config_name
+        self._set("Creating")
+        self._in_background(lambda: self._create(config, plans))
+
+    def update(self, config: Any, plans: Sequence[Plan], deployment: Any, retain: bool) -> None:
+        """Replace the processes by those of another configuration, in the background.
+
+        The new ones must be healthy before any call reaches them; where they do not become so, the
+        endpoint stays with the old configuration.
+
+        Args:
+            config: moto's endpoint configuration.
+            plans: What its variants are started from.
+            deployment: DeploymentConfig, which is shown and not acted on: traffic shifts all at once.
+            retain: Whether variants keep the weights and instance counts they have.
+        """
+        with self._lock:
+            self._deployment = deployment
+            self._pending = {
+                "EndpointConfigName": config.endpoint_config_name,
+                "ProductionVariants": [{"VariantName": plan.variant} for plan in plans],
+                "StartTime": utcnow(),
+            }
+        self._set("Updating")
+        self._in_background(lambda: self._update(config, plans, retain))
+
+    def delete(self, gone: Callable[[], None]) -> None:
+        """End the processes in the background, then call ``gone``."""
+        self._set("Deleting")
+
+        def delete() -> None:
+            with self._lock:
+                fleet, self._fleet = self._fleet, None
+            if fleet is not None:
+                fleet.stop()
+            gone()
+
+        self._in_background(delete)
+
+    def leave(self) -> None:
+        """Let no process start again: the stand-in stops."""
+        for fleet in (self._fleet, self._next):
+            if fleet is not None:
+                fleet.leave()
+
+    @contextmanager
+    def serving(self, wanted: str | None) -> Iterator[tuple[str, Server] | None]:
+        """A variant's name and process, by weight unless one is ``wanted``; None when nothing serves.
+
+        Raises:
+            NoSuchVariant: there is none of the wanted name.
+        """
+        with self._lock:
+            fleet = self._fleet
+            if fleet is not None:
+                variant = wanted or self._by_weight()
+                if all(item["VariantName"] != variant for item in self.production_variants):
+                    raise NoSuchVariant(variant)
+                fleet.enter()  # under the lock, so that a fleet that is replaced waits for this call
+        if fleet is None:
+            yield None
+            return
+        with fleet.serving(variant) as server:
+            yield variant, server
+
+    def _by_weight(self) -> str:
+        names = [str(item["VariantName"]) for item in self.production_variants]
+        weights = [float(item["CurrentWeight"]) for item in self.production_variants]
+        return random.choices(names, weights)[0] if sum(weights) > 0 else names[0]
+
+    def _create(self, config: Any, plans: Sequence[Plan]) -> None:
+        try:
+            fleet = self._started(plans)
+        except StartFailed as failure:
+            self._set("Failed", str(failure))
+            return
+        with self._lock:
+            self._switch(fleet, config, retain=False)
+        self._set("InService")
+
+    def _update(self, config: Any, plans: Sequence[Plan], retain: bool) -> None:
+        try:
+            fleet = self._started(plans)
+        except StartFailed as failure:
+            self._set("RollingBack")
+            with self._lock:
+                self._pending = None
+            self._set("InService", str(failure))
+            return
+        with self._lock:
+            old = self._fleet
+            self._switch(fleet, config, retain)
+        if old is not None:
+            old.stop()
+        with self._lock:
+            self._pending = None
+        self._set("InService")
+
+    def _started(self, plans: Sequence[Plan]) -> Fleet:
+        self._next = Fleet(plans, self._settings)
+        try:
+            self._next.start()
+            return self._next
+        finally:
+            self._next = None
+
+    def _switch(self, fleet: Fleet, config: Any, retain: bool) -> None:
+        before = {item["VariantName"]: item for item in self.production_variants} if retain else {}
+        self._fleet = fleet
+        self.endpoint_config_name = config.endpoint_config_name
+        self._data_capture = config.data_capture_config
+        self.production_variants = [
+            _shown(variant, fleet, before.get(variant["VariantName"], {}))
+            for variant in config.production_variants
+        ]
+
+    def _set(self, status: str, reason: str | None = None) -> None:
+        with self._lock:
+            self._reason = reason
+            self.last_modified_time = utcnow()
+            self.endpoint_status = status
+
+    def _in_background(self, work: Callable[[], None]) -> None:
+        threading.Thread(target=work, daemon=True).start()
+
+
+def _shown(variant: Mapping[str, Any], fleet: Fleet, before: Mapping[str, Any]) -> dict[str, Any]:
+    weight = before.get("DesiredWeight", variant.get("InitialVariantWeight", 1.0))
+    count = before.get("DesiredInstanceCount", variant.get("InitialInstanceCount"))
+    image, now = fleet.image(variant["VariantName"]), utcnow()
+    shown: dict[str, Any] = {
+        "VariantName": variant["VariantName"],
+        "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": now}],
+        "CurrentWeight": weight,
+        "DesiredWeight": weight,
+    }
+    if count is not None:
+        shown |= {"CurrentInstanceCount": count, "DesiredInstanceCount": count}
+    if variant.get("ServerlessConfig"):
+        shown |= {f"{when}ServerlessConfig": variant["ServerlessConfig"] for when in ("Current", "Desired")}
+    return shown
+
+
+def _together(calls: Sequence[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=call, daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

@@ -1,0 +1,1 @@
+"""The build page, and annotations as HTML."""

@@ -1,0 +1,165 @@
+"""What the build page says about a build and its jobs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from modelbuild_local.buildkite.api.views import job_state
+from modelbuild_local.buildkite.logs import LogGroup, group_lines
+from modelbuild_local.buildkite.pipeline.definition import CommandStep, ManualStep
+from modelbuild_local.buildkite.scheduling import scheduler
+from modelbuild_local.buildkite.scheduling.retries import may_retry
+from modelbuild_local.buildkite.state import TRAINING_STATUS, Agent, Build, Group, Job, Step
+
+MAX_LINES = 2000
+"""Lines of a log on the page; the whole of it is one click away."""
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A job as the page shows it.
+
+    Attributes:
+        job: the job.
+        title: the step's label.
+        state: one or two words.
+        note: a reason that the state alone does not give.
+        duration: how long it ran or waited.
+        after: the titles of the steps that it waits for.
+        by: who unblocked it.
+        log: the last lines of its log.
+        cut: whether the log has more lines.
+        can_retry: whether a person may retry it.
+        for_training: whether a training, not a person, is to unblock it.
+        opened: whether the page shows its details from the beginning.
+    """
+
+    job: Job
+    title: str
+    state: str
+    note: str
+    duration: str
+    after: str
+    by: str
+    log: list[LogGroup]
+    cut: bool
+    can_retry: bool
+    for_training: bool
+    opened: bool
+
+    @property
+    def tone(self) -> str:
+        """The class of the page's styles that has the state's colour."""
+        return self.state.replace(" ", "-")
+
+
+def build_state(build: Build) -> str:
+    """The state in one word for people.
+
+    Only a build whose ``blocked_state`` is ``passed`` shows as blocked: Buildkite shows ``running`` or
+    ``failed`` where an open block says so.
+    """
+    return "blocked" if build.blocked and build.state == "passed" else build.state
+
+
+def duration(start: datetime | None, end: datetime | None, now: datetime) -> str:
+    """The time between, or until now, as ``1 m 05 s``; empty for what has not started."""
+    if start is None:
+        return ""
+    seconds = max(0, int(((end or now) - start).total_seconds()))
+    return f"{seconds} s" if seconds < 60 else f"{seconds // 60} m {seconds % 60:02d} s"
+
+
+def title(text: str) -> str:
+    """A label without Buildkite's emoji names, of which no font here has all."""
+    return re.sub(r":[a-z0-9_+-]+:", "", text).strip() or text
+
+
+def waits_for_training(job: Job) -> bool:
+    """Whether a manual job is one that a training unblocks, by the fields that it has."""
+    return TRAINING_STATUS in {field.key for field in job.fields}
+
+
+def job_row(job: Job, now: datetime) -> JobRow:
+    """What the page says about a job."""
+    for_training = waits_for_training(job)
+    end = job.unblocked_at if job.type == "manual" else job.finished_at
+    start = job.runnable_at if job.type == "manual" else job.started_at
+    groups = group_lines(job.log.text())
+    state = _training_state(job) if for_training else _state(job)
+    person = job.unblocked_by.name if job.unblocked_by else ""
+    return JobRow(
+        job=job,
+        title=_step_title(job.step),
+        state=state,
+        note=job.build.meta_data.get("training/reason", "") if job.training else "",
+        duration=duration(start, end, now),
+        after=", ".join(dict.fromkeys(_names(job.step))),
+        by=person,
+        log=_tail(groups),
+        cut=sum(len(group.lines) for group in groups) > MAX_LINES,
+        can_retry=may_retry(job),
+        for_training=for_training,
+        opened=state in ("running", "failed", "timed out", "blocked", "in training"),
+    )
+
+
+def agent_hint(build: Build, agents: Iterable[Agent]) -> str:
+    """Why jobs of a build are not started, or would not be; empty where an agent can take them."""
+    connected = [agent for agent in agents if agent.connection_state == "connected"]
+    if not connected:
+        # Nothing is said of a build that is over, until somebody starts something in it.
+        return "" if scheduler.is_over(build) else "No agent is connected."
+    waiting = [step for step in build.steps if step.job.state == "scheduled"]
+    for step in waiting:
+        definition = step.definition
+        if isinstance(definition, CommandStep) and not any(
+            scheduler.suits(agent, definition) for agent in connected
+        ):
+            wanted = ", ".join(f"{name}={value}" for name, value in definition.agents.items())
+            return f"“{_step_title(step)}” waits for an agent with the tags {wanted}."
+    return ""
+
+
+def _state(job: Job) -> str:
+    return "soft failed" if job.soft_failed else job_state(job).replace("_", " ")
+
+
+def _training_state(job: Job) -> str:
+    """The state of a block that a training unblocks: that of the training, as far as it is known."""
+    if job.state == "blocked":
+        return "in training"
+    states = {"succeeded": "succeeded", "failed": "failed", "cancelled": "canceled"}
+    return states.get(job.training, _state(job))
+
+
+def _names(step: Step) -> list[str]:
+    """What a step waits for by its own ``depends_on``, by their titles."""
+    if not isinstance(step.definition, (CommandStep, ManualStep)) or not step.definition.depends_on:
+        return []
+    wanted = {rule.step for rule in step.definition.depends_on}
+    targets = [edge.step for edge in step.edges if {edge.step.id, edge.step.key} & wanted]
+    return [title(target.label) if isinstance(target, Group) else _step_title(target) for target in targets]
+
+
+def _step_title(step: Step) -> str:
+    definition = step.definition
+    text = definition.label or (
+        definition.command if isinstance(definition, CommandStep) else definition.type
+    )
+    return title(text.split("\n")[0])
+
+
+def _tail(groups: list[LogGroup]) -> list[LogGroup]:
+    """The last lines of a log, in their groups."""
+    left = MAX_LINES
+    kept: list[LogGroup] = []
+    for group in reversed(groups):
+        if left <= 0:
+            break
+        kept.insert(0, LogGroup(title(group.title), group.open, group.lines[-left:]))
+        left -= len(group.lines)
+    return kept

@@ -1,0 +1,263 @@
+"""``if``: Buildkite's language of conditions.
+
+Source: https://buildkite.com/docs/pipelines/configure/conditionals, and for what that page leaves open
+(precedence, types, null) https://github.com/buildkite/conditional. Both sides of ``&&`` and ``||`` are
+always evaluated, so that a mistake in either is found whatever the build is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from modelbuild_local.buildkite.pipeline.attributes.patterns import PatternError, finds
+
+MAX_CHARACTERS = 5_000
+_MAX_DEPTH = 50
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A regular expression between slashes."""
+
+    text: str
+    ignore_case: bool
+
+
+Scalar = str | int | bool | None
+Value = Scalar | tuple[Scalar, ...] | Pattern
+Variables = Mapping[str, Scalar | tuple[str, ...]]
+"""The variables by their names; a null stands for a value that this build does not have."""
+
+
+class ConditionError(ValueError):
+    """A condition cannot be evaluated; the message says where and why."""
+
+
+_TOKEN = re.compile(
+    r"""\s+|//[^\n]*
+    |(?P<regex>/(?:\\.|[^/\\\n])+/[a-z]*)
+    |(?P<string>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')
+    |(?P<number>\d+)
+    |(?P<word>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)
+    |(?P<operator>==|!=|=~|!~|\|\||&&|[!()\[\],?:])""",
+    re.VERBOSE | re.ASCII,
+)
+_LITERALS: dict[str, Scalar] = {"true": True, "false": False, "null": None}
+# The server's own check of regular expressions refuses these.
+_REFUSED_GROUP = re.compile(r"\(\?(?:<|P<|'|>|\()")
+
+
+def is_met(condition: str, variables: Variables, env: Mapping[str, str]) -> bool:
+    """Whether a condition is true.
+
+    Args:
+        condition: the text of ``if``.
+        variables: the values of ``build.branch`` and the others.
+        env: what ``build.env()`` and ``env()`` read.
+
+    Raises:
+        ConditionError: it is no condition, names a variable that does not exist, or compares what cannot be.
+    """
+    if len(condition) > MAX_CHARACTERS:
+        raise ConditionError(f"the condition is longer than {MAX_CHARACTERS} characters")
+    evaluation = _Evaluation(_tokens(condition), variables, env)
+    try:
+        return evaluation.result()
+    except PatternError as error:
+        raise ConditionError(str(error)) from None
+
+
+def _tokens(condition: str) -> list[tuple[str, str]]:
+    """The kinds and texts of the parts of a condition."""
+    found: list[tuple[str, str]] = []
+    at = 0
+    while at < len(condition):
+        match = _TOKEN.match(condition, at)
+        if match is None:
+            raise ConditionError(f"the condition cannot be read at '{condition[at : at + 20]}'")
+        if match.lastgroup is not None:
+            found.append((match.lastgroup, match[0]))
+        at = match.end()
+    return found
+
+
+class _Evaluation:
+    """Reads the tokens from left to right, each method one level of precedence, and evaluates at once."""
+
+    def __init__(self, tokens: list[tuple[str, str]], variables: Variables, env: Mapping[str, str]) -> None:
+        self._tokens = [*tokens, ("end", "its end")]
+        self._at = 0
+        self._depth = 0
+        self._variables = variables
+        self._env = env
+
+    def result(self) -> bool:
+        value = self._choice()
+        if self._tokens[self._at][0] != "end":
+            raise self._unexpected()
+        return self._boolean(value, "the condition")
+
+    def _choice(self) -> Value:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise ConditionError("the condition is nested too deeply")
+        value = self._any()
+        if self._takes("?"):
+            met = self._boolean(value, "what stands before '?'")
+            first = self._choice()
+            self._expect(":")
+            second = self._choice()
+            value = first if met else second
+        self._depth -= 1
+        return value
+
+    def _any(self) -> Value:
+        return self._chain("||", self._all, lambda left, right: left or right)
+
+    def _all(self) -> Value:
+        return self._chain("&&", self._comparison, lambda left, right: left and right)
+
+    def _chain(
+        self, operator: str, operand: Callable[[], Value], combine: Callable[[bool, bool], bool]
+    ) -> Value:
+        value = operand()
+        while self._takes(operator):
+            sides = f"both sides of '{operator}'"
+            value = combine(self._boolean(value, sides), self._boolean(operand(), sides))
+        return value
+
+    def _comparison(self) -> Value:
+        value = self._prefixed()
+        while True:
+            if self._takes("=="):
+                value = self._equal(value, self._prefixed())
+            elif self._takes("!="):
+                value = not self._equal(value, self._prefixed())
+            elif self._takes("=~"):
+                value = self._matches(value, self._prefixed())
+            elif self._takes("!~"):
+                value = not self._matches(value, self._prefixed())
+            elif self._tokens[self._at] == ("word", "includes"):
+                self._at += 1
+                value = self._includes(value, self._prefixed())
+            else:
+                return value
+
+    def _prefixed(self) -> Value:
+        negations = 0
+        while self._takes("!"):
+            negations += 1
+        value = self._operand()
+        for _ in range(negations):
+            value = not self._boolean(value, "what follows '!'")
+        return value
+
+    def _operand(self) -> Value:
+        kind, text = self._tokens[self._at]
+        self._at += 1
+        if kind == "number":
+            return int(text)
+        if kind == "string":
+            return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)
+        if kind == "regex":
+            return _pattern(text)
+        if kind == "word":
+            return self._call(text) if self._takes("(") else self._variable(text)
+        if (kind, text) == ("operator", "("):
+            value = self._choice()
+            self._expect(")")
+            return value
+        if (kind, text) == ("operator", "["):
+            return self._array()
+        self._at -= 1
+        raise self._unexpected()
+
+    def _array(self) -> Value:
+        items: list[Scalar] = []
+        while not self._takes("]"):
+            if items:
+                self._expect(",")
+            item = self._operand()
+            if not isinstance(item, str):
+                raise ConditionError("an array may hold texts only")
+            items.append(item)
+        return tuple(items)
+
+    def _call(self, name: str) -> Value:
+        argument = self._operand()
+        self._expect(")")
+        if name not in ("build.env", "env"):
+            raise ConditionError(f'`{name}` is not a function: the one there is, is build.env("NAME")')
+        if not isinstance(argument, str):
+            raise ConditionError(f"{name}() needs the name of a variable, in quotes")
+        return self._env.get(argument, None if name == "build.env" else "")
+
+    def _variable(self, name: str) -> Value:
+        if name in _LITERALS:
+            return _LITERALS[name]
+        if name in self._variables:
+            return self._variables[name]
+        if name == "build.state" or name.startswith("step."):
+            raise ConditionError(f"`{name}` can be used for notifications only, not for steps")
+        raise ConditionError(f"`{name}` is not a variable")
+
+    def _equal(self, left: Value, right: Value) -> bool:
+        if isinstance(left, Pattern) or isinstance(right, Pattern):
+            raise ConditionError("a regular expression is compared with =~ or !~")
+        if left is not None and right is not None and type(left) is not type(right):
+            raise ConditionError(f"{_kind(left)} cannot be compared with {_kind(right)}")
+        return left == right
+
+    def _matches(self, left: Value, right: Value) -> bool:
+        if not isinstance(right, Pattern):
+            raise ConditionError("a regular expression must stand at the right of =~ and !~")
+        if left is not None and not isinstance(left, str):
+            raise ConditionError(f"a regular expression cannot be matched against {_kind(left)}")
+        found = finds(right.text, left or "", ignore_case=right.ignore_case)
+        return left is not None and found
+
+    def _includes(self, left: Value, right: Value) -> bool:
+        if left is not None and not isinstance(left, tuple):
+            raise ConditionError(f"'includes' needs an array at its left, not {_kind(left)}")
+        items = [item for item in left or () if isinstance(item, str)]
+        if isinstance(right, Pattern):
+            return any(finds(right.text, item, ignore_case=right.ignore_case) for item in items)
+        if right is not None and not isinstance(right, str):
+            raise ConditionError(f"an array of texts cannot include {_kind(right)}")
+        return right in items
+
+    def _boolean(self, value: Value, place: str) -> bool:
+        """A null counts as false: it stands for a boolean that this build does not have."""
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        raise ConditionError(f"{place} must be true or false, not {_kind(value)}")
+
+    def _takes(self, operator: str) -> bool:
+        taken = self._tokens[self._at] == ("operator", operator)
+        self._at += taken
+        return taken
+
+    def _expect(self, operator: str) -> None:
+        if not self._takes(operator):
+            raise self._unexpected(f", where '{operator}' should stand")
+
+    def _unexpected(self, hint: str = "") -> ConditionError:
+        return ConditionError(f"the condition cannot be read at '{self._tokens[self._at][1]}'{hint}")
+
+
+def _pattern(text: str) -> Pattern:
+    body, _, flags = text[1:].rpartition("/")
+    if flags not in ("", "i"):
+        raise ConditionError(f"'{flags}' is not a flag of a regular expression: only 'i' is")
+    if _REFUSED_GROUP.search(re.sub(r"\\.", "", body)):
+        raise ConditionError(f"/{body}/ uses a group that Buildkite's conditions do not have")
+    return Pattern(body.replace(r"\/", "/"), flags == "i")
+
+
+def _kind(value: Value) -> str:
+    if isinstance(value, bool):
+        return "a boolean"
+    names = {int: "a number", str: "a text", tuple: "an array", Pattern: "a regular expression"}
+    return names.get(type(value), "null")

@@ -1,0 +1,88 @@
+"""What the ``if`` and ``branches`` of steps can see of a build."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from modelbuild_local.buildkite.environment import pull_request_environment
+from modelbuild_local.buildkite.identity import organization_id
+from modelbuild_local.buildkite.pipeline.attributes.condition import Variables
+from modelbuild_local.buildkite.pipeline.expansion import Context
+from modelbuild_local.buildkite.state import Build
+
+# No build of this machine is of a merge queue or a tag, or made by a webhook.
+_NULL = (
+    "build.merge_queue.base_branch",
+    "build.merge_queue.base_commit",
+    "build.pull_request.draft",
+    "build.pull_request.label",
+    "build.source_action",
+    "build.source_event",
+    "build.tag",
+)
+
+
+def build_context(build: Build, organization: str, env: Mapping[str, str]) -> Context:
+    """The context of the steps of a build.
+
+    Args:
+        build: the build.
+        organization: the organization's slug.
+        env: the variables that people have given to the pipeline and the build.
+    """
+    pipeline = build.pipeline
+    rebuilt_from = build.rebuilt_from
+    own = {
+        "BUILDKITE_BRANCH": build.branch,
+        "BUILDKITE_TAG": "",
+        "BUILDKITE_MESSAGE": build.message,
+        "BUILDKITE_COMMIT": build.commit,
+        "BUILDKITE_PIPELINE_SLUG": pipeline.slug,
+        "BUILDKITE_PIPELINE_NAME": pipeline.name,
+        "BUILDKITE_PIPELINE_ID": pipeline.id,
+        "BUILDKITE_ORGANIZATION_SLUG": organization,
+        "BUILDKITE_REBUILT_FROM_BUILD_ID": rebuilt_from.id if rebuilt_from else "",
+        "BUILDKITE_REBUILT_FROM_BUILD_NUMBER": str(rebuilt_from.number) if rebuilt_from else "",
+        "BUILDKITE_REPO": pipeline.repository,
+        **pull_request_environment(build),
+    }
+    variables: Variables = {
+        **dict.fromkeys(_NULL),
+        "build.author.email": build.creator.email,
+        "build.author.id": build.creator.id,
+        "build.author.name": build.creator.name,
+        "build.author.teams": (),
+        "build.branch": build.branch,
+        "build.commit": build.commit,
+        "build.creator.email": build.creator.email,
+        "build.creator.id": build.creator.id,
+        "build.creator.name": build.creator.name,
+        "build.creator.teams": (),
+        "build.id": build.id,
+        "build.message": build.message or None,
+        "build.number": build.number,
+        **_pull_request(build),
+        "build.source": build.source,
+        "organization.id": organization_id(organization),
+        "organization.slug": organization,
+        "pipeline.default_branch": pipeline.default_branch,
+        "pipeline.id": pipeline.id,
+        "pipeline.repository": pipeline.repository,
+        "pipeline.slug": pipeline.slug,
+    }
+    return Context(build.branch, variables, {**env, **own})
+
+
+def _pull_request(build: Build) -> Variables:
+    pull_request = build.pull_request
+    if pull_request is None:
+        names = ("base_branch", "id", "repository", "repository.fork")
+        return {**{f"build.pull_request.{name}": None for name in names}, "build.pull_request.labels": ()}
+    repository = pull_request.repository or None
+    return {
+        "build.pull_request.base_branch": pull_request.base_branch or None,
+        "build.pull_request.id": pull_request.id,
+        "build.pull_request.labels": pull_request.labels,
+        "build.pull_request.repository": repository,
+        "build.pull_request.repository.fork": repository not in (None, build.pipeline.repository),
+    }

@@ -1,0 +1,85 @@
+"""From what a pipeline says about a step to the jobs that it makes: none, one, or several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from modelbuild_local.buildkite.pipeline.attributes.branches import matches_branch
+from modelbuild_local.buildkite.pipeline.attributes.condition import Variables, is_met
+from modelbuild_local.buildkite.pipeline.attributes.matrix import Combination, interpolate
+from modelbuild_local.buildkite.pipeline.definition import CommandStep, GroupStep, ManualStep, WaitStep
+
+PlainStep = CommandStep | WaitStep | ManualStep
+
+
+@dataclass(frozen=True)
+class Context:
+    """What decides whether a step belongs to a build."""
+
+    branch: str
+    variables: Variables
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What one job of a step does; ``omitted`` is the reason why it does nothing, or empty."""
+
+    definition: PlainStep
+    omitted: str = ""
+    matrix: dict[str, str] | None = None
+    parallel: tuple[int, int] | None = None
+
+
+def omission(step: PlainStep, group: GroupStep | None, context: Context) -> str:
+    """Why a step of the pipeline does not run in this build, or empty where it runs.
+
+    ``if`` and ``skip`` of a group count for each of its steps.
+
+    Raises:
+        ConditionError: an ``if`` cannot be evaluated.
+    """
+    conditions = [part.condition for part in (group, step) if part is not None and part.condition]
+    # Each is evaluated, so that a mistake in one is found whatever the other says.
+    met = [is_met(condition, context.variables, context.env) for condition in conditions]
+    if not all(met):
+        return "conditional_failed"
+    if step.branches and not matches_branch(step.branches, context.branch):
+        return "branch_mismatch"
+    return step.skip or (group.skip if group is not None else "")
+
+
+def variants(step: PlainStep) -> Iterator[Variant]:
+    """What each job of a step does: several of a command step with ``matrix`` or ``parallelism``.
+
+    Raises:
+        ValueError: it names a dimension that its matrix does not have.
+    """
+    if isinstance(step, CommandStep) and step.matrix is not None:
+        for combination in step.matrix.combinations():
+            yield _combined(step, combination)
+    elif isinstance(step, CommandStep) and step.parallelism is not None:
+        for number in range(step.parallelism):
+            label = _numbered(step.label, number, step.parallelism)
+            definition = step.model_copy(update={"label": label})
+            yield Variant(definition, parallel=(number, step.parallelism))
+    else:
+        yield Variant(step.model_copy())
+
+
+def _combined(step: CommandStep, combination: Combination) -> Variant:
+    update = {
+        name: interpolate(getattr(step, name), combination.values)
+        for name in ("agents", "command", "env", "label", "plugins")
+    }
+    if combination.soft_fail is not None:
+        update["soft_fail"] = combination.soft_fail
+    return Variant(step.model_copy(update=update), combination.skip, matrix=combination.values)
+
+
+def _numbered(label: str, number: int, total: int) -> str:
+    """The label with ``%n`` (from 0), ``%N`` (from 1), and ``%t`` and ``%T`` (how many there are)."""
+    for sign, value in (("%n", number), ("%N", number + 1), ("%t", total), ("%T", total)):
+        label = label.replace(sign, str(value))
+    return label

@@ -1,0 +1,247 @@
+"""Reading a pipeline.
+
+The agent parses and interpolates pipeline files; what arrives here is its normalised JSON, or the steps
+of a pipeline's own configuration. An attribute that this stand-in does not honour is refused with a
+sentence rather than ignored, because a build that silently differs from Buildkite's is worth nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from modelbuild import agent_yaml
+from modelbuild_local.buildkite.pipeline.definition import (
+    CommandStep,
+    GroupStep,
+    ManualStep,
+    Pipeline,
+    WaitStep,
+)
+
+MAX_PROBLEMS = 20
+"""Problems that one refusal lists; more of them are counted."""
+
+
+class PipelineError(ValueError):
+    """A pipeline cannot be used; the message names each step that is wrong, and why."""
+
+    def __init__(self, problems: list[str]) -> None:
+        shown = list(dict.fromkeys(problems))
+        more = len(shown) - MAX_PROBLEMS
+        text = "; ".join(shown[:MAX_PROBLEMS])
+        super().__init__(f"{text}; and {more} more problems" if more > 0 else text)
+
+
+_ALIASES = {
+    "agent_query_rules": "agents",
+    "artifacts": "artifact_paths",
+    "commands": "command",
+    "id": "key",
+    "identifier": "key",
+    "name": "label",
+    "timeout": "timeout_in_minutes",
+}
+_KINDS = {
+    "block": "block",
+    "manual": "block",
+    "input": "input",
+    "wait": "wait",
+    "waiter": "wait",
+    "group": "group",
+}
+_COMMAND_TYPES = ("", "script", "command", "commands")
+_IN_COMMAND_STEPS = ("command", "commands", "plugins")
+# Buildkite's own, and not honoured here.
+_UNSUPPORTED = (
+    "cache",
+    "checkout",
+    "secrets",
+    "signature",
+    "trigger",
+)
+_IF_CHANGED = "'if_changed' is for uploaded files only: `buildkite-agent pipeline upload` applies it"
+
+
+_Place = tuple[int, ...]
+"""The number of a step, or that of its group and its own, from 0."""
+
+
+class _Reader:
+    """Brings steps to the form of ``definition``, and collects what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.titles: dict[_Place, str] = {}
+
+    def steps(self, steps: list[object], place: _Place = (), index: _Place = ()) -> list[dict[str, Any]]:
+        """The steps that can be read, as maps with their ``type``, titles under ``label``.
+
+        Args:
+            steps: the steps, of the pipeline or of a group.
+            place: where the group stands in the document.
+            index: where the group stands among the steps that can be read.
+        """
+        found: list[dict[str, Any]] = []
+        for number, step in enumerate(steps):
+            values = self._step(step, (*place, number), (*index, len(found)))
+            if values is not None:
+                found.append(values)
+        return found
+
+    def _step(self, step: object, place: _Place, index: _Place) -> dict[str, Any] | None:
+        if isinstance(step, str):
+            step = {step: None}
+        title = f"step {'.'.join(str(number + 1) for number in place)}"
+        if not isinstance(step, Mapping):
+            self.problems.append(f"{title}: a step must be a map or one of 'wait', 'block' and 'input'")
+            return None
+        values: dict[str, Any] = {str(name): value for name, value in step.items()}
+        self.titles[index] = title = title + _name(values)
+        unsupported = [name for name in _UNSUPPORTED if name in values]
+        for name in unsupported:
+            self.problems.append(f"{title}: '{name}' is not supported on the laptop: remove it")
+            del values[name]
+        if "if_changed" in values:
+            self.problems.append(f"{title}: {_IF_CHANGED}")
+            del values["if_changed"]
+        kind = _kind(values)
+        if kind is None and "trigger" not in unsupported:
+            self.problems.append(f"{title}: {_no_kind(values)}")
+        if kind is None:
+            return None
+        values = _canonical(values)
+        if kind == "group":
+            members = values.get("steps")
+            if len(place) > 1:
+                self.problems.append(f"{title}: a group cannot hold another group")
+                return None
+            if not isinstance(members, list):
+                self.problems.append(f"{title}: a group needs 'steps', a list")
+                return None
+            values["steps"] = self.steps(members, place, index)
+        return {**values, "type": kind}
+
+    def add(self, error: ErrorDetails) -> None:
+        """Note what the model refuses, with the step that it stands in."""
+        location = list(error["loc"])
+        index: _Place = ()
+        while len(location) > 1 and location[0] == "steps" and isinstance(location[1], int):
+            index = (*index, location[1])
+            # The third part is the type by which the model chose the kind of step.
+            location = location[3:]
+        title = self.titles.get(index, "the pipeline")
+        attribute = ".".join(str(part) for part in location)
+        if error["type"] == "extra_forbidden":
+            self.problems.append(f"{title}: '{attribute}' does not exist, or is not supported on the laptop")
+        elif attribute:
+            self.problems.append(f"{title}: '{attribute}': {_reason(error)}")
+        else:
+            self.problems.append(f"{title}: {_reason(error)}")
+
+
+def _kind(values: dict[str, Any]) -> str | None:
+    """The type of a step, by its attributes in the agent's order; its title moves to ``label``."""
+    said = str(values.pop("type", "") or "")
+    if any(name in values for name in _IN_COMMAND_STEPS):
+        return "command"
+    for name, meaning in _KINDS.items():
+        if name in values or said == name:
+            title = values.pop(name, None)
+            if title is not None:
+                values["label"] = title
+            return meaning
+    return "command" if said and said in _COMMAND_TYPES else None
+
+
+def _canonical(values: dict[str, Any]) -> dict[str, Any]:
+    """The attributes by their own names, without those that a null leaves unset.
+
+    A null under ``depends_on`` says that the step depends on nothing; an unknown name stays, to be refused.
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        own = _ALIASES.get(name, name)
+        if own != name and own in values:
+            continue
+        if value is not None or own == "depends_on" or own not in _KNOWN:
+            found[own] = value
+    return found
+
+
+# A null leaves these unset; anything else that is null stays, to be refused.
+_KNOWN = frozenset(
+    field.alias or name
+    for model in (CommandStep, WaitStep, ManualStep, GroupStep)
+    for name, field in model.model_fields.items()
+)
+
+
+def _no_kind(values: Mapping[str, Any]) -> str:
+    names = ", ".join(f"'{name}'" for name in values) or "nothing"
+    return f"it has none of 'command', 'plugins', 'wait', 'block', 'input' and 'group', but {names}"
+
+
+def _name(values: Mapping[str, Any]) -> str:
+    """What a person calls the step, in brackets; empty where nothing names it."""
+    for attribute in ("key", "label", "name", "block", "input", "group", "command", "commands", "trigger"):
+        value = values.get(attribute)
+        if isinstance(value, str) and value.strip():
+            first = value.strip().split("\n")[0]
+            return f" ('{first if len(first) <= 60 else first[:59] + '…'}')"
+    return ""
+
+
+def _reason(error: ErrorDetails) -> str:
+    """The model's sentence, with a number that it refuses; texts may be secrets."""
+    message = error["msg"].removeprefix("Value error, ")
+    given = error.get("input")
+    return f"{message}, not {given}" if isinstance(given, (int, float)) else message
+
+
+def parse_pipeline(document: object) -> Pipeline:
+    """Read a pipeline from the JSON an agent uploads or from a configuration's YAML document.
+
+    Raises:
+        PipelineError: it is not a pipeline, or uses attributes that are not supported here; all are named.
+    """
+    if isinstance(document, list):
+        document = {"steps": document}
+    if not isinstance(document, Mapping):
+        raise PipelineError(["a pipeline must be a map with 'steps'"])
+    steps = document.get("steps")
+    if not isinstance(steps, list):
+        raise PipelineError(["a pipeline needs 'steps', a list"])
+    reader = _Reader()
+    reader.problems += [
+        f"the pipeline: '{name}' is not supported on the laptop: remove it"
+        for name in ("checkout", "secrets")
+        if document.get(name)
+    ]
+    values = {str(name): value for name, value in document.items() if value is not None}
+    values["steps"] = reader.steps(steps)
+    try:
+        pipeline = Pipeline.model_validate(values)
+    except ValidationError as error:
+        if values["steps"] or not reader.problems:
+            for detail in error.errors():
+                reader.add(detail)
+        raise PipelineError(reader.problems) from None
+    if reader.problems:
+        raise PipelineError(reader.problems)
+    return pipeline
+
+
+def parse_yaml(text: str) -> Pipeline:
+    """Read a pipeline's own configuration.
+
+    Raises:
+        PipelineError: it is not YAML, or not a pipeline.
+    """
+    try:
+        return parse_pipeline(agent_yaml.load(text))
+    except agent_yaml.YamlError as error:
+        raise PipelineError([f"the pipeline's configuration is not YAML: {error}"]) from None

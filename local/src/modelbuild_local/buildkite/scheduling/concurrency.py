@@ -1,0 +1,45 @@
+"""Concurrency groups: how many jobs of a group run at once, over all builds, and in which order.
+
+Source: https://buildkite.com/docs/pipelines/configure/workflows/controlling-concurrency
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modelbuild_local.buildkite.pipeline.definition import CommandStep
+from modelbuild_local.buildkite.pipeline.graph import ancestors
+from modelbuild_local.buildkite.state import WITH_AGENT, Job
+
+
+def may_start(job: Job, group: Sequence[Job]) -> bool:
+    """Whether a job may start beside the others of its concurrency group.
+
+    With the method ``ordered`` the jobs that were created before it, and are to run, keep their place; with
+    ``eager`` only those count that an agent has.
+
+    Args:
+        job: the job, which waits for nothing but an agent.
+        group: the newest jobs of all steps of its group, over all builds.
+    """
+    definition = job.step.definition
+    if not isinstance(definition, CommandStep) or definition.concurrency is None:
+        return True
+    taken = sum(1 for other in group if other.state in WITH_AGENT)
+    if definition.concurrency_method == "ordered":
+        earlier = sorted(group, key=lambda other: other.created_at)
+        taken += sum(1 for other in earlier[: earlier.index(job)] if _is_queued(other, job))
+    return taken < definition.concurrency
+
+
+def _is_queued(other: Job, job: Job) -> bool:
+    """Whether ``other`` is to run before ``job``.
+
+    A job behind a block or input step that nobody has opened is not in the queue, nor is one that waits for
+    ``job`` itself.
+    """
+    if other.state == "scheduled":
+        return True
+    before = list(ancestors(other.build, other.step)) if other.state == "waiting" else []
+    closed = any(step.job.type == "manual" and step.job.state in ("waiting", "blocked") for step in before)
+    return other.state == "waiting" and not closed and job.step not in before

@@ -1,0 +1,1 @@
+"""``modelbuild local run``: one build of the current commit."""

@@ -1,0 +1,70 @@
+"""Who opens a block step: a program through the API, or a person here, and with which fields."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from modelbuild.contract import TrainingResult
+from modelbuild.errors import ConfigurationError
+from modelbuild_local.run.terminal import plain_label
+
+Json = dict[str, Any]
+
+
+def is_for_the_api(job: Json) -> bool:
+    """Whether the block waits for a training, which opens it itself."""
+    return TrainingResult.field_keys()[0] in {field["key"] for field in job["fields"]}
+
+
+def defaults(job: Json) -> dict[str, str]:
+    """The fields with the values a person would send who changes nothing.
+
+    Raises:
+        ConfigurationError: a field must be filled in, and has no default.
+    """
+    for field in job["fields"]:
+        if field.get("required", True) and not _default(field):
+            label = plain_label(str(job["label"] or "block"))
+            raise ConfigurationError(
+                f"field {field['key']} of the block '{label}' is required and has no default, "
+                "so --yes cannot accept it: run without --yes in a terminal"
+            )
+    return {field["key"]: _default(field) for field in job["fields"]}
+
+
+def ask(job: Json) -> dict[str, str] | None:
+    """Ask a person at the terminal; ``None``: they leave the block closed."""
+    click.secho(f"\n{plain_label(str(job['label'] or 'block'))}", bold=True)
+    if job.get("prompt"):
+        click.echo(job["prompt"])
+    answers = {field["key"]: _ask_field(field) for field in job["fields"]}
+    return answers if click.confirm("Unblock?", default=True) else None
+
+
+def _default(field: Json) -> str:
+    """The default of a field; several values stand one a line."""
+    default = field.get("default") or ""
+    return default if isinstance(default, str) else "\n".join(default)
+
+
+def _ask_field(field: Json) -> str:
+    text = str(field.get("title") or field["key"])
+    if field.get("hint"):
+        text = f"{text} ({field['hint']})"
+    default = _default(field) or (None if field.get("required", True) else "")
+    options = field.get("options") or []
+    if not options:
+        return str(click.prompt(text, default=default))
+    click.echo(text)
+    for option in options:
+        click.echo(f"  {option['value']}: {option['label']}")
+    choice = click.Choice([option["value"] for option in options])
+    return str(click.prompt("Choose", default=default, type=choice, show_choices=False))
+
+
+def interactive() -> bool:
+    """Whether there is a person to ask."""
+    return sys.stdin.isatty() and sys.stdout.isatty()

@@ -1,0 +1,1 @@
+"""``modelbuild local up``: the services, the accounts and the agents' host."""

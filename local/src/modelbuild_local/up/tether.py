@@ -1,0 +1,52 @@
+"""``python -m modelbuild_local.up.tether COMMAND…``: run a command for as long as standard input is open.
+
+For a program that would outlive whoever started it: when that one ends, however it ends, its end of the
+pipe is closed, and the command is told to stop; twice, because ``buildkite-agent`` finishes its job first
+when it is told once.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+_GRACE_SECONDS = (3.0, 10.0)
+_POLL_SECONDS = 0.1
+
+
+def main(command: list[str]) -> int:
+    """Run ``command``, and answer with its exit code."""
+    # Ctrl-C reaches the whole foreground group; what is to happen then is decided by whoever holds the pipe.
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    stopping = False
+
+    def stop(_signum: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while process.poll() is None and not stopping:
+        readable, _, _ = select.select([sys.stdin], [], [], _POLL_SECONDS)
+        stopping = stopping or (bool(readable) and not os.read(sys.stdin.fileno(), 1024))
+    for seconds in _GRACE_SECONDS:
+        if process.poll() is None:
+            process.terminate()
+            _wait(process, seconds)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
