@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pipeline.attributes.branches import matches_branch
 from modelbuild_local.buildkite.pipeline.attributes.condition import ConditionError, Variables, is_met
-from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.buildkite.state import Build, Step
 
 VARIABLES: Variables = {

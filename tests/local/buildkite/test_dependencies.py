@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelbuild_local.buildkite.refusal import Refused
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.state import Build, Job, Step
 
 CONTINUE = {"wait": None, "continue_on_failure": True}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from modelbuild_local.buildkite.environment import job_environment
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pipeline.reader import PipelineError, parse_pipeline
-from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.buildkite.state import Build
 
 SETUP = {"os": ["linux", "windows"], "arch": ["amd64", "arm64"]}

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.logs import JobLog, group_lines
 from modelbuild_local.buildkite.pages.forms import form_values
 from modelbuild_local.buildkite.pages.markdown import to_html
 from modelbuild_local.buildkite.pages.rows import job_row
-from modelbuild_local.buildkite.refusal import Refused
 
 BLOCK = {
     "block": "Deploy <b>?",

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelbuild_local.buildkite.artifacts import matches
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pipeline.attributes.patterns import PatternError, matches_format
-from modelbuild_local.buildkite.refusal import Refused
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pipeline.attributes.retry import Retry
-from modelbuild_local.buildkite.refusal import Refused
 
 End = tuple[int, str, str]
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from modelbuild_local.buildkite.engine import LOST_AFTER
 from modelbuild_local.buildkite.environment import job_environment
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pipeline.graph import ancestors, before_barrier
-from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.buildkite.scheduling.scheduler import is_over
 from modelbuild_local.buildkite.state import Build, Job, Step
 

@@ -10,9 +10,9 @@ import pytest
 
 import standins
 from modelbuild_local.buildkite.engine import Engine
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.identity import User
 from modelbuild_local.buildkite.pages.rows import job_row
-from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.buildkite.state import Job
 
 ADA = User("1", "Ada", "ada@example.org")

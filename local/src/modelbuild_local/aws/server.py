@@ -75,10 +75,10 @@ def _server(listener: socket.socket) -> BaseWSGIServer:
             """Say nothing of single requests."""
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    from modelbuild_local.aws import mishaps
+    from modelbuild_local.aws import faults
     from modelbuild_local.aws.access import admission
 
     application = admission.guarded(
-        mishaps.beside(DomainDispatcherApplication(create_backend_app)), f"http://{host}:{port}"
+        faults.beside(DomainDispatcherApplication(create_backend_app)), f"http://{host}:{port}"
     )
     return make_server(host, port, application, threaded=True, request_handler=Handler, fd=listener.fileno())

@@ -15,9 +15,9 @@ from modelbuild_local.buildkite.api.rest import RateLimit, Rest
 from modelbuild_local.buildkite.api.views import Views
 from modelbuild_local.buildkite.api.web import on_not_found, on_refused
 from modelbuild_local.buildkite.engine import Engine
-from modelbuild_local.buildkite.outages import Outages
+from modelbuild_local.buildkite.errors import Refused
+from modelbuild_local.buildkite.faults import Outages
 from modelbuild_local.buildkite.pages.page import Page
-from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.service.guard import MIB, Guard, GuardMiddleware
 from modelbuild_local.service.session import PageSession
 

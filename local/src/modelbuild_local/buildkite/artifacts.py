@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pipeline.attributes.patterns import PatternError, is_match
-from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.buildkite.state import Artifact, Build
 
 

@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.identity import User, slug_of, user_id
 from modelbuild_local.buildkite.notes import field_value
 from modelbuild_local.buildkite.pipeline import graph
 from modelbuild_local.buildkite.pipeline.conditions import build_context
 from modelbuild_local.buildkite.pipeline.definition import CommandStep, Pipeline
 from modelbuild_local.buildkite.pipeline.reader import PipelineError, parse_pipeline, parse_yaml
-from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.buildkite.scheduling import progress, retries, scheduler
 from modelbuild_local.buildkite.scheduling.clock import Clock
 from modelbuild_local.buildkite.state import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pipeline.attributes.patterns import PatternError, matches_format
 from modelbuild_local.buildkite.pipeline.definition import InputField
-from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.buildkite.state import Annotation, Build
 
 MAX_META_DATA_BYTES = 100_000

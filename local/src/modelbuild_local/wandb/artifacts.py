@@ -6,8 +6,8 @@ import json
 
 from modelbuild_local.wandb import answers
 from modelbuild_local.wandb.answers import Answer, node_id
+from modelbuild_local.wandb.errors import Refused
 from modelbuild_local.wandb.files import Files
-from modelbuild_local.wandb.refusal import Refused
 from modelbuild_local.wandb.runs import Operation, Variables
 from modelbuild_local.wandb.state import Artifact, Collection, Store
 

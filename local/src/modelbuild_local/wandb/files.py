@@ -6,7 +6,7 @@ import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from modelbuild_local.wandb.refusal import Refused
+from modelbuild_local.wandb.errors import Refused
 
 
 class Files:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelbuild_local.wandb.answers import Answer
-from modelbuild_local.wandb.refusal import Refused
+from modelbuild_local.wandb.errors import Refused
 from modelbuild_local.wandb.runs import Operation
 
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)

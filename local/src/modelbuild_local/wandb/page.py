@@ -16,8 +16,8 @@ from starlette.routing import Route
 from modelbuild_local.service import pages
 from modelbuild_local.service.session import PageSession
 from modelbuild_local.wandb.charts import HEIGHT, WIDTH, charts, is_number
+from modelbuild_local.wandb.errors import Refused
 from modelbuild_local.wandb.files import Files
-from modelbuild_local.wandb.refusal import Refused
 from modelbuild_local.wandb.state import Run, Store, now
 
 LOG_LINES = 500

@@ -9,8 +9,8 @@ from typing import Any
 
 from modelbuild_local.wandb import answers
 from modelbuild_local.wandb.answers import Answer, node_id
+from modelbuild_local.wandb.errors import Refused
 from modelbuild_local.wandb.files import Files
-from modelbuild_local.wandb.refusal import Refused
 from modelbuild_local.wandb.state import ENTITY, PROJECT, Run, Store, json_object, now, step_of
 
 Variables = Mapping[str, Any]

@@ -19,7 +19,7 @@ def parse(text: str, model: type[BaseModel]) -> dict[str, JsonValue]:
         ParameterError: the file is not a mapping, or a parameter is missing, unknown or wrong.
     """
     # Here, because train reads models that import this module where Metaflow is not installed.
-    from modelbuild.flow.refusal import ParameterError
+    from modelbuild.flow.errors import ParameterError
 
     try:
         values: dict[str, JsonValue] = agent_yaml.load_written(text)

@@ -11,7 +11,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wsgi import LimitedStream
 
 from modelbuild_local.aws.access import signature
-from modelbuild_local.aws.refusal import Start
+from modelbuild_local.aws.errors import Start
 from modelbuild_local.service.guard import MIB, Guard, Refusal
 
 Application = Callable[[dict[str, Any], Start], Iterable[bytes]]

@@ -27,8 +27,8 @@ from moto.sts.models import AssumedRole, STSBackend, sts_backends
 
 from modelbuild_local.aws.access import signature
 from modelbuild_local.aws.access.signature import Signature
+from modelbuild_local.aws.errors import Start, drain, refuse
 from modelbuild_local.aws.patching import replace
-from modelbuild_local.aws.refusal import Start, drain, refuse
 from modelbuild_local.service import web_identity
 
 PATH = "/laptop/credentials"

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from modelbuild_local.buildkite.api.web import same, token_of
 from modelbuild_local.buildkite.engine import Engine
-from modelbuild_local.buildkite.refusal import Refused
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.state import WITH_AGENT, Agent, Build, Job
 
 

@@ -16,10 +16,10 @@ from modelbuild_local.buildkite.api.access import Access
 from modelbuild_local.buildkite.api.web import iso, json_body, same, token_of
 from modelbuild_local.buildkite.engine import Engine, steps_of
 from modelbuild_local.buildkite.environment import job_environment
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.identity import new_id
 from modelbuild_local.buildkite.notes import annotate, set_meta_data
 from modelbuild_local.buildkite.pipeline.definition import CommandStep
-from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.buildkite.scheduling.scheduler import outcome
 from modelbuild_local.buildkite.state import Build
 

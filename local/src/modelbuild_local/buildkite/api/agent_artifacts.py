@@ -12,8 +12,8 @@ from modelbuild_local.buildkite import artifacts
 from modelbuild_local.buildkite.api.access import Access
 from modelbuild_local.buildkite.api.web import iso, json_body, same
 from modelbuild_local.buildkite.engine import Engine
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.identity import new_id, new_token
-from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.buildkite.state import Artifact, Job
 
 # An SVG can hold a script.

@@ -14,8 +14,8 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pipeline.attributes.branches import matches_wildcard
-from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.buildkite.state import Build, Job
 
 PER_PAGE = 30

@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pipeline.definition import CommandStep
-from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.buildkite.state import Job
 from modelbuild_local.service import web_identity
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from modelbuild_local.buildkite.engine import Engine
-from modelbuild_local.buildkite.refusal import Refused
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.state import Agent, Artifact, Build, Job, PipelineSettings
 
 

@@ -15,8 +15,8 @@ from modelbuild_local.buildkite.api.rest_jobs import JobApi, caller
 from modelbuild_local.buildkite.api.views import Views
 from modelbuild_local.buildkite.api.web import Endpoint, Handler, same, token_of
 from modelbuild_local.buildkite.engine import Engine
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.identity import User
-from modelbuild_local.buildkite.refusal import Refused
 
 # What the one token there is may do: everything that is served here.
 SCOPES = [

@@ -13,8 +13,8 @@ from modelbuild_local.buildkite.api.resources import Resources
 from modelbuild_local.buildkite.api.views import Json, Views, job_state
 from modelbuild_local.buildkite.api.web import Endpoint, json_body, text_map
 from modelbuild_local.buildkite.engine import UPLOAD_STEP, Engine
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.identity import User, user_id
-from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.buildkite.state import Build, PullRequest
 
 FAILURES = ("canceled", "expired", "failed", "soft_failed", "timed_out")

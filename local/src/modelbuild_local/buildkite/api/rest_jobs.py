@@ -12,10 +12,10 @@ from modelbuild_local.buildkite.api.views import Views, job_state
 from modelbuild_local.buildkite.api.web import Endpoint, json_body
 from modelbuild_local.buildkite.engine import Engine, require_allowed
 from modelbuild_local.buildkite.environment import job_environment
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.identity import User
 from modelbuild_local.buildkite.notes import annotate, check_annotation
 from modelbuild_local.buildkite.pipeline.definition import CommandStep
-from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.buildkite.state import Agent, Artifact, Build, Job
 
 JOB_STATES = frozenset(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
-from modelbuild_local.buildkite.refusal import Refused
+from modelbuild_local.buildkite.errors import Refused
 
 
 def form_values(body: str) -> dict[str, list[str]]:

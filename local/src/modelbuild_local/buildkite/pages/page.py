@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from modelbuild_local.buildkite.api.views import Views
 from modelbuild_local.buildkite.engine import Engine
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pages.forms import form_values, variables
 from modelbuild_local.buildkite.pages.markdown import to_html
 from modelbuild_local.buildkite.pages.rows import (
@@ -23,7 +24,6 @@ from modelbuild_local.buildkite.pages.rows import (
     job_row,
     waits_for_training,
 )
-from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.buildkite.state import Build, Job, PipelineSettings
 from modelbuild_local.service import pages
 from modelbuild_local.service.session import PageSession

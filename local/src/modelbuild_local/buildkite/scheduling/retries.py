@@ -5,8 +5,8 @@ Source: https://buildkite.com/docs/pipelines/configure/retry
 
 from __future__ import annotations
 
+from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pipeline.definition import CommandStep
-from modelbuild_local.buildkite.refusal import Refused
 from modelbuild_local.buildkite.state import Job
 
 

@@ -12,7 +12,7 @@ from moto.batch.models import batch_backends
 
 from modelbuild_local.aws.access import control, signature
 from modelbuild_local.aws.batch.job import Job
-from modelbuild_local.aws.refusal import Start, drain, refuse
+from modelbuild_local.aws.errors import Start, drain, refuse
 from modelbuild_local.service import faults
 from modelbuild_local.service.faults import Fault, Faults
 
