@@ -8,7 +8,7 @@ import pytest
 from modelbuild.buildkite import fork
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train.request import make
+from modelbuild.train.submit.request import make
 
 OURS = "git@github.com:acme/comments.git"
 

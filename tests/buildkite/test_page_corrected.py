@@ -12,7 +12,7 @@ import http_api
 import samples
 from modelbuild.aws.storage import NotFound
 from modelbuild.contract import TrainingResult
-from modelbuild.train import telling
+from modelbuild.train.attempts import delivery
 
 PLACE = "s3://bucket/models/demo/7"
 CANCELLED = TrainingResult(status="cancelled", reason="the build was cancelled <on its page>")
@@ -87,7 +87,7 @@ def tell(page: Page, result: TrainingResult, attempt: int = 1) -> str:
     """Have a head tell how its attempt ended."""
     storage: Any = Memory()
     environ = {"BUILDKITE_API_URL": page.url, "BUILDKITE_API_TOKEN": "token"}
-    return telling.tell(storage, attempt, samples.request_for(PLACE), result, environ)
+    return delivery.tell(storage, attempt, samples.request_for(PLACE), result, environ)
 
 
 def test_annotation_of_a_cancelled_build_says_so(page: Page) -> None:

@@ -18,7 +18,7 @@ from modelbuild.buildkite.rest import Rest
 from modelbuild.buildkite.turns import Turns
 from modelbuild.callback import Clock, deliver
 from modelbuild.contract import TrainingRequest, TrainingResult
-from modelbuild.train import watch
+from modelbuild.train.head import watch
 
 LIMIT = 50
 _HEADS = 4

@@ -25,7 +25,7 @@ PRINTING = {
     "traceback.print_exc",
 }
 # Documents for programs, in which JSON has escaped everything.
-JSON = {"cli.py": 1, "train/plan.py": 1}
+JSON = {"cli.py": 1, "train/submit/plan.py": 1}
 
 
 def test_all_lines_go_through_one_place() -> None:

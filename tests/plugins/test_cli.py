@@ -64,7 +64,7 @@ def test_a_hook_starts_without_what_it_does_not_use() -> None:
 def test_a_training_is_submitted_without_what_only_its_head_calls_with() -> None:
     """What the step loads until the head is submitted does without requests."""
     code = (
-        "import sys; from modelbuild.train import command, follow, plan, submit, page\n"
+        "import sys; from modelbuild.train.submit import command, follow, page, plan, submission\n"
         "from modelbuild.aws import batch, identity, logs, storage\n"
         "print('requests' in sys.modules)"
     )

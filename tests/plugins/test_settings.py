@@ -13,7 +13,7 @@ from modelbuild.settings.deploy import DeploySettings
 from modelbuild.settings.notify import NotifySettings
 from modelbuild.settings.options import CONFIGURATION
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import submit
+from modelbuild.train.submit import submission
 
 ROLE = "arn:aws:iam::123456789012:role/a"
 TRAIN: dict[str, Any] = {
@@ -44,9 +44,9 @@ def test_entity_of_wandb_is_said_once() -> None:
     option's name, and without the option nothing is set.
     """
     request = samples.request_for("s3://bucket/models/demo/7")
-    of_team = submit.variables(request, train(**{"wandb-entity": "the-team"}))
+    of_team = submission.variables(request, train(**{"wandb-entity": "the-team"}))
     assert of_team["WANDB_ENTITY"] == "the-team"
-    assert "WANDB_ENTITY" not in submit.variables(request, train())
+    assert "WANDB_ENTITY" not in submission.variables(request, train())
     with pytest.raises(ConfigurationError, match="set by option wandb-entity"):
         train(environment={"WANDB_ENTITY": "the-team"})
 

@@ -18,8 +18,9 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.errors import AwsError
 from modelbuild.settings import AwsSettings
-from modelbuild.train import attempt, runs
-from modelbuild.train.attempt import Attempts, Superseded
+from modelbuild.train.attempts import attempt
+from modelbuild.train.attempts.attempt import Attempts, Superseded
+from modelbuild.train.head import runs
 
 BUCKET = "s3://modelbuild-123456789012"
 

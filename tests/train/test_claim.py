@@ -6,7 +6,7 @@ import pytest
 
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import claim
+from modelbuild.train.submit import claim
 
 
 class MetaData:

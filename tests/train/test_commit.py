@@ -13,7 +13,7 @@ import pytest
 
 from modelbuild import git
 from modelbuild.errors import ConfigurationError
-from modelbuild.train import source
+from modelbuild.train.commit import source
 
 
 def pack(folder: Path, commit: str, **options: Any) -> bytes:
@@ -321,6 +321,6 @@ def test_large_files_are_refused_before_they_are_read(
 ) -> None:
     """A commit too large for memory is refused by its sizes, naming the largest file."""
     commit = repository.commit({"flow.py": "x", "big.bin": "y" * 5000})
-    monkeypatch.setattr("modelbuild.train.commit._SIZE_LIMIT", 4000)
+    monkeypatch.setattr("modelbuild.train.commit.objects._SIZE_LIMIT", 4000)
     with pytest.raises(ConfigurationError, match=r"5,001 bytes, and at most 4,000 .* such as big\.bin in S3"):
         pack(repository.folder, commit)

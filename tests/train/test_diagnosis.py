@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild.train.diagnosis import reason, sentence, without_secrets
+from modelbuild.train.head.diagnosis import reason, sentence, without_secrets
 
 STAMP = "2026-01-31 12:00:00.123 [1795533493339701/train/2 (pid 10807)] "
 FAILED = [

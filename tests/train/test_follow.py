@@ -21,7 +21,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import AwsError, TrainingFailed
 from modelbuild.settings import AwsSettings
-from modelbuild.train import follow
+from modelbuild.train.submit import follow
 from standins import ADMINISTRATOR
 
 # What a head prints: its own lines, and those of steps as Metaflow passes them on.

@@ -20,8 +20,9 @@ from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import turns
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.settings import AwsSettings
-from modelbuild.train import head as head_module
-from modelbuild.train import source, telling
+from modelbuild.train.attempts import delivery
+from modelbuild.train.commit import source
+from modelbuild.train.head import command as head_module
 
 # A flow whose one step does what its parameter says; no step of it runs on Batch.
 FLOW = """
@@ -559,7 +560,7 @@ def test_build_that_goes_on_at_the_last_moment_is_told(
     request = head.ask(b"")
     buildkite.over, buildkite.state = True, "waiting"
     result = TrainingResult(status="succeeded")
-    said = telling.tell(Retried(session(AwsSettings())), 1, request, result, head.environ)
+    said = delivery.tell(Retried(session(AwsSettings())), 1, request, result, head.environ)
     assert "the build is failed: nothing to do" in capsys.readouterr().out
     assert "with status succeeded" in said
     assert buildkite.fields == [result.to_fields()]

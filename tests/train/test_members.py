@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.train import source
+from modelbuild.train.commit import source
 
 PARTS = st.sampled_from(["a", "b", "c", "..", ".", ""])
 PATHS = st.lists(PARTS, min_size=1, max_size=4).map("/".join)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from modelbuild.train import packaging, source
+from modelbuild.train.commit import packaging, source
 
 FLOW = """
 from metaflow import FlowSpec, step

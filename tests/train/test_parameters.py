@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from modelbuild.contract import sha256_of_json
 from modelbuild.errors import ConfigurationError
-from modelbuild.train import parameters
+from modelbuild.train.commit import parameters
 
 DEFAULTS: dict[str, Any] = {
     "seed": 1,

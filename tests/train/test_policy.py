@@ -18,7 +18,7 @@ from modelbuild.aws.logs import Logs
 from modelbuild.errors import AwsError
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import command
+from modelbuild.train.submit import command
 
 IAM = Path(__file__).parents[2] / "docs" / "iam"
 POLICY = json.loads((IAM / "train.json").read_text())

@@ -27,7 +27,8 @@ from modelbuild.buildkite import turns
 from modelbuild.errors import AwsError, BuildkiteError
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import ended, reconcile, submit
+from modelbuild.train.recovery import ended, reconcile
+from modelbuild.train.submit import submission
 
 RECONCILE = json.loads((standins.ROOT / "docs" / "iam" / "reconcile.json").read_text())
 PIPELINE = "roles"
@@ -183,8 +184,8 @@ def test_only_jobs_of_trainings_may_be_ended(role: Role) -> None:
     settings = TrainSettings.model_validate(options)
     request = samples.request_for(f"{PLACE}/7")
     tag = key.removeprefix("aws:ResourceTag/")
-    assert tag in submit.tags(request, settings)
-    assert tag in json.loads(submit.variables(request, settings)["METAFLOW_BATCH_DEFAULT_TAGS"])
+    assert tag in submission.tags(request, settings)
+    assert tag in json.loads(submission.variables(request, settings)["METAFLOW_BATCH_DEFAULT_TAGS"])
 
 
 def test_head_and_steps_work_with_their_role(role: Role) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from modelbuild import git
 from modelbuild.errors import ConfigurationError
-from modelbuild.train import source
+from modelbuild.train.commit import source
 
 
 def hostile(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> bytes:

@@ -6,7 +6,8 @@ import pytest
 
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import request, steps
+from modelbuild.train.commit import steps
+from modelbuild.train.submit import request
 
 FLOW = """
 import metaflow

@@ -20,8 +20,9 @@ from modelbuild.contract import TrainingRequest
 from modelbuild.errors import AwsError, ConfigurationError, TrainingFailed
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import attempt, command, follow, page, plan, request, submit
-from modelbuild.train.attempt import JobRecord
+from modelbuild.train.attempts import attempt
+from modelbuild.train.attempts.attempt import JobRecord
+from modelbuild.train.submit import command, follow, page, plan, request, submission
 
 BUCKET = "s3://modelbuild-123456789012"
 # What a job runs instead of the head: it does what its variable ACT says.
@@ -604,7 +605,7 @@ def test_job_name_keeps_to_batchs_letters(request_for: Any) -> None:
 
     def name(pipeline: str, model_id: str) -> str:
         build = request.build.model_copy(update={"pipeline": pipeline})
-        return submit.job_name(request.model_copy(update={"build": build, "model_id": model_id}))
+        return submission.job_name(request.model_copy(update={"build": build, "model_id": model_id}))
 
     assert name("demo", "7.12") == "demo-7_12"
     assert len(name("p" * 200, "7")) == 128

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.train import syntax
+from modelbuild.train.commit import syntax
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.train import parameters, types
+from modelbuild.train.commit import parameters, types
 
 FILE = "flows/params.yaml"
 DEFAULTS: dict[str, Any] = {

@@ -22,8 +22,8 @@ from modelbuild.buildkite import turns
 from modelbuild.buildkite.rest import Rest, RestError
 from modelbuild.contract import Source, TrainingResult
 from modelbuild.settings import AwsSettings
-from modelbuild.train import source
-from modelbuild.train.watch import Cancellation, Queueing, Watch
+from modelbuild.train.commit import source
+from modelbuild.train.head.watch import Cancellation, Queueing, Watch
 
 BUCKET = "s3://modelbuild-123456789012"
 JOB = "0b7c5a0e-7f0c-4c8b-9d5e-0123456789ab"
@@ -244,9 +244,10 @@ def test_head_of_a_cancelled_build_stops(
     storage.write(request.source.path, archived)
     storage.write(f"{place}/request.json", request.to_json().encode())
     quick = (
-        "import sys; from modelbuild.buildkite import turns; from modelbuild.train import head, watch; "
+        "import sys; from modelbuild.buildkite import turns; "
+        "from modelbuild.train.head import command, watch; "
         "turns.SLICE_SECONDS = watch.SLICE_SECONDS = 0.2; "
-        "watch.Watch.__init__.__defaults__ = (0.2,); sys.exit(head.run())"
+        "watch.Watch.__init__.__defaults__ = (0.2,); sys.exit(command.run())"
     )
     environ = {
         "PATH": os.environ["PATH"],

@@ -59,7 +59,7 @@ def up(data: Path | None, teams: tuple[str, ...]) -> None:
     They are for the repository of the current folder. Prints their addresses, and the variables with which
     a shell of your own reaches them.
     """
-    from modelbuild_local.up import command as command
+    from modelbuild_local.up import command
 
     command.run(places.repository(Path.cwd()), data, teams)
 
@@ -77,7 +77,7 @@ def run(pipeline: str | None, branch: str | None, env: tuple[str, ...], yes: boo
 
     Exits with 0 if the build passed, with 1 if it did not, with 130 after Ctrl-C, which cancels it.
     """
-    from modelbuild_local.run import command as command
+    from modelbuild_local.run import command
 
     repository = places.repository(Path.cwd())
     passed = command.run(

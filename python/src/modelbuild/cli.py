@@ -84,7 +84,7 @@ def train(dry_run: bool, file: Path) -> None:
     from modelbuild.settings.train import TrainSettings
 
     settings = TrainSettings.from_environment(os.environ)
-    from modelbuild.train import command
+    from modelbuild.train.submit import command
 
     command.run(settings)
 
@@ -94,7 +94,7 @@ def _plan(file: Path) -> None:
     from modelbuild.onboarding import training
     from modelbuild.settings.options import CONFIGURATION
     from modelbuild.settings.train import TrainSettings
-    from modelbuild.train import plan
+    from modelbuild.train.submit import plan
 
     environ = plan.environment(os.environ, Path.cwd())
     if CONFIGURATION in environ:
@@ -140,7 +140,7 @@ def head() -> None:
     """
     # The imports take a second, in which SIGTERM would end the job without a word; it waits instead.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    from modelbuild.train import head
+    from modelbuild.train.head import command as head
 
     sys.exit(head.run(os.environ))
 
@@ -152,7 +152,7 @@ def ended() -> None:
     It tells Buildkite of a head that died.
     """
     from modelbuild.aws import function
-    from modelbuild.train.ended import handler
+    from modelbuild.train.recovery.ended import handler
 
     function.serve(handler)
 
@@ -181,7 +181,7 @@ def reconcile(artifacts: str, queue: str, secret_name: str) -> None:
     For a pipeline on a schedule. It looks for builds that wait for a training which has ended, or which
     Batch does not know any more, and ends heads that have waited for a machine for too long.
     """
-    from modelbuild.train import reconcile as reconciliation
+    from modelbuild.train.recovery import reconcile as reconciliation
 
     reconciliation.run(artifacts, queue, secret_name)
 

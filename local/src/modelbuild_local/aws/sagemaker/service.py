@@ -20,7 +20,7 @@ from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
 from modelbuild_local.aws import process
 from modelbuild_local.aws.patching import replace
-from modelbuild_local.aws.sagemaker import rules as rules
+from modelbuild_local.aws.sagemaker import rules
 from modelbuild_local.aws.sagemaker.endpoint import IN_PROGRESS, Endpoint
 from modelbuild_local.aws.sagemaker.runtime import invoke_endpoint
 from modelbuild_local.aws.sagemaker.server import Plan

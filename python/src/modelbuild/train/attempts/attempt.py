@@ -20,7 +20,7 @@ from modelbuild.aws.batch import Batch
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.contract import ATTEMPT, DELIVERED_FILE, JOB_FILE, attempt_prefix, document
 from modelbuild.errors import ConfigurationError, ModelbuildError
-from modelbuild.train import outcome
+from modelbuild.train.attempts import outcome
 
 # How long another run of the step may take between its claim and its job, before it is given up.
 _PATIENCE_SECONDS = 30.0

@@ -26,7 +26,8 @@ from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite.rest import DEFAULT_URL, TOKEN, Rest, RestError
 from modelbuild.contract import SCHEDULE_TIMEOUT, TrainingRequest, TrainingResult, document, split_s3_uri
 from modelbuild.errors import ConfigurationError, describe
-from modelbuild.train import outcome, waiting
+from modelbuild.train.attempts import outcome
+from modelbuild.train.recovery import waiting
 
 SLICE_SECONDS = 20.0
 """How often Buildkite is asked. Who looks one and a quarter times as rarely stops in 45 seconds at most, and

@@ -34,8 +34,8 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import ConfigurationError, TrainingFailed
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import outcome
-from modelbuild.train.attempt import Attempts, JobRecord
+from modelbuild.train.attempts import outcome
+from modelbuild.train.attempts.attempt import Attempts, JobRecord
 
 COMMAND = ("python", "-m", "modelbuild", "head")
 # Metaflow's command and variables, and those that every step is passed: 4,400 where names are short.
@@ -258,9 +258,9 @@ def annotate(
     waits: bool = False,
     result: TrainingResult | None = None,
 ) -> None:
-    """Put the training on the build page; see :func:`modelbuild.train.page.training`."""
+    """Put the training on the build page; see :func:`modelbuild.train.submit.page.training`."""
     # Templates take time to load, and the job is submitted by now.
-    from modelbuild.train import page
+    from modelbuild.train.submit import page
 
     repository = environ.get("BUILDKITE_REPO", "")
     body = page.training(

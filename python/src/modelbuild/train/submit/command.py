@@ -11,8 +11,9 @@ from modelbuild import log
 from modelbuild.buildkite import agent
 from modelbuild.contract import REQUEST_FILE, attempt_prefix
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import claim, parameters
-from modelbuild.train.request import make
+from modelbuild.train.commit import parameters
+from modelbuild.train.submit import claim
+from modelbuild.train.submit.request import make
 
 
 def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> None:
@@ -28,7 +29,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
     """
     if settings.wait:
         # Only who waits takes the time to load this.
-        from modelbuild.train import follow
+        from modelbuild.train.submit import follow
 
         follow.hold_signals()
     log.group(":mag: Reading the commit")
@@ -40,7 +41,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         from modelbuild.aws.batch import Batch
         from modelbuild.aws.identity import session
         from modelbuild.aws.storage import Storage
-        from modelbuild.train import submit
+        from modelbuild.train.submit import submission
 
         aws = session(settings.aws)
         batch = Batch(aws)
@@ -59,13 +60,13 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         log.lines("  " + parameters.shown(request.parameters).replace("\n", "\n  "))
 
         log.group(":s3: Storing the request")
-        request = submit.stored(storage, request, archived)
+        request = submission.stored(storage, request, archived)
         log.say(f"{request.artifacts}/{REQUEST_FILE}")
 
         log.group(":aws: Submitting the training")
         by = environ.get("BUILDKITE_JOB_ID", "")
-        record = submit.submitted(storage, batch, request, settings, defined.result(), by)
-    submit.show(storage, batch, request, record, environ, settings.wait)
+        record = submission.submitted(storage, batch, request, settings, defined.result(), by)
+    submission.show(storage, batch, request, record, environ, settings.wait)
     if settings.wait:
         from modelbuild.aws.logs import Logs
 
@@ -74,6 +75,6 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         try:
             if result.status != "succeeded":
                 # What else would tell the page stands behind this step, and is not reached.
-                submit.annotate(request, record, submit.known(batch, record), environ, result=result)
+                submission.annotate(request, record, submission.known(batch, record), environ, result=result)
         finally:
             follow.end_as(result)

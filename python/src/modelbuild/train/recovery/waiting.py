@@ -13,7 +13,7 @@ from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import SCHEDULE_TIMEOUT, attempt_prefix
 from modelbuild.errors import ModelbuildError
-from modelbuild.train import attempt, outcome
+from modelbuild.train.attempts import attempt, outcome
 
 
 def verdict(who: str, limit: float, job: BatchJob) -> str:

@@ -11,7 +11,7 @@ from modelbuild import log
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.contract import REQUEST_FILE, RESULT_FILE, TrainingRequest, TrainingResult
 from modelbuild.errors import AwsError, ConfigurationError
-from modelbuild.train import diagnosis
+from modelbuild.train.head import diagnosis
 
 
 def ended(status: Literal["failed", "cancelled"], reason: str) -> TrainingResult:

@@ -16,7 +16,7 @@ from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.contract import document
 from modelbuild.errors import AwsError
-from modelbuild.train.attempt import holder, number_of, stem
+from modelbuild.train.attempts.attempt import holder, number_of, stem
 
 _LOOK_AGAIN_SECONDS = 1.0
 # Batch ends a container within half a minute.

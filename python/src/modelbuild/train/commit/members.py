@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tarfile import TarInfo
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.train.commit import encoded, plain, within
+from modelbuild.train.commit.objects import encoded, plain, within
 
 # Linux's limits, less the folder into which the head unpacks.
 _PART_LIMIT, _PATH_LIMIT = 255, 3840

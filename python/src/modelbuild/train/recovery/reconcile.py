@@ -19,9 +19,10 @@ from modelbuild.buildkite.rest import DEFAULT_URL, TOKEN, Rest, RestError
 from modelbuild.contract import DELIVERED_FILE, REQUEST_FILE, TrainingRequest, attempt_prefix
 from modelbuild.errors import BuildkiteError, ConfigurationError, describe
 from modelbuild.settings import AwsSettings
-from modelbuild.train import attempt, outcome, telling, waiting
-from modelbuild.train.ended import end_steps, word
-from modelbuild.train.submit import job_name
+from modelbuild.train.attempts import attempt, delivery, outcome
+from modelbuild.train.recovery import waiting
+from modelbuild.train.recovery.ended import end_steps, word
+from modelbuild.train.submit.submission import job_name
 
 # A request this young may still be on its way to Batch.
 YOUNG_SECONDS = 900.0
@@ -158,7 +159,7 @@ def _told(storage: Storage, one: _Open, head: BatchJob | None, environ: Mapping[
         else:
             said = outcome.ended("failed", "no job was submitted for this training: train again")
         result = outcome.settle(storage, one.place, said, environ)
-    told = telling.tell(storage, one.number, request, result, environ, _SECONDS_EACH)
+    told = delivery.tell(storage, one.number, request, result, environ, _SECONDS_EACH)
     return f"{told} ({result.reason})" if result.reason else told
 
 

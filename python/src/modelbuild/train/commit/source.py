@@ -14,8 +14,8 @@ from pathlib import Path
 
 from modelbuild import git
 from modelbuild.errors import ConfigurationError
-from modelbuild.train import checkout, commit, members, model_check, parameters
-from modelbuild.train.commit import EXECUTABLE, LINK, Entry, Selection, plain, within
+from modelbuild.train.commit import checkout, members, model_check, objects, parameters
+from modelbuild.train.commit.objects import EXECUTABLE, LINK, Entry, Selection, plain, within
 
 _LFS = b"version https://git-lfs.github.com/spec/v1"
 _GIT_CRYPT = b"\0GITCRYPT\0"
@@ -36,7 +36,7 @@ def archive(
 
     Args:
         repository: the checkout.
-        revision: the full id of the commit.
+        revision: the full id of the objects.
         flow: the flow's file; what stands in its folder is always part of the archive.
         include: the files and folders to take besides; everything when there are none.
         allow_dirty: take the checkout's files as they are instead of refusing uncommitted changes.
@@ -48,7 +48,7 @@ def archive(
     """
     root = git.root(repository)
     selection = _selection(flow, include)
-    listed = commit.entries(root, revision, selection)
+    listed = objects.entries(root, revision, selection)
     folder = posixpath.dirname(flow)
     content = _packed(root, revision, listed, folder)
     changed = checkout.changed(root, revision, listed, selection)
@@ -57,7 +57,7 @@ def archive(
     if not allow_dirty:
         raise ConfigurationError(checkout.refusal(root, revision, changed, listed))
     with checkout.uncommitted(root, revision, changed, selection) as made:
-        listed = commit.entries(root, made.tree, selection, made.environ)
+        listed = objects.entries(root, made.tree, selection, made.environ)
         return Archive(_packed(root, revision, listed, folder, made.environ), made.diff)
 
 
@@ -75,9 +75,9 @@ def _packed(
     environ: Mapping[str, str] | None = None,
 ) -> bytes:
     """The archive of these files: names, links, whether a file can be executed, and the commit's time."""
-    made = commit.committed_at(root, revision)
+    made = objects.committed_at(root, revision)
     packed: list[tuple[tarfile.TarInfo, bytes]] = []
-    for entry, content in commit.contents(root, list(listed), environ):
+    for entry, content in objects.contents(root, list(listed), environ):
         member = tarfile.TarInfo(entry.name)
         member.mtime, member.mode = made, 0o755 if entry.mode == EXECUTABLE else 0o644
         if entry.mode == LINK:
@@ -167,13 +167,13 @@ def _opened(archived: bytes) -> tarfile.TarFile:
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, destination: Path) -> None:
-    path = commit.on_disk(destination, member.name)
+    path = objects.on_disk(destination, member.name)
     if member.isdir():
         os.makedirs(path, exist_ok=True)
         return
     os.makedirs(os.path.dirname(path), exist_ok=True)
     if member.issym():
-        os.symlink(commit.encoded(member.linkname), path)
+        os.symlink(objects.encoded(member.linkname), path)
         return
     content = tar.extractfile(member)
     assert content is not None

@@ -18,7 +18,7 @@ from modelbuild import log
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.storage import Storage
 from modelbuild.errors import AwsError
-from modelbuild.train import runs
+from modelbuild.train.head import runs
 
 Start = Callable[[runs.Run | None, Callable[[], None]], tuple[int, list[str]]]
 """Runs the flow once: from where, and what to call at each line; its exit code and last lines."""

@@ -23,7 +23,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import ImageSettings, TrainSettings
-from modelbuild.train import parameters, source, steps, syntax, types
+from modelbuild.train.commit import parameters, source, steps, syntax, types
 
 
 def make(

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from modelbuild.annotation import commit_url, render
 from modelbuild.aws.batch import BatchJob
 from modelbuild.contract import TrainingRequest, TrainingResult
-from modelbuild.train import parameters
-from modelbuild.train.attempt import JobRecord
+from modelbuild.train.attempts.attempt import JobRecord
+from modelbuild.train.commit import parameters
 
 
 def ended(request: TrainingRequest, result: TrainingResult, attempt: int, *, over: bool) -> str:

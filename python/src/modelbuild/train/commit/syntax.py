@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.train.commit import plain
+from modelbuild.train.commit.objects import plain
 
 _NEWEST = 14
 _SECONDS = 20

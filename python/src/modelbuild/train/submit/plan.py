@@ -17,8 +17,8 @@ from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent
 from modelbuild.contract import REQUEST_FILE, TrainingRequest
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train import claim, submit
-from modelbuild.train.request import make
+from modelbuild.train.submit import claim, submission
+from modelbuild.train.submit.request import make
 
 _NUMBER = "BUILDKITE_BUILD_NUMBER"
 _NOBODYS = "00000000-0000-0000-0000-000000000000"
@@ -108,21 +108,21 @@ def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) ->
     made = session(settings.aws)
     definition = Batch(made).definition(settings.queue, request.images.default)
     container = definition.content["containerProperties"]
-    variables = submit.variables(request, settings)
+    variables = submission.variables(request, settings)
     return Plan(
         stored=real and Storage(made).exists(f"{request.artifacts}/{REQUEST_FILE}"),
         request=request,
         job=Job(
-            name=submit.job_name(request),
+            name=submission.job_name(request),
             queue=settings.queue,
             definition=definition.name,
             definition_exists=bool(definition.arn),
             image=request.images.default,
-            command=list(submit.COMMAND),
+            command=list(submission.COMMAND),
             resources={need["type"]: need["value"] for need in container.get("resourceRequirements", [])},
             environment=variables,
             timeout_seconds=settings.timeout,
-            tags=submit.tags(request, settings),
+            tags=submission.tags(request, settings),
         ),
         roles=Roles(
             caller=caller(made),
@@ -132,7 +132,7 @@ def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) ->
         bytes=Sizes(
             source=len(archived),
             request=len(request.to_json().encode()),
-            overrides=overrides_bytes(submit.COMMAND, variables),
+            overrides=overrides_bytes(submission.COMMAND, variables),
         ),
     )
 
@@ -155,4 +155,4 @@ def show(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> No
         )
     print(json.dumps(found.model_dump(mode="json", by_alias=True), indent=2), flush=True)
     require_fitting(found.job.command, found.job.environment)
-    submit.require_fitting_steps(settings)
+    submission.require_fitting_steps(settings)

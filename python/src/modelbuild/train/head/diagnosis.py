@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from modelbuild import text as texts
-from modelbuild.train import parameters
+from modelbuild.train.commit import parameters
 
 _LIMIT = 500
 # Looking for secrets takes long in long text, and what is this far from the beginning is never shown.

@@ -32,18 +32,9 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import AwsError, ConfigurationError, ModelbuildError, TrainingFailed, describe
 from modelbuild.settings import AwsSettings
-from modelbuild.train import (
-    attempt,
-    diagnosis,
-    outcome,
-    packaging,
-    parameters,
-    resume,
-    runs,
-    source,
-    telling,
-    watch,
-)
+from modelbuild.train.attempts import attempt, delivery, outcome
+from modelbuild.train.commit import packaging, parameters, source
+from modelbuild.train.head import diagnosis, resume, runs, watch
 
 # Batch kills 30 seconds after SIGTERM. Metaflow gives its own jobs 5 of them to end; what is left after
 # these is for the word to Buildkite.
@@ -103,7 +94,7 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
     result = outcome.settle(storage, attempt_prefix(artifacts, number), result, environ)
     ended = "was cancelled" if result.status == "cancelled" else result.status
     log.say(f"head: the training {ended}{': ' + result.reason if result.reason else ''}")
-    telling.tell(storage, number, request, result, environ)
+    delivery.tell(storage, number, request, result, environ)
     return {"succeeded": 0, "cancelled": _TERMINATED_EXIT}.get(result.status, TrainingFailed.exit_code)
 
 

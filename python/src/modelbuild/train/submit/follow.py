@@ -22,7 +22,7 @@ from modelbuild.aws.logs import Logs
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import AwsError, TrainingFailed
-from modelbuild.train import outcome
+from modelbuild.train.attempts import outcome
 
 LOOK_SECONDS = 5.0
 # The training goes on while AWS refuses who only looks at it.

@@ -8,7 +8,7 @@ from modelbuild import callback, log
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import DELIVERED_FILE, TrainingRequest, TrainingResult, attempt_prefix, document
 from modelbuild.errors import AwsError, ModelbuildError
-from modelbuild.train import attempt
+from modelbuild.train.attempts import attempt
 
 
 def tell(
@@ -61,7 +61,7 @@ def tell(
         told = deliver()
     if told.end in ("before", "over"):
         # Otherwise notify follows, a later attempt has the annotation, or there is no page.
-        from modelbuild.train import page
+        from modelbuild.train.submit import page
 
         body = page.ended(request, result, number, over=told.end == "over")
         style = "success" if result.status == "succeeded" else "error"

@@ -21,7 +21,9 @@ from modelbuild.buildkite.rest import TOKEN
 from modelbuild.contract import DELIVERED_FILE, RESULT_FILE, TrainingResult, attempt_prefix
 from modelbuild.errors import AwsError
 from modelbuild.settings import AwsSettings
-from modelbuild.train import attempt, outcome, runs, telling, waiting
+from modelbuild.train.attempts import attempt, delivery, outcome
+from modelbuild.train.head import runs
+from modelbuild.train.recovery import waiting
 
 # What is left of the function's time when it stops waiting for Buildkite, to fail with a reason.
 _RESERVE_SECONDS = 20.0
@@ -106,7 +108,7 @@ def _told(storage: Storage, batch: Batch, head: BatchJob, seconds: float, enviro
         known = batch.describe_all([head.id])
         result = outcome.settle(storage, place, word(known.get(head.id, head)), environ)
     token = environ.get(TOKEN) or secret(session(AwsSettings()), environ["BUILDKITE_SECRET_ARN"], TOKEN)
-    said = telling.tell(storage, number, request, result, {**environ, TOKEN: token}, seconds)
+    said = delivery.tell(storage, number, request, result, {**environ, TOKEN: token}, seconds)
     return f"{said} ({result.reason})" if result.reason else said
 
 

@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 
 from modelbuild import git
 from modelbuild.errors import ConfigurationError
-from modelbuild.train import commit as committed
-from modelbuild.train.commit import EXECUTABLE, LINK, Entry, Selection, encoded, on_disk, plain
+from modelbuild.train.commit import objects as committed
+from modelbuild.train.commit.objects import EXECUTABLE, LINK, Entry, Selection, encoded, on_disk, plain
 
 _DIFF_LIMIT = 1 << 20
 _AS_THEY_ARE = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames")

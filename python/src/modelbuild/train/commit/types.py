@@ -15,8 +15,8 @@ from pathlib import Path
 from pydantic import JsonValue, ValidationError
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.train import parameters, source
-from modelbuild.train.model_check import FILE_NAME, Verdict
+from modelbuild.train.commit import parameters, source
+from modelbuild.train.commit.model_check import FILE_NAME, Verdict
 
 _SECONDS = 60
 # All that the commit's code needs of the job's environment, in which tokens, sockets and credentials are.
@@ -25,7 +25,7 @@ _CHECK = """
 import sys
 sys.path[:] = sys.argv[1:]
 import modelbuild.brief
-from modelbuild.train import model_check
+from modelbuild.train.commit import model_check
 model_check.main()
 """
 
