@@ -18,7 +18,7 @@ from metaflow import Config, FlowSpec, current, step  # type: ignore[attr-define
 from modelbuild.aws.athena import Athena, identifier, quoted
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
-from modelbuild.callback import deliver, shared_turns
+from modelbuild.callback import deliver, shared_rate_limiter
 from modelbuild.contract import (
     DESCRIPTION_FILE,
     WEIGHTS_FILE,
@@ -60,7 +60,7 @@ class SentimentFlow(FlowSpec):
     @step
     def start(self) -> None:
         """Know where to write, and that the parameters are the ones that were asked for."""
-        self.place = training.place(os.environ, str(current.run_id))
+        self.place = training.prefix(os.environ, str(current.run_id))
         self.parameters = self.config.to_dict()
         training.request(self._storage(), self.place, self.parameters, os.environ)
         self.seconds: dict[str, float] = {}
@@ -149,7 +149,7 @@ class SentimentFlow(FlowSpec):
                 created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             )
             result = publish.publish(storage, manifest)
-            deliver(request, result, turns=shared_turns(storage, self.place))
+            deliver(request, result, turns=shared_rate_limiter(storage, self.place))
         self.next(self.end)
 
     @step

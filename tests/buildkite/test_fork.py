@@ -8,7 +8,7 @@ import pytest
 from modelbuild.buildkite import fork
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train.submit.request import make
+from modelbuild.train.submit.request import build_request
 
 OURS = "git@github.com:acme/comments.git"
 
@@ -45,7 +45,7 @@ def test_build_of_a_fork_is_refused_before_its_code_runs(theirs: str, tmp_path: 
         "image": {"default": "d", "train-gpu": "t", "serve": "s"},
     }
     with pytest.raises(ConfigurationError, match=r"pull request from .* set option allow-forks"):
-        make(TrainSettings.model_validate(options), job(theirs), tmp_path)
+        build_request(TrainSettings.model_validate(options), job(theirs), tmp_path)
     assert not (tmp_path / "ran").exists()
     fork.require_none(True, job(theirs))
 

@@ -55,7 +55,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     """Build 7 of the pipeline demo."""
     page = Page()
     # Turns are held elsewhere.
-    monkeypatch.setattr("modelbuild.callback.shared_turns", lambda *_: None)
+    monkeypatch.setattr("modelbuild.callback.shared_rate_limiter", lambda *_: None)
 
     class Handler(http_api.JsonHandler):
         def do_GET(self) -> None:
@@ -87,7 +87,7 @@ def tell(page: Page, result: TrainingResult, attempt: int = 1) -> str:
     """Have a head tell how its attempt ended."""
     storage: Any = Memory()
     environ = {"BUILDKITE_API_URL": page.url, "BUILDKITE_API_TOKEN": "token"}
-    return delivery.tell(storage, attempt, samples.request_for(PLACE), result, environ)
+    return delivery.deliver_result(storage, attempt, samples.request_for(PLACE), result, environ)
 
 
 def test_annotation_of_a_cancelled_build_says_so(page: Page) -> None:

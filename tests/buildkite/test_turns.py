@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from modelbuild.aws.storage import NotFound
+from modelbuild.buildkite.rate_limiter import RateLimiter
 from modelbuild.buildkite.rest import Rest
-from modelbuild.buildkite.turns import Turns
 from modelbuild.callback import Clock, deliver
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.train.head import watch
@@ -143,8 +143,8 @@ def crowd(
         crowd: Crowd = serve(Crowd(time, {number: names.service() for number in range(1, size + 1)}))
         bucket: Any = Bucket()
 
-        def shared() -> Turns:
-            return Turns(
+        def shared() -> RateLimiter:
+            return RateLimiter(
                 lambda name: bucket.write_once(f"turns/{name}", bytes(1)), lambda: time.now, chance.random
             )
 
@@ -233,6 +233,6 @@ def test_nobody_else_no_waiting() -> None:
         claimed.append(name)
         return new
 
-    turns = Turns(claim, lambda: 1000.0, lambda: 0.5)
+    turns = RateLimiter(claim, lambda: 1000.0, lambda: 0.5)
     assert [turns.next(), turns.next()] == [0.0, 0.0]
     assert 0 < turns.next() <= 6

@@ -13,7 +13,7 @@ import pytest
 from botocore.stub import Stubber
 
 from modelbuild.aws.sagemaker import EndpointConfig, Model, SageMaker
-from modelbuild.deploy.endpoint import Clock, Served, bring, put_back, require_own
+from modelbuild.deploy.endpoint import Clock, Served, ensure_endpoint, require_own, rollback
 from modelbuild.deploy.plan import Plan
 from modelbuild.errors import EndpointFailed, VerificationFailed
 
@@ -153,12 +153,12 @@ class Cloud:
     def bring(self) -> Served:
         """Bring the endpoint to the plan, within ten minutes of the clock."""
         with self.stubber:
-            return bring(PLAN, self.sagemaker, 600, self.clock)
+            return ensure_endpoint(PLAN, self.sagemaker, 600, self.clock)
 
     def put_back(self) -> None:
         """Put the endpoint back to the configuration ``old``, within ten minutes of the clock."""
         with self.stubber:
-            put_back(PLAN, "old", self.sagemaker, 600, self.clock)
+            rollback(PLAN, "old", self.sagemaker, 600, self.clock)
 
 
 @pytest.fixture

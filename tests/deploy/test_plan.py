@@ -42,7 +42,7 @@ def planned(
     given = Handoff(
         found.model_copy(update=result or {}), manifest.model_copy(update={"request": request}), b""
     )
-    return plan.make(given, COPIED, settings)
+    return plan.plan_deployment(given, COPIED, settings)
 
 
 @given(endpoint=ENDPOINTS.filter(lambda name: len(name) <= 63), model_id=MODEL_IDS)

@@ -5,26 +5,26 @@ import pytest
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.contract import TrainingRequest
 from modelbuild.errors import ConfigurationError, VerificationFailed
-from modelbuild.flow.training import place, request
+from modelbuild.flow.training import prefix, request
 
 BUILD = {"MODEL_ID": "12"}
 
 
 def test_a_build_writes_to_its_own_prefix() -> None:
     """The prefix is the request's, to which retries and the head come back."""
-    assert place({**BUILD, "ARTIFACTS": "s3://bucket/models/p/12"}, "7") == "s3://bucket/models/p/12"
+    assert prefix({**BUILD, "ARTIFACTS": "s3://bucket/models/p/12"}, "7") == "s3://bucket/models/p/12"
 
 
 def test_a_flow_on_its_own_starts_afresh() -> None:
     """Each run writes to a folder of its own, so that nothing of an earlier run is taken for its own."""
-    assert place({"ARTIFACTS": "s3://bucket/scratch/ada/"}, "7") == "s3://bucket/scratch/ada/7"
+    assert prefix({"ARTIFACTS": "s3://bucket/scratch/ada/"}, "7") == "s3://bucket/scratch/ada/7"
 
 
 @pytest.mark.parametrize(("variables", "says"), [({}, "is not set"), ({"ARTIFACTS": "/tmp"}, "is '/tmp'")])
 def test_says_where_to_write(variables: dict[str, str], says: str) -> None:
     """A missing or wrong place is one sentence with an example."""
     with pytest.raises(ConfigurationError, match=f"ARTIFACTS {says}.*s3://bucket/scratch/you"):
-        place(variables, "7")
+        prefix(variables, "7")
 
 
 def test_a_flow_on_its_own_has_no_request(storage: Storage, artifacts: str) -> None:

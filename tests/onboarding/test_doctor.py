@@ -15,9 +15,9 @@ import pytest
 import http_api
 import standins
 from modelbuild.aws.account import Compute, Queue
-from modelbuild.onboarding.batch import standstill
+from modelbuild.onboarding.batch import obstacle
+from modelbuild.onboarding.checks import Check
 from modelbuild.onboarding.doctor import examine
-from modelbuild.onboarding.line import Line
 
 ROOT = Path(__file__).parents[2]
 PIPELINE = ROOT / ".buildkite" / "pipeline.yml"
@@ -94,8 +94,8 @@ def test_command_line(on_agent: dict[str, str], tmp_path: Path) -> None:
 
 def test_line_is_ok_or_a_fix() -> None:
     """A line begins with what it is."""
-    assert str(Line(True, "agent: 3.108.0")) == "ok  agent: 3.108.0"
-    assert str(Line(False, "agent: too old")) == "fix agent: too old"
+    assert str(Check(True, "agent: 3.108.0")) == "ok  agent: 3.108.0"
+    assert str(Check(False, "agent: too old")) == "fix agent: too old"
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_one_compute_environment_is_enough(
         Compute(name, state, status, "no such subnet", vcpus)
         for name, (state, status, vcpus) in (("a", first), ("b", second))
     )
-    found = standstill(Queue("ENABLED", "VALID", "", computes), 2)
+    found = obstacle(Queue("ENABLED", "VALID", "", computes), 2)
     assert said in found
     assert bool(said) == bool(found)
 

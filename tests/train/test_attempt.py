@@ -130,7 +130,7 @@ def test_claim_whose_step_died_is_given_up(attempts: Attempts, monkeypatch: pyte
     record = head(attempts)
     assert record.attempt == 2
     with pytest.raises(Superseded, match=r"attempt 1 .* belongs to nobody any more"):
-        attempt.enter(attempts.storage, attempts.artifacts, 1, "a-late-job")
+        attempt.claim_attempt(attempts.storage, attempts.artifacts, 1, "a-late-job")
     attempts.batch.terminate(record.job_id, "the test is over")
 
 
@@ -145,7 +145,7 @@ def test_head_that_started_is_not_given_up(attempts: Attempts, monkeypatch: pyte
     monkeypatch.setattr(Batch, "find", lambda *_: [])
     attempts.storage.write(f"{attempts.artifacts}/attempts/1.json", b"{}")
     job_id = submitter(attempts)(1)
-    attempt.enter(attempts.storage, attempts.artifacts, 1, job_id)
+    attempt.claim_attempt(attempts.storage, attempts.artifacts, 1, job_id)
     record = attempts.head(no_other, {}, lambda: False, unsaid)
     assert (record.attempt, record.job_id) == (1, job_id)
     attempts.batch.terminate(job_id, "the test is over")
@@ -229,19 +229,19 @@ def test_lost_answer_of_batch_makes_no_second_training(attempts: Attempts) -> No
     with pytest.raises(AwsError, match="read timeout"):
         attempts.head(loses_the_answer, {}, lambda: False, unsaid)
     with pytest.raises(Superseded):
-        attempt.enter(attempts.storage, attempts.artifacts, 1, submitted[0])
+        attempt.claim_attempt(attempts.storage, attempts.artifacts, 1, submitted[0])
     record = head(attempts)
-    attempt.enter(attempts.storage, attempts.artifacts, record.attempt, record.job_id)
+    attempt.claim_attempt(attempts.storage, attempts.artifacts, record.attempt, record.job_id)
     for job_id in (*submitted, record.job_id):
         attempts.batch.terminate(job_id, "the test is over")
 
 
 def test_head_enters_again_and_no_other_does(attempts: Attempts) -> None:
     """Batch may start a head a second time; another job of the same attempt stands down."""
-    attempt.enter(attempts.storage, attempts.artifacts, 1, "a-job")
-    attempt.enter(attempts.storage, attempts.artifacts, 1, "a-job")
+    attempt.claim_attempt(attempts.storage, attempts.artifacts, 1, "a-job")
+    attempt.claim_attempt(attempts.storage, attempts.artifacts, 1, "a-job")
     with pytest.raises(Superseded, match="belongs to job a-job"):
-        attempt.enter(attempts.storage, attempts.artifacts, 1, "another-job")
+        attempt.claim_attempt(attempts.storage, attempts.artifacts, 1, "another-job")
 
 
 def test_what_a_head_left_is_ended_before_its_run_is_resumed(attempts: Attempts) -> None:

@@ -18,7 +18,7 @@ import http_api
 import samples
 import standins
 from modelbuild.aws.batch import BatchJob, job
-from modelbuild.buildkite import turns
+from modelbuild.buildkite import rate_limiter
 from modelbuild.errors import BuildkiteError, ConfigurationError
 from modelbuild.train.attempts import delivery
 from modelbuild.train.recovery import ended, reconcile
@@ -95,7 +95,7 @@ class Place:
     def waits(self, job_id: str) -> None:
         """Let more than a second pass in which a job has waited for a machine."""
         wait(lambda: self.described(job_id)["status"] == "RUNNABLE")
-        wait(lambda: time.time() - job(self.described(job_id)).waits_since > 1.2)
+        wait(lambda: time.time() - job(self.described(job_id)).runnable_since > 1.2)
 
     def look_at_waiting(self) -> str:
         """What the function answers to what its rule on a schedule says to it."""
@@ -198,7 +198,7 @@ def place(deployed: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.delenv("BUILDKITE_API_TOKEN", raising=False)
     # These builds take any number of calls: the turns, which are held elsewhere, need not be waited for,
     # neither here nor by the function, for which nobody has had a turn yet.
-    monkeypatch.setattr(turns, "SLICE_SECONDS", 0.05)
+    monkeypatch.setattr(rate_limiter, "SLICE_SECONDS", 0.05)
     boto3.resource("s3").Bucket(standins.BUCKET).objects.filter(Prefix="buildkite/turns/").delete()
     yield deployed
     deployed.builds.status, deployed.builds.pipeline = 200, True
@@ -441,7 +441,7 @@ def test_request_of_another_build_tells_nobody(
 )
 def test_word_has_batchs_own_reasons(described: dict[str, Any], status: str, reason: str) -> None:
     """Lost hosts, memory, timeouts and cancellations are told apart, in Batch's words."""
-    result = ended.word(job({"jobId": "j", "status": "FAILED", **described}))
+    result = ended.describe_head(job({"jobId": "j", "status": "FAILED", **described}))
     assert (result.status, result.reason) == (status, reason)
 
 

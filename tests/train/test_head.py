@@ -17,7 +17,7 @@ import pytest
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite import turns
+from modelbuild.buildkite import rate_limiter
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.settings import AwsSettings
 from modelbuild.train.attempts import delivery
@@ -77,8 +77,8 @@ if __name__ == "__main__":
 # ``python -m modelbuild head`` for a Buildkite that takes any number of calls: turns need not be waited for.
 QUICK_HEAD = """
 import runpy, sys
-from modelbuild.buildkite import turns
-turns.SLICE_SECONDS = 0.05
+from modelbuild.buildkite import rate_limiter
+rate_limiter.SLICE_SECONDS = 0.05
 sys.argv = ["modelbuild", "head"]
 runpy.run_module("modelbuild", run_name="__main__")
 """
@@ -137,7 +137,7 @@ def head(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Head:
     """A head for a place in S3 of its own, that talks to a build that waits."""
-    monkeypatch.setattr(turns, "SLICE_SECONDS", 0.05)
+    monkeypatch.setattr(rate_limiter, "SLICE_SECONDS", 0.05)
     place = f"s3://modelbuild-123456789012/models/{request.node.name}/demo/7"
     place = place.replace("[", "-").replace("]", "")
     environ = {
@@ -560,7 +560,7 @@ def test_build_that_goes_on_at_the_last_moment_is_told(
     request = head.ask(b"")
     buildkite.over, buildkite.state = True, "waiting"
     result = TrainingResult(status="succeeded")
-    said = delivery.tell(Retried(session(AwsSettings())), 1, request, result, head.environ)
+    said = delivery.deliver_result(Retried(session(AwsSettings())), 1, request, result, head.environ)
     assert "the build is failed: nothing to do" in capsys.readouterr().out
     assert "with status succeeded" in said
     assert buildkite.fields == [result.to_fields()]

@@ -23,7 +23,7 @@ from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite import turns
+from modelbuild.buildkite import rate_limiter
 from modelbuild.errors import AwsError, BuildkiteError
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.train import TrainSettings
@@ -263,7 +263,7 @@ def test_reconciliation_needs_what_its_policy_allows(
         record = {"job_id": job_id, "queue": "modelbuild-head", "region": standins.REGION}
         storage.write(f"{place}/job.json", json.dumps(record).encode())
     monkeypatch.setattr(reconcile, "YOUNG_SECONDS", 0.0)
-    monkeypatch.setattr(turns, "SLICE_SECONDS", 0.05)
+    monkeypatch.setattr(rate_limiter, "SLICE_SECONDS", 0.05)
     role.act(policies.without(RECONCILE, missing) if missing else RECONCILE)
     environ = {"BUILDKITE_API_URL": buildkite.url}
     with pytest.raises(error) if error else nullcontext() as caught:

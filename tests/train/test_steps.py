@@ -61,4 +61,4 @@ def test_request_is_refused_before_the_build_is_asked(repository: Any) -> None:
     environ = {f"BUILDKITE_{name}": "demo" for name in names}
     environ |= {"BUILDKITE_BUILD_NUMBER": "7", "BUILDKITE_COMMIT": commit}
     with pytest.raises(ConfigurationError, match="did you mean start"):
-        request.make(settings, environ, repository.folder)
+        request.build_request(settings, environ, repository.folder)

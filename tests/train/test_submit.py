@@ -98,9 +98,13 @@ def definitions() -> list[Any]:
 def test_bytes_of_any_variable_are_read_back(build: Build, repository: Any, name: str) -> None:
     """A message that the agent cut inside a letter, or any other bytes, make a request that reads back."""
     build.environ[name] = "x" * 65_000 + os.fsdecode("🚀".encode()[:3] + b"\xff\n+++ \x1b[2J")
-    made, _ = request.make(TrainSettings.model_validate(build.options), build.environ, repository.folder)
+    made, _ = request.build_request(
+        TrainSettings.model_validate(build.options), build.environ, repository.folder
+    )
     assert TrainingRequest.model_validate_json(made.to_json()) == made
-    again, _ = request.make(TrainSettings.model_validate(build.options), build.environ, repository.folder)
+    again, _ = request.build_request(
+        TrainSettings.model_validate(build.options), build.environ, repository.folder
+    )
     assert again == made
 
 

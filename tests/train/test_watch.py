@@ -18,12 +18,12 @@ import http_api
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite import turns
+from modelbuild.buildkite import rate_limiter
 from modelbuild.buildkite.rest import Rest, RestError
 from modelbuild.contract import Source, TrainingResult
 from modelbuild.settings import AwsSettings
 from modelbuild.train.commit import source
-from modelbuild.train.head.watch import Cancellation, Queueing, Watch
+from modelbuild.train.head.watch import Cancellation, ScheduleTimeout, Watch
 
 BUCKET = "s3://modelbuild-123456789012"
 JOB = "0b7c5a0e-7f0c-4c8b-9d5e-0123456789ab"
@@ -71,7 +71,7 @@ def head(
     """A function that makes what a head of this test's pipeline asks."""
     assert aws.url
     # Turns that tests with another clock took are not to be waited for.
-    monkeypatch.setattr(turns, "SLICE_SECONDS", 0.05)
+    monkeypatch.setattr(rate_limiter, "SLICE_SECONDS", 0.05)
     pipeline = request.node.name.replace("_", "-")
 
     def make(number: int) -> Cancellation:
@@ -184,13 +184,13 @@ def test_step_without_machine_is_ended(aws: Any) -> None:
         return answer["jobId"]
 
     first, second = submit("first", 1), submit("second", 9)
-    queueing = Queueing(batch, 0.2)
-    watch = Watch(None, queueing)
+    schedule_timeout = ScheduleTimeout(batch, 0.2)
+    watch = Watch(None, schedule_timeout)
     watch.heard(f"2026-01-31 12:00:00.123 [17/prepare/2 (pid 42)] [{first}] Task is starting.")
     watch.heard(f"2026-01-31 12:00:00.123 [17/train/3 (pid 42)] [{second}] Task is starting.")
     try:
         deadline = time.monotonic() + 20
-        while (reason := queueing.too_long()) is None:
+        while (reason := schedule_timeout.too_long()) is None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert reason.startswith(
@@ -244,9 +244,9 @@ def test_head_of_a_cancelled_build_stops(
     storage.write(request.source.path, archived)
     storage.write(f"{place}/request.json", request.to_json().encode())
     quick = (
-        "import sys; from modelbuild.buildkite import turns; "
+        "import sys; from modelbuild.buildkite import rate_limiter; "
         "from modelbuild.train.head import command, watch; "
-        "turns.SLICE_SECONDS = watch.SLICE_SECONDS = 0.2; "
+        "rate_limiter.SLICE_SECONDS = watch.SLICE_SECONDS = 0.2; "
         "watch.Watch.__init__.__defaults__ = (0.2,); sys.exit(command.run())"
     )
     environ = {

@@ -4,7 +4,7 @@ Delivering is a loop over the truth: read the build, decide, act, read again. Wh
 way, an answer or a whole delivery, the next reading shows it, so delivering twice is the same as once.
 
 Buildkite counts the requests of all trainings together. Who shares a bucket with the others takes turns
-with them (``buildkite.turns``), so that trainings that end in the same minute do not exceed the limit.
+with them (``buildkite.rate_limiter``), so that trainings that end in the same minute do not exceed the limit.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Literal
 
 from modelbuild import log
 from modelbuild.aws.storage import Storage
+from modelbuild.buildkite.rate_limiter import RateLimiter
 from modelbuild.buildkite.rest import DEFAULT_URL, TOKEN, Job, Rest, RestError
-from modelbuild.buildkite.turns import Turns
 from modelbuild.contract import TRAINING_ANNOTATION, UNDER_WAY, TrainingRequest, TrainingResult, split_s3_uri
 from modelbuild.errors import AwsError, BuildkiteError, ConfigurationError
 from modelbuild.text import storable
@@ -50,7 +50,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Told:
+class Delivery:
     """What became of a delivery.
 
     Attributes:
@@ -68,10 +68,10 @@ class Told:
         return self.end in ("unblocked", "before")
 
 
-def shared_turns(storage: Storage, artifacts: str) -> Turns:
+def shared_rate_limiter(storage: Storage, artifacts: str) -> RateLimiter:
     """The turns of all trainings whose artifacts lie in one bucket, under ``buildkite/turns/`` in it."""
     root = f"s3://{split_s3_uri(artifacts)[0]}/buildkite/turns"
-    return Turns(lambda name: storage.write_once(f"{root}/{name}", b""))
+    return RateLimiter(lambda name: storage.write_once(f"{root}/{name}", b""))
 
 
 def deliver(
@@ -81,9 +81,9 @@ def deliver(
     environ: Mapping[str, str] = os.environ,
     deadline: float = DEADLINE_SECONDS,
     clock: Clock = Clock(),
-    turns: Turns | None = None,
+    turns: RateLimiter | None = None,
     outdated: Callable[[], bool] = lambda: False,
-) -> Told:
+) -> Delivery:
     """Unblock the step that waits for a training, with the result as its fields.
 
     Waits until the step is really blocked. Returns when it is unblocked, by this call or before, and
@@ -119,7 +119,7 @@ def correct_page(
     style: str,
     *,
     environ: Mapping[str, str] = os.environ,
-    turns: Turns | None = None,
+    turns: RateLimiter | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Replace the annotation of a training whose end no later step tells, while it says that it is under way.
@@ -153,7 +153,7 @@ class _Delivery:
         result: TrainingResult,
         clock: Clock,
         until: float,
-        turns: Turns | None,
+        turns: RateLimiter | None,
         outdated: Callable[[], bool],
     ) -> None:
         self._rest = rest
@@ -165,7 +165,7 @@ class _Delivery:
         self._outdated = outdated
         self._said = ""
 
-    def run(self) -> Told:
+    def run(self) -> Delivery:
         turn = limited = 0
         refused = False
         while True:
@@ -173,7 +173,7 @@ class _Delivery:
             try:
                 end = self._end()
                 if end is not None:
-                    return Told(end, self._said)
+                    return Delivery(end, self._said)
                 limited = 0
             except RestError as error:
                 # Somebody may have unblocked or cancelled since the build was read: reading again tells.

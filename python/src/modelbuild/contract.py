@@ -100,7 +100,7 @@ FieldText = Annotated[str, AfterValidator(_field)]
 """A value of the build's meta-data."""
 
 
-class Noun(BaseModel):
+class Record(BaseModel):
     """A value object: frozen, closed, and written under its aliases."""
 
     # Most programs use a few of the nouns: what checks one is built when it is first used.
@@ -154,7 +154,7 @@ def attempt_prefix(artifacts: str, attempt: int) -> str:
     return artifacts if attempt == 1 else f"{artifacts}/attempts/{attempt}"
 
 
-class Build(Noun):
+class Build(Record):
     """The Buildkite build that asked for a model."""
 
     organization: Slug
@@ -168,14 +168,14 @@ class Build(Noun):
     creator: Text
 
 
-class Source(Noun):
+class Source(Record):
     """The archive of the commit's files that the head runs."""
 
     path: S3Uri
     sha256: Sha256
 
 
-class Images(Noun):
+class Images(Record):
     """The images of one build, named as the folders of ``docker/``; digests where they are known."""
 
     default: str
@@ -183,7 +183,7 @@ class Images(Noun):
     serve: str
 
 
-class TrainingRequest(Noun):
+class TrainingRequest(Record):
     """What was asked for: ``request.json``, written once, before the head job is submitted."""
 
     version: Literal[1] = 1
@@ -218,7 +218,7 @@ class TrainingRequest(Noun):
         return next((f"{name} {written}" for name, written, expected in claims if written != expected), "")
 
 
-class TrainingResult(Noun):
+class TrainingResult(Record):
     """How a training ended. Its fields, by alias, *are* the fields of the block step that waits for it."""
 
     status: Literal["succeeded", "failed", "cancelled"] = Field(alias="training/status")
@@ -261,7 +261,7 @@ class TrainingResult(Noun):
         return tuple(field.alias or name for name, field in cls.model_fields.items())
 
 
-class SnapshotObject(Noun):
+class SnapshotObject(Record):
     """One object of a data snapshot."""
 
     path: S3Uri
@@ -269,7 +269,7 @@ class SnapshotObject(Noun):
     sha256: Sha256
 
 
-class DataSnapshot(Noun):
+class DataSnapshot(Record):
     """The rows a model was made from: the query as it ran, and what it left in S3."""
 
     query: Text
@@ -279,7 +279,7 @@ class DataSnapshot(Noun):
     sha256: Sha256
 
 
-class Scores(Noun):
+class Scores(Record):
     """Classification quality on some rows; ``macro_f1`` is the unweighted mean of the classes' F1."""
 
     rows: int
@@ -287,7 +287,7 @@ class Scores(Noun):
     macro_f1: float
 
 
-class ClassScores(Noun):
+class ClassScores(Record):
     """Quality for one class; ``rows`` is its support."""
 
     rows: int
@@ -296,7 +296,7 @@ class ClassScores(Noun):
     f1: float
 
 
-class Evaluation(Noun):
+class Evaluation(Record):
     """Quality on evaluation rows, beside baselines on the same rows."""
 
     rows_are: Text = ""
@@ -308,14 +308,14 @@ class Evaluation(Noun):
     baselines: dict[str, Scores]
 
 
-class WandbRun(Noun):
+class WandbRun(Record):
     """The Weights & Biases run; ``url`` is empty for a run that was recorded offline."""
 
     id: Text
     url: Text
 
 
-class Artifact(Noun):
+class Artifact(Record):
     """``model.tar.gz`` and the SHA-256 of each file in it, by name."""
 
     path: S3Uri
@@ -324,7 +324,7 @@ class Artifact(Noun):
     files: dict[str, Sha256]
 
 
-class Runtime(Noun):
+class Runtime(Record):
     """What the weights were computed with; what is not known is empty."""
 
     image: str
@@ -336,7 +336,7 @@ class Runtime(Noun):
     threads: int
 
 
-class GoldenPrediction(Noun):
+class GoldenPrediction(Record):
     """An input with the answer the trained model gave, for whoever serves it to compare with."""
 
     text: str
@@ -344,7 +344,7 @@ class GoldenPrediction(Noun):
     scores: dict[str, float]
 
 
-class Manifest(Noun):
+class Manifest(Record):
     """Everything about one model: ``manifest.json``, written once, beside the model."""
 
     version: Literal[1] = 1
@@ -366,7 +366,7 @@ def _distinct(labels: tuple[str, ...]) -> tuple[str, ...]:
     return labels
 
 
-class ModelDescription(Noun):
+class ModelDescription(Record):
     """``model.json`` in ``model.tar.gz``: how to read the weights beside it.
 
     The version is that of the n-grams: since 2, a text is normalised before it is hashed. Weights of another
@@ -382,14 +382,14 @@ class ModelDescription(Noun):
     weights_sha256: Sha256
 
 
-class Approver(Noun):
+class Approver(Record):
     """Who unblocked the deployment, as Buildkite named them."""
 
     name: Text
     email: Text
 
 
-class Deployment(Noun):
+class Deployment(Record):
     """What serves a model: ``deployment.json``, beside the copied model and beside the original."""
 
     version: Literal[1] = 1
@@ -410,7 +410,7 @@ class Deployment(Noun):
     deployed_at: str
 
 
-class Prediction(Noun):
+class Prediction(Record):
     """One answer. The id is in each, so that a prediction leads back to its build wherever it ends up."""
 
     label: str
@@ -418,7 +418,7 @@ class Prediction(Noun):
     model_id: ModelId
 
 
-class Predictions(Noun):
+class Predictions(Record):
     """The body that ``/invocations`` answers with."""
 
     model_id: ModelId
@@ -426,7 +426,7 @@ class Predictions(Noun):
     predictions: tuple[Prediction, ...]
 
 
-class ServingEnvironment(Noun):
+class ServingEnvironment(Record):
     """The variables inference needs: ``model/env``, and the environment of the SageMaker model."""
 
     model_id: ModelId = Field(alias="MODEL_ID")

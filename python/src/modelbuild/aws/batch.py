@@ -44,7 +44,7 @@ class BatchJob:
         exit_code: of its container, where that came to an end.
         status_reason: Batch's own reason, or empty.
         stopped: whether somebody cancelled or terminated it.
-        waits_since: when it began to wait for a machine, in seconds since 1970: when it was submitted, or
+        runnable_since: when it began to wait for a machine, in seconds since 1970: when it was submitted, or
             when an attempt at it ended that is to be repeated.
         runs_until: when Batch ends it for its timeout, in seconds since 1970.
     """
@@ -57,7 +57,7 @@ class BatchJob:
     exit_code: int | None = None
     status_reason: str = ""
     stopped: bool = False
-    waits_since: float = 0.0
+    runnable_since: float = 0.0
     runs_until: float = math.inf
 
     @property
@@ -226,7 +226,7 @@ def job(described: Mapping[str, Any]) -> BatchJob:
         exit_code=container.get("exitCode"),
         status_reason=described.get("statusReason") or "",
         stopped=bool(described.get("isTerminated") or described.get("isCancelled")),
-        waits_since=max(described.get("createdAt", 0), *began, 0) / 1000,
+        runnable_since=max(described.get("createdAt", 0), *began, 0) / 1000,
         runs_until=described["startedAt"] / 1000 + seconds if "startedAt" in described else math.inf,
     )
 

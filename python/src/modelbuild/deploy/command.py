@@ -14,7 +14,7 @@ from modelbuild.buildkite import agent
 from modelbuild.contract import DEPLOYMENT_FILE, Approver, Deployment
 from modelbuild.deploy import page, plan, smoke
 from modelbuild.deploy.copy import Copied, copy
-from modelbuild.deploy.endpoint import Served, bring, put_back, require_own
+from modelbuild.deploy.endpoint import Served, ensure_endpoint, require_own, rollback
 from modelbuild.errors import AwsError, EndpointFailed, TrainingFailed, VerificationFailed
 from modelbuild.handoff import Handoff
 from modelbuild.settings.deploy import DeploySettings
@@ -71,8 +71,8 @@ def _serve(
     copied = copy(given, settings.artifacts, lake, production)
 
     log.group(":aws: Bringing the endpoint to the model")
-    made = plan.make(given, copied, settings)
-    served = bring(made, sagemaker, settings.timeout)
+    made = plan.plan_deployment(given, copied, settings)
+    served = ensure_endpoint(made, sagemaker, settings.timeout)
 
     log.group(":microscope: Comparing what the endpoint answers with what was recorded")
     try:
@@ -106,7 +106,7 @@ def _withdraw(made: plan.Plan, served: Served, sagemaker: SageMaker, timeout: fl
         )
     log.group(":leftwards_arrow_with_hook: Putting the endpoint back")
     try:
-        put_back(made, previous, sagemaker, timeout)
+        rollback(made, previous, sagemaker, timeout)
     except (EndpointFailed, AwsError) as error:
         return (
             f"it was not put back to {previous} ({error}): if it still runs {made.name}, run aws sagemaker "

@@ -68,7 +68,7 @@ def require_own(endpoint: str, owner: Mapping[str, str], sagemaker: SageMaker) -
             )
 
 
-def bring(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clock = Clock()) -> Served:
+def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clock = Clock()) -> Served:
     """Have the endpoint run the plan: create it, update it, wait for who does so, or find it done.
 
     Args:
@@ -104,7 +104,7 @@ def bring(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clock = Clock
     return Served(watch.until_served(), previous, True)
 
 
-def put_back(plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, clock: Clock = Clock()) -> None:
+def rollback(plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, clock: Clock = Clock()) -> None:
     """Have an endpoint that runs the plan run its previous configuration again.
 
     Args:

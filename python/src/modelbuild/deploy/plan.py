@@ -28,7 +28,7 @@ class Plan:
     tags: dict[str, str]
 
 
-def make(given: Handoff, copied: Copied, settings: DeploySettings) -> Plan:
+def plan_deployment(given: Handoff, copied: Copied, settings: DeploySettings) -> Plan:
     """The plan for a model that lies in production.
 
     The name changes with everything that is served or how it is served, so the same deployment finds what

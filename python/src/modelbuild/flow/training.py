@@ -32,7 +32,7 @@ def main(flow: Callable[[], object]) -> None:
         sys.exit(error.exit_code)
 
 
-def place(environ: Mapping[str, str], run_id: str) -> str:
+def prefix(environ: Mapping[str, str], run_id: str) -> str:
     """The S3 prefix, without a slash at its end, below which this training writes.
 
     For a build it is ``ARTIFACTS``; a flow on its own writes below ``ARTIFACTS`` into a folder of its run.

@@ -19,7 +19,7 @@ from modelbuild.contract import (
     RESULT_FILE,
     Deployment,
     Manifest,
-    Noun,
+    Record,
     Scores,
     TrainingRequest,
     TrainingResult,
@@ -35,7 +35,7 @@ _LABEL_WIDTH = 14
 Document = TypeVar("Document", bound=BaseModel)
 
 
-class Trace(Noun):
+class Trace(Record):
     """What is on record about one model; what is not there yet is ``None``."""
 
     request: TrainingRequest

@@ -11,7 +11,7 @@ from modelbuild.aws.quotas import Quota
 from modelbuild.contract import LOG_GROUP
 from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.onboarding import quotas
-from modelbuild.onboarding.line import Line, tried
+from modelbuild.onboarding.checks import Check, run_check
 
 TOKEN = "BUILDKITE_API_TOKEN"
 
@@ -29,7 +29,7 @@ _SETTINGS = (
 _STACK = "deploy the stack infra/training.yaml"
 
 
-def examine(account: Account, queue: str, allowed: Callable[[Quota], float]) -> Iterator[Line]:
+def examine(account: Account, queue: str, allowed: Callable[[Quota], float]) -> Iterator[Check]:
     """Look at the definition and the queue of heads, which share a name, and at the queues of the steps.
 
     Args:
@@ -42,11 +42,11 @@ def examine(account: Account, queue: str, allowed: Callable[[Quota], float]) -> 
         definition = account.definition(queue)
         yield from _definition(queue, definition, account.region)
     except ModelbuildError as error:
-        yield Line(False, f"job definition: {error}")
+        yield Check(False, f"job definition: {error}")
     environment = definition.environment if definition else {}
     queues = {environment.get(setting) or default: 1.0 for setting, default in _QUEUES.items()}
     for name, vcpus in ({queue: definition.vcpus if definition else 1.0} | queues).items():
-        yield tried(f"queue {name}", partial(_queue, account, name, vcpus))
+        yield run_check(f"queue {name}", partial(_queue, account, name, vcpus))
     yield from quotas.examine(_queues_of(account, [queue, *queues]), allowed)
 
 
@@ -60,10 +60,12 @@ def _queues_of(account: Account, names: Sequence[str]) -> dict[str, Queue]:
     return found
 
 
-def _definition(name: str, definition: Definition | None, region: str) -> Iterator[Line]:
+def _definition(name: str, definition: Definition | None, region: str) -> Iterator[Check]:
     subject = f"job definition {name}"
     if definition is None:
-        yield Line(False, f"{subject}: there is no active one in {region}: {_STACK}, or correct option queue")
+        yield Check(
+            False, f"{subject}: there is no active one in {region}: {_STACK}, or correct option queue"
+        )
         return
     wrong = [
         (not definition.job_role, "has no job role, so the head may not read its request"),
@@ -83,28 +85,28 @@ def _definition(name: str, definition: Definition | None, region: str) -> Iterat
     ]
     for is_so, what in wrong:
         if is_so:
-            yield Line(False, f"{subject}: {definition.arn} {what}: {_STACK} again")
+            yield Check(False, f"{subject}: {definition.arn} {what}: {_STACK} again")
     datastore = definition.environment.get("METAFLOW_DEFAULT_DATASTORE")
     if datastore and datastore != "s3":
-        yield Line(
+        yield Check(
             False, f"{subject}: METAFLOW_DEFAULT_DATASTORE is {datastore}: set it to s3, which steps share"
         )
     if not any(is_so for is_so, _ in wrong):
-        yield Line(True, f"{subject}: {definition.arn} as {definition.job_role}, with secret {TOKEN}")
+        yield Check(True, f"{subject}: {definition.arn} as {definition.job_role}, with secret {TOKEN}")
 
 
 def _queue(account: Account, name: str, vcpus: float) -> str:
     queue = account.queue(name)
     if queue is None:
         raise ConfigurationError(f"there is none in {account.region}: {_STACK}, or correct its name")
-    why = standstill(queue, vcpus)
+    why = obstacle(queue, vcpus)
     if why:
         raise ConfigurationError(why)
     most = max(compute.vcpus or 0 for compute in queue.computes)
     return f"ENABLED and VALID{f', with up to {most} vCPUs' if most else ''}"
 
 
-def standstill(queue: Queue, vcpus: float) -> str:
+def obstacle(queue: Queue, vcpus: float) -> str:
     """Why a job of so many vCPUs would never run in a queue, with the fix; empty if it would."""
     if queue.state != "ENABLED":
         return f"it is {queue.state} and takes no job: enable it"

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from modelbuild.aws.identity import caller, session
 from modelbuild.errors import ConfigurationError, ModelbuildError
+from modelbuild.onboarding.checks import Check
 from modelbuild.onboarding.interpolation import completed
-from modelbuild.onboarding.line import Line
 from modelbuild.onboarding.pipeline import Step
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.deploy import DeploySettings
@@ -22,7 +22,7 @@ _PLUGINS: dict[str, type[PluginOptions]] = {
 }
 
 
-def examine(steps: Sequence[Step], environ: Mapping[str, str]) -> Iterator[Line]:
+def examine(steps: Sequence[Step], environ: Mapping[str, str]) -> Iterator[Check]:
     """A line for each role that is asked for longer than AWS gives it to this agent's identity.
 
     Where no step asks for more than an hour, AWS is not called.
@@ -36,10 +36,10 @@ def examine(steps: Sequence[Step], environ: Mapping[str, str]) -> Iterator[Line]
             try:
                 agent = caller(session(AwsSettings(region=aws.region)))
             except ModelbuildError as error:
-                yield Line(False, f"{subject}: {error}")
+                yield Check(False, f"{subject}: {error}")
                 continue
             if ":assumed-role/" in agent:
-                yield Line(
+                yield Check(
                     False,
                     f"{subject}: it is {seconds}, and this agent is {agent}, a role itself: AWS refuses more "
                     f"than {LONGEST_SECONDS} seconds to a role that is assumed from another one. Remove the "

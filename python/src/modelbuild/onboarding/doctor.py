@@ -17,7 +17,7 @@ from modelbuild.contract import TrainingResult
 from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.onboarding import batch, chaining, check, training
 from modelbuild.onboarding.batch import TOKEN
-from modelbuild.onboarding.line import Line, tried
+from modelbuild.onboarding.checks import Check, run_check
 from modelbuild.onboarding.pipeline import Pipeline, read
 from modelbuild.settings.train import TrainSettings
 
@@ -25,16 +25,16 @@ MINIMUM_AGENT = (3, 108)
 SCOPES = ("read_builds", "write_builds")
 
 
-def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Line]:
+def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Check]:
     """Look at the agent, the pipeline in ``file``, AWS as its training steps see it, and the REST token.
 
     Nothing is changed but one object of its own below option artifacts, which is written and deleted.
     """
-    yield tried("agent", _agent)
+    yield run_check("agent", _agent)
     try:
         pipeline = read(file)
     except ConfigurationError as error:
-        yield Line(False, f"pipeline: {error}")
+        yield Check(False, f"pipeline: {error}")
         pipeline = Pipeline((), {})
     else:
         yield from _pipeline(file, pipeline)
@@ -43,17 +43,19 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Line]:
         try:
             found.append(training.settings(options, training.environment_of(pipeline, environ)))
         except ConfigurationError as error:
-            yield Line(False, f"options of {step.shown()} ({file}:{step.line}): {error}")
+            yield Check(False, f"options of {step.shown()} ({file}:{step.line}): {error}")
     for settings in found:
         try:
             fork.require_none(settings.allow_forks, environ)
         except ConfigurationError as error:
-            yield Line(False, f"pull request: {error}")
+            yield Check(False, f"pull request: {error}")
     if not found:
-        yield Line(False, "AWS: not looked at, as no training step can be read: mend that and run this again")
+        yield Check(
+            False, "AWS: not looked at, as no training step can be read: mend that and run this again"
+        )
     yield from chaining.examine(pipeline.steps, training.environment_of(pipeline, environ))
     yield from dict.fromkeys(line for settings in found for line in _aws(settings))
-    yield tried("API token", lambda: _token(environ))
+    yield run_check("API token", lambda: _token(environ))
 
 
 def _agent() -> str:
@@ -71,32 +73,32 @@ def _agent() -> str:
     return said
 
 
-def _pipeline(file: Path, pipeline: Pipeline) -> Iterator[Line]:
+def _pipeline(file: Path, pipeline: Pipeline) -> Iterator[Check]:
     found = check.findings(pipeline)
     for finding in found:
-        yield Line(False, f"pipeline {file}:{finding.line}: {finding.text}")
+        yield Check(False, f"pipeline {file}:{finding.line}: {finding.text}")
     keys = check.unblocked(pipeline.steps)
     if not keys and not found:
-        yield Line(
+        yield Check(
             False, f"pipeline {file}: no step trains: add one, or write a pipeline with modelbuild init"
         )
     if keys and not found:
         number = len(TrainingResult.field_keys())
-        yield Line(
+        yield Check(
             True, f"pipeline {file}: {', '.join(keys)} takes the {number} fields of a training's result"
         )
 
 
-def _aws(settings: TrainSettings) -> Iterator[Line]:
+def _aws(settings: TrainSettings) -> Iterator[Check]:
     try:
         aws = session(settings.aws)
         account = Account(aws)
-        yield Line(True, f"identity: {caller(aws)} in {account.region}")
+        yield Check(True, f"identity: {caller(aws)} in {account.region}")
     except ModelbuildError as error:
-        yield Line(False, f"identity: {error}; the rest of AWS was not looked at")
+        yield Check(False, f"identity: {error}; the rest of AWS was not looked at")
         return
     yield from batch.examine(account, settings.queue, Quotas(aws).vcpus)
-    yield tried(f"bucket {settings.artifacts}", lambda: _bucket(Storage(aws), settings.artifacts))
+    yield run_check(f"bucket {settings.artifacts}", lambda: _bucket(Storage(aws), settings.artifacts))
 
 
 def _bucket(storage: Storage, artifacts: str) -> str:

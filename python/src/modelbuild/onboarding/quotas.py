@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from modelbuild.aws.account import Queue
 from modelbuild.aws.quotas import Quota, quota_of, vcpus
 from modelbuild.errors import ConfigurationError, ModelbuildError
-from modelbuild.onboarding.line import Line
+from modelbuild.onboarding.checks import Check
 
 _ASK = "ask for more under Service Quotas, Amazon EC2"
 
 
-def examine(queues: Mapping[str, Queue], allowed: Callable[[Quota], float]) -> Iterator[Line]:
+def examine(queues: Mapping[str, Queue], allowed: Callable[[Quota], float]) -> Iterator[Check]:
     """A line for the quotas of each queue.
 
     Args:
@@ -24,12 +24,12 @@ def examine(queues: Mapping[str, Queue], allowed: Callable[[Quota], float]) -> I
         if not smallest:
             continue
         try:
-            yield Line(True, f"quotas of queue {name}: {_fitting(smallest, allowed)}")
+            yield Check(True, f"quotas of queue {name}: {_fitting(smallest, allowed)}")
         except ConfigurationError as error:
-            yield Line(False, f"quotas of queue {name}: {error}")
+            yield Check(False, f"quotas of queue {name}: {error}")
         except ModelbuildError as error:
             codes = " or ".join(f"{quota.code} ({quota.name})" for quota in smallest)
-            yield Line(
+            yield Check(
                 True,
                 f"quotas of queue {name}: not looked at, as it {error}; see for yourself that one of "
                 f"{codes} allows {min(smallest.values())} vCPUs, which a new account may not have",

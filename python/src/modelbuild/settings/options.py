@@ -112,6 +112,6 @@ def _unstorable(value: JsonValue, place: str = "") -> str | None:
 
 def _sentence(model: type[PluginOptions], errors: Sequence[ErrorDetails]) -> str:
     # Where nothing is wrong, as in most hooks, the words for it need not be loaded.
-    from modelbuild.settings.mistakes import sentence
+    from modelbuild.settings.validation import sentence
 
     return sentence(model, model.plugin, errors)

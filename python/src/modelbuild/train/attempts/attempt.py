@@ -92,7 +92,7 @@ class Attempts:
         # Batch forgets jobs after a week.
         job = self.batch.describe_all([record.job_id]).get(record.job_id)
         place = attempt_prefix(self.artifacts, record.attempt)
-        result = outcome.stored(self.storage, place)
+        result = outcome.read_result(self.storage, place)
         if result is None:
             return job is None or job.ended
         if result.status != "succeeded":
@@ -176,7 +176,7 @@ def number_of(environ: Mapping[str, str]) -> int:
     return int(environ.get(ATTEMPT) or 1)
 
 
-def enter(storage: Storage, artifacts: str, number: int, job_id: str) -> None:
+def claim_attempt(storage: Storage, artifacts: str, number: int, job_id: str) -> None:
     """Be the head of an attempt, also when Batch starts the same job once more.
 
     Args:

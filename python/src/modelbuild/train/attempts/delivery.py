@@ -11,7 +11,7 @@ from modelbuild.errors import AwsError, ModelbuildError
 from modelbuild.train.attempts import attempt
 
 
-def tell(
+def deliver_result(
     storage: Storage,
     number: int,
     request: TrainingRequest,
@@ -41,9 +41,9 @@ def tell(
             return False
         return newest is not None and newest.attempt > number
 
-    turns = callback.shared_turns(storage, request.artifacts)
+    turns = callback.shared_rate_limiter(storage, request.artifacts)
 
-    def deliver() -> callback.Told:
+    def deliver() -> callback.Delivery:
         return callback.deliver(
             request, result, environ=environ, deadline=deadline, turns=turns, outdated=outdated
         )

@@ -14,12 +14,12 @@ from modelbuild.errors import AwsError, ConfigurationError
 from modelbuild.train.head import diagnosis
 
 
-def ended(status: Literal["failed", "cancelled"], reason: str) -> TrainingResult:
+def unsuccessful(status: Literal["failed", "cancelled"], reason: str) -> TrainingResult:
     """The result of a training that left no model."""
     return TrainingResult.model_validate({"training/status": status, "training/reason": reason})
 
 
-def request_at(storage: Storage, artifacts: str) -> TrainingRequest:
+def read_request(storage: Storage, artifacts: str) -> TrainingRequest:
     """What was asked for.
 
     Raises:
@@ -34,11 +34,11 @@ def request_at(storage: Storage, artifacts: str) -> TrainingRequest:
             f"{uri} is not a request of this version of modelbuild: build the image of the head from the "
             "commit that is trained"
         ) from error
-    require_place(request, artifacts)
+    require_prefix(request, artifacts)
     return request
 
 
-def addressee(storage: Storage, artifacts: str) -> TrainingRequest:
+def read_request_of_any_version(storage: Storage, artifacts: str) -> TrainingRequest:
     """What was asked for, as far as this version of modelbuild knows it: enough to tell its build.
 
     Raises:
@@ -50,11 +50,11 @@ def addressee(storage: Storage, artifacts: str) -> TrainingRequest:
         request = TrainingRequest.model_validate_json(storage.read(uri), extra="ignore")
     except ValidationError as error:
         raise ConfigurationError(f"{uri} is not a request of modelbuild: start a new build") from error
-    require_place(request, artifacts)
+    require_prefix(request, artifacts)
     return request
 
 
-def require_place(request: TrainingRequest, artifacts: str) -> None:
+def require_prefix(request: TrainingRequest, artifacts: str) -> None:
     """Refuse a request that lies under the prefix of another build.
 
     Raises:
@@ -67,7 +67,7 @@ def require_place(request: TrainingRequest, artifacts: str) -> None:
         )
 
 
-def stored(storage: Storage, artifacts: str) -> TrainingResult | None:
+def read_result(storage: Storage, artifacts: str) -> TrainingResult | None:
     """The result that lies in S3, if there is one; what is there and can't be read counts as a failure.
 
     Raises:
@@ -79,10 +79,10 @@ def stored(storage: Storage, artifacts: str) -> TrainingResult | None:
     except NotFound:
         return None
     except ValidationError:
-        return ended("failed", f"{uri} is not a result: the flow must write what the contract says")
+        return unsuccessful("failed", f"{uri} is not a result: the flow must write what the contract says")
 
 
-def settle(
+def write_result_once(
     storage: Storage, artifacts: str, result: TrainingResult, environ: Mapping[str, str]
 ) -> TrainingResult:
     """The result as it lies in S3 afterwards: this one without secrets, unless there was one already.
@@ -95,7 +95,7 @@ def settle(
     try:
         if storage.write_once(f"{artifacts}/{RESULT_FILE}", result.to_json().encode()):
             return result
-        return stored(storage, artifacts) or result
+        return read_result(storage, artifacts) or result
     except AwsError as error:
         log.say(f"result: {error}")
         return result

@@ -68,10 +68,10 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
     if not artifacts:
         raise ConfigurationError("ARTIFACTS is not set: this command runs inside the job that train submits")
     storage = Storage(session(AwsSettings()))
-    request = outcome.addressee(storage, artifacts)
+    request = outcome.read_request_of_any_version(storage, artifacts)
     number = attempt.number_of(environ)
     batch = Batch(session(AwsSettings()))
-    watching = watch.of(storage, batch, request, environ)
+    watching = watch.watch_of(storage, batch, request, environ)
     try:
         signal.signal(signal.SIGTERM, _terminate)
         # Also because the flow would inherit it where it is ignored, and it is what stops the flow.
@@ -91,10 +91,10 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
             time.sleep(_HOST_ENDS_SECONDS)
             return _TERMINATED_EXIT
         result = said
-    result = outcome.settle(storage, attempt_prefix(artifacts, number), result, environ)
+    result = outcome.write_result_once(storage, attempt_prefix(artifacts, number), result, environ)
     ended = "was cancelled" if result.status == "cancelled" else result.status
     log.say(f"head: the training {ended}{': ' + result.reason if result.reason else ''}")
-    delivery.tell(storage, number, request, result, environ)
+    delivery.deliver_result(storage, number, request, result, environ)
     return {"succeeded": 0, "cancelled": _TERMINATED_EXIT}.get(result.status, TrainingFailed.exit_code)
 
 
@@ -113,9 +113,9 @@ def _why_terminated(batch: Batch, environ: Mapping[str, str]) -> TrainingResult 
         log.say(f"head: {error}")
         job = None
     if job is None or job.stopped:
-        return outcome.ended("cancelled", "the head was terminated from outside")
+        return outcome.unsuccessful("cancelled", "the head was terminated from outside")
     if time.time() > job.runs_until - _CLOCKS_DIFFER_SECONDS:
-        return outcome.ended("cancelled", "the training ran for as long as option timeout allows")
+        return outcome.unsuccessful("cancelled", "the training ran for as long as option timeout allows")
     return None
 
 
@@ -134,23 +134,23 @@ def _outcome(
     """
     number = attempt.number_of(environ)
     try:
-        attempt.enter(storage, artifacts, number, environ.get("AWS_BATCH_JOB_ID") or "none")
+        attempt.claim_attempt(storage, artifacts, number, environ.get("AWS_BATCH_JOB_ID") or "none")
         # The command line keeps SIGTERM waiting. Only the head may say that it came.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         # Batch may have started this job once before, and that came far; an earlier attempt may have come as
         # far as that, and found nobody to tell.
         for earlier in range(number, 0, -1):
-            result = outcome.stored(storage, attempt_prefix(artifacts, earlier))
+            result = outcome.read_result(storage, attempt_prefix(artifacts, earlier))
             if result is not None and (earlier == number or result.status == "succeeded"):
                 return result
-        return _train(storage, outcome.request_at(storage, artifacts), environ, watching)
+        return _train(storage, outcome.read_request(storage, artifacts), environ, watching)
     except ModelbuildError as error:
-        return outcome.ended("failed", str(error))
+        return outcome.unsuccessful("failed", str(error))
     except attempt.Superseded:
         raise
     except Exception as error:  # noqa: BLE001 - the build must hear of it, whatever it is
         log.stack(error)
-        return outcome.ended("failed", f"the head failed: {describe(error)}")
+        return outcome.unsuccessful("failed", f"the head failed: {describe(error)}")
 
 
 def _train(
@@ -192,7 +192,7 @@ def _train(
         if exit_code != 0:
             said = resume.batch_says(place, environ)
             raise TrainingFailed(diagnosis.reason(lines, exit_code, environ, said))
-    stored = outcome.stored(storage, attempt_prefix(request.artifacts, number))
+    stored = outcome.read_result(storage, attempt_prefix(request.artifacts, number))
     if stored is None:
         raise TrainingFailed(
             f"the flow ended well but left no {RESULT_FILE}: it must publish its model in a step"

@@ -51,7 +51,7 @@ class Cancellation:
         self._rest = rest
         self._build = request.build
         self._root = f"s3://{split_s3_uri(request.artifacts)[0]}/buildkite/cancelled"
-        self._turns = callback.shared_turns(storage, request.artifacts)
+        self._turns = callback.shared_rate_limiter(storage, request.artifacts)
         self._pause_until = 0.0
         # The shared answers tell of the last minutes only.
         self._sure = False
@@ -111,7 +111,7 @@ class Cancellation:
         return found
 
 
-class Queueing:
+class ScheduleTimeout:
     """The jobs of the flow's steps that wait for a machine."""
 
     def __init__(self, batch: Batch, limit: float) -> None:
@@ -147,11 +147,14 @@ class Watch:
     """
 
     def __init__(
-        self, cancellation: Cancellation | None, queueing: Queueing | None, seconds: float = SLICE_SECONDS
+        self,
+        cancellation: Cancellation | None,
+        schedule_timeout: ScheduleTimeout | None,
+        seconds: float = SLICE_SECONDS,
     ) -> None:
         self.verdict: TrainingResult | None = None
         self._cancellation = cancellation
-        self._queueing = queueing
+        self._schedule_timeout = schedule_timeout
         self._seconds = seconds
         self._over = threading.Event()
         self._said = ""
@@ -159,8 +162,8 @@ class Watch:
     def heard(self, line: str) -> None:
         """Read a line of the flow, which may name a job of one of its steps."""
         match = _STEP_JOB.search(line)
-        if match is not None and self._queueing is not None:
-            self._queueing.heard(match["step"], match["job"])
+        if match is not None and self._schedule_timeout is not None:
+            self._schedule_timeout.heard(match["step"], match["job"])
 
     def __enter__(self) -> Watch:
         threading.Thread(target=self._run, name="watch", daemon=True).start()
@@ -190,11 +193,11 @@ class Watch:
                 return
 
     def _look(self) -> TrainingResult | None:
-        reason = self._queueing.too_long() if self._queueing is not None else None
+        reason = self._schedule_timeout.too_long() if self._schedule_timeout is not None else None
         if reason is not None:
-            return outcome.ended("failed", reason)
+            return outcome.unsuccessful("failed", reason)
         if self._cancellation is not None and self._cancellation.came(self._over.wait):
-            return outcome.ended("cancelled", "the build was cancelled")
+            return outcome.unsuccessful("cancelled", "the build was cancelled")
         return None
 
     def _say(self, text: str) -> None:
@@ -203,7 +206,7 @@ class Watch:
         self._said = text
 
 
-def of(storage: Storage, batch: Batch, request: TrainingRequest, environ: Mapping[str, str]) -> Watch:
+def watch_of(storage: Storage, batch: Batch, request: TrainingRequest, environ: Mapping[str, str]) -> Watch:
     """The watch of a head, by its environment.
 
     A token that cannot be used stops no training: the log says at once what there is to mend before its end.
@@ -216,5 +219,5 @@ def of(storage: Storage, batch: Batch, request: TrainingRequest, environ: Mappin
         rest = None
     return Watch(
         Cancellation(storage, rest, request) if rest else None,
-        Queueing(batch, float(limit)) if limit else None,
+        ScheduleTimeout(batch, float(limit)) if limit else None,
     )

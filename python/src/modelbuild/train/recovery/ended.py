@@ -101,24 +101,28 @@ def _told(storage: Storage, batch: Batch, head: BatchJob, seconds: float, enviro
     newest = attempt.recorded(storage, artifacts)
     if newest is not None and newest.job_id != head.id:
         return f"job {newest.job_id} is the head of {artifacts}: nothing to do"
-    request = outcome.addressee(storage, artifacts)
-    result = outcome.stored(storage, place)
+    request = outcome.read_request_of_any_version(storage, artifacts)
+    result = outcome.read_result(storage, place)
     if result is None:
         # The event does not tell a termination from a failure.
         known = batch.describe_all([head.id])
-        result = outcome.settle(storage, place, word(known.get(head.id, head)), environ)
+        result = outcome.write_result_once(storage, place, describe_head(known.get(head.id, head)), environ)
     token = environ.get(TOKEN) or secret(session(AwsSettings()), environ["BUILDKITE_SECRET_ARN"], TOKEN)
-    said = delivery.tell(storage, number, request, result, {**environ, TOKEN: token}, seconds)
+    said = delivery.deliver_result(storage, number, request, result, {**environ, TOKEN: token}, seconds)
     return f"{said} ({result.reason})" if result.reason else said
 
 
-def word(head: BatchJob) -> TrainingResult:
+def describe_head(head: BatchJob) -> TrainingResult:
     """What to say for a head that ended without a word, with Batch's own reasons."""
     if head.status == "SUCCEEDED":
-        return outcome.ended("failed", f"the head ended well but left no {RESULT_FILE}: see its log")
+        return outcome.unsuccessful("failed", f"the head ended well but left no {RESULT_FILE}: see its log")
     exit_code = "" if head.exit_code is None else f"exit code {head.exit_code}"
     container = head.reason if head.reason != head.status_reason else ""
     why = "; ".join(part for part in (head.status_reason, container, exit_code) if part)
     if head.stopped and _TIMED_OUT not in head.status_reason:
-        return outcome.ended("cancelled", f"the head was ended from outside: {why or 'no reason given'}")
-    return outcome.ended("failed", f"the head died before it could say why: {why or 'no reason given'}")
+        return outcome.unsuccessful(
+            "cancelled", f"the head was ended from outside: {why or 'no reason given'}"
+        )
+    return outcome.unsuccessful(
+        "failed", f"the head died before it could say why: {why or 'no reason given'}"
+    )

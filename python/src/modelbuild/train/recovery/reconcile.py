@@ -21,7 +21,7 @@ from modelbuild.errors import BuildkiteError, ConfigurationError, describe
 from modelbuild.settings import AwsSettings
 from modelbuild.train.attempts import attempt, delivery, outcome
 from modelbuild.train.recovery import waiting
-from modelbuild.train.recovery.ended import end_steps, word
+from modelbuild.train.recovery.ended import describe_head, end_steps
 from modelbuild.train.submit.submission import job_name
 
 # A request this young may still be on its way to Batch.
@@ -101,7 +101,7 @@ def _open(storage: Storage, batch: Batch, artifacts: str, queue: str) -> Iterato
         if f"{prefix}/{DELIVERED_FILE}" in ages and f"{prefix}/attempts/2.json" not in ages:
             continue
         try:
-            request = outcome.addressee(storage, prefix)
+            request = outcome.read_request_of_any_version(storage, prefix)
             job_id, number = _head(storage, batch, queue, request)
         except ConfigurationError as error:
             log.say(f"{prefix.rpartition('/')[2]}: left alone: {error}")
@@ -143,30 +143,32 @@ def _finish(
 
 def _told(storage: Storage, one: _Open, head: BatchJob | None, environ: Mapping[str, str]) -> str:
     request = one.request
-    result = outcome.stored(storage, one.place)
+    result = outcome.read_result(storage, one.place)
     if result is None:
         if head is not None and not head.ended:
             return f"job {head.id} is {head.status}: nothing to do"
         if head is not None:
-            said = word(head)
+            said = describe_head(head)
         elif one.age < YOUNG_SECONDS:
             return f"asked for {one.age / 60:.0f} minutes ago and not submitted yet: left alone"
         elif one.job_id:
-            said = outcome.ended("failed", f"Batch does not know job {one.job_id} any more: train again")
+            said = outcome.unsuccessful(
+                "failed", f"Batch does not know job {one.job_id} any more: train again"
+            )
         elif not _waits(storage, request, environ):
             # Its step failed before it submitted, and may be retried: nothing of it is over.
             return "never submitted, and no build waits for it: left alone"
         else:
-            said = outcome.ended("failed", "no job was submitted for this training: train again")
-        result = outcome.settle(storage, one.place, said, environ)
-    told = delivery.tell(storage, one.number, request, result, environ, _SECONDS_EACH)
+            said = outcome.unsuccessful("failed", "no job was submitted for this training: train again")
+        result = outcome.write_result_once(storage, one.place, said, environ)
+    told = delivery.deliver_result(storage, one.number, request, result, environ, _SECONDS_EACH)
     return f"{told} ({result.reason})" if result.reason else told
 
 
 def _waits(storage: Storage, request: TrainingRequest, environ: Mapping[str, str]) -> bool:
     """Whether the build stands at the step that this training would unblock, or will never do so."""
     rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ[TOKEN])
-    turns = callback.shared_turns(storage, request.artifacts)
+    turns = callback.shared_rate_limiter(storage, request.artifacts)
     time.sleep(turns.next())
     try:
         jobs = rest.jobs(request.build, request.unblock)

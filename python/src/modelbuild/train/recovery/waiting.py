@@ -60,7 +60,7 @@ def end_if_overdue(storage: Storage, batch: Batch, head: BatchJob, environ: Mapp
     if newest is None or newest.job_id == head.id:
         # First of all: a head that starts at this moment finds the result, too, and goes.
         place = attempt_prefix(artifacts, attempt.number_of(head.environment))
-        outcome.settle(storage, place, outcome.ended("failed", reason), environ)
+        outcome.write_result_once(storage, place, outcome.unsuccessful("failed", reason), environ)
     batch.terminate(head.id, reason)
     return reason
 
@@ -69,6 +69,6 @@ def _overdue(head: BatchJob) -> str | None:
     """Why the training of a head is over before it began; None while there is no such reason."""
     limit = float(head.environment.get(SCHEDULE_TIMEOUT) or "inf")
     waits = head.status == "RUNNABLE" and "ARTIFACTS" in head.environment
-    if not waits or time.time() - head.waits_since <= limit:
+    if not waits or time.time() - head.runnable_since <= limit:
         return None
     return verdict("the head", limit, head)

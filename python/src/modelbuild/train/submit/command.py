@@ -13,7 +13,7 @@ from modelbuild.contract import REQUEST_FILE, attempt_prefix
 from modelbuild.settings.train import TrainSettings
 from modelbuild.train.commit import parameters
 from modelbuild.train.submit import claim
-from modelbuild.train.submit.request import make
+from modelbuild.train.submit.request import build_request
 
 
 def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> None:
@@ -35,7 +35,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
     log.group(":mag: Reading the commit")
     with ThreadPoolExecutor(2) as beside:
         keys = beside.submit(agent.meta_data_keys)
-        made = beside.submit(make, settings, environ, Path.cwd(), keys.result)
+        made = beside.submit(build_request, settings, environ, Path.cwd(), keys.result)
         claimed = beside.submit(lambda: claim.hold(settings, environ, keys.result()))
         # This takes longest to load: meanwhile git, the agent and the flow's own model answer.
         from modelbuild.aws.batch import Batch
@@ -60,7 +60,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         log.lines("  " + parameters.shown(request.parameters).replace("\n", "\n  "))
 
         log.group(":s3: Storing the request")
-        request = submission.stored(storage, request, archived)
+        request = submission.store_request(storage, request, archived)
         log.say(f"{request.artifacts}/{REQUEST_FILE}")
 
         log.group(":aws: Submitting the training")
@@ -75,6 +75,6 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         try:
             if result.status != "succeeded":
                 # What else would tell the page stands behind this step, and is not reached.
-                submission.annotate(request, record, submission.known(batch, record), environ, result=result)
+                submission.annotate(request, record, submission.job_of(batch, record), environ, result=result)
         finally:
             follow.end_as(result)

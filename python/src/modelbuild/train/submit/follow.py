@@ -123,7 +123,7 @@ class _Follower:
         while True:
             try:
                 job = self._batch.describe(self._job_id)
-                result = outcome.stored(self._storage, self._place)
+                result = outcome.read_result(self._storage, self._place)
                 self._show(job)
             except AwsError as error:
                 away = min(away, time.monotonic() + _AWAY_SECONDS)
@@ -140,7 +140,7 @@ class _Follower:
                 until = min(until, time.monotonic() + PATIENCE_SECONDS)
                 if time.monotonic() >= until:
                     reason = f"job {job.id} ended without a result ({job.reason or 'no reason given'})"
-                    return outcome.ended("failed", reason)
+                    return outcome.unsuccessful("failed", reason)
             time.sleep(LOOK_SECONDS)
 
     def _last_lines(self) -> None:

@@ -18,7 +18,7 @@ from modelbuild.buildkite import agent
 from modelbuild.contract import REQUEST_FILE, TrainingRequest
 from modelbuild.settings.train import TrainSettings
 from modelbuild.train.submit import claim, submission
-from modelbuild.train.submit.request import make
+from modelbuild.train.submit.request import build_request
 
 _NUMBER = "BUILDKITE_BUILD_NUMBER"
 _NOBODYS = "00000000-0000-0000-0000-000000000000"
@@ -104,7 +104,7 @@ def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) ->
     real = environ.get("BUILDKITE_BUILD_ID") != _NOBODYS
     keys = agent.meta_data_keys() if real else []
     claim.require_free(settings, environ, keys)
-    request, archived = make(settings, environ, checkout, meta_data_keys=lambda: keys)
+    request, archived = build_request(settings, environ, checkout, meta_data_keys=lambda: keys)
     made = session(settings.aws)
     definition = Batch(made).definition(settings.queue, request.images.default)
     container = definition.content["containerProperties"]

@@ -26,7 +26,7 @@ from modelbuild.settings.train import ImageSettings, TrainSettings
 from modelbuild.train.commit import parameters, source, steps, syntax, types
 
 
-def make(
+def build_request(
     settings: TrainSettings,
     environ: Mapping[str, str],
     checkout: Path,

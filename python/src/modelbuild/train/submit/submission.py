@@ -45,7 +45,7 @@ STATUS = TrainingResult.field_keys()[0]
 _JOB_OPTIONS = {"queue", "timeout", "schedule_timeout", "environment", "wandb_entity", "resources", "tags"}
 
 
-def stored(storage: Storage, request: TrainingRequest, archived: bytes) -> TrainingRequest:
+def store_request(storage: Storage, request: TrainingRequest, archived: bytes) -> TrainingRequest:
     """The request as it lies in S3: this one, or the same one from an earlier run of the step."""
     uri = f"{request.artifacts}/{REQUEST_FILE}"
     try:
@@ -73,7 +73,7 @@ def stored(storage: Storage, request: TrainingRequest, archived: bytes) -> Train
 def _same(earlier: TrainingRequest, request: TrainingRequest, uri: str) -> TrainingRequest:
     """The earlier request, which must ask for the same training."""
     # Another version of git or zlib may pack the same commit into other bytes: the first archive stays.
-    outcome.require_place(earlier, request.artifacts)
+    outcome.require_prefix(earlier, request.artifacts)
     if earlier != request.model_copy(update={"source": earlier.source}):
         raise ConfigurationError(
             f"{uri} asks for another training than this step ({_difference(earlier, request)}): start a new "
@@ -130,7 +130,7 @@ def _told() -> bool:
     return agent.get_meta_data(STATUS) is not None
 
 
-def known(batch: Batch, record: JobRecord) -> BatchJob:
+def job_of(batch: Batch, record: JobRecord) -> BatchJob:
     """The head as Batch describes it, also one that it has forgotten, as it does a week after its end."""
     forgotten = BatchJob(record.job_id, "SUCCEEDED", "Batch has forgotten it", "", {})
     return batch.describe_all([record.job_id]).get(record.job_id, forgotten)
@@ -199,7 +199,7 @@ def show(
     stays: bool,
 ) -> None:
     """Tell the build and whoever reads the log where the training is, and how it is."""
-    job = known(batch, record)
+    job = job_of(batch, record)
     links = _links(record, job)
     agent.set_meta_data(
         {
@@ -211,7 +211,9 @@ def show(
             "train/attempt": str(record.attempt),
         }
     )
-    result = outcome.stored(storage, attempt_prefix(request.artifacts, record.attempt)) if job.ended else None
+    result = (
+        outcome.read_result(storage, attempt_prefix(request.artifacts, record.attempt)) if job.ended else None
+    )
     trained = result is not None and result.status == "succeeded"
     told = _told()
     # In a late run of this step, what notify has put on the page says more.

@@ -21,7 +21,7 @@ _WIDER = 1.25
 
 
 @dataclass(frozen=True)
-class Turns:
+class RateLimiter:
     """Turns of one user of Buildkite.
 
     Attributes:

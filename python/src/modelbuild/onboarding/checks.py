@@ -9,7 +9,7 @@ from modelbuild.errors import ModelbuildError
 
 
 @dataclass(frozen=True)
-class Line:
+class Check:
     """One thing that was looked at: what it is, or a sentence with the fix."""
 
     ok: bool
@@ -19,9 +19,9 @@ class Line:
         return f"{'ok ' if self.ok else 'fix'} {self.text}"
 
 
-def tried(subject: str, look: Callable[[], str]) -> Line:
+def run_check(subject: str, look: Callable[[], str]) -> Check:
     """What a look at ``subject`` gives; an error that it raises is the sentence with the fix."""
     try:
-        return Line(True, f"{subject}: {look()}")
+        return Check(True, f"{subject}: {look()}")
     except ModelbuildError as error:
-        return Line(False, f"{subject}: {error}")
+        return Check(False, f"{subject}: {error}")
