@@ -51,7 +51,8 @@ def test_commands_that_the_page_names_exist() -> None:
     said = re.findall(r"`modelbuild ([a-z]+)((?: --[a-z-]+)*)`", pages)
     assert {"init", "check", "doctor", "train"} <= {name for name, _ in said}
     for name, options in said:
-        command = cli.commands[name]
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None, name
         has = {
             word
             for parameter in command.params
