@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Mapping
-from html.parser import HTMLParser
 
+import nh3
 from markdown_it import MarkdownIt
 
 _TAGS = frozenset(
@@ -62,7 +61,6 @@ _TAGS = frozenset(
         "var",
     ]
 )
-_VOID = frozenset(["br", "hr", "img"])
 _DROPPED_WITH_CONTENT = frozenset(
     ["script", "style", "iframe", "object", "embed", "template", "title", "svg", "math"]
 )
@@ -71,69 +69,28 @@ _CLASS = re.compile(r"[A-Za-z0-9_-]+( +[A-Za-z0-9_-]+)*")
 _HREF = re.compile(r"(https?://|mailto:|itms-services:|/(?!/)|#|\./)", re.IGNORECASE)
 _SRC = re.compile(r"(https?://|/(?!/)|\./)", re.IGNORECASE)
 _ARTIFACT = "artifact://"
+_SCHEMES = frozenset(["http", "https", "mailto", "itms-services", "artifact"])
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 
 
 def to_html(body: str, artifacts: Mapping[str, str]) -> str:
     """The body as safe HTML; ``artifact://path`` becomes the address that ``artifacts`` has for the path."""
-    cleaner = _Cleaner(artifacts)
-    cleaner.feed(_MARKDOWN.render(body))
-    cleaner.close()
-    return cleaner.result()
 
+    def kept(tag: str, name: str, value: str) -> str | None:
+        if (tag, name) not in (("a", "href"), ("img", "src")):
+            return value if name != "class" or _CLASS.fullmatch(value) else None
+        address = value.strip()
+        if address.startswith(_ARTIFACT):
+            address = artifacts.get(address.removeprefix(_ARTIFACT), "")
+        return address if (_HREF if name == "href" else _SRC).match(address) else None
 
-class _Cleaner(HTMLParser):
-    def __init__(self, artifacts: Mapping[str, str]) -> None:
-        super().__init__(convert_charrefs=True)
-        self._artifacts = artifacts
-        self._out: list[str] = []
-        self._open: list[str] = []
-        self._dropping = 0
-
-    def result(self) -> str:
-        return "".join(self._out) + "".join(f"</{tag}>" for tag in reversed(self._open))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _DROPPED_WITH_CONTENT:
-            self._dropping += 1
-        if self._dropping or tag not in _TAGS:
-            return
-        kept = "".join(f' {name}="{html.escape(value)}"' for name, value in self._attributes(tag, attrs))
-        self._out.append(f"<{tag}{kept}>")
-        if tag not in _VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in _DROPPED_WITH_CONTENT:
-            self.handle_starttag(tag, attrs)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in _DROPPED_WITH_CONTENT:
-            self._dropping = max(0, self._dropping - 1)
-        # What is open inside is closed as well, and nothing else is: no body can close the page's own tags.
-        if not self._dropping and tag in self._open:
-            while (last := self._open.pop()) != tag:
-                self._out.append(f"</{last}>")
-            self._out.append(f"</{tag}>")
-
-    def handle_data(self, data: str) -> None:
-        if not self._dropping:
-            self._out.append(html.escape(data, quote=False))
-
-    def _attributes(self, tag: str, attrs: list[tuple[str, str | None]]) -> list[tuple[str, str]]:
-        kept: list[tuple[str, str]] = []
-        for name, given in attrs:
-            value = (given or "").strip()
-            if name == "class" and not _CLASS.fullmatch(value):
-                continue
-            if (tag, name) in (("a", "href"), ("img", "src")):
-                if value.startswith(_ARTIFACT):
-                    value = self._artifacts.get(value.removeprefix(_ARTIFACT), "")
-                if (_HREF if name == "href" else _SRC).match(value):
-                    kept.append((name, value))
-            elif name in _ATTRIBUTES:
-                kept.append((name, value))
-        if tag == "a":
-            kept.append(("rel", "noopener noreferrer"))
-        return kept
+    return nh3.clean(
+        _MARKDOWN.render(body),
+        tags=set(_TAGS),
+        clean_content_tags=set(_DROPPED_WITH_CONTENT),
+        attributes={"*": set(_ATTRIBUTES), "a": {"href"}, "img": {"src"}},
+        attribute_filter=kept,
+        url_schemes=set(_SCHEMES),
+        link_rel="noopener noreferrer",
+    )
