@@ -136,9 +136,9 @@ def test_container_renews_its_keys_and_expired_ones_are_refused(cloud: Any, weat
     """
     program = """
 import boto3, time
-first = boto3.Session()
+first = boto3.Session(region_name="us-east-1")
 keys = first.get_credentials().get_frozen_credentials()
-old = boto3.Session(keys.access_key, keys.secret_key, keys.token)
+old = boto3.Session(keys.access_key, keys.secret_key, keys.token, region_name="us-east-1")
 sts = old.client("sts")
 while True:
     try:
@@ -159,7 +159,7 @@ for service, call in (("sts", "get_caller_identity"), ("s3", "list_buckets"), ("
     finally:
         weather.keys_live(LONGEST)
     said = cloud.log(job)
-    assert said[0].startswith("arn:aws:sts::123456789012:assumed-role/job/")
+    assert said[0].startswith("arn:aws:sts::123456789012:assumed-role/job/"), "\n".join(said)
     assert said[1:] == ["sts 400 ExpiredToken", "s3 400 ExpiredToken", "athena 400 ExpiredTokenException"]
     assert call(f"{cloud.url}/laptop/credentials", "GET")[0] == 404
 
