@@ -10,9 +10,11 @@ import pytest
 
 from modelbuild.contract import Deployment, GoldenPrediction, Manifest, Predictions
 from modelbuild.deploy import command, smoke
+from modelbuild.deployments import DeploymentHistory
 from modelbuild.errors import AwsError, EndpointFailed, TrainingFailed, VerificationFailed
 
-PLACE = "s3://modelbuild-222222222222/models/comments"
+MODELS = "s3://modelbuild-222222222222/models"
+PLACE = f"{MODELS}/comments"
 # What no model answers.
 WRONG = GoldenPrediction(
     text="fine", label="positive", scores={"negative": 0.0, "neutral": 0.0, "positive": 1.0}
@@ -98,7 +100,14 @@ def test_update_and_same_again(deployer: Any) -> None:
     }
     assert names(deployer, "second") == made
     again = Deployment.model_validate_json(deployer.production.read(f"{PLACE}/112/deployment.json"))
-    assert again.model_copy(update={"deployed_at": deployment.deployed_at}) == deployment
+    assert again == deployment
+    history = DeploymentHistory(deployer.production, MODELS, "second")
+    assert history.current() == deployment
+    assert [one and (one.number, one.model_id) for one in map(history.read, (1, 2, 3))] == [
+        (1, "111"),
+        (2, "112"),
+        None,
+    ]
 
 
 def test_bytes_that_changed_after_training_are_refused(deployer: Any) -> None:
@@ -181,6 +190,9 @@ def test_what_was_served_before_is_served_again(deployer: Any) -> None:
     assert "negative 0." in str(caught.value), "both answers are shown"
     assert f"was put back to {good}" in deployer.agent.annotations[-1].body
     assert served_by(deployer, "kept") == "161"
+    current = DeploymentHistory(deployer.production, MODELS, "kept").current()
+    assert current is not None
+    assert (current.number, current.model_id) == (1, "161")
     for number in (162, 163):
         assert not deployer.production.exists(f"{PLACE}/{number}/deployment.json")
 

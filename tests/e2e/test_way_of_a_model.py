@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -115,9 +116,12 @@ def test_a_prediction_leads_back_to_its_commit(laptop: Laptop, served: Running, 
     answer = tmp_path / "answer.json"
     answer.write_bytes(_invoke(laptop, COMMENTS[:1]))
     place = ("--artifacts", served.artifacts.rsplit("/", 1)[0])
-    text = laptop.modelbuild("trace", "--prediction", str(answer), *place)
+    account = laptop.environment["PRODUCTION_ACCOUNT"]
+    role = ("--production-role", f"arn:aws:iam::{account}:role/modelbuild-deploy")
+    text = laptop.modelbuild("trace", "--prediction", str(answer), *place, *role)
     assert served.get()["web_url"] in text
     assert served.get()["commit"] in text
+    assert re.search(r"endpoint sentiment since \S+\n", text)
     traced = json.loads(laptop.modelbuild("trace", served.model_id, *place, "--json"))
     assert traced["deployment"]["endpoint"] == "sentiment"
     assert traced["deployment"]["approver"]["name"]

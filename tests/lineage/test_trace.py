@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from modelbuild.aws.storage import Storage
-from modelbuild.contract import TrainingRequest, TrainingResult
+from modelbuild.contract import Deployment, TrainingRequest, TrainingResult
+from modelbuild.deployments import DeploymentHistory, root_of
 from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
 from modelbuild.lineage.trace import Trace, render, trace
 
@@ -25,12 +27,32 @@ def require_golden(name: str, text: str) -> None:
 
 def test_a_deployed_model_leads_back_to_everything(lake: Storage) -> None:
     """Build, commit, creator, parameters, data, query, image, quality, W&B, approver and endpoint."""
-    require_golden("deployed.txt", render(trace(ROOT, "12", lake)))
+    require_golden("deployed.txt", render(trace(ROOT, "12", lake, lake)))
+
+
+def test_a_model_that_was_replaced_says_until_when(lake: Storage) -> None:
+    """Nobody reads that a model is served after another took its place, nor where that cannot be known."""
+    deployment = Deployment.model_validate_json(lake.read(f"{ROOT}/12/deployment.json"))
+    history = DeploymentHistory(lake, root_of(deployment), "sentiment")
+    history.append(deployment, changed=True)
+    assert "endpoint sentiment since 2026-01-02T04:05:06+00:00\n" in render(trace(ROOT, "12", lake, lake))
+    later = {"model_id": "15", "endpoint_config": "sentiment-15", "deployed_at": "2026-01-02T14:00:00+00:00"}
+    history.append(deployment.model_copy(update=later), changed=True)
+    text = render(trace(ROOT, "12", lake, lake))
+    assert "endpoint sentiment, from 2026-01-02T04:05:06+00:00 until 2026-01-02T14:00:00+00:00\n" in text
+    assert "replaced by model 15 of comments\n" in text
+    elsewhere = deployment.model_copy(
+        update={"model_path": "s3://modelbuild-nowhere/m/comments/12/model.tar.gz"}
+    )
+    lake.write(f"{ROOT}/12/deployment.json", elsewhere.to_json().encode())
+    text = render(trace(ROOT, "12", lake, lake))
+    assert "since" not in text
+    assert re.search(r"whether it still serves this model is not known: .*NoSuchBucket", text)
 
 
 def test_a_slash_at_the_end_changes_nothing(lake: Storage) -> None:
     """People complete paths with a slash."""
-    assert trace(ROOT + "/", "12", lake) == trace(ROOT, "12", lake)
+    assert trace(ROOT + "/", "12", lake, lake) == trace(ROOT, "12", lake, lake)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +66,7 @@ def test_what_has_not_happened_is_said(lake: Storage, missing: list[str], name: 
     """A model that is trained, and one that is being trained, are traced as far as they came."""
     for file in missing:
         lake.delete(f"{ROOT}/12/{file}")
-    require_golden(name, render(trace(ROOT, "12", lake)))
+    require_golden(name, render(trace(ROOT, "12", lake, lake)))
 
 
 def test_the_newest_attempt_is_what_is_traced(lake: Storage) -> None:
@@ -53,9 +75,9 @@ def test_the_newest_attempt_is_what_is_traced(lake: Storage) -> None:
     succeeded = lake.read(f"{ROOT}/12/result.json")
     lake.write(f"{ROOT}/12/result.json", failed.to_json().encode())
     lake.write(f"{ROOT}/12/job.json", b'{"job_id": "a-job", "attempt": 2}')
-    assert trace(ROOT, "12", lake).result is None
+    assert trace(ROOT, "12", lake, lake).result is None
     lake.write(f"{ROOT}/12/attempts/2/result.json", succeeded)
-    require_golden("deployed.txt", render(trace(ROOT, "12", lake)))
+    require_golden("deployed.txt", render(trace(ROOT, "12", lake, lake)))
 
 
 def test_a_failed_training_is_traced_with_its_reason(lake: Storage) -> None:
@@ -64,14 +86,14 @@ def test_a_failed_training_is_traced_with_its_reason(lake: Storage) -> None:
         lake.delete(f"{ROOT}/12/{file}")
     failed = TrainingResult(status="failed", reason="ValueError: no rows")
     lake.write(f"{ROOT}/12/result.json", failed.to_json().encode())
-    text = render(trace(ROOT, "12", lake))
+    text = render(trace(ROOT, "12", lake, lake))
     assert "failed: ValueError: no rows" in text
     assert "not deployed" in text
 
 
 def test_a_trace_is_read_back_from_its_json(lake: Storage) -> None:
     """Programs get the very documents that lie in S3."""
-    found = trace(ROOT, "12", lake)
+    found = trace(ROOT, "12", lake, lake)
     document = json.loads(found.to_json())
     assert document["manifest"] == json.loads((MODEL / "manifest.json").read_bytes())
     assert document["deployment"]["approver"]["name"] == "Grace Hopper"
@@ -84,26 +106,26 @@ def test_an_unknown_model_is_a_sentence_with_the_newest_models(lake: Storage) ->
     for number in ("2", "9", "100", "100.2", "100.10", "1..2", ".", "007", "200.", "300/data"):
         lake.write(f"{ROOT}/{number}/request.json", request)
     with pytest.raises(ConfigurationError, match=r"no model 13 .*: it has 100\.10, 100\.2, 100, 12, 9, …$"):
-        trace(ROOT, "13", lake)
+        trace(ROOT, "13", lake, lake)
 
 
 def test_where_no_model_lies_the_place_is_doubted(lake: Storage) -> None:
     """A wrong pipeline is not a wrong id."""
     with pytest.raises(ConfigurationError, match="no model lies there, so correct --artifacts"):
-        trace("s3://modelbuild-123456789012/models/reviews", "12", lake)
+        trace("s3://modelbuild-123456789012/models/reviews", "12", lake, lake)
 
 
 @pytest.mark.parametrize("model_id", ["", "0", "abc", "12/../13", "12\n", "\uff11\uff12"])
 def test_what_is_no_id_is_refused_before_anything_is_read(lake: Storage, model_id: str) -> None:
     """An id is a build's number; anything else never becomes part of a path."""
     with pytest.raises(ConfigurationError, match="is no model id"):
-        trace(ROOT, model_id, lake)
+        trace(ROOT, model_id, lake, lake)
 
 
 def test_no_bucket_is_a_sentence(lake: Storage) -> None:
     """What AWS refuses is not mistaken for a missing model."""
     with pytest.raises(AwsError, match="NoSuchBucket"):
-        trace("s3://modelbuild-nowhere/models/comments", "12", lake)
+        trace("s3://modelbuild-nowhere/models/comments", "12", lake, lake)
 
 
 @pytest.mark.parametrize("name", ["request.json", "result.json", "manifest.json", "deployment.json"])
@@ -111,7 +133,7 @@ def test_a_file_that_is_not_what_its_name_says_is_named(lake: Storage, name: str
     """A damaged record is not passed over."""
     lake.write(f"{ROOT}/12/{name}", b'{"version": 2}')
     with pytest.raises(VerificationFailed, match=f"{ROOT}/12/{name} cannot be read"):
-        trace(ROOT, "12", lake)
+        trace(ROOT, "12", lake, lake)
 
 
 def test_another_models_files_are_refused(lake: Storage) -> None:
@@ -120,7 +142,7 @@ def test_another_models_files_are_refused(lake: Storage) -> None:
     with pytest.raises(
         VerificationFailed, match=r"belongs elsewhere .its model id is 12.: its files were moved"
     ):
-        trace(ROOT, "14", lake)
+        trace(ROOT, "14", lake, lake)
 
 
 def test_no_value_steers_a_terminal(lake: Storage) -> None:
@@ -129,6 +151,6 @@ def test_no_value_steers_a_terminal(lake: Storage) -> None:
     build = request.build.model_copy(update={"message": "\x1b[2Jgone\x07"})
     hostile = request.model_copy(update={"build": build, "parameters": {"a": "\x1b]0;x\x07"}})
     lake.write(f"{ROOT}/12/request.json", hostile.to_json().encode())
-    text = render(trace(ROOT, "12", lake))
+    text = render(trace(ROOT, "12", lake, lake))
     assert "gone" in text
     assert not {"\x1b", "\x07"} & set(text)

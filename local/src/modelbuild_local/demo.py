@@ -26,7 +26,7 @@ from modelbuild_local.run import blocks
 from modelbuild_local.run.client import Client
 from modelbuild_local.run.command import own_pipeline
 from modelbuild_local.up.environment import process_environment
-from modelbuild_local.up.seed import data_lake, production
+from modelbuild_local.up.seed import DEPLOY_ROLE, data_lake, production
 
 ENDPOINT = "sentiment"
 COMMENTS = (
@@ -75,7 +75,8 @@ def demo(repository: Path) -> None:
         answer = state.data / "prediction.json"
         answer.write_text(predictions.predictions[0].to_json(), encoding="utf-8")
         models = f"s3://modelbuild-{DATA_LAKE_ACCOUNT}/models/{_slug(state)}"
-        _command(state, "trace", "--artifacts", models, "--prediction", str(answer))
+        role = ("--production-role", DEPLOY_ROLE)
+        _command(state, "trace", "--artifacts", models, "--prediction", str(answer), *role)
         _timed("trace", began)
         _timed("from commit to trace", build_began, ", your decision included" if asks else "")
 

@@ -201,14 +201,28 @@ def reconcile(artifacts: str, queue: str, secret_name: str) -> None:
     show_envvar=True,
     help="Where the pipeline's models lie: s3://<bucket>/models/<pipeline>.",
 )
+@click.option(
+    "--production-role",
+    envvar="MODELBUILD_PRODUCTION_ROLE",
+    show_envvar=True,
+    help="Role that may read in production what an endpoint serves; by default the present identity is used.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def trace(model_id: str | None, prediction: TextIO | None, artifacts: str, as_json: bool) -> None:
+def trace(
+    model_id: str | None,
+    prediction: TextIO | None,
+    artifacts: str,
+    production_role: str | None,
+    as_json: bool,
+) -> None:
     """Lead a model or a prediction back to its build.
 
     Give MODEL_ID, which is the number of the build, or --prediction.
     """
     if (model_id is None) == (prediction is None):
         raise click.UsageError("give either MODEL_ID or --prediction FILE")
+    from pydantic import ValidationError
+
     from modelbuild.aws.identity import session
     from modelbuild.aws.storage import Storage
     from modelbuild.lineage import trace as lineage
@@ -217,7 +231,17 @@ def trace(model_id: str | None, prediction: TextIO | None, artifacts: str, as_js
     if prediction is not None:
         model_id = _model_id_of(prediction, artifacts)
     assert model_id is not None
-    found = lineage.trace(artifacts, model_id, Storage(session(AwsSettings())))
+    storage = Storage(session(AwsSettings()))
+    production = storage
+    if production_role:
+        try:
+            production = Storage(session(AwsSettings(role_arn=production_role)))
+        except ValidationError as error:
+            raise ConfigurationError(
+                f"--production-role is {production_role!r}: give the ARN of a role, such as "
+                "arn:aws:iam::222222222222:role/modelbuild-read"
+            ) from error
+    found = lineage.trace(artifacts, model_id, storage, production)
     if as_json:
         click.echo(found.to_json(), nl=False)
     else:

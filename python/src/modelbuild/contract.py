@@ -390,9 +390,11 @@ class Approver(Record):
 
 
 class Deployment(Record):
-    """What serves a model: ``deployment.json``, beside the copied model and beside the original."""
+    """A model behind an endpoint: in the endpoint's history, and beside the copied model and the original."""
 
     version: Literal[1] = 1
+    number: int = Field(default=1, ge=1)
+    """Which deployment of the endpoint it is, from 1; the next one replaced it."""
     model_id: ModelId
     pipeline: Slug
     build_url: str

@@ -15,6 +15,7 @@ from modelbuild.contract import DEPLOYMENT_FILE, Approver, Deployment
 from modelbuild.deploy import page, plan, smoke
 from modelbuild.deploy.copy import Copied, copy
 from modelbuild.deploy.endpoint import Served, ensure_endpoint, require_own, rollback
+from modelbuild.deployments import DeploymentHistory
 from modelbuild.errors import AwsError, EndpointFailed, TrainingFailed, VerificationFailed
 from modelbuild.handoff import Handoff
 from modelbuild.settings.deploy import DeploySettings
@@ -82,7 +83,10 @@ def _serve(
 
     log.group(":pencil: Putting the deployment on record")
     sagemaker.tag(served.endpoint.arn, made.tags)
-    deployment = _record(given, copied, made, served, approver)
+    deployment = DeploymentHistory(production, settings.artifacts, made.endpoint).append(
+        _record(given, copied, made, served, approver), changed=served.changed
+    )
+    log.say(f"deployment {deployment.number} of endpoint {made.endpoint}")
     for storage, place in ((production, copied.place), (lake, given.manifest.request.artifacts)):
         storage.write(f"{place}/{DEPLOYMENT_FILE}", deployment.to_json().encode())
         log.say(f"{place}/{DEPLOYMENT_FILE}")

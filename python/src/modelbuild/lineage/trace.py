@@ -25,7 +25,8 @@ from modelbuild.contract import (
     TrainingResult,
     attempt_prefix,
 )
-from modelbuild.errors import ConfigurationError, VerificationFailed
+from modelbuild.deployments import DeploymentHistory, root_of
+from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
 from modelbuild.text import one_line
 
 _MODEL_ID = re.compile(r"[1-9][0-9]*(\.[1-9][0-9]*)?", re.ASCII)
@@ -36,12 +37,20 @@ Document = TypeVar("Document", bound=BaseModel)
 
 
 class Trace(Record):
-    """What is on record about one model; what is not there yet is ``None``."""
+    """What is on record about one model; what is not there yet is ``None``.
+
+    Attributes:
+        deployment: the newest deployment of the model.
+        replaced_by: the deployment that came after it to the same endpoint.
+        history_error: why the endpoint's history could not be read, so that this is not known.
+    """
 
     request: TrainingRequest
     result: TrainingResult | None
     manifest: Manifest | None
     deployment: Deployment | None
+    replaced_by: Deployment | None = None
+    history_error: str = ""
 
 
 class _Head(BaseModel):
@@ -50,13 +59,14 @@ class _Head(BaseModel):
     attempt: int = 1
 
 
-def trace(artifacts: str, model_id: str, storage: Storage) -> Trace:
+def trace(artifacts: str, model_id: str, storage: Storage, production: Storage) -> Trace:
     """Read everything that is on record about a model.
 
     Args:
         artifacts: where the pipeline's models lie: ``s3://<bucket>/models/<pipeline>``.
         model_id: the model's id.
-        storage: who reads.
+        storage: S3 as an identity of the data lake's account sees it.
+        production: S3 as an identity sees it that may read the histories of endpoints.
 
     Raises:
         ConfigurationError: there is no such model.
@@ -75,12 +85,27 @@ def trace(artifacts: str, model_id: str, storage: Storage) -> Trace:
     if found := request.misplaced(place):
         raise VerificationFailed(f"{place}/{REQUEST_FILE} belongs elsewhere ({found}): its files were moved")
     head = _document(storage, f"{place}/{JOB_FILE}", _Head) or _Head()
+    deployment = _document(storage, f"{place}/{DEPLOYMENT_FILE}", Deployment)
+    replaced_by, history_error = _replacement(deployment, production)
     return Trace(
         request=request,
         result=_document(storage, f"{attempt_prefix(place, head.attempt)}/{RESULT_FILE}", TrainingResult),
         manifest=_document(storage, f"{place}/{MANIFEST_FILE}", Manifest),
-        deployment=_document(storage, f"{place}/{DEPLOYMENT_FILE}", Deployment),
+        deployment=deployment,
+        replaced_by=replaced_by,
+        history_error=history_error,
     )
+
+
+def _replacement(deployment: Deployment | None, production: Storage) -> tuple[Deployment | None, str]:
+    """What came after a deployment to its endpoint, and why that could not be found out, if it could not."""
+    if deployment is None:
+        return None, ""
+    history = DeploymentHistory(production, root_of(deployment), deployment.endpoint)
+    try:
+        return history.read(deployment.number + 1), ""
+    except AwsError as error:
+        return None, str(error)
 
 
 def render(found: Trace) -> str:
@@ -126,7 +151,7 @@ def _lines(found: Trace) -> Iterator[str]:
     yield _row("parameters", f"SHA-256 {request.parameters_sha256}")
     yield _block(agent_yaml.dump(request.parameters, allow_unicode=True))
     yield from _training(found)
-    yield from _deployment(found.deployment)
+    yield from _deployment(found)
 
 
 def _training(found: Trace) -> Iterator[str]:
@@ -150,14 +175,23 @@ def _training(found: Trace) -> Iterator[str]:
     yield _row("", f"SHA-256 {manifest.artifact.sha256}")
 
 
-def _deployment(deployment: Deployment | None) -> Iterator[str]:
+def _deployment(found: Trace) -> Iterator[str]:
+    deployment, replaced_by = found.deployment, found.replaced_by
     if deployment is None:
         yield _row("deployment", "not deployed")
         return
     approver = deployment.approver
     email = f" <{approver.email}>" if approver.email else ""
     yield _row("approver", f"{approver.name}{email}" if approver.name else "nobody is on record")
-    yield _row("deployment", f"endpoint {deployment.endpoint} since {deployment.deployed_at}")
+    if found.history_error:
+        yield _row("deployment", f"endpoint {deployment.endpoint}, from {deployment.deployed_at}")
+        yield _row("", f"whether it still serves this model is not known: {found.history_error}")
+    elif replaced_by is None:
+        yield _row("deployment", f"endpoint {deployment.endpoint} since {deployment.deployed_at}")
+    else:
+        until = f"until {replaced_by.deployed_at}"
+        yield _row("deployment", f"endpoint {deployment.endpoint}, from {deployment.deployed_at} {until}")
+        yield _row("", f"replaced by model {replaced_by.model_id} of {replaced_by.pipeline}")
     yield _row("", f"config {deployment.endpoint_config}")
     yield _row("", f"image {deployment.image}")
     yield _row("", deployment.model_path)
