@@ -97,7 +97,7 @@ def _services(repository: Path) -> Iterator[State]:
     command = [
         sys.executable,
         "-m",
-        "modelbuild_local.up.command.tether",
+        "modelbuild_local.up.tether",
         sys.executable,
         "-m",
         "modelbuild",

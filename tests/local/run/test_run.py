@@ -255,7 +255,7 @@ def test_uncommitted_changes_are_pointed_out(laptop: Any) -> None:
 
 def test_tether_ends_its_command_with_its_input() -> None:
     """A command on a tether is stopped when the input closes, and its exit code is passed on otherwise."""
-    tether = [sys.executable, "-m", "modelbuild_local.up.command.tether"]
+    tether = [sys.executable, "-m", "modelbuild_local.up.tether"]
     hold, _ = os.pipe()
     assert subprocess.run([*tether, "sh", "-c", "exit 3"], stdin=hold, check=False).returncode == 3
     process = subprocess.Popen([*tether, "sleep", "300"], stdin=subprocess.PIPE)
