@@ -270,7 +270,8 @@ def test_white_space_around_a_token_is_not_sent(around: str, server: Any) -> Non
 def test_what_is_no_token_is_refused_without_its_value(token: str) -> None:
     """The sentence says what to do, and no part of the secret."""
     with pytest.raises(
-        ConfigurationError, match=r"BUILDKITE_API_TOKEN (is empty|cannot be sent): .*put the token .* reconcile"
+        ConfigurationError,
+        match=r"BUILDKITE_API_TOKEN (is empty|cannot be sent): .*put the token .* reconcile",
     ) as caught:
         Rest(DEFAULT_URL, token)
     for part in token.split():

@@ -107,6 +107,13 @@ def test_trace_refuses_another_pipelines_prediction(tmp_path: Path) -> None:
     assert "end it with /sentiment" in done.stderr
 
 
+def test_trace_refuses_what_is_no_role() -> None:
+    """What cannot be assumed is named before AWS is asked."""
+    done = modelbuild("trace", "7", "--artifacts", "s3://bucket/models/demo", "--production-role", "reader")
+    assert done.returncode == 10
+    assert "--production-role is 'reader': give the ARN of a role" in done.stderr
+
+
 def test_help_lists_every_command() -> None:
     """Each command is in the help, the laptop mode as well."""
     done = modelbuild("--help")
