@@ -15,7 +15,7 @@ from modelbuild_local.run.command import agents
 pytestmark = pytest.mark.e2e
 
 _TRAIN = '"""Fit the model on the documents that are not held out."""\n'
-_NEEDS = f"""{_TRAIN}        if not self._storage().exists(f"{{self.place}}/needed"):
+_NEEDS = f"""{_TRAIN}        if not training.storage().exists(f"{{self.prefix}}/needed"):
             raise RuntimeError("what it needs is not there")
 """
 

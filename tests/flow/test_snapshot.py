@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +12,7 @@ from modelbuild.aws.athena import Athena
 from modelbuild.aws.glue import Glue
 from modelbuild.aws.storage import Storage
 from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
-from modelbuild.flow.snapshot import read, take
+from modelbuild.flow.snapshot import keep, read, take
 
 TEXTS = ["it's", 'two\n"lines"', "caf\u00e9"]
 ROWS = {"id": ["b", "a", "c"], "text": TEXTS, "rating": [0.1, -2.0, 3.5]}
@@ -91,3 +92,14 @@ def test_text_in_a_query_cannot_end_it(athena: Athena, storage: Storage, artifac
 
     query = f"SELECT id FROM modelbuild.{identifier('small')} WHERE text = {quoted(TEXTS[0])}"
     assert take(athena, storage, query, artifacts).rows == 1
+
+
+def test_rows_of_the_commit_are_kept_once(storage: Storage, artifacts: str) -> None:
+    """Rows that stand in the flow are frozen beside the model, and a step that is repeated finds them."""
+    rows = [["a text", "positive"], ["another", "negative"]]
+    kept = keep(storage, artifacts, rows, "ROWS of flow.py")
+    (item,) = kept.objects
+    assert json.loads(storage.read(item.path)) == rows
+    assert (kept.rows, kept.query, item.path) == (2, "ROWS of flow.py", f"{artifacts}/data/rows.json")
+    assert item.sha256 == hashlib.sha256(storage.read(item.path)).hexdigest() == kept.sha256
+    assert keep(storage, artifacts, rows, "ROWS of flow.py") == kept

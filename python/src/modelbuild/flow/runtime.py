@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import subprocess
-
-import torch
+import sys
+from typing import Any
 
 from modelbuild.contract import Runtime
 
@@ -14,16 +14,20 @@ _PACKAGES = ("metaflow", "numpy", "pyarrow", "safetensors", "torch")
 
 
 def describe(image: str) -> Runtime:
-    """The versions, device and torch settings of this process; call it after the training in it."""
-    has_gpu = torch.cuda.is_available()
+    """The versions, device and settings of this process; call it after the training in it.
+
+    A process that has not imported torch computes with numpy: on one thread, and the same each time.
+    """
+    torch: Any = sys.modules.get("torch")
+    has_gpu = torch is not None and torch.cuda.is_available()
     return Runtime(
         image=image,
         python=platform.python_version(),
-        packages={name: importlib.metadata.version(name) for name in _PACKAGES},
+        packages={name: importlib.metadata.version(name) for name in _PACKAGES if name in sys.modules},
         gpu=torch.cuda.get_device_name() if has_gpu else "",
         driver=_driver() if has_gpu else "",
-        deterministic=torch.are_deterministic_algorithms_enabled(),
-        threads=torch.get_num_threads(),
+        deterministic=torch is None or torch.are_deterministic_algorithms_enabled(),
+        threads=1 if torch is None else torch.get_num_threads(),
     )
 
 

@@ -6,13 +6,15 @@ import hashlib
 import io
 import json
 import uuid
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import JsonValue
 
 from modelbuild.aws.athena import Athena
 from modelbuild.aws.storage import NotFound, Storage
-from modelbuild.contract import DataSnapshot, SnapshotObject
+from modelbuild.contract import DataSnapshot, SnapshotObject, document
 from modelbuild.errors import ConfigurationError, VerificationFailed
 
 
@@ -51,6 +53,27 @@ def take(athena: Athena, storage: Storage, query: str, artifacts: str) -> DataSn
     if not storage.write_once(record, snapshot.to_json().encode()):
         return DataSnapshot.model_validate_json(storage.read(record))
     return snapshot
+
+
+def keep(storage: Storage, artifacts: str, rows: Sequence[JsonValue], origin: str) -> DataSnapshot:
+    """Write rows that come from the commit below ``<artifacts>/data/``, once.
+
+    Args:
+        storage: S3.
+        artifacts: where this training lies.
+        rows: the rows, each as JSON.
+        origin: where they come from, for people.
+    """
+    content = document(list(rows)).encode()
+    path, digest = f"{artifacts}/data/rows.json", hashlib.sha256(content).hexdigest()
+    storage.write_once(path, content)
+    return DataSnapshot(
+        query=origin,
+        execution_id="",
+        objects=(SnapshotObject(path=path, bytes=len(content), sha256=digest),),
+        rows=len(rows),
+        sha256=digest,
+    )
 
 
 def read(storage: Storage, snapshot: DataSnapshot) -> pa.Table:

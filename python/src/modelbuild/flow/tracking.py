@@ -8,10 +8,11 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
+from metaflow import current  # type: ignore[attr-defined]
 from pydantic import BaseModel, JsonValue
 
 from modelbuild import log
-from modelbuild.contract import WANDB_ENTITY, Evaluation, WandbRun
+from modelbuild.contract import WANDB_ENTITY, Evaluation, TrainingRequest, WandbRun
 
 _INIT_SECONDS = 15.0
 _FINISH_SECONDS = 20.0
@@ -73,6 +74,26 @@ def record(
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             log.warn(f"W&B did not take run {run_id} ({reason}); the training goes on without.")
     return WandbRun(id=run_id, url="")
+
+
+def track(
+    request: TrainingRequest | None, evaluation: Evaluation, config: Mapping[str, JsonValue]
+) -> WandbRun:
+    """Write the run of a training: named after its build, or after Metaflow's run for a flow on its own."""
+    if request is None:
+        name = str(current.flow_name)
+        return record(
+            f"{name}-{current.run_id}", project=name, group=name, config=config, evaluation=evaluation
+        )
+    build = request.build
+    about = {"model_id": request.model_id, "commit": build.commit, "build_url": build.url}
+    return record(
+        f"{build.pipeline}-{request.model_id}",
+        project=build.pipeline,
+        group=request.model_id,
+        config={**config, **about},
+        evaluation=evaluation,
+    )
 
 
 def _write(run: Any, evaluation: Evaluation) -> WandbRun:

@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from metaflow import current  # type: ignore[attr-defined]
 from pydantic import JsonValue, ValidationError
 
 from modelbuild import log
+from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import REQUEST_FILE, TrainingRequest, sha256_of_json, split_s3_uri
 from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
 from modelbuild.flow.batch import check_resources
+from modelbuild.settings import AwsSettings
 
 
 def main(flow: Callable[[], object]) -> None:
@@ -82,6 +85,18 @@ def request(
             f"{asked.parameters_sha256}; pass it the request's own parameters."
         )
     return asked
+
+
+def storage() -> Storage:
+    """S3 as this process's own identity sees it."""
+    return Storage(session(AwsSettings()))
+
+
+def current_request(parameters: Mapping[str, JsonValue]) -> TrainingRequest | None:
+    """What this process's build asked for, or None for a flow on its own; see :func:`request`."""
+    if "MODEL_ID" not in os.environ:
+        return None
+    return request(storage(), prefix(os.environ, str(current.run_id)), parameters, os.environ)
 
 
 @contextmanager

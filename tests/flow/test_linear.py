@@ -1,0 +1,59 @@
+"""Models of hashed n-grams, as a flow makes them from its weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from modelbuild.contract import ModelDescription, sha256_of_json
+from modelbuild.errors import VerificationFailed
+from modelbuild.flow import linear
+from modelbuild.serving.model import Model, decode
+
+PARAMETERS = {"seed": 1}
+
+
+def weights(buckets: int = 16, labels: int = 2) -> bytes:
+    """Weights of a small model."""
+    random = np.random.default_rng(1)
+    return safetensors.numpy.save(
+        {
+            "weight": random.normal(size=(buckets, labels)).astype(np.float32),
+            "bias": np.zeros(labels, np.float32),
+        }
+    )
+
+
+def made(content: bytes) -> Model:
+    """The model of these weights."""
+    return linear.model(content, labels=["n", "p"], buckets=16, ngrams=2, parameters=PARAMETERS)
+
+
+def test_files_are_what_the_server_reads() -> None:
+    """The description beside the weights is enough to answer as the flow's model does."""
+    content = weights()
+    files = linear.files(made(content), content)
+    assert sorted(files) == ["model.json", "model.safetensors"]
+    description = ModelDescription.model_validate_json(files["model.json"])
+    assert description.parameters_sha256 == sha256_of_json(PARAMETERS)
+    served = decode(description, files["model.safetensors"])
+    assert served.predict(["a text"]) == made(content).predict(["a text"])
+
+
+def test_weights_of_another_shape_are_refused() -> None:
+    """A flow that mixes up its parameters fails where it trains, and not where the model is served."""
+    with pytest.raises(VerificationFailed):
+        made(weights(buckets=8))
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(1, 1), (8, 8), (20, 8), (100, 8)])
+def test_golden_predictions_are_spread_over_the_texts(rows: int, expected: int) -> None:
+    """There are at most eight, in the order of the texts, each with the model's own answer."""
+    texts = [f"text number {n}" for n in range(rows)]
+    served = made(weights())
+    found = linear.golden(served, texts)
+    assert len(found) == expected
+    positions = [texts.index(one.text) for one in found]
+    assert positions == sorted(set(positions))
+    assert [(one.label, one.scores) for one in found] == served.predict([one.text for one in found])
