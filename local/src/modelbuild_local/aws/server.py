@@ -31,7 +31,7 @@ def serve(
     process.when_told(stopping.set)
     server = _server(listener)
     # After _server: moto must not be imported before its own settings are in the environment.
-    from modelbuild_local.aws import quotas
+    from modelbuild_local.aws import conditional_writes, quotas
     from modelbuild_local.aws.access import control
     from modelbuild_local.aws.athena import service as athena
     from modelbuild_local.aws.batch import service as batch
@@ -41,6 +41,7 @@ def serve(
     from modelbuild_local.aws.sagemaker import service as sagemaker
 
     control.install(key_id, secret, web_identity_key)
+    conditional_writes.install()
     stacks.install()
     functions.install()
     quotas.install(settings.vcpus)
