@@ -162,7 +162,7 @@ class Running:
         """Every job of a step, in the order in which they were made."""
         return [job for job in self.get()["jobs"] if job["step_key"] == key]
 
-    def reaches(self, key: str, *states: str, seconds: float = 120) -> Json:
+    def reaches(self, key: str, *states: str, seconds: float = 300) -> Json:
         """The newest job of a step, once it is in one of the states."""
 
         def look() -> Json | None:
@@ -176,7 +176,7 @@ class Running:
         job = self.reaches(key, "blocked")
         self.laptop.client.put(f"{self.path}/jobs/{job['id']}/unblock", {"fields": {}})
 
-    def over(self, seconds: float = 120) -> Json:
+    def over(self, seconds: float = 300) -> Json:
         """The build, once it is over."""
 
         def look() -> Json | None:
