@@ -277,10 +277,14 @@ def laptop_of(repository: Path, folder: Path) -> Iterator[Laptop]:
     log = folder / "up.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "modelbuild", "local", "up", "--data", str(folder / "data")],
+            # Whatever ends these tests ends the services too.
+            [
+                *(sys.executable, "-m", "modelbuild_local.up.tether"),
+                *(sys.executable, "-m", "modelbuild", "local", "up", "--data", str(folder / "data")),
+            ],
             cwd=repository,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
