@@ -1,10 +1,10 @@
-"""Tell Buildkite that a training ended: the one place that unblocks.
+"""Delivers the result of a training to Buildkite: the only code that unblocks a step.
 
-Delivering is a loop over the truth: read the build, decide, act, read again. Whatever gets lost on the
-way, an answer or a whole delivery, the next reading shows it, so delivering twice is the same as once.
+The delivery is a loop: read the build, decide, act, read again. When an answer or a whole delivery is lost,
+the next reading shows what was done, so that to deliver twice does the same as to deliver once.
 
-Buildkite counts the requests of all trainings together. Who shares a bucket with the others takes turns
-with them (``buildkite.rate_limiter``), so that trainings that end in the same minute do not exceed the limit.
+Buildkite counts the requests of all trainings together. The trainings of a bucket share a rate limiter
+(``buildkite.rate_limiter``), so that those that end in the same minute do not exceed the limit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from modelbuild.text import storable
 DEADLINE_SECONDS = 24 * 3600.0
 
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
-# Whoever was refused for the number of requests comes back at a random moment of a while that doubles.
+# After a refusal for too many requests, the next request comes at a random moment of a time that doubles.
 _FIRST_SPREAD, _LONGEST_SPREAD = 15.0, 600.0
 # Buildkite takes 100 kB as a value of meta-data.
 _REASON_CHARACTERS = 10_000
@@ -69,7 +69,7 @@ class Delivery:
 
 
 def shared_rate_limiter(storage: Storage, artifacts: str) -> RateLimiter:
-    """The turns of all trainings whose artifacts lie in one bucket, under ``buildkite/turns/`` in it."""
+    """The rate limiter of all trainings of one bucket; its claims lie under ``buildkite/turns/``."""
     root = f"s3://{split_s3_uri(artifacts)[0]}/buildkite/turns"
     return RateLimiter(lambda name: storage.write_once(f"{root}/{name}", b""))
 
@@ -86,18 +86,18 @@ def deliver(
 ) -> Delivery:
     """Unblock the step that waits for a training, with the result as its fields.
 
-    Waits until the step is really blocked. Returns when it is unblocked, by this call or before, and
-    when nobody waits for this result: the build is over or deleted, or the result is outdated.
-    ``BUILDKITE_API_URL`` and ``BUILDKITE_API_TOKEN`` are read from ``environ``.
+    Waits until the step is blocked. Returns when it is unblocked, by this call or before, and when no step
+    waits for this result: the build is over or deleted, or the result is outdated. ``BUILDKITE_API_URL`` and
+    ``BUILDKITE_API_TOKEN`` are read from ``environ``.
 
     Args:
-        request: whose build and step.
-        result: what to say.
+        request: the request of the training; it names the build and the step.
+        result: the result.
         environ: where the address and the token are.
         deadline: seconds after which to give up.
         clock: what time is and how it passes.
-        turns: whom calls are to be shared with; nobody, as a rule of tests.
-        outdated: whether the training is attempted again by now, so that another result counts.
+        turns: the rate limiter; without one, requests are not limited.
+        outdated: whether there is a later attempt, whose result counts instead.
 
     Raises:
         ConfigurationError: there is no token that can be sent, or no address that it may be sent to.
@@ -122,16 +122,16 @@ def correct_page(
     turns: RateLimiter | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Replace the annotation of a training whose end no later step tells, while it says that it is under way.
+    """Replace the annotation of a training that says "under way", where no later step will replace it.
 
-    The page is for people, and nothing depends on it: what goes wrong is said in the log and not repeated.
+    The page is for people, and nothing depends on it: an error is logged, and the call is not repeated.
 
     Args:
-        request: whose build.
+        request: the request of the training; it names the build.
         body: how the training ended.
         style: of the annotation.
         environ: where Buildkite's address and token are.
-        turns: whom calls are to be shared with.
+        turns: the rate limiter.
         sleep: how time passes.
     """
     try:

@@ -264,9 +264,9 @@ def _require_agreement(
 
 
 def pin(given: Handoff) -> None:
-    """Note what is shown on the page, which is what a person approves and deploy requires.
+    """Note the hashes of what the page shows: a person approves this, and deploy requires it.
 
-    A build shows one model. Where another has been shown, somebody may have approved that one.
+    A build shows one model. Where the page has shown another one, a person may have approved that one.
 
     Raises:
         VerificationFailed: another manifest or model has been shown.

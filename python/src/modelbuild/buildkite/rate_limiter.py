@@ -1,8 +1,7 @@
-"""Who calls Buildkite when: turns that programs without any other contact take one after the other.
+"""A limit of requests to Buildkite that is shared by programs which have no other contact.
 
-Buildkite allows 50 requests a minute to all holders of a user's tokens together. Time is cut into slices
-with two turns each, and a turn belongs to who claims its name first, so the claims, and nothing else,
-must be shared.
+Buildkite allows 50 requests a minute for all tokens of a user together. Time is cut into slices of two turns
+each. A turn belongs to the program that claims its name first, so the programs share claims and nothing else.
 """
 
 from __future__ import annotations
@@ -13,16 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SLICE_SECONDS = 3.0
-# 40 turns a minute. What is left of the 50 is for those who watch builds, and for people.
+# 40 turns a minute. The rest of the 50 is for programs that watch builds, and for people.
 TURNS_PER_SLICE = 2
 
-# More would make few claims in vain and some waits much longer than all calls need.
+# A larger factor saves a few claims, and makes some waits much longer than all calls need.
 _WIDER = 1.25
 
 
 @dataclass(frozen=True)
 class RateLimiter:
-    """Turns of one user of Buildkite.
+    """The turns of one user of Buildkite.
 
     Attributes:
         claim: whether this call was the first to claim a name.
@@ -35,7 +34,7 @@ class RateLimiter:
     chance: Callable[[], float] = random.random
 
     def next(self) -> float:
-        """Claim a turn; the answer is the seconds until it comes, and 0 when nobody else is calling."""
+        """Claim a turn; the answer is the seconds until it comes, and 0 when no other program is calling."""
         first = int(self.now() / SLICE_SECONDS)
         for turn in range(TURNS_PER_SLICE):
             if self.claim(f"{first}-{turn}"):

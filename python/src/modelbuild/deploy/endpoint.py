@@ -69,16 +69,16 @@ def require_own(endpoint: str, owner: Mapping[str, str], sagemaker: SageMaker) -
 
 
 def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clock = Clock()) -> Served:
-    """Have the endpoint run the plan: create it, update it, wait for who does so, or find it done.
+    """Have the endpoint run the plan: create it, update it, wait for an update under way, or find it done.
 
     Args:
         plan: what to run where.
-        sagemaker: who does it.
+        sagemaker: SageMaker as an identity of production sees it.
         timeout: seconds that all of it may take.
         clock: what time is and how it passes.
 
     Raises:
-        EndpointFailed: SageMaker did not come to run it.
+        EndpointFailed: the endpoint does not run it when ``timeout`` has passed, or SageMaker gave up.
         VerificationFailed: a model or configuration of the plan's name is another one.
         AwsError: SageMaker refused.
     """
@@ -96,7 +96,8 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
     if _heads_for(before, plan.name):
         log.say(f"endpoint {plan.endpoint} is on its way to {plan.name} already")
     else:
-        # Who is killed between here and the check of the answers must still know the way back.
+        # A step that is killed between here and the check of the answers, and retried, must know the way
+        # back.
         sagemaker.note_previous(plan.name, before.config)
         sagemaker.update_endpoint(plan.endpoint, plan.name)
         log.say(f"updating endpoint {plan.endpoint} from {before.config}")
@@ -110,7 +111,7 @@ def rollback(plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, cl
     Args:
         plan: what it runs and should not.
         previous: the name of the configuration that it ran before.
-        sagemaker: who does it.
+        sagemaker: SageMaker as an identity of production sees it.
         timeout: seconds that it may take.
         clock: what time is and how it passes.
 

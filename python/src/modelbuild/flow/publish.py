@@ -66,8 +66,8 @@ def publish(storage: Storage, manifest: Manifest) -> TrainingResult:
     """Write ``manifest.json`` and this attempt's ``result.json``, once each, where the training lies.
 
     Returns:
-        The result that stands in S3: that of an earlier run of this step, or of whoever already declared
-        this attempt as failed, where there is one.
+        The result that lies in S3: an earlier run of this step may have written it, or a program that
+        declared this attempt as failed.
     """
     request = manifest.request
     uri = f"{request.artifacts}/{MANIFEST_FILE}"

@@ -21,9 +21,9 @@ from modelbuild.errors import ConfigurationError, VerificationFailed
 def take(athena: Athena, storage: Storage, query: str, artifacts: str) -> DataSnapshot:
     """Run a query and keep its rows below ``<artifacts>/data/``; there is one snapshot to a training.
 
-    Each attempt writes below a prefix of its own and ``data/snapshot.json`` is written once, so whoever
-    repeats the step, after a failure or at the same time, ends up with the same snapshot. Its SHA-256 is
-    that of the rows in order, whatever files Athena spread them over.
+    Each attempt writes below a prefix of its own, and ``data/snapshot.json`` is written once: a step that is
+    repeated, after a failure or at the same time, gets the same snapshot. The SHA-256 is that of the rows in
+    order and does not depend on the files that Athena spread them over.
 
     Raises:
         AwsError: the query failed.

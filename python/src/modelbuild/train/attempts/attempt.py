@@ -1,9 +1,9 @@
 """The attempts at one training: which head job is the one.
 
-Nothing but a conditional write decides. ``attempts/<n>.json`` is written once, by the run of the train
-step that submits head ``n``, and says with what. ``attempts/<n>.head`` is written once, by the job that is
-head ``n``, or by whoever gave that head up: a job that comes later stands down. So two runs of a step that
-race, and an answer of Batch that got lost, still make one training. What each head runs is in ``runs``.
+Conditional writes decide it. ``attempts/<n>.json`` is written once, by the run of the train step that submits
+head ``n``, and holds the options of that step. ``attempts/<n>.head`` is written once, by the job that is head
+``n``, or by a program that gave that head up; a job that comes later ends without training. So two runs of a
+step that race make one training, and so does a step whose answer from Batch was lost.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Attempts:
 
         Args:
             submit: submits the head of the attempt with this number, and returns the job's id.
-            about: who asks and with what a head is submitted, for the record.
+            about: which job asks, and the options with which it submits a head, for the record.
             told: whether the build knows how a training ended.
             say: takes a line for the log.
 
@@ -97,7 +97,7 @@ class Attempts:
             return job is None or job.ended
         if result.status != "succeeded":
             return True
-        # Nobody waited when it was to be told, as the build was over; now it goes on.
+        # The build was over when the result was delivered, so no step waited for it. Now the build goes on.
         untold = self.storage.exists(f"{place}/{DELIVERED_FILE}") and not told()
         if untold:
             say(
@@ -202,7 +202,7 @@ def stem(artifacts: str, number: int) -> str:
 
 
 def holder(storage: Storage, artifacts: str, number: int) -> str | None:
-    """The job that has an attempt, empty for one that was given up, None while nobody has it.
+    """The id of the job that has an attempt, empty for one that was given up, None while no job has it.
 
     Raises:
         AwsError: S3 refused.
@@ -214,7 +214,7 @@ def holder(storage: Storage, artifacts: str, number: int) -> str | None:
 
 
 def _hold(storage: Storage, artifacts: str, number: int, job_id: str) -> str | None:
-    """Take an attempt for a job, or for nobody; the answer is who has it."""
+    """Take an attempt for a job, or give it up with an empty id; the answer is the job that has it."""
     uri = f"{stem(artifacts, number)}.head"
     if storage.write_once(uri, document({"job_id": job_id}).encode()):
         return job_id

@@ -1,4 +1,4 @@
-"""Telling the build how an attempt at its training ended, and writing down that it has been told."""
+"""Delivers the result of an attempt to its build, and notes in S3 that it was delivered."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def deliver_result(
     environ: Mapping[str, str],
     deadline: float = callback.DEADLINE_SECONDS,
 ) -> str:
-    """Deliver a result, and write down that nobody waits for it any more; the answer says how it went.
+    """Deliver a result to its build and write ``delivered.json``; the answer says for people how it went.
 
     Args:
         storage: where the result lies.
-        number: of the attempt that has ended.
-        request: what was asked for.
-        result: what is to be told.
+        number: the number of the attempt that has ended.
+        request: the request of the training.
+        result: the result of the attempt.
         environ: where Buildkite's address and token are.
         deadline: seconds after which to give up.
 
@@ -53,14 +53,15 @@ def deliver_result(
     try:
         storage.write_once(f"{attempt_prefix(request.artifacts, number)}/{DELIVERED_FILE}", note.encode())
     except AwsError as error:
-        # The build knows: without the note, only the next reconciliation looks once more.
+        # The build has the result. Without the note, the next reconciliation looks at this training once
+        # more.
         log.say(f"result: {error}")
     if not told.unblocked and result.status == "succeeded":
-        # Whoever retried the train step before the note was there counts on this result; of any other, a
-        # retried step makes a new attempt.
+        # A train step that was retried before the note was written relies on this result. After any other
+        # result, a retried step makes a new attempt.
         told = deliver()
     if told.end in ("before", "over"):
-        # Otherwise notify follows, a later attempt has the annotation, or there is no page.
+        # In the other cases notify writes the annotation, a later attempt has it, or there is no page.
         from modelbuild.train.submit import page
 
         body = page.ended(request, result, number, over=told.end == "over")

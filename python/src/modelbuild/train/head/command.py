@@ -1,7 +1,7 @@
-"""What runs inside the head's Batch job: the flow, and the word to Buildkite however it ends.
+"""``modelbuild head``, the command of the head's Batch job: it runs the flow and delivers the result.
 
-The result of an attempt is written once: the flow writes it when it has published a model, the head in
-every other case, and what is delivered is what lies there.
+The result of an attempt is written once: by the flow when it has published a model, by the head in every
+other case. The head delivers the result that lies in S3.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
     the training to another one.
 
     Raises:
-        ConfigurationError: the request cannot be read, so there is nobody to tell.
+        ConfigurationError: the request cannot be read, so it is not known which build waits.
         AwsError: S3 refused to give the request.
         BuildkiteError: Buildkite could not be told.
     """
@@ -137,8 +137,8 @@ def _outcome(
         attempt.claim_attempt(storage, artifacts, number, environ.get("AWS_BATCH_JOB_ID") or "none")
         # The command line keeps SIGTERM waiting. Only the head may say that it came.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        # Batch may have started this job once before, and that came far; an earlier attempt may have come as
-        # far as that, and found nobody to tell.
+        # Batch may have started this job before, and the flow may have ended then. An earlier attempt may
+        # have made the model when its build was over.
         for earlier in range(number, 0, -1):
             result = outcome.read_result(storage, attempt_prefix(artifacts, earlier))
             if result is not None and (earlier == number or result.status == "succeeded"):

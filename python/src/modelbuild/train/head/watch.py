@@ -1,11 +1,11 @@
-"""What the head watches while the flow runs: whether its build was cancelled, and steps get machines.
+"""What the head watches while the flow runs: whether its build was cancelled, and whether steps get machines.
 
-No agent is attached to a build whose training is under way, so whoever cancels it on its page stops nothing
-but the page. And a job that no machine can take waits for ever, and Metaflow with it.
+No agent is attached to a build while its training is under way, so no agent hears that the build was
+cancelled. And a job that no machine can take waits for ever, and Metaflow waits for the job.
 
-All heads of a pipeline share one question. Whoever looks first in a slice of time asks Buildkite for the
-builds that were cancelled, and leaves the answer in the bucket for the others. Each call takes a turn, as
-those do that tell how trainings ended.
+The heads of a pipeline share one request: the first head of a slice of time asks Buildkite which builds were
+cancelled, and writes the answer to the bucket for the others. Each request takes a turn of the rate limiter,
+as the delivery of results does.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from modelbuild.train.attempts import outcome
 from modelbuild.train.recovery import waiting
 
 SLICE_SECONDS = 20.0
-"""How often Buildkite is asked. Who looks one and a quarter times as rarely stops in 45 seconds at most, and
-where turns have to be waited for, after those."""
+"""How often Buildkite is asked. With a spread of a quarter, a cancelled training stops after at most 45 seconds
+and the time that its request waits for a turn."""
 
 _SLOWER = 0.25
-# Also who was late for some slices hears of all.
+# A head that missed some slices still hears of every cancelled build.
 _LOOK_BACK_SECONDS = 900.0
-# How long who has not been first waits for the answer, and looks again.
+# How long the other heads of a slice wait for the answer before they look again.
 _PAUSES = (1.0, 2.0, 4.0, 8.0)
 
 # What Metaflow says of a step that is a job: "[<run>/<step>/<task> (pid 42)] [<Batch job>] …"

@@ -1,8 +1,8 @@
-"""What the Lambda function does: the word to Buildkite for a head that died, and an end to what it left.
+"""The stack's Lambda function: delivers the result of heads that died, and terminates their steps.
 
-A head says itself how its training ended. This is for the one that could not: killed for memory, gone
-with its host, ended by Batch. It is called each time that a head has ended, and mostly finds that everything
-has been said. Once a minute it is called for those that wait for a machine, and ends who does for too long.
+A head delivers its result itself, unless it is killed: for memory, with its host, or by Batch. EventBridge
+calls the function whenever a head has ended; as a rule the result was delivered. Once a minute it calls the
+function to end heads that have waited for a machine for longer than schedule-timeout.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""``modelbuild reconcile``: finish what no head and no function could, for a pipeline on a schedule.
+"""``modelbuild reconcile``: delivers, on a schedule, what neither a head nor the function delivered.
 
-It compares three accounts of each training: what lies in S3, what Batch knows, and what the build waits for.
+For each training it compares what lies in S3, what Batch knows, and what the build waits for.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from modelbuild.train.submit.submission import job_name
 
 # A request this young may still be on its way to Batch.
 YOUNG_SECONDS = 900.0
-# How long one model may wait for Buildkite before the next one has its turn.
+# How long the delivery of one result may take before the next training is looked at.
 _SECONDS_EACH = 60.0
 
 
 @dataclass(frozen=True)
 class _Open:
-    """A training that nobody has noted as told.
+    """A training whose result was not delivered yet.
 
     Attributes:
         request: what was asked for.

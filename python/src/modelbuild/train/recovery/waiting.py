@@ -1,7 +1,7 @@
-"""Jobs that wait for a machine for longer than they may; heads above all, which nothing in Batch watches yet.
+"""Ends jobs, above all heads, that have waited for a machine for longer than schedule-timeout.
 
-Batch lets a job be RUNNABLE for ever. It ends one by itself for a few reasons that it knows, and only at the
-front of its queue; that all machines are taken is none of them.
+Batch lets a job be RUNNABLE for ever. It ends a job by itself for a few reasons, and only the first job of a
+queue; that all machines are taken is not one of these reasons.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from modelbuild.train.attempts import attempt, outcome
 
 
 def verdict(who: str, limit: float, job: BatchJob) -> str:
-    """Why a training is over, one of whose jobs waited for a machine for more than ``limit`` seconds."""
+    """The reason of a training that ends because one of its jobs waited for a machine for too long."""
     why = job.status_reason or "Batch gives no reason: the queue's machines may all be taken"
     return f"{who} waited more than {limit:g} seconds for a machine ({why})"
 
@@ -25,10 +25,10 @@ def verdict(who: str, limit: float, job: BatchJob) -> str:
 def end_overdue(storage: Storage, batch: Batch, queue: str, environ: Mapping[str, str]) -> list[str]:
     """End the heads in a queue that have waited for too long; a line for each of them.
 
-    Whoever hears of a head's end tells its build.
+    The function hears of the end of each head, and delivers its result.
 
     Raises:
-        AwsError: Batch does not say who waits.
+        AwsError: Batch did not list the jobs that wait.
     """
     said = []
     for head in batch.describe_all(batch.runnable(queue)).values():

@@ -28,7 +28,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         BuildkiteError: the agent's command line failed.
     """
     if settings.wait:
-        # Only who waits takes the time to load this.
+        # Loaded only with option wait: other steps save the time.
         from modelbuild.train.submit import follow
 
         follow.hold_signals()

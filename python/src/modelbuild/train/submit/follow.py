@@ -1,8 +1,7 @@
-"""Stay with a training until its result is there: its log becomes the step's log, its end the step's end.
+"""Option ``wait``: the step shows the head's log until there is a result, and ends as the training did.
 
-What the flow's steps print reaches the head's log, because Metaflow passes it on, so the head's log is
-all there is to follow. The result is waited for, and not the end of the job: the head waits until the block
-step is reached, which is behind this step.
+Metaflow passes on what the flow's steps print, so the head's log has all of it. The step waits for the result
+and not for the end of the head, because the head waits for the block step, which comes after this step.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from modelbuild.errors import AwsError, TrainingFailed
 from modelbuild.train.attempts import outcome
 
 LOOK_SECONDS = 5.0
-# The training goes on while AWS refuses who only looks at it.
+# While AWS refuses these reads, the training goes on.
 _AWAY_SECONDS = 600.0
-# The result of a head that died is written by whoever hears of it from Batch.
+# The stack's function writes the result of a head that died, when it hears of it from Batch.
 PATIENCE_SECONDS = 60.0
-# What the head says last may reach its log after the result.
+# The head's last lines may reach its log after the result.
 _LAST_LINES_SECONDS = 5.0
 
 _CANCELLED_EXIT = 128 + signal.SIGTERM
