@@ -30,8 +30,8 @@ from modelbuild.train.attempts import outcome
 from modelbuild.train.recovery import waiting
 
 SLICE_SECONDS = 20.0
-"""How often Buildkite is asked. With a spread of a quarter, a cancelled training stops after at most 45 seconds
-and the time that its request waits for a turn."""
+"""How often Buildkite is asked. With a spread of a quarter, a cancelled training stops after at most 45
+seconds and the time that its request waits for a turn."""
 
 _SLOWER = 0.25
 # A head that missed some slices still hears of every cancelled build.
