@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -11,7 +13,7 @@ from modelbuild.errors import VerificationFailed
 from modelbuild.flow import linear
 from modelbuild.serving.model import Model, decode
 
-PARAMETERS = {"seed": 1}
+PARAMETERS: dict[str, Any] = {"seed": 1}
 
 
 def weights(buckets: int = 16, labels: int = 2) -> bytes:

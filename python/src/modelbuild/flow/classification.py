@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import JsonValue
 
 from modelbuild.contract import ClassScores, Evaluation, Scores, sha256_of_json
 
@@ -18,7 +18,7 @@ def evaluate(
     predicted: Labels,
     *,
     labels: Sequence[str],
-    rows: Sequence[JsonValue],
+    rows: Sequence[Any],
     rows_are: str,
     domains: Sequence[str] = (),
     baselines: Mapping[str, Labels],

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-
-from pydantic import JsonValue
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from modelbuild.contract import (
     DESCRIPTION_FILE,
@@ -20,7 +19,7 @@ _GOLDEN = 8
 
 
 def model(
-    weights: bytes, *, labels: Sequence[str], buckets: int, ngrams: int, parameters: JsonValue
+    weights: bytes, *, labels: Sequence[str], buckets: int, ngrams: int, parameters: Mapping[str, Any]
 ) -> Model:
     """The model as it will be served.
 
@@ -40,7 +39,7 @@ def model(
         labels=tuple(labels),
         buckets=buckets,
         ngrams=ngrams,
-        parameters_sha256=sha256_of_json(parameters),
+        parameters_sha256=sha256_of_json(dict(parameters)),
         weights_sha256=hashlib.sha256(weights).hexdigest(),
     )
     return decode(description, weights)

@@ -7,10 +7,10 @@ import io
 import json
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import JsonValue
 
 from modelbuild.aws.athena import Athena
 from modelbuild.aws.storage import NotFound, Storage
@@ -55,7 +55,7 @@ def take(athena: Athena, storage: Storage, query: str, artifacts: str) -> DataSn
     return snapshot
 
 
-def keep(storage: Storage, artifacts: str, rows: Sequence[JsonValue], origin: str) -> DataSnapshot:
+def keep(storage: Storage, artifacts: str, rows: Sequence[Any], origin: str) -> DataSnapshot:
     """Write rows that come from the commit below ``<artifacts>/data/``, once.
 
     Args:
