@@ -1,4 +1,4 @@
-"""What stands on the build page: HTML from templates, in which no value can become markup.
+"""Annotations of the build page: HTML from templates, in which no value can become markup.
 
 Buildkite reads an annotation as Markdown that may hold HTML. Text that begins with a block's tag stays
 HTML up to the first blank line; here it has none, whatever the values are, so that nothing in it is ever

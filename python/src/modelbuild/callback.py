@@ -42,7 +42,7 @@ _OVER = {"passed", "failed", "canceled", "canceling", "skipped", "not_run"}
 
 @dataclass(frozen=True)
 class Clock:
-    """What time is and how it passes, in seconds; tests bring their own."""
+    """The time in seconds, and how to wait; tests replace both."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -176,7 +176,8 @@ class _Delivery:
                     return Delivery(end, self._said)
                 limited = 0
             except RestError as error:
-                # Somebody may have unblocked or cancelled since the build was read: reading again tells.
+                # A person may have unblocked or cancelled since the build was read: the next reading shows
+                # it.
                 if not (error.passing or _lost_race(error) or (error.status == 422 and not refused)):
                     fix = _FIXES.get(error.status or 0)
                     raise BuildkiteError(f"{error}: {fix}" if fix else str(error)) from error

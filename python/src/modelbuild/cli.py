@@ -136,9 +136,9 @@ def deploy() -> None:
 def head() -> None:
     """Run a training inside its Batch job.
 
-    However it ends, Buildkite is told.
+    However it ends, the result is delivered to Buildkite.
     """
-    # The imports take a second, in which SIGTERM would end the job without a word; it waits instead.
+    # The imports take a second, in which SIGTERM would end the job without a result; it waits instead.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     from modelbuild.train.head import command as head
 
@@ -149,7 +149,7 @@ def head() -> None:
 def ended() -> None:
     """Be the Lambda function of the stack.
 
-    It tells Buildkite of a head that died.
+    It delivers the result of a head that died.
     """
     from modelbuild.aws import function
     from modelbuild.train.recovery.ended import handler
@@ -329,6 +329,6 @@ def main() -> None:
     encoding.require_utf8()
     try:
         cli(prog_name="modelbuild")
-    except Exception as error:  # noqa: BLE001 - a defect is told like an error, and without its text
+    except Exception as error:  # noqa: BLE001 - a defect is reported as an error is, and without its text
         log.fail(error)
         sys.exit(error.exit_code if isinstance(error, ModelbuildError) else ModelbuildError.exit_code)

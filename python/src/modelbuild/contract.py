@@ -1,4 +1,4 @@
-"""The nouns that every room speaks, as data: no I/O, no clients.
+"""The records that all programs share, as data: no I/O, no clients.
 
 A *model id* is the number of the build that made the model, as text. It is unique within a
 pipeline, so whatever stands in a shared place (an S3 key, a tag, a name) carries the pipeline too.
@@ -61,7 +61,7 @@ STEP_RESOURCES = "STEP_RESOURCES"
 """The variable with the sizes of the flow's steps that replace those in the flow, as a JSON object."""
 
 TRAINING_ANNOTATION = "training"
-"""The context of the one annotation that says how the training of a build is, whatever wrote it last."""
+"""The context of the one annotation about the training of a build, whichever program wrote it last."""
 
 UNDER_WAY: Literal["info"] = "info"
 """The style of that annotation while the training is under way, and at no other time."""
@@ -103,7 +103,7 @@ FieldText = Annotated[str, AfterValidator(_field)]
 class Record(BaseModel):
     """A value object: frozen, closed, and written under its aliases."""
 
-    # Most programs use a few of the nouns: what checks one is built when it is first used.
+    # Most programs use a few of the records: the validator of each is built when it is first used.
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
     def to_json(self) -> str:

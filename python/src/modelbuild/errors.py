@@ -1,4 +1,4 @@
-"""The errors a user can meet: one sentence that says what failed, with which value, and how to mend it.
+"""The errors a user can meet: one sentence with what failed, the value, and the fix.
 
 ::
 

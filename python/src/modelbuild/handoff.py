@@ -150,7 +150,7 @@ def _unreadable(key: str, fields: Mapping[str, str]) -> ConfigurationError:
 
 
 def read_manifest(result: TrainingResult, storage: Storage, environ: Mapping[str, str]) -> Handoff:
-    """The manifest of a successful training, after checking that it is this build's and says the same.
+    """The manifest of a successful training, checked to be this build's and to agree with the result.
 
     Raises:
         ConfigurationError: this is no Buildkite job, or its train step noted no place and no request.

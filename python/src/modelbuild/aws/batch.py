@@ -20,7 +20,7 @@ from modelbuild.errors import ConfigurationError
 if TYPE_CHECKING:
     import boto3
 
-# What a definition consists of, besides its name: DescribeJobDefinitions tells more than may be registered.
+# What a definition consists of, besides its name: DescribeJobDefinitions has more than may be registered.
 _PARTS = ("type", "parameters", "retryStrategy", "timeout", "propagateTags", "platformCapabilities")
 _ORDERED = ("command", "evaluateOnExit")
 OVERRIDES_LIMIT = 8192
@@ -183,7 +183,7 @@ class Batch:
             return [job["jobId"] for page in pages for job in page["jobSummaryList"]]
 
     def terminate(self, job_id: str, reason: str) -> None:
-        """Ask Batch to end a job, wherever it stands; one that has ended stays as it is."""
+        """Ask Batch to end a job, whatever its state; one that has ended stays as it is."""
         with translated(f"terminate job {job_id}"):
             self._batch.terminate_job(jobId=job_id, reason=reason)
 

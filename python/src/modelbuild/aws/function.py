@@ -22,7 +22,7 @@ _VERSION = "2018-06-01"
 
 @dataclass(frozen=True)
 class Context:
-    """What a handler is told about its invocation.
+    """What a handler knows about its invocation.
 
     Attributes:
         aws_request_id: the invocation's id; the same in each attempt at one event.

@@ -57,7 +57,7 @@ class Endpoint:
 
     Attributes:
         arn: its ARN.
-        status: SageMaker's word, such as ``InService``.
+        status: SageMaker's own, such as ``InService``.
         config: the configuration that it runs, or is created with.
         pending_config: the configuration of a deployment that is under way; empty when there is none.
         reason: why it failed; empty when it did not.

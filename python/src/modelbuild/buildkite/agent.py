@@ -123,7 +123,7 @@ def oidc_token(audience: str, session_tags: Sequence[str] = ()) -> str:
 
 
 def version() -> str:
-    """The agent's version, such as ``3.108.0``, as its own command line says it.
+    """The agent's version, such as ``3.108.0``, as its command line prints it.
 
     Raises:
         BuildkiteError: the agent is not there, or failed.

@@ -74,7 +74,7 @@ class BuildState(BaseModel):
 
 
 class Annotation(BaseModel):
-    """An annotation of a build, without what it says."""
+    """Context and style of an annotation of a build."""
 
     context: str
     style: str | None = None
@@ -100,7 +100,7 @@ class RestError(BuildkiteError):
 
     Attributes:
         status: the HTTP status, or None when no answer came or it could not be read.
-        wait: the seconds that Buildkite asks to wait before the next call, where it said so.
+        wait: the seconds that Buildkite asks to wait before the next call, where it does.
     """
 
     def __init__(self, message: str, status: int | None = None, wait: float | None = None) -> None:
@@ -328,7 +328,7 @@ def _path(build: Build) -> str:
 
 
 def _message(body: bytes) -> str:
-    """What a refusal says about itself."""
+    """The message in the body of a refusal."""
     try:
         said = json.loads(body)["message"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -341,7 +341,7 @@ def _wait(status: int, headers: Mapping[str, str]) -> float | None:
     after = headers.get("Retry-After")
     if after is not None:
         return _seconds(after)
-    # When the limits begin anew, every answer says; they are the reason of this one only.
+    # Every answer has the time when the limits begin anew; only for this one they are the reason.
     if status != 429:
         return None
     resets = [_seconds(headers[name]) for name in _RESET_HEADERS if name in headers]

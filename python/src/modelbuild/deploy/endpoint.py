@@ -22,7 +22,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.2, 15.0
 
 @dataclass(frozen=True)
 class Clock:
-    """What time is and how it passes, in seconds; tests bring their own."""
+    """The time in seconds, and how to wait; tests replace both."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -174,7 +174,7 @@ def _difference(found: Model | EndpointConfig | None, planned: Model | EndpointC
 
 
 class _Watch:
-    """Looks at an endpoint again and again, and says what changes."""
+    """Looks at an endpoint again and again, and logs what changes."""
 
     def __init__(self, endpoint: str, config: str, sagemaker: SageMaker, clock: Clock, until: float) -> None:
         self._endpoint = endpoint

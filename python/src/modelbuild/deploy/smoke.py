@@ -53,7 +53,7 @@ def _answer(sagemaker: SageMaker, endpoint: str, golden: GoldenPrediction) -> An
 
 
 def _prediction(body: bytes, attributes: str, manifest: Manifest) -> Prediction:
-    """The one prediction of an answer that says throughout that it is this model's."""
+    """The one prediction of an answer that has the model id of this model everywhere."""
     model_id, pipeline = manifest.request.model_id, manifest.request.build.pipeline
     expected = custom_attributes(model_id, pipeline)
     if attributes != expected:

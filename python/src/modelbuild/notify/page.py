@@ -42,7 +42,7 @@ class Compared:
 def succeeded(given: Handoff, job: HeadJob, environ: Mapping[str, str]) -> str:
     """The annotation of a training that made a model."""
     manifest = given.manifest
-    # The manifest lies where the flow may write: what is said of the build is what Buildkite says.
+    # The manifest lies where the flow may write, so the facts about the build come from Buildkite.
     build = agent.build(environ, manifest.request.build.commit)
     return render(
         "modelbuild.notify",

@@ -16,7 +16,7 @@ from modelbuild.onboarding.training import conflicts
 
 # A whole version such as v0.1.0, or a commit; v1 and v1.2 are moved to each release by who keeps them.
 _PINNED = re.compile(r"(.*[-/@_])?v?\d+\.\d+\.\d+([-+.][\w.+-]*)?|[0-9a-f]{7,64}")
-# What stands in examples for the owner of the repository; nobody can have this name at GitHub.
+# The placeholder for the owner of the repository; GitHub allows no such name.
 PLACEHOLDER = "YOUR_ORG"
 # How the keys of meta-data begin that deploy believes, because only steps set them.
 _OWN_KEYS = ("train/", "notify/")
@@ -67,7 +67,7 @@ def of_fork(steps: Sequence[Step], environ: Mapping[str, str]) -> list[Finding]:
 
 
 def unblocked(steps: Sequence[Step]) -> dict[str, Step]:
-    """The keys that trainings are told to unblock, each with the step that names it."""
+    """The keys that trainings unblock, each with the step that names it."""
     return {
         key: step
         for step in steps
@@ -198,7 +198,7 @@ def _required(field: Mapping[Any, Any]) -> bool:
 
 
 def _approval(place: int, steps: Sequence[Step]) -> Iterator[str]:
-    """Whether a person stands before a deployment; the block that a training opens is none."""
+    """Whether a person decides before a deployment; the block that a training opens does not count."""
     by_training = unblocked(steps)
     deploy = steps[place]
     for step in (steps[other] for other in _before(place, steps)):

@@ -1,4 +1,4 @@
-"""What a look at one thing gives: a line that says ok, or how to mend it."""
+"""One check of doctor: ok, or a sentence with the fix."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Attempts:
         return self.storage.write_once(uri, text) or self.storage.read(uri) == text
 
     def _over(self, record: JobRecord, told: Callable[[], bool], say: Callable[[str], None]) -> bool:
-        """Whether an attempt has ended without a model, or with one of which nobody will tell the build."""
+        """Whether an attempt has ended without a model, or with one that no program will deliver."""
         # Batch forgets jobs after a week.
         job = self.batch.describe_all([record.job_id]).get(record.job_id)
         place = attempt_prefix(self.artifacts, record.attempt)
@@ -148,7 +148,7 @@ class Attempts:
         record = JobRecord(job_id=job_id, queue=self.queue, region=self.batch.region, attempt=number)
         text = document(record.model_dump()).encode()
         uri = f"{self.artifacts}/{JOB_FILE}"
-        # A run of the step that comes late must not bring an old head back.
+        # A late run of the step must not replace a newer head by an old one.
         if not self.storage.write_once(uri, text):
             newest = recorded(self.storage, self.artifacts)
             if newest is None or newest.attempt < number:

@@ -39,7 +39,7 @@ def read_request(storage: Storage, artifacts: str) -> TrainingRequest:
 
 
 def read_request_of_any_version(storage: Storage, artifacts: str) -> TrainingRequest:
-    """What was asked for, as far as this version of modelbuild knows it: enough to tell its build.
+    """The request, as far as this version of modelbuild knows it: enough to deliver a result to its build.
 
     Raises:
         NotFound: nothing was asked for there.

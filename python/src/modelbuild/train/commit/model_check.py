@@ -34,7 +34,7 @@ _TYPE_ERRORS = ("_type", "_parsing", "_from_float", "literal_error", "enum")
 
 
 class Verdict(BaseModel):
-    """What the model says: nothing, or the first thing that is wrong and what was expected in its place."""
+    """The model's verdict: nothing, or the first value that is wrong and what was expected in its place."""
 
     kind: Literal["none", "good", "missing", "unknown", "wrong", "unreadable"]
     path: tuple[str | int, ...] = ()
@@ -43,7 +43,7 @@ class Verdict(BaseModel):
 
 
 def verdict(folder: Path, values: str) -> Verdict:
-    """What the model in a folder says to values, as JSON text."""
+    """The verdict of the model in a folder on values, as JSON text."""
     try:
         model = _model(folder)
     except BaseException as error:  # noqa: BLE001 - whatever the commit's code raises is about that code
@@ -55,7 +55,7 @@ def verdict(folder: Path, values: str) -> Verdict:
         model.model_validate_json(values, strict=True)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False)
-        # A misspelt name is also a missing one, and says more.
+        # A misspelt name is also a missing one, and is the better message.
         first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
         schema = model.model_json_schema()
         if first["type"] == "extra_forbidden":
@@ -68,7 +68,7 @@ def verdict(folder: Path, values: str) -> Verdict:
 
 def _model(folder: Path) -> type[BaseModel] | None:
     file = folder / FILE_NAME
-    # Last, so that no file of the flow stands in the place of an installed module.
+    # Last, so that no file of the flow hides an installed module.
     sys.path.append(str(folder))
     spec = importlib.util.spec_from_file_location("parameters", file)
     assert spec is not None

@@ -244,7 +244,7 @@ def shown(values: Mapping[str, JsonValue]) -> str:
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Say of what cannot be read where it stands."""
+    """Name the place of what cannot be read."""
     try:
         yield
     except agent_yaml.YamlError as error:

@@ -37,7 +37,7 @@ def archive(
     Args:
         repository: the checkout.
         revision: the full id of the objects.
-        flow: the flow's file; what stands in its folder is always part of the archive.
+        flow: the flow's file; its folder is always part of the archive.
         include: the files and folders to take besides; everything when there are none.
         allow_dirty: take the checkout's files as they are instead of refusing uncommitted changes.
 

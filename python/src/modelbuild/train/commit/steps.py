@@ -1,4 +1,4 @@
-"""The names of a flow's steps, as its file says them: Metaflow, which could tell, is not on the agent."""
+"""The names of a flow's steps, read from its file: Metaflow, which knows them, is not on the agent."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def _may_be_newer(text: bytes, line: int, said: str) -> bool:
 
 
 def _newer_error(text: bytes, name: str) -> tuple[int, str] | None:
-    """What the newest Python on PATH says; None where it reads the file, or where there is no newer one."""
+    """What the newest Python on PATH reports; None where it reads the file, or is not newer."""
     own = sys.version_info.minor
     if own >= _NEWEST:
         return _error(text, name)

@@ -78,7 +78,7 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         signal.signal(signal.SIGINT, _terminate)
         with watching:
             result = _outcome(storage, artifacts, environ, watching)
-        # From here on nothing may stop the word from getting out.
+        # From here on nothing may stop the delivery of the result.
         _ignore_signals()
     except attempt.Superseded as error:
         log.say(f"head: {error}: nothing to do")

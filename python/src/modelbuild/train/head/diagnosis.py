@@ -26,7 +26,7 @@ _BOILERPLATE = re.compile(
     r"^(Task (is starting|failed|finished|exited).*|Internal error|<flow \w+ step \w+> failed:"
     r"|Setting up task environment\.?|Downloading code package.*|Code package downloaded.*|\[save_logs\].*)?$"
 )
-# Under these Metaflow says what it made of the end, and no code of the user printed it.
+# Below these lines Metaflow explains the end; no code of the user printed it.
 _METAFLOW_SAYS = re.compile(r"^(AWS Batch error|Data store error|Step failure):$")
 
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d{1,9})')
@@ -53,7 +53,7 @@ def reason(lines: Sequence[str], exit_code: int, environ: Mapping[str, str], bat
         lines: what the flow printed last, without line ends.
         exit_code: how its process ended.
         environ: the environment it had; values of variables with a secret's name are blacked out.
-        batch: what Batch says of the step's container, which it ended itself; empty where it did not.
+        batch: Batch's reason for the step's container, which it ended itself; empty where it did not.
     """
     steps = [match["step"] for line in lines if (match := _FAILED_STEP.match(line))]
     if steps:

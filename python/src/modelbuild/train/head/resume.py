@@ -65,7 +65,7 @@ def to_end(start: Start, place: Place, environ: Mapping[str, str]) -> tuple[int,
 def batch_says(place: Place, environ: Mapping[str, str]) -> str:
     """Why Batch ended the container of a step of the last run, or could not start it; empty if it did not.
 
-    Of such a step Metaflow only says that it left nothing behind.
+    Of such a step Metaflow reports only that it left nothing behind.
     """
     try:
         run = runs.Run.model_validate_json(place.attributes.read_bytes())

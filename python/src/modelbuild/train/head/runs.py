@@ -84,7 +84,7 @@ def end_steps(batch: Batch, environ: Mapping[str, str], run: Run) -> list[str]:
 
 def lost_hosts(batch: Batch, environ: Mapping[str, str], run: Run) -> bool:
     """Whether a run failed because hosts of its steps' jobs went away, and for nothing else."""
-    # What Metaflow ends because another step failed says nothing about why that one did.
+    # A step that Metaflow ends because another one failed is not the reason.
     failed = [job for job in _steps(batch, environ, run) if job.status == "FAILED" and not job.stopped]
     return bool(failed) and all(job.status_reason.startswith("Host EC2") for job in failed)
 

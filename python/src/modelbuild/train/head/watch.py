@@ -39,7 +39,7 @@ _LOOK_BACK_SECONDS = 900.0
 # How long the other heads of a slice wait for the answer before they look again.
 _PAUSES = (1.0, 2.0, 4.0, 8.0)
 
-# What Metaflow says of a step that is a job: "[<run>/<step>/<task> (pid 42)] [<Batch job>] …"
+# What Metaflow prints about a step that is a job: "[<run>/<step>/<task> (pid 42)] [<Batch job>] …"
 _STEP_JOB = re.compile(r"\[[^/\]]+/(?P<step>\w+)/\d+[^\]]*\] \[(?P<job>[0-9a-f-]{36})\]")
 
 
@@ -53,7 +53,7 @@ class Cancellation:
         self._root = f"s3://{split_s3_uri(request.artifacts)[0]}/buildkite/cancelled"
         self._turns = callback.shared_rate_limiter(storage, request.artifacts)
         self._pause_until = 0.0
-        # The shared answers tell of the last minutes only.
+        # The shared answers cover the last minutes only.
         self._sure = False
 
     def came(self, wait: Callable[[float], bool]) -> bool:
@@ -209,7 +209,8 @@ class Watch:
 def watch_of(storage: Storage, batch: Batch, request: TrainingRequest, environ: Mapping[str, str]) -> Watch:
     """The watch of a head, by its environment.
 
-    A token that cannot be used stops no training: the log says at once what there is to mend before its end.
+    A token that cannot be used stops no training: the head logs at once what must be corrected before its
+    end.
     """
     token, limit = environ.get(TOKEN, ""), environ.get(SCHEDULE_TIMEOUT)
     try:

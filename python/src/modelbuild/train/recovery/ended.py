@@ -31,7 +31,7 @@ _TIMED_OUT = "exceeded timeout"
 
 
 def handler(event: Mapping[str, Any], context: Context) -> str:
-    """Make sure that the build knows how the training of an ended head ended; the answer says what was done.
+    """Deliver the result of a head that has ended, if that was not done; the answer is a line for the log.
 
     Args:
         event: EventBridge's "Batch Job State Change", or ``{"waiting-in": <queue of heads>}``.
@@ -49,7 +49,7 @@ def handler(event: Mapping[str, Any], context: Context) -> str:
 
 
 def look_at_waiting(queue: str, environ: Mapping[str, str] = os.environ) -> str:
-    """End the heads in a queue that have waited for a machine for too long; the answer says which."""
+    """End the heads in a queue that have waited for a machine for too long; the answer names them."""
     aws = session(AwsSettings())
     try:
         said = waiting.end_overdue(Storage(aws), Batch(aws), queue, environ)
@@ -104,7 +104,7 @@ def _told(storage: Storage, batch: Batch, head: BatchJob, seconds: float, enviro
     request = outcome.read_request_of_any_version(storage, artifacts)
     result = outcome.read_result(storage, place)
     if result is None:
-        # The event does not tell a termination from a failure.
+        # The event does not distinguish a termination from a failure.
         known = batch.describe_all([head.id])
         result = outcome.write_result_once(storage, place, describe_head(known.get(head.id, head)), environ)
     token = environ.get(TOKEN) or secret(session(AwsSettings()), environ["BUILDKITE_SECRET_ARN"], TOKEN)
@@ -113,7 +113,7 @@ def _told(storage: Storage, batch: Batch, head: BatchJob, seconds: float, enviro
 
 
 def describe_head(head: BatchJob) -> TrainingResult:
-    """What to say for a head that ended without a word, with Batch's own reasons."""
+    """The result of a head that ended without writing one, with Batch's own reasons."""
     if head.status == "SUCCEEDED":
         return outcome.unsuccessful("failed", f"the head ended well but left no {RESULT_FILE}: see its log")
     exit_code = "" if head.exit_code is None else f"exit code {head.exit_code}"

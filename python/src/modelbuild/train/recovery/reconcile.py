@@ -53,7 +53,7 @@ class _Open:
 
 
 def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str] = os.environ) -> None:
-    """Look at each training of a pipeline whose end was not told, and tell it where it has ended.
+    """Look at each training of a pipeline whose result was not delivered, and deliver it where there is one.
 
     Prints one line for each of them.
 
@@ -97,7 +97,7 @@ def _open(storage: Storage, batch: Batch, artifacts: str, queue: str) -> Iterato
         prefix, _, name = uri.rpartition("/")
         if name != REQUEST_FILE or prefix.count("/") != artifacts.count("/") + 1:
             continue
-        # Of most models, the list says all that there is to know.
+        # For most models, the list is enough.
         if f"{prefix}/{DELIVERED_FILE}" in ages and f"{prefix}/attempts/2.json" not in ages:
             continue
         try:
@@ -166,7 +166,7 @@ def _told(storage: Storage, one: _Open, head: BatchJob | None, environ: Mapping[
 
 
 def _waits(storage: Storage, request: TrainingRequest, environ: Mapping[str, str]) -> bool:
-    """Whether the build stands at the step that this training would unblock, or will never do so."""
+    """Whether the build waits at the step that this training would unblock, or will never reach it."""
     rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ[TOKEN])
     turns = callback.shared_rate_limiter(storage, request.artifacts)
     time.sleep(turns.next())

@@ -1,1 +1,1 @@
-"""What the agent does with it: one request, one head job, and what the page says of them."""
+"""Submits a training from the agent: one request, one head job, and their annotation."""

@@ -15,7 +15,7 @@ from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
 
 META_DATA = "train/claim/"
-"""How the keys of meta-data begin that hold a claim; what tells trainings of one build apart follows."""
+"""The beginning of meta-data keys that hold a claim; what distinguishes trainings of a build follows."""
 
 _ASKED, _HELD = "asked", "held"
 

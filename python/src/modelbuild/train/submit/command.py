@@ -74,7 +74,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         result = follow.to_result(storage, batch, Logs(aws), record.job_id, place)
         try:
             if result.status != "succeeded":
-                # What else would tell the page stands behind this step, and is not reached.
+                # The steps that would write the annotation come after this one, and are not reached.
                 submission.annotate(request, record, submission.job_of(batch, record), environ, result=result)
         finally:
             follow.end_as(result)

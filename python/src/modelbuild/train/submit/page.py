@@ -12,7 +12,7 @@ from modelbuild.train.commit import parameters
 
 
 def ended(request: TrainingRequest, result: TrainingResult, attempt: int, *, over: bool) -> str:
-    """The annotation of a training that has ended, where no notify step tells it.
+    """The annotation of a training that has ended, where no notify step writes it.
 
     Args:
         request: what was trained.

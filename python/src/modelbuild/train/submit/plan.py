@@ -140,7 +140,7 @@ def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) ->
 def show(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> None:
     """Print the plan for the checkout that is the working directory as JSON.
 
-    Outside of a job, a line on stderr says that the build is made up.
+    Outside of a job, stderr has a line that the build is made up.
 
     Raises:
         ConfigurationError: an option does not fit, or Batch would refuse the plan.

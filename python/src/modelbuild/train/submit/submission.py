@@ -216,7 +216,7 @@ def show(
     )
     trained = result is not None and result.status == "succeeded"
     told = _told()
-    # In a late run of this step, what notify has put on the page says more.
+    # In a late run of this step, the annotation that notify has written has more.
     if not job.ended and (not told or record.attempt > 1):
         annotate(request, record, job, environ, told=told, waits=stays)
     state = "has been trained" if trained else "failed to train" if job.ended else "is being trained"
