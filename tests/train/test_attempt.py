@@ -31,7 +31,7 @@ from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.settings import AwsSettings
-from modelbuild.train.attempt import Attempts
+from modelbuild.train.attempts.attempt import Attempts
 
 artifacts, name, gate = sys.argv[1:]
 aws = session(AwsSettings())

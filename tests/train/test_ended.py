@@ -533,7 +533,7 @@ def test_reconciliation_tells_why_it_cannot_tell_and_no_secret(
     with monkeypatch.context() as broken:
         broken.setenv("BUILDKITE_API_TOKEN", token)
         if token == "fine-token":
-            broken.setattr(delivery, "tell", lambda *_: os.environ["NOT_SET"])
+            broken.setattr(delivery, "deliver_result", lambda *_: os.environ["NOT_SET"])
         with pytest.raises(BuildkiteError, match="2 of 2 trainings"):
             reconcile.run(MODELS, "modelbuild-head", "modelbuild/buildkite", os.environ)
     printed = capsys.readouterr()
