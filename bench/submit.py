@@ -91,7 +91,7 @@ class Bench:
     commit: str
 
     def hook(
-        self, build: int, url: str | None = None, *, flow: str = "flows", python: str | None = sys.executable
+        self, build: int, proxy: str = "", *, flow: str = "flows", python: str | None = sys.executable
     ) -> Took:
         """Run the hook for a build of its own number and the flow in a folder; ``python`` has the helpers."""
         image = "registry.example/modelbuild"
@@ -119,9 +119,9 @@ class Bench:
             "BUILDKITE_AGENT_ACCESS_TOKEN": "unused",
         }
         command = [str(ROOT / "plugins/train/hooks/command")]
-        return self._run(command, SUBMITTED, environ, url)
+        return self._run(command, SUBMITTED, environ, proxy)
 
-    def cli(self, build: int, url: str | None = None) -> Took:
+    def cli(self, build: int, proxy: str = "") -> Took:
         """Run awscli's SubmitJob with what the hook would submit."""
         overrides = {
             "command": ["python", "-m", "modelbuild", "head"],
@@ -136,15 +136,16 @@ class Bench:
             *("--job-name", f"bench-{build}", "--job-queue", QUEUE, "--job-definition", QUEUE),
             *("--container-overrides", json.dumps(overrides)),
         ]
-        return self._run(command, '"jobId"', {}, url)
+        return self._run(command, '"jobId"', {}, proxy)
 
-    def _run(self, command: list[str], mark: str, environ: Mapping[str, str], url: str | None) -> Took:
+    def _run(self, command: list[str], mark: str, environ: Mapping[str, str], proxy: str) -> Took:
         """Run a command, and see when it prints a line with ``mark``."""
         variables = {
             "HOME": str(self.scratch),
             # The Python that the hook would find, and not a version manager's script in its place.
             "PATH": os.pathsep.join((f"{self.scratch}/agent", f"{sys.base_prefix}/bin", os.environ["PATH"])),
-            **_credentials(url or self.url),
+            **_credentials(self.url),
+            **({"HTTP_PROXY": proxy} if proxy else {}),
             **environ,
         }
         submitted = None
@@ -252,7 +253,7 @@ def _stack(url: str) -> None:
     """Deploy ``infra/training.yaml``."""
 
     def client(name: str) -> Any:
-        made = boto3.Session("laptop", "laptop", region_name="us-east-1")
+        made = boto3.Session(_SECRETS["key_id"], _SECRETS["secret"], region_name="us-east-1")
         return made.client(name, endpoint_url=url)  # type: ignore[call-overload]
 
     secret = client("secretsmanager").create_secret
@@ -273,7 +274,10 @@ def _stack(url: str) -> None:
 
 @contextmanager
 def counting(upstream: str) -> Iterator[tuple[str, list[str]]]:
-    """A proxy before ``upstream``: its address, and the requests it has seen."""
+    """A proxy for requests to ``upstream``, which keep its address because they are signed.
+
+    Yields the proxy's own address, and the requests that it has seen.
+    """
     seen: list[str] = []
     http = urllib3.PoolManager(retries=False)
 
@@ -281,10 +285,10 @@ def counting(upstream: str) -> Iterator[tuple[str, list[str]]]:
         protocol_version = "HTTP/1.1"
 
         def _pass_on(self) -> None:
-            seen.append(f"{self.command} {self.path}")
+            seen.append(f"{self.command} {self.path.removeprefix(upstream)}")
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = dict(self.headers.items())
-            answer = http.request(self.command, upstream + self.path, body=body, headers=headers)
+            answer = http.request(self.command, self.path, body=body, headers=headers)
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 if name.lower() not in _HOP_HEADERS:
@@ -327,8 +331,8 @@ def main() -> None:
         requests = {}
         (made.scratch / "calls").write_text("")
         for name in ("hook", "aws batch submit-job"):
-            with counting(made.url) as (url, seen):
-                commands[name](next(builds), url)
+            with counting(made.url) as (proxy, seen):
+                commands[name](next(builds), proxy)
                 requests[name] = seen
         calls = (made.scratch / "calls").read_text().splitlines()
         took: dict[str, list[Took]] = {name: [] for name in commands}
