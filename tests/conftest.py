@@ -41,7 +41,7 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
-    """Who does which tests."""
+    """Return the scheduler that pytest-xdist uses."""
     return Scheduling(config, log)
 
 

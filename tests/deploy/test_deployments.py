@@ -79,7 +79,7 @@ def test_deployments_at_the_same_time_lose_none(history: DeploymentHistory) -> N
 
 
 def test_a_damaged_record_is_refused(storage: Storage, history: DeploymentHistory) -> None:
-    """Nothing is appended behind what nobody can read."""
+    """Where the current record cannot be read, nothing is appended."""
     storage.write(f"{history.folder}/current.json", b"{}")
     with pytest.raises(VerificationFailed, match=r"_endpoints/sentiment/current\.json cannot be read"):
         history.append(of("1"), changed=True)

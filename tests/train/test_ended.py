@@ -388,8 +388,8 @@ def test_function_fails_while_buildkite_is_away_and_loses_nothing(
 def test_request_of_another_build_tells_nobody(
     deaf: Place, request_for: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever may write below one prefix cannot have the build of another one unblocked: neither the function
-    nor reconciliation acts on a request that lies under a prefix which it does not name.
+    """A request that names another build than its prefix is refused by the function and by reconciliation:
+    with access to one prefix, a program cannot have the build of another one unblocked.
     """
     victim, of_victim = deaf.ask(request_for)
     forged = f"{MODELS}/{next(deaf.numbers)}"

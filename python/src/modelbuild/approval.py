@@ -36,7 +36,7 @@ def require(approvers: Sequence[str], environ: Mapping[str, str]) -> Approver:
         environ: the job's environment.
 
     Raises:
-        VerificationFailed: no user unblocked this job, or one who is not allowed to.
+        VerificationFailed: the user who unblocked this job is not an approver, or there is no such user.
         BuildkiteError: the agent's command line failed.
     """
     name, email, user = (environ.get(f"BUILDKITE_UNBLOCKER{part}", "") for part in ("", "_EMAIL", "_ID"))

@@ -24,7 +24,8 @@ _ADDED = "modelbuild.commands"
 class _Commands(click.Group):
     """The commands of this package, and those that other distributions add.
 
-    To look for the latter takes a tenth of a second, which no hook shall pay.
+    The entry points of other distributions are read only for an unknown command and for the help: that takes
+    a tenth of a second, which the hooks save.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:

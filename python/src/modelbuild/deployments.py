@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
-
-from modelbuild.aws.storage import NotFound, Storage
+from modelbuild.aws.storage import Storage, read_record
 from modelbuild.contract import Deployment
-from modelbuild.errors import VerificationFailed
 
 _FOLDER = "_endpoints"
 """Beside the models; no pipeline has an underscore in its slug."""
@@ -80,16 +77,7 @@ class DeploymentHistory:
             following = self.read(following.number + 1)
 
     def _read(self, name: str) -> Deployment | None:
-        uri = self._uri(name)
-        try:
-            return Deployment.model_validate_json(self._storage.read(uri))
-        except NotFound:
-            return None
-        except ValidationError as error:
-            raise VerificationFailed(
-                f"{uri} cannot be read ({error.errors(include_url=False)[0]['msg']}): it was not written by "
-                "this version of modelbuild"
-            ) from error
+        return read_record(self._storage, self._uri(name), Deployment)
 
     def _uri(self, name: str) -> str:
         return f"{self.folder}/{name}.json"

@@ -1,4 +1,4 @@
-"""S3's conditional writes, on which it depends who trains: the first writer wins, whoever else is there."""
+"""Conditional writes of the S3 stand-in are atomic: exactly one of several writers creates the object."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ def test_one_writer_looks_and_stores_before_the_next_one_looks(monkeypatch: pyte
 
     def put_object(self: Any) -> bool:
         found = list(stored)
-        # A second request that looks meanwhile is what must not be: it would be let through here.
-        if not looking.acquire(blocking=False):
+        # Without a lock, the second request arrives here while the first one waits.
+        alone = looking.acquire(blocking=False)
+        if not alone:
             another.set()
         another.wait(0.3)
         stored.append(self)
-        looking.release()
+        if alone:
+            looking.release()
         return not found
 
     monkeypatch.setattr(S3Response, "put_object", put_object)

@@ -7,19 +7,22 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError
 from botocore.utils import determine_content_length
+from pydantic import BaseModel, ValidationError
 
 from modelbuild.aws.failures import NotFound, error_code, translated
 from modelbuild.contract import split_s3_uri
-from modelbuild.errors import ConfigurationError
+from modelbuild.errors import ConfigurationError, VerificationFailed
 
 if TYPE_CHECKING:
     import boto3
 
-__all__ = ["NotFound", "Storage"]
+__all__ = ["NotFound", "Storage", "read_record"]
+
+Document = TypeVar("Document", bound=BaseModel)
 
 _CHUNK_BYTES = 1 << 20
 
@@ -128,6 +131,24 @@ class Storage:
                 for page in pages
                 for item in page.get("Contents", [])
             }
+
+
+def read_record(storage: Storage, uri: str, kind: type[Document]) -> Document | None:
+    """The record that an object holds, or None without the object.
+
+    Raises:
+        VerificationFailed: the object does not hold a record of that kind.
+        AwsError: S3 refused.
+    """
+    try:
+        return kind.model_validate_json(storage.read(uri))
+    except NotFound:
+        return None
+    except ValidationError as error:
+        raise VerificationFailed(
+            f"{uri} cannot be read ({error.errors(include_url=False)[0]['msg']}): it was not written by this "
+            "version of modelbuild"
+        ) from error
 
 
 def _send_small_at_once(params: Mapping[str, Any], **_: object) -> None:

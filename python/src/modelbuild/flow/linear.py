@@ -51,7 +51,7 @@ def files(served: Model, weights: bytes) -> dict[str, bytes]:
 
 
 def golden(served: Model, texts: Sequence[str]) -> list[GoldenPrediction]:
-    """Up to eight of the texts, evenly chosen, with the answers that whoever serves the model must give."""
+    """Up to eight of the texts, evenly chosen, with the answers that the endpoint must give."""
     chosen = texts[:: max(1, len(texts) // _GOLDEN)][:_GOLDEN]
     return [
         GoldenPrediction(text=text, label=label, scores=scores)

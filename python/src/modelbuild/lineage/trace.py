@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator
-from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from modelbuild import agent_yaml
-from modelbuild.aws.storage import NotFound, Storage
+from modelbuild.aws.storage import Storage, read_record
 from modelbuild.contract import (
     DEPLOYMENT_FILE,
     JOB_FILE,
@@ -32,8 +31,6 @@ from modelbuild.text import one_line
 _MODEL_ID = re.compile(r"[1-9][0-9]*(\.[1-9][0-9]*)?", re.ASCII)
 _NAMED_MODELS = 5
 _LABEL_WIDTH = 14
-
-Document = TypeVar("Document", bound=BaseModel)
 
 
 class Trace(Record):
@@ -79,18 +76,18 @@ def trace(artifacts: str, model_id: str, storage: Storage, production: Storage) 
             f"{model_id!r} is no model id: give the number of the build that made the model, such as 1234"
         )
     place = f"{root}/{model_id}"
-    request = _document(storage, f"{place}/{REQUEST_FILE}", TrainingRequest)
+    request = read_record(storage, f"{place}/{REQUEST_FILE}", TrainingRequest)
     if request is None:
         raise ConfigurationError(f"there is no model {model_id} in {root}: {_known(storage, root)}")
     if found := request.misplaced(place):
         raise VerificationFailed(f"{place}/{REQUEST_FILE} belongs elsewhere ({found}): its files were moved")
-    head = _document(storage, f"{place}/{JOB_FILE}", _Head) or _Head()
-    deployment = _document(storage, f"{place}/{DEPLOYMENT_FILE}", Deployment)
+    head = read_record(storage, f"{place}/{JOB_FILE}", _Head) or _Head()
+    deployment = read_record(storage, f"{place}/{DEPLOYMENT_FILE}", Deployment)
     replaced_by, history_error = _replacement(deployment, production)
     return Trace(
         request=request,
-        result=_document(storage, f"{attempt_prefix(place, head.attempt)}/{RESULT_FILE}", TrainingResult),
-        manifest=_document(storage, f"{place}/{MANIFEST_FILE}", Manifest),
+        result=read_record(storage, f"{attempt_prefix(place, head.attempt)}/{RESULT_FILE}", TrainingResult),
+        manifest=read_record(storage, f"{place}/{MANIFEST_FILE}", Manifest),
         deployment=deployment,
         replaced_by=replaced_by,
         history_error=history_error,
@@ -111,18 +108,6 @@ def _replacement(deployment: Deployment | None, production: Storage) -> tuple[De
 def render(found: Trace) -> str:
     """The trace as text for people."""
     return "\n".join(_lines(found))
-
-
-def _document(storage: Storage, uri: str, kind: type[Document]) -> Document | None:
-    try:
-        return kind.model_validate_json(storage.read(uri))
-    except NotFound:
-        return None
-    except ValidationError as error:
-        raise VerificationFailed(
-            f"{uri} cannot be read ({error.errors(include_url=False)[0]['msg']}): it was not written by this "
-            "version of modelbuild"
-        ) from error
 
 
 def _known(storage: Storage, root: str) -> str:
