@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from modelbuild.contract import Evaluation
 from modelbuild.flow import classification
+from modelbuild.flow.evaluation import Evaluated, EvaluationRows
 from rows import LABELS, Labelled, label
 
 VADER_THRESHOLD = 0.05
@@ -17,23 +17,26 @@ VADER_THRESHOLD = 0.05
 _NAMES = np.array(LABELS)
 
 
-def evaluate(
-    test: Sequence[Labelled], predicted: Sequence[int] | npt.NDArray[np.int64], majority: int
-) -> Evaluation:
-    """Compare the predicted label numbers with the human ones.
+def evaluate(test: Sequence[Labelled], scores: npt.NDArray[np.float64], majority: int) -> Evaluated:
+    """Compare the model's most probable labels with the human ones.
 
     Args:
         test: the held-out rows, at least one.
-        predicted: a label number for each row.
+        scores: the probability of each label, one row a row of ``test``.
         majority: the label number that is most frequent in the training rows.
     """
     vader = [label(item.row.vader_compound, VADER_THRESHOLD) for item in test]
+    rows = EvaluationRows(
+        ids=[item.row.id for item in test],
+        inputs=[item.row.text for item in test],
+        truth=_NAMES[[item.target for item in test]],
+        are="human-annotated, of documents that were not trained on",
+        slices={"domain": [item.row.domain for item in test]},
+    )
     return classification.evaluate(
-        _NAMES[[item.target for item in test]],
-        _NAMES[np.asarray(predicted)],
+        rows,
+        _NAMES[scores.argmax(axis=1)],
         labels=LABELS,
-        rows=[[item.row.id, item.row.text, item.target] for item in test],
-        rows_are="human-annotated, of documents that were not trained on",
-        domains=[item.row.domain for item in test],
+        scores=scores,
         baselines={"vader": _NAMES[vader], "majority": _NAMES[[majority] * len(test)]},
     )

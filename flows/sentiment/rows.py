@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from modelbuild.flow.rows import split as split_by
 from modelbuild.serving.text import has_tokens
 
 LABELS = ("negative", "neutral", "positive")
@@ -57,13 +57,4 @@ def labelled(rows: Iterable[Rated], tau: float) -> list[Labelled]:
 
 def split(rows: Iterable[Labelled], test_percent: int, seed: int) -> tuple[list[Labelled], list[Labelled]]:
     """The rows to train on and the rows held out; all rows of a source document are on one side."""
-    train: list[Labelled] = []
-    test: list[Labelled] = []
-    for item in rows:
-        (test if _percentile(item.row.document, seed) < test_percent else train).append(item)
-    return train, test
-
-
-def _percentile(document: str, seed: int) -> int:
-    digest = hashlib.sha256(f"{seed}:{document}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % 100
+    return split_by(rows, lambda item: item.row.document, test_percent=test_percent, seed=seed)

@@ -67,8 +67,11 @@ def demo(repository: Path) -> None:
         began = time.monotonic()
         predictions = _ask(state)
         for comment, prediction in zip(COMMENTS, predictions.predictions, strict=True):
-            score = prediction.scores[prediction.label]
-            click.echo(f"{prediction.label:<9} {score:.3f}  model {prediction.model_id:<5} {comment}")
+            label, scores = prediction.output["label"], prediction.output["scores"]
+            assert isinstance(label, str)
+            assert isinstance(scores, dict)
+            model = f"{prediction.model} {prediction.model_id}"
+            click.echo(f"{label:<9} {scores[label]:.3f}  {model:<16} {comment}")
         _timed("predictions", began)
 
         began = time.monotonic()

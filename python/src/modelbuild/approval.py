@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 
 from modelbuild import log
 from modelbuild.buildkite import agent
+from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import CALLBACK_USER, Approver
 from modelbuild.errors import VerificationFailed
 
 
-def pin_callback_user(environ: Mapping[str, str]) -> None:
+def pin_callback_user(meta_data: TrainingMetaData, environ: Mapping[str, str]) -> None:
     """Note who unblocked the training's step, which the job of notify follows.
 
     Once, because a job that runs again may follow other unblocked steps by then.
@@ -24,8 +25,8 @@ def pin_callback_user(environ: Mapping[str, str]) -> None:
         BuildkiteError: the agent's command line failed.
     """
     user = environ.get("BUILDKITE_UNBLOCKER_ID", "")
-    if user and not agent.get_meta_data(CALLBACK_USER):
-        agent.set_meta_data({CALLBACK_USER: user})
+    if user and not meta_data.get(CALLBACK_USER):
+        meta_data.set({CALLBACK_USER: user})
 
 
 def require(approvers: Sequence[str], environ: Mapping[str, str]) -> Approver:
@@ -41,7 +42,7 @@ def require(approvers: Sequence[str], environ: Mapping[str, str]) -> Approver:
     """
     name, email, user = (environ.get(f"BUILDKITE_UNBLOCKER{part}", "") for part in ("", "_EMAIL", "_ID"))
     shown = f"{name or 'a user without a name'} <{email or user}>"
-    if user and user == agent.get_meta_data(CALLBACK_USER):
+    if user and user in _callback_users():
         raise VerificationFailed(
             f"this deployment was unblocked by {shown}, who unblocked the training as well, as the owner "
             "of its API token does: start a new build, and have another user unblock a step after notify"
@@ -56,3 +57,9 @@ def require(approvers: Sequence[str], environ: Mapping[str, str]) -> Approver:
     if not user:
         log.say("Buildkite names no user who unblocked this deployment")
     return Approver(name=name, email=email)
+
+
+def _callback_users() -> set[str]:
+    """Who unblocked the steps of this build's trainings, whichever of them is deployed."""
+    keys = [key for key in agent.meta_data_keys() if f"/{key}".endswith(f"/{CALLBACK_USER}")]
+    return {agent.get_meta_data(key) or "" for key in keys}

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from modelbuild import log
-from modelbuild.aws.storage import Storage
 from modelbuild.buildkite.rate_limiter import RateLimiter
 from modelbuild.buildkite.rest import DEFAULT_URL, TOKEN, Job, Rest, RestError
-from modelbuild.contract import TRAINING_ANNOTATION, UNDER_WAY, TrainingRequest, TrainingResult, split_s3_uri
+from modelbuild.contract import TRAINING_ANNOTATION, UNDER_WAY, TrainingRequest, TrainingResult
 from modelbuild.errors import AwsError, BuildkiteError, ConfigurationError
+from modelbuild.store.bucket import BucketStore
+from modelbuild.store.objects import Objects
 from modelbuild.text import storable
 
 DEADLINE_SECONDS = 24 * 3600.0
@@ -68,10 +69,9 @@ class Delivery:
         return self.end in ("unblocked", "before")
 
 
-def shared_rate_limiter(storage: Storage, artifacts: str) -> RateLimiter:
-    """The rate limiter of all trainings of one bucket; its claims lie under ``buildkite/turns/``."""
-    root = f"s3://{split_s3_uri(artifacts)[0]}/buildkite/turns"
-    return RateLimiter(lambda name: storage.write_once(f"{root}/{name}", b""))
+def shared_rate_limiter(objects: Objects, artifacts: str) -> RateLimiter:
+    """The rate limiter of all trainings of the bucket that ``artifacts`` lies in."""
+    return RateLimiter(BucketStore(objects, artifacts).claim_turn)
 
 
 def deliver(
@@ -138,9 +138,10 @@ def correct_page(
         rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ.get(TOKEN, ""))
         sleep(turns.next() if turns else 0.0)
         styles = {note.context: note.style for note in rest.annotations(request.build)}
-        if styles.get(TRAINING_ANNOTATION) == UNDER_WAY:
+        context = request.meta_data_key(TRAINING_ANNOTATION)
+        if styles.get(context) == UNDER_WAY:
             sleep(turns.next() if turns else 0.0)
-            rest.annotate(request.build, body, context=TRAINING_ANNOTATION, style=style)
+            rest.annotate(request.build, body, context=context, style=style)
     except (AwsError, BuildkiteError, ConfigurationError) as error:
         log.say(f"callback: the page of the build still says that the training is under way: {error}")
 
@@ -231,7 +232,7 @@ class _Delivery:
         # The only one of any length.
         fields["training/reason"] = log.without_secrets(fields["training/reason"][:_REASON_CHARACTERS])
         # In a form that neither Buildkite nor a reader of meta-data refuses.
-        return {key: storable(value) for key, value in fields.items()}
+        return {self._request.meta_data_key(key): storable(value) for key, value in fields.items()}
 
     def _take_turn(self) -> None:
         """Wait until a call is due: when there are requests left, and nobody else's turn is."""

@@ -208,9 +208,11 @@ def reconcile(artifacts: str, queue: str, secret_name: str) -> None:
     show_envvar=True,
     help="Role that may read in production what an endpoint serves; by default the present identity is used.",
 )
+@click.option("--model", help="Name of the model; by default the only one of the pipeline that has the id.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def trace(
     model_id: str | None,
+    model: str | None,
     prediction: TextIO | None,
     artifacts: str,
     production_role: str | None,
@@ -230,7 +232,7 @@ def trace(
     from modelbuild.settings import AwsSettings
 
     if prediction is not None:
-        model_id = _model_id_of(prediction, artifacts)
+        model, model_id = _model_of(prediction, artifacts)
     assert model_id is not None
     storage = Storage(session(AwsSettings()))
     production = storage
@@ -242,15 +244,15 @@ def trace(
                 f"--production-role is {production_role!r}: give the ARN of a role, such as "
                 "arn:aws:iam::222222222222:role/modelbuild-read"
             ) from error
-    found = lineage.trace(artifacts, model_id, storage, production)
+    found = lineage.trace(artifacts, model_id, storage, production, model)
     if as_json:
         click.echo(found.to_json(), nl=False)
     else:
         log.lines(lineage.render(found))
 
 
-def _model_id_of(file: TextIO, artifacts: str) -> str:
-    """The model id in an answer of the endpoint, or in one prediction taken from it."""
+def _model_of(file: TextIO, artifacts: str) -> tuple[str, str]:
+    """Name and id of the model in an answer of the endpoint, or in one prediction taken from it."""
     from modelbuild.lineage.prediction import read_prediction
 
     try:
@@ -259,13 +261,14 @@ def _model_id_of(file: TextIO, artifacts: str) -> str:
         raise ConfigurationError(
             f"{file.name} is not text: give the JSON that the endpoint answered"
         ) from error
-    model_id, pipeline = read_prediction(text)
+    answer = read_prediction(text)
+    pipeline = getattr(answer, "pipeline", None)
     if pipeline is not None and pipeline != artifacts.rstrip("/").rsplit("/", 1)[-1]:
         raise ConfigurationError(
             f"{file.name} was answered by a model of pipeline {pipeline}, but --artifacts is {artifacts}: "
             f"end it with /{pipeline}"
         )
-    return model_id
+    return answer.model, answer.model_id
 
 
 @cli.command()
@@ -273,14 +276,25 @@ def _model_id_of(file: TextIO, artifacts: str) -> str:
 @click.option(
     "--approvers", "team", default="", metavar="TEAM", help="Slug of the team of Buildkite that may deploy."
 )
-def init(folder: Path, team: str) -> None:
+@click.option(
+    "--data",
+    "file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="CSV file with the rows to train on; by default an example of 16 rows.",
+)
+@click.option("--text", metavar="COLUMN", help="With --data, the column with the texts.")
+@click.option("--label", metavar="COLUMN", help="With --data, the column with the labels.")
+def init(folder: Path, team: str, file: Path | None, text: str | None, label: str | None) -> None:
     """Write a pipeline and a first flow into a repository.
 
     DIR is the repository, by default this folder. Nothing that is there is overwritten.
     """
-    from modelbuild.onboarding import init
+    from modelbuild.onboarding import data, init
 
-    written = init.write(folder, team)
+    if file is None and (text or label):
+        raise click.UsageError("--text and --label name columns of --data FILE: give that, too")
+    written = init.write(folder, team, data.read(file, text, label) if file else None)
     for file in written.files:
         log.say(f"wrote {file}")
     log.lines("\nWhat is next:")

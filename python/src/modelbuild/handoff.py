@@ -1,7 +1,7 @@
 """What a training handed to the build that waited for it, and that what notify shows is what deploy serves.
 
 The files lie where a flow may write, and block fields hold what the owner of a token sent. So nothing in them
-leads anywhere: the place is the one that the train step noted, which must end with this build's pipeline and
+leads anywhere: the prefix is the one that the train step noted, which must end with this build's pipeline and
 number, and the request must be the one that this step stored. Both stand in the build's meta-data, which only
 jobs of agents write.
 """
@@ -12,32 +12,27 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from pydantic import ValidationError
 
-from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite import agent
+from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import (
-    MANIFEST_FILE,
+    DESCRIPTION_FILE,
     MANIFEST_PIN,
-    MODEL_FILE,
     MODEL_PIN,
-    REQUEST_FILE,
     REQUEST_PIN,
-    RESULT_FILE,
-    WEIGHTS_FILE,
     Build,
     Manifest,
     ServingEnvironment,
     TrainingRequest,
     TrainingResult,
-    attempt_prefix,
     split_s3_uri,
 )
 from modelbuild.errors import ConfigurationError, TrainingFailed, VerificationFailed
-
-Document = TypeVar("Document", Manifest, TrainingRequest)
+from modelbuild.store import records
+from modelbuild.store.model import ModelStore
+from modelbuild.store.objects import Objects
 
 _FULL_COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -46,6 +41,7 @@ _FULL_COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 class Handoff:
     """A successful training: its result, and the manifest that agrees with it and with the build."""
 
+    store: ModelStore
     result: TrainingResult
     manifest: Manifest
     manifest_bytes: bytes
@@ -61,37 +57,38 @@ class Handoff:
         return {MANIFEST_PIN: self.manifest_sha256, MODEL_PIN: self.manifest.artifact.sha256}
 
 
-def artifacts(environ: Mapping[str, str]) -> str:
-    """The prefix in S3 under which the train step of this build stored everything about its model.
+def find_store(meta_data: TrainingMetaData, objects: Objects, environ: Mapping[str, str]) -> ModelStore:
+    """The files under the prefix that the train step of this build stored everything about its model in.
 
     Raises:
-        ConfigurationError: this is no job of a build, or its meta-data names no place.
-        VerificationFailed: it names the place of another build.
+        ConfigurationError: this is no job of a build, or its meta-data names no prefix.
+        VerificationFailed: it names the prefix of another build.
         BuildkiteError: the agent's command line failed.
     """
     pipeline = agent.variable(environ, "BUILDKITE_PIPELINE_SLUG")
     number = agent.variable(environ, "BUILDKITE_BUILD_NUMBER")
-    noted = agent.get_meta_data("train/artifacts") or ""
+    noted = meta_data.get("train/artifacts") or ""
+    key = f"meta-data {meta_data.prefix}train/artifacts"
     if not noted:
         raise ConfigurationError(
-            "meta-data train/artifacts is not set, so no train step of this build has stored a request: put "
-            "one before this step, and start a new build"
+            f"{key} is not set, so no train step of this build has stored a request: put one before this "
+            "step, and start a new build"
         )
     try:
         split_s3_uri(noted)
     except ValueError:
-        noted_here = False
+        is_own = False
     else:
-        noted_here = noted.endswith(f"/{pipeline}/{number}")
-    if not noted_here:
+        is_own = re.search(f"/{re.escape(pipeline)}/[^/]+/{re.escape(number)}$", noted) is not None
+    if not is_own:
         raise VerificationFailed(
-            f"meta-data train/artifacts is {noted[:300]!r}, which is no place of build {number} of pipeline "
-            f"{pipeline}: start a new build, and leave that key to its train step"
+            f"{key} is {noted[:300]!r}, which is no prefix of build {number} of pipeline {pipeline}: start a "
+            "new build, and leave that key to its train step"
         )
-    return noted
+    return ModelStore(objects, noted)
 
 
-def read_result(storage: Storage, environ: Mapping[str, str]) -> TrainingResult:
+def read_result(meta_data: TrainingMetaData, objects: Objects, environ: Mapping[str, str]) -> TrainingResult:
     """How the training of this build ended, as the fields of its block step say.
 
     Fields cannot be changed once their step is unblocked. Of a training that was attempted again, the result
@@ -100,108 +97,102 @@ def read_result(storage: Storage, environ: Mapping[str, str]) -> TrainingResult:
     Raises:
         TrainingFailed: nothing says how it ended, or it has not ended yet.
         ConfigurationError: a field cannot be read, so it was filled in by hand.
+        VerificationFailed: the result of a later attempt is none of modelbuild.
         AwsError: S3 refused.
         BuildkiteError: the agent's command line failed.
     """
-    attempt = agent.get_meta_data("train/attempt") or "1"
+    attempt = meta_data.get("train/attempt") or "1"
     if attempt == "1":
-        return _of_fields({key: agent.get_meta_data(key) or "" for key in TrainingResult.field_keys()})
+        return _of_fields({key: meta_data.get(key) or "" for key in TrainingResult.field_keys()}, meta_data)
     if not attempt.isdecimal():
         raise ConfigurationError(
-            f"meta-data train/attempt is {attempt[:80]!r}, which no train step sets: start a new build, and "
-            "leave it to that step"
+            f"meta-data {meta_data.prefix}train/attempt is {attempt[:80]!r}, which no train step sets: "
+            "start a "
+            "new build, and leave it to that step"
         )
-    uri = f"{attempt_prefix(artifacts(environ), int(attempt))}/{RESULT_FILE}"
-    try:
-        return _of_fields(TrainingResult.model_validate_json(storage.read(uri)).to_fields())
-    except NotFound as error:
+    uri = find_store(meta_data, objects, environ).attempt(int(attempt)).result_uri
+    result = records.find(objects, uri, TrainingResult)
+    if result is None:
         raise TrainingFailed(
             f"attempt {attempt} of the training has not ended yet: retry this step when it has, as no step "
             "is unblocked a second time"
-        ) from error
-    except ValidationError as error:
-        raise VerificationFailed(f"{uri} is not a result of modelbuild: train again") from error
+        )
+    return _of_fields(result.to_fields(), meta_data)
 
 
-def _of_fields(fields: Mapping[str, str]) -> TrainingResult:
+def _of_fields(fields: Mapping[str, str], meta_data: TrainingMetaData) -> TrainingResult:
     if not fields["training/status"].strip():
         raise TrainingFailed(
-            "meta-data training/status is empty, so nobody knows how the training ended: the block step was "
-            "unblocked by hand, or this step does not depend on it; start a new build"
+            f"meta-data {meta_data.prefix}training/status is empty, so it is not known how the training "
+            "ended: "
+            "the block step was unblocked by hand, or this step does not depend on it; start a new build"
         )
     try:
         result = TrainingResult.from_fields(fields)
     except ValidationError as error:
-        raise _unreadable(str(error.errors()[0]["loc"][0]), fields) from error
+        raise _unreadable(str(error.errors()[0]["loc"][0]), fields, meta_data) from error
     except ValueError as error:
-        raise _unreadable("model/env", fields) from error
+        raise _unreadable("model/env", fields, meta_data) from error
     if result.status == "succeeded":
         for key in ("model/manifest", "model/data/path", "model/data/sha256", "model/image"):
             if not fields[key].strip():
-                raise _unreadable(key, fields)
+                raise _unreadable(key, fields, meta_data)
     return result
 
 
-def _unreadable(key: str, fields: Mapping[str, str]) -> ConfigurationError:
+def _unreadable(key: str, fields: Mapping[str, str], meta_data: TrainingMetaData) -> ConfigurationError:
     return ConfigurationError(
-        f"meta-data {key} is {fields[key][:80]!r}, which no training writes: start a new build and leave its "
-        "block step to the training"
+        f"meta-data {meta_data.prefix}{key} is {fields[key][:80]!r}, which no training writes: start a new "
+        "build and leave its block step to the training"
     )
 
 
-def read_manifest(result: TrainingResult, storage: Storage, environ: Mapping[str, str]) -> Handoff:
+def read_manifest(
+    meta_data: TrainingMetaData, result: TrainingResult, objects: Objects, environ: Mapping[str, str]
+) -> Handoff:
     """The manifest of a successful training, checked to be this build's and to agree with the result.
 
     Raises:
-        ConfigurationError: this is no Buildkite job, or its train step noted no place and no request.
+        ConfigurationError: this is no Buildkite job, or its train step noted no prefix and no request.
         NotFound: there is no manifest, or no request.
         VerificationFailed: request, manifest or fields are not this build's, or contradict each other.
         BuildkiteError: the agent's command line failed.
     """
-    place = artifacts(environ)
-    uri = f"{place}/{MANIFEST_FILE}"
-    if result.manifest != uri:
+    store = find_store(meta_data, objects, environ)
+    if result.manifest != store.manifest_uri:
         raise VerificationFailed(
-            f"model/manifest is {result.manifest!r}, but the manifest of this build is {uri}: no training "
-            "writes that; start a new build"
+            f"model/manifest is {result.manifest!r}, but the manifest of this build is {store.manifest_uri}: "
+            "no training writes that; start a new build"
         )
-    content = storage.read(uri)
-    request = _request(storage, place, environ)
-    manifest = _parsed(Manifest, content, uri)
-    _require_agreement(result, manifest, request, place)
-    return Handoff(result, manifest, content)
+    content = store.manifest_bytes()
+    request = _request(meta_data, store, environ)
+    manifest = records.parse(content, store.manifest_uri, Manifest)
+    _require_agreement(result, manifest, request, store)
+    return Handoff(store, result, manifest, content)
 
 
-def _request(storage: Storage, place: str, environ: Mapping[str, str]) -> TrainingRequest:
+def _request(meta_data: TrainingMetaData, store: ModelStore, environ: Mapping[str, str]) -> TrainingRequest:
     """What the train step of this build asked for."""
-    uri = f"{place}/{REQUEST_FILE}"
-    pinned = agent.get_meta_data(REQUEST_PIN)
+    pinned = meta_data.get(REQUEST_PIN)
     if not pinned:
         raise ConfigurationError(
-            f"meta-data {REQUEST_PIN} is not set, so nothing says what this build asked for: start a new "
-            "build, whose train step has this version of modelbuild"
+            f"meta-data {meta_data.prefix}{REQUEST_PIN} is not set, so it is not known what this build asked "
+            "for: start a new build, whose train step has this version of modelbuild"
         )
-    content = storage.read(uri)
-    found = hashlib.sha256(content).hexdigest()
-    if found != pinned:
-        raise VerificationFailed(
-            f"{uri} has SHA-256 {found}, but the train step stored {pinned}: the request was changed after "
-            "that; start a new build"
-        )
-    request = _parsed(TrainingRequest, content, uri)
+    request = store.pinned_request(pinned)
     own: list[tuple[str, object, object]] = [
         ("organization", request.build.organization, agent.variable(environ, "BUILDKITE_ORGANIZATION_SLUG")),
         ("id", request.build.id, agent.variable(environ, "BUILDKITE_BUILD_ID")),
         ("commit", request.build.commit, _commit(environ, request.build)),
+        ("meta-data prefix", request.meta_data_prefix, meta_data.prefix),
     ]
     for name, written, expected in own:
         if written != expected:
             raise VerificationFailed(
-                f"the {name} of this build is {expected!r}, but {written!r} in {uri}: it is the request of "
-                "another build; start a new build"
+                f"the {name} of this build is {expected!r}, but {written!r} in {store.request_uri}: it is "
+                "the "
+                "request of another build; start a new build"
             )
-    if misplaced := request.misplaced(place):
-        raise VerificationFailed(f"{uri} is the request of another build ({misplaced}): start a new build")
     return request
 
 
@@ -214,28 +205,17 @@ def _commit(environ: Mapping[str, str], build: Build) -> str:
     return said if _FULL_COMMIT.fullmatch(said) else build.commit
 
 
-def _parsed(kind: type[Document], content: bytes, uri: str) -> Document:
-    try:
-        return kind.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "it"
-        raise VerificationFailed(
-            f"{uri} is not a {'manifest' if kind is Manifest else 'request'} of modelbuild ({place}: "
-            f"{first['msg']}): train again"
-        ) from error
-
-
 def _require_agreement(
-    result: TrainingResult, manifest: Manifest, request: TrainingRequest, place: str
+    result: TrainingResult, manifest: Manifest, request: TrainingRequest, store: ModelStore
 ) -> None:
-    # Not validated: a manifest without weights is a contradiction like any other.
+    # Not validated: a manifest without a description of the model is a contradiction like any other.
     serving = ServingEnvironment.model_construct(
+        model=request.model,
         model_id=request.model_id,
         pipeline=request.build.pipeline,
-        weights_sha256=manifest.artifact.files.get(WEIGHTS_FILE, ""),
+        description_sha256=manifest.artifact.files.get(DESCRIPTION_FILE, ""),
     )
-    uri = f"{place}/{MANIFEST_FILE}"
+    uri = store.manifest_uri
     if manifest.request != request:
         there, asked = manifest.request.model_dump(by_alias=True), request.model_dump(by_alias=True)
         differing = ", ".join(sorted(key for key in asked if asked[key] != there[key]))
@@ -244,7 +224,7 @@ def _require_agreement(
             "request that it was given; start a new build"
         )
     claims: list[tuple[str, object, object]] = [
-        ("model/data/path", f"{place}/{MODEL_FILE}", result.model_path),
+        ("model/data/path", store.model_uri, result.model_path),
         ("model/data/sha256", manifest.artifact.sha256, result.model_sha256),
         ("model/image", request.images.serve, result.image),
         ("model/env", serving.to_env(), result.env),
@@ -257,32 +237,37 @@ def _require_agreement(
                 f"{name} is {expected!r} in this build, but {written!r} by {uri}: what was handed over is "
                 "not what was trained; start a new build"
             )
-    if manifest.artifact.path != f"{place}/{MODEL_FILE}":
-        raise VerificationFailed(
-            f"{uri} names the model {manifest.artifact.path}, which does not lie beside it: start a new build"
-        )
+    for kind, path, expected_path in (
+        ("model", manifest.artifact.path, store.model_uri),
+        ("predictions", manifest.predictions.path, store.predictions_uri),
+    ):
+        if path != expected_path:
+            raise VerificationFailed(
+                f"{uri} names the {kind} {path}, which does not lie beside it: start a new build"
+            )
 
 
-def pin(given: Handoff) -> None:
+def pin(handoff: Handoff, meta_data: TrainingMetaData) -> None:
     """Note the hashes of what the page shows: a person approves this, and deploy requires it.
 
-    A build shows one model. Where the page has shown another one, a person may have approved that one.
+    A build shows one model of a name. Where the page has shown another one, a person may have approved that.
 
     Raises:
         VerificationFailed: another manifest or model has been shown.
         BuildkiteError: the agent's command line failed.
     """
-    for key, value in given.pins.items():
-        before = agent.get_meta_data(key)
+    for key, value in handoff.pins.items():
+        before = meta_data.get(key)
         if before and before != value:
             raise VerificationFailed(
-                f"{given.result.manifest} was changed after this build showed it: {key} is {before}, and was "
+                f"{handoff.result.manifest} was changed after this build showed it: {key} is {before}, and "
+                "was "
                 f"found to be {value}; start a new build"
             )
-    agent.set_meta_data(given.pins)
+    meta_data.set(handoff.pins)
 
 
-def require_pinned(given: Handoff) -> None:
+def require_pinned(handoff: Handoff, meta_data: TrainingMetaData) -> None:
     """Require that notify has shown what is about to be deployed.
 
     Raises:
@@ -290,15 +275,17 @@ def require_pinned(given: Handoff) -> None:
         VerificationFailed: it has shown another one.
         BuildkiteError: the agent's command line failed.
     """
-    for key, value in given.pins.items():
-        shown = agent.get_meta_data(key)
+    for key, value in handoff.pins.items():
+        shown = meta_data.get(key)
         if not shown:
             raise ConfigurationError(
-                f"meta-data {key} is not set, so no person has been shown what is to be deployed: put a step "
-                "with the plugin notify before this one, or retry that step now that the training has ended"
+                f"meta-data {meta_data.prefix}{key} is not set, so no person has been shown what is to be "
+                "deployed: put a step with the plugin notify before this one, or retry that step now that "
+                "the "
+                "training has ended"
             )
         if shown != value:
             raise VerificationFailed(
-                f"{given.result.manifest} was changed after notify showed it: {key} is {shown}, and was "
+                f"{handoff.result.manifest} was changed after notify showed it: {key} is {shown}, and was "
                 f"found to be {value}; nothing was deployed; start a new build"
             )

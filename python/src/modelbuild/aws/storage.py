@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 from botocore.utils import determine_content_length
-from pydantic import BaseModel, ValidationError
 
 from modelbuild.aws.failures import NotFound, error_code, translated
 from modelbuild.contract import split_s3_uri
-from modelbuild.errors import ConfigurationError, VerificationFailed
+from modelbuild.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import boto3
 
-__all__ = ["NotFound", "Storage", "read_record"]
-
-Document = TypeVar("Document", bound=BaseModel)
+__all__ = ["NotFound", "Storage"]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -61,13 +58,18 @@ class Storage:
 
     def exists(self, uri: str) -> bool:
         """Whether there is such an object."""
+        return self.age(uri) is not None
+
+    def age(self, uri: str) -> float | None:
+        """Seconds since an object was written, or None without one."""
         bucket, key = _place(uri)
         try:
             with translated(f"look for {uri}"):
-                self._s3.head_object(Bucket=bucket, Key=key)
+                found = self._s3.head_object(Bucket=bucket, Key=key)
         except NotFound:
-            return False
-        return True
+            return None
+        written: datetime = found["LastModified"]
+        return (datetime.now(timezone.utc) - written).total_seconds()
 
     def write_once(self, uri: str, body: bytes, content_type: str = "application/json") -> bool:
         """Write an object unless one is there; the answer says whether this call wrote it."""
@@ -120,35 +122,21 @@ class Storage:
                 for item in page.get("Contents", [])
             )
 
-    def ages(self, prefix_uri: str) -> dict[str, float]:
-        """Seconds since each object whose location begins with ``prefix_uri`` was written."""
-        bucket, prefix = _place(prefix_uri)
-        now = datetime.now(timezone.utc)
-        with translated(f"list {prefix_uri}"):
-            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-            return {
-                f"s3://{bucket}/{item['Key']}": (now - item["LastModified"]).total_seconds()
+    def folders(self, folder_uri: str) -> Sequence[str]:
+        """The names of the folders directly below ``folder_uri``, which ends with a slash, sorted.
+
+        S3 does not list what lies in them.
+        """
+        bucket, prefix = _place(folder_uri)
+        with translated(f"list {folder_uri}"):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(
+                Bucket=bucket, Prefix=prefix, Delimiter="/"
+            )
+            return sorted(
+                item["Prefix"].removeprefix(prefix).removesuffix("/")
                 for page in pages
-                for item in page.get("Contents", [])
-            }
-
-
-def read_record(storage: Storage, uri: str, kind: type[Document]) -> Document | None:
-    """The record that an object holds, or None without the object.
-
-    Raises:
-        VerificationFailed: the object does not hold a record of that kind.
-        AwsError: S3 refused.
-    """
-    try:
-        return kind.model_validate_json(storage.read(uri))
-    except NotFound:
-        return None
-    except ValidationError as error:
-        raise VerificationFailed(
-            f"{uri} cannot be read ({error.errors(include_url=False)[0]['msg']}): it was not written by this "
-            "version of modelbuild"
-        ) from error
+                for item in page.get("CommonPrefixes", [])
+            )
 
 
 def _send_small_at_once(params: Mapping[str, Any], **_: object) -> None:

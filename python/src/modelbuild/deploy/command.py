@@ -10,17 +10,16 @@ from modelbuild import approval, handoff, log
 from modelbuild.aws.identity import session
 from modelbuild.aws.sagemaker import SageMaker
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite import agent
-from modelbuild.contract import DEPLOYMENT_FILE, Approver, Deployment
+from modelbuild.buildkite.trainings import TrainingMetaData, follow
+from modelbuild.contract import DEPLOYMENT_ANNOTATION, Approver, Deployment
 from modelbuild.deploy import page, plan, smoke
-from modelbuild.deploy.copy import Copied, copy
+from modelbuild.deploy.copy import copy
 from modelbuild.deploy.endpoint import Served, ensure_endpoint, require_own, rollback
-from modelbuild.deployments import DeploymentHistory
 from modelbuild.errors import AwsError, EndpointFailed, TrainingFailed, VerificationFailed
 from modelbuild.handoff import Handoff
 from modelbuild.settings.deploy import DeploySettings
-
-CONTEXT = "deployment"
+from modelbuild.store.deployments import DeploymentHistory
+from modelbuild.store.model import ModelStore
 
 
 def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> None:
@@ -31,7 +30,7 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     Raises:
         TrainingFailed: the training did not succeed.
         VerificationFailed: bytes or predictions are not the ones that were approved, a user who may not let
-            this job through, or the endpoint serves another flow.
+            this job through, or the endpoint serves another model.
         EndpointFailed: SageMaker did not bring the endpoint to the requested configuration.
         ConfigurationError: this is no job of a build, or its block step was filled in by hand.
         AwsError: AWS refused.
@@ -40,61 +39,63 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     log.group(":mag: Reading what was approved")
     source, destination = session(settings.aws.source), session(settings.aws.destination)
     lake, production = Storage(source), Storage(destination)
-    result = handoff.read_result(lake, environ)
+    meta_data = follow(settings.model)
+    result = handoff.read_result(meta_data, lake, environ)
     if result.status != "succeeded":
         ended = "was cancelled" if result.status == "cancelled" else "failed"
         raise TrainingFailed(
-            f"the training {ended} ({result.reason or 'no reason was given'}), so there is no model to "
+            f"the training {ended} ({result.reason or 'no reason was approved'}), so there is no model to "
             "deploy: retry the step that trains, or start a new build"
         )
-    given = handoff.read_manifest(result, lake, environ)
-    handoff.require_pinned(given)
+    approved = handoff.read_manifest(meta_data, result, lake, environ)
+    handoff.require_pinned(approved, meta_data)
     approver = approval.require(settings.approvers, environ)
-    log.say(f"model {given.manifest.request.model_id} of {given.manifest.request.build.pipeline}")
+    request = approved.manifest.request
+    log.say(f"model {request.model} {request.model_id} of {request.build.pipeline}")
     try:
-        _serve(given, settings, lake, production, SageMaker(destination), approver)
+        _serve(approved, meta_data, settings, production, SageMaker(destination), approver)
     except (VerificationFailed, EndpointFailed, AwsError) as error:
-        agent.annotate(page.failed(given, settings.endpoint, str(error)), context=CONTEXT, style="error")
+        body = page.failed(approved, settings.endpoint, str(error))
+        meta_data.annotate(body, context=DEPLOYMENT_ANNOTATION, style="error")
         raise
 
 
 def _serve(
-    given: Handoff,
+    approved: Handoff,
+    meta_data: TrainingMetaData,
     settings: DeploySettings,
-    lake: Storage,
     production: Storage,
     sagemaker: SageMaker,
     approver: Approver,
 ) -> None:
-    require_own(settings.endpoint, plan.owner(given), sagemaker)
+    require_own(settings.endpoint, plan.owner(approved), sagemaker)
 
     log.group(":s3: Copying the model to production")
-    copied = copy(given, settings.artifacts, lake, production)
+    copied = copy(approved, settings.artifacts, approved.store.objects, production)
 
     log.group(":aws: Bringing the endpoint to the model")
-    made = plan.plan_deployment(given, copied, settings)
+    made = plan.plan_deployment(approved, copied, settings)
     served = ensure_endpoint(made, sagemaker, settings.timeout)
 
     log.group(":microscope: Comparing what the endpoint answers with what was recorded")
     try:
-        smoke.check(sagemaker, made.endpoint, given.manifest)
+        smoke.check(sagemaker, made.endpoint, approved.manifest)
     except (VerificationFailed, AwsError) as error:
         raise type(error)(f"{error}; {_withdraw(made, served, sagemaker, settings.timeout)}") from error
 
     log.group(":pencil: Putting the deployment on record")
     sagemaker.tag(served.endpoint.arn, made.tags)
     deployment = DeploymentHistory(production, settings.artifacts, made.endpoint).append(
-        _record(given, copied, made, served, approver), changed=served.changed
+        _record(approved, copied, made, served, approver), changed=served.changed
     )
     log.say(f"deployment {deployment.number} of endpoint {made.endpoint}")
-    for storage, place in ((production, copied.place), (lake, given.manifest.request.artifacts)):
-        storage.write(f"{place}/{DEPLOYMENT_FILE}", deployment.to_json().encode())
-        log.say(f"{place}/{DEPLOYMENT_FILE}")
-    agent.set_meta_data({"deploy/endpoint": made.endpoint, "deploy/endpoint-config": made.name})
-    agent.annotate(
-        page.succeeded(given, deployment, settings, sagemaker.region), context=CONTEXT, style="success"
-    )
-    log.open_group(f":rocket: Endpoint {made.endpoint} serves model {deployment.model_id}")
+    for store in (copied, approved.store):
+        store.write_deployment(deployment)
+        log.say(store.deployment_uri)
+    meta_data.set({"deploy/endpoint": made.endpoint, "deploy/endpoint-config": made.name})
+    body = page.succeeded(approved, deployment, settings, sagemaker.region)
+    meta_data.annotate(body, context=DEPLOYMENT_ANNOTATION, style="success")
+    log.open_group(f":rocket: Endpoint {made.endpoint} serves model {deployment.model} {deployment.model_id}")
     log.say(f"Config    {made.name}{'' if served.changed else ' (nothing had to change)'}")
     log.say(f"Model     {deployment.model_path}")
     log.say(f"Previous  {deployment.previous_endpoint_config or 'none'}")
@@ -120,17 +121,18 @@ def _withdraw(made: plan.Plan, served: Served, sagemaker: SageMaker, timeout: fl
 
 
 def _record(
-    given: Handoff, copied: Copied, made: plan.Plan, served: Served, approver: Approver
+    approved: Handoff, copied: ModelStore, made: plan.Plan, served: Served, approver: Approver
 ) -> Deployment:
-    request = given.manifest.request
+    request = approved.manifest.request
     return Deployment(
+        model=request.model,
         model_id=request.model_id,
         pipeline=request.build.pipeline,
         build_url=request.build.url,
-        manifest=copied.manifest_path,
-        manifest_sha256=given.manifest_sha256,
-        model_path=copied.model_path,
-        model_sha256=given.result.model_sha256,
+        manifest=copied.manifest_uri,
+        manifest_sha256=approved.manifest_sha256,
+        model_path=copied.model_uri,
+        model_sha256=approved.result.model_sha256,
         image=made.model.image,
         endpoint=made.endpoint,
         endpoint_arn=served.endpoint.arn,

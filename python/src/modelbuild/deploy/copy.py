@@ -5,56 +5,51 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from modelbuild import log
-from modelbuild.aws.storage import NotFound, Storage
+from modelbuild.aws.storage import NotFound
 from modelbuild.contract import MANIFEST_FILE, MODEL_FILE, model_prefix
 from modelbuild.errors import VerificationFailed
 from modelbuild.handoff import Handoff
+from modelbuild.store.model import ModelStore
+from modelbuild.store.objects import Objects
 
 
-@dataclass(frozen=True)
-class Copied:
-    """Where the files lie in production."""
-
-    place: str
-    model_path: str
-    manifest_path: str
-
-
-def copy(given: Handoff, root: str, source: Storage, destination: Storage) -> Copied:
+def copy(approved: Handoff, root: str, source: Objects, destination: Objects) -> ModelStore:
     """Copy a model and its manifest to production, or find that they are there.
 
     Two identities do it, so that neither account needs to trust the other's bucket: the bytes pass through
     this machine and are hashed on the way, and again from what production then holds.
 
     Args:
-        given: the model to copy.
+        approved: the model to copy.
         root: where models lie in production.
-        source: who reads.
-        destination: who writes.
+        source: S3 as the identity that reads sees it.
+        destination: S3 as the identity that writes sees it.
+
+    Returns:
+        The files in production.
 
     Raises:
         VerificationFailed: the bytes are not the approved ones, or others are there already.
         AwsError: S3 refused.
     """
-    request = given.manifest.request
-    place = model_prefix(root, request.build.pipeline, request.model_id)
-    copied = Copied(place, f"{place}/{MODEL_FILE}", f"{place}/{MANIFEST_FILE}")
+    request = approved.manifest.request
+    prefix = model_prefix(root, request.build.pipeline, request.model, request.model_id)
+    copied = ModelStore(destination, prefix)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL_FILE
-        _require(source, given.result.model_path, given.result.model_sha256, path)
-        _put(path, given.result.model_sha256, copied.model_path, destination)
+        _require(source, approved.result.model_path, approved.result.model_sha256, path)
+        _put(path, approved.result.model_sha256, copied.model_uri, destination)
         manifest = Path(folder) / MANIFEST_FILE
-        manifest.write_bytes(given.manifest_bytes)
-        _put(manifest, given.manifest_sha256, copied.manifest_path, destination)
+        manifest.write_bytes(approved.manifest_bytes)
+        _put(manifest, approved.manifest_sha256, copied.manifest_uri, destination)
     return copied
 
 
-def _require(source: Storage, uri: str, expected: str, path: Path) -> None:
+def _require(source: Objects, uri: str, expected: str, path: Path) -> None:
     """Fetch an object into a file, if it is the expected one."""
     with path.open("wb") as file:
         actual = _digest(source.stream(uri), file)
@@ -65,7 +60,7 @@ def _require(source: Storage, uri: str, expected: str, path: Path) -> None:
         )
 
 
-def _put(path: Path, expected: str, uri: str, destination: Storage) -> None:
+def _put(path: Path, expected: str, uri: str, destination: Objects) -> None:
     """Bring a file of a known hash to an object that may be there already."""
     try:
         actual = _digest(destination.stream(uri))

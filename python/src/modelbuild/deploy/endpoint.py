@@ -45,15 +45,15 @@ class Served:
 
 
 def require_own(endpoint: str, owner: Mapping[str, str], sagemaker: SageMaker) -> None:
-    """Refuse an endpoint that serves the models of another pipeline or flow.
+    """Refuse an endpoint that serves another model, or one of another pipeline.
 
     Args:
         endpoint: its name.
         owner: the tags of what is about to be deployed, see :func:`modelbuild.deploy.plan.owner`.
-        sagemaker: who looks.
+        sagemaker: SageMaker as an identity of production sees it.
 
     Raises:
-        VerificationFailed: its last deployment was that of another flow.
+        VerificationFailed: its last deployment was that of another model.
         AwsError: SageMaker refused.
     """
     try:
@@ -64,7 +64,8 @@ def require_own(endpoint: str, owner: Mapping[str, str], sagemaker: SageMaker) -
         if tags.get(key, value) != value:
             raise VerificationFailed(
                 f"endpoint {endpoint} has tag {key} {tags[key]}, but the training of this build has {value}: "
-                "correct option endpoint, or remove the tag if the endpoint is to serve this flow from now on"
+                "correct option endpoint, or remove the tag if the endpoint is to serve this model from "
+                "now on"
             )
 
 

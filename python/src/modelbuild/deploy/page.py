@@ -10,13 +10,13 @@ from modelbuild.handoff import Handoff
 from modelbuild.settings.deploy import DeploySettings
 
 
-def succeeded(given: Handoff, deployment: Deployment, settings: DeploySettings, region: str) -> str:
+def succeeded(approved: Handoff, deployment: Deployment, settings: DeploySettings, region: str) -> str:
     """The annotation of a model that is served."""
     return render(
         "modelbuild.deploy",
         "succeeded.html.j2",
         deployment=deployment,
-        golden=given.manifest.golden,
+        golden=approved.manifest.golden,
         tolerance=TOLERANCE,
         instance_type=settings.instance_type,
         endpoint_url=endpoint_url(region, deployment.endpoint),
@@ -25,12 +25,12 @@ def succeeded(given: Handoff, deployment: Deployment, settings: DeploySettings, 
     )
 
 
-def failed(given: Handoff, endpoint: str, reason: str) -> str:
+def failed(approved: Handoff, endpoint: str, reason: str) -> str:
     """The annotation of a model that is not."""
     return render(
         "modelbuild.deploy",
         "failed.html.j2",
-        request=given.manifest.request,
+        request=approved.manifest.request,
         endpoint=endpoint,
         reason=reason,
     )

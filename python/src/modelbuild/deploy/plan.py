@@ -8,9 +8,9 @@ from typing import Any
 
 from modelbuild.aws.sagemaker import VARIANT, EndpointConfig, Model
 from modelbuild.contract import sha256_of_json
-from modelbuild.deploy.copy import Copied
 from modelbuild.handoff import Handoff
 from modelbuild.settings.deploy import DeploySettings
+from modelbuild.store.model import ModelStore
 
 _LONGEST_NAME = 63
 _HASH_CHARACTERS = 10
@@ -28,28 +28,28 @@ class Plan:
     tags: dict[str, str]
 
 
-def plan_deployment(given: Handoff, copied: Copied, settings: DeploySettings) -> Plan:
+def plan_deployment(approved: Handoff, copied: ModelStore, settings: DeploySettings) -> Plan:
     """The plan for a model that lies in production.
 
     The name changes with everything that is served or how it is served, so the same deployment finds what
     an earlier one made, and another never meets it.
     """
     model = Model(
-        image=given.result.image,
-        data_url=copied.model_path,
-        environment=given.result.env,
+        image=approved.result.image,
+        data_url=copied.model_uri,
+        environment=approved.result.env,
         role=settings.role,
     )
     content: dict[str, Any] = {
         "model": asdict(model),
-        "model_sha256": given.result.model_sha256,
+        "model_sha256": approved.result.model_sha256,
         "variant": VARIANT,
         "instance_type": settings.instance_type,
         "instances": _INSTANCES,
     }
     if settings.kms_key:
         content["kms_key"] = settings.kms_key
-    request = given.manifest.request
+    request = approved.manifest.request
     name = _name(settings.endpoint, request.model_id, sha256_of_json(content))
     return Plan(
         endpoint=settings.endpoint,
@@ -63,14 +63,14 @@ def plan_deployment(given: Handoff, copied: Copied, settings: DeploySettings) ->
                 "modelbuild:build": request.build.url,
             }
         )
-        | owner(given),
+        | owner(approved),
     )
 
 
-def owner(given: Handoff) -> dict[str, str]:
-    """The tags that say whose endpoint one is: the pipeline and the flow that its models come from."""
-    request = given.manifest.request
-    return _tags({"modelbuild:pipeline": request.build.pipeline, "modelbuild:flow": request.flow})
+def owner(approved: Handoff) -> dict[str, str]:
+    """The tags that say whose endpoint one is: the pipeline and the model that it serves."""
+    request = approved.manifest.request
+    return _tags({"modelbuild:pipeline": request.build.pipeline, "modelbuild:model": request.model})
 
 
 def _name(endpoint: str, model_id: str, digest: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Mapping
+from typing import TypeGuard
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from modelbuild import log
 from modelbuild.aws.sagemaker import Answer, ModelRefused, SageMaker
@@ -13,7 +14,8 @@ from modelbuild.contract import GoldenPrediction, Manifest, Prediction, Predicti
 from modelbuild.errors import VerificationFailed
 
 TOLERANCE = 1e-4
-"""How far a score may be from the recorded one: another CPU rounds differently."""
+"""How far a number may be from the recorded one, or, above 1, by which part of it: another CPU rounds
+differently."""
 
 _SHOWN_CHARACTERS = 300
 
@@ -32,30 +34,30 @@ def check(sagemaker: SageMaker, endpoint: str, manifest: Manifest) -> None:
         )
     for number, golden in enumerate(manifest.golden, start=1):
         answer = _answer(sagemaker, endpoint, golden)
-        prediction = _prediction(answer.body, answer.custom_attributes, manifest)
-        if difference := _difference(golden, prediction):
+        output = _prediction(answer.body, answer.custom_attributes, manifest).output
+        if difference := _difference(golden.output, output):
             raise VerificationFailed(
                 f"endpoint {endpoint} answers recorded input {number} of {len(manifest.golden)} with "
-                f"{_shown(prediction.label, prediction.scores)}, but the model that was approved answered "
-                f"{_shown(golden.label, golden.scores)} ({difference})"
+                f"{_shown(output)}, but the model that was approved answered {_shown(golden.output)} "
+                f"({difference})"
             )
-        log.say(f"input {number}: {prediction.label} {prediction.scores.get(prediction.label, 0):.4f}")
+        log.say(f"input {number}: {_shown(output)}")
 
 
 def _answer(sagemaker: SageMaker, endpoint: str, golden: GoldenPrediction) -> Answer:
     try:
-        return sagemaker.invoke(endpoint, json.dumps({"instances": [golden.text]}).encode())
+        return sagemaker.invoke(endpoint, json.dumps({"instances": [golden.input]}).encode())
     except ModelRefused as error:
         raise VerificationFailed(
-            f"endpoint {endpoint} refuses a recorded input that the model answered with {golden.label} when "
-            f"it was trained: {error}"
+            f"endpoint {endpoint} refuses a recorded input that the model answered with "
+            f"{_shown(golden.output)} when it was trained: {error}"
         ) from error
 
 
 def _prediction(body: bytes, attributes: str, manifest: Manifest) -> Prediction:
-    """The one prediction of an answer that has the model id of this model everywhere."""
-    model_id, pipeline = manifest.request.model_id, manifest.request.build.pipeline
-    expected = custom_attributes(model_id, pipeline)
+    """The one prediction of an answer that names this model everywhere."""
+    request = manifest.request
+    expected = custom_attributes(request.model_id, request.model, request.build.pipeline)
     if attributes != expected:
         raise VerificationFailed(
             f"the endpoint answers with custom attributes {attributes[:_SHOWN_CHARACTERS]!r}, but those of "
@@ -66,33 +68,55 @@ def _prediction(body: bytes, attributes: str, manifest: Manifest) -> Prediction:
     except ValidationError as error:
         raise VerificationFailed(
             f"the endpoint answers {body[:_SHOWN_CHARACTERS].decode(errors='replace')!r}, which is not the "
-            "document with model_id, pipeline and predictions that modelbuild's server answers with"
+            "document with model, model_id, pipeline and predictions that modelbuild's server answers with"
         ) from error
     if len(answer.predictions) != 1:
-        raise VerificationFailed(f"the endpoint answers one text with {len(answer.predictions)} predictions")
+        raise VerificationFailed(f"the endpoint answers one input with {len(answer.predictions)} predictions")
     prediction = answer.predictions[0]
-    found = {(answer.model_id, answer.pipeline), (prediction.model_id, answer.pipeline)}
-    if found != {(model_id, pipeline)}:
+    own = (request.model, request.model_id)
+    found = {(answer.model, answer.model_id), (prediction.model, prediction.model_id)}
+    if found != {own} or answer.pipeline != request.build.pipeline:
         raise VerificationFailed(
-            f"the endpoint answers as model {answer.model_id} of {answer.pipeline} (prediction: "
-            f"{prediction.model_id}), but model {model_id} of {pipeline} was approved"
+            f"the endpoint answers as model {answer.model} {answer.model_id} of {answer.pipeline} "
+            "(prediction: "
+            f"{prediction.model} {prediction.model_id}), but model {request.model} {request.model_id} of "
+            f"{request.build.pipeline} was approved"
         )
     return prediction
 
 
-def _difference(golden: GoldenPrediction, prediction: Prediction) -> str:
-    """What differs too much; empty when nothing does."""
-    if prediction.label != golden.label:
-        return "another label"
-    if prediction.scores.keys() != golden.scores.keys():
-        return "scores of other labels"
-    largest = max((abs(prediction.scores[name] - golden.scores[name]) for name in golden.scores), default=0.0)
-    # Written so that a score that is no number differs too.
-    if not largest <= TOLERANCE or any(math.isnan(score) for score in prediction.scores.values()):
-        return f"scores differ by up to {largest:.6f}, and {TOLERANCE} is allowed"
-    return ""
+def _difference(expected: JsonValue, found: JsonValue, where: str = "") -> str:
+    """What differs too much in two outputs, numbers within a tolerance; empty when nothing does."""
+    if _is_number(expected) and _is_number(found):
+        return _far(float(expected), float(found), where)
+    if isinstance(expected, dict) and isinstance(found, dict):
+        if expected.keys() != found.keys():
+            names = ", ".join(sorted(expected.keys() ^ found.keys()))
+            return f"{where or 'the answer'} has other fields: {names}"
+        pairs = [(expected[name], found[name], f"{where}.{name}" if where else name) for name in expected]
+    elif isinstance(expected, list) and isinstance(found, list):
+        if len(expected) != len(found):
+            return f"{where} has {len(found)} elements, not {len(expected)}"
+        pairs = [
+            (one, other, f"{where}[{at}]")
+            for at, (one, other) in enumerate(zip(expected, found, strict=True))
+        ]
+    else:
+        return "" if type(expected) is type(found) and expected == found else f"another {where or 'answer'}"
+    return next(filter(None, (_difference(*pair) for pair in pairs)), "")
 
 
-def _shown(label: str, scores: dict[str, float]) -> str:
-    figures = ", ".join(f"{name} {score:.6f}" for name, score in scores.items())
-    return f"{label} ({figures})"
+def _is_number(value: JsonValue) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _far(expected: float, found: float, where: str) -> str:
+    # Written so that a value that is no number differs too.
+    if abs(found - expected) <= TOLERANCE * max(1.0, abs(expected)):
+        return ""
+    return f"{where or 'the answer'} differs by {abs(found - expected):.6f}, and {TOLERANCE} is allowed"
+
+
+def _shown(output: Mapping[str, JsonValue]) -> str:
+    text = json.dumps(output)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

@@ -1,78 +1,85 @@
-"""How good a classifier is on some rows, beside baselines on the same rows."""
+"""How good a classifier is: macro-F1, accuracy, and precision, recall and F1 of each class."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
-from modelbuild.contract import ClassScores, Evaluation, Scores, sha256_of_json
+from modelbuild.contract import Metric, Quality
+from modelbuild.flow.evaluation import Evaluated, EvaluationRows, Values
+from modelbuild.flow.evaluation import evaluate as evaluate_any
 
-Labels = Sequence[str] | npt.NDArray[np.str_]
+METRICS = (
+    Metric(name="macro_f1", title="macro-F1", better="higher"),
+    Metric(name="accuracy", title="accuracy", better="higher"),
+    Metric(name="f1", title="F1", better="higher"),
+    Metric(name="precision", title="precision", better="higher"),
+    Metric(name="recall", title="recall", better="higher"),
+)
 
 
 def evaluate(
-    truth: Labels,
-    predicted: Labels,
+    rows: EvaluationRows,
+    predicted: Values,
     *,
     labels: Sequence[str],
-    rows: Sequence[Any],
-    rows_are: str,
-    domains: Sequence[str] = (),
-    baselines: Mapping[str, Labels],
-) -> Evaluation:
-    """Compare predicted labels with the true ones.
+    scores: npt.NDArray[np.float64] | None = None,
+    baselines: Mapping[str, Values],
+) -> Evaluated:
+    """Compare predicted labels with the true ones; the primary metric is macro-F1.
 
     Args:
-        truth: the label of each row; at least one row.
+        rows: the rows, each with its true label.
         predicted: the model's label of each row.
         labels: every label, in the order in which people read them.
-        rows: what identifies each row, with its label: the evaluation's hash is made from it.
-        rows_are: what the rows are, for people, such as "human-annotated, not trained on".
-        domains: where each row comes from; none for rows of one source.
+        scores: the probability of each label, one row a row and one column a label.
         baselines: labels that something else gives to the same rows, by its name.
+
+    Raises:
+        ConfigurationError: the rows are not consistent.
     """
-    actual, guessed, source = np.asarray(truth), np.asarray(predicted), np.asarray(domains)
-    return Evaluation(
-        rows_are=rows_are,
-        dataset_sha256=sha256_of_json(list(rows)),
-        overall=scores(actual, guessed),
-        by_class={label: class_scores(actual, guessed, label) for label in labels},
-        by_domain={
-            str(domain): scores(actual[source == domain], guessed[source == domain])
-            for domain in np.unique(source)
-        },
-        baselines={name: scores(actual, given) for name, given in baselines.items()},
+    columns = {} if scores is None else {label: scores[:, at] for at, label in enumerate(labels)}
+    found = evaluate_any(
+        rows,
+        predicted,
+        metrics=METRICS,
+        primary="macro_f1",
+        measure=measure,
+        scores=columns,
+        baselines=baselines,
     )
+    classes = {"class": class_qualities(rows.truth, predicted, labels), **found.evaluation.slices}
+    return Evaluated(found.evaluation.model_copy(update={"slices": classes}), found.predictions)
 
 
-def scores(truth: Labels, predicted: Labels) -> Scores:
-    """Accuracy and macro-F1; a label that is neither in ``truth`` nor ``predicted`` does not count."""
-    truth, predicted = np.asarray(truth), np.asarray(predicted)
-    f1 = [class_scores(truth, predicted, str(label)).f1 for label in np.union1d(truth, predicted)]
-    return Scores(rows=len(truth), accuracy=float(np.mean(truth == predicted)), macro_f1=float(np.mean(f1)))
+def measure(truth: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> dict[str, float]:
+    """Macro-F1 and accuracy; a label that is neither in ``truth`` nor ``predicted`` does not count."""
+    return {
+        "macro_f1": float(f1_score(truth, predicted, average="macro", zero_division=0)),
+        "accuracy": float(accuracy_score(truth, predicted)),
+    }
 
 
-def class_scores(truth: Labels, predicted: Labels, label: str) -> ClassScores:
-    """Precision, recall and F1 for one label; each is 0 where it would divide by zero."""
-    actual, guessed = np.asarray(truth) == label, np.asarray(predicted) == label
-    hits = float(np.sum(actual & guessed))
-    rows, guesses = int(np.sum(actual)), int(np.sum(guessed))
-    return ClassScores(
-        rows=rows,
-        precision=hits / guesses if guesses else 0.0,
-        recall=hits / rows if rows else 0.0,
-        f1=2 * hits / (rows + guesses) if rows + guesses else 0.0,
+def majority(truth: Sequence[str], rows: int) -> list[str]:
+    """The most frequent label of ``truth``, the first by name of several, for so many rows: a baseline."""
+    counts = Counter(truth)
+    return [min(counts, key=lambda label: (-counts[label], label))] * rows
+
+
+def class_qualities(truth: Values, predicted: Values, labels: Sequence[str]) -> dict[str, Quality]:
+    """Precision, recall and F1 of each label; each is 0 where it would divide by zero."""
+    table = precision_recall_fscore_support(
+        np.asarray(truth), np.asarray(predicted), labels=list(labels), zero_division=0
     )
-
-
-def table(evaluation: Evaluation) -> str:
-    """The headline figures as text, for the log."""
-    lines = {"all": evaluation.overall, **evaluation.by_domain}
-    lines |= {f"({name} on all)": one for name, one in evaluation.baselines.items()}
-    rows = [
-        f"{name:20}{one.rows:>7,}{one.accuracy:>10.3f}{one.macro_f1:>10.3f}" for name, one in lines.items()
-    ]
-    return "\n".join([f"{'held out':20}{'rows':>7}{'accuracy':>10}{'macro-F1':>10}", *rows])
+    return {
+        label: Quality(
+            rows=int(rows),
+            metrics={"f1": float(f1), "precision": float(precision), "recall": float(recall)},
+        )
+        for label, precision, recall, f1, rows in zip(labels, *table, strict=True)
+    }

@@ -1,4 +1,4 @@
-"""Putting a trained model where the build, and whoever deploys it, will look for it."""
+"""Writes a trained model where the build, and the step that deploys it, read it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ import os
 import tarfile
 from collections.abc import Mapping
 
-from modelbuild.aws.storage import Storage
+import pyarrow.parquet as pq
+
 from modelbuild.contract import (
     ATTEMPT,
-    MANIFEST_FILE,
-    MODEL_FILE,
-    RESULT_FILE,
-    WEIGHTS_FILE,
+    DESCRIPTION_FILE,
     Artifact,
     Manifest,
+    PredictionsFile,
     ServingEnvironment,
     TrainingResult,
-    attempt_prefix,
 )
-from modelbuild.errors import VerificationFailed
+from modelbuild.errors import ConfigurationError
+from modelbuild.store.model import ModelStore
 
 
 def archive(files: Mapping[str, bytes]) -> bytes:
@@ -39,30 +38,44 @@ def archive(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def upload(storage: Storage, artifacts: str, files: Mapping[str, bytes]) -> Artifact:
+def upload_model(store: ModelStore, files: Mapping[str, bytes]) -> Artifact:
     """Write ``model.tar.gz`` once.
 
     Raises:
+        ConfigurationError: the files lack ``model.json``.
         VerificationFailed: another model is there already.
     """
-    uri = f"{artifacts}/{MODEL_FILE}"
+    if DESCRIPTION_FILE not in files:
+        raise ConfigurationError(
+            f"the model's files are {', '.join(sorted(files)) or 'none'}: {DESCRIPTION_FILE} must be among "
+            "them"
+        )
     content = archive(files)
-    digest = hashlib.sha256(content).hexdigest()
-    if not storage.write_once(uri, content, "application/gzip"):
-        present = hashlib.sha256(storage.read(uri)).hexdigest()
-        if present != digest:
-            raise VerificationFailed(
-                f"{uri} is there with SHA-256 {present}, but this training made {digest}; start a new build."
-            )
+    store.write_model_once(content)
     return Artifact(
-        path=uri,
+        path=store.model_uri,
         bytes=len(content),
-        sha256=digest,
+        sha256=hashlib.sha256(content).hexdigest(),
         files={name: hashlib.sha256(part).hexdigest() for name, part in sorted(files.items())},
     )
 
 
-def publish(storage: Storage, manifest: Manifest) -> TrainingResult:
+def upload_predictions(store: ModelStore, content: bytes) -> PredictionsFile:
+    """Write the predictions for the evaluation rows once.
+
+    Raises:
+        VerificationFailed: others are there already.
+    """
+    store.write_predictions_once(content)
+    return PredictionsFile(
+        path=store.predictions_uri,
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        rows=pq.read_metadata(io.BytesIO(content)).num_rows,
+    )
+
+
+def publish(store: ModelStore, manifest: Manifest) -> TrainingResult:
     """Write ``manifest.json`` and this attempt's ``result.json``, once each, where the training lies.
 
     Returns:
@@ -70,25 +83,20 @@ def publish(storage: Storage, manifest: Manifest) -> TrainingResult:
         declared this attempt as failed.
     """
     request = manifest.request
-    uri = f"{request.artifacts}/{MANIFEST_FILE}"
-    if not storage.write_once(uri, manifest.to_json().encode()):
-        manifest = Manifest.model_validate_json(storage.read(uri))
+    manifest = store.write_manifest_once(manifest)
     result = TrainingResult(
         status="succeeded",
         model_path=manifest.artifact.path,
         model_sha256=manifest.artifact.sha256,
-        manifest=uri,
+        manifest=store.manifest_uri,
         env=ServingEnvironment(
+            model=request.model,
             model_id=request.model_id,
             pipeline=request.build.pipeline,
-            weights_sha256=manifest.artifact.files[WEIGHTS_FILE],
+            description_sha256=manifest.artifact.files[DESCRIPTION_FILE],
         ).to_env(),
         image=request.images.serve,
         wandb_run_id=manifest.wandb.id,
         wandb_run_url=manifest.wandb.url,
     )
-    attempt = int(os.environ.get(ATTEMPT) or 1)
-    result_uri = f"{attempt_prefix(request.artifacts, attempt)}/{RESULT_FILE}"
-    if not storage.write_once(result_uri, result.to_json().encode()):
-        return TrainingResult.model_validate_json(storage.read(result_uri))
-    return result
+    return store.attempt(int(os.environ.get(ATTEMPT) or 1)).write_result_once(result)

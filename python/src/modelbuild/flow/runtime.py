@@ -10,7 +10,15 @@ from typing import Any
 
 from modelbuild.contract import Runtime
 
-_PACKAGES = ("metaflow", "numpy", "pyarrow", "safetensors", "torch")
+_PACKAGES = {
+    "metaflow": "metaflow",
+    "numpy": "numpy",
+    "pyarrow": "pyarrow",
+    "safetensors": "safetensors",
+    "scikit-learn": "sklearn",
+    "torch": "torch",
+}
+"""The module of each package."""
 
 
 def describe(image: str) -> Runtime:
@@ -23,7 +31,11 @@ def describe(image: str) -> Runtime:
     return Runtime(
         image=image,
         python=platform.python_version(),
-        packages={name: importlib.metadata.version(name) for name in _PACKAGES if name in sys.modules},
+        packages={
+            name: importlib.metadata.version(name)
+            for name, module in _PACKAGES.items()
+            if module in sys.modules
+        },
         gpu=torch.cuda.get_device_name() if has_gpu else "",
         driver=_driver() if has_gpu else "",
         deterministic=torch is None or torch.are_deterministic_algorithms_enabled(),

@@ -13,13 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modelbuild.aws.athena import Athena
-from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.contract import DataSnapshot, SnapshotObject, document
 from modelbuild.errors import ConfigurationError, VerificationFailed
+from modelbuild.store.model import ModelStore
+from modelbuild.store.objects import Objects
 
 
-def take(athena: Athena, storage: Storage, query: str, artifacts: str) -> DataSnapshot:
-    """Run a query and keep its rows below ``<artifacts>/data/``; there is one snapshot to a training.
+def take(athena: Athena, store: ModelStore, query: str) -> DataSnapshot:
+    """Run a query and keep its rows with the model's files; there is one snapshot to a training.
 
     Each attempt writes below a prefix of its own, and ``data/snapshot.json`` is written once: a step that is
     repeated, after a failure or at the same time, gets the same snapshot. The SHA-256 is that of the rows in
@@ -29,14 +30,13 @@ def take(athena: Athena, storage: Storage, query: str, artifacts: str) -> DataSn
         AwsError: the query failed.
         ConfigurationError: the query found no rows.
     """
-    record = f"{artifacts}/data/snapshot.json"
-    try:
-        return DataSnapshot.model_validate_json(storage.read(record))
-    except NotFound:
-        pass
-    destination = f"{artifacts}/data/{uuid.uuid4().hex}/"
+    earlier = store.snapshot()
+    if earlier is not None:
+        return earlier
+    destination = f"{store.data}{uuid.uuid4().hex}/"
     execution_id = athena.unload(query, destination)
-    contents = {uri: storage.read(uri) for uri, size in storage.list(destination) if size}
+    objects = store.objects
+    contents = {uri: objects.read(uri) for uri, size in objects.list(destination) if size}
     table = _table(contents)
     if table is None or not table.num_rows:
         raise ConfigurationError(f"No rows of the lake match the parameters; the query was: {query}")
@@ -50,33 +50,34 @@ def take(athena: Athena, storage: Storage, query: str, artifacts: str) -> DataSn
         rows=table.num_rows,
         sha256=_sha256(table),
     )
-    if not storage.write_once(record, snapshot.to_json().encode()):
-        return DataSnapshot.model_validate_json(storage.read(record))
-    return snapshot
+    return store.write_snapshot_once(snapshot)
 
 
-def keep(storage: Storage, artifacts: str, rows: Sequence[Any], origin: str) -> DataSnapshot:
-    """Write rows that come from the commit below ``<artifacts>/data/``, once.
+def keep(store: ModelStore | None, rows: Sequence[Any], origin: str) -> DataSnapshot:
+    """Write rows that come from the commit with the model's files, once.
 
     Args:
-        storage: S3.
-        artifacts: where this training lies.
+        store: the model's files; without one, the rows are only hashed.
         rows: the rows, each as JSON.
         origin: where they come from, for people.
     """
     content = document(list(rows)).encode()
-    path, digest = f"{artifacts}/data/rows.json", hashlib.sha256(content).hexdigest()
-    storage.write_once(path, content)
+    digest = hashlib.sha256(content).hexdigest()
+    kept: tuple[SnapshotObject, ...] = ()
+    if store is not None:
+        path = f"{store.data}rows.json"
+        store.objects.write_once(path, content)
+        kept = (SnapshotObject(path=path, bytes=len(content), sha256=digest),)
     return DataSnapshot(
         query=origin,
         execution_id="",
-        objects=(SnapshotObject(path=path, bytes=len(content), sha256=digest),),
+        objects=kept,
         rows=len(rows),
         sha256=digest,
     )
 
 
-def read(storage: Storage, snapshot: DataSnapshot) -> pa.Table:
+def read(objects: Objects, snapshot: DataSnapshot) -> pa.Table:
     """The rows of a snapshot, sorted by their columns from left to right.
 
     Raises:
@@ -84,7 +85,7 @@ def read(storage: Storage, snapshot: DataSnapshot) -> pa.Table:
     """
     contents: dict[str, bytes] = {}
     for item in snapshot.objects:
-        contents[item.path] = storage.read(item.path)
+        contents[item.path] = objects.read(item.path)
         actual = hashlib.sha256(contents[item.path]).hexdigest()
         if actual != item.sha256:
             raise VerificationFailed(

@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from metaflow import current  # type: ignore[attr-defined]
-from pydantic import BaseModel, JsonValue
+from pydantic import JsonValue
 
 from modelbuild import log
-from modelbuild.contract import WANDB_ENTITY, Evaluation, TrainingRequest, WandbRun
+from modelbuild.contract import WANDB_ENTITY, Evaluation, Quality, TrainingRequest, WandbRun, shortened
 
 _INIT_SECONDS = 15.0
 _FINISH_SECONDS = 20.0
 _RETRIES = 3
+_ID_CHARACTERS = 128
 
 
 def record(
@@ -35,7 +36,7 @@ def record(
         config: what the run was made with.
         evaluation: its metrics, which become the run's summary.
     """
-    run_id = re.sub(r"[^A-Za-z0-9_.\-]", "-", run_id)
+    run_id = shortened(re.sub(r"[^A-Za-z0-9_.\-]", "-", run_id), _ID_CHARACTERS)
     # Read when the SDK is imported. It would report its failures to its makers, and wait for that.
     os.environ["WANDB_ERROR_REPORTING"] = "false"
     os.environ["WANDB_SILENT"] = "true"
@@ -86,11 +87,16 @@ def track(
             f"{name}-{current.run_id}", project=name, group=name, config=config, evaluation=evaluation
         )
     build = request.build
-    about = {"model_id": request.model_id, "commit": build.commit, "build_url": build.url}
+    about = {
+        "model": request.model,
+        "model_id": request.model_id,
+        "commit": build.commit,
+        "build_url": build.url,
+    }
     return record(
-        f"{build.pipeline}-{request.model_id}",
+        f"{build.pipeline}-{request.model}-{request.model_id}",
         project=build.pipeline,
-        group=request.model_id,
+        group=f"{request.model}-{build.number}",
         config={**config, **about},
         evaluation=evaluation,
     )
@@ -105,14 +111,15 @@ def _write(run: Any, evaluation: Evaluation) -> WandbRun:
 
 
 def summary(evaluation: Evaluation) -> dict[str, float]:
-    """An evaluation as flat numbers, such as ``macro_f1``, ``class/positive/f1`` and ``vader/macro_f1``."""
-    numbers: dict[str, float] = dict(evaluation.overall.model_dump())
-    groups: dict[str, Mapping[str, BaseModel]] = {
-        "class": evaluation.by_class,
-        "domain": evaluation.by_domain,
-        "baseline": evaluation.baselines,
-    }
-    for kind, named in groups.items():
-        for name, scores in named.items():
-            numbers |= {f"{kind}/{name}/{key}": value for key, value in scores.model_dump().items()}
+    """An evaluation as flat numbers, such as ``macro_f1``, ``class/positive/f1`` and
+    ``baseline/vader/macro_f1``.
+    """
+    numbers = _flat("", evaluation.overall)
+    for kind, named in {**evaluation.slices, "baseline": evaluation.baselines}.items():
+        for name, quality in named.items():
+            numbers |= _flat(f"{kind}/{name}/", quality)
     return numbers
+
+
+def _flat(prefix: str, quality: Quality) -> dict[str, float]:
+    return {f"{prefix}{name}": value for name, value in {"rows": quality.rows, **quality.metrics}.items()}

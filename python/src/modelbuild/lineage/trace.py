@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterator
 
-from pydantic import BaseModel
-
 from modelbuild import agent_yaml
-from modelbuild.aws.storage import Storage, read_record
-from modelbuild.contract import (
-    DEPLOYMENT_FILE,
-    JOB_FILE,
-    MANIFEST_FILE,
-    REQUEST_FILE,
-    RESULT_FILE,
-    Deployment,
-    Manifest,
-    Record,
-    Scores,
-    TrainingRequest,
-    TrainingResult,
-    attempt_prefix,
-)
-from modelbuild.deployments import DeploymentHistory, root_of
-from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
+from modelbuild.contract import Deployment, Manifest, Record, TrainingRequest, TrainingResult
+from modelbuild.errors import AwsError, ConfigurationError
+from modelbuild.store.deployments import DeploymentHistory, root_of
+from modelbuild.store.model import ModelStore
+from modelbuild.store.objects import Objects
+from modelbuild.store.pipeline import PipelineStore, is_model_id
 from modelbuild.text import one_line
 
-_MODEL_ID = re.compile(r"[1-9][0-9]*(\.[1-9][0-9]*)?", re.ASCII)
 _NAMED_MODELS = 5
 _LABEL_WIDTH = 14
 
@@ -50,51 +35,61 @@ class Trace(Record):
     history_error: str = ""
 
 
-class _Head(BaseModel):
-    """What is read of ``job.json``: the newest attempt at the training."""
-
-    attempt: int = 1
-
-
-def trace(artifacts: str, model_id: str, storage: Storage, production: Storage) -> Trace:
+def trace(
+    artifacts: str, model_id: str, objects: Objects, production: Objects, model: str | None = None
+) -> Trace:
     """Read everything that is on record about a model.
 
     Args:
         artifacts: where the pipeline's models lie: ``s3://<bucket>/models/<pipeline>``.
         model_id: the model's id.
-        storage: S3 as an identity of the data lake's account sees it.
+        objects: S3 as an identity of the data lake's account sees it.
         production: S3 as an identity sees it that may read the histories of endpoints.
+        model: the model's name; None for the only one that has this id.
 
     Raises:
-        ConfigurationError: there is no such model.
+        ConfigurationError: there is no such model, or several have this id.
         VerificationFailed: a file is not what its name says, or is about another model.
         AwsError: S3 refused.
     """
-    root = artifacts.rstrip("/")
-    if not _MODEL_ID.fullmatch(model_id):
+    pipeline = PipelineStore(objects, artifacts.rstrip("/"))
+    if not is_model_id(model_id):
         raise ConfigurationError(
             f"{model_id!r} is no model id: give the number of the build that made the model, such as 1234"
         )
-    place = f"{root}/{model_id}"
-    request = read_record(storage, f"{place}/{REQUEST_FILE}", TrainingRequest)
-    if request is None:
-        raise ConfigurationError(f"there is no model {model_id} in {root}: {_known(storage, root)}")
-    if found := request.misplaced(place):
-        raise VerificationFailed(f"{place}/{REQUEST_FILE} belongs elsewhere ({found}): its files were moved")
-    head = read_record(storage, f"{place}/{JOB_FILE}", _Head) or _Head()
-    deployment = read_record(storage, f"{place}/{DEPLOYMENT_FILE}", Deployment)
+    store = _find(pipeline, model, model_id)
+    request = store.request()
+    job = store.job()
+    deployment = store.deployment()
     replaced_by, history_error = _replacement(deployment, production)
     return Trace(
         request=request,
-        result=read_record(storage, f"{attempt_prefix(place, head.attempt)}/{RESULT_FILE}", TrainingResult),
-        manifest=read_record(storage, f"{place}/{MANIFEST_FILE}", Manifest),
+        result=store.attempt(job.attempt if job else 1).result(),
+        manifest=store.manifest(),
         deployment=deployment,
         replaced_by=replaced_by,
         history_error=history_error,
     )
 
 
-def _replacement(deployment: Deployment | None, production: Storage) -> tuple[Deployment | None, str]:
+def _find(pipeline: PipelineStore, model: str | None, model_id: str) -> ModelStore:
+    """The files of the model, which lie under its name."""
+    names = pipeline.models() if model is None else [model]
+    stores = {name: pipeline.model(name, model_id) for name in names}
+    found = [name for name, store in stores.items() if store.has_request()]
+    if len(found) > 1:
+        raise ConfigurationError(
+            f"models {', '.join(found)} of {pipeline.root} have id {model_id}: say which with --model"
+        )
+    if not found:
+        raise ConfigurationError(
+            f"there is no model {model_id if model is None else f'{model} {model_id}'} in {pipeline.root}: "
+            f"{_known(pipeline, model)}"
+        )
+    return stores[found[0]]
+
+
+def _replacement(deployment: Deployment | None, production: Objects) -> tuple[Deployment | None, str]:
     """What came after a deployment to its endpoint, and why that could not be found out, if it could not."""
     if deployment is None:
         return None, ""
@@ -110,24 +105,22 @@ def render(found: Trace) -> str:
     return "\n".join(_lines(found))
 
 
-def _known(storage: Storage, root: str) -> str:
-    """Which models there are, the newest first."""
-    ids = {
-        model_id
-        for uri, _ in storage.list(f"{root}/")
-        for model_id, _, file in [uri.removeprefix(f"{root}/").partition("/")]
-        if file == REQUEST_FILE and _MODEL_ID.fullmatch(model_id)
-    }
-    newest = sorted(ids, key=lambda one: [int(part) for part in one.split(".")], reverse=True)
-    if not newest:
+def _known(pipeline: PipelineStore, model: str | None) -> str:
+    """Which models there are, the newest of each name first."""
+    names = pipeline.models()
+    shown = []
+    for name in [model] if model in names else names:
+        ids = pipeline.ids(str(name))
+        more = ", …" if len(ids) > _NAMED_MODELS else ""
+        shown += [f"{name} {', '.join(ids[:_NAMED_MODELS])}{more}"] if ids else []
+    if not shown:
         return "no model lies there, so correct --artifacts or the credentials' account"
-    more = ", …" if len(newest) > _NAMED_MODELS else ""
-    return f"it has {', '.join(newest[:_NAMED_MODELS])}{more}"
+    return f"it has {'; '.join(shown)}"
 
 
 def _lines(found: Trace) -> Iterator[str]:
     request, build = found.request, found.request.build
-    yield f"Model {request.model_id} of {build.pipeline}"
+    yield f"Model {request.model} {request.model_id} of {build.pipeline}"
     yield _row("build", build.url)
     yield _row("commit", f"{build.commit} on {build.branch}")
     yield _row("message", build.message.split("\n")[0])
@@ -152,9 +145,10 @@ def _training(found: Trace) -> Iterator[str]:
     yield _row("query", f"Athena execution {manifest.data.execution_id}")
     yield _block(manifest.data.query)
     yield _row("image", manifest.runtime.image or "not known")
-    yield _row("quality", _quality(manifest.evaluation.overall))
-    for name, scores in manifest.evaluation.baselines.items():
-        yield _row("", f"{_quality(scores)} by {name}")
+    evaluation = manifest.evaluation
+    yield _row("quality", evaluation.describe(evaluation.overall))
+    for name, quality in evaluation.baselines.items():
+        yield _row("", f"{evaluation.describe(quality)} by {name}")
     yield _row("W&B run", manifest.wandb.url or f"{manifest.wandb.id} (recorded offline)")
     yield _row("model", manifest.artifact.path)
     yield _row("", f"SHA-256 {manifest.artifact.sha256}")
@@ -176,14 +170,12 @@ def _deployment(found: Trace) -> Iterator[str]:
     else:
         until = f"until {replaced_by.deployed_at}"
         yield _row("deployment", f"endpoint {deployment.endpoint}, from {deployment.deployed_at} {until}")
-        yield _row("", f"replaced by model {replaced_by.model_id} of {replaced_by.pipeline}")
+        yield _row(
+            "", f"replaced by model {replaced_by.model} {replaced_by.model_id} of {replaced_by.pipeline}"
+        )
     yield _row("", f"config {deployment.endpoint_config}")
     yield _row("", f"image {deployment.image}")
     yield _row("", deployment.model_path)
-
-
-def _quality(scores: Scores) -> str:
-    return f"macro-F1 {scores.macro_f1:.3f}, accuracy {scores.accuracy:.3f} on {scores.rows:,} rows"
 
 
 def _row(label: str, text: str) -> str:

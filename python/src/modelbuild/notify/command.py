@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from modelbuild import approval, handoff, log
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite import agent
+from modelbuild.buildkite.trainings import follow
 from modelbuild.contract import TRAINING_ANNOTATION
 from modelbuild.errors import TrainingFailed, VerificationFailed
 from modelbuild.notify import page
@@ -27,32 +27,33 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
     """
     log.group(":mag: Reading how the training ended")
     storage = Storage(session(settings.aws))
-    result = handoff.read_result(storage, environ)
+    meta_data = follow(settings.model)
+    result = handoff.read_result(meta_data, storage, environ)
     job = page.HeadJob(
-        id=agent.get_meta_data("train/job/id") or "",
-        url=agent.get_meta_data("train/job/url") or "",
-        logs_url=agent.get_meta_data("train/logs/url") or "",
-        artifacts=agent.get_meta_data("train/artifacts") or "",
+        id=meta_data.get("train/job/id") or "",
+        url=meta_data.get("train/job/url") or "",
+        logs_url=meta_data.get("train/logs/url") or "",
+        artifacts=meta_data.get("train/artifacts") or "",
     )
     log.say(f"status: {result.status}{': ' + result.reason if result.reason else ''}")
     if result.status != "succeeded":
-        agent.annotate(page.failed(result, job, environ), context=TRAINING_ANNOTATION, style="error")
+        meta_data.annotate(page.failed(result, job, environ), context=TRAINING_ANNOTATION, style="error")
         ended = "was cancelled" if result.status == "cancelled" else "failed"
         raise TrainingFailed(
-            f"the training {ended} ({result.reason or 'no reason was given'}): its log is "
+            f"the training {ended} ({result.reason or 'no reason was trained'}): its log is "
             f"{job.logs_url or 'in CloudWatch'}"
         )
     try:
-        given = handoff.read_manifest(result, storage, environ)
-        handoff.pin(given)
+        trained = handoff.read_manifest(meta_data, result, storage, environ)
+        handoff.pin(trained, meta_data)
     except VerificationFailed as error:
-        agent.annotate(page.refused(str(error), job, environ), context=TRAINING_ANNOTATION, style="error")
+        meta_data.annotate(page.refused(str(error), job, environ), context=TRAINING_ANNOTATION, style="error")
         raise
-    approval.pin_callback_user(environ)
-    overall = given.manifest.evaluation.overall
-    agent.annotate(page.succeeded(given, job, environ), context=TRAINING_ANNOTATION, style="success")
+    approval.pin_callback_user(meta_data, environ)
+    evaluation = trained.manifest.evaluation
+    meta_data.annotate(page.succeeded(trained, job, environ), context=TRAINING_ANNOTATION, style="success")
     log.open_group(":bar_chart: The training succeeded")
-    log.say(f"macro-F1 {overall.macro_f1:.3f}, accuracy {overall.accuracy:.3f} on {overall.rows:,} rows")
+    log.say(evaluation.describe(evaluation.overall))
     log.say(f"W&B run   {result.wandb_run_url or result.wandb_run_id or 'none'}")
     log.say(f"Model     {result.model_path}")
     log.say(f"Manifest  {result.manifest}")

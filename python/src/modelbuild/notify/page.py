@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from modelbuild import agent_yaml
 from modelbuild.annotation import commit_url, render
 from modelbuild.aws.console import object_url
 from modelbuild.buildkite import agent
-from modelbuild.contract import ClassScores, Evaluation, Scores, TrainingResult
+from modelbuild.contract import Evaluation, Metric, Quality, TrainingResult, figure
 from modelbuild.handoff import Handoff
-
-Quality = TypeVar("Quality", Scores, ClassScores)
 
 ROWS = 50
 """How many rows of a table are shown; the worst come first, so that what is left out is better."""
@@ -28,40 +25,63 @@ class HeadJob:
     logs_url: str
     artifacts: str
 
+    @property
+    def model(self) -> str:
+        """The name of the model, by the prefix that the train step noted."""
+        return f"//{self.artifacts}".rsplit("/", 2)[1]
+
 
 @dataclass(frozen=True)
 class Compared:
-    """A baseline, and by how much the model is better than it: negative where it is worse."""
+    """A baseline, and by how much the model is better than it: negative where it is worse.
+
+    Attributes:
+        name: of the baseline.
+        values: its metrics, by name, for people.
+        gains: by how much the model is better by each of them, for people.
+        primary_gain: the same by the primary metric.
+    """
 
     name: str
-    scores: Scores
-    macro_f1_gain: float
-    accuracy_gain: float
+    values: Mapping[str, str]
+    gains: Mapping[str, str]
+    primary_gain: float
 
 
-def succeeded(given: Handoff, job: HeadJob, environ: Mapping[str, str]) -> str:
+@dataclass(frozen=True)
+class SliceTable:
+    """The quality on each part of the evaluation rows that a column divides, the worst first."""
+
+    column: str
+    metrics: Sequence[Metric]
+    rows: Sequence[tuple[str, Quality]]
+
+
+def succeeded(trained: Handoff, job: HeadJob, environ: Mapping[str, str]) -> str:
     """The annotation of a training that made a model."""
-    manifest = given.manifest
+    manifest = trained.manifest
     # The manifest lies where the flow may write, so the facts about the build come from Buildkite.
     build = agent.build(environ, manifest.request.build.commit)
     return render(
         "modelbuild.notify",
         "succeeded.html.j2",
-        result=given.result,
+        result=trained.result,
         manifest=manifest,
-        manifest_sha256=given.manifest_sha256,
+        manifest_sha256=trained.manifest_sha256,
         build=build,
         job=job,
         verdict=verdict(manifest.evaluation),
         compared=compare(manifest.evaluation),
-        classes=_worst_first(manifest.evaluation.by_class, "f1"),
-        domains=_worst_first(manifest.evaluation.by_domain, "macro_f1"),
+        metrics=manifest.evaluation.used_in({"": manifest.evaluation.overall}),
+        slices=slice_tables(manifest.evaluation),
+        figure=figure,
         shown_rows=ROWS,
         parameters=agent_yaml.dump(manifest.request.parameters, allow_unicode=True).rstrip(),
         commit_url=commit_url(environ.get("BUILDKITE_REPO", ""), build.commit),
         model_url=object_url(manifest.artifact.path),
-        manifest_url=object_url(given.result.manifest),
-        root=manifest.request.artifacts.rsplit("/", 1)[0],
+        manifest_url=object_url(trained.result.manifest),
+        predictions_url=object_url(manifest.predictions.path),
+        root=manifest.request.artifacts.rsplit("/", 2)[0],
     )
 
 
@@ -97,24 +117,50 @@ def _nothing_to_deploy(
 
 def compare(evaluation: Evaluation) -> list[Compared]:
     """The model against each baseline on the same rows, the strongest baseline first."""
-    mine = evaluation.overall
-    found = [
-        Compared(name, scores, mine.macro_f1 - scores.macro_f1, mine.accuracy - scores.accuracy)
-        for name, scores in evaluation.baselines.items()
-    ]
-    return sorted(found, key=lambda item: (-item.scores.macro_f1, item.name))
+    own, primary = evaluation.overall.metrics, evaluation.metric(evaluation.primary)
+    found = []
+    for name, baseline in evaluation.baselines.items():
+        gains = {
+            metric.name: metric.gain(own[metric.name], baseline.metrics[metric.name])
+            for metric in evaluation.metrics
+            if metric.name in own.keys() & baseline.metrics.keys()
+        }
+        found.append(
+            Compared(
+                name,
+                {key: figure(value) for key, value in baseline.metrics.items()},
+                {key: f"{'-' if gain < 0 else '+'}{figure(abs(gain))}" for key, gain in gains.items()},
+                gains[primary.name],
+            )
+        )
+    return sorted(found, key=lambda item: (item.primary_gain, item.name))
 
 
 def verdict(evaluation: Evaluation) -> str:
     """The comparison in one sentence."""
-    compared = compare(evaluation)
+    compared, title = compare(evaluation), evaluation.metric(evaluation.primary).title
     if not compared:
         return "There is no baseline to compare with."
-    lost = [item.name for item in compared if item.macro_f1_gain <= 0]
+    lost = [item.name for item in compared if item.primary_gain <= 0]
     if lost:
-        return f"Not better than {', '.join(lost)} by macro-F1 on the same rows."
-    return f"Better than {', '.join(item.name for item in compared)} by macro-F1 on the same rows."
+        return f"Not better than {', '.join(lost)} by {title} on the same rows."
+    return f"Better than {', '.join(item.name for item in compared)} by {title} on the same rows."
 
 
-def _worst_first(table: Mapping[str, Quality], measure: str) -> list[tuple[str, Quality]]:
-    return sorted(table.items(), key=lambda item: (getattr(item[1], measure), item[0]))
+def slice_tables(evaluation: Evaluation) -> list[SliceTable]:
+    """A table for each column that divides the rows, its worst rows first by its first metric."""
+    tables = []
+    for column, values in evaluation.slices.items():
+        metrics = evaluation.used_in(values)
+        tables.append(SliceTable(column, metrics, sorted(values.items(), key=_worst_first(metrics))))
+    return tables
+
+
+def _worst_first(metrics: Sequence[Metric]) -> Callable[[tuple[str, Quality]], tuple[float, str]]:
+    def key(row: tuple[str, Quality]) -> tuple[float, str]:
+        name, quality = row
+        # A row that lacks the metric is no worse than any.
+        values = [metric.gain(quality.metrics.get(metric.name, 0.0), 0.0) for metric in metrics[:1]]
+        return (values[0] if values else 0.0, name)
+
+    return key

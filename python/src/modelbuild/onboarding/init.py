@@ -11,7 +11,9 @@ import jinja2
 
 from modelbuild import __version__, agent_yaml
 from modelbuild.errors import ConfigurationError
+from modelbuild.onboarding import data
 from modelbuild.onboarding.check import PLACEHOLDER
+from modelbuild.onboarding.data import DataFile
 from modelbuild.onboarding.pipeline import DEFAULT_FILE
 
 # Where agents look for a pipeline. Of two such files they take neither.
@@ -23,6 +25,7 @@ _PIPELINES = tuple(
 _SECOND_FILE = Path(".buildkite/modelbuild.yml")
 _IGNORED = Path(".gitignore")
 _NAME_LENGTH = 40
+_FLOW_FILES = ("data.csv", "params.yaml", "parameters.py", "flow.py")
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,16 @@ class Written:
         )
 
 
-def write(folder: Path, team: str = "") -> Written:
+def write(folder: Path, team: str = "", rows: DataFile | None = None) -> Written:
     """Write a pipeline, ``flows/<name>/`` and ``.gitignore``; the name is the folder's.
 
     The pipeline is ``.buildkite/pipeline.yml``, or another file where agents would find two. A
-    ``.gitignore`` that is there stays. ``team`` is the slug of the team that may deploy.
+    ``.gitignore`` that is there stays.
+
+    Args:
+        folder: the root of the repository.
+        team: the slug of the team that may deploy.
+        rows: the rows to train on; without them, an example.
 
     Raises:
         ConfigurationError: ``team`` is no slug, or one of the files is there already; or the folder is not
@@ -94,20 +102,20 @@ def write(folder: Path, team: str = "") -> Written:
     written = Written(
         folder=folder,
         pipeline=folder / (_SECOND_FILE if other else DEFAULT_FILE),
-        flow=tuple(folder / "flows" / name / file for file in ("params.yaml", "parameters.py", "flow.py")),
+        flow=tuple(folder / "flows" / name / file for file in _FLOW_FILES),
         ignored=None if (folder / _IGNORED).exists() else folder / _IGNORED,
         other=other,
         team=team,
     )
-    files = dict(_rendered(written, name))
+    files = dict(_rendered(written, name, rows or data.read(data.EXAMPLE, None, None)))
     for path in files:
         if path.exists() or path.is_symlink():
             raise ConfigurationError(f"{path} is there already, and nothing was written: move it away first")
-    for path, text in files.items():
+    for path, content in files.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("x", encoding="utf-8") as file:
-                file.write(text)
+            with path.open("xb") as file:
+                file.write(content)
         except OSError as error:
             raise ConfigurationError(
                 f"cannot write {path} ({error.strerror}): run this where you may"
@@ -126,12 +134,12 @@ def _require_root(folder: Path) -> None:
         )
 
 
-def _rendered(written: Written, name: str) -> Iterator[tuple[Path, str]]:
+def _rendered(written: Written, name: str, rows: DataFile) -> Iterator[tuple[Path, bytes]]:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("modelbuild.onboarding"),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
-        autoescape=False,  # Python and YAML, and the only values are this module's.
+        autoescape=False,  # Python and YAML; names of columns are quoted by the template.
     )
     values = {
         "name": name,
@@ -140,10 +148,16 @@ def _rendered(written: Written, name: str) -> Iterator[tuple[Path, str]]:
         "version": __version__,
         "placeholder": PLACEHOLDER,
         "team": written.team,
+        "file": "data.csv",
+        "text": rows.text,
+        "label": rows.label,
     }
     for path in written.files:
+        if path.name == "data.csv":
+            yield path, rows.content
+            continue
         template = "pipeline.yml" if path == written.pipeline else path.name.lstrip(".")
-        yield path, environment.get_template(f"{template}.j2").render(values)
+        yield path, environment.get_template(f"{template}.j2").render(values).encode()
 
 
 def _name(text: str) -> str:

@@ -63,7 +63,7 @@ async def _serve(environ: Mapping[str, str]) -> None:
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         directory = Path(environ.get("SM_MODEL_DIR", "/opt/ml/model"))
-        service.model = await asyncio.to_thread(load, directory, environment.weights_sha256)
+        service.model = await asyncio.to_thread(load, directory, environment.description_sha256)
     except ModelbuildError:
         server.should_exit = True
         await serving

@@ -53,11 +53,13 @@ class Service:
 
     def __init__(self, environment: ServingEnvironment):
         self.model: Model | None = None
-        self._id = environment.model_id
+        self._model = {"model": environment.model, "model_id": environment.model_id}
         self._pipeline = environment.pipeline
         self._headers = {
-            MODEL_ID_HEADER: self._id,
-            CUSTOM_ATTRIBUTES_HEADER: custom_attributes(self._id, self._pipeline),
+            MODEL_ID_HEADER: environment.model_id,
+            CUSTOM_ATTRIBUTES_HEADER: custom_attributes(
+                environment.model_id, environment.model, environment.pipeline
+            ),
         }
         self._batch = Batch()
         self._large = Places()
@@ -87,7 +89,7 @@ class Service:
         if self.model is None:
             raise Refusal(503, "The model is not loaded yet.", _UNREAD)
         if path == "/ping":
-            return json.dumps({"model_id": self._id}).encode()
+            return json.dumps(self._model).encode()
         _require_json(scope["headers"])
         body = bytearray()
         more = await _read(receive, body, SMALL_BODY_BYTES)
@@ -124,10 +126,8 @@ class Service:
 
     def _rendered(self, answers: Sequence[Answer]) -> bytes:
         """The answers as :class:`modelbuild.contract.Predictions`; to make and check one takes longer."""
-        predictions = [{"label": label, "scores": scores, "model_id": self._id} for label, scores in answers]
-        return json.dumps(
-            {"model_id": self._id, "pipeline": self._pipeline, "predictions": predictions}
-        ).encode()
+        predictions = [{"label": label, "scores": scores, **self._model} for label, scores in answers]
+        return json.dumps({**self._model, "pipeline": self._pipeline, "predictions": predictions}).encode()
 
 
 def _require_json(headers: list[tuple[bytes, bytes]]) -> None:

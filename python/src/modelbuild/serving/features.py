@@ -4,7 +4,7 @@ The arithmetic is unsigned 64-bit with wrap-around over the UTF-8 bytes of norma
 same buckets on every machine. A whole batch goes through numpy at once, without a loop over tokens.
 
 What this module and :mod:`modelbuild.serving.text` make of a text is part of every published model: a change
-to it is another version of :class:`modelbuild.contract.ModelDescription`.
+to it is another version of :class:`modelbuild.serving.description.ModelDescription`.
 """
 
 from __future__ import annotations

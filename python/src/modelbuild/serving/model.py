@@ -13,8 +13,9 @@ import safetensors
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from modelbuild.contract import DESCRIPTION_FILE, WEIGHTS_FILE, ModelDescription
+from modelbuild.contract import DESCRIPTION_FILE
 from modelbuild.errors import ConfigurationError, VerificationFailed
+from modelbuild.serving.description import WEIGHTS_FILE, ModelDescription
 from modelbuild.serving.features import features
 
 Answer = tuple[str, dict[str, float]]
@@ -74,28 +75,33 @@ def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
     yield texts[start:]
 
 
-def load(directory: Path, weights_sha256: str) -> Model:
-    """Read a model from the unpacked ``model.tar.gz`` and verify its weights.
+def load(directory: Path, description_sha256: str) -> Model:
+    """Read a model from the unpacked ``model.tar.gz`` and verify its files.
 
     Args:
         directory: where ``model.json`` and ``model.safetensors`` lie.
-        weights_sha256: the SHA-256 of the weights that were approved.
+        description_sha256: the SHA-256 of the approved ``model.json``, which has that of the weights.
 
     Raises:
         ConfigurationError: a file is missing or cannot be read as what it should be.
-        VerificationFailed: the weights are not the approved ones, or do not fit their description.
+        VerificationFailed: the files are not the approved ones, or do not fit each other.
     """
+    path = directory / DESCRIPTION_FILE
+    content = _read(path)
+    _require(path, content, "MODEL_DESCRIPTION_SHA256", description_sha256)
+    description = _description(path, content)
     weights = _read(directory / WEIGHTS_FILE)
-    description = _description(directory / DESCRIPTION_FILE)
-    actual = hashlib.sha256(weights).hexdigest()
-    expectations = {DESCRIPTION_FILE: description.weights_sha256, "MODEL_WEIGHTS_SHA256": weights_sha256}
-    for source, expected in expectations.items():
-        if actual != expected:
-            raise VerificationFailed(
-                f"The weights in {directory / WEIGHTS_FILE} have SHA-256 {actual}, but {source} says "
-                f"{expected}; deploy the model from its own artifacts again."
-            )
+    _require(directory / WEIGHTS_FILE, weights, DESCRIPTION_FILE, description.weights_sha256)
     return decode(description, weights)
+
+
+def _require(path: Path, content: bytes, source: str, expected: str) -> None:
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != expected:
+        raise VerificationFailed(
+            f"{path} has SHA-256 {actual}, but {source} says {expected}; deploy the model from its own "
+            "artifacts again."
+        )
 
 
 def decode(description: ModelDescription, weights: bytes) -> Model:
@@ -137,8 +143,7 @@ def _shown(layout: Layout) -> str:
     return " and ".join(tensors) or "no tensors"
 
 
-def _description(path: Path) -> ModelDescription:
-    content = _read(path)
+def _description(path: Path, content: bytes) -> ModelDescription:
     try:
         return ModelDescription.model_validate_json(content)
     except ValidationError as error:

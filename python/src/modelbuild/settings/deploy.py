@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from modelbuild.contract import S3Uri
+from modelbuild.contract import ModelName, S3Uri
 from modelbuild.settings.aws import AwsSettings
 from modelbuild.settings.options import Options, PluginOptions, RoleArn
 
@@ -29,6 +29,10 @@ class DeploySettings(PluginOptions):
 
     plugin = "deploy"
 
+    model: ModelName | None = Field(
+        None,
+        description="Name of the model that this step follows, where a build trains several.",
+    )
     endpoint: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")] = Field(
         description="Name of the SageMaker endpoint, which is created when it does not exist."
     )

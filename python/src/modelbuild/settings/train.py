@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints, TypeAdapter, ValidationError
 
-from modelbuild.contract import ATTEMPT, SCHEDULE_TIMEOUT, STEP_RESOURCES, STEP_VARIABLES, WANDB_ENTITY, S3Uri
+from modelbuild.contract import (
+    ATTEMPT,
+    SCHEDULE_TIMEOUT,
+    STEP_RESOURCES,
+    STEP_VARIABLES,
+    WANDB_ENTITY,
+    ModelName,
+    S3Uri,
+)
+from modelbuild.errors import ConfigurationError
 from modelbuild.settings.aws import AwsSettings
 from modelbuild.settings.options import Options, PluginOptions, Text
 from modelbuild.text import holds_secret, sounds_secret
@@ -109,12 +119,16 @@ class TrainSettings(PluginOptions):
     flow: Annotated[str, StringConstraints(pattern=r"^[^/].*\.py$")] = Field(
         description="The Metaflow flow to run: a Python file of the repository, from its root."
     )
+    model: ModelName | None = Field(
+        None,
+        description="Name of the model, needed where a build trains several; by default the flow's folder.",
+    )
     params: dict[str, JsonValue] = Field(
         {},
         description="Values in place of those in params.yaml beside the flow; keys may be nested or dotted.",
     )
     artifacts: S3Uri = Field(
-        description="Where models lie in S3; each lies below the pipeline's name and the build's number."
+        description="Where models lie in S3; each lies below the pipeline, the model and the build's number."
     )
     unblock: Text = Field(description="Key of the block step that the end of the training unblocks.")
     queue: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")] = Field(
@@ -163,3 +177,20 @@ class TrainSettings(PluginOptions):
     wait: bool = Field(
         False, description="Whether the step follows the training to its end instead of letting the agent go."
     )
+
+    @property
+    def model_name(self) -> str:
+        """Option ``model``, or the name of the flow's folder; of a flow in the root, its file's name.
+
+        Raises:
+            ConfigurationError: that is no name for a model.
+        """
+        folder, file = posixpath.split(self.flow)
+        name = self.model or posixpath.basename(folder) or file.removesuffix(".py")
+        try:
+            return TypeAdapter[str](ModelName).validate_python(name)
+        except ValidationError as error:
+            raise ConfigurationError(
+                f"the flow's folder, {name!r}, is no name for a model, which has at most 63 letters, "
+                "digits, - and _, and not only digits: set option model"
+            ) from error

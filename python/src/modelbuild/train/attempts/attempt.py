@@ -8,32 +8,22 @@ step that race make one training, and so does a step whose answer from Batch was
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import JsonValue
 
 from modelbuild.aws.batch import Batch
-from modelbuild.aws.storage import NotFound, Storage
-from modelbuild.contract import ATTEMPT, DELIVERED_FILE, JOB_FILE, attempt_prefix, document
-from modelbuild.errors import ConfigurationError, ModelbuildError
-from modelbuild.train.attempts import outcome
+from modelbuild.contract import ATTEMPT
+from modelbuild.errors import ModelbuildError
+from modelbuild.store.attempts import Attempt, JobRecord
+from modelbuild.store.model import ModelStore
 
 # How long another run of the step may take between its claim and its job, before it is given up.
 _PATIENCE_SECONDS = 30.0
 _LOOK_AGAIN_SECONDS = 1.0
-
-
-class JobRecord(BaseModel):
-    """``job.json``: which Batch job is the newest head of a training."""
-
-    job_id: str
-    queue: str
-    region: str
-    attempt: int = 1
 
 
 class Superseded(Exception):
@@ -42,70 +32,60 @@ class Superseded(Exception):
 
 @dataclass(frozen=True)
 class Attempts:
-    """The attempts at the training that lies in ``artifacts``; its heads are called ``name`` in ``queue``."""
+    """The attempts at the training of a model; its heads are called ``name`` in ``queue``."""
 
-    storage: Storage
+    store: ModelStore
     batch: Batch
-    artifacts: str
     queue: str
     name: str
 
-    def head(
+    def find_or_submit(
         self,
         submit: Callable[[int], str],
-        about: Mapping[str, JsonValue],
-        told: Callable[[], bool],
+        claim: Mapping[str, JsonValue],
+        unblocked: Callable[[], bool],
         say: Callable[[str], None],
     ) -> JobRecord:
         """The head that is live or has made the model; where there is none, a new one.
 
         Args:
             submit: submits the head of the attempt with this number, and returns the job's id.
-            about: which job asks, and the options with which it submits a head, for the record.
-            told: whether the build knows how a training ended.
+            claim: which job of the agent asks, and the options with which it submits a head.
+            unblocked: whether the step that waits for the training is unblocked.
             say: takes a line for the log.
 
         Raises:
             AwsError: S3 or Batch refused.
-            ConfigurationError: ``job.json`` names no job.
+            VerificationFailed: ``job.json`` names no job.
         """
         number = 1
         while True:
-            if self._claimed(number, about):
-                return self._submitted(number, submit, say)
+            # An id of its own tells this run of the step from a rerun of the same job.
+            if self.store.attempt(number).claim({"attempt": number, "id": uuid.uuid4().hex, **claim}):
+                return self._submit(number, submit, say)
             newest = self._of_another_run(number, say)
-            if newest is not None and not self._over(newest, told, say):
+            if newest is not None and not self._is_over(newest, unblocked, say):
                 say(f"attached to job {newest.job_id}: another run of this step submitted it")
                 return newest
             number = newest.attempt + 1 if newest else number + 1
 
-    def _claimed(self, number: int, about: Mapping[str, JsonValue]) -> bool:
-        """Whether it is this run of the step that submits head ``number``."""
-        uri = f"{stem(self.artifacts, number)}.json"
-        claim = {"attempt": number, "id": uuid.uuid4().hex, **about}
-        text = document(claim).encode()
-        # A claim whose answer got lost is sent once more, and then refused because it is there.
-        return self.storage.write_once(uri, text) or self.storage.read(uri) == text
-
-    def _over(self, record: JobRecord, told: Callable[[], bool], say: Callable[[str], None]) -> bool:
+    def _is_over(self, job: JobRecord, unblocked: Callable[[], bool], say: Callable[[str], None]) -> bool:
         """Whether an attempt has ended without a model, or with one that no program will deliver."""
         # Batch forgets jobs after a week.
-        job = self.batch.describe_all([record.job_id]).get(record.job_id)
-        place = attempt_prefix(self.artifacts, record.attempt)
-        result = outcome.read_result(self.storage, place)
+        described = self.batch.describe_all([job.job_id]).get(job.job_id)
+        attempt = self.store.attempt(job.attempt)
+        result = attempt.result()
         if result is None:
-            return job is None or job.ended
+            return described is None or described.ended
         if result.status != "succeeded":
             return True
         # The build was over when the result was delivered, so no step waited for it. Now the build goes on.
-        untold = self.storage.exists(f"{place}/{DELIVERED_FILE}") and not told()
-        if untold:
-            say(
-                f"attempt {record.attempt} made the model when nobody waited for it: the next one tells of it"
-            )
-        return untold
+        undelivered = attempt.delivered() and not unblocked()
+        if undelivered:
+            say(f"attempt {job.attempt} made the model when its build was over: the next attempt delivers it")
+        return undelivered
 
-    def _submitted(self, number: int, submit: Callable[[int], str], say: Callable[[str], None]) -> JobRecord:
+    def _submit(self, number: int, submit: Callable[[int], str], say: Callable[[str], None]) -> JobRecord:
         try:
             job_id = submit(number)
         except ModelbuildError:
@@ -120,14 +100,14 @@ class Attempts:
         """The head that another run of the step has claimed; None where it was given up."""
         until = time.monotonic() + _PATIENCE_SECONDS
         while True:
-            newest = recorded(self.storage, self.artifacts)
+            newest = self.store.job()
             if newest is not None and newest.attempt >= number:
                 return newest
-            held_by = holder(self.storage, self.artifacts, number)
-            if held_by == "":
+            holder = self.store.attempt(number).holder()
+            if holder == "":
                 return None
             # Batch lists a job with a delay.
-            job_id = held_by or self._unrecorded(number)
+            job_id = holder or self._unrecorded(number)
             if job_id is not None:
                 say(f"job {job_id} was submitted and not recorded")
                 return self._record(number, job_id)
@@ -137,38 +117,17 @@ class Attempts:
 
     def _unrecorded(self, number: int) -> str | None:
         jobs = self.batch.describe_all(self.batch.find(self.queue, self.name)).values()
-        ours = {"ARTIFACTS": self.artifacts, ATTEMPT: str(number)}
+        ours = {"ARTIFACTS": self.store.prefix, ATTEMPT: str(number)}
         return next((job.id for job in jobs if ours.items() <= job.environment.items()), None)
 
     def _give_up(self, number: int) -> bool:
         """Make sure that head ``number`` never trains; False where it does already."""
-        return _hold(self.storage, self.artifacts, number, "") == ""
+        return self.store.attempt(number).hold("") == ""
 
     def _record(self, number: int, job_id: str) -> JobRecord:
-        record = JobRecord(job_id=job_id, queue=self.queue, region=self.batch.region, attempt=number)
-        text = document(record.model_dump()).encode()
-        uri = f"{self.artifacts}/{JOB_FILE}"
-        # A late run of the step must not replace a newer head by an old one.
-        if not self.storage.write_once(uri, text):
-            newest = recorded(self.storage, self.artifacts)
-            if newest is None or newest.attempt < number:
-                self.storage.write(uri, text)
-        return record
-
-
-def recorded(storage: Storage, artifacts: str) -> JobRecord | None:
-    """The newest head of a training, as far as it was written down.
-
-    Raises:
-        ConfigurationError: what is written there names no job.
-    """
-    uri = f"{artifacts}/{JOB_FILE}"
-    try:
-        return JobRecord.model_validate_json(storage.read(uri))
-    except NotFound:
-        return None
-    except ValidationError as error:
-        raise ConfigurationError(f"{uri} names no Batch job: move it away, and retry this step") from error
+        job = JobRecord(job_id=job_id, queue=self.queue, region=self.batch.region, attempt=number)
+        self.store.record_job(job)
+        return job
 
 
 def number_of(environ: Mapping[str, str]) -> int:
@@ -176,46 +135,20 @@ def number_of(environ: Mapping[str, str]) -> int:
     return int(environ.get(ATTEMPT) or 1)
 
 
-def claim_attempt(storage: Storage, artifacts: str, number: int, job_id: str) -> None:
+def claim_attempt(attempt: Attempt, job_id: str) -> None:
     """Be the head of an attempt, also when Batch starts the same job once more.
 
     Args:
-        storage: where attempts are written down.
-        artifacts: where the training lies.
-        number: which attempt.
+        attempt: the attempt.
         job_id: the Batch job that this is.
 
     Raises:
         Superseded: another job is, or the attempt was given up.
         AwsError: S3 refused.
     """
-    held_by = _hold(storage, artifacts, number, job_id)
-    if held_by != job_id:
+    holder = attempt.hold(job_id)
+    if holder != job_id:
         raise Superseded(
-            f"attempt {number} at {artifacts} belongs to {f'job {held_by}' if held_by else 'nobody any more'}"
+            f"attempt {attempt.number} at {attempt.prefix} belongs to "
+            f"{f'job {holder}' if holder else 'no job any more'}"
         )
-
-
-def stem(artifacts: str, number: int) -> str:
-    """How the locations begin of what is written down about an attempt; an ending follows."""
-    return f"{artifacts}/attempts/{number}"
-
-
-def holder(storage: Storage, artifacts: str, number: int) -> str | None:
-    """The id of the job that has an attempt, empty for one that was given up, None while no job has it.
-
-    Raises:
-        AwsError: S3 refused.
-    """
-    try:
-        return str(json.loads(storage.read(f"{stem(artifacts, number)}.head"))["job_id"])
-    except NotFound:
-        return None
-
-
-def _hold(storage: Storage, artifacts: str, number: int, job_id: str) -> str | None:
-    """Take an attempt for a job, or give it up with an empty id; the answer is the job that has it."""
-    uri = f"{stem(artifacts, number)}.head"
-    if storage.write_once(uri, document({"job_id": job_id}).encode()):
-        return job_id
-    return holder(storage, artifacts, number)

@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from modelbuild import callback, log
-from modelbuild.aws.storage import Storage
-from modelbuild.contract import DELIVERED_FILE, TrainingRequest, TrainingResult, attempt_prefix, document
+from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.errors import AwsError, ModelbuildError
-from modelbuild.train.attempts import attempt
+from modelbuild.store.model import ModelStore
 
 
 def deliver_result(
-    storage: Storage,
+    store: ModelStore,
     number: int,
     request: TrainingRequest,
     result: TrainingResult,
     environ: Mapping[str, str],
     deadline: float = callback.DEADLINE_SECONDS,
 ) -> str:
-    """Deliver a result to its build and write ``delivered.json``; the answer says for people how it went.
+    """Deliver a result to its build and write ``delivered.json``; the answer is a line about it for people.
 
     Args:
-        storage: where the result lies.
+        store: where the result lies.
         number: the number of the attempt that has ended.
         request: the request of the training.
         result: the result of the attempt.
@@ -30,41 +29,40 @@ def deliver_result(
         deadline: seconds after which to give up.
 
     Raises:
-        BuildkiteError: Buildkite could not be told.
+        BuildkiteError: the result could not be delivered.
     """
 
     def outdated() -> bool:
         try:
-            newest = attempt.recorded(storage, request.artifacts)
+            newest = store.job()
         except ModelbuildError as error:
             log.say(f"result: {error}")
             return False
         return newest is not None and newest.attempt > number
 
-    turns = callback.shared_rate_limiter(storage, request.artifacts)
+    turns = callback.shared_rate_limiter(store.objects, store.prefix)
 
     def deliver() -> callback.Delivery:
         return callback.deliver(
             request, result, environ=environ, deadline=deadline, turns=turns, outdated=outdated
         )
 
-    told = deliver()
-    note = document({"training/status": result.status})
+    delivery = deliver()
     try:
-        storage.write_once(f"{attempt_prefix(request.artifacts, number)}/{DELIVERED_FILE}", note.encode())
+        store.attempt(number).note_delivered(result)
     except AwsError as error:
         # The build has the result. Without the note, the next reconciliation looks at this training once
         # more.
         log.say(f"result: {error}")
-    if not told.unblocked and result.status == "succeeded":
+    if not delivery.unblocked and result.status == "succeeded":
         # A train step that was retried before the note was written relies on this result. After any other
         # result, a retried step makes a new attempt.
-        told = deliver()
-    if told.end in ("before", "over"):
+        delivery = deliver()
+    if delivery.end in ("before", "over"):
         # In the other cases notify writes the annotation, a later attempt has it, or there is no page.
         from modelbuild.train.submit import page
 
-        body = page.ended(request, result, number, over=told.end == "over")
+        body = page.ended(request, result, number, over=delivery.end == "over")
         style = "success" if result.status == "succeeded" else "error"
         callback.correct_page(request, body, style, environ=environ, turns=turns)
-    return told.said
+    return delivery.said

@@ -27,14 +27,16 @@ from modelbuild.contract import (
     RESULT_FILE,
     TrainingRequest,
     TrainingResult,
-    attempt_prefix,
     sha256_of_json,
+    unsuccessful,
 )
 from modelbuild.errors import AwsError, ConfigurationError, ModelbuildError, TrainingFailed, describe
 from modelbuild.settings import AwsSettings
+from modelbuild.store.attempts import Run
+from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import attempt, delivery, outcome
 from modelbuild.train.commit import packaging, parameters, source
-from modelbuild.train.head import diagnosis, resume, runs, watch
+from modelbuild.train.head import diagnosis, resume, watch
 
 # Batch kills 30 seconds after SIGTERM. Metaflow gives its own jobs 5 of them to end; what is left after
 # these is for the word to Buildkite.
@@ -67,17 +69,17 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
     artifacts = environ.get("ARTIFACTS")
     if not artifacts:
         raise ConfigurationError("ARTIFACTS is not set: this command runs inside the job that train submits")
-    storage = Storage(session(AwsSettings()))
-    request = outcome.read_request_of_any_version(storage, artifacts)
+    store = ModelStore(Storage(session(AwsSettings())), artifacts)
+    request = store.request(any_version=True)
     number = attempt.number_of(environ)
     batch = Batch(session(AwsSettings()))
-    watching = watch.watch_of(storage, batch, request, environ)
+    watching = watch.watch_of(store.objects, batch, request, environ)
     try:
         signal.signal(signal.SIGTERM, _terminate)
         # Also because the flow would inherit it where it is ignored, and it is what stops the flow.
         signal.signal(signal.SIGINT, _terminate)
         with watching:
-            result = _outcome(storage, artifacts, environ, watching)
+            result = _outcome(store, environ, watching)
         # From here on nothing may stop the delivery of the result.
         _ignore_signals()
     except attempt.Superseded as error:
@@ -91,10 +93,10 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
             time.sleep(_HOST_ENDS_SECONDS)
             return _TERMINATED_EXIT
         result = said
-    result = outcome.write_result_once(storage, attempt_prefix(artifacts, number), result, environ)
+    result = outcome.write_result_once(store.attempt(number), result, environ)
     ended = "was cancelled" if result.status == "cancelled" else result.status
     log.say(f"head: the training {ended}{': ' + result.reason if result.reason else ''}")
-    delivery.deliver_result(storage, number, request, result, environ)
+    delivery.deliver_result(store, number, request, result, environ)
     return {"succeeded": 0, "cancelled": _TERMINATED_EXIT}.get(result.status, TrainingFailed.exit_code)
 
 
@@ -113,9 +115,9 @@ def _why_terminated(batch: Batch, environ: Mapping[str, str]) -> TrainingResult 
         log.say(f"head: {error}")
         job = None
     if job is None or job.stopped:
-        return outcome.unsuccessful("cancelled", "the head was terminated from outside")
+        return unsuccessful("cancelled", "the head was terminated from outside")
     if time.time() > job.runs_until - _CLOCKS_DIFFER_SECONDS:
-        return outcome.unsuccessful("cancelled", "the training ran for as long as option timeout allows")
+        return unsuccessful("cancelled", "the training ran for as long as option timeout allows")
     return None
 
 
@@ -124,9 +126,7 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _outcome(
-    storage: Storage, artifacts: str, environ: Mapping[str, str], watching: watch.Watch
-) -> TrainingResult:
+def _outcome(store: ModelStore, environ: Mapping[str, str], watching: watch.Watch) -> TrainingResult:
     """How the training ended, unless it was terminated.
 
     Raises:
@@ -134,27 +134,27 @@ def _outcome(
     """
     number = attempt.number_of(environ)
     try:
-        attempt.claim_attempt(storage, artifacts, number, environ.get("AWS_BATCH_JOB_ID") or "none")
+        attempt.claim_attempt(store.attempt(number), environ.get("AWS_BATCH_JOB_ID") or "none")
         # The command line keeps SIGTERM waiting. Only the head may say that it came.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         # Batch may have started this job before, and the flow may have ended then. An earlier attempt may
         # have made the model when its build was over.
         for earlier in range(number, 0, -1):
-            result = outcome.read_result(storage, attempt_prefix(artifacts, earlier))
+            result = store.attempt(earlier).result()
             if result is not None and (earlier == number or result.status == "succeeded"):
                 return result
-        return _train(storage, outcome.read_request(storage, artifacts), environ, watching)
+        return _train(store, store.request(), environ, watching)
     except ModelbuildError as error:
-        return outcome.unsuccessful("failed", str(error))
+        return unsuccessful("failed", str(error))
     except attempt.Superseded:
         raise
     except Exception as error:  # noqa: BLE001 - the build must hear of it, whatever it is
         log.stack(error)
-        return outcome.unsuccessful("failed", f"the head failed: {describe(error)}")
+        return unsuccessful("failed", f"the head failed: {describe(error)}")
 
 
 def _train(
-    storage: Storage, request: TrainingRequest, environ: Mapping[str, str], watching: watch.Watch
+    store: ModelStore, request: TrainingRequest, environ: Mapping[str, str], watching: watch.Watch
 ) -> TrainingResult:
     """Run the flow; the result is the one that it stored.
 
@@ -164,7 +164,7 @@ def _train(
     # What a stopped flow leaves behind may still write there.
     with tempfile.TemporaryDirectory(prefix="modelbuild-", ignore_cleanup_errors=True) as scratch:
         root = Path(scratch)
-        flow = _unpacked(storage, request, root / "source")
+        flow = _unpacked(store, request, root / "source")
         values = root / "parameters.yaml"
         values.write_text(_parameters(request), encoding="utf-8")
         home = root / "metaflow"
@@ -179,7 +179,7 @@ def _train(
         }
         number, attributes = attempt.number_of(environ), root / "run.json"
 
-        def start(origin: runs.Run | None, heard: Callable[[], None]) -> tuple[int, list[str]]:
+        def start(origin: Run | None, heard: Callable[[], None]) -> tuple[int, list[str]]:
             def each(line: str) -> None:
                 heard()
                 watching.heard(line)
@@ -187,12 +187,12 @@ def _train(
             command = _command(request, flow, values, attributes, origin)
             return _run_flow(command, flow.parent, variables, each)
 
-        place = resume.Place(storage, Batch(session(AwsSettings())), request.artifacts, number, attributes)
+        place = resume.Place(store, Batch(session(AwsSettings())), number, attributes)
         exit_code, lines = resume.to_end(start, place, environ)
         if exit_code != 0:
             said = resume.batch_says(place, environ)
             raise TrainingFailed(diagnosis.reason(lines, exit_code, environ, said))
-    stored = outcome.read_result(storage, attempt_prefix(request.artifacts, number))
+    stored = store.attempt(number).result()
     if stored is None:
         raise TrainingFailed(
             f"the flow ended well but left no {RESULT_FILE}: it must publish its model in a step"
@@ -200,9 +200,9 @@ def _train(
     return stored
 
 
-def _unpacked(storage: Storage, request: TrainingRequest, destination: Path) -> Path:
+def _unpacked(store: ModelStore, request: TrainingRequest, destination: Path) -> Path:
     """The flow's file among the unpacked files of the commit."""
-    archived = storage.read(request.source.path)
+    archived = store.objects.read(request.source.path)
     digest = hashlib.sha256(archived).hexdigest()
     if digest != request.source.sha256:
         raise ConfigurationError(
@@ -225,7 +225,7 @@ def _parameters(request: TrainingRequest) -> str:
 
 
 def _command(
-    request: TrainingRequest, flow: Path, values: Path, attributes: Path, origin: runs.Run | None
+    request: TrainingRequest, flow: Path, values: Path, attributes: Path, origin: Run | None
 ) -> list[str]:
     tags = {
         "model_id": request.model_id,

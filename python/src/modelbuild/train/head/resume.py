@@ -16,11 +16,12 @@ from pydantic import ValidationError
 
 from modelbuild import log
 from modelbuild.aws.batch import Batch
-from modelbuild.aws.storage import Storage
 from modelbuild.errors import AwsError
+from modelbuild.store.attempts import Run
+from modelbuild.store.model import ModelStore
 from modelbuild.train.head import runs
 
-Start = Callable[[runs.Run | None, Callable[[], None]], tuple[int, list[str]]]
+Start = Callable[[Run | None, Callable[[], None]], tuple[int, list[str]]]
 """Runs the flow once: from where, and what to call at each line; its exit code and last lines."""
 
 # As often as Batch may start a head.
@@ -31,9 +32,8 @@ _RUNS = 3
 class Place:
     """One attempt: where its runs are written down, and the file that Metaflow names its run in."""
 
-    storage: Storage
+    store: ModelStore
     batch: Batch
-    artifacts: str
     number: int
     attributes: Path
 
@@ -44,7 +44,7 @@ def to_end(start: Start, place: Place, environ: Mapping[str, str]) -> tuple[int,
     Raises:
         AwsError: S3 or Batch refused, or what an earlier run left does not end.
     """
-    origin = runs.newest_run(place.storage, place.artifacts, place.number)
+    origin = runs.newest_run(place.store, place.number)
     if origin is not None:
         for job_id in runs.end_steps(place.batch, environ, origin):
             log.say(f"head: job {job_id} of an earlier run was still there and is terminated")
@@ -68,7 +68,7 @@ def batch_says(place: Place, environ: Mapping[str, str]) -> str:
     Of such a step Metaflow reports only that it left nothing behind.
     """
     try:
-        run = runs.Run.model_validate_json(place.attributes.read_bytes())
+        run = Run.model_validate_json(place.attributes.read_bytes())
         return runs.container_ended(place.batch, environ, run)
     except (FileNotFoundError, ValidationError, AwsError):
         return ""
@@ -78,14 +78,14 @@ class _Note:
     """Writes a run down once Metaflow has stored what it takes to resume it."""
 
     def __init__(self, place: Place) -> None:
-        self.run: runs.Run | None = None
+        self.run: Run | None = None
         self._place = place
         place.attributes.unlink(missing_ok=True)
 
     def __call__(self) -> None:
         if self.run is None:
             try:
-                self.run = runs.Run.model_validate_json(self._place.attributes.read_bytes())
+                self.run = Run.model_validate_json(self._place.attributes.read_bytes())
             except (FileNotFoundError, ValidationError):  # not there yet, or not all of it
                 return
-            runs.note_run(self._place.storage, self._place.artifacts, self._place.number, self.run)
+            runs.note_run(self._place.store.attempt(self._place.number), self.run)

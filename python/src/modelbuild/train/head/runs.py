@@ -9,50 +9,37 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from pydantic import BaseModel
-
 from modelbuild import log
 from modelbuild.aws.batch import Batch, BatchJob
-from modelbuild.aws.storage import NotFound, Storage
-from modelbuild.contract import document
 from modelbuild.errors import AwsError
-from modelbuild.train.attempts.attempt import holder, number_of, stem
+from modelbuild.store.attempts import Attempt, Run
+from modelbuild.store.model import ModelStore
+from modelbuild.train.attempts.attempt import number_of
 
 _LOOK_AGAIN_SECONDS = 1.0
 # Batch ends a container within half a minute.
 _STEPS_END_SECONDS = 120.0
 
 
-class Run(BaseModel):
-    """``attempts/<n>.run``: a run of Metaflow, from which a later one may go on."""
-
-    flow_name: str
-    run_id: str
-
-
-def note_run(storage: Storage, artifacts: str, number: int, run: Run) -> None:
+def note_run(attempt: Attempt, run: Run) -> None:
     """Write down the run of an attempt; a failure costs only what a resumption would save."""
     try:
-        storage.write(f"{stem(artifacts, number)}.run", document(run.model_dump()).encode())
+        attempt.note_run(run)
     except AwsError as error:
         log.say(f"attempt: {error}")
 
 
-def newest_run(storage: Storage, artifacts: str, number: int) -> Run | None:
+def newest_run(store: ModelStore, number: int) -> Run | None:
     """The run to go on from: the newest of this attempt or an earlier one.
 
     Raises:
         AwsError: S3 refused.
     """
-    for earlier in range(number, 0, -1):
-        try:
-            return Run.model_validate_json(storage.read(f"{stem(artifacts, earlier)}.run"))
-        except NotFound:
-            continue
-    return None
+    found = (store.attempt(earlier).run() for earlier in range(number, 0, -1))
+    return next((run for run in found if run is not None), None)
 
 
-def terminate_left(storage: Storage, batch: Batch, head: BatchJob) -> list[str]:
+def terminate_left(store: ModelStore, batch: Batch, head: BatchJob) -> list[str]:
     """Terminate the steps' jobs that a head which has ended left behind; the answer is their ids.
 
     A job that was not the head of its attempt has none.
@@ -60,10 +47,10 @@ def terminate_left(storage: Storage, batch: Batch, head: BatchJob) -> list[str]:
     Raises:
         AwsError: S3 or Batch refused.
     """
-    artifacts, number = head.environment["ARTIFACTS"], number_of(head.environment)
-    if holder(storage, artifacts, number) != head.id:
+    number = number_of(head.environment)
+    if store.attempt(number).holder() != head.id:
         return []
-    run = newest_run(storage, artifacts, number)
+    run = newest_run(store, number)
     return [] if run is None else _terminate_steps(batch, head.environment, run)
 
 

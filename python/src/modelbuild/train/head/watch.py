@@ -10,7 +10,6 @@ as the delivery of results does.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import signal
@@ -22,11 +21,11 @@ from types import TracebackType
 
 from modelbuild import callback, log
 from modelbuild.aws.batch import Batch
-from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite.rest import DEFAULT_URL, TOKEN, Rest, RestError
-from modelbuild.contract import SCHEDULE_TIMEOUT, TrainingRequest, TrainingResult, document, split_s3_uri
+from modelbuild.contract import SCHEDULE_TIMEOUT, TrainingRequest, TrainingResult, unsuccessful
 from modelbuild.errors import ConfigurationError, describe
-from modelbuild.train.attempts import outcome
+from modelbuild.store.bucket import BucketStore
+from modelbuild.store.objects import Objects
 from modelbuild.train.recovery import waiting
 
 SLICE_SECONDS = 20.0
@@ -46,12 +45,11 @@ _STEP_JOB = re.compile(r"\[[^/\]]+/(?P<step>\w+)/\d+[^\]]*\] \[(?P<job>[0-9a-f-]
 class Cancellation:
     """Whether a build was cancelled, asked together with all other heads of its pipeline."""
 
-    def __init__(self, storage: Storage, rest: Rest, request: TrainingRequest) -> None:
-        self._storage = storage
+    def __init__(self, objects: Objects, rest: Rest, request: TrainingRequest) -> None:
+        self._bucket = BucketStore(objects, request.artifacts)
         self._rest = rest
         self._build = request.build
-        self._root = f"s3://{split_s3_uri(request.artifacts)[0]}/buildkite/cancelled"
-        self._turns = callback.shared_rate_limiter(storage, request.artifacts)
+        self._turns = callback.shared_rate_limiter(objects, request.artifacts)
         self._pause_until = 0.0
         # The shared answers cover the last minutes only.
         self._sure = False
@@ -81,23 +79,16 @@ class Cancellation:
 
     def _shared(self, wait: Callable[[float], bool]) -> set[int]:
         slice_number = int(time.time() / SLICE_SECONDS)
-        place = f"{self._root}/{self._build.organization}/{self._build.pipeline}/{slice_number}"
-        found = self._answer(place)
-        if found is None and self._storage.write_once(f"{place}.asked", b""):
+        found = self._bucket.cancelled(self._build, slice_number)
+        if found is None and self._bucket.claim_question(self._build, slice_number):
             found = self._asked(wait)
             if found is not None:
-                self._storage.write_once(f"{place}.json", document([*sorted(found)]).encode())
+                self._bucket.write_cancelled(self._build, slice_number, found)
         for seconds in _PAUSES:
             if found is not None or wait(seconds):
                 break
-            found = self._answer(place)
+            found = self._bucket.cancelled(self._build, slice_number)
         return found or set()
-
-    def _answer(self, place: str) -> set[int] | None:
-        try:
-            return set(json.loads(self._storage.read(f"{place}.json")))
-        except NotFound:
-            return None
 
     def _asked(self, wait: Callable[[float], bool]) -> set[int] | None:
         found: set[int] = set()
@@ -195,9 +186,9 @@ class Watch:
     def _look(self) -> TrainingResult | None:
         reason = self._schedule_timeout.too_long() if self._schedule_timeout is not None else None
         if reason is not None:
-            return outcome.unsuccessful("failed", reason)
+            return unsuccessful("failed", reason)
         if self._cancellation is not None and self._cancellation.came(self._over.wait):
-            return outcome.unsuccessful("cancelled", "the build was cancelled")
+            return unsuccessful("cancelled", "the build was cancelled")
         return None
 
     def _say(self, text: str) -> None:
@@ -206,7 +197,7 @@ class Watch:
         self._said = text
 
 
-def watch_of(storage: Storage, batch: Batch, request: TrainingRequest, environ: Mapping[str, str]) -> Watch:
+def watch_of(objects: Objects, batch: Batch, request: TrainingRequest, environ: Mapping[str, str]) -> Watch:
     """The watch of a head, by its environment.
 
     A token that cannot be used stops no training: the head logs at once what must be corrected before its
@@ -219,6 +210,6 @@ def watch_of(storage: Storage, batch: Batch, request: TrainingRequest, environ: 
         log.say(f"watch: the build cannot be told how this training ends: {error}")
         rest = None
     return Watch(
-        Cancellation(storage, rest, request) if rest else None,
+        Cancellation(objects, rest, request) if rest else None,
         ScheduleTimeout(batch, float(limit)) if limit else None,
     )

@@ -18,9 +18,10 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite.rest import TOKEN
-from modelbuild.contract import DELIVERED_FILE, RESULT_FILE, TrainingResult, attempt_prefix
+from modelbuild.contract import RESULT_FILE, TrainingResult, unsuccessful
 from modelbuild.errors import AwsError
 from modelbuild.settings import AwsSettings
+from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import attempt, delivery, outcome
 from modelbuild.train.head import runs
 from modelbuild.train.recovery import waiting
@@ -43,9 +44,9 @@ def handler(event: Mapping[str, Any], context: Context) -> str:
     """
     if "waiting-in" in event:
         return look_at_waiting(event["waiting-in"])
-    told = run(job(event["detail"]), context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
-    log.say(f"ended: {told}")
-    return told
+    delivered = run(job(event["detail"]), context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
+    log.say(f"ended: {delivered}")
+    return delivered
 
 
 def look_at_waiting(queue: str, environ: Mapping[str, str] = os.environ) -> str:
@@ -72,57 +73,54 @@ def run(head: BatchJob, seconds: float, environ: Mapping[str, str] = os.environ)
     if not head.environment.get("ARTIFACTS"):
         return f"job {head.id} is no head of a training: nothing to do"
     aws = session(AwsSettings())
-    storage, batch = Storage(aws), Batch(aws)
+    store, batch = ModelStore(Storage(aws), head.environment["ARTIFACTS"]), Batch(aws)
     try:
-        end_steps(storage, batch, head)
+        end_steps(store, batch, head)
     finally:
         # Whatever becomes of the steps, the build has to know.
-        told = _told(storage, batch, head, seconds, environ)
-    return told
+        delivered = _deliver(store, batch, head, seconds, environ)
+    return delivered
 
 
-def end_steps(storage: Storage, batch: Batch, head: BatchJob) -> None:
+def end_steps(store: ModelStore, batch: Batch, head: BatchJob) -> None:
     """Terminate what a head that failed left running, with a line for each job.
 
     Raises:
         AwsError: S3 or Batch refused.
     """
     if head.status == "FAILED":
-        for job_id in runs.terminate_left(storage, batch, head):
+        for job_id in runs.terminate_left(store, batch, head):
             log.say(f"ended: job {job_id} of a step outlived its head and is terminated")
 
 
-def _told(storage: Storage, batch: Batch, head: BatchJob, seconds: float, environ: Mapping[str, str]) -> str:
-    artifacts = head.environment["ARTIFACTS"]
+def _deliver(
+    store: ModelStore, batch: Batch, head: BatchJob, seconds: float, environ: Mapping[str, str]
+) -> str:
     number = attempt.number_of(head.environment)
-    place = attempt_prefix(artifacts, number)
-    if storage.exists(f"{place}/{DELIVERED_FILE}"):
-        return f"the build knows how {place} ended: nothing to do"
-    newest = attempt.recorded(storage, artifacts)
+    own = store.attempt(number)
+    if own.delivered():
+        return f"the build knows how {own.results} ended: nothing to do"
+    newest = store.job()
     if newest is not None and newest.job_id != head.id:
-        return f"job {newest.job_id} is the head of {artifacts}: nothing to do"
-    request = outcome.read_request_of_any_version(storage, artifacts)
-    result = outcome.read_result(storage, place)
+        return f"job {newest.job_id} is the head of {store.prefix}: nothing to do"
+    request = store.request(any_version=True)
+    result = own.result()
     if result is None:
         # The event does not distinguish a termination from a failure.
         known = batch.describe_all([head.id])
-        result = outcome.write_result_once(storage, place, describe_head(known.get(head.id, head)), environ)
+        result = outcome.write_result_once(own, describe_head(known.get(head.id, head)), environ)
     token = environ.get(TOKEN) or secret(session(AwsSettings()), environ["BUILDKITE_SECRET_ARN"], TOKEN)
-    said = delivery.deliver_result(storage, number, request, result, {**environ, TOKEN: token}, seconds)
+    said = delivery.deliver_result(store, number, request, result, {**environ, TOKEN: token}, seconds)
     return f"{said} ({result.reason})" if result.reason else said
 
 
 def describe_head(head: BatchJob) -> TrainingResult:
     """The result of a head that ended without writing one, with Batch's own reasons."""
     if head.status == "SUCCEEDED":
-        return outcome.unsuccessful("failed", f"the head ended well but left no {RESULT_FILE}: see its log")
+        return unsuccessful("failed", f"the head ended well but left no {RESULT_FILE}: see its log")
     exit_code = "" if head.exit_code is None else f"exit code {head.exit_code}"
     container = head.reason if head.reason != head.status_reason else ""
     why = "; ".join(part for part in (head.status_reason, container, exit_code) if part)
     if head.stopped and _TIMED_OUT not in head.status_reason:
-        return outcome.unsuccessful(
-            "cancelled", f"the head was ended from outside: {why or 'no reason given'}"
-        )
-    return outcome.unsuccessful(
-        "failed", f"the head died before it could say why: {why or 'no reason given'}"
-    )
+        return unsuccessful("cancelled", f"the head was ended from outside: {why or 'no reason given'}")
+    return unsuccessful("failed", f"the head died before it could say why: {why or 'no reason given'}")

@@ -8,17 +8,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from modelbuild import callback, log
 from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
-from modelbuild.aws.storage import Storage
+from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite.rest import DEFAULT_URL, TOKEN, Rest, RestError
-from modelbuild.contract import DELIVERED_FILE, REQUEST_FILE, TrainingRequest, attempt_prefix
-from modelbuild.errors import BuildkiteError, ConfigurationError, describe
+from modelbuild.contract import TrainingRequest, unsuccessful
+from modelbuild.errors import BuildkiteError, VerificationFailed, describe
 from modelbuild.settings import AwsSettings
+from modelbuild.store.attempts import Attempt
+from modelbuild.store.model import ModelStore
+from modelbuild.store.pipeline import PipelineStore
 from modelbuild.train.attempts import attempt, delivery, outcome
 from modelbuild.train.recovery import waiting
 from modelbuild.train.recovery.ended import describe_head, end_steps
@@ -28,6 +32,7 @@ from modelbuild.train.submit.submission import job_name
 YOUNG_SECONDS = 900.0
 # How long the delivery of one result may take before the next training is looked at.
 _SECONDS_EACH = 60.0
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -35,21 +40,23 @@ class _Open:
     """A training whose result was not delivered yet.
 
     Attributes:
+        store: where its files lie.
         request: what was asked for.
         age: seconds since then.
         job_id: the newest head, where there is one.
         number: of that head's attempt.
     """
 
+    store: ModelStore
     request: TrainingRequest
     age: float
     job_id: str | None
     number: int
 
     @property
-    def place(self) -> str:
-        """Where the result of the attempt lies."""
-        return attempt_prefix(self.request.artifacts, self.number)
+    def attempt(self) -> Attempt:
+        """The newest attempt."""
+        return self.store.attempt(self.number)
 
 
 def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str] = os.environ) -> None:
@@ -69,7 +76,7 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
     """
     aws = session(AwsSettings())
     storage, batch = Storage(aws), Batch(aws)
-    found = list(_open(storage, batch, artifacts.rstrip("/"), queue))
+    found = list(_open(PipelineStore(storage, artifacts.rstrip("/")), batch, queue))
     if not found:
         log.say(f"every build below {artifacts} knows how its training ended")
         return
@@ -79,41 +86,47 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
     failed = 0
     for one in found:
         try:
-            said = _finish(storage, batch, one, known, environ)
+            said = _finish(batch, one, known, environ)
         except Exception as error:  # noqa: BLE001 - the other builds must hear of theirs, whatever it is
             failed += 1
-            said = f"not told: {describe(error)}"
-        log.say(f"{one.request.model_id}: {said}")
+            said = f"not delivered: {describe(error)}"
+        log.say(f"{one.request.model} {one.request.model_id}: {said}")
     if failed:
         raise BuildkiteError(
-            f"{failed} of {len(found)} trainings could not be told: the lines above say why, and the next "
+            f"{failed} of {len(found)} trainings could not be delivered: the lines above say why, and the "
+            "next "
             "run tries again"
         )
 
 
-def _open(storage: Storage, batch: Batch, artifacts: str, queue: str) -> Iterator[_Open]:
-    ages = storage.ages(f"{artifacts}/")
-    for uri, age in sorted(ages.items()):
-        prefix, _, name = uri.rpartition("/")
-        if name != REQUEST_FILE or prefix.count("/") != artifacts.count("/") + 1:
-            continue
-        # For most models, the list is enough.
-        if f"{prefix}/{DELIVERED_FILE}" in ages and f"{prefix}/attempts/2.json" not in ages:
-            continue
+def _open(pipeline: PipelineStore, batch: Batch, queue: str) -> Iterator[_Open]:
+    stores = [pipeline.model(model, one) for model in pipeline.models() for one in pipeline.ids(model)]
+    # For most trainings, the answer to one or two short questions is enough.
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        settled = list(threads.map(_is_settled, stores))
+    for store in (store for store, over in zip(stores, settled, strict=True) if not over):
         try:
-            request = outcome.read_request_of_any_version(storage, prefix)
-            job_id, number = _head(storage, batch, queue, request)
-        except ConfigurationError as error:
-            log.say(f"{prefix.rpartition('/')[2]}: left alone: {error}")
+            request, age = store.request(any_version=True), store.request_age()
+            job_id, number = _head(store, batch, queue, request)
+        except NotFound:
+            # Its train step is storing it at this moment.
             continue
-        one = _Open(request, age, job_id, number)
-        if f"{one.place}/{DELIVERED_FILE}" not in ages:
+        except VerificationFailed as error:
+            log.say(f"{store.prefix.removeprefix(f'{pipeline.root}/')}: left alone: {error}")
+            continue
+        one = _Open(store, request, age or 0.0, job_id, number)
+        if not one.attempt.delivered():
             yield one
 
 
-def _head(storage: Storage, batch: Batch, queue: str, request: TrainingRequest) -> tuple[str | None, int]:
+def _is_settled(store: ModelStore) -> bool:
+    """Whether the result of the first attempt is delivered, and there is no second one."""
+    return store.attempt(1).delivered() and not store.attempt(2).claimed()
+
+
+def _head(store: ModelStore, batch: Batch, queue: str, request: TrainingRequest) -> tuple[str | None, int]:
     """The newest head and the number of its attempt, also of one whose submission was not written down."""
-    record = attempt.recorded(storage, request.artifacts)
+    record = store.job()
     if record is not None:
         return record.job_id, record.attempt
     for job in batch.describe_all(batch.find(queue, job_name(request))).values():
@@ -122,53 +135,47 @@ def _head(storage: Storage, batch: Batch, queue: str, request: TrainingRequest) 
     return None, 1
 
 
-def _finish(
-    storage: Storage,
-    batch: Batch,
-    one: _Open,
-    known: Mapping[str, BatchJob],
-    environ: Mapping[str, str],
-) -> str:
-    """Tell the build if its training is over, and end what is left of it; the answer is this model's line."""
+def _finish(batch: Batch, one: _Open, known: Mapping[str, BatchJob], environ: Mapping[str, str]) -> str:
+    """Deliver the result if the training is over, and end what is left of it; the answer is this model's
+    line.
+    """
     head = known.get(one.job_id) if one.job_id else None
     try:
         if head is not None:
-            waiting.end_if_overdue(storage, batch, head, environ)
-            end_steps(storage, batch, head)
+            waiting.end_if_overdue(one.store.objects, batch, head, environ)
+            end_steps(one.store, batch, head)
     finally:
         # Whatever becomes of the steps, the build has to know.
-        said = _told(storage, one, head, environ)
+        said = _deliver(one, head, environ)
     return said
 
 
-def _told(storage: Storage, one: _Open, head: BatchJob | None, environ: Mapping[str, str]) -> str:
-    request = one.request
-    result = outcome.read_result(storage, one.place)
+def _deliver(one: _Open, head: BatchJob | None, environ: Mapping[str, str]) -> str:
+    result = one.attempt.result()
     if result is None:
         if head is not None and not head.ended:
             return f"job {head.id} is {head.status}: nothing to do"
         if head is not None:
-            said = describe_head(head)
+            found = describe_head(head)
         elif one.age < YOUNG_SECONDS:
             return f"asked for {one.age / 60:.0f} minutes ago and not submitted yet: left alone"
         elif one.job_id:
-            said = outcome.unsuccessful(
-                "failed", f"Batch does not know job {one.job_id} any more: train again"
-            )
-        elif not _waits(storage, request, environ):
+            found = unsuccessful("failed", f"Batch does not know job {one.job_id} any more: train again")
+        elif not _waits(one, environ):
             # Its step failed before it submitted, and may be retried: nothing of it is over.
             return "never submitted, and no build waits for it: left alone"
         else:
-            said = outcome.unsuccessful("failed", "no job was submitted for this training: train again")
-        result = outcome.write_result_once(storage, one.place, said, environ)
-    told = delivery.deliver_result(storage, one.number, request, result, environ, _SECONDS_EACH)
-    return f"{told} ({result.reason})" if result.reason else told
+            found = unsuccessful("failed", "no job was submitted for this training: train again")
+        result = outcome.write_result_once(one.attempt, found, environ)
+    said = delivery.deliver_result(one.store, one.number, one.request, result, environ, _SECONDS_EACH)
+    return f"{said} ({result.reason})" if result.reason else said
 
 
-def _waits(storage: Storage, request: TrainingRequest, environ: Mapping[str, str]) -> bool:
+def _waits(one: _Open, environ: Mapping[str, str]) -> bool:
     """Whether the build waits at the step that this training would unblock, or will never reach it."""
+    request = one.request
     rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ[TOKEN])
-    turns = callback.shared_rate_limiter(storage, request.artifacts)
+    turns = callback.shared_rate_limiter(one.store.objects, request.artifacts)
     time.sleep(turns.next())
     try:
         jobs = rest.jobs(request.build, request.unblock)

@@ -10,9 +10,10 @@ import time
 from collections.abc import Mapping
 
 from modelbuild.aws.batch import Batch, BatchJob
-from modelbuild.aws.storage import Storage
-from modelbuild.contract import SCHEDULE_TIMEOUT, attempt_prefix
+from modelbuild.contract import SCHEDULE_TIMEOUT, unsuccessful
 from modelbuild.errors import ModelbuildError
+from modelbuild.store.model import ModelStore
+from modelbuild.store.objects import Objects
 from modelbuild.train.attempts import attempt, outcome
 
 
@@ -22,7 +23,7 @@ def verdict(who: str, limit: float, job: BatchJob) -> str:
     return f"{who} waited more than {limit:g} seconds for a machine ({why})"
 
 
-def end_overdue(storage: Storage, batch: Batch, queue: str, environ: Mapping[str, str]) -> list[str]:
+def end_overdue(objects: Objects, batch: Batch, queue: str, environ: Mapping[str, str]) -> list[str]:
     """End the heads in a queue that have waited for too long; a line for each of them.
 
     The function hears of the end of each head, and delivers its result.
@@ -33,7 +34,7 @@ def end_overdue(storage: Storage, batch: Batch, queue: str, environ: Mapping[str
     said = []
     for head in batch.describe_all(batch.runnable(queue)).values():
         try:
-            reason = end_if_overdue(storage, batch, head, environ)
+            reason = end_if_overdue(objects, batch, head, environ)
         except ModelbuildError as error:
             said.append(f"job {head.id} waits for too long, and goes on: {error}")
             continue
@@ -42,25 +43,25 @@ def end_overdue(storage: Storage, batch: Batch, queue: str, environ: Mapping[str
     return said
 
 
-def end_if_overdue(storage: Storage, batch: Batch, head: BatchJob, environ: Mapping[str, str]) -> str | None:
+def end_if_overdue(objects: Objects, batch: Batch, head: BatchJob, environ: Mapping[str, str]) -> str | None:
     """End a head that waits for too long; why its training is over, or None where it goes on.
 
     The reason is then the training's result, if this is its newest head.
 
     Raises:
         AwsError: S3 or Batch refused.
-        ConfigurationError: what lies beside the training names no job.
+        VerificationFailed: what lies beside the training names no job.
     """
     # What is known of a head may be minutes old.
     reason = _overdue(batch.describe(head.id)) if _overdue(head) is not None else None
     if reason is None:
         return None
-    artifacts = head.environment["ARTIFACTS"]
-    newest = attempt.recorded(storage, artifacts)
+    store = ModelStore(objects, head.environment["ARTIFACTS"])
+    newest = store.job()
     if newest is None or newest.job_id == head.id:
         # First of all: a head that starts at this moment finds the result, too, and goes.
-        place = attempt_prefix(artifacts, attempt.number_of(head.environment))
-        outcome.write_result_once(storage, place, outcome.unsuccessful("failed", reason), environ)
+        number = attempt.number_of(head.environment)
+        outcome.write_result_once(store.attempt(number), unsuccessful("failed", reason), environ)
     batch.terminate(head.id, reason)
     return reason
 

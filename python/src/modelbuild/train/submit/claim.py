@@ -1,27 +1,24 @@
-"""One build has one training: the step that trains claims its build in the build's meta-data.
+"""The step that trains claims its training in the build's meta-data, before it submits anything.
 
 Meta-data has no conditional write, so a claim is made in two writes: a step that is asking is seen by any
-other that asks at the same time, and both are refused. A retried step finds its own claim and goes on.
+other that asks at the same time, and where the two collide, both are refused. A retried step finds its own
+claim and goes on.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping
 
 from modelbuild.buildkite import agent
+from modelbuild.buildkite.trainings import Claim, claims
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
-
-META_DATA = "train/claim/"
-"""The beginning of meta-data keys that hold a claim; what distinguishes trainings of a build follows."""
 
 _ASKED, _HELD = "asked", "held"
 
 
 def hold(settings: TrainSettings, environ: Mapping[str, str], keys: Collection[str]) -> None:
-    """Claim this build for the training of this step, or find the claim of an earlier run of the step.
+    """Claim the training of this step, or find the claim of an earlier run of the step.
 
     Args:
         settings: the step's options.
@@ -29,55 +26,48 @@ def hold(settings: TrainSettings, environ: Mapping[str, str], keys: Collection[s
         keys: the keys of the build's meta-data, as they were at any time since the job began.
 
     Raises:
-        ConfigurationError: another step of this build trains, or this step has parallel jobs.
+        ConfigurationError: another training of this build collides, or this step has parallel jobs.
         BuildkiteError: the agent's command line failed.
     """
-    own = _key(settings)
+    own = of_settings(settings)
     _require_single_job(environ)
-    if own in keys and _state(own) == _HELD:
+    if own.key in keys and agent.get_meta_data(own.key) == _HELD:
         return
-    _require_no_other(keys, own)
-    agent.set_meta_data({own: f"{_ASKED} {settings.flow}"})
-    _require_no_other(agent.meta_data_keys(), own)
-    agent.set_meta_data({own: f"{_HELD} {settings.flow}"})
+    _require_no_collision(keys, own)
+    agent.set_meta_data({own.key: _ASKED})
+    _require_no_collision(agent.meta_data_keys(), own)
+    agent.set_meta_data({own.key: _HELD})
 
 
 def require_free(settings: TrainSettings, environ: Mapping[str, str], keys: Collection[str]) -> None:
     """Refuse what :func:`hold` would refuse, and change nothing.
 
     Raises:
-        ConfigurationError: another step of this build trains, or this step has parallel jobs.
+        ConfigurationError: another training of this build collides, or this step has parallel jobs.
         BuildkiteError: the agent's command line failed.
     """
-    own = _key(settings)
+    own = of_settings(settings)
     _require_single_job(environ)
-    if own not in keys or _state(own) != _HELD:
-        _require_no_other(keys, own)
+    if own.key not in keys or agent.get_meta_data(own.key) != _HELD:
+        _require_no_collision(keys, own)
 
 
-def _key(settings: TrainSettings) -> str:
-    """The key of a training: its flow, where its model lies, and the step that it unblocks."""
-    identity = json.dumps([settings.flow, settings.artifacts, settings.unblock])
-    return META_DATA + hashlib.sha256(identity.encode()).hexdigest()[:16]
+def of_settings(settings: TrainSettings) -> Claim:
+    """The claim of the training that a step asks for."""
+    return Claim.of(
+        settings.model_name, settings.model is not None, settings.unblock, settings.flow, settings.artifacts
+    )
 
 
-def _state(key: str) -> str:
-    return (agent.get_meta_data(key) or "").split(" ", 1)[0]
-
-
-def _require_no_other(keys: Collection[str], own: str) -> None:
-    other = next((key for key in sorted(keys) if key.startswith(META_DATA) and key != own), None)
-    if other is not None:
-        flow = (agent.get_meta_data(other) or " ").split(" ", 1)[-1]
-        raise ConfigurationError(
-            f"another step of this build trains {flow or 'a model'}, and a build has one training: give this "
-            "one a pipeline of its own, and start a new build"
-        )
+def _require_no_collision(keys: Collection[str], own: Claim) -> None:
+    for other in claims(keys):
+        if collision := own.collision(other):
+            raise ConfigurationError(f"{collision}, and start a new build")
 
 
 def _require_single_job(environ: Mapping[str, str]) -> None:
     count = environ.get("BUILDKITE_PARALLEL_JOB_COUNT", "")
     if count not in ("", "0", "1"):
         raise ConfigurationError(
-            f"this step has parallelism {count}, and a build has one training: remove parallelism"
+            f"this step has parallelism {count}, and a train step has one training: remove parallelism"
         )

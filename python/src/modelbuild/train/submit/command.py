@@ -9,8 +9,8 @@ from pathlib import Path
 
 from modelbuild import log
 from modelbuild.buildkite import agent
-from modelbuild.contract import REQUEST_FILE, attempt_prefix
 from modelbuild.settings.train import TrainSettings
+from modelbuild.store.model import ModelStore
 from modelbuild.train.commit import parameters
 from modelbuild.train.submit import claim
 from modelbuild.train.submit.request import build_request
@@ -52,26 +52,25 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
             return batch.definition_with_image(settings.queue, image)
 
         defined = beside.submit(define)
-        storage = Storage(aws)
         request, archived = made.result()
+        store = ModelStore(Storage(aws), request.artifacts)
         claimed.result()
         log.say(f"{request.flow} of commit {request.build.commit[:12]}, source {len(archived):,} bytes")
         log.say(f"parameters ({request.parameters_sha256[:12]}):")
         log.lines("  " + parameters.shown(request.parameters).replace("\n", "\n  "))
 
         log.group(":s3: Storing the request")
-        request = submission.store_request(storage, request, archived)
-        log.say(f"{request.artifacts}/{REQUEST_FILE}")
+        request = submission.store_request(store, request, archived)
+        log.say(store.request_uri)
 
         log.group(":aws: Submitting the training")
         by = environ.get("BUILDKITE_JOB_ID", "")
-        record = submission.submitted(storage, batch, request, settings, defined.result(), by)
-    submission.show(storage, batch, request, record, environ, settings.wait)
+        record = submission.find_or_submit_head(store, batch, request, settings, defined.result(), by)
+    submission.show(store, batch, request, record, environ, settings.wait)
     if settings.wait:
         from modelbuild.aws.logs import Logs
 
-        place = attempt_prefix(request.artifacts, record.attempt)
-        result = follow.to_result(storage, batch, Logs(aws), record.job_id, place)
+        result = follow.to_result(store.attempt(record.attempt), batch, Logs(aws), record.job_id)
         try:
             if result.status != "succeeded":
                 # The steps that would write the annotation come after this one, and are not reached.

@@ -18,10 +18,9 @@ from types import FrameType
 from modelbuild import log
 from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.logs import Logs
-from modelbuild.aws.storage import Storage
-from modelbuild.contract import TrainingResult
+from modelbuild.contract import TrainingResult, unsuccessful
 from modelbuild.errors import AwsError, TrainingFailed
-from modelbuild.train.attempts import outcome
+from modelbuild.store.attempts import Attempt
 
 LOOK_SECONDS = 5.0
 # While AWS refuses these reads, the training goes on.
@@ -45,17 +44,16 @@ def hold_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
-def to_result(storage: Storage, batch: Batch, logs: Logs, job_id: str, place: str) -> TrainingResult:
+def to_result(attempt: Attempt, batch: Batch, logs: Logs, job_id: str) -> TrainingResult:
     """How a training ended, once it has; until then, pass on what its head prints.
 
     When the agent cancels this step, the training is cancelled, and the process exits with 143.
 
     Args:
-        storage: where the result comes.
+        attempt: where the result comes.
         batch: runs the head.
         logs: of the head.
         job_id: the head.
-        place: under which the result comes.
 
     Raises:
         SystemExit: with 143, when this step was cancelled.
@@ -63,7 +61,7 @@ def to_result(storage: Storage, batch: Batch, logs: Logs, job_id: str, place: st
     """
     try:
         with _interruptible():
-            return _Follower(storage, batch, logs, job_id, place).run()
+            return _Follower(attempt, batch, logs, job_id).run()
     except _Cancelled:
         batch.terminate(job_id, "the build's step was cancelled")
         log.open_group(":octagonal_sign: Cancelled: the training is being stopped")
@@ -106,12 +104,11 @@ def _interruptible() -> Iterator[None]:
 
 
 class _Follower:
-    def __init__(self, storage: Storage, batch: Batch, logs: Logs, job_id: str, place: str) -> None:
-        self._storage = storage
+    def __init__(self, attempt: Attempt, batch: Batch, logs: Logs, job_id: str) -> None:
+        self._attempt = attempt
         self._batch = batch
         self._logs = logs
         self._job_id = job_id
-        self._place = place
         self._group = ""
         self._status = ""
         self._ended = False
@@ -122,7 +119,7 @@ class _Follower:
         while True:
             try:
                 job = self._batch.describe(self._job_id)
-                result = outcome.read_result(self._storage, self._place)
+                result = self._attempt.result()
                 self._show(job)
             except AwsError as error:
                 away = min(away, time.monotonic() + _AWAY_SECONDS)
@@ -139,7 +136,7 @@ class _Follower:
                 until = min(until, time.monotonic() + PATIENCE_SECONDS)
                 if time.monotonic() >= until:
                     reason = f"job {job.id} ended without a result ({job.reason or 'no reason given'})"
-                    return outcome.unsuccessful("failed", reason)
+                    return unsuccessful("failed", reason)
             time.sleep(LOOK_SECONDS)
 
     def _last_lines(self) -> None:

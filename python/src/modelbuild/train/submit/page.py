@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from modelbuild.annotation import commit_url, render
 from modelbuild.aws.batch import BatchJob
 from modelbuild.contract import TrainingRequest, TrainingResult
-from modelbuild.train.attempts.attempt import JobRecord
+from modelbuild.store.attempts import JobRecord
 from modelbuild.train.commit import parameters
 
 
@@ -32,7 +32,7 @@ def training(
     links: Mapping[str, str],
     repository: str,
     *,
-    told: bool = False,
+    unblocked: bool = False,
     waits: bool = False,
     result: TrainingResult | None = None,
 ) -> str:
@@ -44,7 +44,7 @@ def training(
         job: the head as Batch describes it.
         links: ``job_url`` and ``logs_url``.
         repository: where the commit can be seen.
-        told: whether an earlier attempt has unblocked the step that waits.
+        unblocked: whether an earlier attempt has unblocked the step that waits.
         waits: whether the train step follows the training.
         result: how it ended, if it did.
     """
@@ -55,7 +55,7 @@ def training(
         commit_url=commit_url(repository, request.build.commit),
         record=record,
         job=job,
-        told=told,
+        unblocked=unblocked,
         waits=waits,
         result=result,
         parameters=parameters.shown(request.parameters),

@@ -15,8 +15,9 @@ from modelbuild.aws.batch import OVERRIDES_LIMIT, Batch, overrides_bytes, requir
 from modelbuild.aws.identity import caller, session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent
-from modelbuild.contract import REQUEST_FILE, TrainingRequest
+from modelbuild.contract import TrainingRequest
 from modelbuild.settings.train import TrainSettings
+from modelbuild.store.model import ModelStore
 from modelbuild.train.submit import claim, submission
 from modelbuild.train.submit.request import build_request
 
@@ -110,7 +111,7 @@ def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) ->
     container = definition.content["containerProperties"]
     variables = submission.variables(request, settings)
     return Plan(
-        stored=real and Storage(made).exists(f"{request.artifacts}/{REQUEST_FILE}"),
+        stored=real and ModelStore(Storage(made), request.artifacts).has_request(),
         request=request,
         job=Job(
             name=submission.job_name(request),

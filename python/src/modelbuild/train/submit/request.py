@@ -24,6 +24,7 @@ from modelbuild.contract import (
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import ImageSettings, TrainSettings
 from modelbuild.train.commit import parameters, source, steps, syntax, types
+from modelbuild.train.submit import claim
 
 
 def build_request(
@@ -69,8 +70,11 @@ def build_request(
         # One call, because most keys that may be asked for are not there.
         keys = meta_data_keys()
         resolved = _parameters(settings, archived, read, environ, keys, loaded)
-    artifacts = model_prefix(settings.artifacts, build.pipeline, str(build.number))
+    claimed = claim.of_settings(settings)
+    artifacts = model_prefix(settings.artifacts, build.pipeline, claimed.model, str(build.number))
     request = _checked(
+        model=claimed.model,
+        meta_data_prefix=claimed.meta_data_prefix,
         model_id=str(build.number),
         build=build,
         source=Source(path=f"{artifacts}/{SOURCE_FILE}", sha256=hashlib.sha256(archived).hexdigest()),

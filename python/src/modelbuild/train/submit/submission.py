@@ -11,16 +11,12 @@ import json
 import re
 from collections.abc import Mapping
 
-from pydantic import ValidationError
-
 from modelbuild import log
 from modelbuild.aws.batch import Batch, BatchJob, require_fitting
 from modelbuild.aws.console import job_url, logs_url
-from modelbuild.aws.storage import NotFound, Storage
-from modelbuild.buildkite import agent
+from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import (
     ATTEMPT,
-    REQUEST_FILE,
     REQUEST_PIN,
     SCHEDULE_TIMEOUT,
     STEP_RESOURCES,
@@ -30,12 +26,13 @@ from modelbuild.contract import (
     WANDB_ENTITY,
     TrainingRequest,
     TrainingResult,
-    attempt_prefix,
+    shortened,
 )
 from modelbuild.errors import ConfigurationError, TrainingFailed
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train.attempts import outcome
-from modelbuild.train.attempts.attempt import Attempts, JobRecord
+from modelbuild.store.attempts import JobRecord
+from modelbuild.store.model import ModelStore
+from modelbuild.train.attempts.attempt import Attempts
 
 COMMAND = ("python", "-m", "modelbuild", "head")
 # Metaflow's command and variables, and those that every step is passed: 4,400 where names are short.
@@ -45,50 +42,44 @@ STATUS = TrainingResult.field_keys()[0]
 _JOB_OPTIONS = {"queue", "timeout", "schedule_timeout", "environment", "wandb_entity", "resources", "tags"}
 
 
-def store_request(storage: Storage, request: TrainingRequest, archived: bytes) -> TrainingRequest:
-    """The request as it lies in S3: this one, or the same one from an earlier run of the step."""
-    uri = f"{request.artifacts}/{REQUEST_FILE}"
+def store_request(store: ModelStore, request: TrainingRequest, archived: bytes) -> TrainingRequest:
+    """The request as it lies in S3: this one, or the same one from an earlier run of the step.
+
+    Raises:
+        ConfigurationError: another training was asked for there, or the request cannot be stored.
+        AwsError: S3 refused.
+    """
     try:
-        text = request.to_json()
+        request.to_json()
     except ValueError as error:
         raise ConfigurationError(
-            f"{uri} could not be read again ({' '.join(str(error).split())[:200]}): make the parameters of "
-            "this training plainer"
+            f"{store.request_uri} could not be read again ({' '.join(str(error).split())[:200]}): make the "
+            "parameters of this training plainer"
         ) from error
-    if not storage.write_once(request.source.path, archived, "application/gzip"):
-        earlier = _earlier(storage, uri)
+    if not store.write_source_once(archived):
+        earlier = store.find_request()
         if earlier is not None:
-            return _same(earlier, request, uri)
-        kept = hashlib.sha256(storage.read(request.source.path)).hexdigest()
+            return _same(earlier, request, store.request_uri)
+        kept = hashlib.sha256(store.objects.read(store.source_uri)).hexdigest()
         if kept != request.source.sha256:
             raise ConfigurationError(
-                f"{request.source.path} is there already and has other bytes than this commit's files: "
+                f"{store.source_uri} is there already and has other bytes than this commit's files: "
                 "build numbers must not repeat under option artifacts"
             )
-    if storage.write_once(uri, text.encode()):
+    if store.write_request_once(request):
         return request
-    return _same(_earlier(storage, uri) or request, request, uri)
+    return _same(store.find_request() or request, request, store.request_uri)
 
 
 def _same(earlier: TrainingRequest, request: TrainingRequest, uri: str) -> TrainingRequest:
     """The earlier request, which must ask for the same training."""
     # Another version of git or zlib may pack the same commit into other bytes: the first archive stays.
-    outcome.require_prefix(earlier, request.artifacts)
     if earlier != request.model_copy(update={"source": earlier.source}):
         raise ConfigurationError(
             f"{uri} asks for another training than this step ({_difference(earlier, request)}): start a new "
-            "build, because a build has one training, and a retried step must ask for the same"
+            "build, because a build trains a model once, and a retried step must ask for the same"
         )
     return earlier
-
-
-def _earlier(storage: Storage, uri: str) -> TrainingRequest | None:
-    try:
-        return TrainingRequest.model_validate_json(storage.read(uri))
-    except NotFound:
-        return None
-    except ValidationError as error:
-        raise ConfigurationError(f"{uri} is not a request of modelbuild: move it away") from error
 
 
 def _difference(earlier: TrainingRequest, request: TrainingRequest) -> str:
@@ -97,15 +88,24 @@ def _difference(earlier: TrainingRequest, request: TrainingRequest) -> str:
     return ", ".join(sorted(key for key in here if key != "source" and here[key] != there[key]))
 
 
-def submitted(
-    storage: Storage,
+def find_or_submit_head(
+    store: ModelStore,
     batch: Batch,
     request: TrainingRequest,
     settings: TrainSettings,
     definition: str,
-    by: str,
+    job_id: str,
 ) -> JobRecord:
-    """The head job of this request: the one that is there, or a new one."""
+    """The head job of this request: the one that is there, or a new one.
+
+    Args:
+        store: where the request lies.
+        batch: submits the head.
+        request: what is asked for.
+        settings: the step's options.
+        definition: the head's job definition.
+        job_id: the agent's job that asks.
+    """
     name = job_name(request)
 
     def submit(number: int) -> str:
@@ -121,13 +121,19 @@ def submitted(
         )
 
     options = settings.model_dump(mode="json", by_alias=True, exclude_none=True, include=_JOB_OPTIONS)
-    attempts = Attempts(storage, batch, request.artifacts, settings.queue, name)
-    return attempts.head(submit, {"by": by, "options": options}, _told, log.say)
+    attempts = Attempts(store, batch, settings.queue, name)
+    return attempts.find_or_submit(
+        submit, {"by": job_id, "options": options}, lambda: _is_unblocked(_meta_data(request)), log.say
+    )
 
 
-def _told() -> bool:
-    """Whether the step that waits is unblocked."""
-    return agent.get_meta_data(STATUS) is not None
+def _meta_data(request: TrainingRequest) -> TrainingMetaData:
+    return TrainingMetaData(request.meta_data_prefix)
+
+
+def _is_unblocked(meta_data: TrainingMetaData) -> bool:
+    """Whether the step that waits for the training is unblocked."""
+    return meta_data.get(STATUS) is not None
 
 
 def job_of(batch: Batch, record: JobRecord) -> BatchJob:
@@ -137,9 +143,9 @@ def job_of(batch: Batch, record: JobRecord) -> BatchJob:
 
 
 def job_name(request: TrainingRequest) -> str:
-    """``<pipeline>-<model id>`` in the letters that Batch allows, at most 128."""
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{request.build.pipeline}-{request.model_id}")
-    return name if len(name) <= 128 else f"{name[:111]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    """``<pipeline>-<model>-<model id>`` in the letters that Batch allows, at most 128."""
+    name = f"{request.build.pipeline}-{request.model}-{request.model_id}"
+    return shortened(re.sub(r"[^A-Za-z0-9_-]", "_", name), 128)
 
 
 def require_fitting_steps(settings: TrainSettings) -> None:
@@ -182,6 +188,7 @@ def tags(request: TrainingRequest, settings: TrainSettings) -> dict[str, str]:
     values = {
         **settings.tags,
         "modelbuild:pipeline": request.build.pipeline,
+        "modelbuild:model": request.model,
         "modelbuild:model-id": request.model_id,
         "modelbuild:build": request.build.url,
         "modelbuild:commit": request.build.commit,
@@ -191,17 +198,18 @@ def tags(request: TrainingRequest, settings: TrainSettings) -> dict[str, str]:
 
 
 def show(
-    storage: Storage,
+    store: ModelStore,
     batch: Batch,
     request: TrainingRequest,
     record: JobRecord,
     environ: Mapping[str, str],
     stays: bool,
 ) -> None:
-    """Tell the build and whoever reads the log where the training is, and how it is."""
+    """Show on the build page and in the log where the training is, and how it is."""
+    meta_data = _meta_data(request)
     job = job_of(batch, record)
     links = _links(record, job)
-    agent.set_meta_data(
+    meta_data.set(
         {
             "train/job/id": job.id,
             "train/job/url": links["job_url"],
@@ -211,16 +219,14 @@ def show(
             "train/attempt": str(record.attempt),
         }
     )
-    result = (
-        outcome.read_result(storage, attempt_prefix(request.artifacts, record.attempt)) if job.ended else None
-    )
+    result = store.attempt(record.attempt).result() if job.ended else None
     trained = result is not None and result.status == "succeeded"
-    told = _told()
+    unblocked = _is_unblocked(meta_data)
     # In a late run of this step, the annotation that notify has written has more.
-    if not job.ended and (not told or record.attempt > 1):
-        annotate(request, record, job, environ, told=told, waits=stays)
+    if not job.ended and (not unblocked or record.attempt > 1):
+        annotate(request, record, job, environ, unblocked=unblocked, waits=stays)
     state = "has been trained" if trained else "failed to train" if job.ended else "is being trained"
-    log.open_group(f":weight_lifter: Model {request.model_id} {state}")
+    log.open_group(f":weight_lifter: Model {request.model} {request.model_id} {state}")
     log.say(f"Batch job  {job.id} ({job.status}{': ' + job.reason if job.reason else ''})")
     log.say(f"           {links['job_url']}")
     log.say(f"Log        {links['logs_url']}")
@@ -229,12 +235,13 @@ def show(
         log.say(f"Attempt    {record.attempt}, which goes on from the last good step of the flow")
     if job.ended and not trained:
         raise TrainingFailed(
-            f"the training of model {request.model_id} failed ({job.reason or 'see its log'}): retry this "
+            f"the training of model {request.model} {request.model_id} failed "
+            f"({job.reason or 'see its log'}): retry this "
             "step to go on from the last good step of the flow"
         )
     if trained or stays:
         return
-    if told:
+    if unblocked:
         log.say(
             f"This agent is free now. Step {request.unblock!r} was unblocked by an earlier attempt: retry "
             "the steps behind it when this one has ended."
@@ -256,7 +263,7 @@ def annotate(
     job: BatchJob,
     environ: Mapping[str, str],
     *,
-    told: bool = False,
+    unblocked: bool = False,
     waits: bool = False,
     result: TrainingResult | None = None,
 ) -> None:
@@ -266,6 +273,6 @@ def annotate(
 
     repository = environ.get("BUILDKITE_REPO", "")
     body = page.training(
-        request, record, job, _links(record, job), repository, told=told, waits=waits, result=result
+        request, record, job, _links(record, job), repository, unblocked=unblocked, waits=waits, result=result
     )
-    agent.annotate(body, context=TRAINING_ANNOTATION, style="error" if result else UNDER_WAY)
+    _meta_data(request).annotate(body, context=TRAINING_ANNOTATION, style="error" if result else UNDER_WAY)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from modelbuild.aws.storage import Storage, read_record
 from modelbuild.contract import Deployment
+from modelbuild.store import records
+from modelbuild.store.objects import Objects
 
 _FOLDER = "_endpoints"
 """Beside the models; no pipeline has an underscore in its slug."""
@@ -17,15 +18,15 @@ class DeploymentHistory:
     is not a deployment.
     """
 
-    def __init__(self, storage: Storage, root: str, endpoint: str) -> None:
+    def __init__(self, objects: Objects, root: str, endpoint: str) -> None:
         """Find the history of an endpoint.
 
         Args:
-            storage: S3 as an identity sees it that may read there, and write to append.
+            objects: S3 as an identity sees it that may read there, and write to append.
             root: where models lie in production (option ``artifacts`` of deploy).
             endpoint: the endpoint's name.
         """
-        self._storage = storage
+        self._objects = objects
         self.folder = f"{root.rstrip('/')}/{_FOLDER}/{endpoint}"
 
     def current(self) -> Deployment | None:
@@ -65,7 +66,7 @@ class DeploymentHistory:
     def _write(self, deployment: Deployment, number: int) -> Deployment:
         while True:
             numbered = deployment.model_copy(update={"number": number})
-            if self._storage.write_once(self._uri(str(number)), numbered.to_json().encode()):
+            if self._objects.write_once(self._uri(str(number)), numbered.to_json().encode()):
                 return numbered
             number += 1
 
@@ -73,11 +74,11 @@ class DeploymentHistory:
         # Of two steps that write at the same time, the one with the lower number may come here last.
         following: Deployment | None = newest
         while following is not None:
-            self._storage.write(self._uri("current"), following.to_json().encode())
+            self._objects.write(self._uri("current"), following.to_json().encode())
             following = self.read(following.number + 1)
 
     def _read(self, name: str) -> Deployment | None:
-        return read_record(self._storage, self._uri(name), Deployment)
+        return records.find(self._objects, self._uri(name), Deployment)
 
     def _uri(self, name: str) -> str:
         return f"{self.folder}/{name}.json"
@@ -85,4 +86,4 @@ class DeploymentHistory:
 
 def root_of(deployment: Deployment) -> str:
     """Where models lie in the production account that a deployment was made in."""
-    return deployment.model_path.rsplit("/", 3)[0]
+    return deployment.model_path.rsplit("/", 4)[0]

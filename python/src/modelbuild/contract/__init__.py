@@ -1,0 +1,136 @@
+"""The records that all programs share, as data: no I/O, no clients.
+
+A *model* has a name in its pipeline, and a *model id*: the number of the build that made it, as text, or
+``<number>.<n>`` for a candidate. An id is unique for a model of a pipeline, so whatever stands in a shared
+place (an S3 key, a tag, a name) carries the pipeline and the model too.
+"""
+
+from __future__ import annotations
+
+from modelbuild.contract.deployment import Approver, Deployment
+from modelbuild.contract.environment import (
+    ATTEMPT,
+    CALLBACK_USER,
+    DEPLOYMENT_ANNOTATION,
+    LOG_GROUP,
+    MANIFEST_PIN,
+    MODEL_PIN,
+    REQUEST_PIN,
+    SCHEDULE_TIMEOUT,
+    STEP_RESOURCES,
+    STEP_VARIABLES,
+    TRAINING_ANNOTATION,
+    UNDER_WAY,
+    WANDB_ENTITY,
+)
+from modelbuild.contract.evaluation import Evaluation, Metric, Quality, figure
+from modelbuild.contract.layout import (
+    DELIVERED_FILE,
+    DEPLOYMENT_FILE,
+    JOB_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    PREDICTIONS_FILE,
+    REQUEST_FILE,
+    RESULT_FILE,
+    SOURCE_FILE,
+    attempt_prefix,
+    model_prefix,
+)
+from modelbuild.contract.manifest import (
+    Artifact,
+    DataSnapshot,
+    GoldenPrediction,
+    Manifest,
+    PredictionsFile,
+    Runtime,
+    SnapshotObject,
+    WandbRun,
+)
+from modelbuild.contract.record import (
+    ModelId,
+    ModelName,
+    Record,
+    S3Uri,
+    Sha256,
+    Text,
+    document,
+    sha256_of_json,
+    shortened,
+    split_s3_uri,
+)
+from modelbuild.contract.request import Build, Images, Source, TrainingRequest
+from modelbuild.contract.result import TrainingResult, unsuccessful
+from modelbuild.contract.serving import (
+    CUSTOM_ATTRIBUTES_HEADER,
+    DESCRIPTION_FILE,
+    MODEL_ID_HEADER,
+    Prediction,
+    Predictions,
+    ServingEnvironment,
+    custom_attributes,
+)
+
+__all__ = [
+    "ATTEMPT",
+    "CALLBACK_USER",
+    "CUSTOM_ATTRIBUTES_HEADER",
+    "DELIVERED_FILE",
+    "DEPLOYMENT_ANNOTATION",
+    "DEPLOYMENT_FILE",
+    "DESCRIPTION_FILE",
+    "JOB_FILE",
+    "LOG_GROUP",
+    "MANIFEST_FILE",
+    "MANIFEST_PIN",
+    "MODEL_FILE",
+    "MODEL_ID_HEADER",
+    "MODEL_PIN",
+    "PREDICTIONS_FILE",
+    "REQUEST_FILE",
+    "REQUEST_PIN",
+    "RESULT_FILE",
+    "SCHEDULE_TIMEOUT",
+    "SOURCE_FILE",
+    "STEP_RESOURCES",
+    "STEP_VARIABLES",
+    "TRAINING_ANNOTATION",
+    "UNDER_WAY",
+    "WANDB_ENTITY",
+    "Approver",
+    "Artifact",
+    "Build",
+    "DataSnapshot",
+    "Deployment",
+    "Evaluation",
+    "GoldenPrediction",
+    "Images",
+    "Manifest",
+    "Metric",
+    "ModelId",
+    "ModelName",
+    "Prediction",
+    "Predictions",
+    "PredictionsFile",
+    "Quality",
+    "Record",
+    "Runtime",
+    "S3Uri",
+    "ServingEnvironment",
+    "Sha256",
+    "SnapshotObject",
+    "Source",
+    "Text",
+    "TrainingRequest",
+    "TrainingResult",
+    "WandbRun",
+    "attempt_prefix",
+    "custom_attributes",
+    "document",
+    "figure",
+    "model_prefix",
+    "sha256_of_json",
+    "shortened",
+    "split_s3_uri",
+    "unsuccessful",
+]

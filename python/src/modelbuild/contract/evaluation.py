@@ -1,0 +1,100 @@
+"""How good a model is: metrics by name, whatever its task is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from typing_extensions import Self
+
+from modelbuild.contract.record import Record, Sha256, Text
+
+MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise ValueError(f"metric {name} is {value}, which is no finite number")
+    return metrics
+
+
+def figure(value: float) -> str:
+    """A value of a metric for people: three decimals, or three digits of a very small one."""
+    return f"{value:.2e}" if 0 < abs(value) < 0.001 else f"{value:,.3f}"
+
+
+class Metric(Record):
+    """A figure of quality, such as macro-F1 or the root of the mean squared error."""
+
+    name: MetricName
+    title: Text
+    """What people call it."""
+    better: Literal["higher", "lower"]
+    """Which of two values is the better one."""
+
+    def gain(self, value: float, over: float) -> float:
+        """By how much ``value`` is better than another one: negative where it is worse."""
+        return value - over if self.better == "higher" else over - value
+
+
+class Quality(Record):
+    """Metrics, by name, on so many rows."""
+
+    rows: int = Field(ge=0)
+    metrics: Annotated[dict[MetricName, float], AfterValidator(_finite)]
+
+
+class Evaluation(Record):
+    """Quality on evaluation rows, beside baselines on the same rows."""
+
+    rows_are: Text = ""
+    """What the rows are, in the words of the flow: "human-annotated, not trained on". Empty: not declared."""
+    dataset_sha256: Sha256
+    """Models are compared where they were evaluated on the same rows, which have the same hash."""
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)]
+    """Every metric that is used below, in the order in which people read them."""
+    primary: MetricName
+    """The metric that decides which of two models is the better one."""
+    overall: Quality
+    slices: dict[str, dict[str, Quality]] = Field(default_factory=dict)
+    """Quality on parts of the rows: by the name of the column that divides them, and by its value."""
+    baselines: dict[str, Quality] = Field(default_factory=dict)
+    """Quality of other ways to predict, by their name."""
+
+    @model_validator(mode="after")
+    def _metrics_are_described(self) -> Self:
+        names = [metric.name for metric in self.metrics]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a metric is described twice: {', '.join(names)}")
+        for where, quality in self._everything():
+            if unknown := sorted(quality.metrics.keys() - set(names)):
+                raise ValueError(f"metric {unknown[0]} of {where} is not described in metrics")
+        for where, quality in {"all rows": self.overall, **self.baselines}.items():
+            if self.primary not in quality.metrics:
+                raise ValueError(f"{where} lacks the primary metric {self.primary}")
+        return self
+
+    def metric(self, name: str) -> Metric:
+        """The description of a metric that is used here."""
+        return next(metric for metric in self.metrics if metric.name == name)
+
+    def used_in(self, table: Mapping[str, Quality]) -> list[Metric]:
+        """The metrics that a table of qualities has, in the order in which people read them."""
+        found = {name for quality in table.values() for name in quality.metrics}
+        return [metric for metric in self.metrics if metric.name in found]
+
+    def describe(self, quality: Quality) -> str:
+        """A quality for people: "macro-F1 0.612, accuracy 0.679 on 2,345 rows"."""
+        figures = (
+            f"{metric.title} {figure(quality.metrics[metric.name])}" for metric in self.used_in({"": quality})
+        )
+        return f"{', '.join(figures)} on {quality.rows:,} rows"
+
+    def _everything(self) -> Iterator[tuple[str, Quality]]:
+        yield "all rows", self.overall
+        yield from self.baselines.items()
+        for column, values in self.slices.items():
+            yield from ((f"{column} {value}", quality) for value, quality in values.items())

@@ -1,0 +1,95 @@
+"""Everything about one model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from modelbuild.contract.evaluation import Evaluation
+from modelbuild.contract.record import Record, S3Uri, Sha256, Text
+from modelbuild.contract.request import TrainingRequest
+
+
+class SnapshotObject(Record):
+    """One object of a data snapshot."""
+
+    path: S3Uri
+    bytes: int
+    sha256: Sha256
+
+
+class DataSnapshot(Record):
+    """The rows a model was made from: the query as it ran, and what it left in S3."""
+
+    query: Text
+    execution_id: str
+    objects: tuple[SnapshotObject, ...]
+    rows: int
+    sha256: Sha256
+
+
+class PredictionsFile(Record):
+    """What the model answers for each evaluation row: a Parquet file beside the manifest.
+
+    Its columns are ``id``, ``truth``, ``prediction``, ``score:<name>`` for each score of an answer, and
+    ``slice:<column>`` for each column that divides the rows. Rows are sorted by ``id``, which no two rows
+    share, so that the predictions of two models on the same rows can be compared row by row.
+    """
+
+    path: S3Uri
+    bytes: int
+    sha256: Sha256
+    rows: int = Field(ge=1)
+
+
+class WandbRun(Record):
+    """The Weights & Biases run; ``url`` is empty for a run that was recorded offline."""
+
+    id: Text
+    url: Text
+
+
+class Artifact(Record):
+    """``model.tar.gz`` and the SHA-256 of each file in it, by name."""
+
+    path: S3Uri
+    bytes: int
+    sha256: Sha256
+    files: dict[str, Sha256]
+
+
+class Runtime(Record):
+    """What the weights were computed with; what is not known is empty."""
+
+    image: str
+    python: str
+    packages: dict[str, str]
+    gpu: str
+    driver: str
+    deterministic: bool
+    threads: int
+
+
+class GoldenPrediction(Record):
+    """An input with what the trained model answered; whatever serves the model must answer the same."""
+
+    input: JsonValue
+    output: dict[str, JsonValue]
+    """The answer without what names the model, such as ``{"label": "positive", "scores": {...}}``."""
+
+
+class Manifest(Record):
+    """Everything about one model: ``manifest.json``, written once, beside the model."""
+
+    version: Literal[1] = 1
+    request: TrainingRequest
+    data: DataSnapshot
+    evaluation: Evaluation
+    predictions: PredictionsFile
+    wandb: WandbRun
+    artifact: Artifact
+    runtime: Runtime
+    golden: tuple[GoldenPrediction, ...]
+    timings: dict[str, float]
+    created_at: str

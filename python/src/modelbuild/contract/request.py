@@ -1,0 +1,91 @@
+"""What a build asks for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, StringConstraints, model_validator
+from typing_extensions import Self
+
+from modelbuild.contract.layout import SOURCE_FILE
+from modelbuild.contract.record import ModelId, ModelName, Record, S3Uri, Sha256, Slug, Text
+
+
+class Build(Record):
+    """The Buildkite build that asked for a model."""
+
+    organization: Slug
+    pipeline: Slug
+    number: int = Field(ge=1)
+    id: Text
+    url: Text
+    commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40,64}$")]
+    branch: Text
+    message: Text
+    creator: Text
+
+
+class Source(Record):
+    """The archive of the commit's files that the head runs."""
+
+    path: S3Uri
+    sha256: Sha256
+
+
+class Images(Record):
+    """The images of one build, named as the folders of ``docker/``; digests where they are known."""
+
+    default: str
+    train_gpu: str = Field(alias="train-gpu")
+    serve: str
+
+
+class TrainingRequest(Record):
+    """What was asked for: ``request.json``, written once, before the head job is submitted."""
+
+    version: Literal[1] = 1
+    model: ModelName
+    """What the model is called in its pipeline; its id tells it from the models of that name before it."""
+    model_id: ModelId
+    meta_data_prefix: str = ""
+    """What the build's meta-data about this training begins with: nothing for the build's only training, else
+    the model's name and a slash."""
+    build: Build
+    source: Source
+    flow: str
+    parameters: dict[str, JsonValue]
+    parameters_sha256: Sha256
+    artifacts: S3Uri
+    unblock: str
+    images: Images
+    origins: dict[str, Literal["file", "plugin", "build"]] = Field(default_factory=dict)
+    """Who set each parameter, by its dotted name: params.yaml, the pipeline's options, or this build."""
+    dirty_diff: str = ""
+    """What the source has that the commit has not, as ``git diff`` shows it; empty as a rule."""
+
+    @model_validator(mode="after")
+    def _prefix_is_the_models(self) -> Self:
+        if self.meta_data_prefix not in ("", f"{self.model}/"):
+            raise ValueError(f"meta_data_prefix must be empty or {self.model}/")
+        return self
+
+    def meta_data_key(self, name: str) -> str:
+        """The key in the build's meta-data of a value of this training; also the context of an annotation."""
+        return f"{self.meta_data_prefix}{name}"
+
+    def misplaced(self, prefix: str) -> str:
+        """What contradicts the prefix in S3 that the request lies under, for people; empty when nothing does.
+
+        A reader acts on the build that the request names, and access to one prefix must not be enough to name
+        the build of another.
+        """
+        _, pipeline, model, model_id = f"///{prefix}".rsplit("/", 3)
+        claims: list[tuple[str, str, str]] = [
+            ("its pipeline is", self.build.pipeline, pipeline),
+            ("its model is", self.model, model),
+            ("its model id is", self.model_id, model_id),
+            ("its artifacts are", self.artifacts, prefix),
+            ("its source is", self.source.path, f"{prefix}/{SOURCE_FILE}"),
+            ("its build is", str(self.build.number), self.model_id.partition(".")[0]),
+        ]
+        return next((f"{name} {written}" for name, written, expected in claims if written != expected), "")

@@ -1,0 +1,60 @@
+"""How a training ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from modelbuild.contract.record import FIELD_CHARACTERS, FieldText, Record, Text
+
+
+class TrainingResult(Record):
+    """How a training ended. Its fields, by alias, *are* the fields of the block step that waits for it."""
+
+    status: Literal["succeeded", "failed", "cancelled"] = Field(alias="training/status")
+    reason: Text = Field(default="", alias="training/reason")
+    model_path: FieldText = Field(default="", alias="model/data/path")
+    model_sha256: FieldText = Field(default="", alias="model/data/sha256")
+    manifest: FieldText = Field(default="", alias="model/manifest")
+    env: dict[str, str] = Field(default_factory=dict, alias="model/env")
+    image: FieldText = Field(default="", alias="model/image")
+    wandb_run_id: FieldText = Field(default="", alias="wandb/run/id")
+    wandb_run_url: FieldText = Field(default="", alias="wandb/run/url")
+
+    @model_validator(mode="after")
+    def _env_fits_a_field(self) -> Self:
+        """Hold the variables of inference to what one field may have, as they are one."""
+        if len(json.dumps(self.env)) > FIELD_CHARACTERS:
+            raise ValueError(f"model/env must not take more than {FIELD_CHARACTERS:,} characters")
+        return self
+
+    def to_fields(self) -> dict[str, str]:
+        """The result as block fields: text by key, ``model/env`` as a JSON object."""
+        fields = self.model_dump(by_alias=True)
+        fields["model/env"] = json.dumps(self.env, sort_keys=True)
+        return fields
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, str]) -> TrainingResult:
+        """Read a result back from meta-data; a key that is missing counts as empty.
+
+        Raises:
+            ValueError: a value is not what its key promises (pydantic's ``ValidationError`` is one).
+        """
+        values: dict[str, Any] = {key: fields[key] for key in cls.field_keys() if key in fields}
+        values["model/env"] = json.loads(values.get("model/env") or "{}")
+        return cls.model_validate(values)
+
+    @classmethod
+    def field_keys(cls) -> tuple[str, ...]:
+        """The keys of the block step's fields, in the order in which a person reads them."""
+        return tuple(field.alias or name for name, field in cls.model_fields.items())
+
+
+def unsuccessful(status: Literal["failed", "cancelled"], reason: str) -> TrainingResult:
+    """The result of a training that left no model."""
+    return TrainingResult.model_validate({"training/status": status, "training/reason": reason})

@@ -1,0 +1,58 @@
+"""What a server of a model is given, and what it answers."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from modelbuild.contract.record import ModelId, ModelName, Record, Sha256, Slug
+
+MODEL_ID_HEADER = "X-Model-Id"
+CUSTOM_ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
+
+DESCRIPTION_FILE = "model.json"
+"""The file in ``model.tar.gz`` that says what kind of model it is, and which other files it consists of."""
+
+
+class Prediction(Record):
+    """One answer: what the model says, and which model says it.
+
+    The model is in each, so that a prediction leads back to its build wherever it ends up.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    model: ModelName
+    model_id: ModelId
+
+    @property
+    def output(self) -> dict[str, JsonValue]:
+        """What the model says, such as ``{"label": "positive", "scores": {...}}``."""
+        return self.model_extra or {}
+
+
+class Predictions(Record):
+    """The body that ``/invocations`` answers with."""
+
+    model: ModelName
+    model_id: ModelId
+    pipeline: Slug
+    predictions: tuple[Prediction, ...]
+
+
+class ServingEnvironment(Record):
+    """The variables inference needs: ``model/env``, and the environment of the SageMaker model."""
+
+    model: ModelName = Field(alias="MODEL_NAME")
+    model_id: ModelId = Field(alias="MODEL_ID")
+    pipeline: Slug = Field(alias="MODEL_PIPELINE")
+    description_sha256: Sha256 = Field(alias="MODEL_DESCRIPTION_SHA256")
+    """Of ``model.json``, which has the hashes of the model's other files."""
+
+    def to_env(self) -> dict[str, str]:
+        """The variables by name."""
+        return {key: str(value) for key, value in self.model_dump(by_alias=True).items()}
+
+
+def custom_attributes(model_id: str, model: str, pipeline: str) -> str:
+    """The value of ``X-Amzn-SageMaker-Custom-Attributes`` on an answer: visible ASCII, ≤ 1024 characters."""
+    return f"MODEL_ID={model_id};MODEL={model};PIPELINE={pipeline}"

@@ -1,0 +1,166 @@
+"""What every flow of a model does the same way: its steps stay in the flow's own file.
+
+A subclass of :class:`ModelFlow` has the steps, as plain Metaflow, and says which rows there are, how they are
+split, how the model is fitted and how it predicts. The methods here keep what lies between: the request, the
+snapshot of the rows, the W&B run, the manifest and the callback.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import Any
+
+import pyarrow as pa
+from metaflow import FlowSpec, current  # type: ignore[attr-defined]
+
+from modelbuild.aws.athena import Athena
+from modelbuild.aws.identity import session
+from modelbuild.callback import deliver, shared_rate_limiter
+from modelbuild.contract import (
+    DataSnapshot,
+    Evaluation,
+    GoldenPrediction,
+    Manifest,
+    Runtime,
+    TrainingRequest,
+    WandbRun,
+)
+from modelbuild.flow import publish, runtime, snapshot, tracking, training
+from modelbuild.flow.batch import GPU_IMAGE, GPU_QUEUE
+from modelbuild.flow.evaluation import Evaluated, table
+from modelbuild.settings import AwsSettings
+from modelbuild.store.model import ModelStore
+
+
+class ModelFlow(FlowSpec):
+    """A flow that makes a model, for the build that asked for it or on its own.
+
+    Attributes:
+        parameters: the values of ``config``, the flow's ``metaflow.Config``.
+        prefix: the S3 prefix that the flow writes below; empty for a flow on its own without ``ARTIFACTS``.
+        seconds: how long what was timed took, by name.
+
+    These, and what the methods keep, are artifacts of Metaflow; records are kept as JSON.
+    """
+
+    def begin(self) -> None:
+        """Check, in step ``start``, that the parameters are the ones that were asked for.
+
+        Raises:
+            ConfigurationError: ``ARTIFACTS`` is no S3 prefix, or what lies there is no request of this build.
+            VerificationFailed: the flow runs with other parameters than the request has.
+        """
+        self.parameters: dict[str, Any] = self.config.to_dict()
+        self.prefix = training.prefix(os.environ, str(current.run_id))
+        self.seconds: dict[str, float] = {}
+        self.find_request()
+
+    def find_request(self) -> TrainingRequest | None:
+        """What this flow's build asked for, or None for a flow on its own."""
+        if "MODEL_ID" not in os.environ:
+            return None
+        return training.require_request(self.store(), self.parameters)
+
+    def store(self) -> ModelStore:
+        """The files of the model, below the prefix.
+
+        Raises:
+            ConfigurationError: a flow on its own has no prefix.
+        """
+        return ModelStore(training.storage(), training.require_prefix(self.prefix))
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Keep how many seconds the block takes, under ``name``."""
+        start = time.monotonic()
+        yield
+        self.seconds = {**self.seconds, name: round(time.monotonic() - start, 3)}
+
+    def take_snapshot(self, query: str) -> None:
+        """Run a query of Athena and keep its rows, once for a training.
+
+        Raises:
+            AwsError: the query failed.
+            ConfigurationError: the query found no rows.
+        """
+        with self.timed("snapshot"):
+            taken = snapshot.take(Athena(session(AwsSettings())), self.store(), query)
+        print(f"{taken.rows:,} rows in {len(taken.objects)} objects, SHA-256 {taken.sha256}.")
+        self.snapshot: dict[str, Any] = taken.model_dump(mode="json")
+
+    def read_snapshot(self) -> pa.Table:
+        """The rows of the snapshot, sorted by their columns from left to right.
+
+        Raises:
+            VerificationFailed: an object is not the one that the snapshot was taken with.
+        """
+        return snapshot.read(self.store().objects, DataSnapshot.model_validate(self.snapshot))
+
+    def keep_rows(self, rows: Sequence[Any], origin: str) -> None:
+        """Keep rows that come from the commit, each as JSON; ``origin`` says for people from where."""
+        kept = snapshot.keep(self.store() if self.prefix else None, rows, origin)
+        self.snapshot = kept.model_dump(mode="json")
+
+    def keep_runtime(self) -> None:
+        """Keep what the model was computed with; to be called by the step that fitted it."""
+        on_gpu = os.environ.get("AWS_BATCH_JQ_NAME") == os.environ.get(GPU_QUEUE, "").rsplit("/", 1)[-1]
+        image = os.environ.get(GPU_IMAGE, "") if on_gpu else ""
+        self.runtime: dict[str, Any] = runtime.describe(image).model_dump(mode="json")
+
+    def keep_evaluation(self, evaluated: Evaluated, golden: Sequence[GoldenPrediction]) -> None:
+        """Print an evaluation, write the W&B run, and keep both.
+
+        Args:
+            evaluated: the evaluation, and the prediction for each row.
+            golden: inputs with the answers that the endpoint must give.
+        """
+        print(table(evaluated.evaluation))
+        config = {"parameters": self.parameters, "data_sha256": self.snapshot["sha256"]}
+        run = tracking.track(self.find_request(), evaluated.evaluation, config)
+        print(f"W&B run: {run.url or f'{run.id}, recorded nowhere'}")
+        self.evaluation: dict[str, Any] = evaluated.evaluation.model_dump(mode="json")
+        self.predictions: bytes = evaluated.predictions
+        self.wandb: dict[str, Any] = run.model_dump(mode="json")
+        self.golden: list[dict[str, Any]] = [item.model_dump(mode="json") for item in golden]
+
+    def hand_over(self, files: Mapping[str, bytes]) -> None:
+        """Write the model, its manifest and the result of this attempt, once each, and unblock the build.
+
+        Args:
+            files: the files of the model's archive, by name; ``model.json`` is among them.
+
+        Raises:
+            AwsError: S3 refused.
+            BuildkiteError: the result could not be delivered.
+            VerificationFailed: another model is there already.
+        """
+        if not self.prefix:
+            print("This flow runs on its own, without ARTIFACTS: its model is kept by Metaflow only.")
+            return
+        store = self.store()
+        artifact = publish.upload_model(store, files)
+        predictions = publish.upload_predictions(store, self.predictions)
+        print(f"The model is {artifact.path}, {artifact.bytes:,} bytes.")
+        request = self.find_request()
+        if request is None:
+            print("This flow runs on its own: there is no manifest to write and no build to unblock.")
+            return
+        computed = Runtime.model_validate(self.runtime)
+        manifest = Manifest(
+            request=request,
+            data=DataSnapshot.model_validate(self.snapshot),
+            evaluation=Evaluation.model_validate(self.evaluation),
+            predictions=predictions,
+            wandb=WandbRun.model_validate(self.wandb),
+            artifact=artifact,
+            runtime=computed.model_copy(update={"image": computed.image or request.images.default}),
+            golden=tuple(GoldenPrediction.model_validate(item) for item in self.golden),
+            timings=dict(self.seconds),
+            created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        )
+        result = publish.publish(store, manifest)
+        deliver(request, result, turns=shared_rate_limiter(store.objects, store.prefix))

@@ -1,0 +1,65 @@
+"""The user's own rows, with which ``modelbuild init`` begins."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelbuild.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A CSV file in UTF-8 whose first line names its columns, as bytes, and which columns are used."""
+
+    content: bytes
+    text: str
+    label: str
+
+
+EXAMPLE = Path(__file__).parent / "templates" / "data.csv"
+"""What ``init`` writes where the user gives no rows."""
+
+
+def read(path: Path, text: str | None, label: str | None) -> DataFile:
+    """A file of the user, with the columns of its texts and labels.
+
+    Args:
+        path: the file.
+        text: the column with the texts; None for ``text``, or of two columns the one with more values.
+        label: the column with the labels; None for ``label``, or of two columns the one with fewer values.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or it is not known which columns are meant.
+    """
+    try:
+        content = path.read_bytes()
+        reader = csv.DictReader(content.decode("utf-8-sig").splitlines(keepends=True), strict=True)
+        rows, names = list(reader), list(reader.fieldnames or [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigurationError(
+            f"--data is {path}, which cannot be read as CSV in UTF-8 ({said}): save it as such"
+        ) from error
+    for option, name in (("--text", text), ("--label", label)):
+        if name is not None and name not in names:
+            raise ConfigurationError(
+                f"{option} is {name!r}, but the columns of {path} are {', '.join(names) or 'none'}"
+            )
+    guessed = {"text": "text", "label": "label"} if {"text", "label"} <= set(names) else {}
+    if not guessed and len(names) == 2:
+        fewer, more = sorted(names, key=lambda name: len({row[name] for row in rows}))
+        guessed = {"text": more, "label": fewer}
+    text, label = text or guessed.get("text"), label or guessed.get("label")
+    if text is None or label is None or text == label:
+        raise ConfigurationError(
+            f"the columns of {path} are {', '.join(names) or 'none'}: say with --text and --label which of "
+            "them have the texts and their labels"
+        )
+    if len({row[label] for row in rows}) < 2:
+        raise ConfigurationError(
+            f"column {label!r} of {path} has fewer than two labels, and a classifier needs two: say with "
+            "--label which column has them"
+        )
+    return DataFile(content, text, label)

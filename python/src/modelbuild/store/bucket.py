@@ -1,0 +1,44 @@
+"""What all trainings of one bucket share: claims that last a day, by which their programs find each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+
+from modelbuild.aws.failures import NotFound
+from modelbuild.contract import Build, document, split_s3_uri
+from modelbuild.store.objects import Objects
+
+
+class BucketStore:
+    """``<bucket>/buildkite/`` of the bucket that ``artifacts`` lies in.
+
+    Every method raises ``AwsError`` when S3 refuses.
+    """
+
+    def __init__(self, objects: Objects, artifacts: str) -> None:
+        self._objects = objects
+        self._root = f"s3://{split_s3_uri(artifacts)[0]}/buildkite"
+
+    def claim_turn(self, name: str) -> bool:
+        """Claim a turn to call Buildkite; False where another program has it."""
+        return self._objects.write_once(f"{self._root}/turns/{name}", b"")
+
+    def claim_question(self, build: Build, slice_number: int) -> bool:
+        """Claim to ask Buildkite, in this slice of time, which builds of a pipeline were cancelled."""
+        return self._objects.write_once(f"{self._cancelled(build, slice_number)}.asked", b"")
+
+    def write_cancelled(self, build: Build, slice_number: int, numbers: Collection[int]) -> None:
+        """Write Buildkite's answer for the heads of the other builds."""
+        body = document([*sorted(numbers)]).encode()
+        self._objects.write_once(f"{self._cancelled(build, slice_number)}.json", body)
+
+    def cancelled(self, build: Build, slice_number: int) -> set[int] | None:
+        """The numbers of the pipeline's cancelled builds, once another head has written them."""
+        try:
+            return set(json.loads(self._objects.read(f"{self._cancelled(build, slice_number)}.json")))
+        except NotFound:
+            return None
+
+    def _cancelled(self, build: Build, slice_number: int) -> str:
+        return f"{self._root}/cancelled/{build.organization}/{build.pipeline}/{slice_number}"

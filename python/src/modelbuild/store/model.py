@@ -1,0 +1,214 @@
+"""Everything about one model: from what was asked for to what is served."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from modelbuild.contract import (
+    DEPLOYMENT_FILE,
+    JOB_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    PREDICTIONS_FILE,
+    REQUEST_FILE,
+    SOURCE_FILE,
+    DataSnapshot,
+    Deployment,
+    Manifest,
+    TrainingRequest,
+    document,
+)
+from modelbuild.errors import VerificationFailed
+from modelbuild.store import records
+from modelbuild.store.attempts import Attempt, JobRecord
+from modelbuild.store.objects import Objects
+
+
+@dataclass(frozen=True)
+class ModelStore:
+    """The files of one model, below ``prefix``, which has no slash at its end.
+
+    Every method raises ``AwsError`` when S3 refuses, and ``InvalidRecord`` for a file that is not what its
+    name promises.
+    """
+
+    objects: Objects
+    prefix: str
+
+    def attempt(self, number: int) -> Attempt:
+        """The attempt at the training with this number, from 1."""
+        return Attempt(self.objects, self.prefix, number)
+
+    @property
+    def request_uri(self) -> str:
+        """Where the request is."""
+        return self._uri(REQUEST_FILE)
+
+    def request(self, *, any_version: bool = False) -> TrainingRequest:
+        """What was asked for.
+
+        Args:
+            any_version: read what this version of modelbuild knows of a request of any version, which is
+                enough to deliver a result to its build.
+
+        Raises:
+            NotFound: nothing was asked for there.
+            VerificationFailed: it names the build of another prefix.
+        """
+        content = self.objects.read(self.request_uri)
+        return self._of_here(
+            records.parse(content, self.request_uri, TrainingRequest, any_version=any_version)
+        )
+
+    def find_request(self) -> TrainingRequest | None:
+        """What was asked for, if anything was."""
+        found = records.find(self.objects, self.request_uri, TrainingRequest)
+        return None if found is None else self._of_here(found)
+
+    def pinned_request(self, sha256: str) -> TrainingRequest:
+        """What was asked for, which must have this hash.
+
+        Raises:
+            NotFound: nothing was asked for there.
+            VerificationFailed: it was changed, or names the build of another prefix.
+        """
+        content = self.objects.read(self.request_uri)
+        found = hashlib.sha256(content).hexdigest()
+        if found != sha256:
+            raise VerificationFailed(
+                f"{self.request_uri} has SHA-256 {found}, but the train step stored {sha256}: the request "
+                "was "
+                "changed after that; start a new build"
+            )
+        return self._of_here(records.parse(content, self.request_uri, TrainingRequest))
+
+    def has_request(self) -> bool:
+        """Whether anything was asked for."""
+        return self.objects.exists(self.request_uri)
+
+    def request_age(self) -> float | None:
+        """Seconds since something was asked for, or None where nothing was."""
+        return self.objects.age(self.request_uri)
+
+    def write_request_once(self, request: TrainingRequest) -> bool:
+        """Write down what is asked for; False where something was."""
+        return self.objects.write_once(self.request_uri, request.to_json().encode())
+
+    @property
+    def source_uri(self) -> str:
+        """Where the archive of the commit's files is."""
+        return self._uri(SOURCE_FILE)
+
+    def write_source_once(self, archive: bytes) -> bool:
+        """Keep the archive of the commit's files; False where one was kept."""
+        return self.objects.write_once(self.source_uri, archive, "application/gzip")
+
+    def job(self) -> JobRecord | None:
+        """The newest head of the training, as far as it was written down."""
+        return records.find(self.objects, self._uri(JOB_FILE), JobRecord)
+
+    def record_job(self, job: JobRecord) -> None:
+        """Write down the newest head; a late program does not replace a newer head by an older one."""
+        body = document(job.model_dump()).encode()
+        if not self.objects.write_once(self._uri(JOB_FILE), body):
+            newest = self.job()
+            if newest is None or newest.attempt < job.attempt:
+                self.objects.write(self._uri(JOB_FILE), body)
+
+    @property
+    def data(self) -> str:
+        """Below which the rows of the snapshot lie; it ends with a slash."""
+        return self._uri("data/")
+
+    def snapshot(self) -> DataSnapshot | None:
+        """The rows that the model is made from, once they were taken."""
+        return records.find(self.objects, f"{self.data}snapshot.json", DataSnapshot)
+
+    def write_snapshot_once(self, snapshot: DataSnapshot) -> DataSnapshot:
+        """The snapshot as it lies in S3 afterwards: this one, unless there was one already."""
+        if self.objects.write_once(f"{self.data}snapshot.json", snapshot.to_json().encode()):
+            return snapshot
+        return self.snapshot() or snapshot
+
+    @property
+    def model_uri(self) -> str:
+        """Where ``model.tar.gz`` is."""
+        return self._uri(MODEL_FILE)
+
+    def write_model_once(self, archive: bytes) -> None:
+        """Write ``model.tar.gz``.
+
+        Raises:
+            VerificationFailed: another model is there.
+        """
+        self._write_same(self.model_uri, archive, "application/gzip")
+
+    @property
+    def predictions_uri(self) -> str:
+        """Where the predictions for the evaluation rows are."""
+        return self._uri(PREDICTIONS_FILE)
+
+    def write_predictions_once(self, content: bytes) -> None:
+        """Write the predictions for the evaluation rows.
+
+        Raises:
+            VerificationFailed: others are there.
+        """
+        self._write_same(self.predictions_uri, content, "application/vnd.apache.parquet")
+
+    @property
+    def manifest_uri(self) -> str:
+        """Where the manifest is."""
+        return self._uri(MANIFEST_FILE)
+
+    def manifest(self) -> Manifest | None:
+        """The manifest, once there is a model."""
+        return records.find(self.objects, self.manifest_uri, Manifest)
+
+    def manifest_bytes(self) -> bytes:
+        """The manifest as it is written.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return self.objects.read(self.manifest_uri)
+
+    def write_manifest_once(self, manifest: Manifest) -> Manifest:
+        """The manifest as it lies in S3 afterwards: this one, unless there was one already."""
+        if self.objects.write_once(self.manifest_uri, manifest.to_json().encode()):
+            return manifest
+        return self.manifest() or manifest
+
+    @property
+    def deployment_uri(self) -> str:
+        """Where the newest deployment of the model is."""
+        return self._uri(DEPLOYMENT_FILE)
+
+    def deployment(self) -> Deployment | None:
+        """The newest deployment of the model, if it was deployed."""
+        return records.find(self.objects, self.deployment_uri, Deployment)
+
+    def write_deployment(self, deployment: Deployment) -> None:
+        """Write down the newest deployment of the model."""
+        self.objects.write(self.deployment_uri, deployment.to_json().encode())
+
+    def _uri(self, name: str) -> str:
+        return f"{self.prefix}/{name}"
+
+    def _of_here(self, request: TrainingRequest) -> TrainingRequest:
+        if found := request.misplaced(self.prefix):
+            raise VerificationFailed(
+                f"{self.request_uri} is the request of another build ({found}): its files were moved, or not "
+                "written by the train step; start a new build"
+            )
+        return request
+
+    def _write_same(self, uri: str, content: bytes, content_type: str) -> None:
+        if self.objects.write_once(uri, content, content_type):
+            return
+        present, made = (hashlib.sha256(part).hexdigest() for part in (self.objects.read(uri), content))
+        if present != made:
+            raise VerificationFailed(
+                f"{uri} is there with SHA-256 {present}, but this training made {made}: start a new build"
+            )

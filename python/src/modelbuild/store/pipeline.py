@@ -1,0 +1,41 @@
+"""The models of one pipeline."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from modelbuild.store.model import ModelStore
+from modelbuild.store.objects import Objects
+
+_MODEL_ID = re.compile(r"[1-9][0-9]*(\.[1-9][0-9]*)?", re.ASCII)
+
+
+def is_model_id(text: str) -> bool:
+    """Whether text is the id of a model."""
+    return _MODEL_ID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True)
+class PipelineStore:
+    """The models below ``root``: ``s3://<bucket>/models/<pipeline>``, without a slash at the end.
+
+    Every method raises ``AwsError`` when S3 refuses. Names and ids are listed as folders, one request for
+    every thousand of them, whatever lies in them.
+    """
+
+    objects: Objects
+    root: str
+
+    def models(self) -> list[str]:
+        """The names of the pipeline's models, sorted."""
+        return [*self.objects.folders(f"{self.root}/")]
+
+    def ids(self, model: str) -> list[str]:
+        """The ids of the models of that name, the newest first."""
+        found = [name for name in self.objects.folders(f"{self.root}/{model}/") if is_model_id(name)]
+        return sorted(found, key=lambda one: [int(part) for part in one.split(".")], reverse=True)
+
+    def model(self, model: str, model_id: str) -> ModelStore:
+        """The files of one model."""
+        return ModelStore(self.objects, f"{self.root}/{model}/{model_id}")

@@ -1,0 +1,58 @@
+"""Reading a record, with one sentence for what cannot be read as one."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from modelbuild.aws.failures import NotFound
+from modelbuild.errors import VerificationFailed
+from modelbuild.store.objects import Objects
+
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+class InvalidRecord(VerificationFailed):
+    """An object does not hold the record that its name promises."""
+
+
+def read(objects: Objects, uri: str, kind: type[Kind]) -> Kind:
+    """The record that an object holds.
+
+    Raises:
+        NotFound: there is no such object.
+        InvalidRecord: it does not hold a record of that kind.
+        AwsError: S3 refused.
+    """
+    return parse(objects.read(uri), uri, kind)
+
+
+def find(objects: Objects, uri: str, kind: type[Kind]) -> Kind | None:
+    """The record that an object holds, or None without the object.
+
+    Raises:
+        InvalidRecord: it does not hold a record of that kind.
+        AwsError: S3 refused.
+    """
+    try:
+        return read(objects, uri, kind)
+    except NotFound:
+        return None
+
+
+def parse(content: bytes, uri: str, kind: type[Kind], *, any_version: bool = False) -> Kind:
+    """The record in the bytes of an object; of one of ``any_version``, unknown fields are ignored.
+
+    Raises:
+        InvalidRecord: they hold no record of that kind.
+    """
+    try:
+        return kind.model_validate_json(content, extra="ignore" if any_version else None)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise InvalidRecord(
+            f"{uri} is no {kind.__name__} of this version of modelbuild ({field}: {first['msg']}): start a "
+            "new build, whose programs all have one version"
+        ) from error
