@@ -22,17 +22,22 @@ class Request(BaseModel):
     instances: list[str] = Field(min_length=1, max_length=1_000)
 
 
+_VARIABLES = ("MODEL_NAME", "MODEL_ID", "MODEL_PIPELINE", "MODEL_DESCRIPTION_SHA256")
+
+
 class Prediction(BaseModel):
     """The answer for one text."""
 
     label: str
     scores: dict[str, float]
+    model: str
     model_id: str
 
 
 class Predictions(BaseModel):
     """The body of an answer."""
 
+    model: str
     model_id: str
     pipeline: str
     predictions: list[Prediction]
@@ -49,10 +54,11 @@ def create_app(model: Model, environment: ServingEnvironment) -> FastAPI:
     @app.post("/invocations")
     async def invocations(request: Request) -> Predictions:
         return Predictions(
+            model=environment.model,
             model_id=environment.model_id,
             pipeline=environment.pipeline,
             predictions=[
-                Prediction(label=label, scores=scores, model_id=environment.model_id)
+                Prediction(label=label, scores=scores, model=environment.model, model_id=environment.model_id)
                 for label, scores in model.predict(request.instances)
             ],
         )
@@ -62,10 +68,8 @@ def create_app(model: Model, environment: ServingEnvironment) -> FastAPI:
 
 def main() -> None:
     """Serve the model of the environment that the inference image has."""
-    environment = ServingEnvironment.model_validate(
-        {name: os.environ[name] for name in ("MODEL_ID", "MODEL_PIPELINE", "MODEL_WEIGHTS_SHA256")}
-    )
-    model = load(Path(os.environ["SM_MODEL_DIR"]), environment.weights_sha256)
+    environment = ServingEnvironment.model_validate({name: os.environ[name] for name in _VARIABLES})
+    model = load(Path(os.environ["SM_MODEL_DIR"]), environment.description_sha256)
     port = int(os.environ["SAGEMAKER_BIND_TO_PORT"])
     uvicorn.run(create_app(model, environment), host="127.0.0.1", port=port, access_log=False)
 

@@ -36,12 +36,8 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from modelbuild.contract import (
-    DESCRIPTION_FILE,
-    WEIGHTS_FILE,
-    ModelDescription,
-    ServingEnvironment,
-)
+from modelbuild.contract import DESCRIPTION_FILE, ServingEnvironment
+from modelbuild.serving.description import WEIGHTS_FILE, ModelDescription
 
 GOAL_P50 = 0.7
 GOAL_REQUESTS = 2.0
@@ -222,8 +218,11 @@ def _model(directory: Path) -> ServingEnvironment:
         weights_sha256=digest,
     )
     (directory / WEIGHTS_FILE).write_bytes(weights)
-    (directory / DESCRIPTION_FILE).write_text(description.to_json())
-    return ServingEnvironment(model_id="1", pipeline="bench", weights_sha256=digest)
+    content = description.to_json().encode()
+    (directory / DESCRIPTION_FILE).write_bytes(content)
+    return ServingEnvironment(
+        model="bench", model_id="1", pipeline="bench", description_sha256=hashlib.sha256(content).hexdigest()
+    )
 
 
 def main() -> None:

@@ -127,7 +127,7 @@ class Bench:
             "command": ["python", "-m", "modelbuild", "head"],
             "environment": [
                 {"name": "MODEL_ID", "value": str(build)},
-                {"name": "ARTIFACTS", "value": f"s3://{BUCKET}/models/bench/{build}"},
+                {"name": "ARTIFACTS", "value": f"s3://{BUCKET}/models/bench/sentiment/{build}"},
                 {"name": "UNBLOCK_STEP", "value": "training_finished"},
             ],
         }

@@ -193,7 +193,7 @@ def serve(_server: ThreadingHTTPServer) -> Any:
 @pytest.fixture(scope="session")
 def training() -> TrainingRequest:
     """A request of build 7."""
-    return samples.request_for("s3://bucket/models/demo/7", unblock=STEP)
+    return samples.request_for("s3://bucket/models/demo/sentiment/7", unblock=STEP)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from modelbuild.aws.storage import NotFound
 from modelbuild.contract import TrainingResult
 from modelbuild.train.attempts import delivery
 
-PLACE = "s3://bucket/models/demo/7"
+PLACE = "s3://bucket/models/demo/sentiment/7"
 CANCELLED = TrainingResult(status="cancelled", reason="the build was cancelled <on its page>")
 
 

@@ -16,15 +16,15 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import (
     Artifact,
-    ClassScores,
     DataSnapshot,
     Evaluation,
     GoldenPrediction,
     Images,
     Manifest,
-    ModelDescription,
+    Metric,
+    PredictionsFile,
+    Quality,
     Runtime,
-    Scores,
     ServingEnvironment,
     SnapshotObject,
     TrainingResult,
@@ -33,9 +33,11 @@ from modelbuild.contract import (
 )
 from modelbuild.flow.publish import archive
 from modelbuild.handoff import Handoff
+from modelbuild.serving.description import ModelDescription
 from modelbuild.serving.model import decode
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.deploy import CopySettings, DeploySettings
+from modelbuild.store.model import ModelStore
 
 LAKE = standins.BUCKET
 PRODUCTION = "modelbuild-222222222222"
@@ -98,7 +100,7 @@ def model_files(seed: int) -> tuple[dict[str, bytes], tuple[GoldenPrediction, ..
         weights_sha256=hashlib.sha256(weights).hexdigest(),
     )
     golden = tuple(
-        GoldenPrediction(text=text, label=label, scores=scores)
+        GoldenPrediction(input=text, output={"label": label, "scores": {**scores}})
         for text, (label, scores) in zip(TEXTS, decode(description, weights).predict(TEXTS), strict=True)
     )
     return {"model.safetensors": weights, "model.json": description.to_json().encode()}, golden
@@ -106,8 +108,8 @@ def model_files(seed: int) -> tuple[dict[str, bytes], tuple[GoldenPrediction, ..
 
 def manifest_for(number: int, image: str, artifact: Artifact, golden: Any) -> Manifest:
     """The manifest of a model that build ``number`` made."""
-    place = f"s3://{LAKE}/models/{PIPELINE}/{number}"
-    scores = Scores(rows=9, accuracy=0.7, macro_f1=0.65)
+    place = f"s3://{LAKE}/models/{PIPELINE}/sentiment/{number}"
+    quality = Quality(rows=9, metrics={"macro_f1": 0.65})
     return Manifest(
         request=samples.request_for(
             place,
@@ -125,11 +127,11 @@ def manifest_for(number: int, image: str, artifact: Artifact, golden: Any) -> Ma
         ),
         evaluation=Evaluation(
             dataset_sha256="8" * 64,
-            overall=scores,
-            by_class={"positive": ClassScores(rows=9, precision=0.5, recall=0.6, f1=0.55)},
-            by_domain={"tweets": scores},
-            baselines={"vader": Scores(rows=9, accuracy=0.6, macro_f1=0.55)},
+            metrics=(Metric(name="macro_f1", title="macro-F1", better="higher"),),
+            primary="macro_f1",
+            overall=quality,
         ),
+        predictions=PredictionsFile(path=f"{place}/predictions.parquet", bytes=1, sha256="5" * 64, rows=9),
         wandb=WandbRun(id=f"{PIPELINE}-{number}", url=""),
         artifact=artifact,
         runtime=Runtime(
@@ -162,13 +164,13 @@ class Deployer:
         """
         files, golden = model_files(number)
         content = archive(files)
-        path = f"s3://{LAKE}/models/{PIPELINE}/{number}/model.tar.gz"
+        path = f"s3://{LAKE}/models/{PIPELINE}/sentiment/{number}/model.tar.gz"
         digests = {name: hashlib.sha256(part).hexdigest() for name, part in files.items()}
         artifact = Artifact(
             path=path, bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), files=digests
         )
         manifest = manifest_for(number, image, artifact, golden).model_copy(update=changes)
-        uri = f"s3://{LAKE}/models/{PIPELINE}/{number}/manifest.json"
+        uri = f"s3://{LAKE}/models/{PIPELINE}/sentiment/{number}/manifest.json"
         self.lake.write(path, content, "application/gzip")
         self.lake.write(uri, manifest.to_json().encode())
         request = manifest.request
@@ -179,12 +181,16 @@ class Deployer:
             model_sha256=artifact.sha256,
             manifest=uri,
             env=ServingEnvironment(
-                model_id=str(number), pipeline=PIPELINE, weights_sha256=digests["model.safetensors"]
+                model="sentiment",
+                model_id=str(number),
+                pipeline=PIPELINE,
+                description_sha256=digests["model.json"],
             ).to_env(),
             image=image,
             wandb_run_id=manifest.wandb.id,
         )
-        pins = Handoff(result, manifest, manifest.to_json().encode()).pins
+        store = ModelStore(self.lake, request.artifacts)
+        pins = Handoff(store, result, manifest, manifest.to_json().encode()).pins
         self.agent.meta_data = {**result.to_fields(), **samples.noted(request), **pins}
         self._monkeypatch.setenv("BUILDKITE_BUILD_NUMBER", str(number))
         self._monkeypatch.setenv("BUILDKITE_BUILD_ID", request.build.id)

@@ -5,18 +5,20 @@ from typing import Any
 import pytest
 
 from modelbuild.contract import Manifest, TrainingResult
-from modelbuild.deploy.copy import Copied, copy
+from modelbuild.deploy.copy import copy
 from modelbuild.errors import VerificationFailed
 from modelbuild.handoff import Handoff
+from modelbuild.store.model import ModelStore
 
 ROOT = "s3://modelbuild-222222222222/models"
 
 
-def copied(deployer: Any, manifest: Manifest) -> Copied:
+def copied(deployer: Any, manifest: Manifest) -> ModelStore:
     """Copy the model that ``manifest`` is about."""
     result = TrainingResult.from_fields(deployer.agent.meta_data)
-    given = Handoff(result, manifest, manifest.to_json().encode())
-    return copy(given, ROOT, deployer.lake, deployer.production)
+    store = ModelStore(deployer.lake, manifest.request.artifacts)
+    approved = Handoff(store, result, manifest, manifest.to_json().encode())
+    return copy(approved, ROOT, deployer.lake, deployer.production)
 
 
 def test_a_copy_is_made_once(deployer: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,9 +28,9 @@ def test_a_copy_is_made_once(deployer: Any, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out.count("copied  ") == 2
     assert copied(deployer, manifest) == place
     assert capsys.readouterr().out.count("reused  ") == 2
-    assert [uri for uri, _ in deployer.production.list(f"{place.place}/")] == [
-        place.manifest_path,
-        place.model_path,
+    assert [uri for uri, _ in deployer.production.list(f"{place.prefix}/")] == [
+        place.manifest_uri,
+        place.model_uri,
     ]
 
 
@@ -47,13 +49,13 @@ def test_bytes_that_change_during_the_upload_leave_nothing(deployer: Any) -> Non
     with pytest.raises(VerificationFailed, match="after the upload"):
         copied(deployer, manifest)
     events.unregister("before-sign.s3.PutObject", corrupt)
-    assert deployer.production.list(f"{ROOT}/comments/182/") == []
+    assert deployer.production.list(f"{ROOT}/comments/sentiment/182/") == []
 
 
 def test_another_manifest_in_production_is_not_replaced(deployer: Any) -> None:
     """The record of what was approved is as immutable as the model."""
     manifest = deployer.train(183)
-    deployer.production.write(f"{ROOT}/comments/183/manifest.json", b"{}")
+    deployer.production.write(f"{ROOT}/comments/sentiment/183/manifest.json", b"{}")
     with pytest.raises(VerificationFailed, match=r"183/manifest\.json is there already"):
         copied(deployer, manifest)
-    assert deployer.production.read(f"{ROOT}/comments/183/manifest.json") == b"{}"
+    assert deployer.production.read(f"{ROOT}/comments/sentiment/183/manifest.json") == b"{}"

@@ -12,9 +12,9 @@ import standins
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import Deployment
-from modelbuild.deployments import DeploymentHistory
 from modelbuild.errors import VerificationFailed
 from modelbuild.settings import AwsSettings
+from modelbuild.store.deployments import DeploymentHistory
 
 DEPLOYMENT = Deployment.model_validate_json(
     (Path(__file__).parents[1] / "data" / "model-12" / "deployment.json").read_bytes()
@@ -81,5 +81,5 @@ def test_deployments_at_the_same_time_lose_none(history: DeploymentHistory) -> N
 def test_a_damaged_record_is_refused(storage: Storage, history: DeploymentHistory) -> None:
     """Where the current record cannot be read, nothing is appended."""
     storage.write(f"{history.folder}/current.json", b"{}")
-    with pytest.raises(VerificationFailed, match=r"_endpoints/sentiment/current\.json cannot be read"):
+    with pytest.raises(VerificationFailed, match=r"_endpoints/sentiment/current\.json is not a deployment"):
         history.append(of("1"), changed=True)

@@ -26,7 +26,9 @@ ROLE = "arn:aws:iam::222222222222:role/modelbuild-sagemaker"
 PLAN = Plan(
     endpoint="sentiment",
     name="new",
-    model=Model("team/serve:1", "s3://production/models/comments/12/model.tar.gz", {"MODEL_ID": "12"}, ROLE),
+    model=Model(
+        "team/serve:1", "s3://production/models/comments/sentiment/12/model.tar.gz", {"MODEL_ID": "12"}, ROLE
+    ),
     config=EndpointConfig("new", "ml.m5.large", 1),
     tags={"MODEL_ID": "12"},
 )

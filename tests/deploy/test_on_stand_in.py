@@ -10,14 +10,15 @@ import pytest
 
 from modelbuild.contract import Deployment, GoldenPrediction, Manifest, Predictions
 from modelbuild.deploy import command, smoke
-from modelbuild.deployments import DeploymentHistory
 from modelbuild.errors import AwsError, EndpointFailed, TrainingFailed, VerificationFailed
+from modelbuild.store.deployments import DeploymentHistory
 
 MODELS = "s3://modelbuild-222222222222/models"
-PLACE = f"{MODELS}/comments"
+PLACE = f"{MODELS}/comments/sentiment"
 # What no model answers.
 WRONG = GoldenPrediction(
-    text="fine", label="positive", scores={"negative": 0.0, "neutral": 0.0, "positive": 1.0}
+    input="fine",
+    output={"label": "positive", "scores": {"negative": 0.0, "neutral": 0.0, "positive": 1.0}},
 )
 
 
@@ -65,7 +66,7 @@ def test_model_is_copied_served_checked_and_recorded(
     assert {tag["Key"]: tag["Value"] for tag in tags} == {
         "MODEL_ID": "101",
         "modelbuild:pipeline": "comments",
-        "modelbuild:flow": "flows/flow.py",
+        "modelbuild:model": "sentiment",
         "modelbuild:commit": "c" * 40,
         "modelbuild:build": "https://buildkite.example/acme/comments/builds/101",
     }
@@ -185,9 +186,9 @@ def test_what_was_served_before_is_served_again(deployer: Any) -> None:
     assert served_by(deployer, "kept") == "161"
 
     deployer.train(163, golden=(WRONG,))
-    with pytest.raises(VerificationFailed, match=f"positive 1.0.*was put back to {good}") as caught:
+    with pytest.raises(VerificationFailed, match=f'"positive": 1.0.*was put back to {good}') as caught:
         command.run(deployer.settings("kept"))
-    assert "negative 0." in str(caught.value), "both answers are shown"
+    assert '"negative": 0.1' in str(caught.value), "both answers are shown"
     assert f"was put back to {good}" in deployer.agent.annotations[-1].body
     assert served_by(deployer, "kept") == "161"
     current = DeploymentHistory(deployer.production, MODELS, "kept").current()

@@ -8,14 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from memory import MemoryObjects
 from modelbuild.contract import Approver, Deployment, Manifest, TrainingResult
 from modelbuild.deploy import page
 from modelbuild.handoff import Handoff
 from modelbuild.settings.deploy import DeploySettings
+from modelbuild.store.model import ModelStore
 
 DATA = Path(__file__).parents[1] / "data" / "model-12"
 DEPLOYMENT = Deployment.model_validate_json((DATA / "deployment.json").read_bytes())
 GIVEN = Handoff(
+    ModelStore(MemoryObjects(), "s3://modelbuild-123456789012/models/comments/sentiment/12"),
     TrainingResult.model_validate_json((DATA / "result.json").read_bytes()),
     Manifest.model_validate_json((DATA / "manifest.json").read_bytes()),
     (DATA / "manifest.json").read_bytes(),

@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memory import MemoryObjects
 from modelbuild.contract import Manifest, TrainingResult
 from modelbuild.deploy import plan
-from modelbuild.deploy.copy import Copied
 from modelbuild.handoff import Handoff
 from modelbuild.settings.deploy import DeploySettings
+from modelbuild.store.model import ModelStore
 
 DATA = Path(__file__).parents[1] / "data" / "model-12"
-PLACE = "s3://modelbuild-222222222222/models/comments/12"
-COPIED = Copied(PLACE, f"{PLACE}/model.tar.gz", f"{PLACE}/manifest.json")
+PLACE = "s3://modelbuild-222222222222/models/comments/sentiment/12"
+COPIED = ModelStore(MemoryObjects(), PLACE)
 AWS_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 ENDPOINTS = st.from_regex(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", fullmatch=True)
 MODEL_IDS = st.from_regex(r"[1-9][0-9]{0,9}(\.[1-9][0-9]{0,5})?", fullmatch=True)
@@ -40,7 +41,7 @@ def planned(
         **{"role": "arn:aws:iam::222222222222:role/modelbuild-sagemaker", **options},
     )
     given = Handoff(
-        found.model_copy(update=result or {}), manifest.model_copy(update={"request": request}), b""
+        COPIED, found.model_copy(update=result or {}), manifest.model_copy(update={"request": request}), b""
     )
     return plan.plan_deployment(given, COPIED, settings)
 

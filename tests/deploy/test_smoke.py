@@ -25,12 +25,15 @@ SCORES = {"negative": 0.1, "positive": 0.9}
 
 def document(**changes: Any) -> dict[str, Any]:
     """The right answer to the one recorded input, with some parts otherwise."""
-    prediction = {"label": "positive", "scores": SCORES, "model_id": "12"} | changes.pop("prediction", {})
-    return {"model_id": "12", "pipeline": "comments", "predictions": [prediction]} | changes
+    model = {"model": "sentiment", "model_id": "12"}
+    prediction = {"label": "positive", "scores": SCORES, **model} | changes.pop("prediction", {})
+    return {**model, "pipeline": "comments", "predictions": [prediction]} | changes
 
 
 def check(
-    body: bytes, attributes: str = "MODEL_ID=12;PIPELINE=comments", manifest: Manifest = MANIFEST
+    body: bytes,
+    attributes: str = "MODEL_ID=12;MODEL=sentiment;PIPELINE=comments",
+    manifest: Manifest = MANIFEST,
 ) -> None:
     """Compare with an endpoint that answers this."""
     sagemaker = SageMaker(SESSION)
@@ -61,15 +64,20 @@ def test_the_recorded_answer_passes(shift: float) -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (document(model_id="11"), "answers as model 11 of comments"),
-        (document(prediction={"model_id": "11"}), r"prediction: 11"),
+        (document(model_id="11"), "answers as model sentiment 11 of comments"),
+        (document(prediction={"model_id": "11"}), r"prediction: sentiment 11"),
+        (document(model="topics"), "answers as model topics 12 of comments"),
+        (document(prediction={"model": "topics"}), "prediction: topics 12"),
         (document(pipeline="reviews"), "of reviews"),
         (
             document(prediction={"label": "negative"}),
-            r"negative \(.*approved answered positive .*another label",
+            r'"negative".*approved answered .*"positive".*another label',
         ),
-        (document(prediction={"scores": {"negative": 0.1002, "positive": 0.8998}}), r"0\.899800.*0\.900000"),
-        (document(prediction={"scores": {"positive": 0.9}}), "scores of other labels"),
+        (
+            document(prediction={"scores": {"negative": 0.1002, "positive": 0.8998}}),
+            r"0\.8998.*0\.9.*scores\.negative differs by 0\.000200, and 0\.0001 is",
+        ),
+        (document(prediction={"scores": {"positive": 0.9}}), "scores has other fields: negative"),
         (document(predictions=[]), "with 0 predictions"),
         (["positive"], "is not the document"),
     ],
@@ -84,12 +92,20 @@ def test_a_score_that_is_no_number_is_refused() -> None:
     """NaN is within no distance of anything."""
     with pytest.raises(VerificationFailed):
         check(
-            b'{"model_id": "12", "pipeline": "comments", "predictions": [{"label": "positive", '
-            b'"scores": {"negative": NaN, "positive": 0.9}, "model_id": "12"}]}'
+            json.dumps(document(prediction={"scores": {"negative": float("nan"), "positive": 0.9}})).encode()
         )
 
 
-@pytest.mark.parametrize("attributes", ["", "MODEL_ID=11;PIPELINE=comments", "MODEL_ID=12;PIPELINE=reviews"])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "",
+        "MODEL_ID=11;MODEL=sentiment;PIPELINE=comments",
+        "MODEL_ID=12;MODEL=topics;PIPELINE=comments",
+        "MODEL_ID=12;MODEL=sentiment;PIPELINE=reviews",
+        "MODEL_ID=12;PIPELINE=comments",
+    ],
+)
 def test_the_headers_must_name_the_model_too(attributes: str) -> None:
     """Who only sees headers must be led to the same build."""
     with pytest.raises(VerificationFailed, match="custom attributes"):
@@ -111,3 +127,25 @@ def test_a_container_that_refuses_an_input_is_not_the_approved_model() -> None:
         )
         with pytest.raises(VerificationFailed, match=r"client error \(400\)"):
             smoke.check(sagemaker, "sentiment", MANIFEST)
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "said"),
+    [
+        ({"value": 3.5}, {"value": 3.50009}, ""),
+        ({"value": 35_000.0}, {"value": 35_001.0}, ""),
+        ({"value": 35_000.0}, {"value": 35_004.0}, "value differs by 4.000000, and 0.0001 is allowed"),
+        ({"value": 1}, {"value": True}, "another value"),
+        (
+            {"vector": [1.0, 2.0]},
+            {"vector": [1.0, 2.1]},
+            "vector[1] differs by 0.100000, and 0.0001 is allowed",
+        ),
+        ({"vector": [1.0, 2.0]}, {"vector": [1.0]}, "vector has 1 elements, not 2"),
+        ({"label": "a"}, {"label": "a", "more": 1}, "the answer has other fields: more"),
+        ({"label": None}, {"label": "a"}, "another label"),
+    ],
+)
+def test_any_output_is_compared(expected: dict[str, Any], found: dict[str, Any], said: str) -> None:
+    """Numbers, vectors and texts, wherever they stand in an answer: the first difference is named."""
+    assert smoke._difference(expected, found) == said

@@ -9,8 +9,10 @@ import samples
 import standins
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
-from modelbuild.contract import ClassScores, Evaluation, Scores, TrainingRequest
+from modelbuild.contract import Evaluation, Quality, TrainingRequest
+from modelbuild.flow import classification
 from modelbuild.settings import AwsSettings
+from modelbuild.store.model import ModelStore
 
 
 @pytest.fixture
@@ -35,7 +37,13 @@ def storage(aws: boto3.Session) -> Storage:
 @pytest.fixture
 def artifacts() -> str:
     """A prefix that no other test uses."""
-    return f"s3://{standins.BUCKET}/models/{uuid.uuid4().hex}/comments/12"
+    return f"s3://{standins.BUCKET}/models/{uuid.uuid4().hex}/comments/sentiment/12"
+
+
+@pytest.fixture
+def store(storage: Storage, artifacts: str) -> ModelStore:
+    """The files of a model, below that prefix."""
+    return ModelStore(storage, artifacts)
 
 
 @pytest.fixture
@@ -50,10 +58,15 @@ def asked(artifacts: str) -> TrainingRequest:
 @pytest.fixture
 def evaluation() -> Evaluation:
     """Some figures."""
+    good, bad = ({"macro_f1": value, "accuracy": value} for value in (0.75, 0.5))
     return Evaluation(
         dataset_sha256="1" * 64,
-        overall=Scores(rows=4, accuracy=0.75, macro_f1=0.7),
-        by_class={"positive": ClassScores(rows=4, precision=0.5, recall=0.6, f1=0.55)},
-        by_domain={"tweets": Scores(rows=4, accuracy=0.75, macro_f1=0.7)},
-        baselines={"vader": Scores(rows=4, accuracy=0.5, macro_f1=0.4)},
+        metrics=classification.METRICS,
+        primary="macro_f1",
+        overall=Quality(rows=4, metrics=good),
+        slices={
+            "class": {"positive": Quality(rows=4, metrics={"f1": 0.55})},
+            "domain": {"tweets": Quality(rows=4, metrics=good)},
+        },
+        baselines={"vader": Quality(rows=4, metrics=bad)},
     )

@@ -35,7 +35,7 @@ if __name__ == "__main__":
 
 BUILD = {
     "MODEL_ID": "12",
-    "ARTIFACTS": "s3://bucket/models/comments/12",
+    "ARTIFACTS": "s3://bucket/models/comments/sentiment/12",
     "GPU_JOB_QUEUE": "gpus",
     "TRAIN_GPU_IMAGE": "train-gpu:1",
     "WANDB_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:wandb",

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from modelbuild.contract import ModelDescription, sha256_of_json
+from modelbuild.contract import sha256_of_json
 from modelbuild.errors import VerificationFailed
 from modelbuild.flow import linear
-from modelbuild.serving.model import Model, decode
+from modelbuild.serving.description import ModelDescription
+from modelbuild.serving.model import decode
 
 PARAMETERS: dict[str, Any] = {"seed": 1}
 
@@ -27,20 +28,19 @@ def weights(buckets: int = 16, labels: int = 2) -> bytes:
     )
 
 
-def made(content: bytes) -> Model:
-    """The model of these weights."""
-    return linear.model(content, labels=["n", "p"], buckets=16, ngrams=2, parameters=PARAMETERS)
+def made(content: bytes) -> dict[str, bytes]:
+    """The files of a model with these weights."""
+    return linear.files(content, labels=["n", "p"], buckets=16, ngrams=2, parameters=PARAMETERS)
 
 
 def test_files_are_what_the_server_reads() -> None:
     """The description beside the weights is enough to answer as the flow's model does."""
-    content = weights()
-    files = linear.files(made(content), content)
+    files = made(weights())
     assert sorted(files) == ["model.json", "model.safetensors"]
     description = ModelDescription.model_validate_json(files["model.json"])
     assert description.parameters_sha256 == sha256_of_json(PARAMETERS)
     served = decode(description, files["model.safetensors"])
-    assert served.predict(["a text"]) == made(content).predict(["a text"])
+    assert served.predict(["a text"]) == linear.read(files).predict(["a text"])
 
 
 def test_weights_of_another_shape_are_refused() -> None:
@@ -53,9 +53,21 @@ def test_weights_of_another_shape_are_refused() -> None:
 def test_golden_predictions_are_spread_over_the_texts(rows: int, expected: int) -> None:
     """There are at most eight, in the order of the texts, each with the model's own answer."""
     texts = [f"text number {n}" for n in range(rows)]
-    served = made(weights())
+    served = linear.read(made(weights()))
     found = linear.golden(served, texts)
     assert len(found) == expected
-    positions = [texts.index(one.text) for one in found]
+    positions = [texts.index(str(one.input)) for one in found]
     assert positions == sorted(set(positions))
-    assert [(one.label, one.scores) for one in found] == served.predict([one.text for one in found])
+    answers = [(one.output["label"], one.output["scores"]) for one in found]
+    assert answers == served.predict([str(one.input) for one in found])
+
+
+def test_a_fitted_model_knows_what_it_was_shown() -> None:
+    """Words that only one label has decide, whatever the texts are; the same rows give the same bytes."""
+    rows = [(f"{word} number {n}", word) for word in ("good", "bad", "odd") for n in range(5)]
+    shape = {"buckets": 2**16, "ngrams": 2}
+    content = linear.fit(rows, labels=["bad", "good", "odd"], epochs=50, learning_rate=5.0, **shape)
+    files = linear.files(content, labels=["bad", "good", "odd"], parameters={}, **shape)
+    served = linear.read(files)
+    assert [label for label, _ in served.predict(["good", "bad", "odd"])] == ["good", "bad", "odd"]
+    assert linear.fit(rows, labels=["bad", "good", "odd"], epochs=50, learning_rate=5.0, **shape) == content

@@ -5,9 +5,10 @@ import hashlib
 import io
 import tarfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from modelbuild.aws.storage import Storage
 from modelbuild.contract import (
     DataSnapshot,
     Evaluation,
@@ -18,26 +19,35 @@ from modelbuild.contract import (
     TrainingResult,
     WandbRun,
 )
-from modelbuild.errors import VerificationFailed
-from modelbuild.flow.publish import archive, publish, upload
+from modelbuild.errors import ConfigurationError, VerificationFailed
+from modelbuild.flow.publish import archive, publish, upload_model, upload_predictions
+from modelbuild.store.model import ModelStore
 
 FILES = {"model.safetensors": b"weights", "model.json": b"{}"}
 
 
+def predictions(answer: str = "p") -> bytes:
+    """A Parquet file with one prediction."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"id": ["1"], "truth": ["p"], "prediction": [answer]}), buffer)
+    return buffer.getvalue()
+
+
 def manifest_of(
-    storage: Storage, asked: TrainingRequest, evaluation: Evaluation, created_at: str
+    store: ModelStore, asked: TrainingRequest, evaluation: Evaluation, created_at: str
 ) -> Manifest:
     """A manifest about the uploaded FILES."""
     return Manifest(
         request=asked,
         data=DataSnapshot(query="SELECT 1", execution_id="e", objects=(), rows=1, sha256="2" * 64),
         evaluation=evaluation,
+        predictions=upload_predictions(store, predictions()),
         wandb=WandbRun(id="comments-12", url="https://wandb.example/runs/comments-12"),
-        artifact=upload(storage, asked.artifacts, FILES),
+        artifact=upload_model(store, FILES),
         runtime=Runtime(
             image="i", python="3.11", packages={}, gpu="", driver="", deterministic=True, threads=1
         ),
-        golden=(GoldenPrediction(text="a", label="positive", scores={"positive": 1.0}),),
+        golden=(GoldenPrediction(input="a", output={"label": "positive", "scores": {"positive": 1.0}}),),
         timings={"train": 1.0},
         created_at=created_at,
     )
@@ -54,58 +64,75 @@ def test_an_archive_is_a_function_of_its_files() -> None:
 
 
 def test_the_result_says_where_the_model_is(
-    storage: Storage, asked: TrainingRequest, evaluation: Evaluation
+    store: ModelStore, asked: TrainingRequest, evaluation: Evaluation
 ) -> None:
     """What the build gets is where the model lies, its hash, and the environment that verifies it."""
-    result = publish(storage, manifest_of(storage, asked, evaluation, "2026-01-01T00:00:00+00:00"))
-    content = storage.read(result.model_path)
+    result = publish(store, manifest_of(store, asked, evaluation, "2026-01-01T00:00:00+00:00"))
+    content = store.objects.read(result.model_path)
     assert result.status == "succeeded"
     assert result.model_sha256 == hashlib.sha256(content).hexdigest()
-    assert result.env["MODEL_WEIGHTS_SHA256"] == hashlib.sha256(b"weights").hexdigest()
+    assert result.env["MODEL_DESCRIPTION_SHA256"] == hashlib.sha256(b"{}").hexdigest()
+    assert result.env["MODEL_NAME"] == "sentiment"
     assert (result.env["MODEL_ID"], result.env["MODEL_PIPELINE"], result.image) == (
         "12",
         "comments",
         "serve:1",
     )
-    assert TrainingResult.model_validate_json(storage.read(f"{asked.artifacts}/result.json")) == result
+    assert TrainingResult.model_validate_json(store.objects.read(f"{asked.artifacts}/result.json")) == result
 
 
 def test_publishing_again_changes_nothing(
-    storage: Storage, asked: TrainingRequest, evaluation: Evaluation
+    store: ModelStore, asked: TrainingRequest, evaluation: Evaluation
 ) -> None:
     """A retried step finds its manifest and result as they were written first."""
-    first = publish(storage, manifest_of(storage, asked, evaluation, "2026-01-01T00:00:00+00:00"))
-    before = storage.read(first.manifest)
-    second = manifest_of(storage, asked, evaluation, "2026-02-02T00:00:00+00:00")
-    assert publish(storage, second.model_copy(update={"wandb": WandbRun(id="other", url="")})) == first
-    assert storage.read(first.manifest) == before
+    first = publish(store, manifest_of(store, asked, evaluation, "2026-01-01T00:00:00+00:00"))
+    before = store.objects.read(first.manifest)
+    second = manifest_of(store, asked, evaluation, "2026-02-02T00:00:00+00:00")
+    assert publish(store, second.model_copy(update={"wandb": WandbRun(id="other", url="")})) == first
+    assert store.objects.read(first.manifest) == before
 
 
 def test_a_training_that_was_declared_failed_stays_failed(
-    storage: Storage, asked: TrainingRequest, evaluation: Evaluation
+    store: ModelStore, asked: TrainingRequest, evaluation: Evaluation
 ) -> None:
     """The first result stands: a late success does not contradict what the build was told."""
     failed = TrainingResult(status="failed", reason="the host was lost")
-    storage.write_once(f"{asked.artifacts}/result.json", failed.to_json().encode())
-    assert publish(storage, manifest_of(storage, asked, evaluation, "2026-01-01T00:00:00+00:00")) == failed
+    store.objects.write_once(f"{asked.artifacts}/result.json", failed.to_json().encode())
+    assert publish(store, manifest_of(store, asked, evaluation, "2026-01-01T00:00:00+00:00")) == failed
 
 
 def test_each_attempt_has_its_own_result(
-    storage: Storage, asked: TrainingRequest, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+    store: ModelStore, asked: TrainingRequest, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The failure of an earlier attempt does not stand in the way of a later one's success."""
     failed = TrainingResult(status="failed", reason="the host was lost")
-    storage.write_once(f"{asked.artifacts}/result.json", failed.to_json().encode())
+    store.objects.write_once(f"{asked.artifacts}/result.json", failed.to_json().encode())
     monkeypatch.setenv("ATTEMPT", "2")
-    result = publish(storage, manifest_of(storage, asked, evaluation, "2026-01-01T00:00:00+00:00"))
+    result = publish(store, manifest_of(store, asked, evaluation, "2026-01-01T00:00:00+00:00"))
     assert result.status == "succeeded"
-    second = storage.read(f"{asked.artifacts}/attempts/2/result.json")
+    second = store.objects.read(f"{asked.artifacts}/attempts/2/result.json")
     assert TrainingResult.model_validate_json(second) == result
 
 
-def test_another_model_in_the_same_place_is_refused(storage: Storage, artifacts: str) -> None:
+def test_another_model_in_the_same_place_is_refused(store: ModelStore) -> None:
     """A model that exists is never replaced; the same one again is fine."""
-    first = upload(storage, artifacts, FILES)
-    assert upload(storage, artifacts, FILES) == first
+    first = upload_model(store, FILES)
+    assert upload_model(store, FILES) == first
     with pytest.raises(VerificationFailed, match=r"model\.tar\.gz is there with SHA-256"):
-        upload(storage, artifacts, {**FILES, "model.safetensors": b"others"})
+        upload_model(store, {**FILES, "model.safetensors": b"others"})
+
+
+def test_predictions_lie_beside_the_model(store: ModelStore) -> None:
+    """They are written once, and others in their place are refused."""
+    first = upload_predictions(store, predictions())
+    assert (first.path, first.rows) == (f"{store.prefix}/predictions.parquet", 1)
+    assert hashlib.sha256(store.objects.read(first.path)).hexdigest() == first.sha256
+    assert upload_predictions(store, predictions()) == first
+    with pytest.raises(VerificationFailed, match=r"predictions\.parquet is there with SHA-256"):
+        upload_predictions(store, predictions("n"))
+
+
+def test_a_model_without_its_description_is_refused(store: ModelStore) -> None:
+    """A server could not know what it is."""
+    with pytest.raises(ConfigurationError, match=r"files are model\.safetensors: model\.json must be among"):
+        upload_model(store, {"model.safetensors": b"weights"})

@@ -38,6 +38,8 @@ def test_contradictory_copies_do_not_count() -> None:
 def test_a_document_is_on_one_side(documents: list[int], percent: int, seed: int) -> None:
     """Whatever the split, no document has rows in both halves and no row is lost."""
     rows = [Labelled(replace(ROW, id=f"x/{n}", document=f"x/{d}"), 0) for n, d in enumerate(documents)]
+    # On these both sides have rows, whatever the others are.
+    rows += [Labelled(replace(ROW, id=f"y/{n}", document=f"y/{n}"), 0) for n in range(2_000)]
     train, test = split(rows, percent, seed)
     assert not {item.row.document for item in train} & {item.row.document for item in test}
     assert sorted(item.row.id for item in train + test) == sorted(item.row.id for item in rows)

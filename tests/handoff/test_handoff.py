@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import samples
+from memory import MemoryObjects
 from modelbuild import approval, handoff
-from modelbuild.aws.storage import NotFound
+from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import Manifest, TrainingResult
 from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
 
@@ -28,19 +29,6 @@ ENVIRON = {
     "BUILDKITE_BUILD_ID": "0198",
     "BUILDKITE_COMMIT": "c" * 40,
 }
-
-
-class Objects:
-    """S3 in memory, as far as handing over reads it."""
-
-    def __init__(self, objects: dict[str, bytes]) -> None:
-        self.objects = objects
-
-    def read(self, uri: str) -> bytes:
-        """An object's bytes."""
-        if uri not in self.objects:
-            raise NotFound(f"there is no {uri}")
-        return self.objects[uri]
 
 
 @dataclass
@@ -60,18 +48,19 @@ class Build:
 
     def handed_over(self) -> handoff.Handoff:
         """What notify and deploy read."""
-        storage: Any = Objects(self.objects)
-        result = handoff.read_result(storage, self.environ)
-        return handoff.read_manifest(result, storage, self.environ)
+        objects = MemoryObjects()
+        objects.objects = self.objects
+        result = handoff.read_result(TrainingMetaData(), objects, self.environ)
+        return handoff.read_manifest(TrainingMetaData(), result, objects, self.environ)
 
     def notify(self) -> None:
         """What notify does with it."""
-        handoff.pin(self.handed_over())
-        approval.pin_callback_user({**self.environ, "BUILDKITE_UNBLOCKER_ID": "bot"})
+        handoff.pin(self.handed_over(), TrainingMetaData())
+        approval.pin_callback_user(TrainingMetaData(), {**self.environ, "BUILDKITE_UNBLOCKER_ID": "bot"})
 
     def deploy(self, *approvers: str, by: str = "grace", email: str = "grace@example.org") -> None:
         """What deploy does before it copies anything, in a job that a user unblocked."""
-        handoff.require_pinned(self.handed_over())
+        handoff.require_pinned(self.handed_over(), TrainingMetaData())
         unblocker = {"": "A name", "_ID": by, "_EMAIL": email} if by else {}
         approval.require(
             approvers,
@@ -94,6 +83,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Build:
     build = Build()
     monkeypatch.setattr("modelbuild.buildkite.agent.get_meta_data", build.meta_data.get)
     monkeypatch.setattr("modelbuild.buildkite.agent.set_meta_data", build.meta_data.update)
+    monkeypatch.setattr("modelbuild.buildkite.agent.meta_data_keys", lambda: [*build.meta_data])
     return build
 
 
@@ -115,7 +105,7 @@ def elsewhere(build: Build) -> None:
 
 def model_elsewhere(build: Build) -> None:
     """The manifest names a model that lies under another prefix."""
-    path = "s3://modelbuild-123456789012/models/comments/13/model.tar.gz"
+    path = "s3://modelbuild-123456789012/models/comments/sentiment/13/model.tar.gz"
     build.publish(artifact=MANIFEST.artifact.model_copy(update={"path": path}))
 
 
@@ -170,10 +160,10 @@ def test_forged_handover_is_refused(build: Build, attack: Callable[[Build], None
         ("BUILDKITE_BUILD_ID", "0199", "the id of this build is '0199', but '0198' in"),
         ("BUILDKITE_COMMIT", "d" * 40, f"the commit of this build is '{'d' * 40}'"),
         ("BUILDKITE_ORGANIZATION_SLUG", "other", "the organization of this build is 'other'"),
-        ("BUILDKITE_PIPELINE_SLUG", "reviews", "no place of build 12 of pipeline reviews"),
-        ("BUILDKITE_BUILD_NUMBER", "13", "no place of build 13 of pipeline comments"),
+        ("BUILDKITE_PIPELINE_SLUG", "reviews", "no prefix of build 12 of pipeline reviews"),
+        ("BUILDKITE_BUILD_NUMBER", "13", "no prefix of build 13 of pipeline comments"),
         # /112 ends as /12 does only to those who compare letters.
-        ("BUILDKITE_BUILD_NUMBER", "2", "no place of build 2 of pipeline comments"),
+        ("BUILDKITE_BUILD_NUMBER", "2", "no prefix of build 2 of pipeline comments"),
     ],
 )
 def test_another_builds_training_is_refused(build: Build, variable: str, value: str, said: str) -> None:
@@ -191,11 +181,13 @@ def test_commit_that_buildkite_has_not_resolved_is_the_one_that_was_stored(build
     build.deploy()
 
 
-@pytest.mark.parametrize("place", ["models/comments/12", "s3://b/12", "s3://bucket/models/comments/12/x"])
+@pytest.mark.parametrize(
+    "place", ["models/comments/sentiment/12", "s3://b/12", "s3://bucket/models/comments/sentiment/12/x"]
+)
 def test_place_that_is_not_this_builds_is_refused(build: Build, place: str) -> None:
     """Without the place that the train step of this build noted, nothing is read."""
     build.meta_data["train/artifacts"] = place
-    with pytest.raises(VerificationFailed, match="which is no place of build 12 of pipeline comments"):
+    with pytest.raises(VerificationFailed, match="which is no prefix of build 12 of pipeline comments"):
         build.notify()
 
 
@@ -243,7 +235,7 @@ def test_result_that_was_changed_after_it_was_shown_is_refused(build: Build) -> 
 def test_scores_that_were_changed_after_they_were_shown_are_refused(build: Build) -> None:
     """The model is the same, and what a person read about it is not."""
     build.notify()
-    better = MANIFEST.evaluation.overall.model_copy(update={"macro_f1": 0.99})
+    better = MANIFEST.evaluation.overall.model_copy(update={"metrics": {"macro_f1": 0.99}})
     build.publish(evaluation=MANIFEST.evaluation.model_copy(update={"overall": better}))
     with pytest.raises(VerificationFailed, match=r"notify/manifest/sha256 is .* nothing was deployed"):
         build.deploy()
@@ -283,5 +275,5 @@ def test_approver_is_named_by_id_or_address(build: Build) -> None:
 def test_first_notify_decides_who_the_tokens_owner_is(build: Build) -> None:
     """Notify that runs again behind an approval does not take the approver for the token's owner."""
     build.notify()
-    approval.pin_callback_user({"BUILDKITE_UNBLOCKER_ID": "grace"})
+    approval.pin_callback_user(TrainingMetaData(), {"BUILDKITE_UNBLOCKER_ID": "grace"})
     build.deploy()

@@ -181,7 +181,7 @@ def test_serving_image_refuses_another_model(
     engine: Engine, serve: str, container: Callable[..., str], published: Published
 ) -> None:
     """A model whose bytes are not the approved ones is not served; the container ends with a sentence."""
-    environment = {**published.environment.to_env(), "MODEL_WEIGHTS_SHA256": "0" * 64}
+    environment = {**published.environment.to_env(), "MODEL_DESCRIPTION_SHA256": "0" * 64}
     options = (
         *("--network", "none", "--volume", f"{published.directory}:/opt/ml/model:ro"),
         *(f"--env={key}={value}" for key, value in environment.items()),

@@ -21,5 +21,5 @@ def lake(on_stand_in: str) -> Storage:
     storage = Storage(session(AwsSettings()))
     for file in MODEL.iterdir():
         text = file.read_text().replace(PRODUCTION, f"s3://{standins.BUCKET}/models/production")
-        storage.write(f"s3://{standins.BUCKET}/models/comments/12/{file.name}", text.encode())
+        storage.write(f"s3://{standins.BUCKET}/models/comments/sentiment/12/{file.name}", text.encode())
     return storage

@@ -8,18 +8,21 @@ from modelbuild.contract import Prediction, Predictions
 from modelbuild.errors import ConfigurationError
 from modelbuild.lineage.prediction import read_prediction
 
-ONE = Prediction(label="positive", scores={"positive": 1.0}, model_id="12")
+ONE = Prediction.model_validate(
+    {"label": "positive", "scores": {"positive": 1.0}, "model": "sentiment", "model_id": "12"}
+)
 
 
 def test_an_answer_names_its_model_and_pipeline() -> None:
     """The body of an endpoint's answer leads to one model."""
-    answer = Predictions(model_id="12", pipeline="comments", predictions=(ONE, ONE))
-    assert read_prediction(answer.to_json()) == ("12", "comments")
+    answer = Predictions(model="sentiment", model_id="12", pipeline="comments", predictions=(ONE, ONE))
+    assert read_prediction(answer.to_json()) == answer
 
 
 def test_one_prediction_names_its_model() -> None:
     """A prediction that was stored without the answer around it still does; its pipeline it does not know."""
-    assert read_prediction(ONE.to_json()) == ("12", None)
+    assert read_prediction(ONE.to_json()) == ONE
+    assert ONE.output == {"label": "positive", "scores": {"positive": 1.0}}
 
 
 @given(st.one_of(st.text(), st.just("{}"), st.just('{"model_id": "12"}'), st.just("[" * 5000)))

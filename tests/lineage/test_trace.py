@@ -9,11 +9,12 @@ import pytest
 
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import Deployment, TrainingRequest, TrainingResult
-from modelbuild.deployments import DeploymentHistory, root_of
 from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
 from modelbuild.lineage.trace import Trace, render, trace
+from modelbuild.store.deployments import DeploymentHistory, root_of
 
 ROOT = "s3://modelbuild-123456789012/models/comments"
+MODELS = f"{ROOT}/sentiment"
 MODEL = Path(__file__).parents[1] / "data" / "model-12"
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -32,7 +33,7 @@ def test_a_deployed_model_leads_back_to_everything(lake: Storage) -> None:
 
 def test_a_model_that_was_replaced_says_until_when(lake: Storage) -> None:
     """Nobody reads that a model is served after another took its place, nor where that cannot be known."""
-    deployment = Deployment.model_validate_json(lake.read(f"{ROOT}/12/deployment.json"))
+    deployment = Deployment.model_validate_json(lake.read(f"{MODELS}/12/deployment.json"))
     history = DeploymentHistory(lake, root_of(deployment), "sentiment")
     history.append(deployment, changed=True)
     assert "endpoint sentiment since 2026-01-02T04:05:06+00:00\n" in render(trace(ROOT, "12", lake, lake))
@@ -40,11 +41,11 @@ def test_a_model_that_was_replaced_says_until_when(lake: Storage) -> None:
     history.append(deployment.model_copy(update=later), changed=True)
     text = render(trace(ROOT, "12", lake, lake))
     assert "endpoint sentiment, from 2026-01-02T04:05:06+00:00 until 2026-01-02T14:00:00+00:00\n" in text
-    assert "replaced by model 15 of comments\n" in text
+    assert "replaced by model sentiment 15 of comments\n" in text
     elsewhere = deployment.model_copy(
-        update={"model_path": "s3://modelbuild-nowhere/m/comments/12/model.tar.gz"}
+        update={"model_path": "s3://modelbuild-nowhere/m/comments/sentiment/12/model.tar.gz"}
     )
-    lake.write(f"{ROOT}/12/deployment.json", elsewhere.to_json().encode())
+    lake.write(f"{MODELS}/12/deployment.json", elsewhere.to_json().encode())
     text = render(trace(ROOT, "12", lake, lake))
     assert "since" not in text
     assert re.search(r"whether it still serves this model is not known: .*NoSuchBucket", text)
@@ -65,27 +66,27 @@ def test_a_slash_at_the_end_changes_nothing(lake: Storage) -> None:
 def test_what_has_not_happened_is_said(lake: Storage, missing: list[str], name: str) -> None:
     """A model that is trained, and one that is being trained, are traced as far as they came."""
     for file in missing:
-        lake.delete(f"{ROOT}/12/{file}")
+        lake.delete(f"{MODELS}/12/{file}")
     require_golden(name, render(trace(ROOT, "12", lake, lake)))
 
 
 def test_the_newest_attempt_is_what_is_traced(lake: Storage) -> None:
     """A training that failed and was attempted again has ended as its newest attempt did, or not yet."""
     failed = TrainingResult(status="failed", reason="ValueError: no rows")
-    succeeded = lake.read(f"{ROOT}/12/result.json")
-    lake.write(f"{ROOT}/12/result.json", failed.to_json().encode())
-    lake.write(f"{ROOT}/12/job.json", b'{"job_id": "a-job", "attempt": 2}')
+    succeeded = lake.read(f"{MODELS}/12/result.json")
+    lake.write(f"{MODELS}/12/result.json", failed.to_json().encode())
+    lake.write(f"{MODELS}/12/job.json", b'{"job_id": "a-job", "queue": "q", "region": "r", "attempt": 2}')
     assert trace(ROOT, "12", lake, lake).result is None
-    lake.write(f"{ROOT}/12/attempts/2/result.json", succeeded)
+    lake.write(f"{MODELS}/12/attempts/2/result.json", succeeded)
     require_golden("deployed.txt", render(trace(ROOT, "12", lake, lake)))
 
 
 def test_a_failed_training_is_traced_with_its_reason(lake: Storage) -> None:
     """There is no model, and the trace says why."""
     for file in ("deployment.json", "manifest.json"):
-        lake.delete(f"{ROOT}/12/{file}")
+        lake.delete(f"{MODELS}/12/{file}")
     failed = TrainingResult(status="failed", reason="ValueError: no rows")
-    lake.write(f"{ROOT}/12/result.json", failed.to_json().encode())
+    lake.write(f"{MODELS}/12/result.json", failed.to_json().encode())
     text = render(trace(ROOT, "12", lake, lake))
     assert "failed: ValueError: no rows" in text
     assert "not deployed" in text
@@ -104,8 +105,10 @@ def test_an_unknown_model_is_a_sentence_with_the_newest_models(lake: Storage) ->
     """Whoever mistypes an id sees which there are, the newest first, by number; other folders are none."""
     request = (MODEL / "request.json").read_bytes()
     for number in ("2", "9", "100", "100.2", "100.10", "1..2", ".", "007", "200.", "300/data"):
-        lake.write(f"{ROOT}/{number}/request.json", request)
-    with pytest.raises(ConfigurationError, match=r"no model 13 .*: it has 100\.10, 100\.2, 100, 12, 9, …$"):
+        lake.write(f"{MODELS}/{number}/request.json", request)
+    with pytest.raises(
+        ConfigurationError, match=r"no model 13 .*: it has sentiment 100\.10, 100\.2, 100, 12, 9, …$"
+    ):
         trace(ROOT, "13", lake, lake)
 
 
@@ -128,21 +131,44 @@ def test_no_bucket_is_a_sentence(lake: Storage) -> None:
         trace("s3://modelbuild-nowhere/models/comments", "12", lake, lake)
 
 
-@pytest.mark.parametrize("name", ["request.json", "result.json", "manifest.json", "deployment.json"])
+@pytest.mark.parametrize("name", ["request.json", "manifest.json", "deployment.json"])
 def test_a_file_that_is_not_what_its_name_says_is_named(lake: Storage, name: str) -> None:
     """A damaged record is not passed over."""
-    lake.write(f"{ROOT}/12/{name}", b'{"version": 2}')
-    with pytest.raises(VerificationFailed, match=f"{ROOT}/12/{name} cannot be read"):
+    lake.write(f"{MODELS}/12/{name}", b'{"version": 2}')
+    with pytest.raises(VerificationFailed, match=f"{MODELS}/12/{name} is not a "):
         trace(ROOT, "12", lake, lake)
 
 
 def test_another_models_files_are_refused(lake: Storage) -> None:
     """A record that was moved would lead to the wrong build."""
-    lake.write(f"{ROOT}/14/request.json", (MODEL / "request.json").read_bytes())
+    lake.write(f"{MODELS}/14/request.json", (MODEL / "request.json").read_bytes())
     with pytest.raises(
-        VerificationFailed, match=r"belongs elsewhere .its model id is 12.: its files were moved"
+        VerificationFailed, match=r"request of another build .its model id is 12.: its files were moved"
     ):
         trace(ROOT, "14", lake, lake)
+
+
+def test_a_result_that_cannot_be_read_is_a_failure(lake: Storage) -> None:
+    """Whatever wrote it, it was no training that succeeded."""
+    lake.write(f"{MODELS}/12/result.json", b'{"version": 2}')
+    assert "failed: " in render(trace(ROOT, "12", lake, lake))
+
+
+def test_models_of_one_build_are_told_apart(lake: Storage) -> None:
+    """An id that two models of a pipeline have needs the name of one; the name is no longer needed else."""
+    request = TrainingRequest.model_validate_json((MODEL / "request.json").read_bytes())
+    place = f"{ROOT}/topics/12"
+    source = request.source.model_copy(update={"path": f"{place}/source.tar.gz"})
+    other = request.model_copy(update={"model": "topics", "artifacts": place, "source": source})
+    lake.write(f"{place}/request.json", other.to_json().encode())
+    with pytest.raises(
+        ConfigurationError, match=r"sentiment, topics of .* have id 12: say which with --model"
+    ):
+        trace(ROOT, "12", lake, lake)
+    assert trace(ROOT, "12", lake, lake, model="topics").request == other
+    assert trace(ROOT, "12", lake, lake, model="sentiment").request == request
+    with pytest.raises(ConfigurationError, match=r"no model topics 13 in .*: it has topics 12$"):
+        trace(ROOT, "13", lake, lake, model="topics")
 
 
 def test_no_value_steers_a_terminal(lake: Storage) -> None:
@@ -150,7 +176,7 @@ def test_no_value_steers_a_terminal(lake: Storage) -> None:
     request = TrainingRequest.model_validate_json((MODEL / "request.json").read_bytes())
     build = request.build.model_copy(update={"message": "\x1b[2Jgone\x07"})
     hostile = request.model_copy(update={"build": build, "parameters": {"a": "\x1b]0;x\x07"}})
-    lake.write(f"{ROOT}/12/request.json", hostile.to_json().encode())
+    lake.write(f"{MODELS}/12/request.json", hostile.to_json().encode())
     text = render(trace(ROOT, "12", lake, lake))
     assert "gone" in text
     assert not {"\x1b", "\x07"} & set(text)

@@ -36,7 +36,7 @@ JSON = st.recursive(
 def test_any_build_is_read_back(message: str, branch: str, creator: str, url: str) -> None:
     """Whatever bytes the agent's variables hold, the request of that build reads back as the same."""
     build = samples.build(7, message=message, branch=branch, creator=creator, url=url)
-    request = samples.request_for("s3://bucket/models/demo/7", build=build)
+    request = samples.request_for("s3://bucket/models/demo/sentiment/7", build=build)
     assert TrainingRequest.model_validate_json(request.to_json()) == request
     assert Build.model_validate_json(build.to_json()) == build
 
@@ -47,7 +47,7 @@ def test_any_parameters_are_read_back_or_refused(parameters: dict[str, Any]) -> 
     try:
         digest = sha256_of_json(parameters)
         text = samples.request_for(
-            "s3://bucket/models/demo/7", parameters=parameters, parameters_sha256=digest
+            "s3://bucket/models/demo/sentiment/7", parameters=parameters, parameters_sha256=digest
         ).to_json()
     except ValueError:
         assert "NaN" in repr(json.dumps(parameters)) or "Infinity" in json.dumps(parameters)

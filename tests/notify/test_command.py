@@ -65,7 +65,7 @@ def test_a_later_attempt_says_how_the_training_ended(
     with pytest.raises(TrainingFailed, match="attempt 2 of the training has not ended yet: retry this step"):
         notify(environ)
     storage.write(f"{place}/attempts/2/result.json", b"{}")
-    with pytest.raises(VerificationFailed, match="is not a result of modelbuild"):
+    with pytest.raises(VerificationFailed, match="is not a training result of this version"):
         notify(environ)
     storage.write(f"{place}/attempts/2/result.json", failed.to_json().encode())
     with pytest.raises(TrainingFailed, match="no rows"):

@@ -8,17 +8,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from memory import MemoryObjects
 from modelbuild.annotation import LIMIT_BYTES, commit_url
-from modelbuild.contract import Manifest, TrainingResult
+from modelbuild.contract import Manifest, Quality, TrainingResult
 from modelbuild.handoff import Handoff
 from modelbuild.notify import page
+from modelbuild.store.model import ModelStore
 
 JOB = page.HeadJob(
     id="job-1",
     url="https://us-east-1.console.aws.amazon.com/batch/home?region=us-east-1#jobs/detail/job-1",
     logs_url="https://us-east-1.console.aws.amazon.com/cloudwatch/home?region=us-east-1#logsV2:log-groups",
-    artifacts="s3://modelbuild-123456789012/models/comments/12",
+    artifacts="s3://modelbuild-123456789012/models/comments/sentiment/12",
 )
+
+STORE = ModelStore(MemoryObjects(), JOB.artifacts)
 
 HOSTILE = st.one_of(
     st.text(),
@@ -80,7 +84,7 @@ def shown(body: str) -> str:
 
 def handoff_of(manifest: Manifest, result: TrainingResult) -> Handoff:
     """The two with the manifest's bytes."""
-    return Handoff(result, manifest, manifest.to_json().encode())
+    return Handoff(STORE, result, manifest, manifest.to_json().encode())
 
 
 def changed(noun: Any, **values: object) -> Any:
@@ -126,9 +130,8 @@ def test_the_worst_figures_are_shown_first(
     manifest: Manifest, result: TrainingResult, environ: Mapping[str, str]
 ) -> None:
     """Of more sources than fit, the ones left out are better than those shown."""
-    weakest = manifest.evaluation.by_domain["tweets"]
-    many = {f"source-{n:03}": changed(weakest, macro_f1=n / 1000) for n in range(page.ROWS + 7)}
-    crowded = changed(manifest, evaluation=changed(manifest.evaluation, by_domain=many))
+    many = {f"source-{n:03}": Quality(rows=1, metrics={"macro_f1": n / 1000}) for n in range(page.ROWS + 7)}
+    crowded = changed(manifest, evaluation=changed(manifest.evaluation, slices={"domain": many}))
     text = Structure(page.succeeded(handoff_of(crowded, result), JOB, environ)).text
     assert text.index("source-000") < text.index("source-001")
     assert f"source-{page.ROWS - 1:03}" in text
@@ -139,7 +142,7 @@ def test_the_worst_figures_are_shown_first(
 def test_a_model_that_loses_to_a_baseline_says_so(manifest: Manifest) -> None:
     """The verdict names each baseline that is as good or better."""
     assert page.verdict(manifest.evaluation).startswith("Not better than vader by")
-    better = changed(manifest.evaluation, overall=changed(manifest.evaluation.overall, macro_f1=0.7))
+    better = changed(manifest.evaluation, overall=Quality(rows=1, metrics={"macro_f1": 0.7}))
     assert page.verdict(better).startswith("Better than vader, majority by")
 
 
@@ -165,17 +168,24 @@ def test_no_value_of_a_success_becomes_markup(
             ),
         }
         parameters = {"name": value, "nested": {"list": [value]}}
-        scores = next(iter(manifest.evaluation.by_domain.values()))
+        quality = manifest.evaluation.overall
         hostile = changed(
             manifest,
             request=changed(request, flow=value, parameters=parameters),
             data=changed(manifest.data, query=value, execution_id=value),
             wandb=changed(manifest.wandb, id=value),
             runtime=changed(manifest.runtime, gpu="GPU " + value, packages={value: value}),
-            evaluation=changed(manifest.evaluation, by_domain={value: scores}, baselines={value: scores}),
+            evaluation=changed(
+                manifest.evaluation,
+                rows_are=value,
+                metrics=(changed(manifest.evaluation.metrics[0], title="t" + value),),
+                overall=Quality(rows=1, metrics={"macro_f1": 0.5}),
+                slices={f"s{value}": {value: Quality(rows=1, metrics={"macro_f1": 0.5})}},
+                baselines={value: quality},
+            ),
             timings={value: 1.0},
         )
-        return page.succeeded(Handoff(result, hostile, b""), JOB, about)
+        return page.succeeded(Handoff(STORE, result, hostile, b""), JOB, about)
 
     expected = Structure(made("harmless"))
     hostile = made(value)
@@ -221,16 +231,17 @@ def test_an_annotation_fits_into_what_buildkite_takes(
 ) -> None:
     """Megabytes of query, parameters and sources make a page of less than one."""
     long = "&\u20ac" * 1_000_000
-    scores = next(iter(manifest.evaluation.by_domain.values()))
-    many = {f"{n}{long[:5000]}": scores for n in range(500)}
+    quality = manifest.evaluation.overall
+    many = {f"{n}{long[:5000]}": quality for n in range(500)}
+    columns = {f"{n}{long[:5000]}": many for n in range(20)}
     huge = changed(
         manifest,
         request=changed(manifest.request, parameters={"text": long}, flow=long),
         data=changed(manifest.data, query=long),
-        evaluation=changed(manifest.evaluation, by_domain=many),
+        evaluation=changed(manifest.evaluation, slices=columns, baselines=many),
         runtime=changed(manifest.runtime, packages=dict.fromkeys(many, long)),
     )
-    made = page.succeeded(Handoff(result, huge, b""), JOB, environ)
+    made = page.succeeded(Handoff(STORE, result, huge, b""), JOB, environ)
     assert len(made.encode()) < LIMIT_BYTES
     assert "more characters)" in made
 

@@ -53,7 +53,7 @@ def test_plan_of_a_checkout(repository: Path, on_agent: dict[str, str]) -> None:
     )
     plan = json.loads(done.stdout)
     assert plan["stored"] is False
-    assert plan["request"]["artifacts"] == "s3://modelbuild-123456789012/models/my-shop/1"
+    assert plan["request"]["artifacts"] == "s3://modelbuild-123456789012/models/my-shop/my-shop/1"
     assert plan["request"]["flow"] == "flows/my-shop/flow.py"
     assert plan["request"]["images"]["default"] == "registry.example/default:0.1.0"
     assert plan["job"]["queue"] == "modelbuild-head"

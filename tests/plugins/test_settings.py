@@ -43,7 +43,7 @@ def test_entity_of_wandb_is_said_once() -> None:
     """The option becomes W&B's own variable in the job of the head; the variable itself is refused, with the
     option's name, and without the option nothing is set.
     """
-    request = samples.request_for("s3://bucket/models/demo/7")
+    request = samples.request_for("s3://bucket/models/demo/sentiment/7")
     of_team = submission.variables(request, train(**{"wandb-entity": "the-team"}))
     assert of_team["WANDB_ENTITY"] == "the-team"
     assert "WANDB_ENTITY" not in submission.variables(request, train())

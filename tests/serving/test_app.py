@@ -61,7 +61,7 @@ class Client:
 def client(published: Any) -> Iterator[Client]:
     """A client of an application that has its model."""
     service = Service(published.environment)
-    service.model = load(published.directory, published.environment.weights_sha256)
+    service.model = load(published.directory, published.environment.description_sha256)
     client = Client(service)
     yield client
     client.close()
@@ -73,9 +73,12 @@ def test_every_answer_names_its_model(client: Client) -> None:
     assert answer.status_code == 200
     predictions = Predictions.model_validate_json(answer.content)
     assert [one.model_id for one in predictions.predictions] == ["12.3", "12.3"]
-    assert (predictions.model_id, predictions.pipeline) == ("12.3", "comments")
+    named = (predictions.model, predictions.model_id, predictions.pipeline)
+    assert named == ("tone", "12.3", "comments")
     assert answer.headers["X-Model-Id"] == "12.3"
-    assert answer.headers["X-Amzn-SageMaker-Custom-Attributes"] == "MODEL_ID=12.3;PIPELINE=comments"
+    assert answer.headers["X-Amzn-SageMaker-Custom-Attributes"] == (
+        "MODEL_ID=12.3;MODEL=tone;PIPELINE=comments"
+    )
 
 
 def test_answers_keep_their_order_however_large_the_request(client: Client) -> None:
@@ -95,7 +98,7 @@ def test_ping_waits_for_the_model(published: Any) -> None:
     client = Client(service)
     assert client.get("/ping").status_code == 503
     assert client.post("/invocations", json={"instances": ["a"]}).status_code == 503
-    service.model = load(published.directory, published.environment.weights_sha256)
+    service.model = load(published.directory, published.environment.description_sha256)
     assert client.get("/ping").status_code == 200
     client.close()
 

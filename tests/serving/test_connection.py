@@ -66,7 +66,7 @@ class Serving:
 def serving(published: Any) -> Serving:
     """A server that has its model."""
     service = Service(published.environment)
-    service.model = load(published.directory, published.environment.weights_sha256)
+    service.model = load(published.directory, published.environment.description_sha256)
     made = Serving(service)
     made.server.config.timeout_graceful_shutdown = 1
     return made

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from typing import Any
@@ -10,14 +11,15 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild.contract import ModelDescription
+import models
 from modelbuild.errors import ConfigurationError, VerificationFailed
+from modelbuild.serving.description import ModelDescription
 from modelbuild.serving.model import Model, decode, load
 
 
 def test_loads_what_was_approved(published: Any) -> None:
     """A model whose bytes have the approved hash answers with its labels and probabilities that sum to 1."""
-    model = load(published.directory, published.environment.weights_sha256)
+    model = load(published.directory, published.environment.description_sha256)
     (label, scores), (other, _) = model.predict(["good day", "!"])
     assert label == max(scores, key=scores.__getitem__)
     assert {label, other} <= set(published.description.labels)
@@ -30,22 +32,22 @@ def test_refuses_changed_weights(published: Any) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(VerificationFailed, match=r"model\.safetensors have SHA-256"):
-        load(published.directory, published.environment.weights_sha256)
+    with pytest.raises(VerificationFailed, match=r"model\.safetensors has SHA-256"):
+        load(published.directory, published.environment.description_sha256)
 
 
 def test_refuses_another_model(published: Any) -> None:
-    """Weights that fit their own description but are not the approved ones are refused."""
-    with pytest.raises(VerificationFailed, match=f"MODEL_WEIGHTS_SHA256 says {'0' * 64}"):
+    """Files that fit each other but are not the approved ones are refused."""
+    with pytest.raises(VerificationFailed, match=f"MODEL_DESCRIPTION_SHA256 says {'0' * 64}"):
         load(published.directory, "0" * 64)
 
 
 def test_refuses_weights_that_do_not_fit_their_description(published: Any) -> None:
     """A description of another shape is refused, rather than answers from the wrong rows."""
     wrong = published.description.model_copy(update={"buckets": 32})
-    (published.directory / "model.json").write_text(wrong.to_json())
+    approved = models.describe(published.directory, wrong).environment.description_sha256
     with pytest.raises(VerificationFailed, match="shapes"):
-        load(published.directory, published.environment.weights_sha256)
+        load(published.directory, approved)
 
 
 @pytest.mark.parametrize(
@@ -126,9 +128,10 @@ def test_refuses_other_tensors(published: Any, tensors: dict[str, Any]) -> None:
 def test_refuses_a_description_that_fits_no_model(published: Any, change: dict[str, Any], says: str) -> None:
     """A description without labels, with one twice, or of another version is refused when it is loaded."""
     values = {**json.loads(published.description.to_json()), **change}
-    (published.directory / "model.json").write_text(json.dumps(values))
+    content = json.dumps(values).encode()
+    (published.directory / "model.json").write_bytes(content)
     with pytest.raises(ConfigurationError, match=says):
-        load(published.directory, published.environment.weights_sha256)
+        load(published.directory, hashlib.sha256(content).hexdigest())
 
 
 def test_refuses_more_buckets_than_there_can_be(published: Any) -> None:
@@ -161,14 +164,15 @@ def test_names_the_missing_file(published: Any, name: str) -> None:
     """A missing file is named in one sentence."""
     (published.directory / name).unlink()
     with pytest.raises(ConfigurationError, match=f"{name}: No such file"):
-        load(published.directory, published.environment.weights_sha256)
+        load(published.directory, published.environment.description_sha256)
 
 
 def test_refuses_a_description_it_cannot_read(published: Any) -> None:
     """A model.json of another kind of model is refused."""
-    (published.directory / "model.json").write_text('{"kind": "pickle"}')
+    content = b'{"kind": "pickle"}'
+    (published.directory / "model.json").write_bytes(content)
     with pytest.raises(ConfigurationError, match="does not describe a model"):
-        load(published.directory, published.environment.weights_sha256)
+        load(published.directory, hashlib.sha256(content).hexdigest())
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=5))

@@ -66,7 +66,7 @@ def test_serves_until_it_is_told_to_stop(published: Any, port: int) -> None:
 
 def test_ends_when_the_weights_are_not_the_approved_ones(published: Any, port: int) -> None:
     """A wrong hash is one sentence and exit code 14, never a server."""
-    wrong = published.environment.model_copy(update={"weights_sha256": "f" * 64})
+    wrong = published.environment.model_copy(update={"description_sha256": "f" * 64})
     server = start(published.directory, wrong, port)
     message = server.communicate(timeout=20)[1]
     assert server.returncode == 14
@@ -93,7 +93,8 @@ def test_ends_when_its_port_is_taken(published: Any, port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"), [(["train"], "not train"), ([], "not nothing"), (["serve"], "MODEL_ID is missing")]
+    ("arguments", "says"),
+    [(["train"], "not train"), ([], "not nothing"), (["serve"], "MODEL_NAME is missing")],
 )
 def test_says_what_is_wrong_with_its_invocation(arguments: list[str], says: str) -> None:
     """A wrong command or an incomplete environment ends with exit code 10 and a sentence."""

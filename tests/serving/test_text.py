@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild.contract import ModelDescription
+from modelbuild.serving.description import ModelDescription
 from modelbuild.serving.features import features
 from modelbuild.serving.model import Model
 from modelbuild.serving.text import has_tokens, normalize

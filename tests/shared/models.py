@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from modelbuild.contract import ModelDescription, ServingEnvironment
+from modelbuild.contract import ServingEnvironment
+from modelbuild.serving.description import ModelDescription
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Published:
 
 
 def publish(directory: Path) -> Published:
-    """A model of 64 buckets with weights of a fixed seed, as model 12.3 of the pipeline "comments"."""
+    """A model of 64 buckets with weights of a fixed seed, as model tone 12.3 of the pipeline "comments"."""
     random = np.random.default_rng(7)
     weights = safetensors.numpy.save(
         {
@@ -40,6 +41,17 @@ def publish(directory: Path) -> Published:
         weights_sha256=digest,
     )
     (directory / "model.safetensors").write_bytes(weights)
-    (directory / "model.json").write_text(description.to_json())
-    environment = ServingEnvironment(model_id="12.3", pipeline="comments", weights_sha256=digest)
+    return describe(directory, description)
+
+
+def describe(directory: Path, description: ModelDescription) -> Published:
+    """Put a description beside the weights that lie there, and be served as it says."""
+    content = description.to_json().encode()
+    (directory / "model.json").write_bytes(content)
+    environment = ServingEnvironment(
+        model="tone",
+        model_id="12.3",
+        pipeline="comments",
+        description_sha256=hashlib.sha256(content).hexdigest(),
+    )
     return Published(directory, description, environment)

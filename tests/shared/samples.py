@@ -24,9 +24,10 @@ def build(number: int, pipeline: str = "demo", organization: str = "local", **ch
 
 def request_for(artifacts: str, **changes: Any) -> TrainingRequest:
     """The request of the build whose files lie under ``artifacts``; ``changes`` replace its values."""
-    pipeline, model_id = artifacts.split("/")[-2:]
+    pipeline, model, model_id = artifacts.split("/")[-3:]
     parameters = changes.get("parameters", {"epochs": 1})
     values = {
+        "model": model,
         "model_id": model_id,
         "build": changes.get("build") or build(int(model_id), pipeline),
         "source": Source(path=f"{artifacts}/source.tar.gz", sha256="0" * 64),

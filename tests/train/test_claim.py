@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from modelbuild.buildkite import trainings
+from modelbuild.buildkite.trainings import follow
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
 from modelbuild.train.submit import claim
@@ -35,6 +37,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> MetaData:
     """The build that all steps belong to."""
     made = MetaData()
     monkeypatch.setattr(claim, "agent", made)
+    monkeypatch.setattr(trainings, "agent", made)
     return made
 
 
@@ -49,25 +52,96 @@ def step(**changes: str) -> TrainSettings:
     return TrainSettings.model_validate({**options, **changes, "image": images})
 
 
-OTHERS = [{"flow": "flows/mail/flow.py"}, {"artifacts": "s3://other/models"}, {"unblock": "other"}]
+COLLISIONS = [
+    ({}, {"flow": "flows/mail/flow.py"}, "trains model shop, and their meta-data would have the same keys"),
+    ({}, {"artifacts": "s3://other/models"}, "trains model shop too"),
+    ({}, {"unblock": "other"}, "trains model shop too"),
+    ({}, {"model": "mail", "unblock": "other"}, "give each training of a build option model"),
+    ({"model": "mail", "unblock": "other"}, {}, "give each training of a build option model"),
+    ({"model": "a"}, {"model": "b"}, "training of model a unblocks the same step"),
+    ({"model": "a"}, {"model": "a", "unblock": "other"}, "trains model a too"),
+    ({"model": "a"}, {"model": "a", "flow": "flows/mail/flow.py"}, "trains model a too"),
+]
 
 
-@pytest.mark.parametrize("changes", OTHERS)
-def test_second_training_of_a_build_is_refused(changes: dict[str, str], build: MetaData) -> None:
-    """A step with another flow, other artifacts or another block finds the claim, and leaves none."""
-    claim.hold(step(), {}, build.meta_data_keys())
+@pytest.mark.parametrize(("first", "second", "said"), COLLISIONS)
+def test_training_that_collides_is_refused(
+    first: dict[str, str], second: dict[str, str], said: str, build: MetaData
+) -> None:
+    """A step whose keys, model or block step another training of the build has finds the claim, and leaves
+    none.
+    """
+    claim.hold(step(**first), {}, build.meta_data_keys())
     before = dict(build.values)
-    with pytest.raises(ConfigurationError, match=r"another step of this build trains flows/shop/flow\.py"):
-        claim.hold(step(**changes), {}, build.meta_data_keys())
-    with pytest.raises(ConfigurationError, match="another step of this build trains"):
-        claim.require_free(step(**changes), {}, build.meta_data_keys())
+    for refuse in (claim.hold, claim.require_free):
+        with pytest.raises(ConfigurationError, match=rf"{said}.*, and start a new build"):
+            refuse(step(**second), {}, build.meta_data_keys())
     assert build.values == before
+
+
+def test_models_of_one_build_are_followed_by_name(build: MetaData) -> None:
+    """Any number of trainings with names fit into a build; each has its own keys, and a step says which it
+    follows.
+    """
+    for name in ("sentiment", "topics"):
+        claim.hold(step(model=name, unblock=f"{name}_finished"), {}, build.meta_data_keys())
+    for name in ("sentiment", "topics"):
+        assert follow(name).prefix == f"{name}/"
+    follow("topics").set({"training/status": "failed"})
+    assert build.values["topics/training/status"] == "failed"
+    assert follow("sentiment").get("training/status") is None
+    with pytest.raises(
+        ConfigurationError, match="this build trains sentiment, topics: say with option model"
+    ):
+        follow(None)
+    with pytest.raises(
+        ConfigurationError, match="option model is mail, but this build trains sentiment, topics"
+    ):
+        follow("mail")
+
+
+@pytest.mark.parametrize(("options", "prefix"), [({}, ""), ({"model": "tone"}, "tone/")])
+def test_the_only_training_needs_no_name(options: dict[str, str], prefix: str, build: MetaData) -> None:
+    """A step follows the build's only training without option model, and with its name: the flow's folder."""
+    claim.hold(step(**options), {}, build.meta_data_keys())
+    assert follow(None).prefix == prefix
+    assert follow(options.get("model", "shop")).prefix == prefix
+
+
+def test_a_build_without_a_training(build: MetaData) -> None:
+    """Keys are the plain ones, and the caller says which of them is missing; a name is refused."""
+    assert build.values == {}
+    assert follow(None).prefix == ""
+    with pytest.raises(ConfigurationError, match="option model is shop, but this build has no training yet"):
+        follow("shop")
+
+
+@pytest.mark.parametrize(
+    ("flow", "name"),
+    [
+        ("flows/shop/flow.py", "shop"),
+        ("shop.py", "shop"),
+        ("a/my_shop/train.py", "my_shop"),
+        ("2nd/f.py", "2nd"),
+    ],
+)
+def test_a_model_is_named_after_its_flow(flow: str, name: str) -> None:
+    """The name is that of the flow's folder, or of a flow in the root its own."""
+    assert step(flow=flow).model_name == name
+    assert step(flow=flow, model="other").model_name == "other"
+
+
+@pytest.mark.parametrize("flow", ["flows/2024/flow.py", "a b/flow.py", "flows/\u00e9t\u00e9/flow.py"])
+def test_a_folder_that_is_no_name_needs_one(flow: str) -> None:
+    """A name of digits would be a model id, and other letters are refused by AWS."""
+    with pytest.raises(ConfigurationError, match=r"no name for a model.*: set option model"):
+        _ = step(flow=flow).model_name
 
 
 def test_retried_step_holds_its_build(build: MetaData) -> None:
     """The step goes on when it is run again, whatever other steps have tried since; it writes once."""
     claim.hold(step(), {}, build.meta_data_keys())
-    build.values[f"{claim.META_DATA}other"] = "asked flows/mail/flow.py"
+    build.values[claim.of_settings(step(flow="flows/mail/flow.py")).key] = "asked"
     before = dict(build.values)
     claim.hold(step(), {}, build.meta_data_keys())
     claim.require_free(step(), {}, build.meta_data_keys())
@@ -78,7 +152,7 @@ def test_step_that_was_lost_while_it_asked_goes_on(build: MetaData) -> None:
     """A claim of which only the first half was written is completed by a retry."""
     (key,) = _asked(build)
     claim.hold(step(), {}, build.meta_data_keys())
-    assert build.values == {key: "held flows/shop/flow.py"}
+    assert build.values == {key: "held"}
 
 
 def _asked(build: MetaData) -> list[str]:
@@ -107,7 +181,7 @@ def test_steps_that_ask_at_once_never_both_train(build: MetaData) -> None:
 
     # The other step runs as a whole between this one's first look and its first write.
     build.before_set = meanwhile
-    with pytest.raises(ConfigurationError, match="another step of this build trains flows/mail"):
+    with pytest.raises(ConfigurationError, match="another step of this build trains model mail"):
         claim.hold(step(), {}, build.meta_data_keys())
     assert refused == []
     with pytest.raises(ConfigurationError):
@@ -122,6 +196,6 @@ def test_parallel_jobs_are_refused(count: str, refused: bool, build: MetaData) -
     if not refused:
         claim.hold(step(), environ, build.meta_data_keys())
         return
-    with pytest.raises(ConfigurationError, match=rf"parallelism {count}, and a build has one training"):
+    with pytest.raises(ConfigurationError, match=rf"parallelism {count}, and a train step has one training"):
         claim.hold(step(), environ, build.meta_data_keys())
     assert build.values == {}

@@ -85,7 +85,7 @@ def train(aws: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str],
             timeout=120,
             tags={},
         )
-        place = f"s3://modelbuild-123456789012/models/follow/{next(_numbers)}"
+        place = f"s3://modelbuild-123456789012/models/follow/sentiment/{next(_numbers)}"
         made.append(Training(storage, batch, job_id, place))
         return made[-1]
 

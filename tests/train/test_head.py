@@ -138,7 +138,7 @@ def head(
 ) -> Head:
     """A head for a place in S3 of its own, that talks to a build that waits."""
     monkeypatch.setattr(rate_limiter, "SLICE_SECONDS", 0.05)
-    place = f"s3://modelbuild-123456789012/models/{request.node.name}/demo/7"
+    place = f"s3://modelbuild-123456789012/models/{request.node.name}/demo/sentiment/7"
     place = place.replace("[", "-").replace("]", "")
     environ = {
         "PATH": os.environ["PATH"],

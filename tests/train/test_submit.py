@@ -47,7 +47,7 @@ class Build:
             "BUILDKITE_MESSAGE": "a commit",
             "BUILDKITE_BUILD_CREATOR": "Ada",
         }
-        self.artifacts = f"{BUCKET}/models/demo/{number}"
+        self.artifacts = f"{BUCKET}/models/demo/sentiment/{number}"
         self.options: dict[str, Any] = {
             "flow": "flows/flow.py",
             "artifacts": f"{BUCKET}/models",
@@ -587,7 +587,7 @@ def test_outside_a_build_it_says_what_is_missing(build: Build) -> None:
 def test_annotation_escapes_what_people_write(request_for: Any) -> None:
     """Branch names and parameters are text on the build page, never markup, even after a blank line."""
     text = "</code><script>alert(1)</script>\n\n# A heading"
-    request = request_for(f"{BUCKET}/models/demo/7", parameters={"text": text})
+    request = request_for(f"{BUCKET}/models/demo/sentiment/7", parameters={"text": text})
     request = request.model_copy(update={"build": request.build.model_copy(update={"branch": "<img src=x>"})})
     links = {"job_url": "https://console.example/#job", "logs_url": "https://console.example/#logs"}
     job = BatchJob("an-id", "RUNNING", "", "", {})
@@ -605,7 +605,7 @@ def test_annotation_escapes_what_people_write(request_for: Any) -> None:
 
 def test_job_name_keeps_to_batchs_letters(request_for: Any) -> None:
     """Any pipeline gives a name that Batch takes, and long ones that begin alike stay apart."""
-    request = request_for(f"{BUCKET}/models/demo/7")
+    request = request_for(f"{BUCKET}/models/demo/sentiment/7")
 
     def name(pipeline: str, model_id: str) -> str:
         build = request.build.model_copy(update={"pipeline": pipeline})

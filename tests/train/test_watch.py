@@ -75,7 +75,7 @@ def head(
     pipeline = request.node.name.replace("_", "-")
 
     def make(number: int) -> Cancellation:
-        asked = request_for(f"{BUCKET}/models/{pipeline}/{number}", model_id=str(number))
+        asked = request_for(f"{BUCKET}/models/{pipeline}/sentiment/{number}", model_id=str(number))
         build = asked.build.model_copy(update={"number": number, "pipeline": pipeline})
         storage = Storage(session(AwsSettings()))
         return Cancellation(storage, Rest(page.url, "token"), asked.model_copy(update={"build": build}))
@@ -237,7 +237,7 @@ def test_head_of_a_cancelled_build_stops(
     """A build that is cancelled while its flow runs: the head stops the flow, and the result says so."""
     commit = repository.commit({"flows/flow.py": FLOW, "flows/params.yaml": "act: 1\n"})
     archived = source.archive(repository.folder, commit, flow="flows/flow.py").content
-    place = f"{BUCKET}/models/cancelled/demo/7"
+    place = f"{BUCKET}/models/cancelled/demo/sentiment/7"
     storage = Storage(session(AwsSettings()))
     digest = hashlib.sha256(archived).hexdigest()
     request = request_for(place, source=Source(path=f"{place}/source.tar.gz", sha256=digest))

@@ -54,7 +54,7 @@ class Evaluation(Record):
     """What the rows are, in the words of the flow: "human-annotated, not trained on". Empty: not declared."""
     dataset_sha256: Sha256
     """Models are compared where they were evaluated on the same rows, which have the same hash."""
-    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)]
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1, max_length=20)]
     """Every metric that is used below, in the order in which people read them."""
     primary: MetricName
     """The metric that decides which of two models is the better one."""

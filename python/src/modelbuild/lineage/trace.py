@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from itertools import islice
 
 from modelbuild import agent_yaml
 from modelbuild.contract import Deployment, Manifest, Record, TrainingRequest, TrainingResult
@@ -110,9 +111,10 @@ def _known(pipeline: PipelineStore, model: str | None) -> str:
     names = pipeline.models()
     shown = []
     for name in [model] if model in names else names:
-        ids = pipeline.ids(str(name))
-        more = ", …" if len(ids) > _NAMED_MODELS else ""
-        shown += [f"{name} {', '.join(ids[:_NAMED_MODELS])}{more}"] if ids else []
+        ids = (one for one in pipeline.ids(str(name)) if pipeline.model(str(name), one).has_request())
+        newest = list(islice(ids, _NAMED_MODELS + 1))
+        more = ", …" if len(newest) > _NAMED_MODELS else ""
+        shown += [f"{name} {', '.join(newest[:_NAMED_MODELS])}{more}"] if newest else []
     if not shown:
         return "no model lies there, so correct --artifacts or the credentials' account"
     return f"it has {'; '.join(shown)}"

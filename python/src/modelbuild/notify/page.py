@@ -15,6 +15,9 @@ from modelbuild.handoff import Handoff
 ROWS = 50
 """How many rows of a table are shown; the worst come first, so that what is left out is better."""
 
+SLICES = 6
+"""How many columns that divide the rows have a table; the manifest has all."""
+
 
 @dataclass(frozen=True)
 class HeadJob:
@@ -76,6 +79,7 @@ def succeeded(trained: Handoff, job: HeadJob, environ: Mapping[str, str]) -> str
         slices=slice_tables(manifest.evaluation),
         figure=figure,
         shown_rows=ROWS,
+        shown_slices=SLICES,
         parameters=agent_yaml.dump(manifest.request.parameters, allow_unicode=True).rstrip(),
         commit_url=commit_url(environ.get("BUILDKITE_REPO", ""), build.commit),
         model_url=object_url(manifest.artifact.path),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -53,6 +54,11 @@ def parse(content: bytes, uri: str, kind: type[Kind], *, any_version: bool = Fal
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "the document"
         raise InvalidRecord(
-            f"{uri} is no {kind.__name__} of this version of modelbuild ({field}: {first['msg']}): start a "
+            f"{uri} is not a {_words(kind)} of this version of modelbuild ({field}: {first['msg']}): start a "
             "new build, whose programs all have one version"
         ) from error
+
+
+def _words(kind: type[BaseModel]) -> str:
+    """The name of a class in words: "training request"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.__name__).lower()

@@ -1,0 +1,112 @@
+"""Evaluations of any task, and the predictions that are kept of them."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from modelbuild.contract import Evaluation, Metric, Quality
+from modelbuild.errors import ConfigurationError
+from modelbuild.flow.evaluation import EvaluationRows, evaluate
+
+ROWS = EvaluationRows(
+    ids=["a", "b"], inputs=[{"rooms": 2}, {"rooms": 3}], truth=[100.0, 200.0], are="sold last year"
+)
+METRICS = (
+    Metric(name="rmse", title="RMSE", better="lower"),
+    Metric(name="bias", title="bias", better="lower"),
+)
+
+
+def measure(truth: Any, predicted: Any) -> dict[str, float]:
+    """Errors of numbers."""
+    return {
+        "rmse": float(np.sqrt(np.mean((truth - predicted) ** 2))),
+        "bias": float(np.mean(predicted - truth)),
+    }
+
+
+def test_a_regression_fits_into_the_contract() -> None:
+    """Numbers are compared by errors, of which the lower one is the better one; records are inputs."""
+    mean = {"mean": [150.0, 150.0]}
+    evaluated = evaluate(
+        ROWS, [110.0, 190.0], metrics=METRICS, primary="rmse", measure=measure, baselines=mean
+    )
+    found = evaluated.evaluation
+    assert found.overall.metrics == {"rmse": 10.0, "bias": 0.0}
+    rmse = found.metric(found.primary)
+    assert rmse.gain(found.overall.metrics["rmse"], found.baselines["mean"].metrics["rmse"]) == 40.0
+    assert Evaluation.model_validate_json(found.to_json()) == found
+    predictions = pq.read_table(io.BytesIO(evaluated.predictions)).to_pylist()
+    assert predictions == [
+        {"id": "a", "truth": 100.0, "prediction": 110.0},
+        {"id": "b", "truth": 200.0, "prediction": 190.0},
+    ]
+
+
+def test_the_hash_is_that_of_the_rows() -> None:
+    """Another input, truth or row is another evaluation; their order is not, nor what divides them."""
+    digest = ROWS.sha256()
+    turned = EvaluationRows(
+        ids=["b", "a"],
+        inputs=[{"rooms": 3}, {"rooms": 2}],
+        truth=[200.0, 100.0],
+        are="x",
+        slices={"s": ["1", "2"]},
+    )
+    assert turned.sha256() == digest
+    for changes in ({"truth": [100.0, 201.0]}, {"inputs": [{"rooms": 2}, {"rooms": 4}]}, {"ids": ["a", "c"]}):
+        assert replace(ROWS, **changes).sha256() != digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ids": [], "inputs": [], "truth": []}, "there are no evaluation rows"),
+        ({"ids": ["a", "a"]}, "two evaluation rows have the id 'a'"),
+        ({"truth": [1.0]}, "have 2 ids, but truth has 1 elements"),
+        ({"slices": {"domain": ["x"]}}, "have 2 ids, but domain has 1 elements"),
+    ],
+)
+def test_rows_that_nothing_can_be_measured_on_are_refused(changes: dict[str, Any], said: str) -> None:
+    """A mistake in a flow is a sentence, before anything is measured."""
+    with pytest.raises(ConfigurationError, match=said):
+        evaluate(replace(ROWS, **changes), [1.0, 2.0], metrics=METRICS, primary="rmse", measure=measure)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"primary": "mae"}, "lacks the primary metric mae"),
+        ({"metrics": METRICS[:1]}, "metric bias of all rows is not described"),
+        ({"metrics": (*METRICS, METRICS[0])}, "a metric is described twice"),
+        (
+            {"baselines": {"mean": Quality(rows=1, metrics={"bias": 1.0})}},
+            "mean lacks the primary metric rmse",
+        ),
+        ({"slices": {"s": {"x": Quality(rows=1, metrics={"r2": 1.0})}}}, "metric r2 of s x is not described"),
+    ],
+)
+def test_metrics_are_described_and_one_decides(changes: dict[str, Any], said: str) -> None:
+    """What a page shows has a title and a direction, and every comparison has the primary metric."""
+    values: dict[str, Any] = {
+        "dataset_sha256": "1" * 64,
+        "metrics": METRICS,
+        "primary": "rmse",
+        "overall": Quality(rows=2, metrics={"rmse": 1.0, "bias": 0.0}),
+    }
+    with pytest.raises(ValidationError, match=said):
+        Evaluation(**{**values, **changes})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_metric_that_is_no_number_is_refused(value: float) -> None:
+    """A training that diverged has no quality, and JSON has no such numbers."""
+    with pytest.raises(ValidationError, match="which is no finite number"):
+        Quality(rows=1, metrics={"rmse": value})

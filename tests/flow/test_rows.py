@@ -1,0 +1,84 @@
+"""Rows of a file beside a flow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelbuild.errors import ConfigurationError
+from modelbuild.flow.rows import read_csv, read_labelled_texts, split
+
+
+def written(folder: Path, content: str | bytes) -> Path:
+    """A file with this content."""
+    path = folder / "data.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_columns_are_read_by_their_names(tmp_path: Path) -> None:
+    """Order, further columns, quotes, line breaks in a value and a byte order mark do not matter."""
+    path = written(tmp_path, '\ufefflabel,more,text\r\ngood,1,"two\nlines, ""quoted"""\r\nbad,2,plain\r\n')
+    assert read_csv(path, ["text", "label"]) == [
+        {"text": 'two\nlines, "quoted"', "label": "good"},
+        {"text": "plain", "label": "bad"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a,b\n1,2\n", "data.csv has no column 'text': its columns are a, b"),
+        ("", "has no column 'text': its columns are none"),
+        ("text,label\n", "has no rows below its first line"),
+        (b"text,label\n\xff\xfe,x\n", "cannot be read as CSV in UTF-8: 'utf-8' codec"),
+        ('text,label\n"a,b\n', "cannot be read as CSV in UTF-8: unexpected end"),
+    ],
+)
+def test_a_file_that_is_none_is_a_sentence(content: str | bytes, said: str, tmp_path: Path) -> None:
+    """The sentence names the file, and what it has in place of what was expected."""
+    with pytest.raises(ConfigurationError, match=said):
+        read_csv(written(tmp_path, content), ["text", "label"])
+
+
+def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
+    """The system says why."""
+    with pytest.raises(ConfigurationError, match="No such file or directory"):
+        read_csv(tmp_path / "none.csv", ["text"])
+
+
+def test_texts_count_once_and_contradictions_not_at_all(tmp_path: Path) -> None:
+    """Neither texts without a token nor rows without a label are rows to learn from."""
+    rows = "text,label\ngood,p\ngood,p\nso so,p\nso so,n\n...,p\nnone,\nbad, n \n"
+    assert read_labelled_texts(written(tmp_path, rows), "text", "label") == [("good", "p"), ("bad", "n")]
+
+
+def test_one_label_is_no_classification(tmp_path: Path) -> None:
+    """A column that was mixed up is named."""
+    path = written(tmp_path, "text,label\ngood,p\nbad,p\n")
+    with pytest.raises(ConfigurationError, match=r"column 'label' of data\.csv has fewer than two labels"):
+        read_labelled_texts(path, "text", "label")
+
+
+@given(st.lists(st.integers(0, 40), min_size=2, max_size=60), st.integers(1, 99), st.integers(0, 5))
+def test_a_key_is_on_one_side_and_stays_there(keys: list[int], percent: int, seed: int) -> None:
+    """No key has rows on both sides, no row is lost, and more rows leave the others where they are."""
+    rows = [(f"key {key}", number) for number, key in enumerate(keys)]
+    # On these both sides have rows, whatever the others are.
+    rows += [(f"fixed {n}", n) for n in range(2_000)]
+    train, test = split(rows, lambda row: row[0], test_percent=percent, seed=seed)
+    assert not {key for key, _ in train} & {key for key, _ in test}
+    assert sorted(train + test) == sorted(rows)
+    more = [*rows, *((f"another {n}", n) for n in range(50))]
+    again, _ = split(more, lambda row: row[0], test_percent=percent, seed=seed)
+    assert [row for row in again if row in rows] == train
+
+
+@pytest.mark.parametrize(("keys", "percent"), [(["a"], 50), (["a", "a", "a"], 99)])
+def test_a_split_needs_rows_on_both_sides(keys: list[str], percent: int) -> None:
+    """Too few rows, or all with one key, are a sentence with the parameter and both numbers."""
+    with pytest.raises(ConfigurationError, match=r"test_percent is \d+: that leaves \d rows to train"):
+        split(keys, lambda row: row, test_percent=percent, seed=1)
