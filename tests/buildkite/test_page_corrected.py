@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
 import http_api
 import samples
-from modelbuild.aws.storage import NotFound
+from memory import MemoryObjects
 from modelbuild.contract import TrainingResult
+from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import delivery
 
 PLACE = "s3://bucket/models/demo/sentiment/7"
@@ -31,23 +31,6 @@ class Page:
     def says_under_way(self) -> None:
         """The train step has put its annotation there."""
         self.annotations["training"] = {"context": "training", "style": "info", "body": "is being trained"}
-
-
-class Memory:
-    """S3 in memory, as far as telling uses it."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-
-    def write_once(self, uri: str, content: bytes) -> bool:
-        """Write an object that is not there."""
-        return self.objects.setdefault(uri, content) is content
-
-    def read(self, uri: str) -> bytes:
-        """An object's bytes."""
-        if uri not in self.objects:
-            raise NotFound(f"there is no {uri}")
-        return self.objects[uri]
 
 
 @pytest.fixture
@@ -85,9 +68,9 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
 
 def tell(page: Page, result: TrainingResult, attempt: int = 1) -> str:
     """Have a head tell how its attempt ended."""
-    storage: Any = Memory()
+    store = ModelStore(MemoryObjects(), PLACE)
     environ = {"BUILDKITE_API_URL": page.url, "BUILDKITE_API_TOKEN": "token"}
-    return delivery.deliver_result(storage, attempt, samples.request_for(PLACE), result, environ)
+    return delivery.deliver_result(store, attempt, samples.request_for(PLACE), result, environ)
 
 
 def test_annotation_of_a_cancelled_build_says_so(page: Page) -> None:
@@ -96,7 +79,7 @@ def test_annotation_of_a_cancelled_build_says_so(page: Page) -> None:
     tell(page, CANCELLED)
     [note] = page.annotations.values()
     assert (note["context"], note["style"]) == ("training", "error")
-    assert "model 7 of demo was cancelled" in note["body"]
+    assert "model sentiment 7 of demo was cancelled" in note["body"]
     assert "the build was cancelled &lt;on its page&gt;" in note["body"]
 
 

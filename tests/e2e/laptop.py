@@ -98,8 +98,13 @@ class Laptop:
             )
 
     @contextmanager
-    def build(self, *arguments: str) -> Iterator[Running]:
-        """A build of the current commit by ``modelbuild local run``, cancelled if it outlives the block."""
+    def build(self, *arguments: str, model: str = "sentiment") -> Iterator[Running]:
+        """A build of the current commit by ``modelbuild local run``, cancelled if it outlives the block.
+
+        Args:
+            arguments: of that command.
+            model: the model that the build trains.
+        """
         known = {build["id"] for build in self._builds()}
         log = self.state.data / f"run-{time.time_ns()}.log"
         with log.open("w") as output:
@@ -117,7 +122,7 @@ class Laptop:
                 lambda: next((b for b in self._builds() if b["id"] not in known), None), "new build", 30
             )
             path = f"pipelines/{build['pipeline']['slug']}/builds/{build['number']}"
-            yield Running(self, process, log, path)
+            yield Running(self, process, log, path, model)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
@@ -131,11 +136,14 @@ class Laptop:
 class Running:
     """One build under way."""
 
-    def __init__(self, laptop: Laptop, process: subprocess.Popen[bytes], log: Path, path: str) -> None:
+    def __init__(
+        self, laptop: Laptop, process: subprocess.Popen[bytes], log: Path, path: str, model: str
+    ) -> None:
         self.laptop = laptop
         self.process = process
         self.log = log
         self.path = path
+        self.model = model
 
     @property
     def pipeline(self) -> str:
@@ -151,7 +159,12 @@ class Running:
     def artifacts(self) -> str:
         """Where everything about this build's model lies."""
         account = self.laptop.environment["DATA_LAKE_ACCOUNT"]
-        return model_prefix(f"s3://modelbuild-{account}/models", self.pipeline, self.model_id)
+        root = f"s3://modelbuild-{account}/models"
+        return model_prefix(root, self.pipeline, self.model, self.model_id)
+
+    def of(self, model: str) -> Running:
+        """The same build, of which another model is looked at."""
+        return Running(self.laptop, self.process, self.log, self.path, model)
 
     def get(self) -> Json:
         """The build as REST shows it, with the jobs that were retried."""
@@ -223,7 +236,7 @@ class Running:
 
     def heads_now(self) -> list[Json]:
         """The head jobs of this build, in Batch, as they are."""
-        filters = [{"name": "JOB_NAME", "values": [f"{self.pipeline}-{self.model_id}"]}]
+        filters = [{"name": "JOB_NAME", "values": [f"{self.pipeline}-{self.model}-{self.model_id}"]}]
         return self._batch_jobs(jobQueue="modelbuild-head", filters=filters)
 
     def steps(self) -> list[Json]:

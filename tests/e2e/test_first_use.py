@@ -38,7 +38,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
 @pytest.fixture(scope="module")
 def first(shop: Laptop) -> Iterator[Running]:
     """The repository's first build, over: blocks for people were accepted."""
-    with shop.build("--yes") as build:
+    with shop.build("--yes", model="shop") as build:
         build.over(180)
         assert build.process.wait(30) == 0, build.log.read_text(encoding="utf-8")
         yield build
@@ -53,14 +53,15 @@ def test_what_init_writes_becomes_a_served_model(shop: Laptop, first: Running) -
     )
     result = TrainingResult.model_validate_json(first.object("result.json"))
     assert result.status == "succeeded"
-    assert first.manifest().evaluation.overall.macro_f1 == 1.0
+    assert first.manifest().evaluation.overall.metrics["macro_f1"] == 1.0
     answer = shop.aws("sagemaker-runtime", shop.production).invoke_endpoint(
         EndpointName="shop",
         ContentType="application/json",
         Body=json.dumps({"instances": ["I am happy, it works"]}),
     )
     [prediction] = Predictions.model_validate_json(answer["Body"].read()).predictions
-    assert (prediction.label, prediction.model_id) == ("positive", first.model_id)
+    assert prediction.output["label"] == "positive"
+    assert (prediction.model, prediction.model_id) == ("shop", first.model_id)
 
 
 def test_doctor_finds_nothing_on_the_laptop(shop: Laptop, first: Running) -> None:

@@ -53,8 +53,9 @@ def test_a_commit_becomes_a_served_model(laptop: Laptop, served: Running) -> Non
     body = _invoke(laptop, COMMENTS)
     answer = Predictions.model_validate_json(body)
     assert answer.model_id == served.model_id
-    assert [one.label for one in answer.predictions][:2] == ["positive", "negative"]
-    assert {one.model_id for one in answer.predictions} == {served.model_id}
+    assert [one.output["label"] for one in answer.predictions][:2] == ["positive", "negative"]
+    named = {(one.model, one.model_id) for one in answer.predictions}
+    assert named == {("sentiment", served.model_id)}
 
 
 def test_the_block_hands_the_result_over(served: Running) -> None:
@@ -73,10 +74,11 @@ def test_the_block_hands_the_result_over(served: Running) -> None:
 def test_the_model_is_better_than_what_needs_no_training(served: Running) -> None:
     """Macro-F1 on held-out documents is at least 0.60, above VADER's and the majority's on the same rows."""
     evaluation = served.manifest().evaluation
-    assert evaluation.overall.macro_f1 >= 0.60
-    assert evaluation.baselines["vader"].rows == evaluation.overall.rows
-    assert evaluation.overall.macro_f1 > evaluation.baselines["vader"].macro_f1
-    assert evaluation.baselines["vader"].macro_f1 > evaluation.baselines["majority"].macro_f1
+    vader, majority = (evaluation.baselines[name] for name in ("vader", "majority"))
+    assert evaluation.overall.metrics["macro_f1"] >= 0.60
+    assert vader.rows == evaluation.overall.rows
+    assert evaluation.overall.metrics["macro_f1"] > vader.metrics["macro_f1"]
+    assert vader.metrics["macro_f1"] > majority.metrics["macro_f1"]
 
 
 def test_no_agent_is_held_while_batch_trains(served: Running) -> None:
@@ -115,7 +117,7 @@ def test_a_prediction_leads_back_to_its_commit(laptop: Laptop, served: Running, 
     """`modelbuild trace` goes from a stored answer to build, commit, approver and endpoint."""
     answer = tmp_path / "answer.json"
     answer.write_bytes(_invoke(laptop, COMMENTS[:1]))
-    place = ("--artifacts", served.artifacts.rsplit("/", 1)[0])
+    place = ("--artifacts", served.artifacts.rsplit("/", 2)[0])
     account = laptop.environment["PRODUCTION_ACCOUNT"]
     role = ("--production-role", f"arn:aws:iam::{account}:role/modelbuild-deploy")
     text = laptop.modelbuild("trace", "--prediction", str(answer), *place, *role)

@@ -75,7 +75,7 @@ def test_whoever_approved_is_read_back(name: str, email: str) -> None:
 def samples_deployment() -> str:
     """A deployment."""
     values = {
-        "model_id": "7", "pipeline": "demo", "build_url": "u", "manifest": "s3://bucket/m",
+        "model": "sentiment", "model_id": "7", "pipeline": "demo", "build_url": "u", "manifest": "s3://bucket/m",
         "manifest_sha256": "0" * 64, "model_path": "s3://bucket/p", "model_sha256": "0" * 64, "image": "i",
         "endpoint": "e", "endpoint_arn": "a", "endpoint_config": "c", "model_name": "n",
         "previous_endpoint_config": "", "approver": {"name": "", "email": ""}, "deployed_at": "now",

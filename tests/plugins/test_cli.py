@@ -98,8 +98,9 @@ def test_trace_refuses_what_is_no_prediction(tmp_path: Path) -> None:
 
 def test_trace_refuses_another_pipelines_prediction(tmp_path: Path) -> None:
     """A prediction of one pipeline is not looked up among the models of another."""
-    prediction = {"label": "positive", "scores": {"positive": 1.0}, "model_id": "7"}
-    answer = {"model_id": "7", "pipeline": "sentiment", "predictions": [prediction]}
+    model = {"model": "sentiment", "model_id": "7"}
+    prediction = {"label": "positive", "scores": {"positive": 1.0}, **model}
+    answer = {**model, "pipeline": "sentiment", "predictions": [prediction]}
     file = tmp_path / "answer.json"
     file.write_text(json.dumps(answer))
     done = modelbuild("trace", "--prediction", str(file), "--artifacts", "s3://bucket/models/demo/")

@@ -21,6 +21,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import AwsError, TrainingFailed
 from modelbuild.settings import AwsSettings
+from modelbuild.store.model import ModelStore
 from modelbuild.train.submit import follow
 from standins import ADMINISTRATOR
 
@@ -48,7 +49,8 @@ class Training:
     def follow(self) -> None:
         """Stay with it, and end as it does."""
         logs = Logs(session(AwsSettings()))
-        follow.end_as(follow.to_result(self.storage, self.batch, logs, self.job_id, self.place))
+        attempt = ModelStore(self.storage, self.place).attempt(1)
+        follow.end_as(follow.to_result(attempt, self.batch, logs, self.job_id))
 
     def end(self, status: str, reason: str = "") -> None:
         """Write the result, as the head does."""

@@ -20,6 +20,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import rate_limiter
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.settings import AwsSettings
+from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import delivery
 from modelbuild.train.commit import source
 from modelbuild.train.head import command as head_module
@@ -560,7 +561,9 @@ def test_build_that_goes_on_at_the_last_moment_is_told(
     request = head.ask(b"")
     buildkite.over, buildkite.state = True, "waiting"
     result = TrainingResult(status="succeeded")
-    said = delivery.deliver_result(Retried(session(AwsSettings())), 1, request, result, head.environ)
+    said = delivery.deliver_result(
+        ModelStore(Retried(session(AwsSettings())), request.artifacts), 1, request, result, head.environ
+    )
     assert "the build is failed: nothing to do" in capsys.readouterr().out
     assert "with status succeeded" in said
     assert buildkite.fields == [result.to_fields()]
@@ -592,7 +595,7 @@ def test_superseded_head_that_is_terminated_says_nothing(head: Head, archived: b
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 0, output
-    assert "belongs to nobody any more: nothing to do" in output
+    assert "belongs to no job any more: nothing to do" in output
     assert buildkite.fields == []
     assert [uri for uri, _ in head.storage.list(head.artifacts) if uri.endswith("result.json")] == []
 

@@ -20,8 +20,8 @@ from modelbuild.contract import TrainingRequest
 from modelbuild.errors import AwsError, ConfigurationError, TrainingFailed
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.train import TrainSettings
+from modelbuild.store.attempts import JobRecord
 from modelbuild.train.attempts import attempt
-from modelbuild.train.attempts.attempt import JobRecord
 from modelbuild.train.submit import command, follow, page, plan, request, submission
 
 BUCKET = "s3://modelbuild-123456789012"

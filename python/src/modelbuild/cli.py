@@ -281,7 +281,7 @@ def _model_of(file: TextIO, artifacts: str) -> tuple[str, str]:
     "file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="CSV file with the rows to train on; by default an example of 16 rows.",
+    help="CSV file with the rows to train on; by default an example of 40 rows.",
 )
 @click.option("--text", metavar="COLUMN", help="With --data, the column with the texts.")
 @click.option("--label", metavar="COLUMN", help="With --data, the column with the labels.")

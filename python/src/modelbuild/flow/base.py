@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 from metaflow import FlowSpec, current  # type: ignore[attr-defined]
 
+from modelbuild import log
 from modelbuild.aws.athena import Athena
 from modelbuild.aws.identity import session
 from modelbuild.callback import deliver, shared_rate_limiter
@@ -89,7 +90,7 @@ class ModelFlow(FlowSpec):
         """
         with self.timed("snapshot"):
             taken = snapshot.take(Athena(session(AwsSettings())), self.store(), query)
-        print(f"{taken.rows:,} rows in {len(taken.objects)} objects, SHA-256 {taken.sha256}.")
+        log.say(f"{taken.rows:,} rows in {len(taken.objects)} objects, SHA-256 {taken.sha256}.")
         self.snapshot: dict[str, Any] = taken.model_dump(mode="json")
 
     def read_snapshot(self) -> pa.Table:
@@ -118,10 +119,10 @@ class ModelFlow(FlowSpec):
             evaluated: the evaluation, and the prediction for each row.
             golden: inputs with the answers that the endpoint must give.
         """
-        print(table(evaluated.evaluation))
+        log.lines(table(evaluated.evaluation))
         config = {"parameters": self.parameters, "data_sha256": self.snapshot["sha256"]}
         run = tracking.track(self.find_request(), evaluated.evaluation, config)
-        print(f"W&B run: {run.url or f'{run.id}, recorded nowhere'}")
+        log.say(f"W&B run: {run.url or f'{run.id}, recorded nowhere'}")
         self.evaluation: dict[str, Any] = evaluated.evaluation.model_dump(mode="json")
         self.predictions: bytes = evaluated.predictions
         self.wandb: dict[str, Any] = run.model_dump(mode="json")
@@ -139,15 +140,15 @@ class ModelFlow(FlowSpec):
             VerificationFailed: another model is there already.
         """
         if not self.prefix:
-            print("This flow runs on its own, without ARTIFACTS: its model is kept by Metaflow only.")
+            log.say("This flow runs on its own, without ARTIFACTS: its model is kept by Metaflow only.")
             return
         store = self.store()
         artifact = publish.upload_model(store, files)
         predictions = publish.upload_predictions(store, self.predictions)
-        print(f"The model is {artifact.path}, {artifact.bytes:,} bytes.")
+        log.say(f"The model is {artifact.path}, {artifact.bytes:,} bytes.")
         request = self.find_request()
         if request is None:
-            print("This flow runs on its own: there is no manifest to write and no build to unblock.")
+            log.say("This flow runs on its own: there is no manifest to write and no build to unblock.")
             return
         computed = Runtime.model_validate(self.runtime)
         manifest = Manifest(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
+from modelbuild import log
 from modelbuild.errors import ConfigurationError
 from modelbuild.serving.text import has_tokens
 
@@ -65,7 +66,7 @@ def read_labelled_texts(path: Path, text: str, label: str) -> list[tuple[str, st
             f"column {label!r} of {path.name} has fewer than two labels for texts of column {text!r}: a "
             "classifier needs two"
         )
-    print(f"{path.name}: {len(rows):,} rows, of which {len(kept):,} texts with one label each.")
+    log.say(f"{path.name}: {len(rows):,} rows, of which {len(kept):,} texts with one label each.")
     return kept
 
 

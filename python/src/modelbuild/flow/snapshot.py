@@ -61,7 +61,8 @@ def keep(store: ModelStore | None, rows: Sequence[Any], origin: str) -> DataSnap
         rows: the rows, each as JSON.
         origin: where they come from, for people.
     """
-    content = document(list(rows)).encode()
+    # A tuple is a list in JSON.
+    content = document(json.loads(json.dumps(list(rows)))).encode()
     digest = hashlib.sha256(content).hexdigest()
     kept: tuple[SnapshotObject, ...] = ()
     if store is not None:

@@ -37,10 +37,13 @@ def read(path: Path, text: str | None, label: str | None) -> DataFile:
         content = path.read_bytes()
         reader = csv.DictReader(content.decode("utf-8-sig").splitlines(keepends=True), strict=True)
         rows, names = list(reader), list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        said = error.strerror if isinstance(error, OSError) else str(error)
+    except OSError as error:
         raise ConfigurationError(
-            f"--data is {path}, which cannot be read as CSV in UTF-8 ({said}): save it as such"
+            f"--data is {path}, which cannot be read ({error.strerror}): name a CSV file"
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigurationError(
+            f"--data is {path}, which is no CSV in UTF-8 ({error}): save it as such"
         ) from error
     for option, name in (("--text", text), ("--label", label)):
         if name is not None and name not in names:
