@@ -20,17 +20,19 @@ from modelbuild.aws.logs import Logs
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import AwsError, TrainingFailed
+from modelbuild.events import TRAINING_ENDED, Event
 from modelbuild.settings import AwsSettings
 from modelbuild.train.submit import follow
 from standins import ADMINISTRATOR
 
 # What a head prints: its own lines, and those of steps as Metaflow passes them on.
+OVER = Event(TRAINING_ENDED, "head: the training succeeded").to_line()
 HEAD = f"""#!/bin/sh
 echo "Metaflow 2 executing DemoFlow"
 echo "2026-01-31 12:00:00.123 [17/start/1 (pid 42)] Task is starting."
 echo "2026-01-31 12:00:01.123 [17/train/2 (pid 43)] [{"0" * 36}] epoch 1"
 echo "2026-01-31 12:00:02.123 [17/train/2 (pid 43)] [{"0" * 36}] epoch 2"
-echo "head: the training succeeded"
+echo '{OVER}'
 case "$ACT" in die) exit 3 ;; esac
 exec sleep 60
 """

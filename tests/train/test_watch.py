@@ -21,6 +21,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import rate_limiter
 from modelbuild.buildkite.rest import Rest, RestError
 from modelbuild.contract import Source, TrainingResult
+from modelbuild.events import TRAINING_ENDED, Event, parse_event
 from modelbuild.settings import AwsSettings
 from modelbuild.train.commit import source
 from modelbuild.train.head.watch import Cancellation, ScheduleTimeout, Watch
@@ -271,9 +272,10 @@ def test_head_of_a_cancelled_build_stops(
         for line in process.stdout:
             if "waiting now" in line and not page.cancelled:
                 page.cancelled = [7]
-            if line.startswith("head: the training"):
+            event = parse_event(line)
+            if event is not None:
                 break
         process.kill()
-    assert line == "head: the training was cancelled: the build was cancelled\n"
+    assert event == Event(TRAINING_ENDED, "head: the training was cancelled: the build was cancelled")
     result = TrainingResult.model_validate_json(storage.read(f"{place}/result.json"))
     assert (result.status, result.reason) == ("cancelled", "the build was cancelled")

@@ -1,20 +1,49 @@
 """What the product prints. Every line goes through here, because any of them may show text from elsewhere.
 
-A line is one line whatever is in it, it obeys nothing and opens no group, and it holds no secret that this
-process knows of.
+A line is one line whatever is in it, it obeys nothing, opens no group and is no event, and it holds no secret
+that this process knows of.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
-from typing import TextIO
 
-from modelbuild import text
+from modelbuild import events, text
 from modelbuild.errors import ModelbuildError, describe
 
 _hidden: set[str] = set()
+
+
+class _Formatter(logging.Formatter):
+    """Makes one line of a record: for people, or for programs where the record is an event."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without the line end."""
+        line = text.one_line(record.getMessage())
+        name = getattr(record, "event", "")
+        if name:
+            return events.Event(name, line).to_line()
+        return getattr(record, "marker", "") + events.break_marks(line)
+
+
+class _Console(logging.Handler):
+    """Prints warnings to standard error and all else to standard output, each line in one write."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record; an error of the stream is the caller's."""
+        stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+        stream.write(f"{self.format(record)}\n")
+        stream.flush()
+
+
+# Not one of getLogger's: a flow that configures logging would disable it, as dictConfig does by default.
+_logger = logging.Logger("modelbuild", logging.INFO)
+_console = _Console()
+_console.setFormatter(_Formatter())
+_logger.addHandler(_console)
 
 
 def hide(secret: str) -> None:
@@ -29,7 +58,12 @@ def without_secrets(said: str) -> str:
 
 def say(said: str) -> None:
     """Print a line."""
-    _print(text.one_line(without_secrets(said)))
+    _logger.info(without_secrets(said))
+
+
+def event(name: str, said: str) -> None:
+    """Print a line that a program reads, with a sentence for people in it; see :mod:`modelbuild.events`."""
+    _logger.info(without_secrets(said), extra={"event": name})
 
 
 def lines(said: str) -> None:
@@ -40,17 +74,29 @@ def lines(said: str) -> None:
 
 def warn(said: str) -> None:
     """Print a line to standard error."""
-    _print(text.one_line(without_secrets(said)), sys.stderr)
+    _logger.warning(without_secrets(said))
 
 
 def group(title: str) -> None:
     """Begin a closed group of Buildkite's log."""
-    _print(f"--- {text.one_line(without_secrets(title))}")
+    _logger.info(without_secrets(title), extra={"marker": "--- "})
 
 
 def open_group(title: str) -> None:
     """Begin an open group of Buildkite's log."""
-    _print(f"+++ {text.one_line(without_secrets(title))}")
+    _logger.info(without_secrets(title), extra={"marker": "+++ "})
+
+
+def pass_on(output: bytes) -> None:
+    """Print lines of another program as they are, except for secrets and marks of events.
+
+    The last line gets an end if it has none: what is printed next begins a line.
+    """
+    shown = events.break_marks(without_secrets(output.decode(errors="surrogateescape")))
+    if shown and not shown.endswith("\n"):
+        shown += "\n"
+    sys.stdout.buffer.write(shown.encode(errors="surrogateescape"))
+    sys.stdout.buffer.flush()
 
 
 def fail(error: Exception) -> None:
@@ -59,7 +105,7 @@ def fail(error: Exception) -> None:
     Buildkite opens the group that the line stands in; a terminal has none.
     """
     if "BUILDKITE" in os.environ:
-        _print("^^^ +++", sys.stderr)
+        _logger.warning("", extra={"marker": "^^^ +++"})
     warn(f"modelbuild: {describe(error)}")
     if not isinstance(error, ModelbuildError):
         stack(error)
@@ -69,7 +115,3 @@ def stack(error: BaseException) -> None:
     """Print to standard error the places that led to an exception, without what its text may hold."""
     for frame in traceback.extract_tb(error.__traceback__):
         warn(f"  {frame.filename}:{frame.lineno} in {frame.name}")
-
-
-def _print(line: str, to: TextIO | None = None) -> None:
-    print(line, file=to, flush=True)
