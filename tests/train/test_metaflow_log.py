@@ -6,6 +6,7 @@ import contextlib
 import io
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import metaflow
 import pytest
@@ -38,9 +39,10 @@ OUTPUT = st.text(st.characters(exclude_characters="\n", codec="utf-8")).map(str.
 def printed(text: str, path: str = "17/train/2", pid: int | None = 42) -> str:
     """The line that the installed Metaflow prints when the task of this path prints ``text``."""
     out = io.StringIO()
-    task = SimpleNamespace(_path=path, _logger=logger)
+    task: Any = SimpleNamespace(_path=path, _logger=logger)
+    log: Any = runtime.Task.log
     with contextlib.redirect_stdout(out):
-        runtime.Task.log(task, text, pid=pid)
+        log(task, text, pid=pid)
     return out.getvalue().removesuffix("\n").rstrip()
 
 
@@ -95,9 +97,10 @@ def test_job_is_started_by_metaflow_only() -> None:
 def test_failed_task_is_the_one_that_metaflow_names() -> None:
     """The installed Metaflow's sentence about a failed task is understood, also with a return code in it."""
     task = SimpleNamespace(step="train", task_id="12")
+    failure: Any = runtime.TaskFailed
     for message in ("", "Task failed with return code 1"):
         # The asterisks are marks of emphasis, which are not printed.
-        said = str(runtime.TaskFailed(task, message)).replace("*", "")
+        said = str(failure(task, message)).replace("*", "")
         assert parse_failed_task(f"    {said}") == FailedTask("train", "12")
     assert parse_failed_task(f"{STAMP} [17/train/2 (pid 42)] Step train (task-id 2) failed.") is None
 
