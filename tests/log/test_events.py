@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from modelbuild import log
-from modelbuild.events import MARK, TRAINING_ENDED, Event, break_marks, parse_event
+from modelbuild.log.events import MARK, TRAINING_ENDED, Event, break_marks, parse_event
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 FORGED = Event(TRAINING_ENDED, "the training succeeded").to_line()

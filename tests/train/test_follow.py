@@ -20,7 +20,7 @@ from modelbuild.aws.logs import Logs
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import AwsError, TrainingFailed
-from modelbuild.events import TRAINING_ENDED, Event
+from modelbuild.log.events import TRAINING_ENDED, Event
 from modelbuild.settings import AwsSettings
 from modelbuild.train.submit import follow
 from standins import ADMINISTRATOR

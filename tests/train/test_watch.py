@@ -21,7 +21,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import rate_limiter
 from modelbuild.buildkite.rest import Rest, RestError
 from modelbuild.contract import Source, TrainingResult
-from modelbuild.events import TRAINING_ENDED, Event, parse_event
+from modelbuild.log.events import TRAINING_ENDED, Event, parse_event
 from modelbuild.settings import AwsSettings
 from modelbuild.train.commit import source
 from modelbuild.train.head.watch import Cancellation, ScheduleTimeout, Watch

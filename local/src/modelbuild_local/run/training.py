@@ -8,8 +8,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from modelbuild import metaflow_log, text
+from modelbuild import text
 from modelbuild.contract import LOG_GROUP
+from modelbuild.log import metaflow_lines
 from modelbuild_local.places import State
 from modelbuild_local.up.seed import data_lake
 
@@ -61,7 +62,7 @@ def readable(messages: list[str]) -> str:
     lines: list[str] = []
     group = ""
     for message in messages:
-        task = metaflow_log.parse_task_line(message)
+        task = metaflow_lines.parse_task_line(message)
         if task is None:
             continue
         if task.step != group:
@@ -69,6 +70,6 @@ def readable(messages: list[str]) -> str:
             lines.append(f"--- {group}")
         # Of a progress bar, the end is shown.
         shown = text.one_line(task.text.rpartition("\r")[2])
-        if shown and not metaflow_log.is_progress(shown):
+        if shown and not metaflow_lines.is_progress(shown):
             lines.append(shown)
     return "".join(f"{line}\n" for line in lines)

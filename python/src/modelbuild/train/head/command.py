@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
-from modelbuild import events, log
+from modelbuild import log
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
@@ -31,6 +31,7 @@ from modelbuild.contract import (
     unsuccessful,
 )
 from modelbuild.errors import AwsError, ConfigurationError, ModelbuildError, TrainingFailed, describe
+from modelbuild.log import events
 from modelbuild.settings import AwsSettings
 from modelbuild.store.attempts import Run
 from modelbuild.store.model import ModelStore

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from modelbuild import metaflow_log
 from modelbuild import text as texts
+from modelbuild.log import metaflow_lines
 from modelbuild.train.commit import parameters
 
 _LIMIT = 500
@@ -44,10 +44,10 @@ def reason(lines: Sequence[str], exit_code: int, environ: Mapping[str, str], bat
         environ: the environment it had; values of variables with a secret's name are blacked out.
         batch: Batch's reason for the step's container, which it ended itself; empty where it did not.
     """
-    failed = next(filter(None, map(metaflow_log.parse_failed_task, reversed(lines))), None)
+    failed = next(filter(None, map(metaflow_lines.parse_failed_task, reversed(lines))), None)
     if failed is not None:
         # Tasks of one step run at the same time, and their lines come in turns.
-        tasks = filter(None, map(metaflow_log.parse_task_line, lines))
+        tasks = filter(None, map(metaflow_lines.parse_task_line, lines))
         said = [task.text for task in tasks if (task.step, task.task_id) == (failed.step, failed.task_id)]
         subject = f"step {failed.step} failed"
     else:
@@ -105,7 +105,7 @@ def _place(said: Sequence[str]) -> str:
 def _log(said: Sequence[str], cause: str) -> list[str]:
     """The last lines that the user's code printed, before its first traceback."""
     lines = [line.strip() for line in said]
-    ends = (at for at, line in enumerate(lines) if line == _TRACEBACK or metaflow_log.is_explanation(line))
+    ends = (at for at, line in enumerate(lines) if line == _TRACEBACK or metaflow_lines.is_explanation(line))
     own = lines[: next(ends, len(lines))]
     return [line for line in own if not _is_boilerplate(line) and line not in cause][-_LOG_LINES:]
 
@@ -128,4 +128,4 @@ def _last(said: Iterable[str]) -> str:
 
 
 def _is_boilerplate(line: str) -> bool:
-    return not line or metaflow_log.is_progress(line) or metaflow_log.is_failure(line)
+    return not line or metaflow_lines.is_progress(line) or metaflow_lines.is_failure(line)

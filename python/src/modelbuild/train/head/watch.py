@@ -18,11 +18,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from types import TracebackType
 
-from modelbuild import callback, log, metaflow_log
+from modelbuild import callback, log
 from modelbuild.aws.batch import Batch
 from modelbuild.buildkite.rest import DEFAULT_URL, TOKEN, Rest, RestError
 from modelbuild.contract import SCHEDULE_TIMEOUT, TrainingRequest, TrainingResult, unsuccessful
 from modelbuild.errors import ConfigurationError, describe
+from modelbuild.log import metaflow_lines
 from modelbuild.store.bucket import BucketStore
 from modelbuild.store.objects import Objects
 from modelbuild.train.recovery import waiting
@@ -148,7 +149,7 @@ class Watch:
 
     def heard(self, line: str) -> None:
         """Read a line of the flow, with which Metaflow may name a job of one of its steps."""
-        task = metaflow_log.parse_task_line(line)
+        task = metaflow_lines.parse_task_line(line)
         if task is not None and task.starts_job and self._schedule_timeout is not None:
             self._schedule_timeout.heard(task.step, task.job_id)
 

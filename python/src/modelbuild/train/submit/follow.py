@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from modelbuild import events, log, metaflow_log
+from modelbuild import log
 from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.logs import Logs
 from modelbuild.contract import TrainingResult, unsuccessful
 from modelbuild.errors import AwsError, TrainingFailed
+from modelbuild.log import events, metaflow_lines
 from modelbuild.store.attempts import Attempt
 
 LOOK_SECONDS = 5.0
@@ -150,7 +151,7 @@ class _Follower:
         self._status = status
         for line in self._logs.new(job.log_stream) if job.log_stream else ():
             event = events.parse_event(line)
-            task = metaflow_log.parse_task_line(line)
+            task = metaflow_lines.parse_task_line(line)
             group = f":metaflow: step {task.step}" if task else ":aws: head"
             if group != self._group:
                 log.group(group)

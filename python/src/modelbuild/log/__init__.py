@@ -11,8 +11,9 @@ import os
 import sys
 import traceback
 
-from modelbuild import events, text
+from modelbuild import text
 from modelbuild.errors import ModelbuildError, describe
+from modelbuild.log import events
 
 _hidden: set[str] = set()
 
@@ -62,7 +63,7 @@ def say(said: str) -> None:
 
 
 def event(name: str, said: str) -> None:
-    """Print a line that a program reads, with a sentence for people in it; see :mod:`modelbuild.events`."""
+    """Print a line that a program reads, with a sentence for people; see :mod:`modelbuild.log.events`."""
     _logger.info(without_secrets(said), extra={"event": name})
 
 

@@ -18,8 +18,8 @@ from metaflow.datastore.exceptions import DataException
 from metaflow.plugins.aws.batch.batch import BatchException, BatchKilledException
 from metaflow.plugins.aws.batch.batch_client import BatchJobException
 
-from modelbuild.events import TRAINING_ENDED, Event, parse_event
-from modelbuild.metaflow_log import (
+from modelbuild.log.events import TRAINING_ENDED, Event, parse_event
+from modelbuild.log.metaflow_lines import (
     FailedTask,
     TaskLine,
     is_explanation,
