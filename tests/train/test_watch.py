@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -166,6 +167,20 @@ def test_first_look_is_at_once(head: Any, page: Page) -> None:
         signal.signal(signal.SIGTERM, earlier)
     assert watch.verdict is not None
     assert watch.verdict.status == "cancelled"
+
+
+def test_jobs_are_those_that_metaflow_names() -> None:
+    """The watch learns a step's job from Metaflow's own line, and not from ids that a step prints."""
+    jobs: list[tuple[str, str]] = []
+    schedule_timeout: Any = SimpleNamespace(heard=lambda step, job_id: jobs.append((step, job_id)))
+    watch = Watch(None, schedule_timeout)
+    prefix, waits = "2026-01-31 12:00:00.123 [17/train/2 (pid 42)] ", "Task is starting (status RUNNABLE)..."
+    for text in (f"[{JOB}] request done", f"see {prefix}[{JOB}] {waits}", waits, "", "[17/other/3] [no id]"):
+        watch.heard(prefix + text)
+    watch.heard(f"[17/train/2 (pid 42)] [{JOB}] {waits}")
+    assert jobs == []
+    watch.heard(f"{prefix}[{JOB}] {waits}")
+    assert jobs == [("train", JOB)]
 
 
 def test_step_without_machine_is_ended(aws: Any) -> None:
