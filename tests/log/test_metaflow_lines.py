@@ -74,6 +74,12 @@ def test_every_task_is_recognized(path: str, pid: int | None) -> None:
     assert (line.job_id, line.text.strip()) == ("", "epoch 1")
 
 
+def test_line_breaks_in_a_message_stay_in_the_text() -> None:
+    """A message of CloudWatch Logs may have line breaks: all of it is the one task's."""
+    line = parse_task_line(f"{STAMP} [17/train/2 (pid 42)] [{JOB}] a\n{STAMP} [17/other/3] b\r\n")
+    assert line == TaskLine("train", "2", JOB, f"a\n{STAMP} [17/other/3] b\r\n")
+
+
 @given(st.text())
 @example(f"{STAMP} Workflow starting (run-id 17):")
 @example(f"{STAMP} [17/train] text")
