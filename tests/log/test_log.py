@@ -21,6 +21,7 @@ PRINTING = {
     "click.echo",
     "click.secho",
     "sys.stdout.write",
+    "sys.stdout.buffer.write",
     "sys.stderr.write",
     "traceback.print_exc",
 }
@@ -33,7 +34,7 @@ def test_all_lines_go_through_one_place() -> None:
     found: dict[str, int] = {}
     for file in PRODUCT.rglob("*.py"):
         name = file.relative_to(PRODUCT).as_posix()
-        if name == "log.py":
+        if name == "log/__init__.py":
             continue
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in PRINTING:

@@ -83,6 +83,29 @@ def test_lines_of_batch_jobs_are_read_as_well() -> None:
     assert reason(lines, 1, {}) == "step train failed: RuntimeError: boom (flow.py, line 3)"
 
 
+def test_reason_is_of_the_task_that_failed() -> None:
+    """Tasks of a foreach print in turns: what another task of the step printed is no reason."""
+    other = STAMP.replace("/train/2", "/train/3")
+    lines = log("Epoch 1", "<flow F step train[0] (input: a)> failed:", *TRACEBACK[1:], "RuntimeError: boom")
+    mixed = [line for pair in zip(lines, [f"{other}all is well"] * len(lines), strict=True) for line in pair]
+    mixed[-1:-1] = [f"{other}Traceback (most recent call last):", f"{other}KeyError: 'caught'"]
+    assert reason(mixed, 1, {}) == "step train failed: RuntimeError: boom; its log ends: Epoch 1"
+
+
+def test_segmentation_fault_is_a_reason() -> None:
+    """A step that Python could not end with an exception has Metaflow's word for it."""
+    lines = [f"{STAMP}Epoch 1", f"{STAMP}Task failed with a segmentation fault.", *FAILED]
+    said = "step train failed: Task failed with a segmentation fault.; its log ends: Epoch 1"
+    assert reason(lines, 1, {}) == said
+
+
+def test_sentences_of_a_user_are_not_metaflows() -> None:
+    """What a step prints is shown, also where it begins as a line of Metaflow does."""
+    lines = log("Task finished with loss 0.3", "Task is starting over", *TRACEBACK, "RuntimeError: boom")
+    said = "its log ends: Task finished with loss 0.3 / Task is starting over"
+    assert reason(lines, 1, {}) == f"step train failed: RuntimeError: boom; {said}"
+
+
 @pytest.mark.parametrize("unpacked", ["/tmp/modelbuild-x1/source/flows/shop/", "/srv/metaflow/"])
 def test_place_is_in_the_users_own_code(unpacked: str) -> None:
     """An exception deep in a library names the line of the flow that led there, and the log's last lines."""

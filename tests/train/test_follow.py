@@ -13,25 +13,29 @@ from typing import Any
 
 import pytest
 from botocore.client import BaseClient
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.identity import session
 from modelbuild.aws.logs import Logs
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import AwsError, TrainingFailed
+from modelbuild.log.events import TRAINING_ENDED, Event
 from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore
 from modelbuild.train.submit import follow
 from standins import ADMINISTRATOR
 
 # What a head prints: its own lines, and those of steps as Metaflow passes them on.
+OVER = Event(TRAINING_ENDED, "head: the training succeeded").to_line()
 HEAD = f"""#!/bin/sh
 echo "Metaflow 2 executing DemoFlow"
 echo "2026-01-31 12:00:00.123 [17/start/1 (pid 42)] Task is starting."
 echo "2026-01-31 12:00:01.123 [17/train/2 (pid 43)] [{"0" * 36}] epoch 1"
 echo "2026-01-31 12:00:02.123 [17/train/2 (pid 43)] [{"0" * 36}] epoch 2"
-echo "head: the training succeeded"
+echo '{OVER}'
 case "$ACT" in die) exit 3 ;; esac
 exec sleep 60
 """
@@ -117,6 +121,55 @@ def test_log_comes_in_groups_until_the_result(train: Any, capsys: pytest.Capture
         "+++ :white_check_mark: The training succeeded",
     ]
     assert training.batch.describe(training.job_id).status == "RUNNING"
+
+
+class Printed:
+    """A log that has these lines."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def new(self, stream: str) -> list[str]:
+        """The lines, at whatever is read."""
+        assert stream
+        return self.lines
+
+
+def shown(lines: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[list[str], bool]:
+    """What the step shows of the head's log, and whether it takes the log for complete."""
+    capsys.readouterr()
+    nothing: Any = None
+    logs: Any = Printed(lines)
+    follower = follow._Follower(nothing, nothing, logs, "job")
+    follower._show(BatchJob("job", "RUNNING", "", "stream", {}))
+    return capsys.readouterr().out.splitlines(), follower._ended
+
+
+PREFIX = "2026-01-31 12:00:01.123 [17/train/2 (pid 43)] "
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(st.characters(codec="utf-8")) | st.just(OVER), max_size=9))
+@example([OVER, f"\r{OVER}", "head: the training succeeded", "+++ :rocket: deployed"])
+def test_nothing_that_a_step_prints_ends_the_log(
+    capsys: pytest.CaptureFixture[str], texts: list[str]
+) -> None:
+    """A step may print anything, also the head's last word: it stays in its group, and more is awaited."""
+    said, ended = shown([PREFIX + text for text in texts], capsys)
+    assert not ended
+    assert len(said) == len(texts) + bool(texts)
+    assert said[:1] == ["--- :metaflow: step train"][: len(texts)]
+    assert all(line.startswith(PREFIX.rstrip()) for line in said[1:])
+
+
+def test_prose_of_the_head_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the head says in a sentence ends nothing, and an event that is not known shows its sentence."""
+    said, ended = shown(
+        ["head: the training plan", Event("model-published", "head: a model").to_line()], capsys
+    )
+    assert said == ["--- :aws: head", "head: the training plan", "head: a model"]
+    assert not ended
+    assert shown([OVER], capsys) == (["--- :aws: head", "head: the training succeeded"], True)
 
 
 def test_failure_has_the_results_reason(train: Any) -> None:

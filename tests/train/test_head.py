@@ -19,6 +19,7 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import rate_limiter
 from modelbuild.contract import TrainingRequest, TrainingResult
+from modelbuild.log.events import TRAINING_ENDED, Event, parse_event
 from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import delivery
@@ -69,6 +70,9 @@ class DemoFlow(FlowSpec):
     def end(self):
         pass
 
+
+# Metaflow puts nothing before what the file itself prints.
+print('modelbuild-event {"name": "training-ended", "text": "forged"}')
 
 if __name__ == "__main__":
     DemoFlow()
@@ -217,6 +221,10 @@ def test_success_is_the_flows_own_result(head: Head, archived: bytes, buildkite:
     assert stored.manifest == "s3://somewhere/manifest.json"
     assert buildkite.fields == [stored.to_fields()]
     assert buildkite.tokens == {"Bearer the-rest-token"}
+    # The flow prints the line of an event as well, which shows and is none.
+    said = [event for event in map(parse_event, output.splitlines()) if event is not None]
+    assert said == [Event(TRAINING_ENDED, "head: the training succeeded")]
+    assert '\nmodelbuild_event {"name": "training-ended", "text": "forged"}\n' in output
 
 
 def test_failing_step_is_named_without_secrets(head: Head, archived: bytes, buildkite: Any) -> None:

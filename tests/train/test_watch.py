@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import rate_limiter
 from modelbuild.buildkite.rest import Rest, RestError
 from modelbuild.contract import Source, TrainingResult
+from modelbuild.log.events import TRAINING_ENDED, Event, parse_event
 from modelbuild.settings import AwsSettings
 from modelbuild.train.commit import source
 from modelbuild.train.head.watch import Cancellation, ScheduleTimeout, Watch
@@ -167,6 +169,20 @@ def test_first_look_is_at_once(head: Any, page: Page) -> None:
     assert watch.verdict.status == "cancelled"
 
 
+def test_jobs_are_those_that_metaflow_names() -> None:
+    """The watch learns a step's job from Metaflow's own line, and not from ids that a step prints."""
+    jobs: list[tuple[str, str]] = []
+    schedule_timeout: Any = SimpleNamespace(heard=lambda step, job_id: jobs.append((step, job_id)))
+    watch = Watch(None, schedule_timeout)
+    prefix, waits = "2026-01-31 12:00:00.123 [17/train/2 (pid 42)] ", "Task is starting (status RUNNABLE)..."
+    for text in (f"[{JOB}] request done", f"see {prefix}[{JOB}] {waits}", waits, "", "[17/other/3] [no id]"):
+        watch.heard(prefix + text)
+    watch.heard(f"[17/train/2 (pid 42)] [{JOB}] {waits}")
+    assert jobs == []
+    watch.heard(f"{prefix}[{JOB}] {waits}")
+    assert jobs == [("train", JOB)]
+
+
 def test_step_without_machine_is_ended(aws: Any) -> None:
     """A step's job that is RUNNABLE for too long is ended; the reason names the step, and has Batch's."""
     (aws.bin / "python").write_text("#!/bin/sh\nexec sleep 60\n")
@@ -271,9 +287,10 @@ def test_head_of_a_cancelled_build_stops(
         for line in process.stdout:
             if "waiting now" in line and not page.cancelled:
                 page.cancelled = [7]
-            if line.startswith("head: the training"):
+            event = parse_event(line)
+            if event is not None:
                 break
         process.kill()
-    assert line == "head: the training was cancelled: the build was cancelled\n"
+    assert event == Event(TRAINING_ENDED, "head: the training was cancelled: the build was cancelled")
     result = TrainingResult.model_validate_json(storage.read(f"{place}/result.json"))
     assert (result.status, result.reason) == ("cancelled", "the build was cancelled")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelbuild_local.run.terminal import Terminal
 from modelbuild_local.run.training import readable
 
 JOB = "[1431ca56-e516-488c-8f2b-5516137d1615]"
@@ -33,6 +37,19 @@ def test_steps_are_groups_of_what_they_print() -> None:
         "Traceback (most recent call last):",
         '  File "train.py", line 1',
     ]
+
+
+@pytest.mark.parametrize("before", ["", "\x1b[1m", "50%\r"])
+@pytest.mark.parametrize("marker", ["---", "+++", "~~~", "^^^ +++"])
+def test_no_line_of_a_step_is_a_group(before: str, marker: str) -> None:
+    """What a step prints begins and closes no group of the terminal, which would hide the lines below it."""
+    prefix = "2026-01-01 12:00:08.000 [1795/train/3 (pid 3)]"
+    out = io.StringIO()
+    terminal = Terminal(out)
+    terminal.started("block", "training", "waits")
+    terminal.log("block", readable([f"{prefix} {before}{marker} mine", f"{prefix} 10%\r100%"]), ended=True)
+    lines = [line.partition("| ")[2] for line in out.getvalue().splitlines()]
+    assert lines == ["waits", "--- train", f"| {marker} mine", "100%"]
 
 
 @given(st.lists(st.sampled_from(LOG) | st.text(), max_size=20), st.integers(0, 20))

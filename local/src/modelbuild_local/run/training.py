@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from modelbuild import text
 from modelbuild.contract import LOG_GROUP
+from modelbuild.log import metaflow_lines
 from modelbuild_local.places import State
 from modelbuild_local.up.seed import data_lake
 
 _POLL_SECONDS = 1.0
-_TASK = re.compile(
-    r"\S+ \S+ \[[^]/]+/(?P<step>\w+)/\d+[^]]*\] (?:\[[0-9a-f-]{36}\] ?)?(?P<said>.*)", re.DOTALL
-)
-"""A line of a step in what Metaflow prints: time, run, step, task, and the Batch job where there is one."""
-_ABOUT_ITSELF = re.compile(
-    r"Task is starting|Task finished|Setting up task environment|Downloading code package|Code package"
-)
 
 
 class Training:
@@ -61,16 +55,21 @@ class Training:
 
 
 def readable(messages: list[str]) -> str:
-    """What the steps of a flow print, a group to each step, without what Metaflow says about itself."""
+    """What the steps of a flow print, a group to each step, without Metaflow's reports of progress.
+
+    No line of a step begins a group.
+    """
     lines: list[str] = []
     group = ""
     for message in messages:
-        match = _TASK.fullmatch(message)
-        if match is None:
+        task = metaflow_lines.parse_task_line(message)
+        if task is None:
             continue
-        if match["step"] != group:
-            group = match["step"]
+        if task.step != group:
+            group = task.step
             lines.append(f"--- {group}")
-        if match["said"].strip() and not _ABOUT_ITSELF.match(match["said"]):
-            lines.append(match["said"])
+        # Of a progress bar, the end is shown.
+        shown = text.one_line(task.text.rpartition("\r")[2])
+        if shown and not metaflow_lines.is_progress(shown):
+            lines.append(shown)
     return "".join(f"{line}\n" for line in lines)

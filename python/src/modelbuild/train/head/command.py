@@ -31,6 +31,7 @@ from modelbuild.contract import (
     unsuccessful,
 )
 from modelbuild.errors import AwsError, ConfigurationError, ModelbuildError, TrainingFailed, describe
+from modelbuild.log import events
 from modelbuild.settings import AwsSettings
 from modelbuild.store.attempts import Run
 from modelbuild.store.model import ModelStore
@@ -95,7 +96,8 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         result = said
     result = outcome.write_result_once(store.attempt(number), result, environ)
     ended = "was cancelled" if result.status == "cancelled" else result.status
-    log.say(f"head: the training {ended}{': ' + result.reason if result.reason else ''}")
+    reason = f": {result.reason}" if result.reason else ""
+    log.event(events.TRAINING_ENDED, f"head: the training {ended}{reason}")
     delivery.deliver_result(store, number, request, result, environ)
     return {"succeeded": 0, "cancelled": _TERMINATED_EXIT}.get(result.status, TrainingFailed.exit_code)
 
@@ -263,7 +265,7 @@ def _run_flow(
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                _pass_on(line)
+                log.pass_on(line)
                 lines.append(line.decode(errors="replace").rstrip())
                 heard(lines[-1])
             exit_code = process.wait()
@@ -282,19 +284,12 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     try:
         # Its output is read here as well: a full pipe would keep it from ending.
         rest, _ = process.communicate(timeout=STOP_SECONDS)
-        _pass_on(rest or b"")
+        log.pass_on(rest or b"")
     except subprocess.TimeoutExpired:
         pass
     finally:
         _signal(process, signal.SIGKILL)
         process.wait()
-
-
-def _pass_on(output: bytes) -> None:
-    """Print what the flow printed, as it is but for the secrets that the head knows."""
-    said = log.without_secrets(output.decode(errors="surrogateescape"))
-    sys.stdout.buffer.write(said.encode(errors="surrogateescape"))
-    sys.stdout.buffer.flush()
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:

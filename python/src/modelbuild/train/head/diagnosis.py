@@ -6,28 +6,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from modelbuild import text as texts
+from modelbuild.log import metaflow_lines
 from modelbuild.train.commit import parameters
 
 _LIMIT = 500
 # Looking for secrets takes long in long text, and what is this far from the beginning is never shown.
 _READ = 8 * _LIMIT
 
-# 2026-01-31 12:00:00.123 [<run>/<step>/<task> (pid 42)] [<Batch job>] text
-_TASK_LINE = re.compile(
-    r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \[[^/\]]+/(?P<step>\w+)/\d+[^\]]*\] "
-    r"(?:\[[0-9a-f-]{36}\] ?)?(?P<text>.*)$"
-)
-_FAILED_STEP = re.compile(r"^\s*Step (?P<step>\w+) \(task-id \d+\) failed\b")
 _TRACEBACK = "Traceback (most recent call last):"
 # What a user reads of modelbuild's own errors is the sentence.
 _OWN_ERROR = re.compile(r"^modelbuild\.[\w.]+: ")
 _EXCEPTION = re.compile(r"^(?:\w+\.)*[A-Z]\w*(?:: .*)?$")
-_BOILERPLATE = re.compile(
-    r"^(Task (is starting|failed|finished|exited).*|Internal error|<flow \w+ step \w+> failed:"
-    r"|Setting up task environment\.?|Downloading code package.*|Code package downloaded.*|\[save_logs\].*)?$"
-)
-# Below these lines Metaflow explains the end; no code of the user printed it.
-_METAFLOW_SAYS = re.compile(r"^(AWS Batch error|Data store error|Step failure):$")
 
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d{1,9})')
 # Generated code, Python's own files, installed packages, and what Metaflow carries along.
@@ -55,14 +44,12 @@ def reason(lines: Sequence[str], exit_code: int, environ: Mapping[str, str], bat
         environ: the environment it had; values of variables with a secret's name are blacked out.
         batch: Batch's reason for the step's container, which it ended itself; empty where it did not.
     """
-    steps = [match["step"] for line in lines if (match := _FAILED_STEP.match(line))]
-    if steps:
-        said = [
-            match["text"]
-            for line in lines
-            if (match := _TASK_LINE.match(line)) and match["step"] == steps[-1]
-        ]
-        subject = f"step {steps[-1]} failed"
+    failed = next(filter(None, map(metaflow_lines.parse_failed_task, reversed(lines))), None)
+    if failed is not None:
+        # Tasks of one step run at the same time, and their lines come in turns.
+        tasks = filter(None, map(metaflow_lines.parse_task_line, lines))
+        said = [task.text for task in tasks if (task.step, task.task_id) == (failed.step, failed.task_id)]
+        subject = f"step {failed.step} failed"
     else:
         said = [line.strip() for line in lines]
         subject = f"the flow ended with exit code {exit_code} before a step failed"
@@ -72,7 +59,7 @@ def reason(lines: Sequence[str], exit_code: int, environ: Mapping[str, str], bat
     if where := _place(said) if exception else "":
         # The message of the exception may be long: the place is not what is cut.
         text = f"{_cut(text, _LIMIT - len(where) - 3, environ)} ({where})"
-    log = " / ".join(_log(said, cause)) if steps else ""
+    log = " / ".join(_log(said, cause)) if failed is not None else ""
     return sentence(f"{text}; its log ends: {log}" if log else text, environ)
 
 
@@ -118,9 +105,9 @@ def _place(said: Sequence[str]) -> str:
 def _log(said: Sequence[str], cause: str) -> list[str]:
     """The last lines that the user's code printed, before its first traceback."""
     lines = [line.strip() for line in said]
-    ends = (at for at, line in enumerate(lines) if line == _TRACEBACK or _METAFLOW_SAYS.match(line))
+    ends = (at for at, line in enumerate(lines) if line == _TRACEBACK or metaflow_lines.is_explanation(line))
     own = lines[: next(ends, len(lines))]
-    return [line for line in own if not _BOILERPLATE.match(line) and line not in cause][-_LOG_LINES:]
+    return [line for line in own if not _is_boilerplate(line) and line not in cause][-_LOG_LINES:]
 
 
 def _last_traceback(said: Sequence[str]) -> int:
@@ -137,4 +124,8 @@ def _exception(said: Sequence[str]) -> str:
 
 def _last(said: Iterable[str]) -> str:
     lines = [line.strip() for line in said]
-    return next((line for line in reversed(lines) if not _BOILERPLATE.match(line)), "")
+    return next((line for line in reversed(lines) if not _is_boilerplate(line)), "")
+
+
+def _is_boilerplate(line: str) -> bool:
+    return not line or metaflow_lines.is_progress(line) or metaflow_lines.is_failure(line)

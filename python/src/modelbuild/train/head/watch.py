@@ -11,7 +11,6 @@ as the delivery of results does.
 from __future__ import annotations
 
 import random
-import re
 import signal
 import threading
 import time
@@ -24,6 +23,7 @@ from modelbuild.aws.batch import Batch
 from modelbuild.buildkite.rest import DEFAULT_URL, TOKEN, Rest, RestError
 from modelbuild.contract import SCHEDULE_TIMEOUT, TrainingRequest, TrainingResult, unsuccessful
 from modelbuild.errors import ConfigurationError, describe
+from modelbuild.log import metaflow_lines
 from modelbuild.store.bucket import BucketStore
 from modelbuild.store.objects import Objects
 from modelbuild.train.recovery import waiting
@@ -37,9 +37,6 @@ _SLOWER = 0.25
 _LOOK_BACK_SECONDS = 900.0
 # How long the other heads of a slice wait for the answer before they look again.
 _PAUSES = (1.0, 2.0, 4.0, 8.0)
-
-# What Metaflow prints about a step that is a job: "[<run>/<step>/<task> (pid 42)] [<Batch job>] …"
-_STEP_JOB = re.compile(r"\[[^/\]]+/(?P<step>\w+)/\d+[^\]]*\] \[(?P<job>[0-9a-f-]{36})\]")
 
 
 class Cancellation:
@@ -151,10 +148,10 @@ class Watch:
         self._said = ""
 
     def heard(self, line: str) -> None:
-        """Read a line of the flow, which may name a job of one of its steps."""
-        match = _STEP_JOB.search(line)
-        if match is not None and self._schedule_timeout is not None:
-            self._schedule_timeout.heard(match["step"], match["job"])
+        """Read a line of the flow, with which Metaflow may name a job of one of its steps."""
+        task = metaflow_lines.parse_task_line(line)
+        if task is not None and task.starts_job and self._schedule_timeout is not None:
+            self._schedule_timeout.heard(task.step, task.job_id)
 
     def __enter__(self) -> Watch:
         threading.Thread(target=self._run, name="watch", daemon=True).start()

@@ -7,7 +7,6 @@ and not for the end of the head, because the head waits for the block step, whic
 from __future__ import annotations
 
 import math
-import re
 import signal
 import sys
 import time
@@ -20,6 +19,7 @@ from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.logs import Logs
 from modelbuild.contract import TrainingResult, unsuccessful
 from modelbuild.errors import AwsError, TrainingFailed
+from modelbuild.log import events, metaflow_lines
 from modelbuild.store.attempts import Attempt
 
 LOOK_SECONDS = 5.0
@@ -31,8 +31,6 @@ PATIENCE_SECONDS = 60.0
 _LAST_LINES_SECONDS = 5.0
 
 _CANCELLED_EXIT = 128 + signal.SIGTERM
-_STEP_LINE = re.compile(r"^\S+ \S+ \[[^/\]]+/(?P<step>\w+)/\d+[^\]]*\] ")
-_LAST_LINE = "head: the training "
 
 
 class _Cancelled(BaseException):
@@ -152,10 +150,12 @@ class _Follower:
             log.say(f"job {job.id} is {status}")
         self._status = status
         for line in self._logs.new(job.log_stream) if job.log_stream else ():
-            match = _STEP_LINE.match(line)
-            group = f":metaflow: step {match['step']}" if match else ":aws: head"
+            event = events.parse_event(line)
+            task = metaflow_lines.parse_task_line(line)
+            group = f":metaflow: step {task.step}" if task else ":aws: head"
             if group != self._group:
                 log.group(group)
             self._group = group
-            self._ended = self._ended or line.startswith(_LAST_LINE)
-            log.say(line)
+            if event is not None and event.name == events.TRAINING_ENDED:
+                self._ended = True
+            log.say(line if event is None else event.text)

@@ -1,0 +1,94 @@
+"""The lines that Metaflow prints while a flow runs: this module alone knows their format and its phrases.
+
+Metaflow puts run, step and task before each line that a task prints, and the id of the Batch job where the
+task is one. So a task decides what the text of its lines is, and nothing of what stands before it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# 2026-01-31 12:00:00.123 [<run>/<step>/<task> (pid 42)] [<Batch job>] text
+_TASK_LINE = re.compile(
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ "
+    r"\[[^/\]]+/(?P<step>\w+)/(?P<task_id>[^/\]\s]+)(?: \(pid \d+\))?\] ?"
+    r"(?:\[(?P<job_id>[0-9a-f-]{36})\] ?)?(?P<text>.*)",
+    re.DOTALL,
+)
+_FAILED_TASK = re.compile(r"\s*Step (?P<step>\w+) \(task-id (?P<task_id>[^/()\s]+)\) failed\b")
+
+_PROGRESS = re.compile(
+    r"Task is starting(?: \(retry\))?\."
+    r"|Task is starting \(status \w+\)\.\.\..*"
+    r"|Task fallback is starting to handle the failure\."
+    r"|Setting up task environment\."
+    r"|Downloading code package\.\.\."
+    r"|Code package downloaded\."
+    r"|Foreach yields \d+ child steps\."
+    r"|Task finished (?:successfully|with exit code \w+)\."
+    r"|\[save_logs\] upload_.*"
+)
+_FAILURE = re.compile(r"Task failed\.|Internal error|<flow \w+(?: step \w+(?:\[.*)?)?> failed:")
+_EXPLANATION = re.compile(
+    r"(?:AWS Batch error|AWS Batch job error|AWS Batch task killed|Data store error|Step failure):"
+)
+
+
+@dataclass(frozen=True)
+class TaskLine:
+    """A line that a task printed, or that Metaflow printed about a task.
+
+    Attributes:
+        step: the name of the task's step.
+        task_id: the id of the task in its run.
+        job_id: the task's Batch job; empty where the line was not printed by or about a job.
+        text: the line without what Metaflow puts before it.
+    """
+
+    step: str
+    task_id: str
+    job_id: str
+    text: str
+
+    @property
+    def starts_job(self) -> bool:
+        """Whether Metaflow reports with this line that the task's Batch job is submitted or waits."""
+        return self.job_id != "" and self.text.startswith("Task is starting")
+
+
+@dataclass(frozen=True)
+class FailedTask:
+    """The task that Metaflow names as the one that ended the run."""
+
+    step: str
+    task_id: str
+
+
+def parse_task_line(line: str) -> TaskLine | None:
+    """A line without its line end as a line of a task; None where Metaflow printed it about no task."""
+    match = _TASK_LINE.fullmatch(line)
+    if match is None:
+        return None
+    return TaskLine(match["step"], match["task_id"], match["job_id"] or "", match["text"])
+
+
+def parse_failed_task(line: str) -> FailedTask | None:
+    """The task that failed, where this line names it."""
+    match = _FAILED_TASK.match(line)
+    return None if match is None else FailedTask(match["step"], match["task_id"])
+
+
+def is_progress(text: str) -> bool:
+    """Whether the text of a task's line is Metaflow's own and reports its progress."""
+    return _PROGRESS.fullmatch(text.strip()) is not None
+
+
+def is_failure(text: str) -> bool:
+    """Whether the text of a task's line is Metaflow's own and says no more than that the task failed."""
+    return _FAILURE.fullmatch(text.strip()) is not None
+
+
+def is_explanation(text: str) -> bool:
+    """Whether the text of a task's line begins Metaflow's own explanation of why the task failed."""
+    return _EXPLANATION.fullmatch(text.strip()) is not None
