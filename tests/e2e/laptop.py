@@ -243,7 +243,7 @@ class Running:
         """The jobs of the flow's steps that succeeded."""
         queues = ("modelbuild-default", "modelbuild-gpu")
         jobs = [job for queue in queues for job in self._batch_jobs(jobQueue=queue, jobStatus="SUCCEEDED")]
-        ours = {"name": "MODEL_ID", "value": self.model_id}
+        ours = {"name": "ARTIFACTS", "value": self.artifacts}
         return [job for job in jobs if ours in job["container"]["environment"]]
 
     def _batch_jobs(self, **which: Any) -> list[Json]:

@@ -1,4 +1,4 @@
-"""A regression: the price of a flat by its area, rooms and district. No server of modelbuild knows its kind."""
+"""A regression: the price of a flat by its area, rooms and district; no server knows this kind of model."""
 
 from __future__ import annotations
 
