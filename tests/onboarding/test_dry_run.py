@@ -82,7 +82,7 @@ def test_variables_of_the_pipeline(repository: Path, on_agent: dict[str, str]) -
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda train: train + train.replace("training_finished", "other"), "line 2 has a step that trains"),
+        (lambda train: train + train.replace("training_finished", "other"), "another step of this build"),
         (lambda train: train + "    parallelism: 2\n", "parallelism would train several times"),
         (lambda train: train + "    matrix: [a, b]\n", "matrix would train several times"),
     ],

@@ -39,7 +39,7 @@ class Step:
         commit = repository.commit({"flows/flow.py": "# a flow", "flows/params.yaml": "act: 1\nscene: one\n"})
         self._folder = repository.folder
         self.name = f"mishaps-{number}"
-        self.artifacts = f"s3://{standins.BUCKET}/models/mishaps/sentiment/{number}"
+        self.artifacts = f"s3://{standins.BUCKET}/models/mishaps/flows/{number}"
         self._batch = standins.client(url, "batch")
         options = {
             "flow": "flows/flow.py",

@@ -47,7 +47,7 @@ class Build:
             "BUILDKITE_MESSAGE": "a commit",
             "BUILDKITE_BUILD_CREATOR": "Ada",
         }
-        self.artifacts = f"{BUCKET}/models/demo/sentiment/{number}"
+        self.artifacts = f"{BUCKET}/models/demo/flows/{number}"
         self.options: dict[str, Any] = {
             "flow": "flows/flow.py",
             "artifacts": f"{BUCKET}/models",
@@ -139,7 +139,7 @@ def test_second_training_of_a_build_submits_nothing(build: Build, agent: Any) ->
     """
     build.train()
     told = {key: value for key, value in agent.meta_data.items() if not key.startswith("train/claim/")}
-    with pytest.raises(ConfigurationError, match=r"another step of this build trains flows/flow\.py"):
+    with pytest.raises(ConfigurationError, match=r"another step of this build trains model flows too"):
         build.train(artifacts=f"{BUCKET}/others")
     build.environ["BUILDKITE_PARALLEL_JOB_COUNT"] = "2"
     with pytest.raises(ConfigurationError, match="parallelism 2"):

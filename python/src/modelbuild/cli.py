@@ -73,14 +73,15 @@ def _pipeline_option(said: str) -> Callable[[Callable[..., None]], Callable[...,
 @cli.command()
 @click.option("--dry-run", is_flag=True, help="Print what would be done, as JSON, and change nothing.")
 @_pipeline_option("With --dry-run, where the options are read from outside of the plugin.")
-def train(dry_run: bool, file: Path) -> None:
+@click.option("--model", help="With --dry-run, which of several models of the pipeline is meant.")
+def train(dry_run: bool, file: Path, model: str | None) -> None:
     """Submit a training (plugin train).
 
     Its options are read from BUILDKITE_PLUGIN_CONFIGURATION, which the agent sets. A dry run takes them from
     the pipeline FILE where that is not set, so that it works in any checkout, with credentials of AWS.
     """
     if dry_run:
-        _plan(file)
+        _plan(file, model)
         return
     from modelbuild.settings.train import TrainSettings
 
@@ -90,7 +91,7 @@ def train(dry_run: bool, file: Path) -> None:
     command.run(settings)
 
 
-def _plan(file: Path) -> None:
+def _plan(file: Path, model: str | None) -> None:
     """Print the plan of this step, or of the step that trains in a pipeline file."""
     from modelbuild.onboarding import training
     from modelbuild.settings.options import CONFIGURATION
@@ -101,7 +102,7 @@ def _plan(file: Path) -> None:
     if CONFIGURATION in environ:
         plan.show(TrainSettings.from_environment(environ), environ)
     else:
-        plan.show(*training.of_pipeline(file, environ))
+        plan.show(*training.of_pipeline(file, environ, model))
 
 
 @cli.command()

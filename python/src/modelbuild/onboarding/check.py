@@ -5,21 +5,23 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from modelbuild.buildkite import fork
 from modelbuild.contract import TrainingResult
+from modelbuild.errors import ConfigurationError
 from modelbuild.onboarding.interpolation import has_variable, problems
 from modelbuild.onboarding.pipeline import PLUGINS, Pipeline, Plugin, Step
-from modelbuild.onboarding.training import conflicts
+from modelbuild.onboarding.training import claim_of, conflicts, trainings
 
 # A whole version such as v0.1.0, or a commit; v1 and v1.2 are moved to each release by who keeps them.
 _PINNED = re.compile(r"(.*[-/@_])?v?\d+\.\d+\.\d+([-+.][\w.+-]*)?|[0-9a-f]{7,64}")
 # The placeholder for the owner of the repository; GitHub allows no such name.
 PLACEHOLDER = "YOUR_ORG"
 # How the keys of meta-data begin that deploy believes, because only steps set them.
-_OWN_KEYS = ("train/", "notify/")
+_OWN_KEYS = re.compile(r"([A-Za-z0-9_-]+/)?(train|notify)/")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def findings(pipeline: Pipeline) -> list[Finding]:
         told = [*_keys(step), *problems(step.values)]
         found += [Finding(step.line, f"{step.shown()}: {text}") for text in told]
         for plugin in step.plugins:
-            told = [*_reference(plugin), *_options(plugin)]
+            told = [*_reference(plugin), *_options(plugin), *_followed(plugin, steps)]
             if plugin.name == "deploy":
                 told += _approval(place, steps)
             found += [Finding(step.line, f"{step.shown()}: {text}") for text in told]
@@ -107,6 +109,30 @@ def _options(plugin: Plugin) -> Iterator[str]:
         yield wrong
 
 
+def _prefix(plugin: Plugin) -> str:
+    """What the keys of meta-data begin with of a training whose step has these options."""
+    model = plugin.options.get("model") if isinstance(plugin.options, dict) else None
+    return f"{model}/" if isinstance(model, str) else ""
+
+
+def _followed(plugin: Plugin, steps: Sequence[Step]) -> Iterator[str]:
+    """Whether a step that follows a training names one of those that there are."""
+    if plugin.name not in ("notify", "deploy"):
+        return
+    claims = []
+    for _, options in trainings(steps):
+        with suppress(ConfigurationError):  # said of that step
+            claims.append(claim_of(options))
+    names = [claim.model for claim in claims if claim is not None]
+    if len(names) < len(claims):
+        return
+    model = plugin.options.get("model") if isinstance(plugin.options, dict) else None
+    if model is None and len(names) > 1:
+        yield f"the pipeline trains {', '.join(names)}: say with option model which of them this step follows"
+    if isinstance(model, str) and not has_variable(model) and names and model not in names:
+        yield f"option model is {model}, which no step trains: {_nearest(model, names)}"
+
+
 def _handover(train: Step, plugin: Plugin, steps: Sequence[Step]) -> Iterator[Finding]:
     """Whether the step that the training unblocks is there and can take its result."""
     key = _unblock(plugin)
@@ -118,7 +144,7 @@ def _handover(train: Step, plugin: Plugin, steps: Sequence[Step]) -> Iterator[Fi
         near = _nearest(key, [step.key for step in blocks if step.key]) or "add one with this key"
         yield Finding(train.line, f"{train.shown()}: unblock names {key}, which is no block step: {near}")
         return
-    for text in [*_state(block), *_fields(block)]:
+    for text in [*_state(block), *_fields(block, _prefix(plugin))]:
         yield Finding(block.line, f"{block.shown()}: {text}")
 
 
@@ -157,7 +183,7 @@ def _keys(step: Step) -> Iterator[str]:
                     f"field {key} has a key that Buildkite refuses, which takes letters, digits, /, - and _: "
                     f"write {re.sub(r'[^A-Za-z0-9/_-]', '/', key)}"
                 )
-            if key.startswith(_OWN_KEYS):
+            if _OWN_KEYS.match(key):
                 yield f"field {key} would change what train and notify note in the build: give it another key"
 
 
@@ -175,11 +201,11 @@ def _state(block: Step) -> Iterator[str]:
         yield f"{said}, so the build counts as ended while the training runs: set blocked_state: running"
 
 
-def _fields(block: Step) -> Iterator[str]:
-    given = _by_key(block)
-    missing = [key for key in TrainingResult.field_keys() if key not in given]
+def _fields(block: Step, prefix: str) -> Iterator[str]:
+    given, wanted = _by_key(block), [prefix + key for key in TrainingResult.field_keys()]
+    missing = [key for key in wanted if key not in given]
     for key, field in given.items():
-        if key not in TrainingResult.field_keys():
+        if key not in wanted:
             near = difflib.get_close_matches(key, missing, n=1, cutoff=0.75)
             if near:
                 missing.remove(near[0])

@@ -7,10 +7,16 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from modelbuild.buildkite.trainings import Claim
 from modelbuild.errors import ConfigurationError
-from modelbuild.onboarding.interpolation import completed, completed_environment, completed_variables
+from modelbuild.onboarding.interpolation import (
+    completed,
+    completed_environment,
+    completed_variables,
+    has_variable,
+)
 from modelbuild.onboarding.pipeline import Pipeline, Step, environment, read
-from modelbuild.settings.train import TrainSettings
+from modelbuild.settings.train import TrainSettings, model_name
 
 # Buildkite sets these for a job, whatever a pipeline file says.
 _BUILDKITES = "BUILDKITE"
@@ -24,20 +30,47 @@ def trainings(steps: Sequence[Step]) -> Iterator[tuple[Step, JsonValue]]:
                 yield step, plugin.options
 
 
+def claim_of(options: JsonValue) -> Claim | None:
+    """What a step that trains will claim of its build; None where options are wrong, or completed later.
+
+    Raises:
+        ConfigurationError: the model has no name that it can have.
+    """
+    values = options if isinstance(options, dict) else {}
+    texts = [values.get(name) for name in ("flow", "unblock", "artifacts")]
+    flow, unblock, artifacts = (text if isinstance(text, str) else "" for text in texts)
+    model = values.get("model")
+    named = isinstance(model, str)
+    if not flow or not unblock or any(has_variable(text) for text in (flow, unblock, str(model or ""))):
+        return None
+    return Claim.of(
+        model_name(model if isinstance(model, str) else None, flow), named, unblock, flow, artifacts
+    )
+
+
 def conflicts(steps: Sequence[Step]) -> Iterator[tuple[Step, str]]:
-    """What would make several trainings in one build, each with its step; a build has one training."""
-    first: Step | None = None
-    for step, _ in trainings(steps):
-        if first is not None:
-            yield (
-                step,
-                f"line {first.line} has a step that trains already, and a build has one training: give this "
-                "one a pipeline of its own",
-            )
-        first = first or step
+    """What would make trainings of one build collide, each with the later step."""
+    claimed: list[tuple[Step, Claim]] = []
+    for step, options in trainings(steps):
         for name, one in (("matrix", None), ("parallelism", 1)):
             if step.values.get(name) not in (None, one):
-                yield step, f"{name} would train several times, and a build has one training: remove {name}"
+                yield (
+                    step,
+                    f"{name} would train several times, and a train step has one training: remove {name}",
+                )
+        try:
+            own = claim_of(options)
+        except ConfigurationError as error:
+            yield step, str(error)
+            continue
+        if own is None:
+            continue
+        for other, claim in claimed:
+            if own == claim:
+                yield step, f"line {other.line} has a step that trains the same: remove one of them"
+            elif collision := own.collision(claim):
+                yield step, f"{collision} (line {other.line})"
+        claimed.append((step, own))
 
 
 def environment_of(pipeline: Pipeline, environ: Mapping[str, str]) -> dict[str, str]:
@@ -58,18 +91,30 @@ def settings(options: JsonValue, environ: Mapping[str, str]) -> TrainSettings:
     return TrainSettings.from_options(completed(options, environ))
 
 
-def of_pipeline(file: Path, environ: Mapping[str, str]) -> tuple[TrainSettings, dict[str, str]]:
+def of_pipeline(
+    file: Path, environ: Mapping[str, str], model: str | None = None
+) -> tuple[TrainSettings, dict[str, str]]:
     """The options of the step that trains in a pipeline file, and the environment of its job.
 
+    Args:
+        file: the pipeline.
+        environ: what completes its variables.
+        model: which of several trainings is meant, by its model.
+
     Raises:
-        ConfigurationError: the file is no pipeline, nothing trains in it, or more than once; or an option
-            is wrong.
+        ConfigurationError: the file is no pipeline, or no step or several steps of it are meant; or an
+            option is wrong.
     """
     pipeline = read(file)
     for step, text in conflicts(pipeline.steps):
         raise ConfigurationError(f"{file}:{step.line}: {step.shown()}: {text}")
-    for step, options in trainings(pipeline.steps):
-        completing = environment_of(pipeline, environ)
+    completing = environment_of(pipeline, environ)
+    found = [(step, options) for step, options in trainings(pipeline.steps)]
+    if model is not None:
+        found = [(step, options) for step, options in found if _trains(options, completing, model)]
+    if len(found) > 1:
+        raise ConfigurationError(f"{len(found)} steps of {file} train: say which model is meant with --model")
+    for step, options in found:
         try:
             own = environment(step.values.get("env"))
         except ValueError as error:
@@ -77,4 +122,9 @@ def of_pipeline(file: Path, environ: Mapping[str, str]) -> tuple[TrainSettings, 
         given = completed_variables(own, completing)
         kept = {name: value for name, value in environ.items() if name.startswith(_BUILDKITES)}
         return settings(options, completing), {**completing, **given, **kept}
-    raise ConfigurationError(f"no step of {file} trains: add one, or name another file with --pipeline")
+    trained = "trains" if model is None else f"trains model {model}"
+    raise ConfigurationError(f"no step of {file} {trained}: add one, or name another file with --pipeline")
+
+
+def _trains(options: JsonValue, environ: Mapping[str, str], model: str) -> bool:
+    return settings(options, environ).model_name == model

@@ -180,17 +180,23 @@ class TrainSettings(PluginOptions):
 
     @property
     def model_name(self) -> str:
-        """Option ``model``, or the name of the flow's folder; of a flow in the root, its file's name.
+        """The name of the model, see :func:`model_name`."""
+        return model_name(self.model, self.flow)
 
-        Raises:
-            ConfigurationError: that is no name for a model.
-        """
-        folder, file = posixpath.split(self.flow)
-        name = self.model or posixpath.basename(folder) or file.removesuffix(".py")
-        try:
-            return TypeAdapter[str](ModelName).validate_python(name)
-        except ValidationError as error:
-            raise ConfigurationError(
-                f"the flow's folder, {name!r}, is no name for a model, which has at most 63 letters, "
-                "digits, - and _, and not only digits: set option model"
-            ) from error
+
+def model_name(model: str | None, flow: str) -> str:
+    """Option ``model``, or the name of the flow's folder; of a flow in the root, its file's name.
+
+    Raises:
+        ConfigurationError: that is no name for a model.
+    """
+    folder, file = posixpath.split(flow)
+    name = model or posixpath.basename(folder) or file.removesuffix(".py")
+    try:
+        return TypeAdapter[str](ModelName).validate_python(name)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"the flow's folder, {name!r}, is no name for a model, which has at most 63 letters, digits, - "
+            "and "
+            "_, and not only digits: set option model"
+        ) from error
