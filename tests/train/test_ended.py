@@ -54,7 +54,7 @@ class Place:
     def ask(self, request_for: Callable[..., Any]) -> tuple[int, str]:
         """A request in S3: the number of its build, and where it lies."""
         number = next(self.numbers)
-        artifacts = f"{MODELS}/{number}"
+        artifacts = f"{MODELS}/sentiment/{number}"
         request = request_for(artifacts, model_id=str(number), build=samples.build(number))
         self.put(f"{artifacts}/request.json", request.to_json())
         return number, artifacts
@@ -67,7 +67,7 @@ class Place:
         variables["ARTIFACTS"] = artifacts
         return str(
             self.client("batch").submit_job(
-                jobName=f"demo-{artifacts.rpartition('/')[2]}",
+                jobName=f"demo-sentiment-{artifacts.rpartition('/')[2]}",
                 jobQueue="modelbuild-head",
                 jobDefinition=definition,
                 containerOverrides={
@@ -392,7 +392,7 @@ def test_request_of_another_build_tells_nobody(
     with access to one prefix, a program cannot have the build of another one unblocked.
     """
     victim, of_victim = deaf.ask(request_for)
-    forged = f"{MODELS}/{next(deaf.numbers)}"
+    forged = f"{MODELS}/sentiment/{next(deaf.numbers)}"
     deaf.put(f"{forged}/request.json", deaf.get(f"{of_victim}/request.json") or "")
     deaf.put(f"{forged}/result.json", json.dumps({"training/status": "succeeded", "model/image": "mine"}))
     head = deaf.ended(deaf.submit(forged, "false"))
@@ -450,7 +450,8 @@ def reconciled(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     capsys.readouterr()
     reconcile.run(MODELS, "modelbuild-head", "modelbuild/buildkite", os.environ)
     lines = capsys.readouterr().out.splitlines()
-    return dict(line.split(": ", 1) for line in lines if re.match(r"\d+: ", line))
+    found = (re.fullmatch(r"sentiment (\d+): (.*)", line) for line in lines)
+    return {match[1]: match[2] for match in found if match}
 
 
 def test_reconciliation_finishes_what_is_over_and_nothing_else(
@@ -506,7 +507,7 @@ def test_reconciliation_goes_on_after_a_build_that_cannot_be_told(
     deaf.builds.status = 401
     with pytest.raises(BuildkiteError, match="2 of 2 trainings"):
         reconcile.run(MODELS, "modelbuild-head", "modelbuild/buildkite", os.environ)
-    assert capsys.readouterr().out.count("not told: ") == 2
+    assert capsys.readouterr().out.count("not delivered: ") == 2
     deaf.builds.status = 200
     assert set(reconciled(capsys)) == {str(first), str(second)}
     assert reconciled(capsys) == {}
@@ -537,7 +538,7 @@ def test_reconciliation_tells_why_it_cannot_tell_and_no_secret(
         with pytest.raises(BuildkiteError, match="2 of 2 trainings"):
             reconcile.run(MODELS, "modelbuild-head", "modelbuild/buildkite", os.environ)
     printed = capsys.readouterr()
-    assert printed.out.count(f"not told: {said}") == 2
+    assert printed.out.count(f"not delivered: {said}") == 2
     for part in token.split():
         assert part not in printed.out + printed.err
     assert len(reconciled(capsys)) == 2

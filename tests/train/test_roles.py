@@ -78,7 +78,7 @@ def admin(role: Role, service: str) -> Any:
 def killed_head(role: Role) -> tuple[dict[str, Any], str]:
     """A head that was killed, as Batch's event shows it, and the job of a step that it left running."""
     number = next(_numbers)
-    place, storage = f"{PLACE}/{number}", Storage(session(AwsSettings()))
+    place, storage = f"{PLACE}/sentiment/{number}", Storage(session(AwsSettings()))
     request = samples.request_for(place, model_id=str(number), build=samples.build(number, PIPELINE))
     storage.write(f"{place}/request.json", request.to_json().encode())
     storage.write(f"{place}/attempts/1.head", json.dumps({"job_id": "killed"}).encode())
@@ -182,7 +182,7 @@ def test_only_jobs_of_trainings_may_be_ended(role: Role) -> None:
     images = {"default": "d", "train-gpu": "t", "serve": "s"}
     options = {"flow": "f.py", "artifacts": PLACE, "unblock": "training_finished", "image": images}
     settings = TrainSettings.model_validate(options)
-    request = samples.request_for(f"{PLACE}/7")
+    request = samples.request_for(f"{PLACE}/sentiment/7")
     tag = key.removeprefix("aws:ResourceTag/")
     assert tag in submission.tags(request, settings)
     assert tag in json.loads(submission.variables(request, settings)["METAFLOW_BATCH_DEFAULT_TAGS"])
@@ -244,7 +244,7 @@ def test_reconciliation_needs_what_its_policy_allows(
     its statements it says what was refused.
     """
     vanished, waits = next(_numbers), next(_numbers)
-    places = {number: f"{PLACE}-{missing}/{number}" for number in (vanished, waits)}
+    places = {number: f"{PLACE}-{missing}/sentiment/{number}" for number in (vanished, waits)}
     variables = {"ARTIFACTS": places[waits], "SCHEDULE_TIMEOUT": "0.01"}
     head = admin(role, "batch").submit_job(
         jobName=f"demo-{waits}",

@@ -17,7 +17,7 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent as build_agent
 from modelbuild.contract import TrainingRequest
-from modelbuild.errors import AwsError, ConfigurationError, TrainingFailed
+from modelbuild.errors import AwsError, ConfigurationError, TrainingFailed, VerificationFailed
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.train import TrainSettings
 from modelbuild.store.attempts import JobRecord
@@ -319,7 +319,7 @@ def test_damaged_record_is_a_sentence(build: Build) -> None:
     """A job.json that names no job stops a retried step with what to do; it starts no second training."""
     build.train()
     Storage(session(AwsSettings())).write(f"{build.artifacts}/job.json", b"{}")
-    with pytest.raises(ConfigurationError, match=r"job\.json names no Batch job: move it away"):
+    with pytest.raises(VerificationFailed, match=r"job\.json is not a job record of this version"):
         build.train()
     assert len(jobs(build)) == 1
 
@@ -405,7 +405,7 @@ def test_model_that_nobody_heard_of_is_told(
     assert attempts(build) == ["1", "2"]
     assert agent.meta_data["train/attempt"] == "2"
     output = capsys.readouterr().out
-    assert "attempt 1 made the model when nobody waited for it: the next one tells of it" in output
+    assert "attempt 1 made the model when its build was over: the next attempt delivers it" in output
     assert "step 'training_finished' is unblocked" in output
 
 
@@ -611,7 +611,7 @@ def test_job_name_keeps_to_batchs_letters(request_for: Any) -> None:
         build = request.build.model_copy(update={"pipeline": pipeline})
         return submission.job_name(request.model_copy(update={"build": build, "model_id": model_id}))
 
-    assert name("demo", "7.12") == "demo-7_12"
+    assert name("demo", "7.12") == "demo-sentiment-7_12"
     assert len(name("p" * 200, "7")) == 128
     assert name("p" * 200, "7") != name("p" * 200, "8")
 
