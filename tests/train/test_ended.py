@@ -19,7 +19,7 @@ import samples
 import standins
 from modelbuild.aws.batch import BatchJob, job
 from modelbuild.buildkite import rate_limiter
-from modelbuild.errors import BuildkiteError, ConfigurationError
+from modelbuild.errors import BuildkiteError, VerificationFailed
 from modelbuild.train.attempts import delivery
 from modelbuild.train.recovery import ended, reconcile
 
@@ -396,7 +396,7 @@ def test_request_of_another_build_tells_nobody(
     deaf.put(f"{forged}/request.json", deaf.get(f"{of_victim}/request.json") or "")
     deaf.put(f"{forged}/result.json", json.dumps({"training/status": "succeeded", "model/image": "mine"}))
     head = deaf.ended(deaf.submit(forged, "false"))
-    with pytest.raises(ConfigurationError, match=f"its model id is {victim}: nothing is done for it"):
+    with pytest.raises(VerificationFailed, match=f"request of another build .its model id is {victim}"):
         ended.run(head, 5)
     line = reconciled(capsys)[forged.rpartition("/")[2]]
     assert line.startswith("left alone: ")

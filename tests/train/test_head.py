@@ -516,7 +516,7 @@ def test_request_of_a_newer_version_is_told(head: Head, archived: bytes, buildki
     code, output = head.run()
     assert code == 13, output
     assert "acting" not in output
-    assert "is not a request of this version of modelbuild" in buildkite.fields[0]["training/reason"]
+    assert "is not a training request of this version of modelbuild" in buildkite.fields[0]["training/reason"]
 
 
 def test_model_of_an_earlier_attempt_is_told_and_not_trained_again(

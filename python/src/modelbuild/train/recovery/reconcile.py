@@ -112,7 +112,8 @@ def _open(pipeline: PipelineStore, batch: Batch, queue: str) -> Iterator[_Open]:
             # Its train step is storing it at this moment.
             continue
         except VerificationFailed as error:
-            log.say(f"{store.prefix.removeprefix(f'{pipeline.root}/')}: left alone: {error}")
+            name = store.prefix.removeprefix(f"{pipeline.root}/").replace("/", " ")
+            log.say(f"{name}: left alone: {error}")
             continue
         one = _Open(store, request, age or 0.0, job_id, number)
         if not one.attempt.delivered():
