@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import botocore.loaders
@@ -15,11 +16,13 @@ from botocore.config import Config
 from botocore.credentials import CredentialProvider, DeferredRefreshableCredentials
 
 from modelbuild.aws.failures import translated
-from modelbuild.buildkite import agent
 from modelbuild.settings import AwsSettings
 
 if TYPE_CHECKING:
     import boto3
+
+TokenProvider = Callable[[str, Sequence[str]], str]
+"""Gives an OIDC token for an audience, with the names of the claims that become tags of the session."""
 
 _AUDIENCE = "sts.amazonaws.com"
 
@@ -31,21 +34,29 @@ CLIENT_CONFIG = Config(
 )
 
 
-def session(aws: AwsSettings) -> boto3.Session:
+def session(aws: AwsSettings, request_token: TokenProvider | None = None) -> boto3.Session:
     """A session of the default credentials, or of the role that the settings name.
 
     The credentials of a role are renewed before they expire, so a wait that is longer than they live (an
     hour) goes on. Nothing is called until the first client needs them.
 
+    Args:
+        aws: region and role.
+        request_token: gives the token with which the role is assumed; needed for settings with ``oidc``.
+
     Raises:
         AwsError: the environment names a profile that does not exist.
+        ValueError: the settings have ``oidc``, and there is no ``request_token``.
     """
+    if aws.oidc and request_token is None:
+        raise ValueError("settings with oidc need request_token")
     with translated("set up a session of AWS"):
         base = _session_in(aws.region)
         if aws.role_arn is None:
             return cast("boto3.Session", base)
         role = _session_in(aws.region)
-        role.get_component("credential_provider").insert_before("env", _Role(base, aws.role_arn, aws))
+        provider = _Role(base, aws.role_arn, aws, request_token)
+        role.get_component("credential_provider").insert_before("env", provider)
         return cast("boto3.Session", role)
 
 
@@ -98,11 +109,18 @@ class _Role(CredentialProvider):
     METHOD = "modelbuild-assume-role"
     CANONICAL_NAME = "modelbuild-assume-role"
 
-    def __init__(self, base: botocore.session.Session, role_arn: str, aws: AwsSettings) -> None:
+    def __init__(
+        self,
+        base: botocore.session.Session,
+        role_arn: str,
+        aws: AwsSettings,
+        request_token: TokenProvider | None,
+    ) -> None:
         super().__init__(base)
         self._base = base
         self._role_arn = role_arn
         self._aws = aws
+        self._request_token = request_token if aws.oidc else None
 
     def load(self) -> DeferredRefreshableCredentials:
         return DeferredRefreshableCredentials(refresh_using=self._assume, method=self.METHOD)
@@ -115,13 +133,13 @@ class _Role(CredentialProvider):
         if self._aws.role_session_duration is not None:
             asked["DurationSeconds"] = self._aws.role_session_duration
         # A token lives for minutes, the role's credentials for an hour: each renewal asks for its own.
-        if self._aws.oidc:
-            asked["WebIdentityToken"] = agent.oidc_token(_AUDIENCE, self._aws.session_tags)
+        if self._request_token is not None:
+            asked["WebIdentityToken"] = self._request_token(_AUDIENCE, self._aws.session_tags)
         elif self._aws.external_id is not None:
             asked["ExternalId"] = self._aws.external_id
         with translated(f"assume role {self._role_arn}"):
             sts: Any = self._base.create_client("sts")
-            assume = sts.assume_role_with_web_identity if self._aws.oidc else sts.assume_role
+            assume = sts.assume_role_with_web_identity if self._request_token else sts.assume_role
             credentials = assume(**asked)["Credentials"]
         return {
             "access_key": credentials["AccessKeyId"],

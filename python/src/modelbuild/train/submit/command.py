@@ -43,7 +43,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         from modelbuild.aws.storage import Storage
         from modelbuild.train.submit import submission
 
-        aws = session(settings.aws)
+        aws = session(settings.aws, agent.oidc_token)
         batch = Batch(aws)
 
         def define() -> str:
