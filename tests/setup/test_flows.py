@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def clone(tmp_path: Path) -> Path:
     """A folder with what checks flows, and with flows of which two have modules of one name."""
     shutil.copytree(ROOT / "tests/fixtures/two_flows", tmp_path, dirs_exist_ok=True)
-    for folder in ("python/src", "local/src", "plugins/lib", "bench"):
+    for folder in ("python/src", "local/src", "plugins/lib", "scripts", "bench"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / f"{folder.replace('/', '_')}.py").touch()
     for name in ("pyproject.toml", "scripts/typecheck", "tests/flows/conftest.py"):
