@@ -11,9 +11,11 @@ from typing import Any
 import boto3
 import pytest
 from botocore.client import BaseClient
+from botocore.loaders import Loader
 
 import modelbuild.aws
 import standins
+from modelbuild import startup
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import account, session
 from modelbuild.buildkite.agent import oidc_token
@@ -65,6 +67,13 @@ def test_each_caller_with_options_passes_the_agents_tokens() -> None:
     from_options = {place: call for place, call in calls.items() if isinstance(call.args[0], ast.Attribute)}
     assert len(from_options) >= 5
     assert [place for place, call in from_options.items() if len(call.args) < 2] == []
+
+
+def test_sessions_find_every_service() -> None:
+    """The quick list of services lacks none that botocore's own has."""
+    quick = startup.botocore_session().get_component("data_loader")
+    own = Loader().list_available_services("service-2")
+    assert {"s3", "batch", "sts"} <= set(own) <= set(quick.list_available_services("service-2"))
 
 
 def test_two_identities_do_not_mix(cloud: str) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import botocore.loaders
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import CredentialProvider, DeferredRefreshableCredentials
 
+from modelbuild import startup
 from modelbuild.aws.failures import translated
 from modelbuild.settings import AwsSettings
 
@@ -53,11 +53,11 @@ def session(aws: AwsSettings, request_token: TokenProvider | None = None) -> bot
     with translated("set up a session of AWS"):
         base = _session_in(aws.region)
         if aws.role_arn is None:
-            return cast("boto3.Session", base)
+            return startup.as_boto3(base)
         role = _session_in(aws.region)
         provider = _Role(base, aws.role_arn, aws, request_token)
         role.get_component("credential_provider").insert_before("env", provider)
-        return cast("boto3.Session", role)
+        return startup.as_boto3(role)
 
 
 def account(made: boto3.Session) -> str:
@@ -79,30 +79,13 @@ def caller(made: boto3.Session) -> str:
         return made.client("sts").get_caller_identity()["Arn"]
 
 
-class _Session(botocore.session.Session):
-    """What is used of boto3's session, which itself would take a tenth of a hook's time to load."""
-
-    client = botocore.session.Session.create_client
-
-
-def _session_in(region: str | None) -> _Session:
+def _session_in(region: str | None) -> botocore.session.Session:
     """A session whose clients all have the product's timeouts and retries."""
-    found = _Session()
-    folders = found.get_config_variable("data_path")
-    found.register_component("data_loader", _Loader(folders.split(os.pathsep) if folders else None))
+    made = startup.botocore_session()
     if region is not None:
-        found.set_config_variable("region", region)
-    found.set_default_client_config(CLIENT_CONFIG)
-    return found
-
-
-class _Loader(botocore.loaders.Loader):
-    """The services' descriptions, found without looking through the folders of all four hundred services."""
-
-    def list_available_services(self, type_name: str) -> list[str]:
-        """The services that there may be; one without this type is found out when it is loaded."""
-        del type_name
-        return [name for folder in self.search_paths if os.path.isdir(folder) for name in os.listdir(folder)]
+        made.set_config_variable("region", region)
+    made.set_default_client_config(CLIENT_CONFIG)
+    return made
 
 
 class _Role(CredentialProvider):
