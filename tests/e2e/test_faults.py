@@ -107,7 +107,7 @@ def test_bad_weather_is_one_training_and_green(prepared: Laptop, tmp_path: Path)
         (head,) = build.heads()
         assert (head["status"], len(head["attempts"])) == ("SUCCEEDED", 1)
         done = sorted(job["jobName"].split("-")[3] for job in build.steps())
-        assert done == ["evaluate", "notify_buildkite", "prepare", "train"]
+        assert done == ["evaluate", "notify_buildkite", "start", "train"]
         assert all(aws.struck())
         assert buildkite.struck() == [1, 1, 1]
 

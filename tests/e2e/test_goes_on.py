@@ -49,7 +49,7 @@ def test_a_retried_training_goes_on_and_notify_turns_green(prepared: Laptop) -> 
         assert build.annotations()["training"]["style"] == "success"
         first, second = sorted(build.heads(), key=lambda head: head["createdAt"])
         assert (first["status"], second["status"]) == ("FAILED", "SUCCEEDED")
-        assert [names(build).count(step) for step in ("prepare", "train", "evaluate")] == [1, 1, 1]
+        assert [names(build).count(step) for step in ("start", "train", "evaluate")] == [1, 1, 1]
 
 
 def test_lost_hosts_cost_only_the_step_that_ran_there(prepared: Laptop) -> None:
@@ -64,7 +64,7 @@ def test_lost_hosts_cost_only_the_step_that_ran_there(prepared: Laptop) -> None:
         assert build.get()["meta_data"]["training/status"] == "succeeded", build.log.read_text()
         (head,) = build.heads()
         assert [attempt["statusReason"][:8] for attempt in head["attempts"]] == ["Host EC2", "Essentia"]
-        assert [names(build).count(step) for step in ("prepare", "train", "evaluate")] == [1, 1, 1]
+        assert [names(build).count(step) for step in ("start", "train", "evaluate")] == [1, 1, 1]
         tags: Any = next(job["tags"] for job in build.steps())
         assert tags["modelbuild:model-id"] == build.model_id
 
