@@ -24,6 +24,9 @@ settings.register_profile("ci", deadline=None, derandomize=True, database=None, 
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
+collect_ignore = ["fixtures"]
+
+
 def pytest_configure() -> None:
     """Let Ctrl-C reach what tests start: in the background it is ignored, which children inherit."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

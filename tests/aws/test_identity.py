@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import json
 import os
 import sys
@@ -10,10 +11,14 @@ from typing import Any
 import boto3
 import pytest
 from botocore.client import BaseClient
+from botocore.loaders import Loader
 
+import modelbuild.aws
 import standins
+from modelbuild import startup
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import account, session
+from modelbuild.buildkite.agent import oidc_token
 from modelbuild.errors import AwsError, BuildkiteError
 from modelbuild.settings import AwsSettings
 from modelbuild_local.service import web_identity
@@ -40,6 +45,35 @@ def test_role_is_assumed_for_the_build(cloud: str, monkeypatch: pytest.MonkeyPat
     made = session(AwsSettings(role_arn=ROLE))
     assert account(made) == "222222222222"
     assert arn(made).endswith(":assumed-role/modelbuild-deploy/modelbuild-sentiment-1234")
+
+
+def test_oidc_needs_a_token_provider() -> None:
+    """Settings with OIDC and no provider of tokens are refused before AWS is called."""
+    with pytest.raises(ValueError, match="need request_token"):
+        session(AwsSettings(role_arn=ROLE, oidc=True))
+
+
+def test_each_caller_with_options_passes_the_agents_tokens() -> None:
+    """Settings that come from a plugin's options may have OIDC, so the call passes a provider of tokens."""
+    package = Path(modelbuild.aws.__path__[0]).parent
+    sources = {file: file.read_text(encoding="utf-8") for file in package.rglob("*.py")}
+    calls = {
+        f"{file.relative_to(package)}: {ast.unparse(node)}": node
+        for file, source in sources.items()
+        if "session(" in source
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "session"
+    }
+    from_options = {place: call for place, call in calls.items() if isinstance(call.args[0], ast.Attribute)}
+    assert len(from_options) >= 5
+    assert [place for place, call in from_options.items() if len(call.args) < 2] == []
+
+
+def test_sessions_find_every_service() -> None:
+    """The quick list of services lacks none that botocore's own has."""
+    quick = startup.botocore_session().get_component("data_loader")
+    own = Loader().list_available_services("service-2")
+    assert {"s3", "batch", "sts"} <= set(own) <= set(quick.list_available_services("service-2"))
 
 
 def test_two_identities_do_not_mix(cloud: str) -> None:
@@ -127,7 +161,9 @@ def test_oidc_token_is_exchanged_without_keys(
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     before = dict(os.environ)
-    made = session(AwsSettings(role_arn=ROLE, oidc=True, session_tags=["pipeline_slug", "build_branch"]))
+    made = session(
+        AwsSettings(role_arn=ROLE, oidc=True, session_tags=["pipeline_slug", "build_branch"]), oidc_token
+    )
     assert account(made) == "222222222222"
     tags = ["--aws-session-tag", "pipeline_slug", "--aws-session-tag", "build_branch"]
     assert agent.calls == [
@@ -142,7 +178,7 @@ def test_oidc_token_is_exchanged_without_keys(
 def test_each_renewal_has_its_own_token(cloud: str, agent: Agent, asked: list[Any]) -> None:
     """A token lives for minutes: when the role's credentials are renewed, a new one is asked for."""
     assert cloud
-    made = session(AwsSettings(role_arn=ROLE, oidc=True))
+    made = session(AwsSettings(role_arn=ROLE, oidc=True), oidc_token)
     assert account(made) == "222222222222"
     credentials: Any = made.get_credentials()
     later = datetime.now(timezone.utc) + timedelta(minutes=49)
@@ -158,7 +194,7 @@ def test_token_that_is_refused_is_told(cloud: str, agent: Agent) -> None:
     assert cloud
     (agent.folder / "refuse").write_text("")
     with pytest.raises(BuildkiteError, match=r"oidc request-token --audience.* the job is over"):
-        account(session(AwsSettings(role_arn=ROLE, oidc=True)))
+        account(session(AwsSettings(role_arn=ROLE, oidc=True), oidc_token))
 
 
 def test_options_of_the_role_reach_sts(cloud: str, asked: list[Any]) -> None:

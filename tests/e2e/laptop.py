@@ -30,6 +30,9 @@ PREPARED = "prepared.yml"
 QUICK = "quick.yml"
 """The same with a training of a few seconds, for builds whose model is of no interest."""
 
+_MODEL = "flows/sentiment/model.py"
+_MODELS = Path(__file__).with_name("models")
+
 _QUICKLY = {"data.domains": ["tweets"], "training.epochs": 1}
 
 
@@ -84,6 +87,25 @@ class Laptop:
         git(self.repository, "add", "--all")
         git(self.repository, *who, "commit", "--quiet", "--message", message)
         return git(self.repository, "rev-parse", "HEAD")
+
+    @contextmanager
+    def model(self, name: str, files: dict[str, Callable[[str], str]] | None = None) -> Iterator[None]:
+        """Have a file of ``models/`` in the place of the flow's own model, and ``files`` changed.
+
+        The flow's own model is ``own_model.py`` meanwhile.
+        """
+        own = git(self.repository, "rev-parse", "HEAD")
+        model = (_MODELS / f"{name}.py").read_text()
+        own_model = (self.repository / _MODEL).read_text()
+        beside = str(Path(_MODEL).with_name("own_model.py"))
+        changes = {beside: lambda _: own_model, _MODEL: lambda _: model, **(files or {})}
+        self.commit(f"The {name} model", changes)
+        try:
+            yield
+        finally:
+            git(self.repository, "checkout", "--quiet", own, "--", ".")
+            git(self.repository, "rm", "--quiet", beside)
+            self.commit("The flow's own model", {})
 
     def commit_prepared_pipelines(self) -> None:
         """Have ``PREPARED`` and ``QUICK`` in the commit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 
@@ -16,8 +17,12 @@ _LONG = (
 )
 """A training that takes minutes, whatever the machine: it is cancelled before it can end."""
 
-_UNBLOCK = '"unblock": "training_finished"'
-_WAIT = f'{_UNBLOCK}, "wait": true'
+
+def _waits(text: str) -> str:
+    """The pipeline, whose step that trains waits for the end of the training."""
+    pipeline = json.loads(text)
+    pipeline["steps"][0]["plugins"][0]["./plugins/train"]["wait"] = True
+    return json.dumps(pipeline)
 
 
 def _trains(laptop: Laptop) -> Callable[[], bool | None]:
@@ -64,7 +69,8 @@ def test_a_step_that_waits_follows_and_cancels(prepared: Laptop) -> None:
     """With wait, the log of the flow is the step's log in groups, and cancelling the step ends the jobs;
     left alone, it ends with the training, whose hand-over unblocks the block all the same.
     """
-    prepared.commit("Wait", {QUICK: lambda text: text.replace(_UNBLOCK, _WAIT)})
+    before = (prepared.repository / QUICK).read_text()
+    prepared.commit("Wait", {QUICK: _waits})
     try:
         with prepared.build("--pipeline", QUICK, *_LONG) as build:
             job = build.reaches("train", "running")
@@ -82,4 +88,4 @@ def test_a_step_that_waits_follows_and_cancels(prepared: Laptop) -> None:
             assert "The training succeeded" in log
             build.reaches("notify", "passed")
     finally:
-        prepared.commit("Do not wait", {QUICK: lambda text: text.replace(_WAIT, _UNBLOCK)})
+        prepared.commit("Do not wait", {QUICK: lambda _: before})

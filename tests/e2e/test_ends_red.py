@@ -8,29 +8,20 @@ import signal
 from pathlib import Path
 
 import pytest
+import yaml
 from laptop import QUICK, Laptop, Running, eventually
 
 pytestmark = pytest.mark.e2e
 
 REASON = "the loss is not a number"
-_FLOW = "flows/sentiment/flow.py"
-_PREPARE = '"""Take a snapshot of the rows that the parameters ask for."""\n'
-_TRAIN = '"""Fit the model on the documents that are not held out."""\n'
 
 
 def test_a_failing_step_of_the_flow_turns_the_build_red(prepared: Laptop) -> None:
     """The block is unblocked with `failed` and the reason; notify is red with it; deploy never runs."""
-    sabotage = f'{_TRAIN}        raise RuntimeError("{REASON}")\n'
-    prepared.commit("Fail", {"flows/sentiment/flow.py": lambda text: text.replace(_TRAIN, sabotage, 1)})
-    try:
-        with prepared.build("--pipeline", QUICK) as build:
-            build.over()
-            _is_red(build, "failed", REASON)
-            assert build.process.wait(30) == 1
-    finally:
-        prepared.commit(
-            "Do not fail", {"flows/sentiment/flow.py": lambda text: text.replace(sabotage, _TRAIN, 1)}
-        )
+    with prepared.model("failing"), prepared.build("--pipeline", QUICK) as build:
+        build.over()
+        _is_red(build, "failed", REASON)
+        assert build.process.wait(30) == 1
 
 
 def test_a_head_that_is_terminated_turns_the_build_red(prepared: Laptop) -> None:
@@ -62,13 +53,8 @@ def test_a_head_that_is_killed_turns_the_build_red(prepared: Laptop) -> None:
     """The head dies without a word while a step runs: the stack's function hears of it, ends the step and
     unblocks with Batch's reason.
     """
-    slow = f"{_PREPARE}        import time\n\n        time.sleep(60)\n"
-    prepared.commit("Wait", {_FLOW: lambda text: text.replace(_PREPARE, slow, 1)})
-    try:
-        with prepared.build("--pipeline", QUICK) as build:
-            _killed_head_is_red(prepared, build)
-    finally:
-        prepared.commit("Do not wait", {_FLOW: lambda text: text.replace(slow, _PREPARE, 1)})
+    with prepared.model("slow"), prepared.build("--pipeline", QUICK) as build:
+        _killed_head_is_red(prepared, build)
 
 
 def _killed_head_is_red(prepared: Laptop, build: Running) -> None:
@@ -77,7 +63,7 @@ def _killed_head_is_red(prepared: Laptop, build: Running) -> None:
     batch = prepared.aws("batch")
 
     def steps() -> list[str] | None:
-        running = batch.list_jobs(jobQueue="modelbuild-default", jobStatus="RUNNING")["jobSummaryList"]
+        running = batch.list_jobs(jobQueue="modelbuild-gpu", jobStatus="RUNNING")["jobSummaryList"]
         return [job["jobId"] for job in running] or None
 
     left = eventually(steps, "step of the flow in Batch", 60)
@@ -140,7 +126,9 @@ def test_parameters_that_do_not_fit_are_not_submitted(prepared: Laptop) -> None:
     """A value of the wrong type ends in the step that asks: red at once, and no job was made."""
     name = "flows/sentiment/params.yaml"
     before = (prepared.repository / name).read_text()
-    prepared.commit("Wrong type", {name: lambda text: text.replace("batch_size: 1024", "batch_size: many")})
+    wrong = yaml.safe_load(before)
+    wrong["training"]["batch_size"] = "many"
+    prepared.commit("Wrong type", {name: lambda _: yaml.safe_dump(wrong)})
     try:
         with prepared.build("--pipeline", QUICK) as build:
             assert build.over()["state"] == "failed"

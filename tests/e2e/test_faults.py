@@ -17,16 +17,6 @@ from weather import changing
 
 pytestmark = pytest.mark.e2e
 
-_FLOW = "flows/sentiment/flow.py"
-_TRAIN = '"""Fit the model on the documents that are not held out."""\n'
-_GREEDY = f"""{_TRAIN}        import time
-
-        taken = []
-        while True:
-            taken.append(b"x" * (64 << 20))
-            time.sleep(0.05)
-"""
-
 
 def _steps(change: Callable[[list[dict[str, object]]], None]) -> Callable[[str], str]:
     """A change of the pipeline's steps, as one of its text."""
@@ -51,26 +41,17 @@ def test_a_step_that_takes_too_much_memory_turns_the_build_red(prepared: Laptop)
         plugins[0]["./plugins/train"]["resources"] = {"train": {"memory": 900}}
         steps.insert(1, {**steps[0], "key": "again"})
 
-    before = (prepared.repository / QUICK).read_text()
-    prepared.commit("Greedy", {_FLOW: lambda text: text.replace(_TRAIN, _GREEDY, 1), QUICK: _steps(twice)})
-    try:
-        with prepared.build("--pipeline", QUICK) as build:
-            build.over()
-            (head,) = build.heads()
-            logs = [build.job_log(build.reaches(key, "passed")) for key in ("train", "again")]
-            assert sorted(f"submitted job {head['jobId']}" in log for log in logs) == [False, True]
-            assert all(f"Batch job  {head['jobId']}" in log for log in logs)
-            reason = build.get()["meta_data"]["training/reason"]
-            assert reason.startswith(
-                "step train failed: OutOfMemoryError: Container killed due to memory usage"
-            )
-            assert reason in build.annotations()["training"]["body_html"]
-            assert (build.get()["state"], build.process.wait(30)) == ("failed", 1)
-            assert build.jobs("deploy")[0]["started_at"] is None
-    finally:
-        prepared.commit(
-            "Modest", {_FLOW: lambda text: text.replace(_GREEDY, _TRAIN, 1), QUICK: lambda _: before}
-        )
+    with prepared.model("greedy", {QUICK: _steps(twice)}), prepared.build("--pipeline", QUICK) as build:
+        build.over()
+        (head,) = build.heads()
+        logs = [build.job_log(build.reaches(key, "passed")) for key in ("train", "again")]
+        assert sorted(f"submitted job {head['jobId']}" in log for log in logs) == [False, True]
+        assert all(f"Batch job  {head['jobId']}" in log for log in logs)
+        reason = build.get()["meta_data"]["training/reason"]
+        assert reason.startswith("step train failed: OutOfMemoryError: Container killed due to memory usage")
+        assert reason in build.annotations()["training"]["body_html"]
+        assert (build.get()["state"], build.process.wait(30)) == ("failed", 1)
+        assert build.jobs("deploy")[0]["started_at"] is None
 
 
 _OUTAGE = "GET */jobs?step_key=training_finished"
@@ -126,7 +107,7 @@ def test_bad_weather_is_one_training_and_green(prepared: Laptop, tmp_path: Path)
         (head,) = build.heads()
         assert (head["status"], len(head["attempts"])) == ("SUCCEEDED", 1)
         done = sorted(job["jobName"].split("-")[3] for job in build.steps())
-        assert done == ["evaluate", "notify_buildkite", "prepare", "train"]
+        assert done == ["evaluate", "notify_buildkite", "start", "train"]
         assert all(aws.struck())
         assert buildkite.struck() == [1, 1, 1]
 

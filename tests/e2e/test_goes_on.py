@@ -14,21 +14,13 @@ from modelbuild_local.run.command import agents
 
 pytestmark = pytest.mark.e2e
 
-_TRAIN = '"""Fit the model on the documents that are not held out."""\n'
-_NEEDS = f"""{_TRAIN}        if not training.storage().exists(f"{{self.prefix}}/needed"):
-            raise RuntimeError("what it needs is not there")
-"""
-
 
 def test_a_retried_training_goes_on_and_notify_turns_green(prepared: Laptop) -> None:
     """After a red build: what failed is mended, train and notify are retried, and the build is green.
 
     The second attempt keeps the model id and what the first one's finished steps made.
     """
-    prepared.commit(
-        "Need an object", {"flows/sentiment/flow.py": lambda text: text.replace(_TRAIN, _NEEDS, 1)}
-    )
-    try:
+    with prepared.model("needing"):
         with prepared.build("--pipeline", QUICK) as build:
             build.over()
             assert build.get()["meta_data"]["training/status"] == "failed"
@@ -57,11 +49,7 @@ def test_a_retried_training_goes_on_and_notify_turns_green(prepared: Laptop) -> 
         assert build.annotations()["training"]["style"] == "success"
         first, second = sorted(build.heads(), key=lambda head: head["createdAt"])
         assert (first["status"], second["status"]) == ("FAILED", "SUCCEEDED")
-        assert [names(build).count(step) for step in ("prepare", "train", "evaluate")] == [1, 1, 1]
-    finally:
-        prepared.commit(
-            "Need none", {"flows/sentiment/flow.py": lambda text: text.replace(_NEEDS, _TRAIN, 1)}
-        )
+        assert [names(build).count(step) for step in ("start", "train", "evaluate")] == [1, 1, 1]
 
 
 def test_lost_hosts_cost_only_the_step_that_ran_there(prepared: Laptop) -> None:
@@ -76,37 +64,28 @@ def test_lost_hosts_cost_only_the_step_that_ran_there(prepared: Laptop) -> None:
         assert build.get()["meta_data"]["training/status"] == "succeeded", build.log.read_text()
         (head,) = build.heads()
         assert [attempt["statusReason"][:8] for attempt in head["attempts"]] == ["Host EC2", "Essentia"]
-        assert [names(build).count(step) for step in ("prepare", "train", "evaluate")] == [1, 1, 1]
+        assert [names(build).count(step) for step in ("start", "train", "evaluate")] == [1, 1, 1]
         tags: Any = next(job["tags"] for job in build.steps())
         assert tags["modelbuild:model-id"] == build.model_id
 
 
 def test_a_training_that_takes_too_long_ends_with_its_steps(prepared: Laptop) -> None:
     """When `timeout` has passed, Batch ends the head, the head ends the step, and the build is red."""
-    slow = f"{_TRAIN}        import time\n\n        time.sleep(600)\n"
 
     def in_a_minute(text: str) -> str:
         pipeline = json.loads(text)
         pipeline["steps"][0]["plugins"][0]["./plugins/train"]["timeout"] = 60
         return json.dumps(pipeline)
 
-    before = (prepared.repository / QUICK).read_text()
-    flow = "flows/sentiment/flow.py"
-    prepared.commit("Slow", {flow: lambda text: text.replace(_TRAIN, slow, 1), QUICK: in_a_minute})
-    try:
-        with prepared.build("--pipeline", QUICK) as build:
-            build.reaches("training_finished", "blocked")
-            step = running_step(build, "modelbuild-gpu", "-train-")
-            build.over()
-            assert build.get()["meta_data"]["training/status"] == "cancelled", build.log.read_text()
-            (head,) = build.heads()
-            assert head["statusReason"] == "Job attempt duration exceeded timeout"
-            (job,) = prepared.aws("batch").describe_jobs(jobs=[step])["jobs"]
-            assert (job["status"], job["isTerminated"]) == ("FAILED", True)
-    finally:
-        prepared.commit(
-            "Not slow", {flow: lambda text: text.replace(slow, _TRAIN, 1), QUICK: lambda _: before}
-        )
+    with prepared.model("slow", {QUICK: in_a_minute}), prepared.build("--pipeline", QUICK) as build:
+        build.reaches("training_finished", "blocked")
+        step = running_step(build, "modelbuild-gpu", "-train-")
+        build.over()
+        assert build.get()["meta_data"]["training/status"] == "cancelled", build.log.read_text()
+        (head,) = build.heads()
+        assert head["statusReason"] == "Job attempt duration exceeded timeout"
+        (job,) = prepared.aws("batch").describe_jobs(jobs=[step])["jobs"]
+        assert (job["status"], job["isTerminated"]) == ("FAILED", True)
 
 
 def retry(build: Running, key: str) -> None:

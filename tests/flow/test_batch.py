@@ -9,29 +9,9 @@ from typing import Any
 
 import pytest
 
+import flow_files
 from modelbuild.errors import ConfigurationError
 from modelbuild.flow.batch import on_batch
-
-FLOW = """
-import json
-from metaflow import FlowSpec, step
-from modelbuild.flow.batch import on_batch
-
-class Small(FlowSpec):
-    @on_batch(cpu=2, memory=4096, gpu=1, secrets=["WANDB_SECRET_ARN"])
-    @step
-    def start(self):
-        self.next(self.end)
-
-    @on_batch(cpu=1, memory=1024)
-    @step
-    def end(self):
-        pass
-
-if __name__ == "__main__":
-    steps = {name: getattr(Small, name) for name in ("start", "end")}
-    print(json.dumps({name: {d.name: d.attributes for d in one.decorators} for name, one in steps.items()}))
-"""
 
 BUILD = {
     "MODEL_ID": "12",
@@ -46,9 +26,8 @@ BUILD = {
 
 def decorators(tmp_path: Path, variables: dict[str, str]) -> dict[str, dict[str, dict[str, Any]]]:
     """Decorators and their attributes of each step of a small flow that is loaded with the variables."""
-    (tmp_path / "small.py").write_text(FLOW)
     result = subprocess.run(
-        [sys.executable, "small.py"],
+        [sys.executable, str(flow_files.FOLDER / "sized" / "flow.py")],
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"], "METAFLOW_HOME": str(tmp_path), **variables},
         capture_output=True,
@@ -127,10 +106,8 @@ def test_a_missing_variable_is_named(missing: str, monkeypatch: pytest.MonkeyPat
 
 def test_size_of_a_step_that_the_flow_does_not_have(tmp_path: Path) -> None:
     """A misspelt step in option resources stops the run with the names of those that there are."""
-    text = "from modelbuild.flow import training\n" + FLOW.split("if __name__")[0]
-    (tmp_path / "misspelt.py").write_text(text + "\n\nif __name__ == '__main__':\n    training.main(Small)\n")
     result = subprocess.run(
-        [sys.executable, "misspelt.py", "run"],
+        [sys.executable, str(flow_files.FOLDER / "sized" / "main.py"), "run"],
         cwd=tmp_path,
         env={
             **BUILD,

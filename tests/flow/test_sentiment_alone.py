@@ -91,7 +91,9 @@ def test_says_that_it_needs_a_place(tmp_path: Path) -> None:
 
 def test_names_a_wrong_parameter(small_file: Path, tmp_path: Path) -> None:
     """A parameter file with a mistake is one sentence, not a traceback."""
-    small_file.write_text(small_file.read_text().replace("tau: 0.5", "tau: much"))
+    values = yaml.safe_load(small_file.read_text())
+    values["labels"]["tau"] = "much"
+    small_file.write_text(yaml.safe_dump(values))
     arguments = ["--config", "config", str(small_file), "run"]
     result = ran(tmp_path, "flow.py", *arguments, ARTIFACTS=SCRATCH)
     assert result.returncode == 1

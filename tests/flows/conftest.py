@@ -1,40 +1,60 @@
+"""Each folder beside this file has the tests of the flow of that name.
+
+A flow's modules import each other by plain names such as ``parameters``, and two flows may have modules of
+one name. So the tests of a flow are collected and run with its folder on ``sys.path``, and without the
+modules of other flows in ``sys.modules``.
+"""
+
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-SENTIMENT = Path(__file__).parents[2] / "flows" / "sentiment"
+HERE = Path(__file__).parent
+FLOWS = HERE.parents[1] / "flows"
 
-# A flow's modules lie beside its flow.py, which is how Metaflow packages and imports them.
-sys.path.insert(0, str(SENTIMENT))
-
-from parameters import Parameters, parse  # noqa: E402
-from rows import Labelled, Rated, labelled, split  # noqa: E402
-from source import archive, rated_texts  # noqa: E402
+_modules: dict[Path, dict[str, ModuleType]] = {}
+"""What was imported from the folder of each flow."""
 
 
-@pytest.fixture(scope="session")
-def parameters() -> Parameters:
-    """The parameters that the repository's own pipeline trains with."""
-    return Parameters.model_validate(parse((SENTIMENT / "params.yaml").read_text()))
+@contextmanager
+def modules_of_flow(tests: Path) -> Iterator[None]:
+    """Let imports find the modules of the flow that ``tests``, a path below this folder, is about."""
+    if HERE not in tests.parents:
+        # pytest calls the hooks below for all tests of a run.
+        yield
+        return
+    flow = FLOWS / tests.relative_to(HERE).parts[0]
+    sys.path.insert(0, str(flow))
+    sys.modules.update(_modules.get(flow, {}))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(flow))
+        _modules[flow] = {
+            name: module
+            for name, module in sys.modules.items()
+            if str(getattr(module, "__file__", "")).startswith(f"{flow}/")
+        }
+        for name in _modules[flow]:
+            del sys.modules[name]
 
 
-@pytest.fixture(scope="session")
-def all_rated() -> list[Rated]:
-    """Every rated text of the real data set, downloaded once into the user's cache."""
-    rows: list[Rated] = []
-    for row in rated_texts(archive()):
-        row.pop("raters")
-        values: dict[str, Any] = row
-        rows.append(Rated(**values))
-    return rows
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
+    """Import the files of tests with their flow's modules."""
+    with modules_of_flow(collector.path):
+        return (yield)
 
 
-@pytest.fixture(scope="session")
-def halves(all_rated: list[Rated], parameters: Parameters) -> tuple[list[Labelled], list[Labelled]]:
-    """The training rows and the held-out rows."""
-    rows = labelled(all_rated, parameters.labels.tau)
-    return split(rows, parameters.split.test_percent, parameters.seed)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Run tests and their fixtures with their flow's modules."""
+    with modules_of_flow(item.path):
+        return (yield)

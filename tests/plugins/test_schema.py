@@ -1,79 +1,20 @@
 from __future__ import annotations
 
-import json
 import re
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jsonschema
 import pytest
 import yaml
-from pydantic import BaseModel
+from pydantic import Field, StringConstraints
 
+import plugin_options
+from modelbuild.settings.options import Options
 from modelbuild.settings.train import TrainSettings
 
 REFERENCE = re.compile(r"^https://github\.com/[^/]+/modelbuild\.git/plugins/(?P<name>\w+)#v\d+\.\d+\.\d+$")
-
-
-def published(model: type[BaseModel]) -> dict[str, Any]:
-    """A settings model as the JSON schema that plugin.yml has to publish."""
-    schema = model.model_json_schema(by_alias=True)
-    return _plain(schema, schema.get("$defs", {}))
-
-
-def _plain(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Without references, titles, class documentation and null, which no option may be."""
-    if "$ref" in node:
-        inner = _plain(definitions[node["$ref"].rsplit("/", 1)[-1]], definitions)
-        inner.pop("description", None)
-        return inner | {key: node[key] for key in ("description",) if key in node}
-    if "anyOf" in node:
-        (only,) = [part for part in node["anyOf"] if part != {"type": "null"}]
-        return _plain({**only, "description": node["description"]}, definitions)
-    kept = ("type", "description", "pattern", "minLength", "minimum", "maximum", "required")
-    plain = {key: node[key] for key in kept if key in node}
-    if node.get("default") not in (None, {}) and plain.get("type") in ("string", "integer", "boolean"):
-        plain["default"] = node["default"]
-    if plain.get("type") == "array":
-        plain["items"] = _plain(node["items"], definitions)
-    if plain.get("type") == "object":
-        if "properties" in node:
-            plain["properties"] = {
-                name: _plain(inner, definitions) for name, inner in node["properties"].items()
-            }
-        # A map whose keys have a pattern is closed to all others as well.
-        patterns = node.get("patternProperties")
-        if patterns:
-            plain["patternProperties"] = {
-                pattern: _plain(inner, definitions) for pattern, inner in patterns.items()
-            }
-        if "properties" in node or patterns:
-            plain["additionalProperties"] = False
-    return plain
-
-
-def options(schema: dict[str, Any], prefix: str = "") -> dict[str, tuple[str, str, str]]:
-    """Type, default and description of each option, by its dotted name, as a README shows them."""
-    rows: dict[str, tuple[str, str, str]] = {}
-    for name, option in schema["properties"].items():
-        if "properties" in option:
-            rows |= options(option, f"{prefix}{name}.")
-            continue
-        kind = {"object": "map"}.get(option["type"], option["type"])
-        if "patternProperties" in option:
-            (inner,) = option["patternProperties"].values()
-            kind = "map of map" if inner["type"] == "object" else "map of string"
-        if option["type"] == "array":
-            kind = f"list of {option['items']['type']}"
-        if "maximum" in option:
-            kind = f"{kind}, {option['minimum']} to {option['maximum']}"
-        elif "minimum" in option:
-            kind = f"{kind}, ≥ {option['minimum']}"
-        default = f"`{json.dumps(option['default']).strip(chr(34))}`" if "default" in option else ""
-        if name in schema.get("required", []):
-            default = "required"
-        rows[f"{prefix}{name}"] = (kind, default, option["description"])
-    return rows
 
 
 def read_plugin(root: Path, plugin: str) -> dict[str, Any]:
@@ -82,11 +23,66 @@ def read_plugin(root: Path, plugin: str) -> dict[str, Any]:
     return found
 
 
-def test_schema_is_that_of_the_settings(root: Path, plugin: str, settings: type[BaseModel]) -> None:
-    """What plugin.yml publishes is what modelbuild.settings reads: names, types, limits, descriptions."""
-    expected = published(settings)
-    del expected["description"]
-    assert read_plugin(root, plugin)["configuration"] == expected
+def test_options_are_those_of_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    """plugin.yml and README of each plugin have the options that modelbuild.settings reads."""
+    assert plugin_options.main(["--check"]) == 0, capsys.readouterr().out
+
+
+def test_files_that_differ_are_named_and_written(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A check names each file with other options and changes none; without --check both are written anew."""
+    shutil.copytree(root / "plugins", tmp_path / "plugins")
+    monkeypatch.setattr(plugin_options, "PLUGINS", tmp_path / "plugins")
+    changed = [tmp_path / "plugins/notify/plugin.yml", tmp_path / "plugins/train/README.md"]
+    before = [file.read_text() for file in changed]
+    for file in changed:
+        file.write_text(file.read_text().replace("Role to assume", "A role"))
+    assert plugin_options.main(["--check"]) == 1
+    said = [line.split(" has other options ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert said == ["plugins/train/README.md", "plugins/notify/plugin.yml"]
+    assert plugin_options.main([]) == 0
+    assert [file.read_text() for file in changed] == before
+
+
+class Inner(Options):
+    """Options of a step."""
+
+    cpu: int | None = Field(None, ge=1, description="vCPUs.")
+
+
+class Sample(Options):
+    """One option of each kind."""
+
+    plain: str = Field(description="Text.")
+    other_name: Literal["a"] = Field("a", alias="other-name", description="Text: with a default.")
+    seconds: Annotated[int, Field(ge=1, le=9)] | None = Field(None, description="Seconds.")
+    on: bool = Field(False, description="Whether.")
+    many: list[str] = Field([], description="Several.")
+    sizes: dict[Annotated[str, StringConstraints(pattern="^a$")], Inner] = Field({}, description="Sizes.")
+    inner: Inner = Field(Inner(), description="A map.")
+
+
+def test_each_kind_of_option() -> None:
+    """The table has each option by its dotted name; the schema closes every map, and has no null."""
+    schema = plugin_options.schema_of(Sample)
+    assert plugin_options.table_of(schema).splitlines()[2:] == [
+        "| `plain` | string | required | Text. |",
+        "| `other-name` | string | `a` | Text: with a default. |",
+        "| `seconds` | integer, 1 to 9 |  | Seconds. |",
+        "| `on` | boolean | `false` | Whether. |",
+        "| `many` | list of string |  | Several. |",
+        "| `sizes` | map of map |  | Sizes. |",
+        "| `inner.cpu` | integer, ≥ 1 |  | vCPUs. |",
+    ]
+    cpu = {"type": "integer", "description": "vCPUs.", "minimum": 1}
+    closed = {"type": "object", "properties": {"cpu": cpu}, "additionalProperties": False}
+    assert schema["properties"]["inner"] == {**closed, "description": "A map."}
+    assert schema["properties"]["sizes"]["patternProperties"] == {"^a$": closed}
+    assert schema["properties"]["sizes"]["additionalProperties"] is False
+    assert schema["required"] == ["plain"]
+    text = plugin_options.with_schema("name: sample\nconfiguration:\n  type: object\n", schema)
+    assert yaml.safe_load(text) == {"name": "sample", "configuration": schema}
 
 
 def test_plugin_says_what_it_is(root: Path, plugin: str) -> None:
@@ -101,8 +97,13 @@ def test_plugin_says_what_it_is(root: Path, plugin: str) -> None:
 
 def test_every_option_is_described(root: Path, plugin: str) -> None:
     """Each option, on every level, has a description that ends as a sentence."""
-    for name, (_, _, description) in options(read_plugin(root, plugin)["configuration"]).items():
-        assert description.endswith("."), name
+
+    def check(schema: dict[str, Any], place: str) -> None:
+        assert schema["description"].endswith("."), place
+        for name, inner in schema.get("properties", {}).items():
+            check(inner, name)
+
+    check({"description": ".", **read_plugin(root, plugin)["configuration"]}, plugin)
 
 
 def test_every_map_of_options_is_closed(root: Path, plugin: str) -> None:
@@ -126,19 +127,6 @@ def test_patterns_are_ones_that_an_agent_reads(root: Path, plugin: str) -> None:
         counts = [int(count) for pair in re.findall(r"\{(\d+),?(\d*)\}", pattern) for count in pair if count]
         assert max(counts, default=0) <= 1000, pattern
         assert not re.search(r"\(\?[=!<]", pattern), pattern
-
-
-def test_readme_lists_the_options(root: Path, plugin: str) -> None:
-    """The README's table has each option once, in order, with the schema's type, default and description."""
-    text = (root / "plugins" / plugin / "README.md").read_text()
-    table = text.split("## Options")[1].split("\n## ")[0]
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in table.splitlines()
-        if line.startswith("| `")
-    ]
-    expected = options(read_plugin(root, plugin)["configuration"])
-    assert [tuple(row) for row in rows] == [(f"`{name}`", *row) for name, row in expected.items()]
 
 
 def examples(text: str) -> list[tuple[str, Any]]:

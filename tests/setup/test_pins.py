@@ -12,6 +12,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from setuptools.config.pyprojecttoml import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
@@ -62,8 +63,13 @@ def wanted(name: str) -> set[str]:
         if line.startswith("-r "):
             packages |= wanted(Path(line.removeprefix("-r ")).stem)
         elif line and not line.startswith("#"):
-            packages.add(re.split(r"[\[<>=~ ]", line)[0].lower().replace("_", "-"))
+            packages.add(name_of(line))
     return packages
+
+
+def name_of(requirement: str) -> str:
+    """The name of the package that a requirement such as ``moto[server]>=5`` asks for."""
+    return re.split(r"[\[<>=~ ]", requirement)[0].lower().replace("_", "-")
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -93,9 +99,9 @@ def files(room: str) -> Iterator[Path]:
 def imported(room: str) -> set[str]:
     """The packages that a room's files import, without those that are for type checkers only."""
     sources = [path.read_text() for path in files(room)]
-    own = {path.stem for path in ROOT.rglob("flows/*/*.py")} | {
-        path.stem for path in (ROOT / "tests").rglob("*.py")
-    }
+    own = {
+        path.stem for folder in ("flows", "scripts", "tests") for path in (ROOT / folder).rglob("*.py")
+    } | {"own_model"}  # what a test of tests/e2e commits
     names: set[str] = set()
     for source in sources:
         waiting: list[ast.AST] = [ast.parse(source)]
@@ -122,12 +128,23 @@ def test_what_is_imported_is_asked_for(room: str) -> None:
 def test_what_is_asked_for_is_used() -> None:
     """Every package that a set names is imported, or is a command or a companion that is known for it."""
     used = set().union(*map(imported, INSTALLED))
-    assert set().union(*map(wanted, SETS)) - used == (COMMANDS.keys() - used) | COMPANIONS
+    assert set().union(*map(wanted, SETS)) - used == (COMMANDS.keys() | COMPANIONS) - used
     for package, script in COMMANDS.items():
         command = {"awscli": "aws", "import-linter": "lint-imports"}.get(
             package, re.split("-(?:bin|py)", package)[0]
         )
         assert f"{command} " in (ROOT / script).read_text()
+
+
+def test_packages_declare_what_their_sets_ask_for() -> None:
+    """Who installs a package by its name gets what the sets pin, but for what only builds packages."""
+    product, local = (load_file(ROOT / name / "pyproject.toml")["project"] for name in ("python", "local"))
+    own = set(map(name_of, product["dependencies"]))
+    assert own == wanted("hooks")
+    for extra, packages in product["optional-dependencies"].items():
+        assert set(map(name_of, packages)) == wanted(extra) - own - {"setuptools"}
+    assert product["optional-dependencies"].keys() == {"flow", "serving"}
+    assert set(map(name_of, local["dependencies"])) == wanted("local") - own - {"setuptools"} | {"modelbuild"}
 
 
 def test_sets_agree() -> None:

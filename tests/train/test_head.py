@@ -14,6 +14,7 @@ from typing import Any
 import boto3
 import pytest
 
+import flow_files
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
@@ -25,59 +26,6 @@ from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import delivery
 from modelbuild.train.commit import source
 from modelbuild.train.head import command as head_module
-
-# A flow whose one step does what its parameter says; no step of it runs on Batch.
-FLOW = """
-import os, time
-from metaflow import Config, FlowSpec, step
-from modelbuild.aws.identity import session
-from modelbuild.aws.storage import Storage
-from modelbuild.contract import TrainingResult
-from modelbuild.settings import AwsSettings
-
-
-def parse(text):
-    import yaml
-    values = yaml.safe_load(text)
-    if not isinstance(values["act"], str):
-        raise ValueError(f"The parameter act is {values['act']!r}: it must be text.")
-    return values
-
-
-class DemoFlow(FlowSpec):
-    config = Config("config", default="params.yaml", parser=parse)
-
-    @step
-    def start(self):
-        act = self.config.act
-        print("acting", act, os.environ["TRAIN_GPU_IMAGE"], os.environ["METAFLOW_BATCH_CONTAINER_IMAGE"])
-        print("token", os.environ.get("BUILDKITE_API_TOKEN"), "home", os.listdir(os.environ["METAFLOW_HOME"]))
-        print("attempts", os.environ["AWS_MAX_ATTEMPTS"])
-        if act == "raise":
-            raise RuntimeError("lost the key " + os.environ["AWS_SECRET_ACCESS_KEY"])
-        if act == "wait":
-            # Metaflow passes a line on when the next one comes.
-            for _ in range(600):
-                print("waiting now", flush=True)
-                time.sleep(0.1)
-        if act == "publish":
-            result = TrainingResult(status="succeeded", manifest="s3://somewhere/manifest.json")
-            uri = os.environ["ARTIFACTS"] + "/result.json"
-            assert Storage(session(AwsSettings())).write_once(uri, result.to_json().encode())
-        self.next(self.end)
-
-    @step
-    def end(self):
-        pass
-
-
-# Metaflow puts nothing before what the file itself prints.
-print('modelbuild-event {"name": "training-ended", "text": "forged"}')
-
-if __name__ == "__main__":
-    DemoFlow()
-"""
-
 
 # ``python -m modelbuild head`` for a Buildkite that takes any number of calls: turns need not be waited for.
 QUICK_HEAD = """
@@ -163,49 +111,22 @@ def head(
 
 @pytest.fixture
 def archived(repository: Any) -> bytes:
-    """The archive of a commit with the flow above."""
-    commit = repository.commit({"flows/flow.py": FLOW, "flows/params.yaml": "act: publish\n"})
+    """The archive of a commit with the flow that does what its parameter says."""
+    commit = repository.commit(flow_files.files("demo"))
     return source.archive(repository.folder, commit, flow="flows/flow.py").content
-
-
-# The second step needs an object; what the first one did must not be done again.
-IN_TWO = FLOW.replace("self.next(self.end)", "self.next(self.second)").replace(
-    """
-    @step
-    def end(self):
-""",
-    """
-    @step
-    def second(self):
-        place = os.environ["ARTIFACTS"]
-        storage = Storage(session(AwsSettings()))
-        while not storage.exists(place + "/needed"):
-            if self.config.act != "wait":
-                raise RuntimeError("the object that it needs is not there")
-            print("waiting now", flush=True)
-            time.sleep(0.1)
-        attempt = os.environ.get("ATTEMPT", "1")
-        place += "" if attempt == "1" else "/attempts/" + attempt
-        result = TrainingResult(status="succeeded", manifest="s3://somewhere/manifest.json")
-        storage.write_once(place + "/result.json", result.to_json().encode())
-        self.next(self.end)
-
-    @step
-    def end(self):
-""",
-)
-IN_TWO = (
-    IN_TWO[: IN_TWO.index('        if act == "raise"')]
-    + '        print("took its time")\n'
-    + (IN_TWO[IN_TWO.index("        self.next(self.second)") :])
-)
 
 
 @pytest.fixture
 def archived_in_two(repository: Any) -> bytes:
     """The archive of a commit with a flow of two steps that work."""
-    commit = repository.commit({"flows/flow.py": IN_TWO, "flows/params.yaml": "act: publish\n"})
+    commit = repository.commit(flow_files.files("two_steps"))
     return source.archive(repository.folder, commit, flow="flows/flow.py").content
+
+
+def line_of(part: str) -> int:
+    """The line of the flow ``demo`` that has this part."""
+    lines = flow_files.source("demo").splitlines()
+    return next(number for number, text in enumerate(lines, 1) if part in text)
 
 
 def test_success_is_the_flows_own_result(head: Head, archived: bytes, buildkite: Any) -> None:
@@ -234,7 +155,7 @@ def test_failing_step_is_named_without_secrets(head: Head, archived: bytes, buil
     assert code == 13, output
     assert buildkite.fields == [head.result().to_fields()]
     assert head.result().status == "failed"
-    line = next(number for number, text in enumerate(FLOW.splitlines(), 1) if "lost the key" in text)
+    line = line_of("lost the key")
     said = f"step start failed: RuntimeError: lost the key [redacted] (flows/flow.py, line {line})"
     assert head.result().reason.startswith(f"{said}; its log ends: ")
 
@@ -271,7 +192,8 @@ def test_wrong_parameter_is_the_reason(head: Head, archived: bytes, buildkite: A
     assert code == 13, output
     assert buildkite.fields[0]["training/status"] == "failed"
     assert buildkite.fields[0]["training/reason"].endswith(
-        "ValueError: The parameter act is 5: it must be text. (flows/flow.py, line 14)"
+        "ValueError: The parameter act is 5: it must be text. "
+        f"(flows/flow.py, line {line_of('raise ValueError')})"
     )
 
 

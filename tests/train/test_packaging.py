@@ -6,25 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import flow_files
 from modelbuild.train.commit import packaging, source
-
-FLOW = """
-from metaflow import FlowSpec, step
-
-
-class OneFlow(FlowSpec):
-    @step
-    def start(self):
-        self.next(self.end)
-
-    @step
-    def end(self):
-        pass
-
-
-if __name__ == "__main__":
-    OneFlow()
-"""
 
 
 def test_steps_see_what_the_commit_has(repository: Any, tmp_path: Path) -> None:
@@ -39,7 +22,7 @@ def test_steps_see_what_the_commit_has(repository: Any, tmp_path: Path) -> None:
         "run",
     ]
     beside = {f"flows/{name}": "x" for name in names}
-    repository.commit({"flows/flow.py": FLOW, "lib/shared.py": "x", "lib/.hidden": "x", **beside})
+    repository.commit({**flow_files.files("plain"), "lib/shared.py": "x", "lib/.hidden": "x", **beside})
     (repository.folder / "flows" / "run").chmod(0o755)
     (repository.folder / "flows" / "lib").symlink_to("../lib")
     (repository.folder / "flows" / "link.csv").symlink_to("data.csv")

@@ -4,27 +4,11 @@ from typing import Any
 
 import pytest
 
+import flow_files
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
 from modelbuild.train.commit import steps
 from modelbuild.train.submit import request
-
-FLOW = """
-import metaflow
-from metaflow import FlowSpec, step
-
-class Training({base}):
-    @step
-    def start(self): ...
-    @metaflow.step
-    def evaluate(self): ...
-    def helper(self): ...
-"""
-
-
-def flow(base: str = "FlowSpec") -> bytes:
-    """The file of a flow."""
-    return FLOW.format(base=base).encode()
 
 
 @pytest.mark.parametrize(
@@ -33,12 +17,20 @@ def flow(base: str = "FlowSpec") -> bytes:
 def test_a_step_that_the_flow_does_not_have_is_refused(name: str, hint: str) -> None:
     """A misspelt step is told with the nearest one, and a method that is no step is none."""
     with pytest.raises(ConfigurationError) as caught:
-        steps.require(["start", name], flow(), "f.py")
+        steps.require(["start", name], flow_files.source("stepped").encode(), "f.py")
     assert str(caught.value) == f"option resources names step {name}, which f.py does not have: {hint}"
 
 
 @pytest.mark.parametrize(
-    "text", [flow("Base"), flow("FlowSpec, Mixin"), b"def (", b"\0", b"\xff", b"# no flow"]
+    "text",
+    [
+        flow_files.source("stepped", "inherited.py").encode(),
+        flow_files.source("stepped", "mixed.py").encode(),
+        b"def (",
+        b"\0",
+        b"\xff",
+        b"# no flow",
+    ],
 )
 def test_what_only_the_head_can_know_is_left_to_it(text: bytes) -> None:
     """Steps may be inherited, and the agent's Python may be older than the flow's."""
@@ -47,7 +39,7 @@ def test_what_only_the_head_can_know_is_left_to_it(text: bytes) -> None:
 
 def test_request_is_refused_before_the_build_is_asked(repository: Any) -> None:
     """The step fails while the request is made: nothing is stored or submitted by then."""
-    commit = repository.commit({"flows/flow.py": flow().decode(), "flows/params.yaml": "epochs: 1\n"})
+    commit = repository.commit({**flow_files.files("stepped"), "flows/params.yaml": "epochs: 1\n"})
     settings = TrainSettings.model_validate(
         {
             "flow": "flows/flow.py",

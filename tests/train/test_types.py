@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import flow_files
 from modelbuild.errors import ConfigurationError
 from modelbuild.train.commit import parameters, types
 
@@ -18,42 +19,14 @@ DEFAULTS: dict[str, Any] = {
     "note": None,
     "training": {"rate": 0.5, "epochs": 3, "layers": [8, 4], "on": True, "extra": {}},
 }
-MODEL = """
-from typing import Annotated, Any, Literal
-import helper
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from modelbuild.flow import parameters
-
-print("a line that is no answer")
-
-class Training(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    rate: Annotated[float, Field(gt=0)]
-    epochs: int
-    layers: tuple[int, ...]
-    on: bool
-    extra: dict[str, Any]
-
-class Parameters(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    seed: int
-    mode: Literal["fast", "good"]
-    note: str | None
-    training: Training
-
-    @model_validator(mode="after")
-    def _together(self):
-        if self.seed == 13:
-            raise ValueError("seed 13 needs mode good")
-        return self
-"""
+MODEL = flow_files.source("typed", "parameters.py")
 
 
 def archive(**files: str) -> bytes:
     """An archive with modules beside the flow."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, text in {"helper": "", **files}.items():
+        for name, text in {"helper": flow_files.source("typed", "helper.py"), **files}.items():
             member = tarfile.TarInfo(f"flows/{name}.py")
             member.size = len(text.encode())
             tar.addfile(member, io.BytesIO(text.encode()))
@@ -216,17 +189,12 @@ def test_parameter_in_a_locale_of_another_encoding(monkeypatch: pytest.MonkeyPat
     for name, value in {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}.items():
         monkeypatch.setenv(name, value)
     defaults = {"note": "Größe 🎉"}
-    model = """
-from pydantic import BaseModel
-
-class Parameters(BaseModel):
-    note: str
-
-    def model_post_init(self, _):
-        if self.note != "Gr\\u00f6\\u00dfe \\U0001f389":
-            raise ValueError(ascii(self.note))
-"""
-    types.require(parameters.resolve(defaults, [], FILE), defaults, archive(parameters=model), FILE)
+    types.require(
+        parameters.resolve(defaults, [], FILE),
+        defaults,
+        archive(parameters=flow_files.source("typed", "greeting.py")),
+        FILE,
+    )
 
 
 def test_model_sees_neither_token_nor_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,13 +213,8 @@ def test_model_sees_neither_token_nor_credentials(monkeypatch: pytest.MonkeyPatc
         "VAULT_ADDR",
     ):
         monkeypatch.setenv(name, "secret")
-    told = """
-import os
-from pathlib import Path
-raise RuntimeError(f"{sorted(os.environ)} and {Path('~/.aws').expanduser()}")
-"""
     with pytest.raises(ConfigurationError) as refused:
-        check(archive(parameters=told), {})
+        check(archive(parameters=flow_files.source("typed", "telling.py")), {})
     assert "and /dev/null/.aws" in str(refused.value)
     seen = set(re.findall(r"'([A-Za-z0-9_]+)'", str(refused.value)))
     assert {"HOME", "PATH"} <= seen <= {*types._PASSED_ON, "HOME", "AWS_EC2_METADATA_DISABLED"}

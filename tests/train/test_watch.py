@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import flow_files
 import http_api
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
@@ -221,42 +222,18 @@ def test_step_without_machine_is_ended(aws: Any) -> None:
         batch.terminate(first, "the test is over")
 
 
-FLOW = """
-import time
-from metaflow import Config, FlowSpec, step
-
-
-class DemoFlow(FlowSpec):
-    config = Config("config", default="params.yaml", parser=lambda text: {"act": 1})
-
-    @step
-    def start(self):
-        # Metaflow passes a line on when the next one comes.
-        for _ in range(600):
-            print("waiting now", flush=True)
-            time.sleep(0.1)
-        self.next(self.end)
-
-    @step
-    def end(self):
-        pass
-
-
-if __name__ == "__main__":
-    DemoFlow()
-"""
-
-
 def test_head_of_a_cancelled_build_stops(
     aws: Any, page: Page, request_for: Any, repository: Any, tmp_path: Any
 ) -> None:
     """A build that is cancelled while its flow runs: the head stops the flow, and the result says so."""
-    commit = repository.commit({"flows/flow.py": FLOW, "flows/params.yaml": "act: 1\n"})
+    commit = repository.commit(flow_files.files("demo"))
     archived = source.archive(repository.folder, commit, flow="flows/flow.py").content
     place = f"{BUCKET}/models/cancelled/demo/sentiment/7"
     storage = Storage(session(AwsSettings()))
     digest = hashlib.sha256(archived).hexdigest()
-    request = request_for(place, source=Source(path=f"{place}/source.tar.gz", sha256=digest))
+    request = request_for(
+        place, source=Source(path=f"{place}/source.tar.gz", sha256=digest), parameters={"act": "wait"}
+    )
     storage.write(request.source.path, archived)
     storage.write(f"{place}/request.json", request.to_json().encode())
     quick = (

@@ -1,7 +1,15 @@
-"""``python -m modelbuild``: the same as the command ``modelbuild``."""
+"""``python -m modelbuild``: the same as the command ``modelbuild``, for processes that live for seconds."""
 
-import modelbuild.brief  # noqa: F401
-from modelbuild.cli import main
+from modelbuild import startup
+
+
+def main() -> None:
+    """Run the command line."""
+    startup.skip_garbage_collection()
+    from modelbuild.cli import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

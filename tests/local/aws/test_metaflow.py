@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-FLOW = """
-import os
-
-from metaflow import FlowSpec, batch, step
-
-
-class TwoFlow(FlowSpec):
-    @batch(image="registry.example/team/step:1", cpu=1, memory=512)
-    @step
-    def start(self):
-        self.job = os.environ["AWS_BATCH_JOB_ID"]
-        self.answer = 42
-        self.next(self.end)
-
-    @step
-    def end(self):
-        print(f"{self.job} says {self.answer}")
-
-
-if __name__ == "__main__":
-    TwoFlow()
-"""
+import flow_files
 
 
 def test_batch_step_of_a_flow(cloud: Any, tmp_path: Path) -> None:
     """A step decorated with @batch runs as a job, its artifacts reach the next step through S3."""
-    (tmp_path / "flow").mkdir()
-    (tmp_path / "flow" / "two.py").write_text(FLOW, encoding="utf-8")
+    shutil.copytree(flow_files.FOLDER / "on_batch", tmp_path / "flow")
     cloud.client("s3").create_bucket(Bucket="metaflow")
     environment = {
         **cloud.environment(),
@@ -49,7 +28,7 @@ def test_batch_step_of_a_flow(cloud: Any, tmp_path: Path) -> None:
         "METAFLOW_ECS_S3_ACCESS_IAM_ROLE": "arn:aws:iam::123456789012:role/job",
     }
     done = subprocess.run(
-        [sys.executable, "two.py", "--no-pylint", "run"],
+        [sys.executable, "flow.py", "--no-pylint", "run"],
         cwd=tmp_path / "flow",
         env=environment,
         capture_output=True,

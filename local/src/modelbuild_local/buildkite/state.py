@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from modelbuild.contract import TrainingResult
+from modelbuild.pipeline_rules import Place
 from modelbuild_local.buildkite.identity import User, new_id, new_token
 from modelbuild_local.buildkite.logs import JobLog
 from modelbuild_local.buildkite.pipeline.definition import (
@@ -106,14 +107,14 @@ class Step:
 
     A step with a matrix or parallelism stands as several of these, with one id and one key.
 
-    A barrier (wait or block without ``depends_on``) waits for all steps before it, also for those that are
-    uploaded later, but for ``exempt``, the ids of the steps that wait for what it was uploaded with;
-    ``edges`` holds every other dependency. ``omitted`` is the reason why the step does not run.
+    A barrier (see ``place``) waits for all steps before it, also for those that are uploaded later, but not
+    for ``exempt``, the ids of the steps that wait for what it was uploaded with; ``edges`` holds every other
+    dependency. ``omitted`` is the reason why the step does not run.
     """
 
     definition: CommandStep | WaitStep | ManualStep
     edges: list[Edge]
-    barrier: bool
+    place: Place
     group: Group | None
     omitted: str = ""
     matrix: dict[str, str] | None = None

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
+
+from tenacity import Retrying, retry_if_result, wait_exponential
 
 from modelbuild.aws.failures import translated
 from modelbuild.errors import AwsError
 
 if TYPE_CHECKING:
     import boto3
+    from mypy_boto3_athena.type_defs import QueryExecutionStatusTypeDef
 
 WORKGROUP = "modelbuild"
 
-_FIRST_WAIT_SECONDS = 0.2
-_LONGEST_WAIT_SECONDS = 5.0
+_while_it_runs = Retrying(
+    retry=retry_if_result(lambda status: status["State"] in ("QUEUED", "RUNNING")),
+    wait=wait_exponential(multiplier=0.2, exp_base=1.3, max=5),
+)
 _SHOWN_QUERY_CHARACTERS = 120
 
 
@@ -51,20 +55,16 @@ class Athena:
         with translated(f"run the query {shown!r} in Athena"):
             started = self._athena.start_query_execution(QueryString=statement, WorkGroup=WORKGROUP)
         execution_id = started["QueryExecutionId"]
-        wait = _FIRST_WAIT_SECONDS
-        while True:
-            with translated(f"read the state of Athena query {execution_id}"):
-                execution = self._athena.get_query_execution(QueryExecutionId=execution_id)
-            status = execution["QueryExecution"]["Status"]
-            if status["State"] == "SUCCEEDED":
-                return execution_id
-            if status["State"] in ("FAILED", "CANCELLED"):
-                reason = status.get("StateChangeReason", "Athena gave no reason").strip().rstrip(".")
-                raise AwsError(
-                    f"Athena query {execution_id} ({shown!r}) {status['State'].lower()}: {reason}."
-                )
-            time.sleep(wait)
-            wait = min(1.3 * wait, _LONGEST_WAIT_SECONDS)
+        ended: QueryExecutionStatusTypeDef = _while_it_runs(self._status, execution_id)
+        if ended["State"] != "SUCCEEDED":
+            reason = ended.get("StateChangeReason", "Athena gave no reason").strip().rstrip(".")
+            raise AwsError(f"Athena query {execution_id} ({shown!r}) {ended['State'].lower()}: {reason}.")
+        return execution_id
+
+    def _status(self, execution_id: str) -> QueryExecutionStatusTypeDef:
+        with translated(f"read the state of Athena query {execution_id}"):
+            execution = self._athena.get_query_execution(QueryExecutionId=execution_id)
+        return execution["QueryExecution"]["Status"]
 
 
 def quoted(text: str) -> str:

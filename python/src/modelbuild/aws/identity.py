@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-import botocore.loaders
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import CredentialProvider, DeferredRefreshableCredentials
 
+from modelbuild import startup
 from modelbuild.aws.failures import translated
-from modelbuild.buildkite import agent
 from modelbuild.settings import AwsSettings
 
 if TYPE_CHECKING:
     import boto3
+
+TokenProvider = Callable[[str, Sequence[str]], str]
+"""Gives an OIDC token for an audience, with the names of the claims that become tags of the session."""
 
 _AUDIENCE = "sts.amazonaws.com"
 
@@ -31,22 +34,30 @@ CLIENT_CONFIG = Config(
 )
 
 
-def session(aws: AwsSettings) -> boto3.Session:
+def session(aws: AwsSettings, request_token: TokenProvider | None = None) -> boto3.Session:
     """A session of the default credentials, or of the role that the settings name.
 
     The credentials of a role are renewed before they expire, so a wait that is longer than they live (an
     hour) goes on. Nothing is called until the first client needs them.
 
+    Args:
+        aws: region and role.
+        request_token: gives the token with which the role is assumed; needed for settings with ``oidc``.
+
     Raises:
         AwsError: the environment names a profile that does not exist.
+        ValueError: the settings have ``oidc``, and there is no ``request_token``.
     """
+    if aws.oidc and request_token is None:
+        raise ValueError("settings with oidc need request_token")
     with translated("set up a session of AWS"):
         base = _session_in(aws.region)
         if aws.role_arn is None:
-            return cast("boto3.Session", base)
+            return startup.as_boto3(base)
         role = _session_in(aws.region)
-        role.get_component("credential_provider").insert_before("env", _Role(base, aws.role_arn, aws))
-        return cast("boto3.Session", role)
+        provider = _Role(base, aws.role_arn, aws, request_token)
+        role.get_component("credential_provider").insert_before("env", provider)
+        return startup.as_boto3(role)
 
 
 def account(made: boto3.Session) -> str:
@@ -68,41 +79,31 @@ def caller(made: boto3.Session) -> str:
         return made.client("sts").get_caller_identity()["Arn"]
 
 
-class _Session(botocore.session.Session):
-    """What is used of boto3's session, which itself would take a tenth of a hook's time to load."""
-
-    client = botocore.session.Session.create_client
-
-
-def _session_in(region: str | None) -> _Session:
+def _session_in(region: str | None) -> botocore.session.Session:
     """A session whose clients all have the product's timeouts and retries."""
-    found = _Session()
-    folders = found.get_config_variable("data_path")
-    found.register_component("data_loader", _Loader(folders.split(os.pathsep) if folders else None))
+    made = startup.botocore_session()
     if region is not None:
-        found.set_config_variable("region", region)
-    found.set_default_client_config(CLIENT_CONFIG)
-    return found
-
-
-class _Loader(botocore.loaders.Loader):
-    """The services' descriptions, found without looking through the folders of all four hundred services."""
-
-    def list_available_services(self, type_name: str) -> list[str]:
-        """The services that there may be; one without this type is found out when it is loaded."""
-        del type_name
-        return [name for folder in self.search_paths if os.path.isdir(folder) for name in os.listdir(folder)]
+        made.set_config_variable("region", region)
+    made.set_default_client_config(CLIENT_CONFIG)
+    return made
 
 
 class _Role(CredentialProvider):
     METHOD = "modelbuild-assume-role"
     CANONICAL_NAME = "modelbuild-assume-role"
 
-    def __init__(self, base: botocore.session.Session, role_arn: str, aws: AwsSettings) -> None:
+    def __init__(
+        self,
+        base: botocore.session.Session,
+        role_arn: str,
+        aws: AwsSettings,
+        request_token: TokenProvider | None,
+    ) -> None:
         super().__init__(base)
         self._base = base
         self._role_arn = role_arn
         self._aws = aws
+        self._request_token = request_token if aws.oidc else None
 
     def load(self) -> DeferredRefreshableCredentials:
         return DeferredRefreshableCredentials(refresh_using=self._assume, method=self.METHOD)
@@ -115,13 +116,13 @@ class _Role(CredentialProvider):
         if self._aws.role_session_duration is not None:
             asked["DurationSeconds"] = self._aws.role_session_duration
         # A token lives for minutes, the role's credentials for an hour: each renewal asks for its own.
-        if self._aws.oidc:
-            asked["WebIdentityToken"] = agent.oidc_token(_AUDIENCE, self._aws.session_tags)
+        if self._request_token is not None:
+            asked["WebIdentityToken"] = self._request_token(_AUDIENCE, self._aws.session_tags)
         elif self._aws.external_id is not None:
             asked["ExternalId"] = self._aws.external_id
         with translated(f"assume role {self._role_arn}"):
             sts: Any = self._base.create_client("sts")
-            assume = sts.assume_role_with_web_identity if self._aws.oidc else sts.assume_role
+            assume = sts.assume_role_with_web_identity if self._request_token else sts.assume_role
             credentials = assume(**asked)["Credentials"]
         return {
             "access_key": credentials["AccessKeyId"],

@@ -10,6 +10,7 @@ from modelbuild import approval, handoff, log
 from modelbuild.aws.identity import session
 from modelbuild.aws.sagemaker import SageMaker
 from modelbuild.aws.storage import Storage
+from modelbuild.buildkite import agent
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
 from modelbuild.contract import DEPLOYMENT_ANNOTATION, Approver, Deployment
 from modelbuild.deploy import page, plan, smoke
@@ -37,7 +38,8 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
         BuildkiteError: the agent's command line failed.
     """
     log.group(":mag: Reading what was approved")
-    source, destination = session(settings.aws.source), session(settings.aws.destination)
+    source = session(settings.aws.source, agent.oidc_token)
+    destination = session(settings.aws.destination, agent.oidc_token)
     lake, production = Storage(source), Storage(destination)
     meta_data = follow(settings.model)
     result = handoff.read_result(meta_data, lake, environ)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from modelbuild import approval, handoff, log
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
+from modelbuild.buildkite import agent
 from modelbuild.buildkite.trainings import follow
 from modelbuild.contract import TRAINING_ANNOTATION
 from modelbuild.errors import TrainingFailed, VerificationFailed
@@ -26,7 +27,7 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
         BuildkiteError: the agent's command line failed.
     """
     log.group(":mag: Reading how the training ended")
-    storage = Storage(session(settings.aws))
+    storage = Storage(session(settings.aws, agent.oidc_token))
     meta_data = follow(settings.model)
     result = handoff.read_result(meta_data, storage, environ)
     job = page.HeadJob(

@@ -15,6 +15,7 @@ from modelbuild.errors import ConfigurationError
 from modelbuild.onboarding.interpolation import has_variable, problems
 from modelbuild.onboarding.pipeline import PLUGINS, Pipeline, Plugin, Step
 from modelbuild.onboarding.training import claim_of, conflicts, trainings
+from modelbuild.pipeline_rules import FIELD_KEY_PATTERN
 
 # A whole version such as v0.1.0, or a commit; v1 and v1.2 are moved to each release by who keeps them.
 _PINNED = re.compile(r"(.*[-/@_])?v?\d+\.\d+\.\d+([-+.][\w.+-]*)?|[0-9a-f]{7,64}")
@@ -163,7 +164,7 @@ def _retry(train: Step, plugin: Plugin) -> Iterator[Finding]:
 
 def _asked(place: int, steps: Sequence[Step]) -> Iterator[Finding]:
     """Whether a training waits for the steps that ask a person for its parameters."""
-    train, before = steps[place], _before(place, steps)
+    train, before = steps[place], steps_before(place, steps)
     for other, step in enumerate(steps):
         asks = next((key for key in _by_key(step) if key.startswith("params/")), None)
         if asks and other not in before:
@@ -178,7 +179,7 @@ def _keys(step: Step) -> Iterator[str]:
     """Whether Buildkite takes the keys of a step's fields."""
     if step.kind in ("block", "input"):
         for key in _by_key(step):
-            if not has_variable(key) and not re.fullmatch(r"[A-Za-z0-9/_-]+", key):
+            if not has_variable(key) and not re.fullmatch(FIELD_KEY_PATTERN, key):
                 yield (
                     f"field {key} has a key that Buildkite refuses, which takes letters, digits, /, - and _: "
                     f"write {re.sub(r'[^A-Za-z0-9/_-]', '/', key)}"
@@ -227,7 +228,7 @@ def _approval(place: int, steps: Sequence[Step]) -> Iterator[str]:
     """Whether a person decides before a deployment; the block that a training opens does not count."""
     by_training = unblocked(steps)
     deploy = steps[place]
-    for step in (steps[other] for other in _before(place, steps)):
+    for step in (steps[other] for other in steps_before(place, steps)):
         # A block that is skipped lets everything behind it pass.
         same = all(step.values.get(name) in (None, deploy.values.get(name)) for name in ("if", "branches"))
         if step.kind in ("block", "input") and step.key not in by_training and same:
@@ -235,7 +236,7 @@ def _approval(place: int, steps: Sequence[Step]) -> Iterator[str]:
     yield "nobody decides before this deploy: put a block step before it and name it in depends_on"
 
 
-def _before(place: int, steps: Sequence[Step]) -> set[int]:
+def steps_before(place: int, steps: Sequence[Step]) -> set[int]:
     """The places of all steps that must be over before a step begins."""
     found: set[int] = set()
     waiting = [place]

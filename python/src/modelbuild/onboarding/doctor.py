@@ -91,7 +91,7 @@ def _pipeline(file: Path, pipeline: Pipeline) -> Iterator[Check]:
 
 def _aws(settings: TrainSettings) -> Iterator[Check]:
     try:
-        aws = session(settings.aws)
+        aws = session(settings.aws, agent.oidc_token)
         account = Account(aws)
         yield Check(True, f"identity: {caller(aws)} in {account.region}")
     except ModelbuildError as error:

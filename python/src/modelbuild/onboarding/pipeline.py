@@ -1,9 +1,4 @@
-"""A pipeline file as its author wrote it: the steps with their lines, their plugins and what they wait for.
-
-The rules of waiting are Buildkite's. A step without ``depends_on`` waits for the nearest wait or block step
-before it; one with ``depends_on`` for exactly what it names. A wait or block step without ``depends_on``
-waits for everything before it. Inside a group, wait and block steps count for the group alone.
-"""
+"""A pipeline file as its author wrote it: the steps with their lines and plugins, and what they wait for."""
 
 from __future__ import annotations
 
@@ -19,6 +14,7 @@ from pydantic import JsonValue
 from modelbuild import agent_yaml
 from modelbuild.agent_yaml import Map
 from modelbuild.errors import ConfigurationError
+from modelbuild.pipeline_rules import Place, StepType, dependency_entries, step_key, step_type, variable_text
 from modelbuild.settings.deploy import DeploySettings
 from modelbuild.settings.notify import NotifySettings
 from modelbuild.settings.train import TrainSettings
@@ -27,8 +23,6 @@ DEFAULT_FILE = Path(".buildkite/pipeline.yml")
 PLUGINS: dict[str, type[TrainSettings] | type[NotifySettings] | type[DeploySettings]] = {
     model.plugin: model for model in (TrainSettings, NotifySettings, DeploySettings)
 }
-
-_KINDS = {"block": "block", "manual": "block", "input": "input", "wait": "wait", "waiter": "wait"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class Step:
     """A step that is no group; ``waits_for`` has the places of other steps in the pipeline."""
 
     line: int
-    kind: str
+    kind: StepType
     key: str
     values: Mapping[str, Any]
     plugins: tuple[Plugin, ...]
@@ -108,31 +102,13 @@ def environment(env: Any) -> dict[str, str]:
         return {}
     if not isinstance(env, dict):
         raise ValueError("it must be a map of names to values")
-    return {str(name): _as_variable(str(name), value) for name, value in env.items()}
-
-
-def _as_variable(name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return _float_text(value)
-    if type(value) is str or (isinstance(value, int) and value < 1 << 63):
-        return str(value)
-    raise ValueError(f"variable {name} is no text, number, true or false: put its value in quotes")
-
-
-def _float_text(value: float) -> str:
-    """A float as Go prints it: the shortest digits, with an exponent from 1e+06 on and below 0.0001."""
-    shortest = Decimal(repr(value)).normalize()
-    _, digits, exponent = shortest.as_tuple()
-    assert isinstance(exponent, int)
-    power = len(digits) + exponent - 1
-    if not value or -4 <= power < 6:
-        return f"{shortest:f}"
-    first, rest = f"{'-' if value < 0 else ''}{digits[0]}", "".join(map(str, digits[1:]))
-    return f"{first}{rest and '.' + rest}e{power:+03d}"
+    found: dict[str, str] = {}
+    for name, value in env.items():
+        try:
+            found[str(name)] = variable_text(value)
+        except ValueError as error:
+            raise ValueError(f"variable {name}: {error}") from None
+    return found
 
 
 _Placed = tuple[Map, "Map | None"]
@@ -142,7 +118,7 @@ def _flat(steps: list[Any]) -> Iterator[_Placed]:
     """Each step with the group that holds it; what is no step at all is left to Buildkite to refuse."""
     for step in map(_as_map, steps):
         members = step.get("steps")
-        if "group" in step and isinstance(members, list):
+        if step_type(step) == "group" and isinstance(members, list):
             yield from ((member, step) for member in map(_as_map, members))
         else:
             yield step, None
@@ -156,59 +132,47 @@ def _as_map(step: Any) -> Map:
 
 def _linked(placed: list[_Placed]) -> list[Step]:
     by_key: dict[str, list[int]] = {}
-    for place, (step, group) in enumerate(placed):
-        for key in {_key(step), _key(group or Map())} - {""}:
-            by_key.setdefault(key, []).append(place)
+    for index, (step, group) in enumerate(placed):
+        for key in {step_key(step), step_key(group or Map())} - {""}:
+            by_key.setdefault(key, []).append(index)
+    places = [_place(step, group) for step, group in placed]
     return [
         Step(
             line=step.line,
-            kind=_kind(step),
-            key=_key(step),
+            kind=step_type(step) or "command",
+            key=step_key(step),
             values=step,
             plugins=tuple(_plugins(step.get("plugins"))),
-            waits_for=frozenset(_waits_for(place, placed, by_key)),
+            waits_for=frozenset([*_named(step, group, by_key), *_unnamed(places[index], places[:index])]),
         )
-        for place, (step, _) in enumerate(placed)
+        for index, (step, group) in enumerate(placed)
     ]
 
 
-def _waits_for(place: int, placed: list[_Placed], by_key: Mapping[str, list[int]]) -> Iterator[int]:
-    step, group = placed[place]
+def _place(step: Map, group: Map | None) -> Place:
+    """The place of a step, as if all steps ran: ``if``, ``branches`` and ``skip`` are not evaluated here."""
+    return Place(
+        type=step_type(step),
+        group=group,
+        has_dependencies="depends_on" in step,
+        group_has_dependencies=group is not None and "depends_on" in group,
+    )
+
+
+def _named(step: Map, group: Map | None, by_key: Mapping[str, list[int]]) -> Iterator[int]:
+    """The steps that ``depends_on`` of a step and of its group names, as far as they are in the file."""
     for owner in (step, group or Map()):
-        for key in _named(owner.get("depends_on")):
-            yield from by_key.get(key, [])
-    earlier = range(place - 1, -1, -1)
-    if "depends_on" not in step:
-        beside = [other for other in earlier if placed[other][1] is group]
-        if _kind(step) in ("wait", "block"):
-            yield from earlier if group is None else beside
-        else:
-            yield from _nearest_barrier(beside, placed)
-    if group is not None and "depends_on" not in group:
-        yield from _nearest_barrier([other for other in earlier if placed[other][1] is None], placed)
+        entries = dependency_entries(owner.get("depends_on"))
+        for entry in entries if isinstance(entries, list) else []:
+            key = entry.get("step") if isinstance(entry, dict) else None
+            yield from by_key.get(key, []) if isinstance(key, str) else []
 
 
-def _nearest_barrier(places: list[int], placed: list[_Placed]) -> list[int]:
-    return next(([other] for other in places if _kind(placed[other][0]) in ("wait", "block")), [])
-
-
-def _named(depends_on: Any) -> Iterator[str]:
-    for entry in depends_on if isinstance(depends_on, list) else [depends_on]:
-        name = entry.get("step") if isinstance(entry, dict) else entry
-        if isinstance(name, str):
-            yield name
-
-
-def _key(step: Mapping[Any, Any]) -> str:
-    return next((str(step[name]) for name in ("key", "id", "identifier") if step.get(name)), "")
-
-
-def _kind(step: Mapping[Any, Any]) -> str:
-    if any(name in step for name in ("command", "commands", "plugins")):
-        return "command"
-    kind = step.get("type")
-    found = (meaning for name, meaning in _KINDS.items() if name in step or kind == name)
-    return next(found, "command")
+def _unnamed(place: Place, earlier: list[Place]) -> Iterator[int]:
+    """The steps that a step waits for by its place alone."""
+    yield from place.holders(earlier)
+    if place.is_barrier:
+        yield from (index for index, other in enumerate(earlier) if place.covers(other))
 
 
 def _plugins(plugins: Any) -> Iterator[Plugin]:

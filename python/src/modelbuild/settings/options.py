@@ -22,10 +22,7 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 class Options(BaseModel):
     """A map of options, which takes no others."""
 
-    # The checks are built once, with those of the plugin that they belong to, when options are read.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, validate_by_name=True, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_by_name=True)
 
 
 class PluginOptions(Options):

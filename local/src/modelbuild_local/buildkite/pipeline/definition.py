@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from modelbuild.pipeline_rules import FIELD_KEY_PATTERN
 from modelbuild_local.buildkite.pipeline.attributes.matrix import Matrix
 from modelbuild_local.buildkite.pipeline.attributes.patterns import PatternError, check_format
 from modelbuild_local.buildkite.pipeline.attributes.retry import Retry, SoftFail, as_rules
@@ -58,7 +59,7 @@ class SelectOption(_Part):
 class InputField(_Part):
     """One field of a block or input step: a text field, or a select field where ``options`` is not empty."""
 
-    key: str = Field(pattern=r"^[A-Za-z0-9/_\-]+$")
+    key: str = Field(pattern=FIELD_KEY_PATTERN)
     text: str | None = None
     select: str | None = None
     hint: str = ""
@@ -92,7 +93,7 @@ class InputField(_Part):
 class _Step(_Part):
     key: str | None = None
     label: str = ""
-    depends_on: Annotated[list[DependencyRule], Dependencies] | None = None
+    depends_on: Annotated[list[DependencyRule] | None, Dependencies] = None
     allow_dependency_failure: bool = False
     notify: JsonValue = None
     condition: Text = Field(default="", alias="if")

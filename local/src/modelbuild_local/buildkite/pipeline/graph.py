@@ -1,10 +1,8 @@
 """Puts parsed steps into a build: where they stand, and what each one waits for.
 
-The rules are Buildkite's. A step without ``depends_on`` waits for the nearest wait or block step before
-it; one with ``depends_on`` for exactly what it names. A wait or block step without ``depends_on`` waits
-for everything before it. Inside a group, wait and block steps count for the group alone. Uploaded steps
-stand right after the step that uploaded them and wait for it; a step that depends on the uploader waits
-for them too. A step that does not belong to the build (``if``, ``branches``, ``skip``) holds up no other.
+``modelbuild.pipeline_rules`` has the rules of what a step waits for by its place in a pipeline. This module
+adds the rules of uploads: uploaded steps stand right after the step that uploaded them and wait for it, and
+a step that depends on the uploader waits for them too.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from modelbuild.pipeline_rules import Place
 from modelbuild_local.buildkite.identity import new_id
 from modelbuild_local.buildkite.pipeline.definition import (
     MAX_STEPS_PER_UPLOAD,
@@ -46,10 +45,7 @@ def insert(build: Build, pipeline: Pipeline, uploader: Step | None, context: Con
         earlier = [other for other in steps[: index + position] if other.id not in exempt]
         step.exempt = exempt
         step.edges += _named(build, known, step, definition, parent)
-        if definition.depends_on is None and not step.barrier:
-            step.edges += _nearest_barrier(earlier, step.group)
-        if parent is not None and parent.depends_on is None:
-            step.edges += _nearest_barrier(earlier, None)
+        step.edges += [Edge(earlier[i]) for i in step.place.holders([other.place for other in earlier])]
         if uploader is not None:
             step.edges.append(Edge(uploader, uploads=False))
     uploaded = uploader.uploads if uploader is not None else []
@@ -86,11 +82,11 @@ def before_barrier(steps: list[Step], barrier: Step) -> Iterator[Step]:
     for step in steps:
         if step is barrier:
             return
-        if step.id in barrier.exempt:
+        if step.id in barrier.exempt or not barrier.place.covers(step.place):
             continue
         if barrier.group is None:
             yield step
-        elif step.group is barrier.group:
+        else:
             yield from step.with_uploads()
 
 
@@ -100,7 +96,7 @@ def ancestors(build: Build, step: Step) -> Iterator[Step]:
     left = [step]
     while left:
         current = left.pop()
-        targets = list(before_barrier(build.steps, current)) if current.barrier else []
+        targets = list(before_barrier(build.steps, current)) if current.place.is_barrier else []
         for edge in current.edges:
             targets += edge.targets
         for target in targets:
@@ -148,7 +144,14 @@ def _steps(
     identity = new_id()
     for variant in variants(_completed(definition, pipeline)):
         reason = omitted or variant.omitted
-        yield _step(variant, reason, group, identity)
+        place = Place(
+            type=definition.type,
+            group=group,
+            has_dependencies=definition.depends_on is not None,
+            group_has_dependencies=parent is not None and parent.depends_on is not None,
+            runs=not reason,
+        )
+        yield _step(variant, reason, group, place, identity)
 
 
 def _completed(definition: PlainStep, pipeline: Pipeline) -> PlainStep:
@@ -164,13 +167,11 @@ def _completed(definition: PlainStep, pipeline: Pipeline) -> PlainStep:
     )
 
 
-def _step(variant: Variant, omitted: str, group: Group | None, identity: str) -> Step:
-    definition = variant.definition
-    barrier = definition.type in ("wait", "block") and definition.depends_on is None and not omitted
+def _step(variant: Variant, omitted: str, group: Group | None, place: Place, identity: str) -> Step:
     return Step(
-        definition=definition,
+        definition=variant.definition,
         edges=[],
-        barrier=barrier,
+        place=place,
         group=group,
         omitted=omitted,
         matrix=variant.matrix,
@@ -204,13 +205,6 @@ def _after(build: Build, uploader: Step) -> int:
     """Where uploaded steps go: behind the uploader, or behind the group it is in."""
     last = uploader.group.members[-1] if uploader.group else uploader
     return build.steps.index(last) + 1
-
-
-def _nearest_barrier(earlier: list[Step], group: Group | None) -> list[Edge]:
-    for step in reversed(earlier):
-        if step.definition.type in ("wait", "block") and step.group is group and not step.omitted:
-            return [Edge(step)]
-    return []
 
 
 def _by_key(items: list[Step | Group]) -> _Keys:
@@ -252,7 +246,7 @@ def _targets(steps: list[Step], step: Step, *, uploads: bool = False) -> set[str
     """The ids of the steps that ``step`` waits for; ``uploads``: over dependencies that include uploads."""
     edges = [edge for edge in step.edges if edge.uploads or not uploads]
     found = {target.id for edge in edges for target in edge.targets}
-    if step.barrier:
+    if step.place.is_barrier:
         found |= {other.id for other in before_barrier(steps, step)}
     return found
 

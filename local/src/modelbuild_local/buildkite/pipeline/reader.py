@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from modelbuild import agent_yaml
+from modelbuild.pipeline_rules import KEY_ALIASES, StepType, step_type, title_attributes
 from modelbuild_local.buildkite.pipeline.definition import (
     CommandStep,
     GroupStep,
@@ -40,21 +41,10 @@ _ALIASES = {
     "agent_query_rules": "agents",
     "artifacts": "artifact_paths",
     "commands": "command",
-    "id": "key",
-    "identifier": "key",
+    **dict.fromkeys(KEY_ALIASES, "key"),
     "name": "label",
     "timeout": "timeout_in_minutes",
 }
-_KINDS = {
-    "block": "block",
-    "manual": "block",
-    "input": "input",
-    "wait": "wait",
-    "waiter": "wait",
-    "group": "group",
-}
-_COMMAND_TYPES = ("", "script", "command", "commands")
-_IN_COMMAND_STEPS = ("command", "commands", "plugins")
 # Buildkite's own, and not honoured here.
 _UNSUPPORTED = (
     "cache",
@@ -108,11 +98,12 @@ class _Reader:
         if "if_changed" in values:
             self.problems.append(f"{title}: {_IF_CHANGED}")
             del values["if_changed"]
-        kind = _kind(values)
-        if kind is None and "trigger" not in unsupported:
-            self.problems.append(f"{title}: {_no_kind(values)}")
-        if kind is None:
+        kind = step_type(values)
+        if kind is None or kind == "trigger":
+            if "trigger" not in unsupported:
+                self.problems.append(f"{title}: {_no_kind(values)}")
             return None
+        _move_title(values, kind)
         values = _canonical(values)
         if kind == "group":
             members = values.get("steps")
@@ -143,18 +134,13 @@ class _Reader:
             self.problems.append(f"{title}: {_reason(error)}")
 
 
-def _kind(values: dict[str, Any]) -> str | None:
-    """The type of a step, by its attributes in the agent's order; its title moves to ``label``."""
-    said = str(values.pop("type", "") or "")
-    if any(name in values for name in _IN_COMMAND_STEPS):
-        return "command"
-    for name, meaning in _KINDS.items():
-        if name in values or said == name:
-            title = values.pop(name, None)
-            if title is not None:
-                values["label"] = title
-            return meaning
-    return "command" if said and said in _COMMAND_TYPES else None
+def _move_title(values: dict[str, Any], kind: StepType) -> None:
+    """Move the title of a step from the attribute that names its type to ``label``, and drop ``type``."""
+    values.pop("type", None)
+    for name in title_attributes(kind):
+        title = values.pop(name, None)
+        if title is not None:
+            values["label"] = title
 
 
 def _canonical(values: dict[str, Any]) -> dict[str, Any]:

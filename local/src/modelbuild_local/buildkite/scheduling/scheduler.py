@@ -57,10 +57,10 @@ def _awaited(build: Build, step: Step) -> Iterator[tuple[Job, bool]]:
     for edge in step.edges:
         for target in edge.targets:
             yield target.job, edge.allow_failure
-    if step.barrier:
+    if step.place.is_barrier:
         tolerant = isinstance(step.definition, WaitStep) and step.definition.continue_on_failure
         for other in before_barrier(build.steps, step):
-            yield other.job, tolerant and not (other.barrier and other.group is step.group)
+            yield other.job, tolerant and not (other.place.is_barrier and other.group is step.group)
 
 
 def transitions(build: Build) -> list[Transition]:

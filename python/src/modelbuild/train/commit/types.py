@@ -24,7 +24,8 @@ _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TM
 _CHECK = """
 import sys
 sys.path[:] = sys.argv[1:]
-import modelbuild.brief
+from modelbuild import startup
+startup.skip_garbage_collection()
 from modelbuild.train.commit import model_check
 model_check.main()
 """

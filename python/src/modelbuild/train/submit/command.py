@@ -37,13 +37,13 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         keys = beside.submit(agent.meta_data_keys)
         made = beside.submit(build_request, settings, environ, Path.cwd(), keys.result)
         claimed = beside.submit(lambda: claim.hold(settings, environ, keys.result()))
-        # This takes longest to load: meanwhile git, the agent and the flow's own model answer.
+        # Loaded while the other threads wait for git and the agent: see modelbuild.startup.
         from modelbuild.aws.batch import Batch
         from modelbuild.aws.identity import session
         from modelbuild.aws.storage import Storage
         from modelbuild.train.submit import submission
 
-        aws = session(settings.aws)
+        aws = session(settings.aws, agent.oidc_token)
         batch = Batch(aws)
 
         def define() -> str:

@@ -106,7 +106,7 @@ def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) ->
     keys = agent.meta_data_keys() if real else []
     claim.require_free(settings, environ, keys)
     request, archived = build_request(settings, environ, checkout, meta_data_keys=lambda: keys)
-    made = session(settings.aws)
+    made = session(settings.aws, agent.oidc_token)
     definition = Batch(made).definition(settings.queue, request.images.default)
     container = definition.content["containerProperties"]
     variables = submission.variables(request, settings)

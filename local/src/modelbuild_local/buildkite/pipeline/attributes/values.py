@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, JsonValue, StringConstraints
 
+from modelbuild.pipeline_rules import dependency_entries, variable_text
+
 _PLUGIN_SHORT_NAME = re.compile(r"(?:(?P<owner>[\w.-]+)/)?(?P<name>[\w-]+)(?P<version>#.*)?", re.ASCII)
 
 
@@ -31,25 +33,13 @@ def as_flag(value: object) -> object:
 def _as_env(value: object) -> object:
     if value is None:
         return {}
-    if isinstance(value, Mapping):
-        return {str(key): "" if item is None else item for key, item in value.items()}
-    return value
+    return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def _as_lines(value: object) -> object:
     if value is None:
         return ""
     return "\n".join(str(line) for line in value) if isinstance(value, list) else value
-
-
-def _as_dependencies(value: object) -> object:
-    if value is None:
-        return []
-    if isinstance(value, (str, Mapping)):
-        value = [value]
-    if isinstance(value, list):
-        return [{"step": item} if isinstance(item, str) else item for item in value]
-    return value
 
 
 def canonical_plugin(source: str) -> str:
@@ -98,10 +88,10 @@ def _as_branches(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(as_text)]
-Env = Annotated[dict[str, Text], BeforeValidator(_as_env)]
+Env = Annotated[dict[str, Annotated[str, BeforeValidator(variable_text)]], BeforeValidator(_as_env)]
 Lines = Annotated[str, BeforeValidator(_as_lines)]
 Plugins = Annotated[list[dict[str, JsonValue]], BeforeValidator(_as_plugins)]
 AgentTags = Annotated[dict[str, Text], BeforeValidator(_as_agents)]
-Dependencies = BeforeValidator(_as_dependencies)
+Dependencies = BeforeValidator(dependency_entries)
 Skip = Annotated[str, StringConstraints(max_length=70), BeforeValidator(_as_skip)]
 Branches = Annotated[str, BeforeValidator(_as_branches)]

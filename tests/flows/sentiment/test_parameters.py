@@ -10,7 +10,7 @@ import yaml
 from modelbuild.errors import ConfigurationError
 from parameters import parse
 
-PARAMS = Path(__file__).parents[2] / "flows" / "sentiment" / "params.yaml"
+PARAMS = Path(__file__).parents[3] / "flows" / "sentiment" / "params.yaml"
 
 
 def changed(dotted: str, value: object) -> str:

@@ -21,7 +21,7 @@ from modelbuild.serving.model import Model, decode
 from parameters import Parameters, parse
 from rows import LABELS, Labelled, Rated, labelled, split
 
-SENTIMENT = Path(__file__).parents[2] / "flows" / "sentiment"
+SENTIMENT = Path(__file__).parents[3] / "flows" / "sentiment"
 
 Halves = tuple[list[Labelled], list[Labelled]]
 

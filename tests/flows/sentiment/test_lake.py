@@ -13,7 +13,7 @@ import policies
 import standins
 from modelbuild.errors import AwsError
 
-POLICY = json.loads((Path(__file__).parents[2] / "docs" / "iam" / "lake.json").read_text())
+POLICY = json.loads((Path(__file__).parents[3] / "docs" / "iam" / "lake.json").read_text())
 ROWS: list[dict[str, Any]] = [
     {
         "id": f"tweets/{number}",

@@ -1,0 +1,59 @@
+"""What makes the hooks start faster, and reads as if it were not needed, each with its measured gain.
+
+A gain is the median of 22 or more paired runs, in random order, of the hook of ``train`` without the trick
+and with it, against the stand-ins of ``bench/submit.py``, on a busy machine with two cores; several series
+gave the ranges. One trick is a place of imports and stands elsewhere: ``train.submit.command`` imports what
+calls AWS after it has begun to ask git and the agent. That gains 11 % of the time until the job is submitted
+where the agent answers in 0.1 s, and nothing where it answers at once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    import boto3
+    from botocore.session import Session
+
+
+def skip_garbage_collection() -> None:
+    """Let Python search for garbage rarely, and not at its end: a process of seconds keeps what it loads.
+
+    The threshold gains 12 to 16 % of the time until the job is submitted, the freeze 19 % of that to exit.
+    """
+    gc.set_threshold(200_000)
+    atexit.register(gc.freeze)
+
+
+def botocore_session() -> Session:
+    """A session of botocore that finds a service without listing the folders of all services.
+
+    Gain: 5 to 12 % of the time until the job is submitted.
+    """
+    from botocore.loaders import Loader
+    from botocore.session import Session
+
+    session = Session()
+    folders = session.get_config_variable("data_path")
+    loader: Any = Loader(folders.split(os.pathsep) if folders else None)
+    # Botocore lists the folder of each of its four hundred services, to see which has a file of this type.
+    # The client of a service without one is refused when it is made.
+    loader.list_available_services = lambda _: [
+        name for folder in loader.search_paths if os.path.isdir(folder) for name in os.listdir(folder)
+    ]
+    session.register_component("data_loader", loader)
+    return session
+
+
+def as_boto3(session: Session) -> boto3.Session:
+    """The session under the interface of boto3's, of which ``client`` and ``get_credentials`` are there.
+
+    Type checkers then know each client, and boto3 is not loaded. Gain: 9 % of the hook's CPU seconds, and
+    1 to 11 % of the time until the job is submitted.
+    """
+    made: Any = session
+    made.client = session.create_client
+    return cast("boto3.Session", made)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from parameters import Parameters
+    from rows import Labelled, Rated
+
+SENTIMENT = Path(__file__).parents[3] / "flows" / "sentiment"
+
+
+@pytest.fixture(scope="session")
+def parameters() -> Parameters:
+    """The parameters that the repository's own pipeline trains with."""
+    from parameters import Parameters, parse
+
+    return Parameters.model_validate(parse((SENTIMENT / "params.yaml").read_text()))
+
+
+@pytest.fixture(scope="session")
+def all_rated() -> list[Rated]:
+    """Every rated text of the real data set, downloaded once into the user's cache."""
+    from rows import Rated
+    from source import archive, rated_texts
+
+    rows: list[Rated] = []
+    for row in rated_texts(archive()):
+        row.pop("raters")
+        values: dict[str, Any] = row
+        rows.append(Rated(**values))
+    return rows
+
+
+@pytest.fixture(scope="session")
+def halves(all_rated: list[Rated], parameters: Parameters) -> tuple[list[Labelled], list[Labelled]]:
+    """The training rows and the held-out rows."""
+    from rows import labelled, split
+
+    rows = labelled(all_rated, parameters.labels.tau)
+    return split(rows, parameters.split.test_percent, parameters.seed)
