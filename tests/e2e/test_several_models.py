@@ -46,15 +46,13 @@ def steps_of(pipeline: Json, model: str, flow: str, **params: Any) -> list[Json]
 
 
 @pytest.fixture(scope="module")
-def shelf(prepared: Laptop) -> Laptop:
+def shelf(prepared: Laptop, tmp_path_factory: pytest.TempPathFactory) -> Laptop:
     """The laptop with two more flows, and pipelines that train two models at once."""
     repository = prepared.repository
-    reviews = repository / "flows" / "reviews"
-    scratch = repository / "scratch" / "reviews"
-    scratch.mkdir(parents=True)
-    init.write(scratch)
-    shutil.move(scratch / "flows" / "reviews", reviews)
-    shutil.rmtree(scratch.parent)
+    reviews = tmp_path_factory.mktemp("init") / "reviews"
+    reviews.mkdir()
+    init.write(reviews)
+    shutil.copytree(reviews / "flows" / "reviews", repository / "flows" / "reviews")
     shutil.copytree(
         PRICES, repository / "flows" / "prices", ignore=shutil.ignore_patterns(".*", "__pycache__")
     )

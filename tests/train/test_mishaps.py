@@ -38,7 +38,7 @@ class Step:
     def __init__(self, repository: Any, url: str, number: int) -> None:
         commit = repository.commit({"flows/flow.py": "# a flow", "flows/params.yaml": "act: 1\nscene: one\n"})
         self._folder = repository.folder
-        self.name = f"mishaps-{number}"
+        self.name = f"mishaps-flows-{number}"
         self.artifacts = f"s3://{standins.BUCKET}/models/mishaps/flows/{number}"
         self._batch = standins.client(url, "batch")
         options = {
