@@ -130,3 +130,18 @@ def test_fields_that_buildkite_would_not_take_are_no_result() -> None:
     with pytest.raises(ValidationError, match="model/env must not take more"):
         TrainingResult(status="succeeded", env={"A": "x" * 100_000})
     assert TrainingResult(status="failed", reason="x" * 200_000).reason
+
+
+@pytest.mark.parametrize(
+    ("keys", "prefix"),
+    [
+        (TrainingResult.field_keys(), ""),
+        ([f"topics/{key}" for key in TrainingResult.field_keys()], "topics/"),
+        (["comment", "topics/training/status"], "topics/"),
+        (["comment", "mytraining/status", "training/reason"], None),
+        ([], None),
+    ],
+)
+def test_fields_say_which_training_fills_them_in(keys: list[str], prefix: str | None) -> None:
+    """A block step is a training's where it has a field for the status, under whatever model's name."""
+    assert TrainingResult.prefix_of(keys) == prefix

@@ -201,9 +201,15 @@ class Job:
 
         ``succeeded``, ``failed`` or ``cancelled`` where a training unblocked it.
         """
-        if self.state != "unblocked" or TRAINING_STATUS not in [field.key for field in self.fields]:
+        prefix = self.training_prefix
+        if self.state != "unblocked" or prefix is None:
             return ""
-        return self.build.meta_data.get(TRAINING_STATUS, "")
+        return self.build.meta_data.get(prefix + TRAINING_STATUS, "")
+
+    @property
+    def training_prefix(self) -> str | None:
+        """What the meta-data of the training begins with that unblocks the step; None where none does."""
+        return TrainingResult.prefix_of(field.key for field in self.fields)
 
     @property
     def fields(self) -> list[InputField]:

@@ -14,9 +14,9 @@ from modelbuild_local.run.terminal import plain_label
 Json = dict[str, Any]
 
 
-def is_for_the_api(job: Json) -> bool:
-    """Whether the block waits for a training, which opens it itself."""
-    return TrainingResult.field_keys()[0] in {field["key"] for field in job["fields"]}
+def training_prefix(job: Json) -> str | None:
+    """What the meta-data of the training begins with that opens the block; None for a block for people."""
+    return TrainingResult.prefix_of(field["key"] for field in job["fields"])
 
 
 def defaults(job: Json) -> dict[str, str]:

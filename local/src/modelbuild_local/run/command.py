@@ -209,8 +209,9 @@ class _Watch:
             if self._shows_annotations or build["finished_at"]:
                 self._show_annotations()
             for job in build["jobs"]:
-                if job["type"] == "manual" and blocks.is_for_the_api(job):
-                    self._show_training(job, build["meta_data"])
+                prefix = blocks.training_prefix(job) if job["type"] == "manual" else None
+                if prefix is not None:
+                    self._show_training(job, prefix, build["meta_data"])
             if build["finished_at"]:
                 self._terminal.say(
                     f"Build {build['state']} after {time.monotonic() - began:.0f} s: "
@@ -249,7 +250,7 @@ class _Watch:
             status = f" with exit status {job['exit_status']}" if state == "failed" else ""
             self._terminal.ended(id, f"{state}{status} after {seconds}", good=state == "passed")
 
-    def _show_training(self, block: Json, meta_data: Mapping[str, str]) -> None:
+    def _show_training(self, block: Json, prefix: str, meta_data: Mapping[str, str]) -> None:
         """What goes on behind a block that a training opens; its head job is named by the train plugin."""
         id = block["id"]
         if id in self._over or block["state"] not in ("blocked", "unblocked"):
@@ -258,20 +259,21 @@ class _Watch:
             self._began[id] = time.monotonic()
             label = str(block["label"] or block["step_key"] or "block")
             self._terminal.started(id, label, "waits for the training, which unblocks it")
-        if id not in self._trainings and meta_data.get(_HEAD_JOB):
-            self._trainings[id] = Training(self._state, meta_data[_HEAD_JOB])
+        head = meta_data.get(prefix + _HEAD_JOB)
+        if id not in self._trainings and head:
+            self._trainings[id] = Training(self._state, head)
         if id in self._trainings:
             self._terminal.log(id, self._trainings[id].log(), ended=False)
         if block["state"] == "unblocked":
             self._over.add(id)
-            status = meta_data.get(TrainingResult.field_keys()[0], "")
+            status = meta_data.get(prefix + TrainingResult.field_keys()[0], "")
             seconds = f"{time.monotonic() - self._began[id]:.1f} s"
             said = f"unblocked{f': the training {status}' if status else ''} after {seconds}"
             self._terminal.ended(id, said, good=status == "succeeded")
 
     def _is_for_a_person(self, job: Json) -> bool:
         waits = job["type"] == "manual" and job["state"] == "blocked" and job["id"] not in self._left
-        return waits and not blocks.is_for_the_api(job)
+        return waits and blocks.training_prefix(job) is None
 
     def _show_annotations(self) -> None:
         """Show what is new of them: when a job ends, so that its log is not torn apart."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -53,6 +53,17 @@ class TrainingResult(Record):
     def field_keys(cls) -> tuple[str, ...]:
         """The keys of the block step's fields, in the order in which a person reads them."""
         return tuple(field.alias or name for name, field in cls.model_fields.items())
+
+    @classmethod
+    def prefix_of(cls, keys: Iterable[str]) -> str | None:
+        """What the keys of a training's meta-data begin with, by the keys of its block step's fields.
+
+        Returns:
+            An empty text or ``<model>/``; None for the fields of a step that no training unblocks.
+        """
+        status = cls.field_keys()[0]
+        found = (key.removesuffix(status) for key in keys if f"/{key}".endswith(f"/{status}"))
+        return next(found, None)
 
 
 def unsuccessful(status: Literal["failed", "cancelled"], reason: str) -> TrainingResult:

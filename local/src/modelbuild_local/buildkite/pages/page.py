@@ -31,9 +31,6 @@ from modelbuild_local.service.session import PageSession
 BY_HAND = ":by-hand"
 """The box that a person ticks to unblock by hand what a training unblocks; no field has such a key."""
 
-JOB_URL = "train/job/url"
-"""Meta-data in which the train plugin names the page of the training's job."""
-
 _POLICY = "script-src 'nonce-{nonce}'; connect-src 'self'; img-src 'self' https: http:; form-action 'self'"
 
 
@@ -122,7 +119,6 @@ class Page:
             page=f"{self._path(build.pipeline)}/builds/{build.number}",
             over=build.finished_at is not None and not build.blocked,
             by_hand=BY_HAND,
-            job_url=_web_address(build.meta_data.get(JOB_URL, "")),
         )
 
     async def _new(self, request: Request) -> Response:
@@ -221,8 +217,3 @@ async def _form_values(request: Request) -> dict[str, list[str]]:
         return form_values((await request.body()).decode())
     except UnicodeDecodeError:
         raise Refused(400, "The form is not UTF-8") from None
-
-
-def _web_address(text: str) -> str:
-    """The text where it is the address of a web page, and nothing where it is not."""
-    return text if urlsplit(text).scheme in ("http", "https") else ""

@@ -6,13 +6,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from modelbuild_local.buildkite.api.views import job_state
 from modelbuild_local.buildkite.logs import LogGroup, group_lines
 from modelbuild_local.buildkite.pipeline.definition import CommandStep, ManualStep
 from modelbuild_local.buildkite.scheduling import scheduler
 from modelbuild_local.buildkite.scheduling.retries import may_retry
-from modelbuild_local.buildkite.state import TRAINING_STATUS, Agent, Build, Group, Job, Step
+from modelbuild_local.buildkite.state import Agent, Build, Group, Job, Step
+
+_JOB_URL = "train/job/url"
+"""Meta-data in which the train plugin names the page of the training's job."""
 
 MAX_LINES = 2000
 """Lines of a log on the page; the whole of it is one click away."""
@@ -34,6 +38,7 @@ class JobRow:
         cut: whether the log has more lines.
         can_retry: whether a person may retry it.
         for_training: whether a training, not a person, is to unblock it.
+        job_url: the page of that training's job; empty before it is known.
         opened: whether the page shows its details from the beginning.
     """
 
@@ -48,6 +53,7 @@ class JobRow:
     cut: bool
     can_retry: bool
     for_training: bool
+    job_url: str
     opened: bool
 
     @property
@@ -80,7 +86,12 @@ def title(text: str) -> str:
 
 def waits_for_training(job: Job) -> bool:
     """Whether a manual job is one that a training unblocks, by the fields that it has."""
-    return TRAINING_STATUS in {field.key for field in job.fields}
+    return job.training_prefix is not None
+
+
+def _of_training(job: Job, key: str) -> str:
+    """Meta-data of the training that unblocks a step."""
+    return job.build.meta_data.get(f"{job.training_prefix or ''}{key}", "")
 
 
 def job_row(job: Job, now: datetime) -> JobRow:
@@ -95,7 +106,8 @@ def job_row(job: Job, now: datetime) -> JobRow:
         job=job,
         title=_step_title(job.step),
         state=state,
-        note=job.build.meta_data.get("training/reason", "") if job.training else "",
+        note=_of_training(job, "training/reason") if job.training else "",
+        job_url=_web_address(_of_training(job, _JOB_URL)),
         duration=duration(start, end, now),
         after=", ".join(dict.fromkeys(_names(job.step))),
         by=person,
@@ -163,3 +175,8 @@ def _tail(groups: list[LogGroup]) -> list[LogGroup]:
         kept.insert(0, LogGroup(title(group.title), group.open, group.lines[-left:]))
         left -= len(group.lines)
     return kept
+
+
+def _web_address(text: str) -> str:
+    """The text where it is the address of a web page, and nothing where it is not."""
+    return text if urlsplit(text).scheme in ("http", "https") else ""
