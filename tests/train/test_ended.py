@@ -329,6 +329,38 @@ def test_terminated_head_without_a_word_is_cancelled(place: Place, request_for: 
     assert "Ada needs the machine" in told["training/reason"]
 
 
+def test_event_of_a_cancelled_build_ends_its_heads(place: Place, request_for: Callable[..., Any]) -> None:
+    """Buildkite's event terminates the heads of that build, waiting or running, and no others; the build
+    hears that it was cancelled.
+    """
+    number, artifacts = place.ask(request_for)
+    other, of_other = place.ask(request_for)
+    own, waits, stays = (
+        place.submit(artifacts, "sleep", "60"),
+        place.submit(artifacts, "true", VCPU="9"),
+        place.submit(of_other, "sleep", "60"),
+    )
+    forged = place.submit(f"{MODELS}/sentiment/none", "sleep", "60")
+    wait(lambda: place.described(own)["status"] == "RUNNING")
+    build = {"organization": "local", "pipeline": "demo", "number": number, "queue": "modelbuild-head"}
+    others = [{**build, "organization": "acme"}, {**build, "pipeline": "dem"}, {**build, "number": 10**6}]
+    context: Any = None
+    for unknown in others:
+        assert "no head runs" in ended.handler({"cancelled": unknown}, context)
+    said = ended.handler({"cancelled": build}, context)
+    assert own in said
+    assert waits in said
+    told = wait(lambda: place.builds.fields.get(number))
+    assert (told["training/status"], told["training/reason"]) == ("cancelled", "the build was cancelled")
+    assert not {stays, forged} & set(said.split())
+    assert place.described(stays)["status"] != "FAILED"
+    assert place.get(f"{of_other}/result.json") is None
+    assert "no head runs" in ended.handler({"cancelled": build}, context)
+    for job_id in (stays, forged):
+        place.client("batch").terminate_job(jobId=job_id, reason="test is over")
+    wait(lambda: place.builds.fields.get(other))
+
+
 def test_function_repeats_nothing_that_was_told(place: Place, request_for: Callable[..., Any]) -> None:
     """Where the head has told its end, Buildkite is not called at all; nor for what is no head."""
     number, artifacts = place.ask(request_for)

@@ -2,7 +2,8 @@
 
 A head delivers its result itself, unless it is killed: for memory, with its host, or by Batch. EventBridge
 calls the function whenever a head has ended; as a rule the result was delivered. Once a minute it calls the
-function to end heads that have waited for a machine for longer than schedule-timeout.
+function to end heads that have waited for a machine for longer than schedule-timeout. Where Buildkite sends
+its events to EventBridge, the function also terminates the heads of a build that was cancelled.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import attempt, delivery, outcome
 from modelbuild.train.head import runs
-from modelbuild.train.recovery import waiting
+from modelbuild.train.recovery import cancelled, waiting
 
 # What is left of the function's time when it stops waiting for Buildkite, to fail with a reason.
 _RESERVE_SECONDS = 20.0
@@ -35,7 +36,8 @@ def handler(event: Mapping[str, Any], context: Context) -> str:
     """Deliver the result of a head that has ended, if that was not done; the answer is a line for the log.
 
     Args:
-        event: EventBridge's "Batch Job State Change", or ``{"waiting-in": <queue of heads>}``.
+        event: EventBridge's "Batch Job State Change", ``{"waiting-in": <queue of heads>}``, or
+            ``{"cancelled": <a CancelledBuild>}``.
         context: the invocation, for the time that is left.
 
     Raises:
@@ -44,6 +46,13 @@ def handler(event: Mapping[str, Any], context: Context) -> str:
     """
     if "waiting-in" in event:
         return look_at_waiting(event["waiting-in"])
+    if "cancelled" in event:
+        aws = session(AwsSettings())
+        build = cancelled.CancelledBuild.model_validate(event["cancelled"])
+        terminated = cancelled.terminate_heads(Storage(aws), Batch(aws), build, os.environ)
+        heads = f"terminated {', '.join(terminated)}" if terminated else "no head runs"
+        log.say(f"cancelled: build {build.number} of {build.pipeline}: {heads}")
+        return heads
     delivered = run(job(event["detail"]), context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
     log.say(f"ended: {delivered}")
     return delivered

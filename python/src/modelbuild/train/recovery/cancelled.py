@@ -1,0 +1,58 @@
+"""Terminates the heads of a build that was cancelled, when Buildkite's event says so.
+
+Where no event comes, each head asks Buildkite itself (``train/head/watch.py``). Source of the event, "Build
+Finished": https://buildkite.com/docs/integrations/amazon-eventbridge
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+
+from modelbuild.aws.batch import Batch
+from modelbuild.aws.storage import NotFound
+from modelbuild.contract import unsuccessful
+from modelbuild.errors import VerificationFailed
+from modelbuild.store.model import ModelStore
+from modelbuild.store.objects import Objects
+from modelbuild.train.attempts import attempt, outcome
+
+
+class CancelledBuild(BaseModel):
+    """A build that was cancelled, and the queue that its heads are in."""
+
+    organization: str
+    pipeline: str
+    number: int
+    queue: str
+
+
+def terminate_heads(
+    objects: Objects, batch: Batch, build: CancelledBuild, environ: Mapping[str, str]
+) -> list[str]:
+    """Terminate the heads of a cancelled build, after their results were written; the answer is their ids.
+
+    A head that is terminated stops its flow and delivers the result that it finds.
+
+    Raises:
+        AwsError: S3 or Batch refused.
+    """
+    terminated = []
+    for head in batch.describe_all(batch.find(build.queue, f"{build.pipeline}-*")).values():
+        if head.ended or "ARTIFACTS" not in head.environment:
+            continue
+        store = ModelStore(objects, head.environment["ARTIFACTS"])
+        try:
+            own = store.request(any_version=True).build
+        except (NotFound, VerificationFailed):
+            # It is no head of this build, whose requests were checked when they were stored.
+            continue
+        if (own.organization, own.pipeline, own.number) != (build.organization, build.pipeline, build.number):
+            continue
+        number = attempt.number_of(head.environment)
+        result = unsuccessful("cancelled", "the build was cancelled")
+        outcome.write_result_once(store.attempt(number), result, environ)
+        batch.terminate(head.id, "the build was cancelled")
+        terminated.append(head.id)
+    return terminated
