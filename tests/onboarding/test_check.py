@@ -232,7 +232,7 @@ def test_deploy_without_a_person(steps: list[Any], write: Write) -> None:
     the training opens: nobody decides.
     """
     (found,) = texts(write(deploying(*steps)))
-    assert "nobody decides before this deploy" in found
+    assert "no person decides before this deploy" in found
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def deliver(
     token = environ.get(TOKEN, "")
     if not token:
         raise ConfigurationError(
-            f"{TOKEN} is not set, so the build cannot be told that its training ended: name the secret with "
+            f"{TOKEN} is not set, so the result cannot be delivered to the build: name the secret with "
             f"the token in the job definition of the head, {_THEN}"
         )
     rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, token)
@@ -235,7 +235,7 @@ class _Delivery:
         return {self._request.meta_data_key(key): storable(value) for key, value in fields.items()}
 
     def _take_turn(self) -> None:
-        """Wait until a call is due: when there are requests left, and nobody else's turn is."""
+        """Wait until a request may be sent: the limit has requests left, and it is this program's turn."""
         if self._rest.pause:
             self._sleep(self._rest.pause + self._spread(0))
         if self._turns is None:

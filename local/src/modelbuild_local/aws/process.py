@@ -51,7 +51,7 @@ def start(
     HOSTNAME is set to a name of its own, as in a container; what the process starts inherits it and can
     so be found again, also outside the process group.
 
-    Whoever starts a process calls ``end`` or ``sweep`` in the end, also for one that went by itself.
+    The caller that starts a process calls ``end`` or ``sweep`` at last, also after it has exited by itself.
 
     Raises:
         OSError: the program is not on the PATH of ``environment``, cannot be started, or the stand-in stops.
@@ -133,8 +133,8 @@ def _signal(group: int, number: int) -> bool:
 def _alive(group: int) -> bool:
     """Whether a process of the group still runs.
 
-    Inside a container nobody may ever reap what the group's leader left behind, and such zombies take
-    signals as if they lived; Linux shows them apart.
+    Inside a container no process may reap what the group's leader left behind. Such zombies take signals
+    as if they lived; Linux shows them apart.
     """
     if not _signal(group, 0) or not _PROC.is_dir():
         return _signal(group, 0)

@@ -1,4 +1,4 @@
-"""The server: the engine with its three faces, and the clock that makes it notice what nobody tells it."""
+"""The server: the engine with its three faces, and the clock that makes it look at what time changes."""
 
 from __future__ import annotations
 

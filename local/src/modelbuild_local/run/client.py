@@ -30,7 +30,7 @@ class Client:
         """The JSON at ``path``.
 
         Raises:
-            BuildkiteError: it was refused, or nobody answers.
+            BuildkiteError: it was refused, or no server answers.
         """
         return json.loads(self._call("GET", path))
 

@@ -59,7 +59,7 @@ class _Entry:
     struck: int = 0
 
     def strikes(self, request: str) -> bool:
-        """Whether it hits this request; only whoever calls knows that there is one."""
+        """Whether it hits this request; each call counts as one request."""
         fault = self.fault
         over = time.monotonic() > self.until or (fault.count is not None and self.struck >= fault.count)
         # A query begins with what is a wildcard elsewhere.

@@ -66,7 +66,7 @@ def listen(name: str, port: int) -> tuple[socket.socket, str]:
 
 
 def announce(url: str) -> None:
-    """Tell whoever started this process that ``url`` answers."""
+    """Tell the process that started this one that ``url`` answers."""
     print(json.dumps({"url": url}), flush=True)
 
 
@@ -91,6 +91,6 @@ def serve(app: ASGIApp, listener: socket.socket, url: str) -> None:
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
     # uvicorn passes a signal on to the handler it found, and that one's default is to die of it.
     when_told(lambda: setattr(server, "should_exit", True))
-    # The socket already listens, so whoever reads this line can connect at once.
+    # The socket already listens, so the reader of this line can connect at once.
     announce(url)
     server.run(sockets=[listener])

@@ -1,7 +1,7 @@
 """The OIDC tokens that the local Buildkite gives out, and the local STS takes.
 
 Buildkite signs with a key pair whose public half AWS fetches. Here both stand-ins hold one key of the
-run, so that nobody else on the machine can make a token (RFC 7519 with HS256 of RFC 7518).
+run, so that no other user of the machine can make a token (RFC 7519 with HS256 of RFC 7518).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """``python -m modelbuild_local.up.tether COMMAND…``: run a command for as long as standard input is open.
 
-For a program that would outlive whoever started it: when that one ends, however it ends, its end of the
-pipe is closed, and the command is told to stop; twice, because ``buildkite-agent`` finishes its job first
-when it is told once.
+For a program that would outlive the process that started it: when that process ends, however it ends, its
+end of the pipe is closed, and the command gets a signal to stop; twice, because ``buildkite-agent`` finishes
+its job first after one signal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.1
 
 def main(command: list[str]) -> int:
     """Run ``command``, and answer with its exit code."""
-    # Ctrl-C reaches the whole foreground group; what is to happen then is decided by whoever holds the pipe.
+    # Ctrl-C reaches the whole foreground group; the process that holds the pipe decides what happens then.
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     stopping = False
 

@@ -91,10 +91,10 @@ def set_meta_data(values: Mapping[str, str]) -> None:
     Raises:
         BuildkiteError: the agent failed.
     """
-    told = {key: value for key, value in values.items() if value.strip()}
+    filled = {key: value for key, value in values.items() if value.strip()}
     # Each is a process and a request of its own, and none depends on another: the agent is free earlier.
     with ThreadPoolExecutor() as beside:
-        list(beside.map(lambda key: _agent("meta-data", "set", key, stdin=told[key]), told))
+        list(beside.map(lambda key: _agent("meta-data", "set", key, stdin=filled[key]), filled))
 
 
 def annotate(body: str, *, context: str, style: Style) -> None:

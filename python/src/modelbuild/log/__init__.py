@@ -53,7 +53,7 @@ def hide(secret: str) -> None:
 
 
 def without_secrets(said: str) -> str:
-    """``said`` without the secrets of this process: of its variables, and what :func:`hide` was told."""
+    """``said`` without this process's secrets: those of its variables, and those given to :func:`hide`."""
     return text.without(said, _hidden | text.secrets_of(os.environ))
 
 

@@ -38,13 +38,13 @@ def findings(pipeline: Pipeline) -> list[Finding]:
     steps = pipeline.steps
     found = [Finding(step.line, f"{step.shown()}: {text}") for step, text in conflicts(steps)]
     for place, step in enumerate(steps):
-        told = [*_keys(step), *problems(step.values)]
-        found += [Finding(step.line, f"{step.shown()}: {text}") for text in told]
+        sentences = [*_keys(step), *problems(step.values)]
+        found += [Finding(step.line, f"{step.shown()}: {text}") for text in sentences]
         for plugin in step.plugins:
-            told = [*_reference(plugin), *_options(plugin), *_followed(plugin, steps)]
+            sentences = [*_reference(plugin), *_options(plugin), *_followed(plugin, steps)]
             if plugin.name == "deploy":
-                told += _approval(place, steps)
-            found += [Finding(step.line, f"{step.shown()}: {text}") for text in told]
+                sentences += _approval(place, steps)
+            found += [Finding(step.line, f"{step.shown()}: {text}") for text in sentences]
             if plugin.name == "train":
                 found += [*_handover(step, plugin, steps), *_retry(step, plugin), *_asked(place, steps)]
     # A label may have line breaks; a finding has none.
@@ -233,7 +233,7 @@ def _approval(place: int, steps: Sequence[Step]) -> Iterator[str]:
         same = all(step.values.get(name) in (None, deploy.values.get(name)) for name in ("if", "branches"))
         if step.kind in ("block", "input") and step.key not in by_training and same:
             return
-    yield "nobody decides before this deploy: put a block step before it and name it in depends_on"
+    yield "no person decides before this deploy: put a block step before it and name it in depends_on"
 
 
 def steps_before(place: int, steps: Sequence[Step]) -> set[int]:

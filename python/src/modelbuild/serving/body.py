@@ -54,7 +54,7 @@ def _instances(body: bytearray) -> list[Any]:
 
 
 def _values(body: bytearray) -> int:
-    """How many values a document has at most, told by the signs outside its texts.
+    """How many values a document has at most, counted by the signs outside its texts.
 
     A document such as ``[[],[],[],…`` takes forty times its size as Python objects, so it is not parsed.
     """

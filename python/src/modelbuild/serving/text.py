@@ -2,7 +2,7 @@
 
 People, phones, word processors and web pages write the same words with different characters: *don't* with
 one of ten apostrophes, full-width letters, accents as characters of their own, no-break spaces, characters
-that nobody sees. :func:`normalize` makes them equal, so that they have the same n-grams.
+that cannot be seen. :func:`normalize` makes them equal, so that they have the same n-grams.
 
 The characters are listed here, and not taken from :mod:`unicodedata` by category, because the categories
 of new characters change with the version of Python. NFKC and case folding never change for a character

@@ -47,7 +47,7 @@ class Capacity:
     ) -> Share | None:
         """Wait for the turn and the room; None as soon as ``given_up()`` is true.
 
-        Whoever is ``blocked()``, which is asked when it is first, stays there, and keeps the others waiting.
+        The first job is asked whether it is ``blocked()``; such a job stays first, and the others wait.
         """
         vcpus, gpus = min(vcpus, self._vcpus), min(gpus, self._gpus)
         ticket = object()

@@ -52,7 +52,7 @@ def job_changed(job: Job) -> None:
         try:
             rule.send_to_targets(copy.deepcopy(event))
         except Exception:
-            # On AWS, too, a job goes on when nobody can be told of it.
+            # On AWS, too, a job goes on when its event cannot be delivered.
             log.exception("Rule %s could not be told of job %s.", rule.name, job.job_id)
 
 

@@ -27,7 +27,7 @@ class Access:
         self._engine = engine
 
     def caller(self, request: Request) -> Caller:
-        """Who holds the request's token. Refused (401): nobody."""
+        """The user of the request's token; 401 without a valid token."""
         token = token_of(request, "Token")
         for agent in self._engine.agents.values():
             if same(token, agent.token):
@@ -48,7 +48,7 @@ class Access:
         return job
 
     def build(self, request: Request, id: str) -> Build:
-        """The build with this id, for whoever holds a token. Refused (401, 404): no token, no build."""
+        """The build with this id; 401 without a valid token, 404 without such a build."""
         self.caller(request)
         if id not in self._engine.builds:
             raise Refused(404, f"No build '{id}'")

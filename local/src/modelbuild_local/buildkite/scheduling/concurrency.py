@@ -35,7 +35,7 @@ def may_start(job: Job, group: Sequence[Job]) -> bool:
 def _is_queued(other: Job, job: Job) -> bool:
     """Whether ``other`` is to run before ``job``.
 
-    A job behind a block or input step that nobody has opened is not in the queue, nor is one that waits for
+    A job behind a block or input step that is still closed is not in the queue, nor is one that waits for
     ``job`` itself.
     """
     if other.state == "scheduled":

@@ -84,15 +84,15 @@ def _model(folder: Path) -> type[BaseModel] | None:
 
 def _expected(schema: dict[str, Any], first: Mapping[str, Any]) -> str:
     """What a value of the wrong kind must be, to follow a colon."""
-    told: str = first["msg"].rstrip(".")
+    message: str = first["msg"].rstrip(".")
     words = _words(schema, first["loc"])
     if first["type"] == "value_error":
-        return told.removeprefix("Value error, ")
+        return message.removeprefix("Value error, ")
     if not words:
-        return f"it {told.removeprefix('Input ')}"
+        return f"it {message.removeprefix('Input ')}"
     if first["type"].endswith(_TYPE_ERRORS):
         return f"it must be {words}"
-    return f"it must be {words}, and it {told.removeprefix('Input ')}"
+    return f"it must be {words}, and it {message.removeprefix('Input ')}"
 
 
 def _words(schema: dict[str, Any], path: tuple[str | int, ...]) -> str:

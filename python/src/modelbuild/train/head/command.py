@@ -65,7 +65,7 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
     Raises:
         ConfigurationError: the request cannot be read, so it is not known which build waits.
         AwsError: S3 refused to give the request.
-        BuildkiteError: Buildkite could not be told.
+        BuildkiteError: the result could not be delivered.
     """
     artifacts = environ.get("ARTIFACTS")
     if not artifacts:

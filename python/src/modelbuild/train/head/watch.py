@@ -204,7 +204,7 @@ def watch_of(objects: Objects, batch: Batch, request: TrainingRequest, environ: 
     try:
         rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, token)
     except ConfigurationError as error:
-        log.say(f"watch: the build cannot be told how this training ends: {error}")
+        log.say(f"watch: the result of this training cannot be delivered: {error}")
         rest = None
     return Watch(
         Cancellation(objects, rest, request) if rest else None,

@@ -41,7 +41,7 @@ def handler(event: Mapping[str, Any], context: Context) -> str:
         context: the invocation, for the time that is left.
 
     Raises:
-        BuildkiteError: Buildkite could not be told in time, so that Lambda tries again.
+        BuildkiteError: the result could not be delivered in time, so that Lambda tries again.
         AwsError: AWS refused.
     """
     if "waiting-in" in event:

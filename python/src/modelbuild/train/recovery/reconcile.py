@@ -72,7 +72,7 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
 
     Raises:
         AwsError: AWS refused.
-        BuildkiteError: at least one build that has to know could not be told.
+        BuildkiteError: at least one result could not be delivered.
     """
     aws = session(AwsSettings())
     storage, batch = Storage(aws), Batch(aws)

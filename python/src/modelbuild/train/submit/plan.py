@@ -68,7 +68,7 @@ class Plan(BaseModel):
 
 
 def environment(environ: Mapping[str, str], checkout: Path) -> dict[str, str]:
-    """The job's environment; outside of a job, with a build in it that nobody has asked for.
+    """The job's environment; outside of a job, with a build in it that does not exist.
 
     Raises:
         ConfigurationError: outside of a job, the folder has no commit.
