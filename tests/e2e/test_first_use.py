@@ -1,4 +1,4 @@
-"""What a first user gets in a repository of their own: init, commit, local up, local run, served."""
+"""What a first user gets in a repository of their own, with rows of their own: init, local up, local run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     repository.mkdir()
     git(repository, "init", "--quiet", "--initial-branch", "main")
     with laptop_of(repository, folder) as laptop:
-        laptop.modelbuild("init")
+        laptop.modelbuild("init", "--data", str(Path(__file__).with_name("reviews.csv")))
         laptop.commit("What init writes", {"doctor.yml": lambda _: DOCTOR})
         yield laptop
 
@@ -45,22 +45,24 @@ def first(shop: Laptop) -> Iterator[Running]:
 
 
 def test_what_init_writes_becomes_a_served_model(shop: Laptop, first: Running) -> None:
-    """The written flow trains in Batch, its block is unblocked with a whole result, and it is served: with
-    the plugins of this clone, though the pipeline names a repository that nobody has.
+    """The written flow trains in Batch on the user's rows, its block is unblocked with a whole result, and it is
+    served: with the plugins of this clone, though the pipeline names a repository that does not exist.
     """
     assert "github.com/YOUR_ORG/modelbuild" in Path(shop.repository, ".buildkite/pipeline.yml").read_text(
         encoding="utf-8"
     )
     result = TrainingResult.model_validate_json(first.object("result.json"))
     assert result.status == "succeeded"
-    assert first.manifest().evaluation.overall.metrics["macro_f1"] == 1.0
+    manifest = first.manifest()
+    assert manifest.data.rows == 12
+    assert manifest.evaluation.overall.metrics["macro_f1"] == 1.0
     answer = shop.aws("sagemaker-runtime", shop.production).invoke_endpoint(
         EndpointName="shop",
         ContentType="application/json",
-        Body=json.dumps({"instances": ["I am happy, it works"]}),
+        Body=json.dumps({"instances": ["terrible, it is broken"]}),
     )
     [prediction] = Predictions.model_validate_json(answer["Body"].read()).predictions
-    assert prediction.output["label"] == "positive"
+    assert prediction.output["label"] == "1"
     assert (prediction.model, prediction.model_id) == ("shop", first.model_id)
 
 
