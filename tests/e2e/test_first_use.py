@@ -45,8 +45,8 @@ def first(shop: Laptop) -> Iterator[Running]:
 
 
 def test_what_init_writes_becomes_a_served_model(shop: Laptop, first: Running) -> None:
-    """The written flow trains in Batch on the user's rows, its block is unblocked with a whole result, and it is
-    served: with the plugins of this clone, though the pipeline names a repository that does not exist.
+    """The written flow trains in Batch on the user's rows, its block is unblocked with a whole result, and it
+    is served: with the plugins of this clone, though the pipeline names a repository that does not exist.
     """
     assert "github.com/YOUR_ORG/modelbuild" in Path(shop.repository, ".buildkite/pipeline.yml").read_text(
         encoding="utf-8"
