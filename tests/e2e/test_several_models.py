@@ -26,8 +26,9 @@ def steps_of(pipeline: Json, model: str, flow: str, **params: Any) -> list[Json]
     steps: list[Json] = json.loads(json.dumps(pipeline["steps"]))
     for step in steps:
         step["key"] = f"{model}-{step['key']}"
-        if "depends_on" in step:
-            step["depends_on"] = f"{model}-{step['depends_on']}"
+        before = step.get("depends_on")
+        # A step that depends on none waits for the blocks of another model above it.
+        step["depends_on"] = f"{model}-{before}" if before else []
         for field in step.get("fields", []):
             field["key"] = f"{model}/{field['key']}"
         if "plugins" in step:

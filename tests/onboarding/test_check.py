@@ -438,6 +438,22 @@ def test_models_that_collide_are_found(change: Any, said: str, write: Write) -> 
     assert any(said in text for text in found), found
 
 
+def test_two_models_need_two_endpoints(write: Write) -> None:
+    """Two deployments of one endpoint are found where they deploy different models."""
+
+    def text(*models: str) -> str:
+        steps: list[Any] = ["wait", {"block": "deploy?"}]
+        for model in models:
+            options = yaml.safe_load(GOOD)["steps"][-1]["plugins"][0]
+            ((name, given),) = options.items()
+            steps.append({"label": model, "plugins": [{name: {**given, "model": model}}]})
+        return yaml.safe_dump({"steps": steps}, sort_keys=False)
+
+    (found,) = texts(write(text("a", "b")))
+    assert "deploys another model to endpoint" in found
+    assert texts(write(text("a", "a"))) == []
+
+
 def _set_key(step: Any, field: int, key: str) -> None:
     step["fields"][field]["key"] = key
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,14 @@ def test_a_step_that_the_flow_does_not_have_is_refused(name: str, hint: str) -> 
     with pytest.raises(ConfigurationError) as caught:
         steps.require(["start", name], flow_files.source("stepped").encode(), "f.py")
     assert str(caught.value) == f"option resources names step {name}, which f.py does not have: {hint}"
+
+
+def test_steps_of_a_model_flow_are_known() -> None:
+    """The base class of models hides no step: those of this repository's flow are in its own file."""
+    flow = Path(__file__).parents[2] / "flows" / "sentiment" / "flow.py"
+    steps.require(["start", "train", "evaluate", "notify_buildkite", "end"], flow.read_bytes(), "flow.py")
+    with pytest.raises(ConfigurationError, match="did you mean evaluate"):
+        steps.require(["evalute"], flow.read_bytes(), "flow.py")
 
 
 @pytest.mark.parametrize(

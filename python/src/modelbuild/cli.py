@@ -83,6 +83,8 @@ def train(dry_run: bool, file: Path, model: str | None) -> None:
     if dry_run:
         _plan(file, model)
         return
+    if model is not None:
+        raise click.UsageError("--model chooses what --dry-run plans: give that, too")
     from modelbuild.settings.train import TrainSettings
 
     settings = TrainSettings.from_environment(os.environ)
@@ -221,7 +223,7 @@ def trace(
 ) -> None:
     """Lead a model or a prediction back to its build.
 
-    Give MODEL_ID, which is the number of the build, or --prediction.
+    Give MODEL_ID, which is the number of the build or of its candidate (12.3), or --prediction.
     """
     if (model_id is None) == (prediction is None):
         raise click.UsageError("give either MODEL_ID or --prediction FILE")
@@ -233,6 +235,8 @@ def trace(
     from modelbuild.settings import AwsSettings
 
     if prediction is not None:
+        if model is not None:
+            raise click.UsageError("--prediction names its model: leave --model out")
         model, model_id = _model_of(prediction, artifacts)
     assert model_id is not None
     storage = Storage(session(AwsSettings()))
@@ -295,7 +299,13 @@ def init(folder: Path, team: str, file: Path | None, text: str | None, label: st
 
     if file is None and (text or label):
         raise click.UsageError("--text and --label name columns of --data FILE: give that, too")
-    written = init.write(folder, team, data.read(file, text, label) if file else None)
+    rows = data.read(file, text, label) if file else None
+    written = init.write(folder, team, rows)
+    if rows is not None:
+        log.say(
+            f"{rows.rows:,} rows: texts of column {rows.text!r}, {rows.labels} labels of column "
+            f"{rows.label!r}"
+        )
     for file in written.files:
         log.say(f"wrote {file}")
     log.lines("\nWhat is next:")

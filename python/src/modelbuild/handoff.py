@@ -130,7 +130,8 @@ def _of_fields(fields: Mapping[str, str], meta_data: TrainingMetaData) -> Traini
     try:
         result = TrainingResult.from_fields(fields)
     except ValidationError as error:
-        raise _unreadable(str(error.errors()[0]["loc"][0]), fields, meta_data) from error
+        place = error.errors()[0]["loc"]
+        raise _unreadable(str(place[0]) if place else "model/env", fields, meta_data) from error
     except ValueError as error:
         raise _unreadable("model/env", fields, meta_data) from error
     if result.status == "succeeded":

@@ -18,6 +18,9 @@ from modelbuild.errors import ConfigurationError
 _CLAIMS = "train/claim/"
 _ONLY, _NAMED = "only", "named"
 
+REFUSED = "refused"
+"""The value of a claim whose step was refused after it had asked."""
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -108,7 +111,7 @@ def follow(model: str | None) -> TrainingMetaData:
         ConfigurationError: the build trains no model of that name, or several where none is named.
         BuildkiteError: the agent's command line failed.
     """
-    found = claims(agent.meta_data_keys())
+    found = [claim for claim in claims(agent.meta_data_keys()) if agent.get_meta_data(claim.key) != REFUSED]
     names = sorted({claim.model for claim in found})
     if model is None:
         if len(names) > 1:

@@ -23,6 +23,10 @@ from modelbuild.store.deployments import DeploymentHistory
 from modelbuild.store.model import ModelStore
 
 
+class NotRecorded(AwsError):
+    """The endpoint serves the model, and its records do not say so."""
+
+
 def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> None:
     """Serve the model of this build, and fail unless the endpoint answers as that model.
 
@@ -46,7 +50,7 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     if result.status != "succeeded":
         ended = "was cancelled" if result.status == "cancelled" else "failed"
         raise TrainingFailed(
-            f"the training {ended} ({result.reason or 'no reason was approved'}), so there is no model to "
+            f"the training {ended} ({result.reason or 'no reason was given'}), so there is no model to "
             "deploy: retry the step that trains, or start a new build"
         )
     approved = handoff.read_manifest(meta_data, result, lake, environ)
@@ -57,7 +61,8 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     try:
         _serve(approved, meta_data, settings, production, SageMaker(destination), approver)
     except (VerificationFailed, EndpointFailed, AwsError) as error:
-        body = page.failed(approved, settings.endpoint, str(error))
+        served = isinstance(error, NotRecorded)
+        body = page.failed(approved, settings.endpoint, str(error), served=served)
         meta_data.annotate(body, context=DEPLOYMENT_ANNOTATION, style="error")
         raise
 
@@ -86,14 +91,20 @@ def _serve(
         raise type(error)(f"{error}; {_withdraw(made, served, sagemaker, settings.timeout)}") from error
 
     log.group(":pencil: Putting the deployment on record")
-    sagemaker.tag(served.endpoint.arn, made.tags)
-    deployment = DeploymentHistory(production, settings.artifacts, made.endpoint).append(
-        _record(approved, copied, made, served, approver), changed=served.changed
-    )
-    log.say(f"deployment {deployment.number} of endpoint {made.endpoint}")
-    for store in (copied, approved.store):
-        store.write_deployment(deployment)
-        log.say(store.deployment_uri)
+    try:
+        sagemaker.tag(served.endpoint.arn, made.tags)
+        deployment = DeploymentHistory(production, settings.artifacts, made.endpoint).append(
+            _record(approved, copied, made, served, approver), changed=served.changed
+        )
+        log.say(f"deployment {deployment.number} of endpoint {made.endpoint}")
+        for store in (copied, approved.store):
+            store.write_deployment(deployment)
+            log.say(store.deployment_uri)
+    except (VerificationFailed, AwsError) as error:
+        raise NotRecorded(
+            f"endpoint {made.endpoint} serves the model, but that could not be recorded ({error}): retry "
+            "this step"
+        ) from error
     meta_data.set({"deploy/endpoint": made.endpoint, "deploy/endpoint-config": made.name})
     body = page.succeeded(approved, deployment, settings, sagemaker.region)
     meta_data.annotate(body, context=DEPLOYMENT_ANNOTATION, style="success")

@@ -25,12 +25,13 @@ def succeeded(approved: Handoff, deployment: Deployment, settings: DeploySetting
     )
 
 
-def failed(approved: Handoff, endpoint: str, reason: str) -> str:
-    """The annotation of a model that is not."""
+def failed(approved: Handoff, endpoint: str, reason: str, *, served: bool = False) -> str:
+    """The annotation of a model that is not served, or that is and could not be recorded."""
     return render(
         "modelbuild.deploy",
         "failed.html.j2",
         request=approved.manifest.request,
         endpoint=endpoint,
         reason=reason,
+        served=served,
     )

@@ -87,6 +87,8 @@ def _prediction(body: bytes, attributes: str, manifest: Manifest) -> Prediction:
 
 def _difference(expected: JsonValue, found: JsonValue, where: str = "") -> str:
     """What differs too much in two outputs, numbers within a tolerance; empty when nothing does."""
+    if isinstance(expected, int) and isinstance(found, int):
+        return "" if type(expected) is type(found) and expected == found else f"another {where or 'answer'}"
     if _is_number(expected) and _is_number(found):
         return _far(float(expected), float(found), where)
     if isinstance(expected, dict) and isinstance(found, dict):
@@ -112,9 +114,10 @@ def _is_number(value: JsonValue) -> TypeGuard[float]:
 
 def _far(expected: float, found: float, where: str) -> str:
     # Written so that a value that is no number differs too.
-    if abs(found - expected) <= TOLERANCE * max(1.0, abs(expected)):
+    allowed = TOLERANCE * max(1.0, abs(expected))
+    if abs(found - expected) <= allowed:
         return ""
-    return f"{where or 'the answer'} differs by {abs(found - expected):.6f}, and {TOLERANCE} is allowed"
+    return f"{where or 'the answer'} differs by {abs(found - expected):.6f}, and {allowed:g} is allowed"
 
 
 def _shown(output: Mapping[str, JsonValue]) -> str:

@@ -94,7 +94,7 @@ class ModelFlow(FlowSpec):
         self.snapshot: dict[str, Any] = taken.model_dump(mode="json")
 
     def read_snapshot(self) -> pa.Table:
-        """The rows of the snapshot, sorted by their columns from left to right.
+        """The rows that :meth:`take_snapshot` kept, sorted by their columns from left to right.
 
         Raises:
             VerificationFailed: an object is not the one that the snapshot was taken with.

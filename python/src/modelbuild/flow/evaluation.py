@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,12 +22,12 @@ Values = Sequence[Any] | npt.NDArray[Any]
 """A label or a number for each row."""
 
 Measure = Callable[[npt.NDArray[Any], npt.NDArray[Any]], Mapping[str, float]]
-"""Metrics by name, of what is true of some rows and what was predicted for them."""
+"""Computes metrics by name from the true and the predicted values of some rows."""
 
 
 @dataclass(frozen=True)
 class EvaluationRows:
-    """The rows that a model is evaluated on, all with as many elements.
+    """The rows that a model is evaluated on; all fields have the same length.
 
     Attributes:
         ids: what identifies each row, now and in later evaluations.
@@ -41,24 +43,36 @@ class EvaluationRows:
     are: str
     slices: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def require_consistent(self) -> None:
+    def require_consistent(self, **answers: Values) -> None:
         """Refuse rows that no model can be measured on.
 
+        Args:
+            answers: what is compared with the truth, by name.
+
         Raises:
-            ConfigurationError: there are none, an id is there twice, or a column has another length.
+            ConfigurationError: there are none, an id is there twice, a column has another length, or a number
+                is not finite.
         """
-        columns = {"inputs": self.inputs, "truth": self.truth, **self.slices}
-        wrong = next((name for name, column in columns.items() if len(column) != len(self.ids)), None)
-        if wrong is not None:
-            raise ConfigurationError(
-                f"the evaluation rows have {len(self.ids)} ids, but {wrong} has {len(columns[wrong])} "
-                "elements"
-            )
-        if not self.ids:
+        if len(self.ids) == 0:
             raise ConfigurationError("there are no evaluation rows: hold some out of the training")
-        if len(set(self.ids)) < len(self.ids):
-            twice = next(one for at, one in enumerate(self.ids) if one in self.ids[:at])
-            raise ConfigurationError(f"two evaluation rows have the id {twice!r}: give each row its own")
+        columns = {"inputs": self.inputs, "truth": self.truth, **self.slices, **answers}
+        for name, column in columns.items():
+            if len(column) != len(self.ids):
+                raise ConfigurationError(
+                    f"there are {len(self.ids)} evaluation rows, but {name} has {len(column)} elements"
+                )
+        for name, values in {"truth": self.truth, **answers}.items():
+            numbers = np.asarray(values)
+            if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+                raise ConfigurationError(
+                    f"{name} of evaluation row {self.ids[int(np.argmin(np.isfinite(numbers)))]!r} is no "
+                    "finite "
+                    "number: leave the row out, or lower the "
+                    "learning rate if the training diverged"
+                )
+        id, times = Counter(self.ids).most_common(1)[0]
+        if times > 1:
+            raise ConfigurationError(f"two evaluation rows have the id {id!r}: give each row its own")
 
     def sha256(self) -> str:
         """The hash of the rows in the order of their ids; another input or truth is another evaluation."""
@@ -102,23 +116,34 @@ def evaluate(
     Raises:
         ConfigurationError: the rows are not consistent.
     """
-    rows.require_consistent()
+    named = {f"score {name}": column for name, column in (scores or {}).items()}
+    named |= {f"baseline {name}": column for name, column in (baselines or {}).items()}
+    rows.require_consistent(predicted=predicted, **named)
     truth, guesses = np.asarray(rows.truth), np.asarray(predicted)
 
     def quality(answers: npt.NDArray[Any], chosen: npt.NDArray[np.bool_]) -> Quality:
         found = measure(truth[chosen], answers[chosen])
-        return Quality(rows=int(chosen.sum()), metrics={name: float(value) for name, value in found.items()})
+        # A slice may be too small for a metric, such as a variance of one row.
+        finite = {name: float(value) for name, value in found.items() if math.isfinite(value)}
+        return Quality(rows=int(chosen.sum()), metrics=finite)
 
     everything = np.ones(len(truth), dtype=bool)
+    overall = quality(guesses, everything)
+    if primary not in overall.metrics:
+        raise ConfigurationError(
+            f"the primary metric {primary} of the evaluation is not there, or no finite number: have measure "
+            "compute it"
+        )
     evaluation = Evaluation(
         rows_are=rows.are,
         dataset_sha256=rows.sha256(),
         metrics=tuple(metrics),
         primary=primary,
-        overall=quality(guesses, everything),
+        overall=overall,
         slices={
-            name: {str(value): quality(guesses, np.asarray(column) == value) for value in np.unique(column)}
+            name: {value: quality(guesses, np.array(texts) == value) for value in sorted(set(texts))}
             for name, column in rows.slices.items()
+            for texts in [[str(value) for value in column]]
         },
         baselines={name: quality(np.asarray(one), everything) for name, one in (baselines or {}).items()},
     )
@@ -133,11 +158,11 @@ def _parquet(
 ) -> bytes:
     table = pa.table(
         {
-            "id": list(rows.ids),
+            "id": [str(one) for one in rows.ids],
             "truth": truth.tolist(),
             "prediction": predicted.tolist(),
             **{f"score:{name}": np.asarray(column).tolist() for name, column in scores.items()},
-            **{f"slice:{name}": list(column) for name, column in rows.slices.items()},
+            **{f"slice:{name}": [str(value) for value in column] for name, column in rows.slices.items()},
         }
     )
     buffer = io.BytesIO()

@@ -12,7 +12,9 @@ import safetensors.numpy
 from modelbuild.contract import DESCRIPTION_FILE, GoldenPrediction, sha256_of_json
 from modelbuild.serving.description import WEIGHTS_FILE, ModelDescription
 from modelbuild.serving.features import features
+from modelbuild.serving.limits import MAX_CHARACTERS
 from modelbuild.serving.model import Model, decode
+from modelbuild.serving.text import has_tokens
 
 _GOLDEN = 8
 
@@ -92,10 +94,14 @@ def read(files: Mapping[str, bytes]) -> Model:
     return decode(description, files[WEIGHTS_FILE])
 
 
-def golden(served: Model, texts: Sequence[str]) -> list[GoldenPrediction]:
-    """Up to eight of the texts, evenly chosen, with the answers that the endpoint must give."""
-    chosen = texts[:: max(1, len(texts) // _GOLDEN)][:_GOLDEN]
+def golden(model: Model, texts: Sequence[str]) -> list[GoldenPrediction]:
+    """Up to eight of the texts, evenly chosen, with the answers that the endpoint must give.
+
+    Texts that the server refuses are not chosen.
+    """
+    served = [text for text in texts if len(text) <= MAX_CHARACTERS and has_tokens(text)]
+    chosen = served[:: max(1, len(served) // _GOLDEN)][:_GOLDEN]
     return [
         GoldenPrediction(input=text, output={"label": label, "scores": {**scores}})
-        for text, (label, scores) in zip(chosen, served.predict(chosen), strict=True)
+        for text, (label, scores) in zip(chosen, model.predict(chosen), strict=True)
     ]

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from modelbuild import log
 from modelbuild.errors import ConfigurationError
+from modelbuild.serving.limits import MAX_CHARACTERS
 from modelbuild.serving.text import has_tokens
 
 Row = TypeVar("Row")
@@ -44,8 +45,8 @@ def read_csv(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
 def read_labelled_texts(path: Path, text: str, label: str) -> list[tuple[str, str]]:
     """The texts of a CSV file with their labels, each text once.
 
-    Without texts that the server would refuse, as they have no token, without rows that have no label, and
-    without texts that have contradictory labels.
+    Leaves out rows without a label, texts that the server refuses because they have no token or are too long,
+    and texts with contradictory labels.
 
     Args:
         path: the file.
@@ -58,7 +59,8 @@ def read_labelled_texts(path: Path, text: str, label: str) -> list[tuple[str, st
     labels: dict[str, set[str]] = {}
     rows = read_csv(path, (text, label))
     for row in rows:
-        if has_tokens(row[text]) and row[label].strip():
+        served = len(row[text]) <= MAX_CHARACTERS and has_tokens(row[text])
+        if served and row[label].strip():
             labels.setdefault(row[text], set()).add(row[label].strip())
     kept = [(one, next(iter(found))) for one, found in labels.items() if len(found) == 1]
     if len({found for _, found in kept}) < 2:
@@ -87,7 +89,7 @@ def split(
     if not train or not test:
         raise ConfigurationError(
             f"the parameter test_percent is {test_percent}: that leaves {len(train)} rows to train on and "
-            f"{len(test)} to evaluate with; both need some"
+            f"{len(test)} to evaluate with: change it, or the seed, or add rows"
         )
     return train, test
 

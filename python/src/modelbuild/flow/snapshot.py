@@ -60,22 +60,25 @@ def keep(store: ModelStore | None, rows: Sequence[Any], origin: str) -> DataSnap
         store: the model's files; without one, the rows are only hashed.
         rows: the rows, each as JSON.
         origin: where they come from, for people.
+
+    Raises:
+        ConfigurationError: the rows are no JSON.
+        VerificationFailed: other rows were kept before.
     """
-    # A tuple is a list in JSON.
-    content = document(json.loads(json.dumps(list(rows)))).encode()
+    try:
+        # A tuple is a list in JSON.
+        content = document(json.loads(json.dumps(list(rows), allow_nan=False))).encode()
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"the rows of {origin} cannot be kept as JSON ({error}): use texts, finite numbers, lists and "
+            "maps"
+        ) from error
     digest = hashlib.sha256(content).hexdigest()
     kept: tuple[SnapshotObject, ...] = ()
     if store is not None:
-        path = f"{store.data}rows.json"
-        store.objects.write_once(path, content)
+        path = store.write_rows_once(content)
         kept = (SnapshotObject(path=path, bytes=len(content), sha256=digest),)
-    return DataSnapshot(
-        query=origin,
-        execution_id="",
-        objects=kept,
-        rows=len(rows),
-        sha256=digest,
-    )
+    return DataSnapshot(query=origin, execution_id="", objects=kept, rows=len(rows), sha256=digest)
 
 
 def read(objects: Objects, snapshot: DataSnapshot) -> pa.Table:
@@ -102,11 +105,18 @@ def _table(contents: dict[str, bytes]) -> pa.Table | None:
         return None
     tables = [pq.read_table(io.BytesIO(content)) for content in contents.values()]
     table = pa.concat_tables(tables)
+    for field in table.schema:
+        if pa.types.is_nested(field.type):
+            raise ConfigurationError(
+                f"column {field.name} of the query is of type {field.type}, by which rows cannot be "
+                "sorted: cast "
+                "it to text in the query"
+            )
     return table.sort_by([(name, "ascending") for name in table.column_names])
 
 
 def _sha256(table: pa.Table) -> str:
     digest = hashlib.sha256()
     for row in table.to_pylist():
-        digest.update(json.dumps(list(row.values()), ensure_ascii=False).encode() + b"\n")
+        digest.update(json.dumps(list(row.values()), ensure_ascii=False, default=str).encode() + b"\n")
     return digest.hexdigest()

@@ -41,7 +41,7 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
         meta_data.annotate(page.failed(result, job, environ), context=TRAINING_ANNOTATION, style="error")
         ended = "was cancelled" if result.status == "cancelled" else "failed"
         raise TrainingFailed(
-            f"the training {ended} ({result.reason or 'no reason was trained'}): its log is "
+            f"the training {ended} ({result.reason or 'no reason was given'}): its log is "
             f"{job.logs_url or 'in CloudWatch'}"
         )
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -163,8 +164,10 @@ def slice_tables(evaluation: Evaluation) -> list[SliceTable]:
 def _worst_first(metrics: Sequence[Metric]) -> Callable[[tuple[str, Quality]], tuple[float, str]]:
     def key(row: tuple[str, Quality]) -> tuple[float, str]:
         name, quality = row
-        # A row that lacks the metric is no worse than any.
-        values = [metric.gain(quality.metrics.get(metric.name, 0.0), 0.0) for metric in metrics[:1]]
-        return (values[0] if values else 0.0, name)
+        first = next((metric for metric in metrics if metric.name in quality.metrics), None)
+        # A row that lacks the first metric is no worse than any.
+        if first is None or first is not metrics[0]:
+            return (math.inf, name)
+        return (first.gain(quality.metrics[first.name], 0.0), name)
 
     return key

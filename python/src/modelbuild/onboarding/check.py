@@ -22,7 +22,7 @@ _PINNED = re.compile(r"(.*[-/@_])?v?\d+\.\d+\.\d+([-+.][\w.+-]*)?|[0-9a-f]{7,64}
 # The placeholder for the owner of the repository; GitHub allows no such name.
 PLACEHOLDER = "YOUR_ORG"
 # How the keys of meta-data begin that deploy believes, because only steps set them.
-_OWN_KEYS = re.compile(r"([A-Za-z0-9_-]+/)?(train|notify)/")
+_OWN_KEYS = re.compile(r"(?!params/)([A-Za-z0-9_-]+/)?(train|notify)/(?!params/)")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ def findings(pipeline: Pipeline) -> list[Finding]:
     """Everything that is wrong with the steps of a pipeline, in the order of their lines."""
     steps = pipeline.steps
     found = [Finding(step.line, f"{step.shown()}: {text}") for step, text in conflicts(steps)]
+    found += _endpoints(steps)
     for place, step in enumerate(steps):
         sentences = [*_keys(step), *problems(step.values)]
         found += [Finding(step.line, f"{step.shown()}: {text}") for text in sentences]
@@ -134,6 +135,25 @@ def _followed(plugin: Plugin, steps: Sequence[Step]) -> Iterator[str]:
         yield f"option model is {model}, which no step trains: {_nearest(model, names)}"
 
 
+def _endpoints(steps: Sequence[Step]) -> Iterator[Finding]:
+    """Whether two models of the pipeline are deployed to one endpoint."""
+    deployed: dict[str, tuple[Step, object]] = {}
+    for step in steps:
+        for plugin in step.plugins:
+            options = plugin.options if plugin.name == "deploy" and isinstance(plugin.options, dict) else {}
+            endpoint, model = options.get("endpoint"), options.get("model")
+            if not isinstance(endpoint, str) or has_variable(endpoint):
+                continue
+            first, other = deployed.setdefault(endpoint, (step, model))
+            if other != model:
+                yield Finding(
+                    step.line,
+                    f"{step.shown()}: {first.shown()} deploys another model to endpoint {endpoint}: give "
+                    "each model "
+                    "an endpoint of its own",
+                )
+
+
 def _handover(train: Step, plugin: Plugin, steps: Sequence[Step]) -> Iterator[Finding]:
     """Whether the step that the training unblocks is there and can take its result."""
     key = _unblock(plugin)
@@ -145,7 +165,8 @@ def _handover(train: Step, plugin: Plugin, steps: Sequence[Step]) -> Iterator[Fi
         near = _nearest(key, [step.key for step in blocks if step.key]) or "add one with this key"
         yield Finding(train.line, f"{train.shown()}: unblock names {key}, which is no block step: {near}")
         return
-    for text in [*_state(block), *_fields(block, _prefix(plugin))]:
+    prefix = _prefix(plugin)
+    for text in [*_state(block), *(() if has_variable(prefix) else _fields(block, prefix))]:
         yield Finding(block.line, f"{block.shown()}: {text}")
 
 
@@ -166,7 +187,7 @@ def _asked(place: int, steps: Sequence[Step]) -> Iterator[Finding]:
     """Whether a training waits for the steps that ask a person for its parameters."""
     train, before = steps[place], steps_before(place, steps)
     for other, step in enumerate(steps):
-        asks = next((key for key in _by_key(step) if key.startswith("params/")), None)
+        asks = next((key for key in _by_key(step) if re.match(r"([A-Za-z0-9_-]+/)?params/", key)), None)
         if asks and other not in before:
             yield Finding(
                 train.line,

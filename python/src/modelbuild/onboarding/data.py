@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,8 @@ class DataFile:
     content: bytes
     text: str
     label: str
+    rows: int
+    labels: int
 
 
 EXAMPLE = Path(__file__).parent / "templates" / "data.csv"
@@ -35,7 +39,7 @@ def read(path: Path, text: str | None, label: str | None) -> DataFile:
     """
     try:
         content = path.read_bytes()
-        reader = csv.DictReader(content.decode("utf-8-sig").splitlines(keepends=True), strict=True)
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         rows, names = list(reader), list(reader.fieldnames or [])
     except OSError as error:
         raise ConfigurationError(
@@ -43,26 +47,41 @@ def read(path: Path, text: str | None, label: str | None) -> DataFile:
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ConfigurationError(
-            f"--data is {path}, which is no CSV in UTF-8 ({error}): save it as such"
+            f"--data is {path}, which cannot be read as CSV in UTF-8 ({error}): save it as such"
         ) from error
+    shown = ", ".join(names) or "none"
+    if len(names) < 2:
+        raise ConfigurationError(
+            f"the columns of {path} are {shown}: give it a first line with the names of a column of texts "
+            "and "
+            "one of labels, with a comma between them"
+        )
     for option, name in (("--text", text), ("--label", label)):
         if name is not None and name not in names:
-            raise ConfigurationError(
-                f"{option} is {name!r}, but the columns of {path} are {', '.join(names) or 'none'}"
-            )
-    guessed = {"text": "text", "label": "label"} if {"text", "label"} <= set(names) else {}
-    if not guessed and len(names) == 2:
-        fewer, more = sorted(names, key=lambda name: len({row[name] for row in rows}))
-        guessed = {"text": more, "label": fewer}
+            raise ConfigurationError(f"{option} is {name!r}, but the columns of {path} are {shown}")
+    guessed = _guess(names, rows)
     text, label = text or guessed.get("text"), label or guessed.get("label")
-    if text is None or label is None or text == label:
+    if not text or not label or text == label:
         raise ConfigurationError(
-            f"the columns of {path} are {', '.join(names) or 'none'}: say with --text and --label which of "
-            "them have the texts and their labels"
+            f"the columns of {path} are {shown}: say with --text and --label which of them have the texts "
+            "and "
+            "their labels"
         )
-    if len({row[label] for row in rows}) < 2:
+    labels = {(row[label] or "").strip() for row in rows} - {""}
+    if len(labels) < 2:
         raise ConfigurationError(
             f"column {label!r} of {path} has fewer than two labels, and a classifier needs two: say with "
             "--label which column has them"
         )
-    return DataFile(content, text, label)
+    return DataFile(content, text, label, len(rows), len(labels))
+
+
+def _guess(names: Sequence[str], rows: Sequence[Mapping[str, str | None]]) -> dict[str, str]:
+    """The columns ``text`` and ``label``; of two others, labels are those with fewer values."""
+    if {"text", "label"} <= set(names):
+        return {"text": "text", "label": "label"}
+    values = {name: len({row[name] for row in rows}) for name in names}
+    if len(names) == 2 and values[names[0]] != values[names[1]]:
+        fewer, more = sorted(names, key=lambda name: values[name])
+        return {"text": more, "label": fewer}
+    return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -149,8 +150,8 @@ def _rendered(written: Written, name: str, rows: DataFile) -> Iterator[tuple[Pat
         "placeholder": PLACEHOLDER,
         "team": written.team,
         "file": "data.csv",
-        "text": rows.text,
-        "label": rows.label,
+        "text": json.dumps(rows.text, ensure_ascii=False),
+        "label": json.dumps(rows.label, ensure_ascii=False),
     }
     for path in written.files:
         if path.name == "data.csv":

@@ -184,6 +184,10 @@ class TrainSettings(PluginOptions):
         return model_name(self.model, self.flow)
 
 
+# Keys of meta-data begin with these where no model is named.
+_RESERVED_NAMES = ("params", "train", "notify", "deploy", "training", "model", "wandb", "image")
+
+
 def model_name(model: str | None, flow: str) -> str:
     """Option ``model``, or the name of the flow's folder; of a flow in the root, its file's name.
 
@@ -192,11 +196,16 @@ def model_name(model: str | None, flow: str) -> str:
     """
     folder, file = posixpath.split(flow)
     name = model or posixpath.basename(folder) or file.removesuffix(".py")
+    source = "option model" if model else "the folder of the flow" if folder else "the file of the flow"
     try:
-        return TypeAdapter[str](ModelName).validate_python(name)
+        valid = TypeAdapter[str](ModelName).validate_python(name)
     except ValidationError as error:
         raise ConfigurationError(
-            f"the flow's folder, {name!r}, is no name for a model, which has at most 63 letters, digits, - "
-            "and "
-            "_, and not only digits: set option model"
+            f"{source} is {name!r}, which is no name for a model: set option model to at most 63 letters, "
+            "digits, - and _, not only digits"
         ) from error
+    if model in _RESERVED_NAMES:
+        raise ConfigurationError(
+            f"option model is {model!r}, with which keys of meta-data begin: choose another name"
+        )
+    return valid

@@ -5,13 +5,11 @@ Each file is written once, under a condition that S3 checks, so that of several 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel, JsonValue
 
-from modelbuild.aws.failures import NotFound
 from modelbuild.contract import (
     DELIVERED_FILE,
     RESULT_FILE,
@@ -31,6 +29,12 @@ class JobRecord(BaseModel):
     queue: str
     region: str
     attempt: int = 1
+
+
+class Holder(BaseModel):
+    """``attempts/<n>.head``: the job that has an attempt; empty where it was given up."""
+
+    job_id: str
 
 
 class Run(BaseModel):
@@ -83,10 +87,8 @@ class Attempt:
 
     def holder(self) -> str | None:
         """The id of the job that has the attempt; empty for one that was given up, None while no job has."""
-        try:
-            return str(json.loads(self.objects.read(f"{self._stem}.head"))["job_id"])
-        except NotFound:
-            return None
+        found = records.find(self.objects, f"{self._stem}.head", Holder)
+        return None if found is None else found.job_id
 
     def note_run(self, run: Run) -> None:
         """Write down the run of this attempt."""

@@ -131,6 +131,16 @@ class ModelStore:
             return snapshot
         return self.snapshot() or snapshot
 
+    def write_rows_once(self, content: bytes) -> str:
+        """Write rows of the commit with the snapshot; the answer is where they are.
+
+        Raises:
+            VerificationFailed: other rows are there.
+        """
+        uri = f"{self.data}rows.json"
+        self._write_same(uri, content, "application/json")
+        return uri
+
     @property
     def model_uri(self) -> str:
         """Where ``model.tar.gz`` is."""

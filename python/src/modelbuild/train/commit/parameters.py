@@ -16,12 +16,30 @@ from modelbuild import agent_yaml
 from modelbuild.errors import ConfigurationError
 
 FILE_NAME = "params.yaml"
-META_DATA = "params/"
-"""How the keys of meta-data begin that set a parameter; its name follows, with dots or with slashes."""
+
+
+@dataclass(frozen=True)
+class BuildNames:
+    """How a build names the parameters of a training.
+
+    Attributes:
+        variables: the beginning of environment variables that set a parameter.
+        meta_data: the beginning of keys of meta-data that do; the name follows, with dots or with slashes.
+    """
+
+    variables: str = "PARAM_"
+    meta_data: str = "params/"
+
+    @classmethod
+    def of(cls, model: str | None) -> BuildNames:
+        """The names for a training whose step has option ``model``, or for the only training of a build."""
+        if model is None:
+            return cls()
+        return cls(f"{re.sub('[^A-Z0-9]', '_', model.upper())}_PARAM_", f"{model}/params/")
+
 
 Origin = Literal["file", "plugin", "build"]
 
-_PREFIX = "PARAM_"
 _WHOLE, _NUMBER = "a whole number", "a number"
 # In this order: true is an int to Python.
 _KINDS = (
@@ -97,7 +115,10 @@ def from_options(changes: Mapping[str, JsonValue]) -> list[Override]:
 
 
 def from_environment(
-    environ: Mapping[str, str], defaults: Mapping[str, JsonValue], file: str
+    environ: Mapping[str, str],
+    defaults: Mapping[str, JsonValue],
+    file: str,
+    build: BuildNames = BuildNames(),
 ) -> list[Override]:
     """What the build's ``PARAM_…`` variables set; a blank one sets nothing.
 
@@ -107,15 +128,15 @@ def from_environment(
     places = names(defaults, file)
     by_variable: dict[str, list[str]] = {}
     for name in places:
-        by_variable.setdefault(variable(name), []).append(name)
+        by_variable.setdefault(variable(name, build), []).append(name)
     found = []
-    for given in sorted(key for key in environ if key.startswith(_PREFIX) and environ[key].strip()):
+    for given in sorted(key for key in environ if key.startswith(build.variables) and environ[key].strip()):
         value = build_value(environ[given], given)
         meant = by_variable.get(given, [])
         if len(meant) > 1:
             raise ConfigurationError(
                 f"{given} could be {' or '.join(map(plain, meant))} of {file}: set meta-data "
-                f"{META_DATA}<name> instead"
+                f"{build.meta_data}<name> instead"
             )
         if not meant:
             near = difflib.get_close_matches(given, by_variable, n=1)
@@ -124,7 +145,12 @@ def from_environment(
     return found
 
 
-def from_meta_data(values: Mapping[str, str], defaults: Mapping[str, JsonValue], file: str) -> list[Override]:
+def from_meta_data(
+    values: Mapping[str, str],
+    defaults: Mapping[str, JsonValue],
+    file: str,
+    build: BuildNames = BuildNames(),
+) -> list[Override]:
     """What the build's meta-data ``params/…`` sets, of which these are the values; a blank one sets nothing.
 
     Raises:
@@ -134,16 +160,16 @@ def from_meta_data(values: Mapping[str, str], defaults: Mapping[str, JsonValue],
     found = []
     for key, text in sorted(values.items()):
         if text.strip():
-            name = key.removeprefix(META_DATA)
+            name = key.removeprefix(build.meta_data)
             # Fields of an input step may have no dot in their keys.
             name = name if name in places else name.replace("/", ".")
             found.append(Override(name, build_value(text, f"meta-data {key}"), "build", f"meta-data {key}"))
     return found
 
 
-def variable(name: str) -> str:
+def variable(name: str, build: BuildNames = BuildNames()) -> str:
     """The environment variable of a parameter: ``PARAM_TRAINING__LEARNING_RATE``."""
-    return _PREFIX + re.sub(r"[^A-Z0-9_]", "_", name.upper().replace(".", "__"))
+    return build.variables + re.sub(r"[^A-Z0-9_]", "_", name.upper().replace(".", "__"))
 
 
 def build_value(text: str, said: str) -> JsonValue:

@@ -23,7 +23,10 @@ def require(named: Iterable[str], text: bytes, flow: str) -> None:
 
 
 def _steps(text: bytes) -> list[str]:
-    """The steps in their order; none where others may be inherited, so that only the head can know."""
+    """The steps in their order; none where others may be inherited, so that only the head can know.
+
+    ``ModelFlow`` has no steps of its own.
+    """
     try:
         classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
     except (SyntaxError, ValueError, RecursionError):
@@ -32,7 +35,7 @@ def _steps(text: bytes) -> list[str]:
     for flow in classes:
         functions = [node for node in flow.body if isinstance(node, ast.FunctionDef)]
         steps = [node.name for node in functions if "step" in map(_name, node.decorator_list)]
-        if steps and list(map(_name, flow.bases)) != ["FlowSpec"]:
+        if steps and list(map(_name, flow.bases)) not in (["FlowSpec"], ["ModelFlow"]):
             return []
         found += steps
     return found

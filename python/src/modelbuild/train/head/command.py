@@ -230,6 +230,7 @@ def _command(
     request: TrainingRequest, flow: Path, values: Path, attributes: Path, origin: Run | None
 ) -> list[str]:
     tags = {
+        "model": request.model,
         "model_id": request.model_id,
         "pipeline": request.build.pipeline,
         "commit": request.build.commit,

@@ -6,6 +6,7 @@ Finished": https://buildkite.com/docs/integrations/amazon-eventbridge
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from pydantic import BaseModel
@@ -38,15 +39,19 @@ def terminate_heads(
     Raises:
         AwsError: S3 or Batch refused.
     """
+    own_prefix = re.compile(rf"/{re.escape(build.pipeline)}/[^/]+/{build.number}(\.\d+)?$")
     terminated = []
     for head in batch.describe_all(batch.find(build.queue, f"{build.pipeline}-*")).values():
-        if head.ended or "ARTIFACTS" not in head.environment:
+        artifacts = head.environment.get("ARTIFACTS", "")
+        if head.ended or not re.search(
+            rf"/{re.escape(build.pipeline)}/[^/]+/{build.number}(\.\d+)?$", artifacts
+        ):
             continue
-        store = ModelStore(objects, head.environment["ARTIFACTS"])
+        store = ModelStore(objects, artifacts)
         try:
             own = store.request(any_version=True).build
         except (NotFound, VerificationFailed):
-            # It is no head of this build, whose requests were checked when they were stored.
+            # The requests of this build are valid, so this is no head of it.
             continue
         if (own.organization, own.pipeline, own.number) != (build.organization, build.pipeline, build.number):
             continue

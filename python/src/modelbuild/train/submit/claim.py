@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from modelbuild.buildkite import agent
-from modelbuild.buildkite.trainings import Claim, claims
+from modelbuild.buildkite.trainings import REFUSED, Claim, claims
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
 
@@ -35,7 +35,11 @@ def hold(settings: TrainSettings, environ: Mapping[str, str], keys: Collection[s
         return
     _require_no_collision(keys, own)
     agent.set_meta_data({own.key: _ASKED})
-    _require_no_collision(agent.meta_data_keys(), own)
+    try:
+        _require_no_collision(agent.meta_data_keys(), own)
+    except ConfigurationError:
+        agent.set_meta_data({own.key: REFUSED})
+        raise
     agent.set_meta_data({own.key: _HELD})
 
 
@@ -61,7 +65,8 @@ def of_settings(settings: TrainSettings) -> Claim:
 
 def _require_no_collision(keys: Collection[str], own: Claim) -> None:
     for other in claims(keys):
-        if collision := own.collision(other):
+        collision = own.collision(other)
+        if collision and agent.get_meta_data(other.key) != REFUSED:
             raise ConfigurationError(f"{collision}, and start a new build")
 
 

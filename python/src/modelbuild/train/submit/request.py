@@ -115,15 +115,35 @@ def _parameters(
     if text is None:
         raise ConfigurationError(f"the commit has no {name}: put the flow's parameters there")
     defaults = parameters.parse(text, name)
-    own = [key for key in keys if key.startswith(parameters.META_DATA)]
+    names = parameters.BuildNames.of(settings.model)
+    _require_named(settings.model, names, environ, keys)
+    own = [key for key in keys if key.startswith(names.meta_data)]
     overrides = [
         *parameters.from_options(settings.params),
-        *parameters.from_environment(environ, defaults, name),
-        *parameters.from_meta_data({key: agent.get_meta_data(key) or "" for key in own}, defaults, name),
+        *parameters.from_environment(environ, defaults, name, names),
+        *parameters.from_meta_data(
+            {key: agent.get_meta_data(key) or "" for key in own}, defaults, name, names
+        ),
     ]
     resolved = parameters.resolve(defaults, overrides, name)
     types.require(resolved, defaults, archived, name, loaded)
     return resolved
+
+
+def _require_named(
+    model: str | None, names: parameters.BuildNames, environ: Mapping[str, str], keys: Collection[str]
+) -> None:
+    """Refuse a parameter that names no model where trainings of a build have names."""
+    unnamed = parameters.BuildNames()
+    if model is None:
+        return
+    set_by = [key for key in environ if key.startswith(unnamed.variables) and environ[key].strip()]
+    set_by += [f"meta-data {key}" for key in keys if key.startswith(unnamed.meta_data)]
+    if set_by:
+        raise ConfigurationError(
+            f"{min(set_by)} sets a parameter of no model: with option model, this step reads variables "
+            f"{names.variables}… and meta-data {names.meta_data}…"
+        )
 
 
 def _images(settings: ImageSettings, keys: Collection[str]) -> Images:
