@@ -70,8 +70,8 @@ def test_the_hash_is_that_of_the_rows() -> None:
     [
         ({"ids": [], "inputs": [], "truth": []}, "there are no evaluation rows"),
         ({"ids": ["a", "a"]}, "two evaluation rows have the id 'a'"),
-        ({"truth": [1.0]}, "have 2 ids, but truth has 1 elements"),
-        ({"slices": {"domain": ["x"]}}, "have 2 ids, but domain has 1 elements"),
+        ({"truth": [1.0]}, "are 2 evaluation rows, but truth has 1 elements"),
+        ({"slices": {"domain": ["x"]}}, "are 2 evaluation rows, but domain has 1 elements"),
     ],
 )
 def test_rows_that_nothing_can_be_measured_on_are_refused(changes: dict[str, Any], said: str) -> None:

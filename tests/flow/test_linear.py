@@ -65,7 +65,7 @@ def test_golden_predictions_are_spread_over_the_texts(rows: int, expected: int) 
 def test_a_fitted_model_knows_what_it_was_shown() -> None:
     """Words that only one label has decide, whatever the texts are; the same rows give the same bytes."""
     rows = [(f"{word} number {n}", word) for word in ("good", "bad", "odd") for n in range(5)]
-    shape = {"buckets": 2**16, "ngrams": 2}
+    shape = {"buckets": 2**20, "ngrams": 2}
     content = linear.fit(rows, labels=["bad", "good", "odd"], epochs=50, learning_rate=5.0, **shape)
     files = linear.files(content, labels=["bad", "good", "odd"], parameters={}, **shape)
     served = linear.read(files)

@@ -302,10 +302,8 @@ def init(folder: Path, team: str, file: Path | None, text: str | None, label: st
     rows = data.read(file, text, label) if file else None
     written = init.write(folder, team, rows)
     if rows is not None:
-        log.say(
-            f"{rows.rows:,} rows: texts of column {rows.text!r}, {rows.labels} labels of column "
-            f"{rows.label!r}"
-        )
+        columns = f"texts of column {rows.text!r}, {rows.labels} labels of column {rows.label!r}"
+        log.say(f"{rows.rows:,} rows: {columns}")
     for file in written.files:
         log.say(f"wrote {file}")
     log.lines("\nWhat is next:")

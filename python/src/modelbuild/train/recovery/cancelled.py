@@ -43,9 +43,7 @@ def terminate_heads(
     terminated = []
     for head in batch.describe_all(batch.find(build.queue, f"{build.pipeline}-*")).values():
         artifacts = head.environment.get("ARTIFACTS", "")
-        if head.ended or not re.search(
-            rf"/{re.escape(build.pipeline)}/[^/]+/{build.number}(\.\d+)?$", artifacts
-        ):
+        if head.ended or not own_prefix.search(artifacts):
             continue
         store = ModelStore(objects, artifacts)
         try:
