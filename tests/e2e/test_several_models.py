@@ -66,7 +66,7 @@ def shelf(prepared: Laptop, tmp_path_factory: pytest.TempPathFactory) -> Laptop:
     diverging = steps_of(quick, "diverging", "flows/reviews/flow.py", **{"training.learning_rate": 1e300})
     again = steps_of(quick, "reviews", "flows/reviews/flow.py", **{"seed": 2})[:1]
     again[0]["key"] = "reviews-again"
-    again[0]["plugins"][0]["./plugins/train"]["unblock"] = "prices-training_finished"
+    again[0]["plugins"][0]["./plugins/train"]["unblock"] = "another_step"
     broken += diverging + again
     prepared.commit(
         "Several models",

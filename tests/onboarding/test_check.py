@@ -90,7 +90,7 @@ def test_missing_field(key: str, write: Write) -> None:
 def test_misspelt_field(write: Write) -> None:
     """A field that is nearly one of the result is told once, with the right name."""
     assert texts(write(changed("key: model/data/sha256", "key: model/data/sha265"))) == [
-        "step training_finished: field model/data/sha265 is none that a training hands over: did you mean "
+        "step training_finished: a training does not set field model/data/sha265: did you mean "
         "model/data/sha256?"
     ]
 

@@ -1,9 +1,8 @@
-"""What a training handed to the build that waited for it, and that what notify shows is what deploy serves.
+"""Reads what a training handed over to its build, and checks that deploy serves what notify showed.
 
-The files lie where a flow may write, and block fields hold what the owner of a token sent. So nothing in them
-leads anywhere: the prefix is the one that the train step noted, which must end with this build's pipeline and
-number, and the request must be the one that this step stored. Both stand in the build's meta-data, which only
-jobs of agents write.
+The files lie where a flow may write, and block fields hold what the owner of a token sent. So no address
+in them is followed: the prefix and the hash of the request come from meta-data, which only jobs of agents
+write, and the prefix must end with this build's pipeline, a model and its number.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class Handoff:
 
 
 def find_store(meta_data: TrainingMetaData, objects: Objects, environ: Mapping[str, str]) -> ModelStore:
-    """The files under the prefix that the train step of this build stored everything about its model in.
+    """The store at the S3 prefix that this build's train step recorded.
 
     Raises:
         ConfigurationError: this is no job of a build, or its meta-data names no prefix.
@@ -198,7 +197,7 @@ def _request(meta_data: TrainingMetaData, store: ModelStore, environ: Mapping[st
 
 
 def _commit(environ: Mapping[str, str], build: Build) -> str:
-    """The commit of this build, as its train step resolved it where Buildkite just says ``HEAD`` or a branch.
+    """The full commit id of this build; where Buildkite says ``HEAD`` or a branch, that of the request.
 
     The branch may have moved on since then, so nothing is resolved again.
     """

@@ -24,7 +24,7 @@ REFUSED = "refused"
 
 @dataclass(frozen=True)
 class Claim:
-    """What a train step claims of its build; meta-data has it as a key, so that one call reads all claims.
+    """What a train step claims of its build. A claim is a key of meta-data: one call lists all claims.
 
     Attributes:
         model: the model's name.
@@ -40,7 +40,7 @@ class Claim:
 
     @classmethod
     def of(cls, model: str, named: bool, unblock: str, *rest: str) -> Claim:
-        """The claim of a training; ``rest`` is what else tells it from others."""
+        """The claim of a training; ``rest`` are further values that distinguish trainings."""
         return cls(model, named, _hash(unblock), _hash("\n".join([model, str(named), unblock, *rest])))
 
     @property
@@ -54,7 +54,7 @@ class Claim:
         return f"{self.model}/" if self.named else ""
 
     def collision(self, other: Claim) -> str:
-        """Why a build cannot have both trainings, for people; empty where it can, or both are the same."""
+        """Why both trainings cannot be in one build, for people; empty if they can, or are the same one."""
         if self == other:
             return ""
         if self.model == other.model:

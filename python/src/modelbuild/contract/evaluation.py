@@ -41,7 +41,7 @@ class Metric(Record):
 
 
 class Quality(Record):
-    """Metrics, by name, on so many rows."""
+    """Metrics by name, and the number of rows that they were computed on."""
 
     rows: int = Field(ge=0)
     metrics: Annotated[dict[MetricName, float], AfterValidator(_finite)]

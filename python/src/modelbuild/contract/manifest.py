@@ -76,7 +76,7 @@ class GoldenPrediction(Record):
 
     input: JsonValue
     output: dict[str, JsonValue]
-    """The answer without what names the model, such as ``{"label": "positive", "scores": {...}}``."""
+    """The answer without the fields that name the model: ``{"label": "positive", "scores": {...}}``."""
 
 
 class Manifest(Record):

@@ -45,7 +45,7 @@ class TrainingRequest(Record):
 
     version: Literal[1] = 1
     model: ModelName
-    """What the model is called in its pipeline; its id tells it from the models of that name before it."""
+    """Name of the model in its pipeline; models of one name have different ids."""
     model_id: ModelId
     meta_data_prefix: str = ""
     """What the build's meta-data about this training begins with: nothing for the build's only training, else
@@ -61,7 +61,7 @@ class TrainingRequest(Record):
     origins: dict[str, Literal["file", "plugin", "build"]] = Field(default_factory=dict)
     """Who set each parameter, by its dotted name: params.yaml, the pipeline's options, or this build."""
     dirty_diff: str = ""
-    """What the source has that the commit has not, as ``git diff`` shows it; empty as a rule."""
+    """The uncommitted changes in the source, as ``git diff`` prints them; usually empty."""
 
     @model_validator(mode="after")
     def _prefix_is_the_models(self) -> Self:
@@ -74,7 +74,7 @@ class TrainingRequest(Record):
         return f"{self.meta_data_prefix}{name}"
 
     def misplaced(self, prefix: str) -> str:
-        """What contradicts the prefix in S3 that the request lies under, for people; empty when nothing does.
+        """The first field that does not match the S3 prefix of the request, for people; empty if all match.
 
         A reader acts on the build that the request names, and access to one prefix must not be enough to name
         the build of another.

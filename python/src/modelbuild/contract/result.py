@@ -27,7 +27,7 @@ class TrainingResult(Record):
 
     @model_validator(mode="after")
     def _env_fits_a_field(self) -> Self:
-        """Hold the variables of inference to what one field may have, as they are one."""
+        """Refuse variables of inference that are too long for one block field."""
         if len(json.dumps(self.env)) > FIELD_CHARACTERS:
             raise ValueError(f"model/env must not take more than {FIELD_CHARACTERS:,} characters")
         return self

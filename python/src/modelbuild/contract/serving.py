@@ -1,4 +1,4 @@
-"""What a server of a model is given, and what it answers."""
+"""The environment of an inference server, and the format of its answers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What every flow of a model does the same way: its steps stay in the flow's own file.
+"""The part of a flow that is the same for every model. The steps stay in the flow's own file.
 
 A subclass of :class:`ModelFlow` has the steps, as plain Metaflow, and says which rows there are, how they are
-split, how the model is fitted and how it predicts. The methods here keep what lies between: the request, the
-snapshot of the rows, the W&B run, the manifest and the callback.
+split, how the model is fitted and how it predicts. The methods of this class handle the request, the snapshot
+of the rows, the W&B run, the manifest and the callback.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class ModelFlow(FlowSpec):
         log.lines(table(evaluated.evaluation))
         config = {"parameters": self.parameters, "data_sha256": self.snapshot["sha256"]}
         run = tracking.track(self.find_request(), evaluated.evaluation, config)
-        log.say(f"W&B run: {run.url or f'{run.id}, recorded nowhere'}")
+        log.say(f"W&B run: {run.url or f'{run.id}, not uploaded'}")
         self.evaluation: dict[str, Any] = evaluated.evaluation.model_dump(mode="json")
         self.predictions: bytes = evaluated.predictions
         self.wandb: dict[str, Any] = run.model_dump(mode="json")

@@ -37,7 +37,7 @@ def evaluate(
         rows: the rows, each with its true label.
         predicted: the model's label of each row.
         labels: every label, in the order in which people read them.
-        scores: the probability of each label, one row a row and one column a label.
+        scores: the probability of each label: one row for each evaluation row, one column for each label.
         baselines: labels that something else gives to the same rows, by its name.
 
     Raises:

@@ -20,7 +20,7 @@ from modelbuild.store.objects import Objects
 
 
 def take(athena: Athena, store: ModelStore, query: str) -> DataSnapshot:
-    """Run a query and keep its rows with the model's files; there is one snapshot to a training.
+    """Run a query and keep its rows with the model's files; each training has one snapshot.
 
     Each attempt writes below a prefix of its own, and ``data/snapshot.json`` is written once: a step that is
     repeated, after a failure or at the same time, gets the same snapshot. The SHA-256 is that of the rows in

@@ -1,4 +1,4 @@
-"""One Weights & Biases run to a training."""
+"""One Weights & Biases run for each training."""
 
 from __future__ import annotations
 

@@ -144,8 +144,11 @@ def _training(found: Trace) -> Iterator[str]:
         return
     manifest = found.manifest
     yield _row("data", f"{manifest.data.rows:,} rows, SHA-256 {manifest.data.sha256}")
-    yield _row("query", f"Athena execution {manifest.data.execution_id}")
-    yield _block(manifest.data.query)
+    if manifest.data.execution_id:
+        yield _row("query", f"Athena execution {manifest.data.execution_id}")
+        yield _block(manifest.data.query)
+    else:
+        yield _row("", manifest.data.query)
     yield _row("image", manifest.runtime.image or "not known")
     evaluation = manifest.evaluation
     yield _row("quality", evaluation.describe(evaluation.overall))

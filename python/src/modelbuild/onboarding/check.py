@@ -123,7 +123,7 @@ def _followed(plugin: Plugin, steps: Sequence[Step]) -> Iterator[str]:
         return
     claims = []
     for _, options in trainings(steps):
-        with suppress(ConfigurationError):  # said of that step
+        with suppress(ConfigurationError):  # reported for that step
             claims.append(claim_of(options))
     names = [claim.model for claim in claims if claim is not None]
     if len(names) < len(claims):
@@ -178,7 +178,7 @@ def _retry(train: Step, plugin: Plugin) -> Iterator[Finding]:
     if not waits and not (isinstance(manual, dict) and manual.get("permit_on_passed") is True):
         yield Finding(
             train.line,
-            f"{train.shown()}: a failed training goes on by a retry of this step, which has passed by then: "
+            f"{train.shown()}: to resume a failed training, this step is retried after it has passed: "
             "add retry: {manual: {permit_on_passed: true}}",
         )
 
@@ -231,7 +231,7 @@ def _fields(block: Step, prefix: str) -> Iterator[str]:
             near = difflib.get_close_matches(key, missing, n=1, cutoff=0.75)
             if near:
                 missing.remove(near[0])
-                yield f"field {key} is none that a training hands over: did you mean {near[0]}?"
+                yield f"a training does not set field {key}: did you mean {near[0]}?"
         elif "text" not in field:
             yield f"field {key} is no text field, so it may refuse the value: write text: in place of select:"
         if _required(field):

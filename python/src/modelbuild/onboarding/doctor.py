@@ -1,4 +1,4 @@
-"""``modelbuild doctor``: from an agent, what a first training would stumble over."""
+"""``modelbuild doctor``: from an agent, problems that would make a first training fail."""
 
 from __future__ import annotations
 
@@ -50,9 +50,7 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Check]:
         except ConfigurationError as error:
             yield Check(False, f"pull request: {error}")
     if not found:
-        yield Check(
-            False, "AWS: not looked at, as no training step can be read: mend that and run this again"
-        )
+        yield Check(False, "AWS: not looked at, as no training step can be read: fix that and run this again")
     yield from chaining.examine(pipeline.steps, training.environment_of(pipeline, environ))
     yield from dict.fromkeys(line for settings in found for line in _aws(settings))
     yield run_check("API token", lambda: _token(environ))

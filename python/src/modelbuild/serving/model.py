@@ -37,7 +37,7 @@ class Model:
     bias: npt.NDArray[np.float32]
 
     def scores(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
-        """Probabilities, one row a text in the order given and one column a label; each row sums to 1."""
+        """Probabilities: one row for each text, one column for each label; each row sums to 1."""
         if not texts:
             return np.empty((0, len(self.bias)))
         parts = [self._scores(chunk) for chunk in _chunks(texts)]

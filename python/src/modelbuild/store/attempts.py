@@ -57,7 +57,7 @@ class Attempt:
 
     @property
     def results(self) -> str:
-        """Below which the result of this attempt lies."""
+        """The prefix of this attempt's result."""
         return attempt_prefix(self.prefix, self.number)
 
     @property
@@ -69,7 +69,7 @@ class Attempt:
         """Claim the submission of this attempt's head; False where another program has claimed it.
 
         Args:
-            claim: which program claims, in words that no other uses.
+            claim: identifies the program that claims; no two programs pass the same value.
         """
         uri, body = f"{self._stem}.json", document(dict(claim)).encode()
         # A claim whose answer got lost is sent once more, and then refused because it is there.
@@ -80,7 +80,7 @@ class Attempt:
         return self.objects.exists(f"{self._stem}.json")
 
     def hold(self, job_id: str) -> str | None:
-        """Take the attempt for a job, or give it up with an empty id; the answer is the job that has it."""
+        """Assign the attempt to a job; an empty id gives it up. Returns the id of the job that holds it."""
         if self.objects.write_once(f"{self._stem}.head", document({"job_id": job_id}).encode()):
             return job_id
         return self.holder()
@@ -105,7 +105,7 @@ class Attempt:
         return self.result() or result
 
     def result(self) -> TrainingResult | None:
-        """The result, if there is one; what is there and cannot be read counts as a failure."""
+        """The result, or None without one; a result that cannot be read counts as failed."""
         try:
             return records.find(self.objects, self.result_uri, TrainingResult)
         except records.InvalidRecord as error:
@@ -122,5 +122,5 @@ class Attempt:
 
     @property
     def _stem(self) -> str:
-        """How the locations begin of what is written down about the attempt; an ending follows."""
+        """The common beginning of the locations of this attempt's files, without their endings."""
         return f"{self.prefix}/attempts/{self.number}"

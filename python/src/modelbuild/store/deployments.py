@@ -38,7 +38,7 @@ class DeploymentHistory:
         return self._read(str(number))
 
     def append(self, deployment: Deployment, *, changed: bool) -> Deployment:
-        """Put a deployment behind the newest one, unless that is the same one.
+        """Append a deployment to the history, unless the newest entry is the same deployment.
 
         Args:
             deployment: what the endpoint serves now; its number is replaced.
@@ -85,5 +85,5 @@ class DeploymentHistory:
 
 
 def root_of(deployment: Deployment) -> str:
-    """Where models lie in the production account that a deployment was made in."""
+    """The prefix of the models in the production account of a deployment."""
     return deployment.model_path.rsplit("/", 4)[0]

@@ -37,7 +37,7 @@ class ModelStore:
     prefix: str
 
     def attempt(self, number: int) -> Attempt:
-        """The attempt at the training with this number, from 1."""
+        """The attempt at the training with this number; the first is 1."""
         return Attempt(self.objects, self.prefix, number)
 
     @property
@@ -46,14 +46,14 @@ class ModelStore:
         return self._uri(REQUEST_FILE)
 
     def request(self, *, any_version: bool = False) -> TrainingRequest:
-        """What was asked for.
+        """The request.
 
         Args:
             any_version: read what this version of modelbuild knows of a request of any version, which is
                 enough to deliver a result to its build.
 
         Raises:
-            NotFound: nothing was asked for there.
+            NotFound: there is no request.
             VerificationFailed: it names the build of another prefix.
         """
         content = self.objects.read(self.request_uri)
@@ -62,15 +62,15 @@ class ModelStore:
         )
 
     def find_request(self) -> TrainingRequest | None:
-        """What was asked for, if anything was."""
+        """The request, or None without one."""
         found = records.find(self.objects, self.request_uri, TrainingRequest)
         return None if found is None else self._of_here(found)
 
     def pinned_request(self, sha256: str) -> TrainingRequest:
-        """What was asked for, which must have this hash.
+        """The request, which must have this hash.
 
         Raises:
-            NotFound: nothing was asked for there.
+            NotFound: there is no request.
             VerificationFailed: it was changed, or names the build of another prefix.
         """
         content = self.objects.read(self.request_uri)
@@ -84,15 +84,15 @@ class ModelStore:
         return self._of_here(records.parse(content, self.request_uri, TrainingRequest))
 
     def has_request(self) -> bool:
-        """Whether anything was asked for."""
+        """Whether the request is there."""
         return self.objects.exists(self.request_uri)
 
     def request_age(self) -> float | None:
-        """Seconds since something was asked for, or None where nothing was."""
+        """Seconds since the request was written, or None without one."""
         return self.objects.age(self.request_uri)
 
     def write_request_once(self, request: TrainingRequest) -> bool:
-        """Write down what is asked for; False where something was."""
+        """Write the request; False where one is there."""
         return self.objects.write_once(self.request_uri, request.to_json().encode())
 
     @property
@@ -101,11 +101,11 @@ class ModelStore:
         return self._uri(SOURCE_FILE)
 
     def write_source_once(self, archive: bytes) -> bool:
-        """Keep the archive of the commit's files; False where one was kept."""
+        """Write the archive of the commit's files; False where one is there."""
         return self.objects.write_once(self.source_uri, archive, "application/gzip")
 
     def job(self) -> JobRecord | None:
-        """The newest head of the training, as far as it was written down."""
+        """The newest head that is recorded in ``job.json``; None if none is."""
         return records.find(self.objects, self._uri(JOB_FILE), JobRecord)
 
     def record_job(self, job: JobRecord) -> None:
@@ -118,7 +118,7 @@ class ModelStore:
 
     @property
     def data(self) -> str:
-        """Below which the rows of the snapshot lie; it ends with a slash."""
+        """The prefix of the snapshot's rows; it ends with a slash."""
         return self._uri("data/")
 
     def snapshot(self) -> DataSnapshot | None:

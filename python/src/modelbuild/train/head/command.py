@@ -40,7 +40,7 @@ from modelbuild.train.commit import packaging, parameters, source
 from modelbuild.train.head import diagnosis, resume, watch
 
 # Batch kills 30 seconds after SIGTERM. Metaflow gives its own jobs 5 of them to end; what is left after
-# these is for the word to Buildkite.
+# these is for the delivery of the result.
 STOP_SECONDS = 10.0
 
 _HOST_ENDS_SECONDS = 120.0
@@ -90,7 +90,7 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         said = watching.verdict or _why_terminated(batch, environ)
         if said is None:
             log.say("head: its host goes away, and Batch starts it again elsewhere")
-            # Batch does so for the end of a host, which this must not forestall.
+            # Batch does so for the end of a host, so this process must not exit first.
             time.sleep(_HOST_ENDS_SECONDS)
             return _TERMINATED_EXIT
         result = said

@@ -1,8 +1,8 @@
 """The step that trains claims its training in the build's meta-data, before it submits anything.
 
-Meta-data has no conditional write, so a claim is made in two writes: a step that is asking is seen by any
-other that asks at the same time, and where the two collide, both are refused. A retried step finds its own
-claim and goes on.
+Meta-data has no conditional write. So each step first writes ``asked`` and then reads all claims: two steps
+that ask at the same time see each other, and where they collide, they are refused. A retried step finds its
+own claim and goes on.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def hold(settings: TrainSettings, environ: Mapping[str, str], keys: Collection[s
 
 
 def require_free(settings: TrainSettings, environ: Mapping[str, str], keys: Collection[str]) -> None:
-    """Refuse what :func:`hold` would refuse, and change nothing.
+    """Raise the same errors as :func:`hold`, without writing anything.
 
     Raises:
         ConfigurationError: another training of this build collides, or this step has parallel jobs.
