@@ -172,7 +172,7 @@ def test_no_value_of_a_success_becomes_markup(
         hostile = changed(
             manifest,
             request=changed(request, flow=value, parameters=parameters),
-            data=changed(manifest.data, query=value, execution_id=value),
+            data=changed(manifest.data, query=value, execution_id="x" + value),
             wandb=changed(manifest.wandb, id=value),
             runtime=changed(manifest.runtime, gpu="GPU " + value, packages={value: value}),
             evaluation=changed(
