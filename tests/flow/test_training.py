@@ -5,7 +5,7 @@ import pytest
 from modelbuild.aws.storage import NotFound
 from modelbuild.contract import TrainingRequest
 from modelbuild.errors import ConfigurationError, VerificationFailed
-from modelbuild.flow.training import prefix, require_request
+from modelbuild.flow.training import main, prefix, require_request
 from modelbuild.store.model import ModelStore
 
 BUILD = {"MODEL_ID": "12"}
@@ -55,3 +55,29 @@ def test_refuses_what_is_no_request(store: ModelStore) -> None:
     store.objects.write(store.request_uri, b"{}")
     with pytest.raises(VerificationFailed, match="is not a training request"):
         require_request(store, {})
+
+
+def test_a_step_does_not_replace_a_method_of_the_base(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A step named as a method of the base class is a sentence; other steps are those of the flow."""
+
+    class Base:
+        def timed(self) -> None:
+            """A method."""
+
+    def step(name: str) -> type:
+        def run(self: object) -> None:
+            """A step."""
+
+        run.is_step = True  # type: ignore[attr-defined]
+        return type("Flow", (Base,), {name: run})
+
+    monkeypatch.setattr("sys.argv", ["flow.py", "run"])
+    with pytest.raises(SystemExit) as exit:
+        main(step("timed"))
+    assert exit.value.code == ConfigurationError.exit_code
+    assert (
+        "step timed has the name of a method of Base: give the step another name" in capsys.readouterr().err
+    )
+    main(step("train"))

@@ -29,14 +29,29 @@ def main(flow: Callable[[], object], *, needs_artifacts: bool = False) -> None:
         if {"run", "resume"} & set(sys.argv[1:]):
             if needs_artifacts or "MODEL_ID" in os.environ:
                 require_prefix(os.environ.get("ARTIFACTS", ""))
-            bases = getattr(flow, "__mro__", ())
-            check_resources(
-                [name for base in bases for name, value in vars(base).items() if hasattr(value, "is_step")]
-            )
+            check_resources(_steps(flow))
         flow()
     except ModelbuildError as error:
         log.warn(str(error))
         sys.exit(error.exit_code)
+
+
+def _steps(flow: object) -> list[str]:
+    """The names of a flow's steps.
+
+    Raises:
+        ConfigurationError: a step has the name of a method that the flow inherits.
+    """
+    bases = getattr(flow, "__mro__", ())
+    steps = [name for base in bases for name, value in vars(base).items() if hasattr(value, "is_step")]
+    for base in bases[1:]:
+        if taken := sorted(
+            set(steps) & {name for name, value in vars(base).items() if not hasattr(value, "is_step")}
+        ):
+            raise ConfigurationError(
+                f"step {taken[0]} has the name of a method of {base.__name__}: give the step another name"
+            )
+    return steps
 
 
 def prefix(environ: Mapping[str, str], run_id: str) -> str:
