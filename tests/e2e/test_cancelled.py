@@ -83,7 +83,7 @@ def test_a_step_that_waits_follows_and_cancels(prepared: Laptop) -> None:
             job = build.reaches("train", "passed", "failed")
             log = build.job_log(job)
             assert job["state"] == "passed", log
-            for group in ("head", "step prepare", "step train", "step evaluate"):
+            for group in ("head", "step start", "step train", "step evaluate"):
                 assert f"--- :{'aws' if group == 'head' else 'metaflow'}: {group}" in log
             assert "The training succeeded" in log
             build.reaches("notify", "passed")
