@@ -96,7 +96,7 @@ def read_result(meta_data: TrainingMetaData, objects: Objects, environ: Mapping[
     Raises:
         TrainingFailed: nothing says how it ended, or it has not ended yet.
         ConfigurationError: a field cannot be read, so it was filled in by hand.
-        VerificationFailed: the result of a later attempt is none of modelbuild.
+        VerificationFailed: the result of a later attempt cannot be read.
         AwsError: S3 refused.
         BuildkiteError: the agent's command line failed.
     """
@@ -105,9 +105,8 @@ def read_result(meta_data: TrainingMetaData, objects: Objects, environ: Mapping[
         return _of_fields({key: meta_data.get(key) or "" for key in TrainingResult.field_keys()}, meta_data)
     if not attempt.isdecimal():
         raise ConfigurationError(
-            f"meta-data {meta_data.prefix}train/attempt is {attempt[:80]!r}, which no train step sets: "
-            "start a "
-            "new build, and leave it to that step"
+            f"meta-data {meta_data.prefix}train/attempt is {attempt[:80]!r}, which no train step sets: start "
+            "a new build, and leave it to that step"
         )
     uri = find_store(meta_data, objects, environ).attempt(int(attempt)).result_uri
     result = records.find(objects, uri, TrainingResult)
@@ -190,8 +189,7 @@ def _request(meta_data: TrainingMetaData, store: ModelStore, environ: Mapping[st
         if written != expected:
             raise VerificationFailed(
                 f"the {name} of this build is {expected!r}, but {written!r} in {store.request_uri}: it is "
-                "the "
-                "request of another build; start a new build"
+                "the request of another build; start a new build"
             )
     return request
 
@@ -261,8 +259,7 @@ def pin(handoff: Handoff, meta_data: TrainingMetaData) -> None:
         if before and before != value:
             raise VerificationFailed(
                 f"{handoff.result.manifest} was changed after this build showed it: {key} is {before}, and "
-                "was "
-                f"found to be {value}; start a new build"
+                f"was found to be {value}; start a new build"
             )
     meta_data.set(handoff.pins)
 
@@ -281,8 +278,7 @@ def require_pinned(handoff: Handoff, meta_data: TrainingMetaData) -> None:
             raise ConfigurationError(
                 f"meta-data {meta_data.prefix}{key} is not set, so no person has been shown what is to be "
                 "deployed: put a step with the plugin notify before this one, or retry that step now that "
-                "the "
-                "training has ended"
+                "the training has ended"
             )
         if shown != value:
             raise VerificationFailed(

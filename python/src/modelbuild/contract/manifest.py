@@ -20,7 +20,7 @@ class SnapshotObject(Record):
 
 
 class DataSnapshot(Record):
-    """The rows a model was made from: the query as it ran, and what it left in S3."""
+    """The rows that a model is trained and evaluated on: the query, and the objects in S3 with its rows."""
 
     query: Text
     execution_id: str

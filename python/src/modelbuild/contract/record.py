@@ -22,7 +22,8 @@ ModelName = Annotated[
     StringConstraints(pattern=r"^([A-Za-z]|[0-9]+[A-Za-z_-])[A-Za-z0-9_-]*$", max_length=63),
 ]
 """A model of a pipeline; never only digits, so that it is no model id."""
-ModelId = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(\.[1-9][0-9]*)?$")]
+MODEL_ID_PATTERN = r"[1-9][0-9]*(\.[1-9][0-9]*)?"
+ModelId = Annotated[str, StringConstraints(pattern=f"^{MODEL_ID_PATTERN}$")]
 """The number of the build that made the model, or ``<number>.<n>`` for the build's *n*th candidate."""
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9\-]*$")]
 Text = Annotated[str, AfterValidator(storable)]

@@ -66,9 +66,7 @@ class EvaluationRows:
             if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
                 raise ConfigurationError(
                     f"{name} of evaluation row {self.ids[int(np.argmin(np.isfinite(numbers)))]!r} is no "
-                    "finite "
-                    "number: leave the row out, or lower the "
-                    "learning rate if the training diverged"
+                    "finite number: leave the row out, or lower the learning rate if the training diverged"
                 )
         id, times = Counter(self.ids).most_common(1)[0]
         if times > 1:
@@ -120,6 +118,7 @@ def evaluate(
     named |= {f"baseline {name}": column for name, column in (baselines or {}).items()}
     rows.require_consistent(predicted=predicted, **named)
     truth, guesses = np.asarray(rows.truth), np.asarray(predicted)
+    slices = {name: [str(value) for value in column] for name, column in rows.slices.items()}
 
     def quality(answers: npt.NDArray[Any], chosen: npt.NDArray[np.bool_]) -> Quality:
         found = measure(truth[chosen], answers[chosen])
@@ -141,28 +140,28 @@ def evaluate(
         primary=primary,
         overall=overall,
         slices={
-            name: {value: quality(guesses, np.array(texts) == value) for value in sorted(set(texts))}
-            for name, column in rows.slices.items()
-            for texts in [[str(value) for value in column]]
+            name: {value: quality(guesses, np.array(column) == value) for value in sorted(set(column))}
+            for name, column in slices.items()
         },
         baselines={name: quality(np.asarray(one), everything) for name, one in (baselines or {}).items()},
     )
-    return Evaluated(evaluation, _parquet(rows, truth, guesses, scores or {}))
+    return Evaluated(evaluation, _parquet(rows.ids, truth, guesses, scores or {}, slices))
 
 
 def _parquet(
-    rows: EvaluationRows,
+    ids: Sequence[str],
     truth: npt.NDArray[Any],
     predicted: npt.NDArray[Any],
     scores: Mapping[str, Values],
+    slices: Mapping[str, Sequence[str]],
 ) -> bytes:
     table = pa.table(
         {
-            "id": [str(one) for one in rows.ids],
+            "id": [str(one) for one in ids],
             "truth": truth.tolist(),
             "prediction": predicted.tolist(),
             **{f"score:{name}": np.asarray(column).tolist() for name, column in scores.items()},
-            **{f"slice:{name}": [str(value) for value in column] for name, column in rows.slices.items()},
+            **{f"slice:{name}": column for name, column in slices.items()},
         }
     )
     buffer = io.BytesIO()

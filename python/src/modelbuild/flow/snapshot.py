@@ -108,9 +108,8 @@ def _table(contents: dict[str, bytes]) -> pa.Table | None:
     for field in table.schema:
         if pa.types.is_nested(field.type):
             raise ConfigurationError(
-                f"column {field.name} of the query is of type {field.type}, by which rows cannot be "
-                "sorted: cast "
-                "it to text in the query"
+                f"column {field.name} of the query is of type {field.type}, by which rows cannot be sorted: "
+                "cast it to text in the query"
             )
     return table.sort_by([(name, "ascending") for name in table.column_names])
 

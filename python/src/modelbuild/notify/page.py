@@ -164,10 +164,8 @@ def slice_tables(evaluation: Evaluation) -> list[SliceTable]:
 def _worst_first(metrics: Sequence[Metric]) -> Callable[[tuple[str, Quality]], tuple[float, str]]:
     def key(row: tuple[str, Quality]) -> tuple[float, str]:
         name, quality = row
-        first = next((metric for metric in metrics if metric.name in quality.metrics), None)
+        value = quality.metrics.get(metrics[0].name) if metrics else None
         # A row that lacks the first metric is no worse than any.
-        if first is None or first is not metrics[0]:
-            return (math.inf, name)
-        return (first.gain(quality.metrics[first.name], 0.0), name)
+        return (math.inf if value is None else metrics[0].gain(value, 0.0), name)
 
     return key

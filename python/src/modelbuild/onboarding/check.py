@@ -149,8 +149,7 @@ def _endpoints(steps: Sequence[Step]) -> Iterator[Finding]:
                 yield Finding(
                     step.line,
                     f"{step.shown()}: {first.shown()} deploys another model to endpoint {endpoint}: give "
-                    "each model "
-                    "an endpoint of its own",
+                    "each model an endpoint of its own",
                 )
 
 

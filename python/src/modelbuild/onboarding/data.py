@@ -53,8 +53,7 @@ def read(path: Path, text: str | None, label: str | None) -> DataFile:
     if len(names) < 2:
         raise ConfigurationError(
             f"the columns of {path} are {shown}: give it a first line with the names of a column of texts "
-            "and "
-            "one of labels, with a comma between them"
+            "and one of labels, with a comma between them"
         )
     for option, name in (("--text", text), ("--label", label)):
         if name is not None and name not in names:
@@ -64,8 +63,7 @@ def read(path: Path, text: str | None, label: str | None) -> DataFile:
     if not text or not label or text == label:
         raise ConfigurationError(
             f"the columns of {path} are {shown}: say with --text and --label which of them have the texts "
-            "and "
-            "their labels"
+            "and their labels"
         )
     labels = {(row[label] or "").strip() for row in rows} - {""}
     if len(labels) < 2:

@@ -78,8 +78,7 @@ class ModelStore:
         if found != sha256:
             raise VerificationFailed(
                 f"{self.request_uri} has SHA-256 {found}, but the train step stored {sha256}: the request "
-                "was "
-                "changed after that; start a new build"
+                "was changed after that; start a new build"
             )
         return self._of_here(records.parse(content, self.request_uri, TrainingRequest))
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from modelbuild.contract.record import MODEL_ID_PATTERN
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
 
-_MODEL_ID = re.compile(r"[1-9][0-9]*(\.[1-9][0-9]*)?", re.ASCII)
+_MODEL_ID = re.compile(MODEL_ID_PATTERN)
 
 
 def is_model_id(text: str) -> bool:

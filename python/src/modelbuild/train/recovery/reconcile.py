@@ -94,8 +94,7 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
     if failed:
         raise BuildkiteError(
             f"{failed} of {len(found)} trainings could not be delivered: the lines above say why, and the "
-            "next "
-            "run tries again"
+            "next run tries again"
         )
 
 
