@@ -117,7 +117,7 @@ def test_refuses_other_tensors(published: Any, tensors: dict[str, Any]) -> None:
     ("change", "says"),
     [
         ({"labels": []}, "labels: "),
-        ({"labels": ["a", "b", "a"]}, "the label 'a' is there 2 times"),
+        ({"labels": ["a", "b", "a"]}, "the label 'a' occurs 2 times"),
         ({"labels": ["a", ""]}, r"labels\.1: "),
         ({"buckets": 0}, "buckets: "),
         ({"ngrams": 6}, "ngrams: "),

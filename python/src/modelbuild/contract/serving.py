@@ -10,13 +10,13 @@ MODEL_ID_HEADER = "X-Model-Id"
 CUSTOM_ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 
 DESCRIPTION_FILE = "model.json"
-"""The file in ``model.tar.gz`` that says what kind of model it is, and which other files it consists of."""
+"""The file in ``model.tar.gz`` that describes the model: its kind, and the other files of the model."""
 
 
 class Prediction(Record):
-    """One answer: what the model says, and which model says it.
+    """One prediction: the output of the model, and which model made it.
 
-    The model is in each, so that a prediction leads back to its build wherever it ends up.
+    Each prediction names its model, so that it can be traced to its build wherever it is stored.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -26,12 +26,12 @@ class Prediction(Record):
 
     @property
     def output(self) -> dict[str, JsonValue]:
-        """What the model says, such as ``{"label": "positive", "scores": {...}}``."""
+        """The output of the model, such as ``{"label": "positive", "scores": {...}}``."""
         return self.model_extra or {}
 
 
 class Predictions(Record):
-    """The body that ``/invocations`` answers with."""
+    """The body of an answer of ``/invocations``."""
 
     model: ModelName
     model_id: ModelId

@@ -31,7 +31,7 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> int:
     """Serve until a signal ends the process; the exit code of the error otherwise."""
     try:
         if arguments != ["serve"]:
-            raise ConfigurationError(f"The one command is serve, not {' '.join(arguments) or 'nothing'}.")
+            raise ConfigurationError(f"The only command is serve, not {' '.join(arguments) or 'nothing'}.")
         uvloop.run(_serve(environ))
     except ModelbuildError as error:
         log.warn(str(error))
@@ -52,9 +52,9 @@ async def _serve(environ: Mapping[str, str]) -> None:
             lifespan="off",
             access_log=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            # SageMaker kills what is still there 30 seconds after SIGTERM.
+            # SageMaker kills the container 30 seconds after SIGTERM.
             timeout_graceful_shutdown=20,
-            # A client can send what is no HTTP as often as it likes: uvicorn would log each.
+            # At a lower level uvicorn logs each request that is not valid HTTP, and a client can send many.
             log_level="error",
             server_header=False,
         )
@@ -90,7 +90,7 @@ def _listen(environ: Mapping[str, str]) -> socket.socket:
     try:
         return socket.create_server((host, int(port)), backlog=2048)
     except OSError as error:
-        # The number of an address that cannot be resolved is negative, and no number of the system.
+        # An address that cannot be resolved has a negative number, which os.strerror does not know.
         number = error.errno or 0
         reason = os.strerror(number) if number > 0 else error.strerror
         raise ConfigurationError(f"Cannot listen on {host}:{port}: {reason}.") from error

@@ -1,6 +1,6 @@
 """The two addresses that SageMaker calls, ``GET /ping`` and ``POST /invocations``, as an ASGI application.
 
-There is no framework in between: for a short text it would take longer than the prediction.
+It uses no web framework: for a short text a framework takes longer than the prediction.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from modelbuild.contract import (
 from modelbuild.serving.body import BadBody, parse_instances
 from modelbuild.serving.limits import MAX_BODY_BYTES, SMALL_BODY_BYTES
 from modelbuild.serving.model import Answer, Model
-from modelbuild.serving.queues import Batch, Crowded, Places
+from modelbuild.serving.queues import Batch, LargeBodySemaphore, Overloaded
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
-# A request that is refused before its body was read: its connection cannot take another one.
-_UNREAD = {"connection": "close"}
+# The body was not read, so the connection cannot carry another request.
+_CLOSE_CONNECTION = {"connection": "close"}
 _ROUTES = {"/ping": ("GET", "HEAD"), "/invocations": ("POST",)}
 
 
 class Refusal(Exception):
-    """A request is answered with an error: ``{"error": one sentence}``.
+    """The server refuses a request and answers ``{"error": message}``.
 
     Attributes:
         status: the HTTP status.
@@ -45,7 +45,7 @@ class Refusal(Exception):
 
 
 class Disconnected(Exception):
-    """The client went away before its body was complete."""
+    """The client closed the connection before it had sent the whole body."""
 
 
 class Service:
@@ -62,8 +62,8 @@ class Service:
             ),
         }
         self._batch = Batch()
-        self._large = Places()
-        # One large body at a time: two would take the memory of both, and Python runs one of them anyhow.
+        self._large_bodies = LargeBodySemaphore()
+        # One thread: Python computes one large body at a time anyway, and two would need twice the memory.
         self._thread = ThreadPoolExecutor(1)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -82,12 +82,13 @@ class Service:
         path, method = scope["path"], scope["method"]
         allowed = _ROUTES.get(path)
         if allowed is None:
-            raise Refusal(404, "There is nothing here but GET /ping and POST /invocations.", _UNREAD)
+            message = f"No route {path[:100]!r}; the routes are GET /ping and POST /invocations."
+            raise Refusal(404, message, _CLOSE_CONNECTION)
         if method not in allowed:
-            headers = {**_UNREAD, "allow": ", ".join(allowed)}
+            headers = {**_CLOSE_CONNECTION, "allow": ", ".join(allowed)}
             raise Refusal(405, f"{path} takes {' and '.join(allowed)}.", headers)
         if self.model is None:
-            raise Refusal(503, "The model is not loaded yet.", _UNREAD)
+            raise Refusal(503, "The model is not loaded yet.", _CLOSE_CONNECTION)
         if path == "/ping":
             return json.dumps(self._model).encode()
         _require_json(scope["headers"])
@@ -96,19 +97,19 @@ class Service:
         if not more and len(body) <= SMALL_BODY_BYTES:
             return await self._predict(self.model, body)
         try:
-            async with self._large:
+            async with self._large_bodies:
                 if more:
                     await _read(receive, body, MAX_BODY_BYTES)
                 if len(body) > MAX_BODY_BYTES:
                     sentence = f"The body is larger than {MAX_BODY_BYTES:,} bytes; send fewer texts."
-                    raise Refusal(413, sentence, _UNREAD)
+                    raise Refusal(413, sentence, _CLOSE_CONNECTION)
                 return await self._predict_large(self.model, body)
-        except Crowded as error:
-            raise Refusal(503, str(error), {**_UNREAD, "retry-after": "1"}) from error
+        except Overloaded as error:
+            raise Refusal(503, str(error), {**_CLOSE_CONNECTION, "retry-after": "1"}) from error
 
     async def _predict(self, model: Model, body: bytearray) -> bytes:
         try:
-            return self._rendered(await self._batch.predict(model, parse_instances(body)))
+            return self._to_json(await self._batch.predict(model, parse_instances(body)))
         except BadBody as error:
             raise Refusal(400, str(error)) from error
 
@@ -122,23 +123,27 @@ class Service:
     def _compute(self, model: Model, body: bytearray) -> bytes:
         texts = parse_instances(body)
         body.clear()
-        return self._rendered(model.predict(texts))
+        return self._to_json(model.predict(texts))
 
-    def _rendered(self, answers: Sequence[Answer]) -> bytes:
-        """The answers as :class:`modelbuild.contract.Predictions`; to make and check one takes longer."""
+    def _to_json(self, answers: Sequence[Answer]) -> bytes:
+        """The JSON of :class:`modelbuild.contract.Predictions`, without the time that pydantic would take."""
         predictions = [{"label": label, "scores": scores, **self._model} for label, scores in answers]
         return json.dumps({**self._model, "pipeline": self._pipeline, "predictions": predictions}).encode()
 
 
 def _require_json(headers: list[tuple[bytes, bytes]]) -> None:
-    found = dict(headers)
-    content_type = found.get(b"content-type", b"").decode("latin-1").split(";")[0].strip().lower()
+    values = dict(headers)
+    content_type = values.get(b"content-type", b"").decode("latin-1").split(";")[0].strip().lower()
     if content_type != "application/json":
-        raise Refusal(415, f"Content-Type is {content_type!r}; send application/json.", _UNREAD)
+        raise Refusal(415, f"Content-Type is {content_type!r}; send application/json.", _CLOSE_CONNECTION)
 
 
 async def _read(receive: Receive, body: bytearray, limit: int) -> bool:
-    """Read the body until it is complete or larger than ``limit`` bytes; whether there is more of it."""
+    """Append to the body until it is complete or larger than ``limit`` bytes.
+
+    Returns:
+        Whether the client has more to send.
+    """
     while len(body) <= limit:
         message = await receive()
         if message["type"] == "http.disconnect":

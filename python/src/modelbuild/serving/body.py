@@ -10,11 +10,11 @@ import numpy as np
 from modelbuild.serving.limits import MAX_CHARACTERS, MAX_INSTANCES, SMALL_BODY_BYTES
 from modelbuild.serving.text import has_tokens
 
-_BEFORE_VALUES = np.frombuffer(b",[{", dtype=np.uint8)
+_BYTES_BEFORE_VALUES = np.frombuffer(b",[{", dtype=np.uint8)
 
 
 class BadBody(Exception):
-    """The body does not hold texts that can be predicted; the message is the sentence for the client."""
+    """The body holds no texts that the model can classify; the client gets the message."""
 
 
 def parse_instances(body: bytearray) -> list[str]:
@@ -32,7 +32,7 @@ def parse_instances(body: bytearray) -> list[str]:
                 f"instances[{index}] has {len(text):,} characters; send at most {MAX_CHARACTERS:,}."
             )
         if not has_tokens(text):
-            raise BadBody(f"instances[{index}] is empty: it has no word and no sign; send at least one.")
+            raise BadBody(f"instances[{index}] is empty; send at least one word or symbol.")
     return instances
 
 
@@ -48,23 +48,24 @@ def _instances(body: bytearray) -> list[Any]:
         raise BadBody('The body must be an object with the one key "instances".')
     instances = document["instances"]
     if not isinstance(instances, list) or not 1 <= len(instances) <= MAX_INSTANCES:
-        found = f"a list of {len(instances):,}" if isinstance(instances, list) else _type_name(instances)
-        raise BadBody(f"instances must be a list of 1 to {MAX_INSTANCES:,} texts, not {found}.")
+        given_type = f"a list of {len(instances):,}" if isinstance(instances, list) else _type_name(instances)
+        raise BadBody(f"instances must be a list of 1 to {MAX_INSTANCES:,} texts, not {given_type}.")
     return instances
 
 
 def _values(body: bytearray) -> int:
-    """How many values a document has at most, counted by the signs outside its texts.
+    """An upper bound of the number of values in a document: the commas and brackets outside its strings.
 
-    A document such as ``[[],[],[],…`` takes forty times its size as Python objects, so it is not parsed.
+    A document such as ``[[],[],[],…`` needs forty times its size as Python objects, so the server counts its
+    values before it parses the document.
     """
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     inside, values = np.False_, 1
     for start in range(0, len(body), SMALL_BODY_BYTES):
-        signs = np.frombuffer(body[start : start + SMALL_BODY_BYTES], dtype=np.uint8)
-        quoted = np.logical_xor.accumulate(signs == ord('"')) ^ inside
-        values += int(np.isin(signs[~quoted], _BEFORE_VALUES).sum())
+        characters = np.frombuffer(body[start : start + SMALL_BODY_BYTES], dtype=np.uint8)
+        quoted = np.logical_xor.accumulate(characters == ord('"')) ^ inside
+        values += int(np.isin(characters[~quoted], _BYTES_BEFORE_VALUES).sum())
         inside = quoted[-1]
     return values
 

@@ -1,4 +1,4 @@
-"""What ``model.json`` says of a model of this server."""
+"""The record in ``model.json``: the description of a model that this server can serve."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Label = Annotated[str, StringConstraints(min_length=1)]
 def _distinct(labels: tuple[str, ...]) -> tuple[str, ...]:
     label, times = Counter(labels).most_common(1)[0]
     if times > 1:
-        raise ValueError(f"the label {label!r} is there {times} times")
+        raise ValueError(f"the label {label!r} occurs {times} times")
     return labels
 
 
 class ModelDescription(Record):
     """``model.json`` in ``model.tar.gz``: how to read the weights beside it.
 
-    The version is that of the n-grams: since 2, a text is normalised before it is hashed. Weights of another
-    version would be looked up in the wrong buckets.
+    The version is that of the features: since version 2 a text is normalised before it is hashed. With the
+    weights of another version the server would look texts up in the wrong buckets.
     """
 
     version: Literal[2] = 2

@@ -1,10 +1,10 @@
-"""Text to hashed word n-grams, as one function that training and serving share.
+"""Turns texts into hashed word n-grams. Training and serving share this one function.
 
-The arithmetic is unsigned 64-bit with wrap-around over the UTF-8 bytes of normalised texts, so a text has the
-same buckets on every machine. A whole batch goes through numpy at once, without a loop over tokens.
+It hashes the UTF-8 bytes of normalised texts with unsigned 64-bit arithmetic that wraps around, so a text has
+the same buckets on every machine. numpy handles the whole batch at once, without a loop over tokens.
 
-What this module and :mod:`modelbuild.serving.text` make of a text is part of every published model: a change
-to it is another version of :class:`modelbuild.serving.description.ModelDescription`.
+Every published model depends on the exact results of this module and of :mod:`modelbuild.serving.text`: a
+change to either needs another version of :class:`modelbuild.serving.description.ModelDescription`.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ _FACTORS = tuple(np.array(factor, dtype=np.uint64) for factor in (0xBF58476D1CE4
 def features(texts: Sequence[str], *, buckets: int, ngrams: int) -> tuple[Integers, Integers]:
     """The bucket of every n-gram of 1 to ``ngrams`` tokens, text after text.
 
-    A token is the longest run of letters, digits and characters beyond ASCII, or of other visible
-    signs (``:)``, ``!!``), of the text as :func:`~modelbuild.serving.text.normalize` writes it.
+    The text is normalised first (:func:`~modelbuild.serving.text.normalize`). A token is the longest run of
+    letters, digits and characters beyond ASCII, or of other visible ASCII characters (``:)``, ``!!``).
 
     Args:
         texts: any strings; one without tokens has no buckets.
@@ -55,29 +55,29 @@ def features(texts: Sequence[str], *, buckets: int, ngrams: int) -> tuple[Intege
         ngrams: the longest n-gram, in tokens, at least 1.
 
     Returns:
-        ``ids``, the buckets from 0 to ``buckets`` - 1, and ``offsets``, of one element more than
-        ``texts``: those of text ``i`` are ``ids[offsets[i]:offsets[i + 1]]``.
+        ``ids``, the buckets from 0 to ``buckets`` - 1, and ``offsets``, with one element more than ``texts``.
+        The buckets of text ``i`` are ``ids[offsets[i]:offsets[i + 1]]``.
     """
     tokens, text_of_token = _tokens(texts)
-    hashes, owners = [tokens], [text_of_token]
-    grams = tokens
+    hashes, indices = [tokens], [text_of_token]
+    ngram_hashes = tokens
     for size in range(2, ngrams + 1):
-        # Those across two texts stay in ``grams``, so that it stays aligned with the tokens.
-        grams = _mix(grams[: max(0, len(tokens) - size + 1)] * _BASE + tokens[size - 1 :])
-        first = text_of_token[: len(grams)]
+        # N-grams across two texts stay in ``ngram_hashes``, which must stay aligned with the tokens.
+        ngram_hashes = _mix(ngram_hashes[: max(0, len(tokens) - size + 1)] * _BASE + tokens[size - 1 :])
+        first = text_of_token[: len(ngram_hashes)]
         inside = first == text_of_token[size - 1 :]
-        hashes.append(grams[inside])
-        owners.append(first[inside])
-    owner = np.concatenate(owners)
+        hashes.append(ngram_hashes[inside])
+        indices.append(first[inside])
+    text_indices = np.concatenate(indices)
     offsets = np.zeros(len(texts) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(owner, minlength=len(texts)), out=offsets[1:])
-    ordered = np.concatenate(hashes)[owner.argsort(kind="stable")]
+    np.cumsum(np.bincount(text_indices, minlength=len(texts)), out=offsets[1:])
+    ordered = np.concatenate(hashes)[text_indices.argsort(kind="stable")]
     return (ordered % np.uint64(buckets)).astype(np.int64), offsets
 
 
 def _tokens(texts: Sequence[str]) -> tuple[Hashes, Integers]:
-    """One 64-bit hash for each token, and the index of the text that it stands in."""
-    # NUL stands in no normalised text.
+    """One 64-bit hash for each token, and the index of the text that holds it."""
+    # No normalised text contains NUL.
     joined = "\0".join(map(normalize, texts)).encode(errors="replace")
     data = np.frombuffer(joined, dtype=np.uint8)
     if not len(data):
@@ -88,18 +88,18 @@ def _tokens(texts: Sequence[str]) -> tuple[Hashes, Integers]:
     bounds[0], bounds[-1] = 0, len(data)
     np.add(changes, 1, out=bounds[1:-1])
     starts, lengths = bounds[:-1], bounds[1:] - bounds[:-1]
-    # A polynomial over the bytes of each run: the power depends on the place in the run alone.
+    # A polynomial over the bytes of each run: the power depends only on the position in the run.
     longest = int(lengths.max())
     powers = _POWERS if longest <= len(_POWERS) else _powers(longest)
-    place = np.arange(len(data)) - starts.repeat(lengths)
-    sums = np.add.reduceat(powers[place] * data, starts)
+    position = np.arange(len(data)) - starts.repeat(lengths)
+    sums = np.add.reduceat(powers[position] * data, starts)
     visible = np.flatnonzero(classes[starts] != _SPACE)
     ends = np.flatnonzero(data == 0)
     return _mix(sums[visible]), ends.searchsorted(starts[visible])
 
 
 def _mix(values: Hashes) -> Hashes:
-    """Spread every bit over all 64 (the finaliser of SplitMix64), for the remainder that follows."""
+    """Spread every bit over all 64 (the finaliser of SplitMix64): the bucket then depends on all of them."""
     values = (values ^ (values >> _SHIFTS[0])) * _FACTORS[0]
     values = (values ^ (values >> _SHIFTS[1])) * _FACTORS[1]
     return np.asarray(values ^ (values >> _SHIFTS[2]))

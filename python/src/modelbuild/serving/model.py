@@ -1,4 +1,4 @@
-"""The served model: verified weights, and the answers they give."""
+"""The served model: verified weights, and the predictions computed from them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Layout = Mapping[str, tuple[str, list[int]]]
 """Type and shape of tensors by name, as safetensors writes them."""
 
 _CHUNK = 32_768
-"""Characters that are scored at once: so many use numpy well, and take 5 MB while they are scored."""
+"""How many characters are scored at once: enough to use numpy well, with 5 MB of memory while it computes."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A log-linear classifier over hashed n-grams: one row of weights a bucket, one column a label."""
+    """A log-linear classifier over hashed n-grams: a row of weights per bucket, a column per label."""
 
     description: ModelDescription
     weight: npt.NDArray[np.float32]
@@ -47,15 +47,16 @@ class Model:
         ids, offsets = features(texts, buckets=self.description.buckets, ngrams=self.description.ngrams)
         logits = np.empty((len(texts), len(self.bias)))
         logits[:] = self.bias
-        known = np.flatnonzero(offsets[1:] - offsets[:-1])
-        if len(known):
-            logits[known] += np.add.reduceat(self.weight[ids].astype(np.float64), offsets[known], axis=0)
+        with_tokens = np.flatnonzero(offsets[1:] - offsets[:-1])
+        if len(with_tokens):
+            rows = self.weight[ids].astype(np.float64)
+            logits[with_tokens] += np.add.reduceat(rows, offsets[with_tokens], axis=0)
         logits -= logits.max(axis=1, keepdims=True)
         powers = np.exp(logits, out=logits)
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
     def predict(self, texts: Sequence[str]) -> list[Answer]:
-        """For each text its most probable label, and the probability of every label."""
+        """For each text, its most probable label and the probability of every label."""
         labels = self.description.labels
         scores = self.scores(texts)
         return [
@@ -65,7 +66,7 @@ class Model:
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The texts in order, as many together as have :data:`_CHUNK` characters, and at least one."""
+    """The texts in order, in groups of at most :data:`_CHUNK` characters, with at least one text each."""
     start = characters = 0
     for index, text in enumerate(texts):
         characters += len(text)
@@ -80,11 +81,11 @@ def load(directory: Path, description_sha256: str) -> Model:
 
     Args:
         directory: where ``model.json`` and ``model.safetensors`` lie.
-        description_sha256: the SHA-256 of the approved ``model.json``, which has that of the weights.
+        description_sha256: the SHA-256 of the approved ``model.json``, which holds that of the weights.
 
     Raises:
-        ConfigurationError: a file is missing or cannot be read as what it should be.
-        VerificationFailed: the files are not the approved ones, or do not fit each other.
+        ConfigurationError: a file is missing, or not in its format.
+        VerificationFailed: the files are not the approved ones, or do not fit together.
     """
     path = directory / DESCRIPTION_FILE
     content = _read(path)
@@ -105,37 +106,38 @@ def _require(path: Path, content: bytes, source: str, expected: str) -> None:
 
 
 def decode(description: ModelDescription, weights: bytes) -> Model:
-    """The model of a ``model.safetensors`` with its description.
+    """The model with these weights (``model.safetensors``) and this description.
 
     Raises:
         ConfigurationError: the weights are not safetensors.
-        VerificationFailed: the weights do not fit the description, or are no numbers to predict with.
+        VerificationFailed: the weights do not fit the description, or are not finite.
     """
     try:
-        stored = dict(safetensors.deserialize(weights))  # type: ignore[no-untyped-call]
+        tensors = dict(safetensors.deserialize(weights))  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise ConfigurationError(f"{WEIGHTS_FILE} is not a safetensors file: {error}.") from error
     labels = len(description.labels)
-    wanted: Layout = {"bias": ("F32", [labels]), "weight": ("F32", [description.buckets, labels])}
-    found: Layout = {name: (tensor["dtype"], tensor["shape"]) for name, tensor in stored.items()}
-    if found != wanted:
+    expected: Layout = {"bias": ("F32", [labels]), "weight": ("F32", [description.buckets, labels])}
+    actual: Layout = {name: (tensor["dtype"], tensor["shape"]) for name, tensor in tensors.items()}
+    if actual != expected:
         raise VerificationFailed(
-            f"{WEIGHTS_FILE} holds {_shown(found)}, but {DESCRIPTION_FILE} describes {_shown(wanted)}; the "
-            "training must save these two tensors as float32 in these shapes."
+            f"{WEIGHTS_FILE} holds {_describe_layout(actual)}, but {DESCRIPTION_FILE} describes "
+            f"{_describe_layout(expected)}; the training must save these two tensors as float32 in these "
+            "shapes."
         )
     weight, bias = (
-        np.frombuffer(stored[name]["data"], dtype="<f4").reshape(stored[name]["shape"])
+        np.frombuffer(tensors[name]["data"], dtype="<f4").reshape(tensors[name]["shape"])
         for name in ("weight", "bias")
     )
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise VerificationFailed(
-            f"{WEIGHTS_FILE} holds weights that are infinite or no numbers: the training diverged, so "
-            "lower its learning rate and train again."
+            f"{WEIGHTS_FILE} holds weights that are infinite or NaN: the training diverged, so lower its "
+            "learning rate and train again."
         )
     return Model(description, weight, bias)
 
 
-def _shown(layout: Layout) -> str:
+def _describe_layout(layout: Layout) -> str:
     """The first tensors with their types and shapes, such as ``'bias' F32 [3] and 'weight' F32 [64, 3]``."""
     tensors = [f"{name!r} {dtype} {shape}" for name, (dtype, shape) in sorted(layout.items())]
     if len(tensors) > 4:
@@ -148,15 +150,15 @@ def _description(path: Path, content: bytes) -> ModelDescription:
         return ModelDescription.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        if place == "version":
+        field = ".".join(map(str, first["loc"]))
+        if field == "version":
             raise ConfigurationError(
                 f"{path} has version {first['input']!r}, and this server reads version "
                 f"{ModelDescription.model_fields['version'].default}: serve the model with the image of its "
                 "own build, or train it again."
             ) from error
         raise ConfigurationError(
-            f"{path} does not describe a model: {place + ': ' if place else ''}{first['msg']}."
+            f"{path} does not describe a model: {field + ': ' if field else ''}{first['msg']}."
         ) from error
 
 

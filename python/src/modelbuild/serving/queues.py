@@ -1,4 +1,4 @@
-"""Where requests wait: small ones for the next batch, large ones for a place."""
+"""The queues of the server: small requests wait for the next batch, large ones for a slot."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from modelbuild.serving.model import Answer, Model
 
 
 class Batch:
-    """Small requests that have come at the same time, which are predicted together.
+    """The small requests that arrived at the same time; the model classifies their texts together.
 
-    No request waits for a later one: a batch is what is there once the event loop has read its sockets. Each
-    answer is what the request gets alone, since no text has a part in the scores of another.
+    No request waits for a later one: a batch holds the requests that had arrived when the event loop had read
+    its sockets. A text gets the same scores in a batch as alone.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[list[str], asyncio.Future[list[Answer]]]] = deque()
 
     def predict(self, model: Model, texts: list[str]) -> asyncio.Future[list[Answer]]:
-        """The labels and scores of the texts, which are part of the next batch."""
+        """Add the texts to the next batch; the future has their labels and scores."""
         loop = asyncio.get_running_loop()
         answers: asyncio.Future[list[Answer]] = loop.create_future()
         self._waiting.append((texts, answers))
@@ -35,36 +35,36 @@ class Batch:
         return answers
 
     def _run(self, model: Model) -> None:
-        """Predict what waits, up to a number of characters, so that /ping is answered in between."""
-        taken: list[tuple[list[str], asyncio.Future[list[Answer]]]] = []
+        """Classify a limited number of waiting texts, so that the server answers /ping in between."""
+        batch: list[tuple[list[str], asyncio.Future[list[Answer]]]] = []
         characters = 0
         while self._waiting and characters < BATCH_CHARACTERS:
             request = self._waiting.popleft()
-            taken.append(request)
+            batch.append(request)
             characters += sum(map(len, request[0]))
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._run, model)
         try:
-            answers = iter(model.predict([text for texts, _ in taken for text in texts]))
-            results = [[next(answers) for _ in texts] for texts, _ in taken]
+            answers = iter(model.predict([text for texts, _ in batch for text in texts]))
+            results = [[next(answers) for _ in texts] for texts, _ in batch]
         except Exception as error:
-            for _, future in taken:
+            for _, future in batch:
                 future.set_exception(error)
             raise
-        for (_, future), result in zip(taken, results, strict=True):
+        for (_, future), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)
 
 
-class Crowded(Exception):
-    """There is no place for a large body; the message is the sentence for the client."""
+class Overloaded(Exception):
+    """The server has no slot for a large body; the client gets the message."""
 
 
-class Places:
-    """The places for large bodies: ``async with places:`` waits for one in the order of coming.
+class LargeBodySemaphore:
+    """A semaphore of :data:`LARGE_BODIES` slots: ``async with semaphore:`` waits in order of arrival.
 
     Raises:
-        Crowded: too many wait already, or no place became free in time.
+        Overloaded: too many requests wait already, or no slot became free in time.
     """
 
     def __init__(self) -> None:
@@ -76,33 +76,33 @@ class Places:
             self._free -= 1
             return
         if len(self._waiting) >= LARGE_BODIES_WAITING:
-            raise Crowded(
-                f"{LARGE_BODIES_WAITING} other large requests wait already; send this one again later."
+            raise Overloaded(
+                f"{LARGE_BODIES_WAITING} other large requests are waiting; send this one again later."
             )
         loop = asyncio.get_running_loop()
-        place = loop.create_future()
-        self._waiting.append(place)
-        timer = loop.call_later(LARGE_BODY_WAIT_SECONDS, self._give_up, place)
+        waiter = loop.create_future()
+        self._waiting.append(waiter)
+        timer = loop.call_later(LARGE_BODY_WAIT_SECONDS, self._give_up, waiter)
         try:
-            await place
+            await waiter
         finally:
             timer.cancel()
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(None)
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
                 return
         self._free += 1
 
-    def _give_up(self, place: asyncio.Future[None]) -> None:
-        if not place.done():
-            self._waiting.remove(place)
-            place.set_exception(
-                Crowded(
+    def _give_up(self, waiter: asyncio.Future[None]) -> None:
+        if not waiter.done():
+            self._waiting.remove(waiter)
+            waiter.set_exception(
+                Overloaded(
                     f"Other large requests took more than {LARGE_BODY_WAIT_SECONDS:g} s; send this one again "
                     "later."
                 )

@@ -1,10 +1,10 @@
-"""How a text is written, made one: the first step of :mod:`modelbuild.serving.features`.
+"""Normalises texts: the first step of :mod:`modelbuild.serving.features`.
 
 People, phones, word processors and web pages write the same words with different characters: *don't* with
-one of ten apostrophes, full-width letters, accents as characters of their own, no-break spaces, characters
-that cannot be seen. :func:`normalize` makes them equal, so that they have the same n-grams.
+one of ten apostrophes, full-width letters, combining accents, no-break spaces, invisible characters.
+:func:`normalize` writes them in one way, so that they have the same n-grams.
 
-The characters are listed here, and not taken from :mod:`unicodedata` by category, because the categories
+This module lists the characters and does not ask :mod:`unicodedata` for categories, because the categories
 of new characters change with the version of Python. NFKC and case folding never change for a character
 that Unicode has assigned.
 """
@@ -29,20 +29,20 @@ _QUOTES = (
     "\u275d\u275e\u276e\u276f\u2e42\u3008\u3009\u300a\u300b\u300c\u300d\u300e\u300f\u301d\u301e\u301f"
 )
 _DASHES = "\u058a\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212\u2e3a\u2e3b\u301c"
-# No-break spaces and ellipses; spaces that NFKC leaves; and two trade marks, of which it makes letters.
+# No-break spaces and ellipses; spaces that NFKC keeps; and two trade marks, which NFKC turns into letters.
 _SPACES = "\u00a0\u1680\u2026\u2028\u2029\u202f\u2800\u2120\u2122" + "".join(map(chr, range(0x80, 0xA0)))
 _TYPOGRAPHY = re.compile(f"[{_APOSTROPHES}{_QUOTES}{_DASHES}{_SPACES}{_INVISIBLE}]")
-_TYPED = {
+_REPLACEMENTS = {
     **dict.fromkeys(_APOSTROPHES, "'"),
     **dict.fromkeys(_QUOTES + _SPACES, " "),
     **dict.fromkeys(_DASHES, "-"),
 }
-"""What a plain keyboard has in place of a typographic sign; of an invisible one it has nothing."""
+"""The plain character in place of a typographic one; an invisible character is removed."""
 
-# Normalisation takes the square of the marks that follow each other, which are three at most in writing.
-_TOO_MANY_SIGNS = re.compile(r"([^\w\s\x00-\x7f]{30})[^\w\s\x00-\x7f]+")
+# The time of normalisation grows with the square of a run of combining marks; real texts have at most three.
+_LONG_RUN_OF_MARKS = re.compile(r"([^\w\s\x00-\x7f]{30})[^\w\s\x00-\x7f]+")
 
-# Punctuation, symbols and emoji beyond ASCII, which end a word as those of ASCII do.
+# Punctuation, symbols and emoji beyond ASCII; like those of ASCII they end a word.
 _SIGNS = re.compile(
     "[\u00a1-\u00bf\u00d7\u00f7\u055b-\u055f\u0589\u060c\u061b\u061e\u061f\u066a-\u066d\u06d4"
     "\u0964\u0965\u104a\u104b\u1362-\u1368\u2010-\u2bff\u2e00-\u2e7f\u3001-\u3004\u3010-\u3020\u3030"
@@ -55,40 +55,38 @@ _LETTER_OF_ASCII = re.compile("[0-9A-Za-z]")
 
 
 def normalize(text: str) -> str:
-    """The text in small letters, as a plain keyboard writes it.
+    """The text in lower case, with the characters of a plain keyboard.
 
-    - NFKC and full case folding: full-width, bold and circled letters are plain ones, and an accent is the
-      same whether it is a character of its own or part of the letter.
-    - Characters that are not seen are removed. ZERO WIDTH JOINER and NON-JOINER are among them, also where
-      they matter to how a text looks: a family emoji is its members in a row, and a Persian word with a
-      non-joiner is the same word written without.
-    - Apostrophes are removed. Quotation marks, ellipses and all kinds of space are spaces, and dashes are
-      hyphens.
-    - Punctuation, symbols and emoji beyond ASCII stand between spaces.
+    - NFKC and full case folding make full-width, bold and circled letters plain, and compose a letter with
+      its combining accent.
+    - Invisible characters are removed, also ZERO WIDTH JOINER and NON-JOINER where they change how a text
+      looks: a family emoji becomes its members in a row, and a Persian word loses its non-joiner.
+    - Apostrophes are removed. Quotation marks, ellipses and all kinds of space become spaces, dashes hyphens.
+    - Punctuation, symbols and emoji beyond ASCII get a space on each side.
 
-    The result holds no NUL. A text that has been normalised is not changed again.
+    The result holds no NUL. Normalising it again changes nothing.
     """
     if not text.isascii():
-        text = _TYPOGRAPHY.sub(_typed, text)
+        text = _TYPOGRAPHY.sub(_replacement, text)
     if not text.isascii():
-        text = _unify(text)
+        text = _normalize_unicode(text)
     text = text.lower().replace("'", "").replace("`", "").replace('"', " ").replace("\0", " ")
     return _ELLIPSIS.sub(" ", text) if ".." in text else text
 
 
 def has_tokens(text: str) -> bool:
-    """Whether anything is left of the text that the model can know."""
+    """Whether the normalised text holds a token."""
     return _LETTER_OF_ASCII.search(text) is not None or bool(normalize(text).strip(_BLANK))
 
 
-def _unify(text: str) -> str:
-    text = _TOO_MANY_SIGNS.sub(r"\1", text)
-    # The first round leaves what the second finds: a capital that was a bold capital, for example.
+def _normalize_unicode(text: str) -> str:
+    text = _LONG_RUN_OF_MARKS.sub(r"\1", text)
+    # One round is not enough: NFKC turns a bold capital into a plain capital, which needs case folding.
     for _ in range(2):
         text = unicodedata.normalize("NFKC", text.casefold())
-        text = _TYPOGRAPHY.sub(_typed, text)
+        text = _TYPOGRAPHY.sub(_replacement, text)
     return _SIGNS.sub(r" \g<0> ", text)
 
 
-def _typed(match: re.Match[str]) -> str:
-    return _TYPED.get(match[0], "")
+def _replacement(match: re.Match[str]) -> str:
+    return _REPLACEMENTS.get(match[0], "")
