@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-_PLACES = ("global", "install", ":env:")
+_SECTIONS = ("global", "install", ":env:")
 """Sections of pip's configuration, each of which overrides those before."""
 
 
@@ -30,13 +30,13 @@ def main() -> None:
 
 def read(listed: str) -> dict[str, str]:
     """The settings that hold for ``pip install``, from the output of ``pip config list``."""
-    found: dict[str, dict[str, str]] = {place: {} for place in _PLACES}
+    found: dict[str, dict[str, str]] = {section: {} for section in _SECTIONS}
     for line in listed.splitlines():
         key, _, value = line.partition("=")
-        place, _, name = key.rpartition(".")
-        if place in found:
-            found[place][name] = str(ast.literal_eval(value))
-    return {name: value for place in _PLACES for name, value in found[place].items()}
+        section, _, name = key.rpartition(".")
+        if section in found:
+            found[section][name] = str(ast.literal_eval(value))
+    return {name: value for section in _SECTIONS for name, value in found[section].items()}
 
 
 def variables(pip: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -88,7 +88,7 @@ class SentimentFlow(ModelFlow):
     @step
     def notify_buildkite(self) -> None:
         """Publish the model and its manifest, and unblock the build."""
-        self.hand_over(self.files)
+        self.publish_model(self.files)
         self.next(self.end)
 
     @step

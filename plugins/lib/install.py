@@ -100,16 +100,16 @@ def _lock(folder: Path) -> Iterator[bool]:
 
 
 def _locked(handle: int) -> bool:
-    said = False
+    announced = False
     until = time.monotonic() + _WAIT_SECONDS
     while time.monotonic() < until:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if not said:
+            if not announced:
                 _say("Waiting for another process, which installs modelbuild's helpers")
-            said = True
+            announced = True
             time.sleep(_LOOK_AGAIN_SECONDS)
         except OSError:
             break

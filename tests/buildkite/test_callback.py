@@ -109,7 +109,7 @@ def test_outdated_result_unblocks_nothing(serve: Any, answer: Any, names: Any) -
     service = serve(names.service(blocked_at=300))
     told = answer(service, outdated=lambda: service.now > 100)
     assert (told.unblocked, service.applied) == (False, [])
-    assert "for a later attempt at the training to unblock" in told.said
+    assert "for a later attempt at the training to unblock" in told.summary
     assert service.now < 150
 
 

@@ -158,7 +158,7 @@ def crowd(
                     RESULT,
                     environ={"BUILDKITE_API_URL": crowd.url, "BUILDKITE_API_TOKEN": names.token},
                     clock=Clock(lambda: time.now, time.sleep, chance.random),
-                    turns=shared() if turns else None,
+                    rate_limiter=shared() if turns else None,
                 )
 
             return tell
@@ -194,7 +194,7 @@ def test_those_who_watch_builds_keep_the_limit_with_them(crowd: Any) -> None:
     """While 200 trainings end in one minute, heads of three pipelines go on asking for cancelled builds: no
     60 seconds have more than 50 requests of all together, and heads of a pipeline ask once for all of them.
     """
-    done = crowd(200, 5, turns=True, pipelines=3)
+    done = crowd(200, 5, rate_limiter=True, pipelines=3)
     assert [build.applied for build in done.builds.values()] == [[RESULT.to_fields()]] * 200
     assert busiest(done.calls) <= LIMIT
     assert done.refused == 0
@@ -209,7 +209,7 @@ def test_two_hundred_in_one_minute_keep_the_limit(crowd: Any, seed: int) -> None
     """200 trainings that end in one minute: each build hears it once, within twenty minutes, and no
     60 seconds have more than 50 requests.
     """
-    done = crowd(200, seed, turns=True)
+    done = crowd(200, seed, rate_limiter=True)
     assert [build.applied for build in done.builds.values()] == [[RESULT.to_fields()]] * 200
     assert busiest(done.calls) <= LIMIT
     assert done.refused == 0
@@ -219,7 +219,7 @@ def test_two_hundred_in_one_minute_keep_the_limit(crowd: Any, seed: int) -> None
 
 def test_without_turns_everybody_is_heard_all_the_same(crowd: Any) -> None:
     """Where claims cannot be shared, refusals spread the crowd: each build hears it once, within an hour."""
-    done = crowd(200, 4, turns=False)
+    done = crowd(200, 4, rate_limiter=False)
     assert [build.applied for build in done.builds.values()] == [[RESULT.to_fields()]] * 200
     assert done.now < 3600
 

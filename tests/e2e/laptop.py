@@ -17,7 +17,7 @@ import boto3
 import yaml
 
 from modelbuild.contract import Manifest, TrainingRequest, model_prefix
-from modelbuild_local.places import PRODUCTION_ACCOUNT, REGION, State, running
+from modelbuild_local.laptop import PRODUCTION_ACCOUNT, REGION, State, running
 from modelbuild_local.run.client import Client
 from modelbuild_local.up.environment import process_environment
 

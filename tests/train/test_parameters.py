@@ -232,14 +232,17 @@ def test_meta_data_stands_above_variables() -> None:
         "seed",
         "data.limits.rows",
     }
-    assert found.said == {"seed": "meta-data params/seed", "data.limits.rows": "PARAM_DATA__LIMITS__ROWS"}
+    assert found.descriptions == {
+        "seed": "meta-data params/seed",
+        "data.limits.rows": "PARAM_DATA__LIMITS__ROWS",
+    }
 
 
 def test_keys_of_fields_have_slashes() -> None:
     """Fields may have no dot in their keys, so a slash does; a parameter that has one comes first."""
     found = resolved(DEFAULTS, {}, {"params/data/limits/rows": "5"})
     assert found.values["data"] == {"domains": ["a", "b"], "limits": {"rows": 5}}
-    assert found.said == {"data.limits.rows": "meta-data params/data/limits/rows"}
+    assert found.descriptions == {"data.limits.rows": "meta-data params/data/limits/rows"}
     assert resolved({"a/b": 1, "a": {"b": 2}}, {}, {"params/a/b": "3"}).values == {"a/b": 3, "a": {"b": 2}}
     with pytest.raises(ConfigurationError, match=r"meta-data params/data/rows is 5, but .* has no such"):
         resolved(DEFAULTS, {}, {"params/data/rows": "5"})

@@ -173,14 +173,14 @@ def test_first_look_is_at_once(head: Any, page: Page) -> None:
 def test_jobs_are_those_that_metaflow_names() -> None:
     """The watch learns a step's job from Metaflow's own line, and not from ids that a step prints."""
     jobs: list[tuple[str, str]] = []
-    schedule_timeout: Any = SimpleNamespace(heard=lambda step, job_id: jobs.append((step, job_id)))
+    schedule_timeout: Any = SimpleNamespace(on_line=lambda step, job_id: jobs.append((step, job_id)))
     watch = Watch(None, schedule_timeout)
     prefix, waits = "2026-01-31 12:00:00.123 [17/train/2 (pid 42)] ", "Task is starting (status RUNNABLE)..."
     for text in (f"[{JOB}] request done", f"see {prefix}[{JOB}] {waits}", waits, "", "[17/other/3] [no id]"):
-        watch.heard(prefix + text)
-    watch.heard(f"[17/train/2 (pid 42)] [{JOB}] {waits}")
+        watch.on_line(prefix + text)
+    watch.on_line(f"[17/train/2 (pid 42)] [{JOB}] {waits}")
     assert jobs == []
-    watch.heard(f"{prefix}[{JOB}] {waits}")
+    watch.on_line(f"{prefix}[{JOB}] {waits}")
     assert jobs == [("train", JOB)]
 
 
@@ -203,8 +203,8 @@ def test_step_without_machine_is_ended(aws: Any) -> None:
     first, second = submit("first", 1), submit("second", 9)
     schedule_timeout = ScheduleTimeout(batch, 0.2)
     watch = Watch(None, schedule_timeout)
-    watch.heard(f"2026-01-31 12:00:00.123 [17/prepare/2 (pid 42)] [{first}] Task is starting.")
-    watch.heard(f"2026-01-31 12:00:00.123 [17/train/3 (pid 42)] [{second}] Task is starting.")
+    watch.on_line(f"2026-01-31 12:00:00.123 [17/prepare/2 (pid 42)] [{first}] Task is starting.")
+    watch.on_line(f"2026-01-31 12:00:00.123 [17/train/3 (pid 42)] [{second}] Task is starting.")
     try:
         deadline = time.monotonic() + 20
         while (reason := schedule_timeout.too_long()) is None:

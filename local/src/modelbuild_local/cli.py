@@ -11,14 +11,14 @@ from typing import ParamSpec
 import click
 
 from modelbuild.errors import ConfigurationError, ModelbuildError
-from modelbuild_local import places
+from modelbuild_local import laptop
 
 P = ParamSpec("P")
 
 _INTERRUPTED = 130
 
 
-def _told(command: Callable[P, None]) -> Callable[P, None]:
+def _exit_on_error(command: Callable[P, None]) -> Callable[P, None]:
     """Turn an error that is a message to the user into that message and its exit code."""
 
     @wraps(command)
@@ -52,7 +52,7 @@ def local() -> None:
     metavar="SLUG",
     help="Team of Buildkite that you belong to, for allowed_teams; may be repeated. Default: every team.",
 )
-@_told
+@_exit_on_error
 def up(data: Path | None, teams: tuple[str, ...]) -> None:
     """Start the services, until Ctrl-C.
 
@@ -61,7 +61,7 @@ def up(data: Path | None, teams: tuple[str, ...]) -> None:
     """
     from modelbuild_local.up import command
 
-    command.run(places.repository(Path.cwd()), data, teams)
+    command.run(laptop.repository(Path.cwd()), data, teams)
 
 
 @local.command()
@@ -71,7 +71,7 @@ def up(data: Path | None, teams: tuple[str, ...]) -> None:
 @click.option("--branch", help="Branch of the build. Default: the one that is checked out.")
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="Variable for every job; may be repeated.")
 @click.option("--yes", is_flag=True, help="Open the blocks that are for people, with their defaults.")
-@_told
+@_exit_on_error
 def run(pipeline: str | None, branch: str | None, env: tuple[str, ...], yes: bool) -> None:
     """Build the current commit with real agents, and show what they do.
 
@@ -79,9 +79,9 @@ def run(pipeline: str | None, branch: str | None, env: tuple[str, ...], yes: boo
     """
     from modelbuild_local.run import command
 
-    repository = places.repository(Path.cwd())
+    repository = laptop.repository(Path.cwd())
     passed = command.run(
-        places.require_running(repository),
+        laptop.require_running(repository),
         pipeline=None if pipeline is None else _inside(repository, Path(pipeline)),
         branch=branch,
         env=dict(_variable(item) for item in env),

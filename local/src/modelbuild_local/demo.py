@@ -20,8 +20,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from modelbuild.contract import Predictions
 from modelbuild.errors import ModelbuildError
-from modelbuild_local import places
-from modelbuild_local.places import DATA_LAKE_ACCOUNT, State
+from modelbuild_local import laptop
+from modelbuild_local.laptop import DATA_LAKE_ACCOUNT, State
 from modelbuild_local.run import blocks
 from modelbuild_local.run.client import Client
 from modelbuild_local.run.command import own_pipeline
@@ -42,7 +42,7 @@ _POLL_SECONDS = 0.2
 def main() -> None:
     """Run the demonstration; exit with 0 if all of it worked."""
     try:
-        demo(places.repository(Path.cwd()))
+        demo(laptop.repository(Path.cwd()))
     except ModelbuildError as error:
         click.echo(f"demo: {error}", err=True)
         sys.exit(error.exit_code)
@@ -91,11 +91,11 @@ def _timed(phase: str, began: float, remark: str = "") -> None:
 @contextmanager
 def _services(repository: Path) -> Iterator[State]:
     """The laptop mode that runs, or one that is started here and stopped at the end."""
-    state = places.running(repository)
+    state = laptop.running(repository)
     if state is not None:
         yield state
         return
-    log = places.home(repository) / "up.log"
+    log = laptop.state_folder(repository) / "up.log"
     # Whatever ends this process ends the services too.
     command = [
         sys.executable,
@@ -130,7 +130,7 @@ def _services(repository: Path) -> Iterator[State]:
 def _ready(repository: Path, process: subprocess.Popen[bytes], log: Path) -> State:
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end:
-        state = places.running(repository)
+        state = laptop.running(repository)
         if state is not None:
             return state
         if process.poll() is not None:

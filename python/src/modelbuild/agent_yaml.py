@@ -208,10 +208,10 @@ class _Document:
     def _alias(self, anchor: str, line: int) -> Any:
         if anchor not in self._anchors:
             raise YamlError(f"alias *{anchor} has no anchor before it", line)
-        known = self._anchors[anchor]
-        if known is None:
+        anchored = self._anchors[anchor]
+        if anchored is None:
             raise YamlError(f"anchor &{anchor} contains itself", line)
-        found, values, size = known
+        found, values, size = anchored
         self._aliased += values
         self._count(values + 1, size + 1, line)
         if self._values > _ALIASED_VALUES and self._aliased > _ALIASED_SHARE * self._values:

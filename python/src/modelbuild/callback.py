@@ -19,7 +19,7 @@ from typing import Literal
 from modelbuild import log
 from modelbuild.buildkite.rate_limiter import RateLimiter
 from modelbuild.buildkite.rest import DEFAULT_URL, TOKEN, Job, Rest, RestError
-from modelbuild.contract import TRAINING_ANNOTATION, UNDER_WAY, TrainingRequest, TrainingResult
+from modelbuild.contract import RUNNING_STYLE, TRAINING_ANNOTATION, TrainingRequest, TrainingResult
 from modelbuild.errors import AwsError, BuildkiteError, ConfigurationError
 from modelbuild.store.bucket import BucketStore
 from modelbuild.store.objects import Objects
@@ -57,11 +57,11 @@ class Delivery:
     Attributes:
         end: the step was ``unblocked`` by this call, or ``before`` it; it never will be, as the build is
             ``over`` or ``deleted``; or it is for a ``later`` attempt to unblock.
-        said: the same for people.
+        summary: one sentence about ``end`` for the log.
     """
 
     end: Literal["unblocked", "before", "over", "deleted", "later"]
-    said: str
+    summary: str
 
     @property
     def unblocked(self) -> bool:
@@ -71,7 +71,7 @@ class Delivery:
 
 def shared_rate_limiter(objects: Objects, artifacts: str) -> RateLimiter:
     """The rate limiter of all trainings of the bucket that ``artifacts`` lies in."""
-    return RateLimiter(BucketStore(objects, artifacts).claim_turn)
+    return RateLimiter(BucketStore(objects, artifacts).claim_slot)
 
 
 def deliver(
@@ -81,7 +81,7 @@ def deliver(
     environ: Mapping[str, str] = os.environ,
     deadline: float = DEADLINE_SECONDS,
     clock: Clock = Clock(),
-    turns: RateLimiter | None = None,
+    rate_limiter: RateLimiter | None = None,
     outdated: Callable[[], bool] = lambda: False,
 ) -> Delivery:
     """Unblock the step that waits for a training, with the result as its fields.
@@ -96,7 +96,7 @@ def deliver(
         environ: where the address and the token are.
         deadline: seconds after which to give up.
         clock: what time is and how it passes.
-        turns: the rate limiter; without one, requests are not limited.
+        rate_limiter: the rate limiter; without one, requests are not limited.
         outdated: whether there is a later attempt, whose result counts instead.
 
     Raises:
@@ -110,7 +110,7 @@ def deliver(
             f"the token in the job definition of the head, {_THEN}"
         )
     rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, token)
-    return _Delivery(rest, request, result, clock, clock.now() + deadline, turns, outdated).run()
+    return _Delivery(rest, request, result, clock, clock.now() + deadline, rate_limiter, outdated).run()
 
 
 def correct_page(
@@ -119,7 +119,7 @@ def correct_page(
     style: str,
     *,
     environ: Mapping[str, str] = os.environ,
-    turns: RateLimiter | None = None,
+    rate_limiter: RateLimiter | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Replace the annotation of a training that says "under way", where no later step will replace it.
@@ -131,16 +131,16 @@ def correct_page(
         body: how the training ended.
         style: of the annotation.
         environ: where Buildkite's address and token are.
-        turns: the rate limiter.
+        rate_limiter: the rate limiter.
         sleep: how time passes.
     """
     try:
         rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ.get(TOKEN, ""))
-        sleep(turns.next() if turns else 0.0)
+        sleep(rate_limiter.next() if rate_limiter else 0.0)
         styles = {note.context: note.style for note in rest.annotations(request.build)}
         context = request.meta_data_key(TRAINING_ANNOTATION)
-        if styles.get(context) == UNDER_WAY:
-            sleep(turns.next() if turns else 0.0)
+        if styles.get(context) == RUNNING_STYLE:
+            sleep(rate_limiter.next() if rate_limiter else 0.0)
             rest.annotate(request.build, body, context=context, style=style)
     except (AwsError, BuildkiteError, ConfigurationError) as error:
         log.say(f"callback: the page of the build still says that the training is under way: {error}")
@@ -154,7 +154,7 @@ class _Delivery:
         result: TrainingResult,
         clock: Clock,
         until: float,
-        turns: RateLimiter | None,
+        rate_limiter: RateLimiter | None,
         outdated: Callable[[], bool],
     ) -> None:
         self._rest = rest
@@ -162,19 +162,19 @@ class _Delivery:
         self._result = result
         self._clock = clock
         self._until = until
-        self._turns = turns
+        self._rate_limiter = rate_limiter
         self._outdated = outdated
-        self._said = ""
+        self._logged_text = ""
 
     def run(self) -> Delivery:
-        turn = limited = 0
+        tries = limited = 0
         refused = False
         while True:
             asked: float | None = None
             try:
                 end = self._end()
                 if end is not None:
-                    return Delivery(end, self._said)
+                    return Delivery(end, self._logged_text)
                 limited = 0
             except RestError as error:
                 # A person may have unblocked or cancelled since the build was read: the next reading shows
@@ -188,8 +188,8 @@ class _Delivery:
                     asked = (asked or 0.0) + self._spread(limited)
                     limited += 1
                 self._say(f"{error}; trying again")
-            self._wait(asked, turn)
-            turn += 1
+            self._wait(asked, tries)
+            tries += 1
 
     def _end(self) -> Literal["unblocked", "before", "over", "deleted", "later"] | None:
         """Read, and unblock if that is what is left to do; None while something is."""
@@ -198,19 +198,19 @@ class _Delivery:
         if self._outdated():
             self._say(f"{step} is for a later attempt at the training to unblock: nothing to do")
             return "later"
-        self._take_turn()
+        self._wait_for_slot()
         try:
             job = _waiting_step(self._rest.jobs(build, self._request.unblock))
         except RestError as error:
             if error.status != 404:
                 raise
-            self._take_turn()
+            self._wait_for_slot()
             if not self._rest.deleted(build):
                 raise
             self._say(f"{step} is gone, the build was deleted: nothing to do")
             return "deleted"
         if job is not None and job.state == "blocked":
-            self._take_turn()
+            self._wait_for_slot()
             self._rest.unblock(build, job.id, self._fields())
             self._say(f"unblocked {step} with status {self._result.status}")
             return "unblocked"
@@ -218,7 +218,7 @@ class _Delivery:
             by = f" by {job.unblocked_by.name}" if job.unblocked_by and job.unblocked_by.name else ""
             self._say(f"{step} is unblocked already{by}: nothing to do")
             return "before"
-        self._take_turn()
+        self._wait_for_slot()
         found = self._rest.build(build)
         if found.state in _OVER and not found.blocked:
             self._say(f"{step} will not be reached, the build is {found.state}: nothing to do")
@@ -234,23 +234,23 @@ class _Delivery:
         # In a form that neither Buildkite nor a reader of meta-data refuses.
         return {self._request.meta_data_key(key): storable(value) for key, value in fields.items()}
 
-    def _take_turn(self) -> None:
-        """Wait until a request may be sent: the limit has requests left, and it is this program's turn."""
+    def _wait_for_slot(self) -> None:
+        """Wait until the limit has requests left and the slot of this program begins."""
         if self._rest.pause:
             self._sleep(self._rest.pause + self._spread(0))
-        if self._turns is None:
+        if self._rate_limiter is None:
             return
         try:
-            seconds = self._turns.next()
+            seconds = self._rate_limiter.next()
         except AwsError as error:
             # Where S3 is away, Buildkite's own refusals are what is left to go by.
-            self._say(f"{error}; calling Buildkite without a turn")
+            self._say(f"{error}; calling Buildkite without a slot of the rate limiter")
             return
         self._sleep(seconds)
 
-    def _wait(self, asked: float | None, turn: int) -> None:
+    def _wait(self, asked: float | None, tries: int) -> None:
         """Sleep for as long as Buildkite asks, or a growing while with jitter."""
-        growing = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(turn, 10)) * (0.5 + self._clock.jitter() / 2)
+        growing = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(tries, 10)) * (0.5 + self._clock.jitter() / 2)
         self._sleep(growing if asked is None else asked + self._clock.jitter())
 
     def _spread(self, limited: int) -> float:
@@ -259,15 +259,15 @@ class _Delivery:
     def _sleep(self, seconds: float) -> None:
         if self._clock.now() + seconds > self._until:
             raise BuildkiteError(
-                f"gave up telling Buildkite that the training ended; the last word: {self._said}"
+                f"gave up telling Buildkite that the training ended; the last word: {self._logged_text}"
             )
         if seconds > 0:
             self._clock.sleep(seconds)
 
     def _say(self, text: str) -> None:
-        if text != self._said:
+        if text != self._logged_text:
             log.say(f"callback: {text}")
-        self._said = text
+        self._logged_text = text
 
 
 def _waiting_step(jobs: tuple[Job, ...]) -> Job | None:

@@ -59,14 +59,14 @@ def cli() -> None:
     """
 
 
-def _pipeline_option(said: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def _pipeline_option(help_text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return click.option(
         "--pipeline",
         "file",
         default=".buildkite/pipeline.yml",
         show_default=True,
         type=click.Path(path_type=Path),
-        help=said,
+        help=help_text,
     )
 
 

@@ -75,15 +75,15 @@ def describe(error: BaseException) -> str:
     kind = type(error).__name__
     # What the operating system says of a number, and not what the exception carries.
     number = error.errno if isinstance(error, OSError) and type(error).__module__ == "builtins" else None
-    said = f"{kind} ({os.strerror(number)})" if number is not None else kind
+    summary = f"{kind} ({os.strerror(number)})" if number is not None else kind
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
-        return f"a defect of modelbuild: {said}"
+        return f"a defect of modelbuild: {summary}"
     last = frames[-1]
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)]
-    places = [_place(frame) for frame in ([own[-1]] if own and own[-1] is not last else []) + [last]]
-    return f"a defect of modelbuild: {said} at {', in '.join(reversed(places))}"
+    locations = [_location(frame) for frame in ([own[-1]] if own and own[-1] is not last else []) + [last]]
+    return f"a defect of modelbuild: {summary} at {', in '.join(reversed(locations))}"
 
 
-def _place(frame: traceback.FrameSummary) -> str:
+def _location(frame: traceback.FrameSummary) -> str:
     return f"{'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno}"

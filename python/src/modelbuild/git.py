@@ -125,17 +125,17 @@ def filters(repository: Path) -> tuple[str, ...]:
         )
     off = {"clean": "", "smudge": "", "process": "", "required": "false"}
     return tuple(
-        word
+        argument
         for name in sorted(names)
         for key, value in off.items()
-        for word in ("-c", f"filter.{name}.{key}={value}")
+        for argument in ("-c", f"filter.{name}.{key}={value}")
     )
 
 
 def _completed(
     repository: Path, arguments: tuple[str, ...], stdin: bytes, environ: Mapping[str, str]
 ) -> subprocess.CompletedProcess[bytes]:
-    settings = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
+    settings = [argument for key, value in _SETTINGS.items() for argument in ("-c", f"{key}={value}")]
     command = ["git", "-C", str(repository), "--no-pager", *settings, *arguments]
     kept = {name: value for name, value in os.environ.items() if name not in _DROPPED}
     try:
@@ -161,6 +161,6 @@ def _sentence(repository: Path, arguments: tuple[str, ...], messages: str) -> st
             f"{repository} is a partial clone that lacks files of the commit, and nothing is fetched here: "
             "name in option include only what the checkout has, or clone without --filter"
         )
-    said = messages.strip().splitlines() or ["no message"]
-    named = next(word for word in arguments if not word.startswith("-") and "=" not in word)
-    return f"git {named} failed in {repository}: {said[-1]}"
+    lines = messages.strip().splitlines() or ["no message"]
+    named = next(argument for argument in arguments if not argument.startswith("-") and "=" not in argument)
+    return f"git {named} failed in {repository}: {lines[-1]}"

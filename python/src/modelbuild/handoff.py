@@ -128,8 +128,8 @@ def _of_fields(fields: Mapping[str, str], meta_data: TrainingMetaData) -> Traini
     try:
         result = TrainingResult.from_fields(fields)
     except ValidationError as error:
-        place = error.errors()[0]["loc"]
-        raise _unreadable(str(place[0]) if place else "model/env", fields, meta_data) from error
+        location = error.errors()[0]["loc"]
+        raise _unreadable(str(location[0]) if location else "model/env", fields, meta_data) from error
     except ValueError as error:
         raise _unreadable("model/env", fields, meta_data) from error
     if result.status == "succeeded":
@@ -199,8 +199,8 @@ def _commit(environ: Mapping[str, str], build: Build) -> str:
 
     The branch may have moved on since then, so nothing is resolved again.
     """
-    said = agent.variable(environ, "BUILDKITE_COMMIT")
-    return said if _FULL_COMMIT.fullmatch(said) else build.commit
+    checked_out = agent.variable(environ, "BUILDKITE_COMMIT")
+    return checked_out if _FULL_COMMIT.fullmatch(checked_out) else build.commit
 
 
 def _require_agreement(

@@ -95,7 +95,7 @@ def variable_text(value: object) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class StepPosition:
     """What the place of a step in a pipeline means for the steps around it.
 
     Args:
@@ -122,11 +122,11 @@ class Place:
         """Whether it waits for everything before it."""
         return self.holds_later_steps and not self.has_dependencies
 
-    def covers(self, earlier: Place) -> bool:
+    def covers(self, earlier: StepPosition) -> bool:
         """Whether this barrier waits for a step before it: in a group, for the group's steps alone."""
         return self.group is None or self.group is earlier.group
 
-    def holders(self, earlier: Sequence[Place]) -> Iterator[int]:
+    def holders(self, earlier: Sequence[StepPosition]) -> Iterator[int]:
         """The indices of the wait and block steps in ``earlier`` that it waits for without naming them."""
         if not self.has_dependencies and not self.is_barrier:
             yield from _nearest_holder(earlier, self.group)
@@ -134,7 +134,7 @@ class Place:
             yield from _nearest_holder(earlier, None)
 
 
-def _nearest_holder(earlier: Sequence[Place], group: object | None) -> list[int]:
+def _nearest_holder(earlier: Sequence[StepPosition], group: object | None) -> list[int]:
     for index in range(len(earlier) - 1, -1, -1):
         if earlier[index].holds_later_steps and earlier[index].group is group:
             return [index]

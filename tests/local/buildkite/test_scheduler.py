@@ -370,6 +370,6 @@ def assert_its_turn(build: Build, step: Step) -> None:
             assert job.passed or (
                 edge.allow_failure and (job.failed or job.state in ("waiting_failed", "broken"))
             )
-    if step.place.is_barrier:
+    if step.position.is_barrier:
         assert all(other.job.passed for other in before_barrier(build.steps, step))
     assert not any(other.job.state == "canceled" for other in ancestors(build, step))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from modelbuild_local import agent
-from modelbuild_local.places import State, running
+from modelbuild_local.laptop import State, running
 
 UNTIL_SECONDS = 90.0
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from modelbuild_local.buildkite.identity import slug_of
-from modelbuild_local.places import State, running
+from modelbuild_local.laptop import State, running
 from modelbuild_local.run import command as run_command
 from modelbuild_local.run.client import Client
 

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from modelbuild_local.places import running, state_file
+from modelbuild_local.laptop import running, state_file
 from modelbuild_local.run.client import Client
 from modelbuild_local.up.seed import data_lake, production
 

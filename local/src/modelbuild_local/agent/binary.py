@@ -28,12 +28,12 @@ def find() -> Path:
 def _version(executable: str) -> tuple[int, ...]:
     try:
         command = [executable, "--version"]
-        said = subprocess.run(
+        output = subprocess.run(
             command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    return parse_version(said.stdout)
+    return parse_version(output.stdout)
 
 
 def parse_version(text: str) -> tuple[int, ...]:

@@ -34,11 +34,11 @@ def refuse(
         headers: further headers.
     """
     drain(environ)
-    said = f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
+    detail = f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
     if service == "s3":
-        kind, body = "application/xml", f"<Error>{said}</Error>"
+        kind, body = "application/xml", f"<Error>{detail}</Error>"
     elif service in _XML:
-        kind, body = "text/xml", f"<ErrorResponse><Error><Type>Sender</Type>{said}</Error></ErrorResponse>"
+        kind, body = "text/xml", f"<ErrorResponse><Error><Type>Sender</Type>{detail}</Error></ErrorResponse>"
     else:
         kind, body = "application/x-amz-json-1.1", json.dumps({"__type": code, "message": message})
     sent = {

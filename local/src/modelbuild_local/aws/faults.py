@@ -22,7 +22,7 @@ _LOSE_HOST = re.compile(r"/laptop/batch/(?P<job_id>[^/]+)/lose-host")
 _NO_CAPACITY = re.compile(r"/laptop/batch/(?P<queue>[^/]+)/no-capacity")
 
 
-def beside(application: Application) -> Application:
+def with_faults(application: Application) -> Application:
     """The application, and before it what refuses or disturbs requests, and the paths that ask for that.
 
     ``POST /laptop/batch/<job id>/lose-host`` takes the host of a running job away: the answer is 204, and
@@ -31,19 +31,21 @@ def beside(application: Application) -> Application:
     ``modelbuild_local.service.faults`` and of ``access.control``. All want the run's secret access key as a
     bearer token.
     """
-    known = Faults()
+    injected = Faults()
 
     def answer(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
         if path.startswith(control.ADMINISTRATION):
             # A container asks for its keys with a token of its own.
             if not (control.may_administer(environ) or (path == control.PATH and method == "GET")):
-                said = "Send the secret access key of this run: Authorization: Bearer $AWS_SECRET_ACCESS_KEY"
-                return refuse(environ, start_response, "laptop", 401, "Unauthorized", said)
+                message = (
+                    "Send the secret access key of this run: Authorization: Bearer $AWS_SECRET_ACCESS_KEY"
+                )
+                return refuse(environ, start_response, "laptop", 401, "Unauthorized", message)
             if path.startswith("/moto-api"):
                 return application(environ, start_response)
             if path == faults.PATH:
-                return _administer(known, environ, start_response)
+                return _administer(injected, environ, start_response)
             if path == control.PATH:
                 return control.answer(environ, start_response)
             match = _LOSE_HOST.fullmatch(path)
@@ -57,7 +59,7 @@ def beside(application: Application) -> Application:
                 (sold_out.add if method == "PUT" else sold_out.discard)(match["queue"])
                 start_response("204 No Content", [("Content-Length", "0")])
                 return []
-        fault = known.strike(_request(environ))
+        fault = injected.strike(_request(environ))
         if fault is not None:
             return _disturb(fault, application, environ, start_response)
         refused = control.refused(environ, start_response)
@@ -66,9 +68,9 @@ def beside(application: Application) -> Application:
     return answer
 
 
-def _administer(known: Faults, environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+def _administer(injected: Faults, environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
     body = drain(environ)
-    status, shown = known.administer(environ["REQUEST_METHOD"], environ.get("CONTENT_TYPE", ""), body)
+    status, shown = injected.administer(environ["REQUEST_METHOD"], environ.get("CONTENT_TYPE", ""), body)
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(shown)))]
     start_response(f"{status} {'OK' if status == 200 else 'Refused'}", headers)
     return [shown]
@@ -99,8 +101,8 @@ def _disturb(
         environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         raise ConnectionError("a fault that was asked for")
     code = fault.code or "InternalFailure"
-    service, said = _service(environ), "A fault that was asked for."
-    return refuse(environ, start_response, service, fault.status, code, said, fault.headers)
+    service, message = _service(environ), "A fault that was asked for."
+    return refuse(environ, start_response, service, fault.status, code, message, fault.headers)
 
 
 def _jobs(job_id: str) -> list[Job]:

@@ -87,17 +87,17 @@ def _assignments(rest: str) -> list[tuple[str, str]]:
     first = rest.split(None, 1)
     if first and "=" not in first[0]:  # the old form: ENV NAME the rest of the line
         return [(first[0], first[1].strip() if len(first) > 1 else "")]
-    pairs = (word.partition("=") for word in shlex.split(rest))
+    pairs = (argument.partition("=") for argument in shlex.split(rest))
     return [(name, value) for name, _, value in pairs]
 
 
-def _expand(value: str, known: dict[str, str]) -> str:
-    return re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda m: known.get(m[1] or m[2], ""), value)
+def _expand(value: str, variables: dict[str, str]) -> str:
+    return re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda m: variables.get(m[1] or m[2], ""), value)
 
 
 def _command(rest: str) -> list[str]:
     try:
-        words = json.loads(rest)
+        command = json.loads(rest)
     except ValueError:
         return ["/bin/sh", "-c", rest]
-    return [str(word) for word in words]
+    return [str(argument) for argument in command]

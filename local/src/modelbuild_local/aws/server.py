@@ -28,7 +28,7 @@ def serve(
         web_identity_key: What the local Buildkite signs its OIDC tokens with.
     """
     stopping = threading.Event()
-    process.when_told(stopping.set)
+    process.on_stop_request(stopping.set)
     server = _server(listener)
     # After _server: moto must not be imported before its own settings are in the environment.
     from modelbuild_local.aws import conditional_writes, quotas
@@ -80,6 +80,6 @@ def _server(listener: socket.socket) -> BaseWSGIServer:
     from modelbuild_local.aws.access import admission
 
     application = admission.guarded(
-        faults.beside(DomainDispatcherApplication(create_backend_app)), f"http://{host}:{port}"
+        faults.with_faults(DomainDispatcherApplication(create_backend_app)), f"http://{host}:{port}"
     )
     return make_server(host, port, application, threaded=True, request_handler=Handler, fd=listener.fileno())

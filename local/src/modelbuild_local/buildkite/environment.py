@@ -71,8 +71,8 @@ def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str
         own["BUILDKITE_GROUP_ID"] = job.step.group.id
         own["BUILDKITE_GROUP_KEY"] = job.step.group.key or ""
         own["BUILDKITE_GROUP_LABEL"] = job.step.group.label
-    given = {**pipeline.env, **build.uploaded_env, **build.env, **step.env}
-    return {**given, **own, **pull_request_environment(build), **_unblocker(job)}
+    configured = {**pipeline.env, **build.uploaded_env, **build.env, **step.env}
+    return {**configured, **own, **pull_request_environment(build), **_unblocker(job)}
 
 
 def pull_request_environment(build: Build) -> dict[str, str]:

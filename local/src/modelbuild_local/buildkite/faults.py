@@ -29,8 +29,8 @@ class Outages:
         if scope["path"] == PATH:
             request = Request(scope, receive)
             if not same(token_of(request, "Bearer"), self._api_token):
-                said = '{"message": "Send the API token: Authorization: Bearer $BUILDKITE_API_TOKEN"}'
-                await Response(said, 401, media_type="application/json")(scope, receive, send)
+                refusal = '{"message": "Send the API token: Authorization: Bearer $BUILDKITE_API_TOKEN"}'
+                await Response(refusal, 401, media_type="application/json")(scope, receive, send)
                 return
             content_type = request.headers.get("Content-Type", "")
             status, shown = self._faults.administer(request.method, content_type, await request.body())

@@ -76,12 +76,16 @@ def check_annotation(body: Mapping[str, object]) -> str | None:
     return None if style is None else str(style)
 
 
-def field_value(field: InputField, given: object) -> str:
+def field_value(field: InputField, submitted: object) -> str:
     """The meta-data value of a block's field. Refused (422): missing, or not what the field allows."""
-    if given is None and field.default_value is not None:
+    if submitted is None and field.default_value is not None:
         return field.default_value
     values = (
-        [str(item) for item in given] if isinstance(given, list) else [] if given is None else [str(given)]
+        [str(item) for item in submitted]
+        if isinstance(submitted, list)
+        else []
+        if submitted is None
+        else [str(submitted)]
     )
     value = "\n".join(values)
     if not value:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from modelbuild.contract import TrainingResult
-from modelbuild.pipeline_rules import Place
+from modelbuild.pipeline_rules import StepPosition
 from modelbuild_local.buildkite.identity import User, new_id, new_token
 from modelbuild_local.buildkite.logs import JobLog
 from modelbuild_local.buildkite.pipeline.definition import (
@@ -107,14 +107,14 @@ class Step:
 
     A step with a matrix or parallelism stands as several of these, with one id and one key.
 
-    A barrier (see ``place``) waits for all steps before it, also for those that are uploaded later, but not
-    for ``exempt``, the ids of the steps that wait for what it was uploaded with; ``edges`` holds every other
-    dependency. ``omitted`` is the reason why the step does not run.
+    A barrier (see ``position``) waits for all steps before it, also for those that are uploaded later, but
+    not for the steps with an id in ``exempt``: these wait for steps of the barrier's own upload. ``edges``
+    holds every other dependency. ``omitted`` is the reason why the step does not run.
     """
 
     definition: CommandStep | WaitStep | ManualStep
     edges: list[Edge]
-    place: Place
+    position: StepPosition
     group: Group | None
     omitted: str = ""
     matrix: dict[str, str] | None = None

@@ -54,10 +54,10 @@ class _Pages:
 
     def routes(self) -> list[Route]:
         handlers = {
-            "/": self._home,
-            "/batch/home": self._go_on,
-            "/cloudwatch/home": self._go_on,
-            "/sagemaker/home": self._go_on,
+            "/": self._home_page,
+            "/batch/home": self._redirect_page,
+            "/cloudwatch/home": self._redirect_page,
+            "/sagemaker/home": self._redirect_page,
             "/batch/jobs/{id}": self._job,
             "/cloudwatch/log": self._log,
             "/cloudwatch/streams": self._streams,
@@ -68,11 +68,11 @@ class _Pages:
         admitted = self._session.required
         return [Route(path, admitted(handler), methods=["GET"]) for path, handler in handlers.items()]
 
-    async def _home(self, _: Request) -> Response:
+    async def _home_page(self, _: Request) -> Response:
         return self._html("home.html", jobs=await run_in_threadpool(self._reader.jobs))
 
-    async def _go_on(self, _: Request) -> Response:
-        return self._html("go_on.html")
+    async def _redirect_page(self, _: Request) -> Response:
+        return self._html("redirect.html")
 
     async def _job(self, request: Request) -> Response:
         job = await self._found(self._reader.job, request.path_params["id"])

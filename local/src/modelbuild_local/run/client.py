@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from modelbuild.errors import BuildkiteError
-from modelbuild_local.places import ORGANIZATION, State
+from modelbuild_local.laptop import ORGANIZATION, State
 
 _TIMEOUT_SECONDS = 30.0
 _PER_PAGE = 100
@@ -66,8 +66,8 @@ class Client:
             with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
                 return bytes(response.read())
         except urllib.error.HTTPError as error:
-            said = _message(error)
-            raise BuildkiteError(f"the local Buildkite refused {method} {path}: {said}") from None
+            message = _message(error)
+            raise BuildkiteError(f"the local Buildkite refused {method} {path}: {message}") from None
         except OSError as error:
             raise BuildkiteError(
                 f"the local Buildkite does not answer ({error}): is modelbuild local up still running?"

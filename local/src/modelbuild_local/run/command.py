@@ -16,7 +16,7 @@ from modelbuild.contract import TrainingResult
 from modelbuild.errors import BuildkiteError, ConfigurationError
 from modelbuild_local import agent
 from modelbuild_local.buildkite.identity import slug_of
-from modelbuild_local.places import State
+from modelbuild_local.laptop import State
 from modelbuild_local.run import blocks
 from modelbuild_local.run.client import Client
 from modelbuild_local.run.terminal import Terminal, plain_label
@@ -268,8 +268,8 @@ class _Watch:
             self._over.add(id)
             status = meta_data.get(prefix + TrainingResult.field_keys()[0], "")
             seconds = f"{time.monotonic() - self._began[id]:.1f} s"
-            said = f"unblocked{f': the training {status}' if status else ''} after {seconds}"
-            self._terminal.ended(id, said, good=status == "succeeded")
+            outcome = f"unblocked{f': the training {status}' if status else ''} after {seconds}"
+            self._terminal.ended(id, outcome, good=status == "succeeded")
 
     def _is_for_a_person(self, job: Json) -> bool:
         waits = job["type"] == "manual" and job["state"] == "blocked" and job["id"] not in self._left

@@ -23,8 +23,8 @@ class _Text(HTMLParser):
         self.closed = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag == "details" and (self.closed or "open" not in given):
+        attributes = dict(attrs)
+        if tag == "details" and (self.closed or "open" not in attributes):
             self.closed += 1
         if self.closed:
             return
@@ -35,9 +35,9 @@ class _Text(HTMLParser):
         elif tag == "pre":
             self.verbatim += 1
         elif tag == "a" and self.link == "":
-            self.link = given.get("href") or ""
-        elif tag == "img" and given.get("alt"):
-            self.parts.append(f"[{given['alt']}]")
+            self.link = attributes.get("href") or ""
+        elif tag == "img" and attributes.get("alt"):
+            self.parts.append(f"[{attributes['alt']}]")
 
     def handle_endtag(self, tag: str) -> None:
         if self.closed:

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from modelbuild import text
 from modelbuild.contract import LOG_GROUP
 from modelbuild.log import metaflow_lines
-from modelbuild_local.places import State
+from modelbuild_local.laptop import State
 from modelbuild_local.up.seed import data_lake
 
 _POLL_SECONDS = 1.0

@@ -32,7 +32,7 @@ def read_secrets(*names: str) -> dict[str, str]:
     """The secrets of a service, from the first line of standard input: a JSON object with text by name.
 
     Standard input is a pipe of the process that starts the service. The arguments of a process can be read by
-    every user of the machine. The rest of standard input is left for :func:`when_told`.
+    every user of the machine. The rest of standard input is left for :func:`on_stop_request`.
 
     Raises:
         SystemExit: the line is not such an object; with a sentence that names what is missing.
@@ -44,8 +44,8 @@ def read_secrets(*names: str) -> dict[str, str]:
             break
         line += byte
     try:
-        given = json.loads(line)
-        return {name: str(given[name]) for name in names}
+        document = json.loads(line)
+        return {name: str(document[name]) for name in names}
     except (ValueError, KeyError, TypeError):
         wanted = ", ".join(f'"{name}": "…"' for name in names)
         sys.exit(f"The first line of standard input must be the secrets of this service: {{{wanted}}}")
@@ -70,7 +70,7 @@ def announce(url: str) -> None:
     print(json.dumps({"url": url}), flush=True)
 
 
-def when_told(stop: Callable[[], object]) -> None:
+def on_stop_request(stop: Callable[[], object]) -> None:
     """Call ``stop`` when standard input ends, or SIGTERM or SIGINT comes."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop())
@@ -90,7 +90,7 @@ def serve(app: ASGIApp, listener: socket.socket, url: str) -> None:
 
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
     # uvicorn passes a signal on to the handler it found, and that one's default is to die of it.
-    when_told(lambda: setattr(server, "should_exit", True))
+    on_stop_request(lambda: setattr(server, "should_exit", True))
     # The socket already listens, so the reader of this line can connect at once.
     announce(url)
     server.run(sockets=[listener])

@@ -34,8 +34,8 @@ class PageSession:
         """The handler, for browsers with the key only."""
 
         async def admit(request: Request) -> Response:
-            given = request.query_params.get(PARAMETER)
-            if given is not None and self._is_key(given):
+            presented_key = request.query_params.get(PARAMETER)
+            if presented_key is not None and self._is_key(presented_key):
                 return self._remember(request)
             if not self._is_key(request.cookies.get(COOKIE, "")):
                 return PlainTextResponse(
@@ -47,8 +47,8 @@ class PageSession:
 
         return admit
 
-    def _is_key(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(), self._key.encode())
+    def _is_key(self, presented_key: str) -> bool:
+        return hmac.compare_digest(presented_key.encode(), self._key.encode())
 
     def _remember(self, request: Request) -> Response:
         """The same page at its address without the key, which would stay in the browser's history."""

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from modelbuild import git
 from modelbuild.errors import ConfigurationError, ModelbuildError
-from modelbuild_local import clone, places
-from modelbuild_local.places import ORGANIZATION, State
+from modelbuild_local import clone, laptop
+from modelbuild_local.laptop import ORGANIZATION, State
 from modelbuild_local.up import services
 from modelbuild_local.up.environment import agent_environment
 from modelbuild_local.up.seed import data_lake, seed
@@ -53,11 +53,11 @@ def run(repository: Path, data: Path | None, teams: Sequence[str] = ()) -> None:
 @contextmanager
 def _only_one(repository: Path) -> Iterator[None]:
     """Hold the repository's lock, which ends with this process however it ends."""
-    with (places.home(repository) / "lock").open("w", encoding="utf-8") as file:
+    with (laptop.state_folder(repository) / "lock").open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            state = places.running(repository)
+            state = laptop.running(repository)
             where = f"Buildkite at {state.buildkite_url}, process {state.pid}" if state else "it is starting"
             raise ConfigurationError(f"modelbuild local up already runs for {repository}: {where}") from None
         yield
@@ -65,7 +65,7 @@ def _only_one(repository: Path) -> Iterator[None]:
 
 def _data(repository: Path, data: Path | None) -> Path:
     if data is None:
-        data = places.home(repository) / "data"
+        data = laptop.state_folder(repository) / "data"
         shutil.rmtree(data, ignore_errors=True)
     data = data.resolve()
     data.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def _started(
         ],
         "wandb": ["--data", str(data / "wandb")],
     }
-    known: dict[str, dict[str, str]] = {
+    secrets_of: dict[str, dict[str, str]] = {
         "buildkite": {
             "agent_token": agent_token,
             "api_token": api_token,
@@ -110,7 +110,7 @@ def _started(
         for name, arguments in commands.items():
             (data / name).mkdir(exist_ok=True)
             module = f"modelbuild_local.{name}"
-            started.append(services.start(name, module, ["--port", "0", *arguments], data, known[name]))
+            started.append(services.start(name, module, ["--port", "0", *arguments], data, secrets_of[name]))
         urls = {service.name: service.url(_START_SECONDS) for service in started}
         console = services.start(
             "console",
@@ -144,8 +144,8 @@ def _started(
             aws_secret=secret,
             page_key=page_key,
         )
-        stack.callback(places.state_file(repository).unlink, missing_ok=True)
-        places.write_state(state)
+        stack.callback(laptop.state_file(repository).unlink, missing_ok=True)
+        laptop.write_state(state)
         yield state, started
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from modelbuild_local.places import DATA_LAKE_ACCOUNT, PRODUCTION_ACCOUNT, REGION, State
+from modelbuild_local.laptop import DATA_LAKE_ACCOUNT, PRODUCTION_ACCOUNT, REGION, State
 
 _FOREIGN = ("AWS_", "BUILDKITE", "METAFLOW_", "MODELBUILD_", "WANDB_")
 """Variables of other accounts that the user's shell may hold begin with these."""

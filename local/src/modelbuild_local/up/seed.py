@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from modelbuild import __version__
 from modelbuild.errors import ModelbuildError
 from modelbuild_local import clone
-from modelbuild_local.places import DATA_LAKE_ACCOUNT, PRODUCTION_ACCOUNT, REGION
+from modelbuild_local.laptop import DATA_LAKE_ACCOUNT, PRODUCTION_ACCOUNT, REGION
 
 DEPLOY_ROLE = f"arn:aws:iam::{PRODUCTION_ACCOUNT}:role/modelbuild-deploy"
 

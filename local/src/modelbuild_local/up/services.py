@@ -39,8 +39,8 @@ class Service:
         try:
             return str(json.loads(line)["url"])
         except (ValueError, KeyError, TypeError):
-            said = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
-            last = next((f" ({line})" for line in reversed(said) if line.strip()), "")
+            lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
+            last = next((f" ({line})" for line in reversed(lines) if line.strip()), "")
             raise ModelbuildError(f"the local {self.name} did not start{last}: see {self.log}") from None
 
     def end(self) -> None:

@@ -30,7 +30,7 @@ def iso(time: datetime) -> str:
 
 def connection(nodes: Iterable[Answer], *, total: int, more: bool = False, start: int = 0) -> Answer:
     """A page of a list; a node's cursor is the number of nodes up to it."""
-    edges = [{"node": node, "cursor": str(start + place + 1)} for place, node in enumerate(nodes)]
+    edges = [{"node": node, "cursor": str(start + offset + 1)} for offset, node in enumerate(nodes)]
     end = edges[-1]["cursor"] if edges else None
     return {
         "edges": edges,

@@ -98,8 +98,8 @@ def _keyed(api_key: str) -> Callable[[Handler], Handler]:
 
     def wrap(handler: Handler) -> Handler:
         async def checked(request: Request) -> Response:
-            given = _key(request.headers.get("authorization", ""))
-            if not hmac.compare_digest(given, api_key.encode()):
+            key = _key(request.headers.get("authorization", ""))
+            if not hmac.compare_digest(key, api_key.encode()):
                 raise Refused(401, "The API key is missing or wrong: set WANDB_API_KEY")
             return await handler(request)
 

@@ -41,24 +41,24 @@ class ArtifactOperations:
 
     # Writing
 
-    def _create(self, given: Variables) -> Answer:
-        entity, project = given["entityName"], given["projectName"]
-        names = given.get("artifactCollectionNames") or [given["artifactCollectionName"]]
+    def _create(self, variables: Variables) -> Answer:
+        entity, project = variables["entityName"], variables["projectName"]
+        names = variables.get("artifactCollectionNames") or [variables["artifactCollectionName"]]
         collection = self._store.collections.setdefault(
-            (entity, project, names[0]), Collection(entity, project, names[0], given["artifactTypeName"])
+            (entity, project, names[0]), Collection(entity, project, names[0], variables["artifactTypeName"])
         )
-        run = self._store.runs.get((entity, project, str(given.get("runName"))))
+        run = self._store.runs.get((entity, project, str(variables.get("runName"))))
         latest = collection.find("latest")
-        aliases = [item["alias"] for item in given.get("aliases") or []]
-        artifact = collection.find(given["digest"])
+        aliases = [item["alias"] for item in variables.get("aliases") or []]
+        artifact = collection.find(variables["digest"])
         if artifact is None:
             artifact = Artifact(
                 id=node_id("Artifact", len(self._store.artifacts) + 1),
                 collection=collection,
                 version=len(collection.versions),
-                digest=given["digest"],
-                description=given.get("description"),
-                metadata=given.get("metadata"),
+                digest=variables["digest"],
+                description=variables.get("description"),
+                metadata=variables.get("metadata"),
                 aliases=aliases,
                 run=run,
             )
@@ -77,8 +77,8 @@ class ArtifactOperations:
             }
         }
 
-    def _create_manifest(self, given: Variables) -> Answer:
-        artifact = self._find(given["artifactID"])
+    def _create_manifest(self, variables: Variables) -> Answer:
+        artifact = self._find(variables["artifactID"])
         artifact.manifest = artifact.manifest or self._files.new()
         file = {
             "id": node_id("File", artifact.manifest),
@@ -88,9 +88,9 @@ class ArtifactOperations:
         manifest = {"id": node_id("ArtifactManifest", artifact.id), "file": file}
         return {"createArtifactManifest": {"artifactManifest": manifest}}
 
-    def _create_files(self, given: Variables) -> Answer:
+    def _create_files(self, variables: Variables) -> Answer:
         nodes = []
-        for file in given["artifactFiles"]:
+        for file in variables["artifactFiles"]:
             artifact = self._find(file["artifactID"])
             id = artifact.files.setdefault(file["name"], self._files.new())
             nodes.append(
@@ -107,8 +107,8 @@ class ArtifactOperations:
             )
         return {"createArtifactFiles": {"files": answers.connection(nodes, total=len(nodes))}}
 
-    def _commit(self, given: Variables) -> Answer:
-        artifact = self._find(given["artifactID"])
+    def _commit(self, variables: Variables) -> Answer:
+        artifact = self._find(variables["artifactID"])
         if artifact.manifest is None or not self._files.exists(artifact.manifest):
             raise Refused(409, "The artifact has no manifest yet: upload it first")
         contents = json.loads(self._files.path(artifact.manifest).read_bytes())["contents"]
@@ -117,9 +117,9 @@ class ArtifactOperations:
         artifact.collection.publish(artifact, artifact.aliases)
         return {"commitArtifact": {"artifact": answers.artifact(artifact, self._files)}}
 
-    def _use(self, given: Variables) -> Answer:
-        artifact = self._find(given["artifactID"])
-        run = self._store.runs.get((given["entityName"], given["projectName"], given["runName"]))
+    def _use(self, variables: Variables) -> Answer:
+        artifact = self._find(variables["artifactID"])
+        run = self._store.runs.get((variables["entityName"], variables["projectName"], variables["runName"]))
         if run is not None and artifact not in run.used:
             run.used.append(artifact)
             artifact.users.append(run)
@@ -133,17 +133,17 @@ class ArtifactOperations:
             raise Refused(404, "No such artifact")
         return artifact
 
-    def _named(self, given: Variables, name: str) -> Artifact | None:
+    def _named(self, variables: Variables, name: str) -> Artifact | None:
         name, _, alias = name.partition(":")
-        collection = self._store.collections.get((given["entity"], given["project"], name))
+        collection = self._store.collections.get((variables["entity"], variables["project"], name))
         return collection.find(alias or "latest") if collection else None
 
-    def _type(self, given: Variables) -> Answer:
-        artifact = self._named(given, given["name"])
+    def _type(self, variables: Variables) -> Answer:
+        artifact = self._named(variables, variables["name"])
         return {"project": {"artifact": answers.artifact(artifact, self._files) if artifact else None}}
 
-    def _membership(self, given: Variables) -> Answer:
-        artifact = self._named(given, given["name"])
+    def _membership(self, variables: Variables) -> Answer:
+        artifact = self._named(variables, variables["name"])
         if artifact is None:
             return {"project": {"artifactCollectionMembership": None}}
         answer = answers.artifact(artifact, self._files)
@@ -156,38 +156,40 @@ class ArtifactOperations:
         }
         return {"project": {"artifactCollectionMembership": membership}}
 
-    def _artifact(self, given: Variables) -> Answer:
+    def _artifact(self, variables: Variables) -> Answer:
         return {
-            "artifact": answers.artifact(self._find(given.get("id") or given["artifact_id"]), self._files)
+            "artifact": answers.artifact(
+                self._find(variables.get("id") or variables["artifact_id"]), self._files
+            )
         }
 
-    def _file_urls(self, given: Variables) -> Answer:
-        artifact = self._named(given, f"{given['collection']}:{given['alias']}")
+    def _file_urls(self, variables: Variables) -> Answer:
+        artifact = self._named(variables, f"{variables['collection']}:{variables['alias']}")
         if artifact is None:
             raise Refused(404, "No such artifact")
         membership = {"files": answers.files(self._files, artifact.files)}
         collection = {"__typename": "ArtifactSequence", "artifactMembership": membership}
         return {"project": {"artifactCollection": collection}}
 
-    def _collection(self, given: Variables) -> Answer:
-        found = self._store.collections.get((given["entity"], given["project"], given["name"]))
+    def _collection(self, variables: Variables) -> Answer:
+        found = self._store.collections.get((variables["entity"], variables["project"], variables["name"]))
         collection = answers.collection(found) if found else None
         return {"project": {"artifactType": {"artifactCollection": collection}}}
 
-    def _provenance(self, given: Variables) -> Answer:
-        artifact = self._find(given["id"])
+    def _provenance(self, variables: Variables) -> Answer:
+        artifact = self._find(variables["id"])
         users = answers.connection(map(answers.run, artifact.users), total=len(artifact.users))
         maker = answers.run(artifact.run) if artifact.run else None
         return {"artifact": {"createdBy": maker, "usedBy": users}}
 
-    def _logged(self, given: Variables) -> Answer:
-        return self._of_run(given, "logged")
+    def _logged(self, variables: Variables) -> Answer:
+        return self._of_run(variables, "logged")
 
-    def _used(self, given: Variables) -> Answer:
-        return self._of_run(given, "used")
+    def _used(self, variables: Variables) -> Answer:
+        return self._of_run(variables, "used")
 
-    def _of_run(self, given: Variables, which: str) -> Answer:
-        run = self._store.runs.get((given["entity"], given["project"], given["run"]))
+    def _of_run(self, variables: Variables, which: str) -> Answer:
+        run = self._store.runs.get((variables["entity"], variables["project"], variables["run"]))
         if run is None:
             return {"project": {"run": None}}
         found: list[Artifact] = getattr(run, which)

@@ -32,10 +32,10 @@ class Chart:
 def charts(history: Sequence[dict[str, Any]]) -> list[Chart]:
     """A chart for each numeric metric of a history, by name; what the SDK itself logs has none."""
     series: dict[str, list[dict[str, Any]]] = {}
-    for place, row in enumerate(history):
+    for index, row in enumerate(history):
         for name, value in row.items():
             if not name.startswith("_") and is_number(value):
-                series.setdefault(name, []).append({"step": step_of(row, place), "value": float(value)})
+                series.setdefault(name, []).append({"step": step_of(row, index), "value": float(value)})
     return [_chart(name, series[name]) for name in sorted(series)]
 
 
@@ -48,7 +48,7 @@ def _chart(name: str, points: list[dict[str, Any]]) -> Chart:
     steps, values = [point["step"] for point in points], [point["value"] for point in points]
     low, high, last = min(values), max(values), points[-1]
     drawn = [*sampled(points[:-1], _POINTS), last]
-    places = [
+    laptop = [
         (
             _scaled(point["step"], min(steps), max(steps), WIDTH),
             round(HEIGHT - _scaled(point["value"], low, high, HEIGHT), 2),
@@ -57,8 +57,8 @@ def _chart(name: str, points: list[dict[str, Any]]) -> Chart:
     ]
     return Chart(
         name=name,
-        points=" ".join(f"{x},{y}" for x, y in places),
-        end=places[-1],
+        points=" ".join(f"{x},{y}" for x, y in laptop),
+        end=laptop[-1],
         low=low,
         high=high,
         last=last["value"],

@@ -38,9 +38,9 @@ class GraphQL:
         if operation is None:
             self.unknown[name] += 1
             return _error(f"This server knows no operation '{name}'")
-        given = variables.get("input")
+        operation_input = variables.get("input")
         try:
-            return {"data": operation(given if isinstance(given, dict) else variables)}
+            return {"data": operation(operation_input if isinstance(operation_input, dict) else variables)}
         except Refused as refused:
             return _error(refused.message)
         except MALFORMED as error:

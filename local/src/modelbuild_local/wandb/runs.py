@@ -61,50 +61,50 @@ class RunOperations:
             "RunFiles": self._run_files,
         }
 
-    def find(self, given: Variables) -> Run | None:
+    def find(self, variables: Variables) -> Run | None:
         """The run that an operation's variables name, if there is one."""
-        entity, project = _owner(given)
+        entity, project = _owner(variables)
         # The SDK calls the run's own id "name" in most queries, and "run" or "runName" in some.
-        id = given.get("name") or given.get("run") or given.get("runName")
+        id = variables.get("name") or variables.get("run") or variables.get("runName")
         return self._store.runs.get((entity, project, str(id)))
 
-    def run(self, given: Variables) -> Run:
+    def run(self, variables: Variables) -> Run:
         """The run that an operation's variables name. Refused (404): there is none."""
-        run = self.find(given)
+        run = self.find(variables)
         if run is None:
             raise Refused(404, "No such run")
         return run
 
     # Writing
 
-    def _upsert(self, given: Variables) -> Answer:
-        run = self._by_node(given["id"]) if given.get("id") else self.find(given)
+    def _upsert(self, variables: Variables) -> Answer:
+        run = self._by_node(variables["id"]) if variables.get("id") else self.find(variables)
         inserted = run is None
         if run is None:
-            run = self._store.new_run(*_owner(given), str(given.get("name") or secrets.token_hex(4)))
-        elif given.get("host") and not given.get("id"):
+            run = self._store.new_run(*_owner(variables), str(variables.get("name") or secrets.token_hex(4)))
+        elif variables.get("host") and not variables.get("id"):
             # Only a session that begins says where it runs, and one that resumes knows the run's id: so
             # this one begins a run of its own with an id that was used before.
             run.restart()
-        if given.get("host"):
+        if variables.get("host"):
             run.exit_code = None
         for name, attribute in _FIELDS.items():
-            if given.get(name) is not None:
-                setattr(run, attribute, given[name])
-        if given.get("config"):
-            run.config = json_object(given["config"])
-        if given.get("summaryMetrics"):
-            run.summary = json_object(given["summaryMetrics"])
+            if variables.get(name) is not None:
+                setattr(run, attribute, variables[name])
+        if variables.get("config"):
+            run.config = json_object(variables["config"])
+        if variables.get("summaryMetrics"):
+            run.summary = json_object(variables["summaryMetrics"])
         run.seen_at = now()
         return {"upsertBucket": {"bucket": answers.run(run), "inserted": inserted}}
 
     def _by_node(self, id: str) -> Run | None:
         return next((run for run in self._store.runs.values() if node_id("Run", run.number) == id), None)
 
-    def _create_files(self, given: Variables) -> Answer:
-        run = self.run(given)
+    def _create_files(self, variables: Variables) -> Answer:
+        run = self.run(variables)
         created = []
-        for name in given["files"]:
+        for name in variables["files"]:
             id = run.files.setdefault(name, self._files.new())
             created.append({"name": name, "uploadUrl": self._files.url(id)})
         return {
@@ -133,68 +133,68 @@ class RunOperations:
             }
         }
 
-    def _project(self, given: Variables) -> Answer:
-        entity, project = _owner({**given, "project": given.get("project") or given.get("name")})
-        known = (entity, project) in self._store.projects()
-        return {"project": answers.project(entity, project) if known else None}
+    def _project(self, variables: Variables) -> Answer:
+        entity, project = _owner({**variables, "project": variables.get("project") or variables.get("name")})
+        exists = (entity, project) in self._store.projects()
+        return {"project": answers.project(entity, project) if exists else None}
 
-    def _resume_status(self, given: Variables) -> Answer:
-        run = self.find(given)
+    def _resume_status(self, variables: Variables) -> Answer:
+        run = self.find(variables)
         bucket = answers.run(run) if run else None
-        return {"model": {**answers.project(*_owner(given)), "bucket": bucket}}
+        return {"model": {**answers.project(*_owner(variables)), "bucket": bucket}}
 
-    def _run(self, given: Variables) -> Answer:
-        run = self.find(given)
+    def _run(self, variables: Variables) -> Answer:
+        run = self.find(variables)
         return {"project": {"run": answers.run(run) if run else None}}
 
-    def _runs(self, given: Variables) -> Answer:
+    def _runs(self, variables: Variables) -> Answer:
         """A project's runs in the order they began; filters are not for this server."""
-        if json.loads(given.get("filters") or "{}"):
+        if json.loads(variables.get("filters") or "{}"):
             raise Refused(400, "Runs cannot be filtered here: leave 'filters' out")
-        order = given.get("order") or "+created_at"
+        order = variables.get("order") or "+created_at"
         if order.lstrip("+-") not in ("created_at", "createdAt"):
             raise Refused(400, f"Runs cannot be ordered by '{order}' here: order by 'created_at'")
-        entity, project = _owner(given)
+        entity, project = _owner(variables)
         runs = self._store.projects().get((entity, project))
         if runs is None:
             return {"project": None}
         if not order.startswith("-"):
             runs = runs[::-1]
-        start = int(given.get("cursor") or 0)
-        end = start + int(given.get("perPage") or 50)
+        start = int(variables.get("cursor") or 0)
+        end = start + int(variables.get("perPage") or 50)
         page = answers.connection(
             map(answers.run, runs[start:end]), total=len(runs), more=end < len(runs), start=start
         )
         return {"project": {**answers.project(entity, project), "runCount": len(runs), "runs": page}}
 
-    def _history(self, given: Variables) -> Answer:
-        run, samples = self.run(given), int(given.get("samples") or 500)
+    def _history(self, variables: Variables) -> Answer:
+        run, samples = self.run(variables), int(variables.get("samples") or 500)
         history = [json.dumps(row) for row in sampled(run.history, samples)]
         events = [json.dumps(row) for row in sampled(run.events, samples)]
         return {"project": {"run": {"history": history, "events": events}}}
 
-    def _sampled_history(self, given: Variables) -> Answer:
-        run = self.run(given)
-        specs = [json.loads(spec) for spec in given.get("specs") or [given["spec"]]]
+    def _sampled_history(self, variables: Variables) -> Answer:
+        run = self.run(variables)
+        specs = [json.loads(spec) for spec in variables.get("specs") or [variables["spec"]]]
         return {"project": {"run": {"sampledHistory": [_sample(run, spec) for spec in specs]}}}
 
-    def _history_page(self, given: Variables) -> Answer:
-        history = self.run(given).history
+    def _history_page(self, variables: Variables) -> Answer:
+        history = self.run(variables).history
         rows = [
             json.dumps(row)
-            for place, row in enumerate(history)
-            if given["minStep"] <= step_of(row, place) < given["maxStep"]
+            for index, row in enumerate(history)
+            if variables["minStep"] <= step_of(row, index) < variables["maxStep"]
         ]
-        return {"project": {"run": {"history": rows[: given["pageSize"]]}}}
+        return {"project": {"run": {"history": rows[: variables["pageSize"]]}}}
 
-    def _no_parquet(self, given: Variables) -> Answer:
+    def _no_parquet(self, variables: Variables) -> Answer:
         """No files of history: the SDK then asks for its pages."""
-        history = self.run(given).history
+        history = self.run(variables).history
         return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": history}}}}
 
-    def _run_files(self, given: Variables) -> Answer:
-        run = self.run(given)
-        files = answers.files(self._files, run.files, given.get("fileNames") or ())
+    def _run_files(self, variables: Variables) -> Answer:
+        run = self.run(variables)
+        files = answers.files(self._files, run.files, variables.get("fileNames") or ())
         number = answers.project_number(run.entity, run.project)
         return {
             "project": {
@@ -204,16 +204,16 @@ class RunOperations:
         }
 
 
-def _owner(given: Variables) -> tuple[str, str]:
-    return str(given.get("entity") or ENTITY), str(given.get("project") or PROJECT)
+def _owner(variables: Variables) -> tuple[str, str]:
+    return str(variables.get("entity") or ENTITY), str(variables.get("project") or PROJECT)
 
 
 def _sample(run: Run, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
     keys, first, end = spec["keys"], spec.get("minStep", 0), spec.get("maxStep", float("inf"))
     rows = [
         {key: row[key] for key in keys}
-        for place, row in enumerate(run.history)
-        if all(key in row for key in keys) and first <= step_of(row, place) < end
+        for index, row in enumerate(run.history)
+        if all(key in row for key in keys) and first <= step_of(row, index) < end
     ]
     return sampled(rows, int(spec.get("samples", 500)))
 
@@ -222,4 +222,4 @@ def sampled(rows: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     """At most so many of the rows, evenly spread."""
     if len(rows) <= most:
         return list(rows)
-    return [rows[place * len(rows) // most] for place in range(most)]
+    return [rows[index * len(rows) // most] for index in range(most)]

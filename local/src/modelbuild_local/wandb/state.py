@@ -68,7 +68,7 @@ class Run:
     @property
     def last_step(self) -> int:
         """The number of the last row of the history; -1 before the first."""
-        return max((step_of(row, place) for place, row in enumerate(self.history)), default=-1)
+        return max((step_of(row, index) for index, row in enumerate(self.history)), default=-1)
 
     def state(self, at: datetime) -> Literal["running", "finished", "failed", "crashed"]:
         """Its state at a time: a run that has been silent for five minutes has crashed."""
@@ -112,10 +112,10 @@ def json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def step_of(row: Mapping[str, Any], place: int) -> int:
+def step_of(row: Mapping[str, Any], index: int) -> int:
     """The step of a history's row, which by default is its place."""
-    step = row.get("_step", place)
-    return step if isinstance(step, int) else place
+    step = row.get("_step", index)
+    return step if isinstance(step, int) else index
 
 
 @dataclass

@@ -57,8 +57,8 @@ def translated(action: str) -> Iterator[None]:
         code = error_code(error)
         kind = NotFound if code in _MISSING else AwsError
         text = error.response.get("Error", {}).get("Message", "").strip().rstrip(".")
-        said = f"{code}: {text}" if text and text != code else code
-        raise kind(_sentence(action, said, _FIXES.get(code))) from error
+        reason = f"{code}: {text}" if text and text != code else code
+        raise kind(_sentence(action, reason, _FIXES.get(code))) from error
     except NoCredentialsError as error:
         raise AwsError(
             _sentence(
@@ -83,5 +83,5 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", "Unknown"))
 
 
-def _sentence(action: str, said: str, fix: str | None) -> str:
-    return f"could not {action} ({said}){': ' + fix if fix else ''}"
+def _sentence(action: str, reason: str, fix: str | None) -> str:
+    return f"could not {action} ({reason}){': ' + fix if fix else ''}"

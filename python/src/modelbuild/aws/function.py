@@ -58,16 +58,16 @@ def serve(handler: Handler, environ: Mapping[str, str] = os.environ) -> None:
     # Lambda answers when there is an event, which may be in hours.
     http = urllib3.PoolManager(timeout=None, retries=False)
     while True:
-        given = http.request("GET", f"{invocations}/next")
-        if given.status != 200:
+        invocation = http.request("GET", f"{invocations}/next")
+        if invocation.status != 200:
             return
         context = Context(
-            given.headers["Lambda-Runtime-Aws-Request-Id"],
-            int(given.headers["Lambda-Runtime-Deadline-Ms"]) / 1000,
+            invocation.headers["Lambda-Runtime-Aws-Request-Id"],
+            int(invocation.headers["Lambda-Runtime-Deadline-Ms"]) / 1000,
         )
         own = f"{invocations}/{context.aws_request_id}"
         try:
-            answer = handler(json.loads(given.data), context)
+            answer = handler(json.loads(invocation.data), context)
         except Exception as error:  # noqa: BLE001 - Lambda must hear of it, whatever it is
             log.fail(error)
             message = log.without_secrets(describe(error))

@@ -36,7 +36,7 @@ class Logs:
                 return
 
     def _page(self, stream: str, token: str | None) -> Any:
-        place: Any = {"logGroupName": LOG_GROUP, "logStreamName": stream, "startFromHead": True}
+        request: Any = {"logGroupName": LOG_GROUP, "logStreamName": stream, "startFromHead": True}
         if token is not None:
-            place["nextToken"] = token
-        return self._logs.get_log_events(**place)
+            request["nextToken"] = token
+        return self._logs.get_log_events(**request)

@@ -43,8 +43,8 @@ _VCPUS = {"medium": 1, "large": 2, "xlarge": 4}
 def quota_of(instance_type: str, *, spot: bool) -> Quota | None:
     """The quota that an instance type such as ``g5.xlarge`` counts for; None where it is not known here."""
     family = re.match(r"(vt|[a-z])\d", instance_type)
-    known = _QUOTAS.get(family[1]) if family else None
-    return known[spot] if known else None
+    quotas = _QUOTAS.get(family[1]) if family else None
+    return quotas[spot] if quotas else None
 
 
 def vcpus(instance_type: str) -> int | None:

@@ -93,7 +93,7 @@ class SageMaker:
         Raises:
             AlreadyExists: there is one of this name.
         """
-        with _told_apart(f"create SageMaker model {name}"):
+        with _translated_by_message(f"create SageMaker model {name}"):
             self._sagemaker.create_model(
                 ModelName=name,
                 ExecutionRoleArn=model.role,
@@ -111,7 +111,7 @@ class SageMaker:
         Raises:
             NotFound: there is none.
         """
-        with _told_apart(f"look at SageMaker model {name}"):
+        with _translated_by_message(f"look at SageMaker model {name}"):
             found = self._sagemaker.describe_model(ModelName=name)
         container = found.get("PrimaryContainer", {})
         return Model(
@@ -136,7 +136,7 @@ class SageMaker:
             "InitialVariantWeight": 1.0,
         }
         disk: Any = {"KmsKeyId": config.kms_key} if config.kms_key else {}
-        with _told_apart(f"create endpoint configuration {name}"):
+        with _translated_by_message(f"create endpoint configuration {name}"):
             self._sagemaker.create_endpoint_config(
                 EndpointConfigName=name, ProductionVariants=[variant], Tags=_tags(tags), **disk
             )
@@ -147,7 +147,7 @@ class SageMaker:
         Raises:
             NotFound: there is none of this name.
         """
-        with _told_apart(f"look at endpoint configuration {name}"):
+        with _translated_by_message(f"look at endpoint configuration {name}"):
             found = self._sagemaker.describe_endpoint_config(EndpointConfigName=name)
         variants = found["ProductionVariants"]
         if [variant["VariantName"] for variant in variants] != [VARIANT]:
@@ -168,7 +168,7 @@ class SageMaker:
         return self.tags(self._config_arn(config)).get(_PREVIOUS, "")
 
     def _config_arn(self, name: str) -> str:
-        with _told_apart(f"look at endpoint configuration {name}"):
+        with _translated_by_message(f"look at endpoint configuration {name}"):
             return self._sagemaker.describe_endpoint_config(EndpointConfigName=name)["EndpointConfigArn"]
 
     def create_endpoint(self, name: str, config: str) -> None:
@@ -177,12 +177,12 @@ class SageMaker:
         Raises:
             AlreadyExists: there is one of this name.
         """
-        with _told_apart(f"create endpoint {name}"):
+        with _translated_by_message(f"create endpoint {name}"):
             self._sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
 
     def update_endpoint(self, name: str, config: str) -> None:
         """Start the update of an endpoint to another configuration; autoscaled instance counts stay."""
-        with _told_apart(f"update endpoint {name} to {config}"):
+        with _translated_by_message(f"update endpoint {name} to {config}"):
             self._sagemaker.update_endpoint(
                 EndpointName=name, EndpointConfigName=config, RetainAllVariantProperties=True
             )
@@ -193,7 +193,7 @@ class SageMaker:
         Raises:
             NotFound: there is none.
         """
-        with _told_apart(f"look at endpoint {name}"):
+        with _translated_by_message(f"look at endpoint {name}"):
             found = self._sagemaker.describe_endpoint(EndpointName=name)
         pending = found.get("PendingDeploymentSummary")
         return Endpoint(
@@ -206,12 +206,12 @@ class SageMaker:
 
     def tag(self, arn: str, tags: Mapping[str, str]) -> None:
         """Set tags, in place of those of the same keys."""
-        with _told_apart(f"tag {arn}"):
+        with _translated_by_message(f"tag {arn}"):
             self._sagemaker.add_tags(ResourceArn=arn, Tags=_tags(tags))
 
     def tags(self, arn: str) -> dict[str, str]:
         """The tags of a resource."""
-        with _told_apart(f"read the tags of {arn}"):
+        with _translated_by_message(f"read the tags of {arn}"):
             pages = self._sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
             return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
 
@@ -221,7 +221,7 @@ class SageMaker:
         Raises:
             ModelRefused: the container answered with an error.
         """
-        with _told_apart(f"have endpoint {name} answer"):
+        with _translated_by_message(f"have endpoint {name} answer"):
             found = self._runtime.invoke_endpoint(
                 EndpointName=name, ContentType="application/json", Accept="application/json", Body=body
             )
@@ -229,7 +229,7 @@ class SageMaker:
 
 
 @contextmanager
-def _told_apart(action: str) -> Iterator[None]:
+def _translated_by_message(action: str) -> Iterator[None]:
     """``translated``, and SageMaker's one code for everything told apart by its text."""
     with translated(action):
         try:

@@ -51,7 +51,7 @@ class Storage:
         Raises:
             NotFound: there is no such object.
         """
-        bucket, key = _place(uri)
+        bucket, key = _bucket_and_key(uri)
         with translated(f"read {uri}"):
             body = self._s3.get_object(Bucket=bucket, Key=key)["Body"]
             yield from body.iter_chunks(_CHUNK_BYTES)
@@ -62,7 +62,7 @@ class Storage:
 
     def age(self, uri: str) -> float | None:
         """Seconds since an object was written, or None without one."""
-        bucket, key = _place(uri)
+        bucket, key = _bucket_and_key(uri)
         try:
             with translated(f"look for {uri}"):
                 found = self._s3.head_object(Bucket=bucket, Key=key)
@@ -73,7 +73,7 @@ class Storage:
 
     def write_once(self, uri: str, body: bytes, content_type: str = "application/json") -> bool:
         """Write an object unless one is there; the answer says whether this call wrote it."""
-        bucket, key = _place(uri)
+        bucket, key = _bucket_and_key(uri)
 
         with translated(f"write {uri}"):
             for attempt in range(1, _CONFLICT_ATTEMPTS + 1):
@@ -92,7 +92,7 @@ class Storage:
 
     def write(self, uri: str, body: bytes, content_type: str = "application/json") -> None:
         """Write an object over whatever is there."""
-        bucket, key = _place(uri)
+        bucket, key = _bucket_and_key(uri)
         with translated(f"write {uri}"):
             self._s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
 
@@ -101,19 +101,19 @@ class Storage:
         # Only a deployment takes the time to load this.
         from s3transfer.manager import TransferManager
 
-        bucket, key = _place(uri)
+        bucket, key = _bucket_and_key(uri)
         with translated(f"upload {path.name} to {uri}"), TransferManager(self._s3) as transfers:
             transfers.upload(str(path), bucket, key).result()
 
     def delete(self, uri: str) -> None:
         """Remove an object, whether or not it is there; a bucket with versions keeps the bytes."""
-        bucket, key = _place(uri)
+        bucket, key = _bucket_and_key(uri)
         with translated(f"delete {uri}"):
             self._s3.delete_object(Bucket=bucket, Key=key)
 
     def list(self, prefix_uri: str) -> list[tuple[str, int]]:
         """Location and bytes of each object whose location begins with ``prefix_uri``, sorted by location."""
-        bucket, prefix = _place(prefix_uri)
+        bucket, prefix = _bucket_and_key(prefix_uri)
         with translated(f"list {prefix_uri}"):
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             return sorted(
@@ -127,7 +127,7 @@ class Storage:
 
         S3 does not list what lies in them.
         """
-        bucket, prefix = _place(folder_uri)
+        bucket, prefix = _bucket_and_key(folder_uri)
         with translated(f"list {folder_uri}"):
             pages = self._s3.get_paginator("list_objects_v2").paginate(
                 Bucket=bucket, Prefix=prefix, Delimiter="/"
@@ -146,7 +146,7 @@ def _send_small_at_once(params: Mapping[str, Any], **_: object) -> None:
         params["headers"].pop("Expect", None)
 
 
-def _place(uri: str) -> tuple[str, str]:
+def _bucket_and_key(uri: str) -> tuple[str, str]:
     try:
         return split_s3_uri(uri)
     except ValueError as error:

@@ -93,8 +93,8 @@ def set_meta_data(values: Mapping[str, str]) -> None:
     """
     filled = {key: value for key, value in values.items() if value.strip()}
     # Each is a process and a request of its own, and none depends on another: the agent is free earlier.
-    with ThreadPoolExecutor() as beside:
-        list(beside.map(lambda key: _agent("meta-data", "set", key, stdin=filled[key]), filled))
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda key: _agent("meta-data", "set", key, stdin=filled[key]), filled))
 
 
 def annotate(body: str, *, context: str, style: Style) -> None:
@@ -116,7 +116,7 @@ def oidc_token(audience: str, session_tags: Sequence[str] = ()) -> str:
     Raises:
         BuildkiteError: the agent failed.
     """
-    tags = [word for tag in session_tags for word in ("--aws-session-tag", tag)]
+    tags = [argument for tag in session_tags for argument in ("--aws-session-tag", tag)]
     token = _agent("oidc", "request-token", "--audience", audience, *tags).strip()
     _agent("redactor", "add", stdin=token)
     return token
@@ -147,8 +147,7 @@ def _agent(*arguments: str, stdin: str = "") -> str:
             f"could not run {command!r}: buildkite-agent is not on PATH; run this in a job of an agent"
         ) from error
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        raise BuildkiteError(
-            f"{command!r} exited with {done.returncode}{': ' + said[-1] if said else ' and said nothing'}"
-        )
+        stderr_lines = done.stderr.strip().splitlines()
+        reason = f": {stderr_lines[-1]}" if stderr_lines else " and no message"
+        raise BuildkiteError(f"{command!r} exited with {done.returncode}{reason}")
     return done.stdout

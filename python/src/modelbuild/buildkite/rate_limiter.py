@@ -1,7 +1,8 @@
-"""A limit of requests to Buildkite that is shared by programs which have no other contact.
+"""Shares Buildkite's limit of requests between programs that know nothing of each other.
 
-Buildkite allows 50 requests a minute for all tokens of a user together. Time is cut into slices of two turns
-each. A turn belongs to the program that claims its name first, so the programs share claims and nothing else.
+Buildkite allows 50 requests a minute for all tokens of a user together. The rate limiter divides time into
+slices with two slots each. A program may send one request in each slot that it was the first to claim. The
+claims are all that the programs share.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SLICE_SECONDS = 3.0
-# 40 turns a minute. The rest of the 50 is for programs that watch builds, and for people.
-TURNS_PER_SLICE = 2
+# 40 slots a minute. The rest of the 50 requests is for programs that watch builds, and for people.
+SLOTS_PER_SLICE = 2
 
-# A larger factor saves a few claims, and makes some waits much longer than all calls need.
-_WIDER = 1.25
+# A larger factor saves a few claims, but makes some waits much longer.
+_RANGE_GROWTH = 1.25
 
 
 @dataclass(frozen=True)
 class RateLimiter:
-    """The turns of one user of Buildkite.
+    """The slots for requests of one user of Buildkite.
 
     Attributes:
-        claim: whether this call was the first to claim a name.
+        claim: claims a slot by its name; True if this call was the first to claim it.
         now: the time, in seconds since 1970.
         chance: a random number from 0 to 1.
     """
@@ -34,16 +35,16 @@ class RateLimiter:
     chance: Callable[[], float] = random.random
 
     def next(self) -> float:
-        """Claim a turn; the answer is the seconds until it comes, and 0 when no other program is calling."""
+        """Claim a slot; returns the seconds until it begins: 0 when no other program sends requests."""
         first = int(self.now() / SLICE_SECONDS)
-        for turn in range(TURNS_PER_SLICE):
-            if self.claim(f"{first}-{turn}"):
+        for slot in range(SLOTS_PER_SLICE):
+            if self.claim(f"{first}-{slot}"):
                 return 0.0
-        # Where many want to call at once, the wider the choice, the fewer claims are in vain.
+        # When many programs claim at once, a wider range of slots makes fewer of them collide.
         slices = 2.0
         while True:
-            number = int(self.chance() * slices * TURNS_PER_SLICE)
-            chosen, turn = first + 1 + number // TURNS_PER_SLICE, number % TURNS_PER_SLICE
-            if self.claim(f"{chosen}-{turn}"):
+            number = int(self.chance() * slices * SLOTS_PER_SLICE)
+            chosen, slot = first + 1 + number // SLOTS_PER_SLICE, number % SLOTS_PER_SLICE
+            if self.claim(f"{chosen}-{slot}"):
                 return max(0.0, chosen * SLICE_SECONDS - self.now())
-            slices *= _WIDER
+            slices *= _RANGE_GROWTH

@@ -266,7 +266,7 @@ def usable_token(text: str) -> str:
     if not token:
         raise ConfigurationError(f"{TOKEN} is empty: {_TOKEN_FIX}")
     if not _TOKEN.fullmatch(token):
-        wrong = next(place for place, letter in enumerate(token, 1) if not _TOKEN.fullmatch(letter))
+        wrong = next(position for position, letter in enumerate(token, 1) if not _TOKEN.fullmatch(letter))
         raise ConfigurationError(
             f"{TOKEN} cannot be sent: character {wrong} of {len(token)} is not one of A-Z a-z 0-9 ._~+/=-: "
             f"{_TOKEN_FIX}"
@@ -330,10 +330,10 @@ def _path(build: Build) -> str:
 def _message(body: bytes) -> str:
     """The message in the body of a refusal."""
     try:
-        said = json.loads(body)["message"]
+        message = json.loads(body)["message"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return "no message"
-    return str(said)[:300]
+    return str(message)[:300]
 
 
 def _wait(status: int, headers: Mapping[str, str]) -> float | None:

@@ -28,7 +28,7 @@ TRAINING_ANNOTATION = "training"
 DEPLOYMENT_ANNOTATION = "deployment"
 """The context of the one annotation about the deployment of a model."""
 
-UNDER_WAY: Literal["info"] = "info"
+RUNNING_STYLE: Literal["info"] = "info"
 """The style of the training's annotation while the training is under way, and at no other time."""
 
 REQUEST_PIN = "train/request/sha256"

@@ -83,9 +83,9 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
         VerificationFailed: a model or configuration of the plan's name is another one.
         AwsError: SageMaker refused.
     """
-    _make(plan, sagemaker)
+    _create_model_and_config(plan, sagemaker)
     watch = _Watch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout)
-    before = watch.settled()
+    before = watch.until_stable()
     if before is None:
         sagemaker.note_previous(plan.name, "")
         sagemaker.create_endpoint(plan.endpoint, plan.name)
@@ -131,7 +131,7 @@ def rollback(plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, cl
     _Watch(plan.endpoint, previous, sagemaker, clock, clock.now() + timeout).until_served()
 
 
-def _make(plan: Plan, sagemaker: SageMaker) -> None:
+def _create_model_and_config(plan: Plan, sagemaker: SageMaker) -> None:
     """The model and the configuration; those of an earlier deployment are used again."""
     try:
         sagemaker.create_model(plan.name, plan.model, plan.tags)
@@ -183,10 +183,10 @@ class _Watch:
         self._sagemaker = sagemaker
         self._clock = clock
         self._until = until
-        self._said = ""
+        self._logged_status = ""
         self._wait = _FIRST_WAIT
 
-    def settled(self) -> Endpoint | None:
+    def until_stable(self) -> Endpoint | None:
         """The endpoint, once nothing changes it except towards the configuration; None without one."""
         while True:
             try:
@@ -227,18 +227,18 @@ class _Watch:
 
     def _look(self) -> Endpoint:
         found = self._sagemaker.endpoint(self._endpoint)
-        said = f"{found.status}, runs {found.config or 'nothing'}"
+        status = f"{found.status}, runs {found.config or 'nothing'}"
         if found.pending_config:
-            said += f", on the way to {found.pending_config}"
-        if said != self._said:
-            log.say(f"endpoint {self._endpoint}: {said}")
-        self._said = said
+            status += f", on the way to {found.pending_config}"
+        if status != self._logged_status:
+            log.say(f"endpoint {self._endpoint}: {status}")
+        self._logged_status = status
         return found
 
     def _pause(self) -> None:
         if self._clock.now() >= self._until:
             raise EndpointFailed(
-                f"endpoint {self._endpoint} is still {self._said} at the end of option timeout: "
+                f"endpoint {self._endpoint} is still {self._logged_status} at the end of option timeout: "
                 f"SageMaker goes on, so look at log group {self._logs()}, raise timeout, or retry this step"
             )
         self._clock.sleep(self._wait)

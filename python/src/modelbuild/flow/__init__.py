@@ -8,8 +8,8 @@ from collections.abc import MutableMapping
 
 def _name_user(environ: MutableMapping[str, str]) -> None:
     """Give Metaflow a user where it would find none, or root only, and refuse to run, as in containers."""
-    known = (environ.get(name) for name in ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER"))
-    if not any(name and name != "root" for name in known):
+    users = (environ.get(name) for name in ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER"))
+    if not any(name and name != "root" for name in users):
         name = environ.get("LOGNAME", "")
         environ["USERNAME"] = name if name and name != "root" else f"uid-{os.getuid()}"
 

@@ -128,7 +128,7 @@ class ModelFlow(FlowSpec):
         self.wandb: dict[str, Any] = run.model_dump(mode="json")
         self.golden: list[dict[str, Any]] = [item.model_dump(mode="json") for item in golden]
 
-    def hand_over(self, files: Mapping[str, bytes]) -> None:
+    def publish_model(self, files: Mapping[str, bytes]) -> None:
         """Write the model, its manifest and the result of this attempt, once each, and unblock the build.
 
         Args:
@@ -164,4 +164,4 @@ class ModelFlow(FlowSpec):
             created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
         result = publish.publish(store, manifest)
-        deliver(request, result, turns=shared_rate_limiter(store.objects, store.prefix))
+        deliver(request, result, rate_limiter=shared_rate_limiter(store.objects, store.prefix))

@@ -35,8 +35,8 @@ def read_csv(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
                 )
             rows = [{name: row[name] or "" for name in wanted} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        said = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigurationError(f"{path} cannot be read as CSV in UTF-8: {said}") from error
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigurationError(f"{path} cannot be read as CSV in UTF-8: {reason}") from error
     if not rows:
         raise ConfigurationError(f"{path.name} has no rows below its first line, which names the columns")
     return rows

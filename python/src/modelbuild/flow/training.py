@@ -78,9 +78,9 @@ def require_prefix(text: str) -> str:
     try:
         split_s3_uri(root)
     except ValueError as error:
-        said = f"is {root!r}" if root else "is not set"
+        setting = f"is {root!r}" if root else "is not set"
         raise ConfigurationError(
-            f"ARTIFACTS {said}; set it to an S3 prefix of yours, such as s3://bucket/scratch/you."
+            f"ARTIFACTS {setting}; set it to an S3 prefix of yours, such as s3://bucket/scratch/you."
         ) from error
     return root
 

@@ -52,30 +52,30 @@ def hide(secret: str) -> None:
     _hidden.update(text.pieces(secret))
 
 
-def without_secrets(said: str) -> str:
-    """``said`` without this process's secrets: those of its variables, and those given to :func:`hide`."""
-    return text.without(said, _hidden | text.secrets_of(os.environ))
+def without_secrets(message: str) -> str:
+    """``message`` without this process's secrets: those of its variables, and those given to :func:`hide`."""
+    return text.without(message, _hidden | text.secrets_of(os.environ))
 
 
-def say(said: str) -> None:
+def say(message: str) -> None:
     """Print a line."""
-    _logger.info(without_secrets(said))
+    _logger.info(without_secrets(message))
 
 
-def event(name: str, said: str) -> None:
+def event(name: str, message: str) -> None:
     """Print a line that a program reads, with a sentence for people; see :mod:`modelbuild.log.events`."""
-    _logger.info(without_secrets(said), extra={"event": name})
+    _logger.info(without_secrets(message), extra={"event": name})
 
 
-def lines(said: str) -> None:
+def lines(message: str) -> None:
     """Print each line of text that is made of several."""
-    for line in said.split("\n"):
+    for line in message.split("\n"):
         say(line)
 
 
-def warn(said: str) -> None:
+def warn(message: str) -> None:
     """Print a line to standard error."""
-    _logger.warning(without_secrets(said))
+    _logger.warning(without_secrets(message))
 
 
 def group(title: str) -> None:

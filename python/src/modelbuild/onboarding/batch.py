@@ -111,14 +111,14 @@ def obstacle(queue: Queue, vcpus: float) -> str:
     if queue.state != "ENABLED":
         return f"it is {queue.state} and takes no job: enable it"
     if queue.status != "VALID":
-        said = f" ({queue.reason})" if queue.reason else ""
-        return f"it is {queue.status}{said}, so jobs wait for ever: mend its compute environments"
+        reason = f" ({queue.reason})" if queue.reason else ""
+        return f"it is {queue.status}{reason}, so jobs wait for ever: mend its compute environments"
     wrong = [(compute.name, _compute(compute, vcpus)) for compute in queue.computes]
     # Batch goes from one to the next.
     if not all(why for _, why in wrong):
         return ""
-    said = "; ".join(f"compute environment {name} {why}" for name, why in wrong)
-    return f"jobs wait there for ever, as {said or f'it has no compute environment: {_STACK} again'}"
+    reason = "; ".join(f"compute environment {name} {why}" for name, why in wrong)
+    return f"jobs wait there for ever, as {reason or f'it has no compute environment: {_STACK} again'}"
 
 
 def _compute(compute: Compute, vcpus: float) -> str:

@@ -28,11 +28,11 @@ def examine(steps: Sequence[Step], environ: Mapping[str, str]) -> Iterator[Check
     Where no step asks for more than an hour, AWS is not called.
     """
     for step in steps:
-        for place, aws in _identities(step, environ):
+        for option, aws in _identities(step, environ):
             seconds = aws.role_session_duration or 0
             if seconds <= LONGEST_SECONDS or aws.oidc:
                 continue
-            subject = f"{place}.role-session-duration of {step.shown()}"
+            subject = f"{option}.role-session-duration of {step.shown()}"
             try:
                 agent = caller(session(AwsSettings(region=aws.region)))
             except ModelbuildError as error:

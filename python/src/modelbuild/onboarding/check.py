@@ -38,16 +38,16 @@ def findings(pipeline: Pipeline) -> list[Finding]:
     steps = pipeline.steps
     found = [Finding(step.line, f"{step.shown()}: {text}") for step, text in conflicts(steps)]
     found += _endpoints(steps)
-    for place, step in enumerate(steps):
+    for index, step in enumerate(steps):
         sentences = [*_keys(step), *problems(step.values)]
         found += [Finding(step.line, f"{step.shown()}: {text}") for text in sentences]
         for plugin in step.plugins:
             sentences = [*_reference(plugin), *_options(plugin), *_followed(plugin, steps)]
             if plugin.name == "deploy":
-                sentences += _approval(place, steps)
+                sentences += _approval(index, steps)
             found += [Finding(step.line, f"{step.shown()}: {text}") for text in sentences]
             if plugin.name == "train":
-                found += [*_handover(step, plugin, steps), *_retry(step, plugin), *_asked(place, steps)]
+                found += [*_handover(step, plugin, steps), *_retry(step, plugin), *_asked(index, steps)]
     # A label may have line breaks; a finding has none.
     found = [Finding(one.line, " ".join(one.text.split())) for one in found]
     return sorted(set(found), key=lambda finding: (finding.line, finding.text))
@@ -182,9 +182,9 @@ def _retry(train: Step, plugin: Plugin) -> Iterator[Finding]:
         )
 
 
-def _asked(place: int, steps: Sequence[Step]) -> Iterator[Finding]:
+def _asked(index: int, steps: Sequence[Step]) -> Iterator[Finding]:
     """Whether a training waits for the steps that ask a person for its parameters."""
-    train, before = steps[place], steps_before(place, steps)
+    train, before = steps[index], steps_before(index, steps)
     for other, step in enumerate(steps):
         asks = next((key for key in _by_key(step) if re.match(r"([A-Za-z0-9_-]+/)?params/", key)), None)
         if asks and other not in before:
@@ -218,14 +218,14 @@ def _by_key(step: Step) -> dict[str, dict[Any, Any]]:
 def _state(block: Step) -> Iterator[str]:
     state = block.values.get("blocked_state")
     if state != "running":
-        said = "blocked_state is missing" if state is None else f"blocked_state is {state}"
-        yield f"{said}, so the build counts as ended while the training runs: set blocked_state: running"
+        problem = "blocked_state is missing" if state is None else f"blocked_state is {state}"
+        yield f"{problem}, so the build counts as ended while the training runs: set blocked_state: running"
 
 
 def _fields(block: Step, prefix: str) -> Iterator[str]:
-    given, wanted = _by_key(block), [prefix + key for key in TrainingResult.field_keys()]
-    missing = [key for key in wanted if key not in given]
-    for key, field in given.items():
+    fields, wanted = _by_key(block), [prefix + key for key in TrainingResult.field_keys()]
+    missing = [key for key in wanted if key not in fields]
+    for key, field in fields.items():
         if key not in wanted:
             near = difflib.get_close_matches(key, missing, n=1, cutoff=0.75)
             if near:
@@ -244,11 +244,11 @@ def _required(field: Mapping[Any, Any]) -> bool:
     return field.get("required") is not False and not field.get("default")
 
 
-def _approval(place: int, steps: Sequence[Step]) -> Iterator[str]:
+def _approval(index: int, steps: Sequence[Step]) -> Iterator[str]:
     """Whether a person decides before a deployment; the block that a training opens does not count."""
     by_training = unblocked(steps)
-    deploy = steps[place]
-    for step in (steps[other] for other in steps_before(place, steps)):
+    deploy = steps[index]
+    for step in (steps[other] for other in steps_before(index, steps)):
         # A block that is skipped lets everything behind it pass.
         same = all(step.values.get(name) in (None, deploy.values.get(name)) for name in ("if", "branches"))
         if step.kind in ("block", "input") and step.key not in by_training and same:
@@ -256,10 +256,10 @@ def _approval(place: int, steps: Sequence[Step]) -> Iterator[str]:
     yield "no person decides before this deploy: put a block step before it and name it in depends_on"
 
 
-def steps_before(place: int, steps: Sequence[Step]) -> set[int]:
+def steps_before(index: int, steps: Sequence[Step]) -> set[int]:
     """The places of all steps that must be over before a step begins."""
     found: set[int] = set()
-    waiting = [place]
+    waiting = [index]
     while waiting:
         for other in steps[waiting.pop()].waits_for - found:
             found.add(other)

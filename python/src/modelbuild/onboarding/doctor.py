@@ -57,18 +57,18 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Check]:
 
 
 def _agent() -> str:
-    said = agent.version()
-    found = re.search(r"(\d+)\.(\d+)", said)
+    version = agent.version()
+    found = re.search(r"(\d+)\.(\d+)", version)
     if found is None:
         raise ConfigurationError(
-            f"buildkite-agent --version said {said!r}, which is no version: install the agent"
+            f"buildkite-agent --version said {version!r}, which is no version: install the agent"
         )
     if (int(found[1]), int(found[2])) < MINIMUM_AGENT:
         raise ConfigurationError(
-            f"buildkite-agent is {said}, which finds no plugin in a folder of a repository: update it to "
+            f"buildkite-agent is {version}, which finds no plugin in a folder of a repository: update it to "
             f"{'.'.join(map(str, MINIMUM_AGENT))} or newer"
         )
-    return said
+    return version
 
 
 def _pipeline(file: Path, pipeline: Pipeline) -> Iterator[Check]:

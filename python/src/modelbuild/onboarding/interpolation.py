@@ -138,14 +138,14 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._place = 0
+        self._position = 0
 
     def expression(self, stop: str = "") -> _Expression:
         """What stands before the character ``stop``, or before the end."""
         return tuple(self._parts(stop))
 
     def _parts(self, stop: str) -> Iterator[str | _Variable]:
-        while self._place < len(self._text) and self._text[self._place] != stop:
+        while self._position < len(self._text) and self._text[self._position] != stop:
             if self._takes("\\\\"):
                 yield "\\\\"
             elif any(self._takes(escaped) for escaped in _ESCAPED):
@@ -155,12 +155,12 @@ class _Parser:
             elif self._takes("$"):
                 yield self._variable()
             else:
-                yield self._text[self._place]
-                self._place += 1
+                yield self._text[self._position]
+                self._position += 1
 
     def _takes(self, text: str) -> bool:
-        found = self._text.startswith(text, self._place)
-        self._place += len(text) if found else 0
+        found = self._text.startswith(text, self._position)
+        self._position += len(text) if found else 0
         return found
 
     def _variable(self) -> str | _Variable:
@@ -170,13 +170,13 @@ class _Parser:
         return _Variable(name) if (name := self._name()) else "$"
 
     def _name(self) -> str:
-        begin = self._place
+        begin = self._position
         if self._text[begin : begin + 1].isalpha():
-            while self._text[self._place : self._place + 1] == "_" or (
-                self._text[self._place : self._place + 1].isalnum()
+            while self._text[self._position : self._position + 1] == "_" or (
+                self._text[self._position : self._position + 1].isalnum()
             ):
-                self._place += 1
-        return self._text[begin : self._place]
+                self._position += 1
+        return self._text[begin : self._position]
 
     def _in_braces(self) -> _Variable:
         name = self._name()
@@ -195,11 +195,11 @@ class _Parser:
         return _Variable(name, operator, default)
 
     def _substring(self, name: str) -> _Variable:
-        inner, closed, _ = self._text[self._place :].partition("}")
+        inner, closed, _ = self._text[self._position :].partition("}")
         numbers = [_NUMBER.fullmatch(part) for part in inner.split(":", 1)]
         if not closed or None in numbers:
             raise self._refused(f"${{{name}: takes a number, or two with : between them, or - and a default")
-        self._place += len(inner) + 1
+        self._position += len(inner) + 1
         offset, *length = (int(found[1]) for found in numbers if found)
         return _Variable(name, ":", offset=offset, length=length[0] if length else None)
 

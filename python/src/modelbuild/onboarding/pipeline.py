@@ -14,7 +14,14 @@ from pydantic import JsonValue
 from modelbuild import agent_yaml
 from modelbuild.agent_yaml import Map
 from modelbuild.errors import ConfigurationError
-from modelbuild.pipeline_rules import Place, StepType, dependency_entries, step_key, step_type, variable_text
+from modelbuild.pipeline_rules import (
+    StepPosition,
+    StepType,
+    dependency_entries,
+    step_key,
+    step_type,
+    variable_text,
+)
 from modelbuild.settings.deploy import DeploySettings
 from modelbuild.settings.notify import NotifySettings
 from modelbuild.settings.train import TrainSettings
@@ -135,7 +142,7 @@ def _linked(placed: list[_Placed]) -> list[Step]:
     for index, (step, group) in enumerate(placed):
         for key in {step_key(step), step_key(group or Map())} - {""}:
             by_key.setdefault(key, []).append(index)
-    places = [_place(step, group) for step, group in placed]
+    positions = [_position(step, group) for step, group in placed]
     return [
         Step(
             line=step.line,
@@ -143,15 +150,17 @@ def _linked(placed: list[_Placed]) -> list[Step]:
             key=step_key(step),
             values=step,
             plugins=tuple(_plugins(step.get("plugins"))),
-            waits_for=frozenset([*_named(step, group, by_key), *_unnamed(places[index], places[:index])]),
+            waits_for=frozenset(
+                [*_named(step, group, by_key), *_unnamed(positions[index], positions[:index])]
+            ),
         )
         for index, (step, group) in enumerate(placed)
     ]
 
 
-def _place(step: Map, group: Map | None) -> Place:
+def _position(step: Map, group: Map | None) -> StepPosition:
     """The place of a step, as if all steps ran: ``if``, ``branches`` and ``skip`` are not evaluated here."""
-    return Place(
+    return StepPosition(
         type=step_type(step),
         group=group,
         has_dependencies="depends_on" in step,
@@ -168,11 +177,11 @@ def _named(step: Map, group: Map | None, by_key: Mapping[str, list[int]]) -> Ite
             yield from by_key.get(key, []) if isinstance(key, str) else []
 
 
-def _unnamed(place: Place, earlier: list[Place]) -> Iterator[int]:
+def _unnamed(position: StepPosition, earlier: list[StepPosition]) -> Iterator[int]:
     """The steps that a step waits for by its place alone."""
-    yield from place.holders(earlier)
-    if place.is_barrier:
-        yield from (index for index, other in enumerate(earlier) if place.covers(other))
+    yield from position.holders(earlier)
+    if position.is_barrier:
+        yield from (index for index, other in enumerate(earlier) if position.covers(other))
 
 
 def _plugins(plugins: Any) -> Iterator[Plugin]:

@@ -56,10 +56,10 @@ def _fitting(smallest: Mapping[Quota, int], allowed: Callable[[Quota], float]) -
         ConfigurationError: none of them allows the smallest instance.
     """
     limits = {quota: allowed(quota) for quota in smallest}
-    said = [
+    descriptions = [
         f"{quota.code} ({quota.name}) allows {limit:g} vCPUs, and the smallest instance has {smallest[quota]}"
         for quota, limit in limits.items()
     ]
     if all(limit < smallest[quota] for quota, limit in limits.items()):
-        raise ConfigurationError(f"jobs wait there for ever, as {'; '.join(said)}: {_ASK}")
-    return "; ".join(said)
+        raise ConfigurationError(f"jobs wait there for ever, as {'; '.join(descriptions)}: {_ASK}")
+    return "; ".join(descriptions)

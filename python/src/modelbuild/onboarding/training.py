@@ -119,9 +119,9 @@ def of_pipeline(
             own = environment(step.values.get("env"))
         except ValueError as error:
             raise ConfigurationError(f"{file}:{step.line}: env: {error}") from error
-        given = completed_variables(own, completing)
+        variables = completed_variables(own, completing)
         kept = {name: value for name, value in environ.items() if name.startswith(_BUILDKITES)}
-        return settings(options, completing), {**completing, **given, **kept}
+        return settings(options, completing), {**completing, **variables, **kept}
     trained = "trains" if model is None else f"trains model {model}"
     raise ConfigurationError(f"no step of {file} {trained}: add one, or name another file with --pipeline")
 

@@ -58,10 +58,10 @@ class PluginOptions(Options):
         Raises:
             ConfigurationError: one of them is wrong.
         """
-        place = _unstorable(options)
-        if place is not None:
+        path = _unstorable(options)
+        if path is not None:
             raise ConfigurationError(
-                f"option {place} of the {cls.plugin} plugin holds bytes that are no text in UTF-8, or a NUL: "
+                f"option {path} of the {cls.plugin} plugin holds bytes that are no text in UTF-8, or a NUL: "
                 "remove them"
             )
         try:
@@ -91,10 +91,10 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"it has {name} where a number must be")
 
 
-def _unstorable(value: JsonValue, place: str = "") -> str | None:
+def _unstorable(value: JsonValue, path: str = "") -> str | None:
     """The first place, as people write it, with text that no document can hold."""
     if isinstance(value, str):
-        return None if storable(value) == value else place or "(all)"
+        return None if storable(value) == value else path or "(all)"
     if isinstance(value, dict):
         inner = [(storable(str(key)), [key, item]) for key, item in value.items()]
     elif isinstance(value, list):
@@ -102,7 +102,7 @@ def _unstorable(value: JsonValue, place: str = "") -> str | None:
     else:
         return None
     places = (
-        _unstorable(item, f"{place}.{name}" if place else name) for name, items in inner for item in items
+        _unstorable(item, f"{path}.{name}" if path else name) for name, items in inner for item in items
     )
     return next((found for found in places if found is not None), None)
 

@@ -20,8 +20,8 @@ class BucketStore:
         self._objects = objects
         self._root = f"s3://{split_s3_uri(artifacts)[0]}/buildkite"
 
-    def claim_turn(self, name: str) -> bool:
-        """Claim a turn to call Buildkite; False where another program has it."""
+    def claim_slot(self, name: str) -> bool:
+        """Claim a slot for a request to Buildkite; False if another program has claimed it."""
         return self._objects.write_once(f"{self._root}/turns/{name}", b"")
 
     def claim_question(self, build: Build, slice_number: int) -> bool:

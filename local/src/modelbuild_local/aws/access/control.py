@@ -78,11 +78,11 @@ def forget(variables: dict[str, str]) -> None:
 
 def for_function(role: str, session: str, region: str) -> dict[str, str]:
     """The variables with keys of ``role`` for one invocation of a function."""
-    given = _keys(role, session, region)
+    credentials = _keys(role, session, region)
     return {
-        "AWS_ACCESS_KEY_ID": given.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": given.secret_access_key,
-        "AWS_SESSION_TOKEN": given.session_token,
+        "AWS_ACCESS_KEY_ID": credentials.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
+        "AWS_SESSION_TOKEN": credentials.session_token,
     }
 
 
@@ -99,13 +99,13 @@ def answer(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
             status, shown = "400 Bad Request", '{"message": "Send {\\"seconds\\": 20}."}'
     elif environ.get("HTTP_AUTHORIZATION", "") in _containers:
         role, session, region = _containers[environ["HTTP_AUTHORIZATION"]]
-        given = _keys(role, session, region)
+        credentials = _keys(role, session, region)
         keys = {
             "RoleArn": role,
-            "AccessKeyId": given.access_key_id,
-            "SecretAccessKey": given.secret_access_key,
-            "Token": given.session_token,
-            "Expiration": given.expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "AccessKeyId": credentials.access_key_id,
+            "SecretAccessKey": credentials.secret_access_key,
+            "Token": credentials.session_token,
+            "Expiration": credentials.expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         status, shown = "200 OK", json.dumps(keys)
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(shown)))]
@@ -116,8 +116,8 @@ def answer(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
 def may_administer(environ: dict[str, Any]) -> bool:
     """Whether a request for a path that is no service has the run's secret key as its bearer token."""
     scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-    known = next(iter(_secrets.values()))
-    return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), known.encode())
+    expected = next(iter(_secrets.values()))
+    return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), expected.encode())
 
 
 def refused(environ: dict[str, Any], start_response: Start) -> Iterable[bytes] | None:
@@ -126,9 +126,9 @@ def refused(environ: dict[str, Any], start_response: Start) -> Iterable[bytes] |
     if signed is None:
         if _has_web_identity(environ):
             return None
-        service, said = _service(environ), "Request is missing Authentication Token"
+        service, message = _service(environ), "Request is missing Authentication Token"
         code = "AccessDenied" if service == "s3" else "MissingAuthenticationToken"
-        return refuse(environ, start_response, service, 403, code, said)
+        return refuse(environ, start_response, service, 403, code, message)
     return _expired(signed, environ, start_response) or _forged(signed, environ, start_response)
 
 
@@ -173,20 +173,20 @@ def _secret(key_id: str) -> str | None:
 def _forged(signed: Signature, environ: dict[str, Any], start_response: Start) -> Iterable[bytes] | None:
     secret = _secret(signed.key)
     if secret is None:
-        said = "The security token included in the request is invalid."
+        message = "The security token included in the request is invalid."
         code = "UnrecognizedClientException"
         if signed.service == "s3":
-            code, said = "InvalidAccessKeyId", "The AWS Access Key Id is not one of this run's."
+            code, message = "InvalidAccessKeyId", "The AWS Access Key Id is not one of this run's."
         elif signed.service in ("iam", "sts"):
             code = "InvalidClientTokenId"
-        return refuse(environ, start_response, signed.service, 403, code, said)
+        return refuse(environ, start_response, signed.service, 403, code, message)
     # A request to S3 names the hash of its body, which may be large.
     body = b"" if signed.service == "s3" else _body(environ)
     if signature.fits(signed, secret, environ, body):
         return None
     code = "SignatureDoesNotMatch" if signed.service in ("s3", "iam", "sts") else "InvalidSignatureException"
-    said = "The request signature we calculated does not match the signature you provided."
-    return refuse(environ, start_response, signed.service, 403, code, said)
+    message = "The request signature we calculated does not match the signature you provided."
+    return refuse(environ, start_response, signed.service, 403, code, message)
 
 
 def _expired(signed: Signature, environ: dict[str, Any], start_response: Start) -> Iterable[bytes] | None:
@@ -194,11 +194,11 @@ def _expired(signed: Signature, environ: dict[str, Any], start_response: Start) 
     service = signed.service
     if time.time() > _expiry.get(signed.key, float("inf")):
         if service == "s3":
-            code, said = "ExpiredToken", "The provided token has expired."
+            code, message = "ExpiredToken", "The provided token has expired."
         else:
             code = "ExpiredToken" if service in ("iam", "sts") else "ExpiredTokenException"
-            said = "The security token included in the request is expired"
-        return refuse(environ, start_response, service, 400, code, said)
+            message = "The security token included in the request is expired"
+        return refuse(environ, start_response, service, 400, code, message)
     sent = signed.date
     skew = _seconds_off(sent)
     if signed.lifetime is not None:
@@ -206,15 +206,15 @@ def _expired(signed: Signature, environ: dict[str, Any], start_response: Start) 
             return None
         return refuse(environ, start_response, service, 403, "AccessDenied", "Request has expired")
     if service == "s3" and abs(skew) > _SKEW_SECONDS_OF_S3:
-        said = "The difference between the request time and the current time is too large."
-        return refuse(environ, start_response, service, 403, "RequestTimeTooSkewed", said)
+        message = "The difference between the request time and the current time is too large."
+        return refuse(environ, start_response, service, 403, "RequestTimeTooSkewed", message)
     if service != "s3" and abs(skew) > _SKEW_SECONDS:
         now = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-        said = f"Signature expired: {sent} is now earlier than {now}"
+        message = f"Signature expired: {sent} is now earlier than {now}"
         if skew > 0:
-            said = f"Signature not yet current: {sent} is still later than {now}"
+            message = f"Signature not yet current: {sent} is still later than {now}"
         code = "SignatureDoesNotMatch" if service in ("iam", "sts") else "InvalidSignatureException"
-        return refuse(environ, start_response, service, 403, code, f"{said} (5 min.)")
+        return refuse(environ, start_response, service, 403, code, f"{message} (5 min.)")
     return None
 
 
@@ -240,7 +240,7 @@ def _keys(role: str, session: str, region: str) -> AssumedRole:
 
 
 def _assume_role_for_a_while(self: STSBackend, *, duration: int, **asked: Any) -> AssumedRole:
-    given = _assume_role(self, duration=min(int(duration), _longest["seconds"]), **asked)
-    _secrets[given.access_key_id] = given.secret_access_key
-    _expiry[given.access_key_id] = given.expiration.replace(tzinfo=timezone.utc).timestamp()
-    return given
+    credentials = _assume_role(self, duration=min(int(duration), _longest["seconds"]), **asked)
+    _secrets[credentials.access_key_id] = credentials.secret_access_key
+    _expiry[credentials.access_key_id] = credentials.expiration.replace(tzinfo=timezone.utc).timestamp()
+    return credentials

@@ -79,14 +79,14 @@ def fits(signature: Signature, secret: str, environ: Mapping[str, Any], body: by
         environ: the request.
         body: its body; not looked at for S3, whose requests name the hash of theirs.
     """
-    given = {name: _header(environ, name) for name in signature.headers}
+    signed_headers = {name: _header(environ, name) for name in signature.headers}
     path, _, query = str(environ.get("RAW_URI") or environ["REQUEST_URI"]).partition("?")
     if signature.lifetime is not None:
         query = "&".join(part for part in query.split("&") if not part.startswith("X-Amz-Signature="))
     request = AWSRequest(
         environ["REQUEST_METHOD"],
         f"http://{environ['HTTP_HOST']}{path}{'?' if query else ''}{query}",
-        given,
+        signed_headers,
         body,
     )
     request.context["timestamp"] = signature.date

@@ -191,11 +191,11 @@ _REASONS: Sequence[tuple[str, str, str]] = (
 def _reason(error: duckdb.Error, query: exp.Expr) -> str:
     """DuckDB's message with Athena's error name, and the place in the statement where that is known."""
     message = str(error).splitlines()[0].partition(": ")[2] or str(error)
-    for pattern, name, said in _REASONS:
+    for pattern, name, template in _REASONS:
         if found := re.search(pattern, message):
             culprit = next(group for group in found.groups() if group)
             same = (node for node in query.find_all(exp.Identifier) if node.name.lower() == culprit.lower())
-            return f"{name}: {position(next(same, None))}: {said.format(culprit)}"
+            return f"{name}: {position(next(same, None))}: {template.format(culprit)}"
     if isinstance(error, duckdb.ParserException):
         return f"SYNTAX_ERROR: line 1:1: {message}"
     if isinstance(error, duckdb.BinderException):

@@ -50,16 +50,16 @@ def parse(text: str) -> Statement:
     Raises:
         InvalidRequest: it is no SQL, more than one statement, or of a kind that does not run here.
     """
-    words = _tokens(text)
-    while words and words[-1].token_type == TokenType.SEMICOLON:
-        text = text[: words.pop().start]
-    if not words:
+    tokens = _tokens(text)
+    while tokens and tokens[-1].token_type == TokenType.SEMICOLON:
+        text = text[: tokens.pop().start]
+    if not tokens:
         raise InvalidRequest("line 1:1: mismatched input '<EOF>'. Expecting: 'SELECT', 'UNLOAD', 'WITH'")
-    if any(word.token_type == TokenType.SEMICOLON for word in words):
+    if any(token.token_type == TokenType.SEMICOLON for token in tokens):
         raise InvalidRequest("Only one sql statement is allowed.")
-    first = words[0].text.upper()
+    first = tokens[0].text.upper()
     if first == "UNLOAD":
-        return _unload(text, words)
+        return _unload(text, tokens)
     if first in _OTHERS:
         raise InvalidRequest(
             f"Queries of this type are not supported: the laptop's Athena runs SELECT and UNLOAD, not {first}"
@@ -73,7 +73,7 @@ def bind(text: str, parameters: list[str]) -> str:
     Raises:
         QueryFailed: there are more or fewer of them, or one is no literal.
     """
-    marks = [word for word in _tokens(text) if word.token_type == TokenType.PLACEHOLDER]
+    marks = [token for token in _tokens(text) if token.token_type == TokenType.PLACEHOLDER]
     if len(marks) != len(parameters):
         raise QueryFailed(
             "INVALID_PARAMETER_USAGE: line 1:1: Incorrect number of parameters: "
@@ -101,20 +101,20 @@ def position(node: exp.Expr | None) -> str:
     return f"line {meta['line']}:{meta['col'] - (meta['end'] - meta['start'])}"
 
 
-def _unload(text: str, words: list[Token]) -> Statement:
-    opening = _expect(words, 1, "(")
+def _unload(text: str, tokens: list[Token]) -> Statement:
+    opening = _expect(tokens, 1, "(")
     depth = 0
-    for index in range(1, len(words)):
-        depth += {"(": 1, ")": -1}.get(words[index].text, 0) if not _is_string(words[index]) else 0
+    for index in range(1, len(tokens)):
+        depth += {"(": 1, ")": -1}.get(tokens[index].text, 0) if not _is_string(tokens[index]) else 0
         if depth == 0:
             break
     else:
         raise InvalidRequest("line 1:1: mismatched input '<EOF>'. Expecting: ')'")
-    _expect(words, index + 1, "TO")
-    target = words[index + 2] if index + 2 < len(words) else None
+    _expect(tokens, index + 1, "TO")
+    target = tokens[index + 2] if index + 2 < len(tokens) else None
     if target is None or not _is_string(target):
         raise InvalidRequest("The location of UNLOAD must be text such as 's3://bucket/folder/'.")
-    options = _options(words, index + 3)
+    options = _options(tokens, index + 3)
     kind = options.pop("format", "").upper()
     if kind != "PARQUET":
         raise InvalidRequest(f"The laptop's Athena unloads with format = 'PARQUET', not {kind or 'none'}.")
@@ -126,36 +126,36 @@ def _unload(text: str, words: list[Token]) -> Statement:
         )
     # The rest is blanked and not cut, so that messages name the line and column of the whole statement.
     blank = "".join(character if character == "\n" else " " for character in text[: opening.end + 1])
-    query = _select(blank + text[opening.end + 1 : words[index].start])
+    query = _select(blank + text[opening.end + 1 : tokens[index].start])
     return Statement(query, target.text.rstrip("/") + "/", compression.lower())
 
 
-def _options(words: list[Token], index: int) -> dict[str, str]:
-    if index == len(words):
+def _options(tokens: list[Token], index: int) -> dict[str, str]:
+    if index == len(tokens):
         return {}
-    _expect(words, index, "WITH")
-    _expect(words, index + 1, "(")
+    _expect(tokens, index, "WITH")
+    _expect(tokens, index + 1, "(")
     found: dict[str, str] = {}
     while True:
         index += 2
-        name = words[index].text.lower() if index < len(words) else ""
-        _expect(words, index + 1, "=")
-        if index + 2 >= len(words):
+        name = tokens[index].text.lower() if index < len(tokens) else ""
+        _expect(tokens, index + 1, "=")
+        if index + 2 >= len(tokens):
             raise InvalidRequest("line 1:1: mismatched input '<EOF>'. Expecting: <expression>")
-        found[name] = words[index + 2].text
+        found[name] = tokens[index + 2].text
         index += 2
-        if index + 1 < len(words) and words[index + 1].text == ",":
+        if index + 1 < len(tokens) and tokens[index + 1].text == ",":
             continue
-        _expect(words, index + 1, ")")
-        if index + 2 < len(words):
-            raise _mismatch(words[index + 2], "<EOF>")
+        _expect(tokens, index + 1, ")")
+        if index + 2 < len(tokens):
+            raise _mismatch(tokens[index + 2], "<EOF>")
         return found
 
 
 def _select(text: str) -> exp.Expr:
-    words = _tokens(text)
-    if words and words[0].text.upper() not in _QUERIES:
-        raise _mismatch(words[0], "'SELECT', 'WITH'")
+    tokens = _tokens(text)
+    if tokens and tokens[0].text.upper() not in _QUERIES:
+        raise _mismatch(tokens[0], "'SELECT', 'WITH'")
     try:
         query = sqlglot.parse_one(text, read=_DIALECT)
     except RecursionError:
@@ -178,21 +178,23 @@ def _tokens(text: str) -> list[Token]:
         raise InvalidRequest(f"line 1:1: {error}") from None
 
 
-def _is_string(word: Token) -> bool:
-    return word.token_type == TokenType.STRING
+def _is_string(token: Token) -> bool:
+    return token.token_type == TokenType.STRING
 
 
-def _expect(words: list[Token], index: int, text: str) -> Token:
-    if index >= len(words):
+def _expect(tokens: list[Token], index: int, text: str) -> Token:
+    if index >= len(tokens):
         raise InvalidRequest(f"line 1:1: mismatched input '<EOF>'. Expecting: '{text}'")
-    if words[index].text.upper() != text or _is_string(words[index]):
-        raise _mismatch(words[index], f"'{text}'")
-    return words[index]
+    if tokens[index].text.upper() != text or _is_string(tokens[index]):
+        raise _mismatch(tokens[index], f"'{text}'")
+    return tokens[index]
 
 
-def _mismatch(word: Token, expected: str) -> InvalidRequest:
-    column = word.col - (word.end - word.start)
-    return InvalidRequest(f"line {word.line}:{column}: mismatched input '{word.text}'. Expecting: {expected}")
+def _mismatch(token: Token, expected: str) -> InvalidRequest:
+    column = token.col - (token.end - token.start)
+    return InvalidRequest(
+        f"line {token.line}:{column}: mismatched input '{token.text}'. Expecting: {expected}"
+    )
 
 
 def _is_literal(text: str) -> bool:

@@ -42,7 +42,7 @@ class Capacity:
         self,
         vcpus: float,
         gpus: int,
-        given_up: Callable[[], bool],
+        abandoned: Callable[[], bool],
         blocked: Callable[[], bool] = lambda: False,
     ) -> Share | None:
         """Wait for the turn and the room; None as soon as ``given_up()`` is true.
@@ -54,7 +54,7 @@ class Capacity:
         with self._changed:
             self._line.append(ticket)
             try:
-                while not given_up():
+                while not abandoned():
                     fits = self._free_vcpus >= vcpus and len(self._free_gpus) >= gpus
                     if self._line[0] is ticket and not blocked() and fits:
                         self._free_vcpus -= vcpus

@@ -28,8 +28,8 @@ def misfit(resources: Mapping[str, Any], container: Container) -> str:
     """Why a job waits for ever; empty where one of the instance types of ``resources`` is large enough."""
     if container.vcpus > float(resources.get("maxvCpus") or "inf"):
         return MAX_RESOURCE
-    known = list(_machines(resources.get("instanceTypes") or []))
-    return RESOURCE_REQUIREMENT if known and not any(_takes(one, container) for one in known) else ""
+    machines = list(_machines(resources.get("instanceTypes") or []))
+    return RESOURCE_REQUIREMENT if machines and not any(_takes(one, container) for one in machines) else ""
 
 
 def _machines(names: list[str]) -> Iterator[Mapping[str, Any]]:

@@ -116,7 +116,7 @@ class Job(moto_batch.Job):
     def run(self) -> None:
         """Take the job from SUBMITTED to its end."""
         try:
-            outcome = self._wait_for_turn() or self._attempts()
+            outcome = self._wait_for_capacity() or self._attempts()
         except Exception as error:
             log.exception("Batch job %s failed inside the stand-in.", self.job_id)
             outcome = Outcome(None, None, f"The AWS stand-in failed: {error}", final=True)
@@ -143,7 +143,7 @@ class Job(moto_batch.Job):
         self.end(Outcome(1 if failed else 0, None, why))
         self.exit_code = None
 
-    def _wait_for_turn(self) -> Outcome | None:
+    def _wait_for_capacity(self) -> Outcome | None:
         if self.waits_for:
             self.status = "PENDING"
         for job in self.waits_for:

@@ -34,11 +34,11 @@ class Machines:
         """The capacity of a compute environment: its ``maxvCpus``, but no more than the stand-in has."""
         limit = int((environment.compute_resources or {}).get("maxvCpus") or self.settings.vcpus)
         with self._lock:
-            known = self._capacities.get(environment.arn)
-            if known is None:
-                known = Capacity(min(limit, self.settings.vcpus), self.settings.gpus)
-                self._capacities[environment.arn] = known
-            return known
+            capacity = self._capacities.get(environment.arn)
+            if capacity is None:
+                capacity = Capacity(min(limit, self.settings.vcpus), self.settings.gpus)
+                self._capacities[environment.arn] = capacity
+            return capacity
 
     @contextmanager
     def folder(self) -> Iterator[Path]:

@@ -47,7 +47,7 @@ def _submit_job(self: Any) -> str:
     definition = _definition(backend, self._get_param("jobDefinition"))
     queue = _queue(backend, self._get_param("jobQueue"))
 
-    def make(array: dict[str, int], job_id: str | None = None) -> Job:
+    def create_job(array: dict[str, int], job_id: str | None = None) -> Job:
         job = Job(
             name,
             definition,
@@ -70,12 +70,12 @@ def _submit_job(self: Any) -> str:
         job.changed(job)
         return job
 
-    job = make({})
+    job = create_job({})
     if size is None:
         job.waits_for = _waits_for(dependencies, backend._jobs)
         job.start()
     else:
-        _start_array(job, [make({"index": index}, f"{job.job_id}:{index}") for index in range(size)])
+        _start_array(job, [create_job({"index": index}, f"{job.job_id}:{index}") for index in range(size)])
     return json.dumps({"jobId": job.job_id, "jobName": name, "jobArn": job.arn})
 
 

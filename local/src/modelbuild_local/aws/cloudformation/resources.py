@@ -219,14 +219,14 @@ def _update_queue(
 
 
 def _create_environment_with_role(
-    self: BatchBackend, *given: Any, service_role: str = "", **options: Any
+    self: BatchBackend, *args: Any, service_role: str = "", **options: Any
 ) -> ComputeEnvironment:
     """Without a role of its own, an environment has Batch's service-linked role, which Batch makes once."""
     if not service_role:
         iam = self.iam_backend
         linked = [role for role in iam.roles.values() if role._linked_service == _BATCH]
         service_role = (linked or [iam.create_service_linked_role(_BATCH, "", "")])[0].arn
-    created: ComputeEnvironment = _create_environment(self, *given, service_role=service_role, **options)
+    created: ComputeEnvironment = _create_environment(self, *args, service_role=service_role, **options)
     return created
 
 

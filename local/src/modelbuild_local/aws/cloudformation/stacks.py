@@ -56,10 +56,10 @@ def _clean_json_without_gaps(piece: Any, resources_map: parsing.ResourceMap) -> 
     return [item for item in cleaned if item is not None] if isinstance(cleaned, list) else cleaned
 
 
-def with_defaults(template: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
+def with_defaults(template: dict[str, Any], parameters: dict[str, Any]) -> dict[str, str]:
     """A template's parameters as text, lists joined by commas: the given values, else the defaults."""
     slots = template.get("Parameters") or {}
-    values = {name: given.get(name, slot.get("Default")) for name, slot in slots.items()}
+    values = {name: parameters.get(name, slot.get("Default")) for name, slot in slots.items()}
     return {name: _text(value) for name, value in values.items() if value is not None}
 
 

@@ -72,8 +72,8 @@ def _event(source: str, kind: str, account: str, region: str, about: str, detail
     }
 
 
-def _put_rule_that_runs(self: EventsBackend, *given: Any, **options: Any) -> Rule:
-    rule = _put_rule(self, *given, **options)
+def _put_rule_that_runs(self: EventsBackend, *args: Any, **options: Any) -> Rule:
+    rule = _put_rule(self, *args, **options)
     if rule.scheduled_expression and minutes(rule.scheduled_expression) is None:
         self.delete_rule(rule.name, None)
         raise ValidationException(

@@ -169,15 +169,15 @@ def _failure(kind: str, message: str) -> tuple[str, bool, str]:
     return json.dumps({"errorType": kind, "errorMessage": message}), True, ""
 
 
-def _create_of_image(cls: Any, *given: Any, **options: Any) -> LambdaFunction:  # noqa: ARG001
-    function = _create(*given, **options)
-    _complete(function, given[1] if len(given) > 1 else options["cloudformation_json"])
+def _create_of_image(cls: Any, *args: Any, **options: Any) -> LambdaFunction:  # noqa: ARG001
+    function = _create(*args, **options)
+    _complete(function, args[1] if len(args) > 1 else options["cloudformation_json"])
     return function
 
 
-def _update_of_image(cls: Any, *given: Any, **options: Any) -> LambdaFunction:  # noqa: ARG001
-    function = _update(*given, **options)
-    _complete(function, given[2] if len(given) > 2 else options["cloudformation_json"])
+def _update_of_image(cls: Any, *args: Any, **options: Any) -> LambdaFunction:  # noqa: ARG001
+    function = _update(*args, **options)
+    _complete(function, args[2] if len(args) > 2 else options["cloudformation_json"])
     return function
 
 

@@ -64,7 +64,7 @@ class Fleet:
                 self._calls -= 1
                 self._idle.notify_all()
 
-    def enter(self) -> None:
+    def begin_call(self) -> None:
         """Count a call that is going to use ``serving``."""
         with self._idle:
             self._calls += 1
@@ -73,10 +73,10 @@ class Fleet:
         """The image that a variant was started from."""
         return self._servers[variant].plan.image
 
-    def leave(self) -> None:
+    def prevent_restarts(self) -> None:
         """Let no process start again."""
         for server in self._servers.values():
-            server.leave()
+            server.prevent_restarts()
 
     def stop(self) -> None:
         """End the processes once the calls under way have their answers."""
@@ -168,8 +168,8 @@ class Endpoint:
         self._set("Updating")
         self._in_background(lambda: self._update(config, plans, retain))
 
-    def delete(self, gone: Callable[[], None]) -> None:
-        """End the processes in the background, then call ``gone``."""
+    def delete(self, on_deleted: Callable[[], None]) -> None:
+        """End the processes in the background, then call ``on_deleted``."""
         self._set("Deleting")
 
         def delete() -> None:
@@ -177,15 +177,15 @@ class Endpoint:
                 fleet, self._fleet = self._fleet, None
             if fleet is not None:
                 fleet.stop()
-            gone()
+            on_deleted()
 
         self._in_background(delete)
 
-    def leave(self) -> None:
+    def prevent_restarts(self) -> None:
         """Let no process start again: the stand-in stops."""
         for fleet in (self._fleet, self._next):
             if fleet is not None:
-                fleet.leave()
+                fleet.prevent_restarts()
 
     @contextmanager
     def serving(self, wanted: str | None) -> Iterator[tuple[str, Server] | None]:
@@ -200,7 +200,7 @@ class Endpoint:
                 variant = wanted or self._by_weight()
                 if all(item["VariantName"] != variant for item in self.production_variants):
                     raise NoSuchVariant(variant)
-                fleet.enter()  # under the lock, so that a fleet that is replaced waits for this call
+                fleet.begin_call()  # under the lock, so that a fleet that is replaced waits for this call
         if fleet is None:
             yield None
             return

@@ -83,11 +83,11 @@ def _answer(variant: str, server: Server, body: bytes, headers: dict[str, str]) 
 
 
 def _shown(variant: str, answer: Answer) -> dict[str, Any]:
-    given = {key.lower(): value for key, value in answer.headers.items()}
+    lowered = {key.lower(): value for key, value in answer.headers.items()}
     headers: dict[str, Any] = {"status": 200, "x-Amzn-Invoked-Production-Variant": variant}
-    headers["Content-Type"] = given.get("content-type", "application/octet-stream")
-    if _ATTRIBUTES.lower() in given:
-        headers[_ATTRIBUTES] = given[_ATTRIBUTES.lower()]
+    headers["Content-Type"] = lowered.get("content-type", "application/octet-stream")
+    if _ATTRIBUTES.lower() in lowered:
+        headers[_ATTRIBUTES] = lowered[_ATTRIBUTES.lower()]
     return headers
 
 

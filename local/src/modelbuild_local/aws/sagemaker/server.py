@@ -115,7 +115,7 @@ class Server:
             StartFailed: it does not; nothing of it is left.
         """
         try:
-            _place(self.plan, self._folder / "opt" / "ml" / "model")
+            _install_model(self.plan, self._folder / "opt" / "ml" / "model")
             self._begin()
             self._watcher.start()
             self._wait_for_ping()
@@ -141,13 +141,13 @@ class Server:
         finally:
             connection.close()
 
-    def leave(self) -> None:
+    def prevent_restarts(self) -> None:
         """Start the process no more when it ends."""
         self._stopping.set()
 
     def stop(self) -> None:
         """End the process, by force after 30 seconds, and remove its files."""
-        self.leave()
+        self.prevent_restarts()
         with self._lock:
             running = self._process
         if running is not None:
@@ -248,7 +248,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _place(plan: Plan, folder: Path) -> None:
+def _install_model(plan: Plan, folder: Path) -> None:
     """Put the model's files into ``folder``.
 
     Raises:

@@ -81,7 +81,7 @@ def stop() -> None:
         for backend in regions.values():
             endpoints: list[Any] = list(backend.endpoints.values())
             for endpoint in endpoints:
-                endpoint.leave()
+                endpoint.prevent_restarts()
     process.stop_all(_STOP_SECONDS)
 
 
@@ -107,7 +107,7 @@ def _check_model(backend: Any, name: str, options: Mapping[str, Any]) -> None:
     _refuse_existing(backend, "model", "model", name, backend._models)
     role = options["execution_role_arn"]
     roles = iam_backends[backend.account_id]["aws"].roles.values()
-    if all(known.arn != role for known in roles):
+    if all(candidate.arn != role for candidate in roles):
         raise ValidationError(
             f"Could not assume role {role}. Please ensure that the role exists and allows principal "
             "'sagemaker.amazonaws.com' to assume the role."
@@ -158,10 +158,10 @@ def _delete_endpoint(self: Any, endpoint_name: str) -> None:
     endpoint = _find(self, "endpoint", "endpoint", endpoint_name, self.endpoints)
     _refuse_in_progress(endpoint)
 
-    def gone() -> None:
+    def remove_from_store() -> None:
         self.endpoints.pop(endpoint_name, None)
 
-    endpoint.delete(gone)
+    endpoint.delete(remove_from_store)
 
 
 def _describe_endpoint(self: Any, endpoint_name: str) -> dict[str, Any]:
@@ -196,8 +196,8 @@ def _by_arn(self: Any, arn: str) -> Any:
         raise ValidationError(
             f"The laptop's SageMaker tags models, endpoints and their configurations, not {arn}."
         )
-    noun, store = stores[kind]
-    return _find(self, noun, kind, name, store)
+    description, store = stores[kind]
+    return _find(self, description, kind, name, store)
 
 
 def _add_tags(self: Any, arn: str, tags: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -243,16 +243,16 @@ def _arn(backend: Any, kind: str, name: str) -> str:
     return f"arn:aws:sagemaker:{backend.region_name}:{backend.account_id}:{kind}/{name}"
 
 
-def _find(backend: Any, noun: str, kind: str, name: str, store: Mapping[str, Any]) -> Any:
+def _find(backend: Any, description: str, kind: str, name: str, store: Mapping[str, Any]) -> Any:
     if name not in store:
-        raise ValidationError(f'Could not find {noun} "{_arn(backend, kind, name)}".')
+        raise ValidationError(f'Could not find {description} "{_arn(backend, kind, name)}".')
     return store[name]
 
 
-def _refuse_existing(backend: Any, noun: str, kind: str, name: str, store: Mapping[str, Any]) -> None:
+def _refuse_existing(backend: Any, description: str, kind: str, name: str, store: Mapping[str, Any]) -> None:
     """Names are told apart without regard to case."""
-    if name.lower() in {known.lower() for known in store}:
-        raise ValidationError(f'Cannot create already existing {noun} "{_arn(backend, kind, name)}".')
+    if name.lower() in {existing.lower() for existing in store}:
+        raise ValidationError(f'Cannot create already existing {description} "{_arn(backend, kind, name)}".')
 
 
 def _refuse_in_progress(endpoint: Endpoint) -> None:

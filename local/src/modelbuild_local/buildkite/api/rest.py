@@ -78,8 +78,8 @@ class Rest:
         """The handler behind the token, the organization's name and the rate limit."""
 
         async def guarded(request: Request) -> Response:
-            given = token_of(request, "Bearer")
-            request.state.caller = next((self._users[one] for one in self._users if same(given, one)), None)
+            token = token_of(request, "Bearer")
+            request.state.caller = next((self._users[one] for one in self._users if same(token, one)), None)
             if request.state.caller is None:
                 raise Refused(401, "Authentication required. Please supply a valid API Access Token")
             if request.path_params.get("org", self._engine.organization) != self._engine.organization:

@@ -49,8 +49,8 @@ def _text(value: object) -> str:
 
 def token_of(request: Request, scheme: str) -> str:
     """The token of the Authorization header, or an empty text."""
-    given, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if given.lower() == scheme.lower() else ""
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == scheme.lower() else ""
 
 
 def same(one: str, other: str) -> bool:

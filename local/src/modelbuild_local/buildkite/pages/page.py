@@ -28,7 +28,7 @@ from modelbuild_local.buildkite.state import Build, Job, PipelineSettings
 from modelbuild_local.service import pages
 from modelbuild_local.service.session import PageSession
 
-BY_HAND = ":by-hand"
+MANUAL_UNBLOCK = ":by-hand"
 """The box that a person ticks to unblock by hand what a training unblocks; no field has such a key."""
 
 _POLICY = "script-src 'nonce-{nonce}'; connect-src 'self'; img-src 'self' https: http:; form-action 'self'"
@@ -118,7 +118,7 @@ class Page:
             index=self._path(build.pipeline),
             page=f"{self._path(build.pipeline)}/builds/{build.number}",
             over=build.finished_at is not None and not build.blocked,
-            by_hand=BY_HAND,
+            manual_unblock=MANUAL_UNBLOCK,
         )
 
     async def _new(self, request: Request) -> Response:
@@ -128,22 +128,22 @@ class Page:
             None,
         )
         env = like.env if like else {}
-        given = {
+        submitted = {
             "branch": like.branch if like else pipeline.default_branch,
             "commit": "HEAD",
             # A value of several lines has no place in a form with a line for each variable.
             "env": "\n".join(f"{name}={value}" for name, value in env.items() if "\n" not in value),
         }
-        return self._form(pipeline, given)
+        return self._form(pipeline, submitted)
 
-    def _form(self, pipeline: PipelineSettings, given: dict[str, str], error: str = "") -> Response:
+    def _form(self, pipeline: PipelineSettings, submitted: dict[str, str], error: str = "") -> Response:
         """The form of a new build with what a person has given so far, and why that is refused."""
         return self._html(
             "new.html",
             status=422 if error else 200,
             pipeline=pipeline,
             index=self._path(pipeline),
-            given=given,
+            submitted=submitted,
             error=error,
         )
 
@@ -161,11 +161,13 @@ class Page:
     async def _unblock(self, request: Request) -> Response:
         self._check_click(request)
         job = self._job(request)
-        given = await _form_values(request)
-        if waits_for_training(job) and BY_HAND not in given:
+        submitted = await _form_values(request)
+        if waits_for_training(job) and MANUAL_UNBLOCK not in submitted:
             raise Refused(422, "The training unblocks this step: tick the box to unblock it by hand")
         fields: dict[str, object] = {
-            field.key: given.get(field.key, []) if field.multiple else (given.get(field.key) or [""])[0]
+            field.key: submitted.get(field.key, [])
+            if field.multiple
+            else (submitted.get(field.key) or [""])[0]
             for field in job.fields
         }
         self._engine.unblock(job, fields, self._engine.user)
@@ -191,21 +193,21 @@ class Page:
         self._check_click(request)
         pipeline = self._pipeline(request)
         values = await _form_values(request)
-        given = {name: values.get(name, [""])[0] for name in ("branch", "commit", "message", "env")}
+        submitted = {name: values.get(name, [""])[0] for name in ("branch", "commit", "message", "env")}
         try:
             for name in ("branch", "commit"):
-                if not given[name].strip():
+                if not submitted[name].strip():
                     raise Refused(422, f"A build needs a {name}")
             build = self._engine.create_build(
                 pipeline,
-                commit=given["commit"].strip(),
-                branch=given["branch"].strip(),
-                message=given["message"],
-                env=variables(given["env"]),
+                commit=submitted["commit"].strip(),
+                branch=submitted["branch"].strip(),
+                message=submitted["message"],
+                env=variables(submitted["env"]),
                 source="ui",
             )
         except Refused as refused:
-            return self._form(pipeline, given, refused.message)
+            return self._form(pipeline, submitted, refused.message)
         return self._back(build)
 
     def _back(self, build: Build) -> Response:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from modelbuild.pipeline_rules import Place
+from modelbuild.pipeline_rules import StepPosition
 from modelbuild_local.buildkite.identity import new_id
 from modelbuild_local.buildkite.pipeline.definition import (
     MAX_STEPS_PER_UPLOAD,
@@ -33,19 +33,19 @@ def insert(build: Build, pipeline: Pipeline, uploader: Step | None, context: Con
         PipelineError: a key is taken, a condition is wrong, a dependency does not exist or leads in a
             circle, or the steps make too many jobs; nothing is added.
     """
-    placed, groups = _place(pipeline, context)
+    placed, groups = _expanded(pipeline, context)
     new = [step for step, _, _ in placed]
     if len(new) > MAX_STEPS_PER_UPLOAD:
         raise PipelineError([f"the steps make {len(new)} jobs, and an upload {MAX_STEPS_PER_UPLOAD} at most"])
     index = len(build.steps) if uploader is None else _after(build, uploader)
     steps = [*build.steps[:index], *new, *build.steps[index:]]
-    known = _by_key([*build.steps, *build.groups, *new, *groups])
+    by_key = _by_key([*build.steps, *build.groups, *new, *groups])
     exempt = frozenset() if uploader is None else _dependents(build, uploader)
     for position, (step, definition, parent) in enumerate(placed):
         earlier = [other for other in steps[: index + position] if other.id not in exempt]
         step.exempt = exempt
-        step.edges += _named(build, known, step, definition, parent)
-        step.edges += [Edge(earlier[i]) for i in step.place.holders([other.place for other in earlier])]
+        step.edges += _named(build, by_key, step, definition, parent)
+        step.edges += [Edge(earlier[i]) for i in step.position.holders([other.position for other in earlier])]
         if uploader is not None:
             step.edges.append(Edge(uploader, uploads=False))
     uploaded = uploader.uploads if uploader is not None else []
@@ -82,7 +82,7 @@ def before_barrier(steps: list[Step], barrier: Step) -> Iterator[Step]:
     for step in steps:
         if step is barrier:
             return
-        if step.id in barrier.exempt or not barrier.place.covers(step.place):
+        if step.id in barrier.exempt or not barrier.position.covers(step.position):
             continue
         if barrier.group is None:
             yield step
@@ -96,7 +96,7 @@ def ancestors(build: Build, step: Step) -> Iterator[Step]:
     left = [step]
     while left:
         current = left.pop()
-        targets = list(before_barrier(build.steps, current)) if current.place.is_barrier else []
+        targets = list(before_barrier(build.steps, current)) if current.position.is_barrier else []
         for edge in current.edges:
             targets += edge.targets
         for target in targets:
@@ -110,7 +110,7 @@ _Placed = tuple[Step, AnyStep, "GroupStep | None"]
 _Keys = dict[str, list["Step | Group"]]
 
 
-def _place(pipeline: Pipeline, context: Context) -> tuple[list[_Placed], list[Group]]:
+def _expanded(pipeline: Pipeline, context: Context) -> tuple[list[_Placed], list[Group]]:
     """The steps in order, each with its definition and the group that holds it."""
     placed: list[_Placed] = []
     groups: list[Group] = []
@@ -144,14 +144,14 @@ def _steps(
     identity = new_id()
     for variant in variants(_completed(definition, pipeline)):
         reason = omitted or variant.omitted
-        place = Place(
+        position = StepPosition(
             type=definition.type,
             group=group,
             has_dependencies=definition.depends_on is not None,
             group_has_dependencies=parent is not None and parent.depends_on is not None,
             runs=not reason,
         )
-        yield _step(variant, reason, group, place, identity)
+        yield _step(variant, reason, group, position, identity)
 
 
 def _completed(definition: PlainStep, pipeline: Pipeline) -> PlainStep:
@@ -167,11 +167,11 @@ def _completed(definition: PlainStep, pipeline: Pipeline) -> PlainStep:
     )
 
 
-def _step(variant: Variant, omitted: str, group: Group | None, place: Place, identity: str) -> Step:
+def _step(variant: Variant, omitted: str, group: Group | None, position: StepPosition, identity: str) -> Step:
     return Step(
         definition=variant.definition,
         edges=[],
-        place=place,
+        position=position,
         group=group,
         omitted=omitted,
         matrix=variant.matrix,
@@ -181,12 +181,12 @@ def _step(variant: Variant, omitted: str, group: Group | None, place: Place, ide
 
 
 def _named(
-    build: Build, known: _Keys, step: Step, definition: AnyStep, parent: GroupStep | None
+    build: Build, by_key: _Keys, step: Step, definition: AnyStep, parent: GroupStep | None
 ) -> Iterator[Edge]:
     """The dependencies that ``depends_on`` of a step, or of its group, names."""
     rules = [*(definition.depends_on or []), *((parent.depends_on or []) if parent else [])]
     for rule in rules:
-        targets = known.get(rule.step) or build.find_all(rule.step)
+        targets = by_key.get(rule.step) or build.find_all(rule.step)
         if not targets:
             problem = f"{_name(step)} depends on '{rule.step}', which is not a step of this build"
             raise PipelineError([problem])
@@ -246,7 +246,7 @@ def _targets(steps: list[Step], step: Step, *, uploads: bool = False) -> set[str
     """The ids of the steps that ``step`` waits for; ``uploads``: over dependencies that include uploads."""
     edges = [edge for edge in step.edges if edge.uploads or not uploads]
     found = {target.id for edge in edges for target in edge.targets}
-    if step.place.is_barrier:
+    if step.position.is_barrier:
         found |= {other.id for other in before_barrier(steps, step)}
     return found
 

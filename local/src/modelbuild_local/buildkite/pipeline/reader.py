@@ -56,7 +56,7 @@ _UNSUPPORTED = (
 _IF_CHANGED = "'if_changed' is for uploaded files only: `buildkite-agent pipeline upload` applies it"
 
 
-_Place = tuple[int, ...]
+_Indices = tuple[int, ...]
 """The number of a step, or that of its group and its own, from 0."""
 
 
@@ -65,27 +65,29 @@ class _Reader:
 
     def __init__(self) -> None:
         self.problems: list[str] = []
-        self.titles: dict[_Place, str] = {}
+        self.titles: dict[_Indices, str] = {}
 
-    def steps(self, steps: list[object], place: _Place = (), index: _Place = ()) -> list[dict[str, Any]]:
+    def steps(
+        self, steps: list[object], indices: _Indices = (), index: _Indices = ()
+    ) -> list[dict[str, Any]]:
         """The steps that can be read, as maps with their ``type``, titles under ``label``.
 
         Args:
             steps: the steps, of the pipeline or of a group.
-            place: where the group stands in the document.
+            indices: where the group stands in the document.
             index: where the group stands among the steps that can be read.
         """
         found: list[dict[str, Any]] = []
         for number, step in enumerate(steps):
-            values = self._step(step, (*place, number), (*index, len(found)))
+            values = self._step(step, (*indices, number), (*index, len(found)))
             if values is not None:
                 found.append(values)
         return found
 
-    def _step(self, step: object, place: _Place, index: _Place) -> dict[str, Any] | None:
+    def _step(self, step: object, indices: _Indices, index: _Indices) -> dict[str, Any] | None:
         if isinstance(step, str):
             step = {step: None}
-        title = f"step {'.'.join(str(number + 1) for number in place)}"
+        title = f"step {'.'.join(str(number + 1) for number in indices)}"
         if not isinstance(step, Mapping):
             self.problems.append(f"{title}: a step must be a map or one of 'wait', 'block' and 'input'")
             return None
@@ -107,19 +109,19 @@ class _Reader:
         values = _canonical(values)
         if kind == "group":
             members = values.get("steps")
-            if len(place) > 1:
+            if len(indices) > 1:
                 self.problems.append(f"{title}: a group cannot hold another group")
                 return None
             if not isinstance(members, list):
                 self.problems.append(f"{title}: a group needs 'steps', a list")
                 return None
-            values["steps"] = self.steps(members, place, index)
+            values["steps"] = self.steps(members, indices, index)
         return {**values, "type": kind}
 
     def add(self, error: ErrorDetails) -> None:
         """Note what the model refuses, with the step that it stands in."""
         location = list(error["loc"])
-        index: _Place = ()
+        index: _Indices = ()
         while len(location) > 1 and location[0] == "steps" and isinstance(location[1], int):
             index = (*index, location[1])
             # The third part is the type by which the model chose the kind of step.
@@ -184,8 +186,8 @@ def _name(values: Mapping[str, Any]) -> str:
 def _reason(error: ErrorDetails) -> str:
     """The model's sentence, with a number that it refuses; texts may be secrets."""
     message = error["msg"].removeprefix("Value error, ")
-    given = error.get("input")
-    return f"{message}, not {given}" if isinstance(given, (int, float)) else message
+    actual = error.get("input")
+    return f"{message}, not {actual}" if isinstance(actual, (int, float)) else message
 
 
 def parse_pipeline(document: object) -> Pipeline:

@@ -57,10 +57,10 @@ def _awaited(build: Build, step: Step) -> Iterator[tuple[Job, bool]]:
     for edge in step.edges:
         for target in edge.targets:
             yield target.job, edge.allow_failure
-    if step.place.is_barrier:
+    if step.position.is_barrier:
         tolerant = isinstance(step.definition, WaitStep) and step.definition.continue_on_failure
         for other in before_barrier(build.steps, step):
-            yield other.job, tolerant and not (other.place.is_barrier and other.group is step.group)
+            yield other.job, tolerant and not (other.position.is_barrier and other.group is step.group)
 
 
 def transitions(build: Build) -> list[Transition]:
@@ -122,8 +122,8 @@ def build_state(build: Build) -> tuple[BuildState, bool]:
 def _blocked_state(blocks: list[Job]) -> BuildState:
     """What the open blocks say the build is meanwhile: one that says running or failed outweighs passed."""
     definitions = [job.step.definition for job in blocks]
-    said = {definition.blocked_state for definition in definitions if isinstance(definition, ManualStep)}
-    return "running" if "running" in said else "failed" if "failed" in said else "passed"
+    states = {definition.blocked_state for definition in definitions if isinstance(definition, ManualStep)}
+    return "running" if "running" in states else "failed" if "failed" in states else "passed"
 
 
 def canceled_by_failure(build: Build) -> list[Job]:

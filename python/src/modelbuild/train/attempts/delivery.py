@@ -40,11 +40,11 @@ def deliver_result(
             return False
         return newest is not None and newest.attempt > number
 
-    turns = callback.shared_rate_limiter(store.objects, store.prefix)
+    rate_limiter = callback.shared_rate_limiter(store.objects, store.prefix)
 
     def deliver() -> callback.Delivery:
         return callback.deliver(
-            request, result, environ=environ, deadline=deadline, turns=turns, outdated=outdated
+            request, result, environ=environ, deadline=deadline, rate_limiter=rate_limiter, outdated=outdated
         )
 
     delivery = deliver()
@@ -64,5 +64,5 @@ def deliver_result(
 
         body = page.ended(request, result, number, over=delivery.end == "over")
         style = "success" if result.status == "succeeded" else "error"
-        callback.correct_page(request, body, style, environ=environ, turns=turns)
-    return delivery.said
+        callback.correct_page(request, body, style, environ=environ, rate_limiter=rate_limiter)
+    return delivery.summary

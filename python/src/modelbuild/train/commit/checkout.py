@@ -30,10 +30,12 @@ def changed(root: Path, commit: str, entries: Sequence[Entry], selection: Select
     plain_diff = ("diff", *_AS_THEY_ARE, "--ignore-submodules=all", "--name-only", "-z")
     tracked = git.run(root, *git.filters(root), *plain_diff, commit, *paths)
     others = git.run(root, "ls-files", "--others", "--exclude-standard", "-z", *paths)
-    known = {entry.name: entry for entry in entries}
+    by_name = {entry.name: entry for entry in entries}
     names = [name.decode(errors="surrogateescape") for name in (tracked + others).split(b"\0") if name]
     found = dict.fromkeys(names)
-    return [name for name in found if name not in known or _read(root, name, known[name].id) != known[name]]
+    return [
+        name for name in found if name not in by_name or _read(root, name, by_name[name].id) != by_name[name]
+    ]
 
 
 def refusal(root: Path, commit: str, names: Sequence[str], entries: Sequence[Entry]) -> str:
@@ -47,8 +49,8 @@ def refusal(root: Path, commit: str, names: Sequence[str], entries: Sequence[Ent
             "from it), as where Buildkite builds a pull request merged into its base branch: turn off "
             "'use merge refspec' in the pipeline's settings, or check out the build's commit"
         )
-    known = {entry.name: entry for entry in entries}
-    if all(name in known and _line_ends_only(root, known[name]) for name in names):
+    by_name = {entry.name: entry for entry in entries}
+    if all(name in by_name and _line_ends_only(root, by_name[name]) for name in names):
         return (
             f"the checkout differs from commit {commit[:12]} in line ends only ({what}): the commit has "
             "other ones than git checks out, so run 'git add --renormalize .' and commit, or set "

@@ -73,32 +73,32 @@ def _require_name(name: str) -> None:
         raise _refused(name, f"its path takes more than {_PATH_LIMIT} bytes: rename it")
 
 
-def _resolve(name: str, links: Mapping[str, str], said: str) -> str | None:
+def _resolve(name: str, links: Mapping[str, str], description: str) -> str | None:
     """Where a link leads, through all other links; None where they go round in a circle."""
-    outside = f"{said} leads outside the repository: keep the data in S3, or commit it"
-    place: list[str] = []
-    left = name.split("/")[::-1]
+    outside = f"{description} leads outside the repository: keep the data in S3, or commit it"
+    resolved: list[str] = []
+    remaining = name.split("/")[::-1]
     followed = 0
-    while left:
-        part = left.pop()
+    while remaining:
+        part = remaining.pop()
         if part in ("", "."):
             continue
         if part == "..":
-            if not place:
+            if not resolved:
                 raise _refused(name, outside)
-            place.pop()
+            resolved.pop()
             continue
-        target = links.get("/".join([*place, part]))
+        target = links.get("/".join([*resolved, part]))
         if target is None:
-            place.append(part)
+            resolved.append(part)
             continue
         followed += 1
         if followed > _LINKS_LIMIT:
             return None
         if not target or target.startswith("/") or "\0" in target:
             raise _refused(name, outside)
-        left += target.split("/")[::-1]
-    return "/".join(place)
+        remaining += target.split("/")[::-1]
+    return "/".join(resolved)
 
 
 def _folders(name: str) -> Iterable[str]:

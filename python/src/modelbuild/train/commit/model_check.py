@@ -113,18 +113,18 @@ def _words(schema: dict[str, Any], path: tuple[str | int, ...]) -> str:
 
 def _nearest(schema: dict[str, Any], path: tuple[str | int, ...]) -> str:
     """The name of the schema that is most like a name, with its type in words; empty where none is."""
-    known = {".".join(place): place for place in _places(schema, schema, ())}
-    near = difflib.get_close_matches(".".join(map(str, path)), known, n=1)
-    return f"{near[0]}, which is {_words(schema, known[near[0]])}" if near else ""
+    parameters = {".".join(parameter_path): parameter_path for parameter_path in _paths(schema, schema, ())}
+    near = difflib.get_close_matches(".".join(map(str, path)), parameters, n=1)
+    return f"{near[0]}, which is {_words(schema, parameters[near[0]])}" if near else ""
 
 
-def _places(schema: dict[str, Any], node: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def _paths(schema: dict[str, Any], node: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     properties = _resolved(schema, node).get("properties") if len(path) < 10 else None
     if not properties:
         yield path
         return
     for name, inner in properties.items():
-        yield from _places(schema, inner, (*path, name))
+        yield from _paths(schema, inner, (*path, name))
 
 
 def _resolved(schema: dict[str, Any], node: Any) -> dict[str, Any]:

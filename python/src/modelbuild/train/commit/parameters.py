@@ -67,21 +67,21 @@ def parse(text: bytes, name: str) -> dict[str, JsonValue]:
 
 @dataclass(frozen=True)
 class Override:
-    """A value in place of the file's; ``said`` is how it was given, for messages."""
+    """A value that replaces the file's; messages name its source by ``description``."""
 
     name: str
     value: JsonValue
     origin: Origin
-    said: str
+    description: str
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """The parameters, who set each of them, and how the ones that the file did not set were given."""
+    """The parameters, the origin of each, and a description of the source of each overridden one."""
 
     values: dict[str, JsonValue]
     origins: dict[str, Origin]
-    said: dict[str, str]
+    descriptions: dict[str, str]
 
 
 def names(defaults: Mapping[str, JsonValue], file: str) -> dict[str, tuple[str, ...]]:
@@ -91,11 +91,11 @@ def names(defaults: Mapping[str, JsonValue], file: str) -> dict[str, tuple[str, 
         ConfigurationError: two parameters have one dotted name.
     """
     found: dict[str, tuple[str, ...]] = {}
-    for place, _ in _leaves(defaults):
-        name = ".".join(place)
+    for path, _ in _leaves(defaults):
+        name = ".".join(path)
         if name in found:
             raise ConfigurationError(f"{file} has {plain(name)} nested and dotted: keep one of the two")
-        found[name] = place
+        found[name] = path
     return found
 
 
@@ -130,18 +130,20 @@ def from_environment(
     for name in places:
         by_variable.setdefault(variable(name, build), []).append(name)
     found = []
-    for given in sorted(key for key in environ if key.startswith(build.variables) and environ[key].strip()):
-        value = build_value(environ[given], given)
-        meant = by_variable.get(given, [])
+    for variable_name in sorted(
+        key for key in environ if key.startswith(build.variables) and environ[key].strip()
+    ):
+        value = build_value(environ[variable_name], variable_name)
+        meant = by_variable.get(variable_name, [])
         if len(meant) > 1:
             raise ConfigurationError(
-                f"{given} could be {' or '.join(map(plain, meant))} of {file}: set meta-data "
+                f"{variable_name} could be {' or '.join(map(plain, meant))} of {file}: set meta-data "
                 f"{build.meta_data}<name> instead"
             )
         if not meant:
-            near = difflib.get_close_matches(given, by_variable, n=1)
-            raise _unknown(given, value, by_variable[near[0]][0] if near else None, defaults, file)
-        found.append(Override(meant[0], value, "build", given))
+            near = difflib.get_close_matches(variable_name, by_variable, n=1)
+            raise _unknown(variable_name, value, by_variable[near[0]][0] if near else None, defaults, file)
+        found.append(Override(meant[0], value, "build", variable_name))
     return found
 
 
@@ -172,13 +174,13 @@ def variable(name: str, build: BuildNames = BuildNames()) -> str:
     return build.variables + re.sub(r"[^A-Z0-9_]", "_", name.upper().replace(".", "__"))
 
 
-def build_value(text: str, said: str) -> JsonValue:
+def build_value(text: str, description: str) -> JsonValue:
     """A value that a person typed, read as YAML; a date is text as it was typed.
 
     Raises:
         ConfigurationError: it is not YAML, refers to itself, or JSON cannot hold it.
     """
-    with _readable(said):
+    with _readable(description):
         return _as_typed(agent_yaml.load(text))
 
 
@@ -191,14 +193,16 @@ def resolve(defaults: Mapping[str, JsonValue], overrides: Iterable[Override], fi
     values: dict[str, JsonValue] = json.loads(json.dumps(defaults))
     places = names(defaults, file)
     origins: dict[str, Origin] = dict.fromkeys(places, "file")
-    said: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
     for override in overrides:
         if override.name not in places:
-            raise _unknown(override.said, override.value, _nearest(override.name, places), defaults, file)
+            raise _unknown(
+                override.description, override.value, _nearest(override.name, places), defaults, file
+            )
         _set(values, places[override.name], override.value)
         origins[override.name] = override.origin
-        said[override.name] = override.said
-    return Resolved(values, origins, said)
+        descriptions[override.name] = override.description
+    return Resolved(values, origins, descriptions)
 
 
 def require_kinds(resolved: Resolved, defaults: Mapping[str, JsonValue], file: str) -> None:
@@ -208,15 +212,15 @@ def require_kinds(resolved: Resolved, defaults: Mapping[str, JsonValue], file: s
         ConfigurationError: a value is of another kind.
     """
     now = dict(_leaves(resolved.values))
-    for place, default in _leaves(defaults):
-        name = ".".join(place)
-        if name not in resolved.said or default is None:
+    for path, default in _leaves(defaults):
+        name = ".".join(path)
+        if name not in resolved.descriptions or default is None:
             continue
         # An override that is a map, in place of an empty one, is no leaf any more.
-        value = now.get(place, {})
+        value = now.get(path, {})
         wanted, got = kind(default), kind(value)
         if got != wanted and (wanted, got) != (_NUMBER, _WHOLE):
-            subject = f"parameter {plain(name)} is {short(value)} ({plain(resolved.said[name])})"
+            subject = f"parameter {plain(name)} is {short(value)} ({plain(resolved.descriptions[name])})"
             raise ConfigurationError(f"{subject}: it must be {wanted}, as in {file}")
 
 
@@ -239,23 +243,25 @@ def plain(name: str) -> str:
     return name if name.isprintable() and len(name) <= 200 else short(name)
 
 
-def _nearest(name: str, known: Iterable[str]) -> str | None:
+def _nearest(name: str, candidates: Iterable[str]) -> str | None:
     """The name that is most like a name, or like it but for the sections that it lies in."""
-    by_last = {other.rsplit(".", 1)[-1]: other for other in known}
-    near = difflib.get_close_matches(name, known, n=1)
+    by_last = {other.rsplit(".", 1)[-1]: other for other in candidates}
+    near = difflib.get_close_matches(name, candidates, n=1)
     last = difflib.get_close_matches(name.rsplit(".", 1)[-1], by_last, n=1)
     return near[0] if near else by_last[last[0]] if last else None
 
 
 def _unknown(
-    said: str, value: JsonValue, near: str | None, defaults: Mapping[str, JsonValue], file: str
+    description: str, value: JsonValue, near: str | None, defaults: Mapping[str, JsonValue], file: str
 ) -> ConfigurationError:
-    kinds = {".".join(place): kind(default) for place, default in _leaves(defaults)}
+    kinds = {".".join(path): kind(default) for path, default in _leaves(defaults)}
     if near is None:
         hint = f"it has {', '.join(map(plain, list(kinds)[:20])) or 'none'}"
     else:
         hint = f"did you mean {plain(near)}, which is {kinds[near]}?"
-    return ConfigurationError(f"{plain(said)} is {short(value)}, but {file} has no such parameter: {hint}")
+    return ConfigurationError(
+        f"{plain(description)} is {short(value)}, but {file} has no such parameter: {hint}"
+    )
 
 
 def dump(values: Mapping[str, JsonValue]) -> str:
@@ -309,9 +315,9 @@ def _leaves(
             yield place, value
 
 
-def _set(values: dict[str, JsonValue], place: tuple[str, ...], value: JsonValue) -> None:
-    for key in place[:-1]:
+def _set(values: dict[str, JsonValue], path: tuple[str, ...], value: JsonValue) -> None:
+    for key in path[:-1]:
         inner = values[key]
         assert isinstance(inner, dict)
         values = inner
-    values[place[-1]] = value
+    values[path[-1]] = value

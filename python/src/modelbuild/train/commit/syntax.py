@@ -51,14 +51,16 @@ def require(read: Callable[[str], bytes | None], flow: str) -> None:
         error = _error(text, name)
         if error is None:
             continue
-        line, said = error
-        if _may_be_newer(text, line, said):
+        line, message = error
+        if _may_be_newer(text, line, message):
             # The head finds out what this Python cannot.
             newer = _newer_error(text, name)
             if newer is None:
                 continue
-            line, said = newer
-        raise ConfigurationError(f"{plain(name)}, line {line}, is not Python: {said}: correct it and commit")
+            line, message = newer
+        raise ConfigurationError(
+            f"{plain(name)}, line {line}, is not Python: {message}: correct it and commit"
+        )
 
 
 def _files(read: Callable[[str], bytes | None], flow: str) -> Iterator[tuple[str, bytes]]:
@@ -113,11 +115,11 @@ def _error(text: bytes, name: str) -> tuple[int, str] | None:
     return None
 
 
-def _may_be_newer(text: bytes, line: int, said: str) -> bool:
+def _may_be_newer(text: bytes, line: int, message: str) -> bool:
     lines = text.decode(errors="replace").splitlines()
     # An f-string may begin some lines above the place at which an old Python gives up.
     near = lines[max(0, line - 3) : line]
-    return said.startswith(("f-string", "t-string")) or any(map(_MAY_BE_NEWER.search, near))
+    return message.startswith(("f-string", "t-string")) or any(map(_MAY_BE_NEWER.search, near))
 
 
 def _newer_error(text: bytes, name: str) -> tuple[int, str] | None:
@@ -137,6 +139,6 @@ def _newer_error(text: bytes, name: str) -> tuple[int, str] | None:
         kind, _, rest = done.stdout.decode(errors="replace").strip().partition(" ")
         if kind == "good":
             return None
-        line, _, said = rest.partition(" ")
-        return int(line), said
+        line, _, message = rest.partition(" ")
+        return int(line), message
     return None

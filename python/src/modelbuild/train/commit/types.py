@@ -115,15 +115,15 @@ def _ask(
     try:
         return Verdict.model_validate_json(answer)
     except ValidationError as error:
-        said = (messages.strip().splitlines() or ["no message"])[-1]
-        raise ConfigurationError(f"{model} ended the check of the parameters: {said}") from error
+        message = (messages.strip().splitlines() or ["no message"])[-1]
+        raise ConfigurationError(f"{model} ended the check of the parameters: {message}") from error
 
 
 def _sentence(found: Verdict, resolved: parameters.Resolved, file: str, model: str) -> str:
     if found.kind == "unreadable":
-        said = " ".join(found.expected.split())
+        message = " ".join(found.expected.split())
         return (
-            f"{model} cannot be read on the agent ({said}): it may import pydantic and "
+            f"{model} cannot be read on the agent ({message}): it may import pydantic and "
             "modelbuild.flow.parameters only"
         )
     name = parameters.plain(".".join(map(str, found.path)))
@@ -133,10 +133,12 @@ def _sentence(found: Verdict, resolved: parameters.Resolved, file: str, model: s
     if found.kind == "unknown":
         hint = f"did you mean {found.expected}?" if found.expected else "remove it, or correct its name"
         return f"parameter {name} of {file} is {value}, but {model} has no such parameter: {hint}"
-    given = [
-        resolved.said[key] for key in resolved.said if f"{name}.".startswith(f"{parameters.plain(key)}.")
+    descriptions = [
+        resolved.descriptions[key]
+        for key in resolved.descriptions
+        if f"{name}.".startswith(f"{parameters.plain(key)}.")
     ]
-    whence = parameters.plain(given[0]) if given else file
+    whence = parameters.plain(descriptions[0]) if descriptions else file
     subject = f"parameter {name} is {value} ({whence})" if found.path else f"{file} does not hold together"
     return f"{subject}: {found.expected}"
 

@@ -87,13 +87,13 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         log.say(f"head: {error}: nothing to do")
         return 0
     except _Terminated:
-        said = watching.verdict or _why_terminated(batch, environ)
-        if said is None:
+        stopped = watching.verdict or _why_terminated(batch, environ)
+        if stopped is None:
             log.say("head: its host goes away, and Batch starts it again elsewhere")
             # Batch does so for the end of a host, so this process must not exit first.
             time.sleep(_HOST_ENDS_SECONDS)
             return _TERMINATED_EXIT
-        result = said
+        result = stopped
     result = outcome.write_result_once(store.attempt(number), result, environ)
     ended = "was cancelled" if result.status == "cancelled" else result.status
     reason = f": {result.reason}" if result.reason else ""
@@ -181,10 +181,10 @@ def _train(
         }
         number, attributes = attempt.number_of(environ), root / "run.json"
 
-        def start(origin: Run | None, heard: Callable[[], None]) -> tuple[int, list[str]]:
+        def start(origin: Run | None, on_line: Callable[[], None]) -> tuple[int, list[str]]:
             def each(line: str) -> None:
-                heard()
-                watching.heard(line)
+                on_line()
+                watching.on_line(line)
 
             command = _command(request, flow, values, attributes, origin)
             return _run_flow(command, flow.parent, variables, each)
@@ -192,14 +192,14 @@ def _train(
         place = resume.Place(store, Batch(session(AwsSettings())), number, attributes)
         exit_code, lines = resume.to_end(start, place, environ)
         if exit_code != 0:
-            said = resume.batch_says(place, environ)
-            raise TrainingFailed(diagnosis.reason(lines, exit_code, environ, said))
-    stored = store.attempt(number).result()
-    if stored is None:
+            batch_reason = resume.batch_says(place, environ)
+            raise TrainingFailed(diagnosis.reason(lines, exit_code, environ, batch_reason))
+    result = store.attempt(number).result()
+    if result is None:
         raise TrainingFailed(
             f"the flow ended well but left no {RESULT_FILE}: it must publish its model in a step"
         )
-    return stored
+    return result
 
 
 def _unpacked(store: ModelStore, request: TrainingRequest, destination: Path) -> Path:
@@ -245,12 +245,12 @@ def _command(
     return [
         *(sys.executable, flow.name, "--no-pylint", *what),
         *("--runner-attribute-file", str(attributes)),
-        *(word for name, value in tags.items() for word in ("--tag", f"{name}:{value}")),
+        *(argument for name, value in tags.items() for argument in ("--tag", f"{name}:{value}")),
     ]
 
 
 def _run_flow(
-    command: list[str], folder: Path, environ: Mapping[str, str], heard: Callable[[str], None]
+    command: list[str], folder: Path, environ: Mapping[str, str], on_line: Callable[[str], None]
 ) -> tuple[int, list[str]]:
     """Run the flow in its own process group, pass on what it prints, and keep the last of it."""
     lines: deque[str] = deque(maxlen=_LAST_LINES)
@@ -268,7 +268,7 @@ def _run_flow(
             for line in process.stdout:
                 log.pass_on(line)
                 lines.append(line.decode(errors="replace").rstrip())
-                heard(lines[-1])
+                on_line(lines[-1])
             exit_code = process.wait()
         except BaseException:
             _stop(process)

@@ -48,18 +48,20 @@ def reason(lines: Sequence[str], exit_code: int, environ: Mapping[str, str], bat
     if failed is not None:
         # Tasks of one step run at the same time, and their lines come in turns.
         tasks = filter(None, map(metaflow_lines.parse_task_line, lines))
-        said = [task.text for task in tasks if (task.step, task.task_id) == (failed.step, failed.task_id)]
+        lines_of_task = [
+            task.text for task in tasks if (task.step, task.task_id) == (failed.step, failed.task_id)
+        ]
         subject = f"step {failed.step} failed"
     else:
-        said = [line.strip() for line in lines]
+        lines_of_task = [line.strip() for line in lines]
         subject = f"the flow ended with exit code {exit_code} before a step failed"
-    exception = _exception(said)
-    cause = batch or _OWN_ERROR.sub("", exception or _last(said))
+    exception = _exception(lines_of_task)
+    cause = batch or _OWN_ERROR.sub("", exception or _last(lines_of_task))
     text = f"{subject}: {cause}" if cause else subject
-    if where := _place(said) if exception else "":
+    if where := _code_location(lines_of_task) if exception else "":
         # The message of the exception may be long: the place is not what is cut.
         text = f"{_cut(text, _LIMIT - len(where) - 3, environ)} ({where})"
-    log = " / ".join(_log(said, cause)) if failed is not None else ""
+    log = " / ".join(_log(lines_of_task, cause)) if failed is not None else ""
     return sentence(f"{text}; its log ends: {log}" if log else text, environ)
 
 
@@ -92,9 +94,9 @@ def _cut(text: str, length: int, environ: Mapping[str, str]) -> str:
     return shown if len(shown) <= length else f"{shown[: length - 1]}…"
 
 
-def _place(said: Sequence[str]) -> str:
+def _code_location(lines: Sequence[str]) -> str:
     """File and line of the user's own code nearest to the exception of the last traceback; empty if none."""
-    frames = [match for line in said[_last_traceback(said) :] if (match := _FRAME.match(line))]
+    frames = [match for line in lines[_last_traceback(lines) :] if (match := _FRAME.match(line))]
     own = [match for match in frames if not _NOT_USERS.search(match["file"])]
     if not own:
         return ""
@@ -102,29 +104,29 @@ def _place(said: Sequence[str]) -> str:
     return f"{file}, line {own[-1]['line']}"
 
 
-def _log(said: Sequence[str], cause: str) -> list[str]:
+def _log(log_lines: Sequence[str], cause: str) -> list[str]:
     """The last lines that the user's code printed, before its first traceback."""
-    lines = [line.strip() for line in said]
+    lines = [line.strip() for line in log_lines]
     ends = (at for at, line in enumerate(lines) if line == _TRACEBACK or metaflow_lines.is_explanation(line))
     own = lines[: next(ends, len(lines))]
     return [line for line in own if not _is_boilerplate(line) and line not in cause][-_LOG_LINES:]
 
 
-def _last_traceback(said: Sequence[str]) -> int:
-    return len(said) - 1 - list(reversed(said)).index(_TRACEBACK)
+def _last_traceback(lines: Sequence[str]) -> int:
+    return len(lines) - 1 - list(reversed(lines)).index(_TRACEBACK)
 
 
-def _exception(said: Sequence[str]) -> str:
+def _exception(lines: Sequence[str]) -> str:
     """The line that names the exception of the last traceback; a message may go on below it."""
-    if _TRACEBACK not in said:
+    if _TRACEBACK not in lines:
         return ""
-    last = _last_traceback(said)
-    return next((line for line in said[last + 1 :] if _EXCEPTION.match(line)), "")
+    last = _last_traceback(lines)
+    return next((line for line in lines[last + 1 :] if _EXCEPTION.match(line)), "")
 
 
-def _last(said: Iterable[str]) -> str:
-    lines = [line.strip() for line in said]
-    return next((line for line in reversed(lines) if not _is_boilerplate(line)), "")
+def _last(lines: Iterable[str]) -> str:
+    stripped = [line.strip() for line in lines]
+    return next((line for line in reversed(stripped) if not _is_boilerplate(line)), "")
 
 
 def _is_boilerplate(line: str) -> bool:

@@ -108,7 +108,7 @@ class ScheduleTimeout:
         self._steps: dict[str, str] = {}
         self._since: dict[str, float] = {}
 
-    def heard(self, step: str, job_id: str) -> None:
+    def on_line(self, step: str, job_id: str) -> None:
         """Learn of a job."""
         self._steps.setdefault(job_id, step)
 
@@ -145,13 +145,13 @@ class Watch:
         self._schedule_timeout = schedule_timeout
         self._seconds = seconds
         self._over = threading.Event()
-        self._said = ""
+        self._logged_text = ""
 
-    def heard(self, line: str) -> None:
+    def on_line(self, line: str) -> None:
         """Read a line of the flow, with which Metaflow may name a job of one of its steps."""
         task = metaflow_lines.parse_task_line(line)
         if task is not None and task.starts_job and self._schedule_timeout is not None:
-            self._schedule_timeout.heard(task.step, task.job_id)
+            self._schedule_timeout.on_line(task.step, task.job_id)
 
     def __enter__(self) -> Watch:
         threading.Thread(target=self._run, name="watch", daemon=True).start()
@@ -189,9 +189,9 @@ class Watch:
         return None
 
     def _say(self, text: str) -> None:
-        if text != self._said:
+        if text != self._logged_text:
             log.say(f"watch: {text}")
-        self._said = text
+        self._logged_text = text
 
 
 def watch_of(objects: Objects, batch: Batch, request: TrainingRequest, environ: Mapping[str, str]) -> Watch:

@@ -62,13 +62,13 @@ def look_at_waiting(queue: str, environ: Mapping[str, str] = os.environ) -> str:
     """End the heads in a queue that have waited for a machine for too long; the answer names them."""
     aws = session(AwsSettings())
     try:
-        said = waiting.end_overdue(Storage(aws), Batch(aws), queue, environ)
+        summary = waiting.end_overdue(Storage(aws), Batch(aws), queue, environ)
     except AwsError as error:
         # The next look is in a minute, so this one need not be repeated, nor left for a person.
-        said = [str(error)]
-    for line in said:
+        summary = [str(error)]
+    for line in summary:
         log.say(f"waiting: {line}")
-    return "; ".join(said)
+    return "; ".join(summary)
 
 
 def run(head: BatchJob, seconds: float, environ: Mapping[str, str] = os.environ) -> str:
@@ -116,11 +116,11 @@ def _deliver(
     result = own.result()
     if result is None:
         # The event does not distinguish a termination from a failure.
-        known = batch.describe_all([head.id])
-        result = outcome.write_result_once(own, describe_head(known.get(head.id, head)), environ)
+        described = batch.describe_all([head.id])
+        result = outcome.write_result_once(own, describe_head(described.get(head.id, head)), environ)
     token = environ.get(TOKEN) or secret(session(AwsSettings()), environ["BUILDKITE_SECRET_ARN"], TOKEN)
-    said = delivery.deliver_result(store, number, request, result, {**environ, TOKEN: token}, seconds)
-    return f"{said} ({result.reason})" if result.reason else said
+    summary = delivery.deliver_result(store, number, request, result, {**environ, TOKEN: token}, seconds)
+    return f"{summary} ({result.reason})" if result.reason else summary
 
 
 def describe_head(head: BatchJob) -> TrainingResult:

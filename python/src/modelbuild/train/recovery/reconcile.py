@@ -80,17 +80,17 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
     if not found:
         log.say(f"every build below {artifacts} knows how its training ended")
         return
-    known = batch.describe_all([one.job_id for one in found if one.job_id is not None])
+    heads = batch.describe_all([one.job_id for one in found if one.job_id is not None])
     token = environ.get(TOKEN) or secret(aws, secret_name, TOKEN)
     environ = {**environ, TOKEN: token}
     failed = 0
     for one in found:
         try:
-            said = _finish(batch, one, known, environ)
+            summary = _finish(batch, one, heads, environ)
         except Exception as error:  # noqa: BLE001 - the other builds must hear of theirs, whatever it is
             failed += 1
-            said = f"not delivered: {describe(error)}"
-        log.say(f"{one.request.model} {one.request.model_id}: {said}")
+            summary = f"not delivered: {describe(error)}"
+        log.say(f"{one.request.model} {one.request.model_id}: {summary}")
     if failed:
         raise BuildkiteError(
             f"{failed} of {len(found)} trainings could not be delivered: the lines above say why, and the "
@@ -102,8 +102,8 @@ def _open(pipeline: PipelineStore, batch: Batch, queue: str) -> Iterator[_Open]:
     stores = [pipeline.model(model, one) for model in pipeline.models() for one in pipeline.ids(model)]
     # For most trainings, the answer to one or two short questions is enough.
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        settled = list(threads.map(_is_settled, stores))
-    for store in (store for store, over in zip(stores, settled, strict=True) if not over):
+        finished = list(threads.map(_is_finished, stores))
+    for store in (store for store, over in zip(stores, finished, strict=True) if not over):
         try:
             request, age = store.request(any_version=True), store.request_age()
             job_id, number = _head(store, batch, queue, request)
@@ -119,7 +119,7 @@ def _open(pipeline: PipelineStore, batch: Batch, queue: str) -> Iterator[_Open]:
             yield one
 
 
-def _is_settled(store: ModelStore) -> bool:
+def _is_finished(store: ModelStore) -> bool:
     """Whether the result of the first attempt is delivered, and there is no second one."""
     return store.attempt(1).delivered() and not store.attempt(2).claimed()
 
@@ -135,19 +135,19 @@ def _head(store: ModelStore, batch: Batch, queue: str, request: TrainingRequest)
     return None, 1
 
 
-def _finish(batch: Batch, one: _Open, known: Mapping[str, BatchJob], environ: Mapping[str, str]) -> str:
+def _finish(batch: Batch, one: _Open, heads: Mapping[str, BatchJob], environ: Mapping[str, str]) -> str:
     """Deliver the result if the training is over, and end what is left of it; the answer is this model's
     line.
     """
-    head = known.get(one.job_id) if one.job_id else None
+    head = heads.get(one.job_id) if one.job_id else None
     try:
         if head is not None:
             waiting.end_if_overdue(one.store.objects, batch, head, environ)
             end_steps(one.store, batch, head)
     finally:
         # Whatever becomes of the steps, the build has to know.
-        said = _deliver(one, head, environ)
-    return said
+        summary = _deliver(one, head, environ)
+    return summary
 
 
 def _deliver(one: _Open, head: BatchJob | None, environ: Mapping[str, str]) -> str:
@@ -167,22 +167,22 @@ def _deliver(one: _Open, head: BatchJob | None, environ: Mapping[str, str]) -> s
         else:
             found = unsuccessful("failed", "no job was submitted for this training: train again")
         result = outcome.write_result_once(one.attempt, found, environ)
-    said = delivery.deliver_result(one.store, one.number, one.request, result, environ, _SECONDS_EACH)
-    return f"{said} ({result.reason})" if result.reason else said
+    summary = delivery.deliver_result(one.store, one.number, one.request, result, environ, _SECONDS_EACH)
+    return f"{summary} ({result.reason})" if result.reason else summary
 
 
 def _waits(one: _Open, environ: Mapping[str, str]) -> bool:
     """Whether the build waits at the step that this training would unblock, or will never reach it."""
     request = one.request
     rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ[TOKEN])
-    turns = callback.shared_rate_limiter(one.store.objects, request.artifacts)
-    time.sleep(turns.next())
+    rate_limiter = callback.shared_rate_limiter(one.store.objects, request.artifacts)
+    time.sleep(rate_limiter.next())
     try:
         jobs = rest.jobs(request.build, request.unblock)
     except RestError as error:
         if error.status != 404:
             raise
-        time.sleep(turns.next())
+        time.sleep(rate_limiter.next())
         if not rest.deleted(request.build):
             raise
         return True

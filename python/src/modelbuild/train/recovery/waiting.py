@@ -31,16 +31,16 @@ def end_overdue(objects: Objects, batch: Batch, queue: str, environ: Mapping[str
     Raises:
         AwsError: Batch did not list the jobs that wait.
     """
-    said = []
+    messages = []
     for head in batch.describe_all(batch.runnable(queue)).values():
         try:
             reason = end_if_overdue(objects, batch, head, environ)
         except ModelbuildError as error:
-            said.append(f"job {head.id} waits for too long, and goes on: {error}")
+            messages.append(f"job {head.id} waits for too long, and goes on: {error}")
             continue
         if reason is not None:
-            said.append(f"job {head.id} is terminated: {reason}")
-    return said
+            messages.append(f"job {head.id} is terminated: {reason}")
+    return messages
 
 
 def end_if_overdue(objects: Objects, batch: Batch, head: BatchJob, environ: Mapping[str, str]) -> str | None:

@@ -33,10 +33,10 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
 
         follow.hold_signals()
     log.group(":mag: Reading the commit")
-    with ThreadPoolExecutor(2) as beside:
-        keys = beside.submit(agent.meta_data_keys)
-        made = beside.submit(build_request, settings, environ, Path.cwd(), keys.result)
-        claimed = beside.submit(lambda: claim.hold(settings, environ, keys.result()))
+    with ThreadPoolExecutor(2) as threads:
+        keys = threads.submit(agent.meta_data_keys)
+        made = threads.submit(build_request, settings, environ, Path.cwd(), keys.result)
+        claimed = threads.submit(lambda: claim.hold(settings, environ, keys.result()))
         # Loaded while the other threads wait for git and the agent: see modelbuild.startup.
         from modelbuild.aws.batch import Batch
         from modelbuild.aws.identity import session
@@ -51,7 +51,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
             claimed.result()
             return batch.definition_with_image(settings.queue, image)
 
-        defined = beside.submit(define)
+        defined = threads.submit(define)
         request, archived = made.result()
         store = ModelStore(Storage(aws), request.artifacts)
         claimed.result()

@@ -95,9 +95,9 @@ def _checked(**values: Any) -> TrainingRequest:
         return TrainingRequest(**values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"][:3]))
+        field = ".".join(map(str, first["loc"][:3]))
         raise ConfigurationError(
-            f"{place} of this training cannot be stored ({first['msg']}): make it plainer"
+            f"{field} of this training cannot be stored ({first['msg']}): make it plainer"
         ) from error
 
 

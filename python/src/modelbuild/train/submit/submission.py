@@ -18,11 +18,11 @@ from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import (
     ATTEMPT,
     REQUEST_PIN,
+    RUNNING_STYLE,
     SCHEDULE_TIMEOUT,
     STEP_RESOURCES,
     STEP_VARIABLES,
     TRAINING_ANNOTATION,
-    UNDER_WAY,
     WANDB_ENTITY,
     TrainingRequest,
     TrainingResult,
@@ -275,4 +275,6 @@ def annotate(
     body = page.training(
         request, record, job, _links(record, job), repository, unblocked=unblocked, waits=waits, result=result
     )
-    _meta_data(request).annotate(body, context=TRAINING_ANNOTATION, style="error" if result else UNDER_WAY)
+    _meta_data(request).annotate(
+        body, context=TRAINING_ANNOTATION, style="error" if result else RUNNING_STYLE
+    )

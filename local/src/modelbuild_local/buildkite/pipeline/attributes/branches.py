@@ -13,11 +13,11 @@ def matches_branch(patterns: str, branch: str) -> bool:
     is one.
     """
     words = patterns.split()
-    wanted = [word for word in words if not word.startswith("!")]
-    unwanted = [word[1:] for word in words if word.startswith("!")]
-    if any(matches_wildcard(word, branch) for word in unwanted):
+    included = [word for word in words if not word.startswith("!")]
+    excluded = [word[1:] for word in words if word.startswith("!")]
+    if any(matches_wildcard(word, branch) for word in excluded):
         return False
-    return not wanted or any(matches_wildcard(word, branch) for word in wanted)
+    return not included or any(matches_wildcard(word, branch) for word in included)
 
 
 def matches_wildcard(pattern: str, text: str) -> bool:

@@ -228,11 +228,11 @@ class _Evaluation:
             raise ConditionError(f"an array of texts cannot include {_kind(right)}")
         return right in items
 
-    def _boolean(self, value: Value, place: str) -> bool:
+    def _boolean(self, value: Value, subject: str) -> bool:
         """A null counts as false: it stands for a boolean that this build does not have."""
         if value is None or isinstance(value, bool):
             return bool(value)
-        raise ConditionError(f"{place} must be true or false, not {_kind(value)}")
+        raise ConditionError(f"{subject} must be true or false, not {_kind(value)}")
 
     def _takes(self, operator: str) -> bool:
         taken = self._tokens[self._at] == ("operator", operator)

@@ -52,9 +52,9 @@ def repository(folder: Path) -> Path:
     return git.root(folder)
 
 
-def home(repository: Path) -> Path:
+def state_folder(repository: Path) -> Path:
     """The folder, private to the user, for what laptop mode keeps about a repository."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.state_folder() / ".cache")
     name = hashlib.sha256(str(repository).encode()).hexdigest()[:16]
     folder = cache / "modelbuild" / "local" / f"{repository.name}-{name}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def home(repository: Path) -> Path:
 
 def state_file(repository: Path) -> Path:
     """Where the state of a running laptop mode is written."""
-    return home(repository) / "state.json"
+    return state_folder(repository) / "state.json"
 
 
 def write_state(state: State) -> None:
