@@ -54,7 +54,7 @@ def repository(folder: Path) -> Path:
 
 def state_folder(repository: Path) -> Path:
     """The folder, private to the user, for what laptop mode keeps about a repository."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.state_folder() / ".cache")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = hashlib.sha256(str(repository).encode()).hexdigest()[:16]
     folder = cache / "modelbuild" / "local" / f"{repository.name}-{name}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

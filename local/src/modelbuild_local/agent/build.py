@@ -51,7 +51,7 @@ def build() -> Path:
 
 def destination(environ: Mapping[str, str]) -> Path:
     """Where the executable is kept: below ``modelbuild/buildkite-agent`` in the user's cache."""
-    cache = Path(environ.get("XDG_CACHE_HOME") or Path.state_folder() / ".cache")
+    cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "modelbuild" / "buildkite-agent" / _hash() / "buildkite-agent"
 
 
