@@ -30,7 +30,7 @@ def evaluate(test: Sequence[Labelled], scores: npt.NDArray[np.float64], majority
         ids=[item.row.id for item in test],
         inputs=[item.row.text for item in test],
         truth=_NAMES[[item.target for item in test]],
-        are="human-annotated, of documents that were not trained on",
+        description="human-annotated, of documents that were not trained on",
         slices={"domain": [item.row.domain for item in test]},
     )
     return classification.evaluate(

@@ -116,7 +116,7 @@ def test_proxy_of_the_environment_is_used_and_its_password_not_told(
     assert "Authorization" not in headers
     assert "pw-of-the-proxy" not in str(caught.value)
     assert caught.value.__cause__ is None
-    assert caught.value.passing
+    assert caught.value.is_temporary
 
 
 def test_no_proxy_is_heeded(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +196,7 @@ def test_token_follows_no_redirect(server: Any, status: int) -> None:
     heard.answer = (status, {"Location": f"{http_api.url(server(elsewhere))}/v2/access-token"}, b"")
     with pytest.raises(RestError, match=f"answered {status}") as caught:
         Rest(http_api.url(server(heard)), TOKEN).access_token()
-    assert not caught.value.passing
+    assert not caught.value.is_temporary
     assert elsewhere.requests == []
     assert len(heard.requests) == 1
 

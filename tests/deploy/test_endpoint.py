@@ -359,12 +359,12 @@ def test_a_way_back_that_fails_is_said(cloud: Cloud) -> None:
 )
 def test_endpoint_of_another_training_is_refused(cloud: Cloud, tags: dict[str, str], said: str) -> None:
     """An endpoint serves one flow of one pipeline; a deployment of another makes nothing."""
-    owner = {"modelbuild:pipeline": "shops", "modelbuild:flow": "flows/shop/flow.py"}
+    owner_tags = {"modelbuild:pipeline": "shops", "modelbuild:flow": "flows/shop/flow.py"}
     cloud.finds(OLD)
     listed = [{"Key": key, "Value": value} for key, value in tags.items()]
     cloud.stubber.add_response("list_tags", {"Tags": listed})
     with cloud.stubber, pytest.raises(VerificationFailed, match=said) if said else nullcontext():
-        require_own("shop", owner, cloud.sagemaker)
+        require_own("shop", owner_tags, cloud.sagemaker)
 
 
 def test_new_endpoint_is_anyones(cloud: Cloud) -> None:

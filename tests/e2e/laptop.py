@@ -314,7 +314,7 @@ def laptop_of(repository: Path, folder: Path) -> Iterator[Laptop]:
         process = subprocess.Popen(
             # Whatever ends these tests ends the services too.
             [
-                *(sys.executable, "-m", "modelbuild_local.up.tether"),
+                *(sys.executable, "-m", "modelbuild_local.up.supervisor"),
                 *(sys.executable, "-m", "modelbuild", "local", "up", "--data", str(folder / "data")),
             ],
             cwd=repository,

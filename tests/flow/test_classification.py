@@ -57,7 +57,7 @@ def test_an_evaluation_has_every_label_slice_and_baseline() -> None:
         ids=["b", "a", "c"],
         inputs=["text b", "text a", "text c"],
         truth=["p", "n", "p"],
-        are="made up",
+        description="made up",
         slices={"domain": ["x", "x", "y"]},
     )
     scores = np.array([[0.1, 0.2, 0.7], [0.3, 0.3, 0.4], [0.0, 0.0, 1.0]])

@@ -16,7 +16,7 @@ from modelbuild.errors import ConfigurationError
 from modelbuild.flow.evaluation import EvaluationRows, evaluate
 
 ROWS = EvaluationRows(
-    ids=["a", "b"], inputs=[{"rooms": 2}, {"rooms": 3}], truth=[100.0, 200.0], are="sold last year"
+    ids=["a", "b"], inputs=[{"rooms": 2}, {"rooms": 3}], truth=[100.0, 200.0], description="sold last year"
 )
 METRICS = (
     Metric(name="rmse", title="RMSE", better="lower"),
@@ -57,7 +57,7 @@ def test_the_hash_is_that_of_the_rows() -> None:
         ids=["b", "a"],
         inputs=[{"rooms": 3}, {"rooms": 2}],
         truth=[200.0, 100.0],
-        are="x",
+        description="x",
         slices={"s": ["1", "2"]},
     )
     assert turned.sha256() == digest

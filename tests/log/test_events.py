@@ -83,7 +83,7 @@ def test_text_that_is_said_is_no_event(capsys: pytest.CaptureFixture[str], text:
 def test_output_of_a_flow_is_no_event(capfdbinary: pytest.CaptureFixture[bytes], output: bytes) -> None:
     """Nothing that a flow prints is an event, and the event that follows it begins a line."""
     capfdbinary.readouterr()
-    log.pass_on(output)
+    log.relay(output)
     log.event(TRAINING_ENDED, "over")
     passed, event = capfdbinary.readouterr().out, Event(TRAINING_ENDED, "over").to_line().encode() + b"\n"
     assert passed.endswith(event)
@@ -99,7 +99,7 @@ def test_output_of_a_flow_is_passed_on_as_it_is(
 ) -> None:
     """Bytes that are neither a secret nor a mark stay as they are, also where they are no text."""
     capfdbinary.readouterr()
-    log.pass_on(output + b"\n")
+    log.relay(output + b"\n")
     assert capfdbinary.readouterr().out == output + b"\n"
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from modelbuild.text import (
     LONGEST_LINE,
     holds_secret,
+    is_secret_name,
     one_line,
     secrets_of,
-    sounds_secret,
     storable,
     without,
 )
@@ -95,7 +95,7 @@ def test_shown_is_what_a_person_reads(text: str, shown: str) -> None:
 )
 def test_names_of_secrets(name: str) -> None:
     """A variable whose last word is that of a secret is one."""
-    assert sounds_secret(name)
+    assert is_secret_name(name)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_names_of_secrets(name: str) -> None:
 )
 def test_names_of_no_secrets(name: str) -> None:
     """The folder of a shell, an author and a number of tokens are no secrets."""
-    assert not sounds_secret(name)
+    assert not is_secret_name(name)
 
 
 @pytest.mark.parametrize(

@@ -342,9 +342,9 @@ def test_newest_run_is_resumed(attempts: Attempts) -> None:
     store = attempts.store
     assert runs.newest_run(store, 3) is None
     first, second = (Run(flow_name="DemoFlow", run_id=name) for name in ("1", "2"))
-    runs.note_run(store.attempt(1), first)
+    runs.record_run(store.attempt(1), first)
     assert runs.newest_run(store, 3) == first
-    runs.note_run(store.attempt(2), second)
+    runs.record_run(store.attempt(2), second)
     assert runs.newest_run(store, 3) == second
     assert runs.newest_run(store, 1) == first
     assert json.loads(store.objects.read(f"{store.prefix}/attempts/2.run")) == {

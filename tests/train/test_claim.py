@@ -141,7 +141,7 @@ def test_a_folder_that_is_no_name_needs_one(flow: str) -> None:
 def test_retried_step_holds_its_build(build: MetaData) -> None:
     """The step goes on when it is run again, whatever other steps have tried since; it writes once."""
     claim.hold(step(), {}, build.meta_data_keys())
-    build.values[claim.of_settings(step(flow="flows/mail/flow.py")).key] = "asked"
+    build.values[claim.claim_from_settings(step(flow="flows/mail/flow.py")).key] = "asked"
     before = dict(build.values)
     claim.hold(step(), {}, build.meta_data_keys())
     claim.require_free(step(), {}, build.meta_data_keys())

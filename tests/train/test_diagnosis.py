@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild.train.head.diagnosis import reason, sentence, without_secrets
+from modelbuild.train.head.diagnosis import reason, redact, sentence
 
 STAMP = "2026-01-31 12:00:00.123 [1795533493339701/train/2 (pid 10807)] "
 FAILED = [
@@ -162,9 +162,7 @@ def test_flow_that_did_not_start() -> None:
 )
 def test_secrets_are_blacked_out(text: str) -> None:
     """Values of secret variables, and what is named like a secret, never reach the build page."""
-    assert "hunter2-long" not in without_secrets(
-        text, {"WANDB_API_KEY": "hunter2-long"} if "plain" in text else {}
-    )
+    assert "hunter2-long" not in redact(text, {"WANDB_API_KEY": "hunter2-long"} if "plain" in text else {})
 
 
 @pytest.mark.parametrize(
@@ -178,7 +176,7 @@ def test_secrets_are_blacked_out(text: str) -> None:
 )
 def test_ordinary_text_is_left(text: str) -> None:
     """What is no secret stays readable."""
-    assert without_secrets(text, {"AWS_DEFAULT_REGION": "us-east-1", "EMPTY_TOKEN": ""}) == text
+    assert redact(text, {"AWS_DEFAULT_REGION": "us-east-1", "EMPTY_TOKEN": ""}) == text
 
 
 def test_sentence_is_one_line_that_can_be_stored_and_shown() -> None:

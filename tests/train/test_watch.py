@@ -95,8 +95,8 @@ def at_once(seconds: float) -> bool:
 def test_cancelled_before_the_head_came(head: Any, page: Page) -> None:
     """The first look asks for this build, however long ago it was cancelled."""
     page.cancelled = [7]
-    assert head(7).came(at_once)
-    assert not head(8).came(at_once)
+    assert head(7).is_cancelled(at_once)
+    assert not head(8).is_cancelled(at_once)
     assert [place.split("?")[0] for place in page.asked] == ["/7", "/8"]
 
 
@@ -105,16 +105,16 @@ def test_heads_of_a_pipeline_share_the_question(
 ) -> None:
     """In one slice of time, the cancelled builds are asked for once; the next slice asks anew."""
     heads = [head(number) for number in range(1, 6)]
-    assert not any(one.came(at_once) for one in heads)
+    assert not any(one.is_cancelled(at_once) for one in heads)
     page.asked.clear()
     now = (int(time.time() / 20) + 1) * 20.0
     monkeypatch.setattr(time, "time", lambda: now)
-    assert not any(one.came(at_once) for one in heads)
+    assert not any(one.is_cancelled(at_once) for one in heads)
     assert len(page.asked) == 2  # those that are, and those that are just being
     page.cancelled = [3]
-    assert not any(one.came(at_once) for one in heads)
+    assert not any(one.is_cancelled(at_once) for one in heads)
     monkeypatch.setattr(time, "time", lambda: now + 20)
-    assert [one.came(at_once) for one in heads] == [False, False, True, False, False]
+    assert [one.is_cancelled(at_once) for one in heads] == [False, False, True, False, False]
     assert len(page.asked) == 4
     since = page.asked[0].split("finished_from=")[1].split("&")[0].replace("%3A", ":").replace("%2B", "+")
     assert datetime.fromisoformat(since) == datetime.fromtimestamp(now - 900, timezone.utc)
@@ -125,31 +125,31 @@ def test_limit_of_requests_pauses_the_watch(head: Any, page: Page, monkeypatch: 
     one = head(7)
     page.status, page.headers = 429, {"RateLimit-User-Reset": "30"}
     with pytest.raises(RestError):
-        one.came(at_once)
+        one.is_cancelled(at_once)
     page.status, page.headers, page.cancelled = 200, {}, [7]
-    assert not one.came(at_once)
+    assert not one.is_cancelled(at_once)
     assert len(page.asked) == 1
     now = time.time() + 31
     monkeypatch.setattr(time, "time", lambda: now)
-    assert one.came(at_once)
+    assert one.is_cancelled(at_once)
     assert page.asked[-1].startswith("/7?")
 
 
 def test_verdict_interrupts_the_main_thread(head: Any, page: Page) -> None:
     """A cancelled build ends what the main thread waits for, and the verdict says why."""
     one = head(7)
-    assert not one.came(at_once)
+    assert not one.is_cancelled(at_once)
     page.cancelled = [7]
-    came = []
-    earlier = signal.signal(signal.SIGTERM, lambda *_: came.append(threading.current_thread()))
+    is_cancelled = []
+    earlier = signal.signal(signal.SIGTERM, lambda *_: is_cancelled.append(threading.current_thread()))
     try:
         with Watch(one, None, seconds=0.05) as watch:
             deadline = time.monotonic() + 10
-            while not came and time.monotonic() < deadline:
+            while not is_cancelled and time.monotonic() < deadline:
                 time.sleep(0.01)
     finally:
         signal.signal(signal.SIGTERM, earlier)
-    assert came == [threading.main_thread()]
+    assert is_cancelled == [threading.main_thread()]
     assert watch.verdict is not None
     assert (watch.verdict.status, watch.verdict.reason) == ("cancelled", "the build was cancelled")
 
@@ -157,12 +157,12 @@ def test_verdict_interrupts_the_main_thread(head: Any, page: Page) -> None:
 def test_first_look_is_at_once(head: Any, page: Page) -> None:
     """A build that was cancelled before its head came is found so before anything is trained."""
     page.cancelled = [7]
-    came = threading.Event()
-    earlier = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    is_cancelled = threading.Event()
+    earlier = signal.signal(signal.SIGTERM, lambda *_: is_cancelled.set())
     try:
         with Watch(head(7), None, seconds=3600) as watch:
             deadline = time.monotonic() + 20
-            while not came.is_set() and time.monotonic() < deadline:
+            while not is_cancelled.is_set() and time.monotonic() < deadline:
                 time.sleep(0.01)
     finally:
         signal.signal(signal.SIGTERM, earlier)
@@ -207,7 +207,7 @@ def test_step_without_machine_is_ended(aws: Any) -> None:
     watch.on_line(f"2026-01-31 12:00:00.123 [17/train/3 (pid 42)] [{second}] Task is starting.")
     try:
         deadline = time.monotonic() + 20
-        while (reason := schedule_timeout.too_long()) is None:
+        while (reason := schedule_timeout.overdue()) is None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert reason.startswith(

@@ -100,7 +100,7 @@ def _services(repository: Path) -> Iterator[State]:
     command = [
         sys.executable,
         "-m",
-        "modelbuild_local.up.tether",
+        "modelbuild_local.up.supervisor",
         sys.executable,
         "-m",
         "modelbuild",

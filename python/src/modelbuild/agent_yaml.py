@@ -285,10 +285,10 @@ def _key(value: Any, line: int) -> str:
 
 def _require_no_tag(tag: str | None, own: str, line: int) -> None:
     if tag not in (None, "!", _CORE + own):
-        raise YamlError(f"tag {_shown(str(tag))} is not known here: remove it", line)
+        raise YamlError(f"tag {_short_tag(str(tag))} is not known here: remove it", line)
 
 
-def _shown(tag: str) -> str:
+def _short_tag(tag: str) -> str:
     return "!!" + tag.removeprefix(_CORE) if tag.startswith(_CORE) else tag
 
 
@@ -308,11 +308,11 @@ def _scalar(event: Any, line: int) -> Any:
         return value
     kind = tag.removeprefix(_CORE)
     if kind not in _KINDS or not tag.startswith(_CORE):
-        raise YamlError(f"tag {_shown(tag)} is not known here: remove it", line)
+        raise YamlError(f"tag {_short_tag(tag)} is not known here: remove it", line)
     if kind == "float" and type(value) is int:
         return float(value)
     if type(value) is not _KINDS[kind] and not (kind == "timestamp" and isinstance(value, Rewritten)):
-        raise YamlError(f"{text!r} is not a value of type {_shown(tag)}: remove the tag", line)
+        raise YamlError(f"{text!r} is not a value of type {_short_tag(tag)}: remove the tag", line)
     return value
 
 

@@ -57,7 +57,7 @@ def _templates(package: str) -> jinja2.Environment:
 
 def clip(value: object, characters: int) -> Markup:
     """A value as HTML on one line, at most so many characters of it, without secrets of this process."""
-    text = log.without_secrets(str(value))
+    text = log.redact(str(value))
     if len(text) > characters:
         text = f"{text[:characters]}… ({len(text) - characters:,} more characters)"
     text = _UNPRINTABLE.sub("\ufffd", _BREAKS.sub("\n", text))

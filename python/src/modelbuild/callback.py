@@ -179,7 +179,7 @@ class _Delivery:
             except RestError as error:
                 # A person may have unblocked or cancelled since the build was read: the next reading shows
                 # it.
-                if not (error.passing or _lost_race(error) or (error.status == 422 and not refused)):
+                if not (error.is_temporary or _lost_race(error) or (error.status == 422 and not refused)):
                     fix = _FIXES.get(error.status or 0)
                     raise BuildkiteError(f"{error}: {fix}" if fix else str(error)) from error
                 refused = error.status == 422
@@ -230,7 +230,7 @@ class _Delivery:
     def _fields(self) -> dict[str, str]:
         fields = self._result.to_fields()
         # The only one of any length.
-        fields["training/reason"] = log.without_secrets(fields["training/reason"][:_REASON_CHARACTERS])
+        fields["training/reason"] = log.redact(fields["training/reason"][:_REASON_CHARACTERS])
         # In a form that neither Buildkite nor a reader of meta-data refuses.
         return {self._request.meta_data_key(key): storable(value) for key, value in fields.items()}
 

@@ -60,7 +60,7 @@ def run(
     Raises:
         ConfigurationError: git is missing or failed; the message names the cause and the fix.
     """
-    done = _completed(repository, arguments, stdin, environ or {})
+    done = _run(repository, arguments, stdin, environ or {})
     if done.returncode:
         raise ConfigurationError(_sentence(repository, arguments, done.stderr.decode(errors="replace")))
     return done.stdout
@@ -72,7 +72,7 @@ def succeeds(repository: Path, *arguments: str) -> bool:
     Raises:
         ConfigurationError: git is missing.
     """
-    return _completed(repository, arguments, b"", {}).returncode == 0
+    return _run(repository, arguments, b"", {}).returncode == 0
 
 
 def commit_of(repository: Path, revision: str) -> str:
@@ -109,14 +109,14 @@ def root(folder: Path) -> Path:
 
 def setting(repository: Path, key: str) -> str:
     """A setting as it holds in the repository; empty if there is none."""
-    done = _completed(repository, ("config", "--get", key), b"", {})
+    done = _run(repository, ("config", "--get", key), b"", {})
     return done.stdout.decode(errors="replace").strip()
 
 
 def filters(repository: Path) -> tuple[str, ...]:
     """The options of git that turn off each filter that the configuration names."""
     command = ("config", "--null", "--name-only", "--get-regexp", r"^filter\.")
-    keys = os.fsdecode(_completed(repository, command, b"", {}).stdout).split("\0")
+    keys = os.fsdecode(_run(repository, command, b"", {}).stdout).split("\0")
     names = {key.split(".", 1)[1].rpartition(".")[0] for key in keys if key.count(".") >= 2}
     if bad := [name for name in sorted(names) if "=" in name]:
         # git's option -c ends a key at the first equals sign, so this filter could not be turned off.
@@ -132,7 +132,7 @@ def filters(repository: Path) -> tuple[str, ...]:
     )
 
 
-def _completed(
+def _run(
     repository: Path, arguments: tuple[str, ...], stdin: bytes, environ: Mapping[str, str]
 ) -> subprocess.CompletedProcess[bytes]:
     settings = [argument for key, value in _SETTINGS.items() for argument in ("-c", f"{key}={value}")]

@@ -102,7 +102,9 @@ def read_result(meta_data: TrainingMetaData, objects: Objects, environ: Mapping[
     """
     attempt = meta_data.get("train/attempt") or "1"
     if attempt == "1":
-        return _of_fields({key: meta_data.get(key) or "" for key in TrainingResult.field_keys()}, meta_data)
+        return _result_from_fields(
+            {key: meta_data.get(key) or "" for key in TrainingResult.field_keys()}, meta_data
+        )
     if not attempt.isdecimal():
         raise ConfigurationError(
             f"meta-data {meta_data.prefix}train/attempt is {attempt[:80]!r}, which no train step sets: start "
@@ -115,10 +117,10 @@ def read_result(meta_data: TrainingMetaData, objects: Objects, environ: Mapping[
             f"attempt {attempt} of the training has not ended yet: retry this step when it has, as no step "
             "is unblocked a second time"
         )
-    return _of_fields(result.to_fields(), meta_data)
+    return _result_from_fields(result.to_fields(), meta_data)
 
 
-def _of_fields(fields: Mapping[str, str], meta_data: TrainingMetaData) -> TrainingResult:
+def _result_from_fields(fields: Mapping[str, str], meta_data: TrainingMetaData) -> TrainingResult:
     if not fields["training/status"].strip():
         raise TrainingFailed(
             f"meta-data {meta_data.prefix}training/status is empty, so it is not known how the training "

@@ -52,9 +52,9 @@ def step_type(values: Mapping[Any, Any]) -> StepType | None:
     return next((found for name, found in _TYPE_OF_ATTRIBUTE.items() if name in values), None)
 
 
-def title_attributes(of: StepType) -> list[str]:
+def title_attributes(type: StepType) -> list[str]:
     """The attributes that name the type of a step and may hold its title; a command step has none."""
-    return [name for name, found in _TYPE_OF_ATTRIBUTE.items() if found == of != "command"]
+    return [name for name, found in _TYPE_OF_ATTRIBUTE.items() if found == type != "command"]
 
 
 def step_key(values: Mapping[Any, Any]) -> str:
@@ -122,11 +122,11 @@ class StepPosition:
         """Whether it waits for everything before it."""
         return self.holds_later_steps and not self.has_dependencies
 
-    def covers(self, earlier: StepPosition) -> bool:
+    def waits_for(self, earlier: StepPosition) -> bool:
         """Whether this barrier waits for a step before it: in a group, for the group's steps alone."""
         return self.group is None or self.group is earlier.group
 
-    def holders(self, earlier: Sequence[StepPosition]) -> Iterator[int]:
+    def implicit_dependencies(self, earlier: Sequence[StepPosition]) -> Iterator[int]:
         """The indices of the wait and block steps in ``earlier`` that it waits for without naming them."""
         if not self.has_dependencies and not self.is_barrier:
             yield from _nearest_holder(earlier, self.group)

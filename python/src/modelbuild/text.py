@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
-BLACKED_OUT = "[redacted]"
+REDACTED = "[redacted]"
 
 LONGEST_LINE = 4_000
 """Characters of foreign text that one line of a log shows."""
@@ -70,7 +70,7 @@ def one_line(text: str) -> str:
 
 
 @cache
-def sounds_secret(name: str) -> bool:
+def is_secret_name(name: str) -> bool:
     """Whether a variable of this name is to be taken for a secret."""
     upper = name.upper()
     return upper not in _FOLDERS and _SECRET_NAME.search(upper) is not None
@@ -91,22 +91,22 @@ def secrets_of(environ: Mapping[str, str]) -> set[str]:
 
 
 def _secret_parts(name: str, value: str) -> Iterator[str]:
-    if sounds_secret(name):
-        yield from pieces(value)
+    if is_secret_name(name):
+        yield from secret_variants(value)
     if "://" in value and (match := _ADDRESS_PASSWORD.search(value)):
-        yield from pieces(match["user"].partition(":")[2] or match["user"])
+        yield from secret_variants(match["user"].partition(":")[2] or match["user"])
 
 
-def pieces(secret: str) -> Iterator[str]:
+def secret_variants(secret: str) -> Iterator[str]:
     """A secret, and what is between the white space in it, which a message may show in another form."""
     for part in (secret, *secret.split()):
         if len(part) >= _SECRET_CHARACTERS:
             yield part
 
 
-def without(text: str, secrets: Iterable[str]) -> str:
+def redact(text: str, secrets: Iterable[str]) -> str:
     """``text`` with these secrets blacked out, and the users of addresses, and what authorizes a call."""
     for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, BLACKED_OUT)
-    text = _ADDRESS_USER.sub(rf"\g<scheme>{BLACKED_OUT}@", text)
-    return _AUTHORIZATION.sub(rf"\1 {BLACKED_OUT}", text)
+        text = text.replace(secret, REDACTED)
+    text = _ADDRESS_USER.sub(rf"\g<scheme>{REDACTED}@", text)
+    return _AUTHORIZATION.sub(rf"\1 {REDACTED}", text)

@@ -201,14 +201,14 @@ def test_parameters_are_text_with_defaults(given_values: dict[str, Any], expecte
 
 
 names = st.from_regex("[A-Za-z][A-Za-z0-9]{0,8}", fullmatch=True)
-pieces = st.recursive(
+secret_variants = st.recursive(
     st.builds(lambda name: {"Ref": name}, names) | st.builds(lambda name: f"a ${{{name}.Arn}} b", names),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
     max_leaves=8,
 )
 
 
-@given(pieces, names)
+@given(secret_variants, names)
 def test_references_are_found_however_deep(piece: Any, name: str) -> None:
     """Ref and the names inside Fn::Sub count, wherever they stand."""
     assert name in references([piece, {"Fn::Join": ["", [{"Fn::Sub": f"x-${{{name}}}"}]]}])

@@ -25,10 +25,10 @@ def own_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def offer(tmp_path: Path) -> Path:
+def write_plugins(tmp_path: Path) -> Path:
     """Offer the clone's plugins to agents, which have two folders."""
     (tmp_path / "hooks").mkdir(exist_ok=True)
-    return plugins.offer(tmp_path / "agent", tmp_path / "hooks")
+    return plugins.write_plugins(tmp_path / "agent", tmp_path / "hooks")
 
 
 def checked_out(tmp_path: Path, url: str, version: str | None) -> str:
@@ -60,7 +60,7 @@ def checked_out(tmp_path: Path, url: str, version: str | None) -> str:
 @pytest.mark.usefixtures("own_clone")
 def test_whatever_address_and_version(tmp_path: Path, url: str, version: str | None) -> None:
     """The agents' git finds the clone's plugin under any address and version of a pipeline, and twice."""
-    offer(tmp_path)
+    write_plugins(tmp_path)
     assert checked_out(tmp_path, url, version) == "first\n"
     assert checked_out(tmp_path, url, version) == "first\n"
 
@@ -70,11 +70,11 @@ def test_a_changed_clone_is_another_plugin(tmp_path: Path, own_clone: Path) -> N
     that run keep the folder they know.
     """
     url, version = "https://github.com/YOUR_ORG/modelbuild.git", "v0.1.0"
-    before = offer(tmp_path)
+    before = write_plugins(tmp_path)
     assert checked_out(tmp_path, url, version) == "first\n"
-    assert offer(tmp_path) == before
+    assert write_plugins(tmp_path) == before
     (own_clone / "plugins/train/hooks/command").write_text("second\n", encoding="utf-8")
-    assert offer(tmp_path) != before
+    assert write_plugins(tmp_path) != before
     assert before.is_dir()
     assert checked_out(tmp_path, url, version) == "second\n"
 
@@ -82,7 +82,7 @@ def test_a_changed_clone_is_another_plugin(tmp_path: Path, own_clone: Path) -> N
 def test_other_plugins_are_left_alone(tmp_path: Path, own_clone: Path) -> None:
     """A job without modelbuild's plugins gets no setting of git."""
     del own_clone
-    offer(tmp_path)
+    write_plugins(tmp_path)
     script = f"source {tmp_path}/hooks/environment; env | grep ^GIT_CONFIG"
     environ = {"PATH": os.environ["PATH"], "BUILDKITE_PLUGINS": '["https://github.com/a/docker.git#v1"]'}
     done = subprocess.run(["bash", "-c", script], env=environ, capture_output=True, text=True, check=False)
@@ -93,4 +93,4 @@ def test_a_package_without_its_clone_is_a_sentence(own_clone: Path, tmp_path: Pa
     """Where the package was installed without its repository, what is missing is named with the fix."""
     (own_clone / "plugins").rename(tmp_path / "away")
     with pytest.raises(ConfigurationError, match="plugins is missing: run scripts/install in a clone"):
-        offer(tmp_path)
+        write_plugins(tmp_path)

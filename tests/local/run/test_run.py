@@ -147,7 +147,7 @@ def test_ctrl_c_cancels_the_build(laptop: Any) -> None:
     assert Client(state_of(laptop)).get(newest(laptop))["state"] == "canceled"
     data = str(state_of(laptop).data)
     found = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert [line for line in found.splitlines() if data in line and "tether" in line] == []
+    assert [line for line in found.splitlines() if data in line and "supervisor" in line] == []
     assert not laptop.alive(pid)
 
 
@@ -178,7 +178,7 @@ def test_agents_that_end_by_themselves(laptop: Any) -> None:
         ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True
     ).stdout
     (agents,) = [
-        line for line in found.splitlines() if data in line and "--spawn" in line and "tether" not in line
+        line for line in found.splitlines() if data in line and "--spawn" in line and "supervisor" not in line
     ]
     os.kill(int(agents.split()[0]), signal.SIGTERM)
     output, _ = process.communicate(timeout=30)
@@ -253,12 +253,12 @@ def test_uncommitted_changes_are_pointed_out(laptop: Any) -> None:
     assert output.splitlines()[0] == "The working tree has changes that are not committed; they are not built"
 
 
-def test_tether_ends_its_command_with_its_input() -> None:
-    """A command on a tether is stopped when the input closes, and its exit code is passed on otherwise."""
-    tether = [sys.executable, "-m", "modelbuild_local.up.tether"]
+def test_supervisor_ends_its_command_with_its_input() -> None:
+    """A command under a supervisor is stopped when the input closes, and its exit code is passed on otherwise."""
+    supervisor = [sys.executable, "-m", "modelbuild_local.up.supervisor"]
     hold, _ = os.pipe()
-    assert subprocess.run([*tether, "sh", "-c", "exit 3"], stdin=hold, check=False).returncode == 3
-    process = subprocess.Popen([*tether, "sleep", "300"], stdin=subprocess.PIPE)
+    assert subprocess.run([*supervisor, "sh", "-c", "exit 3"], stdin=hold, check=False).returncode == 3
+    process = subprocess.Popen([*supervisor, "sleep", "300"], stdin=subprocess.PIPE)
     assert process.poll() is None
     assert process.stdin is not None
     process.stdin.close()

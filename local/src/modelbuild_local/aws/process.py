@@ -96,7 +96,7 @@ def sweep(process: subprocess.Popen[bytes]) -> None:
         return
     _signal(process.pid, signal.SIGKILL)
     process.wait()
-    while left := _inhabitants(name):
+    while left := _member_processes(name):
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -146,7 +146,7 @@ def _alive(group: int) -> bool:
     return False
 
 
-def _inhabitants(name: str) -> list[int]:
+def _member_processes(name: str) -> list[int]:
     """The processes with this HOSTNAME; a zombie has no environment any more."""
     wanted = f"HOSTNAME={name}"
     found = []

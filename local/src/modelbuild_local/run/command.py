@@ -151,7 +151,7 @@ def agents(state: State) -> Iterator[Callable[[], None]]:
     plugins_path = plugins.offer(folder, folder / "hooks")
     executable = agent.find()
     command = [
-        *(sys.executable, "-m", "modelbuild_local.up.tether"),
+        *(sys.executable, "-m", "modelbuild_local.up.supervisor"),
         *(str(executable), "start", "--spawn", str(_AGENTS), "--name", "laptop-%spawn"),
         *("--endpoint", f"{state.buildkite_url}/v3", "--ping-mode", "poll-only"),
         *("--build-path", str(folder / "builds"), "--hooks-path", str(folder / "hooks")),

@@ -60,8 +60,8 @@ def listen(name: str, port: int) -> tuple[socket.socket, str]:
     try:
         listener = socket.create_server((HOST, port))
     except OSError as error:
-        why = os.strerror(error.errno or 0)
-        sys.exit(f"The {name} stand-in cannot listen on port {port}: {why}; use --port 0.")
+        reason = os.strerror(error.errno or 0)
+        sys.exit(f"The {name} stand-in cannot listen on port {port}: {reason}; use --port 0.")
     return listener, f"http://{HOST}:{listener.getsockname()[1]}"
 
 

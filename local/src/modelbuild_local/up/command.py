@@ -41,7 +41,10 @@ def run(repository: Path, data: Path | None, teams: Sequence[str] = ()) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())
-    with _only_one(repository), _started(repository, _data(repository, data), teams) as (state, started):
+    with (
+        _exclusive_lock(repository),
+        _started(repository, _data(repository, data), teams) as (state, started),
+    ):
         print(_description(state), flush=True)
         while not stop.wait(_WATCH_SECONDS):
             for service in started:
@@ -51,7 +54,7 @@ def run(repository: Path, data: Path | None, teams: Sequence[str] = ()) -> None:
 
 
 @contextmanager
-def _only_one(repository: Path) -> Iterator[None]:
+def _exclusive_lock(repository: Path) -> Iterator[None]:
     """Hold the repository's lock, which ends with this process however it ends."""
     with (laptop.state_folder(repository) / "lock").open("w", encoding="utf-8") as file:
         try:
@@ -105,8 +108,8 @@ def _started(
     started: list[services.Service] = []
     with ExitStack() as stack:
         # Undone in reverse order: the state goes first, then all are asked to end, then waited for.
-        stack.callback(_each, started, services.Service.wait)
-        stack.callback(_each, started, services.Service.end)
+        stack.callback(_call_each, started, services.Service.wait)
+        stack.callback(_call_each, started, services.Service.end)
         for name, arguments in commands.items():
             (data / name).mkdir(exist_ok=True)
             module = f"modelbuild_local.{name}"
@@ -158,7 +161,7 @@ def _person(repository: Path) -> str:
     return f"{name or 'Local user'} <{''.join(address.split()) or 'user@localhost'}>"
 
 
-def _each(started: list[services.Service], action: Callable[[services.Service], None]) -> None:
+def _call_each(started: list[services.Service], action: Callable[[services.Service], None]) -> None:
     for service in started:
         action(service)
 

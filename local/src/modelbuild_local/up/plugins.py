@@ -47,7 +47,7 @@ export GIT_CONFIG_COUNT="$count"
 """
 
 
-def offer(folder: Path, hooks: Path) -> Path:
+def write_plugins(folder: Path, hooks: Path) -> Path:
     """Make the clone's plugins available to agents.
 
     Args:

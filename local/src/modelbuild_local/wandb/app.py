@@ -70,7 +70,7 @@ def create_app(folder: Path, url: str, api_key: str, page_key: str) -> Starlette
     async def health(_: Request) -> Response:
         return _json({"unknown": sorted(graphql.unknown)})
 
-    keyed = _keyed(api_key)
+    keyed = _require_key(api_key)
     return Starlette(
         routes=[
             Route("/graphql", keyed(query), methods=["POST"]),
@@ -93,7 +93,7 @@ def _largest(_method: str, path: str) -> int:
     return 5 * 1024 * MIB if path.startswith("/storage/") else _MESSAGE_BYTES
 
 
-def _keyed(api_key: str) -> Callable[[Handler], Handler]:
+def _require_key(api_key: str) -> Callable[[Handler], Handler]:
     """Let only requests with a key through to a handler."""
 
     def wrap(handler: Handler) -> Handler:

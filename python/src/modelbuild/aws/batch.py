@@ -236,15 +236,15 @@ def overrides_bytes(command: Sequence[str], environment: Mapping[str, str]) -> i
     return len(json.dumps(_overrides(command, environment)).encode())
 
 
-def require_fitting(command: Sequence[str], environment: Mapping[str, str], besides: int = 0) -> None:
-    """Refuse what Batch would; ``besides`` is how many bytes the job will have in addition.
+def require_fitting(command: Sequence[str], environment: Mapping[str, str], reserved_bytes: int = 0) -> None:
+    """Refuse what Batch would refuse; ``reserved_bytes`` is how much Metaflow adds to the overrides.
 
     Raises:
         ConfigurationError: the command and the variables are larger than Batch takes.
     """
-    size = overrides_bytes(command, environment) + besides
+    size = overrides_bytes(command, environment) + reserved_bytes
     if size > OVERRIDES_LIMIT:
-        more = f" with {besides} for Metaflow" if besides else ""
+        more = f" with {reserved_bytes} for Metaflow" if reserved_bytes else ""
         raise ConfigurationError(
             f"the variables of the job take {size} bytes{more}, and Batch takes {OVERRIDES_LIMIT}: shorten "
             "options environment and tags, or move values to params"

@@ -23,13 +23,13 @@ def job_url(region: str, job_id: str) -> str:
 def logs_url(region: str, log_stream: str, definition: str) -> str:
     """The log of a Batch job; before it has one, the logs of its definition."""
 
-    def coded(text: str) -> str:
+    def encode(text: str) -> str:
         return quote(quote(text, safe=""), safe="").replace("%", "$")
 
     name = definition.rsplit("/", 1)[-1].split(":", 1)[0]
-    end = f"/log-events/{coded(log_stream)}" if log_stream else f"$3FlogStreamNameFilter$3D{coded(name)}"
+    end = f"/log-events/{encode(log_stream)}" if log_stream else f"$3FlogStreamNameFilter$3D{encode(name)}"
     page = f"{_console(region)}/cloudwatch/home?region={region}"
-    return f"{page}#logsV2:log-groups/log-group/{coded(LOG_GROUP)}{end}"
+    return f"{page}#logsV2:log-groups/log-group/{encode(LOG_GROUP)}{end}"
 
 
 def object_url(uri: str) -> str:

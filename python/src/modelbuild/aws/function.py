@@ -70,7 +70,7 @@ def serve(handler: Handler, environ: Mapping[str, str] = os.environ) -> None:
             answer = handler(json.loads(invocation.data), context)
         except Exception as error:  # noqa: BLE001 - Lambda must hear of it, whatever it is
             log.fail(error)
-            message = log.without_secrets(describe(error))
+            message = log.redact(describe(error))
             failure = {"errorMessage": message, "errorType": type(error).__name__, "stackTrace": []}
             http.request("POST", f"{own}/error", body=json.dumps(failure).encode())
         else:

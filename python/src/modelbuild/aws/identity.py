@@ -60,23 +60,23 @@ def session(aws: AwsSettings, request_token: TokenProvider | None = None) -> bot
         return startup.as_boto3(role)
 
 
-def account(made: boto3.Session) -> str:
+def account(session: boto3.Session) -> str:
     """The twelve digits of the account that calls are made in.
 
     Raises:
         AwsError: AWS refused, or could not be reached.
     """
-    return caller(made).split(":")[4]
+    return caller(session).split(":")[4]
 
 
-def caller(made: boto3.Session) -> str:
+def caller(session: boto3.Session) -> str:
     """The ARN of the user or the role's session that calls are made as.
 
     Raises:
         AwsError: AWS refused, or could not be reached.
     """
     with translated("ask AWS who this is"):
-        return made.client("sts").get_caller_identity()["Arn"]
+        return session.client("sts").get_caller_identity()["Arn"]
 
 
 def _session_in(region: str | None) -> botocore.session.Session:

@@ -159,12 +159,12 @@ class SageMaker:
             kms_key=found.get("KmsKeyId", ""),
         )
 
-    def note_previous(self, config: str, previous: str) -> None:
+    def record_previous(self, config: str, previous: str) -> None:
         """Note at a configuration what its endpoint ran before it; empty for nothing."""
         self.tag(self._config_arn(config), {_PREVIOUS: previous})
 
     def previous(self, config: str) -> str:
-        """What ``note_previous`` noted last; empty where it noted nothing."""
+        """The configuration that ``record_previous`` wrote last; empty if it never did."""
         return self.tags(self._config_arn(config)).get(_PREVIOUS, "")
 
     def _config_arn(self, name: str) -> str:

@@ -109,7 +109,7 @@ class RestError(BuildkiteError):
         self.wait = wait
 
     @property
-    def passing(self) -> bool:
+    def is_temporary(self) -> bool:
         """Whether the same call may well succeed later."""
         return self.status is None or self.status in (408, 425, 429) or self.status >= 500
 

@@ -35,9 +35,9 @@ class Metric(Record):
     better: Literal["higher", "lower"]
     """Which of two values is the better one."""
 
-    def gain(self, value: float, over: float) -> float:
+    def gain(self, value: float, baseline: float) -> float:
         """By how much ``value`` is better than another one: negative where it is worse."""
-        return value - over if self.better == "higher" else over - value
+        return value - baseline if self.better == "higher" else baseline - value
 
 
 class Quality(Record):

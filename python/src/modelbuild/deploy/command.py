@@ -75,48 +75,50 @@ def _serve(
     sagemaker: SageMaker,
     approver: Approver,
 ) -> None:
-    require_own(settings.endpoint, plan.owner(approved), sagemaker)
+    require_own(settings.endpoint, plan.owner_tags(approved), sagemaker)
 
     log.group(":s3: Copying the model to production")
     copied = copy(approved, settings.artifacts, approved.store.objects, production)
 
     log.group(":aws: Bringing the endpoint to the model")
-    made = plan.plan_deployment(approved, copied, settings)
-    served = ensure_endpoint(made, sagemaker, settings.timeout)
+    planned = plan.plan_deployment(approved, copied, settings)
+    served = ensure_endpoint(planned, sagemaker, settings.timeout)
 
     log.group(":microscope: Comparing what the endpoint answers with what was recorded")
     try:
-        smoke.check(sagemaker, made.endpoint, approved.manifest)
+        smoke.check(sagemaker, planned.endpoint, approved.manifest)
     except (VerificationFailed, AwsError) as error:
-        raise type(error)(f"{error}; {_withdraw(made, served, sagemaker, settings.timeout)}") from error
+        raise type(error)(f"{error}; {_roll_back(planned, served, sagemaker, settings.timeout)}") from error
 
     log.group(":pencil: Putting the deployment on record")
     try:
-        sagemaker.tag(served.endpoint.arn, made.tags)
-        deployment = DeploymentHistory(production, settings.artifacts, made.endpoint).append(
-            _record(approved, copied, made, served, approver), changed=served.changed
+        sagemaker.tag(served.endpoint.arn, planned.tags)
+        deployment = DeploymentHistory(production, settings.artifacts, planned.endpoint).append(
+            _record(approved, copied, planned, served, approver), changed=served.changed
         )
-        log.say(f"deployment {deployment.number} of endpoint {made.endpoint}")
+        log.say(f"deployment {deployment.number} of endpoint {planned.endpoint}")
         for store in (copied, approved.store):
             store.write_deployment(deployment)
             log.say(store.deployment_uri)
     except (VerificationFailed, AwsError) as error:
         raise NotRecorded(
-            f"endpoint {made.endpoint} serves the model, but that could not be recorded ({error}): retry "
+            f"endpoint {planned.endpoint} serves the model, but that could not be recorded ({error}): retry "
             "this step"
         ) from error
-    meta_data.set({"deploy/endpoint": made.endpoint, "deploy/endpoint-config": made.name})
+    meta_data.set({"deploy/endpoint": planned.endpoint, "deploy/endpoint-config": planned.name})
     body = page.succeeded(approved, deployment, settings, sagemaker.region)
     meta_data.annotate(body, context=DEPLOYMENT_ANNOTATION, style="success")
-    log.open_group(f":rocket: Endpoint {made.endpoint} serves model {deployment.model} {deployment.model_id}")
-    log.say(f"Config    {made.name}{'' if served.changed else ' (nothing had to change)'}")
+    log.open_group(
+        f":rocket: Endpoint {planned.endpoint} serves model {deployment.model} {deployment.model_id}"
+    )
+    log.say(f"Config    {planned.name}{'' if served.changed else ' (nothing had to change)'}")
     log.say(f"Model     {deployment.model_path}")
     log.say(f"Previous  {deployment.previous_endpoint_config or 'none'}")
 
 
-def _withdraw(made: plan.Plan, served: Served, sagemaker: SageMaker, timeout: float) -> str:
+def _roll_back(planned: plan.Plan, served: Served, sagemaker: SageMaker, timeout: float) -> str:
     """Take an endpoint whose answers are not verified back to what it ran before; how that went, in words."""
-    endpoint, previous = made.endpoint, served.previous_config
+    endpoint, previous = planned.endpoint, served.previous_config
     if not previous:
         return (
             f"nothing may rely on endpoint {endpoint} until it serves another model: to remove it, run aws "
@@ -124,17 +126,17 @@ def _withdraw(made: plan.Plan, served: Served, sagemaker: SageMaker, timeout: fl
         )
     log.group(":leftwards_arrow_with_hook: Putting the endpoint back")
     try:
-        rollback(made, previous, sagemaker, timeout)
+        rollback(planned, previous, sagemaker, timeout)
     except (EndpointFailed, AwsError) as error:
         return (
-            f"it was not put back to {previous} ({error}): if it still runs {made.name}, run aws sagemaker "
-            f"update-endpoint --endpoint-name {endpoint} --endpoint-config-name {previous}"
+            f"it was not put back to {previous} ({error}): if it still runs {planned.name}, run aws "
+            f"sagemaker update-endpoint --endpoint-name {endpoint} --endpoint-config-name {previous}"
         )
     return f"endpoint {endpoint} was put back to {previous}, which it ran before"
 
 
 def _record(
-    approved: Handoff, copied: ModelStore, made: plan.Plan, served: Served, approver: Approver
+    approved: Handoff, copied: ModelStore, planned: plan.Plan, served: Served, approver: Approver
 ) -> Deployment:
     request = approved.manifest.request
     return Deployment(
@@ -146,11 +148,11 @@ def _record(
         manifest_sha256=approved.manifest_sha256,
         model_path=copied.model_uri,
         model_sha256=approved.result.model_sha256,
-        image=made.model.image,
-        endpoint=made.endpoint,
+        image=planned.model.image,
+        endpoint=planned.endpoint,
         endpoint_arn=served.endpoint.arn,
-        endpoint_config=made.name,
-        model_name=made.name,
+        endpoint_config=planned.name,
+        model_name=planned.name,
         previous_endpoint_config=served.previous_config,
         approver=approver,
         deployed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -44,12 +44,12 @@ class Served:
     changed: bool
 
 
-def require_own(endpoint: str, owner: Mapping[str, str], sagemaker: SageMaker) -> None:
+def require_own(endpoint: str, owner_tags: Mapping[str, str], sagemaker: SageMaker) -> None:
     """Refuse an endpoint that serves another model, or one of another pipeline.
 
     Args:
         endpoint: its name.
-        owner: the tags of what is about to be deployed, see :func:`modelbuild.deploy.plan.owner`.
+        owner_tags: the tags of the model to deploy, from :func:`modelbuild.deploy.plan.owner_tags`.
         sagemaker: SageMaker as an identity of production sees it.
 
     Raises:
@@ -60,7 +60,7 @@ def require_own(endpoint: str, owner: Mapping[str, str], sagemaker: SageMaker) -
         tags = sagemaker.tags(sagemaker.endpoint(endpoint).arn)
     except NotFound:
         return
-    for key, value in owner.items():
+    for key, value in owner_tags.items():
         if tags.get(key, value) != value:
             raise VerificationFailed(
                 f"endpoint {endpoint} has tag {key} {tags[key]}, but the training of this build has {value}: "
@@ -87,19 +87,19 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
     watch = _Watch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout)
     before = watch.until_stable()
     if before is None:
-        sagemaker.note_previous(plan.name, "")
+        sagemaker.record_previous(plan.name, "")
         sagemaker.create_endpoint(plan.endpoint, plan.name)
         log.say(f"creating endpoint {plan.endpoint}")
         return Served(watch.until_served(), "", True)
     if before.config == plan.name and before.status == "InService" and not before.pending_config:
         log.say(f"endpoint {plan.endpoint} runs {plan.name} already")
         return Served(before, sagemaker.previous(plan.name), False)
-    if _heads_for(before, plan.name):
+    if _changes_to(before, plan.name):
         log.say(f"endpoint {plan.endpoint} is on its way to {plan.name} already")
     else:
         # A step that is killed between here and the check of the answers, and retried, must know the way
         # back.
-        sagemaker.note_previous(plan.name, before.config)
+        sagemaker.record_previous(plan.name, before.config)
         sagemaker.update_endpoint(plan.endpoint, plan.name)
         log.say(f"updating endpoint {plan.endpoint} from {before.config}")
     previous = before.config if before.config != plan.name else sagemaker.previous(plan.name)
@@ -148,7 +148,7 @@ def _create_model_and_config(plan: Plan, sagemaker: SageMaker) -> None:
 
 
 def _require_same(
-    what: str, planned: Model | EndpointConfig, read: Callable[[], Model | EndpointConfig | None]
+    subject: str, planned: Model | EndpointConfig, read: Callable[[], Model | EndpointConfig | None]
 ) -> None:
     """What SageMaker has is what was planned; a moment after its creation it may not be visible yet."""
     try:
@@ -158,11 +158,13 @@ def _require_same(
             wait=wait_exponential(0.2, max=3),
         )(read)
     except RetryError as error:
-        raise EndpointFailed(f"{what} cannot be seen {_CONSISTENT_SECONDS} s after it was created") from error
+        raise EndpointFailed(
+            f"{subject} cannot be seen {_CONSISTENT_SECONDS} s after it was created"
+        ) from error
     if found != planned:
         raise VerificationFailed(
-            f"{what} is not what this deployment needs ({_difference(found, planned)}): somebody else made "
-            "it; delete it, if no endpoint uses it, and retry this step"
+            f"{subject} is not what this deployment needs ({_difference(found, planned)}): somebody else "
+            "made it; delete it, if no endpoint uses it, and retry this step"
         )
 
 
@@ -190,7 +192,7 @@ class _Watch:
         """The endpoint, once nothing changes it except towards the configuration; None without one."""
         while True:
             try:
-                found = self._look()
+                found = self._poll()
             except NotFound:
                 return None
             if found.status == "Failed":
@@ -209,7 +211,7 @@ class _Watch:
         name = self._endpoint
         changing = False
         while True:
-            found = self._look()
+            found = self._poll()
             arrived = found.status == "InService" and not found.pending_config
             if arrived and found.config == self._config:
                 return found
@@ -225,7 +227,7 @@ class _Watch:
             changing = changing or found.status in _CHANGING
             self._pause()
 
-    def _look(self) -> Endpoint:
+    def _poll(self) -> Endpoint:
         found = self._sagemaker.endpoint(self._endpoint)
         status = f"{found.status}, runs {found.config or 'nothing'}"
         if found.pending_config:
@@ -248,7 +250,7 @@ class _Watch:
         return f"/aws/sagemaker/Endpoints/{self._endpoint}"
 
 
-def _heads_for(endpoint: Endpoint, config: str) -> bool:
+def _changes_to(endpoint: Endpoint, config: str) -> bool:
     """Whether what is under way ends in the configuration."""
     return config == endpoint.pending_config or (endpoint.status == "Creating" and endpoint.config == config)
 

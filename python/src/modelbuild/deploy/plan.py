@@ -63,11 +63,11 @@ def plan_deployment(approved: Handoff, copied: ModelStore, settings: DeploySetti
                 "modelbuild:build": request.build.url,
             }
         )
-        | owner(approved),
+        | owner_tags(approved),
     )
 
 
-def owner(approved: Handoff) -> dict[str, str]:
+def owner_tags(approved: Handoff) -> dict[str, str]:
     """The tags that say whose endpoint one is: the pipeline and the model that it serves."""
     request = approved.manifest.request
     return _tags({"modelbuild:pipeline": request.build.pipeline, "modelbuild:model": request.model})

@@ -38,10 +38,10 @@ def check(sagemaker: SageMaker, endpoint: str, manifest: Manifest) -> None:
         if difference := _difference(golden.output, output):
             raise VerificationFailed(
                 f"endpoint {endpoint} answers recorded input {number} of {len(manifest.golden)} with "
-                f"{_shown(output)}, but the model that was approved answered {_shown(golden.output)} "
+                f"{_shortened(output)}, but the model that was approved answered {_shortened(golden.output)} "
                 f"({difference})"
             )
-        log.say(f"input {number}: {_shown(output)}")
+        log.say(f"input {number}: {_shortened(output)}")
 
 
 def _answer(sagemaker: SageMaker, endpoint: str, golden: GoldenPrediction) -> Answer:
@@ -50,7 +50,7 @@ def _answer(sagemaker: SageMaker, endpoint: str, golden: GoldenPrediction) -> An
     except ModelRefused as error:
         raise VerificationFailed(
             f"endpoint {endpoint} refuses a recorded input that the model answered with "
-            f"{_shown(golden.output)} when it was trained: {error}"
+            f"{_shortened(golden.output)} when it was trained: {error}"
         ) from error
 
 
@@ -84,25 +84,24 @@ def _prediction(body: bytes, attributes: str, manifest: Manifest) -> Prediction:
     return prediction
 
 
-def _difference(expected: JsonValue, found: JsonValue, where: str = "") -> str:
+def _difference(expected: JsonValue, found: JsonValue, path: str = "") -> str:
     """What differs too much in two outputs, numbers within a tolerance; empty when nothing does."""
     # Whole numbers, such as ids, must be equal.
     if _is_number(expected) and _is_number(found) and float in (type(expected), type(found)):
-        return _far(float(expected), float(found), where)
+        return _exceeds_tolerance(float(expected), float(found), path)
     if isinstance(expected, dict) and isinstance(found, dict):
         if expected.keys() != found.keys():
             names = ", ".join(sorted(expected.keys() ^ found.keys()))
-            return f"{where or 'the answer'} has other fields: {names}"
-        pairs = [(expected[name], found[name], f"{where}.{name}" if where else name) for name in expected]
+            return f"{path or 'the answer'} has other fields: {names}"
+        pairs = [(expected[name], found[name], f"{path}.{name}" if path else name) for name in expected]
     elif isinstance(expected, list) and isinstance(found, list):
         if len(expected) != len(found):
-            return f"{where} has {len(found)} elements, not {len(expected)}"
+            return f"{path} has {len(found)} elements, not {len(expected)}"
         pairs = [
-            (one, other, f"{where}[{at}]")
-            for at, (one, other) in enumerate(zip(expected, found, strict=True))
+            (one, other, f"{path}[{at}]") for at, (one, other) in enumerate(zip(expected, found, strict=True))
         ]
     else:
-        return "" if type(expected) is type(found) and expected == found else f"another {where or 'answer'}"
+        return "" if type(expected) is type(found) and expected == found else f"another {path or 'answer'}"
     return next(filter(None, (_difference(*pair) for pair in pairs)), "")
 
 
@@ -110,14 +109,14 @@ def _is_number(value: JsonValue) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _far(expected: float, found: float, where: str) -> str:
+def _exceeds_tolerance(expected: float, found: float, path: str) -> str:
     # Written so that a value that is no number differs too.
     allowed = TOLERANCE * max(1.0, abs(expected))
     if abs(found - expected) <= allowed:
         return ""
-    return f"{where or 'the answer'} differs by {abs(found - expected):.6f}, and {allowed:g} is allowed"
+    return f"{path or 'the answer'} differs by {abs(found - expected):.6f}, and {allowed:g} is allowed"
 
 
-def _shown(output: Mapping[str, JsonValue]) -> str:
+def _shortened(output: Mapping[str, JsonValue]) -> str:
     text = json.dumps(output)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

@@ -33,14 +33,14 @@ class EvaluationRows:
         ids: what identifies each row, now and in later evaluations.
         inputs: what the model is given for each row, as JSON.
         truth: what is true of each row.
-        are: what the rows are, for people, such as "human-annotated, not trained on".
+        description: what the rows are, for people, such as "human-annotated, not trained on".
         slices: columns that divide the rows into parts, by name, such as where each row comes from.
     """
 
     ids: Sequence[str]
     inputs: Sequence[JsonValue]
     truth: Values
-    are: str
+    description: str
     slices: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def require_consistent(self, **answers: Values) -> None:
@@ -120,11 +120,11 @@ def evaluate(
     truth, guesses = np.asarray(rows.truth), np.asarray(predicted)
     slices = {name: [str(value) for value in column] for name, column in rows.slices.items()}
 
-    def quality(answers: npt.NDArray[Any], chosen: npt.NDArray[np.bool_]) -> Quality:
-        found = measure(truth[chosen], answers[chosen])
+    def quality(predictions: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> Quality:
+        found = measure(truth[mask], predictions[mask])
         # A slice may be too small for a metric, such as a variance of one row.
         finite = {name: float(value) for name, value in found.items() if math.isfinite(value)}
-        return Quality(rows=int(chosen.sum()), metrics=finite)
+        return Quality(rows=int(mask.sum()), metrics=finite)
 
     everything = np.ones(len(truth), dtype=bool)
     overall = quality(guesses, everything)
@@ -134,7 +134,7 @@ def evaluate(
             "compute it"
         )
     evaluation = Evaluation(
-        rows_are=rows.are,
+        rows_are=rows.description,
         dataset_sha256=rows.sha256(),
         metrics=tuple(metrics),
         primary=primary,

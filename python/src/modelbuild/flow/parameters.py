@@ -43,9 +43,9 @@ def _sentence(error: ValidationError) -> str:
         return f"The parameter {name} is missing."
     if first["type"] == "extra_forbidden":
         return f"There is no parameter {name}; remove it or correct its name."
-    return f"The parameter {name} is {_shown(first['input'])}: {first['msg'].rstrip('.')}."
+    return f"The parameter {name} is {_short_text(first['input'])}: {first['msg'].rstrip('.')}."
 
 
-def _shown(value: Any) -> str:
+def _short_text(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

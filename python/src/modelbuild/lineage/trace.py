@@ -85,7 +85,7 @@ def _find(pipeline: PipelineStore, model: str | None, model_id: str) -> ModelSto
     if not found:
         raise ConfigurationError(
             f"there is no model {model_id if model is None else f'{model} {model_id}'} in {pipeline.root}: "
-            f"{_known(pipeline, model)}"
+            f"{_recorded_models(pipeline, model)}"
         )
     return stores[found[0]]
 
@@ -106,7 +106,7 @@ def render(found: Trace) -> str:
     return "\n".join(_lines(found))
 
 
-def _known(pipeline: PipelineStore, model: str | None) -> str:
+def _recorded_models(pipeline: PipelineStore, model: str | None) -> str:
     """Which models there are, the newest of each name first."""
     names = pipeline.models()
     shown = []

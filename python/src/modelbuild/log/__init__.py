@@ -49,22 +49,22 @@ _logger.addHandler(_console)
 
 def hide(secret: str) -> None:
     """Black out a secret that is in no variable in everything that is printed from now on."""
-    _hidden.update(text.pieces(secret))
+    _hidden.update(text.secret_variants(secret))
 
 
-def without_secrets(message: str) -> str:
+def redact(message: str) -> str:
     """``message`` without this process's secrets: those of its variables, and those given to :func:`hide`."""
-    return text.without(message, _hidden | text.secrets_of(os.environ))
+    return text.redact(message, _hidden | text.secrets_of(os.environ))
 
 
 def say(message: str) -> None:
     """Print a line."""
-    _logger.info(without_secrets(message))
+    _logger.info(redact(message))
 
 
 def event(name: str, message: str) -> None:
     """Print a line that a program reads, with a sentence for people; see :mod:`modelbuild.log.events`."""
-    _logger.info(without_secrets(message), extra={"event": name})
+    _logger.info(redact(message), extra={"event": name})
 
 
 def lines(message: str) -> None:
@@ -75,25 +75,25 @@ def lines(message: str) -> None:
 
 def warn(message: str) -> None:
     """Print a line to standard error."""
-    _logger.warning(without_secrets(message))
+    _logger.warning(redact(message))
 
 
 def group(title: str) -> None:
     """Begin a closed group of Buildkite's log."""
-    _logger.info(without_secrets(title), extra={"marker": "--- "})
+    _logger.info(redact(title), extra={"marker": "--- "})
 
 
 def open_group(title: str) -> None:
     """Begin an open group of Buildkite's log."""
-    _logger.info(without_secrets(title), extra={"marker": "+++ "})
+    _logger.info(redact(title), extra={"marker": "+++ "})
 
 
-def pass_on(output: bytes) -> None:
+def relay(output: bytes) -> None:
     """Print lines of another program as they are, except for secrets and marks of events.
 
     The last line gets an end if it has none: what is printed next begins a line.
     """
-    shown = events.break_marks(without_secrets(output.decode(errors="surrogateescape")))
+    shown = events.break_marks(redact(output.decode(errors="surrogateescape")))
     if shown and not shown.endswith("\n"):
         shown += "\n"
     sys.stdout.buffer.write(shown.encode(errors="surrogateescape"))

@@ -19,9 +19,9 @@ class Check:
         return f"{'ok ' if self.ok else 'fix'} {self.text}"
 
 
-def run_check(subject: str, look: Callable[[], str]) -> Check:
+def run_check(subject: str, check: Callable[[], str]) -> Check:
     """What a look at ``subject`` gives; an error that it raises is the sentence with the fix."""
     try:
-        return Check(True, f"{subject}: {look()}")
+        return Check(True, f"{subject}: {check()}")
     except ModelbuildError as error:
         return Check(False, f"{subject}: {error}")

@@ -96,7 +96,7 @@ def read(file: Path) -> Pipeline:
         env = environment(document.get("env") if isinstance(document, dict) else None)
     except ValueError as error:
         raise ConfigurationError(f"{file}: env: {error}") from error
-    return Pipeline(tuple(_linked(list(_flat(steps)))), env)
+    return Pipeline(tuple(_with_dependencies(list(_flat(steps)))), env)
 
 
 def environment(env: Any) -> dict[str, str]:
@@ -137,7 +137,7 @@ def _as_map(step: Any) -> Map:
     return Map({step: None}) if isinstance(step, str) else Map()
 
 
-def _linked(placed: list[_Placed]) -> list[Step]:
+def _with_dependencies(placed: list[_Placed]) -> list[Step]:
     by_key: dict[str, list[int]] = {}
     for index, (step, group) in enumerate(placed):
         for key in {step_key(step), step_key(group or Map())} - {""}:
@@ -151,7 +151,10 @@ def _linked(placed: list[_Placed]) -> list[Step]:
             values=step,
             plugins=tuple(_plugins(step.get("plugins"))),
             waits_for=frozenset(
-                [*_named(step, group, by_key), *_unnamed(positions[index], positions[:index])]
+                [
+                    *_explicit_dependencies(step, group, by_key),
+                    *_implicit_dependencies(positions[index], positions[:index]),
+                ]
             ),
         )
         for index, (step, group) in enumerate(placed)
@@ -168,20 +171,20 @@ def _position(step: Map, group: Map | None) -> StepPosition:
     )
 
 
-def _named(step: Map, group: Map | None, by_key: Mapping[str, list[int]]) -> Iterator[int]:
+def _explicit_dependencies(step: Map, group: Map | None, by_key: Mapping[str, list[int]]) -> Iterator[int]:
     """The steps that ``depends_on`` of a step and of its group names, as far as they are in the file."""
-    for owner in (step, group or Map()):
-        entries = dependency_entries(owner.get("depends_on"))
+    for holder in (step, group or Map()):
+        entries = dependency_entries(holder.get("depends_on"))
         for entry in entries if isinstance(entries, list) else []:
             key = entry.get("step") if isinstance(entry, dict) else None
             yield from by_key.get(key, []) if isinstance(key, str) else []
 
 
-def _unnamed(position: StepPosition, earlier: list[StepPosition]) -> Iterator[int]:
+def _implicit_dependencies(position: StepPosition, earlier: list[StepPosition]) -> Iterator[int]:
     """The steps that a step waits for by its place alone."""
-    yield from position.holders(earlier)
+    yield from position.implicit_dependencies(earlier)
     if position.is_barrier:
-        yield from (index for index, other in enumerate(earlier) if position.covers(other))
+        yield from (index for index, other in enumerate(earlier) if position.waits_for(other))
 
 
 def _plugins(plugins: Any) -> Iterator[Plugin]:

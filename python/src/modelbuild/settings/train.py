@@ -20,7 +20,7 @@ from modelbuild.contract import (
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.aws import AwsSettings
 from modelbuild.settings.options import Options, PluginOptions, Text
-from modelbuild.text import holds_secret, sounds_secret
+from modelbuild.text import holds_secret, is_secret_name
 
 _OWN_VARIABLES = (
     "MODEL_ID",
@@ -47,13 +47,13 @@ _OPERATORS = re.compile(
 )
 
 
-def _free_name(name: str) -> str:
+def _unreserved_name(name: str) -> str:
     """Refuse the names that are not a pipeline's to set, and those that say they hold a secret."""
     if name == WANDB_ENTITY:
         raise ValueError(f"{name} is set by option wandb-entity: set that one instead")
     if name in _OWN_VARIABLES or name.startswith("AWS_BATCH"):
         raise ValueError(f"{name} is set for every training and cannot be changed")
-    if sounds_secret(name):
+    if is_secret_name(name):
         raise ValueError(
             f"{name} sounds like a secret, and anyone who may look at the job would see it; name a "
             "secret of Secrets Manager in the job definition instead"
@@ -66,7 +66,7 @@ def _free_name(name: str) -> str:
     return name
 
 
-def _free_value(value: str) -> str:
+def _unreserved_value(value: str) -> str:
     """Refuse what holds a password or a key, whatever the variable is called."""
     if holds_secret(value):
         raise ValueError(
@@ -76,7 +76,7 @@ def _free_value(value: str) -> str:
     return value
 
 
-def _free_tag(key: str) -> str:
+def _unreserved_tag(key: str) -> str:
     """Refuse the tags that AWS, Metaflow or the product set."""
     if key.lower().startswith(("aws:", "modelbuild:", "metaflow.")):
         raise ValueError("it must not begin with aws:, modelbuild: or metaflow.")
@@ -84,12 +84,14 @@ def _free_tag(key: str) -> str:
 
 
 VariableName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_free_name)
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_unreserved_name)
 ]
-VariableValue = Annotated[str, AfterValidator(_free_value)]
+VariableValue = Annotated[str, AfterValidator(_unreserved_value)]
 StepName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 # What AWS and Metaflow both take, without the names that AWS and modelbuild keep for themselves.
-TagKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 +._:/@-]{1,128}$"), AfterValidator(_free_tag)]
+TagKey = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9 +._:/@-]{1,128}$"), AfterValidator(_unreserved_tag)
+]
 TagValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 +._:/@-]{1,256}$")]
 
 

@@ -18,7 +18,7 @@ def sentence(model: type[BaseModel], plugin: str, errors: Sequence[ErrorDetails]
     first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
     path, kind = first["loc"], first["type"]
     if not path:
-        return f"the options of the {plugin} plugin are {_shown(first)}: they must be a map"
+        return f"the options of the {plugin} plugin are {_short_value(first)}: they must be a map"
     option = f"option {'.'.join(str(part) for part in path if part != '[key]')} of the {plugin} plugin"
     if kind == "missing":
         field = _fields_at(model, path[:-1])[str(path[-1])]
@@ -26,7 +26,7 @@ def sentence(model: type[BaseModel], plugin: str, errors: Sequence[ErrorDetails]
     if kind == "extra_forbidden":
         return f"{option} does not exist: {_suggestion(str(path[-1]), list(_fields_at(model, path[:-1])))}"
     # A variable may hold what its author should have kept secret: it is not printed.
-    value = "wrong" if path[0] == "environment" else _shown(first)
+    value = "wrong" if path[0] == "environment" else _short_value(first)
     return f"{option} is {value}: {_expected(first)}"
 
 
@@ -57,7 +57,7 @@ def _expected(first: ErrorDetails) -> str:
             return _lowered(first["msg"])
 
 
-def _shown(first: ErrorDetails) -> str:
+def _short_value(first: ErrorDetails) -> str:
     text = json.dumps(first["input"])
     return text if len(text) <= 80 else text[:77] + "..."
 

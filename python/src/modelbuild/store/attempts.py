@@ -90,7 +90,7 @@ class Attempt:
         found = records.find(self.objects, f"{self._stem}.head", Holder)
         return None if found is None else found.job_id
 
-    def note_run(self, run: Run) -> None:
+    def record_run(self, run: Run) -> None:
         """Write down the run of this attempt."""
         self.objects.write(f"{self._stem}.run", document(run.model_dump()).encode())
 
@@ -111,7 +111,7 @@ class Attempt:
         except records.InvalidRecord as error:
             return unsuccessful("failed", str(error))
 
-    def note_delivered(self, result: TrainingResult) -> None:
+    def record_delivered(self, result: TrainingResult) -> None:
         """Write down that the build has the result, or is over."""
         note = document({"training/status": result.status})
         self.objects.write_once(f"{self.results}/{DELIVERED_FILE}", note.encode())

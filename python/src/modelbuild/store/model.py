@@ -57,14 +57,14 @@ class ModelStore:
             VerificationFailed: it names the build of another prefix.
         """
         content = self.objects.read(self.request_uri)
-        return self._of_here(
+        return self._require_own(
             records.parse(content, self.request_uri, TrainingRequest, any_version=any_version)
         )
 
     def find_request(self) -> TrainingRequest | None:
         """The request, or None without one."""
         found = records.find(self.objects, self.request_uri, TrainingRequest)
-        return None if found is None else self._of_here(found)
+        return None if found is None else self._require_own(found)
 
     def pinned_request(self, sha256: str) -> TrainingRequest:
         """The request, which must have this hash.
@@ -80,7 +80,7 @@ class ModelStore:
                 f"{self.request_uri} has SHA-256 {found}, but the train step stored {sha256}: the request "
                 "was changed after that; start a new build"
             )
-        return self._of_here(records.parse(content, self.request_uri, TrainingRequest))
+        return self._require_own(records.parse(content, self.request_uri, TrainingRequest))
 
     def has_request(self) -> bool:
         """Whether the request is there."""
@@ -137,7 +137,7 @@ class ModelStore:
             VerificationFailed: other rows are there.
         """
         uri = f"{self.data}rows.json"
-        self._write_same(uri, content, "application/json")
+        self._write_once_or_verify(uri, content, "application/json")
         return uri
 
     @property
@@ -151,7 +151,7 @@ class ModelStore:
         Raises:
             VerificationFailed: another model is there.
         """
-        self._write_same(self.model_uri, archive, "application/gzip")
+        self._write_once_or_verify(self.model_uri, archive, "application/gzip")
 
     @property
     def predictions_uri(self) -> str:
@@ -164,7 +164,7 @@ class ModelStore:
         Raises:
             VerificationFailed: others are there.
         """
-        self._write_same(self.predictions_uri, content, "application/vnd.apache.parquet")
+        self._write_once_or_verify(self.predictions_uri, content, "application/vnd.apache.parquet")
 
     @property
     def manifest_uri(self) -> str:
@@ -205,7 +205,7 @@ class ModelStore:
     def _uri(self, name: str) -> str:
         return f"{self.prefix}/{name}"
 
-    def _of_here(self, request: TrainingRequest) -> TrainingRequest:
+    def _require_own(self, request: TrainingRequest) -> TrainingRequest:
         if found := request.misplaced(self.prefix):
             raise VerificationFailed(
                 f"{self.request_uri} is the request of another build ({found}): its files were moved, or not "
@@ -213,7 +213,7 @@ class ModelStore:
             )
         return request
 
-    def _write_same(self, uri: str, content: bytes, content_type: str) -> None:
+    def _write_once_or_verify(self, uri: str, content: bytes, content_type: str) -> None:
         if self.objects.write_once(uri, content, content_type):
             return
         present, made = (hashlib.sha256(part).hexdigest() for part in (self.objects.read(uri), content))

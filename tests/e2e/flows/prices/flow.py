@@ -76,7 +76,7 @@ class PricesFlow(base.ModelFlow):
             ids=[flat["id"] for flat in self.held_out],
             inputs=[{name: flat[name] for name in COLUMNS[1:4]} for flat in self.held_out],
             truth=truth,
-            are="flats that were not trained on",
+            description="flats that were not trained on",
             slices={"district": [flat["district"] for flat in self.held_out]},
         )
         evaluated = evaluation.evaluate(

@@ -58,7 +58,7 @@ def install(key_id: str, secret: str, web_identity_key: str) -> None:
     global _web_identity_key
     _secrets[key_id] = secret
     _web_identity_key = web_identity_key
-    replace(STSBackend, "assume_role", _assume_role_for_a_while)
+    replace(STSBackend, "assume_role", _assume_role_with_lifetime)
 
 
 def for_container(role: str, session: str, region: str, url: str) -> dict[str, str]:
@@ -129,7 +129,7 @@ def refused(environ: dict[str, Any], start_response: Start) -> Iterable[bytes] |
         service, message = _service(environ), "Request is missing Authentication Token"
         code = "AccessDenied" if service == "s3" else "MissingAuthenticationToken"
         return refuse(environ, start_response, service, 403, code, message)
-    return _expired(signed, environ, start_response) or _forged(signed, environ, start_response)
+    return _refuse_expired(signed, environ, start_response) or _refuse_forged(signed, environ, start_response)
 
 
 def _service(environ: dict[str, Any]) -> str:
@@ -170,7 +170,9 @@ def _secret(key_id: str) -> str | None:
     return keys.get(key_id)
 
 
-def _forged(signed: Signature, environ: dict[str, Any], start_response: Start) -> Iterable[bytes] | None:
+def _refuse_forged(
+    signed: Signature, environ: dict[str, Any], start_response: Start
+) -> Iterable[bytes] | None:
     secret = _secret(signed.key)
     if secret is None:
         message = "The security token included in the request is invalid."
@@ -182,14 +184,16 @@ def _forged(signed: Signature, environ: dict[str, Any], start_response: Start) -
         return refuse(environ, start_response, signed.service, 403, code, message)
     # A request to S3 names the hash of its body, which may be large.
     body = b"" if signed.service == "s3" else _body(environ)
-    if signature.fits(signed, secret, environ, body):
+    if signature.is_signed_with(signed, secret, environ, body):
         return None
     code = "SignatureDoesNotMatch" if signed.service in ("s3", "iam", "sts") else "InvalidSignatureException"
     message = "The request signature we calculated does not match the signature you provided."
     return refuse(environ, start_response, signed.service, 403, code, message)
 
 
-def _expired(signed: Signature, environ: dict[str, Any], start_response: Start) -> Iterable[bytes] | None:
+def _refuse_expired(
+    signed: Signature, environ: dict[str, Any], start_response: Start
+) -> Iterable[bytes] | None:
     """The refusal of a request whose key has expired or whose time is far off; None for any other."""
     service = signed.service
     if time.time() > _expiry.get(signed.key, float("inf")):
@@ -239,7 +243,7 @@ def _keys(role: str, session: str, region: str) -> AssumedRole:
     )
 
 
-def _assume_role_for_a_while(self: STSBackend, *, duration: int, **asked: Any) -> AssumedRole:
+def _assume_role_with_lifetime(self: STSBackend, *, duration: int, **asked: Any) -> AssumedRole:
     credentials = _assume_role(self, duration=min(int(duration), _longest["seconds"]), **asked)
     _secrets[credentials.access_key_id] = credentials.secret_access_key
     _expiry[credentials.access_key_id] = credentials.expiration.replace(tzinfo=timezone.utc).timestamp()

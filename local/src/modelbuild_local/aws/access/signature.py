@@ -70,7 +70,7 @@ def read(environ: Mapping[str, Any]) -> Signature | None:
     )
 
 
-def fits(signature: Signature, secret: str, environ: Mapping[str, Any], body: bytes) -> bool:
+def is_signed_with(signature: Signature, secret: str, environ: Mapping[str, Any], body: bytes) -> bool:
     """Whether a request was signed with ``secret``.
 
     Args:

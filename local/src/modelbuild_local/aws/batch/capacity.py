@@ -65,7 +65,7 @@ class Capacity:
                 self._line.remove(ticket)
                 self._changed.notify_all()
 
-    def give_back(self, share: Share) -> None:
+    def release(self, share: Share) -> None:
         """Free what ``share`` held."""
         with self._changed:
             self._free_vcpus += share.vcpus

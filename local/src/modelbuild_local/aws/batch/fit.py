@@ -24,12 +24,12 @@ NO_CAPACITY = (
 _OPTIMAL = ("c4", "m4", "r4")
 
 
-def misfit(resources: Mapping[str, Any], container: Container) -> str:
+def unfit_reason(resources: Mapping[str, Any], container: Container) -> str:
     """Why a job waits for ever; empty where one of the instance types of ``resources`` is large enough."""
     if container.vcpus > float(resources.get("maxvCpus") or "inf"):
         return MAX_RESOURCE
     machines = list(_machines(resources.get("instanceTypes") or []))
-    return RESOURCE_REQUIREMENT if machines and not any(_takes(one, container) for one in machines) else ""
+    return RESOURCE_REQUIREMENT if machines and not any(_fits(one, container) for one in machines) else ""
 
 
 def _machines(names: list[str]) -> Iterator[Mapping[str, Any]]:
@@ -40,7 +40,7 @@ def _machines(names: list[str]) -> Iterator[Mapping[str, Any]]:
             yield described
 
 
-def _takes(machine: Mapping[str, Any], container: Container) -> bool:
+def _fits(machine: Mapping[str, Any], container: Container) -> bool:
     gpus = sum(kind["Count"] for kind in machine.get("GpuInfo", {}).get("Gpus", []))
     return bool(
         container.vcpus <= machine["VCpuInfo"]["DefaultVCpus"]

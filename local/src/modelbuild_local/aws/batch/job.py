@@ -185,7 +185,7 @@ class Job(moto_batch.Job):
             with self.machines.folder() as folder:
                 outcome = self._start(number, environment.name, share, folder)
         finally:
-            capacity.give_back(share)
+            capacity.release(share)
         self._write_down(outcome)
         return outcome
 
@@ -196,7 +196,7 @@ class Job(moto_batch.Job):
 
     def _blocked(self, environment: Any) -> bool:
         """Whether no machine can take the job; Batch looks at the first one in a queue only."""
-        self.obstacle = fit.misfit(environment.compute_resources or {}, self.container)
+        self.obstacle = fit.unfit_reason(environment.compute_resources or {}, self.container)
         if not self.obstacle and self.job_queue.name in self.machines.sold_out:
             self.obstacle = fit.NO_CAPACITY
         return bool(self.obstacle)

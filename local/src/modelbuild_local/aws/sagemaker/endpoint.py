@@ -49,7 +49,7 @@ class Fleet:
                 log.exception("A variant failed inside the stand-in.")
                 failures.append(StartFailed(f"The AWS stand-in failed: {error}"))
 
-        _together([partial(start, server) for server in self._servers.values()])
+        _run_in_parallel([partial(start, server) for server in self._servers.values()])
         if failures:
             self.stop()
             raise failures[0]
@@ -82,7 +82,7 @@ class Fleet:
         """End the processes once the calls under way have their answers."""
         with self._idle:
             self._idle.wait_for(lambda: self._calls == 0, INVOKE_SECONDS)
-        _together([server.stop for server in self._servers.values()])
+        _run_in_parallel([server.stop for server in self._servers.values()])
 
 
 class Endpoint:
@@ -254,7 +254,7 @@ class Endpoint:
         self.endpoint_config_name = config.endpoint_config_name
         self._data_capture = config.data_capture_config
         self.production_variants = [
-            _shown(variant, fleet, before.get(variant["VariantName"], {}))
+            _describe_variant(variant, fleet, before.get(variant["VariantName"], {}))
             for variant in config.production_variants
         ]
 
@@ -268,7 +268,7 @@ class Endpoint:
         threading.Thread(target=work, daemon=True).start()
 
 
-def _shown(variant: Mapping[str, Any], fleet: Fleet, before: Mapping[str, Any]) -> dict[str, Any]:
+def _describe_variant(variant: Mapping[str, Any], fleet: Fleet, before: Mapping[str, Any]) -> dict[str, Any]:
     weight = before.get("DesiredWeight", variant.get("InitialVariantWeight", 1.0))
     count = before.get("DesiredInstanceCount", variant.get("InitialInstanceCount"))
     image, now = fleet.image(variant["VariantName"]), utcnow()
@@ -285,7 +285,7 @@ def _shown(variant: Mapping[str, Any], fleet: Fleet, before: Mapping[str, Any]) 
     return shown
 
 
-def _together(calls: Sequence[Callable[[], None]]) -> None:
+def _run_in_parallel(calls: Sequence[Callable[[], None]]) -> None:
     threads = [threading.Thread(target=call, daemon=True) for call in calls]
     for thread in threads:
         thread.start()

@@ -79,10 +79,10 @@ def _answer(variant: str, server: Server, body: bytes, headers: dict[str, str]) 
         return _model_error(server, answer.status, answer.body.decode(errors="replace"))
     if len(answer.body) > LARGEST_BODY:
         return _model_error(server, answer.status, f"The answer is larger than {LARGEST_BODY} bytes")
-    return 200, _shown(variant, answer), answer.body
+    return 200, _with_variant_header(variant, answer), answer.body
 
 
-def _shown(variant: str, answer: Answer) -> dict[str, Any]:
+def _with_variant_header(variant: str, answer: Answer) -> dict[str, Any]:
     lowered = {key.lower(): value for key, value in answer.headers.items()}
     headers: dict[str, Any] = {"status": 200, "x-Amzn-Invoked-Production-Variant": variant}
     headers["Content-Type"] = lowered.get("content-type", "application/octet-stream")

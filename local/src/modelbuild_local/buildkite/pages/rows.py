@@ -129,7 +129,7 @@ def agent_hint(build: Build, agents: Iterable[Agent]) -> str:
     for step in waiting:
         definition = step.definition
         if isinstance(definition, CommandStep) and not any(
-            scheduler.suits(agent, definition) for agent in connected
+            scheduler.can_run(agent, definition) for agent in connected
         ):
             wanted = ", ".join(f"{name}={value}" for name, value in definition.agents.items())
             return f"“{_step_title(step)}” waits for an agent with the tags {wanted}."

@@ -44,8 +44,11 @@ def insert(build: Build, pipeline: Pipeline, uploader: Step | None, context: Con
     for position, (step, definition, parent) in enumerate(placed):
         earlier = [other for other in steps[: index + position] if other.id not in exempt]
         step.exempt = exempt
-        step.edges += _named(build, by_key, step, definition, parent)
-        step.edges += [Edge(earlier[i]) for i in step.position.holders([other.position for other in earlier])]
+        step.edges += _explicit_dependencies(build, by_key, step, definition, parent)
+        step.edges += [
+            Edge(earlier[i])
+            for i in step.position.implicit_dependencies([other.position for other in earlier])
+        ]
         if uploader is not None:
             step.edges.append(Edge(uploader, uploads=False))
     uploaded = uploader.uploads if uploader is not None else []
@@ -82,7 +85,7 @@ def before_barrier(steps: list[Step], barrier: Step) -> Iterator[Step]:
     for step in steps:
         if step is barrier:
             return
-        if step.id in barrier.exempt or not barrier.position.covers(step.position):
+        if step.id in barrier.exempt or not barrier.position.waits_for(step.position):
             continue
         if barrier.group is None:
             yield step
@@ -180,7 +183,7 @@ def _step(variant: Variant, omitted: str, group: Group | None, position: StepPos
     )
 
 
-def _named(
+def _explicit_dependencies(
     build: Build, by_key: _Keys, step: Step, definition: AnyStep, parent: GroupStep | None
 ) -> Iterator[Edge]:
     """The dependencies that ``depends_on`` of a step, or of its group, names."""

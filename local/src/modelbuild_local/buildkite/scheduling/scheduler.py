@@ -82,7 +82,7 @@ def transitions(build: Build) -> list[Transition]:
 
 def _next_state(build: Build, job: Job, ready: Readiness) -> JobState:
     if ready in ("failed", "canceled"):
-        return "waiting_failed" if _goes_on(build) else "broken"
+        return "waiting_failed" if _continues(build) else "broken"
     if ready == "waiting":
         return "waiting"
     if job.type == "waiter":
@@ -90,7 +90,7 @@ def _next_state(build: Build, job: Job, ready: Readiness) -> JobState:
     return "blocked" if job.type == "manual" else "scheduled"
 
 
-def _goes_on(build: Build) -> bool:
+def _continues(build: Build) -> bool:
     """Whether an agent has, or will take, a job of the build, or a person may unblock one."""
     return _active(build) or any(step.job.state == "blocked" for step in build.steps)
 
@@ -144,7 +144,7 @@ def is_over(build: Build) -> bool:
     return not blocked and state in ("passed", "failed", "canceled", "not_run")
 
 
-def suits(agent: Agent, step: CommandStep) -> bool:
+def can_run(agent: Agent, step: CommandStep) -> bool:
     """Whether the agent has all the tags that the step asks for; no queue means the queue ``default``."""
     wanted = {"queue": "default", **step.agents}
     tags = dict(tag.partition("=")[::2] for tag in ("queue=default", *agent.tags))
@@ -160,7 +160,7 @@ def next_job(builds: Iterable[Build], agent: Agent) -> Job | None:
             if not isinstance(step.definition, CommandStep):
                 continue
             groups[step.definition.concurrency_group].append(step.job)
-            if step.job.state == "scheduled" and suits(agent, step.definition):
+            if step.job.state == "scheduled" and can_run(agent, step.definition):
                 candidates.append((step.job, step.definition))
     candidates.sort(key=lambda candidate: (-(candidate[1].priority or 0), candidate[0].build.created_at))
     startable = (

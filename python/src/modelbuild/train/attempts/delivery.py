@@ -49,7 +49,7 @@ def deliver_result(
 
     delivery = deliver()
     try:
-        store.attempt(number).note_delivered(result)
+        store.attempt(number).record_delivered(result)
     except AwsError as error:
         # The build has the result. Without the note, the next reconciliation looks at this training once
         # more.

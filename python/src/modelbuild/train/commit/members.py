@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tarfile import TarInfo
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.train.commit.objects import encoded, plain, within
+from modelbuild.train.commit.objects import encoded, lies_in, plain
 
 # Linux's limits, less the folder into which the head unpacks.
 _PART_LIMIT, _PATH_LIMIT = 255, 3840
@@ -39,7 +39,7 @@ def require(found: Iterable[TarInfo]) -> None:
         _resolve(name, links, f"it links to {plain(target)}, which")
 
 
-def require_whole(found: Sequence[TarInfo], folder: str) -> None:
+def require_complete(found: Sequence[TarInfo], folder: str) -> None:
     """Refuse a link of the flow's folder to what the archive lacks: Metaflow could not pack it for steps.
 
     Raises:
@@ -52,7 +52,7 @@ def require_whole(found: Sequence[TarInfo], folder: str) -> None:
         *(up for member in found for up in _folders(member.name)),
     }
     for name, target in links.items():
-        if folder and not within(name, folder):
+        if folder and not lies_in(name, folder):
             continue
         end = _resolve(name, links, "it")
         if end is None or end not in there:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 FILE_NAME = "parameters.py"
 MODEL_NAME = "Parameters"
 
-_WORDS = {
+_TYPE_NAMES = {
     "integer": "a whole number",
     "number": "a number",
     "string": "text",
@@ -61,7 +61,7 @@ def verdict(folder: Path, values: str) -> Verdict:
         if first["type"] == "extra_forbidden":
             return Verdict(kind="unknown", path=first["loc"], expected=_nearest(schema, first["loc"]))
         if first["type"] == "missing":
-            return Verdict(kind="missing", path=first["loc"], expected=_words(schema, first["loc"]))
+            return Verdict(kind="missing", path=first["loc"], expected=_type_names(schema, first["loc"]))
         return Verdict(kind="wrong", path=first["loc"], expected=_expected(schema, first))
     return Verdict(kind="good")
 
@@ -85,17 +85,17 @@ def _model(folder: Path) -> type[BaseModel] | None:
 def _expected(schema: dict[str, Any], first: Mapping[str, Any]) -> str:
     """What a value of the wrong kind must be, to follow a colon."""
     message: str = first["msg"].rstrip(".")
-    words = _words(schema, first["loc"])
+    type_names = _type_names(schema, first["loc"])
     if first["type"] == "value_error":
         return message.removeprefix("Value error, ")
-    if not words:
+    if not type_names:
         return f"it {message.removeprefix('Input ')}"
     if first["type"].endswith(_TYPE_ERRORS):
-        return f"it must be {words}"
-    return f"it must be {words}, and it {message.removeprefix('Input ')}"
+        return f"it must be {type_names}"
+    return f"it must be {type_names}, and it {message.removeprefix('Input ')}"
 
 
-def _words(schema: dict[str, Any], path: tuple[str | int, ...]) -> str:
+def _type_names(schema: dict[str, Any], path: tuple[str | int, ...]) -> str:
     """The type that a schema gives a place, in words; empty where it gives none."""
     node: Any = schema
     for part in path:
@@ -108,14 +108,14 @@ def _words(schema: dict[str, Any], path: tuple[str | int, ...]) -> str:
     if "enum" in node or "const" in node:
         return "one of " + ", ".join(json.dumps(value) for value in node.get("enum", [node.get("const")]))
     kinds = [_resolved(schema, option).get("type") for option in node.get("anyOf", [node])]
-    return " or ".join(_WORDS[kind] for kind in kinds if kind in _WORDS)
+    return " or ".join(_TYPE_NAMES[kind] for kind in kinds if kind in _TYPE_NAMES)
 
 
 def _nearest(schema: dict[str, Any], path: tuple[str | int, ...]) -> str:
     """The name of the schema that is most like a name, with its type in words; empty where none is."""
     parameters = {".".join(parameter_path): parameter_path for parameter_path in _paths(schema, schema, ())}
     near = difflib.get_close_matches(".".join(map(str, path)), parameters, n=1)
-    return f"{near[0]}, which is {_words(schema, parameters[near[0]])}" if near else ""
+    return f"{near[0]}, which is {_type_names(schema, parameters[near[0]])}" if near else ""
 
 
 def _paths(schema: dict[str, Any], node: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

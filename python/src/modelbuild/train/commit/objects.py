@@ -60,7 +60,7 @@ def entries(
             found.append(Entry(mode, id_, name.decode(errors="surrogateescape")))
     if selection.paths:
         for path in selection.include:
-            if not any(within(entry.name, posixpath.normpath(path)) for entry in found):
+            if not any(lies_in(entry.name, posixpath.normpath(path)) for entry in found):
                 raise ConfigurationError(
                     f"option include names {plain(path)}, which the commit does not have: correct it, or "
                     "commit the file"
@@ -75,17 +75,17 @@ def entries(
 
 
 def contents(
-    repository: Path, wanted: Sequence[Entry], environ: Mapping[str, str] | None = None
+    repository: Path, object_ids: Sequence[Entry], environ: Mapping[str, str] | None = None
 ) -> Iterator[tuple[Entry, bytes]]:
     """Each entry with its content.
 
     Raises:
         ConfigurationError: the clone lacks one, or all of them together are too large.
     """
-    question = "".join(f"{entry.id}\n" for entry in wanted).encode()
+    question = "".join(f"{entry.id}\n" for entry in object_ids).encode()
     about = git.run(repository, "cat-file", "--batch-check", stdin=question, environ=environ).splitlines()
     sizes = []
-    for entry, line in zip(wanted, about, strict=True):
+    for entry, line in zip(object_ids, about, strict=True):
         if line.endswith(b" missing"):
             raise ConfigurationError(
                 f"this partial clone lacks {plain(entry.name)}, and nothing is fetched here: name in option "
@@ -93,14 +93,14 @@ def contents(
             )
         sizes.append(int(line.split()[-1]))
     if sum(sizes) > _SIZE_LIMIT:
-        largest = plain(wanted[sizes.index(max(sizes))].name)
+        largest = plain(object_ids[sizes.index(max(sizes))].name)
         raise ConfigurationError(
             f"the files to archive take {sum(sizes):,} bytes, and at most {_SIZE_LIMIT:,} are possible: keep "
             f"large data such as {largest} in S3, or leave it out with option include"
         )
     stream = git.run(repository, "cat-file", "--batch", stdin=question, environ=environ)
     at = 0
-    for entry, size in zip(wanted, sizes, strict=True):
+    for entry, size in zip(object_ids, sizes, strict=True):
         at = stream.index(b"\n", at) + 1
         yield entry, stream[at : at + size]
         at += size + 1
@@ -114,7 +114,7 @@ def committed_at(repository: Path, commit: str) -> int:
     raise ConfigurationError(f"commit {commit} has no committer: git fsck names what is wrong with it")
 
 
-def within(name: str, path: str) -> bool:
+def lies_in(name: str, path: str) -> bool:
     """Whether a name is a path, or lies in that folder."""
     return name == path or name.startswith(f"{path}/")
 

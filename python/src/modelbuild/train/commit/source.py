@@ -15,7 +15,7 @@ from pathlib import Path
 from modelbuild import git
 from modelbuild.errors import ConfigurationError
 from modelbuild.train.commit import checkout, members, model_check, objects, parameters
-from modelbuild.train.commit.objects import EXECUTABLE, LINK, Entry, Selection, plain, within
+from modelbuild.train.commit.objects import EXECUTABLE, LINK, Entry, Selection, lies_in, plain
 
 _LFS = b"version https://git-lfs.github.com/spec/v1"
 _GIT_CRYPT = b"\0GITCRYPT\0"
@@ -88,7 +88,7 @@ def _packed(
         member.size = len(content)
         packed.append((member, content))
     members.require([member for member, _ in packed])
-    members.require_whole([member for member, _ in packed], folder)
+    members.require_complete([member for member, _ in packed], folder)
     buffer = io.BytesIO()
     # The name and the time in gzip's header are the same for all, and so is the rest on every Python.
     with (
@@ -155,7 +155,7 @@ def extract(archived: bytes, destination: Path, below: str = "") -> None:
         with _opened(archived) as tar:
             all_members = tar.getmembers()
             members.require(all_members)
-            chosen = [member for member in all_members if not below or within(member.name, below)]
+            chosen = [member for member in all_members if not below or lies_in(member.name, below)]
             for member in sorted(chosen, key=tarfile.TarInfo.issym):
                 _write(tar, member, destination)
     except (tarfile.TarError, OSError, EOFError, zlib.error, UnicodeError) as error:

@@ -138,8 +138,8 @@ def _sentence(found: Verdict, resolved: parameters.Resolved, file: str, model: s
         for key in resolved.descriptions
         if f"{name}.".startswith(f"{parameters.plain(key)}.")
     ]
-    whence = parameters.plain(descriptions[0]) if descriptions else file
-    subject = f"parameter {name} is {value} ({whence})" if found.path else f"{file} does not hold together"
+    set_by = parameters.plain(descriptions[0]) if descriptions else file
+    subject = f"parameter {name} is {value} ({set_by})" if found.path else f"{file} does not hold together"
     return f"{subject}: {found.expected}"
 
 

@@ -189,10 +189,10 @@ def _train(
             command = _command(request, flow, values, attributes, origin)
             return _run_flow(command, flow.parent, variables, each)
 
-        place = resume.Place(store, Batch(session(AwsSettings())), number, attributes)
-        exit_code, lines = resume.to_end(start, place, environ)
+        context = resume.RunContext(store, Batch(session(AwsSettings())), number, attributes)
+        exit_code, lines = resume.run_to_end(start, context, environ)
         if exit_code != 0:
-            batch_reason = resume.batch_says(place, environ)
+            batch_reason = resume.container_reason(context, environ)
             raise TrainingFailed(diagnosis.reason(lines, exit_code, environ, batch_reason))
     result = store.attempt(number).result()
     if result is None:
@@ -266,7 +266,7 @@ def _run_flow(
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                log.pass_on(line)
+                log.relay(line)
                 lines.append(line.decode(errors="replace").rstrip())
                 on_line(lines[-1])
             exit_code = process.wait()
@@ -285,7 +285,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     try:
         # Its output is read here as well: a full pipe would keep it from ending.
         rest, _ = process.communicate(timeout=STOP_SECONDS)
-        log.pass_on(rest or b"")
+        log.relay(rest or b"")
     except subprocess.TimeoutExpired:
         pass
     finally:

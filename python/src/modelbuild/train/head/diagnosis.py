@@ -70,19 +70,19 @@ def sentence(text: str, environ: Mapping[str, str]) -> str:
 
     Buildkite stores no NUL, and colours of a terminal are noise on a page.
     """
-    shown = _COLOUR.sub("", without_secrets(text, environ))
+    shown = _COLOUR.sub("", redact(text, environ))
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in shown).split())
     return line if len(line) <= _LIMIT else line[: _LIMIT - 1] + "…"
 
 
-def without_secrets(text: str, environ: Mapping[str, str]) -> str:
+def redact(text: str, environ: Mapping[str, str]) -> str:
     """The beginning of ``text``, with the values of secret variables, and whatever is named like a secret,
     blacked out.
     """
-    return _SECRET_TEXT.sub(_blacked_out, texts.without(text[: 4 * _READ], texts.secrets_of(environ))[:_READ])
+    return _SECRET_TEXT.sub(_redacted, texts.redact(text[: 4 * _READ], texts.secrets_of(environ))[:_READ])
 
 
-def _blacked_out(match: re.Match[str]) -> str:
+def _redacted(match: re.Match[str]) -> str:
     # An address is a secret only where it holds a user's password.
     if match["name"] == "://" and not match.string[match.end() :].startswith("@"):
         return match[0]

@@ -29,7 +29,7 @@ _RUNS = 3
 
 
 @dataclass(frozen=True)
-class Place:
+class RunContext:
     """One attempt: where its runs are written down, and the file that Metaflow names its run in."""
 
     store: ModelStore
@@ -38,54 +38,54 @@ class Place:
     attributes: Path
 
 
-def to_end(start: Start, place: Place, environ: Mapping[str, str]) -> tuple[int, list[str]]:
+def run_to_end(start: Start, context: RunContext, environ: Mapping[str, str]) -> tuple[int, list[str]]:
     """Run the flow until it ends for another reason than a lost host; its exit code and last lines.
 
     Raises:
         AwsError: S3 or Batch refused, or what an earlier run left does not end.
     """
-    origin = runs.newest_run(place.store, place.number)
+    origin = runs.newest_run(context.store, context.number)
     if origin is not None:
-        for job_id in runs.end_steps(place.batch, environ, origin):
+        for job_id in runs.end_steps(context.batch, environ, origin):
             log.say(f"head: job {job_id} of an earlier run was still there and is terminated")
         log.say(f"head: resuming run {origin.run_id}")
     for left in reversed(range(_RUNS)):
-        note = _Note(place)
-        code, lines = start(origin, note)
-        note()
-        if code == 0 or left == 0 or note.run is None:
+        recorder = _RunRecorder(context)
+        code, lines = start(origin, recorder)
+        recorder()
+        if code == 0 or left == 0 or recorder.run is None:
             break
-        if not runs.lost_hosts(place.batch, environ, note.run):
+        if not runs.lost_hosts(context.batch, environ, recorder.run):
             break
-        origin = note.run
+        origin = recorder.run
         log.say(f"head: run {origin.run_id} lost a host, and nothing else failed: resuming it")
     return code, lines
 
 
-def batch_says(place: Place, environ: Mapping[str, str]) -> str:
+def container_reason(context: RunContext, environ: Mapping[str, str]) -> str:
     """Why Batch ended the container of a step of the last run, or could not start it; empty if it did not.
 
     Of such a step Metaflow reports only that it left nothing behind.
     """
     try:
-        run = Run.model_validate_json(place.attributes.read_bytes())
-        return runs.container_ended(place.batch, environ, run)
+        run = Run.model_validate_json(context.attributes.read_bytes())
+        return runs.container_ended(context.batch, environ, run)
     except (FileNotFoundError, ValidationError, AwsError):
         return ""
 
 
-class _Note:
+class _RunRecorder:
     """Writes a run down once Metaflow has stored what it takes to resume it."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, context: RunContext) -> None:
         self.run: Run | None = None
-        self._place = place
-        place.attributes.unlink(missing_ok=True)
+        self._context = context
+        context.attributes.unlink(missing_ok=True)
 
     def __call__(self) -> None:
         if self.run is None:
             try:
-                self.run = Run.model_validate_json(self._place.attributes.read_bytes())
+                self.run = Run.model_validate_json(self._context.attributes.read_bytes())
             except (FileNotFoundError, ValidationError):  # not there yet, or not all of it
                 return
-            runs.note_run(self._place.store.attempt(self._place.number), self.run)
+            runs.record_run(self._context.store.attempt(self._context.number), self.run)

@@ -21,10 +21,10 @@ _LOOK_AGAIN_SECONDS = 1.0
 _STEPS_END_SECONDS = 120.0
 
 
-def note_run(attempt: Attempt, run: Run) -> None:
+def record_run(attempt: Attempt, run: Run) -> None:
     """Write down the run of an attempt; a failure costs only what a resumption would save."""
     try:
-        attempt.note_run(run)
+        attempt.record_run(run)
     except AwsError as error:
         log.say(f"attempt: {error}")
 

@@ -51,7 +51,7 @@ class Cancellation:
         # The shared answers cover the last minutes only.
         self._sure = False
 
-    def came(self, wait: Callable[[float], bool]) -> bool:
+    def is_cancelled(self, wait: Callable[[float], bool]) -> bool:
         """Whether the build is over by now; False also while Buildkite does not say.
 
         Args:
@@ -108,11 +108,11 @@ class ScheduleTimeout:
         self._steps: dict[str, str] = {}
         self._since: dict[str, float] = {}
 
-    def on_line(self, step: str, job_id: str) -> None:
+    def add_job(self, step: str, job_id: str) -> None:
         """Learn of a job."""
         self._steps.setdefault(job_id, step)
 
-    def too_long(self) -> str | None:
+    def overdue(self) -> str | None:
         """Why the training is over, when a job waited for longer than the limit; that job is ended."""
         now = time.monotonic()
         for job_id, job in self._batch.describe_all([*self._steps]).items():
@@ -151,7 +151,7 @@ class Watch:
         """Read a line of the flow, with which Metaflow may name a job of one of its steps."""
         task = metaflow_lines.parse_task_line(line)
         if task is not None and task.starts_job and self._schedule_timeout is not None:
-            self._schedule_timeout.on_line(task.step, task.job_id)
+            self._schedule_timeout.add_job(task.step, task.job_id)
 
     def __enter__(self) -> Watch:
         threading.Thread(target=self._run, name="watch", daemon=True).start()
@@ -170,7 +170,7 @@ class Watch:
         while not self._over.wait(pause):
             pause = self._seconds * (1 + _SLOWER * random.random())
             try:
-                self.verdict = self._look()
+                self.verdict = self._check()
             except Exception as error:  # noqa: BLE001 - the training goes on while it cannot be watched
                 self._say(f"{describe(error)}; looking again")
             if self.verdict is not None and not self._over.is_set():
@@ -180,11 +180,11 @@ class Watch:
                 signal.pthread_kill(main, signal.SIGTERM)
                 return
 
-    def _look(self) -> TrainingResult | None:
-        reason = self._schedule_timeout.too_long() if self._schedule_timeout is not None else None
+    def _check(self) -> TrainingResult | None:
+        reason = self._schedule_timeout.overdue() if self._schedule_timeout is not None else None
         if reason is not None:
             return unsuccessful("failed", reason)
-        if self._cancellation is not None and self._cancellation.came(self._over.wait):
+        if self._cancellation is not None and self._cancellation.is_cancelled(self._over.wait):
             return unsuccessful("cancelled", "the build was cancelled")
         return None
 

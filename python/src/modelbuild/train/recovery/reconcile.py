@@ -36,7 +36,7 @@ _AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class _Open:
+class _OpenTraining:
     """A training whose result was not delivered yet.
 
     Attributes:
@@ -80,17 +80,17 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
     if not found:
         log.say(f"every build below {artifacts} knows how its training ended")
         return
-    heads = batch.describe_all([one.job_id for one in found if one.job_id is not None])
+    heads = batch.describe_all([training.job_id for training in found if training.job_id is not None])
     token = environ.get(TOKEN) or secret(aws, secret_name, TOKEN)
     environ = {**environ, TOKEN: token}
     failed = 0
-    for one in found:
+    for training in found:
         try:
-            summary = _finish(batch, one, heads, environ)
+            summary = _finish(batch, training, heads, environ)
         except Exception as error:  # noqa: BLE001 - the other builds must hear of theirs, whatever it is
             failed += 1
             summary = f"not delivered: {describe(error)}"
-        log.say(f"{one.request.model} {one.request.model_id}: {summary}")
+        log.say(f"{training.request.model} {training.request.model_id}: {summary}")
     if failed:
         raise BuildkiteError(
             f"{failed} of {len(found)} trainings could not be delivered: the lines above say why, and the "
@@ -98,8 +98,10 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
         )
 
 
-def _open(pipeline: PipelineStore, batch: Batch, queue: str) -> Iterator[_Open]:
-    stores = [pipeline.model(model, one) for model in pipeline.models() for one in pipeline.ids(model)]
+def _open(pipeline: PipelineStore, batch: Batch, queue: str) -> Iterator[_OpenTraining]:
+    stores = [
+        pipeline.model(model, training) for model in pipeline.models() for training in pipeline.ids(model)
+    ]
     # For most trainings, the answer to one or two short questions is enough.
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         finished = list(threads.map(_is_finished, stores))
@@ -114,9 +116,9 @@ def _open(pipeline: PipelineStore, batch: Batch, queue: str) -> Iterator[_Open]:
             name = store.prefix.removeprefix(f"{pipeline.root}/").replace("/", " ")
             log.say(f"{name}: left alone: {error}")
             continue
-        one = _Open(store, request, age or 0.0, job_id, number)
-        if not one.attempt.delivered():
-            yield one
+        training = _OpenTraining(store, request, age or 0.0, job_id, number)
+        if not training.attempt.delivered():
+            yield training
 
 
 def _is_finished(store: ModelStore) -> bool:
@@ -135,47 +137,51 @@ def _head(store: ModelStore, batch: Batch, queue: str, request: TrainingRequest)
     return None, 1
 
 
-def _finish(batch: Batch, one: _Open, heads: Mapping[str, BatchJob], environ: Mapping[str, str]) -> str:
+def _finish(
+    batch: Batch, training: _OpenTraining, heads: Mapping[str, BatchJob], environ: Mapping[str, str]
+) -> str:
     """Deliver the result if the training is over, and end what is left of it; the answer is this model's
     line.
     """
-    head = heads.get(one.job_id) if one.job_id else None
+    head = heads.get(training.job_id) if training.job_id else None
     try:
         if head is not None:
-            waiting.end_if_overdue(one.store.objects, batch, head, environ)
-            end_steps(one.store, batch, head)
+            waiting.end_if_overdue(training.store.objects, batch, head, environ)
+            end_steps(training.store, batch, head)
     finally:
         # Whatever becomes of the steps, the build has to know.
-        summary = _deliver(one, head, environ)
+        summary = _deliver(training, head, environ)
     return summary
 
 
-def _deliver(one: _Open, head: BatchJob | None, environ: Mapping[str, str]) -> str:
-    result = one.attempt.result()
+def _deliver(training: _OpenTraining, head: BatchJob | None, environ: Mapping[str, str]) -> str:
+    result = training.attempt.result()
     if result is None:
         if head is not None and not head.ended:
             return f"job {head.id} is {head.status}: nothing to do"
         if head is not None:
             found = describe_head(head)
-        elif one.age < YOUNG_SECONDS:
-            return f"asked for {one.age / 60:.0f} minutes ago and not submitted yet: left alone"
-        elif one.job_id:
-            found = unsuccessful("failed", f"Batch does not know job {one.job_id} any more: train again")
-        elif not _waits(one, environ):
+        elif training.age < YOUNG_SECONDS:
+            return f"asked for {training.age / 60:.0f} minutes ago and not submitted yet: left alone"
+        elif training.job_id:
+            found = unsuccessful("failed", f"Batch does not know job {training.job_id} any more: train again")
+        elif not _waits(training, environ):
             # Its step failed before it submitted, and may be retried: nothing of it is over.
             return "never submitted, and no build waits for it: left alone"
         else:
             found = unsuccessful("failed", "no job was submitted for this training: train again")
-        result = outcome.write_result_once(one.attempt, found, environ)
-    summary = delivery.deliver_result(one.store, one.number, one.request, result, environ, _SECONDS_EACH)
+        result = outcome.write_result_once(training.attempt, found, environ)
+    summary = delivery.deliver_result(
+        training.store, training.number, training.request, result, environ, _SECONDS_EACH
+    )
     return f"{summary} ({result.reason})" if result.reason else summary
 
 
-def _waits(one: _Open, environ: Mapping[str, str]) -> bool:
+def _waits(training: _OpenTraining, environ: Mapping[str, str]) -> bool:
     """Whether the build waits at the step that this training would unblock, or will never reach it."""
-    request = one.request
+    request = training.request
     rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ[TOKEN])
-    rate_limiter = callback.shared_rate_limiter(one.store.objects, request.artifacts)
+    rate_limiter = callback.shared_rate_limiter(training.store.objects, request.artifacts)
     time.sleep(rate_limiter.next())
     try:
         jobs = rest.jobs(request.build, request.unblock)

@@ -17,10 +17,10 @@ from modelbuild.store.objects import Objects
 from modelbuild.train.attempts import attempt, outcome
 
 
-def verdict(who: str, limit: float, job: BatchJob) -> str:
+def overdue_reason(subject: str, limit: float, job: BatchJob) -> str:
     """The reason of a training that ends because one of its jobs waited for a machine for too long."""
-    why = job.status_reason or "Batch gives no reason: the queue's machines may all be taken"
-    return f"{who} waited more than {limit:g} seconds for a machine ({why})"
+    reason = job.status_reason or "Batch gives no reason: the queue's machines may all be taken"
+    return f"{subject} waited more than {limit:g} seconds for a machine ({reason})"
 
 
 def end_overdue(objects: Objects, batch: Batch, queue: str, environ: Mapping[str, str]) -> list[str]:
@@ -72,4 +72,4 @@ def _overdue(head: BatchJob) -> str | None:
     waits = head.status == "RUNNABLE" and "ARTIFACTS" in head.environment
     if not waits or time.time() - head.runnable_since <= limit:
         return None
-    return verdict("the head", limit, head)
+    return overdue_reason("the head", limit, head)

@@ -29,7 +29,7 @@ def hold(settings: TrainSettings, environ: Mapping[str, str], keys: Collection[s
         ConfigurationError: another training of this build collides, or this step has parallel jobs.
         BuildkiteError: the agent's command line failed.
     """
-    own = of_settings(settings)
+    own = claim_from_settings(settings)
     _require_single_job(environ)
     if own.key in keys and agent.get_meta_data(own.key) == _HELD:
         return
@@ -50,13 +50,13 @@ def require_free(settings: TrainSettings, environ: Mapping[str, str], keys: Coll
         ConfigurationError: another training of this build collides, or this step has parallel jobs.
         BuildkiteError: the agent's command line failed.
     """
-    own = of_settings(settings)
+    own = claim_from_settings(settings)
     _require_single_job(environ)
     if own.key not in keys or agent.get_meta_data(own.key) != _HELD:
         _require_no_collision(keys, own)
 
 
-def of_settings(settings: TrainSettings) -> Claim:
+def claim_from_settings(settings: TrainSettings) -> Claim:
     """The claim of the training that a step asks for."""
     return Claim.of(
         settings.model_name, settings.model is not None, settings.unblock, settings.flow, settings.artifacts

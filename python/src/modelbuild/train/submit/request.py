@@ -70,7 +70,7 @@ def build_request(
         # One call, because most keys that may be asked for are not there.
         keys = meta_data_keys()
         resolved = _parameters(settings, archived, read, environ, keys, loaded)
-    claimed = claim.of_settings(settings)
+    claimed = claim.claim_from_settings(settings)
     artifacts = model_prefix(settings.artifacts, build.pipeline, claimed.model, str(build.number))
     request = _checked(
         model=claimed.model,

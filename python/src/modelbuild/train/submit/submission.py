@@ -154,10 +154,10 @@ def require_fitting_steps(settings: TrainSettings) -> None:
     Raises:
         ConfigurationError: Batch would refuse such a job, hours after the head was submitted.
     """
-    require_fitting((), _of_steps(settings), besides=_STEP_BYTES)
+    require_fitting((), _step_environment(settings), reserved_bytes=_STEP_BYTES)
 
 
-def _of_steps(settings: TrainSettings) -> dict[str, str]:
+def _step_environment(settings: TrainSettings) -> dict[str, str]:
     """What the options put into the environment of head and steps."""
     sizes = {step: size.model_dump(exclude_none=True) for step, size in settings.resources.items()}
     return {
@@ -170,7 +170,7 @@ def _of_steps(settings: TrainSettings) -> dict[str, str]:
 def variables(request: TrainingRequest, settings: TrainSettings, number: int = 1) -> dict[str, str]:
     """What the head's job of an attempt has in its environment besides what its definition sets."""
     return {
-        **_of_steps(settings),
+        **_step_environment(settings),
         # Metaflow gives tags to the steps' jobs only when it is asked to.
         "METAFLOW_BATCH_EMIT_TAGS": "true",
         "METAFLOW_BATCH_DEFAULT_TAGS": json.dumps(tags(request, settings), separators=(",", ":")),
@@ -203,7 +203,7 @@ def show(
     request: TrainingRequest,
     record: JobRecord,
     environ: Mapping[str, str],
-    stays: bool,
+    remains: bool,
 ) -> None:
     """Show on the build page and in the log where the training is, and how it is."""
     meta_data = _meta_data(request)
@@ -224,7 +224,7 @@ def show(
     unblocked = _is_unblocked(meta_data)
     # In a late run of this step, the annotation that notify has written has more.
     if not job.ended and (not unblocked or record.attempt > 1):
-        annotate(request, record, job, environ, unblocked=unblocked, waits=stays)
+        annotate(request, record, job, environ, unblocked=unblocked, waits=remains)
     state = "has been trained" if trained else "failed to train" if job.ended else "is being trained"
     log.open_group(f":weight_lifter: Model {request.model} {request.model_id} {state}")
     log.say(f"Batch job  {job.id} ({job.status}{': ' + job.reason if job.reason else ''})")
@@ -239,7 +239,7 @@ def show(
             f"({job.reason or 'see its log'}): retry this "
             "step to go on from the last good step of the flow"
         )
-    if trained or stays:
+    if trained or remains:
         return
     if unblocked:
         log.say(

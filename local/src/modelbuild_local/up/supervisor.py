@@ -1,4 +1,4 @@
-"""``python -m modelbuild_local.up.tether COMMAND…``: run a command for as long as standard input is open.
+"""``python -m modelbuild_local.up.supervisor COMMAND…``: run a command for as long as standard input is open.
 
 For a program that would outlive the process that started it: when that process ends, however it ends, its
 end of the pipe is closed, and the command gets a signal to stop; twice, because ``buildkite-agent`` finishes
