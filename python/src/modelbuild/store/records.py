@@ -54,8 +54,8 @@ def parse(content: bytes, uri: str, kind: type[Kind], *, any_version: bool = Fal
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "the document"
         raise InvalidRecord(
-            f"{uri} is not a {_kind_name(kind)} of this version of modelbuild ({field}: {first['msg']}): start "
-            "a new build, whose programs all have one version"
+            f"{uri} is not a {_kind_name(kind)} of this version of modelbuild ({field}: {first['msg']}): "
+            "start a new build, whose programs all have one version"
         ) from error
 
 
