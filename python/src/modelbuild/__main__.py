@@ -1,4 +1,4 @@
-"""``python -m modelbuild``: the same as the command ``modelbuild``, for processes that live for seconds."""
+"""``python -m modelbuild``: the same as the command ``modelbuild``."""
 
 from modelbuild import startup
 

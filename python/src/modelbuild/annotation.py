@@ -1,8 +1,8 @@
 """Annotations of the build page: HTML from templates, in which no value can become markup.
 
-Buildkite reads an annotation as Markdown that may hold HTML. Text that begins with a block's tag stays
-HTML up to the first blank line; here it has none, whatever the values are, so that nothing in it is ever
-read as Markdown.
+Buildkite reads an annotation as Markdown that may hold HTML: a block that begins with a tag ends at the first
+blank line. The annotations of this module contain no blank line, whatever the values are, so Buildkite reads
+none of their text as Markdown.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def render(package: str, template: str, **values: object) -> str:
     """The annotation that ``<package>/templates/<template>`` makes of ``values``.
 
     In a template, ``{{ value }}`` is escaped and cut to 1,000 characters, ``{{ value | clip(n) }}`` to ``n``;
-    ``link(url, text)`` is a link where ``url`` is a web address, and just the text where it is not.
+    ``link(url, text)`` is a link if ``url`` is a web address, and otherwise the text.
     """
     lines = _templates(package).get_template(template).render(**values).split("\n")
     return "\n".join(line for line in lines if line.strip()) + "\n"
@@ -56,7 +56,7 @@ def _templates(package: str) -> jinja2.Environment:
 
 
 def clip(value: object, characters: int) -> Markup:
-    """A value as HTML on one line, at most so many characters of it, without secrets of this process."""
+    """A value as HTML on one line, cut to a number of characters, with this process's secrets redacted."""
     text = log.redact(str(value))
     if len(text) > characters:
         text = f"{text[:characters]}… ({len(text) - characters:,} more characters)"
@@ -65,7 +65,7 @@ def clip(value: object, characters: int) -> Markup:
 
 
 def link(url: str, text: object) -> Markup:
-    """A link to a web address; the text alone where ``url`` is none."""
+    """A link to a web address, or the text if ``url`` is no web address."""
     shown = _finalized(text)
     if len(url) > 2_000 or not _WEB.fullmatch(url):
         return shown

@@ -1,8 +1,8 @@
-"""Who let a deployment through, and whether that user may.
+"""Checks the user who unblocked a deployment.
 
-Buildkite names the user who unblocked a step in the variables ``BUILDKITE_UNBLOCKER…`` of the jobs behind it.
-An API token can unblock a step too, and each training has one: so the user who unblocked the training's own
-step must not unblock the deployment as well.
+Buildkite names the user who unblocked a step in the variables ``BUILDKITE_UNBLOCKER…`` of the jobs that
+depend on it. A training has an API token, which can unblock any step. So the user who unblocked the
+training's step, the owner of that token, must not unblock the deployment.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from modelbuild.errors import VerificationFailed
 
 
 def pin_callback_user(meta_data: TrainingMetaData, environ: Mapping[str, str]) -> None:
-    """Note who unblocked the training's step, which the job of notify follows.
+    """Record in meta-data who unblocked the training's step, on which the job of notify depends.
 
-    Once, because a job that runs again may follow other unblocked steps by then.
+    The first job records it: a job that runs again may depend on other unblocked steps by then.
 
     Raises:
         BuildkiteError: the agent's command line failed.
@@ -30,10 +30,10 @@ def pin_callback_user(meta_data: TrainingMetaData, environ: Mapping[str, str]) -
 
 
 def require(approvers: Sequence[str], environ: Mapping[str, str]) -> Approver:
-    """The user who let this job through, who must not be the one that unblocked the training.
+    """The user who unblocked this job; it must not be the user who unblocked the training.
 
     Args:
-        approvers: e-mail addresses or ids of the users who may; empty for every user but that one.
+        approvers: e-mail addresses or ids of the users who may unblock it; if empty, any other user may.
         environ: the job's environment.
 
     Raises:
@@ -60,6 +60,6 @@ def require(approvers: Sequence[str], environ: Mapping[str, str]) -> Approver:
 
 
 def _callback_users() -> set[str]:
-    """Who unblocked the steps of this build's trainings, whichever of them is deployed."""
+    """The ids of the users who unblocked the steps of all trainings of this build."""
     keys = [key for key in agent.meta_data_keys() if f"/{key}".endswith(f"/{CALLBACK_USER}")]
     return {agent.get_meta_data(key) or "" for key in keys}

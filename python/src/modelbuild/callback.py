@@ -1,7 +1,7 @@
 """Delivers the result of a training to Buildkite: the only code that unblocks a step.
 
-The delivery is a loop: read the build, decide, act, read again. When an answer or a whole delivery is lost,
-the next reading shows what was done, so that to deliver twice does the same as to deliver once.
+The delivery is a loop: read the build, decide, act, read again. If an answer is lost or the program dies, the
+next reading shows what was done. So two deliveries of a result have the same effect as one.
 
 Buildkite counts the requests of all trainings together. The trainings of a bucket share a rate limiter
 (``buildkite.rate_limiter``), so that those that end in the same minute do not exceed the limit.
@@ -52,11 +52,11 @@ class Clock:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What became of a delivery.
+    """The outcome of a delivery.
 
     Attributes:
-        end: the step was ``unblocked`` by this call, or ``before`` it; it never will be, as the build is
-            ``over`` or ``deleted``; or it is for a ``later`` attempt to unblock.
+        end: ``unblocked``: this call unblocked the step; ``before``: it was unblocked already; ``over`` and
+            ``deleted``: the build is over or deleted; ``later``: a later attempt will unblock it.
         summary: one sentence about ``end`` for the log.
     """
 
@@ -86,22 +86,22 @@ def deliver(
 ) -> Delivery:
     """Unblock the step that waits for a training, with the result as its fields.
 
-    Waits until the step is blocked. Returns when it is unblocked, by this call or before, and when no step
-    waits for this result: the build is over or deleted, or the result is outdated. ``BUILDKITE_API_URL`` and
+    Waits until the step is blocked. Returns when the step is unblocked, and when it will not be unblocked
+    with this result: the build is over or deleted, or a later attempt has begun. ``BUILDKITE_API_URL`` and
     ``BUILDKITE_API_TOKEN`` are read from ``environ``.
 
     Args:
         request: the request of the training; it names the build and the step.
         result: the result.
-        environ: where the address and the token are.
-        deadline: seconds after which to give up.
+        environ: holds the address and the token.
+        deadline: seconds after which the delivery fails.
         clock: what time is and how it passes.
         rate_limiter: the rate limiter; without one, requests are not limited.
-        outdated: whether there is a later attempt, whose result counts instead.
+        outdated: tells whether a later attempt has begun, whose result replaces this one.
 
     Raises:
-        ConfigurationError: there is no token that can be sent, or no address that it may be sent to.
-        BuildkiteError: Buildkite refused for good, or the deadline passed.
+        ConfigurationError: the token is missing or malformed, or the address may not receive it.
+        BuildkiteError: Buildkite refused permanently, or the deadline passed.
     """
     token = environ.get(TOKEN, "")
     if not token:
@@ -122,15 +122,15 @@ def correct_page(
     rate_limiter: RateLimiter | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Replace the annotation of a training that says "under way", where no later step will replace it.
+    """Replace an annotation that still says that the training runs, when no later step will replace it.
 
-    The page is for people, and nothing depends on it: an error is logged, and the call is not repeated.
+    No program reads the annotation, so an error is only logged, and the call is not repeated.
 
     Args:
         request: the request of the training; it names the build.
         body: how the training ended.
         style: of the annotation.
-        environ: where Buildkite's address and token are.
+        environ: holds Buildkite's address and token.
         rate_limiter: the rate limiter.
         sleep: how time passes.
     """
@@ -192,7 +192,7 @@ class _Delivery:
             tries += 1
 
     def _end(self) -> Literal["unblocked", "before", "over", "deleted", "later"] | None:
-        """Read, and unblock if that is what is left to do; None while something is."""
+        """Read the build, and unblock the step if it is blocked; None if the delivery has to go on."""
         build = self._request.build
         step = f"step {self._request.unblock!r} of {build.url}"
         if self._outdated():
@@ -229,9 +229,9 @@ class _Delivery:
 
     def _fields(self) -> dict[str, str]:
         fields = self._result.to_fields()
-        # The only one of any length.
+        # Only the reason can be long.
         fields["training/reason"] = log.redact(fields["training/reason"][:_REASON_CHARACTERS])
-        # In a form that neither Buildkite nor a reader of meta-data refuses.
+        # Buildkite and readers of meta-data accept this form.
         return {self._request.meta_data_key(key): storable(value) for key, value in fields.items()}
 
     def _wait_for_slot(self) -> None:
@@ -243,13 +243,13 @@ class _Delivery:
         try:
             seconds = self._rate_limiter.next()
         except AwsError as error:
-            # Where S3 is away, Buildkite's own refusals are what is left to go by.
+            # Without S3 there are no slots: only Buildkite's own refusals limit the requests.
             self._say(f"{error}; calling Buildkite without a slot of the rate limiter")
             return
         self._sleep(seconds)
 
     def _wait(self, asked: float | None, tries: int) -> None:
-        """Sleep for as long as Buildkite asks, or a growing while with jitter."""
+        """Sleep for as long as Buildkite asks, or for a growing time with jitter."""
         growing = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(tries, 10)) * (0.5 + self._clock.jitter() / 2)
         self._sleep(growing if asked is None else asked + self._clock.jitter())
 
@@ -271,7 +271,7 @@ class _Delivery:
 
 
 def _waiting_step(jobs: tuple[Job, ...]) -> Job | None:
-    """The job of the block step; where there are several, the one that is blocked."""
+    """The job of the block step; if there are several, the blocked one."""
     waiting = [job for job in jobs if job.type == "manual"]
     return next((job for job in waiting if job.state == "blocked"), waiting[-1] if waiting else None)
 

@@ -14,7 +14,7 @@ The number is the exit code of the command that met the error. Click itself exit
 command line it cannot parse; a job that is cancelled exits with 143 (128 + SIGTERM).
 
 Any other exception is a defect. Its text is never shown or stored, because it may hold a header, an address
-with a password, or a whole environment; :func:`describe` says its kind and place.
+with a password, or a whole environment; :func:`describe` returns its type and code location.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ class EndpointFailed(ModelbuildError):
 
 
 def describe(error: BaseException) -> str:
-    """An exception in words that may be shown: an error's own message, or the kind and place of a defect."""
+    """A text that may be shown: the message of an error, or the type and code location of a defect."""
     if isinstance(error, ModelbuildError):
         return str(error)
     kind = type(error).__name__
-    # What the operating system says of a number, and not what the exception carries.
+    # The operating system's text for the number, because the exception's own text may hold a secret.
     number = error.errno if isinstance(error, OSError) and type(error).__module__ == "builtins" else None
     summary = f"{kind} ({os.strerror(number)})" if number is not None else kind
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,8 +1,8 @@
-"""git, run so that it only reads: no program and no network that a checkout's configuration names.
+"""Runs git so that it only reads the repository, and starts no program and opens no connection.
 
 The configuration of a checkout may name programs (filters, hooks, a file system monitor, diff and pager
-commands, an SSH command, credential helpers, gpg). Each of them would run as the agent, so every call of git
-in this package goes through :func:`run`, which turns them off.
+commands, an SSH command, credential helpers, gpg). git would run each of them as the agent. So every call of
+git in this package goes through :func:`run`, which disables them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from modelbuild.errors import ConfigurationError
 
 _SETTINGS = {
-    # Empty is off in every version; old ones read "false" as the name of a program.
+    # An empty value disables it in every version; old versions read "false" as the name of a program.
     "core.fsmonitor": "",
     "core.hooksPath": os.devnull,
     "core.untrackedCache": "false",
@@ -28,16 +28,16 @@ _VARIABLES = {
     "LC_ALL": "C",
     "GIT_PAGER": "cat",
     "GIT_TERMINAL_PROMPT": "0",
-    # Nothing of the repository is written, not even its index.
+    # git must not write to the repository, not even its index.
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_LITERAL_PATHSPECS": "1",
-    # A partial clone fetches what it lacks when an object is read. The first is known since git 2.45; the
-    # second forbids every transport in all versions, and goes before the configuration.
+    # A partial clone fetches a missing object when git reads it. git knows the first variable since 2.45; the
+    # second forbids every transport in all versions, and overrides the configuration.
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_ALLOW_PROTOCOL": "none",
 }
-# Variables by which git would read another repository or run another program than this module means.
+# Variables that would make git read another repository or run another program.
 _DROPPED = {
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_NAMESPACE", "GIT_PREFIX"),
     *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE"),
@@ -67,7 +67,7 @@ def run(
 
 
 def succeeds(repository: Path, *arguments: str) -> bool:
-    """Whether a command of git, which asks a question, answers yes.
+    """Whether a command of git that answers a question exits with 0.
 
     Raises:
         ConfigurationError: git is missing.
@@ -101,14 +101,14 @@ def root(folder: Path) -> Path:
     """The root of the checkout that ``folder`` lies in.
 
     Raises:
-        ConfigurationError: it lies in none.
+        ConfigurationError: there is no checkout.
     """
     found = run(folder, "rev-parse", "--show-toplevel")
     return Path(os.fsdecode(found.removesuffix(b"\n"))).resolve()
 
 
 def setting(repository: Path, key: str) -> str:
-    """A setting as it holds in the repository; empty if there is none."""
+    """The value of a setting in the repository; empty if it is not set."""
     done = _run(repository, ("config", "--get", key), b"", {})
     return done.stdout.decode(errors="replace").strip()
 

@@ -1,8 +1,9 @@
-"""Reads what a training handed over to its build, and checks that deploy serves what notify showed.
+"""Reads the handoff of a training to its build, and checks that deploy serves the model that notify showed.
 
-The files lie where a flow may write, and block fields hold what the owner of a token sent. So no address
-in them is followed: the prefix and the hash of the request come from meta-data, which only jobs of agents
-write, and the prefix must end with this build's pipeline, a model and its number.
+A flow can write to the S3 prefix of its model, and the owner of a token can set block fields. So this module
+follows no address from either. It takes the prefix and the hash of the request from meta-data, which only
+jobs of agents write, and requires a prefix that ends with this build's pipeline, a model and the build's
+number.
 """
 
 from __future__ import annotations
@@ -47,12 +48,12 @@ class Handoff:
 
     @property
     def manifest_sha256(self) -> str:
-        """SHA-256 of the manifest as it lies in S3."""
+        """SHA-256 of the manifest in S3."""
         return hashlib.sha256(self.manifest_bytes).hexdigest()
 
     @property
     def pins(self) -> dict[str, str]:
-        """What notify notes in the build's meta-data, and deploy requires there."""
+        """The hashes that notify pins in the build's meta-data, and that deploy requires there."""
         return {MANIFEST_PIN: self.manifest_sha256, MODEL_PIN: self.manifest.artifact.sha256}
 
 
@@ -88,13 +89,13 @@ def find_store(meta_data: TrainingMetaData, objects: Objects, environ: Mapping[s
 
 
 def read_result(meta_data: TrainingMetaData, objects: Objects, environ: Mapping[str, str]) -> TrainingResult:
-    """How the training of this build ended, as the fields of its block step say.
+    """The result of this build's training, from the fields of its block step.
 
-    Fields cannot be changed once their step is unblocked. Of a training that was attempted again, the result
-    of the newest attempt is therefore read where it lies.
+    The fields of an unblocked step cannot be changed. So after a second attempt this function reads the
+    result of the newest attempt from S3.
 
     Raises:
-        TrainingFailed: nothing says how it ended, or it has not ended yet.
+        TrainingFailed: the training has no result yet, or its fields are empty.
         ConfigurationError: a field cannot be read, so it was filled in by hand.
         VerificationFailed: the result of a later attempt cannot be read.
         AwsError: S3 refused.
@@ -151,10 +152,10 @@ def _unreadable(key: str, fields: Mapping[str, str], meta_data: TrainingMetaData
 def read_manifest(
     meta_data: TrainingMetaData, result: TrainingResult, objects: Objects, environ: Mapping[str, str]
 ) -> Handoff:
-    """The manifest of a successful training, checked to be this build's and to agree with the result.
+    """The manifest of a successful training; checked against this build and the result.
 
     Raises:
-        ConfigurationError: this is no Buildkite job, or its train step noted no prefix and no request.
+        ConfigurationError: this is no Buildkite job, or the train step recorded no prefix or request.
         NotFound: there is no manifest, or no request.
         VerificationFailed: request, manifest or fields are not this build's, or contradict each other.
         BuildkiteError: the agent's command line failed.
@@ -173,7 +174,7 @@ def read_manifest(
 
 
 def _request(meta_data: TrainingMetaData, store: ModelStore, environ: Mapping[str, str]) -> TrainingRequest:
-    """What the train step of this build asked for."""
+    """The request that the train step of this build stored."""
     pinned = meta_data.get(REQUEST_PIN)
     if not pinned:
         raise ConfigurationError(
@@ -197,9 +198,9 @@ def _request(meta_data: TrainingMetaData, store: ModelStore, environ: Mapping[st
 
 
 def _commit(environ: Mapping[str, str], build: Build) -> str:
-    """The full commit id of this build; where Buildkite says ``HEAD`` or a branch, that of the request.
+    """The full commit id of this build, or of the request if Buildkite names ``HEAD`` or a branch.
 
-    The branch may have moved on since then, so nothing is resolved again.
+    The branch may have moved since then, so it is not resolved again.
     """
     checked_out = agent.variable(environ, "BUILDKITE_COMMIT")
     return checked_out if _FULL_COMMIT.fullmatch(checked_out) else build.commit
@@ -208,7 +209,7 @@ def _commit(environ: Mapping[str, str], build: Build) -> str:
 def _require_agreement(
     result: TrainingResult, manifest: Manifest, request: TrainingRequest, store: ModelStore
 ) -> None:
-    # Not validated: a manifest without a description of the model is a contradiction like any other.
+    # Not validated: a manifest without a description of the model fails the comparison below.
     serving = ServingEnvironment.model_construct(
         model=request.model,
         model_id=request.model_id,
@@ -248,9 +249,9 @@ def _require_agreement(
 
 
 def pin(handoff: Handoff, meta_data: TrainingMetaData) -> None:
-    """Note the hashes of what the page shows: a person approves this, and deploy requires it.
+    """Pin the hashes of the model that the page shows: a person approves it, and deploy requires them.
 
-    A build shows one model of a name. Where the page has shown another one, a person may have approved that.
+    A build shows one model of a name: if the page has shown another one, a person may have approved that one.
 
     Raises:
         VerificationFailed: another manifest or model has been shown.
@@ -267,7 +268,7 @@ def pin(handoff: Handoff, meta_data: TrainingMetaData) -> None:
 
 
 def require_pinned(handoff: Handoff, meta_data: TrainingMetaData) -> None:
-    """Require that notify has shown what is about to be deployed.
+    """Require that notify has shown the model that is about to be deployed.
 
     Raises:
         ConfigurationError: no notify step of this build has shown a model.

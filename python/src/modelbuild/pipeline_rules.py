@@ -1,13 +1,13 @@
 """The rules of Buildkite's pipelines that ``modelbuild check`` and laptop mode share.
 
-They are the type of a step, the names of its key, the forms of ``depends_on`` and ``env``, and the steps
-that a step waits for by its place alone:
+They are the type of a step, the names of its key, the forms of ``depends_on`` and ``env``, and the steps that
+a step waits for because of its position:
 
-- A step without ``depends_on`` waits for the nearest wait or block step before it; one with ``depends_on``
-  for exactly what it names.
+- A step without ``depends_on`` waits for the nearest wait or block step before it; a step with ``depends_on``
+  waits for exactly the steps that it names.
 - A wait or block step without ``depends_on`` waits for everything before it.
-- Inside a group, wait and block steps count for the group alone. What a group waits for, each of its steps
-  waits for.
+- Inside a group, wait and block steps count for the group alone. Each step of a group waits for everything
+  that the group waits for.
 
 Sources: https://buildkite.com/docs/pipelines/configure/dependencies, and ``steps.go`` and
 ``ordered/unmarshal.go`` of ``github.com/buildkite/go-pipeline``, with which the agent reads pipelines.
@@ -45,7 +45,7 @@ _TYPE_OF_NAME: dict[str, StepType] = {**_TYPE_OF_ATTRIBUTE, "script": "command"}
 
 
 def step_type(values: Mapping[Any, Any]) -> StepType | None:
-    """The type of a step, by ``type`` or else by its attributes; None where it has none of any type."""
+    """The type of a step, from ``type`` or else from its attributes; None if neither names a type."""
     name = values.get("type")
     if name:
         return _TYPE_OF_NAME.get(name) if isinstance(name, str) else None
@@ -58,7 +58,7 @@ def title_attributes(type: StepType) -> list[str]:
 
 
 def step_key(values: Mapping[Any, Any]) -> str:
-    """The key of a step or a group, under the first of its names that is there; empty where it has none."""
+    """The key of a step or a group, from the first of its names that is set; empty if none is set."""
     value = next((values[name] for name in ("key", *KEY_ALIASES) if name in values), None)
     return "" if value is None else str(value)
 
@@ -66,7 +66,7 @@ def step_key(values: Mapping[Any, Any]) -> str:
 def dependency_entries(depends_on: object) -> object:
     """``depends_on`` as a list of maps such as ``{"step": "train", "allow_failure": True}``.
 
-    A value or an entry in none of Buildkite's forms stays as it is.
+    A value or an entry that has no form of Buildkite's is not changed.
     """
     if depends_on is None:
         return []
@@ -77,7 +77,7 @@ def dependency_entries(depends_on: object) -> object:
 
 
 def variable_text(value: object) -> str:
-    """The value of a variable under ``env:``, as the text that the agent makes of it.
+    """The value of a variable under ``env:``, as text, by the agent's rules.
 
     Raises:
         ValueError: the agent refuses it.
@@ -88,7 +88,7 @@ def variable_text(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return _float_text(value)
-    # A date is read as a subclass of str, and refused.
+    # Dates are a subclass of str here, and the agent refuses them.
     if type(value) is str or (isinstance(value, int) and value < 1 << 63):
         return str(value)
     raise ValueError("it is no text, number, true or false: put its value in quotes")
@@ -96,7 +96,7 @@ def variable_text(value: object) -> str:
 
 @dataclass(frozen=True)
 class StepPosition:
-    """What the place of a step in a pipeline means for the steps around it.
+    """The position of a step in a pipeline: which steps wait for it, and for which it waits.
 
     Args:
         type: the step's type.
@@ -114,20 +114,22 @@ class StepPosition:
 
     @property
     def holds_later_steps(self) -> bool:
-        """Whether steps after it wait for it without naming it."""
+        """Whether later steps wait for this step without naming it."""
         return self.type in ("wait", "block") and self.runs
 
     @property
     def is_barrier(self) -> bool:
-        """Whether it waits for everything before it."""
+        """Whether this step waits for all steps before it."""
         return self.holds_later_steps and not self.has_dependencies
 
     def waits_for(self, earlier: StepPosition) -> bool:
-        """Whether this barrier waits for a step before it: in a group, for the group's steps alone."""
+        """Whether this barrier waits for an earlier step; in a group it waits only for steps of the group."""
         return self.group is None or self.group is earlier.group
 
     def implicit_dependencies(self, earlier: Sequence[StepPosition]) -> Iterator[int]:
-        """The indices of the wait and block steps in ``earlier`` that it waits for without naming them."""
+        """The indices in ``earlier`` of the wait and block steps that this step waits for without naming
+        them.
+        """
         if not self.has_dependencies and not self.is_barrier:
             yield from _nearest_holder(earlier, self.group)
         if self.group is not None and not self.group_has_dependencies:
@@ -142,7 +144,7 @@ def _nearest_holder(earlier: Sequence[StepPosition], group: object | None) -> li
 
 
 def _float_text(value: float) -> str:
-    """A float as Go prints it: the shortest digits, with an exponent from 1e+06 on and below 0.0001."""
+    """A float in Go's format: the shortest digits, with an exponent from 1e+06 up and below 0.0001."""
     shortest = Decimal(repr(value)).normalize()
     _, digits, exponent = shortest.as_tuple()
     assert isinstance(exponent, int)

@@ -1,4 +1,4 @@
-"""Text from elsewhere, made fit for a document or a line of a log, and the secrets in it blacked out."""
+"""Makes foreign text fit for a document or a line of a log, and redacts the secrets in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REDACTED = "[redacted]"
 LONGEST_LINE = 4_000
 """Characters of foreign text that one line of a log shows."""
 
-# Shorter values are words: to black them out would hide the message and not the secret.
+# Shorter values are often ordinary words: redacting them would hide the message.
 _SECRET_CHARACTERS = 6
 
 _NOT_ENCODED = re.compile("[\ud800-\udc7f\udd00-\udfff]")
@@ -21,16 +21,16 @@ _SEQUENCES = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"
     r"|\x1b[ -/]*[0-~]"
 )
-# What Buildkite reads as the title of a group, or as the order to open one.
+# The marks by which Buildkite begins a group of log lines, or opens one.
 _GROUP = re.compile(r"\s*(?:---|\+\+\+|~~~|\^\^\^)(?:\s|$)")
 
-# The last word of a variable's name, of which digits at the end are no part.
+# The last word of a variable's name, without digits at its end.
 _SECRET_NAME = re.compile(
     r"(?:PASSWORD|TOKEN|SECRET|API_?KEY|ACCESS_KEY|ACCOUNT_KEY|PRIVATE_KEY|SECRET_KEY|SIGNING_KEY|ENCRYPTION_KEY"
     r"|SSH_KEY|PASSWD|PASSPHRASE|CREDENTIALS?|AUTHORIZATION|COOKIE|CONNECTION_STRING"
     r"|(?:^|_)(?:PWD|PASS|AUTH|PAT|DSN))[_0-9]*$"
 )
-# Not only of one word: PWD alone is the folder that a shell is in.
+# A name of several words: PWD alone is the shell's working folder.
 _FOLDERS = ("PWD", "OLDPWD")
 
 _AUTHORIZATION = re.compile(r"(?i)\b(bearer|authorization:?\s*basic)\s+[^\s,;&]{4,}")
@@ -38,29 +38,29 @@ _ADDRESS_USER = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]{0,20}://)[^\s/?
 _NAMED_PASSWORD = re.compile(
     r"(?i)(?:^|[?&;\s_])(?:password|passwd|pwd|secret|token|(?:api|access)_?key)\s*=\s*[^&;\s]"
 )
-# The user of an address; without a password, a user is a secret where it is a token for HTTP.
+# The user part of an address; without a password it may be a token for HTTP.
 _ADDRESS_PASSWORD = re.compile(
     r"\b[a-zA-Z][a-zA-Z0-9+.-]{0,20}://(?:(?<=http://)|(?<=https://)|(?=[^/?#\s]*:[^/?#\s]*@))(?P<user>[^/?#\s]*)@"
 )
 
 
 def storable(text: str) -> str:
-    """``text`` as every document can hold it: Unicode without NUL.
+    """``text`` as valid Unicode without NUL, which every document can hold.
 
     Bytes of a variable that Python could not decode become U+FFFD, as do halves of surrogate pairs.
     """
     if text.isascii():
         return text.replace("\0", "\ufffd")
-    # What Python could not decode stands for bytes, which may be a letter once they are together.
+    # Python decoded these bytes one by one; together they may be a letter.
     escaped = _NOT_ENCODED.sub("\ufffd", text).encode("utf-8", "surrogateescape")
     return escaped.decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
 def one_line(text: str) -> str:
-    """``text`` as one line that a terminal shows and does not obey, with at most ``LONGEST_LINE`` letters.
+    """``text`` as one line of at most ``LONGEST_LINE`` characters that contains no control sequence.
 
     Control sequences are left out; line breaks, other control characters and marks that turn the direction of
-    text become spaces. A line that would begin a group of Buildkite's log stands behind a bar.
+    text become spaces. A line that would begin a group of Buildkite's log gets a bar before it.
     """
     shown = _SEQUENCES.sub("", text[: 2 * LONGEST_LINE])
     line = "".join(letter if letter.isprintable() or letter == "\t" else " " for letter in shown).rstrip()
@@ -71,7 +71,7 @@ def one_line(text: str) -> str:
 
 @cache
 def is_secret_name(name: str) -> bool:
-    """Whether a variable of this name is to be taken for a secret."""
+    """Whether a variable of this name may hold a secret."""
     upper = name.upper()
     return upper not in _FOLDERS and _SECRET_NAME.search(upper) is not None
 
@@ -86,7 +86,7 @@ def holds_secret(value: str) -> bool:
 
 
 def secrets_of(environ: Mapping[str, str]) -> set[str]:
-    """The values of an environment that no message may show, and what is between the white space in them."""
+    """The secret values of an environment, and the parts of each between white space."""
     return {part for name, value in environ.items() for part in _secret_parts(name, value)}
 
 
@@ -98,14 +98,14 @@ def _secret_parts(name: str, value: str) -> Iterator[str]:
 
 
 def secret_variants(secret: str) -> Iterator[str]:
-    """A secret, and what is between the white space in it, which a message may show in another form."""
+    """A secret and its parts between white space, because a message may wrap it differently."""
     for part in (secret, *secret.split()):
         if len(part) >= _SECRET_CHARACTERS:
             yield part
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """``text`` with these secrets blacked out, and the users of addresses, and what authorizes a call."""
+    """``text`` with these secrets, users and passwords in addresses, and authorization headers redacted."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, REDACTED)
     text = _ADDRESS_USER.sub(rf"\g<scheme>{REDACTED}@", text)

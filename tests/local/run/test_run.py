@@ -254,7 +254,7 @@ def test_uncommitted_changes_are_pointed_out(laptop: Any) -> None:
 
 
 def test_supervisor_ends_its_command_with_its_input() -> None:
-    """A command under a supervisor is stopped when the input closes, and its exit code is passed on otherwise."""
+    """The supervisor stops its command when the input closes, and otherwise exits with its exit code."""
     supervisor = [sys.executable, "-m", "modelbuild_local.up.supervisor"]
     hold, _ = os.pipe()
     assert subprocess.run([*supervisor, "sh", "-c", "exit 3"], stdin=hold, check=False).returncode == 3

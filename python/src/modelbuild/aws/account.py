@@ -1,4 +1,4 @@
-"""What an account has set up for trainings, as Batch describes it."""
+"""The Batch resources of an account that trainings use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Compute:
-    """A compute environment; ``vcpus`` is the most it may have, None where Batch does not manage it.
+    """A compute environment; ``vcpus`` is its maximum, or None if Batch does not manage the environment.
 
     Attributes:
         instance_types: types, such as m5.large, or families of EC2 instances that it may start.
@@ -32,7 +32,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class Queue:
-    """A job queue: whether it takes jobs, whether it works, and what runs its jobs."""
+    """A job queue: its state, its status, and its compute environments."""
 
     state: str
     status: str
@@ -42,7 +42,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class Definition:
-    """The newest active revision of a job definition; what it does not name is empty."""
+    """The newest active revision of a job definition; a field that it does not set is empty."""
 
     arn: str
     job_role: str
@@ -54,7 +54,7 @@ class Definition:
 
 
 class Account:
-    """An account as one identity sees it. Every method raises ``AwsError`` when AWS refuses."""
+    """The Batch resources that one identity can see. Every method raises ``AwsError`` when AWS refuses."""
 
     def __init__(self, session: boto3.Session) -> None:
         with translated("set up a client for Batch"):

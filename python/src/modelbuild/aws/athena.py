@@ -23,7 +23,7 @@ _SHOWN_QUERY_CHARACTERS = 120
 
 
 class Athena:
-    """Athena as one identity sees it, in the workgroup ``modelbuild``."""
+    """A client of Athena with one identity, in the workgroup ``modelbuild``."""
 
     def __init__(self, session: boto3.Session) -> None:
         with translated("set up a client for Athena"):
@@ -73,5 +73,5 @@ def quoted(text: str) -> str:
 
 
 def identifier(name: str) -> str:
-    """``name`` as an SQL name, whatever is in it."""
+    """``name`` as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -20,14 +20,15 @@ from modelbuild.errors import ConfigurationError
 if TYPE_CHECKING:
     import boto3
 
-# What a definition consists of, besides its name: DescribeJobDefinitions has more than may be registered.
+# The fields of a definition besides its name. DescribeJobDefinitions returns more fields, which
+# RegisterJobDefinition refuses.
 _PARTS = ("type", "parameters", "retryStrategy", "timeout", "propagateTags", "platformCapabilities")
 _ORDERED = ("command", "evaluateOnExit")
 OVERRIDES_LIMIT = 8192
-"""Bytes that Batch takes as what differs between a job and its definition."""
+"""How many bytes Batch accepts as the overrides of a job."""
 
 _DESCRIBED_AT_ONCE = 100
-# Seconds before a submission that was throttled is sent again.
+# Seconds before a throttled submission is sent again.
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, None)
 
 
@@ -38,14 +39,14 @@ class BatchJob:
     Attributes:
         id: its id.
         status: its state.
-        reason: why it is in it: the container's reason, else Batch's; empty while there is none.
+        reason: the reason of the state: the container's, else Batch's; may be empty.
         log_stream: its log; empty before it has one.
         environment: the plain variables of its container.
-        exit_code: of its container, where that came to an end.
+        exit_code: of its container, if that has ended.
         status_reason: Batch's own reason, or empty.
-        stopped: whether somebody cancelled or terminated it.
-        runnable_since: when it began to wait for a machine, in seconds since 1970: when it was submitted, or
-            when an attempt at it ended that is to be repeated.
+        stopped: whether it was cancelled or terminated.
+        runnable_since: when it began to wait for a machine, in seconds since 1970: at its submission, or at
+            the end of an attempt that Batch retries.
         runs_until: when Batch ends it for its timeout, in seconds since 1970.
     """
 
@@ -62,13 +63,13 @@ class BatchJob:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the state is final."""
         return self.status in ("SUCCEEDED", "FAILED")
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A job definition under a name that derives from its content; ``arn`` is empty while it is not there."""
+    """A job definition with a name derived from its content; ``arn`` is empty until it is registered."""
 
     name: str
     arn: str
@@ -76,13 +77,15 @@ class Definition:
 
 
 class Batch:
-    """Batch as one identity sees it. Every method raises ``AwsError`` when AWS refuses or is out of reach."""
+    """A client of Batch with one identity. Every method raises ``AwsError`` when AWS refuses or is out of
+    reach.
+    """
 
     def __init__(self, session: boto3.Session) -> None:
         with translated("set up a client for Batch"):
             self._batch = session.client("batch")
-            # SubmitJob takes no token that would make a repetition harmless: the answer to the first call
-            # may only have been lost, and a second training would start.
+            # SubmitJob has no idempotency token. If only the answer to the first call was lost, a retry would
+            # start a second training.
             self._once = session.client("batch", config=Config(retries={"total_max_attempts": 1}))
         self.region = self._batch.meta.region_name
 
@@ -105,7 +108,7 @@ class Batch:
         return answer["jobDefinitionArn"]
 
     def definition(self, name: str, image: str) -> Definition:
-        """What :meth:`definition_with_image` uses, without registering it.
+        """The definition that :meth:`definition_with_image` uses, without registering it.
 
         Raises:
             ConfigurationError: there is no active definition ``name``.
@@ -162,14 +165,14 @@ class Batch:
                     )
                     return answer["jobId"]
                 except ClientError as error:
-                    # What was throttled was not done, and may be sent again.
+                    # Batch did not execute a throttled call, so it may be sent again.
                     if error_code(error) not in THROTTLED or pause is None:
                         raise
                 time.sleep(pause * random.uniform(0.5, 1))
         raise AssertionError("the last attempt returns or raises")
 
     def find(self, queue: str, name: str) -> list[str]:
-        """The ids of the jobs of this name in a queue, in whatever state; ``*`` may stand for its end."""
+        """The ids of the jobs of this name in a queue, in every state; the name may end with ``*``."""
         with translated(f"look for job {name} in queue {queue}"):
             pages = self._batch.get_paginator("list_jobs").paginate(
                 jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [name]}]
@@ -183,7 +186,7 @@ class Batch:
             return [job["jobId"] for page in pages for job in page["jobSummaryList"]]
 
     def terminate(self, job_id: str, reason: str) -> None:
-        """Ask Batch to end a job, whatever its state; one that has ended stays as it is."""
+        """Terminate a job in any state; nothing happens to a job that has ended."""
         with translated(f"terminate job {job_id}"):
             self._batch.terminate_job(jobId=job_id, reason=reason)
 
@@ -191,7 +194,7 @@ class Batch:
         """The state of a job.
 
         Raises:
-            NotFound: Batch does not know it (any more).
+            NotFound: Batch does not know it, or has forgotten it.
         """
         with translated(f"look at job {job_id}"):
             jobs = self._batch.describe_jobs(jobs=[job_id])["jobs"]
@@ -202,7 +205,7 @@ class Batch:
         return job(jobs[0])
 
     def describe_all(self, job_ids: Sequence[str]) -> dict[str, BatchJob]:
-        """The jobs that Batch still knows, by id, a hundred with each call."""
+        """The jobs that Batch still knows, by id; one call describes a hundred."""
         found: dict[str, BatchJob] = {}
         for start in range(0, len(job_ids), _DESCRIBED_AT_ONCE):
             some = list(job_ids[start : start + _DESCRIBED_AT_ONCE])
@@ -213,7 +216,7 @@ class Batch:
 
 
 def job(described: Mapping[str, Any]) -> BatchJob:
-    """A job from what DescribeJobs says of it, which is also the detail of Batch's events."""
+    """A job from an entry of DescribeJobs, which has the same form as the detail of Batch's events."""
     container = described.get("container", {})
     seconds = described.get("timeout", {}).get("attemptDurationSeconds", math.inf)
     began = [attempt.get("stoppedAt", 0) for attempt in described.get("attempts", [])]
@@ -232,7 +235,7 @@ def job(described: Mapping[str, Any]) -> BatchJob:
 
 
 def overrides_bytes(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """How much a job's own command and variables take of :data:`OVERRIDES_LIMIT`."""
+    """How many bytes of :data:`OVERRIDES_LIMIT` a job's own command and variables take."""
     return len(json.dumps(_overrides(command, environment)).encode())
 
 
@@ -259,9 +262,9 @@ def _overrides(command: Sequence[str], environment: Mapping[str, str]) -> Any:
 
 
 def _in_order(value: Any, name: str = "") -> Any:
-    """A definition with its lists sorted, because Batch may describe the same one in another order each time.
+    """A definition with its lists sorted, because Batch may return them in another order each time.
 
-    The words of a command and the rules of a retry strategy stay as they are: there, the order counts.
+    The order of a command's arguments and of the rules of a retry strategy matters, so these are not sorted.
     """
     if isinstance(value, Mapping):
         return {key: _in_order(item, key) for key, item in value.items()}
@@ -272,7 +275,7 @@ def _in_order(value: Any, name: str = "") -> Any:
 
 
 def _clean(value: Any) -> Any:
-    """A described value without the nulls that registering refuses."""
+    """A value of a description without the nulls that RegisterJobDefinition refuses."""
     if isinstance(value, Mapping):
         return {key: _clean(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):

@@ -1,7 +1,7 @@
 """Addresses of pages in the AWS console, which people open from the build page.
 
-``MODELBUILD_CONSOLE_URL`` names another console, as one of another partition or behind a company's sign-in
-portal: ``https://console.amazonaws.cn``. Paths, queries and fragments are the same there.
+``MODELBUILD_CONSOLE_URL`` names another console, such as ``https://console.amazonaws.cn`` or one behind a
+company's sign-in portal. Its paths, queries and fragments must be the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def job_url(region: str, job_id: str) -> str:
 
 
 def logs_url(region: str, log_stream: str, definition: str) -> str:
-    """The log of a Batch job; before it has one, the logs of its definition."""
+    """The log of a Batch job, or the logs of its definition before the job has one."""
 
     def encode(text: str) -> str:
         return quote(quote(text, safe=""), safe="").replace("%", "$")

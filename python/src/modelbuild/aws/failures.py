@@ -1,4 +1,4 @@
-"""What botocore raises, said as one sentence that a user can act on."""
+"""Translates botocore's exceptions into errors of one sentence that a user can act on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from botocore.exceptions import (
 from modelbuild.errors import AwsError
 
 THROTTLED = ("ThrottlingException", "TooManyRequestsException", "Throttling", "SlowDown")
-"""AWS's codes for calls that were refused, and not made, because there were too many."""
+"""AWS's codes for throttled calls, which it refused without executing them."""
 
 _MISSING = {"NoSuchKey", "404", "NotFound", "ResourceNotFoundException", "EntityNotFoundException"}
 _FIXES = {
@@ -37,19 +37,19 @@ _FIXES = {
 
 
 class NotFound(AwsError):
-    """The thing that was asked for does not exist."""
+    """The requested resource does not exist."""
 
 
 @contextmanager
 def translated(action: str) -> Iterator[None]:
-    """Turn whatever botocore raises inside into :class:`AwsError`.
+    """Translate every exception of botocore in the block into :class:`AwsError`.
 
     Args:
-        action: what is being done and to what, to follow "could not": ``read s3://bucket/key``.
+        action: the call and its resource, as a text that can follow "could not": ``read s3://bucket/key``.
 
     Raises:
-        NotFound: AWS says that the thing does not exist.
-        AwsError: any other refusal, or AWS could not be reached.
+        NotFound: the resource does not exist.
+        AwsError: AWS refused for another reason, or could not be reached.
     """
     try:
         yield
@@ -73,7 +73,7 @@ def translated(action: str) -> Iterator[None]:
         raise AwsError(
             _sentence(action, str(error).rstrip("."), "check the region, AWS_ENDPOINT_URL and the network")
         ) from error
-    # botocore says of a malformed AWS_ENDPOINT_URL just that a value is wrong.
+    # botocore reports a malformed AWS_ENDPOINT_URL only as a wrong value.
     except (BotoCoreError, ValueError) as error:
         raise AwsError(_sentence(action, str(error).rstrip("."), None)) from error
 

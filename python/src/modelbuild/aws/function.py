@@ -1,4 +1,4 @@
-"""The runtime of a Lambda function in an image: takes events from Lambda and answers them, one by one.
+"""The runtime of a Lambda function in an image: takes events from Lambda and answers them one by one.
 
 Lambda starts the image's command once and speaks HTTP with it under ``AWS_LAMBDA_RUNTIME_API``.
 """
@@ -26,14 +26,14 @@ class Context:
 
     Attributes:
         aws_request_id: the invocation's id; the same in each attempt at one event.
-        deadline: when Lambda ends the invocation, in seconds since the epoch.
+        deadline: when Lambda ends the invocation, in seconds since 1970.
     """
 
     aws_request_id: str
     deadline: float
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds that are left, as in Lambda's own runtimes."""
+        """The remaining milliseconds; the name is that of Lambda's own runtimes."""
         return max(0, int((self.deadline - time.time()) * 1000))
 
 
@@ -43,8 +43,8 @@ Handler = Callable[[Any, Context], Any]
 def serve(handler: Handler, environ: Mapping[str, str] = os.environ) -> None:
     """Answer invocations for as long as Lambda lets this process live.
 
-    An exception of a handler becomes the invocation's failure, which Lambda retries, in the words of
-    :func:`modelbuild.errors.describe`.
+    If the handler raises an exception, the runtime reports it to Lambda with the text of
+    :func:`modelbuild.errors.describe`, and Lambda retries the invocation.
 
     Raises:
         ConfigurationError: this is no Lambda function.
@@ -55,7 +55,7 @@ def serve(handler: Handler, environ: Mapping[str, str] = os.environ) -> None:
             "AWS_LAMBDA_RUNTIME_API is not set: this command runs inside the function of infra/training.yaml"
         )
     invocations = f"http://{host}/{_VERSION}/runtime/invocation"
-    # Lambda answers when there is an event, which may be in hours.
+    # Lambda answers when there is an event, perhaps after hours.
     http = urllib3.PoolManager(timeout=None, retries=False)
     while True:
         invocation = http.request("GET", f"{invocations}/next")

@@ -1,4 +1,4 @@
-"""Tables of the lake, as Glue's catalogue describes them to Athena."""
+"""Tables of the lake in Glue's catalogue, which Athena reads."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _JSON = "org.openx.data.jsonserde.JsonSerDe"
 
 
 class Glue:
-    """Glue's catalogue as one identity sees it."""
+    """A client of Glue's catalogue with one identity."""
 
     def __init__(self, session: boto3.Session) -> None:
         with translated("set up a client for Glue"):
             self._glue = session.client("glue")
 
     def put_json_table(self, database: str, table: str, location: str, columns: Mapping[str, str]) -> None:
-        """Describe the objects below ``location``, a JSON object in each line, as a table.
+        """Create a table of the objects below ``location``, which hold a JSON object in each line.
 
         A table of this name is replaced.
 

@@ -1,6 +1,7 @@
-"""Who a call to AWS is made as.
+"""The identity of calls to AWS.
 
-The credentials of a role stay in this process: they are in no variable, no file and no other process.
+The credentials of a role stay in the memory of this process: they are never written to an environment
+variable or a file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import boto3
 
 TokenProvider = Callable[[str, Sequence[str]], str]
-"""Gives an OIDC token for an audience, with the names of the claims that become tags of the session."""
+"""Returns an OIDC token for an audience; the second argument names the claims that become session tags."""
 
 _AUDIENCE = "sts.amazonaws.com"
 
@@ -35,14 +36,14 @@ CLIENT_CONFIG = Config(
 
 
 def session(aws: AwsSettings, request_token: TokenProvider | None = None) -> boto3.Session:
-    """A session of the default credentials, or of the role that the settings name.
+    """A session with the default credentials, or with the role that the settings name.
 
-    The credentials of a role are renewed before they expire, so a wait that is longer than they live (an
-    hour) goes on. Nothing is called until the first client needs them.
+    The session renews the credentials of a role before they expire, so the process may run for longer than
+    their lifetime of an hour. It calls AWS only when the first client needs credentials.
 
     Args:
         aws: region and role.
-        request_token: gives the token with which the role is assumed; needed for settings with ``oidc``.
+        request_token: returns the token to assume the role with; required for settings with ``oidc``.
 
     Raises:
         AwsError: the environment names a profile that does not exist.
@@ -61,7 +62,7 @@ def session(aws: AwsSettings, request_token: TokenProvider | None = None) -> bot
 
 
 def account(session: boto3.Session) -> str:
-    """The twelve digits of the account that calls are made in.
+    """The id of the account that the session belongs to: twelve digits.
 
     Raises:
         AwsError: AWS refused, or could not be reached.
@@ -70,7 +71,7 @@ def account(session: boto3.Session) -> str:
 
 
 def caller(session: boto3.Session) -> str:
-    """The ARN of the user or the role's session that calls are made as.
+    """The ARN of the user or the role session that makes the calls.
 
     Raises:
         AwsError: AWS refused, or could not be reached.
@@ -115,7 +116,7 @@ class _Role(CredentialProvider):
         }
         if self._aws.role_session_duration is not None:
             asked["DurationSeconds"] = self._aws.role_session_duration
-        # A token lives for minutes, the role's credentials for an hour: each renewal asks for its own.
+        # A token is valid for minutes, the role's credentials for an hour: each renewal needs a new token.
         if self._request_token is not None:
             asked["WebIdentityToken"] = self._request_token(_AUDIENCE, self._aws.session_tags)
         elif self._aws.external_id is not None:
@@ -133,7 +134,7 @@ class _Role(CredentialProvider):
 
 
 def _session_name() -> str:
-    """A name by which CloudTrail leads back to the build; 2 to 64 characters that STS allows."""
+    """A name that shows the build in CloudTrail: 2 to 64 characters that STS allows."""
     words = [
         "modelbuild",
         os.environ.get("BUILDKITE_PIPELINE_SLUG"),

@@ -1,4 +1,4 @@
-"""CloudWatch Logs: what jobs print."""
+"""CloudWatch Logs, which hold the output of jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Logs:
-    """The logs of jobs as one identity sees them. Reading raises ``AwsError`` when AWS refuses."""
+    """A client of CloudWatch Logs with one identity. Reading raises ``AwsError`` when AWS refuses."""
 
     def __init__(self, session: boto3.Session) -> None:
         with translated("set up a client for CloudWatch Logs"):
@@ -21,7 +21,7 @@ class Logs:
         self._read_to: dict[str, str] = {}
 
     def new(self, stream: str) -> Iterator[str]:
-        """What was printed to a log since the last call, line by line; nothing while there is no such log."""
+        """The lines that were written to a log since the last call; none if the log does not exist yet."""
         while True:
             token = self._read_to.get(stream)
             try:
@@ -31,7 +31,7 @@ class Logs:
                 return
             self._read_to[stream] = page["nextForwardToken"]
             yield from (event["message"] for event in page["events"])
-            # A page may be empty in between; at the end the token stays.
+            # A page in the middle may be empty; only at the end the token does not change.
             if page["nextForwardToken"] == token:
                 return
 

@@ -1,4 +1,4 @@
-"""How many vCPUs of EC2 an account may run at once, by kind of instance and of purchase."""
+"""EC2's quotas of vCPUs that an account may run at once, by instance family and purchase option."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Quota:
     name: str
 
 
-# By the letters that the names of its instance types begin with; on demand, and spot.
+# By the first letters of the names of instance types: the on-demand quota and the spot quota.
 _STANDARD = (
     Quota("L-1216C47A", "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances"),
     Quota("L-34B43A08", "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests"),
@@ -41,21 +41,23 @@ _VCPUS = {"medium": 1, "large": 2, "xlarge": 4}
 
 
 def quota_of(instance_type: str, *, spot: bool) -> Quota | None:
-    """The quota that an instance type such as ``g5.xlarge`` counts for; None where it is not known here."""
+    """The quota that an instance type such as ``g5.xlarge`` counts towards; None for a family not listed
+    here.
+    """
     family = re.match(r"(vt|[a-z])\d", instance_type)
     quotas = _QUOTAS.get(family[1]) if family else None
     return quotas[spot] if quotas else None
 
 
 def vcpus(instance_type: str) -> int | None:
-    """The vCPUs that the size of an instance type stands for; None where the name has no size."""
+    """The number of vCPUs of an instance type, from the size in its name; None if the name has no size."""
     size = instance_type.partition(".")[2]
     several = re.fullmatch(r"(\d+)xlarge", size)
     return 4 * int(several[1]) if several else _VCPUS.get(size)
 
 
 class Quotas:
-    """The quotas of an account as one identity sees them. Reading raises ``AwsError`` when AWS refuses."""
+    """A client of Service Quotas with one identity. Reading raises ``AwsError`` when AWS refuses."""
 
     def __init__(self, session: boto3.Session) -> None:
         with translated("set up a client for Service Quotas"):
@@ -63,7 +65,7 @@ class Quotas:
         self._known: dict[str, float] = {}
 
     def vcpus(self, quota: Quota) -> float:
-        """The vCPUs that a quota allows; each quota is asked for once."""
+        """The number of vCPUs that a quota allows; the client reads each quota once."""
         if quota.code not in self._known:
             with translated(f"read quota {quota.code} of EC2"):
                 answer = self._quotas.get_service_quota(ServiceCode="ec2", QuotaCode=quota.code)

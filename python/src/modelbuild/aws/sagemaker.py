@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import TagTypeDef
 
 VARIANT = "AllTraffic"
-"""The one variant of every configuration: an update keeps traffic and scaling only where the name stays."""
+"""The only variant of every configuration. An update keeps traffic and scaling only if this name is the same.
+"""
 
 
 _PREVIOUS = "modelbuild:previous-config"
 
 
 class AlreadyExists(AwsError):
-    """Something of this name exists."""
+    """A resource of this name exists."""
 
 
 class ModelRefused(AwsError):
@@ -33,7 +34,7 @@ class ModelRefused(AwsError):
 
 @dataclass(frozen=True)
 class Model:
-    """What a SageMaker model is made of."""
+    """The properties of a SageMaker model."""
 
     image: str
     data_url: str
@@ -43,7 +44,7 @@ class Model:
 
 @dataclass(frozen=True)
 class EndpointConfig:
-    """What an endpoint configuration is made of; ``kms_key`` is empty where AWS's own encrypts its disks."""
+    """The properties of an endpoint configuration; without ``kms_key`` AWS's own key encrypts the disks."""
 
     model: str
     instance_type: str
@@ -57,10 +58,10 @@ class Endpoint:
 
     Attributes:
         arn: its ARN.
-        status: SageMaker's own, such as ``InService``.
+        status: SageMaker's status, such as ``InService``.
         config: the configuration that it runs, or is created with.
-        pending_config: the configuration of a deployment that is under way; empty when there is none.
-        reason: why it failed; empty when it did not.
+        pending_config: the configuration that SageMaker is deploying; may be empty.
+        reason: the reason of a failure; may be empty.
     """
 
     arn: str
@@ -72,14 +73,14 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an endpoint answered."""
+    """An answer of an endpoint."""
 
     body: bytes
     custom_attributes: str
 
 
 class SageMaker:
-    """SageMaker as one identity sees it. Every method raises ``AwsError`` when AWS refuses."""
+    """A client of SageMaker with one identity. Every method raises ``AwsError`` when AWS refuses."""
 
     def __init__(self, session: boto3.Session) -> None:
         with translated("set up a client for SageMaker"):
@@ -142,7 +143,7 @@ class SageMaker:
             )
 
     def endpoint_config(self, name: str) -> EndpointConfig | None:
-        """An endpoint configuration; None where it is not one that ``create_endpoint_config`` makes.
+        """An endpoint configuration; None if it has a form that ``create_endpoint_config`` does not make.
 
         Raises:
             NotFound: there is none of this name.
@@ -160,7 +161,7 @@ class SageMaker:
         )
 
     def record_previous(self, config: str, previous: str) -> None:
-        """Note at a configuration what its endpoint ran before it; empty for nothing."""
+        """Record in a tag of a configuration which one its endpoint ran before; empty for none."""
         self.tag(self._config_arn(config), {_PREVIOUS: previous})
 
     def previous(self, config: str) -> str:
@@ -181,7 +182,7 @@ class SageMaker:
             self._sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
 
     def update_endpoint(self, name: str, config: str) -> None:
-        """Start the update of an endpoint to another configuration; autoscaled instance counts stay."""
+        """Start the update of an endpoint to another configuration; it keeps autoscaled instance counts."""
         with _translated_by_message(f"update endpoint {name} to {config}"):
             self._sagemaker.update_endpoint(
                 EndpointName=name, EndpointConfigName=config, RetainAllVariantProperties=True
@@ -205,7 +206,7 @@ class SageMaker:
         )
 
     def tag(self, arn: str, tags: Mapping[str, str]) -> None:
-        """Set tags, in place of those of the same keys."""
+        """Set tags; they replace those with the same keys."""
         with _translated_by_message(f"tag {arn}"):
             self._sagemaker.add_tags(ResourceArn=arn, Tags=_tags(tags))
 
@@ -216,7 +217,7 @@ class SageMaker:
             return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
 
     def invoke(self, name: str, body: bytes) -> Answer:
-        """What an endpoint answers to a JSON document.
+        """The answer of an endpoint to a JSON document.
 
         Raises:
             ModelRefused: the container answered with an error.
@@ -230,7 +231,7 @@ class SageMaker:
 
 @contextmanager
 def _translated_by_message(action: str) -> Iterator[None]:
-    """``translated``, and SageMaker's one code for everything told apart by its text."""
+    """Like ``translated``, but it also reads the messages: SageMaker uses one code for many errors."""
     with translated(action):
         try:
             yield

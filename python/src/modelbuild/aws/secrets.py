@@ -1,4 +1,4 @@
-"""Secrets Manager: the one secret that is read where Batch does not resolve it."""
+"""Reads a secret from Secrets Manager, for programs that Batch does not pass it to."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def secret(session: boto3.Session, name: str, key: str) -> str:
     """The text under ``key`` of a secret that is a JSON object.
 
     Args:
-        session: who reads.
+        session: the identity that reads.
         name: name or ARN of the secret.
-        key: which of its values.
+        key: the key of the value.
 
     Raises:
         AwsError: Secrets Manager refused, or could not be reached.
@@ -32,7 +32,7 @@ def secret(session: boto3.Session, name: str, key: str) -> str:
     except (ValueError, KeyError, TypeError):
         found = None
     if not isinstance(found, str):
-        # Without a cause, which would show the secret.
+        # Raised without a cause: that would show the secret.
         raise ConfigurationError(
             f'secret {name} has no text under key {key}: it must be a JSON object {{"{key}": "…"}}'
         )

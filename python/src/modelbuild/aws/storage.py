@@ -24,13 +24,16 @@ __all__ = ["NotFound", "Storage"]
 _CHUNK_BYTES = 1 << 20
 
 
-# S3 asks to repeat a conditional write when another one of the same object is under way.
+# S3 refuses a conditional write while it executes another one of the same object; it asks to retry.
 _CONFLICT_ATTEMPTS = 8
 _CONFLICT_WAIT_SECONDS = 3.0
 
 
 class Storage:
-    """S3 as one identity sees it. Every method raises ``AwsError`` when AWS refuses or is out of reach."""
+    """A client of S3 with one identity.
+
+    Every method raises ``AwsError`` when AWS refuses or cannot be reached.
+    """
 
     def __init__(self, session: boto3.Session) -> None:
         with translated("set up a client for S3"):
@@ -61,7 +64,7 @@ class Storage:
         return self.age(uri) is not None
 
     def age(self, uri: str) -> float | None:
-        """Seconds since an object was written, or None without one."""
+        """Seconds since an object was written, or None if it does not exist."""
         bucket, key = _bucket_and_key(uri)
         try:
             with translated(f"look for {uri}"):
@@ -72,7 +75,7 @@ class Storage:
         return (datetime.now(timezone.utc) - written).total_seconds()
 
     def write_once(self, uri: str, body: bytes, content_type: str = "application/json") -> bool:
-        """Write an object unless one is there; the answer says whether this call wrote it."""
+        """Write an object unless it exists; returns whether this call wrote it."""
         bucket, key = _bucket_and_key(uri)
 
         with translated(f"write {uri}"):
@@ -91,14 +94,14 @@ class Storage:
         raise AssertionError("the last attempt returns or raises")
 
     def write(self, uri: str, body: bytes, content_type: str = "application/json") -> None:
-        """Write an object over whatever is there."""
+        """Write an object, and replace an existing one."""
         bucket, key = _bucket_and_key(uri)
         with translated(f"write {uri}"):
             self._s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
 
     def upload(self, path: Path, uri: str) -> None:
-        """Write a file to an object, in parts when it is large."""
-        # Only a deployment takes the time to load this.
+        """Write a file to an object, in parts if it is large."""
+        # Imported here, because only a deployment needs it.
         from s3transfer.manager import TransferManager
 
         bucket, key = _bucket_and_key(uri)
@@ -106,13 +109,13 @@ class Storage:
             transfers.upload(str(path), bucket, key).result()
 
     def delete(self, uri: str) -> None:
-        """Remove an object, whether or not it is there; a bucket with versions keeps the bytes."""
+        """Delete an object, if it exists; a bucket with versioning keeps its bytes."""
         bucket, key = _bucket_and_key(uri)
         with translated(f"delete {uri}"):
             self._s3.delete_object(Bucket=bucket, Key=key)
 
     def list(self, prefix_uri: str) -> list[tuple[str, int]]:
-        """Location and bytes of each object whose location begins with ``prefix_uri``, sorted by location."""
+        """The URI and size in bytes of each object whose URI begins with ``prefix_uri``, sorted by URI."""
         bucket, prefix = _bucket_and_key(prefix_uri)
         with translated(f"list {prefix_uri}"):
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
@@ -125,7 +128,7 @@ class Storage:
     def folders(self, folder_uri: str) -> Sequence[str]:
         """The names of the folders directly below ``folder_uri``, which ends with a slash, sorted.
 
-        S3 does not list what lies in them.
+        S3 does not list the objects in them.
         """
         bucket, prefix = _bucket_and_key(folder_uri)
         with translated(f"list {folder_uri}"):
@@ -140,7 +143,7 @@ class Storage:
 
 
 def _send_small_at_once(params: Mapping[str, Any], **_: object) -> None:
-    """Send a small body with its request; to ask S3 first ("Expect") takes one more round trip each time."""
+    """Send a small body with its request: with the header ``Expect`` each write takes one more round trip."""
     size = determine_content_length(params["body"])
     if size is not None and size <= _CHUNK_BYTES:
         params["headers"].pop("Expect", None)

@@ -15,15 +15,15 @@ from modelbuild.text import storable
 
 Style = Literal["success", "info", "warning", "error"]
 
-# The agent's only other answer for a key that is not there is an error, the same as for a lost network.
+# Without a default the agent fails for a missing key in the same way as for a lost connection.
 _ABSENT = "modelbuild: no such key"
 
 
 def variable(environ: Mapping[str, str], name: str) -> str:
-    """The value of a variable that the agent sets for each job.
+    """The value of a variable that the agent sets in every job.
 
     Raises:
-        ConfigurationError: it is not there.
+        ConfigurationError: the variable is not set.
     """
     try:
         return environ[name]
@@ -32,14 +32,14 @@ def variable(environ: Mapping[str, str], name: str) -> str:
 
 
 def build(environ: Mapping[str, str], commit: str) -> Build:
-    """The build of this job, as Buildkite's variables describe it.
+    """The build of this job, from Buildkite's variables.
 
     Args:
         environ: the job's environment.
-        commit: the full id of its commit, for which the variable may say ``HEAD``.
+        commit: the full id of its commit, because the variable may hold ``HEAD``.
 
     Raises:
-        ConfigurationError: a variable is not there, or is not what Buildkite sets.
+        ConfigurationError: a variable is not set, or has a value that Buildkite never sets.
     """
     try:
         return Build.model_validate(
@@ -65,13 +65,13 @@ def build(environ: Mapping[str, str], commit: str) -> Build:
 
 
 def get_meta_data(key: str) -> str | None:
-    """The value of the build's meta-data ``key``, or None where it was never set.
+    """The value of the build's meta-data ``key``, or None if it was never set.
 
     Raises:
         BuildkiteError: the agent failed.
     """
     value = _agent("meta-data", "get", key, "--default", _ABSENT)
-    # Version 4 ends the value with a line break, version 3 does not.
+    # Version 4 of the agent ends the value with a line break, version 3 does not.
     value = value.removesuffix("\n")
     return None if value == _ABSENT else value
 
@@ -86,19 +86,20 @@ def meta_data_keys() -> list[str]:
 
 
 def set_meta_data(values: Mapping[str, str]) -> None:
-    """Set each key of the build's meta-data; Buildkite refuses blank values, so these are left out.
+    """Set values of the build's meta-data by key, except blank values, which Buildkite refuses.
 
     Raises:
         BuildkiteError: the agent failed.
     """
     filled = {key: value for key, value in values.items() if value.strip()}
-    # Each is a process and a request of its own, and none depends on another: the agent is free earlier.
+    # Each call starts a process that sends a request. They run at the same time, so that the agent is free
+    # earlier.
     with ThreadPoolExecutor() as threads:
         list(threads.map(lambda key: _agent("meta-data", "set", key, stdin=filled[key]), filled))
 
 
 def annotate(body: str, *, context: str, style: Style) -> None:
-    """Put an annotation (Markdown or HTML, at most 1 MiB) on the build, in place of the one of this context.
+    """Put an annotation (Markdown or HTML, at most 1 MiB) on the build, and replace the one of this context.
 
     Raises:
         BuildkiteError: the agent failed.
@@ -107,11 +108,11 @@ def annotate(body: str, *, context: str, style: Style) -> None:
 
 
 def oidc_token(audience: str, session_tags: Sequence[str] = ()) -> str:
-    """A token by which Buildkite states which job this is; the job's log shows it redacted.
+    """An OIDC token for this job, signed by Buildkite; the agent redacts it in the job's log.
 
     Args:
-        audience: who is meant to believe it, such as ``sts.amazonaws.com``.
-        session_tags: claims that it passes to AWS as the tags of the session.
+        audience: the service that verifies the token, such as ``sts.amazonaws.com``.
+        session_tags: claims that become tags of the AWS session.
 
     Raises:
         BuildkiteError: the agent failed.
@@ -126,7 +127,7 @@ def version() -> str:
     """The agent's version, such as ``3.108.0``, as its command line prints it.
 
     Raises:
-        BuildkiteError: the agent is not there, or failed.
+        BuildkiteError: the agent is missing, or failed.
     """
     return _agent("--version").strip().removeprefix("buildkite-agent version ")
 

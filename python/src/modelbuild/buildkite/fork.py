@@ -1,6 +1,7 @@
-"""Builds of pull requests from another repository: their code is anyone's.
+"""Builds of pull requests from another repository, whose authors may be unknown.
 
-A training runs the commit's code with the role of the job, and its parameters' model on the agent.
+A training runs the commit's code with the role of the job, and the commit's model of the parameters on the
+agent.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _URL = re.compile(r"[a-z+]+://(?:[^@/]*@)?(?P<host>[^:/]*)(?::[0-9]+)?/(?P<path>
 
 
 def origin(environ: Mapping[str, str]) -> str:
-    """The repository that the pull request of this build comes from, where it is another; else empty.
+    """The repository of this build's pull request, if it is another repository; else empty.
 
     Buildkite writes one repository in several ways: ``git@host:path.git``, ``git://host/path``.
     """
@@ -34,7 +35,7 @@ def require_none(allowed: bool, environ: Mapping[str, str]) -> None:
         environ: the job's environment.
 
     Raises:
-        ConfigurationError: it is one, and forks are not allowed.
+        ConfigurationError: the build is of a fork, and forks are not allowed.
     """
     repository = "" if allowed else origin(environ)
     if repository:
@@ -45,7 +46,7 @@ def require_none(allowed: bool, environ: Mapping[str, str]) -> None:
 
 
 def _identity(repository: str) -> tuple[str, str]:
-    """Host and path of a repository, however its address is written."""
+    """Host and path of a repository, from any form of its address."""
     text = repository.strip()
     match = _URL.fullmatch(text) or _SCP.fullmatch(text)
     host, path = (match["host"], match["path"]) if match else ("", text)

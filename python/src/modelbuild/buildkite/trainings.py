@@ -1,9 +1,9 @@
-"""The trainings of one build, as its meta-data has them.
+"""The trainings of one build, in its meta-data.
 
-A build has one training whose step has no option ``model``, and its keys are the plain ones, such as
-``training/status``; or it has any number of trainings with option ``model``, and the keys of each begin with
-its model's name: ``sentiment/training/status``. Each train step claims its training before it submits
-anything, so that trainings which would share a key, a prefix in S3 or a block step are refused.
+If a train step has no option ``model``, its training is the only one of the build, with plain keys such as
+``training/status``. A build may have any number of trainings with option ``model``, whose keys begin with the
+model's name: ``sentiment/training/status``. Each train step claims its training before it submits a job, and
+fails if the claim of another step has the same key, S3 prefix or block step.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ _CLAIMS = "train/claim/"
 _ONLY, _NAMED = "only", "named"
 
 REFUSED = "refused"
-"""The value of a claim whose step was refused after it had asked."""
+"""The value of a claim whose step failed because of another claim."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a train step claims of its build. A claim is a key of meta-data: one call lists all claims.
+    """The claim of a train step to a training of its build. A claim is a key of meta-data: one call lists all
+    claims.
 
     Attributes:
         model: the model's name.
         named: whether the step has option ``model``.
         unblock: a hash of the block step's key.
-        training: a hash of everything that tells this training from another one; a retried step has the same.
+        training: a hash of everything that distinguishes trainings; a retried step has the same hash.
     """
 
     model: str
@@ -50,11 +51,11 @@ class Claim:
 
     @property
     def meta_data_prefix(self) -> str:
-        """What the other keys of this training begin with."""
+        """The prefix of this training's other keys."""
         return f"{self.model}/" if self.named else ""
 
     def collision(self, other: Claim) -> str:
-        """Why both trainings cannot be in one build, for people; empty if they can, or are the same one."""
+        """The reason why one build cannot have both trainings; empty if it can, or if they are the same."""
         if self == other:
             return ""
         if self.model == other.model:
@@ -77,20 +78,20 @@ class Claim:
 
 @dataclass(frozen=True)
 class TrainingMetaData:
-    """The build's meta-data, and annotations, about one training; ``prefix`` is what its keys begin with."""
+    """The build's meta-data and annotations about one training; ``prefix`` is the prefix of its keys."""
 
     prefix: str = ""
 
     def get(self, name: str) -> str | None:
-        """The value of a key, or None where it was never set; raises ``BuildkiteError``."""
+        """The value of a key, or None if it was never set; raises ``BuildkiteError``."""
         return agent.get_meta_data(self.prefix + name)
 
     def set(self, values: Mapping[str, str]) -> None:
-        """Set values by their keys; blank ones are left out; raises ``BuildkiteError``."""
+        """Set values by their keys, except blank ones; raises ``BuildkiteError``."""
         agent.set_meta_data({self.prefix + name: value for name, value in values.items()})
 
     def annotate(self, body: str, *, context: str, style: agent.Style) -> None:
-        """Put an annotation on the build, in place of this training's of that context."""
+        """Put an annotation on the build, and replace this training's annotation of that context."""
         agent.annotate(body, context=self.prefix + context, style=style)
 
 
@@ -108,7 +109,8 @@ def follow(model: str | None) -> TrainingMetaData:
         model: the name of its model; None for the build's only training.
 
     Raises:
-        ConfigurationError: the build trains no model of that name, or several where none is named.
+        ConfigurationError: the build trains no model of that name, or ``model`` is None and it trains
+            several.
         BuildkiteError: the agent's command line failed.
     """
     found = [claim for claim in claims(agent.meta_data_keys()) if agent.get_meta_data(claim.key) != REFUSED]
@@ -118,7 +120,7 @@ def follow(model: str | None) -> TrainingMetaData:
             raise ConfigurationError(
                 f"this build trains {', '.join(names)}: say with option model which of them this step follows"
             )
-        # Without a claim, the caller says what else is missing.
+        # If there is no claim, the caller's error names what is missing.
         return TrainingMetaData(found[0].meta_data_prefix if found else "")
     chosen = next((claim for claim in found if claim.model == model), None)
     if chosen is None:

@@ -1,4 +1,4 @@
-"""A model that is served."""
+"""The record of a deployment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from modelbuild.contract.record import ModelId, ModelName, Record, S3Uri, Sha256
 
 
 class Approver(Record):
-    """Who unblocked the deployment, as Buildkite named them."""
+    """The user who unblocked the deployment, from Buildkite's variables."""
 
     name: Text
     email: Text
@@ -21,7 +21,7 @@ class Deployment(Record):
 
     version: Literal[1] = 1
     number: int = Field(default=1, ge=1)
-    """Which deployment of the endpoint it is, from 1; the next one replaced it."""
+    """The number of the deployment of its endpoint, from 1."""
     model: ModelName
     model_id: ModelId
     pipeline: Slug

@@ -1,4 +1,4 @@
-"""How good a model is: metrics by name, whatever its task is."""
+"""The evaluation of a model of any task: metrics by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _finite(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def figure(value: float) -> str:
-    """A value of a metric for people: three decimals, or three digits of a very small one."""
+    """A value of a metric as text: three decimals, or three digits if it is very small."""
     return f"{value:.2e}" if 0 < abs(value) < 0.001 else f"{value:,.3f}"
 
 
@@ -31,12 +31,12 @@ class Metric(Record):
 
     name: MetricName
     title: Text
-    """What people call it."""
+    """The name for people."""
     better: Literal["higher", "lower"]
     """Which of two values is the better one."""
 
     def gain(self, value: float, baseline: float) -> float:
-        """By how much ``value`` is better than another one: negative where it is worse."""
+        """By how much ``value`` is better than ``baseline``; negative if it is worse."""
         return value - baseline if self.better == "higher" else baseline - value
 
 
@@ -51,18 +51,18 @@ class Evaluation(Record):
     """Quality on evaluation rows, beside baselines on the same rows."""
 
     rows_are: Text = ""
-    """What the rows are, in the words of the flow: "human-annotated, not trained on". Empty: not declared."""
+    """The flow's description of the rows, such as "human-annotated, not trained on"; may be empty."""
     dataset_sha256: Sha256
-    """Models are compared where they were evaluated on the same rows, which have the same hash."""
+    """Two models are comparable if they were evaluated on the same rows, which have the same hash."""
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1, max_length=20)]
-    """Every metric that is used below, in the order in which people read them."""
+    """The metrics of all qualities, in the order in which pages show them."""
     primary: MetricName
     """The metric that decides which of two models is the better one."""
     overall: Quality
     slices: dict[str, dict[str, Quality]] = Field(default_factory=dict)
     """Quality on parts of the rows: by the name of the column that divides them, and by its value."""
     baselines: dict[str, Quality] = Field(default_factory=dict)
-    """Quality of other ways to predict, by their name."""
+    """The quality of other predictors on the same rows, by name."""
 
     @model_validator(mode="after")
     def _metrics_are_described(self) -> Self:
@@ -78,16 +78,16 @@ class Evaluation(Record):
         return self
 
     def metric(self, name: str) -> Metric:
-        """The description of a metric that is used here."""
+        """The description of a metric of this evaluation."""
         return next(metric for metric in self.metrics if metric.name == name)
 
     def used_in(self, table: Mapping[str, Quality]) -> list[Metric]:
-        """The metrics that a table of qualities has, in the order in which people read them."""
+        """The metrics that a table of qualities has, in the order in which pages show them."""
         found = {name for quality in table.values() for name in quality.metrics}
         return [metric for metric in self.metrics if metric.name in found]
 
     def describe(self, quality: Quality) -> str:
-        """A quality for people: "macro-F1 0.612, accuracy 0.679 on 2,345 rows"."""
+        """A quality as text: "macro-F1 0.612, accuracy 0.679 on 2,345 rows"."""
         figures = (
             f"{metric.title} {figure(quality.metrics[metric.name])}" for metric in self.used_in({"": quality})
         )

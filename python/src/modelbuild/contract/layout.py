@@ -1,6 +1,7 @@
-"""Where the files of a model lie in S3, relative to each other.
+"""The S3 prefixes of a model and of its attempts.
 
-``modelbuild.store`` reads and writes them; other programs, such as the laptop's pages, only link to them.
+``modelbuild.store`` reads and writes them; other programs, such as the pages of laptop mode, only link to the
+files.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ DEPLOYMENT_FILE = "deployment.json"
 
 
 def model_prefix(root: str, pipeline: str, model: str, model_id: str) -> str:
-    """Where everything about one model lies: ``<root>/<pipeline>/<model>/<model id>``, without a slash at
+    """The prefix of everything about one model: ``<root>/<pipeline>/<model>/<model id>``, without a slash at
     the end.
     """
     return f"{root.rstrip('/')}/{pipeline}/{model}/{model_id}"
 
 
 def attempt_prefix(prefix: str, attempt: int) -> str:
-    """Where the result of one attempt at a training lies.
+    """The prefix of the result of one attempt at a training.
 
-    Results are written once: that of a later attempt does not replace that of the first, but lies below it.
+    A result is written once: a later attempt does not replace the result of the first, but has a prefix of
+    its own.
     """
     return prefix if attempt == 1 else f"{prefix}/attempts/{attempt}"

@@ -1,4 +1,4 @@
-"""What all records have in common: how they are validated, written as JSON, and the types of their fields."""
+"""The base class of all records, their JSON form, and the types of their fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from modelbuild.text import storable
 
 FIELD_CHARACTERS = 10_000
-"""How much text a value of meta-data may have here; Buildkite takes 100 kB."""
+"""The longest value of meta-data that modelbuild writes; Buildkite accepts 100 kB."""
 
 S3Uri = Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/.*)?$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -21,13 +21,13 @@ ModelName = Annotated[
     str,
     StringConstraints(pattern=r"^([A-Za-z]|[0-9]+[A-Za-z_-])[A-Za-z0-9_-]*$", max_length=63),
 ]
-"""A model of a pipeline; never only digits, so that it is no model id."""
+"""The name of a model; never only digits, so that it cannot be taken for a model id."""
 MODEL_ID_PATTERN = r"[1-9][0-9]*(\.[1-9][0-9]*)?"
 ModelId = Annotated[str, StringConstraints(pattern=f"^{MODEL_ID_PATTERN}$")]
 """The number of the build that made the model, or ``<number>.<n>`` for the build's *n*th candidate."""
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9\-]*$")]
 Text = Annotated[str, AfterValidator(storable)]
-"""Text from elsewhere, such as a commit's message: what no document can hold in it becomes U+FFFD."""
+"""Foreign text, such as a commit's message; characters that a document cannot hold become U+FFFD."""
 
 
 def _field(text: str) -> str:
@@ -41,9 +41,9 @@ FieldText = Annotated[str, AfterValidator(_field)]
 
 
 class Record(BaseModel):
-    """A value object: frozen, closed, and written under its aliases."""
+    """A value object: frozen, without extra fields, and serialized by alias."""
 
-    # Most programs use a few of the records: the validator of each is built when it is first used.
+    # Most programs use few of the records, so pydantic builds each validator at its first use.
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
     def to_json(self) -> str:
@@ -82,14 +82,14 @@ def sha256_of_json(value: JsonValue) -> str:
 
 
 def shortened(name: str, characters: int) -> str:
-    """``name``, or its beginning and a hash of all of it where it has more than ``characters``."""
+    """``name``, or its beginning and a hash of the whole name if it has more than ``characters``."""
     if len(name) <= characters:
         return name
     return f"{name[: characters - 17]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def split_s3_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key of ``s3://bucket/key``; the key of a bare bucket is empty.
+    """Bucket and key of ``s3://bucket/key``; the key is empty for a bucket alone.
 
     Raises:
         ValueError: ``uri`` does not name an S3 location.

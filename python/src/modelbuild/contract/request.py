@@ -1,4 +1,4 @@
-"""What a build asks for."""
+"""The request of a training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modelbuild.contract.record import ModelId, ModelName, Record, S3Uri, Sha256
 
 
 class Build(Record):
-    """The Buildkite build that asked for a model."""
+    """The Buildkite build that requested a training."""
 
     organization: Slug
     pipeline: Slug
@@ -33,7 +33,7 @@ class Source(Record):
 
 
 class Images(Record):
-    """The images of one build, named as the folders of ``docker/``; digests where they are known."""
+    """The images of one build, named like the folders of ``docker/``; by digest if it is known."""
 
     default: str
     train_gpu: str = Field(alias="train-gpu")
@@ -41,15 +41,16 @@ class Images(Record):
 
 
 class TrainingRequest(Record):
-    """What was asked for: ``request.json``, written once, before the head job is submitted."""
+    """The request: ``request.json``, written once, before the head job is submitted."""
 
     version: Literal[1] = 1
     model: ModelName
     """Name of the model in its pipeline; models of one name have different ids."""
     model_id: ModelId
     meta_data_prefix: str = ""
-    """What the build's meta-data about this training begins with: nothing for the build's only training, else
-    the model's name and a slash."""
+    """The prefix of this training's keys in the build's meta-data: empty for the build's only training, else
+    the model's name and a slash.
+    """
     build: Build
     source: Source
     flow: str
@@ -59,7 +60,8 @@ class TrainingRequest(Record):
     unblock: str
     images: Images
     origins: dict[str, Literal["file", "plugin", "build"]] = Field(default_factory=dict)
-    """Who set each parameter, by its dotted name: params.yaml, the pipeline's options, or this build."""
+    """The origin of each parameter, by its dotted name: params.yaml, the pipeline's options, or this build.
+    """
     dirty_diff: str = ""
     """The uncommitted changes in the source, as ``git diff`` prints them; usually empty."""
 
@@ -74,10 +76,10 @@ class TrainingRequest(Record):
         return f"{self.meta_data_prefix}{name}"
 
     def misplaced(self, prefix: str) -> str:
-        """The first field that does not match the S3 prefix of the request, for people; empty if all match.
+        """A text about the first field that does not match the S3 prefix of the request; empty if all match.
 
-        A reader acts on the build that the request names, and access to one prefix must not be enough to name
-        the build of another.
+        Readers act on the build that the request names. So a program that can write to one prefix must not be
+        able to name another build there.
         """
         _, pipeline, model, model_id = f"///{prefix}".rsplit("/", 3)
         claims: list[tuple[str, str, str]] = [

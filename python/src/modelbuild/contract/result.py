@@ -13,7 +13,7 @@ from modelbuild.contract.record import FIELD_CHARACTERS, FieldText, Record, Text
 
 
 class TrainingResult(Record):
-    """How a training ended. Its fields, by alias, *are* the fields of the block step that waits for it."""
+    """The result of a training. Its fields, by alias, *are* the fields of the waiting block step."""
 
     status: Literal["succeeded", "failed", "cancelled"] = Field(alias="training/status")
     reason: Text = Field(default="", alias="training/reason")
@@ -27,7 +27,7 @@ class TrainingResult(Record):
 
     @model_validator(mode="after")
     def _env_fits_a_field(self) -> Self:
-        """Refuse variables of inference that are too long for one block field."""
+        """Refuse an inference environment that is too long for one block field."""
         if len(json.dumps(self.env)) > FIELD_CHARACTERS:
             raise ValueError(f"model/env must not take more than {FIELD_CHARACTERS:,} characters")
         return self
@@ -43,7 +43,7 @@ class TrainingResult(Record):
         """Read a result back from meta-data; a key that is missing counts as empty.
 
         Raises:
-            ValueError: a value is not what its key promises (pydantic's ``ValidationError`` is one).
+            ValueError: a value is invalid (pydantic's ``ValidationError`` is a ValueError).
         """
         values: dict[str, Any] = {key: fields[key] for key in cls.field_keys() if key in fields}
         values["model/env"] = json.loads(values.get("model/env") or "{}")
@@ -51,15 +51,15 @@ class TrainingResult(Record):
 
     @classmethod
     def field_keys(cls) -> tuple[str, ...]:
-        """The keys of the block step's fields, in the order in which a person reads them."""
+        """The keys of the block step's fields, in the order of the build page."""
         return tuple(field.alias or name for name, field in cls.model_fields.items())
 
     @classmethod
     def prefix_of(cls, keys: Iterable[str]) -> str | None:
-        """What the keys of a training's meta-data begin with, by the keys of its block step's fields.
+        """The prefix of a training's keys in meta-data, from the keys of its block step's fields.
 
         Returns:
-            An empty text or ``<model>/``; None for the fields of a step that no training unblocks.
+            An empty text or ``<model>/``; None if they are not the fields of a training.
         """
         status = cls.field_keys()[0]
         found = (key.removesuffix(status) for key in keys if f"/{key}".endswith(f"/{status}"))
@@ -67,5 +67,5 @@ class TrainingResult(Record):
 
 
 def unsuccessful(status: Literal["failed", "cancelled"], reason: str) -> TrainingResult:
-    """The result of a training that left no model."""
+    """The result of a training without a model."""
     return TrainingResult.model_validate({"training/status": status, "training/reason": reason})

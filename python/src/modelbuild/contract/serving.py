@@ -40,13 +40,13 @@ class Predictions(Record):
 
 
 class ServingEnvironment(Record):
-    """The variables inference needs: ``model/env``, and the environment of the SageMaker model."""
+    """The variables that inference needs: ``model/env``, and the environment of the SageMaker model."""
 
     model: ModelName = Field(alias="MODEL_NAME")
     model_id: ModelId = Field(alias="MODEL_ID")
     pipeline: Slug = Field(alias="MODEL_PIPELINE")
     description_sha256: Sha256 = Field(alias="MODEL_DESCRIPTION_SHA256")
-    """Of ``model.json``, which has the hashes of the model's other files."""
+    """The hash of ``model.json``, which holds the hashes of the model's other files."""
 
     def to_env(self) -> dict[str, str]:
         """The variables by name."""
