@@ -1,1 +1,1 @@
-"""A model copied to production and served: what the plugin ``deploy`` runs."""
+"""The plugin ``deploy``: copies a model to production and serves it."""

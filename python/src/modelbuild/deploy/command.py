@@ -1,4 +1,4 @@
-"""What the deploy plugin does: the approved model, copied, served, checked and put on record."""
+"""The command of the deploy plugin: copies, serves, checks and records the approved model."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from modelbuild.store.model import ModelStore
 
 
 class NotRecorded(AwsError):
-    """The endpoint serves the model, and its records do not say so."""
+    """The endpoint serves the model, but the deployment could not be recorded."""
 
 
 def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> None:
     """Serve the model of this build, and fail unless the endpoint answers as that model.
 
-    An endpoint whose answers are not verified goes back to what it ran before.
+    If the answers cannot be verified, the endpoint is put back to its previous configuration.
 
     Raises:
         TrainingFailed: the training did not succeed.
-        VerificationFailed: bytes or predictions are not the ones that were approved, a user who may not let
-            this job through, or the endpoint serves another model.
+        VerificationFailed: bytes or predictions are not the approved ones, the user who unblocked this job is
+            no approver, or the endpoint belongs to another model.
         EndpointFailed: SageMaker did not bring the endpoint to the requested configuration.
         ConfigurationError: this is no job of a build, or its block step was filled in by hand.
         AwsError: AWS refused.
@@ -117,7 +117,9 @@ def _serve(
 
 
 def _roll_back(planned: plan.Plan, served: Served, sagemaker: SageMaker, timeout: float) -> str:
-    """Take an endpoint whose answers are not verified back to what it ran before; how that went, in words."""
+    """Put an endpoint with unverified answers back to its previous configuration; returns a text about the
+    outcome.
+    """
     endpoint, previous = planned.endpoint, served.previous_config
     if not previous:
         return (

@@ -1,4 +1,4 @@
-"""The model's files in production, byte for byte those that were approved."""
+"""Copies the approved model's files to production, byte for byte."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from modelbuild.store.objects import Objects
 
 
 def copy(approved: Handoff, root: str, source: Objects, destination: Objects) -> ModelStore:
-    """Copy a model and its manifest to production, or find that they are there.
+    """Copy a model and its manifest to production, unless they are there already.
 
-    Two identities do it, so that neither account needs to trust the other's bucket: the bytes pass through
-    this machine and are hashed on the way, and again from what production then holds.
+    One identity reads and another writes, so that neither account needs to trust the other. The bytes pass
+    through this machine, which hashes them on the way, and then hashes the written objects.
 
     Args:
         approved: the model to copy.
-        root: where models lie in production.
-        source: S3 as the identity that reads sees it.
-        destination: S3 as the identity that writes sees it.
+        root: the prefix of models in production.
+        source: S3 with the identity that reads.
+        destination: S3 with the identity that writes.
 
     Returns:
         The files in production.
@@ -50,7 +50,7 @@ def copy(approved: Handoff, root: str, source: Objects, destination: Objects) ->
 
 
 def _require(source: Objects, uri: str, expected: str, path: Path) -> None:
-    """Fetch an object into a file, if it is the expected one."""
+    """Download an object into a file, and require the expected hash."""
     with path.open("wb") as file:
         actual = _digest(source.stream(uri), file)
     if actual != expected:
@@ -61,7 +61,7 @@ def _require(source: Objects, uri: str, expected: str, path: Path) -> None:
 
 
 def _put(path: Path, expected: str, uri: str, destination: Objects) -> None:
-    """Bring a file of a known hash to an object that may be there already."""
+    """Upload a file of a known hash to an object that may exist already."""
     try:
         actual = _digest(destination.stream(uri))
     except NotFound:
@@ -85,7 +85,7 @@ def _put(path: Path, expected: str, uri: str, destination: Objects) -> None:
 
 
 def _digest(chunks: Iterable[bytes], copy_to: BinaryIO | None = None) -> str:
-    """SHA-256 of the chunks, which also go to a file where there is one."""
+    """SHA-256 of the chunks; also writes them to ``copy_to`` if given."""
     digest = hashlib.sha256()
     for chunk in chunks:
         digest.update(chunk)

@@ -1,4 +1,4 @@
-"""From whatever an endpoint runs to what it is to run, and not believing it before it is so."""
+"""Brings an endpoint from its current configuration to the planned one, and waits until it runs it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Clock:
 
 @dataclass(frozen=True)
 class Served:
-    """An endpoint that runs what was planned.
+    """An endpoint that runs the planned configuration.
 
     Attributes:
-        endpoint: how SageMaker describes it.
-        previous_config: what it ran before, also when an earlier run of this deployment changed that; empty
-            for a new endpoint.
-        changed: whether this deployment, or an earlier run of it that it waited for, changed the endpoint.
+        endpoint: SageMaker's description of it.
+        previous_config: the configuration before this deployment, also if an earlier run of the step changed
+            it; empty for a new endpoint.
+        changed: whether this deployment changed the endpoint, in this or in an earlier run of the step.
     """
 
     endpoint: Endpoint
@@ -45,7 +45,7 @@ class Served:
 
 
 def require_own(endpoint: str, owner_tags: Mapping[str, str], sagemaker: SageMaker) -> None:
-    """Refuse an endpoint that serves another model, or one of another pipeline.
+    """Refuse an endpoint that belongs to another model or another pipeline.
 
     Args:
         endpoint: its name.
@@ -53,7 +53,7 @@ def require_own(endpoint: str, owner_tags: Mapping[str, str], sagemaker: SageMak
         sagemaker: SageMaker as an identity of production sees it.
 
     Raises:
-        VerificationFailed: its last deployment was that of another model.
+        VerificationFailed: its last deployment was of another model.
         AwsError: SageMaker refused.
     """
     try:
@@ -70,7 +70,7 @@ def require_own(endpoint: str, owner_tags: Mapping[str, str], sagemaker: SageMak
 
 
 def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clock = Clock()) -> Served:
-    """Have the endpoint run the plan: create it, update it, wait for an update under way, or find it done.
+    """Bring the endpoint to the plan: create it, update it, or wait for a running update.
 
     Args:
         plan: what to run where.
@@ -79,8 +79,9 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
         clock: what time is and how it passes.
 
     Raises:
-        EndpointFailed: the endpoint does not run it when ``timeout`` has passed, or SageMaker gave up.
-        VerificationFailed: a model or configuration of the plan's name is another one.
+        EndpointFailed: the endpoint does not run the plan after ``timeout`` seconds, or SageMaker reports a
+            failure.
+        VerificationFailed: a model or configuration of the plan's name has other properties.
         AwsError: SageMaker refused.
     """
     _create_model_and_config(plan, sagemaker)
@@ -97,8 +98,8 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
     if _changes_to(before, plan.name):
         log.say(f"endpoint {plan.endpoint} is on its way to {plan.name} already")
     else:
-        # A step that is killed between here and the check of the answers, and retried, must know the way
-        # back.
+        # If this step is killed before it has checked the answers, its retry needs the previous
+        # configuration.
         sagemaker.record_previous(plan.name, before.config)
         sagemaker.update_endpoint(plan.endpoint, plan.name)
         log.say(f"updating endpoint {plan.endpoint} from {before.config}")
@@ -107,17 +108,18 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
 
 
 def rollback(plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, clock: Clock = Clock()) -> None:
-    """Have an endpoint that runs the plan run its previous configuration again.
+    """Put an endpoint that runs the plan back to its previous configuration.
 
     Args:
-        plan: what it runs and should not.
+        plan: the plan that it runs now.
         previous: the name of the configuration that it ran before.
         sagemaker: SageMaker as an identity of production sees it.
-        timeout: seconds that it may take.
+        timeout: the maximum time in seconds.
         clock: what time is and how it passes.
 
     Raises:
-        EndpointFailed: it runs something else by now and was left alone, or SageMaker did not go back.
+        EndpointFailed: the endpoint runs another configuration by now and was not changed, or SageMaker could
+            not update it.
         AwsError: SageMaker refused.
     """
     found = sagemaker.endpoint(plan.endpoint)
@@ -132,7 +134,7 @@ def rollback(plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, cl
 
 
 def _create_model_and_config(plan: Plan, sagemaker: SageMaker) -> None:
-    """The model and the configuration; those of an earlier deployment are used again."""
+    """Create the model and the configuration, or reuse those of an earlier run."""
     try:
         sagemaker.create_model(plan.name, plan.model, plan.tags)
     except AlreadyExists:
@@ -150,7 +152,7 @@ def _create_model_and_config(plan: Plan, sagemaker: SageMaker) -> None:
 def _require_same(
     subject: str, planned: Model | EndpointConfig, read: Callable[[], Model | EndpointConfig | None]
 ) -> None:
-    """What SageMaker has is what was planned; a moment after its creation it may not be visible yet."""
+    """Require that SageMaker's resource has the planned properties; wait until a new one becomes visible."""
     try:
         found = Retrying(
             retry=retry_if_exception_type(NotFound),
@@ -177,7 +179,7 @@ def _difference(found: Model | EndpointConfig | None, planned: Model | EndpointC
 
 
 class _Watch:
-    """Looks at an endpoint again and again, and logs what changes."""
+    """Polls an endpoint and logs changes of its status."""
 
     def __init__(self, endpoint: str, config: str, sagemaker: SageMaker, clock: Clock, until: float) -> None:
         self._endpoint = endpoint
@@ -189,7 +191,9 @@ class _Watch:
         self._wait = _FIRST_WAIT
 
     def until_stable(self) -> Endpoint | None:
-        """The endpoint, once nothing changes it except towards the configuration; None without one."""
+        """Wait until no other deployment changes the endpoint; returns the endpoint, or None if it does not
+        exist.
+        """
         while True:
             try:
                 found = self._poll()
@@ -207,7 +211,7 @@ class _Watch:
             self._pause()
 
     def until_served(self) -> Endpoint:
-        """The endpoint in service with the configuration and no deployment under way."""
+        """Wait until the endpoint is in service with the configuration, and no deployment runs."""
         name = self._endpoint
         changing = False
         while True:
@@ -251,7 +255,7 @@ class _Watch:
 
 
 def _changes_to(endpoint: Endpoint, config: str) -> bool:
-    """Whether what is under way ends in the configuration."""
+    """Whether the running deployment ends in the configuration."""
     return config == endpoint.pending_config or (endpoint.status == "Creating" and endpoint.config == config)
 
 

@@ -1,4 +1,4 @@
-"""The annotation ``deployment``: what is served now, or why it is not."""
+"""The annotation ``deployment``: the served model, or the reason of a failed deployment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modelbuild.settings.deploy import DeploySettings
 
 
 def succeeded(approved: Handoff, deployment: Deployment, settings: DeploySettings, region: str) -> str:
-    """The annotation of a model that is served."""
+    """The annotation of a successful deployment."""
     return render(
         "modelbuild.deploy",
         "succeeded.html.j2",
@@ -26,7 +26,7 @@ def succeeded(approved: Handoff, deployment: Deployment, settings: DeploySetting
 
 
 def failed(approved: Handoff, endpoint: str, reason: str, *, served: bool = False) -> str:
-    """The annotation of a model that is not served, or that is and could not be recorded."""
+    """The annotation of a failed deployment; with ``served`` the model is served but was not recorded."""
     return render(
         "modelbuild.deploy",
         "failed.html.j2",

@@ -1,4 +1,4 @@
-"""What is to be served, under names that say exactly what it is."""
+"""The plan of a deployment, with resource names derived from its content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INSTANCES = 1
 
 @dataclass(frozen=True)
 class Plan:
-    """An endpoint, and what it is to run; ``name`` is that of the model and of the configuration."""
+    """An endpoint and the model to run on it; ``name`` is the name of SageMaker's model and configuration."""
 
     endpoint: str
     name: str
@@ -29,10 +29,10 @@ class Plan:
 
 
 def plan_deployment(approved: Handoff, copied: ModelStore, settings: DeploySettings) -> Plan:
-    """The plan for a model that lies in production.
+    """The plan for a model that was copied to production.
 
-    The name changes with everything that is served or how it is served, so the same deployment finds what
-    an earlier one made, and another never meets it.
+    The name depends on everything that is deployed, so a retried deployment finds the resources of the
+    earlier run, and a different deployment never does.
     """
     model = Model(
         image=approved.result.image,
@@ -68,17 +68,17 @@ def plan_deployment(approved: Handoff, copied: ModelStore, settings: DeploySetti
 
 
 def owner_tags(approved: Handoff) -> dict[str, str]:
-    """The tags that say whose endpoint one is: the pipeline and the model that it serves."""
+    """The tags that name the owner of an endpoint: the pipeline and the model."""
     request = approved.manifest.request
     return _tags({"modelbuild:pipeline": request.build.pipeline, "modelbuild:model": request.model})
 
 
 def _name(endpoint: str, model_id: str, digest: str) -> str:
-    """``<endpoint>-<model id>-<hash>`` in letters that SageMaker takes; what is too long is the endpoint."""
+    """``<endpoint>-<model id>-<hash>`` in characters that SageMaker allows; a long endpoint name is cut."""
     end = f"-{model_id.replace('.', '-')}-{digest[:_HASH_CHARACTERS]}"
     return endpoint[: _LONGEST_NAME - len(end)].rstrip("-") + end
 
 
 def _tags(tags: dict[str, str]) -> dict[str, str]:
-    """The tags in letters that AWS takes."""
+    """The tags in characters that AWS allows."""
     return {key: re.sub(r"[^\w .:/=+@-]", "_", value)[:256] for key, value in tags.items()}

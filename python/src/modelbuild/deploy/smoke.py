@@ -1,4 +1,4 @@
-"""What an endpoint answers must be what the approved model answered when it was trained."""
+"""Checks that an endpoint answers the golden predictions of the approved model."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from modelbuild.contract import GoldenPrediction, Manifest, Prediction, Predicti
 from modelbuild.errors import VerificationFailed
 
 TOLERANCE = 1e-4
-"""How far a number may be from the recorded one, or, above 1, by which part of it: another CPU rounds
-differently."""
+"""The allowed difference to a recorded number, relative above 1 and absolute below: other CPUs round
+differently.
+"""
 
 _SHOWN_CHARACTERS = 300
 
 
 def check(sagemaker: SageMaker, endpoint: str, manifest: Manifest) -> None:
-    """Send each of the manifest's recorded inputs, and require the model's id and recorded answer.
+    """Send the input of each golden prediction, and require the model's id and the recorded answer.
 
     Raises:
-        VerificationFailed: an answer is another model's or another answer, or none is on record.
+        VerificationFailed: an answer is wrong or of another model, or the manifest has no golden predictions.
         AwsError: the endpoint could not answer.
     """
     if not manifest.golden:
@@ -55,7 +56,7 @@ def _answer(sagemaker: SageMaker, endpoint: str, golden: GoldenPrediction) -> An
 
 
 def _prediction(body: bytes, attributes: str, manifest: Manifest) -> Prediction:
-    """The one prediction of an answer that names this model everywhere."""
+    """The only prediction of an answer; the answer must name this model everywhere."""
     request = manifest.request
     expected = custom_attributes(request.model_id, request.model, request.build.pipeline)
     if attributes != expected:
@@ -85,7 +86,7 @@ def _prediction(body: bytes, attributes: str, manifest: Manifest) -> Prediction:
 
 
 def _difference(expected: JsonValue, found: JsonValue, path: str = "") -> str:
-    """What differs too much in two outputs, numbers within a tolerance; empty when nothing does."""
+    """The first difference of two outputs beyond the tolerance for numbers; empty if there is none."""
     # Whole numbers, such as ids, must be equal.
     if _is_number(expected) and _is_number(found) and float in (type(expected), type(found)):
         return _exceeds_tolerance(float(expected), float(found), path)
@@ -110,7 +111,7 @@ def _is_number(value: JsonValue) -> TypeGuard[float]:
 
 
 def _exceeds_tolerance(expected: float, found: float, path: str) -> str:
-    # Written so that a value that is no number differs too.
+    # A comparison with NaN is false, so NaN exceeds every tolerance.
     allowed = TOLERANCE * max(1.0, abs(expected))
     if abs(found - expected) <= allowed:
         return ""

@@ -1,8 +1,8 @@
-"""The part of a flow that is the same for every model. The steps stay in the flow's own file.
+"""The base class of flows: the part that is the same for every model.
 
-A subclass of :class:`ModelFlow` has the steps, as plain Metaflow, and says which rows there are, how they are
-split, how the model is fitted and how it predicts. The methods of this class handle the request, the snapshot
-of the rows, the W&B run, the manifest and the callback.
+A flow is a subclass of :class:`ModelFlow` whose steps, in plain Metaflow, read the rows, split them, fit the
+model and predict. The methods of this class handle the request, the snapshot of the rows, the W&B run, the
+manifest and the callback.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from modelbuild.store.model import ModelStore
 
 
 class ModelFlow(FlowSpec):
-    """A flow that makes a model, for the build that asked for it or on its own.
+    """A flow that trains a model, for a build or on its own.
 
     Attributes:
         parameters: the values of ``config``, the flow's ``metaflow.Config``.
         prefix: the S3 prefix that the flow writes below; empty for a flow on its own without ``ARTIFACTS``.
-        seconds: how long what was timed took, by name.
+        seconds: the measured durations, by name.
 
-    These, and what the methods keep, are artifacts of Metaflow; records are kept as JSON.
+    These attributes and the values that the methods keep are artifacts of Metaflow, with records as JSON.
     """
 
     def begin(self) -> None:
-        """Check, in step ``start``, that the parameters are the ones that were asked for.
+        """Check in step ``start`` that the parameters are those of the request.
 
         Raises:
-            ConfigurationError: ``ARTIFACTS`` is no S3 prefix, or what lies there is no request of this build.
+            ConfigurationError: ``ARTIFACTS`` is no S3 prefix, or the request there is not of this build.
             VerificationFailed: the flow runs with other parameters than the request has.
         """
         self.parameters: dict[str, Any] = self.config.to_dict()
@@ -61,7 +61,7 @@ class ModelFlow(FlowSpec):
         self.find_request()
 
     def find_request(self) -> TrainingRequest | None:
-        """What this flow's build asked for, or None for a flow on its own."""
+        """The request of this flow's build, or None for a flow on its own."""
         if "MODEL_ID" not in os.environ:
             return None
         return training.require_request(self.store(), self.parameters)
@@ -76,7 +76,7 @@ class ModelFlow(FlowSpec):
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Keep how many seconds the block takes, under ``name``."""
+        """Measure the duration of the block in seconds, and keep it under ``name``."""
         start = time.monotonic()
         yield
         self.seconds = {**self.seconds, name: round(time.monotonic() - start, 3)}
@@ -97,23 +97,23 @@ class ModelFlow(FlowSpec):
         """The rows that :meth:`take_snapshot` kept, sorted by their columns from left to right.
 
         Raises:
-            VerificationFailed: an object is not the one that the snapshot was taken with.
+            VerificationFailed: an object has changed since the snapshot was taken.
         """
         return snapshot.read(self.store().objects, DataSnapshot.model_validate(self.snapshot))
 
     def keep_rows(self, rows: Sequence[Any], origin: str) -> None:
-        """Keep rows that come from the commit, each as JSON; ``origin`` says for people from where."""
+        """Keep rows of the commit, each as JSON; ``origin`` describes their source for people."""
         kept = snapshot.keep(self.store() if self.prefix else None, rows, origin)
         self.snapshot = kept.model_dump(mode="json")
 
     def keep_runtime(self) -> None:
-        """Keep what the model was computed with; to be called by the step that fitted it."""
+        """Keep the runtime of the model (packages, image, device); call it in the step that fits it."""
         on_gpu = os.environ.get("AWS_BATCH_JQ_NAME") == os.environ.get(GPU_QUEUE, "").rsplit("/", 1)[-1]
         image = os.environ.get(GPU_IMAGE, "") if on_gpu else ""
         self.runtime: dict[str, Any] = runtime.describe(image).model_dump(mode="json")
 
     def keep_evaluation(self, evaluated: Evaluated, golden: Sequence[GoldenPrediction]) -> None:
-        """Print an evaluation, write the W&B run, and keep both.
+        """Log an evaluation, write the W&B run, and keep both.
 
         Args:
             evaluated: the evaluation, and the prediction for each row.

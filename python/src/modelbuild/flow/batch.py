@@ -1,4 +1,4 @@
-"""Where a step runs: on AWS Batch for a build, in this process for a flow on its own."""
+"""Runs a step on AWS Batch for a build, and in this process for a flow on its own."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ Step = TypeVar("Step", bound=Callable[..., None])
 GPU_QUEUE = "GPU_JOB_QUEUE"
 GPU_IMAGE = "TRAIN_GPU_IMAGE"
 
-# A step's job gets no variables of the head but these and those that STEP_VARIABLES names. Metaflow reads
-# the flow again in the job, and its decorators must come out the same there, so what they read is passed
-# on as well.
+# A step's job gets only these variables of the head, and those that STEP_VARIABLES names. Metaflow evaluates
+# the decorators again in the job, with the same result, so the variables that they read are among them.
 _PASSED_ON = (
     "MODEL_ID",
     "ARTIFACTS",
@@ -43,8 +42,8 @@ _PASSED_ON = (
 def on_batch(*, cpu: int, memory: int, gpu: int = 0, secrets: Sequence[str] = ()) -> Callable[[Step], Step]:
     """A decorator for Metaflow steps: run this step as a job on AWS Batch when it belongs to a build.
 
-    It belongs to one when ``MODEL_ID`` is set; a flow on its own keeps the step as it is. What the build
-    says of the step's size, in ``STEP_RESOURCES``, goes before what the flow says.
+    It belongs to a build if ``MODEL_ID`` is set; in a flow on its own the decorator does nothing. The sizes
+    that the build sets in ``STEP_RESOURCES`` override those of the flow.
 
     Args:
         cpu: vCPUs.

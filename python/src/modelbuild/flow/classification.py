@@ -1,4 +1,4 @@
-"""How good a classifier is: macro-F1, accuracy, and precision, recall and F1 of each class."""
+"""The evaluation of a classifier: macro-F1, accuracy, and precision, recall and F1 of each class."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def evaluate(
     Args:
         rows: the rows, each with its true label.
         predicted: the model's label of each row.
-        labels: every label, in the order in which people read them.
+        labels: every label, in the order of the tables.
         scores: the probability of each label: one row for each evaluation row, one column for each label.
-        baselines: labels that something else gives to the same rows, by its name.
+        baselines: the labels that each baseline predicts for the same rows, by its name.
 
     Raises:
         ConfigurationError: the rows are not consistent.
@@ -58,7 +58,7 @@ def evaluate(
 
 
 def measure(truth: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> dict[str, float]:
-    """Macro-F1 and accuracy; a label that is neither in ``truth`` nor ``predicted`` does not count."""
+    """Macro-F1 and accuracy; labels that are neither in ``truth`` nor in ``predicted`` do not count."""
     return {
         "macro_f1": float(f1_score(truth, predicted, average="macro", zero_division=0)),
         "accuracy": float(accuracy_score(truth, predicted)),
@@ -66,13 +66,13 @@ def measure(truth: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> dict[str, f
 
 
 def majority(truth: Sequence[str], rows: int) -> list[str]:
-    """The most frequent label of ``truth``, the first by name of several, for so many rows: a baseline."""
+    """A baseline: the most frequent label of ``truth`` (of several, the first by name), for each row."""
     counts = Counter(truth)
     return [min(counts, key=lambda label: (-counts[label], label))] * rows
 
 
 def class_qualities(truth: Values, predicted: Values, labels: Sequence[str]) -> dict[str, Quality]:
-    """Precision, recall and F1 of each label; each is 0 where it would divide by zero."""
+    """Precision, recall and F1 of each label; 0 instead of a division by zero."""
     table = precision_recall_fscore_support(
         np.asarray(truth), np.asarray(predicted), labels=list(labels), zero_division=0
     )

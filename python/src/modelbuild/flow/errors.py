@@ -1,4 +1,4 @@
-"""What Metaflow's command line, which reads the parameter file, prints without a traceback."""
+"""Errors in the parameter file, which Metaflow's command line prints without a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a model is on some rows, whatever its task is, and what it answers for each of them."""
+"""Evaluates a model of any task on some rows, and records its prediction for each of them."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class EvaluationRows:
     """The rows that a model is evaluated on; all fields have the same length.
 
     Attributes:
-        ids: what identifies each row, now and in later evaluations.
-        inputs: what the model is given for each row, as JSON.
-        truth: what is true of each row.
-        description: what the rows are, for people, such as "human-annotated, not trained on".
+        ids: the id of each row; the same row has the same id in later evaluations.
+        inputs: the model's input for each row, as JSON.
+        truth: the true label or number of each row.
+        description: a description of the rows for people, such as "human-annotated, not trained on".
         slices: columns that divide the rows into parts, by name, such as where each row comes from.
     """
 
@@ -44,14 +44,14 @@ class EvaluationRows:
     slices: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def require_consistent(self, **answers: Values) -> None:
-        """Refuse rows that no model can be measured on.
+        """Refuse rows that cannot be used to evaluate a model.
 
         Args:
-            answers: what is compared with the truth, by name.
+            answers: the columns of predictions, by name.
 
         Raises:
-            ConfigurationError: there are none, an id is there twice, a column has another length, or a number
-                is not finite.
+            ConfigurationError: there are no rows, two rows have the same id, a column has another length, or
+                a number is not finite.
         """
         if len(self.ids) == 0:
             raise ConfigurationError("there are no evaluation rows: hold some out of the training")
@@ -73,7 +73,9 @@ class EvaluationRows:
             raise ConfigurationError(f"two evaluation rows have the id {id!r}: give each row its own")
 
     def sha256(self) -> str:
-        """The hash of the rows in the order of their ids; another input or truth is another evaluation."""
+        """The hash of the rows, sorted by their ids: inputs and truth. Models with different hashes are not
+        comparable.
+        """
         truth = np.asarray(self.truth).tolist()
         rows = sorted(zip(self.ids, self.inputs, truth, strict=True), key=lambda row: row[0])
         return sha256_of_json([list(row) for row in rows])
@@ -100,16 +102,16 @@ def evaluate(
     scores: Mapping[str, Values] | None = None,
     baselines: Mapping[str, Values] | None = None,
 ) -> Evaluated:
-    """Compare what a model predicts with what is true.
+    """Compare a model's predictions with the truth.
 
     Args:
         rows: the rows.
         predicted: the model's prediction for each row.
-        metrics: what ``measure`` computes, in the order in which people read it.
+        metrics: the metrics that ``measure`` computes, in the order of the tables.
         primary: the metric that decides which of two models is the better one.
         measure: computes the metrics, on all rows and on each slice of them.
-        scores: further numbers of each answer, by name, such as the probability of each label.
-        baselines: what else predicts the same rows, by its name.
+        scores: further numbers of each prediction, by name, such as the probability of each label.
+        baselines: predictions of each baseline for the same rows, by its name.
 
     Raises:
         ConfigurationError: the rows are not consistent.
@@ -170,7 +172,7 @@ def _parquet(
 
 
 def table(evaluation: Evaluation) -> str:
-    """The headline figures as text, for the log: of all rows, of each slice that has them, of baselines."""
+    """The primary figures as a text table for the log: of all rows, of the slices and of the baselines."""
     metrics = evaluation.used_in({"": evaluation.overall})
     lines = {"all": evaluation.overall}
     for values in evaluation.slices.values():

@@ -1,4 +1,4 @@
-"""Reading a flow's parameter file."""
+"""Reads a flow's parameter file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from modelbuild import agent_yaml
 
 
 def parse(text: str, model: type[BaseModel]) -> dict[str, JsonValue]:
-    """The values of a YAML or JSON file as they were written, once ``model`` accepts them.
+    """The values of a YAML or JSON file, unchanged, if ``model`` accepts them.
 
-    They are not converted, so that their hash is that of the request for which they were written.
+    pydantic does not convert them, so that their hash equals the hash in the request.
 
     Raises:
         ParameterError: the file is not a mapping, or a parameter is missing, unknown or wrong.
     """
-    # Here, because train reads models that import this module where Metaflow is not installed.
+    # Imported here: train loads models that import this module on agents without Metaflow.
     from modelbuild.flow.errors import ParameterError
 
     try:
@@ -29,7 +29,8 @@ def parse(text: str, model: type[BaseModel]) -> dict[str, JsonValue]:
     if not isinstance(values, dict):
         raise ParameterError("The parameter file must be a mapping of names to values.")
     try:
-        # Through JSON: types are strict there ("5" is no number), but a list is a tuple.
+        # As JSON, because strict validation of JSON accepts a list for a tuple, and still no "5" for a
+        # number.
         model.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         raise ParameterError(_sentence(error)) from error

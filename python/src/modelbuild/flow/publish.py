@@ -1,4 +1,4 @@
-"""Writes a trained model where the build, and the step that deploys it, read it."""
+"""Writes the files of a trained model to S3, where notify and deploy read them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def upload_predictions(store: ModelStore, content: bytes) -> PredictionsFile:
     """Write the predictions for the evaluation rows once.
 
     Raises:
-        VerificationFailed: others are there already.
+        VerificationFailed: other predictions are there already.
     """
     store.write_predictions_once(content)
     return PredictionsFile(
@@ -76,11 +76,11 @@ def upload_predictions(store: ModelStore, content: bytes) -> PredictionsFile:
 
 
 def publish(store: ModelStore, manifest: Manifest) -> TrainingResult:
-    """Write ``manifest.json`` and this attempt's ``result.json``, once each, where the training lies.
+    """Write ``manifest.json`` and this attempt's ``result.json``, once each, to the training's prefix.
 
     Returns:
-        The result that lies in S3: an earlier run of this step may have written it, or a program that
-        declared this attempt as failed.
+        The result in S3. An earlier run of this step may have written it, or a program that recorded this
+        attempt as failed.
     """
     request = manifest.request
     manifest = store.write_manifest_once(manifest)

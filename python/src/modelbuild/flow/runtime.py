@@ -1,4 +1,4 @@
-"""What the weights of a model were computed with."""
+"""The runtime that the weights of a model were computed with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PACKAGES = {
 def describe(image: str) -> Runtime:
     """The versions, device and settings of this process; call it after the training in it.
 
-    A process that has not imported torch computes with numpy: on one thread, and the same each time.
+    A process that has not imported torch computes with numpy, on one thread and deterministically.
     """
     torch: Any = sys.modules.get("torch")
     has_gpu = torch is not None and torch.cuda.is_available()
@@ -44,7 +44,7 @@ def describe(image: str) -> Runtime:
 
 
 def _driver() -> str:
-    """The version of NVIDIA's driver; empty where its own tool is missing."""
+    """The version of NVIDIA's driver; empty if ``nvidia-smi`` is missing."""
     query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         result = subprocess.run(

@@ -1,4 +1,4 @@
-"""The rows a model is made from, frozen in S3 and known by their hash."""
+"""Snapshots: the rows that a model is trained on, frozen in S3 and identified by their hash."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from modelbuild.store.objects import Objects
 
 
 def take(athena: Athena, store: ModelStore, query: str) -> DataSnapshot:
-    """Run a query and keep its rows with the model's files; each training has one snapshot.
+    """Run a query and store its rows with the model's files; each training has one snapshot.
 
-    Each attempt writes below a prefix of its own, and ``data/snapshot.json`` is written once: a step that is
-    repeated, after a failure or at the same time, gets the same snapshot. The SHA-256 is that of the rows in
-    order and does not depend on the files that Athena spread them over.
+    Each attempt writes below a prefix of its own, and ``data/snapshot.json`` is written once: a step that
+    runs again, after a failure or at the same time, gets the same snapshot. The SHA-256 is that of the sorted
+    rows, and does not depend on how Athena divides them into files.
 
     Raises:
         AwsError: the query failed.
@@ -59,14 +59,14 @@ def keep(store: ModelStore | None, rows: Sequence[Any], origin: str) -> DataSnap
     Args:
         store: the model's files; without one, the rows are only hashed.
         rows: the rows, each as JSON.
-        origin: where they come from, for people.
+        origin: a description of their source for people.
 
     Raises:
         ConfigurationError: the rows are no JSON.
         VerificationFailed: other rows were kept before.
     """
     try:
-        # A tuple is a list in JSON.
+        # JSON turns tuples into lists.
         content = document(json.loads(json.dumps(list(rows), allow_nan=False))).encode()
     except (TypeError, ValueError) as error:
         raise ConfigurationError(

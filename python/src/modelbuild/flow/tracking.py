@@ -25,19 +25,20 @@ def record(
 ) -> WandbRun:
     """Write a run with its configuration and metrics to W&B; the same id again continues the same run.
 
-    The run belongs to the entity that ``WANDB_ENTITY`` names, or to the API key's default, and its address
-    leads there. A training never fails because of W&B: when it cannot be reached, the reason is printed and
-    the run stays on this machine, with an empty address.
+    The run belongs to the entity that ``WANDB_ENTITY`` names, or to the API key's default, and its URL names
+    that entity. A training never fails because of W&B: if W&B cannot be reached, the reason is logged and the
+    run stays on this machine, with an empty URL.
 
     Args:
-        run_id: what no other run of the project has; letters that W&B refuses become ``-``.
+        run_id: unique in the project; characters that W&B refuses become ``-``.
         project: W&B project.
-        group: what belongs together within the project.
-        config: what the run was made with.
+        group: W&B's group of runs.
+        config: the configuration of the run.
         evaluation: its metrics, which become the run's summary.
     """
     run_id = shortened(re.sub(r"[^A-Za-z0-9_.\-]", "-", run_id), _ID_CHARACTERS)
-    # Read when the SDK is imported. It would report its failures to its makers, and wait for that.
+    # The SDK reads this at its import. Without it the SDK reports its failures to W&B's developers, and waits
+    # for that.
     os.environ["WANDB_ERROR_REPORTING"] = "false"
     os.environ["WANDB_SILENT"] = "true"
     import wandb

@@ -1,4 +1,4 @@
-"""The training that a flow runs for: its prefix in S3, its request, and how its command line fails."""
+"""The training of a flow: its prefix in S3, its request, and the errors of its command line."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from modelbuild.store.model import ModelStore
 
 
 def main(flow: Callable[[], object], *, needs_artifacts: bool = False) -> None:
-    """Run a Metaflow flow's command line; what the user got wrong is one sentence and an exit code.
+    """Run a Metaflow flow's command line; print a user's mistake as one sentence and exit with its code.
 
     Args:
         flow: the flow's class.
-        needs_artifacts: whether the flow cannot run without ``ARTIFACTS``, as one that takes a snapshot.
+        needs_artifacts: whether the flow requires ``ARTIFACTS``, like a flow that takes a snapshot.
     """
     try:
         if {"run", "resume"} & set(sys.argv[1:]):
@@ -57,8 +57,8 @@ def _steps(flow: object) -> list[str]:
 def prefix(environ: Mapping[str, str], run_id: str) -> str:
     """The S3 prefix, without a slash at its end, below which this training writes.
 
-    For a build it is ``ARTIFACTS``; a flow on its own writes below ``ARTIFACTS`` into a folder of its run, or
-    nowhere where that is not set.
+    For a build it is ``ARTIFACTS``. A flow on its own writes to a folder of its run below ``ARTIFACTS``, or
+    to no prefix if that is not set.
 
     Raises:
         ConfigurationError: ``ARTIFACTS`` is no S3 location, or a build has none.
@@ -86,12 +86,11 @@ def require_prefix(text: str) -> str:
 
 
 def require_request(store: ModelStore, parameters: Mapping[str, JsonValue]) -> TrainingRequest:
-    """What the build asked for, which must be a training with these parameters.
+    """The request of the build, which must have these parameters.
 
     Raises:
         NotFound: there is no request.
-        VerificationFailed: the request cannot be read as one, or is that of another prefix; or the flow runs
-            with other parameters than the request has.
+        VerificationFailed: the request is invalid or of another prefix, or has other parameters.
     """
     request = store.request()
     actual = sha256_of_json(dict(parameters))
@@ -104,5 +103,5 @@ def require_request(store: ModelStore, parameters: Mapping[str, JsonValue]) -> T
 
 
 def storage() -> Storage:
-    """S3 as this process's own identity sees it."""
+    """S3 with the identity of this process."""
     return Storage(session(AwsSettings()))

@@ -1,1 +1,1 @@
-"""From a model, or a prediction it made, back to where it came from."""
+"""Traces a model or a prediction back to its build."""

@@ -1,4 +1,4 @@
-"""Which model made a prediction."""
+"""Reads which model made a prediction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ANSWER: TypeAdapter[Prediction | Predictions] = TypeAdapter(Predictions | Predi
 
 
 def read_prediction(text: str) -> Prediction | Predictions:
-    """An answer of an endpoint, or one prediction of it, which says by which model it was made.
+    """An endpoint's answer, or one prediction of it, with the model that made it.
 
     Raises:
         ConfigurationError: ``text`` is neither.

@@ -1,4 +1,4 @@
-"""Where a model came from and where it went, from the files that lie beside it."""
+"""Traces a model to its build and its deployments, from the files below its prefix."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LABEL_WIDTH = 14
 
 
 class Trace(Record):
-    """What is on record about one model; what is not there yet is ``None``.
+    """The records of one model; a record that does not exist yet is ``None``.
 
     Attributes:
         deployment: the newest deployment of the model.
-        replaced_by: the deployment that came after it to the same endpoint.
-        history_error: why the endpoint's history could not be read, so that this is not known.
+        replaced_by: the next deployment to the same endpoint.
+        history_error: the error if the endpoint's history could not be read; ``replaced_by`` is then unknown.
     """
 
     request: TrainingRequest
@@ -39,18 +39,18 @@ class Trace(Record):
 def trace(
     artifacts: str, model_id: str, objects: Objects, production: Objects, model: str | None = None
 ) -> Trace:
-    """Read everything that is on record about a model.
+    """Read all records of a model.
 
     Args:
-        artifacts: where the pipeline's models lie: ``s3://<bucket>/models/<pipeline>``.
+        artifacts: the prefix of the pipeline's models: ``s3://<bucket>/models/<pipeline>``.
         model_id: the model's id.
-        objects: S3 as an identity of the data lake's account sees it.
-        production: S3 as an identity sees it that may read the histories of endpoints.
+        objects: S3 with an identity of the data lake's account.
+        production: S3 with an identity that may read the histories of endpoints.
         model: the model's name; None for the only one that has this id.
 
     Raises:
         ConfigurationError: there is no such model, or several have this id.
-        VerificationFailed: a file is not what its name says, or is about another model.
+        VerificationFailed: a file holds no such record, or the record of another model.
         AwsError: S3 refused.
     """
     pipeline = PipelineStore(objects, artifacts.rstrip("/"))
@@ -74,7 +74,7 @@ def trace(
 
 
 def _find(pipeline: PipelineStore, model: str | None, model_id: str) -> ModelStore:
-    """The files of the model, which lie under its name."""
+    """The store of the model, below its name."""
     names = pipeline.models() if model is None else [model]
     stores = {name: pipeline.model(name, model_id) for name in names}
     found = [name for name, store in stores.items() if store.has_request()]
@@ -91,7 +91,7 @@ def _find(pipeline: PipelineStore, model: str | None, model_id: str) -> ModelSto
 
 
 def _replacement(deployment: Deployment | None, production: Objects) -> tuple[Deployment | None, str]:
-    """What came after a deployment to its endpoint, and why that could not be found out, if it could not."""
+    """The next deployment to the same endpoint, and the error if the history could not be read."""
     if deployment is None:
         return None, ""
     history = DeploymentHistory(production, root_of(deployment), deployment.endpoint)
@@ -102,12 +102,12 @@ def _replacement(deployment: Deployment | None, production: Objects) -> tuple[De
 
 
 def render(found: Trace) -> str:
-    """The trace as text for people."""
+    """The trace as text."""
     return "\n".join(_lines(found))
 
 
 def _recorded_models(pipeline: PipelineStore, model: str | None) -> str:
-    """Which models there are, the newest of each name first."""
+    """A text that lists the pipeline's models, the newest of each name first."""
     names = pipeline.models()
     shown = []
     for name in [model] if model in names else names:

@@ -1,7 +1,8 @@
-"""What the product prints. Every line goes through here, because any of them may show text from elsewhere.
+"""Prints all output of the product.
 
-A line is one line whatever is in it, it obeys nothing, opens no group and is no event, and it holds no secret
-that this process knows of.
+Any message may contain foreign text. So this module prints each message as one line without control
+sequences, which opens no group of Buildkite's log and is no event, and redacts the secrets that this process
+knows.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _hidden: set[str] = set()
 
 
 class _Formatter(logging.Formatter):
-    """Makes one line of a record: for people, or for programs where the record is an event."""
+    """Formats a record as one line: text for people, or an event for programs."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without the line end."""
@@ -31,16 +32,16 @@ class _Formatter(logging.Formatter):
 
 
 class _Console(logging.Handler):
-    """Prints warnings to standard error and all else to standard output, each line in one write."""
+    """Prints warnings to standard error and other records to standard output, each line in one write."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record; an error of the stream is the caller's."""
+        """Print a record; errors of the stream propagate to the caller."""
         stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
         stream.write(f"{self.format(record)}\n")
         stream.flush()
 
 
-# Not one of getLogger's: a flow that configures logging would disable it, as dictConfig does by default.
+# Not created by getLogger: when a flow configures logging, dictConfig disables existing loggers by default.
 _logger = logging.Logger("modelbuild", logging.INFO)
 _console = _Console()
 _console.setFormatter(_Formatter())
@@ -48,12 +49,14 @@ _logger.addHandler(_console)
 
 
 def hide(secret: str) -> None:
-    """Black out a secret that is in no variable in everything that is printed from now on."""
+    """Redact from now on a secret that is in no variable."""
     _hidden.update(text.secret_variants(secret))
 
 
 def redact(message: str) -> str:
-    """``message`` without this process's secrets: those of its variables, and those given to :func:`hide`."""
+    """``message`` with the secrets redacted that are in this process's variables or were passed to
+    :func:`hide`.
+    """
     return text.redact(message, _hidden | text.secrets_of(os.environ))
 
 
@@ -63,12 +66,12 @@ def say(message: str) -> None:
 
 
 def event(name: str, message: str) -> None:
-    """Print a line that a program reads, with a sentence for people; see :mod:`modelbuild.log.events`."""
+    """Print an event, with a sentence for people; see :mod:`modelbuild.log.events`."""
     _logger.info(redact(message), extra={"event": name})
 
 
 def lines(message: str) -> None:
-    """Print each line of text that is made of several."""
+    """Print each line of a text of several lines."""
     for line in message.split("\n"):
         say(line)
 
@@ -89,9 +92,9 @@ def open_group(title: str) -> None:
 
 
 def relay(output: bytes) -> None:
-    """Print lines of another program as they are, except for secrets and marks of events.
+    """Print the output of another program unchanged, except for secrets and marks of events.
 
-    The last line gets an end if it has none: what is printed next begins a line.
+    A missing line end is added after the last line.
     """
     shown = events.break_marks(redact(output.decode(errors="surrogateescape")))
     if shown and not shown.endswith("\n"):
@@ -101,9 +104,9 @@ def relay(output: bytes) -> None:
 
 
 def fail(error: Exception) -> None:
-    """Say on standard error why a command ends; of a defect, also where it is.
+    """Print an error to standard error; for a defect also its code location.
 
-    Buildkite opens the group that the line stands in; a terminal has none.
+    In a Buildkite job also open the group of log lines that contains it.
     """
     if "BUILDKITE" in os.environ:
         _logger.warning("", extra={"marker": "^^^ +++"})
@@ -113,6 +116,6 @@ def fail(error: Exception) -> None:
 
 
 def stack(error: BaseException) -> None:
-    """Print to standard error the places that led to an exception, without what its text may hold."""
+    """Print the stack of an exception to standard error, without the exception's text."""
     for frame in traceback.extract_tb(error.__traceback__):
         warn(f"  {frame.filename}:{frame.lineno} in {frame.name}")

@@ -1,8 +1,8 @@
 """Events: the lines of a log that a program reads. All other lines are for people only.
 
 An event is one line: :data:`MARK` and a JSON object. :mod:`modelbuild.log` prints events, and breaks the mark
-in everything else that it prints, so that no text from elsewhere is taken for an event. That holds wherever a
-line is cut: CloudWatch Logs takes at most 256 KiB, and log drivers make several lines of what is longer.
+in all other output, so that no reader takes foreign text for an event. That also holds for parts of a line:
+log drivers split lines that are longer than the 256 KiB of CloudWatch Logs.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ MARK = "modelbuild-event "
 _BROKEN_MARK = "modelbuild_event "
 
 TRAINING_ENDED = "training-ended"
-"""The head has the result of the training; its log has nothing more of the flow."""
+"""The head has the result of the training; no output of the flow follows in its log."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """An event; what reads the log shows its text to people in place of the line.
+    """An event; a reader of the log shows its text to people instead of the line.
 
     Attributes:
-        name: what happened. Readers pass over names that they do not know: the log's writer may be newer.
+        name: the kind of event. Readers ignore unknown names, because the writer of the log may be newer.
         text: a sentence for people, on one line.
     """
 
@@ -35,7 +35,7 @@ class Event:
 
 
 def parse_event(line: str) -> Event | None:
-    """The event that a line of a log is; None where it is a line for people."""
+    """The event of a line of a log, or None for a line for people."""
     if not line.startswith(MARK):
         return None
     try:
@@ -49,5 +49,5 @@ def parse_event(line: str) -> Event | None:
 
 
 def break_marks(text: str) -> str:
-    """``text`` in which no line is an event, nor any part of a line."""
+    """``text`` with broken marks, so that no line and no part of a line is an event."""
     return text.replace(MARK, _BROKEN_MARK)

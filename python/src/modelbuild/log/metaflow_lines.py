@@ -1,7 +1,6 @@
-"""The lines that Metaflow prints while a flow runs: this module alone knows their format and its phrases.
-
-Metaflow puts run, step and task before each line that a task prints, and the id of the Batch job where the
-task is one. So a task decides what the text of its lines is, and nothing of what stands before it.
+"""The lines that Metaflow prints while a flow runs: only this module knows their format and phrases. Metaflow
+puts run, step, task and, for a Batch job, the job's id before each line that a task prints. So a task
+controls the text of its lines, but not the prefix.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ class TaskLine:
     Attributes:
         step: the name of the task's step.
         task_id: the id of the task in its run.
-        job_id: the task's Batch job; empty where the line was not printed by or about a job.
-        text: the line without what Metaflow puts before it.
+        job_id: the task's Batch job; empty if the line is not of a job.
+        text: the line without Metaflow's prefix.
     """
 
     step: str
@@ -53,20 +52,20 @@ class TaskLine:
 
     @property
     def starts_job(self) -> bool:
-        """Whether Metaflow reports with this line that the task's Batch job is submitted or waits."""
+        """Whether this line of Metaflow reports that the task's Batch job is submitted or waits."""
         return self.job_id != "" and self.text.startswith("Task is starting")
 
 
 @dataclass(frozen=True)
 class FailedTask:
-    """The task that Metaflow names as the one that ended the run."""
+    """The failed task that ended the run."""
 
     step: str
     task_id: str
 
 
 def parse_task_line(line: str) -> TaskLine | None:
-    """A line without its line end as a line of a task; None where Metaflow printed it about no task."""
+    """Parse a line without its line end as a line of a task; None if it has no task's prefix."""
     match = _TASK_LINE.fullmatch(line)
     if match is None:
         return None
@@ -74,7 +73,7 @@ def parse_task_line(line: str) -> TaskLine | None:
 
 
 def parse_failed_task(line: str) -> FailedTask | None:
-    """The task that failed, where this line names it."""
+    """The failed task, if this line names one."""
     match = _FAILED_TASK.match(line)
     return None if match is None else FailedTask(match["step"], match["task_id"])
 
@@ -85,10 +84,10 @@ def is_progress(text: str) -> bool:
 
 
 def is_failure(text: str) -> bool:
-    """Whether the text of a task's line is Metaflow's own and says no more than that the task failed."""
+    """Whether the text of a task's line is Metaflow's own and only reports that the task failed."""
     return _FAILURE.fullmatch(text.strip()) is not None
 
 
 def is_explanation(text: str) -> bool:
-    """Whether the text of a task's line begins Metaflow's own explanation of why the task failed."""
+    """Whether the text of a task's line begins Metaflow's own explanation of the failure."""
     return _EXPLANATION.fullmatch(text.strip()) is not None

@@ -1,1 +1,1 @@
-"""How a training ended, on the build page: what the plugin ``notify`` runs."""
+"""The plugin ``notify``: shows the result of a training on the build page."""

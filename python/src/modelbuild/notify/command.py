@@ -1,4 +1,4 @@
-"""What the notify plugin does: one annotation, and an exit code that follows the training."""
+"""The command of the notify plugin: writes one annotation, and fails if the training did not succeed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from modelbuild.settings.notify import NotifySettings
 
 
 def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> None:
-    """Annotate the build with how its training ended.
+    """Annotate the build with the result of its training.
 
     Raises:
-        TrainingFailed: it did not succeed, or nothing says that it did.
+        TrainingFailed: the training did not succeed, or has no result.
         ConfigurationError: this is no job of a build, or its block step was filled in by hand.
         VerificationFailed: request, manifest or model is not of this build, or another one was shown before.
         AwsError: S3 refused.

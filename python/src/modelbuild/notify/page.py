@@ -1,4 +1,4 @@
-"""The annotation ``training``: what a person needs to decide whether to deploy."""
+"""The annotation ``training``: the evaluation by which a person decides whether to deploy."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from modelbuild.contract import Evaluation, Metric, Quality, TrainingResult, fig
 from modelbuild.handoff import Handoff
 
 ROWS = 50
-"""How many rows of a table are shown; the worst come first, so that what is left out is better."""
+"""How many rows of a table the page shows; the worst come first, so the omitted rows are better."""
 
 SLICES = 6
-"""How many columns that divide the rows have a table; the manifest has all."""
+"""How many slicing columns get a table; the manifest has all."""
 
 
 @dataclass(frozen=True)
 class HeadJob:
-    """The Batch job that ran the flow, as the train step recorded it; what it did not record is empty."""
+    """The Batch job that ran the flow, from the train step's record; unknown fields are empty."""
 
     id: str
     url: str
@@ -31,19 +31,19 @@ class HeadJob:
 
     @property
     def model(self) -> str:
-        """The name of the model, by the prefix that the train step noted."""
+        """The name of the model, from the prefix that the train step recorded."""
         return f"//{self.artifacts}".rsplit("/", 2)[1]
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A baseline, and by how much the model is better than it: negative where it is worse.
+    """A baseline, and how much better the model is: a gain is negative if the model is worse.
 
     Attributes:
         name: of the baseline.
-        values: its metrics, by name, for people.
-        gains: by how much the model is better by each of them, for people.
-        primary_gain: the same by the primary metric.
+        values: its metrics as text, by name.
+        gains: the model's gain in each metric, as text.
+        primary_gain: the gain in the primary metric.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class SliceTable:
-    """The quality on each part of the evaluation rows that a column divides, the worst first."""
+    """The quality on each slice of the evaluation rows by one column, the worst first."""
 
     column: str
     metrics: Sequence[Metric]
@@ -62,9 +62,9 @@ class SliceTable:
 
 
 def succeeded(trained: Handoff, job: HeadJob, environ: Mapping[str, str]) -> str:
-    """The annotation of a training that made a model."""
+    """The annotation of a successful training."""
     manifest = trained.manifest
-    # The manifest lies where the flow may write, so the facts about the build come from Buildkite.
+    # A flow can write to the manifest's prefix, so the facts about the build come from Buildkite.
     build = agent.build(environ, manifest.request.build.commit)
     return render(
         "modelbuild.notify",
@@ -91,13 +91,13 @@ def succeeded(trained: Handoff, job: HeadJob, environ: Mapping[str, str]) -> str
 
 
 def failed(result: TrainingResult, job: HeadJob, environ: Mapping[str, str]) -> str:
-    """The annotation of a training that made none."""
+    """The annotation of a training without a model."""
     ended = "was cancelled" if result.status == "cancelled" else "failed"
     return _nothing_to_deploy(ended, result.reason, job, environ, result.wandb_run_url)
 
 
 def refused(reason: str, job: HeadJob, environ: Mapping[str, str]) -> str:
-    """The annotation of a training that handed over what is not this build's."""
+    """The annotation of a training whose handoff is not of this build."""
     return _nothing_to_deploy("handed over what is not of this build", reason, job, environ)
 
 
@@ -121,7 +121,7 @@ def _nothing_to_deploy(
 
 
 def compare(evaluation: Evaluation) -> list[Compared]:
-    """The model against each baseline on the same rows, the strongest baseline first."""
+    """Compare the model with each baseline on the same rows, the strongest baseline first."""
     own, primary = evaluation.overall.metrics, evaluation.metric(evaluation.primary)
     found = []
     for name, baseline in evaluation.baselines.items():
@@ -153,7 +153,7 @@ def verdict(evaluation: Evaluation) -> str:
 
 
 def slice_tables(evaluation: Evaluation) -> list[SliceTable]:
-    """A table for each column that divides the rows, its worst rows first by its first metric."""
+    """A table for each slicing column, sorted by its first metric, the worst slice first."""
     tables = []
     for column, values in evaluation.slices.items():
         metrics = evaluation.used_in(values)
@@ -165,7 +165,7 @@ def _worst_first(metrics: Sequence[Metric]) -> Callable[[tuple[str, Quality]], t
     def key(row: tuple[str, Quality]) -> tuple[float, str]:
         name, quality = row
         value = quality.metrics.get(metrics[0].name) if metrics else None
-        # A row that lacks the first metric is no worse than any.
+        # A row that lacks the first metric comes last.
         return (math.inf if value is None else metrics[0].gain(value, 0.0), name)
 
     return key

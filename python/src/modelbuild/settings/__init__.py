@@ -1,4 +1,4 @@
-"""The options of the three plugins, as the agent hands them over: one closed model each, in its own module.
+"""The options of the three plugins: one closed pydantic model each, in its own module.
 
 ``scripts/plugin_options.py`` writes the schemas into ``plugins/<name>/plugin.yml``, and the tables of options
 into ``plugins/<name>/README.md``. Agents do not validate by default: these models refuse a wrong option.

@@ -24,7 +24,7 @@ class AwsSettings(Options):
             description="Name of the role's session in CloudTrail; by default it leads back to the build.",
         )
     )
-    # Botocore renews credentials a quarter of an hour before they end: shorter ones would never be fresh.
+    # botocore renews credentials a quarter of an hour before they expire: it would always renew shorter ones.
     role_session_duration: Annotated[int, Field(ge=1800, le=43200)] | None = Field(
         None,
         alias="role-session-duration",
@@ -44,7 +44,7 @@ class AwsSettings(Options):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        """Refuse what would silently do nothing."""
+        """Refuse options that would have no effect without others."""
         if self.role_arn is None:
             for name in ("role_session_name", "role_session_duration", "oidc", "external_id"):
                 if getattr(self, name):

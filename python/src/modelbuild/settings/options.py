@@ -1,4 +1,4 @@
-"""What all options have in common: they are closed, and read from one variable."""
+"""The base of all options: closed models that are read from one variable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 class Options(BaseModel):
-    """A map of options, which takes no others."""
+    """A closed map of options."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_by_name=True)
 
@@ -35,7 +35,7 @@ class PluginOptions(Options):
         """Read the options of this plugin from the agent's environment.
 
         Raises:
-            ConfigurationError: they are not there, or one of them is wrong.
+            ConfigurationError: the variable is not set, or an option is wrong.
         """
         text = environ.get(CONFIGURATION)
         if text is None:
@@ -71,9 +71,8 @@ class PluginOptions(Options):
 
     @classmethod
     def wrong(cls, options: JsonValue, unknown: Callable[[object], bool]) -> str | None:
-        """The first thing that is wrong with options as a pipeline file has them, or None.
-
-        Text for which ``unknown`` is true is completed later and may then have any form.
+        """The first error in the options of a step in a pipeline file, or None. Text for which ``unknown`` is
+        true is interpolated later, so it may have any form.
         """
         try:
             cls.model_validate({} if options is None else options, by_alias=True, by_name=False)
@@ -92,7 +91,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _unstorable(value: JsonValue, path: str = "") -> str | None:
-    """The first place, as people write it, with text that no document can hold."""
+    """The dotted path of the first value with text that no document can hold."""
     if isinstance(value, str):
         return None if storable(value) == value else path or "(all)"
     if isinstance(value, dict):
@@ -108,7 +107,7 @@ def _unstorable(value: JsonValue, path: str = "") -> str | None:
 
 
 def _sentence(model: type[PluginOptions], errors: Sequence[ErrorDetails]) -> str:
-    # Where nothing is wrong, as in most hooks, the words for it need not be loaded.
+    # Imported here: most hooks have no wrong option, and start faster without this module.
     from modelbuild.settings.validation import sentence
 
     return sentence(model, model.plugin, errors)

@@ -36,8 +36,8 @@ _OWN_VARIABLES = (
     "METAFLOW_BATCH_CONTAINER_IMAGE",
     "METAFLOW_HOME",
 )
-# What the head and Metaflow decide by how they reach AWS, Buildkite and W&B, and which code they run. The
-# image of the build, or the stack's job definition, is where an operator sets these.
+# Variables that decide how the head and Metaflow reach AWS, Buildkite and W&B, and which code they run. An
+# operator sets these in the image of the build or in the stack's job definition.
 _OPERATORS = re.compile(
     r"(?:LD|DYLD|GLIBC|GCONV)_.*|PYTHON.*|PATH|HOME|USER|IFS|BASH_.*|BASHOPTS|SHELLOPTS|PROMPT_COMMAND"
     r"|(?:AWS|BUILDKITE|METAFLOW|MODELBUILD|ECS)_.*|GPU_JOB_QUEUE"
@@ -48,7 +48,7 @@ _OPERATORS = re.compile(
 
 
 def _unreserved_name(name: str) -> str:
-    """Refuse the names that are not a pipeline's to set, and those that say they hold a secret."""
+    """Refuse reserved names, and names of secrets."""
     if name == WANDB_ENTITY:
         raise ValueError(f"{name} is set by option wandb-entity: set that one instead")
     if name in _OWN_VARIABLES or name.startswith("AWS_BATCH"):
@@ -67,7 +67,7 @@ def _unreserved_name(name: str) -> str:
 
 
 def _unreserved_value(value: str) -> str:
-    """Refuse what holds a password or a key, whatever the variable is called."""
+    """Refuse values that hold a password or a private key."""
     if holds_secret(value):
         raise ValueError(
             "it holds a password or a private key, and anyone who may look at the job would see it; name a "
@@ -77,7 +77,7 @@ def _unreserved_value(value: str) -> str:
 
 
 def _unreserved_tag(key: str) -> str:
-    """Refuse the tags that AWS, Metaflow or the product set."""
+    """Refuse the tags that AWS, Metaflow or modelbuild set."""
     if key.lower().startswith(("aws:", "modelbuild:", "metaflow.")):
         raise ValueError("it must not begin with aws:, modelbuild: or metaflow.")
     return key
@@ -88,7 +88,7 @@ VariableName = Annotated[
 ]
 VariableValue = Annotated[str, AfterValidator(_unreserved_value)]
 StepName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-# What AWS and Metaflow both take, without the names that AWS and modelbuild keep for themselves.
+# The tags that AWS and Metaflow both accept, except the names reserved by AWS and modelbuild.
 TagKey = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9 +._:/@-]{1,128}$"), AfterValidator(_unreserved_tag)
 ]
@@ -186,15 +186,15 @@ class TrainSettings(PluginOptions):
         return model_name(self.model, self.flow)
 
 
-# Keys of meta-data begin with these where no model is named.
+# Keys of meta-data begin with these if no model is named.
 _RESERVED_NAMES = ("params", "train", "notify", "deploy", "training", "model", "wandb", "image")
 
 
 def model_name(model: str | None, flow: str) -> str:
-    """Option ``model``, or the name of the flow's folder; of a flow in the root, its file's name.
+    """Option ``model``, or the name of the flow's folder, or the file's name of a flow in the root.
 
     Raises:
-        ConfigurationError: that is no name for a model.
+        ConfigurationError: the result is not a valid name of a model.
     """
     folder, file = posixpath.split(flow)
     name = model or posixpath.basename(folder) or file.removesuffix(".py")

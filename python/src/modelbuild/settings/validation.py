@@ -1,4 +1,4 @@
-"""What is wrong with options, in words that a user can act on."""
+"""Turns pydantic's errors into sentences about options."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pydantic_core import ErrorDetails
 
 
 def sentence(model: type[BaseModel], plugin: str, errors: Sequence[ErrorDetails]) -> str:
-    """The first thing that is wrong, in words that name the option, the value and what was expected."""
-    # A misspelt option is also a missing one, and its own name explains both.
+    """A sentence about the first error, with the option, the value and what was expected."""
+    # A misspelt option also causes an error for a missing one; its own name explains both.
     first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
     path, kind = first["loc"], first["type"]
     if not path:
@@ -25,7 +25,7 @@ def sentence(model: type[BaseModel], plugin: str, errors: Sequence[ErrorDetails]
         return f"{option} is missing: {_lowered(field.description or '')}"
     if kind == "extra_forbidden":
         return f"{option} does not exist: {_suggestion(str(path[-1]), list(_fields_at(model, path[:-1])))}"
-    # A variable may hold what its author should have kept secret: it is not printed.
+    # The value of a variable is not printed, because it may be a secret by mistake.
     value = "wrong" if path[0] == "environment" else _short_value(first)
     return f"{option} is {value}: {_expected(first)}"
 
@@ -63,12 +63,12 @@ def _short_value(first: ErrorDetails) -> str:
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[object]) -> dict[str, Any]:
-    """The options, by the name that a user writes, at a place in a plugin's options."""
+    """The options at a path in a plugin's options, by the names that a user writes."""
     parts = iter(path)
     for part in parts:
         kind = {info.alias or name: info for name, info in model.model_fields.items()}[str(part)].annotation
         if get_origin(kind) is dict:
-            # A map of models; its own keys come next, and they are the user's.
+            # A map of models, whose keys are the user's.
             next(parts, None)
             kind = get_args(kind)[1]
         assert isinstance(kind, type), part

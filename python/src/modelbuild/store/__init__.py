@@ -1,1 +1,1 @@
-"""What lies in S3, with typed access: the only code that knows where, and how each file is written."""
+"""Typed access to the files in S3: the only code that knows their keys, and how each file is written."""

@@ -1,4 +1,4 @@
-"""What all trainings of one bucket share: claims that last a day, by which their programs find each other."""
+"""The claims that all trainings of one bucket share; they expire after a day."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modelbuild.store.objects import Objects
 
 
 class BucketStore:
-    """``<bucket>/buildkite/`` of the bucket that ``artifacts`` lies in.
+    """The folder ``buildkite/`` of the bucket of ``artifacts``.
 
     Every method raises ``AwsError`` when S3 refuses.
     """
@@ -25,7 +25,7 @@ class BucketStore:
         return self._objects.write_once(f"{self._root}/turns/{name}", b"")
 
     def claim_question(self, build: Build, slice_number: int) -> bool:
-        """Claim to ask Buildkite, in this slice of time, which builds of a pipeline were cancelled."""
+        """Claim the request of this time slice that asks Buildkite for the pipeline's cancelled builds."""
         return self._objects.write_once(f"{self._cancelled(build, slice_number)}.asked", b"")
 
     def write_cancelled(self, build: Build, slice_number: int, numbers: Collection[int]) -> None:
@@ -34,7 +34,7 @@ class BucketStore:
         self._objects.write_once(f"{self._cancelled(build, slice_number)}.json", body)
 
     def cancelled(self, build: Build, slice_number: int) -> set[int] | None:
-        """The numbers of the pipeline's cancelled builds, once another head has written them."""
+        """The numbers of the pipeline's cancelled builds, or None until another head has written them."""
         try:
             return set(json.loads(self._objects.read(f"{self._cancelled(build, slice_number)}.json")))
         except NotFound:

@@ -1,4 +1,4 @@
-"""The deployments of an endpoint, in the order in which they came to be served."""
+"""The deployments of an endpoint, in order of time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from modelbuild.store import records
 from modelbuild.store.objects import Objects
 
 _FOLDER = "_endpoints"
-"""Beside the models; no pipeline has an underscore in its slug."""
+"""This folder is beside those of pipelines, whose slugs contain no underscore."""
 
 
 class DeploymentHistory:
@@ -22,15 +22,15 @@ class DeploymentHistory:
         """Find the history of an endpoint.
 
         Args:
-            objects: S3 as an identity sees it that may read there, and write to append.
-            root: where models lie in production (option ``artifacts`` of deploy).
+            objects: S3 with an identity that may read the history, and write it for :meth:`append`.
+            root: the prefix of models in production (option ``artifacts`` of deploy).
             endpoint: the endpoint's name.
         """
         self._objects = objects
         self.folder = f"{root.rstrip('/')}/{_FOLDER}/{endpoint}"
 
     def current(self) -> Deployment | None:
-        """What the endpoint serves, in one read; None before its first deployment."""
+        """The newest deployment, in one read; None before the first one."""
         return self._read("current")
 
     def read(self, number: int) -> Deployment | None:
@@ -41,12 +41,12 @@ class DeploymentHistory:
         """Append a deployment to the history, unless the newest entry is the same deployment.
 
         Args:
-            deployment: what the endpoint serves now; its number is replaced.
-            changed: whether the endpoint was changed for it. Where it was not, and the newest deployment has
-                the same configuration, this is a step that was retried: the newest one stays.
+            deployment: the deployment that the endpoint serves now; its number is replaced.
+            changed: whether the endpoint was changed for it. If not, and the newest entry has the same
+                configuration, the step was retried, and nothing is appended.
 
         Returns:
-            The deployment that is on record, with its number.
+            The recorded deployment, with its number.
         """
         newest = self._newest()
         if newest is not None and not changed and newest.endpoint_config == deployment.endpoint_config:
@@ -57,7 +57,7 @@ class DeploymentHistory:
         return recorded
 
     def _newest(self) -> Deployment | None:
-        """The newest deployment, also where its writer was stopped before ``current.json``."""
+        """The newest deployment, also if its writer was stopped before it wrote ``current.json``."""
         newest = self.current()
         while (following := self.read(newest.number + 1 if newest else 1)) is not None:
             newest = following
@@ -71,7 +71,7 @@ class DeploymentHistory:
             number += 1
 
     def _point_to(self, newest: Deployment) -> None:
-        # Of two steps that write at the same time, the one with the lower number may come here last.
+        # Two steps may write at the same time: the one with the lower number must not write last.
         following: Deployment | None = newest
         while following is not None:
             self._objects.write(self._uri("current"), following.to_json().encode())
@@ -85,5 +85,5 @@ class DeploymentHistory:
 
 
 def root_of(deployment: Deployment) -> str:
-    """The prefix of the models in the production account of a deployment."""
+    """The prefix of models in the production account of a deployment."""
     return deployment.model_path.rsplit("/", 4)[0]

@@ -1,4 +1,4 @@
-"""Everything about one model: from what was asked for to what is served."""
+"""The files of one model, from the request to the deployment."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from modelbuild.store.objects import Objects
 
 @dataclass(frozen=True)
 class ModelStore:
-    """The files of one model, below ``prefix``, which has no slash at its end.
+    """The files of one model below ``prefix``, which has no slash at its end.
 
-    Every method raises ``AwsError`` when S3 refuses, and ``InvalidRecord`` for a file that is not what its
-    name promises.
+    Every method raises ``AwsError`` when S3 refuses, and ``InvalidRecord`` for a file that does not hold its
+    record.
     """
 
     objects: Objects
@@ -42,15 +42,15 @@ class ModelStore:
 
     @property
     def request_uri(self) -> str:
-        """Where the request is."""
+        """The URI of the request."""
         return self._uri(REQUEST_FILE)
 
     def request(self, *, any_version: bool = False) -> TrainingRequest:
         """The request.
 
         Args:
-            any_version: read what this version of modelbuild knows of a request of any version, which is
-                enough to deliver a result to its build.
+            any_version: ignore fields that this version of modelbuild does not know; the known ones are
+                enough to deliver a result to the build.
 
         Raises:
             NotFound: there is no request.
@@ -62,7 +62,7 @@ class ModelStore:
         )
 
     def find_request(self) -> TrainingRequest | None:
-        """The request, or None without one."""
+        """The request, or None if it does not exist."""
         found = records.find(self.objects, self.request_uri, TrainingRequest)
         return None if found is None else self._require_own(found)
 
@@ -83,32 +83,32 @@ class ModelStore:
         return self._require_own(records.parse(content, self.request_uri, TrainingRequest))
 
     def has_request(self) -> bool:
-        """Whether the request is there."""
+        """Whether the request exists."""
         return self.objects.exists(self.request_uri)
 
     def request_age(self) -> float | None:
-        """Seconds since the request was written, or None without one."""
+        """Seconds since the request was written, or None if it does not exist."""
         return self.objects.age(self.request_uri)
 
     def write_request_once(self, request: TrainingRequest) -> bool:
-        """Write the request; False where one is there."""
+        """Write the request; False if it exists already."""
         return self.objects.write_once(self.request_uri, request.to_json().encode())
 
     @property
     def source_uri(self) -> str:
-        """Where the archive of the commit's files is."""
+        """The URI of the archive of the commit's files."""
         return self._uri(SOURCE_FILE)
 
     def write_source_once(self, archive: bytes) -> bool:
-        """Write the archive of the commit's files; False where one is there."""
+        """Write the archive of the commit's files; False if it exists already."""
         return self.objects.write_once(self.source_uri, archive, "application/gzip")
 
     def job(self) -> JobRecord | None:
-        """The newest head that is recorded in ``job.json``; None if none is."""
+        """The newest head, from ``job.json``; None before one is recorded."""
         return records.find(self.objects, self._uri(JOB_FILE), JobRecord)
 
     def record_job(self, job: JobRecord) -> None:
-        """Write down the newest head; a late program does not replace a newer head by an older one."""
+        """Record the newest head; a late program does not replace a newer head by an older one."""
         body = document(job.model_dump()).encode()
         if not self.objects.write_once(self._uri(JOB_FILE), body):
             newest = self.job()
@@ -121,17 +121,17 @@ class ModelStore:
         return self._uri("data/")
 
     def snapshot(self) -> DataSnapshot | None:
-        """The rows that the model is made from, once they were taken."""
+        """The snapshot of the model's rows, or None before it is taken."""
         return records.find(self.objects, f"{self.data}snapshot.json", DataSnapshot)
 
     def write_snapshot_once(self, snapshot: DataSnapshot) -> DataSnapshot:
-        """The snapshot as it lies in S3 afterwards: this one, unless there was one already."""
+        """Write the snapshot once; returns the snapshot in S3: this one, or an earlier one."""
         if self.objects.write_once(f"{self.data}snapshot.json", snapshot.to_json().encode()):
             return snapshot
         return self.snapshot() or snapshot
 
     def write_rows_once(self, content: bytes) -> str:
-        """Write rows of the commit with the snapshot; the answer is where they are.
+        """Write rows of the commit below the snapshot's prefix; returns their URI.
 
         Raises:
             VerificationFailed: other rows are there.
@@ -155,7 +155,7 @@ class ModelStore:
 
     @property
     def predictions_uri(self) -> str:
-        """Where the predictions for the evaluation rows are."""
+        """The URI of the predictions for the evaluation rows."""
         return self._uri(PREDICTIONS_FILE)
 
     def write_predictions_once(self, content: bytes) -> None:
@@ -168,15 +168,15 @@ class ModelStore:
 
     @property
     def manifest_uri(self) -> str:
-        """Where the manifest is."""
+        """The URI of the manifest."""
         return self._uri(MANIFEST_FILE)
 
     def manifest(self) -> Manifest | None:
-        """The manifest, once there is a model."""
+        """The manifest, or None before there is a model."""
         return records.find(self.objects, self.manifest_uri, Manifest)
 
     def manifest_bytes(self) -> bytes:
-        """The manifest as it is written.
+        """The bytes of the manifest.
 
         Raises:
             NotFound: there is none.
@@ -184,22 +184,22 @@ class ModelStore:
         return self.objects.read(self.manifest_uri)
 
     def write_manifest_once(self, manifest: Manifest) -> Manifest:
-        """The manifest as it lies in S3 afterwards: this one, unless there was one already."""
+        """Write the manifest once; returns the manifest in S3: this one, or an earlier one."""
         if self.objects.write_once(self.manifest_uri, manifest.to_json().encode()):
             return manifest
         return self.manifest() or manifest
 
     @property
     def deployment_uri(self) -> str:
-        """Where the newest deployment of the model is."""
+        """The URI of the newest deployment of the model."""
         return self._uri(DEPLOYMENT_FILE)
 
     def deployment(self) -> Deployment | None:
-        """The newest deployment of the model, if it was deployed."""
+        """The newest deployment of the model, or None."""
         return records.find(self.objects, self.deployment_uri, Deployment)
 
     def write_deployment(self, deployment: Deployment) -> None:
-        """Write down the newest deployment of the model."""
+        """Record the newest deployment of the model."""
         self.objects.write(self.deployment_uri, deployment.to_json().encode())
 
     def _uri(self, name: str) -> str:

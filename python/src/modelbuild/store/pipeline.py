@@ -21,8 +21,8 @@ def is_model_id(text: str) -> bool:
 class PipelineStore:
     """The models below ``root``: ``s3://<bucket>/models/<pipeline>``, without a slash at the end.
 
-    Every method raises ``AwsError`` when S3 refuses. Names and ids are listed as folders, one request for
-    every thousand of them, whatever lies in them.
+    Every method raises ``AwsError`` when S3 refuses. Names and ids are listed as folders: one request for a
+    thousand of them, whatever the number of files.
     """
 
     objects: Objects
@@ -33,7 +33,7 @@ class PipelineStore:
         return [*self.objects.folders(f"{self.root}/")]
 
     def ids(self, model: str) -> list[str]:
-        """The ids of the models of that name, the newest first."""
+        """The ids of the models of this name, the newest first."""
         found = [name for name in self.objects.folders(f"{self.root}/{model}/") if is_model_id(name)]
         return sorted(found, key=lambda one: [int(part) for part in one.split(".")], reverse=True)
 

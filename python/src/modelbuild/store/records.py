@@ -1,4 +1,4 @@
-"""Reading a record, with one sentence for what cannot be read as one."""
+"""Reads records, with one sentence for an invalid one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Kind = TypeVar("Kind", bound=BaseModel)
 
 
 class InvalidRecord(VerificationFailed):
-    """An object does not hold the record that its name promises."""
+    """An object does not hold a valid record of its kind."""
 
 
 def read(objects: Objects, uri: str, kind: type[Kind]) -> Kind:
@@ -30,7 +30,7 @@ def read(objects: Objects, uri: str, kind: type[Kind]) -> Kind:
 
 
 def find(objects: Objects, uri: str, kind: type[Kind]) -> Kind | None:
-    """The record that an object holds, or None without the object.
+    """The record that an object holds, or None if the object does not exist.
 
     Raises:
         InvalidRecord: it does not hold a record of that kind.
@@ -43,7 +43,7 @@ def find(objects: Objects, uri: str, kind: type[Kind]) -> Kind | None:
 
 
 def parse(content: bytes, uri: str, kind: type[Kind], *, any_version: bool = False) -> Kind:
-    """The record in the bytes of an object; of one of ``any_version``, unknown fields are ignored.
+    """The record in the bytes of an object; with ``any_version``, unknown fields are ignored.
 
     Raises:
         InvalidRecord: they hold no record of that kind.
