@@ -1,4 +1,4 @@
-"""What a training needs in Batch: the head's job definition, and queues that come to run its jobs."""
+"""Checks Batch for a training: the head's job definition, and queues that can run the jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from modelbuild.onboarding.checks import Check, run_check
 
 TOKEN = "BUILDKITE_API_TOKEN"
 
-# What the head and its steps read, besides addresses that have defaults; the stack sets all of it.
+# Variables of the head and its steps that have no defaults; the stack sets all of them.
 _QUEUES = {"METAFLOW_BATCH_JOB_QUEUE": "modelbuild-default", "GPU_JOB_QUEUE": "modelbuild-gpu"}
 _SETTINGS = (
     "AWS_DEFAULT_REGION",
@@ -30,12 +30,12 @@ _STACK = "deploy the stack infra/training.yaml"
 
 
 def examine(account: Account, queue: str, allowed: Callable[[Quota], float]) -> Iterator[Check]:
-    """Look at the definition and the queue of heads, which share a name, and at the queues of the steps.
+    """Check the definition and the queue of heads, which share a name, and the queues of the steps.
 
     Args:
-        account: where they are.
+        account: the account that has them.
         queue: their name.
-        allowed: reads the vCPUs that a quota of EC2 allows; raises ``AwsError`` when AWS refuses.
+        allowed: reads the number of vCPUs that a quota of EC2 allows; raises ``AwsError`` when AWS refuses.
     """
     definition: Definition | None = None
     try:
@@ -51,7 +51,7 @@ def examine(account: Account, queue: str, allowed: Callable[[Quota], float]) -> 
 
 
 def _queues_of(account: Account, names: Sequence[str]) -> dict[str, Queue]:
-    """The queues that can be looked at; the others have a line of their own."""
+    """The queues that exist; each other one gets a line with the error."""
     found: dict[str, Queue] = {}
     for name in names:
         with contextlib.suppress(ModelbuildError):
@@ -107,14 +107,16 @@ def _queue(account: Account, name: str, vcpus: float) -> str:
 
 
 def obstacle(queue: Queue, vcpus: float) -> str:
-    """Why a job of so many vCPUs would never run in a queue, with the fix; empty if it would."""
+    """The reason why a job with this many vCPUs would never run in a queue, with the fix; empty if it would
+    run.
+    """
     if queue.state != "ENABLED":
         return f"it is {queue.state} and takes no job: enable it"
     if queue.status != "VALID":
         reason = f" ({queue.reason})" if queue.reason else ""
         return f"it is {queue.status}{reason}, so jobs wait for ever: mend its compute environments"
     wrong = [(compute.name, _compute(compute, vcpus)) for compute in queue.computes]
-    # Batch goes from one to the next.
+    # Batch tries them in order.
     if not all(why for _, why in wrong):
         return ""
     reason = "; ".join(f"compute environment {name} {why}" for name, why in wrong)

@@ -1,4 +1,4 @@
-"""Roles that are assumed from another role, whose credentials AWS gives for an hour at most."""
+"""Checks role chaining: AWS limits a role that is assumed from another role to one hour."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _PLUGINS: dict[str, type[PluginOptions]] = {
 
 
 def examine(steps: Sequence[Step], environ: Mapping[str, str]) -> Iterator[Check]:
-    """A line for each role that is asked for longer than AWS gives it to this agent's identity.
+    """A line for each role whose option asks for a longer session than AWS allows this agent's identity.
 
-    Where no step asks for more than an hour, AWS is not called.
+    If no step asks for more than an hour, AWS is not called.
     """
     for step in steps:
         for option, aws in _identities(step, environ):
@@ -48,7 +48,7 @@ def examine(steps: Sequence[Step], environ: Mapping[str, str]) -> Iterator[Check
 
 
 def _identities(step: Step, environ: Mapping[str, str]) -> Iterator[tuple[str, AwsSettings]]:
-    """The identities that the plugins of a step assume, with the options that name them."""
+    """The roles that the plugins of a step assume, with the options that name them."""
     for plugin in step.plugins:
         kind = _PLUGINS.get(plugin.name)
         if kind is None:
@@ -56,7 +56,7 @@ def _identities(step: Step, environ: Mapping[str, str]) -> Iterator[tuple[str, A
         try:
             options = kind.from_options(completed(plugin.options, environ))
         except ConfigurationError:
-            continue  # the line of the pipeline or of the options says so
+            continue  # the check of the pipeline or of the options reports it
         if isinstance(options, DeploySettings):
             yield "aws.source", options.aws.source
             yield "aws.destination", options.aws.destination

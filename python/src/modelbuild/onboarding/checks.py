@@ -10,7 +10,7 @@ from modelbuild.errors import ModelbuildError
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: what it is, or a sentence with the fix."""
+    """The outcome of one check: what was found, or a sentence with the fix."""
 
     ok: bool
     text: str
@@ -20,7 +20,7 @@ class Check:
 
 
 def run_check(subject: str, check: Callable[[], str]) -> Check:
-    """What a look at ``subject`` gives; an error that it raises is the sentence with the fix."""
+    """Run the check of ``subject``; an error that it raises becomes the sentence with the fix."""
     try:
         return Check(True, f"{subject}: {check()}")
     except ModelbuildError as error:

@@ -1,4 +1,4 @@
-"""``modelbuild doctor``: from an agent, problems that would make a first training fail."""
+"""``modelbuild doctor``: finds, on an agent, problems that would make a first training fail."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ SCOPES = ("read_builds", "write_builds")
 
 
 def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Check]:
-    """Look at the agent, the pipeline in ``file``, AWS as its training steps see it, and the REST token.
+    """Check the agent, the pipeline in ``file``, AWS with the identities of its train steps, and the REST
+    token.
 
-    Nothing is changed but one object of its own below option artifacts, which is written and deleted.
+    The check writes and deletes one object of its own below option artifacts, and changes nothing else.
     """
     yield run_check("agent", _agent)
     try:
@@ -100,7 +101,9 @@ def _aws(settings: TrainSettings) -> Iterator[Check]:
 
 
 def _bucket(storage: Storage, artifacts: str) -> str:
-    """Write, read and delete an object, as a training and the rule that the first writer wins need it."""
+    """Write, read and delete an object; check that S3 refuses a second conditional write, as a training
+    needs.
+    """
     uri = f"{artifacts.rstrip('/')}/modelbuild-doctor-{uuid.uuid4().hex}"
     storage.write_once(uri, b"probe", "text/plain")
     try:

@@ -1,8 +1,8 @@
-r"""Variables in a pipeline file, as the agent completes them before it uploads the pipeline.
+r"""Interpolates variables in a pipeline file, by the agent's rules for ``pipeline upload``.
 
 The grammar is that of ``github.com/buildkite/interpolate``: ``$NAME``, ``${NAME}``, ``${NAME:-default}``,
-``${NAME-default}``, ``${NAME?message}`` and ``${NAME:offset:length}``, where a default may hold variables;
-``$$`` and ``\$`` stand for a dollar sign, and ``$(`` for itself.
+``${NAME-default}``, ``${NAME?message}`` and ``${NAME:offset:length}``, where a default may contain variables;
+``$$`` and ``\$`` become a dollar sign, and ``$(`` is not changed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _Expression = tuple["str | _Variable", ...]
 
 
 def completed(value: JsonValue, environ: Mapping[str, str]) -> JsonValue:
-    """A value with the variables in its texts and keys completed; a variable that is not set is empty.
+    """Interpolate the variables in the texts and keys of a value; a variable that is not set is empty.
 
     Raises:
         ConfigurationError: variables that the pipeline requires are not set, or the agent would refuse a
@@ -51,7 +51,7 @@ def completed(value: JsonValue, environ: Mapping[str, str]) -> JsonValue:
 
 
 def completed_variables(values: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Variables with those of ``environ``, and no others, completed in their names and values.
+    """Interpolate the names and values of variables, with those of ``environ`` only.
 
     Raises:
         ConfigurationError: see :func:`completed`.
@@ -62,9 +62,9 @@ def completed_variables(values: Mapping[str, str], environ: Mapping[str, str]) -
 
 
 def completed_environment(env: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables of ``env:`` of a pipeline file, completed in order.
+    """Interpolate the variables under ``env:`` of a pipeline file, in order.
 
-    As with the agent, each may use those before it, which stand above those of ``environ``.
+    Each may use the variables before it, which override those of ``environ``.
 
     Raises:
         ConfigurationError: see :func:`completed`.
@@ -76,7 +76,7 @@ def completed_environment(env: Mapping[str, str], environ: Mapping[str, str]) ->
 
 
 def has_variable(text: object) -> bool:
-    """Whether the agent completes this text with a variable before anything reads it."""
+    """Whether the text contains a variable that the agent interpolates."""
     if not isinstance(text, str):
         return False
     try:
@@ -86,7 +86,7 @@ def has_variable(text: object) -> bool:
 
 
 def problems(value: object) -> Iterator[str]:
-    """What the agent refuses in the texts and keys of a value."""
+    """The errors that the agent would report for the texts and keys of a value."""
     if isinstance(value, str):
         try:
             _Parser(value).expression()
@@ -141,7 +141,7 @@ class _Parser:
         self._position = 0
 
     def expression(self, stop: str = "") -> _Expression:
-        """What stands before the character ``stop``, or before the end."""
+        """Parse up to the character ``stop``, or to the end."""
         return tuple(self._parts(stop))
 
     def _parts(self, stop: str) -> Iterator[str | _Variable]:
@@ -164,7 +164,7 @@ class _Parser:
         return found
 
     def _variable(self) -> str | _Variable:
-        """What follows a dollar sign."""
+        """Parse after a dollar sign."""
         if self._takes("{"):
             return self._in_braces()
         return _Variable(name) if (name := self._name()) else "$"

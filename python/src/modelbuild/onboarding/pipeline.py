@@ -1,4 +1,4 @@
-"""A pipeline file as its author wrote it: the steps with their lines and plugins, and what they wait for."""
+"""Reads a pipeline file: its steps with their lines, plugins and dependencies."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Plugin:
 
     @property
     def name(self) -> str:
-        """The folder of ``plugins/`` that the reference leads to; empty where it leads elsewhere."""
+        """The plugin's folder below ``plugins/``; empty for a plugin of another repository."""
         found = re.search(r"(?:^|/)plugins/([^/#]+?)(?:\.git)?/?(?:#.*)?$", self.reference)
         return found[1] if found else ""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step that is no group; ``waits_for`` has the places of other steps in the pipeline."""
+    """A step that is no group; ``waits_for`` has the indices of other steps in the pipeline."""
 
     line: int
     kind: StepType
@@ -58,21 +58,21 @@ class Step:
     waits_for: frozenset[int]
 
     def shown(self) -> str:
-        """The step by the name that its author would look for."""
+        """The step's key or title, or its type."""
         title = self.values.get("label") or self.values.get("name") or self.values.get(self.kind)
         return f"step {self.key or title or self.kind}"
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The steps of a pipeline file, in order, those of groups among them, and its ``env:``."""
+    """The steps of a pipeline file, in order and including those of groups, and its ``env:``."""
 
     steps: tuple[Step, ...]
     env: Mapping[str, str]
 
 
 def read(file: Path) -> Pipeline:
-    """A pipeline file as the agent reads it, before it completes variables.
+    """Read a pipeline file by the agent's rules, without interpolation.
 
     Raises:
         ConfigurationError: the file cannot be read, or is not a pipeline.
@@ -100,7 +100,7 @@ def read(file: Path) -> Pipeline:
 
 
 def environment(env: Any) -> dict[str, str]:
-    """The variables under a key ``env:``, as the text that the agent makes of their values.
+    """The variables under a key ``env:``, with their values as text by the agent's rules.
 
     Raises:
         ValueError: the agent refuses it.
@@ -122,7 +122,7 @@ _Placed = tuple[Map, "Map | None"]
 
 
 def _flat(steps: list[Any]) -> Iterator[_Placed]:
-    """Each step with the group that holds it; what is no step at all is left to Buildkite to refuse."""
+    """Each step with its group; entries that are no steps are ignored, because Buildkite refuses them."""
     for step in map(_as_map, steps):
         members = step.get("steps")
         if step_type(step) == "group" and isinstance(members, list):
@@ -162,7 +162,9 @@ def _with_dependencies(placed: list[_Placed]) -> list[Step]:
 
 
 def _position(step: Map, group: Map | None) -> StepPosition:
-    """The place of a step, as if all steps ran: ``if``, ``branches`` and ``skip`` are not evaluated here."""
+    """The position of a step. It counts every step as running: ``if``, ``branches`` and ``skip`` are not
+    evaluated.
+    """
     return StepPosition(
         type=step_type(step),
         group=group,
@@ -172,7 +174,7 @@ def _position(step: Map, group: Map | None) -> StepPosition:
 
 
 def _explicit_dependencies(step: Map, group: Map | None, by_key: Mapping[str, list[int]]) -> Iterator[int]:
-    """The steps that ``depends_on`` of a step and of its group names, as far as they are in the file."""
+    """The steps of the file that are named in ``depends_on`` of a step and of its group."""
     for holder in (step, group or Map()):
         entries = dependency_entries(holder.get("depends_on"))
         for entry in entries if isinstance(entries, list) else []:
@@ -181,7 +183,7 @@ def _explicit_dependencies(step: Map, group: Map | None, by_key: Mapping[str, li
 
 
 def _implicit_dependencies(position: StepPosition, earlier: list[StepPosition]) -> Iterator[int]:
-    """The steps that a step waits for by its place alone."""
+    """The steps that a step waits for because of its position."""
     yield from position.implicit_dependencies(earlier)
     if position.is_barrier:
         yield from (index for index, other in enumerate(earlier) if position.waits_for(other))
@@ -197,7 +199,7 @@ def _plugins(plugins: Any) -> Iterator[Plugin]:
 
 
 def _as_json(value: Any) -> JsonValue:
-    """The options as the agent hands them over: as JSON, in which 1.0 is written like 1."""
+    """The options after the agent's conversion to JSON, which writes 1.0 as 1."""
     if isinstance(value, list):
         return [_as_json(item) for item in value]
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Whether EC2's quotas let the compute environments of a queue start any instance."""
+"""Checks that EC2's quotas allow the compute environments of a queue to start an instance."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def examine(queues: Mapping[str, Queue], allowed: Callable[[Quota], float]) -> I
 
 
 def _smallest(queue: Queue) -> Iterable[tuple[Quota, int]]:
-    """The quotas that a queue's environments count for, with the vCPUs of the smallest instance of each."""
+    """The quotas of a queue's instance types, with the vCPUs of the smallest instance of each quota."""
     found: dict[Quota, int] = {}
     for compute in queue.computes:
         if compute.state != "ENABLED":
@@ -50,7 +50,7 @@ def _smallest(queue: Queue) -> Iterable[tuple[Quota, int]]:
 
 
 def _fitting(smallest: Mapping[Quota, int], allowed: Callable[[Quota], float]) -> str:
-    """What the quotas allow.
+    """A text with the limits of the quotas.
 
     Raises:
         ConfigurationError: none of them allows the smallest instance.

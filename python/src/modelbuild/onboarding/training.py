@@ -1,4 +1,4 @@
-"""The steps that train, with their options and variables as the agent would hand them over."""
+"""The train steps of a pipeline, with the options and variables that the agent would pass to them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from modelbuild.onboarding.interpolation import (
 from modelbuild.onboarding.pipeline import Pipeline, Step, environment, read
 from modelbuild.settings.train import TrainSettings, model_name
 
-# Buildkite sets these for a job, whatever a pipeline file says.
+# Buildkite sets these for a job, and a pipeline file cannot change them.
 _BUILDKITES = "BUILDKITE"
 
 
 def trainings(steps: Sequence[Step]) -> Iterator[tuple[Step, JsonValue]]:
-    """The steps that train, each with its options as they stand in the file."""
+    """The train steps, each with its options from the file."""
     for step in steps:
         for plugin in step.plugins:
             if plugin.name == "train":
@@ -31,10 +31,10 @@ def trainings(steps: Sequence[Step]) -> Iterator[tuple[Step, JsonValue]]:
 
 
 def claim_of(options: JsonValue) -> Claim | None:
-    """What a step that trains will claim of its build; None where options are wrong, or completed later.
+    """The claim that a train step will make; None if its options are wrong or not interpolated yet.
 
     Raises:
-        ConfigurationError: the model has no name that it can have.
+        ConfigurationError: the model's name is invalid.
     """
     values = options if isinstance(options, dict) else {}
     texts = [values.get(name) for name in ("flow", "unblock", "artifacts")]
@@ -49,7 +49,7 @@ def claim_of(options: JsonValue) -> Claim | None:
 
 
 def conflicts(steps: Sequence[Step]) -> Iterator[tuple[Step, str]]:
-    """What would make trainings of one build collide, each with the later step."""
+    """The collisions of trainings in one build, each with the later step."""
     claimed: list[tuple[Step, Claim]] = []
     for step, options in trainings(steps):
         for name, one in (("matrix", None), ("parallelism", 1)):
@@ -74,7 +74,7 @@ def conflicts(steps: Sequence[Step]) -> Iterator[tuple[Step, str]]:
 
 
 def environment_of(pipeline: Pipeline, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that complete the pipeline: its own ``env:`` above those of the agent.
+    """The variables for the interpolation of the pipeline: the agent's, overridden by its own ``env:``.
 
     Raises:
         ConfigurationError: the agent would refuse ``env:``, or lacks a variable that it requires.
@@ -83,7 +83,7 @@ def environment_of(pipeline: Pipeline, environ: Mapping[str, str]) -> dict[str, 
 
 
 def settings(options: JsonValue, environ: Mapping[str, str]) -> TrainSettings:
-    """Options of a step that trains, with its variables completed.
+    """The options of a train step, interpolated and validated.
 
     Raises:
         ConfigurationError: an option is wrong, or a variable that the pipeline requires is not set.
@@ -94,16 +94,15 @@ def settings(options: JsonValue, environ: Mapping[str, str]) -> TrainSettings:
 def of_pipeline(
     file: Path, environ: Mapping[str, str], model: str | None = None
 ) -> tuple[TrainSettings, dict[str, str]]:
-    """The options of the step that trains in a pipeline file, and the environment of its job.
+    """The options of the train step in a pipeline file, and the environment of its job.
 
     Args:
         file: the pipeline.
-        environ: what completes its variables.
-        model: which of several trainings is meant, by its model.
+        environ: the variables for its interpolation.
+        model: the model of the training, if there are several.
 
     Raises:
-        ConfigurationError: the file is no pipeline, or no step or several steps of it are meant; or an
-            option is wrong.
+        ConfigurationError: the file is no pipeline, no step or several steps match, or an option is wrong.
     """
     pipeline = read(file)
     for step, text in conflicts(pipeline.steps):

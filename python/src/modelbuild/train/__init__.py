@@ -1,1 +1,1 @@
-"""What the train plugin runs on the agent, and what runs inside Batch."""
+"""The code of the train plugin: on the agent, and inside Batch."""

@@ -1,1 +1,1 @@
-"""The attempts at one training: which head is the one, how it ended, and that the build knows."""
+"""The attempts at one training: the head that holds each, its result, and the delivery to the build."""

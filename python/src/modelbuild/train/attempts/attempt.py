@@ -1,9 +1,9 @@
-"""The attempts at one training: which head job is the one.
+"""Decides which head job holds an attempt at a training.
 
-Conditional writes decide it. ``attempts/<n>.json`` is written once, by the run of the train step that submits
-head ``n``, and holds the options of that step. ``attempts/<n>.head`` is written once, by the job that is head
-``n``, or by a program that gave that head up; a job that comes later ends without training. So two runs of a
-step that race make one training, and so does a step whose answer from Batch was lost.
+It uses two files that are written once, by conditional writes. ``attempts/<n>.json`` holds the options of the
+train step that submits head ``n``; the run of the step that writes it may submit. ``attempts/<n>.head`` holds
+the job that is head ``n``, or is empty if a program abandoned the attempt; any other job ends without
+training. So there is one training, even if two runs of a step race or Batch's answer to a submission is lost.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from modelbuild.errors import ModelbuildError
 from modelbuild.store.attempts import Attempt, JobRecord
 from modelbuild.store.model import ModelStore
 
-# How long another run of the step may take between its claim and its job, before it is given up.
+# How long another run of the step may take from its claim to its job before its attempt is abandoned.
 _PATIENCE_SECONDS = 30.0
 _LOOK_AGAIN_SECONDS = 1.0
 
 
 class Superseded(Exception):
-    """This job is not, or no more, the head of the attempt that it was submitted for."""
+    """This job is not the head of its attempt: another job is, or the attempt was abandoned."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Attempts:
         unblocked: Callable[[], bool],
         say: Callable[[str], None],
     ) -> JobRecord:
-        """The head that is live or has made the model; where there is none, a new one.
+        """The job id of the head that runs or has trained the model, or of a new head.
 
         Args:
             submit: submits the head of the attempt with this number, and returns the job's id.
-            claim: which job of the agent asks, and the options with which it submits a head.
+            claim: identifies the agent's job, with the options with which it submits a head.
             unblocked: whether the step that waits for the training is unblocked.
-            say: takes a line for the log.
+            say: logs a line.
 
         Raises:
             AwsError: S3 or Batch refused.
@@ -60,7 +60,7 @@ class Attempts:
         """
         number = 1
         while True:
-            # An id of its own tells this run of the step from a rerun of the same job.
+            # The random id distinguishes this run of the step from a rerun of the same job.
             if self.store.attempt(number).claim({"attempt": number, "id": uuid.uuid4().hex, **claim}):
                 return self._submit(number, submit, say)
             newest = self._of_another_run(number, say)
@@ -70,7 +70,7 @@ class Attempts:
             number = newest.attempt + 1 if newest else number + 1
 
     def _is_over(self, job: JobRecord, unblocked: Callable[[], bool], say: Callable[[str], None]) -> bool:
-        """Whether an attempt has ended without a model, or with one that no program will deliver."""
+        """Whether an attempt has ended without a model, or with a model that no program will deliver."""
         # Batch forgets jobs after a week.
         described = self.batch.describe_all([job.job_id]).get(job.job_id)
         attempt = self.store.attempt(job.attempt)
@@ -79,7 +79,7 @@ class Attempts:
             return described is None or described.ended
         if result.status != "succeeded":
             return True
-        # The build was over when the result was delivered, so no step waited for it. Now the build goes on.
+        # The build was over when the attempt ended, so no step got the result. Now the build runs again.
         undelivered = attempt.delivered() and not unblocked()
         if undelivered:
             say(f"attempt {job.attempt} made the model when its build was over: the next attempt delivers it")
@@ -89,7 +89,7 @@ class Attempts:
         try:
             job_id = submit(number)
         except ModelbuildError:
-            # The job may be there all the same, where only Batch's answer was lost.
+            # The job may exist nevertheless, if only Batch's answer was lost.
             self._give_up(number)
             raise
         again = "" if number == 1 else f", attempt {number}"
@@ -97,7 +97,7 @@ class Attempts:
         return self._record(number, job_id)
 
     def _of_another_run(self, number: int, say: Callable[[str], None]) -> JobRecord | None:
-        """The head that another run of the step has claimed; None where it was given up."""
+        """The head that another run of the step submitted; None if its attempt is abandoned."""
         until = time.monotonic() + _PATIENCE_SECONDS
         while True:
             newest = self.store.job()
@@ -106,7 +106,7 @@ class Attempts:
             holder = self.store.attempt(number).holder()
             if holder == "":
                 return None
-            # Batch lists a job with a delay.
+            # Batch lists a new job with a delay.
             job_id = holder or self._unrecorded(number)
             if job_id is not None:
                 say(f"job {job_id} was submitted and not recorded")
@@ -121,7 +121,7 @@ class Attempts:
         return next((job.id for job in jobs if ours.items() <= job.environment.items()), None)
 
     def _give_up(self, number: int) -> bool:
-        """Make sure that head ``number`` never trains; False where it does already."""
+        """Abandon an attempt, so that its head never trains; False if a head holds it already."""
         return self.store.attempt(number).hold("") == ""
 
     def _record(self, number: int, job_id: str) -> JobRecord:
@@ -131,19 +131,19 @@ class Attempts:
 
 
 def number_of(environ: Mapping[str, str]) -> int:
-    """Which attempt a head, or a step of its flow, belongs to; ``environ`` are its variables."""
+    """The number of the attempt of a head or of a flow's step, from its environment."""
     return int(environ.get(ATTEMPT) or 1)
 
 
 def claim_attempt(attempt: Attempt, job_id: str) -> None:
-    """Be the head of an attempt, also when Batch starts the same job once more.
+    """Make a job the head of an attempt; succeeds again when Batch restarts the same job.
 
     Args:
         attempt: the attempt.
-        job_id: the Batch job that this is.
+        job_id: this Batch job.
 
     Raises:
-        Superseded: another job is, or the attempt was given up.
+        Superseded: another job is the head, or the attempt was abandoned.
         AwsError: S3 refused.
     """
     holder = attempt.hold(job_id)

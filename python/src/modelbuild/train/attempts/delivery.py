@@ -1,4 +1,4 @@
-"""Delivers the result of an attempt to its build, and notes in S3 that it was delivered."""
+"""Delivers the result of an attempt to its build, and records the delivery in S3."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def deliver_result(
     environ: Mapping[str, str],
     deadline: float = callback.DEADLINE_SECONDS,
 ) -> str:
-    """Deliver a result to its build and write ``delivered.json``; the answer is a line about it for people.
+    """Deliver a result to its build and write ``delivered.json``; returns a line for the log.
 
     Args:
-        store: where the result lies.
+        store: the store of the model.
         number: the number of the attempt that has ended.
         request: the request of the training.
         result: the result of the attempt.
-        environ: where Buildkite's address and token are.
-        deadline: seconds after which to give up.
+        environ: holds Buildkite's address and token.
+        deadline: seconds after which the delivery fails.
 
     Raises:
         BuildkiteError: the result could not be delivered.
@@ -51,15 +51,15 @@ def deliver_result(
     try:
         store.attempt(number).record_delivered(result)
     except AwsError as error:
-        # The build has the result. Without the note, the next reconciliation looks at this training once
-        # more.
+        # The build has the result. Without the record, the next reconciliation only checks this training
+        # again.
         log.say(f"result: {error}")
     if not delivery.unblocked and result.status == "succeeded":
-        # A train step that was retried before the note was written relies on this result. After any other
-        # result, a retried step makes a new attempt.
+        # A step that was retried before the record was written relies on this result. After any other result,
+        # a retried step starts a new attempt.
         delivery = deliver()
     if delivery.end in ("before", "over"):
-        # In the other cases notify writes the annotation, a later attempt has it, or there is no page.
+        # In the other cases notify writes the annotation, or a later attempt does, or there is no page.
         from modelbuild.train.submit import page
 
         body = page.ended(request, result, number, over=delivery.end == "over")

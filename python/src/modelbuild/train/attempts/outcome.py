@@ -1,4 +1,4 @@
-"""How a training ended: written once; whichever program writes first decides, and the others repeat it."""
+"""Writes the result of an attempt once: the first program that writes it decides."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from modelbuild.train.head import diagnosis
 
 
 def write_result_once(attempt: Attempt, result: TrainingResult, environ: Mapping[str, str]) -> TrainingResult:
-    """The result as it lies in S3 afterwards: this one without secrets, unless there was one already.
+    """Write the result without secrets, unless one exists; returns the result that is in S3 afterwards.
 
-    Where S3 refuses it is this one, too: a build that waits for ever is worse than a result that only the
-    build has.
+    If S3 refuses, this result is returned too: a build that waits for ever is worse than a result that only
+    the build has.
     """
     if result.reason:
         result = result.model_copy(update={"reason": diagnosis.sentence(result.reason, environ)})

@@ -1,1 +1,1 @@
-"""What the agent reads of a commit: its files, and the flow, steps and parameters in them."""
+"""Reads a commit on the agent: its files, and the flow, steps and parameters in them."""

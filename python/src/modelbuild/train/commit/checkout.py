@@ -1,4 +1,4 @@
-"""What a checkout has that the commit has not."""
+"""Finds the uncommitted changes of a checkout."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _AS_THEY_ARE = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames")
 
 
 def changed(root: Path, commit: str, entries: Sequence[Entry], selection: Selection) -> list[str]:
-    """The names of the files whose bytes are not the commit's, and of those it lacks and git does not ignore.
+    """The names of the files whose bytes differ from the commit, and of untracked files that git does not
+    ignore.
 
-    A file that git would convert at the next commit, such as one whose line ends ``.gitattributes`` changes,
-    is not changed while it has the commit's bytes.
+    A file with the commit's bytes does not count as changed, even if git would convert it at the next commit,
+    as ``.gitattributes`` does with line ends.
     """
     paths = ("--", *selection.paths)
     plain_diff = ("diff", *_AS_THEY_ARE, "--ignore-submodules=all", "--name-only", "-z")
@@ -39,7 +40,7 @@ def changed(root: Path, commit: str, entries: Sequence[Entry], selection: Select
 
 
 def refusal(root: Path, commit: str, names: Sequence[str], entries: Sequence[Entry]) -> str:
-    """Why a checkout with these changed files is not trained on, and what to do."""
+    """The error for a checkout with these changed files: the reason and the fix."""
     more = f" and {len(names) - 1} more" if names[1:] else ""
     what = f"{plain(names[0])}{more}"
     at = git.commit_of(root, "HEAD")
@@ -71,7 +72,7 @@ def refusal(root: Path, commit: str, names: Sequence[str], entries: Sequence[Ent
 
 @dataclass(frozen=True)
 class Uncommitted:
-    """A tree with the checkout's files, the variables by which git finds it, and its diff to the commit."""
+    """A tree with the checkout's files, the variables with which git finds it, and its diff to the commit."""
 
     tree: str
     environ: dict[str, str]
@@ -80,7 +81,7 @@ class Uncommitted:
 
 @contextmanager
 def uncommitted(root: Path, commit: str, names: Sequence[str], selection: Selection) -> Iterator[Uncommitted]:
-    """The commit with the checkout's own bytes for the files ``names``; the repository is left as it is.
+    """A tree of the commit, with the checkout's bytes for the files ``names``; the repository is not changed.
 
     Raises:
         ConfigurationError: a file cannot be read, or the diff is too large for the request.
@@ -112,7 +113,7 @@ def uncommitted(root: Path, commit: str, names: Sequence[str], selection: Select
 
 
 def _index_line(root: Path, name: str, commit: str, environ: dict[str, str]) -> bytes:
-    """What git's index shall have of a file of the checkout, whose content is stored."""
+    """Store the content of a file of the checkout; returns its line for git's index."""
     found = _stored(root, name, environ)
     mode, id_ = (found.mode, found.id) if found else ("0", "0" * len(commit))
     return f"{mode} {id_}\t".encode() + encoded(name) + b"\0"
@@ -128,7 +129,7 @@ def _stored(root: Path, name: str, environ: dict[str, str]) -> Entry | None:
 
 
 def _read(root: Path, name: str, like: str) -> Entry | None:
-    """A file of the checkout as the entry that git would make of its bytes; None where it is not there."""
+    """The entry that git would make of a file of the checkout; None if the file does not exist."""
     found = _content(root, name)
     if found is None:
         return None
@@ -140,7 +141,7 @@ def _read(root: Path, name: str, like: str) -> Entry | None:
 
 
 def _content(root: Path, name: str) -> tuple[str, bytes] | None:
-    """The mode and the bytes of a file or link; None where there is none."""
+    """The mode and the bytes of a file or link; None if it does not exist."""
     path = on_disk(root, name)
     try:
         about = os.lstat(path)
@@ -173,7 +174,7 @@ def _line_ends_only(root: Path, entry: Entry) -> bool:
 
 
 def _filter(root: Path, name: str) -> str:
-    """The filter that attributes give a file; empty for none."""
+    """The filter of a file by its attributes; empty for none."""
     answer = git.run(root, "check-attr", "-z", "--stdin", "filter", stdin=encoded(name) + b"\0").split(b"\0")
     value = answer[2].decode(errors="replace") if len(answer) > 2 else ""
     return "" if value in ("unspecified", "unset", "set") else plain(value)

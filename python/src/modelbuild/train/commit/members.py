@@ -1,4 +1,4 @@
-"""Which members an archive may have: one decision for the agent that packs and the head that unpacks."""
+"""Checks the members of an archive, by the same rules when the agent packs and when the head unpacks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tarfile import TarInfo
 from modelbuild.errors import ConfigurationError
 from modelbuild.train.commit.objects import encoded, lies_in, plain
 
-# Linux's limits, less the folder into which the head unpacks.
+# Linux's limits, minus the length of the folder into which the head unpacks.
 _PART_LIMIT, _PATH_LIMIT = 255, 3840
 _LINKS_LIMIT = 40
 
 
 def require(found: Iterable[TarInfo]) -> None:
-    """Refuse an archive that leads outside its folder, or that Linux could not unpack.
+    """Refuse an archive that would write outside its folder, or that Linux cannot unpack.
 
     Raises:
         ConfigurationError: a member has an unsafe, too long or repeated name, lies below a file or link, is
@@ -40,7 +40,8 @@ def require(found: Iterable[TarInfo]) -> None:
 
 
 def require_complete(found: Sequence[TarInfo], folder: str) -> None:
-    """Refuse a link of the flow's folder to what the archive lacks: Metaflow could not pack it for steps.
+    """Refuse a link in the flow's folder whose target is not in the archive: Metaflow could not pack it for
+    steps.
 
     Raises:
         ConfigurationError: there is one.
@@ -74,7 +75,7 @@ def _require_name(name: str) -> None:
 
 
 def _resolve(name: str, links: Mapping[str, str], description: str) -> str | None:
-    """Where a link leads, through all other links; None where they go round in a circle."""
+    """The target of a link, resolved through all other links; None for a cycle."""
     outside = f"{description} leads outside the repository: keep the data in S3, or commit it"
     resolved: list[str] = []
     remaining = name.split("/")[::-1]

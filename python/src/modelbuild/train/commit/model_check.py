@@ -1,4 +1,5 @@
-"""A flow's own model of its parameters, asked in a process of its own, because it is the commit's code.
+"""Validates parameters with the flow's own pydantic model, in a separate process, because the model is the
+commit's code.
 
 The process runs :func:`main`: it reads ``{"folder": …, "values": …}`` from standard input and prints a
 :class:`Verdict` as JSON; the model is ``Parameters`` in ``parameters.py`` of that folder.
@@ -29,21 +30,21 @@ _TYPE_NAMES = {
     "object": "a map",
     "null": "null",
 }
-# These say no more than the type does.
+# The messages of these errors repeat only the type.
 _TYPE_ERRORS = ("_type", "_parsing", "_from_float", "literal_error", "enum")
 
 
 class Verdict(BaseModel):
-    """The model's verdict: nothing, or the first value that is wrong and what was expected in its place."""
+    """The result of the validation: valid, or the first wrong value and the expected one."""
 
     kind: Literal["none", "good", "missing", "unknown", "wrong", "unreadable"]
     path: tuple[str | int, ...] = ()
     expected: str = ""
-    """What is missing, what is meant perhaps by an unknown name, or what must be in place of a value."""
+    """The type of a missing parameter, a known name like an unknown one, or the expected value."""
 
 
 def verdict(folder: Path, values: str) -> Verdict:
-    """The verdict of the model in a folder on values, as JSON text."""
+    """Validate values, as JSON text, with the model in a folder."""
     try:
         model = _model(folder)
     except BaseException as error:  # noqa: BLE001 - whatever the commit's code raises is about that code
@@ -51,11 +52,12 @@ def verdict(folder: Path, values: str) -> Verdict:
     if model is None:
         return Verdict(kind="none")
     try:
-        # Through JSON, as in the flow: types are strict there ("5" is no number), but a list is a tuple.
+        # As JSON, like the flow: strict validation of JSON accepts a list for a tuple, and still no "5" for a
+        # number.
         model.model_validate_json(values, strict=True)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False)
-        # A misspelt name is also a missing one, and is the better message.
+        # A misspelt name also causes an error for a missing one, and is the better message.
         first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
         schema = model.model_json_schema()
         if first["type"] == "extra_forbidden":
@@ -68,7 +70,7 @@ def verdict(folder: Path, values: str) -> Verdict:
 
 def _model(folder: Path) -> type[BaseModel] | None:
     file = folder / FILE_NAME
-    # Last, so that no file of the flow hides an installed module.
+    # At the end, so that no file of the flow hides an installed module.
     sys.path.append(str(folder))
     spec = importlib.util.spec_from_file_location("parameters", file)
     assert spec is not None
@@ -83,7 +85,7 @@ def _model(folder: Path) -> type[BaseModel] | None:
 
 
 def _expected(schema: dict[str, Any], first: Mapping[str, Any]) -> str:
-    """What a value of the wrong kind must be, to follow a colon."""
+    """What a value of the wrong kind must be, as a text to follow a colon."""
     message: str = first["msg"].rstrip(".")
     type_names = _type_names(schema, first["loc"])
     if first["type"] == "value_error":
@@ -96,7 +98,7 @@ def _expected(schema: dict[str, Any], first: Mapping[str, Any]) -> str:
 
 
 def _type_names(schema: dict[str, Any], path: tuple[str | int, ...]) -> str:
-    """The type that a schema gives a place, in words; empty where it gives none."""
+    """The type of a path in a schema, in words; empty if the schema has none."""
     node: Any = schema
     for part in path:
         node = _resolved(schema, node)
@@ -112,7 +114,7 @@ def _type_names(schema: dict[str, Any], path: tuple[str | int, ...]) -> str:
 
 
 def _nearest(schema: dict[str, Any], path: tuple[str | int, ...]) -> str:
-    """The name of the schema that is most like a name, with its type in words; empty where none is."""
+    """The schema's name most similar to a name, with its type in words; empty if there is none."""
     parameters = {".".join(parameter_path): parameter_path for parameter_path in _paths(schema, schema, ())}
     near = difflib.get_close_matches(".".join(map(str, path)), parameters, n=1)
     return f"{near[0]}, which is {_type_names(schema, parameters[near[0]])}" if near else ""
@@ -134,7 +136,7 @@ def _resolved(schema: dict[str, Any], node: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer on standard output; what the commit's code prints goes to standard error."""
+    """Print the verdict to standard output, and the output of the commit's code to standard error."""
     answer = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     asked = json.load(sys.stdin)

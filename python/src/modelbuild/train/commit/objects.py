@@ -1,4 +1,4 @@
-"""The files of a commit as git stores them: no attribute, filter or setting of a clone changes a byte."""
+"""Reads the files of a commit from git's objects, unchanged by attributes, filters or settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIZE_LIMIT = 1 << 29
 
 @dataclass(frozen=True)
 class Entry:
-    """A file, link or submodule of a tree; ``name`` is its path, in which ``/`` separates folders."""
+    """A file, link or submodule of a tree; ``name`` is its path, with ``/`` between folders."""
 
     mode: str
     id: str
@@ -26,9 +26,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Selection:
-    """The files and folders of the commit to take: ``own`` is the flow's part, ``include`` the option.
-
-    An empty ``include`` takes everything.
+    """The files and folders of the commit to archive: ``own`` is the flow's part, ``include`` the option. An
+    empty ``include`` selects everything.
     """
 
     own: tuple[str, ...]
@@ -44,7 +43,7 @@ class Selection:
 def entries(
     repository: Path, tree: str, selection: Selection, environ: Mapping[str, str] | None = None
 ) -> list[Entry]:
-    """What a tree has of a selection, sorted by the bytes of the names.
+    """The entries of a tree that a selection contains, sorted by the bytes of their names.
 
     Raises:
         ConfigurationError: option include names a path that the tree does not have, or the selection has a
@@ -77,10 +76,10 @@ def entries(
 def contents(
     repository: Path, object_ids: Sequence[Entry], environ: Mapping[str, str] | None = None
 ) -> Iterator[tuple[Entry, bytes]]:
-    """Each entry with its content.
+    """Each object with its content.
 
     Raises:
-        ConfigurationError: the clone lacks one, or all of them together are too large.
+        ConfigurationError: the clone lacks an object, or their total size is too large.
     """
     question = "".join(f"{entry.id}\n" for entry in object_ids).encode()
     about = git.run(repository, "cat-file", "--batch-check", stdin=question, environ=environ).splitlines()
@@ -107,7 +106,7 @@ def contents(
 
 
 def committed_at(repository: Path, commit: str) -> int:
-    """When a commit was made, in seconds since 1970; a time before 1980, which zip files lack, is 1980's."""
+    """The time of a commit, in seconds since 1970; not before 1980, the earliest time of zip files."""
     for line in git.run(repository, "cat-file", "commit", commit).splitlines():
         if line.startswith(b"committer "):
             return max(int(line.split()[-2]), 315_619_200)
@@ -115,22 +114,22 @@ def committed_at(repository: Path, commit: str) -> int:
 
 
 def lies_in(name: str, path: str) -> bool:
-    """Whether a name is a path, or lies in that folder."""
+    """Whether a name is ``path`` itself or lies in that folder."""
     return name == path or name.startswith(f"{path}/")
 
 
 def plain(name: str) -> str:
-    """A name on one line, in letters that every encoding has, cut to 200 characters."""
+    """A name on one line of ASCII, cut to 200 characters."""
     shown = name if name.isprintable() else ascii(name)
     shown = shown.encode(errors="backslashreplace").decode()
     return shown if len(shown) <= 200 else f"{shown[:199]}…"
 
 
 def encoded(name: str) -> bytes:
-    """A name as git and Linux have it."""
+    """The bytes of a name in git and Linux."""
     return name.encode(errors="surrogateescape")
 
 
 def on_disk(root: Path, name: str) -> bytes:
-    """The path of a file of the checkout, whatever the locale."""
+    """The path of a file of the checkout, in every locale."""
     return os.path.join(os.fsencode(root), encoded(name))

@@ -1,4 +1,4 @@
-"""Which files Metaflow packs for the steps of a flow."""
+"""Makes Metaflow pack all files of a flow's folder for its steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def suffixes(source: Path) -> str:
     with a dot, and no ``__pycache__`` (``metaflow.packaging_sys.utils``, Metaflow 2.19.39).
 
     Args:
-        source: the unpacked commit; the flow's folder may have links to other folders of it.
+        source: the unpacked commit, because the flow's folder may contain links to its other folders.
     """
     hidden: set[str] = set()
     for _, folders, names in os.walk(source):

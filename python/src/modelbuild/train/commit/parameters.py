@@ -1,4 +1,6 @@
-"""The parameters of a training: a file of the commit, with what the pipeline puts in place of its values."""
+"""The parameters of a training: the values of a file of the commit, with overrides of the pipeline and the
+build.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,11 @@ FILE_NAME = "params.yaml"
 
 @dataclass(frozen=True)
 class BuildNames:
-    """How a build names the parameters of a training.
+    """The names by which a build overrides the parameters of a training.
 
     Attributes:
-        variables: the beginning of environment variables that set a parameter.
-        meta_data: the beginning of keys of meta-data that do; the name follows, with dots or with slashes.
+        variables: the prefix of environment variables.
+        meta_data: the prefix of keys of meta-data; the parameter's name follows, with dots or slashes.
     """
 
     variables: str = "PARAM_"
@@ -41,7 +43,7 @@ class BuildNames:
 Origin = Literal["file", "plugin", "build"]
 
 _WHOLE, _NUMBER = "a whole number", "a number"
-# In this order: true is an int to Python.
+# The order matters: in Python, true is an int.
 _KINDS = (
     (bool, "true or false"),
     (int, _WHOLE),
@@ -56,7 +58,7 @@ def parse(text: bytes, name: str) -> dict[str, JsonValue]:
     """The values of a parameter file.
 
     Raises:
-        ConfigurationError: the file is not YAML, not a map, or holds what JSON cannot.
+        ConfigurationError: the file is not YAML, not a map, or holds a value that JSON cannot hold.
     """
     with _readable(name):
         values: dict[str, JsonValue] = agent_yaml.load_written(text)
@@ -85,10 +87,10 @@ class Resolved:
 
 
 def names(defaults: Mapping[str, JsonValue], file: str) -> dict[str, tuple[str, ...]]:
-    """Each parameter's dotted name, and the keys that lead to it.
+    """The path of each parameter, by its dotted name.
 
     Raises:
-        ConfigurationError: two parameters have one dotted name.
+        ConfigurationError: two parameters have the same dotted name.
     """
     found: dict[str, tuple[str, ...]] = {}
     for path, _ in _leaves(defaults):
@@ -100,10 +102,10 @@ def names(defaults: Mapping[str, JsonValue], file: str) -> dict[str, tuple[str, 
 
 
 def from_options(changes: Mapping[str, JsonValue]) -> list[Override]:
-    """What option ``params`` of the plugin sets; its keys may be nested or dotted.
+    """The overrides of option ``params``, whose keys may be nested or dotted.
 
     Raises:
-        ConfigurationError: a name is given twice.
+        ConfigurationError: a name occurs twice.
     """
     found: dict[str, Override] = {}
     for place, value in _leaves(changes):
@@ -120,10 +122,10 @@ def from_environment(
     file: str,
     build: BuildNames = BuildNames(),
 ) -> list[Override]:
-    """What the build's ``PARAM_…`` variables set; a blank one sets nothing.
+    """The overrides of the build's ``PARAM_…`` variables; blank ones are ignored.
 
     Raises:
-        ConfigurationError: a variable is that of no parameter or of several, or its value is not YAML.
+        ConfigurationError: a variable matches no parameter or several, or its value is not YAML.
     """
     places = names(defaults, file)
     by_variable: dict[str, list[str]] = {}
@@ -153,7 +155,7 @@ def from_meta_data(
     file: str,
     build: BuildNames = BuildNames(),
 ) -> list[Override]:
-    """What the build's meta-data ``params/…`` sets, of which these are the values; a blank one sets nothing.
+    """The overrides of the build's meta-data ``params/…``, from its ``values``; blank ones are ignored.
 
     Raises:
         ConfigurationError: a value is not YAML.
@@ -163,7 +165,7 @@ def from_meta_data(
     for key, text in sorted(values.items()):
         if text.strip():
             name = key.removeprefix(build.meta_data)
-            # Fields of an input step may have no dot in their keys.
+            # Keys of an input step's fields must not contain a dot.
             name = name if name in places else name.replace("/", ".")
             found.append(Override(name, build_value(text, f"meta-data {key}"), "build", f"meta-data {key}"))
     return found
@@ -175,7 +177,7 @@ def variable(name: str, build: BuildNames = BuildNames()) -> str:
 
 
 def build_value(text: str, description: str) -> JsonValue:
-    """A value that a person typed, read as YAML; a date is text as it was typed.
+    """A value that a person typed, read as YAML; a date stays text.
 
     Raises:
         ConfigurationError: it is not YAML, refers to itself, or JSON cannot hold it.
@@ -185,10 +187,10 @@ def build_value(text: str, description: str) -> JsonValue:
 
 
 def resolve(defaults: Mapping[str, JsonValue], overrides: Iterable[Override], file: str) -> Resolved:
-    """``defaults`` with each override in turn: a later one wins.
+    """Apply the overrides to ``defaults``; a later override wins.
 
     Raises:
-        ConfigurationError: an override is of no parameter of the file.
+        ConfigurationError: an override names no parameter of the file.
     """
     values: dict[str, JsonValue] = json.loads(json.dumps(defaults))
     places = names(defaults, file)
@@ -206,17 +208,17 @@ def resolve(defaults: Mapping[str, JsonValue], overrides: Iterable[Override], fi
 
 
 def require_kinds(resolved: Resolved, defaults: Mapping[str, JsonValue], file: str) -> None:
-    """Hold what was put in place of the file's values to the kind that these have; null has none.
+    """Require that each override has the kind of the file's value; a null allows every kind.
 
     Raises:
-        ConfigurationError: a value is of another kind.
+        ConfigurationError: an override is of another kind.
     """
     now = dict(_leaves(resolved.values))
     for path, default in _leaves(defaults):
         name = ".".join(path)
         if name not in resolved.descriptions or default is None:
             continue
-        # An override that is a map, in place of an empty one, is no leaf any more.
+        # A map that overrides an empty map has leaves of its own, so its path is missing here.
         value = now.get(path, {})
         wanted, got = kind(default), kind(value)
         if got != wanted and (wanted, got) != (_NUMBER, _WHOLE):
@@ -225,7 +227,7 @@ def require_kinds(resolved: Resolved, defaults: Mapping[str, JsonValue], file: s
 
 
 def kind(value: JsonValue) -> str:
-    """What a value is, in words."""
+    """The kind of a value, in words."""
     for types, words in _KINDS:
         if isinstance(value, types):
             return words
@@ -239,12 +241,12 @@ def short(value: object) -> str:
 
 
 def plain(name: str) -> str:
-    """A name on one line, whatever is in it."""
+    """A name on one printable line."""
     return name if name.isprintable() and len(name) <= 200 else short(name)
 
 
 def _nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """The name that is most like a name, or like it but for the sections that it lies in."""
+    """The candidate most similar to a name, with or without the sections before its last part."""
     by_last = {other.rsplit(".", 1)[-1]: other for other in candidates}
     near = difflib.get_close_matches(name, candidates, n=1)
     last = difflib.get_close_matches(name.rsplit(".", 1)[-1], by_last, n=1)
@@ -276,7 +278,7 @@ def shown(values: Mapping[str, JsonValue]) -> str:
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Name the place of what cannot be read."""
+    """Add the name of the source to errors of the reader."""
     try:
         yield
     except agent_yaml.YamlError as error:
@@ -285,7 +287,7 @@ def _readable(name: str) -> Iterator[None]:
 
 
 def _as_read(value: JsonValue) -> JsonValue:
-    """A value of JSON, in which whole numbers beyond 64 bits are floats, as they are in a file."""
+    """A JSON value with whole numbers beyond 64 bits as floats, as in a file."""
     if type(value) is int and not -(1 << 63) <= value < (1 << 64):
         return float(value)
     if isinstance(value, list):
@@ -306,7 +308,7 @@ def _as_typed(value: Any) -> JsonValue:
 def _leaves(
     values: Mapping[str, JsonValue], path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], JsonValue]]:
-    """The keys that lead to each value, and the value; an empty map is one."""
+    """The path and the value of each leaf; an empty map is a leaf."""
     for key, value in values.items():
         place = (*path, key)
         if isinstance(value, Mapping) and value:

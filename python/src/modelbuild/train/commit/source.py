@@ -23,7 +23,7 @@ _GIT_CRYPT = b"\0GITCRYPT\0"
 
 @dataclass(frozen=True)
 class Archive:
-    """The files as ``.tar.gz``, and what they have that the commit has not, as a diff."""
+    """The files as ``.tar.gz``, and their uncommitted changes as a diff."""
 
     content: bytes
     diff: str
@@ -38,8 +38,8 @@ def archive(
         repository: the checkout.
         revision: the full id of the objects.
         flow: the flow's file; its folder is always part of the archive.
-        include: the files and folders to take besides; everything when there are none.
-        allow_dirty: take the checkout's files as they are instead of refusing uncommitted changes.
+        include: further files and folders to archive; if empty, the whole commit.
+        allow_dirty: archive the checkout's files instead of refusing uncommitted changes.
 
     Raises:
         ConfigurationError: git is missing or refuses, the checkout differs from the commit, ``include`` names

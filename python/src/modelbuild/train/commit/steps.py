@@ -1,4 +1,4 @@
-"""The names of a flow's steps, read from its file: Metaflow, which knows them, is not on the agent."""
+"""Reads the names of a flow's steps from its file, because the agent does not have Metaflow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from modelbuild.errors import ConfigurationError
 
 
 def require(named: Iterable[str], text: bytes, flow: str) -> None:
-    """Refuse the name of a step that the flow in ``text`` does not have; ``flow`` is its file.
+    """Refuse names of steps that the flow does not have; ``text`` is the content of the file ``flow``.
 
     Raises:
         ConfigurationError: option resources has such a name.
@@ -23,7 +23,7 @@ def require(named: Iterable[str], text: bytes, flow: str) -> None:
 
 
 def _steps(text: bytes) -> list[str]:
-    """The steps in their order; none where others may be inherited, so that only the head can know.
+    """The steps in order; empty if the flow may inherit others, which only the head can see.
 
     ``ModelFlow`` has no steps of its own.
     """
@@ -42,5 +42,5 @@ def _steps(text: bytes) -> list[str]:
 
 
 def _name(node: ast.expr) -> str:
-    """What an expression such as ``step`` or ``metaflow.step`` ends in."""
+    """The last name of an expression such as ``step`` or ``metaflow.step``."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""

@@ -1,4 +1,4 @@
-"""Whether Python can read a flow, found out on the agent, before a job is submitted for it."""
+"""Checks the syntax of a flow on the agent, before a job is submitted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modelbuild.train.commit.objects import plain
 
 _NEWEST = 14
 _SECONDS = 20
-# What Pythons newer than 3.10 read: except* (3.11), type, type parameters and nested quotes in f-strings
+# Syntax of Pythons newer than 3.10: except* (3.11), type, type parameters and nested quotes in f-strings
 # (3.12), defaults of type parameters (3.13), except without brackets and t-strings (3.14).
 _MAY_BE_NEWER = re.compile(
     r"^\s*(?:except\s*\*|except\s+[\w.]+\s*,|type\s+\w+|(?:async\s+)?(?:def|class)\s+\w+\s*\[)"
@@ -35,13 +35,13 @@ else:
 
 
 def require(read: Callable[[str], bytes | None], flow: str) -> None:
-    """Refuse a flow that Python cannot read, or that imports such a file of its own folder.
+    """Refuse a flow with a syntax error, in its file or in a file of its folder that it imports.
 
-    The images may have a newer Python than the agent, so what may be newer syntax is left to the newest
-    Python on PATH, and to the head where the agent has none.
+    The images may have a newer Python than the agent. So the newest Python on PATH checks what may be newer
+    syntax, and without one the head does.
 
     Args:
-        read: gives the content of a file of the commit, or None.
+        read: returns the content of a file of the commit, or None.
         flow: the flow's file.
 
     Raises:
@@ -53,7 +53,7 @@ def require(read: Callable[[str], bytes | None], flow: str) -> None:
             continue
         line, message = error
         if _may_be_newer(text, line, message):
-            # The head finds out what this Python cannot.
+            # The head reports what this Python cannot decide.
             newer = _newer_error(text, name)
             if newer is None:
                 continue
@@ -64,7 +64,7 @@ def require(read: Callable[[str], bytes | None], flow: str) -> None:
 
 
 def _files(read: Callable[[str], bytes | None], flow: str) -> Iterator[tuple[str, bytes]]:
-    """The flow, and the files beside it that it or they import."""
+    """The flow, and the files of its folder that it imports, directly or through others."""
     folder = posixpath.dirname(flow)
     left, seen = [flow], {flow}
     while left:
@@ -82,7 +82,7 @@ def _files(read: Callable[[str], bytes | None], flow: str) -> Iterator[tuple[str
 
 
 def _imports(text: bytes) -> list[str]:
-    """The modules that a file imports, each with those above it; none where it cannot be read."""
+    """The modules that a file imports, with their parent packages; none for a file with a syntax error."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -100,7 +100,7 @@ def _imports(text: bytes) -> list[str]:
 
 
 def _error(text: bytes, name: str) -> tuple[int, str] | None:
-    """The line that this Python cannot read and why; None where it can."""
+    """The line and message of this Python's syntax error; None if there is none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -110,20 +110,20 @@ def _error(text: bytes, name: str) -> tuple[int, str] | None:
     except ValueError as error:
         return 1, str(error)
     except (RecursionError, MemoryError):
-        # What is nested too deeply for this machine may not be for the image's.
+        # Code that is nested too deeply for this Python may be valid for the image's.
         return None
     return None
 
 
 def _may_be_newer(text: bytes, line: int, message: str) -> bool:
     lines = text.decode(errors="replace").splitlines()
-    # An f-string may begin some lines above the place at which an old Python gives up.
+    # An f-string may begin some lines above the line that an old Python reports.
     near = lines[max(0, line - 3) : line]
     return message.startswith(("f-string", "t-string")) or any(map(_MAY_BE_NEWER.search, near))
 
 
 def _newer_error(text: bytes, name: str) -> tuple[int, str] | None:
-    """What the newest Python on PATH reports; None where it reads the file, or is not newer."""
+    """The syntax error of the newest Python on PATH; None if it has none, or is not newer."""
     own = sys.version_info.minor
     if own >= _NEWEST:
         return _error(text, name)

@@ -1,4 +1,4 @@
-"""The types of parameters: those of the flow's own model, or else of the values in its file."""
+"""Checks the types of parameters, against the flow's own model or else against the values in its file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from modelbuild.train.commit import parameters, source
 from modelbuild.train.commit.model_check import FILE_NAME, Verdict
 
 _SECONDS = 60
-# All that the commit's code needs of the job's environment, in which tokens, sockets and credentials are.
+# The variables that the commit's code gets; the job's environment has tokens, sockets and credentials.
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 _CHECK = """
 import sys
@@ -33,9 +33,9 @@ model_check.main()
 
 @contextmanager
 def loading(folder: Path) -> Iterator[subprocess.Popen[str] | None]:
-    """A process that will ask the flow's own model, where ``folder`` of the checkout has one.
+    """Start the process that validates with the flow's own model, if ``folder`` of the checkout has one.
 
-    It takes longer to load than the rest of the request to make, so it starts before its question is known.
+    Its start takes longer than the rest of the request, so it starts before the parameters are known.
     """
     if not (folder / FILE_NAME).exists():
         yield None
@@ -56,12 +56,12 @@ def require(
     Args:
         resolved: the parameters.
         defaults: the values of the parameter file.
-        archived: the source, which may have a model of them.
+        archived: the source, which may contain the flow's model.
         file: the parameter file.
-        loaded: what :func:`loading` gave.
+        loaded: the result of :func:`loading`.
 
     Raises:
-        ConfigurationError: a parameter is not what it must be, or the flow's model cannot be read.
+        ConfigurationError: a parameter has a wrong type, or the flow's model cannot be loaded.
     """
     folder = posixpath.dirname(file)
     model = posixpath.join(folder, FILE_NAME)
@@ -78,7 +78,7 @@ def require(
 @contextmanager
 def _process() -> Iterator[subprocess.Popen[str]]:
     pipe = subprocess.PIPE
-    # It imports what this process would, and nothing of the checkout that is the working directory.
+    # It imports the same modules as this process, and none of the checkout, its working directory.
     with subprocess.Popen(
         [sys.executable, "-I", "-X", "utf8", "-c", _CHECK, *sys.path],
         stdin=pipe,
@@ -95,7 +95,9 @@ def _process() -> Iterator[subprocess.Popen[str]]:
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the commit's code: without those of agent and AWS, and with a home that is empty."""
+    """The environment of the commit's code: without variables of the agent and AWS, with an empty home
+    folder.
+    """
     kept = {name: environ[name] for name in _PASSED_ON if name in environ}
     return {**kept, "HOME": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
 
@@ -144,7 +146,7 @@ def _sentence(found: Verdict, resolved: parameters.Resolved, file: str, model: s
 
 
 def _at(values: JsonValue, path: tuple[str | int, ...]) -> JsonValue:
-    """The value at a place; the last one on the way where the place leads beyond the values."""
+    """The value at a path, or at the longest part of the path that exists."""
     for part in path:
         if isinstance(values, list) and isinstance(part, int) and part < len(values):
             values = values[part]

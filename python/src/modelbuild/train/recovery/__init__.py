@@ -1,1 +1,1 @@
-"""What answers for heads that died or never started: the stack's function, and reconciliation."""
+"""Delivers the results of heads that died or never started: the stack's function, and reconciliation."""

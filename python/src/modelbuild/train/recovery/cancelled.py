@@ -1,6 +1,6 @@
-"""Terminates the heads of a build that was cancelled, when Buildkite's event says so.
+"""Terminates the heads of a cancelled build when Buildkite's event arrives.
 
-Where no event comes, each head asks Buildkite itself (``train/head/watch.py``). Source of the event, "Build
+Without the event, each head asks Buildkite itself (``train/head/watch.py``). Source of the event, "Build
 Finished": https://buildkite.com/docs/integrations/amazon-eventbridge
 """
 
@@ -21,7 +21,7 @@ from modelbuild.train.attempts import attempt, outcome
 
 
 class CancelledBuild(BaseModel):
-    """A build that was cancelled, and the queue that its heads are in."""
+    """A cancelled build, and the queue of its heads."""
 
     organization: str
     pipeline: str
@@ -32,9 +32,9 @@ class CancelledBuild(BaseModel):
 def terminate_heads(
     objects: Objects, batch: Batch, build: CancelledBuild, environ: Mapping[str, str]
 ) -> list[str]:
-    """Terminate the heads of a cancelled build, after their results were written; the answer is their ids.
+    """Write the results of a cancelled build's heads, and terminate the heads; returns their job ids.
 
-    A head that is terminated stops its flow and delivers the result that it finds.
+    A terminated head stops its flow and delivers the result that is in S3.
 
     Raises:
         AwsError: S3 or Batch refused.
@@ -49,7 +49,7 @@ def terminate_heads(
         try:
             own = store.request(any_version=True).build
         except (NotFound, VerificationFailed):
-            # The requests of this build are valid, so this is no head of it.
+            # The requests of this build are valid, so this is not one of its heads.
             continue
         if (own.organization, own.pipeline, own.number) != (build.organization, build.pipeline, build.number):
             continue

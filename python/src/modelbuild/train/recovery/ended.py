@@ -1,9 +1,9 @@
 """The stack's Lambda function: delivers the result of heads that died, and terminates their steps.
 
-A head delivers its result itself, unless it is killed: for memory, with its host, or by Batch. EventBridge
-calls the function whenever a head has ended; as a rule the result was delivered. Once a minute it calls the
-function to end heads that have waited for a machine for longer than schedule-timeout. Where Buildkite sends
-its events to EventBridge, the function also terminates the heads of a build that was cancelled.
+A head delivers its own result unless it is killed: out of memory, with its host, or by Batch. EventBridge
+calls the function whenever a head has ended; usually its result is already delivered. Once a minute
+EventBridge calls the function to end heads that have waited for a machine for longer than schedule-timeout.
+If Buildkite sends its events to EventBridge, the function also terminates the heads of cancelled builds.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from modelbuild.train.attempts import attempt, delivery, outcome
 from modelbuild.train.head import runs
 from modelbuild.train.recovery import cancelled, waiting
 
-# What is left of the function's time when it stops waiting for Buildkite, to fail with a reason.
+# The function stops waiting for Buildkite this long before its deadline, so that it can report a reason.
 _RESERVE_SECONDS = 20.0
 _TIMED_OUT = "exceeded timeout"
 
 
 def handler(event: Mapping[str, Any], context: Context) -> str:
-    """Deliver the result of a head that has ended, if that was not done; the answer is a line for the log.
+    """Deliver the result of a head that has ended, unless it is delivered; returns a line for the log.
 
     Args:
         event: EventBridge's "Batch Job State Change", ``{"waiting-in": <queue of heads>}``, or
             ``{"cancelled": <a CancelledBuild>}``.
-        context: the invocation, for the time that is left.
+        context: the invocation, which knows the remaining time.
 
     Raises:
         BuildkiteError: the result could not be delivered in time, so that Lambda tries again.
@@ -59,12 +59,12 @@ def handler(event: Mapping[str, Any], context: Context) -> str:
 
 
 def look_at_waiting(queue: str, environ: Mapping[str, str] = os.environ) -> str:
-    """End the heads in a queue that have waited for a machine for too long; the answer names them."""
+    """End the heads in a queue that have waited too long for a machine; returns a line that names them."""
     aws = session(AwsSettings())
     try:
         summary = waiting.end_overdue(Storage(aws), Batch(aws), queue, environ)
     except AwsError as error:
-        # The next look is in a minute, so this one need not be repeated, nor left for a person.
+        # The next check is in a minute, so an error needs no retry and no alarm.
         summary = [str(error)]
     for line in summary:
         log.say(f"waiting: {line}")
@@ -72,12 +72,12 @@ def look_at_waiting(queue: str, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def run(head: BatchJob, seconds: float, environ: Mapping[str, str] = os.environ) -> str:
-    """What :func:`handler` does, for a job as an event shows it.
+    """Do the work of :func:`handler` for the job of an event.
 
     Args:
         head: the job that ended.
         seconds: how long to wait for Buildkite.
-        environ: where Buildkite's address is, and ``BUILDKITE_SECRET_ARN``.
+        environ: holds Buildkite's address and ``BUILDKITE_SECRET_ARN``.
     """
     if not head.environment.get("ARTIFACTS"):
         return f"job {head.id} is no head of a training: nothing to do"
@@ -86,13 +86,13 @@ def run(head: BatchJob, seconds: float, environ: Mapping[str, str] = os.environ)
     try:
         end_steps(store, batch, head)
     finally:
-        # Whatever becomes of the steps, the build has to know.
+        # The build must get the result even if the steps cannot be terminated.
         delivered = _deliver(store, batch, head, seconds, environ)
     return delivered
 
 
 def end_steps(store: ModelStore, batch: Batch, head: BatchJob) -> None:
-    """Terminate what a head that failed left running, with a line for each job.
+    """Terminate the running steps of a head that failed, and log a line for each.
 
     Raises:
         AwsError: S3 or Batch refused.
@@ -115,7 +115,7 @@ def _deliver(
     request = store.request(any_version=True)
     result = own.result()
     if result is None:
-        # The event does not distinguish a termination from a failure.
+        # The event does not tell a termination from a failure, but DescribeJobs does.
         described = batch.describe_all([head.id])
         result = outcome.write_result_once(own, describe_head(described.get(head.id, head)), environ)
     token = environ.get(TOKEN) or secret(session(AwsSettings()), environ["BUILDKITE_SECRET_ARN"], TOKEN)
@@ -124,7 +124,7 @@ def _deliver(
 
 
 def describe_head(head: BatchJob) -> TrainingResult:
-    """The result of a head that ended without writing one, with Batch's own reasons."""
+    """The result of a head that ended without writing one, with Batch's reason."""
     if head.status == "SUCCEEDED":
         return unsuccessful("failed", f"the head ended well but left no {RESULT_FILE}: see its log")
     exit_code = "" if head.exit_code is None else f"exit code {head.exit_code}"

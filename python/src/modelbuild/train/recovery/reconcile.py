@@ -1,6 +1,6 @@
-"""``modelbuild reconcile``: delivers, on a schedule, what neither a head nor the function delivered.
+"""``modelbuild reconcile``: delivers, on a schedule, results that neither a head nor the function delivered.
 
-For each training it compares what lies in S3, what Batch knows, and what the build waits for.
+For each training it compares the records in S3, the state in Batch, and the state of the build.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from modelbuild.train.recovery import waiting
 from modelbuild.train.recovery.ended import describe_head, end_steps
 from modelbuild.train.submit.submission import job_name
 
-# A request this young may still be on its way to Batch.
+# The train step may still be submitting the head of a request this young.
 YOUNG_SECONDS = 900.0
-# How long the delivery of one result may take before the next training is looked at.
+# How long the delivery of one result may take before the next training is checked.
 _SECONDS_EACH = 60.0
 _AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class _OpenTraining:
-    """A training whose result was not delivered yet.
+    """A training whose result is not delivered.
 
     Attributes:
-        store: where its files lie.
-        request: what was asked for.
-        age: seconds since then.
-        job_id: the newest head, where there is one.
-        number: of that head's attempt.
+        store: the store of its files.
+        request: its request.
+        age: seconds since the request was written.
+        job_id: the job of the newest head, or None.
+        number: the number of that head's attempt.
     """
 
     store: ModelStore
@@ -60,15 +60,15 @@ class _OpenTraining:
 
 
 def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str] = os.environ) -> None:
-    """Look at each training of a pipeline whose result was not delivered, and deliver it where there is one.
+    """Check each training of a pipeline whose result is not delivered, and deliver it if there is one.
 
     Prints one line for each of them.
 
     Args:
-        artifacts: where the pipeline's models lie.
-        queue: Batch queue of the heads, for a job that was submitted and not recorded.
-        secret_name: secret with Buildkite's token, read where the environment has none.
-        environ: where Buildkite's address is, and perhaps the token.
+        artifacts: the prefix of the pipeline's models.
+        queue: Batch queue of the heads, to find a submitted job that was not recorded.
+        secret_name: secret with Buildkite's token, read if the environment has no token.
+        environ: holds Buildkite's address and perhaps the token.
 
     Raises:
         AwsError: AWS refused.
@@ -102,7 +102,7 @@ def _open(pipeline: PipelineStore, batch: Batch, queue: str) -> Iterator[_OpenTr
     stores = [
         pipeline.model(model, training) for model in pipeline.models() for training in pipeline.ids(model)
     ]
-    # For most trainings, the answer to one or two short questions is enough.
+    # Most trainings are finished, which one or two small requests show.
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         finished = list(threads.map(_is_finished, stores))
     for store in (store for store, over in zip(stores, finished, strict=True) if not over):
@@ -110,7 +110,7 @@ def _open(pipeline: PipelineStore, batch: Batch, queue: str) -> Iterator[_OpenTr
             request, age = store.request(any_version=True), store.request_age()
             job_id, number = _head(store, batch, queue, request)
         except NotFound:
-            # Its train step is storing it at this moment.
+            # Its train step is writing it at this moment.
             continue
         except VerificationFailed as error:
             name = store.prefix.removeprefix(f"{pipeline.root}/").replace("/", " ")
@@ -127,7 +127,7 @@ def _is_finished(store: ModelStore) -> bool:
 
 
 def _head(store: ModelStore, batch: Batch, queue: str, request: TrainingRequest) -> tuple[str | None, int]:
-    """The newest head and the number of its attempt, also of one whose submission was not written down."""
+    """The newest head and the number of its attempt, also of a head that was not recorded."""
     record = store.job()
     if record is not None:
         return record.job_id, record.attempt
@@ -140,16 +140,14 @@ def _head(store: ModelStore, batch: Batch, queue: str, request: TrainingRequest)
 def _finish(
     batch: Batch, training: _OpenTraining, heads: Mapping[str, BatchJob], environ: Mapping[str, str]
 ) -> str:
-    """Deliver the result if the training is over, and end what is left of it; the answer is this model's
-    line.
-    """
+    """Deliver the result if the training is over, and end its jobs; returns the line for this model."""
     head = heads.get(training.job_id) if training.job_id else None
     try:
         if head is not None:
             waiting.end_if_overdue(training.store.objects, batch, head, environ)
             end_steps(training.store, batch, head)
     finally:
-        # Whatever becomes of the steps, the build has to know.
+        # The build must get the result even if the steps cannot be terminated.
         summary = _deliver(training, head, environ)
     return summary
 
@@ -166,7 +164,7 @@ def _deliver(training: _OpenTraining, head: BatchJob | None, environ: Mapping[st
         elif training.job_id:
             found = unsuccessful("failed", f"Batch does not know job {training.job_id} any more: train again")
         elif not _waits(training, environ):
-            # Its step failed before it submitted, and may be retried: nothing of it is over.
+            # Its step failed before it submitted a job, and may be retried: the training is not over.
             return "never submitted, and no build waits for it: left alone"
         else:
             found = unsuccessful("failed", "no job was submitted for this training: train again")
@@ -178,7 +176,7 @@ def _deliver(training: _OpenTraining, head: BatchJob | None, environ: Mapping[st
 
 
 def _waits(training: _OpenTraining, environ: Mapping[str, str]) -> bool:
-    """Whether the build waits at the step that this training would unblock, or will never reach it."""
+    """Whether the build waits at the step that this training unblocks, or will never reach it."""
     request = training.request
     rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ[TOKEN])
     rate_limiter = callback.shared_rate_limiter(training.store.objects, request.artifacts)

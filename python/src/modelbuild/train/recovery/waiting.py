@@ -1,7 +1,7 @@
-"""Ends jobs, above all heads, that have waited for a machine for longer than schedule-timeout.
+"""Ends jobs, mainly heads, that have waited for a machine for longer than schedule-timeout.
 
-Batch lets a job be RUNNABLE for ever. It ends a job by itself for a few reasons, and only the first job of a
-queue; that all machines are taken is not one of these reasons.
+Batch leaves a job RUNNABLE without limit. It can end the first job of a queue for a few reasons, but not
+because all machines are taken.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from modelbuild.train.attempts import attempt, outcome
 
 
 def overdue_reason(subject: str, limit: float, job: BatchJob) -> str:
-    """The reason of a training that ends because one of its jobs waited for a machine for too long."""
+    """The reason of a training that ends because one of its jobs waited too long for a machine."""
     reason = job.status_reason or "Batch gives no reason: the queue's machines may all be taken"
     return f"{subject} waited more than {limit:g} seconds for a machine ({reason})"
 
 
 def end_overdue(objects: Objects, batch: Batch, queue: str, environ: Mapping[str, str]) -> list[str]:
-    """End the heads in a queue that have waited for too long; a line for each of them.
+    """End the heads in a queue that have waited for too long; returns a line for each.
 
-    The function hears of the end of each head, and delivers its result.
+    Batch's event of the end of each head makes the function deliver its result.
 
     Raises:
-        AwsError: Batch did not list the jobs that wait.
+        AwsError: Batch did not list the waiting jobs.
     """
     messages = []
     for head in batch.describe_all(batch.runnable(queue)).values():
@@ -44,22 +44,22 @@ def end_overdue(objects: Objects, batch: Batch, queue: str, environ: Mapping[str
 
 
 def end_if_overdue(objects: Objects, batch: Batch, head: BatchJob, environ: Mapping[str, str]) -> str | None:
-    """End a head that waits for too long; why its training is over, or None where it goes on.
+    """End a head that waits for too long; returns the reason, or None if the training goes on.
 
-    The reason is then the training's result, if this is its newest head.
+    If it is the training's newest head, the reason becomes the training's result.
 
     Raises:
         AwsError: S3 or Batch refused.
-        VerificationFailed: what lies beside the training names no job.
+        VerificationFailed: ``job.json`` names no job.
     """
-    # What is known of a head may be minutes old.
+    # The description of the head may be minutes old.
     reason = _overdue(batch.describe(head.id)) if _overdue(head) is not None else None
     if reason is None:
         return None
     store = ModelStore(objects, head.environment["ARTIFACTS"])
     newest = store.job()
     if newest is None or newest.job_id == head.id:
-        # First of all: a head that starts at this moment finds the result, too, and goes.
+        # Written first: a head that starts at this moment finds the result and exits.
         number = attempt.number_of(head.environment)
         outcome.write_result_once(store.attempt(number), unsuccessful("failed", reason), environ)
     batch.terminate(head.id, reason)
@@ -67,7 +67,7 @@ def end_if_overdue(objects: Objects, batch: Batch, head: BatchJob, environ: Mapp
 
 
 def _overdue(head: BatchJob) -> str | None:
-    """Why the training of a head is over before it began; None while there is no such reason."""
+    """The reason if a head has waited for too long, or None."""
     limit = float(head.environment.get(SCHEDULE_TIMEOUT) or "inf")
     waits = head.status == "RUNNABLE" and "ARTIFACTS" in head.environment
     if not waits or time.time() - head.runnable_since <= limit:

@@ -1,8 +1,8 @@
-"""The step that trains claims its training in the build's meta-data, before it submits anything.
+"""A train step claims its training in the build's meta-data before it submits a job.
 
 Meta-data has no conditional write. So each step first writes ``asked`` and then reads all claims: two steps
-that ask at the same time see each other, and where they collide, they are refused. A retried step finds its
-own claim and goes on.
+that do so at the same time see each other's claims, and fail if they collide. A retried step finds its own
+claim and goes on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def hold(settings: TrainSettings, environ: Mapping[str, str], keys: Collection[s
     Args:
         settings: the step's options.
         environ: the job's environment.
-        keys: the keys of the build's meta-data, as they were at any time since the job began.
+        keys: the keys of the build's meta-data, read at any time since the job began.
 
     Raises:
         ConfigurationError: another training of this build collides, or this step has parallel jobs.
@@ -57,7 +57,7 @@ def require_free(settings: TrainSettings, environ: Mapping[str, str], keys: Coll
 
 
 def claim_from_settings(settings: TrainSettings) -> Claim:
-    """The claim of the training that a step asks for."""
+    """The claim of the step with these settings."""
     return Claim.of(
         settings.model_name, settings.model is not None, settings.unblock, settings.flow, settings.artifacts
     )

@@ -1,4 +1,4 @@
-"""The command of the plugin ``train``: submit the training of this build, and let the agent go."""
+"""The command of the plugin ``train``: submits the training of this build, and frees the agent."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from modelbuild.train.submit.request import build_request
 
 
 def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> None:
-    """Ask for the training of this build, from the checkout that is the working directory.
-
-    With option wait, return when it has succeeded.
+    """Submit the training of this build from the checkout in the working directory. With option wait, return
+    when it has succeeded.
 
     Raises:
         ConfigurationError: an option does not fit the commit, the build or the account.
@@ -28,7 +27,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         BuildkiteError: the agent's command line failed.
     """
     if settings.wait:
-        # Loaded only with option wait: other steps save the time.
+        # Imported only with option wait; other steps start faster.
         from modelbuild.train.submit import follow
 
         follow.hold_signals()
@@ -37,7 +36,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         keys = threads.submit(agent.meta_data_keys)
         made = threads.submit(build_request, settings, environ, Path.cwd(), keys.result)
         claimed = threads.submit(lambda: claim.hold(settings, environ, keys.result()))
-        # Loaded while the other threads wait for git and the agent: see modelbuild.startup.
+        # Imported while the other threads wait for git and the agent: see modelbuild.startup.
         from modelbuild.aws.batch import Batch
         from modelbuild.aws.identity import session
         from modelbuild.aws.storage import Storage
@@ -73,7 +72,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         result = follow.to_result(store.attempt(record.attempt), batch, Logs(aws), record.job_id)
         try:
             if result.status != "succeeded":
-                # The steps that would write the annotation come after this one, and are not reached.
+                # The build does not reach the later steps that would write the annotation.
                 submission.annotate(request, record, submission.job_of(batch, record), environ, result=result)
         finally:
             follow.end_as(result)

@@ -1,7 +1,7 @@
-"""Option ``wait``: the step shows the head's log until there is a result, and ends as the training did.
+"""Option ``wait``: the step shows the head's log until there is a result, and succeeds if the training did.
 
-Metaflow passes on what the flow's steps print, so the head's log has all of it. The step waits for the result
-and not for the end of the head, because the head waits for the block step, which comes after this step.
+Metaflow prints the output of the flow's steps, so the head's log contains all of it. The step waits for the
+result and not for the end of the head: the head waits for the block step, which comes after this step.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from modelbuild.log import events, metaflow_lines
 from modelbuild.store.attempts import Attempt
 
 LOOK_SECONDS = 5.0
-# While AWS refuses these reads, the training goes on.
+# The training goes on while AWS refuses these reads.
 _AWAY_SECONDS = 600.0
-# The stack's function writes the result of a head that died, when it hears of it from Batch.
+# After a head has died, Batch's event makes the stack's function write the result.
 PATIENCE_SECONDS = 60.0
-# The head's last lines may reach its log after the result.
+# The head's last lines may reach its log after the result is in S3.
 _LAST_LINES_SECONDS = 5.0
 
 _CANCELLED_EXIT = 128 + signal.SIGTERM
 
 
 class _Cancelled(BaseException):
-    """The agent asks to end; not an ``Exception``, so that nothing on the way takes it for a failure."""
+    """The agent cancels this job; not an ``Exception``, so that no handler takes it for a failure."""
 
 
 def hold_signals() -> None:
-    """Keep SIGTERM waiting until :func:`to_result`, which knows the job that has to be ended."""
+    """Block SIGTERM until :func:`to_result`, which knows the job to end."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def to_result(attempt: Attempt, batch: Batch, logs: Logs, job_id: str) -> TrainingResult:
-    """How a training ended, once it has; until then, pass on what its head prints.
+    """Wait for the result of a training, and print the log of its head meanwhile.
 
     When the agent cancels this step, the training is cancelled, and the process exits with 143.
 
     Args:
-        attempt: where the result comes.
-        batch: runs the head.
-        logs: of the head.
+        attempt: the attempt that will have the result.
+        batch: the service that runs the head.
+        logs: the logs of the head.
         job_id: the head.
 
     Raises:
@@ -67,7 +67,7 @@ def to_result(attempt: Attempt, batch: Batch, logs: Logs, job_id: str) -> Traini
 
 
 def end_as(result: TrainingResult) -> None:
-    """End the step as the training did.
+    """Return if the training succeeded.
 
     Raises:
         SystemExit: with 143, when the training was cancelled.
@@ -112,7 +112,9 @@ class _Follower:
         self._ended = False
 
     def run(self) -> TrainingResult:
-        """Pass on the log until the result is there, or the head has ended for a while without one."""
+        """Print the log until the result is in S3, or the head has ended and still has no result after a
+        while.
+        """
         until = away = math.inf
         while True:
             try:

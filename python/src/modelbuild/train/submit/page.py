@@ -1,4 +1,4 @@
-"""The annotation ``training`` while a training lasts, and where nothing behind its step will be reached."""
+"""The annotation ``training`` while the training runs, and when the build will not reach notify."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from modelbuild.train.commit import parameters
 
 
 def ended(request: TrainingRequest, result: TrainingResult, attempt: int, *, over: bool) -> str:
-    """The annotation of a training that has ended, where no notify step writes it.
+    """The annotation of a training that has ended, when no notify step writes it.
 
     Args:
-        request: what was trained.
-        result: how it ended.
+        request: the request.
+        result: the result.
         attempt: the number of the attempt.
-        over: whether the build was over by then; else an earlier attempt, or a person, unblocked its step.
+        over: whether the build was over at that time; if not, an earlier attempt or a person had unblocked
+            its step.
     """
     return render(
         "modelbuild.train", "ended.html.j2", request=request, result=result, attempt=attempt, over=over
@@ -36,17 +37,17 @@ def training(
     waits: bool = False,
     result: TrainingResult | None = None,
 ) -> str:
-    """The annotation of a training that is under way, or of one that left no model.
+    """The annotation of a training that runs, or that ended without a model.
 
     Args:
-        request: what is trained.
-        record: the head.
-        job: the head as Batch describes it.
+        request: the request.
+        record: the record of the head.
+        job: Batch's description of the head.
         links: ``job_url`` and ``logs_url``.
-        repository: where the commit can be seen.
-        unblocked: whether an earlier attempt has unblocked the step that waits.
+        repository: the address of the repository.
+        unblocked: whether an earlier attempt has unblocked the waiting step.
         waits: whether the train step follows the training.
-        result: how it ended, if it did.
+        result: the result, or None while it runs.
     """
     return render(
         "modelbuild.train",

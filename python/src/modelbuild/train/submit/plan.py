@@ -1,4 +1,4 @@
-"""What ``modelbuild train`` would do, found out with calls that only read."""
+"""The plan of ``modelbuild train``, made with calls that only read."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Job(BaseModel):
 
 
 class Roles(BaseModel):
-    """Who does what: the calls from the agent, the job's own calls, and what starts the job."""
+    """The roles: of the agent, of the job, and of the execution of the job."""
 
     caller: str
     job: str
@@ -49,7 +49,7 @@ class Roles(BaseModel):
 
 
 class Sizes(BaseModel):
-    """Bytes of what would be stored and submitted, and what Batch takes of the latter."""
+    """The sizes in bytes of what would be stored and submitted, and Batch's limit of the overrides."""
 
     source: int
     request: int
@@ -58,7 +58,7 @@ class Sizes(BaseModel):
 
 
 class Plan(BaseModel):
-    """Everything that would happen; ``stored`` says that this build has asked for a training before."""
+    """The plan; ``stored`` is true if this build has stored its request before."""
 
     stored: bool
     request: TrainingRequest
@@ -68,7 +68,7 @@ class Plan(BaseModel):
 
 
 def environment(environ: Mapping[str, str], checkout: Path) -> dict[str, str]:
-    """The job's environment; outside of a job, with a build in it that does not exist.
+    """The job's environment; outside of a job, with the variables of an invented build.
 
     Raises:
         ConfigurationError: outside of a job, the folder has no commit.
@@ -90,11 +90,11 @@ def environment(environ: Mapping[str, str], checkout: Path) -> dict[str, str]:
 
 
 def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) -> Plan:
-    """What a run of the step would do; nothing is changed, on this machine or elsewhere.
+    """Plan a run of the step, without changing anything on this machine or elsewhere.
 
     Args:
         settings: the step's options.
-        environ: the job's environment, or what :func:`environment` makes of another.
+        environ: the job's environment, or the result of :func:`environment`.
         checkout: the folder with the commit.
 
     Raises:
@@ -139,9 +139,9 @@ def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) ->
 
 
 def show(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> None:
-    """Print the plan for the checkout that is the working directory as JSON.
+    """Print the plan for the checkout in the working directory as JSON.
 
-    Outside of a job, stderr has a line that the build is made up.
+    Outside of a job, a line on stderr says that the build is invented.
 
     Raises:
         ConfigurationError: an option does not fit, or Batch would refuse the plan.

@@ -1,4 +1,4 @@
-"""What this build asks for: a ``TrainingRequest`` from the agent's environment, the commit and options."""
+"""Builds the ``TrainingRequest`` from the agent's environment, the commit and the options."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def build_request(
     checkout: Path,
     meta_data_keys: Callable[[], Collection[str]] = agent.meta_data_keys,
 ) -> tuple[TrainingRequest, bytes]:
-    """The request, and the source archive that it names.
+    """Build the request and the source archive that it names.
 
     Args:
         settings: the step's options.
         environ: the job's environment.
         checkout: the working directory of the job.
-        meta_data_keys: names the build's meta-data.
+        meta_data_keys: returns the keys of the build's meta-data.
 
     Raises:
         ConfigurationError: this is no Buildkite job, or an option does not fit the commit.
     """
-    # Before anything of the commit is run.
+    # This comes before any code of the commit runs.
     fork.require_none(settings.allow_forks, environ)
     with types.loading(checkout / posixpath.dirname(settings.flow)) as loaded:
-        # The variable may say HEAD; what was checked out is what is trained.
+        # The variable may hold HEAD, so the commit is read from the checkout.
         commit = git.commit_of(checkout, agent.variable(environ, "BUILDKITE_COMMIT"))
         build = agent.build(environ, commit)
         archive = source.archive(
@@ -67,7 +67,7 @@ def build_request(
             )
         syntax.require(read, settings.flow)
         steps.require(settings.resources, flow, settings.flow)
-        # One call, because most keys that may be asked for are not there.
+        # One call lists all keys, because most of the possible keys are not set.
         keys = meta_data_keys()
         resolved = _parameters(settings, archived, read, environ, keys, loaded)
     claimed = claim.claim_from_settings(settings)
@@ -109,7 +109,7 @@ def _parameters(
     keys: Collection[str],
     loaded: Popen[str] | None,
 ) -> parameters.Resolved:
-    """The file's values, then the pipeline's, then this build's, each in place of those before."""
+    """The file's values, overridden by the pipeline's, and these by the build's."""
     name = posixpath.join(posixpath.dirname(settings.flow), parameters.FILE_NAME)
     text = read(name)
     if text is None:
@@ -133,7 +133,7 @@ def _parameters(
 def _require_named(
     model: str | None, names: parameters.BuildNames, environ: Mapping[str, str], keys: Collection[str]
 ) -> None:
-    """Refuse a parameter that names no model where trainings of a build have names."""
+    """Refuse a parameter without a model's name when the trainings of the build have names."""
     unnamed = parameters.BuildNames()
     if model is None:
         return
@@ -147,7 +147,7 @@ def _require_named(
 
 
 def _images(settings: ImageSettings, keys: Collection[str]) -> Images:
-    """The images, by digest where the build has recorded one in meta-data."""
+    """The images, by digest if the build has recorded one in meta-data."""
 
     def pinned(reference: str) -> str:
         key = f"image/{reference}"

@@ -1,7 +1,7 @@
-"""What the train plugin leaves in S3, Batch and Buildkite: a request, one head job for it, and where it is.
+"""Writes a training to S3, Batch and Buildkite: the request, its head job, and the annotation.
 
-Everything a second run could repeat is written once, so a retried step shows the training that is under
-way, or the model that it made, and goes on with one that failed, instead of starting another.
+Everything is written once. So a retried step does not start another training: it shows the one that runs or
+its model, and resumes one that failed.
 """
 
 from __future__ import annotations
@@ -35,18 +35,19 @@ from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts.attempt import Attempts
 
 COMMAND = ("python", "-m", "modelbuild", "head")
-# Metaflow's command and variables, and those that every step is passed: 4,400 where names are short.
+# The size of Metaflow's command and variables, and of those that every step gets: 4,400 with short names.
 _STEP_BYTES = 5000
 STATUS = TrainingResult.field_keys()[0]
-# What a job is submitted with, and no part of what is trained: another attempt may have others.
+# These fields concern the job and not the training: another attempt may have other values.
 _JOB_OPTIONS = {"queue", "timeout", "schedule_timeout", "environment", "wandb_entity", "resources", "tags"}
 
 
 def store_request(store: ModelStore, request: TrainingRequest, archived: bytes) -> TrainingRequest:
-    """The request as it lies in S3: this one, or the same one from an earlier run of the step.
+    """Store the request once; returns the request in S3: this one, or an equal one of an earlier run of the
+    step.
 
     Raises:
-        ConfigurationError: another training was asked for there, or the request cannot be stored.
+        ConfigurationError: the prefix holds the request of another training, or the request cannot be stored.
         AwsError: S3 refused.
     """
     try:
@@ -72,8 +73,8 @@ def store_request(store: ModelStore, request: TrainingRequest, archived: bytes) 
 
 
 def _same(earlier: TrainingRequest, request: TrainingRequest, uri: str) -> TrainingRequest:
-    """The earlier request, which must ask for the same training."""
-    # Another version of git or zlib may pack the same commit into other bytes: the first archive stays.
+    """The earlier request, which must be for the same training."""
+    # Another version of git or zlib may pack the same commit into other bytes: the first archive is kept.
     if earlier != request.model_copy(update={"source": earlier.source}):
         raise ConfigurationError(
             f"{uri} asks for another training than this step ({_difference(earlier, request)}): start a new "
@@ -83,7 +84,7 @@ def _same(earlier: TrainingRequest, request: TrainingRequest, uri: str) -> Train
 
 
 def _difference(earlier: TrainingRequest, request: TrainingRequest) -> str:
-    """The names of what differs, for people."""
+    """A text with the names of the differing fields."""
     there, here = earlier.model_dump(by_alias=True), request.model_dump(by_alias=True)
     return ", ".join(sorted(key for key in here if key != "source" and here[key] != there[key]))
 
@@ -96,15 +97,15 @@ def find_or_submit_head(
     definition: str,
     job_id: str,
 ) -> JobRecord:
-    """The head job of this request: the one that is there, or a new one.
+    """The head job of this request: an existing one, or a new one.
 
     Args:
-        store: where the request lies.
+        store: the store of the model.
         batch: submits the head.
-        request: what is asked for.
+        request: the request.
         settings: the step's options.
         definition: the head's job definition.
-        job_id: the agent's job that asks.
+        job_id: the agent's job that submits.
     """
     name = job_name(request)
 
@@ -137,19 +138,19 @@ def _is_unblocked(meta_data: TrainingMetaData) -> bool:
 
 
 def job_of(batch: Batch, record: JobRecord) -> BatchJob:
-    """The head as Batch describes it, also one that it has forgotten, as it does a week after its end."""
+    """Batch's description of the head; a substitute if Batch has forgotten it, a week after its end."""
     forgotten = BatchJob(record.job_id, "SUCCEEDED", "Batch has forgotten it", "", {})
     return batch.describe_all([record.job_id]).get(record.job_id, forgotten)
 
 
 def job_name(request: TrainingRequest) -> str:
-    """``<pipeline>-<model>-<model id>`` in the letters that Batch allows, at most 128."""
+    """``<pipeline>-<model>-<model id>`` in characters that Batch allows, at most 128."""
     name = f"{request.build.pipeline}-{request.model}-{request.model_id}"
     return shortened(re.sub(r"[^A-Za-z0-9_-]", "_", name), 128)
 
 
 def require_fitting_steps(settings: TrainSettings) -> None:
-    """Refuse options for which the jobs of the flow's steps would have no room.
+    """Refuse options that would make the overrides of the flow's steps too large.
 
     Raises:
         ConfigurationError: Batch would refuse such a job, hours after the head was submitted.
@@ -158,7 +159,7 @@ def require_fitting_steps(settings: TrainSettings) -> None:
 
 
 def _step_environment(settings: TrainSettings) -> dict[str, str]:
-    """What the options put into the environment of head and steps."""
+    """The variables that the options set for the head and the steps."""
     sizes = {step: size.model_dump(exclude_none=True) for step, size in settings.resources.items()}
     return {
         **settings.environment,
@@ -168,10 +169,10 @@ def _step_environment(settings: TrainSettings) -> dict[str, str]:
 
 
 def variables(request: TrainingRequest, settings: TrainSettings, number: int = 1) -> dict[str, str]:
-    """What the head's job of an attempt has in its environment besides what its definition sets."""
+    """The variables of the head of an attempt, without those of its job definition."""
     return {
         **_step_environment(settings),
-        # Metaflow gives tags to the steps' jobs only when it is asked to.
+        # Metaflow tags the jobs of steps only with this variable.
         "METAFLOW_BATCH_EMIT_TAGS": "true",
         "METAFLOW_BATCH_DEFAULT_TAGS": json.dumps(tags(request, settings), separators=(",", ":")),
         **({SCHEDULE_TIMEOUT: str(settings.schedule_timeout)} if settings.schedule_timeout else {}),
@@ -184,7 +185,7 @@ def variables(request: TrainingRequest, settings: TrainSettings, number: int = 1
 
 
 def tags(request: TrainingRequest, settings: TrainSettings) -> dict[str, str]:
-    """By what the jobs of head and steps, and what they cost, can be found."""
+    """The tags of the jobs of head and steps, by which jobs and costs can be found."""
     values = {
         **settings.tags,
         "modelbuild:pipeline": request.build.pipeline,
@@ -193,7 +194,7 @@ def tags(request: TrainingRequest, settings: TrainSettings) -> dict[str, str]:
         "modelbuild:build": request.build.url,
         "modelbuild:commit": request.build.commit,
     }
-    # Batch would take an equals sign as well, but Metaflow cannot pass it on.
+    # Batch allows an equals sign, but Metaflow cannot pass it.
     return {key: re.sub(r"[^\w .:/+@-]", "_", value)[:256] for key, value in values.items()}
 
 
@@ -205,7 +206,7 @@ def show(
     environ: Mapping[str, str],
     remains: bool,
 ) -> None:
-    """Show on the build page and in the log where the training is, and how it is."""
+    """Show the training's job and state on the build page and in the log."""
     meta_data = _meta_data(request)
     job = job_of(batch, record)
     links = _links(record, job)
@@ -222,7 +223,7 @@ def show(
     result = store.attempt(record.attempt).result() if job.ended else None
     trained = result is not None and result.status == "succeeded"
     unblocked = _is_unblocked(meta_data)
-    # In a late run of this step, the annotation that notify has written has more.
+    # In a late run of this step, notify has written an annotation with more content.
     if not job.ended and (not unblocked or record.attempt > 1):
         annotate(request, record, job, environ, unblocked=unblocked, waits=remains)
     state = "has been trained" if trained else "failed to train" if job.ended else "is being trained"
@@ -267,8 +268,8 @@ def annotate(
     waits: bool = False,
     result: TrainingResult | None = None,
 ) -> None:
-    """Put the training on the build page; see :func:`modelbuild.train.submit.page.training`."""
-    # Templates take time to load, and the job is submitted by now.
+    """Annotate the build with the training; see :func:`modelbuild.train.submit.page.training`."""
+    # Imported after the submission, because templates take time to load.
     from modelbuild.train.submit import page
 
     repository = environ.get("BUILDKITE_REPO", "")
