@@ -19,7 +19,7 @@ _INTERRUPTED = 130
 
 
 def _exit_on_error(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn an error that is a message to the user into that message and its exit code."""
+    """Print a ModelbuildError as its message, and exit with its code."""
 
     @wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -54,10 +54,8 @@ def local() -> None:
 )
 @_exit_on_error
 def up(data: Path | None, teams: tuple[str, ...]) -> None:
-    """Start the services, until Ctrl-C.
-
-    They are for the repository of the current folder. Prints their addresses, and the variables with which
-    a shell of your own reaches them.
+    """Start the services, until Ctrl-C, for the repository of the current folder. Prints their addresses, and
+    the variables with which your own shell reaches them.
     """
     from modelbuild_local.up import command
 

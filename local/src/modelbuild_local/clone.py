@@ -7,14 +7,14 @@ from pathlib import Path
 from modelbuild.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[3]
-"""Its images, infrastructure and plugins are the ones that run on the laptop."""
+"""Laptop mode runs the images, infrastructure and plugins of this clone."""
 
 
 def require(*names: str) -> Path:
-    """The path of something in the clone, below ``ROOT``.
+    """The path of a file or folder of the clone, below ``ROOT``.
 
     Raises:
-        ConfigurationError: it is not there: the package was installed without its clone.
+        ConfigurationError: it is missing: the package was installed without its clone.
     """
     path = ROOT.joinpath(*names)
     if not path.exists():

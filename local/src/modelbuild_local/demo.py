@@ -1,6 +1,5 @@
-"""``make demo``: build this commit, ask the endpoint it made, and trace one of the answers.
-
-Everything after set-up happens through commands and APIs that a user has too.
+"""``make demo``: builds this commit, calls its endpoint, and traces one of the answers. After the set-up it
+uses only commands and APIs that a user has too.
 """
 
 from __future__ import annotations
@@ -51,10 +50,10 @@ def main() -> None:
 
 
 def demo(repository: Path) -> None:
-    """Build the repository's current commit, and show what became of it.
+    """Build the repository's current commit, call its endpoint and trace an answer.
 
     Raises:
-        ModelbuildError: a phase did not do what it should.
+        ModelbuildError: a phase failed.
     """
     asks = blocks.interactive()
     began = time.monotonic()
@@ -90,13 +89,13 @@ def _timed(phase: str, began: float, remark: str = "") -> None:
 
 @contextmanager
 def _services(repository: Path) -> Iterator[State]:
-    """The laptop mode that runs, or one that is started here and stopped at the end."""
+    """The running laptop mode, or one that is started here and stopped at the end."""
     state = laptop.running(repository)
     if state is not None:
         yield state
         return
     log = laptop.state_folder(repository) / "up.log"
-    # Whatever ends this process ends the services too.
+    # The services also end when this process ends in any way.
     command = [
         sys.executable,
         "-m",
@@ -142,13 +141,13 @@ def _ready(repository: Path, process: subprocess.Popen[bytes], log: Path) -> Sta
 
 
 def _command(state: State, *arguments: str) -> None:
-    """Run ``modelbuild`` with these arguments where a person could.
+    """Run ``modelbuild`` with these arguments, as a person would.
 
     Raises:
         ModelbuildError: it failed.
         KeyboardInterrupt: Ctrl-C ended it.
     """
-    # Ctrl-C is for the command, which tidies up after itself.
+    # The command handles Ctrl-C and cleans up.
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         done = subprocess.Popen(
@@ -165,7 +164,7 @@ def _command(state: State, *arguments: str) -> None:
 
 
 def _ask(state: State) -> Predictions:
-    """The endpoint's answers to the comments, asked as any program with the role could."""
+    """The endpoint's answers to the comments, through SageMaker's API."""
     try:
         lake = data_lake(state.aws_key_id, state.aws_secret)
         client: Any = production(state.aws_url, lake).client("sagemaker-runtime", endpoint_url=state.aws_url)

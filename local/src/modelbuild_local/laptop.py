@@ -1,4 +1,4 @@
-"""Where laptop mode keeps things, and what others need to know of a running one."""
+"""The folder of laptop mode, and the state of a running one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def repository(folder: Path) -> Path:
 
 
 def state_folder(repository: Path) -> Path:
-    """The folder, private to the user, for what laptop mode keeps about a repository."""
+    """The folder of laptop mode for a repository, which only the user can read."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = hashlib.sha256(str(repository).encode()).hexdigest()[:16]
     folder = cache / "modelbuild" / "local" / f"{repository.name}-{name}"
@@ -62,12 +62,12 @@ def state_folder(repository: Path) -> Path:
 
 
 def state_file(repository: Path) -> Path:
-    """Where the state of a running laptop mode is written."""
+    """The file with the state of a running laptop mode."""
     return state_folder(repository) / "state.json"
 
 
 def write_state(state: State) -> None:
-    """Write the state for the user's eyes only, whole or not at all."""
+    """Write the state atomically, to a file that only the user can read."""
     path = state_file(state.repository)
     partial = path.with_suffix(".partial")
     partial.unlink(missing_ok=True)
@@ -79,7 +79,7 @@ def write_state(state: State) -> None:
 
 
 def running(repository: Path) -> State | None:
-    """The laptop mode that runs for this repository, if one does."""
+    """The state of the laptop mode that runs for this repository, or None."""
     try:
         state = State.model_validate_json(state_file(repository).read_text(encoding="utf-8"))
         os.kill(state.pid, 0)
@@ -89,11 +89,7 @@ def running(repository: Path) -> State | None:
 
 
 def require_running(repository: Path) -> State:
-    """The laptop mode that runs for this repository.
-
-    Raises:
-        ConfigurationError: none does.
-    """
+    """The state of the laptop mode that runs for this repository. Raises: ConfigurationError: none does."""
     state = running(repository)
     if state is None:
         raise ConfigurationError(f"nothing runs for {repository}: start it with modelbuild local up")

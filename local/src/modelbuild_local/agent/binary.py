@@ -1,4 +1,4 @@
-"""Where the agent's executable is."""
+"""Finds the agent's executable."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from modelbuild_local.agent.build import build
 
 OLDEST = (3, 108)
-"""Older agents cannot load a plugin from a folder of a repository."""
+"""Older agents cannot load a plugin from a subfolder of a repository."""
 
 
 def find() -> Path:
     """The agent to run: ``buildkite-agent`` on PATH if it is 3.108 or newer, else the one that is built here.
 
     Raises:
-        ConfigurationError: there is none, and it cannot be built.
+        ConfigurationError: there is no agent, and it cannot be built.
     """
     found = shutil.which("buildkite-agent")
     if found is not None and _version(found) >= OLDEST:

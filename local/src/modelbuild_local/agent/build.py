@@ -1,7 +1,7 @@
-"""Build the agent from the Go module in this package, with the Go toolchain from the package index.
+"""Builds the agent from the Go module in this package, with the Go toolchain from the package index.
 
-Everything is pinned by hash: the toolchain in ``requirements/agent.txt``, the agent and what it needs in
-``module/go.sum``. The result is kept under a name made from these files, so that it is built again only
+Everything is pinned by hash: the toolchain in ``requirements/agent.txt``, the agent and its modules in
+``module/go.sum``. The name of the result contains a hash of these files, so the agent is built again only
 when they change.
 """
 
@@ -28,12 +28,12 @@ TOOLCHAIN = ("requirements", "agent.txt")
 """File of the clone in which Go is pinned."""
 PACKAGE = "github.com/buildkite/agent/v3"
 
-# Without optimisations the compiler takes half as long, and the agent only waits for others anyway.
+# Without optimisations the build takes half as long, and the agent mostly waits anyway.
 _BUILD_FLAGS = ("-trimpath", "-gcflags=all=-N -l", "-ldflags=-s -w")
 
 
 def build() -> Path:
-    """The agent's executable in the cache; built first if it is not there. Two callers build it once.
+    """The agent's executable in the cache; it is built if it is missing, by only one of several callers.
 
     Raises:
         ConfigurationError: the toolchain cannot be installed, or it cannot build the agent.
@@ -50,7 +50,7 @@ def build() -> Path:
 
 
 def destination(environ: Mapping[str, str]) -> Path:
-    """Where the executable is kept: below ``modelbuild/buildkite-agent`` in the user's cache."""
+    """The path of the executable: below ``modelbuild/buildkite-agent`` in the user's cache."""
     cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "modelbuild" / "buildkite-agent" / _hash() / "buildkite-agent"
 

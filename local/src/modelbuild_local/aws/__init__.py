@@ -1,1 +1,3 @@
-"""The AWS stand-in: moto's server, with Batch, SageMaker and Athena that really do the work."""
+"""The AWS stand-in: moto's server, with a Batch that runs jobs, a SageMaker that serves and an Athena that
+queries.
+"""

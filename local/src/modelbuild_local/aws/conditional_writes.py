@@ -1,6 +1,6 @@
-"""Conditional writes of S3 objects, which in S3 are atomic: of two writers, one is first.
+"""Makes conditional writes of S3 objects atomic, as in S3.
 
-moto looks whether there is an object, and stores the new one a moment later, in a thread for each request.
+moto checks whether an object exists and stores the new one a moment later, in a thread for each request.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from modelbuild_local.aws.patching import replace
 
 
 def install() -> None:
-    """Let moto store one object at a time; to be called once, before the server answers."""
+    """Make moto store one object at a time; call this once, before the server answers."""
     lock = threading.Lock()
 
     def put_object(self: S3Response) -> Any:

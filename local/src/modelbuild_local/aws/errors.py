@@ -1,4 +1,4 @@
-"""How AWS says no: an error in the form that a service's clients read."""
+"""Errors in the form that the clients of each AWS service read."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def refuse(
     Args:
         environ: the request.
         start_response: WSGI's.
-        service: as it signs, for example ``s3``.
+        service: its signing name, for example ``s3``.
         status: HTTP status.
-        code: AWS's word for it.
+        code: AWS's error code.
         message: for people.
         headers: further headers.
     """
@@ -52,7 +52,7 @@ def refuse(
 
 
 def drain(environ: Mapping[str, Any]) -> bytes:
-    """The request's body: what is left unread would be taken for the connection's next request."""
+    """Read the request's body: the server would take an unread rest for the connection's next request."""
     stream = environ["wsgi.input"]
     if environ.get("wsgi.input_terminated"):
         return bytes(stream.read())

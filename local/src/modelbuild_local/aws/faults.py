@@ -1,4 +1,4 @@
-"""What goes wrong on AWS and cannot be asked for there: requests below ``/laptop`` make it happen here."""
+"""Faults of AWS that a test or a user can cause here, by requests below ``/laptop``."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ _NO_CAPACITY = re.compile(r"/laptop/batch/(?P<queue>[^/]+)/no-capacity")
 
 
 def with_faults(application: Application) -> Application:
-    """The application, and before it what refuses or disturbs requests, and the paths that ask for that.
+    """Wrap the application: refuse unsigned requests, disturb requests with faults, and serve the paths below
+    ``/laptop``.
 
-    ``POST /laptop/batch/<job id>/lose-host`` takes the host of a running job away: the answer is 204, and
-    404 where no such job runs. ``PUT /laptop/batch/<queue>/no-capacity`` leaves a queue without instances for
-    the jobs that wait in it, until ``DELETE``; the answer is 204. The others are those of
-    ``modelbuild_local.service.faults`` and of ``access.control``. All want the run's secret access key as a
-    bearer token.
+    ``POST /laptop/batch/<job id>/lose-host`` ends the host of a running job; it answers 204, or 404 if no
+    such job runs. ``PUT /laptop/batch/<queue>/no-capacity`` leaves the waiting jobs of a queue without
+    instances until ``DELETE``; it answers 204. The other paths are those of
+    ``modelbuild_local.service.faults`` and of ``access.control``. All require the run's secret access key as
+    a bearer token.
     """
     injected = Faults()
 
     def answer(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
         if path.startswith(control.ADMINISTRATION):
-            # A container asks for its keys with a token of its own.
+            # A container requests its keys with its own token.
             if not (control.may_administer(environ) or (path == control.PATH and method == "GET")):
                 message = (
                     "Send the secret access key of this run: Authorization: Bearer $AWS_SECRET_ACCESS_KEY"
@@ -77,7 +78,7 @@ def _administer(injected: Faults, environ: dict[str, Any], start_response: Start
 
 
 def _request(environ: dict[str, Any]) -> str:
-    """A request as patterns of faults name it."""
+    """A request in the form that the patterns of faults match."""
     target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
     query = f"?{environ['QUERY_STRING']}" if environ.get("QUERY_STRING") else ""
     path = f"/{target}" if target else f"{environ.get('PATH_INFO', '')}{query}"
@@ -106,7 +107,7 @@ def _disturb(
 
 
 def _jobs(job_id: str) -> list[Job]:
-    """The job with this id, in whatever account and region."""
+    """The job with this id, in any account and region."""
     found = (
         backend._jobs.get(job_id)
         for regions in list(batch_backends.values())

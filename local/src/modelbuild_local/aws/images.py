@@ -1,8 +1,8 @@
-"""Which process an image reference stands for.
+"""Maps an image reference to the process that runs for it.
 
-Nothing is pulled: the last part of the reference's path names a folder with a Dockerfile, and of that
-file ``ENV`` and ``ENTRYPOINT`` count. The programs themselves are those of ``Settings.bin`` and the
-host, so what a Dockerfile copies or installs is expected to be there already.
+Nothing is pulled: the last part of the reference's path names a folder with a Dockerfile, of which ``ENV``
+and ``ENTRYPOINT`` are used. The programs come from ``Settings.bin`` and the host, so everything that the
+Dockerfile copies or installs must be installed on the host.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from modelbuild_local.aws.settings import Settings
 
 
 class CannotPull(Exception):
-    """No folder stands for the image; the message is what Batch and SageMaker show for such an image."""
+    """The image has no folder; the message is that of Batch and SageMaker for a missing image."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """What a container takes from its image.
+    """The properties of an image that a container uses.
 
     Attributes:
         environment: The variables of the image's last build stage.
@@ -38,7 +38,7 @@ def name_of(reference: str) -> str:
 
 
 def resolve(reference: str, settings: Settings) -> Image:
-    """The image that ``reference`` stands for.
+    """The image of ``reference``.
 
     Raises:
         CannotPull: no folder of ``settings.images`` has the image's name and a Dockerfile.
@@ -56,7 +56,7 @@ def resolve(reference: str, settings: Settings) -> Image:
 def parse(dockerfile: str) -> Image:
     """``ENV`` and ``ENTRYPOINT`` of the last stage of a Dockerfile.
 
-    PATH is left out: it names folders inside the image, which do not exist here.
+    PATH is omitted: its folders are inside the image and do not exist here.
     """
     arguments: dict[str, str] = {}
     environment: dict[str, str] = {}

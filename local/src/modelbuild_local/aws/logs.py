@@ -12,7 +12,7 @@ _LONGEST_MESSAGE = 256 * 1024
 
 
 class LogStream:
-    """A stream that takes a process's output line by line while it is written."""
+    """A log stream that stores a process's output line by line while the process writes it."""
 
     def __init__(self, backend: Any, group: str, name: str) -> None:
         self._backend, self._group, self._name = backend, group, name
@@ -20,7 +20,7 @@ class LogStream:
         backend.ensure_log_stream(group, name)
 
     def copy_from(self, descriptor: int) -> None:
-        """Put every line read from a pipe into the stream, at once, until the pipe's last writer is gone."""
+        """Copy every line of a pipe to the stream at once, until the pipe has no writer."""
         rest = b""
         while chunk := os.read(descriptor, _CHUNK):
             *lines, rest = (rest + chunk).split(b"\n")
@@ -35,7 +35,7 @@ class LogStream:
     def _put(self, lines: list[bytes]) -> None:
         now = int(time.time() * 1000)
         texts = [line.decode(errors="replace").rstrip("\r") for line in lines]
-        # CloudWatch knows no empty message; the log driver drops such lines as well.
+        # CloudWatch refuses empty messages, and the log driver also drops empty lines.
         events = [{"timestamp": now, "message": text} for text in texts if text]
         if events:
             self._backend.put_log_events(self._group, self._name, events)

@@ -1,4 +1,4 @@
-"""S3 as services of the stand-in see it: moto's own store, without a request."""
+"""Access to S3 for services of the stand-in: moto's own store, without HTTP requests."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _PARTITION = "aws"
 
 
 class NoSuchObject(Exception):
-    """The bucket or object is not there; the message says which."""
+    """The bucket or object does not exist; the message names it."""
 
 
 def split(uri: str) -> tuple[str, str]:
     """Bucket and key of ``s3://bucket/key``.
 
     Raises:
-        ValueError: it is not such an address.
+        ValueError: it is no S3 address.
     """
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
@@ -36,7 +36,7 @@ class Objects:
         self._s3: Any = s3_backends[account][_PARTITION]
 
     def has_bucket(self, bucket: str) -> bool:
-        """Whether there is such a bucket in any account."""
+        """Whether the bucket exists in any account."""
         try:
             self._s3.get_bucket(bucket)
         except (ServiceException, S3ClientError):
@@ -44,7 +44,7 @@ class Objects:
         return True
 
     def list(self, prefix_uri: str) -> Iterator[tuple[str, int]]:
-        """Address and size in bytes of every object that starts with ``prefix_uri``, in the order of names.
+        """URI and size in bytes of every object whose URI begins with ``prefix_uri``, sorted by name.
 
         Raises:
             NoSuchObject: there is no such bucket.

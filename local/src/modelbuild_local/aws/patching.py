@@ -1,4 +1,4 @@
-"""Putting our own functions in the place of moto's."""
+"""Replaces functions of moto by our own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def replace(owner: Any, name: str, replacement: Any) -> Any:
-    """Put ``replacement`` in the place of ``owner.name`` and return what was there.
+    """Replace ``owner.name`` by ``replacement``, and return the original.
 
     Raises:
-        AttributeError: there is nothing of that name: this is another moto than the one we pin.
+        AttributeError: the name does not exist: this is not the pinned version of moto.
     """
     original = getattr(owner, name)
     setattr(owner, name, replacement)

@@ -1,4 +1,4 @@
-"""Processes that stand for containers: their environment, how they start and how they end."""
+"""Processes in place of containers: their environment, start and end."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ _stopped = threading.Event()
 
 
 def host_environment(settings: Settings) -> dict[str, str]:
-    """The variables that every process starts with: a PATH led by ``settings.bin``, where its programs are.
+    """The variables that every process starts with: a PATH that begins with ``settings.bin``, the folder of
+    its programs.
 
-    Everything else of the developer's shell stays out, so that a job that works only because of a variable
-    set here fails here, and not on AWS at first.
+    It contains no other variable of the developer's shell: a job that works only with such a variable must
+    fail here, and not first on AWS.
     """
     tail = os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
     return {"PATH": f"{settings.bin}{os.pathsep}{tail}"}
 
 
 def program(command: Sequence[str], settings: Settings) -> list[str]:
-    """A command, with the program in ``settings.bin`` in place of one named by its path in the image."""
+    """A command; a program named by its path in the image becomes the program in ``settings.bin``."""
     named = list(command)
     if named and os.path.isabs(named[0]) and (settings.bin / Path(named[0]).name).is_file():
         named[0] = str(settings.bin / Path(named[0]).name)
@@ -46,18 +47,18 @@ def start(
     environment: Mapping[str, str],
     output: int | IO[bytes] = subprocess.PIPE,
 ) -> subprocess.Popen[bytes]:
-    """Start ``command`` in ``folder`` as the leader of its own process group, stderr in stdout.
+    """Start ``command`` in ``folder`` as the leader of its own process group, with stderr redirected to
+    stdout.
 
-    HOSTNAME is set to a name of its own, as in a container; what the process starts inherits it and can
-    so be found again, also outside the process group.
-
-    The caller that starts a process calls ``end`` or ``sweep`` at last, also after it has exited by itself.
+    HOSTNAME is unique, as in a container. Descendants inherit it and can be found by it, also outside the
+    process group. The caller must finally call ``end`` or ``sweep``, also after the process has exited by
+    itself.
 
     Raises:
         OSError: the program is not on the PATH of ``environment``, cannot be started, or the stand-in stops.
     """
     name = uuid.uuid4().hex[:12]
-    with _lock:  # so that no process starts behind stop_all's back
+    with _lock:  # so that no process starts while stop_all runs
         if _stopped.is_set():
             raise OSError("the stand-in is stopping")
         process = subprocess.Popen(
@@ -74,10 +75,10 @@ def start(
 
 
 def end(process: subprocess.Popen[bytes], grace: float) -> None:
-    """End the process and all of its group: SIGTERM, and SIGKILL to what is left ``grace`` seconds later.
+    """End the process and its group: SIGTERM, and after ``grace`` seconds SIGKILL to the remaining processes.
 
-    A group outlives its leader while any member lives: a shell may be gone at once while the program
-    it started still cleans up, so the whole group is waited for.
+    A shell may exit at once while the program that it started still cleans up, so this function waits for the
+    whole group.
     """
     deadline = time.monotonic() + grace
     _signal(process.pid, signal.SIGTERM)
@@ -89,7 +90,7 @@ def end(process: subprocess.Popen[bytes], grace: float) -> None:
 
 
 def sweep(process: subprocess.Popen[bytes]) -> None:
-    """Kill the process and whatever it started that still runs, as the end of a container does."""
+    """Kill the process and all running processes that it started, like the end of a container."""
     with _lock:
         name = _running.get(process)
     if name is None:
@@ -105,7 +106,7 @@ def sweep(process: subprocess.Popen[bytes]) -> None:
 
 
 def stop_all(grace: float) -> None:
-    """End every process that is still running, all at the same time, and let no other start."""
+    """End all running processes at the same time, and allow no new ones."""
     with _lock:
         _stopped.set()
         left = list(_running)
@@ -133,8 +134,8 @@ def _signal(group: int, number: int) -> bool:
 def _alive(group: int) -> bool:
     """Whether a process of the group still runs.
 
-    Inside a container no process may reap what the group's leader left behind. Such zombies take signals
-    as if they lived; Linux shows them apart.
+    Inside a container, perhaps no process reaps the children that the group's leader left. Such zombies
+    accept signals like running processes, but Linux shows their state.
     """
     if not _signal(group, 0) or not _PROC.is_dir():
         return _signal(group, 0)
@@ -147,12 +148,12 @@ def _alive(group: int) -> bool:
 
 
 def _member_processes(name: str) -> list[int]:
-    """The processes with this HOSTNAME; a zombie has no environment any more."""
+    """The processes with this HOSTNAME; a zombie has no environment."""
     wanted = f"HOSTNAME={name}"
     found = []
     if _PROC.is_dir():
         for environ in _PROC.glob("[0-9]*/environ"):
-            with contextlib.suppress(OSError):  # gone meanwhile, or somebody else's
+            with contextlib.suppress(OSError):  # exited meanwhile, or another user's
                 if wanted.encode() in environ.read_bytes().split(b"\0"):
                     found.append(int(environ.parent.name))
         return found

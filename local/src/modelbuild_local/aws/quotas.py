@@ -1,4 +1,4 @@
-"""Service Quotas of EC2, which moto does not know: every quota of vCPUs allows what the stand-in has."""
+"""Service Quotas of EC2, which moto lacks: every quota of vCPUs allows the stand-in's number of vCPUs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _get = ServiceQuotasBackend.get_service_quota
 
 
 def install(vcpus: int) -> None:
-    """Let each quota of EC2 allow ``vcpus`` vCPUs; to be called once, before the server answers."""
+    """Make each quota of EC2 allow ``vcpus`` vCPUs; call this once, before the server answers."""
 
     def quota(self: ServiceQuotasBackend, service_code: str, quota_code: str) -> dict[str, Any]:
         if service_code != "ec2":

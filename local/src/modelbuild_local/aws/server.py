@@ -1,4 +1,4 @@
-"""The HTTP server: moto's application with this room's services in it."""
+"""The HTTP server: moto's application with the services of this package."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def serve(
         listener: The socket behind their url.
         key_id: Id of the access key of the data lake account.
         secret: Secret of the same key.
-        web_identity_key: What the local Buildkite signs its OIDC tokens with.
+        web_identity_key: The key with which the local Buildkite signs its OIDC tokens.
     """
     stopping = threading.Event()
     process.on_stop_request(stopping.set)
     server = _server(listener)
-    # After _server: moto must not be imported before its own settings are in the environment.
+    # Imported after _server has set moto's settings in the environment.
     from modelbuild_local.aws import conditional_writes, quotas
     from modelbuild_local.aws.access import control
     from modelbuild_local.aws.athena import service as athena
@@ -61,7 +61,7 @@ def _server(listener: socket.socket) -> BaseWSGIServer:
     """Moto's application, answering on ``listener`` with one thread for each connection."""
     host, port = listener.getsockname()
     os.environ["MOTO_PORT"] = str(port)
-    # Without this, a host name with a dot is taken for a bucket's.
+    # Without this, moto takes a host name with a dot for a bucket's.
     os.environ["S3_IGNORE_SUBDOMAIN_BUCKETNAME"] = "true"
     from moto.moto_server.werkzeug_app import (
         DomainDispatcherApplication,
@@ -73,7 +73,7 @@ def _server(listener: socket.socket) -> BaseWSGIServer:
         protocol_version = "HTTP/1.1"  # for uploads that wait for "100 Continue"
 
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-            """Say nothing of single requests."""
+            """Do not log single requests."""
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     from modelbuild_local.aws import faults

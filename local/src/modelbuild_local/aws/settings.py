@@ -1,4 +1,4 @@
-"""What the parts of the AWS stand-in share: where they keep things and how large the "cloud" is."""
+"""The settings that all parts of the AWS stand-in share."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """The stand-in's settings; the port is bound before they are made, so the address is known.
+    """The stand-in's settings; they are created after the port is bound, so that the address is known.
 
     Attributes:
-        url: Address of this server, ``http://127.0.0.1:<port>``; every job and endpoint is given it.
-        scratch: Folder for whatever jobs and endpoints write; may be deleted when the server is down.
+        url: Address of this server, ``http://127.0.0.1:<port>``; every job and endpoint gets it.
+        scratch: Folder for the files of jobs and endpoints; may be deleted when the server does not run.
         images: Folder with one ``<name>/Dockerfile`` for each image that may run.
         bin: Folder put first on the PATH of every process, in place of the image's own programs.
         vcpus: vCPUs of each Batch compute environment.

@@ -1,1 +1,1 @@
-"""Who may call the AWS stand-in: keys, signatures, and what is refused before a request is read."""
+"""Access to the AWS stand-in: keys, signatures, and the refusal of requests before they are read."""

@@ -1,4 +1,4 @@
-"""The guard in front of the AWS stand-in, which has no pages: no request of a browser is meant for it."""
+"""The guard of the AWS stand-in, which refuses all requests of browsers, because it has no pages."""
 
 from __future__ import annotations
 

@@ -33,10 +33,10 @@ from modelbuild_local.service import web_identity
 
 PATH = "/laptop/credentials"
 ADMINISTRATION = ("/laptop/", "/moto-api")
-"""Where the paths begin that are no service of AWS."""
+"""The prefixes of paths that are no service of AWS."""
 
 _LONGEST_SECONDS = 12 * 3600
-# How far the time of a request may be off.
+# How far the time of a request may differ from the clock.
 _SKEW_SECONDS, _SKEW_SECONDS_OF_S3 = 300.0, 900.0
 
 _assume_role = STSBackend.assume_role
@@ -48,12 +48,12 @@ _containers: dict[str, tuple[str, str, str]] = {}
 
 
 def install(key_id: str, secret: str, web_identity_key: str) -> None:
-    """Accept the first key, and let keys of roles expire; to be called before the server answers.
+    """Accept the first key, and make keys of roles expire; call this before the server answers.
 
     Args:
-        key_id: of the access key that the laptop mode was given for this run.
+        key_id: the id of this run's access key.
         secret: of the same key.
-        web_identity_key: what the local Buildkite signs its OIDC tokens with.
+        web_identity_key: the key with which the local Buildkite signs its OIDC tokens.
     """
     global _web_identity_key
     _secrets[key_id] = secret
@@ -62,7 +62,7 @@ def install(key_id: str, secret: str, web_identity_key: str) -> None:
 
 
 def for_container(role: str, session: str, region: str, url: str) -> dict[str, str]:
-    """The variables by which a container's programs ask ``url`` for keys of ``role``."""
+    """The variables with which a container's programs get keys of ``role`` from ``url``."""
     token = secrets.token_urlsafe(24)
     _containers[token] = (role, session, region)
     return {
@@ -72,7 +72,7 @@ def for_container(role: str, session: str, region: str, url: str) -> dict[str, s
 
 
 def forget(variables: dict[str, str]) -> None:
-    """Give a container that has ended no more keys."""
+    """Refuse further keys to a container that has ended."""
     _containers.pop(variables.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", ""), None)
 
 
@@ -87,11 +87,11 @@ def for_function(role: str, session: str, region: str) -> dict[str, str]:
 
 
 def answer(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
-    """Answer a request to ``PATH``: keys for the container whose token it has, or how long keys live."""
+    """Answer a request to ``PATH``: the keys for the container with this token, or the lifetime of keys."""
     body = drain(environ)
     status, shown = "404 Not Found", "{}"
     if environ["REQUEST_METHOD"] == "PUT":
-        # Only an administrator comes here with PUT: see ``refused``.
+        # Only an administrator reaches this with PUT: see ``refused``.
         try:
             _longest["seconds"] = min(int(json.loads(body)["seconds"]), _LONGEST_SECONDS)
             status, shown = "200 OK", json.dumps(_longest)
@@ -121,7 +121,7 @@ def may_administer(environ: dict[str, Any]) -> bool:
 
 
 def refused(environ: dict[str, Any], start_response: Start) -> Iterable[bytes] | None:
-    """The refusal of a request that is not signed, or whose key has expired or time is far off; or None."""
+    """Refuse a request that is not signed, has an expired key or a wrong time; None if it is accepted."""
     signed = signature.read(environ)
     if signed is None:
         if _has_web_identity(environ):
@@ -133,7 +133,7 @@ def refused(environ: dict[str, Any], start_response: Start) -> Iterable[bytes] |
 
 
 def _service(environ: dict[str, Any]) -> str:
-    """The service that an unsigned request seems to be for: AWS knows it by the host name."""
+    """The service that an unsigned request seems to be for; AWS would tell from the host name."""
     return "s3" if environ["REQUEST_METHOD"] in ("GET", "HEAD", "PUT", "DELETE") else "sts"
 
 
@@ -149,7 +149,7 @@ def _has_web_identity(environ: dict[str, Any]) -> bool:
 
 
 def _body(environ: dict[str, Any]) -> bytes:
-    """The body, which stays to be read by the service."""
+    """The body, which the service can still read afterwards."""
     body = drain(environ)
     environ["wsgi.input"] = BytesIO(body)
     environ["CONTENT_LENGTH"] = str(len(body))
@@ -194,7 +194,7 @@ def _refuse_forged(
 def _refuse_expired(
     signed: Signature, environ: dict[str, Any], start_response: Start
 ) -> Iterable[bytes] | None:
-    """The refusal of a request whose key has expired or whose time is far off; None for any other."""
+    """Refuse a request with an expired key or a wrong time; None for any other."""
     service = signed.service
     if time.time() > _expiry.get(signed.key, float("inf")):
         if service == "s3":

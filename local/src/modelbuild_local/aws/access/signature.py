@@ -1,7 +1,7 @@
 """Signatures of requests: Signature Version 4, in a header or in the query of a presigned address.
 
-moto looks at signatures only where it enforces policies. Here each request must be signed with a key that
-this stand-in gave out: jobs, functions and templates run code as the user who started it.
+moto checks signatures only when it enforces policies. This stand-in requires that each request is signed with
+a key that it issued, because jobs, functions and templates run code as the user who started it.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _CREDENTIAL = re.compile(r"(?P<key>[^/]+)/\d+/(?P<region>[^/]*)/(?P<service>[^/]
 
 @dataclass(frozen=True)
 class Signature:
-    """What a request says of its signature.
+    """The signature of a request.
 
     Attributes:
         key: The access key id.
-        region: In which region the request is meant.
-        service: For which service, by the name that it signs with.
+        region: The region of the request.
+        service: The signing name of the service.
         headers: The names of the signed headers.
         date: When it was signed, as ``20260101T120000Z``.
         value: The signature itself, in hexadecimal.
-        lifetime: Seconds that a presigned address holds; None for a signature in a header.
+        lifetime: Seconds for which a presigned address is valid; None for a signature in a header.
     """
 
     key: str
@@ -48,7 +48,7 @@ class Signature:
 
 
 def read(environ: Mapping[str, Any]) -> Signature | None:
-    """The signature of a WSGI request; None when it has none that can be read."""
+    """The signature of a WSGI request; None if it is missing or malformed."""
     match = _HEADER.fullmatch(environ.get("HTTP_AUTHORIZATION", ""))
     if match is not None:
         names = tuple(match["headers"].split(";"))
@@ -74,10 +74,10 @@ def is_signed_with(signature: Signature, secret: str, environ: Mapping[str, Any]
     """Whether a request was signed with ``secret``.
 
     Args:
-        signature: what the request says.
+        signature: the request's signature.
         secret: the secret of its key.
         environ: the request.
-        body: its body; not looked at for S3, whose requests name the hash of theirs.
+        body: its body; not used for S3, whose requests contain the hash of the body.
     """
     signed_headers = {name: _header(environ, name) for name in signature.headers}
     path, _, query = str(environ.get("RAW_URI") or environ["REQUEST_URI"]).partition("?")
