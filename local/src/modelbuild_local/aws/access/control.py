@@ -1,13 +1,12 @@
-"""Access control: which requests are answered, and which keys there are.
+"""Access control of the AWS stand-in: its keys, and the requests that it refuses.
 
-moto takes any key for ever. Here a request is answered only if it is signed with a key of this server:
-the one that the server was started with, which is new in each run of the laptop mode, a role's, or an IAM
-user's. A role's key is refused once it has expired, a container asks an address for its keys, which AWS's
-libraries renew in time, and a request with a wrong time is refused. ``AssumeRoleWithWebIdentity`` needs a
-token of the local Buildkite instead.
+moto accepts any key without a time limit. This stand-in answers a request only if it is signed with one of
+its keys: the key of this run, a key of a role, or a key of an IAM user. It refuses expired keys of roles and
+requests with a wrong time. A container gets its keys from an address, and AWS's libraries renew them in time.
+``AssumeRoleWithWebIdentity`` needs a token of the local Buildkite instead of a signature.
 
-``PUT /laptop/credentials`` with ``{"seconds": 20}`` lets the keys that roles are given from then on live
-no longer than that, to rehearse their end.
+``PUT /laptop/credentials`` with ``{"seconds": 20}`` limits the lifetime of all further keys of roles, to test
+their expiry.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One query: its state from QUEUED to its end, and its run on a DuckDB of its own."""
+"""A query execution: its states, and its run in its own DuckDB."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INTERRUPTED_AGAIN_SECONDS = 0.05
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 
-# A query sees its tables and nothing of the machine: no files, no network, none of Python's variables.
+# A query can read its tables, but no files, network or Python variables of this machine.
 _ISOLATED: Mapping[str, Any] = {
     "python_enable_replacements": False,
     "autoinstall_known_extensions": False,
@@ -41,11 +41,11 @@ class Query:
 
     Attributes:
         text: The statement as it was sent.
-        account: Whose catalogue and buckets it reads.
+        account: The account whose catalogue and buckets it reads.
         region: Of the catalogue.
         workgroup: moto's workgroup.
         context: QueryExecutionContext.
-        output: Where the result goes, ending in ``/``.
+        output: The prefix of the result, ending in ``/``.
         parameters: Literals for the question marks, or None.
         token: ClientRequestToken.
     """
@@ -80,7 +80,7 @@ class Query:
 
     @property
     def result(self) -> str:
-        """The address of the result: a CSV file for a SELECT, the start of the manifest's for UNLOAD."""
+        """The URI of the result: a CSV file for a SELECT, the prefix of the manifest for UNLOAD."""
         return f"{self.output}{self.id}{'' if self.is_unload else '.csv'}"
 
     def start(self) -> None:
@@ -88,9 +88,9 @@ class Query:
         threading.Thread(target=self._run, name=f"query {self.id}", daemon=True).start()
 
     def cancel(self) -> None:
-        """End the query as CANCELLED, unless it has ended already; when this returns, DuckDB is at rest."""
+        """End the query as CANCELLED, unless it has ended; DuckDB has stopped when this returns."""
         self._end("CANCELLED", "Query cancelled by user")
-        # DuckDB forgets an interruption that comes before it has begun.
+        # DuckDB ignores an interruption before it has begun.
         while True:
             with self._lock:
                 if self._connection is not None:
@@ -162,7 +162,7 @@ class Query:
                 f"'{self.output}' before retrying. Athena will not delete data in your account."
             )
         written = []
-        if table.num_rows:  # of no rows Athena makes no object
+        if table.num_rows:  # Athena writes no object if there are no rows
             written.append(f"{statement.location}{self.id.replace('-', '_')}_{uuid.uuid4()}")
             self._objects.write(written[0], results.parquet(table, statement.compression))
         self.manifest = f"{self.result}-manifest.csv"
@@ -189,7 +189,7 @@ _REASONS: Sequence[tuple[str, str, str]] = (
 
 
 def _reason(error: duckdb.Error, query: exp.Expr) -> str:
-    """DuckDB's message with Athena's error name, and the place in the statement where that is known."""
+    """DuckDB's message with Athena's error name, and the position in the statement if it is known."""
     message = str(error).splitlines()[0].partition(": ")[2] or str(error)
     for pattern, name, template in _REASONS:
         if found := re.search(pattern, message):

@@ -1,4 +1,4 @@
-"""The rows of a query as Athena gives them: columns with Trino's types, text, CSV and Parquet."""
+"""The results of a query in Athena's formats: columns with Trino's types, text, CSV and Parquet."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SIMPLE: dict[Any, tuple[str, int]] = {
 
 
 def normalized(table: pa.Table) -> pa.Table:
-    """The table with the types that Trino would have made: it knows no integers wider than 64 bits.
+    """The table with Trino's types, whose integers have at most 64 bits.
 
     Raises:
         QueryFailed: a number does not fit.
@@ -73,14 +73,14 @@ def columns(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def rows(table: pa.Table) -> list[list[str | None]]:
-    """Every row, each value as Athena writes it; None for NULL."""
+    """Every row, with each value as Athena's text; None for NULL."""
     listed: list[Any] = [column.to_pylist() for column in table.columns]
     records: Iterable[tuple[Any, ...]] = zip(*listed, strict=True)
     return [[None if value is None else text(value) for value in record] for record in records]
 
 
 def csv(names: list[str], values: list[list[str | None]]) -> bytes:
-    """The result file: everything in quotes but NULL, which is nothing at all."""
+    """The result file: all values in quotes, except NULL, which is empty."""
     lines: list[Sequence[str | None]] = [names, *values]
     return "".join(
         ",".join("" if value is None else '"' + value.replace('"', '""') + '"' for value in line) + "\n"
@@ -96,7 +96,7 @@ def parquet(table: pa.Table, compression: str) -> bytes:
 
 
 def text(value: Any) -> str:
-    """One value as Athena's results show it, for example ``1.0E10``, ``[a, b]`` and ``{k=v}``."""
+    """One value as Athena's text, for example ``1.0E10``, ``[a, b]`` and ``{k=v}``."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -23,7 +23,7 @@ _starting = threading.Lock()  # two requests with one token start one query
 
 
 def install(settings: Settings) -> None:
-    """Put our queries into moto's Athena; to be called once, before the server answers."""
+    """Patch moto's Athena to run queries; call this once, before the server answers."""
     del settings  # a query needs nothing of the machine
     replace(AthenaResponse, "start_query_execution", _start_query_execution)
     replace(AthenaResponse, "get_query_execution", _get_query_execution)
@@ -83,7 +83,7 @@ def _start_query_execution(self: Any) -> str:
 
 
 def _output(configuration: Mapping[str, Any], asked: Mapping[str, str]) -> str:
-    """Where results go: what the workgroup says if it insists or nothing was asked for."""
+    """The location of results: the workgroup's, if it enforces it or the request names none."""
     default = (configuration.get("ResultConfiguration") or {}).get("OutputLocation")
     location = asked.get("OutputLocation") or default
     if configuration.get("EnforceWorkGroupConfiguration") and default:

@@ -1,4 +1,4 @@
-"""Athena's SQL as text: which statements there are, where they go, and the same SELECT for DuckDB."""
+"""Parses Athena's SQL: the kinds of statements, their locations, and the SELECT in DuckDB's dialect."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlglot import exp
 from sqlglot.errors import ErrorLevel, ParseError, TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
-logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of what is refused here by other means
+logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of statements that are refused here anyway
 
 _DIALECT = "trino"  # what Athena speaks but for its DDL
 _QUERIES = ("SELECT", "WITH", "VALUES", "(", "TABLE")
@@ -22,7 +22,7 @@ _COMPRESSIONS = ("GZIP", "SNAPPY", "ZSTD", "LZ4", "NONE")
 
 
 class InvalidRequest(Exception):
-    """Athena does not accept the statement at all; the message is that of InvalidRequestException."""
+    """Athena refuses the statement; the message is that of InvalidRequestException."""
 
 
 class QueryFailed(Exception):
@@ -48,7 +48,7 @@ def parse(text: str) -> Statement:
     """Read one SELECT or UNLOAD.
 
     Raises:
-        InvalidRequest: it is no SQL, more than one statement, or of a kind that does not run here.
+        InvalidRequest: it is no SQL, has more than one statement, or is of an unsupported kind.
     """
     tokens = _tokens(text)
     while tokens and tokens[-1].token_type == TokenType.SEMICOLON:
@@ -68,7 +68,7 @@ def parse(text: str) -> Statement:
 
 
 def bind(text: str, parameters: list[str]) -> str:
-    """Put the literals of ExecutionParameters in the place of the question marks.
+    """Replace the question marks by the literals of ExecutionParameters.
 
     Raises:
         QueryFailed: there are more or fewer of them, or one is no literal.
@@ -94,7 +94,7 @@ def for_duckdb(query: exp.Expr) -> str:
 
 
 def position(node: exp.Expr | None) -> str:
-    """Where an identifier stands, as Athena's messages say it: ``line 1:15``."""
+    """The position of an identifier in the form of Athena's messages: ``line 1:15``."""
     meta = node.meta if node is not None else {}
     if "line" not in meta:
         return "line 1:1"
@@ -124,7 +124,8 @@ def _unload(text: str, tokens: list[Token]) -> Statement:
             f"The laptop's Athena unloads with format and compression ({', '.join(_COMPRESSIONS)}), "
             f"not with {', '.join(options) or compression}."
         )
-    # The rest is blanked and not cut, so that messages name the line and column of the whole statement.
+    # The rest is replaced by blanks and not cut, so that messages have the line and column of the whole
+    # statement.
     blank = "".join(character if character == "\n" else " " for character in text[: opening.end + 1])
     query = _select(blank + text[opening.end + 1 : tokens[index].start])
     return Statement(query, target.text.rstrip("/") + "/", compression.lower())

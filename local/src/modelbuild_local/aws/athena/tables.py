@@ -1,4 +1,4 @@
-"""The tables that a query reads: Glue's descriptions, and their objects of Parquet or JSON, inside DuckDB."""
+"""Loads the tables that a query reads into DuckDB: Glue's descriptions, and objects of Parquet or JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _READERS = {
 
 
 class Lake:
-    """What one account's Glue catalogue describes in one region."""
+    """The tables of one account's Glue catalogue in one region."""
 
     def __init__(self, account: str, region: str) -> None:
         self._databases: Mapping[str, Any] = glue_backends[account][region].databases
@@ -31,13 +31,13 @@ class Lake:
     def load(
         self, query: exp.Expr, database: str, connection: duckdb.DuckDBPyConnection, folder: Path
     ) -> int:
-        """Put every table that ``query`` names into DuckDB and name it there as DuckDB will find it.
+        """Load every table that ``query`` names into DuckDB, and rename it in the query.
 
         Args:
             query: The SELECT; its tables' names are changed to ``database.table``.
-            database: The database of tables that are named without one.
+            database: The database of tables whose name has none.
             connection: Where the tables are created.
-            folder: Where objects lie while they are read.
+            folder: The folder of objects while they are read.
 
         Returns:
             The bytes of all objects read.
@@ -121,7 +121,9 @@ def _type(hive: str) -> str:
 def _locations(
     table: Any, storage: Mapping[str, Any], keys: Mapping[str, str]
 ) -> list[tuple[str, Sequence[str]]]:
-    """Where the rows are, with the values of the partition keys; a table without keys is one place."""
+    """The locations of the rows, each with its values of the partition keys; a table without keys has one
+    location.
+    """
     if not keys:
         return [(storage["Location"], ())]
     partitions = [partition.as_dict() for partition in table.partitions.values()]

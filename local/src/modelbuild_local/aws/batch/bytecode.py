@@ -1,4 +1,4 @@
-"""Byte code that outlives a job, so that the next job does not compile the same source again."""
+"""Caches byte code between jobs, so that the next job does not compile the same source again."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 class Bytecode:
     """Caches for PYTHONPYCACHEPREFIX, one for each Metaflow code package.
 
-    A job unpacks Metaflow's own source and starts half a dozen interpreters on it. Every file of such a
-    package bears the same time, so byte code is right for one package only. What the host has installed
-    is the same for all packages and compiled already: each cache shares one tree of links to it.
+    A job unpacks Metaflow's own source and starts half a dozen interpreters on it. All files of such a
+    package have the same time, so byte code is valid for one package only. The installed packages of the host
+    are compiled already and the same for all code packages: each cache shares one tree of links to them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -24,7 +24,7 @@ class Bytecode:
         self._prepared = False
 
     def prepare(self) -> None:
-        """Begin to link what is installed, about a second's work, unless that was begun before."""
+        """Start to link the installed packages, unless that was started before; it takes about a second."""
         with self._lock:
             if self._prepared:
                 return

@@ -1,4 +1,4 @@
-"""The machines of a compute environment: how many vCPUs and GPUs are free, and who is next."""
+"""The capacity of a compute environment: its free vCPUs and GPUs, and the queue of waiting jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LOOK_AGAIN_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Share:
-    """What one job holds of the machines.
+    """The vCPUs and GPUs of one job.
 
     Attributes:
         vcpus: vCPUs taken.
@@ -24,10 +24,10 @@ class Share:
 
 
 class Capacity:
-    """vCPUs and GPUs that jobs take and give back, first come, first served.
+    """vCPUs and GPUs that jobs take and release, first come, first served.
 
-    A job that asks for more than there is gets all there is: a laptop has no second machine and often no
-    GPU, and a job that could never start would make the same flow unusable on it.
+    A job that requires more than the capacity gets all of it: a laptop has no second machine and often no
+    GPU, and otherwise a flow with such a job could not run on it.
     """
 
     def __init__(self, vcpus: int, gpus: int) -> None:
@@ -45,9 +45,9 @@ class Capacity:
         abandoned: Callable[[], bool],
         blocked: Callable[[], bool] = lambda: False,
     ) -> Share | None:
-        """Wait for the turn and the room; None as soon as ``given_up()`` is true.
+        """Wait for this job's share; None as soon as ``abandoned()`` is true.
 
-        The first job is asked whether it is ``blocked()``; such a job stays first, and the others wait.
+        While the first job in the queue is ``blocked()``, all others wait behind it.
         """
         vcpus, gpus = min(vcpus, self._vcpus), min(gpus, self._gpus)
         ticket = object()
@@ -66,7 +66,7 @@ class Capacity:
                 self._changed.notify_all()
 
     def release(self, share: Share) -> None:
-        """Free what ``share`` held."""
+        """Release a share."""
         with self._changed:
             self._free_vcpus += share.vcpus
             self._free_gpus = sorted([*self._free_gpus, *share.gpus])

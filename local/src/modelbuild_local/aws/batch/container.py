@@ -1,4 +1,4 @@
-"""What one job's container is made of: definition and overrides together, and secrets."""
+"""The container of one job: its definition with overrides and secrets."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Container:
 
     Attributes:
         image: Image reference.
-        command: Command, still with ``Ref::`` parameters.
+        command: Command, with ``Ref::`` parameters not replaced yet.
         environment: Plain variables.
         requirements: ``VCPU``, ``MEMORY`` (MiB) and, where asked for, ``GPU``.
-        secrets: Variable name → where its value comes from.
+        secrets: Variable name → ARN of its value.
         role: ARN of the job role, or None.
-        described: Further properties, shown by DescribeJobs as they are.
+        described: Further properties that DescribeJobs returns unchanged.
     """
 
     image: str
@@ -51,7 +51,7 @@ class Container:
 
     @property
     def log_group(self) -> str:
-        """Where its log lies: the group that the definition names, or Batch's own."""
+        """The log group: the one that the definition names, or Batch's own."""
         options = self.described.get("logConfiguration", {}).get("options", {})
         return str(options.get("awslogs-group", BATCH_LOG_GROUP))
 
@@ -73,7 +73,7 @@ _SHOWN = (
 
 
 def merge(properties: Mapping[str, Any], overrides: Mapping[str, Any]) -> Container:
-    """The container of a job with ``overrides`` to a definition's container ``properties``."""
+    """The container of a job: a definition's container ``properties`` with ``overrides``."""
     environment: dict[str, str] = {}
     requirements: dict[str, str] = {"VCPU": "1", "MEMORY": "512"}
     for source in (properties, overrides):

@@ -1,4 +1,4 @@
-"""How DescribeJobs and ListJobs show a job."""
+"""The entries of DescribeJobs and ListJobs for a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether any machine of a compute environment could take a job, and what Batch says where none could."""
+"""Checks whether a machine of a compute environment is large enough for a job, with Batch's reasons."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OPTIMAL = ("c4", "m4", "r4")
 
 
 def unfit_reason(resources: Mapping[str, Any], container: Container) -> str:
-    """Why a job waits for ever; empty where one of the instance types of ``resources`` is large enough."""
+    """The reason why a job waits for ever; empty if an instance type of ``resources`` is large enough."""
     if container.vcpus > float(resources.get("maxvCpus") or "inf"):
         return MAX_RESOURCE
     machines = list(_machines(resources.get("instanceTypes") or []))
@@ -33,7 +33,7 @@ def unfit_reason(resources: Mapping[str, Any], container: Container) -> str:
 
 
 def _machines(names: list[str]) -> Iterator[Mapping[str, Any]]:
-    """The instance types that a compute environment's names stand for: types, families, or optimal."""
+    """The instance types of a compute environment's names, which may be types, families, or ``optimal``."""
     families = {family for name in names for family in (_OPTIMAL if name == "optimal" else (name,))}
     for name, described in INSTANCE_TYPES.items():
         if name in families or name.split(".")[0] in families:
@@ -44,7 +44,7 @@ def _fits(machine: Mapping[str, Any], container: Container) -> bool:
     gpus = sum(kind["Count"] for kind in machine.get("GpuInfo", {}).get("Gpus", []))
     return bool(
         container.vcpus <= machine["VCpuInfo"]["DefaultVCpus"]
-        # The machine's system takes some of its memory.
+        # The operating system uses some of a machine's memory.
         and int(container.requirements["MEMORY"]) < machine["MemoryInfo"]["SizeInMiB"]
         and container.gpus <= gpus
     )

@@ -33,7 +33,7 @@ HOST_LOST = "Host EC2 (instance i-0a1b2c3d4e5f60718) terminated."
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 TIMED_OUT = "Job attempt duration exceeded timeout"
 _LOOK_AGAIN_SECONDS = 0.05
-# A process that left its group can hold the pipe open; the log ends for us all the same.
+# A process that left its group may keep the pipe open; the log ends nevertheless.
 _LAST_LINES_SECONDS = 5.0
 
 
@@ -45,7 +45,7 @@ class Outcome:
         exit_code: Exit code of the container; None where it never started.
         reason: The container's reason, if it has one.
         status_reason: The job's reason.
-        final: Whether another attempt is out of the question.
+        final: Whether no further attempt is allowed.
     """
 
     exit_code: int | None
@@ -55,7 +55,7 @@ class Outcome:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the attempt's end is the success of the job."""
+        """Whether the attempt succeeded."""
         return self.exit_code == 0 and not self.final
 
 
@@ -67,7 +67,7 @@ class Job(moto_batch.Job):
 
     @staticmethod
     def changed(job: Job) -> None:
-        """Hear of a job's new state: what listens puts itself in this place."""
+        """Called at each change of a job's state; a listener replaces this function."""
 
     def __init__(self, *arguments: Any, retry_strategy: Mapping[str, Any], **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -87,7 +87,7 @@ class Job(moto_batch.Job):
 
     @property
     def status(self) -> str:
-        """The state as it is; moto's own steps on whenever somebody looks."""
+        """The current state; moto's own property would change it at each read."""
         return str(self._status)
 
     @status.setter
@@ -97,7 +97,7 @@ class Job(moto_batch.Job):
             self.changed(self)
 
     def terminate(self, reason: str, cancelled: bool = False) -> None:
-        """End the job, wherever it stands; an array job's children with it."""
+        """End the job in any state, with the children of an array job."""
         if self.ended.is_set() or self.stop:
             return
         self.terminated, self.cancelled = not cancelled, cancelled
@@ -107,7 +107,7 @@ class Job(moto_batch.Job):
             child.terminate(reason, cancelled)
 
     def lose_host(self) -> bool:
-        """Take the machine of the running attempt away; the answer is whether one runs."""
+        """End the host of the running attempt; returns whether one runs."""
         if self.status != "RUNNING":
             return False
         self.host_is_lost.set()
@@ -123,7 +123,7 @@ class Job(moto_batch.Job):
         self.end(outcome)
 
     def end(self, outcome: Outcome) -> None:
-        """Write the end down and tell who waits for it."""
+        """Record the end, and notify the waiting threads."""
         self.outcome = outcome
         self.exit_code = outcome.exit_code
         self.job_stopped_reason = outcome.status_reason
@@ -190,12 +190,12 @@ class Job(moto_batch.Job):
         return outcome
 
     def _environment(self) -> Any:
-        """The first compute environment of the queue that takes jobs, or the first one where none does."""
+        """The first enabled compute environment of the queue, or the first one if none is enabled."""
         found = self.job_queue.environments
         return next((one for one in found if one.state == "ENABLED"), found[0])
 
     def _blocked(self, environment: Any) -> bool:
-        """Whether no machine can take the job; Batch looks at the first one in a queue only."""
+        """Whether no machine can run the job; Batch checks only the first job of a queue."""
         self.obstacle = fit.unfit_reason(environment.compute_resources or {}, self.container)
         if not self.obstacle and self.job_queue.name in self.machines.sold_out:
             self.obstacle = fit.NO_CAPACITY
@@ -259,10 +259,10 @@ class Job(moto_batch.Job):
     def _variables(
         self, number: int, environment_name: str, image: images.Image, share: Share, folder: Path
     ) -> dict[str, str]:
-        """Everything the process finds in its environment, the later the stronger.
+        """The environment of the process; later values override earlier ones.
 
-        Batch and the agent of ECS give no region. Beyond theirs there is the stand-in's address, and what
-        takes the place of a container's own file system, network and devices.
+        Batch and the ECS agent set no region. In addition to their variables it has the stand-in's address,
+        and variables in place of a container's own file system, network and devices.
         """
         settings = self.machines.settings
         account, region = self.backend.account_id, self.backend.region_name
@@ -287,12 +287,14 @@ class Job(moto_batch.Job):
         }
         if role:
             variables |= control.for_container(role, self.job_id[:32], region, settings.url)
-        else:  # the keys of the developer's own machine, where it is in the cloud, are not the job's
+        else:  # a job must not use the keys of a developer's machine in the cloud
             variables["AWS_EC2_METADATA_DISABLED"] = "true"
         if self.parent:
             variables["AWS_BATCH_JOB_ARRAY_INDEX"] = str(self.array_properties["index"])
             variables["AWS_BATCH_JOB_ARRAY_SIZE"] = str(len(self.parent.children))
-        if any(name.startswith("METAFLOW_") for name in variables):  # a step, or a head with steps to come
+        if any(
+            name.startswith("METAFLOW_") for name in variables
+        ):  # a step, or a head whose steps come later
             self.machines.bytecode.prepare()
         package = variables.get("METAFLOW_CODE_SHA", "")
         if re.fullmatch("[0-9a-f]+", package):

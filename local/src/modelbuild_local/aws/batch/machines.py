@@ -1,4 +1,4 @@
-"""The machines that jobs run on, all of them this one."""
+"""The machines that jobs run on: all of them are this machine."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from modelbuild_local.aws.settings import Settings
 
 
 class Machines:
-    """Where jobs run: the compute environments' capacity, the folders of running jobs, their byte code.
+    """The capacity of the compute environments, the folders of running jobs, and their byte code.
 
     Attributes:
-        sold_out: names of queues for whose jobs AWS has no instances at the moment.
+        sold_out: names of queues for which AWS has no instances at the moment.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -31,7 +31,7 @@ class Machines:
         self._slots: set[int] = set()
 
     def capacity(self, environment: Any) -> Capacity:
-        """The capacity of a compute environment: its ``maxvCpus``, but no more than the stand-in has."""
+        """The capacity of a compute environment: its ``maxvCpus``, limited by the stand-in's capacity."""
         limit = int((environment.compute_resources or {}).get("maxvCpus") or self.settings.vcpus)
         with self._lock:
             capacity = self._capacities.get(environment.arn)
@@ -42,7 +42,9 @@ class Machines:
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """An empty folder for one job. The paths repeat, which lets byte code found by path be reused."""
+        """An empty folder for one job. Folders are reused, so that byte code, which is found by path, is
+        reused too.
+        """
         with self._lock:
             slot = next(number for number in itertools.count() if number not in self._slots)
             self._slots.add(slot)

@@ -1,4 +1,4 @@
-"""How much memory a process holds, with all that it started."""
+"""The memory of a process and its descendants."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import contextlib
 import re
 from pathlib import Path
 
-_PROC = Path("/proc")  # Linux only: elsewhere nothing is known, and no job is too large
+_PROC = Path("/proc")  # Linux only: on other systems no job is too large
 _OWN = re.compile(r"^(?:RssAnon|Pss_Anon):\s+(\d+) kB$", re.MULTILINE)
 
 
 def exceeds(pid: int, limit: int) -> bool:
-    """Whether a process and its descendants hold more bytes of their own than ``limit``.
+    """Whether the private memory of a process and its descendants is larger than ``limit`` bytes.
 
-    What they read of files is not their own, and what they share counts once, as for a container.
+    Like for a container, pages of files do not count, and shared pages count once.
     """
     pids = [*_tree(pid)]
-    # The first is quickly told, and counts twice what is shared.
+    # The first sum is fast, but counts shared pages twice.
     return _sum(pids, "status") > limit and _sum(pids, "smaps_rollup") > limit
 
 

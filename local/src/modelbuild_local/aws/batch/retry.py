@@ -1,4 +1,4 @@
-"""Whether Batch runs a failed job once more."""
+"""The retry strategy of Batch."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 
 def attempts(strategy: Mapping[str, Any]) -> int:
-    """How often a job may be tried in all, 1 to 10."""
+    """The maximum number of attempts at a job, 1 to 10."""
     return min(max(int(strategy.get("attempts") or 1), 1), 10)
 
 
 def retries(
     strategy: Mapping[str, Any], exit_code: int | None, reason: str | None, status_reason: str | None
 ) -> bool:
-    """Whether ``evaluateOnExit`` asks for another attempt after this end of one.
+    """Whether ``evaluateOnExit`` allows another attempt after this end of one.
 
-    The first rule whose every condition holds decides; where none does, Batch retries.
+    The first rule whose conditions all match decides; if none matches, Batch retries.
     """
     seen = {
         "onExitCode": "" if exit_code is None else str(exit_code),
@@ -30,7 +30,7 @@ def retries(
 
 
 def _matches(pattern: str, text: str) -> bool:
-    """Batch's patterns: the text itself, or its start followed by an asterisk."""
+    """Match a pattern of Batch: a text, or the beginning of a text followed by an asterisk."""
     if pattern.endswith("*"):
         return text.startswith(pattern[:-1])
     return text == pattern

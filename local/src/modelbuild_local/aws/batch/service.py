@@ -1,7 +1,7 @@
 """AWS Batch that runs its jobs: moto's queues, environments and definitions, our jobs.
 
-moto gives a job to Docker without credentials, secrets, capacity or retries. Here SubmitJob makes a
-``job.Job`` instead, and the calls that show or end jobs speak of those.
+moto runs a job in Docker, without credentials, secrets, capacity or retries. Here SubmitJob creates a
+``job.Job`` instead, and the calls that describe or end jobs use these.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _STOP_SECONDS = 5.0
 
 
 def install(settings: Settings) -> None:
-    """Put our jobs into moto's Batch; to be called once, before the server answers."""
+    """Patch moto's Batch to run jobs; call this once, before the server answers."""
     Job.machines = Machines(settings)
     replace(BatchResponse, "submitjob", _submit_job)
     replace(BatchResponse, "describejobs", _describe_jobs)
@@ -35,7 +35,7 @@ def install(settings: Settings) -> None:
 
 
 def stop() -> None:
-    """End every job's processes and let none start."""
+    """End the processes of all jobs, and allow no new ones."""
     process.stop_all(_STOP_SECONDS)
 
 
@@ -181,7 +181,7 @@ def _same(text: str, pattern: str) -> bool:
 
 
 def _cancel_job(self: Any, job_id: str, reason: str) -> None:
-    """Batch cancels only what has not started; the rest runs on and has to be terminated."""
+    """CancelJob ends only jobs that have not started; other jobs must be terminated."""
     job = self.get_job_by_id(job_id)
     if job is not None and job.status in ("SUBMITTED", "PENDING", "RUNNABLE"):
         job.terminate(reason, cancelled=True)

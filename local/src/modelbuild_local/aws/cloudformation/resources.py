@@ -21,7 +21,7 @@ from moto.iam.models import SERVICE_NAME_CONVERSION, Role
 
 from modelbuild_local.aws.patching import replace
 
-# Who may write into a queue is not checked here, so there is nothing to make of its policy.
+# The stand-in does not check who may write to a queue, so it ignores the queue's policy.
 _WITHOUT_EFFECT = ("AWS::SQS::QueuePolicy",)
 
 _BATCH = "batch.amazonaws.com"
@@ -29,7 +29,7 @@ _create_environment: Any = BatchBackend.create_compute_environment
 
 
 def install() -> None:
-    """Teach moto's Batch resources; the two classes here are known to it once this module is imported."""
+    """Patch moto's Batch resources; the import of this module alone registers the two classes below."""
     replace(JobDefinition, "create_from_cloudformation_json", staticmethod(_create_job_definition))
     replace(JobDefinition, "update_from_cloudformation_json", staticmethod(_update_job_definition))
     replace(JobQueue, "update_from_cloudformation_json", staticmethod(_update_queue))
@@ -44,7 +44,7 @@ def install() -> None:
 
 
 class _Named:
-    """What all resources have that are known by their name alone."""
+    """The base of resources that are identified by their name."""
 
     TYPE: ClassVar[str]
     NAME_PROPERTY: ClassVar[str]
@@ -64,11 +64,11 @@ class _Named:
 
     @classmethod
     def cloudformation_name_type(cls) -> str:
-        """The property that names it."""
+        """The property with the name."""
         return cls.NAME_PROPERTY
 
 
-# Both are CloudFormationModels themselves, since moto looks for no more than its direct subclasses.
+# Both are direct subclasses of CloudFormationModel, because moto finds no others.
 class GlueDatabase(_Named, CloudFormationModel):
     """``AWS::Glue::Database``."""
 
@@ -99,7 +99,7 @@ class GlueDatabase(_Named, CloudFormationModel):
         account_id: str,
         region_name: str,
     ) -> GlueDatabase:
-        """Change the database, or make another where the name changed."""
+        """Change the database, or create another one if the name has changed."""
         wanted = cloudformation_json["Properties"]["DatabaseInput"]
         if wanted.get("Name", original_resource.name) != original_resource.name:
             original_resource.delete(account_id, region_name)
@@ -148,7 +148,7 @@ class AthenaWorkGroup(_Named, CloudFormationModel):
         account_id: str,
         region_name: str,
     ) -> AthenaWorkGroup:
-        """Make the workgroup anew: it holds nothing but its configuration."""
+        """Create the workgroup again: it has only its configuration."""
         original_resource.delete(account_id, region_name)
         return cls.create_from_cloudformation_json(
             new_resource_name, cloudformation_json, account_id, region_name
@@ -160,7 +160,7 @@ class AthenaWorkGroup(_Named, CloudFormationModel):
 
 
 def _put_policy(self: Role, policy_name: str, policy_json: Any) -> None:
-    # A template's is no text yet.
+    # In a template the policy is no text yet.
     self.policies[policy_name] = policy_json if isinstance(policy_json, str) else json.dumps(policy_json)
 
 
@@ -194,7 +194,7 @@ def _update_job_definition(
     account_id: str,
     region_name: str,
 ) -> JobDefinition:
-    """A changed definition is a new revision; the old one becomes inactive, as on AWS."""
+    """A changed definition becomes a new revision, and the old one inactive, as on AWS."""
     new = _create_job_definition(new_resource_name, cloudformation_json, account_id, region_name)
     original_resource.deregister()
     return new
@@ -221,7 +221,7 @@ def _update_queue(
 def _create_environment_with_role(
     self: BatchBackend, *args: Any, service_role: str = "", **options: Any
 ) -> ComputeEnvironment:
-    """Without a role of its own, an environment has Batch's service-linked role, which Batch makes once."""
+    """An environment without a role uses Batch's service-linked role, which Batch creates once."""
     if not service_role:
         iam = self.iam_backend
         linked = [role for role in iam.roles.values() if role._linked_service == _BATCH]
@@ -276,7 +276,7 @@ def _lowered(wanted: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     if name not in wanted:
         return None
     lowered: dict[str, Any] = lowercase_first_key(wanted[name])
-    # To moto, a parameter that is a number is no text, which variables are.
+    # moto passes a number as a number, but variables must be text.
     for entry in lowered.get("environment", []):
         entry["value"] = str(entry["value"])
     return lowered

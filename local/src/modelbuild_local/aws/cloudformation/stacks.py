@@ -1,8 +1,8 @@
-"""CloudFormation stacks that can be deployed by change set, and deployed again.
+"""Makes CloudFormation stacks deployable by change set, also repeatedly.
 
-moto's change sets leave a stack without outputs and new parameters, forget the defaults of lists and
-numbers, and turn a resource's failure into an answer no client can read. An item of a list that a condition
-leaves out stays as null, and what a first deployment made before it failed stays.
+moto's change sets set no outputs and new parameters, ignore the defaults of lists and numbers, and answer a
+resource's failure in a form that no client can read. An item of a list that a condition removes stays as
+null, and the resources of a failed first deployment are not deleted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _clean_json = parsing.clean_json
 
 
 def install() -> None:
-    """Patch moto's CloudFormation; to be called once, before the server answers."""
+    """Patch moto's CloudFormation; call this once, before the server answers."""
     resources.install()
     replace(models.CloudFormationBackend, "create_change_set", _create_change_set_with_all_parameters)
     replace(models.CloudFormationBackend, "execute_change_set", _execute_change_set)
@@ -39,7 +39,7 @@ def install() -> None:
 def references(template: Any) -> list[str]:
     """Every logical name that a piece of a template refers to, by Ref or inside Fn::Sub and Fn::GetAtt.
 
-    moto sees Ref alone, so a parameter used in Fn::Sub would change and its resource would not.
+    moto knows only Ref, so a changed parameter in Fn::Sub would not change its resource.
     """
     if isinstance(template, dict):
         found = [name for value in template.values() for name in references(value)]
@@ -57,7 +57,7 @@ def _clean_json_without_gaps(piece: Any, resources_map: parsing.ResourceMap) -> 
 
 
 def with_defaults(template: dict[str, Any], parameters: dict[str, Any]) -> dict[str, str]:
-    """A template's parameters as text, lists joined by commas: the given values, else the defaults."""
+    """A template's parameters as text, lists joined by commas: the passed values, else the defaults."""
     slots = template.get("Parameters") or {}
     values = {name: parameters.get(name, slot.get("Default")) for name, slot in slots.items()}
     return {name: _text(value) for name, value in values.items() if value is not None}
@@ -68,7 +68,7 @@ def _text(value: Any) -> str:
 
 
 def _load_parameters_as_text(self: parsing.ResourceMap) -> None:
-    # moto splits lists and reads numbers of what was passed in, but not of defaults.
+    # moto converts passed lists and numbers, but not defaults.
     self.input_parameters = with_defaults(self._template, self.input_parameters)
     _load_parameters(self)
 
@@ -88,7 +88,7 @@ def _parameter_list(self: models.Stack) -> list[dict[str, str]]:
 def _create_change_set_with_all_parameters(
     self: models.CloudFormationBackend, *, template: str, parameters: dict[str, Any], **options: Any
 ) -> tuple[str, str]:
-    # With the defaults written out, the same deployment twice has the same parameters and is no change.
+    # With explicit defaults, a repeated deployment has the same parameters and is no change.
     full = with_defaults(models.Stack.parse_template(template), parameters)
     return _create_change_set(self, template=template, parameters=full, **options)
 
@@ -125,7 +125,7 @@ def _execute_change_set(
 
 
 def _roll_back_creation(stack: models.Stack) -> str:
-    """Delete what a first deployment has made, but for what is retained; the status of the stack."""
+    """Delete the resources of a failed first deployment, except retained ones; returns the stack's status."""
     try:
         # As on AWS, the policy Retain keeps a resource here, and RetainExceptOnCreate does not.
         stack.resource_map.delete()

@@ -1,7 +1,8 @@
-"""EventBridge that hears of Batch, and of time: each change of a job's state is an event on the default bus.
+"""EventBridge with events of Batch and schedules: each change of a job's state is an event on the default
+bus.
 
-moto matches events with the patterns of rules. Rules on a schedule, of which moto takes no notice, have
-their events, too. Lambda functions as targets are run here; moto sends to all other kinds itself.
+moto matches events with the patterns of rules, and sends them to all targets except Lambda functions, which
+run here. moto ignores rules on a schedule; here they also send events.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ _put_rule = EventsBackend.put_rule
 
 
 def install(minute: float) -> None:
-    """Let Batch's jobs and the clock speak, and rules reach functions; before the server answers.
+    """Connect Batch's jobs and the clock with the rules, and rules with functions; call this before the
+    server answers.
 
     Args:
         minute: the seconds of a minute, for rules on a schedule.
@@ -84,7 +86,7 @@ def _put_rule_that_runs(self: EventsBackend, *args: Any, **options: Any) -> Rule
 
 
 def _keep_schedule(schedule: Schedule) -> None:
-    """Send what is due, for as long as the process lives."""
+    """Send due events for as long as the process lives."""
     while True:
         time.sleep(_LOOK_AGAIN_SECONDS)
         buses = [
@@ -102,7 +104,7 @@ def _keep_schedule(schedule: Schedule) -> None:
 
 
 def _send_to_targets(self: Rule, original_event: Any, transform_input: bool = True) -> None:
-    # To moto, a rule without a pattern hears of everything.
+    # moto matches every event with a rule without a pattern.
     wanted = self.event_pattern.get_pattern() and self.event_pattern.matches_event(original_event)
     if self.state == "ENABLED" and wanted:
         _to_targets(self, original_event, transform_input)
@@ -119,7 +121,7 @@ def _to_targets(self: Rule, original_event: Any, transform_input: bool = True) -
 
 
 def _delivered(event: Any) -> dict[str, Any]:
-    """The event as a target gets it: with its time as text."""
+    """The event in the form that a target gets, with its time as text."""
     shown = {name: value for name, value in event.items() if name != "ingestion-time"}
     if not isinstance(shown["time"], str):
         moment = datetime.fromtimestamp(float(shown["time"]), timezone.utc)

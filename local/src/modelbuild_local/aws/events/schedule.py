@@ -1,4 +1,4 @@
-"""When EventBridge's rules on a schedule are due: ``rate(1 minute)`` and its like."""
+"""Computes when EventBridge's rules on a schedule are due, such as ``rate(1 minute)``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MINUTES = {"minute": 1, "hour": 60, "day": 24 * 60}
 
 
 def minutes(expression: str) -> int | None:
-    """The minutes between two events of a rule; None for what is no rate."""
+    """The minutes between two events of a rule; None if the expression is no rate."""
     match = _RATE.fullmatch(expression)
     if match is None:
         return None
@@ -20,7 +20,7 @@ def minutes(expression: str) -> int | None:
 
 
 class Schedule:
-    """The rules that are due, for the first time when one period has passed since they were seen.
+    """Finds due rules; a rule is due for the first time one period after it was seen.
 
     Attributes:
         minute: the seconds of a minute.
@@ -31,7 +31,7 @@ class Schedule:
         self._next: dict[tuple[str, str], float] = {}
 
     def due(self, rules: Iterable[Rule], now: float) -> list[Rule]:
-        """The enabled ones among all rules whose moment has come, at the time ``now`` in seconds."""
+        """The enabled rules that are due at the time ``now`` in seconds."""
         found, planned = [], {}
         for rule in rules:
             period = self.minute * (minutes(rule.scheduled_expression or "") or 0)

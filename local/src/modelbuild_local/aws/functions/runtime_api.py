@@ -1,4 +1,4 @@
-"""Lambda's runtime API for one invocation: hands out the event once and takes the answer."""
+"""Lambda's runtime API for one invocation: it returns the event once and accepts one answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RuntimeApi:
 
     Attributes:
         answered: set once the function has answered or failed.
-        answer: what it answered, or the description of its failure.
+        answer: the function's answer, or the description of its failure.
         failed: whether it failed.
     """
 
@@ -47,13 +47,13 @@ class RuntimeApi:
         self._server.server_close()
 
     def take(self) -> bytes | None:
-        """The event, for the first who asks."""
+        """The event for the first request; None for further ones."""
         with self._lock:
             event, self._event = self._event, None
         return event
 
     def end(self, answer: bytes, failed: bool) -> None:
-        """Take the first answer; there is one to each event."""
+        """Accept the first answer; each event has one."""
         with self._lock:
             if not self.answered.is_set():
                 self.answer, self.failed = answer, failed
@@ -79,7 +79,7 @@ class RuntimeApi:
                     return
                 event = api.take()
                 if event is None:
-                    # There is no second event for this process: it is kept waiting until it is ended.
+                    # This process gets no second event: the request waits until the process is ended.
                     api._closed.wait()
                     self.close_connection = True
                     return
@@ -96,7 +96,7 @@ class RuntimeApi:
                 self._send(202, b"{}", {})
 
             def _is_foreign(self) -> bool:
-                """Refuse a request that is for another host, or of a page in a browser, or too large."""
+                """Refuse a request that is too large, for another host, or from a page in a browser."""
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 refusal = guard.refusal(self.command, self.path, headers)
                 if refusal is None and "origin" not in headers:
@@ -114,6 +114,6 @@ class RuntimeApi:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Say nothing of single requests."""
+                """Do not log single requests."""
 
         return Handler

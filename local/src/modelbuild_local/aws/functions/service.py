@@ -37,7 +37,7 @@ _update = LambdaFunction.update_from_cloudformation_json
 
 
 def install() -> None:
-    """Put processes in the place of moto's containers; to be called once, before the server answers.
+    """Replace moto's containers by processes; call this once, before the server answers.
 
     They run in the folders of Batch's machines and end with Batch's jobs.
     """
@@ -48,7 +48,7 @@ def install() -> None:
 
 
 def invoke_later(function_arn: str, event: dict[str, Any]) -> None:
-    """Invoke a function without waiting for it: tried again twice, then put into its dead-letter queue."""
+    """Invoke a function asynchronously: two retries, then the event goes to its dead-letter queue."""
     _, _, _, region, account, _, name = function_arn.split(":")[:7]
     function = lambda_backends[account][region].get_function(name)
     threading.Thread(target=_attempts, args=(function, event), daemon=True).start()
@@ -79,7 +79,7 @@ def _answer(
     headers: Any,
     response_headers: Any,
 ) -> str | bytes:
-    """Invoke, as a client asks for it: with the answer, or later."""
+    """Invoke a function synchronously or asynchronously, as the request says."""
     function = self.get_function(function_name, qualifier)
     if headers.get("X-Amz-Invocation-Type") == "Event":
         invoke_later(function.function_arn, json.loads(body or "{}"))
@@ -153,7 +153,7 @@ def _watch(
     while not api.answered.wait(_LOOK_AGAIN_SECONDS):
         if running.poll() is not None or time.time() > deadline:
             break
-    # Lambda keeps a process for the next event; here each event has its own.
+    # Lambda reuses a process for the next event; here each event has its own process.
     code = running.poll()
     process.sweep(running)
     reader.join(_LAST_LINES_SECONDS)
@@ -182,7 +182,7 @@ def _update_of_image(cls: Any, *args: Any, **options: Any) -> LambdaFunction:  #
 
 
 def _complete(function: Any, template: dict[str, Any]) -> None:
-    """Take over what moto leaves out of a template."""
+    """Set the properties of a template that moto ignores."""
     wanted = template["Properties"]
     function.package_type = wanted.get("PackageType", "Zip")
     function.image_config = ImageConfig(wanted.get("ImageConfig", {}))

@@ -21,11 +21,11 @@ IN_PROGRESS = ("Creating", "Updating", "RollingBack", "Deleting")
 
 
 class NoSuchVariant(Exception):
-    """The endpoint has no variant of the wanted name."""
+    """The endpoint has no variant of the requested name."""
 
 
 class Fleet:
-    """The processes of one endpoint configuration, which come and go together."""
+    """The processes of one endpoint configuration, which start and end together."""
 
     def __init__(self, plans: Sequence[Plan], settings: Settings) -> None:
         self._servers = {plan.variant: Server(plan, settings) for plan in plans}
@@ -36,7 +36,7 @@ class Fleet:
         """Start every variant and return once all are healthy.
 
         Raises:
-            StartFailed: one is not; then none is left.
+            StartFailed: a variant is not healthy; all processes are stopped.
         """
         failures: list[StartFailed] = []
 
@@ -56,7 +56,7 @@ class Fleet:
 
     @contextmanager
     def serving(self, variant: str) -> Iterator[Server]:
-        """The variant's process, which is not stopped before the call has its answer."""
+        """The variant's process; it is not stopped before the call has its answer."""
         try:
             yield self._servers[variant]
         finally:
@@ -65,7 +65,7 @@ class Fleet:
                 self._idle.notify_all()
 
     def begin_call(self) -> None:
-        """Count a call that is going to use ``serving``."""
+        """Count a call that will use ``serving``."""
         with self._idle:
             self._calls += 1
 
@@ -74,25 +74,26 @@ class Fleet:
         return self._servers[variant].plan.image
 
     def prevent_restarts(self) -> None:
-        """Let no process start again."""
+        """Prevent restarts of the processes."""
         for server in self._servers.values():
             server.prevent_restarts()
 
     def stop(self) -> None:
-        """End the processes once the calls under way have their answers."""
+        """End the processes after the running calls have their answers."""
         with self._idle:
             self._idle.wait_for(lambda: self._calls == 0, INVOKE_SECONDS)
         _run_in_parallel([server.stop for server in self._servers.values()])
 
 
 class Endpoint:
-    """An endpoint with a fleet of processes. It lies in moto's store, which lists it by its attributes.
+    """An endpoint with a fleet of processes. It is stored in moto's backend, which lists it by its
+    attributes.
 
     Attributes:
         endpoint_name: Its name.
         arn: Its ARN.
-        endpoint_config_name: The configuration it has, or is created with.
-        endpoint_status: SageMaker's word, such as ``InService``.
+        endpoint_config_name: The configuration that it runs or is created with.
+        endpoint_status: SageMaker's status, such as ``InService``.
         production_variants: The variants in service as DescribeEndpoint shows them.
         tags: Its tags.
         creation_time: When it was asked for.
@@ -141,7 +142,7 @@ class Endpoint:
         return {key: value for key, value in shown.items() if value is not None}
 
     def create(self, config: Any, plans: Sequence[Plan]) -> None:
-        """Come into service with a configuration, in the background."""
+        """Start the processes of a configuration, in the background."""
         self.endpoint_config_name = config.endpoint_config_name
         self._set("Creating")
         self._in_background(lambda: self._create(config, plans))
@@ -149,14 +150,14 @@ class Endpoint:
     def update(self, config: Any, plans: Sequence[Plan], deployment: Any, retain: bool) -> None:
         """Replace the processes by those of another configuration, in the background.
 
-        The new ones must be healthy before any call reaches them; where they do not become so, the
-        endpoint stays with the old configuration.
+        The new ones get calls only after they are healthy; if they do not become healthy, the endpoint keeps
+        the old configuration.
 
         Args:
             config: moto's endpoint configuration.
-            plans: What its variants are started from.
-            deployment: DeploymentConfig, which is shown and not acted on: traffic shifts all at once.
-            retain: Whether variants keep the weights and instance counts they have.
+            plans: The plans of its variants.
+            deployment: DeploymentConfig, which is only described: all traffic shifts at once.
+            retain: Whether variants keep their current weights and instance counts.
         """
         with self._lock:
             self._deployment = deployment
@@ -182,17 +183,18 @@ class Endpoint:
         self._in_background(delete)
 
     def prevent_restarts(self) -> None:
-        """Let no process start again: the stand-in stops."""
+        """Prevent restarts of the processes, because the stand-in stops."""
         for fleet in (self._fleet, self._next):
             if fleet is not None:
                 fleet.prevent_restarts()
 
     @contextmanager
     def serving(self, wanted: str | None) -> Iterator[tuple[str, Server] | None]:
-        """A variant's name and process, by weight unless one is ``wanted``; None when nothing serves.
+        """A variant's name and process: the ``wanted`` one, or one by weight; None if the endpoint does not
+        serve.
 
         Raises:
-            NoSuchVariant: there is none of the wanted name.
+            NoSuchVariant: the endpoint has no variant ``wanted``.
         """
         with self._lock:
             fleet = self._fleet

@@ -1,4 +1,4 @@
-"""What SageMaker refuses before it does anything: names, tags, variables; each with AWS's own words."""
+"""SageMaker's validation of requests: names, tags, variables; with AWS's own messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_name(value: Any, field: str) -> None:
 
     Args:
         value: The name.
-        field: Where it stands in the request, as AWS names it, such as ``endpointName``.
+        field: AWS's name of the field in the request, such as ``endpointName``.
 
     Raises:
         ValidationError: it is another kind of name.
@@ -41,7 +41,7 @@ def check_role(value: Any) -> None:
 
 
 def check_instance_type(value: Any) -> None:
-    """A name such as ``ml.m5.large``; which of them exist changes with every year and is not checked.
+    """A name such as ``ml.m5.large``; whether the type exists is not checked.
 
     Raises:
         ValidationError: it is something else.
@@ -50,7 +50,7 @@ def check_instance_type(value: Any) -> None:
 
 
 def check_range(value: Any, field: str, least: float, most: float) -> None:
-    """A number from ``least`` to ``most``, where there is one.
+    """A number from ``least`` to ``most``, if it is set.
 
     Raises:
         ValidationError: it is smaller or larger.
@@ -62,7 +62,7 @@ def check_range(value: Any, field: str, least: float, most: float) -> None:
 
 
 def check_container(container: Mapping[str, Any]) -> None:
-    """A model's container: an image, where its model lies, and at most 100 variables of 32 KiB in all.
+    """A model's container: an image, the location of its model, and at most 100 variables of 32 KiB in all.
 
     Raises:
         ValidationError: a part is missing or not as SageMaker wants it.

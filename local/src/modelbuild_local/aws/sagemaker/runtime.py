@@ -1,4 +1,4 @@
-"""InvokeEndpoint: calls of an endpoint, handed on to the process of one of its variants."""
+"""InvokeEndpoint: passes the calls of an endpoint to the process of one of its variants."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from modelbuild_local.aws.sagemaker.server import INVOKE_SECONDS, Answer, Server
 LARGEST_BODY = 6_291_456
 
 _ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
-# All other headers of a call stay behind, as on AWS.
+# Other headers of a call are not passed on, as on AWS.
 _HANDED_ON = (
     "Content-Type",
     "Accept",
@@ -29,7 +29,7 @@ Response = tuple[int, dict[str, Any], bytes]
 
 
 def invoke_endpoint(self: Any) -> Response:
-    """Handle InvokeEndpoint: what the container answers, or AWS's error for what it did not."""
+    """Handle InvokeEndpoint: returns the container's answer, or AWS's error if it did not answer."""
     name = unquote(self.path.split("/")[2])
     body: bytes = self.raw_body or b""
     refusal = _refusal(body, self.headers)

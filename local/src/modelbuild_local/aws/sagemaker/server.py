@@ -29,7 +29,7 @@ from modelbuild_local.aws.settings import Settings
 log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-# How SageMaker treats containers; AWS documents these.
+# SageMaker's documented limits for containers.
 PING_SECONDS = 2.0
 INVOKE_SECONDS = 60.0
 GRACE_SECONDS = 30.0
@@ -45,7 +45,7 @@ class StartFailed(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a variant's process is started from; later changes of the model do not matter to it.
+    """The plan of a variant's process; later changes of the model do not affect it.
 
     Attributes:
         account: The endpoint's account.
@@ -57,7 +57,7 @@ class Plan:
         data: Address of the model's ``.tar.gz``, or of the folder of its files (ending in ``/``), or None.
         environment: The model's own variables.
         role: ARN of the execution role.
-        isolated: Whether the container has no network, hence no credentials.
+        isolated: Whether the container has no network, and therefore no credentials.
         startup_seconds: How long ``/ping`` may take to answer with 200.
     """
 
@@ -76,7 +76,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the container answered to a call."""
+    """The container's answer to a call."""
 
     status: int
     headers: Mapping[str, str]
@@ -84,11 +84,11 @@ class Answer:
 
 
 class Server:
-    """A variant's process. It is started again when it dies in service, as SageMaker does.
+    """A variant's process. Like SageMaker, it starts the process again when it dies in service.
 
     Attributes:
-        plan: What it is started from.
-        exit_code: Of the last process that ended; None while none has.
+        plan: The plan of the process.
+        exit_code: The exit code of the last process that ended, or None.
     """
 
     def __init__(self, plan: Plan, settings: Settings) -> None:
@@ -112,7 +112,7 @@ class Server:
         """Fetch the model, start the process and return once it answers ``/ping`` with 200.
 
         Raises:
-            StartFailed: it does not; nothing of it is left.
+            StartFailed: it does not; the process is stopped.
         """
         try:
             _install_model(self.plan, self._folder / "opt" / "ml" / "model")
@@ -127,11 +127,11 @@ class Server:
             raise StartFailed(f"{_unhealthy(self.plan.variant)} It could not be started: {error}") from None
 
     def call(self, method: str, path: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Answer:
-        """What the process answers to a request.
+        """Send a request to the process; returns its answer.
 
         Raises:
             OSError: it does not answer within ``seconds``.
-            http.client.HTTPException: what it answers is no HTTP.
+            http.client.HTTPException: its answer is no HTTP.
         """
         connection = http.client.HTTPConnection(HOST, self._port, timeout=seconds)
         try:
@@ -142,7 +142,7 @@ class Server:
             connection.close()
 
     def prevent_restarts(self) -> None:
-        """Start the process no more when it ends."""
+        """Do not restart the process when it ends."""
         self._stopping.set()
 
     def stop(self) -> None:
@@ -218,7 +218,7 @@ class Server:
                 self._begin()
 
     def _follow(self, running: subprocess.Popen[bytes]) -> int:
-        """Copy the process's output to its log until it ends; its exit code."""
+        """Copy the process's output to its log until it ends; returns its exit code."""
         assert running.stdout is not None
         reader = threading.Thread(target=self._stream.copy_from, args=(running.stdout.fileno(),), daemon=True)
         reader.start()
@@ -252,7 +252,7 @@ def _install_model(plan: Plan, folder: Path) -> None:
     """Put the model's files into ``folder``.
 
     Raises:
-        StartFailed: they are not there, or not what they should be.
+        StartFailed: the files are missing or invalid.
     """
     folder.mkdir(parents=True)
     if plan.data is None:

@@ -31,11 +31,11 @@ STARTUP_SECONDS = 240
 _STOP_SECONDS = 5.0
 _MOST_VARIANTS = 10
 
-_changing = threading.Lock()  # what was checked still holds when it is acted upon
+_changing = threading.Lock()  # the result of a check must stay true until the change is made
 
 
 def install(settings: Settings) -> None:
-    """Put our endpoints into moto's SageMaker; to be called once, before the server answers."""
+    """Patch moto's SageMaker to run endpoints; call this once, before the server answers."""
     create_model = replace(SageMakerModelBackend, "create_model", None)
     create_config = replace(SageMakerModelBackend, "create_endpoint_config", None)
 
@@ -250,7 +250,7 @@ def _find(backend: Any, description: str, kind: str, name: str, store: Mapping[s
 
 
 def _refuse_existing(backend: Any, description: str, kind: str, name: str, store: Mapping[str, Any]) -> None:
-    """Names are told apart without regard to case."""
+    """Names are compared without regard to case."""
     if name.lower() in {existing.lower() for existing in store}:
         raise ValidationError(f'Cannot create already existing {description} "{_arn(backend, kind, name)}".')
 
