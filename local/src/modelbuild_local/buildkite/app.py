@@ -1,4 +1,4 @@
-"""The server: the engine with its three faces, and the clock that makes it look at what time changes."""
+"""The server: the engine with its three interfaces, and the clock that calls the engine each second."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def create_app(
     Args:
         engine: the state.
         url: the address under which agents and people reach the server, without a slash at the end.
-        agent_token: what agents register with.
-        api_token: what the user's REST clients authenticate with.
-        bot_token: what trainings authenticate with, as a user who belongs to no team.
-        page_key: what a browser is let in with.
-        web_identity_key: what signs OIDC tokens.
+        agent_token: the token with which agents register.
+        api_token: the token of the user's REST clients.
+        bot_token: the token of trainings, whose user belongs to no team.
+        page_key: the key that opens the pages in a browser.
+        web_identity_key: the key that signs OIDC tokens.
         rate_limit: REST requests per minute; 0 for no limit.
     """
     views = Views(engine, url)

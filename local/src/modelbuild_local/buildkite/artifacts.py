@@ -13,8 +13,7 @@ from modelbuild_local.buildkite.state import Artifact, Build
 def form_parts(content_type: str, body: bytes) -> dict[str, bytes]:
     """The parts of a multipart form by their names. Refused (400): it is not one.
 
-    Go's client, the only one that uploads here, makes a boundary of 60 random characters, so that it
-    cannot occur in a file.
+    Only Go's client uploads here. Its boundary has 60 random characters, so no file contains it.
     """
     match = re.search(r'boundary="?([^";]+)"?', content_type)
     if not content_type.startswith("multipart/form-data") or match is None:
@@ -30,7 +29,7 @@ def form_parts(content_type: str, body: bytes) -> dict[str, bytes]:
 
 
 def matches(query: str, path: str) -> bool:
-    """Whether a search finds a path: ``*`` stands for anything, ``?`` for one character, ``;`` separates.
+    """Whether a path matches a query: ``*`` matches any text, ``?`` one character; ``;`` separates patterns.
 
     Refused (422): it takes too long.
     """
@@ -57,8 +56,8 @@ def search(
         query: the pattern of the paths.
         scope: only from the job with this id, or the step with this key, id or label; empty: all.
         state: only in this state; empty: all.
-        retried: also those of jobs that were retried.
-        duplicates: also those whose path a newer one has.
+        retried: include artifacts of retried jobs.
+        duplicates: include artifacts with the path of a newer one.
     """
     found: list[Artifact] = []
     seen: set[str] = set()
@@ -79,5 +78,5 @@ def search(
 
 
 def file_of(folder: Path, artifact: Artifact) -> Path:
-    """Where the bytes of an artifact lie; its path, which a job chose, has no part in it."""
+    """The file with the bytes of an artifact; its name does not depend on the path that the job chose."""
     return folder / artifact.id

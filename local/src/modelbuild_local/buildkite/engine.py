@@ -1,4 +1,4 @@
-"""The operations that change the state; ``progress`` does what follows from them."""
+"""The operations that change the state; ``progress`` applies the consequences."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Engine:
     """One organization with its pipelines, builds and agents."""
 
     def __init__(self, organization: str, user: User, data: Path, clock: Clock | None = None) -> None:
-        """An empty organization; the build page acts for ``user``, as does the API token that they have."""
+        """Create an empty organization; the build page and the user's API token act as ``user``."""
         self.organization = organization
         self.user = user
         self.bot = User(user_id("bot@localhost"), "Training (API)", "bot@localhost", teams=())
@@ -105,13 +105,13 @@ class Engine:
             commit: the commit, or ``HEAD`` for the newest of the branch.
             branch: the branch.
             message: what people read as the build's title.
-            env: variables for every job, above those of the pipeline.
-            meta_data: meta-data that the build begins with.
-            creator: the person it is made for; without one, the organization's user.
+            env: variables for every job; they override those of the pipeline.
+            meta_data: the initial meta-data of the build.
+            creator: the user who creates it; by default the organization's user.
             source: ``api``, or ``ui`` for the build page.
             rebuilt_from: the build that it repeats.
             clean_checkout: whether its jobs check out into an empty folder.
-            pull_request: the pull request that it is of.
+            pull_request: the pull request of the build.
         """
         build = Build(
             pipeline=pipeline,
@@ -176,7 +176,7 @@ class Engine:
             progress.cancel(step.job, self.clock.now())
         self._advance(build)
 
-    # Jobs, as people and programs see them
+    # Jobs, for people and programs
 
     def cancel_job(self, job: Job) -> None:
         """Cancel one job that has not ended."""
@@ -189,7 +189,7 @@ class Engine:
         return self._retry(job, "manual")
 
     def retry_failed(self, build: Build, states: Collection[str]) -> list[Job]:
-        """New jobs for all jobs of a build that ended like this, and that people may retry.
+        """New jobs for all jobs of a build in these states that may be retried manually.
 
         Args:
             build: the build.
@@ -245,7 +245,7 @@ class Engine:
         return agent.job if agent.job is not None and agent.job.state == "assigned" else None
 
     def accept(self, agent: Agent, job: Job) -> None:
-        """The agent takes the job it was given. Refused (422): it was given no such job."""
+        """The agent accepts its assigned job. Refused (422): the job is not assigned to it."""
         if job.agent is not agent or job.state not in ("assigned", "accepted"):
             raise Refused(422, "The job is not assigned to this agent")
         job.state = "accepted"
@@ -261,14 +261,14 @@ class Engine:
         self._advance(job.build)
 
     def finish(self, job: Job, exit_status: int, signal: str, signal_reason: str) -> None:
-        """The job has ended; a step that says so is retried. Refused (422): it had ended before."""
+        """The job has ended; it may be retried automatically. Refused (422): it had ended before."""
         if job.state not in WITH_AGENT:
             raise Refused(422, f"The job cannot be finished: its state is {job.state}")
         if job.agent is not None:
             job.agent.job = None
         ends: dict[JobState, JobState] = {"canceling": "canceled"}
         if exit_status != 0:
-            # A job that ends well although its time is over has passed.
+            # A job that exits with 0 has passed, even after its timeout.
             ends["timing_out"] = "timed_out"
         job.state = ends.get(job.state, "finished")
         job.exit_status, job.signal, job.signal_reason = exit_status, signal, signal_reason
@@ -282,13 +282,13 @@ class Engine:
         self._advance(job.build)
 
     def disconnect(self, agent: Agent, *, lost: bool = False) -> None:
-        """The agent is gone; a job it still had has failed."""
+        """The agent has disconnected; its job fails."""
         agent.connection_state = "lost" if lost else "disconnected"
         if agent.job is not None:
             self.finish(agent.job, -1, "", "agent_stop")
 
     def tick(self) -> None:
-        """Once a second: jobs that run for too long are stopped, agents that fell silent are given up."""
+        """Called once a second: stop jobs after their timeout, and disconnect silent agents."""
         now = self.clock.seconds()
         for agent in self.agents.values():
             job = agent.job
@@ -299,7 +299,7 @@ class Engine:
                 if limit is not None and job.started is not None and now - job.started > limit * 60:
                     job.state = "timing_out"
 
-    # What follows from a change
+    # Consequences of a change
 
     def _insert(self, build: Build, pipeline: Pipeline, uploader: Step | None) -> None:
         env = {**build.pipeline.env, **build.uploaded_env, **pipeline.env, **build.env}
@@ -314,7 +314,7 @@ class Engine:
         return new
 
     def _advance(self, build: Build) -> None:
-        """Bring a build to the state that follows from its jobs."""
+        """Update the state of a build from its jobs."""
         for step in build.steps:
             self.jobs.setdefault(step.job.id, step.job)
         progress.settle(build, self.clock.now())

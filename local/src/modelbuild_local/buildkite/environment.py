@@ -10,13 +10,12 @@ from modelbuild_local.buildkite.state import Agent, Build, Job
 
 
 def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str, url: str) -> dict[str, str]:
-    """The environment of a job: the pipeline's, the build's, the step's variables, each above the one before.
-
-    Above all of them are Buildkite's own.
+    """The environment of a job: the variables of the pipeline, the build and the step, and Buildkite's own.
+    Each overrides those before.
 
     Args:
         job: the job.
-        step: what the pipeline says about its step.
+        step: the definition of its step.
         agent: the agent that runs it.
         organization: the organization's slug.
         url: the web address of the build.
@@ -76,7 +75,7 @@ def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str
 
 
 def pull_request_environment(build: Build) -> dict[str, str]:
-    """What the variables say of the build's pull request, or that it is of none."""
+    """The variables about the build's pull request; ``false`` without one."""
     pull_request = build.pull_request
     return {
         "BUILDKITE_PULL_REQUEST": pull_request.id if pull_request else "false",
@@ -87,7 +86,7 @@ def pull_request_environment(build: Build) -> dict[str, str]:
 
 
 def _unblocker(job: Job) -> dict[str, str]:
-    """Who unblocked last among the steps that led to this job."""
+    """The user who unblocked last among the steps before this job."""
     times = [
         (step.job.unblocked_at, step.job.unblocked_by)
         for step in ancestors(job.build, job.step)

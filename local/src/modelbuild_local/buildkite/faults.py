@@ -14,7 +14,7 @@ from modelbuild_local.service.faults import PATH, Faults
 
 
 class Outages:
-    """The application, disturbed as it was told to be."""
+    """Wraps the application and applies the configured faults."""
 
     def __init__(self, app: ASGIApp, api_token: str) -> None:
         self._app = app
@@ -22,7 +22,7 @@ class Outages:
         self._faults = Faults()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or disturb it."""
+        """Answer a request, or apply a fault to it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -45,7 +45,7 @@ class Outages:
             await self._app(scope, receive, _nowhere)
         await asyncio.sleep(fault.silence)
         if fault.status is None:
-            # The server breaks a connection whose answer has a beginning only.
+            # The server closes a connection whose answer is not complete.
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
             return
         body = json.dumps({"message": fault.code or "A fault that was asked for."})

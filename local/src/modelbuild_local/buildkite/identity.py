@@ -1,4 +1,4 @@
-"""Who and what is who: ids, tokens, people."""
+"""Ids, tokens and users."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def new_token() -> str:
 
 
 def slug_of(name: str) -> str:
-    """The slug of the pipeline with this name; empty where the name has neither letters nor digits."""
+    """The slug of a pipeline's name; empty if the name has neither letters nor digits."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def user_id(email: str) -> str:
-    """The id of the person with this address: always the same."""
+    """The id of the user with this address: always the same."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"mailto:{email}"))
 
 

@@ -1,4 +1,4 @@
-"""Job logs: put together from chunks that arrive in any order, and read for people."""
+"""Job logs: assembled from chunks that arrive in any order, and parsed for pages."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _OPEN_LAST = re.compile(r"\^\^\^ \+\+\+")
 
 @dataclass
 class JobLog:
-    """The output of a job so far, without gaps; chunks that came too early wait for the ones before."""
+    """The output of a job so far, without gaps; early chunks wait for the missing ones."""
 
     content: bytearray = field(default_factory=bytearray)
     early: dict[int, bytes] = field(default_factory=dict)
 
     def add(self, offset: int, data: bytes) -> None:
-        """Take a chunk that begins at byte ``offset`` of the log; one that is already there is ignored."""
+        """Add a chunk that begins at byte ``offset`` of the log; a repeated chunk is ignored."""
         self.early[offset] = data
         while len(self.content) in self.early:
             chunk = self.early.pop(len(self.content))
@@ -31,13 +31,13 @@ class JobLog:
         self.early = {at: chunk for at, chunk in self.early.items() if at > len(self.content)}
 
     def close(self) -> None:
-        """The job is over: what waits for a lost chunk joins the rest."""
+        """The job has ended: append the chunks that wait for a lost one."""
         for offset in sorted(self.early):
             self.content += self.early[offset]
         self.early = {}
 
     def text(self) -> str:
-        """The log without the agent's time stamps. What is read earlier is a prefix of what is read later."""
+        """The log without the agent's time stamps. An earlier text is a prefix of every later one."""
         decoded = codecs.getincrementaldecoder("utf-8")("replace").decode(bytes(self.content))
         return _TIMESTAMP.sub("", decoded)
 
@@ -57,7 +57,7 @@ def group_lines(text: str) -> list[LogGroup]:
     if not text:
         return []
     for raw in text.removesuffix("\n").split("\n"):
-        # What a carriage return leaves visible is what comes after the last one.
+        # Only the text after the last carriage return is visible.
         line = _COLOUR.sub("", raw).rstrip("\r").rpartition("\r")[2]
         header = _HEADER.match(line)
         if header:

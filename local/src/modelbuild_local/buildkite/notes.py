@@ -1,4 +1,4 @@
-"""What a build carries beside its jobs: meta-data, the values of block fields, annotations."""
+"""Meta-data, the values of block fields, and annotations of a build."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def annotate(
         build: the build.
         now: the time.
         job_id: the job that annotates; empty for a person or program outside the build.
-        context: what names it; one in each scope.
+        context: its name, unique in each scope.
         body: Markdown.
         style: ``success``, ``info``, ``warning`` or ``error``; None keeps the style.
-        append: whether the body comes after the one that is there.
+        append: whether the body is appended to the existing one.
         priority: 1 to 10; higher ones are shown first.
         scope: ``build``, or ``job`` for an annotation of the job alone.
     """
@@ -65,7 +65,7 @@ def annotate(
 
 
 def check_annotation(body: Mapping[str, object]) -> str | None:
-    """The style of a new annotation. Refused (422): style, priority or context is none of Buildkite's."""
+    """The style of a new annotation. Refused (422): style, priority or context is invalid."""
     style, priority = body.get("style"), body.get("priority") or 3
     if style is not None and style not in STYLES:
         raise Refused(422, f"Validation failed: 'style' must be one of {', '.join(STYLES)}")
@@ -77,7 +77,7 @@ def check_annotation(body: Mapping[str, object]) -> str | None:
 
 
 def field_value(field: InputField, submitted: object) -> str:
-    """The meta-data value of a block's field. Refused (422): missing, or not what the field allows."""
+    """The meta-data value of a block's field. Refused (422): it is missing or invalid."""
     if submitted is None and field.default_value is not None:
         return field.default_value
     values = (

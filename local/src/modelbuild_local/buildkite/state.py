@@ -1,4 +1,4 @@
-"""The nouns that live in the server: plain data that ``engine`` changes; each is equal to itself alone."""
+"""The data of the server, which ``engine`` changes; objects are compared by identity."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from modelbuild_local.buildkite.pipeline.definition import (
 JobType = Literal["script", "manual", "waiter"]
 JobState = Literal[
     "waiting",  # for the steps it depends on
-    "waiting_failed",  # a step it depends on failed hard; a retry of that one wakes it up
+    "waiting_failed",  # a step it depends on failed; a retry of that step makes this job run
     "broken",  # the same, and the build is over; or the step does not belong to the build
     "scheduled",
     "assigned",
@@ -41,10 +41,10 @@ BuildState = Literal[
 ]
 
 Source = Literal["api", "ui"]
-"""Where a build was asked for."""
+"""The source of a build."""
 
 TRAINING_STATUS = TrainingResult.field_keys()[0]
-"""The field of a block step in which a training says how it ended."""
+"""The field of a block step with the status of a training."""
 
 WITH_AGENT: frozenset[JobState] = frozenset(["assigned", "accepted", "running", "canceling", "timing_out"])
 ENDED: frozenset[JobState] = frozenset(["canceled", "timed_out", "unblocked", "finished"])
@@ -75,9 +75,8 @@ class Agent:
 
 @dataclass(eq=False)
 class Edge:
-    """A step waits for ``step``.
-
-    ``allow_failure``: for its end, even if it fails. ``uploads``: also for all steps that it uploads.
+    """A dependency on ``step``. ``allow_failure``: the step may fail. ``uploads``: the dependency includes
+    all steps that it uploads.
     """
 
     step: Step | Group
@@ -86,14 +85,14 @@ class Edge:
 
     @property
     def targets(self) -> list[Step]:
-        """The steps that are waited for, as far as they are known."""
+        """The steps of this dependency that are known so far."""
         steps = self.step.members if isinstance(self.step, Group) else [self.step]
         return [found for step in steps for found in step.with_uploads()] if self.uploads else steps
 
 
 @dataclass(eq=False)
 class Group:
-    """A group of steps: a name, and something others can depend on."""
+    """A group of steps, on which other steps can depend."""
 
     label: str
     key: str | None
@@ -103,7 +102,7 @@ class Group:
 
 @dataclass(eq=False)
 class Step:
-    """A step of a build with its jobs: one, and one more for each retry.
+    """A step of a build, with one job for each attempt.
 
     A step with a matrix or parallelism stands as several of these, with one id and one key.
 
@@ -134,7 +133,7 @@ class Step:
 
     @property
     def job(self) -> Job:
-        """The newest job, the one that counts."""
+        """The newest job, whose state is that of the step."""
         return self.jobs[-1]
 
     @property
@@ -147,8 +146,8 @@ class Step:
 class Job:
     """One attempt at a step.
 
-    ``retry_rule`` is the number of the rule that retried it. ``behind_cancel``: it does not run because
-    somebody canceled a job that it depends on.
+    ``retry_rule`` is the number of the rule that retried it. ``behind_cancel``: it does not run because a job
+    that it depends on was canceled.
     """
 
     step: Step
@@ -178,7 +177,7 @@ class Job:
 
     @property
     def passed(self) -> bool:
-        """Whether steps that depend on this one may go on."""
+        """Whether steps that depend on this one may run."""
         if self.step.omitted:
             return True
         if self.state == "finished":
@@ -187,7 +186,7 @@ class Job:
 
     @property
     def failed(self) -> bool:
-        """Whether it ended, and steps that depend on it may not go on."""
+        """Whether it ended, and steps that depend on it may not run."""
         return self.state in ENDED and not self.passed
 
     @property
@@ -197,9 +196,8 @@ class Job:
 
     @property
     def training(self) -> str:
-        """How the training ended whose end unblocked the step; empty for any other step, and before its end.
-
-        ``succeeded``, ``failed`` or ``cancelled`` where a training unblocked it.
+        """The status of the training that unblocked the step: ``succeeded``, ``failed`` or ``cancelled``;
+        empty for any other step, and before the training has ended.
         """
         prefix = self.training_prefix
         if self.state != "unblocked" or prefix is None:
@@ -208,18 +206,18 @@ class Job:
 
     @property
     def training_prefix(self) -> str | None:
-        """What the meta-data of the training begins with that unblocks the step; None where none does."""
+        """The prefix of the meta-data of the training that unblocks the step; None if no training does."""
         return TrainingResult.prefix_of(field.key for field in self.fields)
 
     @property
     def fields(self) -> list[InputField]:
-        """What a person is asked when they unblock it."""
+        """The fields that a person fills in to unblock it."""
         return self.step.definition.fields if isinstance(self.step.definition, ManualStep) else []
 
 
 @dataclass(eq=False)
 class Annotation:
-    """A message on a build, or on a job where ``scope`` is ``job``."""
+    """A message on a build, or on a job if ``scope`` is ``job``."""
 
     context: str
     body: str
@@ -263,7 +261,7 @@ class PullRequest:
 
 @dataclass(eq=False)
 class Build:
-    """A build of a pipeline; ``env`` is from who created it, ``uploaded_env`` from the pipelines it ran."""
+    """A build of a pipeline; ``env`` comes from its creator, ``uploaded_env`` from uploaded pipelines."""
 
     pipeline: PipelineSettings
     number: int
@@ -292,7 +290,7 @@ class Build:
 
     @property
     def jobs(self) -> list[Job]:
-        """All jobs in the order of their steps, retried ones before the ones that replaced them."""
+        """All jobs in the order of their steps; a retried job comes before its replacement."""
         return [job for step in self.steps for job in step.jobs]
 
     def find(self, key_or_id: str) -> Step | Group | None:
@@ -301,7 +299,7 @@ class Build:
         return next((step for step in everything if key_or_id in (step.id, step.key)), None)
 
     def find_all(self, key_or_id: str) -> list[Step]:
-        """The step with this key or id, all of it where it makes several jobs, or the steps of this group."""
+        """The step with this key or id, with all of its jobs, or the steps of the group."""
         found = self.find(key_or_id)
         if isinstance(found, Group):
             return found.members
@@ -310,7 +308,7 @@ class Build:
 
 @dataclass(eq=False)
 class PipelineSettings:
-    """A pipeline: where its code lies, and the steps each build begins with."""
+    """A pipeline: its repository, and the initial steps of each build."""
 
     slug: str
     name: str

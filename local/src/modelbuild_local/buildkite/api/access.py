@@ -1,4 +1,4 @@
-"""Who calls the Agent API: an agent with its own token, or one of its jobs with the job's."""
+"""Authenticates callers of the Agent API: an agent by its token, or one of its jobs by the job's token."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Caller:
 
 
 class Access:
-    """Finds what a request may touch."""
+    """Finds the resources that a request may use."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -40,7 +40,7 @@ class Access:
         raise Refused(401, "Invalid access token")
 
     def job(self, request: Request, name: str = "job") -> Job:
-        """The job of the path, if it is the caller's. Refused (401, 404): it is not."""
+        """The job of the path. Refused (401, 404): it is not the caller's."""
         caller = self.caller(request)
         job = self._engine.jobs.get(request.path_params[name])
         if job is None or job.agent is not caller.agent or (caller.job is not None and caller.job is not job):

@@ -1,4 +1,4 @@
-"""The Agent API: what a ``buildkite-agent`` and its sub-commands call, under ``/v3``."""
+"""The Agent API: the calls of ``buildkite-agent`` and its sub-commands, under ``/v3``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of the Agent API that moves artifacts, and the addresses their bytes go to and come from."""
+"""The artifacts of the Agent API, and the addresses for uploads and downloads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ArtifactApi:
             Route("/v3/jobs/{job}/artifacts", self._create_artifacts, methods=["POST"]),
             Route("/v3/jobs/{job}/artifacts", self._update_artifacts, methods=["PUT"]),
             Route("/v3/builds/{build}/artifacts/search", self._search_artifacts, methods=["GET"]),
-            # The agent sends no token with an artifact's bytes: these addresses are secrets of their own.
+            # The agent sends no token with an artifact's bytes, so these addresses contain a secret.
             Route("/uploads/{upload}", self._receive, methods=["POST"]),
             Route("/artifacts/{artifact}/{secret}", self._download, methods=["GET"]),
         ]
@@ -125,7 +125,7 @@ class ArtifactApi:
             if artifact.id == request.path_params["artifact"] and path.exists():
                 if not same(artifact.secret, request.path_params["secret"]):
                     break
-                # A page that a job made must not run as a page of this server.
+                # A browser must not run an HTML artifact of a job as a page of this server.
                 kind = artifact.content_type.partition(";")[0].strip().lower()
                 media = kind if kind in _PICTURES else "application/octet-stream"
                 return FileResponse(path, media_type=media, headers={"X-Content-Type-Options": "nosniff"})

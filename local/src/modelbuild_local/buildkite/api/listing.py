@@ -1,4 +1,4 @@
-"""What the lists of the REST API share: pages, and the filters of builds.
+"""Pagination of the REST API's lists, and the filters of builds.
 
 Source: https://buildkite.com/docs/apis/rest-api, "Pagination", and the page "Builds API".
 """
@@ -21,7 +21,7 @@ from modelbuild_local.buildkite.state import Build, Job
 PER_PAGE = 30
 MAX_PER_PAGE = 100
 FINISHED = ("passed", "failed", "blocked", "canceled")
-"""The states that the filter ``state=finished`` stands for."""
+"""The states of the filter ``state=finished``."""
 
 _META_DATA = re.compile(r"meta_data\[(.+)\]")
 _Item = TypeVar("_Item")
@@ -49,7 +49,7 @@ def cursor_page(request: Request, jobs: Sequence[Job]) -> tuple[Sequence[Job], d
     """The jobs after or before the one whose id is the query's cursor, and the links to other pages.
 
     Raises:
-        Refused: (400) both cursors are given, one is no job's id, or ``per_page`` is no number.
+        Refused: (400) the query has both cursors, a cursor is no job's id, or ``per_page`` is no number.
     """
     query = request.query_params
     per_page = min(_number(query, "per_page", PER_PAGE), MAX_PER_PAGE)
@@ -82,7 +82,7 @@ def _number(query: QueryParams, name: str, default: int) -> int:
 
 
 def select_builds(builds: Iterable[Build], query: QueryParams) -> list[Build]:
-    """The builds that the filters of a query let through, the newest first.
+    """The builds that match the filters of a query, the newest first.
 
     Filters of one name are alternatives, filters of different names must all fit.
 
@@ -120,7 +120,7 @@ _LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 
 
 def _states(build: Build) -> set[str]:
-    """The state that the build shows, and ``blocked`` where it waits for somebody to unblock a step."""
+    """The state of the build, and ``blocked`` if it waits for a step to be unblocked."""
     return {build.state, "blocked"} if build.blocked else {build.state}
 
 
@@ -133,7 +133,7 @@ def _time(query: QueryParams, name: str) -> datetime | None:
     if text is None:
         return None
     try:
-        # Python 3.10 reads neither Z nor a fraction that has not three or six digits.
+        # Python 3.10 parses neither Z nor a fraction without exactly three or six digits.
         match = re.fullmatch(r"(.*?)(?:\.(\d+))?(Z|[+-]\d\d:?\d\d)?", text.strip())
         assert match is not None
         zone = re.sub(r"^Z$", "+00:00", match[3] or "")
@@ -147,5 +147,5 @@ def _time(query: QueryParams, name: str) -> datetime | None:
 
 
 def flag(request: Request, name: str, default: str = "false") -> bool:
-    """Whether the query says true."""
+    """Whether the query's value is true."""
     return request.query_params.get(name, default) == "true"

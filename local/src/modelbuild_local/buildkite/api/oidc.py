@@ -1,4 +1,4 @@
-"""The OIDC token by which Buildkite states which job a job is."""
+"""The OIDC token that identifies a job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_LIFETIME_SECONDS = 7200
 
 
 def token(job: Job, organization: str, asked: Mapping[str, Any], signing_key: str) -> str:
-    """A JSON web token for a job, with what it asked for, signed with ``signing_key``.
+    """A JSON web token for a job with the requested claims, signed with ``signing_key``.
 
     Raises:
         Refused: the lifetime is longer than two hours, or a tag is no claim.

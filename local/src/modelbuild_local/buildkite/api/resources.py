@@ -1,4 +1,4 @@
-"""What the path of a REST request names."""
+"""Finds the resources in the path of a REST request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from modelbuild_local.buildkite.state import Agent, Artifact, Build, Job, Pipeli
 
 
 class Resources:
-    """Finds the nouns of a path. Refused (404): there is none."""
+    """Finds the resources of a path. Refused (404): one does not exist."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -31,7 +31,7 @@ class Resources:
         return builds[number - 1]
 
     def job(self, request: Request) -> Job:
-        """The job, also where the path does not name its build."""
+        """The job, also if the path does not name its build."""
         job = self._engine.jobs.get(request.path_params["job"])
         if job is None or ("number" in request.path_params and job.build is not self.build(request)):
             raise Refused(404, "No job found")

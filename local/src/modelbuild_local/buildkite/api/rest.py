@@ -1,4 +1,4 @@
-"""The REST API, under ``/v2``: what people's programs call."""
+"""The REST API, under ``/v2``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modelbuild_local.buildkite.engine import Engine
 from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.identity import User
 
-# What the one token there is may do: everything that is served here.
+# The scopes of each token: everything that is served here.
 SCOPES = [
     *("read_agents", "read_artifacts", "read_builds", "write_builds", "read_organizations"),
     *("read_pipelines", "write_pipelines", "read_user"),
@@ -28,7 +28,7 @@ WINDOW_SECONDS = 60.0
 
 
 class RateLimit:
-    """Requests per minute of the one user there is; 0 means no limit."""
+    """The limit of requests per minute; 0 means no limit."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit or UNLIMITED
@@ -36,7 +36,9 @@ class RateLimit:
         self._reset = 0.0
 
     def take(self, now: float) -> tuple[bool, dict[str, str]]:
-        """Count a request at second ``now``: whether it is within the limit, and the headers that say so."""
+        """Count a request at second ``now``; returns whether it is within the limit, and the headers about
+        it.
+        """
         if now >= self._reset:
             self._used, self._reset = 0, now + WINDOW_SECONDS
         self._used += 1
@@ -49,7 +51,7 @@ class RateLimit:
 
 
 class Rest:
-    """The handlers of what is above pipelines and builds, and all routes behind the token."""
+    """The handlers of tokens, organizations and agents, and all routes that need a token."""
 
     def __init__(self, engine: Engine, views: Views, users: Mapping[str, User], limit: RateLimit) -> None:
         """Handlers for the ``users`` with tokens, by token."""
@@ -75,7 +77,7 @@ class Rest:
         return [Route(path, self._guarded(handler), methods=[method]) for method, path, handler in table]
 
     def _guarded(self, handler: Handler) -> Handler:
-        """The handler behind the token, the organization's name and the rate limit."""
+        """Wrap a handler: check the token, the organization's name and the rate limit."""
 
         async def guarded(request: Request) -> Response:
             token = token_of(request, "Bearer")

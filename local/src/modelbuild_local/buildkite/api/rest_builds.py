@@ -128,7 +128,7 @@ class BuildApi:
         return JSONResponse(shown, status_code=202)
 
     def _view(self, request: Request, build: Build) -> Json:
-        """The build with what the query leaves of its jobs and its pipeline."""
+        """The build as JSON, without the jobs and the pipeline that the query excludes."""
         states = request.query_params.getlist("job_states[]")
         jobs = [
             job

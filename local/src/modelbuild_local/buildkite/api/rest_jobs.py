@@ -1,4 +1,4 @@
-"""The part of the REST API about jobs, and what jobs leave behind: logs, annotations, artifacts."""
+"""The part of the REST API about jobs and their logs, annotations and artifacts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class JobApi:
         self._find = Resources(engine)
 
     def endpoints(self) -> list[Endpoint]:
-        """Methods, full paths and handlers; a job is reached with its build in the path and without."""
+        """Methods, full paths and handlers; the path of a job may omit its build."""
         build = "/v2/organizations/{org}/pipelines/{pipeline}/builds/{number:int}"
         table: list[Endpoint] = [
             ("GET", f"{build}/jobs", self._jobs),
@@ -65,7 +65,7 @@ class JobApi:
         return table
 
     def _owner(self, request: Request) -> tuple[Build, Job | None]:
-        """The build of the path, and its job where the path names one."""
+        """The build of the path, and its job if the path names one."""
         if "job" not in request.path_params:
             return self._find.build(request), None
         job = self._find.job(request)
@@ -115,7 +115,7 @@ class JobApi:
             raise Refused(422, "'fields' must be a map of field keys to values")
         creators = (build.creator for build in self._engine.builds.values())
         people = {user.id: user for user in [*creators, self._engine.user, self._engine.bot]}
-        # Buildkite does not document whether it is the caller or the named user who needs a team: here both.
+        # Buildkite does not document whether the caller or the named user needs the team: here both do.
         require_allowed(job, caller(request))
         unblocker = str(body.get("unblocker") or caller(request).id)
         if unblocker not in people:

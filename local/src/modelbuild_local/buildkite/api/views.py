@@ -1,4 +1,4 @@
-"""The state as the REST API shows it."""
+"""The JSON of the REST API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Json = dict[str, object]
 
 
 class Views:
-    """Each noun as JSON; ``url`` is the server's own address."""
+    """Converts each resource to JSON; ``url`` is the server's own address."""
 
     def __init__(self, engine: Engine, url: str) -> None:
         self._organization = engine.organization
@@ -106,7 +106,7 @@ class Views:
         return {"id": origin.id, "number": origin.number, "url": self._build_api(origin)}
 
     def job_state_counts(self, build: Build, *, retried: bool) -> Json:
-        """How many jobs are in each state; with ``retried`` also those that were retried count."""
+        """How many jobs are in each state; ``retried`` includes retried jobs."""
         jobs = [job for job in build.jobs if retried or job.retried_in is None]
         return {"total": len(jobs), "states": dict(Counter(job_state(job) for job in jobs))}
 
@@ -173,13 +173,13 @@ class Views:
             "unblocked_at": iso(job.unblocked_at),
             "unblockable": job.state == "blocked",
             "unblock_url": f"{self._build_api(job.build)}/jobs/{job.id}/unblock",
-            # Beyond Buildkite's own answer, for the terminal that asks a person for the fields.
+            # Not in Buildkite's own answer; the terminal needs it to ask a person for the fields.
             "prompt": definition.prompt,
             "fields": [_field(field) for field in definition.fields],
         }
 
     def annotation(self, note: Annotation, artifacts: list[Artifact], *, body: bool = True) -> Json:
-        """An annotation, with its body or without; ``artifact://`` addresses in it lead to ``artifacts``."""
+        """An annotation, with its body or without; ``artifacts`` resolves ``artifact://`` addresses in it."""
         files = {artifact.path: self.file(artifact) for artifact in artifacts}
         return {
             "id": note.id,
@@ -240,14 +240,14 @@ class Views:
 
 
 def job_state(job: Job) -> str:
-    """The state of a job in the words of the REST API: a finished one has passed or failed."""
+    """The REST API's state of a job: a finished job has passed or failed."""
     if job.state != "finished" or job.type == "waiter":
         return job.state
     return "passed" if job.exit_status == 0 else "failed"
 
 
 def _broken_reason(job: Job) -> str | None:
-    """Why a job does not run; Buildkite says so for what the pipeline leaves out."""
+    """The reason why a job does not run, as Buildkite reports it for steps that the pipeline excludes."""
     return (job.step.omitted or None) if job.state == "broken" else None
 
 

@@ -1,4 +1,4 @@
-"""What the HTTP parts share: JSON in and out, tokens, times."""
+"""Helpers of the HTTP modules: JSON, tokens, times."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def json_body(request: Request) -> dict[str, Any]:
 
 
 def text_map(body: Mapping[str, Any], name: str) -> dict[str, str]:
-    """The map of text under ``name``. Refused (422): it is something else."""
+    """The map of text under ``name``. Refused (422): it is no map."""
     value = body.get(name) or {}
     if not isinstance(value, dict):
         raise Refused(422, f"'{name}' must be a map")
@@ -41,7 +41,7 @@ def text_map(body: Mapping[str, Any], name: str) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
-    """A value as text: what is none yet as JSON writes it."""
+    """A value as text; other values than text as JSON."""
     if value is None or isinstance(value, str):
         return value or ""
     return json.dumps(value)
@@ -54,17 +54,17 @@ def token_of(request: Request, scheme: str) -> str:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two secrets are equal, in a time that does not tell how far they are."""
+    """Whether two secrets are equal, compared in constant time."""
     return hmac.compare_digest(one.encode(), other.encode())
 
 
 def iso(time: datetime | None) -> str | None:
-    """A time as Buildkite writes it: UTC with milliseconds."""
+    """A time in Buildkite's format: UTC with milliseconds."""
     return None if time is None else time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03d}Z"
 
 
 async def on_refused(_: Request, error: Exception) -> Response:
-    """The answer to a request that cannot be served."""
+    """The answer to a refused request."""
     assert isinstance(error, Refused)
     return JSONResponse({"message": error.message}, status_code=error.status)
 

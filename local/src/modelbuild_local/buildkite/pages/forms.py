@@ -1,4 +1,4 @@
-"""The forms of the build page: what a browser sends."""
+"""Parses the forms of the build page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from modelbuild_local.buildkite.errors import Refused
 
 
 def form_values(body: str) -> dict[str, list[str]]:
-    """The values of a form by their names, empty ones too; lines end as they do elsewhere."""
+    """The values of a form by their names, also empty ones, with line feeds as line ends."""
     values: dict[str, list[str]] = {}
     for name, value in parse_qsl(body, keep_blank_values=True):
         values.setdefault(name, []).append(value.replace("\r\n", "\n"))
@@ -16,7 +16,7 @@ def form_values(body: str) -> dict[str, list[str]]:
 
 
 def variables(text: str) -> dict[str, str]:
-    """Variables from lines of the form ``NAME=value``. Refused (422): a line is something else."""
+    """Variables from lines of the form ``NAME=value``. Refused (422): a line has another form."""
     found: dict[str, str] = {}
     for line in text.split("\n"):
         name, equals, value = line.partition("=")

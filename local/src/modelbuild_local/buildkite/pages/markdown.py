@@ -1,4 +1,4 @@
-"""Annotations as HTML: Markdown rendered, then everything removed that Buildkite does not allow."""
+"""Converts annotations to HTML: renders Markdown, and removes everything that Buildkite does not allow."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethr
 
 
 def to_html(body: str, artifacts: Mapping[str, str]) -> str:
-    """The body as safe HTML; ``artifact://path`` becomes the address that ``artifacts`` has for the path."""
+    """The body as safe HTML; ``artifacts`` maps each ``artifact://path`` to an address."""
 
     def kept(tag: str, name: str, value: str) -> str | None:
         if (tag, name) not in (("a", "href"), ("img", "src")):

@@ -1,7 +1,7 @@
-"""The build page: what a person at this machine sees and clicks.
+"""The build page for the user of this machine.
 
-Other users of the machine reach its port, so a browser needs the key that ``modelbuild local up`` prints.
-The page does nothing that was not clicked on a page of its own.
+Other users of the machine can reach its port, so a browser needs the key that ``modelbuild local up`` prints.
+The page accepts only clicks on its own pages.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from modelbuild_local.service import pages
 from modelbuild_local.service.session import PageSession
 
 MANUAL_UNBLOCK = ":by-hand"
-"""The box that a person ticks to unblock by hand what a training unblocks; no field has such a key."""
+"""The checkbox to unblock a training's step by hand; no field can have this key."""
 
 _POLICY = "script-src 'nonce-{nonce}'; connect-src 'self'; img-src 'self' https: http:; form-action 'self'"
 
 
 class Page:
-    """The handlers; ``session`` lets browsers with the key in."""
+    """The handlers; ``session`` admits browsers with the key."""
 
     def __init__(self, engine: Engine, views: Views, session: PageSession) -> None:
         self._engine = engine
@@ -65,11 +65,11 @@ class Page:
     # Who may
 
     def _check_click(self, request: Request) -> None:
-        # The guard in front of the server has refused other sites; a click names its own.
+        # The guard has refused other sites; a click on a page names this server as its origin.
         if request.headers.get("origin") != f"http://{request.headers.get('host')}":
             raise Refused(403, "Only a click on the build page itself can do this")
 
-    # What a path names
+    # Resources of a path
 
     def _pipeline(self, request: Request) -> PipelineSettings:
         found = self._engine.pipelines.get(request.path_params["pipeline"])
@@ -89,7 +89,7 @@ class Page:
             raise Refused(404, "No such job in this build")
         return job
 
-    # What is shown
+    # Pages
 
     async def _index(self, request: Request) -> Response:
         only = self._pipeline(request) if "pipeline" in request.path_params else None
@@ -131,13 +131,13 @@ class Page:
         submitted = {
             "branch": like.branch if like else pipeline.default_branch,
             "commit": "HEAD",
-            # A value of several lines has no place in a form with a line for each variable.
+            # The form has one line for each variable, so it cannot contain a value of several lines.
             "env": "\n".join(f"{name}={value}" for name, value in env.items() if "\n" not in value),
         }
         return self._form(pipeline, submitted)
 
     def _form(self, pipeline: PipelineSettings, submitted: dict[str, str], error: str = "") -> Response:
-        """The form of a new build with what a person has given so far, and why that is refused."""
+        """The form of a new build with the submitted values, and the error if they were refused."""
         return self._html(
             "new.html",
             status=422 if error else 200,
@@ -156,7 +156,7 @@ class Page:
     def _path(self, pipeline: PipelineSettings) -> str:
         return f"/{self._engine.organization}/{pipeline.slug}"
 
-    # What is clicked
+    # Actions
 
     async def _unblock(self, request: Request) -> Response:
         self._check_click(request)

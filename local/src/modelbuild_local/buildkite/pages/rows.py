@@ -1,4 +1,4 @@
-"""What the build page says about a build and its jobs."""
+"""The rows of the build page: a build and its jobs."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _JOB_URL = "train/job/url"
 """Meta-data in which the train plugin names the page of the training's job."""
 
 MAX_LINES = 2000
-"""Lines of a log on the page; the whole of it is one click away."""
+"""The number of lines of a log on the page, which links to the whole log."""
 
 
 @dataclass(frozen=True)
 class JobRow:
-    """A job as the page shows it.
+    """A job on the page.
 
     Attributes:
         job: the job.
         title: the step's label.
         state: one or two words.
-        note: a reason that the state alone does not give.
+        note: a reason of the state.
         duration: how long it ran or waited.
         after: the titles of the steps that it waits for.
-        by: who unblocked it.
+        by: the user who unblocked it.
         log: the last lines of its log.
         cut: whether the log has more lines.
         can_retry: whether a person may retry it.
-        for_training: whether a training, not a person, is to unblock it.
+        for_training: whether a training unblocks it, not a person.
         job_url: the page of that training's job; empty before it is known.
-        opened: whether the page shows its details from the beginning.
+        opened: whether its details are open at first.
     """
 
     job: Job
@@ -58,21 +58,21 @@ class JobRow:
 
     @property
     def tone(self) -> str:
-        """The class of the page's styles that has the state's colour."""
+        """The CSS class with the colour of the state."""
         return self.state.replace(" ", "-")
 
 
 def build_state(build: Build) -> str:
     """The state in one word for people.
 
-    Only a build whose ``blocked_state`` is ``passed`` shows as blocked: Buildkite shows ``running`` or
-    ``failed`` where an open block says so.
+    The word is ``blocked`` only if the ``blocked_state`` is ``passed``: Buildkite shows ``running`` or
+    ``failed`` if an open block has that ``blocked_state``.
     """
     return "blocked" if build.blocked and build.state == "passed" else build.state
 
 
 def duration(start: datetime | None, end: datetime | None, now: datetime) -> str:
-    """The time between, or until now, as ``1 m 05 s``; empty for what has not started."""
+    """The time from start to end, or until now, as ``1 m 05 s``; empty before the start."""
     if start is None:
         return ""
     seconds = max(0, int(((end or now) - start).total_seconds()))
@@ -80,12 +80,12 @@ def duration(start: datetime | None, end: datetime | None, now: datetime) -> str
 
 
 def title(text: str) -> str:
-    """A label without Buildkite's emoji names, of which no font here has all."""
+    """A label without the names of Buildkite's emoji, which no font contains completely."""
     return re.sub(r":[a-z0-9_+-]+:", "", text).strip() or text
 
 
 def waits_for_training(job: Job) -> bool:
-    """Whether a manual job is one that a training unblocks, by the fields that it has."""
+    """Whether a training unblocks a manual job, which its fields show."""
     return job.training_prefix is not None
 
 
@@ -95,7 +95,7 @@ def _of_training(job: Job, key: str) -> str:
 
 
 def job_row(job: Job, now: datetime) -> JobRow:
-    """What the page says about a job."""
+    """The row of a job."""
     for_training = waits_for_training(job)
     end = job.unblocked_at if job.type == "manual" else job.finished_at
     start = job.runnable_at if job.type == "manual" else job.started_at
@@ -120,10 +120,10 @@ def job_row(job: Job, now: datetime) -> JobRow:
 
 
 def agent_hint(build: Build, agents: Iterable[Agent]) -> str:
-    """Why jobs of a build are not started, or would not be; empty where an agent can take them."""
+    """The reason why no agent can run the jobs of a build; empty if an agent can."""
     connected = [agent for agent in agents if agent.connection_state == "connected"]
     if not connected:
-        # Nothing is said of a build that is over, until somebody starts something in it.
+        # A build that is over gets no hint, until one of its jobs is retried.
         return "" if scheduler.is_over(build) else "No agent is connected."
     waiting = [step for step in build.steps if step.job.state == "scheduled"]
     for step in waiting:
@@ -141,7 +141,7 @@ def _state(job: Job) -> str:
 
 
 def _training_state(job: Job) -> str:
-    """The state of a block that a training unblocks: that of the training, as far as it is known."""
+    """The state of a block that a training unblocks: the training's own state, if it is known."""
     if job.state == "blocked":
         return "in training"
     states = {"succeeded": "succeeded", "failed": "failed", "cancelled": "canceled"}
@@ -149,7 +149,7 @@ def _training_state(job: Job) -> str:
 
 
 def _names(step: Step) -> list[str]:
-    """What a step waits for by its own ``depends_on``, by their titles."""
+    """The titles of the steps in a step's own ``depends_on``."""
     if not isinstance(step.definition, (CommandStep, ManualStep)) or not step.definition.depends_on:
         return []
     wanted = {rule.step for rule in step.definition.depends_on}
@@ -178,5 +178,5 @@ def _tail(groups: list[LogGroup]) -> list[LogGroup]:
 
 
 def _web_address(text: str) -> str:
-    """The text where it is the address of a web page, and nothing where it is not."""
+    """The text if it is the address of a web page, else an empty text."""
     return text if urlsplit(text).scheme in ("http", "https") else ""

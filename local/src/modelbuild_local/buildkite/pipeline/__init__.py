@@ -1,1 +1,1 @@
-"""What a pipeline says, from its text to the steps of a build."""
+"""Pipelines, from their text to the steps of a build."""

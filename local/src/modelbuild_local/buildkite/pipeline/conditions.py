@@ -1,4 +1,4 @@
-"""What the ``if`` and ``branches`` of steps can see of a build."""
+"""The variables of a build for the ``if`` and ``branches`` of steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from modelbuild_local.buildkite.pipeline.attributes.condition import Variables
 from modelbuild_local.buildkite.pipeline.expansion import Context
 from modelbuild_local.buildkite.state import Build
 
-# No build of this machine is of a merge queue or a tag, or made by a webhook.
+# Laptop mode has no builds of merge queues, tags or webhooks.
 _NULL = (
     "build.merge_queue.base_branch",
     "build.merge_queue.base_commit",
@@ -28,7 +28,7 @@ def build_context(build: Build, organization: str, env: Mapping[str, str]) -> Co
     Args:
         build: the build.
         organization: the organization's slug.
-        env: the variables that people have given to the pipeline and the build.
+        env: the variables that users have set on the pipeline and the build.
     """
     pipeline = build.pipeline
     rebuilt_from = build.rebuilt_from

@@ -1,4 +1,4 @@
-"""What a pipeline may say: its steps and their attributes, in the one form the rest of this room uses."""
+"""The model of a pipeline: its steps and their attributes, in the form that the rest of this package uses."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class SelectOption(_Part):
 
 
 class InputField(_Part):
-    """One field of a block or input step: a text field, or a select field where ``options`` is not empty."""
+    """One field of a block or input step: a text field, or a select field if ``options`` is not empty."""
 
     key: str = Field(pattern=FIELD_KEY_PATTERN)
     text: str | None = None
@@ -81,12 +81,12 @@ class InputField(_Part):
 
     @property
     def title(self) -> str:
-        """What a person reads beside the field."""
+        """The label of the field."""
         return self.text or self.select or self.key
 
     @property
     def default_value(self) -> str | None:
-        """The default as meta-data holds it: several values one a line."""
+        """The default in the form of meta-data: several values one per line."""
         return None if self.default is None else "\n".join(self.default)
 
 
@@ -181,9 +181,9 @@ GroupStep.model_rebuild()
 
 
 class Pipeline(_Part):
-    """A parsed pipeline; what it says beside its steps is for each command step that does not say it."""
+    """A parsed pipeline; its other attributes are defaults of its command steps."""
 
-    # Other keys, of which steps refer to the YAML anchors, mean nothing to Buildkite.
+    # Buildkite ignores other keys, which may hold YAML anchors.
     model_config = ConfigDict(extra="ignore")
 
     steps: list[AnyStep] = Field(min_length=1, max_length=MAX_STEPS_PER_UPLOAD)

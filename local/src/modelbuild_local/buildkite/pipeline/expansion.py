@@ -1,4 +1,4 @@
-"""From what a pipeline says about a step to the jobs that it makes: none, one, or several."""
+"""Expands the definition of a step to its jobs: none, one, or several."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PlainStep = CommandStep | WaitStep | ManualStep
 
 @dataclass(frozen=True)
 class Context:
-    """What decides whether a step belongs to a build."""
+    """The values that decide whether a step runs in a build."""
 
     branch: str
     variables: Variables
@@ -24,7 +24,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Variant:
-    """What one job of a step does; ``omitted`` is the reason why it does nothing, or empty."""
+    """The definition of one job of a step; ``omitted`` is the reason why it does not run, or empty."""
 
     definition: PlainStep
     omitted: str = ""
@@ -33,15 +33,15 @@ class Variant:
 
 
 def omission(step: PlainStep, group: GroupStep | None, context: Context) -> str:
-    """Why a step of the pipeline does not run in this build, or empty where it runs.
+    """The reason why a step does not run in this build; empty if it runs.
 
-    ``if`` and ``skip`` of a group count for each of its steps.
+    ``if`` and ``skip`` of a group apply to each of its steps.
 
     Raises:
         ConditionError: an ``if`` cannot be evaluated.
     """
     conditions = [part.condition for part in (group, step) if part is not None and part.condition]
-    # Each is evaluated, so that a mistake in one is found whatever the other says.
+    # All are evaluated, so that an error in one is reported whatever the others are.
     met = [is_met(condition, context.variables, context.env) for condition in conditions]
     if not all(met):
         return "conditional_failed"
@@ -51,7 +51,7 @@ def omission(step: PlainStep, group: GroupStep | None, context: Context) -> str:
 
 
 def variants(step: PlainStep) -> Iterator[Variant]:
-    """What each job of a step does: several of a command step with ``matrix`` or ``parallelism``.
+    """The definitions of the jobs of a step: several for a command step with ``matrix`` or ``parallelism``.
 
     Raises:
         ValueError: it names a dimension that its matrix does not have.

@@ -1,8 +1,8 @@
-"""Puts parsed steps into a build: where they stand, and what each one waits for.
+"""Adds parsed steps to a build, with their positions and dependencies.
 
-``modelbuild.pipeline_rules`` has the rules of what a step waits for by its place in a pipeline. This module
-adds the rules of uploads: uploaded steps stand right after the step that uploaded them and wait for it, and
-a step that depends on the uploader waits for them too.
+``modelbuild.pipeline_rules`` has the rules of dependencies by position. This module adds the rules of
+uploads: uploaded steps come directly after the step that uploaded them and wait for it, and a step that
+depends on the uploader waits for them too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from modelbuild_local.buildkite.state import Build, Edge, Group, Job, JobType, S
 
 
 def insert(build: Build, pipeline: Pipeline, uploader: Step | None, context: Context, now: datetime) -> None:
-    """Add the pipeline's steps to ``build``, after ``uploader`` or, where there is none, at the end.
+    """Add the pipeline's steps to ``build``, after ``uploader``, or at the end if it is None.
 
     Raises:
         PipelineError: a key is taken, a condition is wrong, a dependency does not exist or leads in a
@@ -65,7 +65,7 @@ def insert(build: Build, pipeline: Pipeline, uploader: Step | None, context: Con
 
 
 def add_job(build: Build, step: Step, now: datetime) -> Job:
-    """A new job for ``step``, which counts from now on."""
+    """Add a new job to ``step``; it becomes the current one."""
     definition = step.definition
     kind: JobType = "script" if isinstance(definition, CommandStep) else "waiter"
     if isinstance(definition, ManualStep):
@@ -80,7 +80,7 @@ def add_job(build: Build, step: Step, now: datetime) -> Job:
 def before_barrier(steps: list[Step], barrier: Step) -> Iterator[Step]:
     """The steps that a wait or block step without ``depends_on`` waits for.
 
-    In a group these are the steps of the group and what they uploaded, which stands behind the group.
+    In a group these are the steps of the group, and the steps that they uploaded, which come after the group.
     """
     for step in steps:
         if step is barrier:
@@ -94,7 +94,7 @@ def before_barrier(steps: list[Step], barrier: Step) -> Iterator[Step]:
 
 
 def ancestors(build: Build, step: Step) -> Iterator[Step]:
-    """All steps that ``step`` waited for, near or far."""
+    """All steps that ``step`` waited for, directly or indirectly."""
     seen = {step.id}
     left = [step]
     while left:
@@ -140,7 +140,7 @@ def _expanded(pipeline: Pipeline, context: Context) -> tuple[list[_Placed], list
 def _steps(
     definition: AnyStep, pipeline: Pipeline, parent: GroupStep | None, group: Group | None, context: Context
 ) -> Iterator[Step]:
-    """The step, or one for each job that it makes: they share an id."""
+    """The step, or one step for each of its jobs, with the same id."""
     if isinstance(definition, GroupStep):
         raise PipelineError([f"a group cannot hold another group: '{definition.label}'"])
     omitted = omission(definition, parent, context)
@@ -158,7 +158,7 @@ def _steps(
 
 
 def _completed(definition: PlainStep, pipeline: Pipeline) -> PlainStep:
-    """The step with what the pipeline says for all steps."""
+    """The step with the pipeline's defaults."""
     if not isinstance(definition, CommandStep):
         return definition
     return definition.model_copy(
@@ -186,7 +186,7 @@ def _step(variant: Variant, omitted: str, group: Group | None, position: StepPos
 def _explicit_dependencies(
     build: Build, by_key: _Keys, step: Step, definition: AnyStep, parent: GroupStep | None
 ) -> Iterator[Edge]:
-    """The dependencies that ``depends_on`` of a step, or of its group, names."""
+    """The dependencies in ``depends_on`` of a step or of its group."""
     rules = [*(definition.depends_on or []), *((parent.depends_on or []) if parent else [])]
     for rule in rules:
         targets = by_key.get(rule.step) or build.find_all(rule.step)
@@ -205,13 +205,13 @@ def _allows_failure(definition: AnyStep, parent: GroupStep | None) -> bool:
 
 
 def _after(build: Build, uploader: Step) -> int:
-    """Where uploaded steps go: behind the uploader, or behind the group it is in."""
+    """The index for uploaded steps: after the uploader, or after its group."""
     last = uploader.group.members[-1] if uploader.group else uploader
     return build.steps.index(last) + 1
 
 
 def _by_key(items: list[Step | Group]) -> _Keys:
-    """What each key names: one group, or one step with all the jobs that it makes."""
+    """The group or the steps of each key."""
     found: _Keys = {}
     for item in items:
         if item.key is None:
@@ -224,7 +224,7 @@ def _by_key(items: list[Step | Group]) -> _Keys:
 
 
 def _dependents(build: Build, uploader: Step) -> frozenset[str]:
-    """The ids of the steps that wait, directly or over others, for the uploader and what it uploads."""
+    """The ids of the steps that wait, directly or indirectly, for the uploader and its uploads."""
     waits_for = {step.id: _targets(build.steps, step, uploads=True) for step in build.steps}
     found: set[str] = set()
     fresh = {uploader.id}
@@ -235,7 +235,7 @@ def _dependents(build: Build, uploader: Step) -> frozenset[str]:
 
 
 def _check_circles(steps: list[Step]) -> None:
-    """Refuse steps of which one waits, over others, for itself."""
+    """Refuse cycles of dependencies."""
     waits_for = {step.id: _targets(steps, step) for step in steps}
     done: set[str] = set()
     while remaining := [step for step in steps if step.id not in done]:
@@ -246,7 +246,9 @@ def _check_circles(steps: list[Step]) -> None:
 
 
 def _targets(steps: list[Step], step: Step, *, uploads: bool = False) -> set[str]:
-    """The ids of the steps that ``step`` waits for; ``uploads``: over dependencies that include uploads."""
+    """The ids of the steps that ``step`` waits for; with ``uploads`` only by dependencies that include
+    uploads.
+    """
     edges = [edge for edge in step.edges if edge.uploads or not uploads]
     found = {target.id for edge in edges for target in edge.targets}
     if step.position.is_barrier:

@@ -1,8 +1,8 @@
-"""Reading a pipeline.
+"""Reads pipelines.
 
-The agent parses and interpolates pipeline files; what arrives here is its normalised JSON, or the steps
-of a pipeline's own configuration. An attribute that this stand-in does not honour is refused with a
-sentence rather than ignored, because a build that silently differs from Buildkite's is worth nothing.
+The agent parses and interpolates pipeline files and sends normalised JSON; a pipeline's own configuration is
+YAML. This module refuses an unsupported attribute with an error and does not ignore it, because a build that
+silently differs from Buildkite's would be misleading.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from modelbuild_local.buildkite.pipeline.definition import (
 )
 
 MAX_PROBLEMS = 20
-"""Problems that one refusal lists; more of them are counted."""
+"""How many problems an error lists; it only counts further ones."""
 
 
 class PipelineError(ValueError):
-    """A pipeline cannot be used; the message names each step that is wrong, and why."""
+    """A pipeline is invalid; the message names each wrong step with the reason."""
 
     def __init__(self, problems: list[str]) -> None:
         shown = list(dict.fromkeys(problems))
@@ -45,7 +45,7 @@ _ALIASES = {
     "name": "label",
     "timeout": "timeout_in_minutes",
 }
-# Buildkite's own, and not honoured here.
+# Attributes of Buildkite that are not supported here.
 _UNSUPPORTED = (
     "cache",
     "checkout",
@@ -57,11 +57,11 @@ _IF_CHANGED = "'if_changed' is for uploaded files only: `buildkite-agent pipelin
 
 
 _Indices = tuple[int, ...]
-"""The number of a step, or that of its group and its own, from 0."""
+"""The index of a step, or the indices of its group and of the step, from 0."""
 
 
 class _Reader:
-    """Brings steps to the form of ``definition``, and collects what is wrong with them."""
+    """Converts steps to the form of ``definition``, and collects their errors."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -70,12 +70,12 @@ class _Reader:
     def steps(
         self, steps: list[object], indices: _Indices = (), index: _Indices = ()
     ) -> list[dict[str, Any]]:
-        """The steps that can be read, as maps with their ``type``, titles under ``label``.
+        """The valid steps, as maps with their ``type``, and with titles under ``label``.
 
         Args:
             steps: the steps, of the pipeline or of a group.
-            indices: where the group stands in the document.
-            index: where the group stands among the steps that can be read.
+            indices: the position of the group in the document.
+            index: the position of the group among the valid steps.
         """
         found: list[dict[str, Any]] = []
         for number, step in enumerate(steps):
@@ -119,12 +119,12 @@ class _Reader:
         return {**values, "type": kind}
 
     def add(self, error: ErrorDetails) -> None:
-        """Note what the model refuses, with the step that it stands in."""
+        """Add the errors of the pydantic model, with their steps."""
         location = list(error["loc"])
         index: _Indices = ()
         while len(location) > 1 and location[0] == "steps" and isinstance(location[1], int):
             index = (*index, location[1])
-            # The third part is the type by which the model chose the kind of step.
+            # The third part is the discriminator, the step's type.
             location = location[3:]
         title = self.titles.get(index, "the pipeline")
         attribute = ".".join(str(part) for part in location)
@@ -146,9 +146,10 @@ def _move_title(values: dict[str, Any], kind: StepType) -> None:
 
 
 def _canonical(values: dict[str, Any]) -> dict[str, Any]:
-    """The attributes by their own names, without those that a null leaves unset.
+    """The attributes by their canonical names, without unset ones.
 
-    A null under ``depends_on`` says that the step depends on nothing; an unknown name stays, to be refused.
+    A null under ``depends_on`` means that the step depends on nothing. Unknown names are kept, and the model
+    refuses them.
     """
     found: dict[str, Any] = {}
     for name, value in values.items():
@@ -160,7 +161,7 @@ def _canonical(values: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-# A null leaves these unset; anything else that is null stays, to be refused.
+# A null unsets these; the model refuses other nulls.
 _KNOWN = frozenset(
     field.alias or name
     for model in (CommandStep, WaitStep, ManualStep, GroupStep)
@@ -174,7 +175,7 @@ def _no_kind(values: Mapping[str, Any]) -> str:
 
 
 def _name(values: Mapping[str, Any]) -> str:
-    """What a person calls the step, in brackets; empty where nothing names it."""
+    """The step's key or label in brackets; empty without either."""
     for attribute in ("key", "label", "name", "block", "input", "group", "command", "commands", "trigger"):
         value = values.get(attribute)
         if isinstance(value, str) and value.strip():
@@ -184,17 +185,17 @@ def _name(values: Mapping[str, Any]) -> str:
 
 
 def _reason(error: ErrorDetails) -> str:
-    """The model's sentence, with a number that it refuses; texts may be secrets."""
+    """The model's message, with a wrong number but no wrong text, which may be a secret."""
     message = error["msg"].removeprefix("Value error, ")
     actual = error.get("input")
     return f"{message}, not {actual}" if isinstance(actual, (int, float)) else message
 
 
 def parse_pipeline(document: object) -> Pipeline:
-    """Read a pipeline from the JSON an agent uploads or from a configuration's YAML document.
+    """Read a pipeline from an agent's JSON or from the parsed YAML of a configuration.
 
     Raises:
-        PipelineError: it is not a pipeline, or uses attributes that are not supported here; all are named.
+        PipelineError: it is not a pipeline, or uses unsupported attributes; the message names all of them.
     """
     if isinstance(document, list):
         document = {"steps": document}

@@ -1,1 +1,1 @@
-"""Which job runs next, and what follows from a change."""
+"""Scheduling: the next job of an agent, and the consequences of a change."""

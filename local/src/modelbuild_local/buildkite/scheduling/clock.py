@@ -1,4 +1,4 @@
-"""The time, of which tests have their own."""
+"""The clock; tests replace it."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ class Clock:
         return datetime.now(timezone.utc)
 
     def seconds(self) -> float:
-        """A clock that only goes forward, and stands while the machine sleeps."""
+        """A monotonic clock, which stops while the machine sleeps."""
         return time.monotonic()

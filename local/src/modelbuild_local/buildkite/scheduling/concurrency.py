@@ -13,13 +13,13 @@ from modelbuild_local.buildkite.state import WITH_AGENT, Job
 
 
 def may_start(job: Job, group: Sequence[Job]) -> bool:
-    """Whether a job may start beside the others of its concurrency group.
+    """Whether a job may start now in its concurrency group.
 
-    With the method ``ordered`` the jobs that were created before it, and are to run, keep their place; with
-    ``eager`` only those count that an agent has.
+    With the method ``ordered`` earlier jobs that will run count too; with ``eager`` only jobs that an agent
+    has count.
 
     Args:
-        job: the job, which waits for nothing but an agent.
+        job: the job, which waits only for an agent.
         group: the newest jobs of all steps of its group, over all builds.
     """
     definition = job.step.definition
@@ -33,10 +33,9 @@ def may_start(job: Job, group: Sequence[Job]) -> bool:
 
 
 def _is_queued(other: Job, job: Job) -> bool:
-    """Whether ``other`` is to run before ``job``.
+    """Whether ``other`` will run before ``job``.
 
-    A job behind a block or input step that is still closed is not in the queue, nor is one that waits for
-    ``job`` itself.
+    A job behind a blocked step is not in the queue, nor is one that waits for ``job`` itself.
     """
     if other.state == "scheduled":
         return True

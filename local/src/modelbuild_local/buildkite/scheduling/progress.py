@@ -1,4 +1,4 @@
-"""What follows from a change, as far as neither an agent nor a person has to do anything."""
+"""Applies the consequences of a change that need neither an agent nor a person."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from modelbuild_local.buildkite.state import Build, Job
 
 
 def cancel(job: Job, now: datetime) -> None:
-    """Cancel a job that has not ended: its agent is told to stop, or it ends at once."""
+    """Cancel a job that has not ended: stop its agent's process, or end it at once."""
     if job.state == "assigned" and job.agent is not None:
         job.agent.job = None
     if job.state in ("accepted", "running", "timing_out"):
@@ -19,7 +19,7 @@ def cancel(job: Job, now: datetime) -> None:
 
 
 def settle(build: Build, now: datetime) -> None:
-    """Bring a build to the state that follows from its jobs."""
+    """Update the state of a build from its jobs."""
     _move(build, now)
     build.state, build.blocked = scheduler.build_state(build)
     if build.state == "failing" and (doomed := scheduler.canceled_by_failure(build)):

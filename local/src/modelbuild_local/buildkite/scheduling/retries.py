@@ -1,4 +1,4 @@
-"""Who may run a job again: its step's rules by themselves, or a person.
+"""Retries of a job: automatic ones by its step's rules, and manual ones.
 
 Source: https://buildkite.com/docs/pipelines/configure/retry
 """
@@ -11,10 +11,10 @@ from modelbuild_local.buildkite.state import Job
 
 
 def automatic_rule(job: Job) -> int | None:
-    """The number of the rule by which a job that ended is retried at once, if there is one.
+    """The number of the rule that retries an ended job, or None.
 
-    The first rule that fits decides alone, and counts the retries that it has made itself. Canceled jobs,
-    and jobs of canceled builds, are not retried.
+    The first matching rule decides, and counts only its own retries. Canceled jobs, and jobs of canceled
+    builds, are not retried.
     """
     definition = job.step.definition
     if not isinstance(definition, CommandStep) or not job.failed:
@@ -30,7 +30,7 @@ def automatic_rule(job: Job) -> int | None:
 
 
 def check_manual(job: Job) -> None:
-    """Whether a person may retry the job. Refused (400, 422): they may not, and why."""
+    """Require that a person may retry the job. Refused (400, 422): with the reason."""
     definition = job.step.definition
     ended = isinstance(definition, CommandStep) and not job.step.omitted and (job.failed or job.passed)
     if not ended or not isinstance(definition, CommandStep):
@@ -47,7 +47,7 @@ def check_manual(job: Job) -> None:
 
 
 def failure(job: Job) -> str:
-    """How a job failed: ``failed``, ``soft_failed``, ``timed_out`` or ``canceled``; empty if it did not."""
+    """The kind of a job's failure: ``failed``, ``soft_failed``, ``timed_out`` or ``canceled``; else empty."""
     if job.soft_failed:
         return "soft_failed"
     if not job.failed:

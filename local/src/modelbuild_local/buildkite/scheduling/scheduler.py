@@ -1,4 +1,4 @@
-"""What happens next: pure functions from the state of builds and agents."""
+"""The next transitions: pure functions of the state of builds and agents."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Readiness = Literal["ready", "waiting", "failed", "canceled"]
 
 
 class Transition(NamedTuple):
-    """A job's next state, and whether it is because of a job that somebody canceled."""
+    """A job's next state, and whether the cause is a canceled job."""
 
     job: Job
     state: JobState
@@ -32,9 +32,9 @@ class Transition(NamedTuple):
 
 
 def readiness(build: Build, step: Step) -> Readiness:
-    """Whether what ``step`` waits for has ended well (ready), is still to end, or has failed for good.
+    """The state of a step's dependencies: all have passed (ready), some have not ended, or one has failed.
 
-    Behind a job that somebody canceled nothing runs, whatever failures it allows (canceled).
+    After a canceled job nothing runs, even if the step allows failures (canceled).
     """
     waiting = failed = False
     for job, may_fail in _awaited(build, step):
@@ -51,8 +51,7 @@ def readiness(build: Build, step: Step) -> Readiness:
 def _awaited(build: Build, step: Step) -> Iterator[tuple[Job, bool]]:
     """The jobs that a step waits for, each with whether it may fail.
 
-    ``continue_on_failure`` allows failures of steps, not that of a wait or block step before it: behind
-    one that failed nothing runs.
+    ``continue_on_failure`` allows failures of steps, but not of an earlier wait or block step.
     """
     for edge in step.edges:
         for target in edge.targets:
@@ -64,9 +63,10 @@ def _awaited(build: Build, step: Step) -> Iterator[tuple[Job, bool]]:
 
 
 def transitions(build: Build) -> list[Transition]:
-    """The jobs of a build whose state follows, at once, from the state of the others.
+    """The jobs whose state changes because of the state of other jobs.
 
-    Applying them may make more follow; when the list is empty, only an agent or a person can go on.
+    Applying the transitions may cause further ones; when the list is empty, the build waits for an agent or a
+    person.
     """
     changes: list[Transition] = []
     for step in build.steps:
@@ -100,7 +100,7 @@ def _active(build: Build) -> bool:
 
 
 def build_state(build: Build) -> tuple[BuildState, bool]:
-    """The state of a build after its transitions, and whether it waits for somebody to unblock a step."""
+    """The state of a build after its transitions, and whether it waits for a step to be unblocked."""
     jobs = [step.job for step in build.steps]
     failed = any(job.failed for job in jobs)
     blocks = [job for job in jobs if job.state == "blocked"]
@@ -120,14 +120,14 @@ def build_state(build: Build) -> tuple[BuildState, bool]:
 
 
 def _blocked_state(blocks: list[Job]) -> BuildState:
-    """What the open blocks say the build is meanwhile: one that says running or failed outweighs passed."""
+    """The state that the open blocks give the build: running or failed have priority over passed."""
     definitions = [job.step.definition for job in blocks]
     states = {definition.blocked_state for definition in definitions if isinstance(definition, ManualStep)}
     return "running" if "running" in states else "failed" if "failed" in states else "passed"
 
 
 def canceled_by_failure(build: Build) -> list[Job]:
-    """The jobs of a build that fails which their steps want canceled then, by ``cancel_on_build_failing``."""
+    """The jobs to cancel in a failing build, by ``cancel_on_build_failing`` of their steps."""
     return [
         step.job
         for step in build.steps
@@ -139,20 +139,20 @@ def canceled_by_failure(build: Build) -> list[Job]:
 
 
 def is_over(build: Build) -> bool:
-    """Whether nothing more happens in the build unless somebody retries a job."""
+    """Whether the build has ended, unless a job is retried."""
     state, blocked = build_state(build)
     return not blocked and state in ("passed", "failed", "canceled", "not_run")
 
 
 def can_run(agent: Agent, step: CommandStep) -> bool:
-    """Whether the agent has all the tags that the step asks for; no queue means the queue ``default``."""
+    """Whether the agent has all tags that the step requires; without a queue the queue is ``default``."""
     wanted = {"queue": "default", **step.agents}
     tags = dict(tag.partition("=")[::2] for tag in ("queue=default", *agent.tags))
     return all(name in tags and value in ("*", tags[name]) for name, value in wanted.items())
 
 
 def next_job(builds: Iterable[Build], agent: Agent) -> Job | None:
-    """The job the agent gets: of the highest priority, then of the oldest build, then in pipeline order."""
+    """The next job for the agent: by priority, then by age of the build, then in pipeline order."""
     candidates: list[tuple[Job, CommandStep]] = []
     groups: defaultdict[str | None, list[Job]] = defaultdict(list)
     for build in builds:
@@ -178,7 +178,7 @@ def fails_softly(job: Job) -> bool:
 
 
 def outcome(jobs: list[Job]) -> str:
-    """How a step ended, over all its jobs: the worst of them once each has ended."""
+    """The outcome of a step: the worst of its jobs after all have ended."""
     if any(job.failed for job in jobs):
         return "hard_failed"
     if not all(job.passed for job in jobs) or all(job.step.omitted for job in jobs):

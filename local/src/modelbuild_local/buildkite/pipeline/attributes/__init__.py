@@ -1,6 +1,6 @@
-"""What single attributes of steps may hold, and what they mean.
+"""The rules of single attributes of steps.
 
-``values`` brings the forms that Buildkite accepts to one form, ``retry`` decides on automatic retries,
+``values`` converts the forms that Buildkite accepts to one form, ``retry`` decides on automatic retries,
 ``matrix`` lists combinations, ``condition`` evaluates ``if``, ``branches`` matches branch patterns, and
-``patterns`` runs regular expressions that a person wrote.
+``patterns`` runs users' regular expressions.
 """

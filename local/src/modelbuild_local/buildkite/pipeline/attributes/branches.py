@@ -7,10 +7,9 @@ from __future__ import annotations
 
 
 def matches_branch(patterns: str, branch: str) -> bool:
-    """Whether a branch is meant by patterns that spaces separate.
+    """Whether a branch matches patterns that are separated by spaces.
 
-    ``*`` stands for any text. A pattern after ``!`` must not match; of the others, one must, where there
-    is one.
+    ``*`` matches any text. No pattern after ``!`` may match; if there are others, one of them must match.
     """
     words = patterns.split()
     included = [word for word in words if not word.startswith("!")]
@@ -21,7 +20,7 @@ def matches_branch(patterns: str, branch: str) -> bool:
 
 
 def matches_wildcard(pattern: str, text: str) -> bool:
-    """Whether ``text`` is ``pattern``, in which ``*`` stands for any text; in linear time."""
+    """Whether ``text`` matches ``pattern``, in which ``*`` matches any text; takes linear time."""
     first, *others = pattern.split("*")
     if not others:
         return text == pattern

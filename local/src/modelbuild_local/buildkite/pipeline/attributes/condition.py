@@ -1,8 +1,9 @@
 """``if``: Buildkite's language of conditions.
 
-Source: https://buildkite.com/docs/pipelines/configure/conditionals, and for what that page leaves open
-(precedence, types, null) https://github.com/buildkite/conditional. Both sides of ``&&`` and ``||`` are
-always evaluated, so that a mistake in either is found whatever the build is.
+Source: https://buildkite.com/docs/pipelines/configure/conditionals, and for precedence, types and null
+https://github.com/buildkite/conditional. Both sides of ``&&`` and ``
+
+`` are always evaluated, so that every build reports an error in either side.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ class Pattern:
 Scalar = str | int | bool | None
 Value = Scalar | tuple[Scalar, ...] | Pattern
 Variables = Mapping[str, Scalar | tuple[str, ...]]
-"""The variables by their names; a null stands for a value that this build does not have."""
+"""The variables by their names; null for a value that this build does not have."""
 
 
 class ConditionError(ValueError):
-    """A condition cannot be evaluated; the message says where and why."""
+    """A condition cannot be evaluated; the message names the position and the reason."""
 
 
 _TOKEN = re.compile(
@@ -55,10 +56,10 @@ def is_met(condition: str, variables: Variables, env: Mapping[str, str]) -> bool
     Args:
         condition: the text of ``if``.
         variables: the values of ``build.branch`` and the others.
-        env: what ``build.env()`` and ``env()`` read.
+        env: the variables of ``build.env()`` and ``env()``.
 
     Raises:
-        ConditionError: it is no condition, names a variable that does not exist, or compares what cannot be.
+        ConditionError: it has a syntax error, an unknown variable, or a comparison of wrong types.
     """
     if len(condition) > MAX_CHARACTERS:
         raise ConditionError(f"the condition is longer than {MAX_CHARACTERS} characters")
@@ -70,7 +71,7 @@ def is_met(condition: str, variables: Variables, env: Mapping[str, str]) -> bool
 
 
 def _tokens(condition: str) -> list[tuple[str, str]]:
-    """The kinds and texts of the parts of a condition."""
+    """The tokens of a condition, with kind and text."""
     found: list[tuple[str, str]] = []
     at = 0
     while at < len(condition):
@@ -229,7 +230,7 @@ class _Evaluation:
         return right in items
 
     def _boolean(self, value: Value, subject: str) -> bool:
-        """A null counts as false: it stands for a boolean that this build does not have."""
+        """A null counts as false: the build does not have this boolean."""
         if value is None or isinstance(value, bool):
             return bool(value)
         raise ConditionError(f"{subject} must be true or false, not {_kind(value)}")

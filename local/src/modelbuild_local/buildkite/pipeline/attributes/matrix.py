@@ -23,7 +23,7 @@ _MAX_ELEMENT_BYTES = 128
 _MAX_ADJUSTMENTS = 12
 
 ONLY = ""
-"""The name of the one dimension of a matrix whose dimensions have no names."""
+"""The name of the only dimension of a matrix without named dimensions."""
 
 _TOKEN = re.compile(r"\{\{\s*matrix(?:\.([\w.-]+))?\s*\}\}", re.ASCII)
 
@@ -39,7 +39,7 @@ def _as_combination(value: object) -> object:
 
 
 class Adjustment(BaseModel):
-    """A combination to change or, where the dimensions do not give it, to add."""
+    """A combination to change, or to add if the dimensions do not contain it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -55,7 +55,7 @@ class Adjustment(BaseModel):
 
 @dataclass(frozen=True)
 class Combination:
-    """One job of a matrix: its value of each dimension, why it is skipped, and when it may fail."""
+    """One job of a matrix: its value of each dimension, the reason of a skip, and when it may fail."""
 
     values: dict[str, str]
     skip: str

@@ -1,4 +1,4 @@
-"""Regular expressions that a person wrote: they may be of another dialect, wrong, or endless."""
+"""Runs users' regular expressions, which may be of another dialect, invalid, or very slow."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import re
 import regex
 
 TIMEOUT_SECONDS = 0.25
-"""The server answers nothing else while it matches, so that a match may not take longer."""
+"""The server answers no other request during a match, so this is its time limit."""
 
 _MAX_REPETITIONS = 10_000
 _COUNT = re.compile(r"\{(\d+)(?:,(\d*))?\}")
-# Dialect of the HTML attribute ``pattern``, JavaScript's: these three are ASCII there, others are Unicode.
+# The HTML attribute ``pattern`` has JavaScript's dialect: these three classes are ASCII, others are Unicode.
 _ASCII_CLASSES = {"d": "0-9", "w": "A-Za-z0-9_"}
 _TOKEN = re.compile(r"\\u\{(?P<code>[0-9A-Fa-f]+)\}|\\k<(?P<name>\w+)>|\\(?P<escaped>.)|(?P<other>[\[\]])")
 
 
 class PatternError(ValueError):
-    """A regular expression cannot be read, or takes too long; the message says which."""
+    """A regular expression is invalid, or takes too long; the message names it."""
 
 
 def check_format(pattern: str) -> None:
@@ -42,18 +42,18 @@ def matches_format(pattern: str, value: str) -> bool:
 
 
 def is_match(expression: str, text: str) -> bool:
-    """Whether an expression of our own making is the whole of ``text``. Raises as ``matches_format`` does."""
+    """Whether an expression of our own matches the whole ``text``. Raises like ``matches_format``."""
     return _run(_compile(f"(?s){expression}", expression, False).fullmatch, expression, text)
 
 
 def finds(pattern: str, text: str, *, ignore_case: bool) -> bool:
-    """Whether ``pattern`` matches somewhere in ``text``. Raises as ``matches_format`` does."""
+    """Whether ``pattern`` matches a part of ``text``. Raises like ``matches_format``."""
     return _run(_compile(pattern, pattern, ignore_case).search, pattern, text)
 
 
 @functools.lru_cache(maxsize=256)
 def _compile(translated: str, written: str, ignore_case: bool) -> regex.Pattern[str]:
-    # A counted repetition of counted repetitions is unrolled: a short pattern could take all the memory.
+    # ``regex`` unrolls nested counted repetitions, so a short pattern could use all the memory.
     counts = [max(int(low), int(high or 0), 1) for low, high in _COUNT.findall(translated)]
     if math.prod(counts) > _MAX_REPETITIONS:
         raise PatternError(f"the regular expression {written} repeats too often to be checked here")

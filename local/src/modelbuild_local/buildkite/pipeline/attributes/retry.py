@@ -1,4 +1,4 @@
-"""``soft_fail`` and ``retry``: what follows from the way a job ended.
+"""``soft_fail`` and ``retry``: the rules for a job that ended.
 
 Source: https://buildkite.com/docs/pipelines/configure/retry
 """
@@ -36,7 +36,7 @@ class SoftFail(_Part):
 
 
 class AutomaticRetry(_Part):
-    """One rule of ``retry.automatic``; each attribute that it names must fit."""
+    """One rule of ``retry.automatic``; all of its attributes must match."""
 
     exit_status: Annotated[list[ExitStatus], BeforeValidator(as_list)] | None = None
     signal: Annotated[list[str], BeforeValidator(as_list)] = ["*"]
@@ -44,7 +44,7 @@ class AutomaticRetry(_Part):
     limit: int = Field(default=2, ge=0, le=10)
 
     def matches(self, exit_status: int, signal: str, signal_reason: str) -> bool:
-        """Whether a job that ended like this falls under the rule."""
+        """Whether a job with this end matches the rule."""
         wanted = {_signal_name(name) for name in self.signal}
         return (
             self._matches_status(exit_status)
@@ -55,8 +55,8 @@ class AutomaticRetry(_Part):
     def _matches_status(self, exit_status: int) -> bool:
         """``*``, the default, is 1 to 255, so not the -1 of a lost agent.
 
-        A rule that names a signal or a reason alone is for any exit status: the jobs of agents that were
-        stopped, or that never ran, end with -1.
+        A rule with only a signal or a reason matches any exit status: the job of a stopped or lost agent ends
+        with -1.
         """
         if self.exit_status is None and (self.signal != ["*"] or self.signal_reason != ["*"]):
             return True
@@ -68,7 +68,8 @@ class ManualRetry(_Part):
     """``retry.manual``."""
 
     allowed: bool = True
-    # Buildkite's schema says true; its page offers no retry of what passed unless the step asks for it.
+    # Buildkite's schema has the default true, but its page offers a retry of a passed job only if the step
+    # allows it.
     permit_on_passed: bool = False
     reason: str = ""
 
@@ -92,7 +93,7 @@ class Retry(_Part):
 
 
 def as_rules(value: object) -> object:
-    """A list of rules: true is one that fits everything, false and null are none, a map is one rule."""
+    """A list of rules: true is one rule that always matches, false and null are none, a map is one rule."""
     value = as_flag(value)
     if value is None or isinstance(value, bool):
         return [{}] if value else []
@@ -100,5 +101,5 @@ def as_rules(value: object) -> object:
 
 
 def _signal_name(name: str) -> str:
-    """Signals are compared in upper case and without ``SIG``."""
+    """The signal's name in upper case and without ``SIG``, for comparisons."""
     return name.upper().removeprefix("SIG")

@@ -1,4 +1,4 @@
-"""The forms in which Buildkite accepts a value, each brought to one form."""
+"""Converts the forms in which Buildkite accepts a value to one form."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLUGIN_SHORT_NAME = re.compile(r"(?:(?P<owner>[\w.-]+)/)?(?P<name>[\w-]+)(?P<ve
 
 
 def as_text(value: object) -> object:
-    """Booleans and numbers as YAML writes them."""
+    """Booleans and numbers as text in YAML's form."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, (int, float)) else value
@@ -26,7 +26,7 @@ def as_list(value: object) -> object:
 
 
 def as_flag(value: object) -> object:
-    """A boolean that is written as text, as a boolean: Buildkite accepts both."""
+    """Convert a boolean as text to a boolean: Buildkite accepts both."""
     return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
 
 
@@ -77,7 +77,7 @@ def _as_agents(value: object) -> object:
 
 
 def _as_skip(value: object) -> object:
-    """The reason for a skip; empty where the step is not skipped."""
+    """The reason for a skip; empty if the step is not skipped."""
     if value is None or isinstance(value, bool):
         return "skipped" if value else ""
     return value
