@@ -1,7 +1,7 @@
-"""The pages, at the paths that the AWS console has.
+"""The pages, at the paths of the AWS console.
 
-Some of the console's addresses say what they show behind a ``#``, which no server is sent: there, a script
-goes on to a page with a path of its own.
+Some of the console's addresses name their resource after a ``#``, which a browser does not send. A script on
+these pages redirects to a page with its own path.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def create_app(reader: Reader, url: str, page_key: str) -> Starlette:
     """The application.
 
     Args:
-        reader: what the pages show.
+        reader: reads the data of the pages.
         url: the address under which people reach the server, without a slash at the end.
-        page_key: what a browser is let in with.
+        page_key: the key that opens the pages in a browser.
     """
     return Starlette(
         routes=_Pages(reader, PageSession(page_key)).routes(),

@@ -1,4 +1,4 @@
-"""What the pages show, as AWS's API gives it."""
+"""Reads the data of the pages from AWS's API."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from botocore.exceptions import ClientError
 from modelbuild_local.up.seed import data_lake, production
 
 LOG_EVENTS = 2000
-"""Lines of a log on a page: the last ones."""
+"""How many of the last lines of a log a page shows."""
 
-# Batch's own, for definitions that name none.
+# Batch's own log group, for definitions that name none.
 _DEFAULT_GROUP = "/aws/batch/job"
 _LISTED = 50
 _SHOWN_BYTES = 64 * 1024
@@ -22,12 +22,12 @@ _CHUNK_BYTES = 1 << 20
 
 
 class Absent(Exception):
-    """What a page is about does not exist; with the sentence that says so."""
+    """The resource of a page does not exist."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A Batch job; times are in UTC, and None where the job has not come that far."""
+    """A Batch job; times are in UTC, and None before they are reached."""
 
     id: str
     name: str
@@ -42,13 +42,13 @@ class Job:
 
     @property
     def over(self) -> bool:
-        """Whether it runs no more."""
+        """Whether it has ended."""
         return self.status in ("SUCCEEDED", "FAILED")
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object in S3; ``text`` is its content where it is short text."""
+    """An object in S3; ``text`` is its content if that is a short text."""
 
     bucket: str
     key: str
@@ -59,7 +59,7 @@ class StoredObject:
 
 
 class Reader:
-    """The AWS stand-in at ``url`` as the data lake's identity sees it, and production through its role."""
+    """Clients of the AWS stand-in at ``url``, with the data lake's identity and with the role in production."""
 
     def __init__(self, url: str, key_id: str, secret: str) -> None:
         self._url = url
@@ -137,7 +137,7 @@ class Reader:
             raise Absent(f"s3://{bucket}/{key}: {error.response['Error'].get('Message', error)}") from None
 
     def endpoint(self, name: str) -> Mapping[str, object]:
-        """A SageMaker endpoint of the production account: what is said of it, by name. Raises ``Absent``."""
+        """The properties of a SageMaker endpoint of the production account. Raises ``Absent``."""
         client: Any = production(self._url, self._lake).client("sagemaker", endpoint_url=self._url)
         try:
             found = client.describe_endpoint(EndpointName=name)

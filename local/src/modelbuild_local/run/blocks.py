@@ -1,4 +1,4 @@
-"""Who opens a block step: a program through the API, or a person here, and with which fields."""
+"""Block steps in the terminal: whether a training or a person unblocks them, and with which fields."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Json = dict[str, Any]
 
 
 def training_prefix(job: Json) -> str | None:
-    """What the meta-data of the training begins with that opens the block; None for a block for people."""
+    """The prefix of the meta-data of the training that unblocks the block; None for a block for people."""
     return TrainingResult.prefix_of(field["key"] for field in job["fields"])
 
 
 def defaults(job: Json) -> dict[str, str]:
-    """The fields with the values a person would send who changes nothing.
+    """The fields with their defaults.
 
     Raises:
         ConfigurationError: a field must be filled in, and has no default.
@@ -36,7 +36,7 @@ def defaults(job: Json) -> dict[str, str]:
 
 
 def ask(job: Json) -> dict[str, str] | None:
-    """Ask a person at the terminal; ``None``: they leave the block closed."""
+    """Ask a person at the terminal for the fields; None if they do not unblock the block."""
     click.secho(f"\n{plain_label(str(job['label'] or 'block'))}", bold=True)
     if job.get("prompt"):
         click.echo(job["prompt"])
@@ -45,7 +45,7 @@ def ask(job: Json) -> dict[str, str] | None:
 
 
 def _default(field: Json) -> str:
-    """The default of a field; several values stand one a line."""
+    """The default of a field; several values one per line."""
     default = field.get("default") or ""
     return default if isinstance(default, str) else "\n".join(default)
 
@@ -66,5 +66,5 @@ def _ask_field(field: Json) -> str:
 
 
 def interactive() -> bool:
-    """Whether there is a person to ask."""
+    """Whether the terminal is interactive."""
     return sys.stdin.isatty() and sys.stdout.isatty()

@@ -1,4 +1,4 @@
-"""The local Buildkite's REST API, as `local run` needs it."""
+"""A client of the local Buildkite's REST API for `local run`."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ _PER_PAGE = 100
 
 
 class Client:
-    """Calls with the token of a running laptop mode; every path is relative to its organization."""
+    """Sends requests with the token of a running laptop mode; every path is relative to its organization."""
 
     def __init__(self, state: State) -> None:
         self._root = f"{state.buildkite_url}/v2/organizations/{ORGANIZATION}"
         self._token = state.api_token
-        # The user's proxies are for other addresses than this machine's own.
+        # The user's proxies do not apply to addresses of this machine.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def get(self, path: str) -> Any:
         """The JSON at ``path``.
 
         Raises:
-            BuildkiteError: it was refused, or no server answers.
+            BuildkiteError: the server refused the request, or does not answer.
         """
         return json.loads(self._call("GET", path))
 
     def get_all(self, path: str) -> Iterator[Any]:
-        """The items of all pages of the list at ``path``. Raises as ``get`` does."""
+        """The items of all pages of the list at ``path``. Raises like ``get``."""
         separator = "&" if "?" in path else "?"
         for page in itertools.count(1):
             items = self.get(f"{path}{separator}page={page}&per_page={_PER_PAGE}")
@@ -44,15 +44,15 @@ class Client:
                 return
 
     def text(self, path: str) -> str:
-        """The text at ``path``. Raises as ``get`` does."""
+        """The text at ``path``. Raises like ``get``."""
         return self._call("GET", path).decode()
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """Create something. Raises as ``get`` does."""
+        """Send a POST. Raises like ``get``."""
         return json.loads(self._call("POST", path, body))
 
     def put(self, path: str, body: dict[str, Any]) -> Any:
-        """Change something. Raises as ``get`` does."""
+        """Send a PUT. Raises like ``get``."""
         return json.loads(self._call("PUT", path, body))
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:

@@ -1,4 +1,4 @@
-"""``modelbuild local run``: one build of the current commit, with real agents, seen from a terminal."""
+"""``modelbuild local run``: one build of the current commit, with real agents, shown in a terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ _CANCEL_SECONDS = 20.0
 _STOP_SECONDS = 20.0
 _AGENTS = 2
 
-# The file is named by a variable of the build: the pipeline is made once, and its builds may differ.
+# A variable of the build names the file: the pipeline is created once, and its builds may use different
+# files.
 _PIPELINE_FILE = "LOCAL_PIPELINE_FILE"
 _FIRST_STEP = f"""\
 steps:
@@ -49,18 +50,18 @@ Json = dict[str, Any]
 def run(
     state: State, *, pipeline: str | None, branch: str | None, env: Mapping[str, str], accept: bool
 ) -> bool:
-    """Build the current commit, show it, and say whether the build passed.
+    """Build the current commit and show the build; returns whether it passed.
 
     Args:
         state: the laptop mode to build in.
         pipeline: pipeline file, relative to the repository; ``None``: the one that the agent finds.
         branch: the build's branch; ``None``: the one that is checked out.
         env: variables for every job.
-        accept: open the blocks that are for people with their defaults, instead of asking.
+        accept: unblock the blocks for people with their defaults, without asking.
 
     Raises:
         ConfigurationError: the commit does not have the pipeline file, or a block cannot be accepted.
-        BuildkiteError: the local Buildkite refused a call, or is gone.
+        BuildkiteError: the local Buildkite refused a call, or has stopped.
         KeyboardInterrupt: Ctrl-C; the build has been cancelled.
     """
     client = Client(state)
@@ -111,10 +112,10 @@ def _create(
 
 
 def own_pipeline(client: Client, repository: Path) -> Json | None:
-    """The pipeline that `local run` builds the repository with, once there is one.
+    """The pipeline that `local run` has created for the repository, or None.
 
-    Others of the same repository may have been made over the API: it is the one whose only step uploads the
-    pipeline file.
+    The API may have created others for the same repository; the only step of this one uploads the pipeline
+    file.
     """
     for found in client.get_all("pipelines"):
         if found["repository"] == str(repository) and found["configuration"] == _FIRST_STEP:
@@ -123,7 +124,7 @@ def own_pipeline(client: Client, repository: Path) -> Json | None:
 
 
 def pipeline_slug(client: Client, repository: Path) -> str:
-    """The slug of the repository's pipeline, which is made for the first build under a name that is free."""
+    """The slug of the repository's pipeline; creates the pipeline for the first build."""
     found = own_pipeline(client, repository)
     if found is None:
         taken = {pipeline["slug"] for pipeline in client.get_all("pipelines")}
@@ -141,9 +142,9 @@ def _git(repository: Path, *arguments: str) -> str:
 
 @contextmanager
 def agents(state: State) -> Iterator[Callable[[], None]]:
-    """Real agents for as long as the block lasts, even if this process is killed.
+    """Run real agents until the block ends or this process is killed.
 
-    What it gives raises a BuildkiteError when they have ended by themselves.
+    Yields a function that raises a BuildkiteError if the agents have ended by themselves.
     """
     folder = state.data / "agent"
     for name in ("builds", "hooks"):
@@ -158,7 +159,7 @@ def agents(state: State) -> Iterator[Callable[[], None]]:
         *("--plugins-path", str(plugins_path)),
     ]
     environment = process_environment(state)
-    # The jobs call the agent by its name.
+    # The jobs find the agent on PATH.
     environment["PATH"] = f"{environment['PATH']}:{executable.parent}"
     environment["BUILDKITE_AGENT_TOKEN"] = state.agent_token
     log_file = folder / "agent.log"
@@ -184,7 +185,7 @@ def agents(state: State) -> Iterator[Callable[[], None]]:
 
 
 class _Watch:
-    """One build: what has been shown of it, and which blocks have been dealt with."""
+    """One build, with the jobs and annotations already shown, and the blocks already handled."""
 
     def __init__(self, state: State, client: Client, path: str, terminal: Terminal, accept: bool) -> None:
         self._state = state
@@ -199,7 +200,9 @@ class _Watch:
         self._shows_annotations = False
 
     def until_over(self, check: Callable[[], None]) -> bool:
-        """Show the build until it is over; whether it passed. ``check`` raises when it cannot go on."""
+        """Show the build until it is over; returns whether it passed. ``check`` raises if the agents have
+        ended.
+        """
         began = time.monotonic()
         while True:
             build = self._client.get(f"{self._path}?include_retried_jobs=true")
@@ -251,7 +254,7 @@ class _Watch:
             self._terminal.ended(id, f"{state}{status} after {seconds}", good=state == "passed")
 
     def _show_training(self, block: Json, prefix: str, meta_data: Mapping[str, str]) -> None:
-        """What goes on behind a block that a training opens; its head job is named by the train plugin."""
+        """Show the training that will unblock a block; meta-data of the train plugin names its head job."""
         id = block["id"]
         if id in self._over or block["state"] not in ("blocked", "unblocked"):
             return
@@ -276,13 +279,13 @@ class _Watch:
         return waits and blocks.training_prefix(job) is None
 
     def _show_annotations(self) -> None:
-        """Show what is new of them: when a job ends, so that its log is not torn apart."""
+        """Show new annotations; called when a job ends, so that they do not interrupt its log."""
         self._shows_annotations = False
         for note in self._client.get_all(f"{self._path}/annotations?scope=all"):
             self._terminal.annotation(note["id"], note["context"], note["style"], note["body_html"])
 
     def _block(self, job: Json, page: str) -> None:
-        """Open a block that is for people, or say once where it can be opened."""
+        """Unblock a block for people, or print once where it can be unblocked."""
         label = plain_label(str(job["label"] or job["step_key"] or "block"))
         fields = None
         if self._accept:
@@ -299,5 +302,5 @@ class _Watch:
         try:
             self._client.put(f"{self._path}/jobs/{job['id']}/unblock", {"fields": fields})
         except BuildkiteError as error:
-            # Somebody at the page may have been faster; a block that is still closed is asked for again.
+            # A person may have unblocked it on the page; if not, the terminal asks again.
             self._terminal.say(str(error))

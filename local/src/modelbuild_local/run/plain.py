@@ -1,4 +1,4 @@
-"""HTML of an annotation as short plain text for a terminal."""
+"""Converts the HTML of an annotation to short plain text for a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LINES = re.compile(
 )
 """Elements that begin and end a line."""
 _CELL, _TABLE_END = "\t", "\v"
-"""Characters that stand for the structure of tables; text does not hold them."""
+"""Control characters that mark cells and tables, and do not occur in text."""
 _WIDEST_CELL = 60
 
 
@@ -62,9 +62,10 @@ class _Text(HTMLParser):
 
 
 def to_text(html: str) -> str:
-    """What one sees first of ``html``: a line to each paragraph, item and table row, and one above a table.
+    """The visible text of ``html``: a line for each paragraph, item and table row, and an empty one before a
+    table.
 
-    Details that are folded up stay on the build page, and so do the addresses of all links but the first.
+    It omits closed details and the addresses of all links but the first, which are on the build page.
     """
     parser = _Text()
     parser.feed(html)
@@ -83,7 +84,7 @@ def to_text(html: str) -> str:
 
 
 def _aligned(table: list[list[str]]) -> list[str]:
-    """The rows of one table, with the cells of a column below each other."""
+    """The rows of one table, with aligned columns."""
     width = max((len(row) for row in table), default=0)
     rows = [row + [""] * (width - len(row)) for row in table]
     widths = [min(_WIDEST_CELL, max(map(len, column))) for column in zip(*rows, strict=True)]

@@ -1,4 +1,4 @@
-"""What a person sees of a build: lines of several jobs, each with the name of its step before it."""
+"""Prints a build to the terminal: the lines of several jobs, each with the name of its step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ _WIDTH = 16
 _EMOJI = re.compile(r":[a-z0-9_+\-]+:\s*")
 _HEADER = re.compile(r"(---|\+\+\+|~~~)(?:\s+(.*))?$")
 _COMMAND = re.compile(r"Running (command|script|batch|.* command hook)")
-"""Closed groups in which the agent runs what the step is for; what it says about itself is in others."""
+"""Closed groups in which the agent runs the command of the step; other closed groups are about the agent
+itself.
+"""
 _CONTROL = re.compile(
     r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*\x07?|\x1b_[^\x07\x1b]*\x07?|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
 )
@@ -27,13 +29,13 @@ def plain_label(label: str) -> str:
 
 
 def _colour_only(match: re.Match[str]) -> str:
-    """Of what moves the cursor or worse, nothing is left."""
+    """Control sequences are removed."""
     return match[0] if match[0].startswith("\x1b[") and match[0].endswith("m") else ""
 
 
 @dataclass
 class JobView:
-    """How far a job's log has been shown; ``hidden`` are the lines of a group that is closed (``~~~``)."""
+    """How much of a job's log has been shown; ``hidden`` are the lines of a closed group (``~~~``)."""
 
     name: str
     colour: str
@@ -43,7 +45,7 @@ class JobView:
 
 
 class Terminal:
-    """Writes whole lines, so that jobs that run at the same time stay apart."""
+    """Writes whole lines, so that the lines of parallel jobs do not mix."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -52,17 +54,17 @@ class Terminal:
         self._annotations: dict[str, str] = {}
 
     def say(self, text: str) -> None:
-        """A line of our own."""
+        """Print a line."""
         self._write(self._paint(text, _BOLD))
 
     def started(self, job: str, label: str, how: str) -> None:
-        """A job has begun, and how."""
+        """Print that a job has started."""
         colour = _COLOURS[len(self._jobs) % len(_COLOURS)]
         self._jobs[job] = JobView(plain_label(label), colour)
         self._line(self._jobs[job], self._paint(how, _BOLD))
 
     def log(self, job: str, text: str, *, ended: bool) -> None:
-        """The log of a job, from its beginning: what is new of it is shown, line by line."""
+        """Print the new lines of a job's log; ``text`` is the whole log so far."""
         view = self._jobs[job]
         end = len(text) if ended else text.rfind("\n") + 1
         fresh = text[view.shown : end]
@@ -71,14 +73,14 @@ class Terminal:
             self._log_line(view, line)
 
     def ended(self, job: str, result: str, *, good: bool) -> None:
-        """A job is over. What a closed group of a failed one hid is shown."""
+        """Print that a job has ended; for a failed job also the hidden lines of its last closed group."""
         view = self._jobs[job]
         if not good:
             self._open(view)
         self._line(view, self._paint(result, _BOLD))
 
     def annotation(self, id: str, context: str, style: str, html: str) -> None:
-        """An annotation, when it is new or has changed."""
+        """Print an annotation that is new or has changed."""
         if self._annotations.get(id) == html:
             return
         self._annotations[id] = html
@@ -89,7 +91,7 @@ class Terminal:
         self._write("")
 
     def _log_line(self, view: JobView, raw: str) -> None:
-        # What a carriage return leaves visible is what comes after the last one.
+        # Only the text after the last carriage return is visible.
         line = raw.rstrip("\r").rpartition("\r")[2]
         bare = _CONTROL.sub("", line)
         shown = _CONTROL.sub(_colour_only, line) if self._colours else bare

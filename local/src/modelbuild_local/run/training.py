@@ -1,4 +1,4 @@
-"""What a training says while it runs: the steps of its flow and their output, from the head job's log."""
+"""Shows a running training: the steps of its flow and their output, from the head job's log."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Training:
         self._messages: list[str] = []
 
     def log(self) -> str:
-        """The log so far, as ``readable`` gives it; asked for at most once a second.
+        """The log so far in the form of ``readable``, read at most once a second.
 
-        It is for the eye alone: while it cannot be had, it is what it was.
+        No program depends on it, so if reading fails, this returns the previous log.
         """
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _POLL_SECONDS
@@ -55,9 +55,9 @@ class Training:
 
 
 def readable(messages: list[str]) -> str:
-    """What the steps of a flow print, a group to each step, without Metaflow's reports of progress.
+    """The output of a flow's steps, in a group for each step, without Metaflow's progress lines.
 
-    No line of a step begins a group.
+    No line of a step can begin a group.
     """
     lines: list[str] = []
     group = ""
@@ -68,7 +68,7 @@ def readable(messages: list[str]) -> str:
         if task.step != group:
             group = task.step
             lines.append(f"--- {group}")
-        # Of a progress bar, the end is shown.
+        # Only the last state of a progress bar is shown.
         shown = text.one_line(task.text.rpartition("\r")[2])
         if shown and not metaflow_lines.is_progress(shown):
             lines.append(shown)

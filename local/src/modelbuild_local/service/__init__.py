@@ -1,1 +1,1 @@
-"""What all stand-ins share: a process with a port, what it refuses, faults to rehearse, and pages."""
+"""The common parts of all stand-ins: a process with a port, a guard, faults, and pages."""

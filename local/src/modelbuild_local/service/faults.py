@@ -1,13 +1,12 @@
-"""Outages to rehearse: what goes wrong with requests to a stand-in, as its ``/laptop/faults`` is told.
-
-``POST`` adds a fault, ``GET`` lists them with how often each has struck, ``DELETE`` removes all. For a
-minute, S3 refuses each fifth request::
+"""Faults of a stand-in, to rehearse outages, configured at its path ``/laptop/faults``. ``POST`` adds a
+fault, ``GET`` lists the faults and how often each has struck, ``DELETE`` removes all. For a minute, S3
+refuses each fifth request::
 
     {"request": "s3 *", "status": 503, "code": "SlowDown", "every": 5, "seconds": 60}
 
-At the AWS stand-in a request reads ``<service> <method> <path>``, with the operation in place of the path
-where a header names it: ``s3 PUT /bucket/key``, ``batch POST /v1/submitjob``,
-``athena POST /StartQueryExecution``. At Buildkite's it reads ``<method> <path>``: ``GET /v2/…``.
+The AWS stand-in matches ``<service> <method> <path>``, with the operation as path if a header names it: ``s3
+PUT /bucket/key``, ``batch POST /v1/submitjob``, ``athena POST /StartQueryExecution``. Buildkite's matches
+``<method> <path>``: ``GET /v2/…``.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ PATH = "/laptop/faults"
 
 
 class Fault(BaseModel):
-    """What goes wrong with some requests.
+    """A fault of some requests.
 
     Attributes:
-        request: which requests, method and path with the query; ``*`` stands for anything.
-        status: HTTP status of the answer; without one, the connection breaks instead.
-        code: the service's own word for what is wrong.
+        request: a pattern of requests: method and path with the query; ``*`` matches any text.
+        status: HTTP status of the answer; without one, the connection is closed instead.
+        code: the service's error code.
         headers: further headers of the answer.
-        silence: seconds before the answer, or before the connection breaks.
-        lost: do what was asked all the same, and only answer like this.
+        silence: seconds before the answer, or before the connection is closed.
+        lost: execute the request, and then answer with this fault.
         every: strike each n-th of these requests.
-        count: strike so many times; without it, for ever.
-        seconds: strike for so long from now; without it, for ever.
+        count: how many times it strikes; by default without limit.
+        seconds: for how many seconds it strikes; by default without limit.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,10 +58,10 @@ class _Entry:
     struck: int = 0
 
     def strikes(self, request: str) -> bool:
-        """Whether it hits this request; each call counts as one request."""
+        """Whether it strikes this request; each call counts as one request."""
         fault = self.fault
         over = time.monotonic() > self.until or (fault.count is not None and self.struck >= fault.count)
-        # A query begins with what is a wildcard elsewhere.
+        # The ``?`` before a query is no wildcard.
         if over or not fnmatchcase(request, fault.request.replace("[", "[[]").replace("?", "[?]")):
             return False
         self.seen += 1
@@ -79,14 +78,14 @@ class Faults:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def strike(self, request: str) -> Fault | None:
-        """The first fault that strikes a request, if one does."""
+        """The first fault that strikes a request, or None."""
         with self._lock:
             return next((entry.fault for entry in self._entries if entry.strikes(request)), None)
 
     def administer(self, method: str, content_type: str, body: bytes) -> tuple[int, bytes]:
-        """Answer a request to ``PATH``: the status and the JSON."""
+        """Answer a request to ``PATH``; returns the status and the JSON."""
         if method == "POST":
-            # A page of another site, open in a browser here, cannot send this type unasked.
+            # A page of another site in a browser cannot send this content type without a preflight request.
             if content_type.partition(";")[0].strip() != "application/json":
                 return 415, b'{"message": "Send application/json."}'
             try:

@@ -1,8 +1,8 @@
-"""What every stand-in refuses before it reads a request: foreign host names, other sites, endless bodies.
+"""Refuses requests of every stand-in before their body is read: foreign host names, other sites, large
+bodies.
 
-A web page that is open in a browser of this machine can send requests to a stand-in. Its requests name
-the page's site in ``Origin``, or, after its own host name was made to resolve to this machine, a foreign
-``Host``.
+A web page that is open in a browser of this machine can send requests to a stand-in. They have the page's
+site in ``Origin``, or a foreign ``Host`` if the page's host name resolves to this machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Refusal:
-    """The HTTP status and the sentence of a refusal."""
+    """The HTTP status and the message of a refusal."""
 
     status: int
     message: str
@@ -38,7 +38,7 @@ class Guard:
     limit: Callable[[str, str], int]
 
     def refusal(self, method: str, path: str, headers: Mapping[str, str]) -> Refusal | None:
-        """Why a request is refused, judged by its head; None when it may be read.
+        """The refusal of a request by its headers; None if its body may be read.
 
         Args:
             method: HTTP method.
@@ -66,7 +66,7 @@ class GuardMiddleware:
         self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or refuse it; a body of unknown length ends at the limit."""
+        """Answer a request, or refuse it; a body of unknown length is refused when it exceeds the limit."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -101,7 +101,7 @@ class GuardMiddleware:
 
 
 class _TooLargeError(Exception):
-    """The body went past the limit."""
+    """The body is larger than the limit."""
 
 
 async def _answer(refusal: Refusal, send: Send) -> None:
@@ -109,7 +109,7 @@ async def _answer(refusal: Refusal, send: Send) -> None:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
-        # What is left of the body is not read.
+        # The rest of the body is not read.
         (b"connection", b"close"),
     ]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})

@@ -1,4 +1,4 @@
-"""What the pages of all stand-ins share: the templates' theme, and what a browser may do with a page."""
+"""The common parts of all pages: the theme of the templates, and the security headers."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def templates(package: str) -> Environment:
 def answer(
     environment: Environment, template: str, policy: str, values: Mapping[str, object], *, status: int = 200
 ) -> HTMLResponse:
-    """The page that a template makes.
+    """The answer with a rendered template.
 
     Args:
         environment: the templates.
-        template: the name of one.
-        policy: the part of the Content-Security-Policy beyond the page's own styles; ``{nonce}`` in it is the
-            page's ``nonce``, which its scripts name.
-        values: what the template needs.
+        template: the template's name.
+        policy: the Content-Security-Policy except for the page's own styles; ``{nonce}`` in it becomes the
+            ``nonce`` of the page's scripts.
+        values: the variables of the template.
         status: the HTTP status.
     """
     nonce = secrets.token_urlsafe(16)
     rules = f"default-src 'none'; style-src 'nonce-{nonce}'; base-uri 'none'; frame-ancestors 'none'"
     text = environment.get_template(template).render(nonce=nonce, **values)
     return HTMLResponse(
-        # Half a surrogate pair, which a name in JSON can hold, has no UTF-8.
+        # JSON can contain half a surrogate pair, which UTF-8 cannot encode.
         text.encode("utf-8", "replace"),
         status,
         {

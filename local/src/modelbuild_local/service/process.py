@@ -1,4 +1,4 @@
-"""A service of laptop mode as a process: where it listens, how it says so, and what ends it."""
+"""A service of laptop mode as a process: its port, its announcement, and its end."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 
-# More than this is no line of secrets.
+# The largest size of the line of secrets.
 _SECRETS_BYTES = 65_536
 
 
 def parser(module: str, **options: Any) -> argparse.ArgumentParser:
-    """The command line of ``python -m module``, which every service begins with ``--port``."""
+    """A parser for the command line of ``python -m module``, with the option ``--port`` of every service."""
     made = argparse.ArgumentParser(prog=f"python -m {module}", **options)
     made.add_argument("--port", type=int, default=0, help=f"TCP port on {HOST}; 0 takes a free one")
     return made
@@ -31,11 +31,11 @@ def parser(module: str, **options: Any) -> argparse.ArgumentParser:
 def read_secrets(*names: str) -> dict[str, str]:
     """The secrets of a service, from the first line of standard input: a JSON object with text by name.
 
-    Standard input is a pipe of the process that starts the service. The arguments of a process can be read by
-    every user of the machine. The rest of standard input is left for :func:`on_stop_request`.
+    Standard input is a pipe of the process that starts the service: every user of the machine can read the
+    arguments of a process. The rest of standard input is left for :func:`on_stop_request`.
 
     Raises:
-        SystemExit: the line is not such an object; with a sentence that names what is missing.
+        SystemExit: the line is not such an object; with a message that names the missing keys.
     """
     line = b""
     while not line.endswith(b"\n") and len(line) < _SECRETS_BYTES:
@@ -55,7 +55,7 @@ def listen(name: str, port: int) -> tuple[socket.socket, str]:
     """A socket that listens on this machine, and its address.
 
     Raises:
-        SystemExit: the port is taken, or not ours to take; with a sentence that names the service.
+        SystemExit: the port is in use or not permitted; with a message that names the service.
     """
     try:
         listener = socket.create_server((HOST, port))
@@ -66,12 +66,12 @@ def listen(name: str, port: int) -> tuple[socket.socket, str]:
 
 
 def announce(url: str) -> None:
-    """Tell the process that started this one that ``url`` answers."""
+    """Tell the parent process that ``url`` answers."""
     print(json.dumps({"url": url}), flush=True)
 
 
 def on_stop_request(stop: Callable[[], object]) -> None:
-    """Call ``stop`` when standard input ends, or SIGTERM or SIGINT comes."""
+    """Call ``stop`` at the end of standard input, or at SIGTERM or SIGINT."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop())
 
@@ -84,13 +84,13 @@ def on_stop_request(stop: Callable[[], object]) -> None:
 
 
 def serve(app: ASGIApp, listener: socket.socket, url: str) -> None:
-    """Serve an application until this process is told to end."""
-    # Here, because the AWS stand-in has another server.
+    """Serve an application until this process must stop."""
+    # Imported here, because the AWS stand-in uses another server.
     import uvicorn
 
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
-    # uvicorn passes a signal on to the handler it found, and that one's default is to die of it.
+    # uvicorn calls the previous handler of a signal, and the default handler would end the process.
     on_stop_request(lambda: setattr(server, "should_exit", True))
-    # The socket already listens, so the reader of this line can connect at once.
+    # The socket already listens, so the parent can connect at once.
     announce(url)
     server.run(sockets=[listener])

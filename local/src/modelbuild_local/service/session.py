@@ -1,7 +1,7 @@
-"""Who may see the pages: a browser that was opened with the key that ``modelbuild local up`` prints.
+"""Sessions of the pages: a browser needs the key that ``modelbuild local up`` prints.
 
-Other users of the machine reach its ports too. The key comes once, as ``?key=…``, and stays as a cookie,
-which browsers send to all ports of a host: one key opens the pages of all stand-ins.
+Other users of the machine can reach its ports too. The browser sends the key once, as ``?key=…``, and then as
+a cookie, which browsers send to all ports of a host: one key opens the pages of all stand-ins.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def with_key(url: str, key: str) -> str:
 
 
 class PageSession:
-    """The key of the pages, and what it takes to be let in."""
+    """The key of the pages, and the check of a browser's key."""
 
     def __init__(self, key: str) -> None:
         self._key = key
 
     def required(self, handler: Handler) -> Handler:
-        """The handler, for browsers with the key only."""
+        """Wrap a handler: only browsers with the key reach it."""
 
         async def admit(request: Request) -> Response:
             presented_key = request.query_params.get(PARAMETER)
@@ -51,7 +51,9 @@ class PageSession:
         return hmac.compare_digest(presented_key.encode(), self._key.encode())
 
     def _remember(self, request: Request) -> Response:
-        """The same page at its address without the key, which would stay in the browser's history."""
+        """Set the cookie and redirect to the address without the key, which would stay in the browser's
+        history.
+        """
         rest = [(name, value) for name, value in request.query_params.multi_items() if name != PARAMETER]
         path = request.url.path + (f"?{urlencode(rest)}" if rest else "")
         answer = RedirectResponse(path, 303, headers={"Referrer-Policy": "no-referrer"})

@@ -1,7 +1,7 @@
-"""The OIDC tokens that the local Buildkite gives out, and the local STS takes.
+"""The OIDC tokens that the local Buildkite issues and the local STS accepts.
 
-Buildkite signs with a key pair whose public half AWS fetches. Here both stand-ins hold one key of the
-run, so that no other user of the machine can make a token (RFC 7519 with HS256 of RFC 7518).
+Buildkite signs with a key pair whose public key AWS fetches. Here both stand-ins share one secret key of the
+run, so that no other user of the machine can create a token (RFC 7519 with HS256 of RFC 7518).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``modelbuild local up``: start the services, set the accounts up, wait, and leave nothing behind."""
+"""``modelbuild local up``: starts the services, sets up the accounts, and stops everything at the end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(repository: Path, data: Path | None, teams: Sequence[str] = ()) -> None:
     Args:
         repository: root of the git repository whose builds will run.
         data: folder for logs, artifacts and checkouts; by default one in the cache, emptied first.
-        teams: slugs of the teams of Buildkite that the person here belongs to; by default to all.
+        teams: slugs of the Buildkite teams of this user; by default all teams.
 
     Raises:
         ConfigurationError: it already runs for this repository.
@@ -55,7 +55,7 @@ def run(repository: Path, data: Path | None, teams: Sequence[str] = ()) -> None:
 
 @contextmanager
 def _exclusive_lock(repository: Path) -> Iterator[None]:
-    """Hold the repository's lock, which ends with this process however it ends."""
+    """Hold the repository's lock, which the system releases when this process ends."""
     with (laptop.state_folder(repository) / "lock").open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -107,7 +107,7 @@ def _started(
     }
     started: list[services.Service] = []
     with ExitStack() as stack:
-        # Undone in reverse order: the state goes first, then all are asked to end, then waited for.
+        # Undone in reverse order: remove the state, ask all services to end, and wait for them.
         stack.callback(_call_each, started, services.Service.wait)
         stack.callback(_call_each, started, services.Service.end)
         for name, arguments in commands.items():
@@ -153,7 +153,7 @@ def _started(
 
 
 def _person(repository: Path) -> str:
-    """Who sits here, as git knows them: they create the builds, and approve what they unblock."""
+    """This machine's user, from git's configuration, who creates builds and unblocks steps."""
     name, address = (
         re.sub(r"[<>\x00-\x1f\x7f]", "", git.setting(repository, key)).strip()
         for key in ("user.name", "user.email")
@@ -167,7 +167,9 @@ def _call_each(started: list[services.Service], action: Callable[[services.Servi
 
 
 def _description(state: State) -> str:
-    """The addresses for a person, and the variables for their shell: the tokens open nothing elsewhere."""
+    """The addresses of the pages, and the variables for a shell; the tokens are valid only for these
+    services.
+    """
     variables = {
         **agent_environment(state),
         "BUILDKITE_API_TOKEN": state.api_token,

@@ -1,4 +1,4 @@
-"""The environment that an agent's host would give its agents."""
+"""The environment of agents, as their host would set it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from modelbuild_local.laptop import DATA_LAKE_ACCOUNT, PRODUCTION_ACCOUNT, REGION, State
 
 _FOREIGN = ("AWS_", "BUILDKITE", "METAFLOW_", "MODELBUILD_", "WANDB_")
-"""Variables of other accounts that the user's shell may hold begin with these."""
+"""The prefixes of variables of the user's shell that may belong to other accounts."""
 
 
 def agent_environment(state: State) -> dict[str, str]:
-    """The variables that lead to the local services. No token is among them: those are in the vault."""
+    """The variables with the addresses of the local services; the tokens are in Secrets Manager."""
     return {
         "AWS_ENDPOINT_URL": state.aws_url,
         "MODELBUILD_CONSOLE_URL": state.console_url,
@@ -27,13 +27,13 @@ def agent_environment(state: State) -> dict[str, str]:
         "MODELBUILD_PYTHON": sys.executable,
         "DATA_LAKE_ACCOUNT": DATA_LAKE_ACCOUNT,
         "PRODUCTION_ACCOUNT": PRODUCTION_ACCOUNT,
-        # The local AWS is empty when it starts: the first build of any branch deploys the stack.
+        # The local AWS is empty at its start, so the first build of any branch deploys the stack.
         "STACK_BRANCHES": "*",
     }
 
 
 def process_environment(state: State, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The whole environment of an agent: the user's, less what belongs to other accounts."""
+    """The complete environment of an agent: the user's, without variables of other accounts."""
     kept = {name: value for name, value in environ.items() if not name.startswith(_FOREIGN)}
     path = os.pathsep.join([str(Path(sys.executable).parent), environ.get("PATH", os.defpath)])
     return {**kept, **agent_environment(state), "PATH": path}

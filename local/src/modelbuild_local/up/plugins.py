@@ -1,8 +1,8 @@
-"""modelbuild's plugins on the laptop: agents take them from this clone, whatever address a pipeline names.
+"""Makes agents take modelbuild's plugins from this clone, whatever repository a pipeline names.
 
-A pipeline names a repository, which this machine may not reach, and a version, which may not be released. The
-clone's files as they are now become a commit in a repository beside the agents, and a hook of the agents has
-git take that commit, under the version that the pipeline names.
+The repository that a pipeline names may be unreachable, and the version may not be released. So the clone's
+current files become a commit in a repository for the agents, and a hook of the agents redirects git to it and
+tags the commit with the pipeline's version.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from modelbuild import git
 from modelbuild_local import clone
 
 _PARTS = ("plugins", "python/src", "requirements")
-"""What a plugin reads of its own repository."""
+"""The files of its repository that a plugin uses."""
 
 _AUTHOR = {
     f"GIT_{role}_{name}": value
@@ -51,11 +51,11 @@ def write_plugins(folder: Path, hooks: Path) -> Path:
     """Make the clone's plugins available to agents.
 
     Args:
-        folder: where the agents keep things; may hold what earlier calls left.
+        folder: the agents' folder; may contain files of earlier calls.
         hooks: folder of the agents' hooks, into which the hook ``environment`` is written.
 
     Returns:
-        The folder for the plugins that the agents check out; another one when the clone has changed.
+        The folder for the agents' checkouts of plugins; a different one after the clone has changed.
 
     Raises:
         ConfigurationError: there is no clone, or git could not read it.
@@ -65,7 +65,7 @@ def write_plugins(folder: Path, hooks: Path) -> Path:
     git.run(repository, "init", "--quiet", "--bare")
     for part in _PARTS:
         clone.require(part)
-    # The clone's own repository stays as it is.
+    # The clone's own repository is not changed.
     environ = {**_AUTHOR, "GIT_DIR": str(repository), "GIT_WORK_TREE": str(clone.ROOT)}
     git.run(clone.ROOT, "add", "--all", "--", *_PARTS, environ=environ)
     tree = git.run(clone.ROOT, "write-tree", environ=environ).decode().strip()

@@ -1,4 +1,4 @@
-"""What the owners of the two accounts have set up before any build: two secrets, and a stack in each."""
+"""Sets up the two accounts, as their owners do before the first build: two secrets, and a stack in each."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ DEPLOY_ROLE = f"arn:aws:iam::{PRODUCTION_ACCOUNT}:role/modelbuild-deploy"
 
 
 def data_lake(key_id: str, secret: str) -> boto3.Session:
-    """A session of the agents' own identity, with the access key of this run."""
+    """A session with the agents' identity, the access key of this run."""
     return boto3.Session(region_name=REGION, aws_access_key_id=key_id, aws_secret_access_key=secret)
 
 
 def production(url: str, lake: boto3.Session) -> boto3.Session:
-    """A session in the production account: the role that deploys, assumed by the agents' identity."""
+    """A session in the production account, with the role that deploys, which the agents' identity assumes."""
     sts: Any = lake.client("sts", endpoint_url=url)
     assumed = sts.assume_role(RoleArn=DEPLOY_ROLE, RoleSessionName="modelbuild-local")["Credentials"]
     return boto3.Session(
@@ -48,7 +48,7 @@ def seed(
 
     Raises:
         ConfigurationError: the clone has no templates.
-        ModelbuildError: the stand-in refused something.
+        ModelbuildError: the stand-in refused a call.
     """
     try:
         vault: Any = lake.client("secretsmanager", endpoint_url=aws)
@@ -88,7 +88,7 @@ def _network(aws: str, lake: boto3.Session) -> dict[str, str]:
 
 
 def _deploy(session: boto3.Session, aws: str, name: str, parameters: Mapping[str, str]) -> None:
-    """Create a stack of the clone's infrastructure. The stand-in answers when all of it is there."""
+    """Create a stack of the clone's infrastructure; the stand-in answers when all resources exist."""
     stacks: Any = session.client("cloudformation", endpoint_url=aws)
     stacks.create_stack(
         StackName=f"modelbuild-{name}",

@@ -1,4 +1,4 @@
-"""The processes behind laptop mode: each says where it serves, and lives as long as its input is open."""
+"""The processes of laptop mode: each announces its address, and runs until its standard input is closed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Service:
     log: Path
 
     def url(self, seconds: float) -> str:
-        """Its address, once it serves.
+        """Wait until it serves; returns its address.
 
         Raises:
-            ModelbuildError: it ended, or said nothing within ``seconds``.
+            ModelbuildError: it ended, or announced no address within ``seconds``.
         """
         assert self.process.stdout is not None
         timer = threading.Timer(seconds, self.process.kill)
@@ -44,12 +44,12 @@ class Service:
             raise ModelbuildError(f"the local {self.name} did not start{last}: see {self.log}") from None
 
     def end(self) -> None:
-        """Ask it to stop."""
+        """Ask it to stop, by closing its input."""
         assert self.process.stdin is not None
         self.process.stdin.close()
 
     def wait(self) -> None:
-        """Wait until it has stopped; one that does not is killed."""
+        """Wait until it has stopped, and kill it if it does not."""
         try:
             self.process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -76,7 +76,8 @@ def start(name: str, module: str, arguments: list[str], data: Path, secrets: Map
             stderr=errors,
             encoding="utf-8",
             errors="replace",
-            # Its own group: Ctrl-C in the terminal is for us, who then stop it.
+            # Its own process group, so that Ctrl-C in the terminal reaches only this process, which then
+            # stops it.
             start_new_session=True,
         )
     assert process.stdin is not None

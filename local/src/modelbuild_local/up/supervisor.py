@@ -1,8 +1,9 @@
-"""``python -m modelbuild_local.up.supervisor COMMAND…``: run a command for as long as standard input is open.
+"""``python -m modelbuild_local.up.supervisor COMMAND…``: runs a command for as long as standard input is
+open.
 
-For a program that would outlive the process that started it: when that process ends, however it ends, its
-end of the pipe is closed, and the command gets a signal to stop; twice, because ``buildkite-agent`` finishes
-its job first after one signal.
+It stops a program that would otherwise outlive its parent. When the parent ends in any way, its end of the
+pipe is closed, and the supervisor sends the command two signals, because after one ``buildkite-agent`` first
+finishes its job.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ _POLL_SECONDS = 0.1
 
 
 def main(command: list[str]) -> int:
-    """Run ``command``, and answer with its exit code."""
-    # Ctrl-C reaches the whole foreground group; the process that holds the pipe decides what happens then.
+    """Run ``command``; returns its exit code."""
+    # Ctrl-C reaches the whole foreground group, so it is ignored here: the parent decides whether to stop.
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     stopping = False
 

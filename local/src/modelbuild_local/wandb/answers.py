@@ -1,6 +1,6 @@
-"""Runs and artifacts as answers.
+"""Converts runs and artifacts to JSON answers.
 
-The SDK ignores what it did not ask for, so each noun has one answer that serves every query about it.
+The SDK ignores fields that it did not request, so each type has one answer for all queries.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Answer = dict[str, Any]
 
 
 def node_id(kind: str, *parts: object) -> str:
-    """An id that is the same whenever the same thing is asked for."""
+    """The same id for the same resource in each answer."""
     return base64.b64encode(":".join([kind, *map(str, parts)]).encode()).decode()
 
 
 def iso(time: datetime) -> str:
-    """A time as W&B writes it."""
+    """A time in W&B's format."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -53,12 +53,12 @@ def project(entity: str, name: str) -> Answer:
 
 
 def project_number(entity: str, name: str) -> int:
-    """The project's number, which the SDK wants beside its id."""
+    """The project's number, which the SDK requires besides its id."""
     return zlib.crc32(f"{entity}/{name}".encode())
 
 
 def run(run: Run) -> Answer:
-    """A run; JSON within JSON where the SDK expects it."""
+    """A run, with nested JSON text where the SDK expects it."""
     sdk = run.config.get("_wandb", {}).get("value", {})
     return {
         "__typename": "Run",
@@ -81,7 +81,7 @@ def run(run: Run) -> Answer:
         "heartbeatAt": iso(run.seen_at),
         "user": {"name": run.entity, "username": run.entity},
         "config": json.dumps(run.config),
-        # Of the SDK's own settings, a resumed session asks only whether there was a start.
+        # A resumed session of the SDK reads only the start time of the SDK's settings.
         "wandbConfig": json.dumps({"t": sdk["t"]} if "t" in sdk else {}),
         "summaryMetrics": json.dumps(run.summary),
         "systemMetrics": json.dumps(run.events[-1] if run.events else {}),

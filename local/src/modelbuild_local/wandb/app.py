@@ -1,4 +1,4 @@
-"""The server: the SDK's doors, the files and the pages."""
+"""The server: the routes of the SDK, the files and the pages."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def create_app(folder: Path, url: str, api_key: str, page_key: str) -> Starlette
     """The application.
 
     Args:
-        folder: where uploaded files go.
+        folder: the folder of uploaded files.
         url: the address under which SDKs and people reach the server, without a slash at the end.
-        api_key: the one key that SDKs are let in with.
-        page_key: what a browser is let in with.
+        api_key: the only API key of SDKs.
+        page_key: the key that opens the pages in a browser.
     """
     store, files = Store(), Files(folder, url)
     graphql = GraphQL(
@@ -89,12 +89,12 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def _largest(_method: str, path: str) -> int:
-    """The largest body in bytes: files go to the disk as they come, all else is held in memory."""
+    """The largest body in bytes: files are written to disk in chunks, other bodies are kept in memory."""
     return 5 * 1024 * MIB if path.startswith("/storage/") else _MESSAGE_BYTES
 
 
 def _require_key(api_key: str) -> Callable[[Handler], Handler]:
-    """Let only requests with a key through to a handler."""
+    """Wrap handlers: requests need the API key."""
 
     def wrap(handler: Handler) -> Handler:
         async def checked(request: Request) -> Response:
@@ -109,7 +109,7 @@ def _require_key(api_key: str) -> Callable[[Handler], Handler]:
 
 
 def _key(header: str) -> bytes:
-    """The key of an Authorization header, or nothing."""
+    """The key of an Authorization header, or an empty text."""
     scheme, _, value = header.partition(" ")
     if scheme.lower() != "basic":
         return b""
@@ -136,12 +136,12 @@ async def _body(request: Request) -> bytes:
 
 
 def _json(value: object, status: int = 200) -> Response:
-    # In ASCII, unlike Starlette's: half a surrogate pair, which JSON can hold, has no UTF-8.
+    # In ASCII, unlike Starlette's: JSON can contain half a surrogate pair, which UTF-8 cannot encode.
     return Response(json.dumps(value), status, media_type="application/json")
 
 
 async def _on_refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    # The SDK shows "errors", people read "error".
+    # The SDK shows "errors"; "error" is for people.
     content = {"error": error.message, "errors": [{"message": error.message}]}
     return _json(content, error.status)

@@ -13,7 +13,7 @@ from modelbuild_local.wandb.state import Artifact, Collection, Store
 
 
 class ArtifactOperations:
-    """What the SDK does with artifacts."""
+    """The SDK's operations on artifacts."""
 
     def __init__(self, store: Store, files: Files) -> None:
         self._store = store
@@ -65,7 +65,7 @@ class ArtifactOperations:
             self._store.artifacts[artifact.id] = artifact
             collection.versions.append(artifact)
         else:
-            # The same content again is the same version, under more names.
+            # The same content is the same version, with further aliases.
             collection.publish(artifact, aliases)
         if run is not None and artifact not in run.logged:
             run.logged.append(artifact)

@@ -1,4 +1,4 @@
-"""A metric's history as a line: where its points are in a picture of fixed size."""
+"""Charts: a metric's history as a line in a picture of fixed size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _POINTS = 400
 
 @dataclass(frozen=True)
 class Chart:
-    """What the page draws: ``points`` as SVG wants them, and the numbers beside the line."""
+    """A chart of the page: ``points`` in SVG's format, and the numbers beside the line."""
 
     name: str
     points: str
@@ -30,7 +30,7 @@ class Chart:
 
 
 def charts(history: Sequence[dict[str, Any]]) -> list[Chart]:
-    """A chart for each numeric metric of a history, by name; what the SDK itself logs has none."""
+    """A chart for each numeric metric of a history, by name, except for metrics of the SDK itself."""
     series: dict[str, list[dict[str, Any]]] = {}
     for index, row in enumerate(history):
         for name, value in row.items():
@@ -40,7 +40,7 @@ def charts(history: Sequence[dict[str, Any]]) -> list[Chart]:
 
 
 def is_number(value: object) -> bool:
-    """Whether it can be drawn: a truth value, NaN and infinity cannot."""
+    """Whether it can be drawn: a number, but no boolean, NaN or infinity."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e300
 
 
@@ -68,6 +68,6 @@ def _chart(name: str, points: list[dict[str, Any]]) -> Chart:
 
 
 def _scaled(value: float, low: float, high: float, length: float) -> float:
-    """Where a value lies on a length with margins; in the middle when there is only one value."""
+    """The position of a value on a length with margins; the middle if all values are equal."""
     share = 0.5 if math.isclose(low, high, rel_tol=1e-12) else (value - low) / (high - low)
     return round(_MARGIN + share * (length - 2 * _MARGIN), 2)

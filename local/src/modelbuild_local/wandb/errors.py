@@ -1,10 +1,10 @@
-"""The one exception of this room."""
+"""The only exception of this package."""
 
 from __future__ import annotations
 
 
 class Refused(Exception):
-    """A request cannot be served: the HTTP status and the sentence that says why."""
+    """A request is refused, with an HTTP status and a message."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

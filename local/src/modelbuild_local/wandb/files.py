@@ -1,4 +1,4 @@
-"""Uploaded files: bytes in a folder, each under a random name that is also the permission to fetch it."""
+"""Uploaded files: each in a folder under a random name, which also authorizes the download."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from modelbuild_local.wandb.errors import Refused
 
 
 class Files:
-    """The files; what a client calls them has no part in where they lie."""
+    """The files; their paths do not depend on the names that clients use."""
 
     def __init__(self, folder: Path, url: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -19,17 +19,17 @@ class Files:
         self._ids: set[str] = set()
 
     def new(self) -> str:
-        """The id of a file to come."""
+        """The id of a new file."""
         id = secrets.token_hex(20)
         self._ids.add(id)
         return id
 
     def url(self, id: str) -> str:
-        """Where a file is uploaded to and fetched from."""
+        """The address for the upload and download of a file."""
         return f"{self._url}/storage/{id}"
 
     def path(self, id: str) -> Path:
-        """Where its bytes lie, once they are there. Refused (404): it was never given out."""
+        """The path of its bytes, which may not exist yet. Refused (404): the id is unknown."""
         if id not in self._ids:
             raise Refused(404, "No such file")
         return self._folder / id
@@ -43,7 +43,7 @@ class Files:
         return self.path(id).stat().st_size
 
     async def write(self, id: str, chunks: AsyncIterator[bytes]) -> None:
-        """Take an upload; the file appears once it is whole."""
+        """Store an upload; the file appears when it is complete."""
         target = self.path(id)
         part = target.with_name(f"{id}.{secrets.token_hex(4)}")
         try:

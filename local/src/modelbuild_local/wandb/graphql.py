@@ -1,4 +1,4 @@
-"""The GraphQL door: which operation a query is, and who may ask."""
+"""The GraphQL endpoint: finds the operation of a query."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from modelbuild_local.wandb.errors import Refused
 from modelbuild_local.wandb.runs import Operation
 
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
-"""What reading a message raises when the message is not as the SDK sends it."""
+"""The exceptions of reading a message that is not in the SDK's form."""
 
 
 class GraphQL:
-    """Answers by the operation's name; ``unknown`` counts those asked for in vain."""
+    """Calls operations by their names; ``unknown`` counts the unknown ones."""
 
     def __init__(self, operations: Mapping[str, Operation]) -> None:
         self._operations = operations
@@ -26,7 +26,7 @@ class GraphQL:
     def answer(self, body: bytes) -> Answer:
         """The answer to a request's body.
 
-        An operation that fails is answered as such: a status of 500 would make the SDK try for minutes.
+        A failed operation has an error in the answer: after a status of 500 the SDK would retry for minutes.
         """
         try:
             request = json.loads(body)

@@ -1,4 +1,4 @@
-"""What a person sees: the projects, a project's runs, a run."""
+"""The pages: the projects, a project's runs, a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from modelbuild_local.wandb.files import Files
 from modelbuild_local.wandb.state import Run, Store, now
 
 LOG_LINES = 500
-"""Lines of a run's console output on its page: the last ones."""
+"""How many of the last lines of a run's console output the page shows."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Matrix:
 
 
 class Page:
-    """The handlers, which only read; ``session`` lets browsers with the key in."""
+    """The handlers, which only read; ``session`` admits browsers with the key."""
 
     def __init__(self, store: Store, files: Files, session: PageSession) -> None:
         self._session = session
@@ -98,7 +98,7 @@ class Page:
 
 
 def shown(value: object) -> str:
-    """A value for people: numbers to six digits, tables and pictures by their file, maps as JSON."""
+    """A value as text: numbers with six digits, tables and pictures by their file, maps as JSON."""
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, str):
@@ -111,14 +111,14 @@ def shown(value: object) -> str:
 
 
 def duration(run: Run) -> str:
-    """How long it took, or has taken, as ``1 m 05 s``."""
+    """The duration of a run, so far or in all, as ``1 m 05 s``."""
     end = now() if run.state(now()) == "running" else run.seen_at
     seconds = max(0, int((end - run.created_at).total_seconds()))
     return f"{seconds} s" if seconds < 60 else f"{seconds // 60} m {seconds % 60:02d} s"
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Maps within maps as one, with dots between the names; the SDK's tables and pictures stay whole."""
+    """Flatten nested maps, with dots between the names; the SDK's tables and pictures are not flattened."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict) and value and "_type" not in value:
@@ -129,7 +129,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def tables(summary: Mapping[str, Any]) -> tuple[dict[str, Any], list[Matrix]]:
-    """A summary as one table of single values, and a table for each family of names in three parts."""
+    """A summary as one table of single values, and a table for each family of names with three parts."""
     single: dict[str, Any] = {}
     families: dict[str, dict[str, dict[str, Any]]] = {}
     for name, value in summary.items():

@@ -28,7 +28,7 @@ _FIELDS = {
 
 
 class RunOperations:
-    """What the SDK does with runs."""
+    """The SDK's operations on runs."""
 
     def __init__(self, store: Store, files: Files) -> None:
         self._store = store
@@ -62,7 +62,7 @@ class RunOperations:
         }
 
     def find(self, variables: Variables) -> Run | None:
-        """The run that an operation's variables name, if there is one."""
+        """The run that an operation's variables name, or None."""
         entity, project = _owner(variables)
         # The SDK calls the run's own id "name" in most queries, and "run" or "runName" in some.
         id = variables.get("name") or variables.get("run") or variables.get("runName")
@@ -83,8 +83,8 @@ class RunOperations:
         if run is None:
             run = self._store.new_run(*_owner(variables), str(variables.get("name") or secrets.token_hex(4)))
         elif variables.get("host") and not variables.get("id"):
-            # Only a session that begins says where it runs, and one that resumes knows the run's id: so
-            # this one begins a run of its own with an id that was used before.
+            # Only a new session sends its host, and a resumed one sends the run's id. So this is a new run
+            # with an id that was used before.
             run.restart()
         if variables.get("host"):
             run.exit_code = None
@@ -148,7 +148,7 @@ class RunOperations:
         return {"project": {"run": answers.run(run) if run else None}}
 
     def _runs(self, variables: Variables) -> Answer:
-        """A project's runs in the order they began; filters are not for this server."""
+        """A project's runs in the order of their creation; filters are not supported."""
         if json.loads(variables.get("filters") or "{}"):
             raise Refused(400, "Runs cannot be filtered here: leave 'filters' out")
         order = variables.get("order") or "+created_at"
@@ -188,7 +188,7 @@ class RunOperations:
         return {"project": {"run": {"history": rows[: variables["pageSize"]]}}}
 
     def _no_parquet(self, variables: Variables) -> Answer:
-        """No files of history: the SDK then asks for its pages."""
+        """No history files: the SDK then requests pages of the history."""
         history = self.run(variables).history
         return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": history}}}}
 
@@ -219,7 +219,7 @@ def _sample(run: Run, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def sampled(rows: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
-    """At most so many of the rows, evenly spread."""
+    """At most ``most`` of the rows, evenly spread."""
     if len(rows) <= most:
         return list(rows)
     return [rows[index * len(rows) // most] for index in range(most)]

@@ -1,4 +1,4 @@
-"""The nouns that live in the server, and how a run changes."""
+"""The data of the server, and the changes of a run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from itertools import count
 from typing import Any, Literal
 
 ENTITY = "local"
-"""The owner of every run that names no other."""
+"""The owner of runs without an entity."""
 
 PROJECT = "uncategorized"
-"""The project of a run that names none, as the SDK calls it."""
+"""The project of runs without one; the name is the SDK's."""
 
 _CRASHED_AFTER = timedelta(minutes=5)
 
@@ -21,7 +21,7 @@ Rows = list[dict[str, Any]]
 
 
 def now() -> datetime:
-    """This moment, in UTC."""
+    """The current time, in UTC."""
     return datetime.now(timezone.utc)
 
 
@@ -53,12 +53,12 @@ class Run:
 
     @property
     def path(self) -> tuple[str, str, str]:
-        """What nothing else here has."""
+        """The unique path of the run."""
         return self.entity, self.project, self.id
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The configuration as its user gave it, without what the SDK adds and wraps it in."""
+        """The user's configuration, without the entries and the wrapping of the SDK."""
         return {
             name: item["value"] if isinstance(item, dict) and "value" in item else item
             for name, item in self.config.items()
@@ -71,19 +71,21 @@ class Run:
         return max((step_of(row, index) for index, row in enumerate(self.history)), default=-1)
 
     def state(self, at: datetime) -> Literal["running", "finished", "failed", "crashed"]:
-        """Its state at a time: a run that has been silent for five minutes has crashed."""
+        """Its state at a time; a run that was silent for five minutes has crashed."""
         if self.exit_code is not None:
             return "finished" if self.exit_code == 0 else "failed"
         return "crashed" if at - self.seen_at > _CRASHED_AFTER else "running"
 
     def restart(self) -> None:
-        """Forget what an earlier session with the same id wrote."""
+        """Delete the data of an earlier session with the same id."""
         self.created_at = now()
         self.summary, self.history, self.events, self.log = {}, [], [], []
         self.files, self.logged, self.used = {}, [], []
 
     def receive(self, message: Mapping[str, Any]) -> None:
-        """Take a message of the file stream: lines of files at their offsets, and perhaps the end."""
+        """Apply a message of the file stream: lines of files at their offsets, and perhaps the end of the
+        run.
+        """
         self.seen_at = now()
         for name, chunk in (message.get("files") or {}).items():
             lines, offset = chunk["content"], chunk["offset"]
@@ -101,10 +103,10 @@ class Run:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """Read a JSON object, in which NaN and infinity become texts, as W&B answers with them.
+    """Read a JSON object; NaN and infinity become texts, as in W&B's answers.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: it is no JSON object.
     """
     value = json.loads(text, parse_constant=str)
     if not isinstance(value, dict):
@@ -113,14 +115,14 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def step_of(row: Mapping[str, Any], index: int) -> int:
-    """The step of a history's row, which by default is its place."""
+    """The step of a history's row; by default its index."""
     step = row.get("_step", index)
     return step if isinstance(step, int) else index
 
 
 @dataclass
 class Artifact:
-    """One version of an artifact; it exists for readers once it is committed."""
+    """One version of an artifact; readers see it after it is committed."""
 
     id: str
     collection: Collection
@@ -141,7 +143,7 @@ class Artifact:
 
 @dataclass
 class Collection:
-    """The versions of an artifact, by the name they share."""
+    """The versions of an artifact with the same name."""
 
     entity: str
     project: str
@@ -161,7 +163,7 @@ class Collection:
         )
 
     def publish(self, artifact: Artifact, aliases: Sequence[str]) -> None:
-        """Commit a version and give it the aliases, which it takes from the others."""
+        """Commit a version, and move the aliases from other versions to it."""
         for other in self.versions:
             if other.committed and other is not artifact:
                 other.aliases = [alias for alias in other.aliases if alias not in aliases]
