@@ -176,7 +176,7 @@ def crowd(
             def look() -> None:
                 time.sleep(start)
                 while time.now < _WATCHED_SECONDS:
-                    assert not cancellation.came(wait)
+                    assert not cancellation.is_cancelled(wait)
                     time.sleep(watch.SLICE_SECONDS * (1 + chance.random() / 4))
 
             return look

@@ -14,9 +14,9 @@ from modelbuild.text import (
     holds_secret,
     is_secret_name,
     one_line,
+    redact,
     secrets_of,
     storable,
-    without,
 )
 
 # With halves of surrogate pairs, as Python has them for bytes that are no UTF-8.
@@ -156,13 +156,13 @@ def test_values_that_hold_none(value: str) -> None:
 )  # fmt: skip
 def test_secrets_are_blacked_out(text: str, environ: dict[str, str]) -> None:
     """A secret's value, its parts, the users of addresses and what authorizes a call are never shown."""
-    assert "hunter2-long" not in without(text, secrets_of(environ))
+    assert "hunter2-long" not in redact(text, secrets_of(environ))
 
 
 @given(ANY_TEXT, st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=6))
 def test_known_secret_is_gone_from_any_text(text: str, secret: str) -> None:
     """Wherever a secret stands, it is blacked out."""
     assert (
-        secret not in without(f"{text}{secret}{text}", secrets_of({"MY_TOKEN": secret}))
+        secret not in redact(f"{text}{secret}{text}", secrets_of({"MY_TOKEN": secret}))
         or secret in "[redacted]"
     )

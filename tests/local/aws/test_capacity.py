@@ -28,11 +28,11 @@ def test_first_come_first_served(wait: Callable[..., Any]) -> None:
         small = pool.submit(capacity.take, 1, 0, never)
         wait(lambda: len(capacity._line) == 2)
         assert not small.done()
-        capacity.give_back(first)
+        capacity.release(first)
         share = large.result(5)
         assert share == Share(2, ())
         assert not small.done()
-        capacity.give_back(share)
+        capacity.release(share)
         assert small.result(5) == Share(1, ())
 
 
@@ -53,4 +53,4 @@ def test_a_job_larger_than_the_machine_gets_all_of_it(wishes: list[tuple[float, 
         assert share
         assert share.vcpus == min(vcpus, 4)
         assert share.gpus == tuple(range(min(gpus, 2)))
-        capacity.give_back(share)
+        capacity.release(share)

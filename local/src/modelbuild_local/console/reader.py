@@ -59,7 +59,7 @@ class StoredObject:
 
 
 class Reader:
-    """Clients of the AWS stand-in at ``url``, with the data lake's identity and with the role in production."""
+    """Clients of the AWS stand-in at ``url``, with the data lake's identity and a role in production."""
 
     def __init__(self, url: str, key_id: str, secret: str) -> None:
         self._url = url

@@ -149,7 +149,7 @@ def agents(state: State) -> Iterator[Callable[[], None]]:
     folder = state.data / "agent"
     for name in ("builds", "hooks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    plugins_path = plugins.offer(folder, folder / "hooks")
+    plugins_path = plugins.write_plugins(folder, folder / "hooks")
     executable = agent.find()
     command = [
         *(sys.executable, "-m", "modelbuild_local.up.supervisor"),

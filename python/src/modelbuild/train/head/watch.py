@@ -123,7 +123,7 @@ class ScheduleTimeout:
                 self._since.pop(job_id, None)
             elif now - self._since.setdefault(job_id, now) > self._limit:
                 self._batch.terminate(job_id, "waited longer than schedule-timeout")
-                return waiting.verdict(f"step {self._steps[job_id]}", self._limit, job)
+                return waiting.overdue_reason(f"step {self._steps[job_id]}", self._limit, job)
         return None
 
 
