@@ -1,0 +1,59 @@
+"""Builds and jobs as the REST API shows, retries and refuses them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agent_client import FakeAgent, start_build
+
+
+def test_a_retry_is_a_new_job(server: Any, agent: FakeAgent, name: str) -> None:
+    """A retry makes a new job of the same step; the old one keeps its state, and can be retried once."""
+    build = start_build(server, name, {"command": "x", "key": "x"})
+    agent.take()
+    assert server.rest.put(f"{build}/jobs/{agent.job['id']}/retry").status_code == 400
+    agent.finish(3)
+    old = agent.job["id"]
+    new = server.rest.put(f"{build}/jobs/{old}/retry").json()
+    assert (new["state"], new["step_key"]) == ("scheduled", "x")
+    shown = server.rest.get(f"{build}/jobs/{old}").json()
+    assert (shown["state"], shown["retried"], shown["retried_in_job_id"]) == ("failed", True, new["id"])
+    assert server.rest.put(f"{build}/jobs/{old}/retry").status_code == 422
+    assert agent.take()["env"]["BUILDKITE_RETRY_COUNT"] == "1"
+    agent.finish()
+    assert server.rest.get(build).json()["state"] == "passed"
+    assert [job["id"] for job in server.rest.get(build).json()["jobs"]] == [new["id"]]
+    with_retried = server.rest.get(build, params={"include_retried_jobs": "true"}).json()["jobs"]
+    assert [job["id"] for job in with_retried] == [old, new["id"]]
+
+
+def test_a_job_whose_agent_leaves_has_failed(server: Any, agent: FakeAgent, name: str) -> None:
+    """A job does not stay running when its agent disconnects."""
+    build = start_build(server, name, {"command": "x"})
+    agent.take()
+    agent.call("POST", "/disconnect")
+    [job] = server.rest.get(build).json()["jobs"]
+    assert (job["state"], job["exit_status"], job["signal_reason"]) == ("failed", -1, "agent_stop")
+
+
+def test_jobs_tell_when_an_agent_was_busy(server: Any, agent: FakeAgent, name: str) -> None:
+    """A job carries its agent's name and the times between which the agent was busy."""
+    build = start_build(server, name, {"command": "x"})
+    agent.take()
+    agent.finish()
+    [job] = server.rest.get(build).json()["jobs"]
+    assert job["agent"]["name"] == "agent"
+    assert job["started_at"] <= job["finished_at"]
+
+
+@pytest.mark.parametrize("missing", ["commit", "branch"])
+def test_a_build_needs_commit_and_branch(server: Any, name: str, missing: str) -> None:
+    """A build without a commit or a branch is refused."""
+    builds = server.create_pipeline(name, ["wait"])
+    body = {"commit": "HEAD", "branch": "main"}
+    del body[missing]
+    answer = server.rest.post(builds, json=body)
+    assert answer.status_code == 422
+    assert missing in answer.json()["message"]

@@ -1,0 +1,77 @@
+"""Several models in one build."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline_files import GOOD, TRAINING, Write, texts
+
+
+def models(*names: str, **changes: dict[str, Any]) -> list[Any]:
+    """Steps that train models of these names, each with its block and a step that follows it."""
+    steps: list[Any] = []
+    for name in names:
+        train, block = json.loads(json.dumps(TRAINING))
+        ((_, options),) = train["plugins"][0].items()
+        train["key"], block["key"] = f"train-{name}", f"{name}-finished"
+        options |= {"model": name, "unblock": block["key"], **changes.get(name, {})}
+        block["depends_on"] = train["key"]
+        for field in block["fields"]:
+            field["key"] = f"{name}/{field['key']}"
+        notify = {"plugins": [{"./plugins/notify": {"model": name}}], "depends_on": block["key"]}
+        steps += [train, block, notify]
+    return steps
+
+
+def test_several_models_of_a_build_are_right(write: Write) -> None:
+    """Each has a name, a block step with fields of its own, and a step that follows it."""
+    assert texts(write(yaml.safe_dump({"steps": models("sentiment", "topics")}, sort_keys=False))) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda steps: steps[5].update(plugins=["./plugins/notify"]), "say with option model which of them"),
+        (lambda steps: _options(steps[5]).update(model="topic"), "no step trains: did you mean topics?"),
+        (lambda steps: _options(steps[3]).update(unblock="sentiment-finished"), "unblocks the same step"),
+        (lambda steps: _options(steps[3]).pop("model"), "trains model sentiment too"),
+        (lambda steps: _options(steps[3]).update(model="sentiment"), "trains model sentiment too"),
+        (lambda steps: _set_key(steps[4], 0, "training/status"), "did you mean topics/training/status?"),
+        (lambda steps: _set_key(steps[4], 0, "topics/train/job/id"), "would change what train and notify"),
+    ],
+)
+def test_models_that_collide_are_found(change: Any, said: str, write: Write) -> None:
+    """A step without a name, with the name or the block of another, or that follows none is named."""
+    steps = models("sentiment", "topics")
+    change(steps)
+    found = texts(write(yaml.safe_dump({"steps": steps}, sort_keys=False)))
+    assert any(said in text for text in found), found
+
+
+def test_two_models_need_two_endpoints(write: Write) -> None:
+    """Two deployments of one endpoint are found where they deploy different models."""
+
+    def text(*models: str) -> str:
+        steps: list[Any] = ["wait", {"block": "deploy?"}]
+        for model in models:
+            options = yaml.safe_load(GOOD)["steps"][-1]["plugins"][0]
+            ((name, given),) = options.items()
+            steps.append({"label": model, "plugins": [{name: {**given, "model": model}}]})
+        return yaml.safe_dump({"steps": steps}, sort_keys=False)
+
+    (found,) = texts(write(text("a", "b")))
+    assert "deploys another model to endpoint" in found
+    assert texts(write(text("a", "a"))) == []
+
+
+def _set_key(step: Any, field: int, key: str) -> None:
+    step["fields"][field]["key"] = key
+
+
+def _options(step: Any) -> Any:
+    """The options of a step's one plugin."""
+    return next(iter(step["plugins"][0].values()))
