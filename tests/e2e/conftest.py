@@ -28,9 +28,6 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def prepared(laptop: Any) -> Any:
-    """A laptop with its data, and the pipelines for prepared accounts committed."""
-    if not laptop.aws("glue").get_tables(DatabaseName="modelbuild")["TableList"]:
-        with laptop.build() as build:
-            build.reaches("lake", "passed", "failed")
+    """A laptop with the small flow and the pipelines for prepared accounts committed."""
     laptop.commit_prepared_pipelines()
     return laptop

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,12 +30,13 @@ PREPARED = "prepared.yml"
 """The pipeline without the steps that prepare an account, for the builds after the first."""
 
 QUICK = "quick.yml"
-"""The same with a training of a few seconds, for builds whose model is of no interest."""
+"""The same with the flow of ``SMALL``, for builds whose model is of no interest."""
 
-_MODEL = "flows/sentiment/model.py"
+SMALL = "small/sentiment"
+"""The folder that has ``flows/sentiment`` of these tests in the clone."""
+
+_SMALL = Path(__file__).parent / "flows" / "sentiment"
 _MODELS = Path(__file__).with_name("models")
-
-_QUICKLY = {"data.domains": ["tweets"], "training.epochs": 1}
 
 
 def eventually(look: Callable[[], T | None], what: str, seconds: float) -> T:
@@ -59,15 +62,15 @@ class Laptop:
         self.data_lake = boto3.Session(state.aws_key_id, state.aws_secret, region_name=REGION)
         role = f"arn:aws:iam::{PRODUCTION_ACCOUNT}:role/modelbuild-deploy"
         sts = self.data_lake.client("sts", endpoint_url=state.aws_url)
-        given = sts.assume_role(RoleArn=role, RoleSessionName="end-to-end")["Credentials"]
+        keys = sts.assume_role(RoleArn=role, RoleSessionName="end-to-end")["Credentials"]
         self.production = boto3.Session(
-            given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], region_name=REGION
+            keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name=REGION
         )
 
     def aws(self, service: str, session: boto3.Session | None = None) -> Any:
         """A client of the AWS stand-in, in the data lake's account unless ``session`` says otherwise."""
-        made: Any = session or self.data_lake
-        return made.client(service, endpoint_url=self.state.aws_url)
+        account: Any = session or self.data_lake
+        return account.client(service, endpoint_url=self.state.aws_url)
 
     def modelbuild(self, *arguments: str) -> str:
         """What ``modelbuild`` prints."""
@@ -89,33 +92,36 @@ class Laptop:
         return git(self.repository, "rev-parse", "HEAD")
 
     @contextmanager
-    def model(self, name: str, files: dict[str, Callable[[str], str]] | None = None) -> Iterator[None]:
-        """Have a file of ``models/`` in the place of the flow's own model, and ``files`` changed.
-
-        The flow's own model is ``own_model.py`` meanwhile.
-        """
-        own = git(self.repository, "rev-parse", "HEAD")
-        model = (_MODELS / f"{name}.py").read_text()
-        own_model = (self.repository / _MODEL).read_text()
-        beside = str(Path(_MODEL).with_name("own_model.py"))
-        changes = {beside: lambda _: own_model, _MODEL: lambda _: model, **(files or {})}
-        self.commit(f"The {name} model", changes)
+    def changed(self, message: str, files: dict[str, Callable[[str], str]]) -> Iterator[None]:
+        """Have changed files in the commit, and their earlier content again afterwards."""
+        before = {name: (self.repository / name).read_text() for name in files}
+        self.commit(message, files)
         try:
             yield
         finally:
-            git(self.repository, "checkout", "--quiet", own, "--", ".")
-            git(self.repository, "rm", "--quiet", beside)
-            self.commit("The flow's own model", {})
+            self.commit(f"Revert: {message}", {name: partial(_put, text) for name, text in before.items()})
+
+    @contextmanager
+    def model(self, name: str, files: dict[str, Callable[[str], str]] | None = None) -> Iterator[None]:
+        """Have a file of ``models/`` in the place of the small flow's model, and ``files`` changed."""
+        model = partial(_put, (_MODELS / f"{name}.py").read_text())
+        with self.changed(f"The {name} model", {f"{SMALL}/model.py": model, **(files or {})}):
+            yield
 
     def commit_prepared_pipelines(self) -> None:
-        """Have ``PREPARED`` and ``QUICK`` in the commit."""
+        """Have ``PREPARED``, ``QUICK`` and the small flow in the commit."""
         if not (self.repository / PREPARED).exists():
+            shutil.copytree(
+                _SMALL, self.repository / SMALL, ignore=shutil.ignore_patterns(".*", "__pycache__")
+            )
             pipeline = (self.repository / ".buildkite/pipeline.yml").read_text()
+            prepared = _from_train_on(pipeline)
+            quick = train_options(_from_train_on(pipeline), flow=f"{SMALL}/flow.py")
             self.commit(
                 "Pipelines for prepared accounts",
                 {
-                    PREPARED: lambda _: _from_train_on(pipeline, {}),
-                    QUICK: lambda _: _from_train_on(pipeline, _QUICKLY),
+                    PREPARED: partial(_put, json.dumps(prepared)),
+                    QUICK: partial(_put, json.dumps(quick)),
                 },
             )
 
@@ -127,7 +133,7 @@ class Laptop:
             arguments: of that command.
             model: the model that the build trains.
         """
-        known = {build["id"] for build in self._builds()}
+        earlier = {build["id"] for build in self._builds()}
         log = self.state.data / f"run-{time.time_ns()}.log"
         with log.open("w") as output:
             process = subprocess.Popen(
@@ -141,7 +147,7 @@ class Laptop:
             )
         try:
             build = eventually(
-                lambda: next((b for b in self._builds() if b["id"] not in known), None), "new build", 30
+                lambda: next((b for b in self._builds() if b["id"] not in earlier), None), "new build", 30
             )
             path = f"pipelines/{build['pipeline']['slug']}/builds/{build['number']}"
             yield Running(self, process, log, path, model)
@@ -149,6 +155,20 @@ class Laptop:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
             process.wait(60)
+
+    def build_beside(self, other: Running, pipeline: str) -> Running:
+        """A build of the current commit whose jobs the agents of another build run as well."""
+        build = self.client.post(
+            f"pipelines/{other.pipeline}/builds",
+            {
+                "commit": git(self.repository, "rev-parse", "HEAD"),
+                "branch": "main",
+                "message": "beside another build",
+                "env": {"LOCAL_PIPELINE_FILE": pipeline},
+            },
+        )
+        path = f"pipelines/{other.pipeline}/builds/{build['number']}"
+        return Running(self, other.process, other.log, path, other.model)
 
     def _builds(self) -> list[Json]:
         pipelines = self.client.get("pipelines")
@@ -261,12 +281,35 @@ class Running:
         filters = [{"name": "JOB_NAME", "values": [f"{self.pipeline}-{self.model}-{self.model_id}"]}]
         return self._batch_jobs(jobQueue="modelbuild-head", filters=filters)
 
-    def steps(self) -> list[Json]:
-        """The jobs of the flow's steps that succeeded."""
+    def steps(self, status: str = "SUCCEEDED") -> list[Json]:
+        """The jobs in Batch of the flow's steps that have this status."""
         queues = ("modelbuild-default", "modelbuild-gpu")
-        jobs = [job for queue in queues for job in self._batch_jobs(jobQueue=queue, jobStatus="SUCCEEDED")]
+        jobs = [job for queue in queues for job in self._batch_jobs(jobQueue=queue, jobStatus=status)]
         ours = {"name": "ARTIFACTS", "value": self.artifacts}
         return [job for job in jobs if ours in job["container"]["environment"]]
+
+    def running_step(self, name: str, seconds: float = 90) -> str:
+        """The id of the job of a step of the flow, once it runs."""
+
+        def look() -> str | None:
+            jobs = (job["jobId"] for job in self.steps("RUNNING") if f"-{name}-" in job["jobName"])
+            return next(jobs, None)
+
+        return eventually(look, f"job of step {name} that runs", seconds)
+
+    def steps_end(self, seconds: float = 60) -> None:
+        """Return once no job of a step of the flow runs."""
+        eventually(lambda: None if self.steps("RUNNING") else True, "end of the flow's steps", seconds)
+
+    def live_jobs(self) -> list[str]:
+        """The names of all jobs in Batch that have not ended, of this build or another."""
+        batch = self.laptop.aws("batch")
+        return [
+            job["jobName"]
+            for queue in ("modelbuild-head", "modelbuild-default", "modelbuild-gpu")
+            for status in ("SUBMITTED", "RUNNABLE", "STARTING", "RUNNING")
+            for job in batch.list_jobs(jobQueue=queue, jobStatus=status)["jobSummaryList"]
+        ]
 
     def _batch_jobs(self, **which: Any) -> list[Json]:
         batch = self.laptop.aws("batch")
@@ -277,6 +320,21 @@ class Running:
         return found
 
 
+def is_red(build: Running, status: str, reason: str) -> None:
+    """The result says why, notify is red with the same words, and nothing was deployed."""
+    meta_data = build.get()["meta_data"]
+    assert meta_data["training/status"] == status, build.log.read_text()
+    assert reason in meta_data["training/reason"]
+    (notify,) = build.jobs("notify")
+    assert (notify["state"], notify["exit_status"]) == ("failed", 13)
+    assert reason in build.job_log(notify)
+    assert reason in build.annotations()["training"]["body_html"]
+    assert build.annotations()["training"]["style"] == "error"
+    (deploy,) = build.jobs("deploy")
+    assert deploy["started_at"] is None
+    assert build.get()["state"] == "failed"
+
+
 def git(repository: Path, *arguments: str) -> str:
     """What git prints."""
     done = subprocess.run(
@@ -285,14 +343,24 @@ def git(repository: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _from_train_on(pipeline: str, parameters: Json) -> str:
-    """The pipeline without what comes before its ``train`` step, which trains with these parameters."""
+def train_options(pipeline: Json, **options: Any) -> Json:
+    """A pipeline whose first step, which trains, has other options."""
+    changed: Json = json.loads(json.dumps(pipeline))
+    changed["steps"][0]["plugins"][0]["./plugins/train"] |= options
+    return changed
+
+
+def _from_train_on(pipeline: str) -> Json:
+    """The pipeline without what comes before its ``train`` step."""
     steps = yaml.safe_load(pipeline)["steps"]
     kept = [step for step in steps if step.get("key") not in ("images", "stack", "lake")]
     kept[0].pop("depends_on")
-    if parameters:
-        kept[0]["plugins"][0]["./plugins/train"]["params"] = parameters
-    return json.dumps({"steps": kept})
+    return {"steps": kept}
+
+
+def _put(text: str, _: str) -> str:
+    """A change of a file that gives it another content, whatever it has."""
+    return text
 
 
 @contextmanager

@@ -3,70 +3,67 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from pathlib import Path
 
 import pytest
 import yaml
-from laptop import QUICK, Laptop, Running, eventually
+from laptop import QUICK, SMALL, Laptop, Running, eventually, is_red, train_options
+
+from modelbuild_local.run.command import agents
 
 pytestmark = pytest.mark.e2e
-
-REASON = "the loss is not a number"
-
-
-def test_a_failing_step_of_the_flow_turns_the_build_red(prepared: Laptop) -> None:
-    """The block is unblocked with `failed` and the reason; notify is red with it; deploy never runs."""
-    with prepared.model("failing"), prepared.build("--pipeline", QUICK) as build:
-        build.over()
-        _is_red(build, "failed", REASON)
-        assert build.process.wait(30) == 1
 
 
 def test_a_head_that_is_terminated_turns_the_build_red(prepared: Laptop) -> None:
     """Somebody ends the head in the console: its steps end with it, and the build hears of it."""
-    with prepared.build("--pipeline", QUICK) as build:
-        batch = prepared.aws("batch")
-
-        def step_runs() -> bool | None:
-            running = batch.list_jobs(jobQueue="modelbuild-default", jobStatus="RUNNING")
-            return True if running["jobSummaryList"] else None
-
+    with prepared.model("slow"), prepared.build("--pipeline", QUICK) as build:
         build.reaches("training_finished", "blocked")
-        eventually(step_runs, "step of the flow in Batch", 60)
+        build.running_step("train")
         (head,) = build.heads_now()
-        batch.terminate_job(jobId=head["jobId"], reason="a person ended it")
+        prepared.aws("batch").terminate_job(jobId=head["jobId"], reason="a person ended it")
         build.over()
-        _is_red(build, "cancelled", "terminated")
-
-        def all_ended() -> bool | None:
-            return None if step_runs() else True
-
-        eventually(all_ended, "end of the flow's steps", 60)
+        is_red(build, "cancelled", "terminated")
+        build.steps_end()
         (head,) = build.heads()
         assert (head["status"], head["statusReason"]) == ("FAILED", "a person ended it")
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found through /proc")
-def test_a_head_that_is_killed_turns_the_build_red(prepared: Laptop) -> None:
-    """The head dies without a word while a step runs: the stack's function hears of it, ends the step and
-    unblocks with Batch's reason.
+def test_heads_that_are_killed_or_take_too_long_turn_their_builds_red(prepared: Laptop) -> None:
+    """Two builds at the same time. A head dies while a step runs: the stack's function terminates the step
+    and unblocks with Batch's reason. When `timeout` has passed, Batch ends the other head, the head ends its
+    step, and the build is red.
     """
-    with prepared.model("slow"), prepared.build("--pipeline", QUICK) as build:
-        _killed_head_is_red(prepared, build)
+
+    def in_a_minute(text: str) -> str:
+        return json.dumps(train_options(json.loads(text), timeout=60))
+
+    with prepared.model("slow"), prepared.build("--pipeline", QUICK) as killed:
+        killed.running_step("train")
+        with prepared.changed("A timeout", {QUICK: in_a_minute}):
+            late = prepared.build_beside(killed, QUICK)
+            step = late.running_step("train")
+        _killed_head_is_red(killed)
+        killed.process.wait(60)
+        with agents(prepared.state):
+            _timeout_is_red(late, step)
 
 
-def _killed_head_is_red(prepared: Laptop, build: Running) -> None:
-    build.reaches("training_finished", "blocked")
+def _timeout_is_red(build: Running, step: str) -> None:
+    build.over()
+    assert build.get()["meta_data"]["training/status"] == "cancelled", build.log.read_text()
+    (head,) = build.heads()
+    assert head["statusReason"] == "Job attempt duration exceeded timeout"
+    (job,) = build.laptop.aws("batch").describe_jobs(jobs=[step])["jobs"]
+    assert (job["status"], job["isTerminated"]) == ("FAILED", True)
+
+
+def _killed_head_is_red(build: Running) -> None:
+    step = build.running_step("train")
     (head,) = build.heads_now()
-    batch = prepared.aws("batch")
-
-    def steps() -> list[str] | None:
-        running = batch.list_jobs(jobQueue="modelbuild-gpu", jobStatus="RUNNING")["jobSummaryList"]
-        return [job["jobId"] for job in running] or None
-
-    left = eventually(steps, "step of the flow in Batch", 60)
     job_id = f"AWS_BATCH_JOB_ID={head['jobId']}".encode()
 
     def processes() -> list[int] | None:
@@ -81,13 +78,13 @@ def _killed_head_is_red(prepared: Laptop, build: Running) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(os.getpgid(pid), signal.SIGKILL)
     build.over()
-    _is_red(build, "failed", "the head died before it could say why")
+    is_red(build, "failed", "the head died before it could say why")
     assert "exit code 137" in build.get()["meta_data"]["training/reason"]
     (head,) = build.heads()
     assert head["container"]["exitCode"] == 137
-    eventually(lambda: None if steps() else True, "end of the step", 60)
-    ended = batch.describe_jobs(jobs=left)["jobs"]
-    assert {(job["status"], job["statusReason"]) for job in ended} == {("FAILED", "its head is gone")}
+    build.steps_end()
+    (job,) = build.laptop.aws("batch").describe_jobs(jobs=[step])["jobs"]
+    assert (job["status"], job["statusReason"]) == ("FAILED", "its head is gone")
 
 
 def test_a_head_that_never_gets_a_machine_turns_the_build_red(prepared: Laptop) -> None:
@@ -116,7 +113,7 @@ def test_a_head_that_never_gets_a_machine_turns_the_build_red(prepared: Laptop) 
 
             eventually(ended, "end of the head", 60)
             build.over()
-            _is_red(build, "failed", "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT")
+            is_red(build, "failed", "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT")
             assert "the head waited more than 1 seconds" in build.get()["meta_data"]["training/reason"]
     finally:
         batch.deregister_job_definition(jobDefinition=changed["jobDefinitionArn"])
@@ -124,32 +121,18 @@ def test_a_head_that_never_gets_a_machine_turns_the_build_red(prepared: Laptop) 
 
 def test_parameters_that_do_not_fit_are_not_submitted(prepared: Laptop) -> None:
     """A value of the wrong type ends in the step that asks: red at once, and no job was made."""
-    name = "flows/sentiment/params.yaml"
-    before = (prepared.repository / name).read_text()
-    wrong = yaml.safe_load(before)
-    wrong["training"]["batch_size"] = "many"
-    prepared.commit("Wrong type", {name: lambda _: yaml.safe_dump(wrong)})
-    try:
-        with prepared.build("--pipeline", QUICK) as build:
-            assert build.over()["state"] == "failed"
-            (train,) = build.jobs("train")
-            assert (train["state"], train["exit_status"]) == ("failed", 10)
-            assert 'training.batch_size is "many"' in build.job_log(train)
-            assert build.heads_now() == []
-    finally:
-        prepared.commit("Right type", {name: lambda _: before})
 
+    def wrong(text: str) -> str:
+        parameters = yaml.safe_load(text)
+        parameters["training"]["epochs"] = "many"
+        return yaml.safe_dump(parameters)
 
-def _is_red(build: Running, status: str, reason: str) -> None:
-    """The hand-off says why, notify is red with the same words, and nothing was deployed."""
-    meta_data = build.get()["meta_data"]
-    assert meta_data["training/status"] == status, build.log.read_text()
-    assert reason in meta_data["training/reason"]
-    (notify,) = build.jobs("notify")
-    assert (notify["state"], notify["exit_status"]) == ("failed", 13)
-    assert reason in build.job_log(notify)
-    assert reason in build.annotations()["training"]["body_html"]
-    assert build.annotations()["training"]["style"] == "error"
-    (deploy,) = build.jobs("deploy")
-    assert deploy["started_at"] is None
-    assert build.get()["state"] == "failed"
+    with (
+        prepared.changed("Wrong type", {f"{SMALL}/params.yaml": wrong}),
+        prepared.build("--pipeline", QUICK) as build,
+    ):
+        assert build.over()["state"] == "failed"
+        (train,) = build.jobs("train")
+        assert (train["state"], train["exit_status"]) == ("failed", 10)
+        assert 'training.epochs is "many"' in build.job_log(train)
+        assert build.heads_now() == []

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import json
+import shutil
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
-from laptop import QUICK, Laptop, Running, eventually
+from laptop import QUICK, Laptop, Running, eventually, is_red, train_options
 
 from modelbuild.contract import TrainingResult
+from modelbuild.onboarding import init
 from modelbuild_local.run.command import agents
 
 pytestmark = pytest.mark.e2e
 
+THREE_STEPS = "three-steps.yml"
+
 
 def test_a_retried_training_goes_on_and_notify_turns_green(prepared: Laptop) -> None:
-    """After a red build: what failed is mended, train and notify are retried, and the build is green.
+    """A training fails, and its build is red with the reason. What failed is mended, train and notify are
+    retried, and the build is green; cancelled while it waits for a person, it leaves nothing running.
 
-    The second attempt keeps the model id and what the first one's finished steps made.
+    The second attempt keeps the model id.
     """
     with prepared.model("needing"):
         with prepared.build("--pipeline", QUICK) as build:
             build.over()
-            assert build.get()["meta_data"]["training/status"] == "failed"
+            is_red(build, "failed", "what it needs is not there")
             assert build.process.wait(30) == 1
         build.put_object("needed", b"")
         with agents(prepared.state):
@@ -49,43 +55,40 @@ def test_a_retried_training_goes_on_and_notify_turns_green(prepared: Laptop) -> 
         assert build.annotations()["training"]["style"] == "success"
         first, second = sorted(build.heads(), key=lambda head: head["createdAt"])
         assert (first["status"], second["status"]) == ("FAILED", "SUCCEEDED")
-        assert [names(build).count(step) for step in ("start", "train", "evaluate")] == [1, 1, 1]
+        assert names(build) == ["train"]
+        prepared.client.put(f"{build.path}/cancel", {})
+        assert build.over()["state"] == "canceled"
+        assert build.live_jobs() == []
 
 
-def test_lost_hosts_cost_only_the_step_that_ran_there(prepared: Laptop) -> None:
+@pytest.fixture
+def reviews(prepared: Laptop, tmp_path: Path) -> Laptop:
+    """The laptop with the flow that init writes, whose steps after the first one are jobs on Batch."""
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    init.write(folder)
+    shutil.copytree(folder / "flows" / "reviews", prepared.repository / "flows" / "reviews")
+    quick = json.loads((prepared.repository / QUICK).read_text())
+    pipeline = json.dumps(train_options(quick, flow="flows/reviews/flow.py"))
+    prepared.commit("A flow with three steps on Batch", {THREE_STEPS: lambda _: pipeline})
+    return prepared
+
+
+def test_lost_hosts_cost_only_the_step_that_ran_there(reviews: Laptop) -> None:
     """First a step's host goes away, then the head's: the flow goes on each time, and the build is green."""
-    with prepared.build("--pipeline", QUICK) as build:
+    with reviews.build("--pipeline", THREE_STEPS, model="reviews") as build:
         build.reaches("training_finished", "blocked")
-        lose_host(build, running_step(build, "modelbuild-gpu", "-train-"))
-        running_step(build, "modelbuild-default", "-evaluate-")
+        lose_host(build, build.running_step("train"))
+        build.running_step("evaluate")
         (head,) = build.heads_now()
         lose_host(build, head["jobId"])
         build.reaches("notify", "passed", "failed", seconds=180)
         assert build.get()["meta_data"]["training/status"] == "succeeded", build.log.read_text()
         (head,) = build.heads()
         assert [attempt["statusReason"][:8] for attempt in head["attempts"]] == ["Host EC2", "Essentia"]
-        assert [names(build).count(step) for step in ("start", "train", "evaluate")] == [1, 1, 1]
+        assert [names(build).count(step) for step in ("train", "evaluate")] == [1, 1]
         tags: Any = next(job["tags"] for job in build.steps())
         assert tags["modelbuild:model-id"] == build.model_id
-
-
-def test_a_training_that_takes_too_long_ends_with_its_steps(prepared: Laptop) -> None:
-    """When `timeout` has passed, Batch ends the head, the head ends the step, and the build is red."""
-
-    def in_a_minute(text: str) -> str:
-        pipeline = json.loads(text)
-        pipeline["steps"][0]["plugins"][0]["./plugins/train"]["timeout"] = 60
-        return json.dumps(pipeline)
-
-    with prepared.model("slow", {QUICK: in_a_minute}), prepared.build("--pipeline", QUICK) as build:
-        build.reaches("training_finished", "blocked")
-        step = running_step(build, "modelbuild-gpu", "-train-")
-        build.over()
-        assert build.get()["meta_data"]["training/status"] == "cancelled", build.log.read_text()
-        (head,) = build.heads()
-        assert head["statusReason"] == "Job attempt duration exceeded timeout"
-        (job,) = prepared.aws("batch").describe_jobs(jobs=[step])["jobs"]
-        assert (job["status"], job["isTerminated"]) == ("FAILED", True)
 
 
 def retry(build: Running, key: str) -> None:
@@ -97,17 +100,6 @@ def retry(build: Running, key: str) -> None:
 def names(build: Running) -> list[str]:
     """The flow's steps whose jobs succeeded."""
     return [job["jobName"].split("-")[3] for job in build.steps()]
-
-
-def running_step(build: Running, queue: str, part: str) -> str:
-    """The job of a step of this build, once it runs."""
-    batch = build.laptop.aws("batch")
-
-    def look() -> str | None:
-        listed = batch.list_jobs(jobQueue=queue, jobStatus="RUNNING")["jobSummaryList"]
-        return next((job["jobId"] for job in listed if part in job["jobName"]), None)
-
-    return eventually(look, f"job {part} that runs", 90)
 
 
 def lose_host(build: Running, job_id: str) -> None:

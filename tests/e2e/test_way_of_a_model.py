@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
 import pytest
-from laptop import PREPARED, Laptop, Running
+from laptop import PREPARED, Laptop, Running, eventually
 
-from modelbuild.contract import Predictions, TrainingResult
+from modelbuild.contract import LOG_GROUP, Predictions, TrainingResult
+from weather import changing
 
 pytestmark = pytest.mark.e2e
+
+_UNBLOCK_LOOKUP = "GET */jobs?step_key=training_finished"
 
 COMMENTS = ["What a wonderful day, thank you all!", "This is a terrible idea.", "The parcel came on Tuesday."]
 
@@ -33,12 +37,51 @@ def served(laptop: Laptop) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="module")
-def repeated(laptop: Laptop, served: Running) -> Iterator[Running]:
-    """The same request once more, in the next build, whose model is changed after it was approved."""
+def repeated(laptop: Laptop, served: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The same request in the next build, which is green while all services fail again and again.
+
+    Batch, S3, Athena and Secrets Manager throttle hook, head and steps; the keys of head and steps expire
+    again and again; the block is not reached yet when the training is over; then Buildkite refuses with 429,
+    fails and falls silent. Once the build waits for a person, its model is changed, and a person approves it.
+    """
     del served
     laptop.commit_prepared_pipelines()
-    with laptop.build("--pipeline", PREPARED) as build:
-        build.reaches("approve", "blocked", "broken", seconds=180)
+    gate = tmp_path_factory.mktemp("gate") / "open"
+
+    def behind_gate(text: str) -> str:
+        steps = json.loads(text)["steps"]
+        steps.insert(1, {"key": "slow", "command": f"until [ -e {gate} ]; do sleep 0.2; done"})
+        steps[2]["depends_on"] = ["train", "slow"]
+        return json.dumps({"steps": steps})
+
+    with ExitStack() as stack:
+        stack.enter_context(laptop.changed("A slow step before the block", {PREPARED: behind_gate}))
+        aws = stack.enter_context(changing(laptop.state.aws_url, laptop.state.aws_secret))
+        buildkite = stack.enter_context(changing(laptop.state.buildkite_url, laptop.state.api_token))
+        stack.callback(aws.keys_live, 43200)
+        aws.keys_live(5)
+        aws.add("batch POST /v1/submitjob", status=429, code="TooManyRequestsException", every=2)
+        aws.add("batch *", status=400, code="ThrottlingException", every=5)
+        # The step that asks writes it, and the head reads it.
+        aws.add("s3 * */request.json", status=503, code="SlowDown", every=2)
+        # Metaflow's clients send slower and slower when they are refused more often.
+        aws.add("s3 *", status=503, code="SlowDown", every=150)
+        aws.add("athena *", status=400, code="ThrottlingException", every=3)
+        aws.add("secretsmanager *", status=400, code="ThrottlingException", every=2)
+        build = stack.enter_context(laptop.build("--pipeline", PREPARED))
+        eventually(lambda: _waits_for_block(build), "end of the training", 400)
+        assert build.jobs("training_finished")[-1]["state"] != "blocked"
+        assert json.loads(build.object("result.json"))["training/status"] == "succeeded", build.object(
+            "result.json"
+        )
+        buildkite.add(_UNBLOCK_LOOKUP, status=429, headers={"Retry-After": "1"}, count=1)
+        buildkite.add(_UNBLOCK_LOOKUP, status=500, count=1)
+        buildkite.add(_UNBLOCK_LOOKUP, silence=2, count=1)
+        gate.touch()
+        build.reaches("approve", "blocked", "broken", seconds=300)
+        assert all(aws.struck())
+        assert buildkite.struck() == [1, 1, 1]
+        aws.clear()
         build.put_object("model.tar.gz", build.object("model.tar.gz")[:-1] + b"!")
         build.unblock("approve")
         build.over()
@@ -129,6 +172,20 @@ def test_a_prediction_leads_back_to_its_commit(laptop: Laptop, served: Running, 
     assert traced["deployment"]["approver"]["name"]
 
 
+def test_faults_of_all_services_cost_no_step_twice(repeated: Running) -> None:
+    """While services throttle, fail and stay silent and keys expire: one head, each step of the flow is done
+    once, and notify is green.
+    """
+    (notify,) = repeated.jobs("notify")
+    assert notify["state"] == "passed", repeated.job_log(notify)
+    assert repeated.get()["meta_data"]["training/status"] == "succeeded"
+    assert repeated.annotations()["training"]["style"] == "success"
+    (head,) = repeated.heads()
+    assert (head["status"], len(head["attempts"])) == ("SUCCEEDED", 1)
+    done = sorted(job["jobName"].split("-")[3] for job in repeated.steps())
+    assert done == ["evaluate", "notify_buildkite", "start", "train"]
+
+
 def test_the_same_request_gives_the_same_bytes(served: Running, repeated: Running) -> None:
     """Two trainings with the same parameters and data end in byte-identical weights."""
     one, two = served.manifest(), repeated.manifest()
@@ -157,6 +214,16 @@ def _invoke(laptop: Laptop, texts: list[str]) -> bytes:
     )
     body: bytes = answer["Body"].read()
     return body
+
+
+def _waits_for_block(build: Running) -> bool | None:
+    """Whether the head's log says that it waits for the block step."""
+    (head,) = build.heads_now()
+    stream = head["container"].get("logStreamName")
+    if stream is None:
+        return None
+    events = build.laptop.aws("logs").filter_log_events(logGroupName=LOG_GROUP, logStreamNames=[stream])
+    return any("waiting until it is blocked" in event["message"] for event in events["events"]) or None
 
 
 def _moment(text: str) -> float:

@@ -101,7 +101,7 @@ def imported(room: str) -> set[str]:
     sources = [path.read_text() for path in files(room)]
     own = {
         path.stem for folder in ("flows", "scripts", "tests") for path in (ROOT / folder).rglob("*.py")
-    } | {"own_model"}  # what a test of tests/e2e commits
+    }
     names: set[str] = set()
     for source in sources:
         waiting: list[ast.AST] = [ast.parse(source)]

@@ -1,4 +1,4 @@
-"""In the place of ``flows/sentiment/model.py``: the training takes more memory than its job has."""
+"""In the place of the small flow's ``model.py``: the training takes more memory than its job has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In the place of ``flows/sentiment/model.py``: the training takes longer than any test waits."""
+"""In the place of the small flow's ``model.py``: the training takes longer than any test waits."""
 
 from __future__ import annotations
 
