@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from modelbuild.contract import ServingEnvironment
-from modelbuild.serving.model import Model, load
+from modelbuild.serving.model import Model, load_directory
 
 
 class Request(BaseModel):
@@ -58,8 +58,8 @@ def create_app(model: Model, environment: ServingEnvironment) -> FastAPI:
             model_id=environment.model_id,
             pipeline=environment.pipeline,
             predictions=[
-                Prediction(label=label, scores=scores, model=environment.model, model_id=environment.model_id)
-                for label, scores in model.predict(request.instances)
+                Prediction(**answer, model=environment.model, model_id=environment.model_id)
+                for answer in model.predict(request.instances)
             ],
         )
 
@@ -69,7 +69,7 @@ def create_app(model: Model, environment: ServingEnvironment) -> FastAPI:
 def main() -> None:
     """Serve the model of the environment that the inference image has."""
     environment = ServingEnvironment.model_validate({name: os.environ[name] for name in _VARIABLES})
-    model = load(Path(os.environ["SM_MODEL_DIR"]), environment.description_sha256)
+    model = load_directory(Path(os.environ["SM_MODEL_DIR"]), environment.description_sha256)
     port = int(os.environ["SAGEMAKER_BIND_TO_PORT"])
     uvicorn.run(create_app(model, environment), host="127.0.0.1", port=port, access_log=False)
 

@@ -37,7 +37,7 @@ import numpy as np
 import safetensors.numpy
 
 from modelbuild.contract import DESCRIPTION_FILE, ServingEnvironment
-from modelbuild.serving.description import WEIGHTS_FILE, ModelDescription
+from modelbuild.flow import linear
 
 GOAL_P50 = 0.7
 GOAL_REQUESTS = 2.0
@@ -208,18 +208,10 @@ def servers() -> Iterator[list[Server]]:
 def _model(directory: Path) -> ServingEnvironment:
     weight = np.random.default_rng(1).normal(size=(BUCKETS, len(LABELS))).astype(np.float32)
     weights = safetensors.numpy.save({"weight": weight, "bias": np.zeros(len(LABELS), np.float32)})
-    digest = hashlib.sha256(weights).hexdigest()
-    description = ModelDescription(
-        kind="hashed-ngrams-linear",
-        labels=LABELS,
-        buckets=BUCKETS,
-        ngrams=2,
-        parameters_sha256="0" * 64,
-        weights_sha256=digest,
-    )
-    (directory / WEIGHTS_FILE).write_bytes(weights)
-    content = description.to_json().encode()
-    (directory / DESCRIPTION_FILE).write_bytes(content)
+    files = linear.files(weights, labels=LABELS, buckets=BUCKETS, ngrams=2, parameters={})
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
+    content = files[DESCRIPTION_FILE]
     return ServingEnvironment(
         model="bench", model_id="1", pipeline="bench", description_sha256=hashlib.sha256(content).hexdigest()
     )

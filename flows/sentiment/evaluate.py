@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from modelbuild.flow import classification
 from modelbuild.flow.evaluation import Evaluated, EvaluationRows
@@ -17,12 +17,12 @@ VADER_THRESHOLD = 0.05
 _NAMES = np.array(LABELS)
 
 
-def evaluate(test: Sequence[Labelled], scores: npt.NDArray[np.float64], majority: int) -> Evaluated:
+def evaluate(test: Sequence[Labelled], answers: Sequence[Mapping[str, Any]], majority: int) -> Evaluated:
     """Compare the model's most probable labels with the human ones.
 
     Args:
         test: the held-out rows, at least one.
-        scores: the probability of each label, one row a row of ``test``.
+        answers: the model's answer to each row of ``test``.
         majority: the label number that is most frequent in the training rows.
     """
     vader = [label(item.row.vader_compound, VADER_THRESHOLD) for item in test]
@@ -35,8 +35,7 @@ def evaluate(test: Sequence[Labelled], scores: npt.NDArray[np.float64], majority
     )
     return classification.evaluate(
         rows,
-        _NAMES[scores.argmax(axis=1)],
+        answers,
         labels=LABELS,
-        scores=scores,
         baselines={"vader": _NAMES[vader], "majority": _NAMES[[majority] * len(test)]},
     )

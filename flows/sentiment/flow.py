@@ -16,6 +16,8 @@ from modelbuild.aws.athena import identifier, quoted
 from modelbuild.flow import linear, training
 from modelbuild.flow.base import ModelFlow
 from modelbuild.flow.batch import on_batch
+from modelbuild.flow.packaging import golden
+from modelbuild.serving.model import load
 from parameters import Data, Parameters
 from rows import LABELS, Labelled, Rated, labelled, split
 
@@ -77,11 +79,11 @@ class SentimentFlow(ModelFlow):
         from evaluate import evaluate
 
         train, test = self._rows()
-        model, texts = linear.read(self.files), [item.row.text for item in test]
+        model, texts = load(self.files), [item.row.text for item in test]
         majority = int(np.bincount([item.target for item in train]).argmax())
         with self.timed("evaluate"):
-            evaluated = evaluate(test, model.scores(texts), majority)
-        self.keep_evaluation(evaluated, linear.golden(model, texts))
+            evaluated = evaluate(test, model.predict_json(texts), majority)
+        self.keep_evaluation(evaluated, golden(model, texts))
         self.next(self.notify_buildkite)
 
     @on_batch(cpu=1, memory=2048, secrets=["BUILDKITE_SECRET_ARN"])

@@ -29,12 +29,12 @@ from modelbuild.contract import (
     SnapshotObject,
     TrainingResult,
     WandbRun,
-    sha256_of_json,
 )
+from modelbuild.flow import linear
+from modelbuild.flow.packaging import golden
 from modelbuild.flow.publish import archive
 from modelbuild.handoff import Handoff
-from modelbuild.serving.description import ModelDescription
-from modelbuild.serving.model import decode
+from modelbuild.serving.model import load
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.deploy import CopySettings, DeploySettings
 from modelbuild.store.model import ModelStore
@@ -91,19 +91,8 @@ def model_files(seed: int) -> tuple[dict[str, bytes], tuple[GoldenPrediction, ..
             "bias": np.zeros(len(LABELS), np.float32),
         }
     )
-    description = ModelDescription(
-        kind="hashed-ngrams-linear",
-        labels=LABELS,
-        buckets=64,
-        ngrams=2,
-        parameters_sha256=sha256_of_json({"seed": seed}),
-        weights_sha256=hashlib.sha256(weights).hexdigest(),
-    )
-    golden = tuple(
-        GoldenPrediction(input=text, output={"label": label, "scores": {**scores}})
-        for text, (label, scores) in zip(TEXTS, decode(description, weights).predict(TEXTS), strict=True)
-    )
-    return {"model.safetensors": weights, "model.json": description.to_json().encode()}, golden
+    files = linear.files(weights, labels=LABELS, buckets=64, ngrams=2, parameters={"seed": seed})
+    return files, tuple(golden(load(files), TEXTS))
 
 
 def manifest_for(number: int, image: str, artifact: Artifact, golden: Any) -> Manifest:

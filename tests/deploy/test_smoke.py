@@ -149,4 +149,4 @@ def test_a_container_that_refuses_an_input_is_not_the_approved_model() -> None:
 )
 def test_any_output_is_compared(expected: dict[str, Any], found: dict[str, Any], said: str) -> None:
     """Numbers, vectors and texts, wherever they stand in an answer: the first difference is named."""
-    assert smoke._difference(expected, found) == said
+    assert smoke._difference(expected, found, 1e-4) == said

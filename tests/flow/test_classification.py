@@ -60,10 +60,9 @@ def test_an_evaluation_has_every_label_slice_and_baseline() -> None:
         description="made up",
         slices={"domain": ["x", "x", "y"]},
     )
-    scores = np.array([[0.1, 0.2, 0.7], [0.3, 0.3, 0.4], [0.0, 0.0, 1.0]])
-    evaluated = evaluate(
-        rows, ["p", "p", "p"], labels=LABELS, scores=scores, baselines={"always n": ["n", "n", "n"]}
-    )
+    scores = [[0.1, 0.2, 0.7], [0.3, 0.3, 0.4], [0.0, 0.0, 1.0]]
+    answers = [{"label": "p", "scores": dict(zip(LABELS, row, strict=True))} for row in scores]
+    evaluated = evaluate(rows, answers, labels=LABELS, baselines={"always n": ["n", "n", "n"]})
     found = evaluated.evaluation
     assert list(found.slices["class"]) == list(LABELS)
     assert (found.slices["class"]["o"].rows, found.slices["class"]["o"].metrics["f1"]) == (0, 0.0)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from modelbuild.aws.storage import Storage
-from modelbuild.serving.model import load
+from modelbuild.serving.model import load_directory
 
 SENTIMENT = Path(__file__).parents[2] / "flows" / "sentiment"
 SCRATCH = "s3://modelbuild-123456789012/scratch/ada"
@@ -75,8 +75,8 @@ def test_from_the_lake_to_a_servable_model(
     with tarfile.open(fileobj=io.BytesIO(storage.read(model))) as tar:
         tar.extractall(tmp_path / "model", filter="data")
     about = (tmp_path / "model" / "model.json").read_bytes()
-    served = load(tmp_path / "model", hashlib.sha256(about).hexdigest())
-    assert [label for label, _ in served.predict(["I love it, so happy", "I hate this, so sad"])] == [
+    served = load_directory(tmp_path / "model", hashlib.sha256(about).hexdigest())
+    assert [answer["label"] for answer in served.predict(["I love it, so happy", "I hate this, so sad"])] == [
         "positive",
         "negative",
     ]

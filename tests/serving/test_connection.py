@@ -15,7 +15,7 @@ from modelbuild.serving import connection, queues
 from modelbuild.serving.app import Service
 from modelbuild.serving.connection import Connection
 from modelbuild.serving.limits import LARGE_BODIES, SMALL_BODY_BYTES
-from modelbuild.serving.model import load
+from modelbuild.serving.model import load_directory
 
 PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD = (
@@ -66,7 +66,7 @@ class Serving:
 def serving(published: Any) -> Serving:
     """A server that has its model."""
     service = Service(published.environment)
-    service.model = load(published.directory, published.environment.description_sha256)
+    service.serve(load_directory(published.directory, published.environment.description_sha256))
     made = Serving(service)
     made.server.config.timeout_graceful_shutdown = 1
     return made

@@ -14,15 +14,27 @@ from hypothesis import strategies as st
 import models
 from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.serving.description import ModelDescription
-from modelbuild.serving.model import Model, decode, load
+from modelbuild.serving.kinds.hashed_ngrams import KIND, HashedNgramsModel, HashedNgramsOptions
+from modelbuild.serving.model import load_directory
+
+
+def decode(description: ModelDescription, weights: bytes) -> HashedNgramsModel:
+    """The model of these weights."""
+    return KIND.load(description, {"model.safetensors": weights})
+
+
+def with_options(description: ModelDescription, **options: Any) -> ModelDescription:
+    """A description with other options."""
+    return description.model_copy(update={"options": {**description.options, **options}})
 
 
 def test_loads_what_was_approved(published: Any) -> None:
     """A model whose bytes have the approved hash answers with its labels and probabilities that sum to 1."""
-    model = load(published.directory, published.environment.description_sha256)
-    (label, scores), (other, _) = model.predict(["good day", "!"])
-    assert label == max(scores, key=scores.__getitem__)
-    assert {label, other} <= set(published.description.labels)
+    model = load_directory(published.directory, published.environment.description_sha256)
+    first, second = model.predict(["good day", "!"])
+    scores = first["scores"]
+    assert first["label"] == max(scores, key=scores.__getitem__)
+    assert {first["label"], second["label"]} <= set(published.description.output.labels)
     assert sum(scores.values()) == pytest.approx(1)
 
 
@@ -33,21 +45,21 @@ def test_refuses_changed_weights(published: Any) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(VerificationFailed, match=r"model\.safetensors has SHA-256"):
-        load(published.directory, published.environment.description_sha256)
+        load_directory(published.directory, published.environment.description_sha256)
 
 
 def test_refuses_another_model(published: Any) -> None:
     """Files that fit each other but are not the approved ones are refused."""
     with pytest.raises(VerificationFailed, match=f"MODEL_DESCRIPTION_SHA256 says {'0' * 64}"):
-        load(published.directory, "0" * 64)
+        load_directory(published.directory, "0" * 64)
 
 
 def test_refuses_weights_that_do_not_fit_their_description(published: Any) -> None:
     """A description of another shape is refused, rather than answers from the wrong rows."""
-    wrong = published.description.model_copy(update={"buckets": 32})
+    wrong = with_options(published.description, buckets=32)
     approved = models.describe(published.directory, wrong).environment.description_sha256
     with pytest.raises(VerificationFailed, match="shapes"):
-        load(published.directory, approved)
+        load_directory(published.directory, approved)
 
 
 @pytest.mark.parametrize(
@@ -116,12 +128,25 @@ def test_refuses_other_tensors(published: Any, tensors: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"labels": []}, "labels: "),
-        ({"labels": ["a", "b", "a"]}, "the label 'a' occurs 2 times"),
-        ({"labels": ["a", ""]}, r"labels\.1: "),
-        ({"buckets": 0}, "buckets: "),
-        ({"ngrams": 6}, "ngrams: "),
-        ({"version": 1}, "has version 1, and this server reads version 2: serve the model with the image of"),
+        ({"output": {"type": "label", "labels": []}}, "labels: "),
+        ({"output": {"type": "label", "labels": ["a", "b", "a"]}}, "the label 'a' occurs 2 times"),
+        ({"output": {"type": "label", "labels": ["a", ""]}}, r"labels\.1: "),
+        (
+            {"output": {"type": "number"}},
+            "declares input text and output number, which kind hashed",
+        ),
+        ({"output": {"type": "sound"}}, "output: "),
+        ({"options": {"features": 2, "buckets": 0, "ngrams": 2}}, "wrong options.buckets"),
+        ({"options": {"features": 2, "buckets": 64, "ngrams": 6}}, "wrong options.ngrams"),
+        ({"options": {"features": 1, "buckets": 64, "ngrams": 2}}, "wrong options.features"),
+        ({"options": {"buckets": 64, "ngrams": 2, "more": 1}}, "wrong options.more"),
+        (
+            {"kind": "flux"},
+            "is of kind 'flux', and this image has the kinds hashed-ngrams-linear, onnx: ",
+        ),
+        ({"files": {}}, "files: "),
+        ({"files": {"../model.safetensors": "0" * 64}}, "files"),
+        ({"version": 1}, "has version 1, and this server reads version 3: serve the model with the image of"),
         ({"version": "x" * 5}, "has version 'xxxxx'"),
     ],
 )
@@ -131,12 +156,12 @@ def test_refuses_a_description_that_fits_no_model(published: Any, change: dict[s
     content = json.dumps(values).encode()
     (published.directory / "model.json").write_bytes(content)
     with pytest.raises(ConfigurationError, match=says):
-        load(published.directory, hashlib.sha256(content).hexdigest())
+        load_directory(published.directory, hashlib.sha256(content).hexdigest())
 
 
 def test_refuses_more_buckets_than_there_can_be(published: Any) -> None:
     """A number of buckets that no machine has is a sentence, like any other that does not fit."""
-    wrong = published.description.model_copy(update={"buckets": 10**30})
+    wrong = with_options(published.description, buckets=10**30)
     with pytest.raises(VerificationFailed, match=str(10**30)):
         decode(wrong, (published.directory / "model.safetensors").read_bytes())
 
@@ -145,16 +170,9 @@ def test_refuses_more_buckets_than_there_can_be(published: Any) -> None:
 def test_a_batch_is_its_texts_one_by_one(texts: list[str]) -> None:
     """What is predicted together with a text does not change its scores, to the last bit."""
     random = np.random.default_rng(5)
-    description = ModelDescription(
-        kind="hashed-ngrams-linear",
-        labels=("a", "b", "c"),
-        buckets=512,
-        ngrams=3,
-        parameters_sha256="0" * 64,
-        weights_sha256="0" * 64,
-    )
     weight, bias = random.normal(size=(512, 3)), random.normal(size=3)
-    model = Model(description, weight.astype(np.float32), bias.astype(np.float32))
+    options = HashedNgramsOptions(buckets=512, ngrams=3)
+    model = HashedNgramsModel(("a", "b", "c"), options, weight.astype(np.float32), bias.astype(np.float32))
     large = [*texts, "long text " * 5_000, *texts]
     assert model.predict(large)[: len(texts)] == [model.predict([text])[0] for text in texts]
 
@@ -164,7 +182,7 @@ def test_names_the_missing_file(published: Any, name: str) -> None:
     """A missing file is named in one sentence."""
     (published.directory / name).unlink()
     with pytest.raises(ConfigurationError, match=f"{name}: No such file"):
-        load(published.directory, published.environment.description_sha256)
+        load_directory(published.directory, published.environment.description_sha256)
 
 
 def test_refuses_a_description_it_cannot_read(published: Any) -> None:
@@ -172,22 +190,15 @@ def test_refuses_a_description_it_cannot_read(published: Any) -> None:
     content = b'{"kind": "pickle"}'
     (published.directory / "model.json").write_bytes(content)
     with pytest.raises(ConfigurationError, match="does not describe a model"):
-        load(published.directory, hashlib.sha256(content).hexdigest())
+        load_directory(published.directory, hashlib.sha256(content).hexdigest())
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=5))
 def test_scores_are_probabilities(texts: list[str]) -> None:
     """Any texts, even without a token, get finite probabilities that sum to 1, one row each."""
-    description = ModelDescription(
-        kind="hashed-ngrams-linear",
-        labels=("a", "b"),
-        buckets=8,
-        ngrams=2,
-        parameters_sha256="0" * 64,
-        weights_sha256="0" * 64,
-    )
     weight = np.linspace(-300, 300, 16, dtype=np.float32).reshape(8, 2)
-    scores = Model(description, weight, np.zeros(2, dtype=np.float32)).scores(texts)
+    options = HashedNgramsOptions(buckets=8, ngrams=2)
+    scores = HashedNgramsModel(("a", "b"), options, weight, np.zeros(2, dtype=np.float32)).scores(texts)
     assert scores.shape == (len(texts), 2)
     assert np.isfinite(scores).all()
     assert scores.sum(axis=1) == pytest.approx(1)

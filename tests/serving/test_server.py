@@ -79,7 +79,7 @@ def test_ends_when_there_is_no_model(published: Any, port: int, tmp_path: Path) 
     server = start(tmp_path / "nowhere", published.environment, port)
     message = server.communicate(timeout=20)[1]
     assert server.returncode == 10
-    assert message.startswith("Cannot read the model file")
+    assert message.startswith("cannot read the model file")
     assert message.count("\n") == 1
 
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild.serving.description import ModelDescription
 from modelbuild.serving.features import features
-from modelbuild.serving.model import Model
+from modelbuild.serving.kinds.hashed_ngrams import HashedNgramsModel, HashedNgramsOptions
 from modelbuild.serving.text import has_tokens, normalize
 
 FORMAT_CHARACTERS = [
@@ -143,15 +142,8 @@ def test_marks_without_end_take_no_longer_than_letters() -> None:
 
 def test_scores_are_the_same_however_it_is_written() -> None:
     """The same words have the same label and the same scores to the last bit."""
-    description = ModelDescription(
-        kind="hashed-ngrams-linear",
-        labels=("a", "b"),
-        buckets=4096,
-        ngrams=2,
-        parameters_sha256="0" * 64,
-        weights_sha256="0" * 64,
-    )
+    options = HashedNgramsOptions(buckets=4096, ngrams=2)
     weight = np.random.default_rng(3).normal(size=(4096, 2)).astype(np.float32)
-    model = Model(description, weight, np.zeros(2, np.float32))
+    model = HashedNgramsModel(("a", "b"), options, weight, np.zeros(2, np.float32))
     plain, typed = model.predict(["It is not great", "\ufeff\u201cIt\u00a0is not gre\u00adat\u201d\u2026"])
     assert plain == typed

@@ -11,6 +11,8 @@ import safetensors.numpy
 
 from modelbuild.contract import ServingEnvironment
 from modelbuild.serving.description import ModelDescription
+from modelbuild.serving.inputs import TextInput
+from modelbuild.serving.outputs import LabelOutput
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,22 @@ def publish(directory: Path) -> Published:
             "bias": random.normal(size=3).astype(np.float32),
         }
     )
-    digest = hashlib.sha256(weights).hexdigest()
-    description = ModelDescription(
-        kind="hashed-ngrams-linear",
-        labels=("negative", "neutral", "positive"),
-        buckets=64,
-        ngrams=2,
-        parameters_sha256="0" * 64,
-        weights_sha256=digest,
-    )
     (directory / "model.safetensors").write_bytes(weights)
-    return describe(directory, description)
+    return describe(directory, linear_description(weights, ("negative", "neutral", "positive"), buckets=64))
+
+
+def linear_description(
+    weights: bytes, labels: tuple[str, ...], *, buckets: int, ngrams: int = 2
+) -> ModelDescription:
+    """The description of a model of kind ``hashed-ngrams-linear``."""
+    return ModelDescription(
+        kind="hashed-ngrams-linear",
+        input=TextInput(),
+        output=LabelOutput(labels=labels),
+        options={"features": 2, "buckets": buckets, "ngrams": ngrams},
+        files={"model.safetensors": hashlib.sha256(weights).hexdigest()},
+        parameters_sha256="0" * 64,
+    )
 
 
 def describe(directory: Path, description: ModelDescription) -> Published:

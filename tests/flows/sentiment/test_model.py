@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 from copy import deepcopy
@@ -15,9 +14,9 @@ import yaml
 from evaluate import evaluate
 from model import Classifier, fit
 from modelbuild.contract import sha256_of_json
-from modelbuild.serving.description import ModelDescription
+from modelbuild.flow import linear
 from modelbuild.serving.features import features
-from modelbuild.serving.model import Model, decode
+from modelbuild.serving.model import Model, load
 from parameters import Parameters, parse
 from rows import LABELS, Labelled, Rated, labelled, split
 
@@ -40,16 +39,14 @@ def trained(rows: list[Labelled], parameters: Parameters) -> Classifier:
 
 def served(classifier: Classifier, parameters: Parameters) -> Model:
     """The classifier as the serving image has it."""
-    weights = classifier.to_safetensors()
-    description = ModelDescription(
-        kind="hashed-ngrams-linear",
+    files = linear.files(
+        classifier.to_safetensors(),
         labels=LABELS,
         buckets=parameters.model.buckets,
         ngrams=parameters.model.ngrams,
-        parameters_sha256="0" * 64,
-        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        parameters={},
     )
-    return decode(description, weights)
+    return load(files)
 
 
 @pytest.fixture(scope="session")
@@ -90,9 +87,9 @@ def test_quality_on_documents_it_never_saw(
 ) -> None:
     """Macro-F1 is at least 0.60 as served, above VADER's and the majority's on the same rows."""
     train, test = halves
-    scores = served(classifier, parameters).scores([item.row.text for item in test])
+    answers = served(classifier, parameters).predict([item.row.text for item in test])
     majority = int(np.bincount([item.target for item in train]).argmax())
-    found = evaluate(test, scores, majority).evaluation
+    found = evaluate(test, answers, majority).evaluation
     own, vader, frequent = (
         quality.metrics["macro_f1"]
         for quality in (found.overall, found.baselines["vader"], found.baselines["majority"])
@@ -110,7 +107,9 @@ def test_serving_answers_as_torch_does(
     with torch.no_grad():
         logits = classifier(torch.from_numpy(ids), torch.from_numpy(offsets))
     expected = torch.softmax(logits.double(), dim=1).numpy()
-    assert served(classifier, parameters).scores(texts) == pytest.approx(expected, abs=1e-6)
+    answers = served(classifier, parameters).predict(texts)
+    found = np.array([[answer["scores"][label] for label in LABELS] for answer in answers])
+    assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_twice_the_same_bytes(halves: Halves, classifier: Classifier, parameters: Parameters) -> None:

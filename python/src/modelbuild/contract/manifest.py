@@ -75,6 +75,9 @@ class GoldenPrediction(Record):
     """An input with what the trained model answered; whatever serves the model must answer the same."""
 
     input: JsonValue
+    tolerance: float = Field(default=1e-4, ge=0)
+    """How far a number may be from the recorded one, or, above 1, by which part of it: another CPU rounds
+    differently."""
     output: dict[str, JsonValue]
     """The answer without the fields that name the model: ``{"label": "positive", "scores": {...}}``."""
 

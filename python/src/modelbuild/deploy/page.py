@@ -5,7 +5,6 @@ from __future__ import annotations
 from modelbuild.annotation import render
 from modelbuild.aws.console import endpoint_url, object_url
 from modelbuild.contract import Deployment
-from modelbuild.deploy.smoke import TOLERANCE
 from modelbuild.handoff import Handoff
 from modelbuild.settings.deploy import DeploySettings
 
@@ -17,7 +16,7 @@ def succeeded(approved: Handoff, deployment: Deployment, settings: DeploySetting
         "succeeded.html.j2",
         deployment=deployment,
         golden=approved.manifest.golden,
-        tolerance=TOLERANCE,
+        tolerance=max(golden.tolerance for golden in approved.manifest.golden),
         instance_type=settings.instance_type,
         endpoint_url=endpoint_url(region, deployment.endpoint),
         model_url=object_url(deployment.model_path),

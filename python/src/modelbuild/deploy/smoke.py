@@ -13,11 +13,6 @@ from modelbuild.aws.sagemaker import Answer, ModelRefused, SageMaker
 from modelbuild.contract import GoldenPrediction, Manifest, Prediction, Predictions, custom_attributes
 from modelbuild.errors import VerificationFailed
 
-TOLERANCE = 1e-4
-"""The allowed difference to a recorded number, relative above 1 and absolute below: other CPUs round
-differently.
-"""
-
 _SHOWN_CHARACTERS = 300
 
 
@@ -36,7 +31,7 @@ def check(sagemaker: SageMaker, endpoint: str, manifest: Manifest) -> None:
     for number, golden in enumerate(manifest.golden, start=1):
         answer = _answer(sagemaker, endpoint, golden)
         output = _prediction(answer.body, answer.custom_attributes, manifest).output
-        if difference := _difference(golden.output, output):
+        if difference := _difference(golden.output, output, golden.tolerance):
             raise VerificationFailed(
                 f"endpoint {endpoint} answers recorded input {number} of {len(manifest.golden)} with "
                 f"{_shortened(output)}, but the model that was approved answered {_shortened(golden.output)} "
@@ -56,7 +51,7 @@ def _answer(sagemaker: SageMaker, endpoint: str, golden: GoldenPrediction) -> An
 
 
 def _prediction(body: bytes, attributes: str, manifest: Manifest) -> Prediction:
-    """The only prediction of an answer; the answer must name this model everywhere."""
+    """The only prediction of an answer; the answer must name this model everypath."""
     request = manifest.request
     expected = custom_attributes(request.model_id, request.model, request.build.pipeline)
     if attributes != expected:
@@ -85,21 +80,25 @@ def _prediction(body: bytes, attributes: str, manifest: Manifest) -> Prediction:
     return prediction
 
 
-def _difference(expected: JsonValue, found: JsonValue, path: str = "") -> str:
+def _difference(expected: JsonValue, found: JsonValue, tolerance: float, path: str = "") -> str:
     """The first difference of two outputs beyond the tolerance for numbers; empty if there is none."""
     # Whole numbers, such as ids, must be equal.
     if _is_number(expected) and _is_number(found) and float in (type(expected), type(found)):
-        return _exceeds_tolerance(float(expected), float(found), path)
+        return _exceeds_tolerance(float(expected), float(found), tolerance, path)
     if isinstance(expected, dict) and isinstance(found, dict):
         if expected.keys() != found.keys():
             names = ", ".join(sorted(expected.keys() ^ found.keys()))
             return f"{path or 'the answer'} has other fields: {names}"
-        pairs = [(expected[name], found[name], f"{path}.{name}" if path else name) for name in expected]
+        pairs = [
+            (expected[name], found[name], tolerance, f"{path}.{name}" if path else name)
+            for name in expected
+        ]
     elif isinstance(expected, list) and isinstance(found, list):
         if len(expected) != len(found):
             return f"{path} has {len(found)} elements, not {len(expected)}"
         pairs = [
-            (one, other, f"{path}[{at}]") for at, (one, other) in enumerate(zip(expected, found, strict=True))
+            (one, other, tolerance, f"{path}[{at}]")
+            for at, (one, other) in enumerate(zip(expected, found, strict=True))
         ]
     else:
         return "" if type(expected) is type(found) and expected == found else f"another {path or 'answer'}"
@@ -110,9 +109,9 @@ def _is_number(value: JsonValue) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _exceeds_tolerance(expected: float, found: float, path: str) -> str:
+def _exceeds_tolerance(expected: float, found: float, tolerance: float, path: str) -> str:
     # A comparison with NaN is false, so NaN exceeds every tolerance.
-    allowed = TOLERANCE * max(1.0, abs(expected))
+    allowed = tolerance * max(1.0, abs(expected))
     if abs(found - expected) <= allowed:
         return ""
     return f"{path or 'the answer'} differs by {abs(found - expected):.6f}, and {allowed:g} is allowed"

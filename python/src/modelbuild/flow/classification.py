@@ -25,25 +25,24 @@ METRICS = (
 
 def evaluate(
     rows: EvaluationRows,
-    predicted: Values,
+    answers: Sequence[Mapping[str, Any]],
     *,
     labels: Sequence[str],
-    scores: npt.NDArray[np.float64] | None = None,
     baselines: Mapping[str, Values],
 ) -> Evaluated:
     """Compare predicted labels with the true ones; the primary metric is macro-F1.
 
     Args:
         rows: the rows, each with its true label.
-        predicted: the model's label of each row.
+        answers: the model's answer to each row: its label, and the score of each label.
         labels: every label, in the order of the tables.
-        scores: the probability of each label: one row for each evaluation row, one column for each label.
         baselines: the labels that each baseline predicts for the same rows, by its name.
 
     Raises:
         ConfigurationError: the rows are not consistent.
     """
-    columns = {} if scores is None else {label: scores[:, at] for at, label in enumerate(labels)}
+    predicted = [answer["label"] for answer in answers]
+    columns = {label: np.array([answer["scores"][label] for answer in answers]) for label in labels}
     found = evaluate_any(
         rows,
         predicted,

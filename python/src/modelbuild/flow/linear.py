@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
 
-from modelbuild.contract import DESCRIPTION_FILE, GoldenPrediction, sha256_of_json
-from modelbuild.serving.description import WEIGHTS_FILE, ModelDescription
-from modelbuild.serving.features import features
-from modelbuild.serving.limits import MAX_CHARACTERS
-from modelbuild.serving.model import Model, decode
-from modelbuild.serving.text import has_tokens
-
-_GOLDEN = 8
+from modelbuild.flow.packaging import package
+from modelbuild.serving.features import FEATURES_VERSION, features
+from modelbuild.serving.inputs import TextInput
+from modelbuild.serving.kinds.hashed_ngrams import WEIGHTS_FILE
+from modelbuild.serving.outputs import LabelOutput
 
 
 def fit(
@@ -76,32 +72,11 @@ def files(
     Raises:
         VerificationFailed: the weights are not of that shape.
     """
-    description = ModelDescription(
+    return package(
         kind="hashed-ngrams-linear",
-        labels=tuple(labels),
-        buckets=buckets,
-        ngrams=ngrams,
-        parameters_sha256=sha256_of_json(dict(parameters)),
-        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        takes=TextInput(),
+        answers=LabelOutput(labels=tuple(labels)),
+        options={"features": FEATURES_VERSION, "buckets": buckets, "ngrams": ngrams},
+        files={WEIGHTS_FILE: weights},
+        parameters=parameters,
     )
-    decode(description, weights)
-    return {WEIGHTS_FILE: weights, DESCRIPTION_FILE: description.to_json().encode()}
-
-
-def read(files: Mapping[str, bytes]) -> Model:
-    """The model as it will be served, from the files of its archive."""
-    description = ModelDescription.model_validate_json(files[DESCRIPTION_FILE])
-    return decode(description, files[WEIGHTS_FILE])
-
-
-def golden(model: Model, texts: Sequence[str]) -> list[GoldenPrediction]:
-    """Up to eight of the texts, evenly chosen, with the answers that the endpoint must give.
-
-    Texts that the server refuses are not chosen.
-    """
-    served = [text for text in texts if len(text) <= MAX_CHARACTERS and has_tokens(text)]
-    chosen = served[:: max(1, len(served) // _GOLDEN)][:_GOLDEN]
-    return [
-        GoldenPrediction(input=text, output={"label": label, "scores": {**scores}})
-        for text, (label, scores) in zip(chosen, model.predict(chosen), strict=True)
-    ]

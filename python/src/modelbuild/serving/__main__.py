@@ -24,7 +24,7 @@ from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.serving.app import Service
 from modelbuild.serving.connection import Connection
 from modelbuild.serving.limits import KEEP_ALIVE_SECONDS
-from modelbuild.serving.model import load
+from modelbuild.serving.model import load_directory
 
 
 def main(arguments: list[str], environ: Mapping[str, str]) -> int:
@@ -63,7 +63,7 @@ async def _serve(environ: Mapping[str, str]) -> None:
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         directory = Path(environ.get("SM_MODEL_DIR", "/opt/ml/model"))
-        service.model = await asyncio.to_thread(load, directory, environment.description_sha256)
+        service.serve(await asyncio.to_thread(load_directory, directory, environment.description_sha256))
     except ModelbuildError:
         server.should_exit = True
         await serving

@@ -1,4 +1,4 @@
-"""The two addresses that SageMaker calls, ``GET /ping`` and ``POST /invocations``, as an ASGI application.
+"""``GET /ping`` and ``POST /invocations``, which SageMaker calls, and ``GET /``, as an ASGI application.
 
 It uses no web framework: for a short text a framework takes longer than the prediction.
 """
@@ -11,23 +11,25 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from modelbuild import log
 from modelbuild.contract import (
     CUSTOM_ATTRIBUTES_HEADER,
     MODEL_ID_HEADER,
     ServingEnvironment,
     custom_attributes,
 )
-from modelbuild.serving.body import BadBody, parse_instances
-from modelbuild.serving.limits import MAX_BODY_BYTES, SMALL_BODY_BYTES
-from modelbuild.serving.model import Answer, Model
-from modelbuild.serving.queues import Batch, LargeBodySemaphore, Overloaded
+from modelbuild.serving.answers import AnswerWriter, NotFinite, answer_type
+from modelbuild.serving.body import JSON, MEDIA_TYPES, BadBody, accepted_types, parse_instances
+from modelbuild.serving.limits import FAST_SECONDS, MAX_BODY_BYTES, SMALL_BODY_BYTES
+from modelbuild.serving.model import Model
+from modelbuild.serving.queues import Batches, LargeBodySemaphore, Overloaded, ThreadBatches
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 # The body was not read, so the connection cannot carry another request.
 _CLOSE_CONNECTION = {"connection": "close"}
-_ROUTES = {"/ping": ("GET", "HEAD"), "/invocations": ("POST",)}
+_ROUTES = {"/": ("GET", "HEAD"), "/ping": ("GET", "HEAD"), "/invocations": ("POST",)}
 
 
 class Refusal(Exception):
@@ -49,93 +51,104 @@ class Disconnected(Exception):
 
 
 class Service:
-    """The application; ``model`` is None until it is loaded and verified."""
+    """The application; it answers /ping with 503 until :meth:`serve` is called."""
 
     def __init__(self, environment: ServingEnvironment):
-        self.model: Model | None = None
-        self._model = {"model": environment.model, "model_id": environment.model_id}
-        self._pipeline = environment.pipeline
+        self._ping = json.dumps({"model": environment.model, "model_id": environment.model_id}).encode()
         self._headers = {
             MODEL_ID_HEADER: environment.model_id,
             CUSTOM_ATTRIBUTES_HEADER: custom_attributes(
                 environment.model_id, environment.model, environment.pipeline
             ),
         }
-        self._batch = Batch()
+        self._writer = AnswerWriter(environment)
+        self._batches: Batches | None = None
+        self._accepted: tuple[str, ...] = ()
         self._large_bodies = LargeBodySemaphore()
         # One thread: Python computes one large body at a time anyway, and two would need twice the memory.
         self._thread = ThreadPoolExecutor(1)
 
+    def serve(self, model: Model) -> None:
+        """Answer requests with a model."""
+        self._accepted = accepted_types(model.description.input)
+        fast = model.seconds < FAST_SECONDS
+        self._batches = Batches(model) if fast else ThreadBatches(model, ThreadPoolExecutor(1))
+
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         try:
-            body = await self._answer(scope, receive)
+            media_type, body = await self._answer(scope, receive)
         except Refusal as refusal:
             error = json.dumps({"error": str(refusal)}).encode()
-            await _respond(send, refusal.status, error, refusal.headers)
+            await _respond(send, refusal.status, JSON, error, refusal.headers)
         except Disconnected:
             return
         else:
-            await _respond(send, 200, body, self._headers)
+            await _respond(send, 200, media_type, body, self._headers)
 
-    async def _answer(self, scope: Any, receive: Receive) -> bytes:
+    async def _answer(self, scope: Any, receive: Receive) -> tuple[str, bytes]:
         path, method = scope["path"], scope["method"]
         allowed = _ROUTES.get(path)
         if allowed is None:
-            message = f"No route {path[:100]!r}; the routes are GET /ping and POST /invocations."
+            message = f"No route {path[:100]!r}; the routes are GET /, GET /ping and POST /invocations."
             raise Refusal(404, message, _CLOSE_CONNECTION)
         if method not in allowed:
             headers = {**_CLOSE_CONNECTION, "allow": ", ".join(allowed)}
             raise Refusal(405, f"{path} takes {' and '.join(allowed)}.", headers)
-        if self.model is None:
+        if self._batches is None:
             raise Refusal(503, "The model is not loaded yet.", _CLOSE_CONNECTION)
         if path == "/ping":
-            return json.dumps(self._model).encode()
-        _require_json(scope["headers"])
-        body = bytearray()
-        more = await _read(receive, body, SMALL_BODY_BYTES)
-        if not more and len(body) <= SMALL_BODY_BYTES:
-            return await self._predict(self.model, body)
+            return JSON, self._ping
+        if path == "/":
+            return JSON, self._writer.describe(self._batches.model.description)
+        received = dict(scope["headers"])
+        media_type = _media_type(received, self._accepted)
+        answer = answer_type(received, media_type)
+        return answer, await self._invoke(self._batches, receive, media_type, answer)
+
+    async def _invoke(self, batches: Batches, receive: Receive, media_type: str, answer: str) -> bytes:
         try:
+            body = bytearray()
+            more = await _read(receive, body, SMALL_BODY_BYTES)
+            if not more and len(body) <= SMALL_BODY_BYTES:
+                instances = parse_instances(body, media_type, batches.model.description.input)
+                return self._writer.write(await batches.predict(instances), answer)
             async with self._large_bodies:
                 if more:
                     await _read(receive, body, MAX_BODY_BYTES)
                 if len(body) > MAX_BODY_BYTES:
-                    sentence = f"The body is larger than {MAX_BODY_BYTES:,} bytes; send fewer texts."
-                    raise Refusal(413, sentence, _CLOSE_CONNECTION)
-                return await self._predict_large(self.model, body)
+                    message = f"The body is larger than {MAX_BODY_BYTES:,} bytes; send fewer instances."
+                    raise Refusal(413, message, _CLOSE_CONNECTION)
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(
+                    self._thread, self._predict_large, batches.model, body, media_type, answer
+                )
+        except BadBody as error:
+            raise Refusal(400, str(error)) from error
         except Overloaded as error:
             raise Refusal(503, str(error), {**_CLOSE_CONNECTION, "retry-after": "1"}) from error
+        except NotFinite as error:
+            raise Refusal(500, "The model's answer holds a number that is infinite or NaN.") from error
+        except (Disconnected, Refusal):
+            raise
+        except Exception as error:
+            message = f"The model cannot answer: {type(error).__name__}: {str(error)[:300]}"
+            log.warn(message)
+            raise Refusal(500, message) from error
 
-    async def _predict(self, model: Model, body: bytearray) -> bytes:
-        try:
-            return self._to_json(await self._batch.predict(model, parse_instances(body)))
-        except BadBody as error:
-            raise Refusal(400, str(error)) from error
-
-    async def _predict_large(self, model: Model, body: bytearray) -> bytes:
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, self._compute, model, body)
-        except BadBody as error:
-            raise Refusal(400, str(error)) from error
-
-    def _compute(self, model: Model, body: bytearray) -> bytes:
-        texts = parse_instances(body)
+    def _predict_large(self, model: Model, body: bytearray, media_type: str, answer: str) -> bytes:
+        instances = parse_instances(body, media_type, model.description.input)
         body.clear()
-        return self._to_json(model.predict(texts))
-
-    def _to_json(self, answers: Sequence[Answer]) -> bytes:
-        """The JSON of :class:`modelbuild.contract.Predictions`, without the time that pydantic would take."""
-        predictions = [{"label": label, "scores": scores, **self._model} for label, scores in answers]
-        return json.dumps({**self._model, "pipeline": self._pipeline, "predictions": predictions}).encode()
+        return self._writer.write(model.predict(instances), answer)
 
 
-def _require_json(headers: list[tuple[bytes, bytes]]) -> None:
-    values = dict(headers)
-    content_type = values.get(b"content-type", b"").decode("latin-1").split(";")[0].strip().lower()
-    if content_type != "application/json":
-        raise Refusal(415, f"Content-Type is {content_type!r}; send application/json.", _CLOSE_CONNECTION)
+def _media_type(headers: Mapping[bytes, bytes], accepted: Sequence[str]) -> str:
+    content_type = headers.get(b"content-type", b"").decode("latin-1").split(";")[0].strip().lower()
+    media_type = MEDIA_TYPES.get(content_type)
+    if media_type not in accepted:
+        message = f"Content-Type is {content_type[:100]!r}; send {' or '.join(accepted)}."
+        raise Refusal(415, message, _CLOSE_CONNECTION)
+    return media_type
 
 
 async def _read(receive: Receive, body: bytearray, limit: int) -> bool:
@@ -154,8 +167,8 @@ async def _read(receive: Receive, body: bytearray, limit: int) -> bool:
     return True
 
 
-async def _respond(send: Send, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-    raw = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+async def _respond(send: Send, status: int, media_type: str, body: bytes, headers: Mapping[str, str]) -> None:
+    raw = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
     raw += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})

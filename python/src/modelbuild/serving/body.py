@@ -1,75 +1,153 @@
-"""The body of a request to ``/invocations``: ``{"instances": ["text", …]}``, in JSON."""
+"""The body of a request to ``/invocations``, as JSON, JSON lines or CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 import json
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from modelbuild.serving.limits import MAX_CHARACTERS, MAX_INSTANCES, SMALL_BODY_BYTES
-from modelbuild.serving.text import has_tokens
+from modelbuild.serving.inputs import BadInstance, Input, RecordInput, type_name
+from modelbuild.serving.limits import MAX_CHARACTERS, MAX_INSTANCES, MAX_JSON_MARKS, SMALL_BODY_BYTES
 
-_BYTES_BEFORE_VALUES = np.frombuffer(b",[{", dtype=np.uint8)
+JSON = "application/json"
+JSON_LINES = "application/jsonlines"
+CSV = "text/csv"
+MEDIA_TYPES = {
+    JSON: JSON,
+    JSON_LINES: JSON_LINES,
+    "application/x-jsonlines": JSON_LINES,
+    "application/jsonl": JSON_LINES,
+    "application/x-ndjson": JSON_LINES,
+    CSV: CSV,
+}
+"""The media types of requests, with the one of each that this module names it by."""
+
+_MARKS = np.frombuffer(b",:[{", dtype=np.uint8)
 
 
 class BadBody(Exception):
-    """The body holds no texts that the model can classify; the client gets the message."""
+    """The body does not hold instances that the model can answer; the client gets the message."""
 
 
-def parse_instances(body: bytearray) -> list[str]:
-    """The texts of a request body.
+def accepted_types(declared: Input) -> tuple[str, ...]:
+    """The media types that fit an input."""
+    return (JSON, JSON_LINES, CSV) if declared.fits_csv else (JSON, JSON_LINES)
+
+
+def parse_instances(body: bytearray, media_type: str, declared: Input) -> list[Any]:
+    """The instances of a request body, each as the model's kind predicts it.
+
+    Args:
+        body: the bytes of the request.
+        media_type: one of the values of :data:`MEDIA_TYPES`.
+        declared: the input type of the model.
 
     Raises:
-        BadBody: the body is not JSON in UTF-8, or not texts within the limits.
+        BadBody: the body is not of its media type, or does not fit the declared input or the limits.
     """
-    instances = _instances(body)
-    for index, text in enumerate(instances):
-        if not isinstance(text, str):
-            raise BadBody(f"instances[{index}] must be a text, not {_type_name(text)}.")
-        if len(text) > MAX_CHARACTERS:
-            raise BadBody(
-                f"instances[{index}] has {len(text):,} characters; send at most {MAX_CHARACTERS:,}."
-            )
-        if not has_tokens(text):
-            raise BadBody(f"instances[{index}] is empty; send at least one word or symbol.")
-    return instances
+    return _READERS[media_type](body, declared)
 
 
-def _instances(body: bytearray) -> list[Any]:
-    if len(body) > SMALL_BODY_BYTES and _values(body) > MAX_INSTANCES + 3:
-        raise BadBody(f"The body holds more than a list of {MAX_INSTANCES:,} texts; send fewer.")
-    try:
-        document = json.loads(body.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, json.JSONDecodeError) else "it cannot be decoded"
-        raise BadBody(f"The body is not JSON in UTF-8 ({reason}).") from error
+def _from_json(body: bytearray, declared: Input) -> list[Any]:
+    _require_few_values(body, declared)
+    document = _decode(body, "The body")
     if not isinstance(document, dict) or set(document) != {"instances"}:
         raise BadBody('The body must be an object with the one key "instances".')
     instances = document["instances"]
     if not isinstance(instances, list) or not 1 <= len(instances) <= MAX_INSTANCES:
-        given_type = f"a list of {len(instances):,}" if isinstance(instances, list) else _type_name(instances)
-        raise BadBody(f"instances must be a list of 1 to {MAX_INSTANCES:,} texts, not {given_type}.")
+        found = f"a list of {len(instances):,}" if isinstance(instances, list) else type_name(instances)
+        raise BadBody(f"instances must be a list of 1 to {MAX_INSTANCES:,}, not {found}.")
+    return _check(((f"instances[{at}]", value) for at, value in enumerate(instances)), declared.from_json)
+
+
+def _from_json_lines(body: bytearray, declared: Input) -> list[Any]:
+    _require_few_values(body, declared)
+    lines = [line for line in bytes(body).split(b"\n") if line.strip()]
+    _require_count(len(lines), "lines")
+    named = ((f"line {number}", line) for number, line in enumerate(lines, 1))
+    return _check(((name, _decode(line, name.capitalize())) for name, line in named), declared.from_json)
+
+
+def _from_csv(body: bytearray, declared: Input) -> list[Any]:
+    try:
+        text = body.decode("utf-8-sig")
+        rows = list(itertools.islice(_rows(text), MAX_INSTANCES + 2))
+    except (ValueError, csv.Error) as error:
+        raise BadBody(f"The body is not CSV in UTF-8 ({error}).") from error
+    if rows and isinstance(declared, RecordInput) and declared.is_header(rows[0]):
+        del rows[0]
+    _require_count(len(rows), "rows")
+    return _check(((f"row {number}", row) for number, row in enumerate(rows, 1)), declared.from_csv)
+
+
+_READERS = {JSON: _from_json, JSON_LINES: _from_json_lines, CSV: _from_csv}
+
+
+def _rows(text: str) -> Iterable[list[str]]:
+    csv.field_size_limit(4 * MAX_CHARACTERS)
+    return (row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row)
+
+
+def _check(named: Iterable[tuple[str, Any]], read: Callable[[Any], Any]) -> list[Any]:
+    """What ``read`` makes of each value; the name of a value begins the sentence that refuses it."""
+    instances = []
+    for name, value in named:
+        try:
+            instances.append(read(value))
+        except BadInstance as error:
+            raise BadBody(f"{name} {error}.") from error
     return instances
 
 
-def _values(body: bytearray) -> int:
-    """An upper bound of the number of values in a document: the commas and brackets outside its strings.
+def _decode(text: bytearray | bytes, subject: str) -> Any:
+    try:
+        return json.loads(text.decode("utf-8-sig"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, json.JSONDecodeError) else "it cannot be decoded"
+        raise BadBody(f"{subject} is not JSON in UTF-8 ({reason}).") from error
 
-    A document such as ``[[],[],[],…`` needs forty times its size as Python objects, so the server counts its
-    values before it parses the document.
+
+def _refuse_constant(name: str) -> None:
+    raise BadBody(f"The body holds {name}, which is no number of JSON.")
+
+
+def _require_count(found: int, unit: str) -> None:
+    if not 1 <= found <= MAX_INSTANCES:
+        raise BadBody(
+            f"The body must have 1 to {MAX_INSTANCES:,} {unit}, not "
+            f"{found if found <= MAX_INSTANCES else 'more'}."
+        )
+
+
+def _require_few_values(body: bytearray, declared: Input) -> None:
+    """Refuse a body with more values than its instances can have, before it is parsed.
+
+    A document such as ``[[],[],[],…`` takes forty times its size as Python objects.
     """
+    if len(body) <= SMALL_BODY_BYTES:
+        return
+    limit = min(MAX_INSTANCES * declared.json_marks, MAX_JSON_MARKS)
+    # The object, its one key, and the list.
+    if _count_marks(body) > limit + 3:
+        raise BadBody(
+            f"The body holds more than {MAX_INSTANCES:,} instances of input {declared.type} can hold; send "
+            "fewer and smaller ones."
+        )
+
+
+def _count_marks(body: bytearray) -> int:
+    """How many of the characters ``,:[{`` stand outside the texts of a JSON document."""
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    inside, values = np.False_, 1
+    inside, marks = np.False_, 0
     for start in range(0, len(body), SMALL_BODY_BYTES):
         characters = np.frombuffer(body[start : start + SMALL_BODY_BYTES], dtype=np.uint8)
         quoted = np.logical_xor.accumulate(characters == ord('"')) ^ inside
-        values += int(np.isin(characters[~quoted], _BYTES_BEFORE_VALUES).sum())
+        marks += int(np.isin(characters[~quoted], _MARKS).sum())
         inside = quoted[-1]
-    return values
-
-
-def _type_name(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
-    return names.get(type(value), "a number")
+    return marks

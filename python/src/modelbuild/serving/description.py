@@ -1,37 +1,28 @@
-"""The record in ``model.json``: the description of a model that this server can serve."""
+"""``model.json``: what a model is, and how to serve it."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import Field, JsonValue, StringConstraints
 
 from modelbuild.contract import Record, Sha256
+from modelbuild.serving.inputs import Input
+from modelbuild.serving.outputs import Output
 
-WEIGHTS_FILE = "model.safetensors"
-
-Label = Annotated[str, StringConstraints(min_length=1)]
-
-
-def _distinct(labels: tuple[str, ...]) -> tuple[str, ...]:
-    label, times = Counter(labels).most_common(1)[0]
-    if times > 1:
-        raise ValueError(f"the label {label!r} occurs {times} times")
-    return labels
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
 
 
 class ModelDescription(Record):
-    """``model.json`` in ``model.tar.gz``: how to read the weights beside it.
+    """``model.json`` in ``model.tar.gz``: the kind of the model, what it takes and answers, and its files."""
 
-    The version is that of the features: since version 2 a text is normalised before it is hashed. With the
-    weights of another version the server would look texts up in the wrong buckets.
-    """
-
-    version: Literal[2] = 2
-    kind: Literal["hashed-ngrams-linear"]
-    labels: Annotated[tuple[Label, ...], Field(min_length=1), AfterValidator(_distinct)]
-    buckets: int = Field(ge=1)
-    ngrams: int = Field(ge=1, le=5)
+    version: Literal[3] = 3
+    kind: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+    """The name of an entry point of the group ``modelbuild.kinds`` in the image that serves the model."""
+    input: Input
+    output: Output
+    options: dict[str, JsonValue]
+    """What the kind has to know; the kind checks it."""
+    files: Annotated[dict[FileName, Sha256], Field(min_length=1, max_length=100)]
+    """The SHA-256 of each file that the model consists of, beside this one."""
     parameters_sha256: Sha256
-    weights_sha256: Sha256

@@ -10,11 +10,16 @@ change to either needs another version of :class:`modelbuild.serving.description
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from modelbuild.serving.text import normalize
+
+FEATURES_VERSION: Final = 2
+"""The version of this module and :mod:`modelbuild.serving.text`. Since 2, a text is normalised before it is
+hashed."""
 
 Hashes = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]

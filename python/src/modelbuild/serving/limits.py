@@ -6,6 +6,9 @@ MAX_BODY_BYTES = 6_291_456
 """The largest body that SageMaker forwards."""
 MAX_INSTANCES = 1_000
 MAX_CHARACTERS = 10_000
+MAX_JSON_MARKS = 1_000_000
+"""How many of the characters ``,:[{`` a JSON body may have outside its texts: one for each value, and one for
+each key. A million values take about 60 MB as Python objects."""
 
 SMALL_BODY_BYTES = 65_536
 """The server answers a body up to this size on the event loop: as Python objects it takes at most 3 MB, and
@@ -15,8 +18,12 @@ LARGE_BODIES = 4
 LARGE_BODIES_WAITING = 32
 LARGE_BODY_WAIT_SECONDS = 15.0
 
-BATCH_CHARACTERS = 32_768
-"""How many characters are classified before the event loop reads its sockets again."""
+BATCH_SIZE = 32_768
+"""How much is predicted before the event loop reads its sockets again: characters, and 8 for each number."""
+BATCH_SECONDS = 0.1
+"""How long a batch in a thread should take."""
+FAST_SECONDS = 0.002
+"""A model that answers one instance faster predicts on the event loop; a slower one predicts in a thread."""
 
 MAX_CONNECTIONS = 512
 """Half of the 1,024 files that a process may have open by default."""

@@ -1,0 +1,248 @@
+"""What a model takes: each input type checks an instance, and converts it into what the kind predicts.
+
+The types are part of ``model.json``. :data:`Input` is one of them, told apart by its field ``type``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeAlias
+
+import numpy as np
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+
+from modelbuild.contract import Record
+from modelbuild.serving.limits import MAX_CHARACTERS
+from modelbuild.serving.text import has_tokens
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class BadInstance(Exception):
+    """An instance does not fit the declared input; the message is a sentence without its subject."""
+
+
+class TextInput(Record):
+    """A text: a JSON string, or a row of CSV with one column."""
+
+    type: Literal["text"] = "text"
+
+    @property
+    def json_marks(self) -> int:
+        """How many of the characters ``,:[{`` the JSON of an instance has outside its texts, at most."""
+        return 1
+
+    @property
+    def fits_csv(self) -> bool:
+        """Whether a row of CSV can be an instance."""
+        return True
+
+    def size(self, instance: str) -> int:
+        """How much work an instance is, in characters."""
+        return len(instance)
+
+    def from_json(self, value: JsonValue) -> str:
+        """The text of an instance.
+
+        Raises:
+            BadInstance: it is no text, is too long, or has no token.
+        """
+        if not isinstance(value, str):
+            raise BadInstance(f"must be a text, not {type_name(value)}")
+        if len(value) > MAX_CHARACTERS:
+            raise BadInstance(f"has {len(value):,} characters; send at most {MAX_CHARACTERS:,}")
+        if not has_tokens(value):
+            raise BadInstance("is empty: it has no word and no sign; send at least one")
+        return value
+
+    def from_csv(self, row: Sequence[str]) -> str:
+        """The text of a CSV row.
+
+        Raises:
+            BadInstance: see :meth:`from_json`; or the row has several columns.
+        """
+        if len(row) != 1:
+            raise BadInstance(f"has {len(row)} columns; send one, with the text between double quotes")
+        return self.from_json(row[0])
+
+    def example(self) -> JsonValue:
+        """An instance that every model of this input can answer."""
+        return "An example."
+
+
+class RecordField(Record):
+    """A field of a record, and a column of CSV."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    type: Literal["number", "text"]
+
+    def read(self, value: JsonValue) -> float | str:
+        """The value of the field.
+
+        Raises:
+            BadInstance: it is of another type, too long, or beyond the range of float32.
+        """
+        if self.type == "text":
+            if not isinstance(value, str):
+                raise BadInstance(f"has {type_name(value)} as {self.name}; send a text")
+            if len(value) > MAX_CHARACTERS:
+                raise BadInstance(
+                    f"has {len(value):,} characters in {self.name}; send at most {MAX_CHARACTERS:,}"
+                )
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise BadInstance(f"has {type_name(value)} as {self.name}; send a number")
+        if not abs(value) <= _LARGEST:
+            raise BadInstance(f"has a number beyond the range of float32 as {self.name}")
+        return float(value)
+
+    def read_cell(self, cell: str) -> float | str:
+        """The value of the field in a CSV row.
+
+        Raises:
+            BadInstance: see :meth:`read`.
+        """
+        return self.read(cell if self.type == "text" else _number(self.name, cell))
+
+
+def _distinct(fields: tuple[RecordField, ...]) -> tuple[RecordField, ...]:
+    name, times = Counter(field.name for field in fields).most_common(1)[0]
+    if times > 1:
+        raise ValueError(f"the field {name!r} occurs {times} times")
+    return fields
+
+
+class RecordInput(Record):
+    """A row of a table: a JSON object with every field, or a CSV row with the fields in their order."""
+
+    type: Literal["record"] = "record"
+    fields: Annotated[
+        tuple[RecordField, ...], Field(min_length=1, max_length=10_000), AfterValidator(_distinct)
+    ]
+    """The fields in the order of the columns of CSV."""
+
+    @property
+    def json_marks(self) -> int:
+        """How many of the characters ``,:[{`` the JSON of an instance has outside its texts, at most."""
+        return 1 + 2 * len(self.fields)
+
+    @property
+    def fits_csv(self) -> bool:
+        """Whether a row of CSV can be an instance."""
+        return True
+
+    def size(self, instance: dict[str, float | str]) -> int:
+        """How much work an instance is: characters of its texts, and 8 for each number."""
+        return sum(len(value) if isinstance(value, str) else 8 for value in instance.values())
+
+    def from_json(self, value: JsonValue) -> dict[str, float | str]:
+        """The fields of an instance, in their declared order.
+
+        Raises:
+            BadInstance: a field is missing, unknown or of another type.
+        """
+        if not isinstance(value, dict):
+            raise BadInstance(f"must be an object with the fields {self._names()}, not {type_name(value)}")
+        names = [field.name for field in self.fields]
+        if missing := [name for name in names if name not in value]:
+            raise BadInstance(f"has no field {missing[0]!r}; send the fields {self._names()}")
+        if len(value) > len(names):
+            unknown = next(name for name in value if name not in names)
+            raise BadInstance(f"has the unknown field {unknown[:60]!r}; send the fields {self._names()}")
+        return {field.name: field.read(value[field.name]) for field in self.fields}
+
+    def from_csv(self, row: Sequence[str]) -> dict[str, float | str]:
+        """The fields of a CSV row.
+
+        Raises:
+            BadInstance: the row has another number of columns, or a number cannot be read.
+        """
+        if len(row) != len(self.fields):
+            raise BadInstance(f"has {len(row)} columns; send {len(self.fields)}: {self._names()}")
+        return {field.name: field.read_cell(cell) for field, cell in zip(self.fields, row, strict=True)}
+
+    def is_header(self, row: Sequence[str]) -> bool:
+        """Whether a CSV row names the fields."""
+        return list(row) == [field.name for field in self.fields]
+
+    def example(self) -> JsonValue:
+        """An instance of zeros and empty texts."""
+        return {field.name: 0.0 if field.type == "number" else "" for field in self.fields}
+
+    def _names(self) -> str:
+        names = [field.name for field in self.fields]
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        return ", ".join(names[:8]) + more
+
+
+class TensorInput(Record):
+    """Numbers in a fixed shape: JSON lists within lists, or, for one dimension, a CSV row."""
+
+    type: Literal["tensor"] = "tensor"
+    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=8)]
+    """The size of each dimension of one instance, without that of the batch."""
+
+    @property
+    def json_marks(self) -> int:
+        """How many of the characters ``,:[{`` the JSON of an instance has outside its texts, at most."""
+        return sum(math.prod(self.shape[:depth]) for depth in range(len(self.shape) + 1))
+
+    @property
+    def fits_csv(self) -> bool:
+        """Whether a row of CSV can be an instance."""
+        return len(self.shape) == 1
+
+    def size(self, instance: np.ndarray[Any, np.dtype[np.float32]]) -> int:
+        """How much work an instance is: 8 for each number."""
+        return 8 * instance.size
+
+    def from_json(self, value: JsonValue) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The numbers of an instance, float32, of the declared shape.
+
+        Raises:
+            BadInstance: it has another shape, or something that is no finite number.
+        """
+        if not isinstance(value, list):
+            raise BadInstance(f"must be a list of shape {list(self.shape)}, not {type_name(value)}")
+        return self._array(value)
+
+    def from_csv(self, row: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The numbers of a CSV row.
+
+        Raises:
+            BadInstance: see :meth:`from_json`.
+        """
+        return self._array([_number(f"column {at}", cell) for at, cell in enumerate(row, 1)])
+
+    def example(self) -> JsonValue:
+        """An instance of zeros."""
+        zeros: JsonValue = np.zeros(self.shape).tolist()
+        return zeros
+
+    def _array(self, value: list[Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        values = np.asarray(value, dtype=object)
+        if values.shape != self.shape:
+            raise BadInstance(f"has shape {list(values.shape)}; send shape {list(self.shape)}")
+        if not {type(one) for one in values.flat} <= {int, float}:
+            raise BadInstance("holds something that is no number; send numbers only")
+        if not all(abs(one) <= _LARGEST for one in values.flat):
+            raise BadInstance("holds a number beyond the range of float32")
+        return values.astype(np.float32)
+
+
+Input: TypeAlias = Annotated[TextInput | RecordInput | TensorInput, Field(discriminator="type")]
+
+
+def type_name(value: JsonValue) -> str:
+    """What people call the type of a JSON value."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _number(name: str, cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError as error:
+        raise BadInstance(f"has {cell[:60]!r} as {name}; send a number") from error

@@ -1,0 +1,128 @@
+"""Kinds of models: what reads the files of a model and predicts with them.
+
+A kind is an object with the interface of :class:`ModelKind`. The distribution that contains it registers it
+under the name of the kind, as an entry point of the group ``modelbuild.kinds``. This distribution has two
+kinds; one of the user's that is installed in the image that serves the model can have others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Any, Protocol, TypeVar, cast
+
+from pydantic import ValidationError
+
+from modelbuild.contract import DESCRIPTION_FILE, Record
+from modelbuild.errors import ConfigurationError
+from modelbuild.serving.description import ModelDescription
+from modelbuild.serving.outputs import Answer
+
+GROUP = "modelbuild.kinds"
+
+Options = TypeVar("Options", bound=Record)
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Predictor(Protocol):
+    """A model in memory."""
+
+    def predict(self, instances: Sequence[Any]) -> list[Answer]:
+        """An answer for each instance, in the same order; none depends on the other instances.
+
+        The instances are what the input type of the description makes of JSON: texts, records as dictionaries
+        with every field, or float32 arrays. The memory that this takes must not grow with their number.
+        """
+        ...
+
+
+class ModelKind(Protocol):
+    """Reads the models of one kind.
+
+    Attributes:
+        tolerance: how far a number of an answer may be from the recorded one, or, above 1, by which part of
+            it: another CPU rounds differently.
+    """
+
+    tolerance: float
+
+    def load(self, description: ModelDescription, files: Mapping[str, bytes]) -> Predictor:
+        """The model of a description and of its files, by name, whose hashes are verified already.
+
+        Nothing in the files may be executed or unpickled.
+
+        Raises:
+            ConfigurationError: a file cannot be read as what it should be, or an option is missing or wrong.
+            VerificationFailed: the files do not fit the description, or each other.
+        """
+        ...
+
+
+def find_kind(name: str) -> ModelKind:
+    """The kind that is installed under a name.
+
+    Raises:
+        ConfigurationError: there is none, or what it needs is not installed.
+    """
+    found = entry_points(group=GROUP)
+    for entry_point in found:
+        if entry_point.name == name:
+            try:
+                return cast(ModelKind, entry_point.load())
+            except ImportError as error:
+                raise ConfigurationError(
+                    f"the kind {name!r} of the model needs a package that is not installed here ({error}): "
+                    "serve the model with an image that has it, see docs/serving.md"
+                ) from error
+    raise ConfigurationError(
+        f"the model is of kind {name!r}, and this image has the kinds {', '.join(sorted(found.names))}: "
+        f"serve it with an image that has a package with the entry point {name!r} in the group {GROUP}"
+    )
+
+
+def read_options(description: ModelDescription, options: type[Options]) -> Options:
+    """The options of a description as the record that the kind declares.
+
+    Raises:
+        ConfigurationError: an option is missing, unknown or wrong.
+    """
+    try:
+        return options.model_validate_json(json.dumps(description.options))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        option = ".".join(map(str, ("options", *first["loc"])))
+        raise ConfigurationError(
+            f"{DESCRIPTION_FILE} has a wrong {option} for kind {description.kind}: {first['msg']}; serve the "
+            "model with the image of its own build, or train it again"
+        ) from error
+
+
+def require_types(description: ModelDescription, takes: type[In], answers: type[Out]) -> tuple[In, Out]:
+    """The declared input and output of a model whose kind has one type of each.
+
+    Raises:
+        ConfigurationError: another input or output is declared.
+    """
+    declared, output = description.input, description.output
+    if not isinstance(declared, takes) or not isinstance(output, answers):
+        raise ConfigurationError(
+            f"{DESCRIPTION_FILE} declares input {declared.type} and output {output.type}, which kind "
+            f"{description.kind} does not have"
+        )
+    return declared, output
+
+
+def read_file(files: Mapping[str, bytes], name: str) -> bytes:
+    """The content of one of the model's files.
+
+    Raises:
+        ConfigurationError: it is not there.
+    """
+    try:
+        return files[name]
+    except KeyError:
+        raise ConfigurationError(
+            f"the model has no file {name}: its files are {', '.join(sorted(files)) or 'none'}"
+        ) from None

@@ -1,0 +1,192 @@
+"""Kind ``onnx``: an ONNX graph that onnxruntime runs on the CPU; for texts with a tokenizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from pydantic import Field, StringConstraints
+
+from modelbuild.contract import DESCRIPTION_FILE, Record
+from modelbuild.errors import ConfigurationError, VerificationFailed
+from modelbuild.serving.description import ModelDescription
+from modelbuild.serving.inputs import RecordInput, TensorInput, TextInput
+from modelbuild.serving.kinds import read_file, read_options
+from modelbuild.serving.kinds.onnx_feeds import Feeds, RecordFeeds, TensorFeeds, TextFeeds
+from modelbuild.serving.kinds.onnx_graph import GRAPH_FILE, require_safe
+from modelbuild.serving.outputs import Answer, LabelOutput, NumberOutput, Output, VectorOutput
+
+NAME = "onnx"
+TOKENIZER_FILE = "tokenizer.json"
+ACTIVATION_BYTES = 1 << 30
+"""How much memory onnxruntime may take beside the weights; a graph that needs more gets no answer."""
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+
+class OnnxOptions(Record):
+    """The options of this kind in ``model.json``."""
+
+    output: Annotated[str, StringConstraints(min_length=1)]
+    """The output of the graph that is the answer: float, one row for each instance."""
+    activation: Literal["none", "softmax"] = "none"
+    """``softmax`` makes probabilities of the logits of a model with labels."""
+    max_tokens: int = Field(default=256, ge=8, le=8192)
+    """Where the tokenizer cuts a text."""
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """A session of onnxruntime, with what makes its input and reads its output."""
+
+    session: onnxruntime.InferenceSession
+    feeds: Feeds
+    output: Output
+    options: OnnxOptions
+
+    def predict(self, instances: Sequence[Any]) -> list[Answer]:
+        """An answer for each instance. As many are run at once as :class:`Feeds` puts into one batch."""
+        answers: list[Answer | None] = [None] * len(instances)
+        for indices, feed in self.feeds.batches(instances):
+            for index, answer in zip(
+                indices, _answers(self.output, self._run(feed, len(indices))), strict=True
+            ):
+                answers[index] = answer
+        return [answer for answer in answers if answer is not None]
+
+    def _run(self, feed: Mapping[str, npt.NDArray[Any]], rows: int) -> Floats:
+        """The output of the graph in float64, one row for each instance."""
+        found = np.asarray(self.session.run([self.options.output], dict(feed))[0])
+        columns = _columns(self.output)
+        if found.shape not in {(rows, columns)} | ({(rows,)} if columns == 1 else set()):
+            raise VerificationFailed(
+                f"output {self.options.output!r} of {GRAPH_FILE} has shape {list(found.shape)} for {rows} "
+                f"instances; it must be [{rows}, {columns}], with the dimension of the batch first"
+            )
+        table = found.reshape(rows, columns).astype(np.float64)
+        if self.options.activation == "none":
+            return table
+        powers = np.exp(table - table.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+class Onnx:
+    """Reads the models of this kind."""
+
+    # Another CPU has other instructions, and so adds up in another order.
+    tolerance = 1e-3
+
+    def load(self, description: ModelDescription, files: Mapping[str, bytes]) -> OnnxModel:
+        """The model of a graph, and of a tokenizer where the input is a text.
+
+        Raises:
+            ConfigurationError: a file cannot be read as what it should be, or an option is missing or wrong.
+            VerificationFailed: the graph does not fit the description, or needs something that is not run.
+        """
+        options = read_options(description, OnnxOptions)
+        if options.activation == "softmax" and not isinstance(description.output, LabelOutput):
+            raise ConfigurationError(
+                f"{DESCRIPTION_FILE} has the activation softmax for an output of type "
+                f"{description.output.type}: it is for output label"
+            )
+        content = read_file(files, GRAPH_FILE)
+        require_safe(content)
+        session = _session(content)
+        _require_output(session, options.output)
+        model = OnnxModel(session, _feeds(description, options, files, session), description.output, options)
+        _require_batches(model, description)
+        return model
+
+
+KIND = Onnx()
+
+
+def _session(content: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    # Threads that wait in a loop would take the CPU from the event loop.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # The memory of activations comes from the bounded arena; the weights have their own.
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg(ACTIVATION_BYTES, -1, -1, -1))
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        # onnxruntime raises a class of its own for each of its status codes, which have no common base.
+        raise VerificationFailed(f"onnxruntime cannot load {GRAPH_FILE}: {_reason(error)}") from error
+
+
+def _require_output(session: onnxruntime.InferenceSession, name: str) -> None:
+    outputs = {output.name: output.type for output in session.get_outputs()}
+    if name not in outputs:
+        raise VerificationFailed(
+            f"{GRAPH_FILE} has no output {name!r}: its outputs are {', '.join(sorted(outputs))[:300]}; name "
+            "one of them as option output"
+        )
+    if outputs[name] not in ("tensor(float)", "tensor(double)", "tensor(float16)"):
+        raise VerificationFailed(
+            f"output {name!r} of {GRAPH_FILE} is of type {outputs[name]}; it must be a tensor of floats"
+        )
+
+
+def _feeds(
+    description: ModelDescription,
+    options: OnnxOptions,
+    files: Mapping[str, bytes],
+    session: onnxruntime.InferenceSession,
+) -> Feeds:
+    inputs = {one.name: (one.type, one.shape) for one in session.get_inputs()}
+    declared = description.input
+    if isinstance(declared, TextInput):
+        return TextFeeds(read_file(files, TOKENIZER_FILE), options.max_tokens, inputs)
+    if isinstance(declared, RecordInput):
+        return RecordFeeds(declared, inputs)
+    assert isinstance(declared, TensorInput)
+    return TensorFeeds(declared, inputs)
+
+
+def _require_batches(model: OnnxModel, description: ModelDescription) -> None:
+    """Two instances at once must be answered, as one is."""
+    instance = description.input.from_json(description.input.example())
+    try:
+        model.predict([instance, instance])
+    except VerificationFailed:
+        raise
+    except Exception as error:
+        raise VerificationFailed(
+            f"{GRAPH_FILE} cannot answer two instances at once: {_reason(error)}: export it with a first "
+            "dimension of any size for its inputs and outputs"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What onnxruntime says, without its code and in one line."""
+    return " ".join(str(error).partition("] : ")[2].split() or [type(error).__name__])[:300]
+
+
+def _columns(output: Output) -> int:
+    if isinstance(output, LabelOutput):
+        return len(output.labels)
+    return output.length if isinstance(output, VectorOutput) else 1
+
+
+def _answers(output: Output, table: Floats) -> Iterator[Answer]:
+    if isinstance(output, LabelOutput):
+        for best, row in zip(table.argmax(axis=1).tolist(), table.tolist(), strict=True):
+            yield {"label": output.labels[best], "scores": dict(zip(output.labels, row, strict=True))}
+    elif isinstance(output, NumberOutput):
+        for value in table[:, 0].tolist():
+            yield {"value": value}
+    else:
+        for row in table.tolist():
+            yield {"vector": row}

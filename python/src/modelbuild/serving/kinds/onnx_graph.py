@@ -1,0 +1,137 @@
+"""Which ONNX graphs are run: read with the library ``onnx`` before onnxruntime sees them.
+
+onnxruntime itself refuses most graphs that are broken. This module refuses what onnxruntime would run: loops
+without end, weights in other files, operators of other libraries, and weights that are infinite or NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+
+from modelbuild.errors import ConfigurationError, VerificationFailed
+
+GRAPH_FILE = "model.onnx"
+
+DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+"""The operators of ONNX itself, those for classical models, and those that onnxruntime brings."""
+
+REFUSED_OPERATORS = {
+    "Loop": "it can run without end",
+    "Scan": "it can run without end",
+    "RandomNormal": "its answers cannot be repeated",
+    "RandomNormalLike": "its answers cannot be repeated",
+    "RandomUniform": "its answers cannot be repeated",
+    "RandomUniformLike": "its answers cannot be repeated",
+    "Multinomial": "its answers cannot be repeated",
+    "Bernoulli": "its answers cannot be repeated",
+    "PythonOp": "it calls Python",
+    "PyOp": "it calls Python",
+}
+
+_FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+
+
+def require_safe(content: bytes) -> None:
+    """Check a graph before it is loaded.
+
+    Raises:
+        ConfigurationError: the bytes are no ONNX model.
+        VerificationFailed: the graph needs something that is not run, or has weights that are no numbers.
+    """
+    try:
+        model = onnx.load_model_from_string(content)
+    except (DecodeError, ValueError, TypeError) as error:
+        raise ConfigurationError(
+            f"{GRAPH_FILE} is not an ONNX model: export the model to ONNX and save the bytes of that file"
+        ) from error
+    if not model.HasField("graph") or not model.graph.node:
+        raise ConfigurationError(f"{GRAPH_FILE} is not an ONNX model: it has no graph with nodes")
+    for domain in sorted({opset.domain for opset in model.opset_import} - DOMAINS):
+        raise VerificationFailed(
+            f"{GRAPH_FILE} needs the operators of {domain[:100]!r}: export it with those of ONNX and "
+            "onnxruntime alone"
+        )
+    for node in _nodes(model):
+        _require_node(node)
+    for tensor in _tensors(model):
+        _require_tensor(tensor)
+
+
+def _require_node(node: NodeProto) -> None:
+    if node.domain not in DOMAINS:
+        raise VerificationFailed(
+            f"{GRAPH_FILE} has the operator {node.op_type[:100]!r} of {node.domain[:100]!r}: export it with "
+            "those of ONNX and onnxruntime alone"
+        )
+    if reason := REFUSED_OPERATORS.get(node.op_type):
+        raise VerificationFailed(
+            f"{GRAPH_FILE} has the operator {node.op_type}, which is not served because {reason}: export the "
+            "model without it"
+        )
+
+
+def _require_tensor(tensor: TensorProto) -> None:
+    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+        raise VerificationFailed(
+            f"{GRAPH_FILE} keeps the weights {tensor.name[:100]!r} in another file: export the model into "
+            "one file"
+        )
+    if tensor.data_type not in _FLOATS:
+        return
+    try:
+        values = onnx.numpy_helper.to_array(tensor)
+        finite = bool(np.isfinite(values.astype(np.float32, copy=False)).all())
+    except (ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise VerificationFailed(
+            f"{GRAPH_FILE} has the weights {tensor.name[:100]!r} of shape {list(tensor.dims)}, which do not "
+            "fit the numbers that are there: export the model again"
+        ) from error
+    if not finite and tensor.name:
+        raise VerificationFailed(
+            f"{GRAPH_FILE} has weights {tensor.name[:100]!r} that are infinite or NaN: the training "
+            "diverged, so lower its learning rate and train again"
+        )
+
+
+def _graphs(model: ModelProto) -> Iterator[GraphProto]:
+    """The graph, and those within its nodes and within the nodes of its functions."""
+    waiting = [model.graph, *(graph for function in model.functions for graph in _within(function.node))]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        waiting += _within(graph.node)
+
+
+def _within(nodes: Iterator[NodeProto]) -> list[GraphProto]:
+    attributes = [attribute for node in nodes for attribute in node.attribute]
+    return [
+        graph
+        for attribute in attributes
+        for graph in ([attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs)
+    ]
+
+
+def _nodes(model: ModelProto) -> Iterator[NodeProto]:
+    for function in model.functions:
+        yield from function.node
+    for graph in _graphs(model):
+        yield from graph.node
+
+
+def _tensors(model: ModelProto) -> Iterator[TensorProto]:
+    for graph in _graphs(model):
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+    for node in _nodes(model):
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for sparse in [attribute.sparse_tensor, *attribute.sparse_tensors]:
+                yield from (sparse.values, sparse.indices)
