@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from typing import Any
@@ -208,10 +209,8 @@ def test_a_document_that_would_fill_the_memory_is_not_parsed(declared: Input) ->
 def test_any_json_is_an_instance_or_a_sentence(value: Any) -> None:
     """Each input either takes a value or refuses it; nothing else is raised."""
     for declared in INPUTS:
-        try:
-            parsed(declared, JSON, json.dumps({"instances": [value]}))
-        except BadBody as refusal:
-            assert str(refusal).endswith(".")
+        with contextlib.suppress(BadBody):
+            assert len(parsed(declared, JSON, json.dumps({"instances": [value]}))) == 1
 
 
 LABELS = LabelOutput(labels=("a", "b"))

@@ -145,7 +145,7 @@ class Service:
 def _media_type(headers: Mapping[bytes, bytes], accepted: Sequence[str]) -> str:
     content_type = headers.get(b"content-type", b"").decode("latin-1").split(";")[0].strip().lower()
     media_type = MEDIA_TYPES.get(content_type)
-    if media_type not in accepted:
+    if media_type is None or media_type not in accepted:
         message = f"Content-Type is {content_type[:100]!r}; send {' or '.join(accepted)}."
         raise Refusal(415, message, _CLOSE_CONNECTION)
     return media_type

@@ -97,8 +97,8 @@ class ThreadBatches(Batches):
         super().__init__(model)
         self._executor = executor
         self._task: asyncio.Task[None] | None = None
-        example = model.description.input
-        self._per_second = example.size(example.from_json(example.example())) / model.seconds
+        declared: Any = model.description.input
+        self._per_second = declared.size(declared.from_json(declared.example())) / model.seconds
 
     def _schedule(self) -> None:
         if self._task is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
@@ -170,8 +171,9 @@ def _require_batches(model: OnnxModel, description: ModelDescription) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What onnxruntime says, without its code and in one line."""
-    return " ".join(str(error).partition("] : ")[2].split() or [type(error).__name__])[:300]
+    """What onnxruntime says, without the code of its status and in one line."""
+    message = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
+    return " ".join(message.split())[:300]
 
 
 def _columns(output: Output) -> int:
