@@ -90,8 +90,7 @@ def _difference(expected: JsonValue, found: JsonValue, tolerance: float, path: s
             names = ", ".join(sorted(expected.keys() ^ found.keys()))
             return f"{path or 'the answer'} has other fields: {names}"
         pairs = [
-            (expected[name], found[name], tolerance, f"{path}.{name}" if path else name)
-            for name in expected
+            (expected[name], found[name], tolerance, f"{path}.{name}" if path else name) for name in expected
         ]
     elif isinstance(expected, list) and isinstance(found, list):
         if len(expected) != len(found):

@@ -12,6 +12,8 @@ from metaflow import Config, step  # type: ignore[attr-defined]
 from modelbuild.flow import base, classification, linear, rows, training
 from modelbuild.flow.batch import on_batch
 from modelbuild.flow.evaluation import EvaluationRows
+from modelbuild.flow.packaging import golden
+from modelbuild.serving.model import load
 from parameters import Parameters
 
 HERE = Path(__file__).parent
@@ -53,17 +55,15 @@ class SmallFlow(base.ModelFlow):
         )
         self.keep_runtime()
         texts, truth = ([*part] for part in zip(*self.test_rows, strict=True))
-        model = linear.read(self.files)
-        scores = model.scores(texts)
+        model = load(self.files)
         train_labels = [label for _, label in self.train_rows]
         evaluated = classification.evaluate(
-            EvaluationRows(ids=texts, inputs=texts, truth=truth, are="not trained on"),
-            [labels[best] for best in scores.argmax(axis=1)],
+            EvaluationRows(ids=texts, inputs=texts, truth=truth, description="not trained on"),
+            model.predict_json(texts),
             labels=labels,
-            scores=scores,
             baselines={"majority": classification.majority(train_labels, len(texts))},
         )
-        self.keep_evaluation(evaluated, linear.golden(model, texts))
+        self.keep_evaluation(evaluated, golden(model, texts))
         self.next(self.end)
 
     @step
