@@ -248,10 +248,10 @@ class _Delivery:
             return
         self._sleep(seconds)
 
-    def _wait(self, asked: float | None, tries: int) -> None:
+    def _wait(self, requested: float | None, tries: int) -> None:
         """Sleep for as long as Buildkite asks, or for a growing time with jitter."""
         growing = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(tries, 10)) * (0.5 + self._clock.jitter() / 2)
-        self._sleep(growing if asked is None else asked + self._clock.jitter())
+        self._sleep(growing if requested is None else requested + self._clock.jitter())
 
     def _spread(self, limited: int) -> float:
         return min(_LONGEST_SPREAD, _FIRST_SPREAD * 2.0 ** min(limited, 10)) * self._clock.jitter()

@@ -123,7 +123,7 @@ def _installer() -> list[str]:
 
 
 def _run(
-    command: list[str], what: str, cwd: Path | None = None, environ: dict[str, str] | None = None
+    command: list[str], action: str, cwd: Path | None = None, environ: dict[str, str] | None = None
 ) -> None:
     done = subprocess.run(
         command, cwd=cwd, env=environ, capture_output=True, encoding="utf-8", errors="replace", check=False
@@ -131,7 +131,7 @@ def _run(
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise ConfigurationError(
-            f"could not {what}: {lines[-1].strip()}; mend that, or install buildkite-agent 3.108 or newer"
+            f"could not {action}: {lines[-1].strip()}; mend that, or install buildkite-agent 3.108 or newer"
         )
 
 

@@ -149,12 +149,12 @@ def _alive(group: int) -> bool:
 
 def _member_processes(name: str) -> list[int]:
     """The processes with this HOSTNAME; a zombie has no environment."""
-    wanted = f"HOSTNAME={name}"
+    variable = f"HOSTNAME={name}"
     found = []
     if _PROC.is_dir():
         for environ in _PROC.glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):  # exited meanwhile, or another user's
-                if wanted.encode() in environ.read_bytes().split(b"\0"):
+                if variable.encode() in environ.read_bytes().split(b"\0"):
                     found.append(int(environ.parent.name))
         return found
     shown = subprocess.run(
@@ -164,4 +164,4 @@ def _member_processes(name: str) -> list[int]:
         errors="replace",
         check=False,
     )
-    return [int(line.split()[0]) for line in shown.stdout.splitlines() if wanted in line.split()]
+    return [int(line.split()[0]) for line in shown.stdout.splitlines() if variable in line.split()]

@@ -157,20 +157,20 @@ class Reader:
         }
 
 
-def _job(found: Mapping[str, Any]) -> Job:
-    container = found.get("container", {})
+def _job(description: Mapping[str, Any]) -> Job:
+    container = description.get("container", {})
     log = container.get("logConfiguration", {})
-    attempts = [attempt.get("container", {}).get("reason", "") for attempt in found.get("attempts", [])]
-    reasons = [found.get("statusReason", ""), container.get("reason", ""), *attempts[-1:]]
+    attempts = [attempt.get("container", {}).get("reason", "") for attempt in description.get("attempts", [])]
+    reasons = [description.get("statusReason", ""), container.get("reason", ""), *attempts[-1:]]
     return Job(
-        id=found["jobId"],
-        name=found["jobName"],
-        status=found["status"],
+        id=description["jobId"],
+        name=description["jobName"],
+        status=description["status"],
         reason="; ".join(dict.fromkeys(reason for reason in reasons if reason)),
         exit_code=container.get("exitCode"),
-        created=_time(found.get("createdAt")),
-        started=_time(found.get("startedAt")),
-        stopped=_time(found.get("stoppedAt")),
+        created=_time(description.get("createdAt")),
+        started=_time(description.get("startedAt")),
+        stopped=_time(description.get("stoppedAt")),
         log_group=log.get("options", {}).get("awslogs-group", _DEFAULT_GROUP),
         log_stream=container.get("logStreamName", ""),
     )

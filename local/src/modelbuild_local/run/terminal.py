@@ -57,11 +57,11 @@ class Terminal:
         """Print a line."""
         self._write(self._paint(text, _BOLD))
 
-    def started(self, job: str, label: str, how: str) -> None:
+    def started(self, job: str, label: str, description: str) -> None:
         """Print that a job has started."""
         colour = _COLOURS[len(self._jobs) % len(_COLOURS)]
         self._jobs[job] = JobView(plain_label(label), colour)
-        self._line(self._jobs[job], self._paint(how, _BOLD))
+        self._line(self._jobs[job], self._paint(description, _BOLD))
 
     def log(self, job: str, text: str, *, ended: bool) -> None:
         """Print the new lines of a job's log; ``text`` is the whole log so far."""

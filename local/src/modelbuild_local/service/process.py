@@ -47,8 +47,8 @@ def read_secrets(*names: str) -> dict[str, str]:
         document = json.loads(line)
         return {name: str(document[name]) for name in names}
     except (ValueError, KeyError, TypeError):
-        wanted = ", ".join(f'"{name}": "…"' for name in names)
-        sys.exit(f"The first line of standard input must be the secrets of this service: {{{wanted}}}")
+        form = ", ".join(f'"{name}": "…"' for name in names)
+        sys.exit(f"The first line of standard input must be the secrets of this service: {{{form}}}")
 
 
 def listen(name: str, port: int) -> tuple[socket.socket, str]:

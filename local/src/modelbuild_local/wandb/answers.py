@@ -97,9 +97,9 @@ def run(run: Run) -> Answer:
     }
 
 
-def files(store: Files, named: dict[str, str], wanted: Sequence[str] = ()) -> Answer:
+def files(store: Files, named: dict[str, str], names: Sequence[str] = ()) -> Answer:
     """The uploaded files of a run or an artifact, by name."""
-    here = {name: id for name, id in named.items() if store.exists(id) and (not wanted or name in wanted)}
+    here = {name: id for name, id in named.items() if store.exists(id) and (not names or name in names)}
     return connection((_file(store, name, id) for name, id in here.items()), total=len(here))
 
 

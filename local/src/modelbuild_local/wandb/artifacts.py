@@ -188,10 +188,10 @@ class ArtifactOperations:
     def _used(self, variables: Variables) -> Answer:
         return self._of_run(variables, "used")
 
-    def _of_run(self, variables: Variables, which: str) -> Answer:
+    def _of_run(self, variables: Variables, attribute: str) -> Answer:
         run = self._store.runs.get((variables["entity"], variables["project"], variables["run"]))
         if run is None:
             return {"project": {"run": None}}
-        found: list[Artifact] = getattr(run, which)
+        found: list[Artifact] = getattr(run, attribute)
         nodes = (answers.artifact(artifact, self._files) for artifact in found)
         return {"project": {"run": {"artifacts": answers.connection(nodes, total=len(found))}}}

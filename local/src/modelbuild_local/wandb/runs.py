@@ -218,8 +218,8 @@ def _sample(run: Run, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sampled(rows, int(spec.get("samples", 500)))
 
 
-def sampled(rows: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
-    """At most ``most`` of the rows, evenly spread."""
-    if len(rows) <= most:
+def sampled(rows: Sequence[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
+    """At most ``limit`` of the rows, evenly spread."""
+    if len(rows) <= limit:
         return list(rows)
-    return [rows[index * len(rows) // most] for index in range(most)]
+    return [rows[index * len(rows) // limit] for index in range(limit)]

@@ -170,10 +170,10 @@ def _require_same(
         )
 
 
-def _difference(found: Model | EndpointConfig | None, planned: Model | EndpointConfig) -> str:
-    if found is None:
+def _difference(actual: Model | EndpointConfig | None, planned: Model | EndpointConfig) -> str:
+    if actual is None:
         return "it has other variants"
-    there, here = asdict(found), asdict(planned)
+    there, here = asdict(actual), asdict(planned)
     wrong = (key for key in here if there[key] != here[key])
     return ", ".join(f"{key} is {there[key]!r} and not {here[key]!r}" for key in wrong)
 

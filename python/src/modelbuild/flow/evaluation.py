@@ -43,11 +43,11 @@ class EvaluationRows:
     description: str
     slices: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def require_consistent(self, **answers: Values) -> None:
+    def require_consistent(self, **predictions: Values) -> None:
         """Refuse rows that cannot be used to evaluate a model.
 
         Args:
-            answers: the columns of predictions, by name.
+            predictions: the columns of predictions, by name.
 
         Raises:
             ConfigurationError: there are no rows, two rows have the same id, a column has another length, or
@@ -55,13 +55,13 @@ class EvaluationRows:
         """
         if len(self.ids) == 0:
             raise ConfigurationError("there are no evaluation rows: hold some out of the training")
-        columns = {"inputs": self.inputs, "truth": self.truth, **self.slices, **answers}
+        columns = {"inputs": self.inputs, "truth": self.truth, **self.slices, **predictions}
         for name, column in columns.items():
             if len(column) != len(self.ids):
                 raise ConfigurationError(
                     f"there are {len(self.ids)} evaluation rows, but {name} has {len(column)} elements"
                 )
-        for name, values in {"truth": self.truth, **answers}.items():
+        for name, values in {"truth": self.truth, **predictions}.items():
             numbers = np.asarray(values)
             if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
                 raise ConfigurationError(

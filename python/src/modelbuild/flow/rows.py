@@ -22,18 +22,18 @@ def read_csv(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     Raises:
         ConfigurationError: the file is not there, is not UTF-8 or no CSV, has no rows, or lacks a column.
     """
-    wanted = list(columns)
+    required = list(columns)
     try:
         # utf-8-sig, because spreadsheets begin their files with a byte order mark.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             names = reader.fieldnames or []
-            missing = [name for name in wanted if name not in names]
+            missing = [name for name in required if name not in names]
             if missing:
                 raise ConfigurationError(
                     f"{path.name} has no column {missing[0]!r}: its columns are {', '.join(names) or 'none'}"
                 )
-            rows = [{name: row[name] or "" for name in wanted} for row in reader]
+            rows = [{name: row[name] or "" for name in required} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigurationError(f"{path} cannot be read as CSV in UTF-8: {reason}") from error

@@ -101,9 +101,9 @@ def _replacement(deployment: Deployment | None, production: Objects) -> tuple[De
         return None, str(error)
 
 
-def render(found: Trace) -> str:
+def render(trace: Trace) -> str:
     """The trace as text."""
-    return "\n".join(_lines(found))
+    return "\n".join(_lines(trace))
 
 
 def _recorded_models(pipeline: PipelineStore, model: str | None) -> str:
@@ -120,8 +120,8 @@ def _recorded_models(pipeline: PipelineStore, model: str | None) -> str:
     return f"it has {'; '.join(shown)}"
 
 
-def _lines(found: Trace) -> Iterator[str]:
-    request, build = found.request, found.request.build
+def _lines(trace: Trace) -> Iterator[str]:
+    request, build = trace.request, trace.request.build
     yield f"Model {request.model} {request.model_id} of {build.pipeline}"
     yield _row("build", build.url)
     yield _row("commit", f"{build.commit} on {build.branch}")
@@ -130,19 +130,19 @@ def _lines(found: Trace) -> Iterator[str]:
     yield _row("flow", request.flow)
     yield _row("parameters", f"SHA-256 {request.parameters_sha256}")
     yield _block(agent_yaml.dump(request.parameters, allow_unicode=True))
-    yield from _training(found)
-    yield from _deployment(found)
+    yield from _training(trace)
+    yield from _deployment(trace)
 
 
-def _training(found: Trace) -> Iterator[str]:
-    if found.result is None:
+def _training(trace: Trace) -> Iterator[str]:
+    if trace.result is None:
         yield _row("training", "not finished")
         return
-    reason = f": {found.result.reason}" if found.result.reason else ""
-    yield _row("training", f"{found.result.status}{reason}")
-    if found.manifest is None:
+    reason = f": {trace.result.reason}" if trace.result.reason else ""
+    yield _row("training", f"{trace.result.status}{reason}")
+    if trace.manifest is None:
         return
-    manifest = found.manifest
+    manifest = trace.manifest
     yield _row("data", f"{manifest.data.rows:,} rows, SHA-256 {manifest.data.sha256}")
     if manifest.data.execution_id:
         yield _row("query", f"Athena execution {manifest.data.execution_id}")
@@ -159,17 +159,17 @@ def _training(found: Trace) -> Iterator[str]:
     yield _row("", f"SHA-256 {manifest.artifact.sha256}")
 
 
-def _deployment(found: Trace) -> Iterator[str]:
-    deployment, replaced_by = found.deployment, found.replaced_by
+def _deployment(trace: Trace) -> Iterator[str]:
+    deployment, replaced_by = trace.deployment, trace.replaced_by
     if deployment is None:
         yield _row("deployment", "not deployed")
         return
     approver = deployment.approver
     email = f" <{approver.email}>" if approver.email else ""
     yield _row("approver", f"{approver.name}{email}" if approver.name else "nobody is on record")
-    if found.history_error:
+    if trace.history_error:
         yield _row("deployment", f"endpoint {deployment.endpoint}, from {deployment.deployed_at}")
-        yield _row("", f"whether it still serves this model is not known: {found.history_error}")
+        yield _row("", f"whether it still serves this model is not known: {trace.history_error}")
     elif replaced_by is None:
         yield _row("deployment", f"endpoint {deployment.endpoint} since {deployment.deployed_at}")
     else:

@@ -223,10 +223,10 @@ def _state(block: Step) -> Iterator[str]:
 
 
 def _fields(block: Step, prefix: str) -> Iterator[str]:
-    fields, wanted = _by_key(block), [prefix + key for key in TrainingResult.field_keys()]
-    missing = [key for key in wanted if key not in fields]
+    fields, expected = _by_key(block), [prefix + key for key in TrainingResult.field_keys()]
+    missing = [key for key in expected if key not in fields]
     for key, field in fields.items():
-        if key not in wanted:
+        if key not in expected:
             near = difflib.get_close_matches(key, missing, n=1, cutoff=0.75)
             if near:
                 missing.remove(near[0])

@@ -82,10 +82,10 @@ def _start_query_execution(self: Any) -> str:
     return json.dumps({"QueryExecutionId": (same or query).id})
 
 
-def _output(configuration: Mapping[str, Any], asked: Mapping[str, str]) -> str:
+def _output(configuration: Mapping[str, Any], requested: Mapping[str, str]) -> str:
     """The location of results: the workgroup's, if it enforces it or the request names none."""
     default = (configuration.get("ResultConfiguration") or {}).get("OutputLocation")
-    location = asked.get("OutputLocation") or default
+    location = requested.get("OutputLocation") or default
     if configuration.get("EnforceWorkGroupConfiguration") and default:
         location = default
     if not location:
@@ -109,16 +109,16 @@ def _get_query_execution(self: Any) -> str:
 
 
 def _batch_get_query_execution(self: Any) -> str:
-    wanted = self._get_param("QueryExecutionIds") or []
+    requested = self._get_param("QueryExecutionIds") or []
     executions = self.athena_backend.executions
-    found = [_described(executions[query_id]) for query_id in wanted if query_id in executions]
+    found = [_described(executions[query_id]) for query_id in requested if query_id in executions]
     missing = [
         {
             "QueryExecutionId": query_id,
             "ErrorCode": "INVALID_QUERY_EXECUTION_ID",
             "ErrorMessage": f"QueryExecution {query_id} was not found",
         }
-        for query_id in wanted
+        for query_id in requested
         if query_id not in executions
     ]
     return json.dumps({"QueryExecutions": found, "UnprocessedQueryExecutionIds": missing})

@@ -51,16 +51,16 @@ class Lake:
             if not isinstance(node.this, exp.Identifier):
                 name = node.this.name or node.this.sql()
                 raise QueryFailed(f"FUNCTION_NOT_FOUND: line 1:1: Table function '{name}' not registered")
-            name, wanted = node.name.lower(), (node.db or database).lower()
+            name, schema = node.name.lower(), (node.db or database).lower()
             if not node.db and name in local:
                 continue
-            table = self._find(node, wanted, name)
+            table = self._find(node, schema, name)
             node.set("catalog", None)
-            node.set("db", exp.to_identifier(wanted, quoted=True))
-            if (wanted, name) not in loaded:
-                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(wanted)}")
-                target = f"{quoted(wanted)}.{quoted(name)}"
-                loaded[wanted, name] = self._create(target, table, connection, folder)
+            node.set("db", exp.to_identifier(schema, quoted=True))
+            if (schema, name) not in loaded:
+                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
+                target = f"{quoted(schema)}.{quoted(name)}"
+                loaded[schema, name] = self._create(target, table, connection, folder)
         return sum(loaded.values())
 
     def _find(self, node: exp.Table, database: str, name: str) -> Any:

@@ -91,23 +91,21 @@ def _check(
             raise ClientException(f"The job {entry['jobId']} to depend on does not exist")
 
 
-def _definition(backend: BatchBackend, wanted: str) -> Any:
-    found = backend.get_job_definition(wanted)
+def _definition(backend: BatchBackend, name: str) -> Any:
+    found = backend.get_job_definition(name)
     if found is None or found.status != "ACTIVE":
-        raise ClientException(f"JobDefinition {wanted} does not exist or is not active")
+        raise ClientException(f"JobDefinition {name} does not exist or is not active")
     if found.type != "container" or not found.container_properties:
-        raise ClientException(
-            f"Only container jobs run on this machine, and {wanted} is of type {found.type}"
-        )
+        raise ClientException(f"Only container jobs run on this machine, and {name} is of type {found.type}")
     return found
 
 
-def _queue(backend: BatchBackend, wanted: str) -> Any:
-    found = backend.get_job_queue(wanted)
+def _queue(backend: BatchBackend, name: str) -> Any:
+    found = backend.get_job_queue(name)
     if found is None:
-        raise ClientException(f"JobQueue {wanted} does not exist")
+        raise ClientException(f"JobQueue {name} does not exist")
     if found.state != "ENABLED":
-        raise ClientException(f"JobQueue {wanted} is {found.state}")
+        raise ClientException(f"JobQueue {name} is {found.state}")
     return found
 
 
@@ -136,22 +134,22 @@ def _waits_for(
 
 
 def _describe_jobs(self: Any) -> str:
-    wanted = set(self._get_param("jobs") or [])
+    requested = set(self._get_param("jobs") or [])
     jobs = list(self.batch_backend._jobs.values())
-    shown = [description.details(job) for job in jobs if job.job_id in wanted or job.arn in wanted]
+    shown = [description.details(job) for job in jobs if job.job_id in requested or job.arn in requested]
     return json.dumps({"jobs": shown})
 
 
 def _list_jobs(self: Any) -> str:
-    backend, wanted_queue = self.batch_backend, self._get_param("jobQueue")
+    backend, queue_name = self.batch_backend, self._get_param("jobQueue")
     status, filters = self._get_param("jobStatus"), self._get_param("filters") or []
     if array_id := self._get_param("arrayJobId"):
         array = backend.get_job_by_id(array_id)
         jobs = list(array.children) if array else []
     else:
-        queue = backend.get_job_queue(wanted_queue)
+        queue = backend.get_job_queue(queue_name)
         if queue is None:
-            raise ClientException(f"Job queue {wanted_queue} does not exist")
+            raise ClientException(f"Job queue {queue_name} does not exist")
         jobs = [job for job in list(queue.jobs) if job.parent is None]
     if status is not None and status not in description.STATES:
         raise ClientException(f"Job status is not one of {' | '.join(description.STATES)}")

@@ -85,9 +85,9 @@ class GlueDatabase(_Named, CloudFormationModel):
         **_: Any,
     ) -> GlueDatabase:
         """Create the database."""
-        wanted = cloudformation_json["Properties"]["DatabaseInput"]
-        name = wanted.get("Name", resource_name.lower())
-        glue_backends[account_id][region_name].create_database(name, {"Name": name, **wanted})
+        properties = cloudformation_json["Properties"]["DatabaseInput"]
+        name = properties.get("Name", resource_name.lower())
+        glue_backends[account_id][region_name].create_database(name, {"Name": name, **properties})
         return cls(name)
 
     @classmethod
@@ -100,13 +100,13 @@ class GlueDatabase(_Named, CloudFormationModel):
         region_name: str,
     ) -> GlueDatabase:
         """Change the database, or create another one if the name has changed."""
-        wanted = cloudformation_json["Properties"]["DatabaseInput"]
-        if wanted.get("Name", original_resource.name) != original_resource.name:
+        properties = cloudformation_json["Properties"]["DatabaseInput"]
+        if properties.get("Name", original_resource.name) != original_resource.name:
             original_resource.delete(account_id, region_name)
             return cls.create_from_cloudformation_json(
                 new_resource_name, cloudformation_json, account_id, region_name
             )
-        glue_backends[account_id][region_name].update_database(original_resource.name, wanted)
+        glue_backends[account_id][region_name].update_database(original_resource.name, properties)
         return original_resource
 
     def delete(self, account_id: str, region_name: str) -> None:
@@ -130,12 +130,12 @@ class AthenaWorkGroup(_Named, CloudFormationModel):
         **_: Any,
     ) -> AthenaWorkGroup:
         """Create the workgroup."""
-        wanted = cloudformation_json["Properties"]
+        properties = cloudformation_json["Properties"]
         athena_backends[account_id][region_name].create_work_group(
             resource_name,
-            dict(wanted.get("WorkGroupConfiguration") or {}),
-            wanted.get("Description", ""),
-            wanted.get("Tags", []),
+            dict(properties.get("WorkGroupConfiguration") or {}),
+            properties.get("Description", ""),
+            properties.get("Tags", []),
         )
         return cls(resource_name)
 
@@ -171,19 +171,19 @@ def _create_job_definition(
     region_name: str,
     **_: Any,
 ) -> JobDefinition:
-    wanted = cloudformation_json["Properties"]
+    properties = cloudformation_json["Properties"]
     return batch_backends[account_id][region_name].register_job_definition(
         def_name=resource_name,
-        parameters=wanted.get("Parameters", {}),
-        _type=wanted["Type"].lower(),
-        tags=wanted.get("Tags", {}),
-        retry_strategy=lowercase_first_key(wanted.get("RetryStrategy", {})),
-        container_properties=_lowered(wanted, "ContainerProperties"),
-        node_properties=_lowered(wanted, "NodeProperties"),
-        eks_properties=_lowered(wanted, "EksProperties"),
-        timeout=lowercase_first_key({k: int(v) for k, v in wanted.get("Timeout", {}).items()}),
-        platform_capabilities=wanted.get("PlatformCapabilities", []),
-        propagate_tags=str(wanted.get("PropagateTags", False)).lower() == "true",
+        parameters=properties.get("Parameters", {}),
+        _type=properties["Type"].lower(),
+        tags=properties.get("Tags", {}),
+        retry_strategy=lowercase_first_key(properties.get("RetryStrategy", {})),
+        container_properties=_lowered(properties, "ContainerProperties"),
+        node_properties=_lowered(properties, "NodeProperties"),
+        eks_properties=_lowered(properties, "EksProperties"),
+        timeout=lowercase_first_key({k: int(v) for k, v in properties.get("Timeout", {}).items()}),
+        platform_capabilities=properties.get("PlatformCapabilities", []),
+        propagate_tags=str(properties.get("PropagateTags", False)).lower() == "true",
     )
 
 
@@ -207,13 +207,13 @@ def _update_queue(
     account_id: str,
     region_name: str,
 ) -> JobQueue:
-    wanted = cloudformation_json["Properties"]
+    properties = cloudformation_json["Properties"]
     batch_backends[account_id][region_name].update_job_queue(
         queue_name=original_resource.name,
-        priority=wanted["Priority"],
-        state=wanted.get("State", "ENABLED"),
-        compute_env_order=[lowercase_first_key(entry) for entry in wanted["ComputeEnvironmentOrder"]],
-        schedule_policy=wanted.get("SchedulingPolicyArn"),
+        priority=properties["Priority"],
+        state=properties.get("State", "ENABLED"),
+        compute_env_order=[lowercase_first_key(entry) for entry in properties["ComputeEnvironmentOrder"]],
+        schedule_policy=properties.get("SchedulingPolicyArn"),
     )
     return original_resource
 
@@ -237,13 +237,13 @@ def _create_environment_of_stack(
     region_name: str,
     **_: Any,
 ) -> ComputeEnvironment:
-    wanted = cloudformation_json["Properties"]
+    properties = cloudformation_json["Properties"]
     return batch_backends[account_id][region_name].create_compute_environment(
         compute_environment_name=resource_name,
-        _type=wanted["Type"],
-        state=wanted.get("State", "ENABLED"),
-        compute_resources=lowercase_first_key(wanted["ComputeResources"]),
-        service_role=wanted.get("ServiceRole", ""),
+        _type=properties["Type"],
+        state=properties.get("State", "ENABLED"),
+        compute_resources=lowercase_first_key(properties["ComputeResources"]),
+        service_role=properties.get("ServiceRole", ""),
     )
 
 
@@ -254,9 +254,9 @@ def _update_environment(
     account_id: str,  # noqa: ARG001
     region_name: str,  # noqa: ARG001
 ) -> ComputeEnvironment:
-    wanted = cloudformation_json["Properties"]
-    original_resource.state = wanted.get("State", "ENABLED")
-    original_resource.compute_resources = lowercase_first_key(wanted["ComputeResources"])
+    properties = cloudformation_json["Properties"]
+    original_resource.state = properties.get("State", "ENABLED")
+    original_resource.compute_resources = lowercase_first_key(properties["ComputeResources"])
     return original_resource
 
 
@@ -272,10 +272,10 @@ def _delete(
     delete[cloudformation_json["Type"]](resource_name)
 
 
-def _lowered(wanted: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    if name not in wanted:
+def _lowered(properties: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    if name not in properties:
         return None
-    lowered: dict[str, Any] = lowercase_first_key(wanted[name])
+    lowered: dict[str, Any] = lowercase_first_key(properties[name])
     # moto passes a number as a number, but variables must be text.
     for entry in lowered.get("environment", []):
         entry["value"] = str(entry["value"])

@@ -58,7 +58,7 @@ def job_changed(job: Job) -> None:
             log.exception("Rule %s could not be told of job %s.", rule.name, job.job_id)
 
 
-def _event(source: str, kind: str, account: str, region: str, about: str, detail: Any) -> Any:
+def _event(source: str, kind: str, account: str, region: str, resources: str, detail: Any) -> Any:
     now = datetime.now(timezone.utc).timestamp()
     return {
         "version": "0",
@@ -69,7 +69,7 @@ def _event(source: str, kind: str, account: str, region: str, about: str, detail
         "time": now,
         "ingestion-time": now,
         "region": region,
-        "resources": [about],
+        "resources": [resources],
         "detail": detail,
     }
 
@@ -105,8 +105,8 @@ def _keep_schedule(schedule: Schedule) -> None:
 
 def _send_to_targets(self: Rule, original_event: Any, transform_input: bool = True) -> None:
     # moto matches every event with a rule without a pattern.
-    wanted = self.event_pattern.get_pattern() and self.event_pattern.matches_event(original_event)
-    if self.state == "ENABLED" and wanted:
+    matches = self.event_pattern.get_pattern() and self.event_pattern.matches_event(original_event)
+    if self.state == "ENABLED" and matches:
         _to_targets(self, original_event, transform_input)
 
 

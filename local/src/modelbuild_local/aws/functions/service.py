@@ -183,9 +183,9 @@ def _update_of_image(cls: Any, *args: Any, **options: Any) -> LambdaFunction:  #
 
 def _complete(function: Any, template: dict[str, Any]) -> None:
     """Set the properties of a template that moto ignores."""
-    wanted = template["Properties"]
-    function.package_type = wanted.get("PackageType", "Zip")
-    function.image_config = ImageConfig(wanted.get("ImageConfig", {}))
-    function.dead_letter = (wanted.get("DeadLetterConfig") or {}).get("TargetArn")
+    properties = template["Properties"]
+    function.package_type = properties.get("PackageType", "Zip")
+    function.image_config = ImageConfig(properties.get("ImageConfig", {}))
+    function.dead_letter = (properties.get("DeadLetterConfig") or {}).get("TargetArn")
     # A template's numbers are text.
     function.timeout, function.memory_size = int(function.timeout), int(function.memory_size)

@@ -189,17 +189,17 @@ class Endpoint:
                 fleet.prevent_restarts()
 
     @contextmanager
-    def serving(self, wanted: str | None) -> Iterator[tuple[str, Server] | None]:
-        """A variant's name and process: the ``wanted`` one, or one by weight; None if the endpoint does not
+    def serving(self, requested: str | None) -> Iterator[tuple[str, Server] | None]:
+        """A variant's name and process, the ``requested`` one or one by weight; None if the endpoint does not
         serve.
 
         Raises:
-            NoSuchVariant: the endpoint has no variant ``wanted``.
+            NoSuchVariant: the endpoint has no variant ``requested``.
         """
         with self._lock:
             fleet = self._fleet
             if fleet is not None:
-                variant = wanted or self._by_weight()
+                variant = requested or self._by_weight()
                 if all(item["VariantName"] != variant for item in self.production_variants):
                     raise NoSuchVariant(variant)
                 fleet.begin_call()  # under the lock, so that a fleet that is replaced waits for this call

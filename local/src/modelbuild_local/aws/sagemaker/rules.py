@@ -49,16 +49,16 @@ def check_instance_type(value: Any) -> None:
     _check_pattern(value, "instanceType", _INSTANCE_TYPE)
 
 
-def check_range(value: Any, field: str, least: float, most: float) -> None:
-    """A number from ``least`` to ``most``, if it is set.
+def check_range(value: Any, field: str, minimum: float, maximum: float) -> None:
+    """A number from ``minimum`` to ``maximum``, if it is set.
 
     Raises:
         ValidationError: it is smaller or larger.
     """
-    if value is not None and value < least:
-        raise _violated(value, field, f"Member must have value greater than or equal to {least:g}")
-    if value is not None and value > most:
-        raise _violated(value, field, f"Member must have value less than or equal to {most:g}")
+    if value is not None and value < minimum:
+        raise _violated(value, field, f"Member must have value greater than or equal to {minimum:g}")
+    if value is not None and value > maximum:
+        raise _violated(value, field, f"Member must have value less than or equal to {maximum:g}")
 
 
 def check_container(container: Mapping[str, Any]) -> None:

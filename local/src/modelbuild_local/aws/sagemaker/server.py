@@ -305,8 +305,8 @@ def _unpack(files: tarfile.TarFile, folder: Path) -> None:
             shutil.copyfileobj(content, file)
 
 
-def _write(found: Mapping[str, bytes], prefix: str, folder: Path) -> None:
-    for uri, content in found.items():
+def _write(files: Mapping[str, bytes], prefix: str, folder: Path) -> None:
+    for uri, content in files.items():
         name = split(uri)[1][len(split(prefix)[1]) :]
         path = (folder / name).resolve()
         if not name or not path.is_relative_to(folder.resolve()):

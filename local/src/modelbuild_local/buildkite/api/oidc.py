@@ -15,14 +15,14 @@ _LIFETIME_SECONDS = 300
 _MAX_LIFETIME_SECONDS = 7200
 
 
-def token(job: Job, organization: str, asked: Mapping[str, Any], signing_key: str) -> str:
+def token(job: Job, organization: str, requested: Mapping[str, Any], signing_key: str) -> str:
     """A JSON web token for a job with the requested claims, signed with ``signing_key``.
 
     Raises:
         Refused: the lifetime is longer than two hours, or a tag is no claim.
     """
     now = int(time.time())
-    lifetime = int(asked.get("lifetime") or _LIFETIME_SECONDS)
+    lifetime = int(requested.get("lifetime") or _LIFETIME_SECONDS)
     if not 0 < lifetime <= _MAX_LIFETIME_SECONDS:
         raise Refused(422, f"lifetime must be at most {_MAX_LIFETIME_SECONDS}")
     definition = job.step.definition
@@ -32,7 +32,7 @@ def token(job: Job, organization: str, asked: Mapping[str, Any], signing_key: st
         "iss": "https://agent.buildkite.com",
         "sub": f"organization:{organization}:pipeline:{build.pipeline.slug}:ref:refs/heads/{build.branch}"
         f":commit:{build.commit}:step:{key or ''}",
-        "aud": asked.get("audience") or f"https://buildkite.com/{organization}",
+        "aud": requested.get("audience") or f"https://buildkite.com/{organization}",
         "iat": now,
         "nbf": now,
         "exp": now + lifetime,
@@ -44,7 +44,7 @@ def token(job: Job, organization: str, asked: Mapping[str, Any], signing_key: st
         "step_key": key,
         "job_id": job.id,
     }
-    tags = asked.get("aws_session_tags") or []
+    tags = requested.get("aws_session_tags") or []
     for tag in tags:
         if tag not in claims:
             raise Refused(422, f"{tag} is not a claim")

@@ -131,8 +131,8 @@ def agent_hint(build: Build, agents: Iterable[Agent]) -> str:
         if isinstance(definition, CommandStep) and not any(
             scheduler.can_run(agent, definition) for agent in connected
         ):
-            wanted = ", ".join(f"{name}={value}" for name, value in definition.agents.items())
-            return f"“{_step_title(step)}” waits for an agent with the tags {wanted}."
+            tags = ", ".join(f"{name}={value}" for name, value in definition.agents.items())
+            return f"“{_step_title(step)}” waits for an agent with the tags {tags}."
     return ""
 
 
@@ -152,8 +152,8 @@ def _names(step: Step) -> list[str]:
     """The titles of the steps in a step's own ``depends_on``."""
     if not isinstance(step.definition, (CommandStep, ManualStep)) or not step.definition.depends_on:
         return []
-    wanted = {rule.step for rule in step.definition.depends_on}
-    targets = [edge.step for edge in step.edges if {edge.step.id, edge.step.key} & wanted]
+    dependencies = {rule.step for rule in step.definition.depends_on}
+    targets = [edge.step for edge in step.edges if {edge.step.id, edge.step.key} & dependencies]
     return [title(target.label) if isinstance(target, Group) else _step_title(target) for target in targets]
 
 

@@ -146,9 +146,9 @@ def is_over(build: Build) -> bool:
 
 def can_run(agent: Agent, step: CommandStep) -> bool:
     """Whether the agent has all tags that the step requires; without a queue the queue is ``default``."""
-    wanted = {"queue": "default", **step.agents}
+    required = {"queue": "default", **step.agents}
     tags = dict(tag.partition("=")[::2] for tag in ("queue=default", *agent.tags))
-    return all(name in tags and value in ("*", tags[name]) for name, value in wanted.items())
+    return all(name in tags and value in ("*", tags[name]) for name, value in required.items())
 
 
 def next_job(builds: Iterable[Build], agent: Agent) -> Job | None:

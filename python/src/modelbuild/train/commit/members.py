@@ -39,18 +39,18 @@ def require(found: Iterable[TarInfo]) -> None:
         _resolve(name, links, f"it links to {plain(target)}, which")
 
 
-def require_complete(found: Sequence[TarInfo], folder: str) -> None:
+def require_complete(members: Sequence[TarInfo], folder: str) -> None:
     """Refuse a link in the flow's folder whose target is not in the archive: Metaflow could not pack it for
     steps.
 
     Raises:
         ConfigurationError: there is one.
     """
-    links = {member.name: member.linkname for member in found if member.issym()}
+    links = {member.name: member.linkname for member in members if member.issym()}
     there = {
         "",
-        *(member.name for member in found),
-        *(up for member in found for up in _folders(member.name)),
+        *(member.name for member in members),
+        *(up for member in members for up in _folders(member.name)),
     }
     for name, target in links.items():
         if folder and not lies_in(name, folder):
@@ -107,5 +107,5 @@ def _folders(name: str) -> Iterable[str]:
         yield name
 
 
-def _refused(name: str, why: str) -> ConfigurationError:
-    return ConfigurationError(f"the source archive cannot be unpacked with {plain(name)}: {why}")
+def _refused(name: str, reason: str) -> ConfigurationError:
+    return ConfigurationError(f"the source archive cannot be unpacked with {plain(name)}: {reason}")

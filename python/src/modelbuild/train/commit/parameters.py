@@ -42,11 +42,11 @@ class BuildNames:
 
 Origin = Literal["file", "plugin", "build"]
 
-_WHOLE, _NUMBER = "a whole number", "a number"
+_WHOLE_NUMBER, _NUMBER = "a whole number", "a number"
 # The order matters: in Python, true is an int.
 _KINDS = (
     (bool, "true or false"),
-    (int, _WHOLE),
+    (int, _WHOLE_NUMBER),
     (float, _NUMBER),
     (str, "text"),
     (list, "a list"),
@@ -108,8 +108,8 @@ def from_options(changes: Mapping[str, JsonValue]) -> list[Override]:
         ConfigurationError: a name occurs twice.
     """
     found: dict[str, Override] = {}
-    for place, value in _leaves(changes):
-        name = ".".join(place)
+    for path, value in _leaves(changes):
+        name = ".".join(path)
         if name in found:
             raise ConfigurationError(f"option params gives {plain(name)} twice: keep one of the two")
         found[name] = Override(name, _as_read(value), "plugin", f"option params.{name}")
@@ -136,16 +136,16 @@ def from_environment(
         key for key in environ if key.startswith(build.variables) and environ[key].strip()
     ):
         value = build_value(environ[variable_name], variable_name)
-        meant = by_variable.get(variable_name, [])
-        if len(meant) > 1:
+        matching = by_variable.get(variable_name, [])
+        if len(matching) > 1:
             raise ConfigurationError(
-                f"{variable_name} could be {' or '.join(map(plain, meant))} of {file}: set meta-data "
+                f"{variable_name} could be {' or '.join(map(plain, matching))} of {file}: set meta-data "
                 f"{build.meta_data}<name> instead"
             )
-        if not meant:
+        if not matching:
             near = difflib.get_close_matches(variable_name, by_variable, n=1)
             raise _unknown(variable_name, value, by_variable[near[0]][0] if near else None, defaults, file)
-        found.append(Override(meant[0], value, "build", variable_name))
+        found.append(Override(matching[0], value, "build", variable_name))
     return found
 
 
@@ -220,10 +220,10 @@ def require_kinds(resolved: Resolved, defaults: Mapping[str, JsonValue], file: s
             continue
         # A map that overrides an empty map has leaves of its own, so its path is missing here.
         value = now.get(path, {})
-        wanted, got = kind(default), kind(value)
-        if got != wanted and (wanted, got) != (_NUMBER, _WHOLE):
+        expected, actual = kind(default), kind(value)
+        if actual != expected and (expected, actual) != (_NUMBER, _WHOLE_NUMBER):
             subject = f"parameter {plain(name)} is {short(value)} ({plain(resolved.descriptions[name])})"
-            raise ConfigurationError(f"{subject}: it must be {wanted}, as in {file}")
+            raise ConfigurationError(f"{subject}: it must be {expected}, as in {file}")
 
 
 def kind(value: JsonValue) -> str:
@@ -254,13 +254,13 @@ def _nearest(name: str, candidates: Iterable[str]) -> str | None:
 
 
 def _unknown(
-    description: str, value: JsonValue, near: str | None, defaults: Mapping[str, JsonValue], file: str
+    description: str, value: JsonValue, suggestion: str | None, defaults: Mapping[str, JsonValue], file: str
 ) -> ConfigurationError:
     kinds = {".".join(path): kind(default) for path, default in _leaves(defaults)}
-    if near is None:
+    if suggestion is None:
         hint = f"it has {', '.join(map(plain, list(kinds)[:20])) or 'none'}"
     else:
-        hint = f"did you mean {plain(near)}, which is {kinds[near]}?"
+        hint = f"did you mean {plain(suggestion)}, which is {kinds[suggestion]}?"
     return ConfigurationError(
         f"{plain(description)} is {short(value)}, but {file} has no such parameter: {hint}"
     )
@@ -310,11 +310,11 @@ def _leaves(
 ) -> Iterator[tuple[tuple[str, ...], JsonValue]]:
     """The path and the value of each leaf; an empty map is a leaf."""
     for key, value in values.items():
-        place = (*path, key)
+        item_path = (*path, key)
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, place)
+            yield from _leaves(value, item_path)
         else:
-            yield place, value
+            yield item_path, value
 
 
 def _set(values: dict[str, JsonValue], path: tuple[str, ...], value: JsonValue) -> None:

@@ -121,19 +121,21 @@ def _ask(
         raise ConfigurationError(f"{model} ended the check of the parameters: {message}") from error
 
 
-def _sentence(found: Verdict, resolved: parameters.Resolved, file: str, model: str) -> str:
-    if found.kind == "unreadable":
-        message = " ".join(found.expected.split())
+def _sentence(verdict: Verdict, resolved: parameters.Resolved, file: str, model: str) -> str:
+    if verdict.kind == "unreadable":
+        message = " ".join(verdict.expected.split())
         return (
             f"{model} cannot be read on the agent ({message}): it may import pydantic and "
             "modelbuild.flow.parameters only"
         )
-    name = parameters.plain(".".join(map(str, found.path)))
-    if found.kind == "missing":
-        return f"{file} has no parameter {name}, which {model} asks for: it is {found.expected or 'required'}"
-    value = parameters.short(_at(resolved.values, found.path))
-    if found.kind == "unknown":
-        hint = f"did you mean {found.expected}?" if found.expected else "remove it, or correct its name"
+    name = parameters.plain(".".join(map(str, verdict.path)))
+    if verdict.kind == "missing":
+        return (
+            f"{file} has no parameter {name}, which {model} asks for: it is {verdict.expected or 'required'}"
+        )
+    value = parameters.short(_at(resolved.values, verdict.path))
+    if verdict.kind == "unknown":
+        hint = f"did you mean {verdict.expected}?" if verdict.expected else "remove it, or correct its name"
         return f"parameter {name} of {file} is {value}, but {model} has no such parameter: {hint}"
     descriptions = [
         resolved.descriptions[key]
@@ -141,8 +143,8 @@ def _sentence(found: Verdict, resolved: parameters.Resolved, file: str, model: s
         if f"{name}.".startswith(f"{parameters.plain(key)}.")
     ]
     set_by = parameters.plain(descriptions[0]) if descriptions else file
-    subject = f"parameter {name} is {value} ({set_by})" if found.path else f"{file} does not hold together"
-    return f"{subject}: {found.expected}"
+    subject = f"parameter {name} is {value} ({set_by})" if verdict.path else f"{file} does not hold together"
+    return f"{subject}: {verdict.expected}"
 
 
 def _at(values: JsonValue, path: tuple[str | int, ...]) -> JsonValue:

@@ -46,7 +46,7 @@ class Cancellation:
         self._bucket = BucketStore(objects, request.artifacts)
         self._rest = rest
         self._build = request.build
-        self._turns = callback.shared_rate_limiter(objects, request.artifacts)
+        self._rate_limiter = callback.shared_rate_limiter(objects, request.artifacts)
         self._pause_until = 0.0
         # The shared answers cover the last minutes only.
         self._sure = False
@@ -62,7 +62,7 @@ class Cancellation:
             return False
         try:
             if not self._sure:
-                return False if wait(self._turns.next()) else self._alone()
+                return False if wait(self._rate_limiter.next()) else self._alone()
             return self._build.number in self._shared(wait)
         except RestError as error:
             self._sure = False
@@ -92,7 +92,7 @@ class Cancellation:
         since = datetime.fromtimestamp(time.time() - _LOOK_BACK_SECONDS, timezone.utc)
         # A build that is just being cancelled has not finished at any moment.
         for state, moment in (("canceled", since), ("canceling", None)):
-            if wait(max(self._rest.pause, self._turns.next())):
+            if wait(max(self._rest.pause, self._rate_limiter.next())):
                 return None
             found |= self._rest.in_state(self._build.organization, self._build.pipeline, state, moment)
         self._pause_until = time.time() + self._rest.pause

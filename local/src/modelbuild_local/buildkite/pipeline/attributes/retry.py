@@ -45,10 +45,10 @@ class AutomaticRetry(_Part):
 
     def matches(self, exit_status: int, signal: str, signal_reason: str) -> bool:
         """Whether a job with this end matches the rule."""
-        wanted = {_signal_name(name) for name in self.signal}
+        signals = {_signal_name(name) for name in self.signal}
         return (
             self._matches_status(exit_status)
-            and not wanted.isdisjoint(("*", _signal_name(signal or "none")))
+            and not signals.isdisjoint(("*", _signal_name(signal or "none")))
             and not {"*", signal_reason or "none"}.isdisjoint(self.signal_reason)
         )
 
