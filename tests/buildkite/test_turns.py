@@ -167,7 +167,7 @@ def crowd(
             build = training.build.model_copy(update={"pipeline": pipeline})
             asked = training.model_copy(update={"build": build})
             cancellation = watch.Cancellation(bucket, Rest(crowd.url, names.token), asked)
-            cancellation._turns = shared()
+            cancellation._rate_limiter = shared()
 
             def wait(seconds: float) -> bool:
                 time.sleep(seconds)
