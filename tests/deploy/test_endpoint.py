@@ -329,7 +329,7 @@ def test_put_back(cloud: Cloud) -> None:
 def test_what_somebody_else_brought_is_not_put_back(cloud: Cloud, found: State) -> None:
     """An endpoint that was given another configuration in the meantime keeps it."""
     cloud.finds(found)
-    with pytest.raises(EndpointFailed, match=r"given third by somebody else.*left alone"):
+    with pytest.raises(EndpointFailed, match=r"another program has updated.*to third.*not changed"):
         cloud.put_back()
 
 

@@ -78,7 +78,7 @@ def _killed_head_is_red(build: Running) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(os.getpgid(pid), signal.SIGKILL)
     build.over()
-    is_red(build, "failed", "the head died before it could say why")
+    is_red(build, "failed", "the head died without giving a reason")
     assert "exit code 137" in build.get()["meta_data"]["training/reason"]
     (head,) = build.heads()
     assert head["container"]["exitCode"] == 137

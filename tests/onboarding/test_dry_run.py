@@ -49,7 +49,7 @@ def test_plan_of_a_checkout(repository: Path, on_agent: dict[str, str]) -> None:
     done = dry_run(repository, on_agent)
     assert done.returncode == 0, done.stderr
     assert done.stderr == (
-        "This is no job of Buildkite, so build 1 of pipeline my-shop is made up, and has no meta-data.\n"
+        "This is no job of Buildkite, so build 1 of pipeline my-shop is invented, and has no meta-data.\n"
     )
     plan = json.loads(done.stdout)
     assert plan["stored"] is False

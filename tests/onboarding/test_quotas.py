@@ -54,7 +54,7 @@ def test_quotas_that_may_not_be_read_are_named() -> None:
 
     [line] = examine({"gpus": queue(True, False)}, refuse)
     assert line.ok
-    assert "not looked at" in line.text
+    assert "not checked" in line.text
     assert all(code in line.text for code in CODES.values())
     assert "4 vCPUs" in line.text
 

@@ -77,7 +77,7 @@ def test_plugin_without_options(text: str) -> None:
         ({"image": {"default": "a", "train_gpu": "b", "serve": "c"}}, "did you mean train-gpu?"),
         (
             {"aws": {"colour": "x"}},
-            "option aws.colour of the train plugin does not exist: its place takes region, role-arn, "
+            "option aws.colour of the train plugin does not exist: the options here are region, role-arn, "
             "role-session-name, "
             "role-session-duration, oidc, session-tags, external-id",
         ),
@@ -133,7 +133,7 @@ def test_identity_that_would_do_nothing_is_refused(aws: dict[str, Any], message:
 @pytest.mark.parametrize("name", ["WANDB_API_KEY", "MY_TOKEN", "db_password", "AWS_SECRET_ACCESS_KEY"])
 def test_secret_in_a_variable_is_refused_unseen(name: str) -> None:
     """A variable that is named like a secret is refused, and its value is not printed."""
-    with pytest.raises(ConfigurationError, match="sounds like a secret") as caught:
+    with pytest.raises(ConfigurationError, match="looks like a secret") as caught:
         train(environment={name: "hunter2"})
     assert "hunter2" not in str(caught.value)
 

@@ -32,7 +32,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 _FIRST_SPREAD, _LONGEST_SPREAD = 15.0, 600.0
 # Buildkite takes 100 kB as a value of meta-data.
 _REASON_CHARACTERS = 10_000
-_THEN = "then run modelbuild reconcile, which tells it"
+_THEN = "then run modelbuild reconcile, which delivers the result"
 _FIXES = {
     401: f"put a valid token into the secret that the stack names, {_THEN}",
     403: f"give the token the scopes read_builds and write_builds, {_THEN}",
@@ -259,7 +259,7 @@ class _Delivery:
     def _sleep(self, seconds: float) -> None:
         if self._clock.now() + seconds > self._until:
             raise BuildkiteError(
-                f"gave up telling Buildkite that the training ended; the last word: {self._logged_text}"
+                f"could not deliver the result to Buildkite before the deadline; last status: {self._logged_text}"
             )
         if seconds > 0:
             self._clock.sleep(seconds)

@@ -79,7 +79,7 @@ def test_failed_build_leaves_nothing_and_says_why(monkeypatch: pytest.MonkeyPatc
     """Without its toolchain the agent is not built: one sentence, no executable, no half-built folder."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    with pytest.raises(ConfigurationError, match=r"could not install Go: .*; mend that, or install"):
+    with pytest.raises(ConfigurationError, match=r"could not install Go: .*; repair that, or install"):
         build()
     left = [path.name for path in destination(os.environ).parent.iterdir()]
     assert left == ["lock"]

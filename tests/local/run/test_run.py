@@ -99,7 +99,7 @@ def test_yes_never_opens_what_the_api_is_to_open(laptop: Any) -> None:
 def test_without_a_person_it_says_where_to_unblock(laptop: Any) -> None:
     """With neither a terminal nor --yes, a block for people is left to the build page, and waited for."""
     process = laptop.start("run", "--pipeline", "person.yml")
-    said = lines(process, "approve: waits for somebody to unblock it at")
+    said = lines(process, "approve: waits to be unblocked at")
     client, build = Client(state_of(laptop)), newest(laptop)
     assert client.get(build)["web_url"] in said[-1]
     (job,) = client.get(f"{build}/jobs?step_key=approve")["items"]

@@ -67,7 +67,7 @@ def test_pipeline_without_training(on_agent: dict[str, str], write: Write) -> No
     """A pipeline in which nothing trains is told, and that AWS could not be looked at."""
     first, second = wrong(write("steps:\n  - command: ls\n"), on_agent)
     assert "no step trains" in first
-    assert second.startswith("AWS: not looked at")
+    assert second.startswith("AWS: not checked")
 
 
 def test_variable_that_agents_lack(on_agent: dict[str, str]) -> None:

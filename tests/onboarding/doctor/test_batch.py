@@ -106,7 +106,8 @@ def test_compute_environment_too_small(
         (
             ("ENABLED", "INVALID", 4),
             ("ENABLED", "VALID", 1),
-            "compute environment a is INVALID (no such subnet): mend it; compute environment b has at most 1",
+            "compute environment a is INVALID (no such subnet): repair it; "
+            "compute environment b has at most 1",
         ),
     ],
 )
@@ -131,7 +132,7 @@ def test_queue_and_definition_that_do_not_exist(on_agent: dict[str, str], write:
     )
     definition, queue = wrong(file, on_agent)
     assert definition.startswith("job definition none: there is no active one in us-east-1: deploy the stack")
-    assert queue.startswith("queue none: there is none in us-east-1: deploy the stack infra/training.yaml")
+    assert queue.startswith("queue none: it does not exist in us-east-1: deploy the stack")
 
 
 @pytest.mark.parametrize(

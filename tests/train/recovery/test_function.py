@@ -21,7 +21,7 @@ def test_killed_head_is_told_by_the_function(place: Place, request_for: Callable
     told = wait(lambda: place.builds.fields.get(number))
     assert told["training/status"] == "failed"
     assert told["training/reason"] == (
-        "the head died before it could say why: Essential container in task exited; exit code 137"
+        "the head died without giving a reason: Essential container in task exited; exit code 137"
     )
     wait(lambda: place.get(f"{artifacts}/delivered.json"))
     stored = json.loads(place.get(f"{artifacts}/result.json") or "")
@@ -124,7 +124,7 @@ def test_event_of_a_cancelled_build_ends_its_heads(place: Place, request_for: Ca
         (
             {"statusReason": "Host EC2 (instance i-0abc) terminated."},
             "failed",
-            "the head died before it could say why: Host EC2 (instance i-0abc) terminated.",
+            "the head died without giving a reason: Host EC2 (instance i-0abc) terminated.",
         ),
         (
             {
@@ -135,20 +135,20 @@ def test_event_of_a_cancelled_build_ends_its_heads(place: Place, request_for: Ca
                 },
             },
             "failed",
-            "the head died before it could say why: Essential container in task exited; OutOfMemoryError: "
+            "the head died without giving a reason: Essential container in task exited; OutOfMemoryError: "
             "Container killed due to memory usage; exit code 137",
         ),
         (
             {"statusReason": "Job attempt duration exceeded timeout", "isTerminated": True},
             "failed",
-            "the head died before it could say why: Job attempt duration exceeded timeout",
+            "the head died without giving a reason: Job attempt duration exceeded timeout",
         ),
         (
             {"statusReason": "not any more", "isCancelled": True},
             "cancelled",
             "the head was ended from outside: not any more",
         ),
-        ({}, "failed", "the head died before it could say why: no reason given"),
+        ({}, "failed", "the head died without giving a reason: no reason given"),
         ({"status": "SUCCEEDED"}, "failed", "the head ended well but left no result.json: see its log"),
     ],
 )

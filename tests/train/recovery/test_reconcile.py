@@ -49,7 +49,7 @@ def test_reconciliation_finishes_what_is_over_and_nothing_else(
     assert "Batch does not know job 0000-gone any more" in lines[str(vanished)]
     assert deaf.builds.fields[vanished]["training/status"] == "failed"
     assert "no job was submitted" in deaf.builds.fields[unasked]["training/reason"]
-    assert lines[str(failed_before)] == "never submitted, and no build waits for it: left alone"
+    assert lines[str(failed_before)] == "never submitted, and no build waits for it: skipped"
     assert deaf.get(f"{of_failed_before}/result.json") is None
     assert deaf.get(f"{of_unasked}/delivered.json") is not None
     deaf.client("batch").terminate_job(jobId=running, reason="test is over")

@@ -83,7 +83,7 @@ def test_request_of_another_build_tells_nobody(
     with pytest.raises(VerificationFailed, match=f"request of another build .its model id is {victim}"):
         ended.run(head, 5)
     line = reconciled(capsys)[forged.rpartition("/")[2]]
-    assert line.startswith("left alone: ")
+    assert line.startswith("skipped: ")
     assert victim not in deaf.builds.calls
     for artifacts in (forged, of_victim):
         deaf.put(f"{artifacts}/delivered.json", "{}")

@@ -327,7 +327,7 @@ def require_allowed(job: Job, user: User) -> None:
 
 
 def steps_of(build: Build, key_or_id: str) -> list[Step]:
-    """All jobs' steps with this key or id, or the steps of this group. Refused (404): there is none."""
+    """All jobs' steps with this key or id, or the steps of this group. Refused (404): neither exists."""
     found = build.find_all(key_or_id)
     if not found:
         raise Refused(404, f"No step '{key_or_id}' in this build")

@@ -295,9 +295,7 @@ class _Watch:
             fields = blocks.ask(job)
         if fields is None:
             self._left.add(job["id"])
-            self._terminal.say(
-                f"{label}: waits for somebody to unblock it at {page}; Ctrl-C cancels the build"
-            )
+            self._terminal.say(f"{label}: waits to be unblocked at {page}; Ctrl-C cancels the build")
             return
         try:
             self._client.put(f"{self._path}/jobs/{job['id']}/unblock", {"fields": fields})

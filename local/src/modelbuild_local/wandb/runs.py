@@ -69,7 +69,7 @@ class RunOperations:
         return self._store.runs.get((entity, project, str(id)))
 
     def run(self, variables: Variables) -> Run:
-        """The run that an operation's variables name. Refused (404): there is none."""
+        """The run that an operation's variables name. Refused (404): it does not exist."""
         run = self.find(variables)
         if run is None:
             raise Refused(404, "No such run")

@@ -92,7 +92,7 @@ class SageMaker:
         """Create a model.
 
         Raises:
-            AlreadyExists: there is one of this name.
+            AlreadyExists: a resource has this name.
         """
         with _translated_by_message(f"create SageMaker model {name}"):
             self._sagemaker.create_model(
@@ -110,7 +110,7 @@ class SageMaker:
         """A model.
 
         Raises:
-            NotFound: there is none.
+            NotFound: it does not exist.
         """
         with _translated_by_message(f"look at SageMaker model {name}"):
             found = self._sagemaker.describe_model(ModelName=name)
@@ -126,7 +126,7 @@ class SageMaker:
         """Create an endpoint configuration, of the one variant ``VARIANT``.
 
         Raises:
-            AlreadyExists: there is one of this name.
+            AlreadyExists: a resource has this name.
         """
         # Any: the type of an instance is an option's text, not one of the stubs' literals.
         variant: Any = {
@@ -146,7 +146,7 @@ class SageMaker:
         """An endpoint configuration; None if it has a form that ``create_endpoint_config`` does not make.
 
         Raises:
-            NotFound: there is none of this name.
+            NotFound: no resource has this name.
         """
         with _translated_by_message(f"look at endpoint configuration {name}"):
             found = self._sagemaker.describe_endpoint_config(EndpointConfigName=name)
@@ -176,7 +176,7 @@ class SageMaker:
         """Start the creation of an endpoint.
 
         Raises:
-            AlreadyExists: there is one of this name.
+            AlreadyExists: a resource has this name.
         """
         with _translated_by_message(f"create endpoint {name}"):
             self._sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
@@ -192,7 +192,7 @@ class SageMaker:
         """An endpoint.
 
         Raises:
-            NotFound: there is none.
+            NotFound: it does not exist.
         """
         with _translated_by_message(f"look at endpoint {name}"):
             found = self._sagemaker.describe_endpoint(EndpointName=name)
@@ -241,9 +241,9 @@ def _translated_by_message(action: str) -> Iterator[None]:
                 raise ModelRefused(f"could not {action} ({text.strip().rstrip('.')})") from error
             if error_code(error) == "ValidationException":
                 if text.startswith("Could not find"):
-                    raise NotFound(f"could not {action}: there is none") from error
+                    raise NotFound(f"could not {action}: it does not exist") from error
                 if text.startswith("Cannot create already existing"):
-                    raise AlreadyExists(f"could not {action}: there is one already") from error
+                    raise AlreadyExists(f"could not {action}: it exists already") from error
             raise
 
 

@@ -41,7 +41,7 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
         AwsError: AWS refused.
         BuildkiteError: the agent's command line failed.
     """
-    log.group(":mag: Reading what was approved")
+    log.group(":mag: Reading the approved model")
     source = session(settings.aws.source, agent.oidc_token)
     destination = session(settings.aws.destination, agent.oidc_token)
     lake, production = Storage(source), Storage(destination)
@@ -80,17 +80,17 @@ def _serve(
     log.group(":s3: Copying the model to production")
     copied = copy(approved, settings.artifacts, approved.store.objects, production)
 
-    log.group(":aws: Bringing the endpoint to the model")
+    log.group(":aws: Updating the endpoint")
     planned = plan.plan_deployment(approved, copied, settings)
     served = ensure_endpoint(planned, sagemaker, settings.timeout)
 
-    log.group(":microscope: Comparing what the endpoint answers with what was recorded")
+    log.group(":microscope: Comparing the endpoint's answers with the recorded ones")
     try:
         smoke.check(sagemaker, planned.endpoint, approved.manifest)
     except (VerificationFailed, AwsError) as error:
         raise type(error)(f"{error}; {_roll_back(planned, served, sagemaker, settings.timeout)}") from error
 
-    log.group(":pencil: Putting the deployment on record")
+    log.group(":pencil: Recording the deployment")
     try:
         sagemaker.tag(served.endpoint.arn, planned.tags)
         deployment = DeploymentHistory(production, settings.artifacts, planned.endpoint).append(

@@ -96,7 +96,7 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
         log.say(f"endpoint {plan.endpoint} runs {plan.name} already")
         return Served(before, sagemaker.previous(plan.name), False)
     if _changes_to(before, plan.name):
-        log.say(f"endpoint {plan.endpoint} is on its way to {plan.name} already")
+        log.say(f"endpoint {plan.endpoint} is being updated to {plan.name} already")
     else:
         # If this step is killed before it has checked the answers, its retry needs the previous
         # configuration.
@@ -125,8 +125,8 @@ def rollback(plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, cl
     found = sagemaker.endpoint(plan.endpoint)
     if found.config != plan.name or found.pending_config:
         raise EndpointFailed(
-            f"endpoint {plan.endpoint} was given {found.pending_config or found.config} by somebody else in "
-            "the meantime, so it was left alone"
+            f"another program has updated endpoint {plan.endpoint} to "
+            f"{found.pending_config or found.config}, so it was not changed"
         )
     sagemaker.update_endpoint(plan.endpoint, previous)
     log.say(f"putting endpoint {plan.endpoint} back to {previous}")
@@ -165,8 +165,8 @@ def _require_same(
         ) from error
     if found != planned:
         raise VerificationFailed(
-            f"{subject} is not what this deployment needs ({_difference(found, planned)}): somebody else "
-            "made it; delete it, if no endpoint uses it, and retry this step"
+            f"{subject} is not what this deployment needs ({_difference(found, planned)}): another program "
+            "created it; delete it, if no endpoint uses it, and retry this step"
         )
 
 

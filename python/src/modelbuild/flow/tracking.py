@@ -74,7 +74,7 @@ def record(
             return _write(wandb.init(resume="allow", **arguments), evaluation)
         except Exception as error:  # noqa: BLE001 - whatever W&B raises, the model is worth more
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            log.warn(f"W&B did not take run {run_id} ({reason}); the training goes on without.")
+            log.warn(f"W&B did not take run {run_id} ({reason}); the training continues without it.")
     return WandbRun(id=run_id, url="")
 
 

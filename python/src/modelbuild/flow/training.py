@@ -72,7 +72,7 @@ def require_prefix(text: str) -> str:
     """An S3 prefix without a slash at its end.
 
     Raises:
-        ConfigurationError: ``text`` is none.
+        ConfigurationError: ``text`` is no S3 prefix.
     """
     root = text.rstrip("/")
     try:

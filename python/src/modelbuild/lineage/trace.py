@@ -166,7 +166,7 @@ def _deployment(trace: Trace) -> Iterator[str]:
         return
     approver = deployment.approver
     email = f" <{approver.email}>" if approver.email else ""
-    yield _row("approver", f"{approver.name}{email}" if approver.name else "nobody is on record")
+    yield _row("approver", f"{approver.name}{email}" if approver.name else "not recorded")
     if trace.history_error:
         yield _row("deployment", f"endpoint {deployment.endpoint}, from {deployment.deployed_at}")
         yield _row("", f"whether it still serves this model is not known: {trace.history_error}")

@@ -26,7 +26,7 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
         AwsError: S3 refused.
         BuildkiteError: the agent's command line failed.
     """
-    log.group(":mag: Reading how the training ended")
+    log.group(":mag: Reading the result of the training")
     storage = Storage(session(settings.aws, agent.oidc_token))
     meta_data = follow(settings.model)
     result = handoff.read_result(meta_data, storage, environ)

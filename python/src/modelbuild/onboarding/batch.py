@@ -98,7 +98,7 @@ def _definition(name: str, definition: Definition | None, region: str) -> Iterat
 def _queue(account: Account, name: str, vcpus: float) -> str:
     queue = account.queue(name)
     if queue is None:
-        raise ConfigurationError(f"there is none in {account.region}: {_STACK}, or correct its name")
+        raise ConfigurationError(f"it does not exist in {account.region}: {_STACK}, or correct its name")
     why = obstacle(queue, vcpus)
     if why:
         raise ConfigurationError(why)
@@ -114,7 +114,7 @@ def obstacle(queue: Queue, vcpus: float) -> str:
         return f"it is {queue.state} and takes no job: enable it"
     if queue.status != "VALID":
         reason = f" ({queue.reason})" if queue.reason else ""
-        return f"it is {queue.status}{reason}, so jobs wait for ever: mend its compute environments"
+        return f"it is {queue.status}{reason}, so jobs wait for ever: repair its compute environments"
     wrong = [(compute.name, _compute(compute, vcpus)) for compute in queue.computes]
     # Batch tries them in order.
     if not all(why for _, why in wrong):
@@ -127,7 +127,7 @@ def _compute(compute: Compute, vcpus: float) -> str:
     if compute.state != "ENABLED":
         return f"is {compute.state}: enable it"
     if compute.status != "VALID":
-        return f"is {compute.status}{f' ({compute.reason})' if compute.reason else ''}: mend it"
+        return f"is {compute.status}{f' ({compute.reason})' if compute.reason else ''}: repair it"
     if compute.vcpus is not None and compute.vcpus < vcpus:
         return f"has at most {compute.vcpus} vCPUs, and a job takes {vcpus:g}: raise its maximum"
     return ""

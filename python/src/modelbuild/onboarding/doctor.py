@@ -51,7 +51,7 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Check]:
         except ConfigurationError as error:
             yield Check(False, f"pull request: {error}")
     if not found:
-        yield Check(False, "AWS: not looked at, as no training step can be read: fix that and run this again")
+        yield Check(False, "AWS: not checked, because no train step can be read: fix that and run this again")
     yield from chaining.examine(pipeline.steps, training.environment_of(pipeline, environ))
     yield from dict.fromkeys(line for settings in found for line in _aws(settings))
     yield run_check("API token", lambda: _token(environ))
@@ -94,7 +94,7 @@ def _aws(settings: TrainSettings) -> Iterator[Check]:
         account = Account(aws)
         yield Check(True, f"identity: {caller(aws)} in {account.region}")
     except ModelbuildError as error:
-        yield Check(False, f"identity: {error}; the rest of AWS was not looked at")
+        yield Check(False, f"identity: {error}; the rest of AWS was not checked")
         return
     yield from batch.examine(account, settings.queue, Quotas(aws).vcpus)
     yield run_check(f"bucket {settings.artifacts}", lambda: _bucket(Storage(aws), settings.artifacts))

@@ -31,7 +31,7 @@ def examine(queues: Mapping[str, Queue], allowed: Callable[[Quota], float]) -> I
             codes = " or ".join(f"{quota.code} ({quota.name})" for quota in smallest)
             yield Check(
                 True,
-                f"quotas of queue {name}: not looked at, as it {error}; see for yourself that one of "
+                f"quotas of queue {name}: not checked, because it {error}; check that one of "
                 f"{codes} allows {min(smallest.values())} vCPUs, which a new account may not have",
             )
 

@@ -55,7 +55,7 @@ def _unreserved_name(name: str) -> str:
         raise ValueError(f"{name} is set for every training and cannot be changed")
     if is_secret_name(name):
         raise ValueError(
-            f"{name} sounds like a secret, and anyone who may look at the job would see it; name a "
+            f"{name} looks like a secret, and anyone who may look at the job would see it; name a "
             "secret of Secrets Manager in the job definition instead"
         )
     if _OPERATORS.fullmatch(name.upper()):

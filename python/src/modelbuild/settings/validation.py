@@ -78,7 +78,7 @@ def _fields_at(model: type[BaseModel], path: Sequence[object]) -> dict[str, Any]
 
 def _suggestion(wrong: str, names: list[str]) -> str:
     near = difflib.get_close_matches(wrong, names, n=1)
-    return f"did you mean {near[0]}?" if near else f"its place takes {', '.join(names)}"
+    return f"did you mean {near[0]}?" if near else f"the options here are {', '.join(names)}"
 
 
 def _lowered(text: str) -> str:

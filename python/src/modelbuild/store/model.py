@@ -179,7 +179,7 @@ class ModelStore:
         """The bytes of the manifest.
 
         Raises:
-            NotFound: there is none.
+            NotFound: it does not exist.
         """
         return self.objects.read(self.manifest_uri)
 

@@ -74,7 +74,7 @@ def cursor_page(request: Request, jobs: Sequence[Job]) -> tuple[Sequence[Job], d
 
 
 def _number(query: QueryParams, name: str, default: int) -> int:
-    """A positive number of the query. Refused (400): it is none."""
+    """A positive number of the query. Refused (400): it is not positive."""
     text = query.get(name, str(default))
     if re.fullmatch(r"0*[1-9]\d{0,8}", text, re.ASCII) is None:
         raise Refused(400, f"'{name}' must be a positive number")

@@ -154,7 +154,7 @@ def _content(root: Path, name: str) -> tuple[str, bytes] | None:
         return None
     except OSError as error:
         raise ConfigurationError(
-            f"{plain(name)} of the checkout cannot be read: {error.strerror}: mend its permissions"
+            f"{plain(name)} of the checkout cannot be read: {error.strerror}: correct its permissions"
         ) from error
     if name.endswith("/"):
         raise ConfigurationError(

@@ -132,4 +132,4 @@ def describe_head(head: BatchJob) -> TrainingResult:
     why = "; ".join(part for part in (head.status_reason, container, exit_code) if part)
     if head.stopped and _TIMED_OUT not in head.status_reason:
         return unsuccessful("cancelled", f"the head was ended from outside: {why or 'no reason given'}")
-    return unsuccessful("failed", f"the head died before it could say why: {why or 'no reason given'}")
+    return unsuccessful("failed", f"the head died without giving a reason: {why or 'no reason given'}")

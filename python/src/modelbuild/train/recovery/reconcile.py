@@ -114,7 +114,7 @@ def _open(pipeline: PipelineStore, batch: Batch, queue: str) -> Iterator[_OpenTr
             continue
         except VerificationFailed as error:
             name = store.prefix.removeprefix(f"{pipeline.root}/").replace("/", " ")
-            log.say(f"{name}: left alone: {error}")
+            log.say(f"{name}: skipped: {error}")
             continue
         training = _OpenTraining(store, request, age or 0.0, job_id, number)
         if not training.attempt.delivered():
@@ -160,12 +160,12 @@ def _deliver(training: _OpenTraining, head: BatchJob | None, environ: Mapping[st
         if head is not None:
             found = describe_head(head)
         elif training.age < YOUNG_SECONDS:
-            return f"asked for {training.age / 60:.0f} minutes ago and not submitted yet: left alone"
+            return f"requested {training.age / 60:.0f} minutes ago and not submitted yet: skipped"
         elif training.job_id:
             found = unsuccessful("failed", f"Batch does not know job {training.job_id} any more: train again")
         elif not _waits(training, environ):
             # Its step failed before it submitted a job, and may be retried: the training is not over.
-            return "never submitted, and no build waits for it: left alone"
+            return "never submitted, and no build waits for it: skipped"
         else:
             found = unsuccessful("failed", "no job was submitted for this training: train again")
         result = outcome.write_result_once(training.attempt, found, environ)

@@ -22,7 +22,7 @@ from modelbuild.train.submit import claim, submission
 from modelbuild.train.submit.request import build_request
 
 _NUMBER = "BUILDKITE_BUILD_NUMBER"
-_NOBODYS = "00000000-0000-0000-0000-000000000000"
+_NO_BUILD_ID = "00000000-0000-0000-0000-000000000000"
 
 
 class Job(BaseModel):
@@ -81,7 +81,7 @@ def environment(environ: Mapping[str, str], checkout: Path) -> dict[str, str]:
         "BUILDKITE_ORGANIZATION_SLUG": "organization",
         "BUILDKITE_PIPELINE_SLUG": pipeline,
         _NUMBER: "1",
-        "BUILDKITE_BUILD_ID": _NOBODYS,
+        "BUILDKITE_BUILD_ID": _NO_BUILD_ID,
         "BUILDKITE_BUILD_URL": f"https://buildkite.com/organization/{pipeline}/builds/1",
         "BUILDKITE_COMMIT": commit,
         "BUILDKITE_BRANCH": "main",
@@ -102,7 +102,7 @@ def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) ->
         AwsError: S3, Batch or STS refused.
         BuildkiteError: the agent's command line failed.
     """
-    real = environ.get("BUILDKITE_BUILD_ID") != _NOBODYS
+    real = environ.get("BUILDKITE_BUILD_ID") != _NO_BUILD_ID
     keys = agent.meta_data_keys() if real else []
     claim.require_free(settings, environ, keys)
     request, archived = build_request(settings, environ, checkout, meta_data_keys=lambda: keys)
@@ -149,10 +149,10 @@ def show(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> No
         BuildkiteError: the agent's command line failed.
     """
     found = plan(settings, environ, Path.cwd())
-    if found.request.build.id == _NOBODYS:
+    if found.request.build.id == _NO_BUILD_ID:
         log.warn(
-            f"This is no job of Buildkite, so build 1 of pipeline {found.request.build.pipeline} is made up, "
-            "and has no meta-data."
+            f"This is no job of Buildkite, so build 1 of pipeline {found.request.build.pipeline} is "
+            "invented, and has no meta-data."
         )
     print(json.dumps(found.model_dump(mode="json", by_alias=True), indent=2), flush=True)
     require_fitting(found.job.command, found.job.environment)

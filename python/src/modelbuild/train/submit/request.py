@@ -97,7 +97,7 @@ def _checked(**values: Any) -> TrainingRequest:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(map(str, first["loc"][:3]))
         raise ConfigurationError(
-            f"{field} of this training cannot be stored ({first['msg']}): make it plainer"
+            f"{field} of this training cannot be stored ({first['msg']}): shorten or simplify it"
         ) from error
 
 

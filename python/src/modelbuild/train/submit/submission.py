@@ -54,8 +54,8 @@ def store_request(store: ModelStore, request: TrainingRequest, archived: bytes) 
         request.to_json()
     except ValueError as error:
         raise ConfigurationError(
-            f"{store.request_uri} could not be read again ({' '.join(str(error).split())[:200]}): make the "
-            "parameters of this training plainer"
+            f"{store.request_uri} could not be read again ({' '.join(str(error).split())[:200]}): simplify "
+            "the parameters of this training"
         ) from error
     if not store.write_source_once(archived):
         earlier = store.find_request()

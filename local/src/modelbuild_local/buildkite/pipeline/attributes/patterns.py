@@ -26,7 +26,7 @@ def check_format(pattern: str) -> None:
     """Refuse a field's ``format`` that is no regular expression.
 
     Raises:
-        PatternError: it is none, or repeats too often to be compiled.
+        PatternError: it is invalid, or has too many repetitions to be compiled.
     """
     _compile(_from_javascript(pattern), pattern, False)
 
@@ -35,7 +35,7 @@ def matches_format(pattern: str, value: str) -> bool:
     """Whether the whole of ``value`` matches a field's ``format``, in the dialect of HTML's ``pattern``.
 
     Raises:
-        PatternError: it is no regular expression, or takes longer than ``TIMEOUT_SECONDS``.
+        PatternError: it is invalid, or takes longer than ``TIMEOUT_SECONDS``.
     """
     compiled = _compile(_from_javascript(pattern), pattern, False)
     return _run(compiled.fullmatch, pattern, value)
