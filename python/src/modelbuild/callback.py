@@ -259,7 +259,8 @@ class _Delivery:
     def _sleep(self, seconds: float) -> None:
         if self._clock.now() + seconds > self._until:
             raise BuildkiteError(
-                f"could not deliver the result to Buildkite before the deadline; last status: {self._logged_text}"
+                "could not deliver the result to Buildkite before the deadline; last status: "
+                f"{self._logged_text}"
             )
         if seconds > 0:
             self._clock.sleep(seconds)
