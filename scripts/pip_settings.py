@@ -1,6 +1,7 @@
 """Print how pip is configured as settings of uv: variables, a line ``NAME=value`` each, and arguments.
 
-uv reads neither pip.conf nor pip's variables. A variable of uv's own that is set already stays.
+uv reads neither pip.conf nor pip's variables. The script does not replace a variable of uv that is set
+already.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _SECTIONS = ("global", "install", ":env:")
 
 
 def main() -> None:
-    """Read what pip says of its configuration, and print."""
+    """Read pip's configuration, and print uv's settings."""
     command = [sys.executable, "-I", "-m", "pip", "config", "list"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     for name, value in variables(read(done.stdout)):
@@ -29,7 +30,7 @@ def main() -> None:
 
 
 def read(listed: str) -> dict[str, str]:
-    """The settings that hold for ``pip install``, from the output of ``pip config list``."""
+    """The settings of ``pip install``, from the output of ``pip config list``."""
     found: dict[str, dict[str, str]] = {section: {} for section in _SECTIONS}
     for line in listed.splitlines():
         key, _, value = line.partition("=")
@@ -53,14 +54,14 @@ def variables(pip: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         if value := " ".join(pip.get(name, "").split()):
             yield from ((variable, value) for variable in ours)
     if "extra-index-url" in pip:
-        # pip looks at all indexes; uv by default at the first that has the package in any version.
+        # pip searches all indexes; uv by default only the first that has the package in any version.
         yield "UV_INDEX_STRATEGY", "unsafe-best-match"
     if links := [link for link in pip.get("find-links", "").split() if "://" in link or Path(link).exists()]:
         yield "UV_FIND_LINKS", ",".join(links)
     if pip.get("no-index", "").lower() in ("1", "true", "yes", "on"):
         yield "--no-index", ""
     if sys.platform == "darwin" or ssl.get_default_verify_paths().cafile:
-        # As pip does: a company's own authority is known to the system only.
+        # Like pip, use the system's certificates, which may contain a company's own authority.
         yield "UV_SYSTEM_CERTS", "true"
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the options of each plugin, as modelbuild.settings reads them, into its plugin.yml and README.md."""
+"""Write the options of each plugin, from modelbuild.settings, into its plugin.yml and README.md."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _plain(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Without references, titles, class documentation and null, which no option may be."""
+    """A schema without references, titles, class documentation and null, which no option allows."""
     if "$ref" in node:
         inner = _plain(definitions[node["$ref"].rsplit("/", 1)[-1]], definitions)
         inner.pop("description", None)
@@ -49,7 +49,7 @@ def _plain(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
         plain["default"] = node["default"]
     if plain.get("type") == "array":
         plain["items"] = _plain(node["items"], definitions)
-    # A map whose keys have a pattern is closed to all others as well.
+    # A map with a pattern for its keys allows no other keys.
     for name in ("properties", "patternProperties"):
         if name in node:
             plain[name] = {key: _plain(inner, definitions) for key, inner in node[name].items()}
@@ -103,7 +103,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def with_schema(text: str, schema: dict[str, Any]) -> str:
-    """A ``plugin.yml`` with this schema in place of what stands under ``configuration``, its last key."""
+    """A ``plugin.yml`` with this schema under ``configuration``, its last key."""
     head, _, _ = text.partition(_CONFIGURATION)
     return head + yaml.dump(
         {_CONFIGURATION[:-2]: schema}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6
@@ -118,7 +118,7 @@ def with_table(text: str, schema: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write or check the files; the exit code."""
+    """Write or check the files; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="Name the files that differ, and change none.")
     check = parser.parse_args(arguments).check

@@ -1,4 +1,4 @@
-"""Quality on the held-out rows, beside VADER and the most frequent label on the same rows."""
+"""Evaluates the model on the held-out rows, beside VADER and the most frequent label on the same rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from modelbuild.flow.evaluation import Evaluated, EvaluationRows
 from rows import LABELS, Labelled, label
 
 VADER_THRESHOLD = 0.05
-"""What VADER's authors document: above it a compound score is positive, below its negative negative."""
+"""VADER's documented threshold: a compound score above it is positive, and below its negative it is negative.
+"""
 
 _NAMES = np.array(LABELS)
 

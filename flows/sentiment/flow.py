@@ -1,6 +1,5 @@
-"""Train a classifier of comments on rated texts, and hand it to the build that asked for it.
-
-For a build, ``modelbuild head`` runs this. On its own, with AWS credentials and a place for what it makes::
+"""Trains a classifier of comments on rated texts, for a build or on its own. For a build, ``modelbuild head``
+runs this flow. On its own it needs AWS credentials and an S3 prefix::
 
     ARTIFACTS=s3://bucket/scratch/you python flows/sentiment/flow.py run
 """
@@ -23,7 +22,7 @@ from rows import LABELS, Labelled, Rated, labelled, split
 
 
 def query(data: Data) -> str:
-    """The rows that the parameters ask for."""
+    """The query for the rows that the parameters select."""
     domains = ", ".join(quoted(domain) for domain in data.domains)
     return (
         "SELECT id, text, rating, domain, document, vader_compound "
@@ -40,7 +39,7 @@ class SentimentFlow(ModelFlow):
     @on_batch(cpu=1, memory=2048)
     @step
     def start(self) -> None:
-        """Take a snapshot of the rows that the parameters ask for."""
+        """Take a snapshot of the rows that the parameters select."""
         self.begin()
         self.take_snapshot(query(self._parsed().data))
         self.next(self.train)
@@ -75,7 +74,7 @@ class SentimentFlow(ModelFlow):
     @on_batch(cpu=1, memory=4096, secrets=["WANDB_SECRET_ARN"])
     @step
     def evaluate(self) -> None:
-        """Measure the model as it will be served on the held-out documents, and log to W&B."""
+        """Evaluate the model in its served form on the held-out documents, and log to W&B."""
         from evaluate import evaluate
 
         train, test = self._rows()
@@ -95,7 +94,7 @@ class SentimentFlow(ModelFlow):
 
     @step
     def end(self) -> None:
-        """Nothing is left to do."""
+        """The last step, which Metaflow requires."""
 
     def _parsed(self) -> Parameters:
         return Parameters.model_validate(self.parameters)

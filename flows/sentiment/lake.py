@@ -1,8 +1,8 @@
 """Put the rated texts into the lake: ``python flows/sentiment/lake.py``.
 
-Writes one object, a text with its ratings in each line, to the bucket ``modelbuild-<account>`` of the
-account that the AWS credentials belong to, and describes it to Athena as the table ``modelbuild.comments``.
-Running it again changes nothing. It needs what the plugins' helpers need, and nothing else.
+Writes one object, a text with its ratings in each line, to the bucket ``modelbuild-<account>`` of the account
+of the AWS credentials, and creates the table ``modelbuild.comments`` for Athena. Running it again changes
+nothing. It needs only the packages of the plugins' helpers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def json_lines() -> bytes:
 
 
 def main() -> None:
-    """Load the table and say what was done."""
+    """Load the table and print what was written."""
     aws = session(AwsSettings())
     location = f"s3://modelbuild-{account(aws)}/lake/{TABLE}-json/"
     uri = f"{location}{ARCHIVE}.jsonl"

@@ -43,7 +43,8 @@ def fit(
 ) -> Classifier:
     """Train on ``texts`` with the label numbers ``targets``; the same arguments give the same bytes on a CPU.
 
-    The learning rate falls linearly to zero. A label weighs by the power ``balance`` of how rare it is.
+    The learning rate falls linearly to zero. The weight of a label is the inverse of its frequency to the
+    power of ``balance``.
     """
     _make_deterministic(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -79,7 +80,7 @@ def _select(ids: Integers, offsets: Integers, chosen: Integers) -> tuple[Integer
 
 
 def _make_deterministic(seed: int) -> None:
-    # cuBLAS reads this when it starts; without it, it may choose another algorithm from run to run.
+    # cuBLAS reads this at its start; without it, cuBLAS may use a different algorithm in each run.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)

@@ -1,4 +1,6 @@
-"""What ``params.yaml`` may say. There are no defaults: what trained a model stands in its file."""
+"""The parameters in ``params.yaml``. They have no defaults, so the file shows all values that trained a
+model.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ class _Section(BaseModel):
 
 
 class Data(_Section):
-    """Which rows of the lake to use."""
+    """The rows of the lake to use."""
 
     database: Identifier
     table: Identifier
@@ -27,14 +29,14 @@ class Data(_Section):
 
 
 class Labels(_Section):
-    """How a mean rating from -4 to 4 becomes a label."""
+    """The rule that turns a mean rating from -4 to 4 into a label."""
 
     tau: Annotated[float, Field(ge=0, lt=4)]
     """Above it a rating is positive, below its negative it is negative, between it is neutral."""
 
 
 class Split(_Section):
-    """Which source documents are held out."""
+    """The choice of held-out source documents."""
 
     test_percent: Annotated[int, Field(ge=1, le=99)]
 
@@ -47,7 +49,7 @@ class Model(_Section):
 
 
 class Training(_Section):
-    """How the model is fitted."""
+    """The training of the model."""
 
     epochs: Annotated[int, Field(ge=1, le=1000)]
     batch_size: Annotated[int, Field(ge=1)]
@@ -69,7 +71,7 @@ class Parameters(_Section):
 
 
 def parse(text: str) -> dict[str, JsonValue]:
-    """Metaflow's parser of the configuration file: its values as they were written, once they are valid.
+    """Metaflow's parser of the configuration file: its unchanged values, if they are valid.
 
     Raises:
         ConfigurationError: a sentence that names the parameter, its value and what it must be.

