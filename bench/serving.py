@@ -66,7 +66,7 @@ class Load:
         return len(self.latencies) / self.seconds
 
 
-def drive(port: int, connections: int, texts: int, seconds: float) -> Load:
+def send_requests(port: int, connections: int, texts: int, seconds: float) -> Load:
     """Keep ``connections`` requests on their way for some seconds."""
     body = json.dumps({"instances": [TEXT] * texts}).encode()
     head = (
@@ -228,11 +228,11 @@ def main() -> None:
     measured: dict[tuple[str, int, int], list[Load]] = {}
     with servers() as both:
         for server in both:
-            drive(server.port, 16, 1, options.seconds)
+            send_requests(server.port, 16, 1, options.seconds)
         for connections, texts in CASES:
             for _ in range(options.rounds):
                 for server in both:
-                    load = drive(server.port, connections, texts, options.seconds)
+                    load = send_requests(server.port, connections, texts, options.seconds)
                     measured.setdefault((server.name, connections, texts), []).append(load)
         after_load = {server.name: server.memory() for server in both}
         for server in both:

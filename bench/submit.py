@@ -75,7 +75,7 @@ case "$1 $2" in "meta-data get") printf '%s' "$5" ;; esac
 
 
 @dataclass(frozen=True)
-class Took:
+class Timing:
     """Seconds from the start of a command until its job was submitted, and until it ended."""
 
     submitted: float
@@ -92,7 +92,7 @@ class Bench:
 
     def hook(
         self, build: int, proxy: str = "", *, flow: str = "flows", python: str | None = sys.executable
-    ) -> Took:
+    ) -> Timing:
         """Run the hook for a build of its own number and the flow in a folder; ``python`` has the helpers."""
         image = "registry.example/modelbuild"
         options = {
@@ -121,7 +121,7 @@ class Bench:
         command = [str(ROOT / "plugins/train/hooks/command")]
         return self._run(command, SUBMITTED, environ, proxy)
 
-    def cli(self, build: int, proxy: str = "") -> Took:
+    def cli(self, build: int, proxy: str = "") -> Timing:
         """Run awscli's SubmitJob with what the hook would submit."""
         overrides = {
             "command": ["python", "-m", "modelbuild", "head"],
@@ -138,7 +138,7 @@ class Bench:
         ]
         return self._run(command, '"jobId"', {}, proxy)
 
-    def _run(self, command: list[str], mark: str, environ: Mapping[str, str], proxy: str) -> Took:
+    def _run(self, command: list[str], mark: str, environ: Mapping[str, str], proxy: str) -> Timing:
         """Run a command, and see when it prints a line with ``mark``."""
         variables = {
             "HOME": str(self.scratch),
@@ -168,7 +168,7 @@ class Bench:
         ended = time.perf_counter() - began
         if code != 0 or submitted is None:
             sys.exit(f"{command[0]} exited with {code}:\n{''.join(lines)}")
-        return Took(submitted, ended)
+        return Timing(submitted, ended)
 
 
 def _credentials(url: str) -> dict[str, str]:
@@ -318,7 +318,7 @@ def main() -> None:
     if options.runs < 10:
         parser.error("a median of fewer than 10 runs says little")
     with bench() as made:
-        commands: dict[str, Callable[..., Took]] = {
+        commands: dict[str, Callable[..., Timing]] = {
             "hook": made.hook,
             "hook, parameters typed": partial(made.hook, flow="typed"),
             "hook, helpers looked for": partial(made.hook, python=None),
@@ -335,7 +335,7 @@ def main() -> None:
                 commands[name](next(builds), proxy)
                 requests[name] = seen
         calls = (made.scratch / "calls").read_text().splitlines()
-        took: dict[str, list[Took]] = {name: [] for name in commands}
+        took: dict[str, list[Timing]] = {name: [] for name in commands}
         for _ in range(options.runs):
             for name, run in commands.items():
                 took[name].append(run(next(builds)))
