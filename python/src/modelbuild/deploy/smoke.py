@@ -100,7 +100,7 @@ def _difference(expected: JsonValue, found: JsonValue, tolerance: float, path: s
             for at, (one, other) in enumerate(zip(expected, found, strict=True))
         ]
     else:
-        return "" if type(expected) is type(actual) and expected == actual else f"another {path or 'answer'}"
+        return "" if type(expected) is type(found) and expected == found else f"another {path or 'answer'}"
     return next(filter(None, (_difference(*pair) for pair in pairs)), "")
 
 
@@ -113,7 +113,7 @@ def _exceeds_tolerance(expected: float, found: float, tolerance: float, path: st
     allowed = tolerance * max(1.0, abs(expected))
     if abs(found - expected) <= allowed:
         return ""
-    return f"{path or 'the answer'} differs by {abs(actual - expected):.6f}, and {allowed:g} is allowed"
+    return f"{path or 'the answer'} differs by {abs(found - expected):.6f}, and {allowed:g} is allowed"
 
 
 def _shortened(output: Mapping[str, JsonValue]) -> str:
