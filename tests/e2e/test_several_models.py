@@ -45,10 +45,10 @@ def steps_of(pipeline: Json, model: str, flow: str, **params: Any) -> list[Json]
     return steps
 
 
-def answer_of(laptop: Laptop, endpoint: str, text: str) -> bytes:
+def answer_of(laptop: Laptop, endpoint: str, instance: str | Json) -> bytes:
     """What an endpoint answers."""
     runtime = laptop.aws("sagemaker-runtime", laptop.production)
-    body = json.dumps({"instances": [text]})
+    body = json.dumps({"instances": [instance]})
     answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType="application/json", Body=body)
     content: bytes = answer["Body"].read()
     return content
@@ -58,6 +58,8 @@ def pipeline_of(quick: Json) -> Json:
     """Steps of four models, and a second step that trains one of them."""
     diverging = {"training.learning_rate": 1e300}
     prices = steps_of(quick, "prices", "flows/prices/flow.py")
+    image = prices[0]["plugins"][0]["./plugins/train"]["image"]
+    image["serve"] = image["serve"].replace("/serve:", "/serve-onnx:")
     again = steps_of(quick, "reviews", SMALL_FLOW, **{"training.epochs": 2})[0]
     again |= {"key": "reviews-again", "depends_on": "reviews-train"}
     again["plugins"][0]["./plugins/train"]["unblock"] = "another_step"
@@ -66,8 +68,7 @@ def pipeline_of(quick: Json) -> Json:
             *steps_of(quick, "sentiment", SMALL_FLOW),
             *steps_of(quick, "reviews", SMALL_FLOW),
             *steps_of(quick, "diverging", SMALL_FLOW, **diverging),
-            # No server serves a regression.
-            *(step for step in prices if step["key"] not in ("prices-approve", "prices-deploy")),
+            *prices,
             again,
         ]
     }
@@ -113,7 +114,7 @@ def test_each_model_of_a_build_is_served_and_leads_back(
     assert "training/status" not in several.get()["meta_data"]
     assert set(several.annotations()) == {
         *(f"{model}/{about}" for model in ("sentiment", "reviews") for about in ("training", "deployment")),
-        *("diverging/training", "prices/training"),
+        *("diverging/training", "prices/training", "prices/deployment"),
     }
 
 
@@ -128,8 +129,16 @@ def test_failed_training_stops_no_other_model(several: Running) -> None:
     assert "model diverging" in note["body_html"]
 
 
-def test_regression_is_shown_by_its_own_metrics(several: Running) -> None:
-    """The annotation of a regression compares RMSE, its primary metric, with the mean price."""
+def test_regression_is_served_and_shown_by_its_own_metrics(prepared: Laptop, several: Running) -> None:
+    """The annotation of a regression compares RMSE, its primary metric, with the mean price; its endpoint
+    answers a record with a number.
+    """
+    body = answer_of(prepared, "prices-endpoint", {"area": 70, "rooms": 3, "district": "north"})
+    (prediction,) = Predictions.model_validate_json(body).predictions
+    assert (prediction.model, prediction.model_id) == ("prices", several.model_id)
+    price = prediction.output["value"]
+    assert isinstance(price, float)
+    assert 0 < price < 1e7
     assert "Better than mean price by RMSE" in several.annotations()["prices/training"]["body_html"]
     assert several.of("prices").manifest().evaluation.primary == "rmse"
 

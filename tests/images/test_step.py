@@ -240,7 +240,10 @@ def test_the_tag_follows_the_files_that_the_image_is_made_from(agent: Agent, tmp
     assert len(first) == 4
     assert tags("requirements/dev.txt") == first
     assert {tag.split(":")[0] for tag in tags("requirements/serving.txt") - first} == {"serve"}
-    assert {tag.split(":")[0] for tag in tags("requirements/serving-onnx.txt") - first} == {"serve", "serve-onnx"}
+    assert {tag.split(":")[0] for tag in tags("requirements/serving-onnx.txt") - first} == {
+        "serve",
+        "serve-onnx",
+    }
     assert not tags("python/src/modelbuild/errors.py") & first
 
 

@@ -1,0 +1,77 @@
+"""Models of scikit-learn as models of kind ``onnx``: classifiers and regressions of records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import skl2onnx
+from pydantic import JsonValue
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+
+from modelbuild.errors import ConfigurationError
+from modelbuild.flow.packaging import package
+from modelbuild.serving.inputs import RecordInput
+from modelbuild.serving.kinds.onnx_graph import GRAPH_FILE
+from modelbuild.serving.outputs import LabelOutput, NumberOutput
+
+
+def matrix(records: Sequence[Mapping[str, JsonValue]], takes: RecordInput) -> npt.NDArray[np.object_]:
+    """The records as scikit-learn takes them: one row each, and the fields as columns in their order.
+
+    Args:
+        records: the records, each with all fields.
+        takes: the fields of a record.
+
+    Raises:
+        BadInstance: a record does not have the fields.
+    """
+    rows = [list(takes.from_json(dict(record)).values()) for record in records]
+    return np.array(rows, dtype=object)
+
+
+def files(
+    estimator: Any, *, takes: RecordInput, answers: LabelOutput | NumberOutput, parameters: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """The files of the model's archive, by name, of a fitted estimator or pipeline.
+
+    Columns are selected by their number, since the estimator was fitted on :func:`matrix`.
+
+    Args:
+        estimator: a classifier or a regression that was fitted on the fields in their order.
+        takes: the fields of a record.
+        answers: a number, or the classes of a classifier in their order (``estimator.classes_``).
+        parameters: what the model was trained with.
+
+    Raises:
+        ConfigurationError: the estimator cannot be written as ONNX.
+        VerificationFailed: the graph does not fit the declared output.
+    """
+    columns = {"number": FloatTensorType, "text": StringTensorType}
+    inputs = [(field.name, columns[field.type]([None, 1])) for field in takes.fields]
+    labels = isinstance(answers, LabelOutput)
+    try:
+        # Without zipmap the probabilities are a matrix, and not a list of dictionaries.
+        graph = skl2onnx.convert_sklearn(
+            estimator, initial_types=inputs, options={"zipmap": False} if labels else None
+        )
+    except Exception as error:
+        # skl2onnx raises classes of its own, ValueError and RuntimeError.
+        raise ConfigurationError(
+            f"skl2onnx cannot write {type(estimator).__name__} as ONNX ({_first_line(error)}): use another "
+            "estimator, see its list of supported ones"
+        ) from error
+    return package(
+        kind="onnx",
+        takes=takes,
+        answers=answers,
+        options={"output": graph.graph.output[-1].name},
+        files={GRAPH_FILE: graph.SerializeToString()},
+        parameters=parameters,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]
