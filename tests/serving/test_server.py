@@ -1,67 +1,28 @@
 from __future__ import annotations
 
-import json
-import os
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modelbuild.contract import ServingEnvironment
-
-
-def start(directory: Path, environment: ServingEnvironment, port: int) -> subprocess.Popen[str]:
-    """The server as the image runs it, on this machine only."""
-    variables = {
-        "PATH": os.environ["PATH"],
-        "SM_MODEL_DIR": str(directory),
-        "SAGEMAKER_BIND_TO_PORT": str(port),
-        "BIND_ADDRESS": "127.0.0.1",
-        **environment.to_env(),
-    }
-    command = [sys.executable, "-m", "modelbuild.serving", "serve"]
-    return subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
+from servers import free_port, serving, start
 
 
 @pytest.fixture
 def port() -> int:
     """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
-def test_serves_until_it_is_told_to_stop(published: Any, port: int) -> None:
+def test_serves_until_it_is_told_to_stop(published: Any) -> None:
     """The process answers predictions once /ping is 200, and SIGTERM ends it."""
-    server = start(published.directory, published.environment, port)
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping") as answer:
-                    assert answer.status == 200
-                    break
-            except (urllib.error.URLError, ConnectionError):
-                assert server.poll() is None, server.communicate()[1]
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/invocations",
-            json.dumps({"instances": ["fine"]}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request) as answer:
-            assert json.load(answer)["model_id"] == "12.3"
-        server.terminate()
-        assert server.communicate(timeout=10)[1] == ""
-    finally:
-        server.kill()
+    with serving(published.directory, published.environment) as served:
+        assert served.invoke(["fine"])["model_id"] == "12.3"
+        served.process.terminate()
+        assert served.process.communicate(timeout=10)[1] == ""
 
 
 def test_ends_when_the_weights_are_not_the_approved_ones(published: Any, port: int) -> None:

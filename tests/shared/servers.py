@@ -1,0 +1,83 @@
+"""The inference server as a process of its own, as its image runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelbuild.contract import ServingEnvironment
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that answers /ping with 200."""
+
+    process: subprocess.Popen[str]
+    port: int
+
+    def invoke(self, instances: list[Any]) -> Any:
+        """The document that /invocations answers with."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/invocations",
+            json.dumps({"instances": instances}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+
+def start(
+    directory: Path, environment: ServingEnvironment, port: int, **variables: str
+) -> subprocess.Popen[str]:
+    """The process, which serves on this machine only."""
+    variables |= {
+        "PATH": os.environ["PATH"],
+        "SM_MODEL_DIR": str(directory),
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        "BIND_ADDRESS": "127.0.0.1",
+        **environment.to_env(),
+    }
+    command = [sys.executable, "-m", "modelbuild.serving", "serve"]
+    return subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(directory: Path, environment: ServingEnvironment, **variables: str) -> Iterator[Served]:
+    """A server, until the block ends."""
+    served = Served(start(directory, environment, port := free_port(), **variables), port)
+    try:
+        deadline = time.monotonic() + 60
+        while not _answers_ping(port):
+            assert served.process.poll() is None, served.process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield served
+    finally:
+        served.process.kill()
+        served.process.wait()
+
+
+def _answers_ping(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping") as answer:
+            return int(answer.status) == 200
+    except (urllib.error.URLError, ConnectionError):
+        return False
