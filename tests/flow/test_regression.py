@@ -27,7 +27,7 @@ FLAT = RecordInput(
 def flats(count: int = 200) -> tuple[list[Any], np.ndarray[Any, Any]]:
     """Flats, and their prices."""
     random = np.random.default_rng(3)
-    records = [
+    records: list[Any] = [
         {"area": float(random.uniform(30, 150)), "district": str(random.choice(["north", "south"]))}
         for _ in range(count)
     ]
@@ -61,11 +61,10 @@ def test_a_classifier_is_served_as_it_was_fitted(estimator: Any) -> None:
     labels = LabelOutput(labels=tuple(estimator.classes_))
     model = load(scikit_learn.files(pipeline, takes=FLAT, answers=labels, parameters={}))
     answers = model.predict_json(records)
-    assert [answer["label"] for answer in answers] == list(
-        pipeline.predict(scikit_learn.matrix(records, FLAT))
-    )
+    table = scikit_learn.matrix(records, FLAT)
+    assert [answer["label"] for answer in answers] == list(pipeline.predict(table))
     found = [[answer["scores"][label] for label in labels.labels] for answer in answers]
-    expected = pipeline.predict_proba(scikit_learn.matrix(records, FLAT))
+    expected = pipeline.predict_proba(table)
     assert np.array(found) == pytest.approx(expected, abs=1e-5)
 
 

@@ -77,7 +77,7 @@ def files(kind: str = "length", offset: bytes = b"1", **options: float) -> dict[
 
 
 def test_a_kind_of_the_users_own_is_loaded(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installed distribution with an entry point is enough; its options are checked as those of any kind."""
+    """An installed distribution with an entry point is enough; its options are checked too."""
     monkeypatch.syspath_prepend(site)
     assert load(files()).predict_json(["abc"]) == [{"value": 7.0}]
     with pytest.raises(ConfigurationError, match=r"wrong options\.factor for kind length"):
@@ -89,7 +89,9 @@ def test_a_kind_of_the_users_own_is_loaded(site: Path, monkeypatch: pytest.Monke
 def test_a_kind_whose_package_is_missing_is_a_sentence(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the kind imports and is not there is named, with what to do."""
     monkeypatch.syspath_prepend(site)
-    with pytest.raises(ConfigurationError, match="lengths_of_another_package.*serve the model with an image"):
+    with pytest.raises(
+        ConfigurationError, match=r"lengths_of_another_package.*serve the model with an image"
+    ):
         find_kind("unfinished")
 
 
