@@ -30,8 +30,11 @@ PLAN = Plan(
         "team/serve:1", "s3://production/models/comments/sentiment/12/model.tar.gz", {"MODEL_ID": "12"}, ROLE
     ),
     config=EndpointConfig("new", "ml.m5.large", 1),
+    owner_tags={"modelbuild:pipeline": "comments", "modelbuild:model": "sentiment"},
     tags={"MODEL_ID": "12"},
 )
+OWNER = [{"Key": key, "Value": value} for key, value in PLAN.owner_tags.items()]
+ENDPOINT_ARN = f"{ARN}:endpoint/{PLAN.endpoint}"
 
 
 @dataclass(frozen=True)
@@ -133,15 +136,35 @@ class Cloud:
                 self.stubber.add_response("describe_endpoint", state.described())
 
     def creates(self) -> None:
-        """The endpoint is created."""
+        """The endpoint is created, with the tags of its owner."""
         self.stubber.add_response(
             "create_endpoint",
-            {"EndpointArn": f"{ARN}:endpoint/{PLAN.endpoint}"},
-            {"EndpointName": PLAN.endpoint, "EndpointConfigName": "new"},
+            {"EndpointArn": ENDPOINT_ARN},
+            {"EndpointName": PLAN.endpoint, "EndpointConfigName": "new", "Tags": OWNER},
         )
+
+    def loses_creation(self) -> None:
+        """Another deployment has created the endpoint since the last look."""
+        message = f'Cannot create already existing endpoint "{ENDPOINT_ARN}".'
+        self.stubber.add_client_error("create_endpoint", "ValidationException", message)
+
+    def shows_tags(self, **tags: str) -> None:
+        """The endpoint's tags are read."""
+        listed = [{"Key": f"modelbuild:{key}", "Value": value} for key, value in tags.items()]
+        self.stubber.add_response("list_tags", {"Tags": listed}, {"ResourceArn": ENDPOINT_ARN})
+
+    def claims(self) -> None:
+        """The endpoint has no owner and gets one."""
+        self.shows_tags()
+        self.stubber.add_response("add_tags", {"Tags": OWNER}, {"ResourceArn": ENDPOINT_ARN, "Tags": OWNER})
 
     def updates(self, config: str = "new") -> None:
         """The endpoint is updated, and keeps the instance counts that autoscaling gave it."""
+        if config == "new":
+            self.shows_tags(pipeline="comments", model="sentiment")
+        self._updates(config)
+
+    def _updates(self, config: str = "new") -> None:
         self.stubber.add_response(
             "update_endpoint",
             {"EndpointArn": f"{ARN}:endpoint/{PLAN.endpoint}"},
@@ -174,6 +197,43 @@ def cloud() -> Iterator[Cloud]:
 OLD, NEW = State("InService", "old"), State("InService", "new")
 UPDATING = State("Updating", "old", pending="new")
 ROLLING_BACK = State("RollingBack", "old", pending="old")
+
+
+def test_endpoint_without_an_owner_gets_one(cloud: Cloud) -> None:
+    """An endpoint that something else created is this model's from its first update on."""
+    cloud.makes()
+    cloud.finds(OLD)
+    cloud.notes("old")
+    cloud.claims()
+    cloud._updates()
+    cloud.finds(NEW)
+    assert cloud.bring().previous_config == "old"
+
+
+def test_of_two_models_that_create_one_endpoint_one_is_refused(cloud: Cloud) -> None:
+    """An endpoint has its owner's tags from the first moment on, so the second model finds them."""
+    cloud.makes()
+    cloud.finds(None)
+    cloud.notes("")
+    cloud.loses_creation()
+    cloud.finds(State("Creating", "theirs"), State("InService", "theirs"))
+    cloud.notes("theirs")
+    cloud.shows_tags(pipeline="comments", model="topics")
+    with pytest.raises(VerificationFailed, match="endpoint sentiment has tag modelbuild:model topics, but"):
+        cloud.bring()
+
+
+def test_of_two_builds_that_create_one_endpoint_the_second_updates_it(cloud: Cloud) -> None:
+    """The endpoint is that of this model, so the deployment that came second waits and goes on."""
+    cloud.makes()
+    cloud.finds(None)
+    cloud.notes("")
+    cloud.loses_creation()
+    cloud.finds(State("Creating", "old"), OLD)
+    cloud.notes("old")
+    cloud.updates()
+    cloud.finds(UPDATING, NEW)
+    assert cloud.bring().previous_config == "old"
 
 
 def test_new_endpoint(cloud: Cloud) -> None:

@@ -172,14 +172,14 @@ class SageMaker:
         with _translated_by_message(f"look at endpoint configuration {name}"):
             return self._sagemaker.describe_endpoint_config(EndpointConfigName=name)["EndpointConfigArn"]
 
-    def create_endpoint(self, name: str, config: str) -> None:
-        """Start the creation of an endpoint.
+    def create_endpoint(self, name: str, config: str, tags: Mapping[str, str]) -> None:
+        """Start the creation of an endpoint, which has its tags from the first moment on.
 
         Raises:
             AlreadyExists: a resource has this name.
         """
         with _translated_by_message(f"create endpoint {name}"):
-            self._sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
+            self._sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config, Tags=_tags(tags))
 
     def update_endpoint(self, name: str, config: str) -> None:
         """Start the update of an endpoint to another configuration; it keeps autoscaled instance counts."""

@@ -57,9 +57,13 @@ def require_own(endpoint: str, owner_tags: Mapping[str, str], sagemaker: SageMak
         AwsError: SageMaker refused.
     """
     try:
-        tags = sagemaker.tags(sagemaker.endpoint(endpoint).arn)
+        found = sagemaker.endpoint(endpoint)
     except NotFound:
         return
+    _require_owner(endpoint, sagemaker.tags(found.arn), owner_tags)
+
+
+def _require_owner(endpoint: str, tags: Mapping[str, str], owner_tags: Mapping[str, str]) -> None:
     for key, value in owner_tags.items():
         if tags.get(key, value) != value:
             raise VerificationFailed(
@@ -81,17 +85,20 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
     Raises:
         EndpointFailed: the endpoint does not run the plan after ``timeout`` seconds, or SageMaker reports a
             failure.
-        VerificationFailed: a model or configuration of the plan's name has other properties.
+        VerificationFailed: a model or configuration of the plan's name has other properties, or the endpoint
+            has become that of another model in the meantime.
         AwsError: SageMaker refused.
     """
     _create_model_and_config(plan, sagemaker)
     watch = _Watch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout)
     before = watch.until_stable()
-    if before is None:
-        sagemaker.record_previous(plan.name, "")
-        sagemaker.create_endpoint(plan.endpoint, plan.name)
-        log.say(f"creating endpoint {plan.endpoint}")
+    if before is None and _create(plan, sagemaker):
         return Served(watch.until_served(), "", True)
+    before = before or watch.until_stable()
+    if before is None:
+        raise EndpointFailed(
+            f"endpoint {plan.endpoint} was deleted while this step was about to deploy to it: retry this step"
+        )
     if before.config == plan.name and before.status == "InService" and not before.pending_config:
         log.say(f"endpoint {plan.endpoint} runs {plan.name} already")
         return Served(before, sagemaker.previous(plan.name), False)
@@ -101,10 +108,36 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
         # If this step is killed before it has checked the answers, its retry needs the previous
         # configuration.
         sagemaker.record_previous(plan.name, before.config)
+        _claim(before, plan, sagemaker)
         sagemaker.update_endpoint(plan.endpoint, plan.name)
         log.say(f"updating endpoint {plan.endpoint} from {before.config}")
     previous = before.config if before.config != plan.name else sagemaker.previous(plan.name)
     return Served(watch.until_served(), previous, True)
+
+
+def _create(plan: Plan, sagemaker: SageMaker) -> bool:
+    """Start the creation of the endpoint; False where another deployment has created it in the meantime."""
+    sagemaker.record_previous(plan.name, "")
+    try:
+        sagemaker.create_endpoint(plan.endpoint, plan.name, plan.owner_tags)
+    except AlreadyExists:
+        log.say(f"endpoint {plan.endpoint} was created by another deployment in the meantime")
+        return False
+    log.say(f"creating endpoint {plan.endpoint}")
+    return True
+
+
+def _claim(endpoint: Endpoint, plan: Plan, sagemaker: SageMaker) -> None:
+    """Require that the endpoint is that of the plan's model, and tag it so where it has no owner.
+
+    The tags are read again here, because a deployment of another model may have created or tagged the
+    endpoint since the step began. AddTags has no condition: of two models that are deployed for the first
+    time to one endpoint without an owner, in the same second, both may pass.
+    """
+    tags = sagemaker.tags(endpoint.arn)
+    _require_owner(plan.endpoint, tags, plan.owner_tags)
+    if not plan.owner_tags.items() <= tags.items():
+        sagemaker.tag(endpoint.arn, plan.owner_tags)
 
 
 def rollback(plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, clock: Clock = Clock()) -> None:

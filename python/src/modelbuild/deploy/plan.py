@@ -19,12 +19,22 @@ _INSTANCES = 1
 
 @dataclass(frozen=True)
 class Plan:
-    """An endpoint and the model to run on it; ``name`` is the name of SageMaker's model and configuration."""
+    """An endpoint, and what it is to run.
+
+    Attributes:
+        endpoint: its name.
+        name: the name of the SageMaker model and of the configuration.
+        model: the SageMaker model.
+        config: the configuration.
+        owner_tags: the tags that the endpoint is created with, see :func:`owner_tags`.
+        tags: the tags of model and configuration, and of the endpoint once its answers are verified.
+    """
 
     endpoint: str
     name: str
     model: Model
     config: EndpointConfig
+    owner_tags: dict[str, str]
     tags: dict[str, str]
 
 
@@ -56,6 +66,7 @@ def plan_deployment(approved: Handoff, copied: ModelStore, settings: DeploySetti
         name=name,
         model=model,
         config=EndpointConfig(name, settings.instance_type, _INSTANCES, settings.kms_key or ""),
+        owner_tags=owner_tags(approved),
         tags=_tags(
             {
                 "MODEL_ID": request.model_id,
