@@ -250,9 +250,9 @@ def test_pipeline_is_completed_as_the_agent_completes_it(tmp_path: Path) -> None
     theirs = uploaded(PIPELINE.encode(), tmp_path, **environ)
     pipeline = read(tmp_path / "pipeline.yml")
     assert completed_environment(pipeline.env, environ) == theirs["env"]
-    ((_, options),) = trainings(pipeline.steps)
+    (training,) = trainings(pipeline.steps)
     completing = environment_of(pipeline, environ)
-    assert completed(options, completing) == theirs["steps"][0]["plugins"][0]["./plugins/train"]
+    assert completed(training.options, completing) == theirs["steps"][0]["plugins"][0]["./plugins/train"]
 
 
 @pytest.mark.parametrize(

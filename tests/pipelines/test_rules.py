@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild.onboarding import check, pipeline
+from modelbuild.onboarding import pipeline
 from modelbuild_local.buildkite.engine import Engine
 from modelbuild_local.buildkite.identity import User
 from modelbuild_local.buildkite.pipeline.graph import ancestors
@@ -36,7 +36,7 @@ def waiting_in_check(steps: list[Any], folder: Path) -> Waiting:
     """The keys of all steps that each step waits for, as ``modelbuild check`` finds them."""
     found = as_check_reads(steps, folder)
     return {
-        step.key: {found[other].key for other in check.steps_before(at, found)}
+        step.key: {found[other].key for other in pipeline.steps_before(at, found)}
         for at, step in enumerate(found)
     }
 

@@ -75,3 +75,78 @@ def _set_key(step: Any, field: int, key: str) -> None:
 def _options(step: Any) -> Any:
     """The options of a step's one plugin."""
     return next(iter(step["plugins"][0].values()))
+
+
+def chains(*names: str) -> dict[str, dict[str, Any]]:
+    """The steps of trainings with a name, each with its own deployment, by their keys."""
+    [deploy] = (one for one in yaml.safe_load(GOOD)["steps"] if one.get("key") == "deploy")
+    ((plugin, options),) = deploy["plugins"][0].items()
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        train, block = models(name)[:2]
+        found[train["key"]] = train
+        found[block["key"]] = block
+        found[f"{name}_notify"] = {
+            "key": f"{name}_notify",
+            "depends_on": block["key"],
+            "plugins": [{"./plugins/notify": {"model": name}}],
+        }
+        found[f"{name}_approve"] = {
+            "block": f"deploy {name}?",
+            "key": f"{name}_approve",
+            "depends_on": f"{name}_notify",
+        }
+        found[f"{name}_deploy"] = {
+            **deploy,
+            "key": f"{name}_deploy",
+            "depends_on": f"{name}_approve",
+            "plugins": [{plugin: {**options, "model": name, "endpoint": name}}],
+        }
+    return found
+
+
+@pytest.mark.parametrize(
+    ("key", "depends_on", "said"),
+    [
+        (
+            "a_deploy",
+            "b_approve",
+            "step a_deploy: it does not wait for step a-finished, which the training of model a unblocks",
+        ),
+        (
+            "a_notify",
+            "b-finished",
+            "step a_notify: it does not wait for step a-finished, which the training of model a unblocks",
+        ),
+        (
+            "a_deploy",
+            ["b_approve", "a_notify"],
+            "step b_approve does not wait for step a_notify, so a person",
+        ),
+        ("a_approve", "a-finished", "step a_approve does not wait for step a_notify, so a person decides"),
+        ("a_approve", ["b_notify", "a-finished"], "step a_approve does not wait for step a_notify"),
+    ],
+)
+def test_crossed_chains_are_found(key: str, depends_on: Any, said: str, write: Write) -> None:
+    """A person decides on the model that was shown, and that model is deployed, also beside another one."""
+    steps = chains("a", "b")
+    steps[key]["depends_on"] = depends_on
+    found = texts(write(yaml.safe_dump({"steps": list(steps.values())}, sort_keys=False)))
+    assert any(said in text for text in found), found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"b_deploy": ["a_deploy", "b_approve"]},
+        {"a_approve": ["a_notify", "b_notify"], "b_deploy": "a_approve"},
+        {"train-b": "a_deploy"},
+    ],
+)
+def test_chains_that_share_a_decision_or_an_order_are_right(change: dict[str, Any], write: Write) -> None:
+    """One person may decide on both models, and one model may be deployed after the other."""
+    steps = chains("a", "b")
+    for key, depends_on in change.items():
+        steps[key]["depends_on"] = depends_on
+    assert texts(write(yaml.safe_dump({"steps": list(steps.values())}, sort_keys=False))) == []

@@ -5,16 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from modelbuild.buildkite import fork
+from modelbuild.buildkite.job import PullRequest
 from modelbuild.contract import TrainingResult
-from modelbuild.errors import ConfigurationError
+from modelbuild.onboarding import following
 from modelbuild.onboarding.interpolation import has_variable, problems
-from modelbuild.onboarding.pipeline import PLUGINS, Pipeline, Plugin, Step
-from modelbuild.onboarding.training import claim_of, conflicts, trainings
+from modelbuild.onboarding.pipeline import PLUGINS, Pipeline, Plugin, Step, nearest, steps_before
+from modelbuild.onboarding.training import conflicts, trainings
 from modelbuild.pipeline_rules import FIELD_KEY_PATTERN
 
 # A whole version such as v0.1.0, or a commit; v1 and v1.2 are moved to each release by who keeps them.
@@ -36,16 +36,15 @@ class Finding:
 def findings(pipeline: Pipeline) -> list[Finding]:
     """Everything that is wrong with the steps of a pipeline, in the order of their lines."""
     steps = pipeline.steps
-    found = [Finding(step.line, f"{step.shown()}: {text}") for step, text in conflicts(steps)]
-    found += _endpoints(steps)
+    trained = trainings(steps)
+    sentences = [*conflicts(trained), *following.mistakes(steps, trained)]
+    found = [Finding(step.line, f"{step.shown()}: {text}") for step, text in sentences]
     for index, step in enumerate(steps):
-        sentences = [*_keys(step), *problems(step.values)]
-        found += [Finding(step.line, f"{step.shown()}: {text}") for text in sentences]
+        own = [*_keys(step), *problems(step.values)]
+        found += [Finding(step.line, f"{step.shown()}: {text}") for text in own]
         for plugin in step.plugins:
-            sentences = [*_reference(plugin), *_options(plugin), *_followed(plugin, steps)]
-            if plugin.name == "deploy":
-                sentences += _approval(index, steps)
-            found += [Finding(step.line, f"{step.shown()}: {text}") for text in sentences]
+            own = [*_reference(plugin), *_options(plugin)]
+            found += [Finding(step.line, f"{step.shown()}: {text}") for text in own]
             if plugin.name == "train":
                 found += [*_handover(step, plugin, steps), *_retry(step, plugin), *_asked(index, steps)]
     # A label may have line breaks; a finding has none.
@@ -53,9 +52,9 @@ def findings(pipeline: Pipeline) -> list[Finding]:
     return sorted(set(found), key=lambda finding: (finding.line, finding.text))
 
 
-def of_fork(steps: Sequence[Step], environ: Mapping[str, str]) -> list[Finding]:
+def of_fork(steps: Sequence[Step], build: PullRequest) -> list[Finding]:
     """The steps that refuse to train in this job, because its build is of a pull request from a fork."""
-    repository = fork.origin(environ)
+    repository = fork.origin(build)
     return [
         Finding(
             step.line,
@@ -70,16 +69,6 @@ def of_fork(steps: Sequence[Step], environ: Mapping[str, str]) -> list[Finding]:
     ]
 
 
-def unblocked(steps: Sequence[Step]) -> dict[str, Step]:
-    """The keys that trainings unblock, each with the step that names it."""
-    return {
-        key: step
-        for step in steps
-        for plugin in step.plugins
-        if plugin.name == "train" and (key := _unblock(plugin))
-    }
-
-
 def _unblock(plugin: Plugin) -> str:
     options = plugin.options
     key = options.get("unblock") if isinstance(options, dict) else None
@@ -89,7 +78,7 @@ def _unblock(plugin: Plugin) -> str:
 def _reference(plugin: Plugin) -> Iterator[str]:
     reference, _, version = plugin.reference.partition("#")
     if "modelbuild" in reference and plugin.name and plugin.name not in PLUGINS:
-        yield f"modelbuild has no plugin {plugin.name}: {_nearest(plugin.name, list(PLUGINS))}"
+        yield f"modelbuild has no plugin {plugin.name}: {nearest(plugin.name, list(PLUGINS))}"
     if PLACEHOLDER in reference.split("/"):
         yield f"plugin {plugin.reference} is an example: put whose repository it is in place of {PLACEHOLDER}"
     # What lies in the repository is as fixed as the commit.
@@ -117,42 +106,6 @@ def _prefix(plugin: Plugin) -> str:
     return f"{model}/" if isinstance(model, str) else ""
 
 
-def _followed(plugin: Plugin, steps: Sequence[Step]) -> Iterator[str]:
-    """Whether a step that follows a training names one of those that there are."""
-    if plugin.name not in ("notify", "deploy"):
-        return
-    claims = []
-    for _, options in trainings(steps):
-        with suppress(ConfigurationError):  # reported for that step
-            claims.append(claim_of(options))
-    names = [claim.model for claim in claims if claim is not None]
-    if len(names) < len(claims):
-        return
-    model = plugin.options.get("model") if isinstance(plugin.options, dict) else None
-    if model is None and len(names) > 1:
-        yield f"the pipeline trains {', '.join(names)}: say with option model which of them this step follows"
-    if isinstance(model, str) and not has_variable(model) and names and model not in names:
-        yield f"option model is {model}, which no step trains: {_nearest(model, names)}"
-
-
-def _endpoints(steps: Sequence[Step]) -> Iterator[Finding]:
-    """Whether two models of the pipeline are deployed to one endpoint."""
-    deployed: dict[str, tuple[Step, object]] = {}
-    for step in steps:
-        for plugin in step.plugins:
-            options = plugin.options if plugin.name == "deploy" and isinstance(plugin.options, dict) else {}
-            endpoint, model = options.get("endpoint"), options.get("model")
-            if not isinstance(endpoint, str) or has_variable(endpoint):
-                continue
-            first, other = deployed.setdefault(endpoint, (step, model))
-            if other != model:
-                yield Finding(
-                    step.line,
-                    f"{step.shown()}: {first.shown()} deploys another model to endpoint {endpoint}: give "
-                    "each model an endpoint of its own",
-                )
-
-
 def _handover(train: Step, plugin: Plugin, steps: Sequence[Step]) -> Iterator[Finding]:
     """Whether the step that the training unblocks is there and can take its result."""
     key = _unblock(plugin)
@@ -161,7 +114,7 @@ def _handover(train: Step, plugin: Plugin, steps: Sequence[Step]) -> Iterator[Fi
     blocks = [step for step in steps if step.kind == "block"]
     block = next((step for step in blocks if step.key == key), None)
     if block is None:
-        near = _nearest(key, [step.key for step in blocks if step.key]) or "add one with this key"
+        near = nearest(key, [step.key for step in blocks if step.key]) or "add one with this key"
         yield Finding(train.line, f"{train.shown()}: unblock names {key}, which is no block step: {near}")
         return
     prefix = _prefix(plugin)
@@ -242,33 +195,3 @@ def _fields(block: Step, prefix: str) -> Iterator[str]:
 def _required(field: Mapping[Any, Any]) -> bool:
     """Whether the field must be filled in, which is Buildkite's default; a default value fills it in."""
     return field.get("required") is not False and not field.get("default")
-
-
-def _approval(index: int, steps: Sequence[Step]) -> Iterator[str]:
-    """Whether a person decides before a deployment; the block that a training opens does not count."""
-    by_training = unblocked(steps)
-    deploy = steps[index]
-    for step in (steps[other] for other in steps_before(index, steps)):
-        # A block that is skipped lets everything behind it pass.
-        same = all(step.values.get(name) in (None, deploy.values.get(name)) for name in ("if", "branches"))
-        if step.kind in ("block", "input") and step.key not in by_training and same:
-            return
-    yield "no person decides before this deploy: put a block step before it and name it in depends_on"
-
-
-def steps_before(index: int, steps: Sequence[Step]) -> set[int]:
-    """The places of all steps that must be over before a step begins."""
-    found: set[int] = set()
-    waiting = [index]
-    while waiting:
-        for other in steps[waiting.pop()].waits_for - found:
-            found.add(other)
-            waiting.append(other)
-    return found
-
-
-def _nearest(wrong: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(wrong, names, n=1)
-    if near:
-        return f"did you mean {near[0]}?"
-    return f"there is {', '.join(names)}" if names else ""

@@ -12,7 +12,8 @@ from modelbuild.aws.identity import caller, session
 from modelbuild.aws.quotas import Quotas
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent, fork
-from modelbuild.buildkite.rest import DEFAULT_URL, Rest
+from modelbuild.buildkite.job import PullRequest
+from modelbuild.buildkite.rest import ApiAccess
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.onboarding import batch, chaining, check, training
@@ -40,21 +41,21 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Check]:
     else:
         yield from _pipeline(file, pipeline)
     found: list[TrainSettings] = []
-    for step, options in training.trainings(pipeline.steps):
+    for step, options in ((one.step, one.options) for one in training.trainings(pipeline.steps)):
         try:
             found.append(training.settings(options, training.environment_of(pipeline, environ)))
         except ConfigurationError as error:
             yield Check(False, f"options of {step.shown()} ({file}:{step.line}): {error}")
     for settings in found:
         try:
-            fork.require_none(settings.allow_forks, environ)
+            fork.require_none(settings.allow_forks, PullRequest.read(environ))
         except ConfigurationError as error:
             yield Check(False, f"pull request: {error}")
     if not found:
         yield Check(False, "AWS: not checked, because no train step can be read: fix that and run this again")
     yield from chaining.examine(pipeline.steps, training.environment_of(pipeline, environ))
     yield from dict.fromkeys(line for settings in found for line in _aws(settings))
-    yield run_check("API token", lambda: _token(environ))
+    yield run_check("API token", lambda: _token(ApiAccess.read(environ)))
 
 
 def _agent() -> str:
@@ -124,11 +125,10 @@ def _bucket(storage: Storage, artifacts: str) -> str:
     return "written once, read and deleted"
 
 
-def _token(environ: Mapping[str, str]) -> str:
-    token = environ.get(TOKEN)
-    if not token:
+def _token(access: ApiAccess) -> str:
+    if not access.token:
         return f"not in this environment, as it should be on an agent; set {TOKEN} to have its scopes checked"
-    scopes = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, token).access_token().scopes
+    scopes = access.rest().access_token().scopes
     missing = [scope for scope in SCOPES if scope not in scopes]
     if missing:
         raise ConfigurationError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -69,6 +70,25 @@ class Pipeline:
 
     steps: tuple[Step, ...]
     env: Mapping[str, str]
+
+
+def steps_before(index: int, steps: Sequence[Step]) -> set[int]:
+    """The indices of all steps that must be over before a step begins."""
+    found: set[int] = set()
+    waiting = [index]
+    while waiting:
+        for other in steps[waiting.pop()].waits_for - found:
+            found.add(other)
+            waiting.append(other)
+    return found
+
+
+def nearest(wrong: str, names: Sequence[str]) -> str:
+    """A question with the name that is most like a wrong one, or all names there are; empty for none."""
+    near = difflib.get_close_matches(wrong, names, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"there is {', '.join(names)}" if names else ""
 
 
 def read(file: Path) -> Pipeline:

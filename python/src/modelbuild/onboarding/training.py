@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -22,47 +23,64 @@ from modelbuild.settings.train import TrainSettings, model_name
 _BUILDKITES = "BUILDKITE"
 
 
-def trainings(steps: Sequence[Step]) -> Iterator[tuple[Step, JsonValue]]:
-    """The train steps, each with its options from the file."""
-    for step in steps:
-        for plugin in step.plugins:
-            if plugin.name == "train":
-                yield step, plugin.options
+@dataclass(frozen=True)
+class Training:
+    """A step that trains, as it stands in a pipeline file.
 
-
-def claim_of(options: JsonValue) -> Claim | None:
-    """The claim that a train step will make; None if its options are wrong or not interpolated yet.
-
-    Raises:
-        ConfigurationError: the model's name is invalid.
+    Attributes:
+        step: the step.
+        options: its options.
+        claim: what it will claim of its build; None where options are wrong, or completed by the agent.
+        mistake: why its model has no name; empty where it has one.
     """
-    values = options if isinstance(options, dict) else {}
-    texts = [values.get(name) for name in ("flow", "unblock", "artifacts")]
-    flow, unblock, artifacts = (text if isinstance(text, str) else "" for text in texts)
-    model = values.get("model")
-    named = isinstance(model, str)
-    if not flow or not unblock or any(has_variable(text) for text in (flow, unblock, str(model or ""))):
-        return None
-    return Claim.of(
-        model_name(model if isinstance(model, str) else None, flow), named, unblock, flow, artifacts
-    )
+
+    step: Step
+    options: JsonValue
+    claim: Claim | None = None
+    mistake: str = ""
+
+    @property
+    def unblock(self) -> str:
+        """The key of the step that it unblocks; empty where the option is no text."""
+        return _text(self.options, "unblock") or ""
 
 
-def conflicts(steps: Sequence[Step]) -> Iterator[tuple[Step, str]]:
+def trainings(steps: Sequence[Step]) -> list[Training]:
+    """The steps that train."""
+    options = [(step, plugin.options) for step in steps for plugin in step.plugins if plugin.name == "train"]
+    return [_training(step, one) for step, one in options]
+
+
+def _training(step: Step, options: JsonValue) -> Training:
+    flow, unblock, artifacts = (_text(options, name) or "" for name in ("flow", "unblock", "artifacts"))
+    model = _text(options, "model")
+    if not flow or not unblock or any(has_variable(text) for text in (flow, unblock, model or "")):
+        return Training(step, options)
+    try:
+        claim = Claim.of(model_name(model, flow), model is not None, unblock, flow, artifacts)
+    except ConfigurationError as error:
+        return Training(step, options, mistake=str(error))
+    return Training(step, options, claim)
+
+
+def _text(options: JsonValue, name: str) -> str | None:
+    value = options.get(name) if isinstance(options, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def conflicts(found: Sequence[Training]) -> Iterator[tuple[Step, str]]:
     """The collisions of trainings in one build, each with the later step."""
     claimed: list[tuple[Step, Claim]] = []
-    for step, options in trainings(steps):
+    for training in found:
+        step, own = training.step, training.claim
         for name, one in (("matrix", None), ("parallelism", 1)):
             if step.values.get(name) not in (None, one):
                 yield (
                     step,
                     f"{name} would train several times, and a train step has one training: remove {name}",
                 )
-        try:
-            own = claim_of(options)
-        except ConfigurationError as error:
-            yield step, str(error)
-            continue
+        if training.mistake:
+            yield step, training.mistake
         if own is None:
             continue
         for other, claim in claimed:
@@ -105,10 +123,11 @@ def of_pipeline(
         ConfigurationError: the file is no pipeline, no step or several steps match, or an option is wrong.
     """
     pipeline = read(file)
-    for step, text in conflicts(pipeline.steps):
+    trained = trainings(pipeline.steps)
+    for step, text in conflicts(trained):
         raise ConfigurationError(f"{file}:{step.line}: {step.shown()}: {text}")
     completing = environment_of(pipeline, environ)
-    found = [(step, options) for step, options in trainings(pipeline.steps)]
+    found = [(training.step, training.options) for training in trained]
     if model is not None:
         found = [(step, options) for step, options in found if _trains(options, completing, model)]
     if len(found) > 1:
@@ -121,8 +140,8 @@ def of_pipeline(
         variables = completed_variables(own, completing)
         kept = {name: value for name, value in environ.items() if name.startswith(_BUILDKITES)}
         return settings(options, completing), {**completing, **variables, **kept}
-    trained = "trains" if model is None else f"trains model {model}"
-    raise ConfigurationError(f"no step of {file} {trained}: add one, or name another file with --pipeline")
+    what = "trains" if model is None else f"trains model {model}"
+    raise ConfigurationError(f"no step of {file} {what}: add one, or name another file with --pipeline")
 
 
 def _trains(options: JsonValue, environ: Mapping[str, str], model: str) -> bool:
