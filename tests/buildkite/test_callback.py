@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelbuild.buildkite import rest
+from modelbuild.buildkite.rest import ApiAccess
 from modelbuild.callback import Clock, deliver
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.errors import BuildkiteError, ConfigurationError
@@ -27,7 +28,7 @@ def tell(training: TrainingRequest, names: Any) -> Callable[..., None]:
         deliver(
             training,
             RESULT,
-            environ={"BUILDKITE_API_URL": service.url, "BUILDKITE_API_TOKEN": names.token},
+            access=ApiAccess(service.url, names.token),
             deadline=deadline,
             clock=Clock(now=lambda: service.now, sleep=service.sleep, jitter=jitter),
         )
@@ -40,9 +41,15 @@ def answer(training: TrainingRequest, names: Any) -> Callable[..., Any]:
     """Deliver a result to a service; what became of it."""
 
     def run(service: Any, result: TrainingResult = RESULT, **options: Any) -> Any:
-        environ = {"BUILDKITE_API_URL": service.url, "BUILDKITE_API_TOKEN": names.token}
         clock = Clock(now=lambda: service.now, sleep=service.sleep, jitter=lambda: 0.5)
-        return deliver(training, result, environ=environ, deadline=3600.0, clock=clock, **options)
+        return deliver(
+            training,
+            result,
+            access=ApiAccess(service.url, names.token),
+            deadline=3600.0,
+            clock=clock,
+            **options,
+        )
 
     return run
 
@@ -209,9 +216,9 @@ def test_unreachable_is_retried_and_told(training: TrainingRequest, names: Any) 
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/v2"
-        environ = {"BUILDKITE_API_URL": url, "BUILDKITE_API_TOKEN": names.token}
+        access = ApiAccess(url, names.token)
         with pytest.raises(BuildkiteError, match="could not be reached") as caught:
-            deliver(training, RESULT, environ=environ, deadline=60, clock=clock)
+            deliver(training, RESULT, access=access, deadline=60, clock=clock)
     assert names.token not in str(caught.value)
     assert service.now > 20
 
@@ -219,7 +226,7 @@ def test_unreachable_is_retried_and_told(training: TrainingRequest, names: Any) 
 def test_without_token_it_says_so(training: TrainingRequest) -> None:
     """No token is a mistake of the set-up, told before any call."""
     with pytest.raises(ConfigurationError, match="BUILDKITE_API_TOKEN is not set"):
-        deliver(training, RESULT, environ={})
+        deliver(training, RESULT, access=ApiAccess.read({}))
 
 
 def _fault(names: Any, kind: str) -> Any:

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+import samples
 from modelbuild.buildkite import fork
+from modelbuild.buildkite.job import JobEnvironment, PullRequest
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
 from modelbuild.train.submit.request import build_request
@@ -13,13 +15,11 @@ from modelbuild.train.submit.request import build_request
 OURS = "git@github.com:acme/comments.git"
 
 
-def job(theirs: str, ours: str = OURS, pull_request: str = "7") -> dict[str, str]:
+def job(theirs: str, ours: str = OURS, pull_request: str = "7") -> JobEnvironment:
     """The variables of a build of a pull request."""
-    return {
-        "BUILDKITE_REPO": ours,
-        "BUILDKITE_PULL_REQUEST": pull_request,
-        "BUILDKITE_PULL_REQUEST_REPO": theirs,
-    }
+    return samples.job_environment(
+        BUILDKITE_REPO=ours, BUILDKITE_PULL_REQUEST=pull_request, BUILDKITE_PULL_REQUEST_REPO=theirs
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_build_of_a_fork_is_refused_before_its_code_runs(theirs: str, tmp_path: 
         "image": {"default": "d", "train-gpu": "t", "serve": "s"},
     }
     with pytest.raises(ConfigurationError, match=r"pull request from .* set option allow-forks"):
-        build_request(TrainSettings.model_validate(options), job(theirs), tmp_path)
+        build_request(TrainSettings.model_validate(options), job(theirs), {}, tmp_path)
     assert not (tmp_path / "ran").exists()
     fork.require_none(True, job(theirs))
 
@@ -67,8 +67,8 @@ def test_pull_request_of_the_same_repository_is_none(theirs: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "environ", [{}, job("", OURS), job("git://github.com/a/b.git", pull_request="false")]
+    "build", [PullRequest(), job("", OURS), job("git://github.com/a/b.git", pull_request="false")]
 )
-def test_build_of_a_branch_is_none(environ: dict[str, str]) -> None:
+def test_build_of_a_branch_is_none(build: PullRequest) -> None:
     """Without a pull request there is no other repository."""
-    assert fork.origin(environ) == ""
+    assert fork.origin(build) == ""

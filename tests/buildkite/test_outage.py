@@ -16,6 +16,7 @@ import pytest
 
 import standins
 from modelbuild.buildkite import rest
+from modelbuild.buildkite.rest import ApiAccess
 from modelbuild.callback import Clock, deliver
 from modelbuild.contract import TrainingRequest, TrainingResult
 
@@ -74,7 +75,7 @@ def test_ten_minutes_of_outage(
     deliver(
         training,
         RESULT,
-        environ={"BUILDKITE_API_URL": service.url, "BUILDKITE_API_TOKEN": names.token},
+        access=ApiAccess(service.url, names.token),
         clock=Clock(lambda: service.now, service.sleep, random.Random(kind).random),
     )
     assert service.applied == [RESULT.to_fields()]
@@ -85,13 +86,15 @@ def test_ten_minutes_of_outage(
 
 
 TELL = """
-import sys
+import os, sys
+from modelbuild.buildkite.rest import ApiAccess
 from modelbuild.callback import deliver
 from modelbuild.contract import TrainingRequest, TrainingResult
 request, result = (open(name).read() for name in sys.argv[1:])
 print("ready", flush=True)
 sys.stdin.readline()
-deliver(TrainingRequest.model_validate_json(request), TrainingResult.model_validate_json(result))
+request, result = TrainingRequest.model_validate_json(request), TrainingResult.model_validate_json(result)
+deliver(request, result, access=ApiAccess.read(os.environ))
 """
 
 

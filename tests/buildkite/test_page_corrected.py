@@ -10,6 +10,7 @@ import pytest
 import http_api
 import samples
 from memory import MemoryObjects
+from modelbuild.buildkite.rest import ApiAccess
 from modelbuild.contract import TrainingResult
 from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import delivery
@@ -69,8 +70,9 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
 def tell(page: Page, result: TrainingResult, attempt: int = 1) -> str:
     """Have a head tell how its attempt ended."""
     store = ModelStore(MemoryObjects(), PLACE)
-    environ = {"BUILDKITE_API_URL": page.url, "BUILDKITE_API_TOKEN": "token"}
-    return delivery.deliver_result(store, attempt, samples.request_for(PLACE), result, environ)
+    return delivery.deliver_result(
+        store, attempt, samples.request_for(PLACE), result, ApiAccess(page.url, "token")
+    )
 
 
 def test_annotation_of_a_cancelled_build_says_so(page: Page) -> None:

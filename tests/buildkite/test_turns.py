@@ -15,7 +15,7 @@ import pytest
 
 from modelbuild.aws.storage import NotFound
 from modelbuild.buildkite.rate_limiter import RateLimiter
-from modelbuild.buildkite.rest import Rest
+from modelbuild.buildkite.rest import ApiAccess, Rest
 from modelbuild.callback import Clock, deliver
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.train.head import watch
@@ -156,7 +156,7 @@ def crowd(
                 deliver(
                     training.model_copy(update={"build": build}),
                     RESULT,
-                    environ={"BUILDKITE_API_URL": crowd.url, "BUILDKITE_API_TOKEN": names.token},
+                    access=ApiAccess(crowd.url, names.token),
                     clock=Clock(lambda: time.now, time.sleep, chance.random),
                     rate_limiter=shared() if turns else None,
                 )

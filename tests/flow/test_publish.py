@@ -102,13 +102,13 @@ def test_a_training_that_was_declared_failed_stays_failed(
 
 
 def test_each_attempt_has_its_own_result(
-    store: ModelStore, asked: TrainingRequest, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
+    store: ModelStore, asked: TrainingRequest, evaluation: Evaluation
 ) -> None:
     """The failure of an earlier attempt does not stand in the way of a later one's success."""
     failed = TrainingResult(status="failed", reason="the host was lost")
     store.objects.write_once(f"{asked.artifacts}/result.json", failed.to_json().encode())
-    monkeypatch.setenv("ATTEMPT", "2")
-    result = publish(store, manifest_of(store, asked, evaluation, "2026-01-01T00:00:00+00:00"))
+    manifest = manifest_of(store, asked, evaluation, "2026-01-01T00:00:00+00:00")
+    result = publish(store, manifest, attempt=2)
     assert result.status == "succeeded"
     second = store.objects.read(f"{asked.artifacts}/attempts/2/result.json")
     assert TrainingResult.model_validate_json(second) == result

@@ -15,12 +15,12 @@ from modelbuild.contract import Evaluation, WandbRun
 from modelbuild.flow.tracking import summary
 
 PROGRAM = """
-import json, sys
+import json, os, sys
 from modelbuild.contract import Evaluation
 from modelbuild.flow.tracking import record
 run = record(
     "comments-12.3/x", project="comments", group="12.3", config={"parameters": {"seed": 1}},
-    evaluation=Evaluation.model_validate_json(sys.argv[1]),
+    evaluation=Evaluation.model_validate_json(sys.argv[1]), entity=os.environ.get("WANDB_ENTITY"),
 )
 print(run.to_json())
 """

@@ -3,27 +3,28 @@ from __future__ import annotations
 import pytest
 
 from modelbuild.aws.storage import NotFound
-from modelbuild.contract import TrainingRequest
+from modelbuild.contract import StepEnvironment, TrainingRequest
 from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.flow.training import main, prefix, require_request
 from modelbuild.store.model import ModelStore
 
-BUILD = {"MODEL_ID": "12"}
-
 
 def test_a_build_writes_to_its_own_prefix() -> None:
     """The prefix is the request's, to which retries and the head come back."""
-    assert prefix({**BUILD, "ARTIFACTS": "s3://bucket/models/p/m/12"}, "7") == "s3://bucket/models/p/m/12"
+    assert (
+        prefix(StepEnvironment(model_id="12", artifacts="s3://bucket/models/p/m/12"), "7")
+        == "s3://bucket/models/p/m/12"
+    )
 
 
 def test_a_flow_on_its_own_starts_afresh() -> None:
     """Each run writes to a folder of its own, so that nothing of an earlier run is taken for its own."""
-    assert prefix({"ARTIFACTS": "s3://bucket/scratch/ada/"}, "7") == "s3://bucket/scratch/ada/7"
+    assert prefix(StepEnvironment(artifacts="s3://bucket/scratch/ada/"), "7") == "s3://bucket/scratch/ada/7"
 
 
 def test_a_flow_on_its_own_may_write_nowhere() -> None:
     """Without ARTIFACTS a flow that needs none leaves its model with Metaflow only."""
-    assert prefix({}, "7") == ""
+    assert prefix(StepEnvironment(), "7") == ""
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ def test_a_flow_on_its_own_may_write_nowhere() -> None:
 def test_says_where_to_write(variables: dict[str, str], says: str) -> None:
     """A missing or wrong place is one sentence with an example."""
     with pytest.raises(ConfigurationError, match=f"ARTIFACTS {says}.*s3://bucket/scratch/you"):
-        prefix(variables, "7")
+        prefix(StepEnvironment.read(variables), "7")
 
 
 def test_reads_what_the_build_asked_for(store: ModelStore, asked: TrainingRequest) -> None:

@@ -13,6 +13,7 @@ import pytest
 import samples
 from memory import MemoryObjects
 from modelbuild import approval, handoff
+from modelbuild.buildkite import job
 from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import Manifest, TrainingResult
 from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
@@ -27,7 +28,9 @@ ENVIRON = {
     "BUILDKITE_PIPELINE_SLUG": "comments",
     "BUILDKITE_BUILD_NUMBER": "12",
     "BUILDKITE_BUILD_ID": "0198",
+    "BUILDKITE_BUILD_URL": "https://buildkite.example/acme/comments/builds/12",
     "BUILDKITE_COMMIT": "c" * 40,
+    "BUILDKITE_BRANCH": "main",
 }
 
 
@@ -50,21 +53,24 @@ class Build:
         """What notify and deploy read."""
         objects = MemoryObjects()
         objects.objects = self.objects
-        result = handoff.read_result(TrainingMetaData(), objects, self.environ)
-        return handoff.read_manifest(TrainingMetaData(), result, objects, self.environ)
+        here = job.read(self.environ)
+        result = handoff.read_result(TrainingMetaData(), objects, here)
+        return handoff.read_manifest(TrainingMetaData(), result, objects, here)
 
     def notify(self) -> None:
         """What notify does with it."""
         handoff.pin(self.handed_over(), TrainingMetaData())
-        approval.pin_callback_user(TrainingMetaData(), {**self.environ, "BUILDKITE_UNBLOCKER_ID": "bot"})
+        approval.pin_callback_user(TrainingMetaData(), self._unblocked_by("bot"))
 
     def deploy(self, *approvers: str, by: str = "grace", email: str = "grace@example.org") -> None:
         """What deploy does before it copies anything, in a job that a user unblocked."""
         handoff.require_pinned(self.handed_over(), TrainingMetaData())
-        unblocker = {"": "A name", "_ID": by, "_EMAIL": email} if by else {}
-        approval.require(
-            approvers,
-            {**self.environ, **{f"BUILDKITE_UNBLOCKER{part}": value for part, value in unblocker.items()}},
+        approval.require(approvers, self._unblocked_by(by, email) if by else job.read(self.environ))
+
+    def _unblocked_by(self, user: str, email: str = "") -> job.JobEnvironment:
+        unblocker = {"": "A name", "_ID": user, "_EMAIL": email}
+        return job.read(
+            {**self.environ, **{f"BUILDKITE_UNBLOCKER{part}": value for part, value in unblocker.items()}}
         )
 
     def publish(self, **changes: Any) -> None:
@@ -275,5 +281,6 @@ def test_approver_is_named_by_id_or_address(build: Build) -> None:
 def test_first_notify_decides_who_the_tokens_owner_is(build: Build) -> None:
     """Notify that runs again behind an approval does not take the approver for the token's owner."""
     build.notify()
-    approval.pin_callback_user(TrainingMetaData(), {"BUILDKITE_UNBLOCKER_ID": "grace"})
+    again = samples.job_environment(BUILDKITE_UNBLOCKER_ID="grace")
+    approval.pin_callback_user(TrainingMetaData(), again)
     build.deploy()

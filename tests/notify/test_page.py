@@ -8,8 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+import samples
 from memory import MemoryObjects
 from modelbuild.annotation import LIMIT_BYTES, commit_url
+from modelbuild.buildkite import job
 from modelbuild.contract import Manifest, Quality, TrainingResult
 from modelbuild.handoff import Handoff
 from modelbuild.notify import page
@@ -99,7 +101,7 @@ def test_a_success_is_what_the_golden_file_shows(
     golden: Callable[[str, str], None],
 ) -> None:
     """Everything needed to decide is on the page, and nobody changes it unawares."""
-    golden("succeeded.md", page.succeeded(handoff_of(manifest, result), JOB, environ))
+    golden("succeeded.md", page.succeeded(handoff_of(manifest, result), JOB, job.read(environ)))
 
 
 def test_a_failure_is_what_the_golden_file_shows(
@@ -107,7 +109,7 @@ def test_a_failure_is_what_the_golden_file_shows(
 ) -> None:
     """The reason and the way to the log come first."""
     result = TrainingResult(status="failed", reason="ValueError: no rows\nin step train of flow.py")
-    golden("failed.md", page.failed(result, JOB, environ))
+    golden("failed.md", page.failed(result, JOB, job.read(environ)))
 
 
 def test_a_cancellation_without_records_is_what_the_golden_file_shows(
@@ -115,14 +117,16 @@ def test_a_cancellation_without_records_is_what_the_golden_file_shows(
 ) -> None:
     """What the train step never recorded is missing from the page, not broken on it."""
     nothing = page.HeadJob(id="", url="", logs_url="", artifacts="")
-    golden("cancelled.md", page.failed(TrainingResult(status="cancelled"), nothing, {}))
+    golden(
+        "cancelled.md", page.failed(TrainingResult(status="cancelled"), nothing, samples.job_environment())
+    )
 
 
 def test_the_first_link_leads_to_wandb(
     manifest: Manifest, result: TrainingResult, environ: Mapping[str, str]
 ) -> None:
     """The W&B run comes before everything else."""
-    made = page.succeeded(handoff_of(manifest, result), JOB, environ)
+    made = page.succeeded(handoff_of(manifest, result), JOB, job.read(environ))
     assert Structure(made).links[0] == result.wandb_run_url
 
 
@@ -132,7 +136,7 @@ def test_the_worst_figures_are_shown_first(
     """Of more sources than fit, the ones left out are better than those shown."""
     many = {f"source-{n:03}": Quality(rows=1, metrics={"macro_f1": n / 1000}) for n in range(page.ROWS + 7)}
     crowded = changed(manifest, evaluation=changed(manifest.evaluation, slices={"domain": many}))
-    text = Structure(page.succeeded(handoff_of(crowded, result), JOB, environ)).text
+    text = Structure(page.succeeded(handoff_of(crowded, result), JOB, job.read(environ))).text
     assert text.index("source-000") < text.index("source-001")
     assert f"source-{page.ROWS - 1:03}" in text
     assert f"source-{page.ROWS:03}" not in text
@@ -185,7 +189,7 @@ def test_no_value_of_a_success_becomes_markup(
             ),
             timings={value: 1.0},
         )
-        return page.succeeded(Handoff(STORE, result, hostile, b""), JOB, about)
+        return page.succeeded(Handoff(STORE, result, hostile, b""), JOB, job.read(about))
 
     expected = Structure(made("harmless"))
     hostile = made(value)
@@ -200,13 +204,10 @@ def test_no_value_of_a_failure_becomes_markup(value: str) -> None:
     """Reasons come from anywhere, also from a text that somebody trained on."""
 
     def made(value: str) -> str:
-        environ = {
-            "BUILDKITE_BUILD_NUMBER": value,
-            "BUILDKITE_PIPELINE_SLUG": value,
-            "BUILDKITE_COMMIT": value,
-        }
-        job = page.HeadJob(id="j" + value, url=JOB.url, logs_url=JOB.logs_url, artifacts="s" + value)
-        return page.failed(TrainingResult(status="failed", reason="r" + value), job, environ)
+        names = ("BUILDKITE_BUILD_NUMBER", "BUILDKITE_PIPELINE_SLUG", "BUILDKITE_COMMIT")
+        here = samples.job_environment(**dict.fromkeys(names, f"v{value}"))
+        head = page.HeadJob(id="j" + value, url=JOB.url, logs_url=JOB.logs_url, artifacts="s" + value)
+        return page.failed(TrainingResult(status="failed", reason="r" + value), head, here)
 
     assert shown(made(value)) == made(value), "a part of it was read as Markdown"
     assert Structure(shown(made(value))).tags == Structure(made("harmless")).tags
@@ -216,11 +217,11 @@ def test_no_value_of_a_failure_becomes_markup(value: str) -> None:
 @given(value=HOSTILE)
 def test_only_a_web_address_is_a_link(value: str) -> None:
     """No address from outside leads to a script, whatever surrounds it."""
-    job = page.HeadJob(id="", url=value, logs_url=f"javascript:{value}", artifacts="")
+    head = page.HeadJob(id="", url=value, logs_url=f"javascript:{value}", artifacts="")
     result = TrainingResult(status="failed", wandb_run_url="http://" + value)
-    structure = Structure(shown(page.failed(result, job, {})))
+    structure = Structure(shown(page.failed(result, head, samples.job_environment())))
     assert all(link.startswith(("https://", "http://")) for link in structure.links)
-    assert set(structure.tags) <= set(Structure(page.failed(result, JOB, {})).tags) | {
+    assert set(structure.tags) <= set(Structure(page.failed(result, JOB, samples.job_environment())).tags) | {
         ("a", ("href",)),
         ("/a", ()),
     }
@@ -241,7 +242,7 @@ def test_an_annotation_fits_into_what_buildkite_takes(
         evaluation=changed(manifest.evaluation, slices=columns, baselines=many),
         runtime=changed(manifest.runtime, packages=dict.fromkeys(many, long)),
     )
-    made = page.succeeded(Handoff(STORE, result, huge, b""), JOB, environ)
+    made = page.succeeded(Handoff(STORE, result, huge, b""), JOB, job.read(environ))
     assert len(made.encode()) < LIMIT_BYTES
     assert "more characters)" in made
 

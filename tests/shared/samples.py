@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from modelbuild.buildkite import job
 from modelbuild.contract import Build, Images, Source, TrainingRequest, sha256_of_json
 
 
@@ -20,6 +21,20 @@ def build(number: int, pipeline: str = "demo", organization: str = "local", **ch
     }
     where = {"organization": organization, "pipeline": pipeline, "number": number}
     return Build.model_validate({**where, **values, **changes})
+
+
+def job_environment(**variables: str) -> job.JobEnvironment:
+    """The variables of a job of build 7 of the pipeline "demo"; ``variables`` replace them by their names."""
+    own = {
+        "BUILDKITE_ORGANIZATION_SLUG": "local",
+        "BUILDKITE_PIPELINE_SLUG": "demo",
+        "BUILDKITE_BUILD_NUMBER": "7",
+        "BUILDKITE_BUILD_ID": "0190-7",
+        "BUILDKITE_BUILD_URL": "https://buildkite.example/local/demo/builds/7",
+        "BUILDKITE_COMMIT": "a" * 40,
+        "BUILDKITE_BRANCH": "main",
+    }
+    return job.read({**own, **variables})
 
 
 def request_for(artifacts: str, **changes: Any) -> TrainingRequest:

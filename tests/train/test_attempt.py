@@ -19,8 +19,8 @@ from memory import MemoryObjects
 from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
-from modelbuild.contract import unsuccessful
-from modelbuild.errors import AwsError
+from modelbuild.contract import HeadEnvironment, unsuccessful
+from modelbuild.errors import AwsError, ConfigurationError
 from modelbuild.settings import AwsSettings
 from modelbuild.store.attempts import JobRecord, Run
 from modelbuild.store.model import ModelStore
@@ -178,6 +178,51 @@ def test_steps_that_race_in_memory_share_one_head(failed: bool) -> None:
         assert len(batch.jobs) == (2 if failed else 1)
 
 
+def test_of_the_jobs_of_a_matrix_one_trains() -> None:
+    """Buildkite does not tell a job of its matrix, but a first run finds the claim of another job."""
+    batch: Any = MemoryBatch()
+    store = ModelStore(MemoryObjects(), f"{BUCKET}/models/demo/sentiment/1")
+    attempts = Attempts(store, batch, "modelbuild-head", "a-training")
+    start = threading.Barrier(4)
+
+    def job(job_id: str) -> str:
+        start.wait()
+        try:
+            return attempts.find_or_submit(
+                in_memory(attempts), {"by": job_id}, lambda: False, unsaid, first_run=True
+            ).job_id
+        except ConfigurationError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as threads:
+        ended = list(threads.map(job, "abcd"))
+    [head] = batch.jobs
+    by = store.attempt(1).claimed_by()
+    assert ended["abcd".index(by)] == head
+    refused = [one for one in ended if one != head]
+    assert len(refused) == 3
+    assert all(f"job {by} of this build has asked for the training of" in one for one in refused)
+
+
+def test_a_retry_or_the_same_job_again_attaches() -> None:
+    """Buildkite gives a retried job another id; a job that runs the plugin twice has the same one."""
+    batch: Any = MemoryBatch()
+    attempts = Attempts(
+        ModelStore(MemoryObjects(), f"{BUCKET}/models/demo/sentiment/1"),
+        batch,
+        "modelbuild-head",
+        "a-training",
+    )
+
+    def asks(job_id: str, first_run: bool) -> str:
+        return attempts.find_or_submit(
+            in_memory(attempts), {"by": job_id}, lambda: False, unsaid, first_run=first_run
+        ).job_id
+
+    assert asks("a", True) == asks("a", True) == asks("b", False)
+    assert len(batch.jobs) == 1
+
+
 def in_memory(attempts: Attempts) -> Callable[[int], str]:
     """Submits a head to a queue in memory."""
     batch: Any = attempts.batch
@@ -312,7 +357,7 @@ def test_head_enters_again_and_no_other_does(attempts: Attempts) -> None:
 
 def test_what_a_head_left_is_ended_before_its_run_is_resumed(attempts: Attempts) -> None:
     """Steps that outlived their head end; those of other runs do not."""
-    environ = {"METAFLOW_USER": "modelbuild", "METAFLOW_BATCH_JOB_QUEUE": "modelbuild-default"}
+    head = HeadEnvironment(artifacts="s3://bucket/models/a", user="modelbuild", queue="modelbuild-default")
     definition = attempts.batch.definition_with_image("modelbuild-head", "modelbuild/default:1")
 
     def step(run_id: str) -> str:
@@ -329,11 +374,11 @@ def test_what_a_head_left_is_ended_before_its_run_is_resumed(attempts: Attempts)
     run_id = str(time.monotonic_ns())
     ours, other = step(run_id), step(f"{run_id}9")
     run = Run(flow_name="DemoFlow", run_id=run_id)
-    assert runs.end_steps(attempts.batch, environ, run) == [ours]
+    assert runs.end_steps(attempts.batch, head, run) == [ours]
     assert attempts.batch.describe(ours).status == "FAILED"
     assert not attempts.batch.describe(other).ended
-    assert runs.end_steps(attempts.batch, environ, run) == []
-    assert not runs.lost_hosts(attempts.batch, environ, run)
+    assert runs.end_steps(attempts.batch, head, run) == []
+    assert not runs.lost_hosts(attempts.batch, head, run)
     attempts.batch.terminate(other, "the test is over")
 
 

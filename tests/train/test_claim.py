@@ -4,11 +4,14 @@ from typing import Any
 
 import pytest
 
+import samples
 from modelbuild.buildkite import trainings
 from modelbuild.buildkite.trainings import follow
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
 from modelbuild.train.submit import claim
+
+JOB = samples.job_environment()
 
 
 class MetaData:
@@ -71,11 +74,11 @@ def test_training_that_collides_is_refused(
     """A step whose keys, model or block step another training of the build has finds the claim, and leaves
     none.
     """
-    claim.hold(step(**first), {}, build.meta_data_keys())
+    claim.hold(step(**first), JOB, build.meta_data_keys())
     before = dict(build.values)
     for refuse in (claim.hold, claim.require_free):
         with pytest.raises(ConfigurationError, match=rf"{said}.*, and start a new build"):
-            refuse(step(**second), {}, build.meta_data_keys())
+            refuse(step(**second), JOB, build.meta_data_keys())
     assert build.values == before
 
 
@@ -84,7 +87,7 @@ def test_models_of_one_build_are_followed_by_name(build: MetaData) -> None:
     follows.
     """
     for name in ("sentiment", "topics"):
-        claim.hold(step(model=name, unblock=f"{name}_finished"), {}, build.meta_data_keys())
+        claim.hold(step(model=name, unblock=f"{name}_finished"), JOB, build.meta_data_keys())
     for name in ("sentiment", "topics"):
         assert follow(name).prefix == f"{name}/"
     follow("topics").set({"training/status": "failed"})
@@ -103,7 +106,7 @@ def test_models_of_one_build_are_followed_by_name(build: MetaData) -> None:
 @pytest.mark.parametrize(("options", "prefix"), [({}, ""), ({"model": "tone"}, "tone/")])
 def test_the_only_training_needs_no_name(options: dict[str, str], prefix: str, build: MetaData) -> None:
     """A step follows the build's only training without option model, and with its name: the flow's folder."""
-    claim.hold(step(**options), {}, build.meta_data_keys())
+    claim.hold(step(**options), JOB, build.meta_data_keys())
     assert follow(None).prefix == prefix
     assert follow(options.get("model", "shop")).prefix == prefix
 
@@ -140,18 +143,18 @@ def test_a_folder_that_is_no_name_needs_one(flow: str) -> None:
 
 def test_retried_step_holds_its_build(build: MetaData) -> None:
     """The step goes on when it is run again, whatever other steps have tried since; it writes once."""
-    claim.hold(step(), {}, build.meta_data_keys())
+    claim.hold(step(), JOB, build.meta_data_keys())
     build.values[claim.claim_from_settings(step(flow="flows/mail/flow.py")).key] = "asked"
     before = dict(build.values)
-    claim.hold(step(), {}, build.meta_data_keys())
-    claim.require_free(step(), {}, build.meta_data_keys())
+    claim.hold(step(), JOB, build.meta_data_keys())
+    claim.require_free(step(), JOB, build.meta_data_keys())
     assert build.values == before
 
 
 def test_step_that_was_lost_while_it_asked_goes_on(build: MetaData) -> None:
     """A claim of which only the first half was written is completed by a retry."""
     (key,) = _asked(build)
-    claim.hold(step(), {}, build.meta_data_keys())
+    claim.hold(step(), JOB, build.meta_data_keys())
     assert build.values == {key: "held"}
 
 
@@ -162,7 +165,7 @@ def _asked(build: MetaData) -> list[str]:
 
     build.before_set = lost
     with pytest.raises(KeyboardInterrupt):
-        claim.hold(step(), {}, build.meta_data_keys())
+        claim.hold(step(), JOB, build.meta_data_keys())
     build.before_set = lambda: None
     return list(build.values)
 
@@ -175,27 +178,27 @@ def test_steps_that_ask_at_once_never_both_train(build: MetaData) -> None:
     def meanwhile() -> None:
         build.before_set = lambda: None
         try:
-            claim.hold(other, {}, build.meta_data_keys())
+            claim.hold(other, JOB, build.meta_data_keys())
         except ConfigurationError as error:
             refused.append(error)
 
     # The other step runs as a whole between this one's first look and its first write.
     build.before_set = meanwhile
     with pytest.raises(ConfigurationError, match="another step of this build trains model mail"):
-        claim.hold(step(), {}, build.meta_data_keys())
+        claim.hold(step(), JOB, build.meta_data_keys())
     assert refused == []
     with pytest.raises(ConfigurationError):
-        claim.hold(step(), {}, build.meta_data_keys())
-    claim.hold(other, {}, build.meta_data_keys())
+        claim.hold(step(), JOB, build.meta_data_keys())
+    claim.hold(other, JOB, build.meta_data_keys())
 
 
 @pytest.mark.parametrize(("count", "refused"), [("2", True), ("10", True), ("1", False), ("", False)])
 def test_parallel_jobs_are_refused(count: str, refused: bool, build: MetaData) -> None:
     """A step with several jobs is refused before it claims the build."""
-    environ = {"BUILDKITE_PARALLEL_JOB_COUNT": count}
+    job = samples.job_environment(BUILDKITE_PARALLEL_JOB_COUNT=count)
     if not refused:
-        claim.hold(step(), environ, build.meta_data_keys())
+        claim.hold(step(), job, build.meta_data_keys())
         return
     with pytest.raises(ConfigurationError, match=rf"parallelism {count}, and a train step has one training"):
-        claim.hold(step(), environ, build.meta_data_keys())
+        claim.hold(step(), job, build.meta_data_keys())
     assert build.values == {}

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import flow_files
+from modelbuild.buildkite import job
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
 from modelbuild.train.commit import steps
@@ -62,4 +63,4 @@ def test_request_is_refused_before_the_build_is_asked(repository: Any) -> None:
     environ = {f"BUILDKITE_{name}": "demo" for name in names}
     environ |= {"BUILDKITE_BUILD_NUMBER": "7", "BUILDKITE_COMMIT": commit}
     with pytest.raises(ConfigurationError, match="did you mean start"):
-        request.build_request(settings, environ, repository.folder)
+        request.build_request(settings, job.read(environ), environ, repository.folder)

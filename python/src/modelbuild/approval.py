@@ -7,16 +7,17 @@ training's step, the owner of that token, must not unblock the deployment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from modelbuild import log
 from modelbuild.buildkite import agent
+from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import CALLBACK_USER, Approver
 from modelbuild.errors import VerificationFailed
 
 
-def pin_callback_user(meta_data: TrainingMetaData, environ: Mapping[str, str]) -> None:
+def pin_callback_user(meta_data: TrainingMetaData, job: JobEnvironment) -> None:
     """Record in meta-data who unblocked the training's step, on which the job of notify depends.
 
     The first job records it: a job that runs again may depend on other unblocked steps by then.
@@ -24,23 +25,23 @@ def pin_callback_user(meta_data: TrainingMetaData, environ: Mapping[str, str]) -
     Raises:
         BuildkiteError: the agent's command line failed.
     """
-    user = environ.get("BUILDKITE_UNBLOCKER_ID", "")
+    user = job.unblocker_id
     if user and not meta_data.get(CALLBACK_USER):
         meta_data.set({CALLBACK_USER: user})
 
 
-def require(approvers: Sequence[str], environ: Mapping[str, str]) -> Approver:
+def require(approvers: Sequence[str], job: JobEnvironment) -> Approver:
     """The user who unblocked this job; it must not be the user who unblocked the training.
 
     Args:
         approvers: e-mail addresses or ids of the users who may unblock it; if empty, any other user may.
-        environ: the job's environment.
+        job: the variables of this job.
 
     Raises:
         VerificationFailed: the user who unblocked this job is not an approver, or there is no such user.
         BuildkiteError: the agent's command line failed.
     """
-    name, email, user = (environ.get(f"BUILDKITE_UNBLOCKER{part}", "") for part in ("", "_EMAIL", "_ID"))
+    name, email, user = job.unblocker, job.unblocker_email, job.unblocker_id
     shown = f"{name or 'a user without a name'} <{email or user}>"
     if user and user in _callback_users():
         raise VerificationFailed(

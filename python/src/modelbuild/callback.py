@@ -9,16 +9,15 @@ Buildkite counts the requests of all trainings together. The trainings of a buck
 
 from __future__ import annotations
 
-import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from modelbuild import log
 from modelbuild.buildkite.rate_limiter import RateLimiter
-from modelbuild.buildkite.rest import DEFAULT_URL, TOKEN, Job, Rest, RestError
+from modelbuild.buildkite.rest import TOKEN, ApiAccess, Job, Rest, RestError
 from modelbuild.contract import RUNNING_STYLE, TRAINING_ANNOTATION, TrainingRequest, TrainingResult
 from modelbuild.errors import AwsError, BuildkiteError, ConfigurationError
 from modelbuild.store.bucket import BucketStore
@@ -78,7 +77,7 @@ def deliver(
     request: TrainingRequest,
     result: TrainingResult,
     *,
-    environ: Mapping[str, str] = os.environ,
+    access: ApiAccess,
     deadline: float = DEADLINE_SECONDS,
     clock: Clock = Clock(),
     rate_limiter: RateLimiter | None = None,
@@ -87,13 +86,12 @@ def deliver(
     """Unblock the step that waits for a training, with the result as its fields.
 
     Waits until the step is blocked. Returns when the step is unblocked, and when it will not be unblocked
-    with this result: the build is over or deleted, or a later attempt has begun. ``BUILDKITE_API_URL`` and
-    ``BUILDKITE_API_TOKEN`` are read from ``environ``.
+    with this result: the build is over or deleted, or a later attempt has begun.
 
     Args:
         request: the request of the training; it names the build and the step.
         result: the result.
-        environ: holds the address and the token.
+        access: the API of Buildkite.
         deadline: seconds after which the delivery fails.
         clock: what time is and how it passes.
         rate_limiter: the rate limiter; without one, requests are not limited.
@@ -103,14 +101,14 @@ def deliver(
         ConfigurationError: the token is missing or malformed, or the address may not receive it.
         BuildkiteError: Buildkite refused permanently, or the deadline passed.
     """
-    token = environ.get(TOKEN, "")
-    if not token:
+    if not access.token:
         raise ConfigurationError(
             f"{TOKEN} is not set, so the result cannot be delivered to the build: name the secret with "
             f"the token in the job definition of the head, {_THEN}"
         )
-    rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, token)
-    return _Delivery(rest, request, result, clock, clock.now() + deadline, rate_limiter, outdated).run()
+    return _Delivery(
+        access.rest(), request, result, clock, clock.now() + deadline, rate_limiter, outdated
+    ).run()
 
 
 def correct_page(
@@ -118,7 +116,7 @@ def correct_page(
     body: str,
     style: str,
     *,
-    environ: Mapping[str, str] = os.environ,
+    access: ApiAccess,
     rate_limiter: RateLimiter | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
@@ -130,12 +128,12 @@ def correct_page(
         request: the request of the training; it names the build.
         body: how the training ended.
         style: of the annotation.
-        environ: holds Buildkite's address and token.
+        access: the API of Buildkite.
         rate_limiter: the rate limiter.
         sleep: how time passes.
     """
     try:
-        rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ.get(TOKEN, ""))
+        rest = access.rest()
         sleep(rate_limiter.next() if rate_limiter else 0.0)
         styles = {note.context: note.style for note in rest.annotations(request.build)}
         context = request.meta_data_key(TRAINING_ANNOTATION)

@@ -318,10 +318,11 @@ def check(file: Path) -> None:
 
     FILE is the pipeline, by default .buildkite/pipeline.yml. The exit code is 10 if something is wrong.
     """
+    from modelbuild.buildkite.job import PullRequest
     from modelbuild.onboarding import check, pipeline
 
     read = pipeline.read(file)
-    found = [*check.findings(read), *check.of_fork(read.steps, os.environ)]
+    found = [*check.findings(read), *check.of_fork(read.steps, PullRequest.read(os.environ))]
     for finding in found:
         log.say(f"{file}:{finding.line}: {finding.text}")
     if found:

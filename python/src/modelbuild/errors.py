@@ -22,6 +22,10 @@ from __future__ import annotations
 import os
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 _PACKAGE = Path(__file__).parent
 
@@ -66,6 +70,19 @@ class EndpointFailed(ModelbuildError):
     """SageMaker did not bring the endpoint to the requested configuration."""
 
     exit_code = 15
+
+
+def variable_error(error: ValidationError, fix: str) -> ConfigurationError:
+    """The error for the first variable that was refused, without its value, which may be secret.
+
+    Args:
+        error: what reading the variables raised; the place of each of its errors is the variable's name.
+        fix: where the variable has to be set.
+    """
+    first = error.errors(include_url=False, include_input=False)[0]
+    name = first["loc"][0]
+    said = "is not set" if first["type"] == "missing" else f"is wrong ({first['msg']})"
+    return ConfigurationError(f"{name} {said}: {fix}")
 
 
 def describe(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from modelbuild.buildkite import agent
+from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import (
     DESCRIPTION_FILE,
@@ -57,16 +57,14 @@ class Handoff:
         return {MANIFEST_PIN: self.manifest_sha256, MODEL_PIN: self.manifest.artifact.sha256}
 
 
-def find_store(meta_data: TrainingMetaData, objects: Objects, environ: Mapping[str, str]) -> ModelStore:
+def find_store(meta_data: TrainingMetaData, objects: Objects, job: JobEnvironment) -> ModelStore:
     """The store at the S3 prefix that this build's train step recorded.
 
     Raises:
-        ConfigurationError: this is no job of a build, or its meta-data names no prefix.
+        ConfigurationError: the build's meta-data names no prefix.
         VerificationFailed: it names the prefix of another build.
         BuildkiteError: the agent's command line failed.
     """
-    pipeline = agent.variable(environ, "BUILDKITE_PIPELINE_SLUG")
-    number = agent.variable(environ, "BUILDKITE_BUILD_NUMBER")
     noted = meta_data.get("train/artifacts") or ""
     key = f"meta-data {meta_data.prefix}train/artifacts"
     if not noted:
@@ -79,16 +77,16 @@ def find_store(meta_data: TrainingMetaData, objects: Objects, environ: Mapping[s
     except ValueError:
         is_own = False
     else:
-        is_own = re.search(f"/{re.escape(pipeline)}/[^/]+/{re.escape(number)}$", noted) is not None
+        is_own = re.search(f"/{re.escape(job.pipeline)}/[^/]+/{re.escape(job.number)}$", noted) is not None
     if not is_own:
         raise VerificationFailed(
-            f"{key} is {noted[:300]!r}, which is no prefix of build {number} of pipeline {pipeline}: start a "
-            "new build, and leave that key to its train step"
+            f"{key} is {noted[:300]!r}, which is no prefix of build {job.number} of pipeline {job.pipeline}: "
+            "start a new build, and leave that key to its train step"
         )
     return ModelStore(objects, noted)
 
 
-def read_result(meta_data: TrainingMetaData, objects: Objects, environ: Mapping[str, str]) -> TrainingResult:
+def read_result(meta_data: TrainingMetaData, objects: Objects, job: JobEnvironment) -> TrainingResult:
     """The result of this build's training, from the fields of its block step.
 
     The fields of an unblocked step cannot be changed. So after a second attempt this function reads the
@@ -111,7 +109,7 @@ def read_result(meta_data: TrainingMetaData, objects: Objects, environ: Mapping[
             f"meta-data {meta_data.prefix}train/attempt is {attempt[:80]!r}, which no train step sets: start "
             "a new build, and leave it to that step"
         )
-    uri = find_store(meta_data, objects, environ).attempt(int(attempt)).result_uri
+    uri = find_store(meta_data, objects, job).attempt(int(attempt)).result_uri
     result = records.find(objects, uri, TrainingResult)
     if result is None:
         raise TrainingFailed(
@@ -150,30 +148,30 @@ def _unreadable(key: str, fields: Mapping[str, str], meta_data: TrainingMetaData
 
 
 def read_manifest(
-    meta_data: TrainingMetaData, result: TrainingResult, objects: Objects, environ: Mapping[str, str]
+    meta_data: TrainingMetaData, result: TrainingResult, objects: Objects, job: JobEnvironment
 ) -> Handoff:
     """The manifest of a successful training; checked against this build and the result.
 
     Raises:
-        ConfigurationError: this is no Buildkite job, or the train step recorded no prefix or request.
+        ConfigurationError: the train step recorded no prefix or request.
         NotFound: there is no manifest, or no request.
         VerificationFailed: request, manifest or fields are not this build's, or contradict each other.
         BuildkiteError: the agent's command line failed.
     """
-    store = find_store(meta_data, objects, environ)
+    store = find_store(meta_data, objects, job)
     if result.manifest != store.manifest_uri:
         raise VerificationFailed(
             f"model/manifest is {result.manifest!r}, but the manifest of this build is {store.manifest_uri}: "
             "no training writes that; start a new build"
         )
     content = store.manifest_bytes()
-    request = _request(meta_data, store, environ)
+    request = _request(meta_data, store, job)
     manifest = records.parse(content, store.manifest_uri, Manifest)
     _require_agreement(result, manifest, request, store)
     return Handoff(store, result, manifest, content)
 
 
-def _request(meta_data: TrainingMetaData, store: ModelStore, environ: Mapping[str, str]) -> TrainingRequest:
+def _request(meta_data: TrainingMetaData, store: ModelStore, job: JobEnvironment) -> TrainingRequest:
     """The request that the train step of this build stored."""
     pinned = meta_data.get(REQUEST_PIN)
     if not pinned:
@@ -183,9 +181,9 @@ def _request(meta_data: TrainingMetaData, store: ModelStore, environ: Mapping[st
         )
     request = store.pinned_request(pinned)
     own: list[tuple[str, object, object]] = [
-        ("organization", request.build.organization, agent.variable(environ, "BUILDKITE_ORGANIZATION_SLUG")),
-        ("id", request.build.id, agent.variable(environ, "BUILDKITE_BUILD_ID")),
-        ("commit", request.build.commit, _commit(environ, request.build)),
+        ("organization", request.build.organization, job.organization),
+        ("id", request.build.id, job.build_id),
+        ("commit", request.build.commit, _commit(job, request.build)),
         ("meta-data prefix", request.meta_data_prefix, meta_data.prefix),
     ]
     for name, written, expected in own:
@@ -197,13 +195,12 @@ def _request(meta_data: TrainingMetaData, store: ModelStore, environ: Mapping[st
     return request
 
 
-def _commit(environ: Mapping[str, str], build: Build) -> str:
+def _commit(job: JobEnvironment, build: Build) -> str:
     """The full commit id of this build, or of the request if Buildkite names ``HEAD`` or a branch.
 
     The branch may have moved since then, so it is not resolved again.
     """
-    checked_out = agent.variable(environ, "BUILDKITE_COMMIT")
-    return checked_out if _FULL_COMMIT.fullmatch(checked_out) else build.commit
+    return job.commit if _FULL_COMMIT.fullmatch(job.commit) else build.commit
 
 
 def _require_agreement(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from modelbuild.buildkite.job import PullRequest
 from modelbuild.onboarding.check import findings, of_fork
 from modelbuild.onboarding.pipeline import read
 from pipeline_files import GOOD, TRAINING, Write, changed, line_of, texts
@@ -73,14 +74,12 @@ def test_retry_that_is_permitted_by_a_word(write: Write) -> None:
 def test_build_of_a_fork(write: Write) -> None:
     """In a job of a build that a training refuses, check says so, unless forks are allowed."""
     theirs = "git://github.com/mallory/comments.git"
-    job = {
-        "BUILDKITE_REPO": "git@github.com:acme/comments.git",
-        "BUILDKITE_PULL_REQUEST": "7",
-        "BUILDKITE_PULL_REQUEST_REPO": theirs,
-    }
+    build = PullRequest(
+        repository="git@github.com:acme/comments.git", pull_request="7", pull_request_repository=theirs
+    )
     steps = read(write(GOOD)).steps
-    [finding] = of_fork(steps, job)
+    [finding] = of_fork(steps, build)
     assert f"this build is of a pull request from {theirs}, which it does not train" in finding.text
-    assert of_fork(steps, {}) == []
+    assert of_fork(steps, PullRequest()) == []
     allowed = changed("unblock: training_finished", "allow-forks: true\n          unblock: training_finished")
-    assert of_fork(read(write(allowed)).steps, job) == []
+    assert of_fork(read(write(allowed)).steps, build) == []

@@ -14,6 +14,7 @@ import flow_files
 from heads import Head
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
+from modelbuild.buildkite.rest import ApiAccess
 from modelbuild.contract import TrainingResult
 from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore
@@ -148,8 +149,9 @@ def test_build_that_goes_on_at_the_last_moment_is_told(
     request = head.ask(b"")
     buildkite.over, buildkite.state = True, "waiting"
     result = TrainingResult(status="succeeded")
+    access = ApiAccess.read(head.environ)
     said = delivery.deliver_result(
-        ModelStore(Retried(session(AwsSettings())), request.artifacts), 1, request, result, head.environ
+        ModelStore(Retried(session(AwsSettings())), request.artifacts), 1, request, result, access
     )
     assert "the build is failed: nothing to do" in capsys.readouterr().out
     assert "with status succeeded" in said

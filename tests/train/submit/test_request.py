@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from modelbuild.buildkite import job
 from modelbuild.contract import TrainingRequest
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
@@ -23,11 +24,11 @@ def test_bytes_of_any_variable_are_read_back(build: Build, repository: Any, name
     """A message that the agent cut inside a letter, or any other bytes, make a request that reads back."""
     build.environ[name] = "x" * 65_000 + os.fsdecode("🚀".encode()[:3] + b"\xff\n+++ \x1b[2J")
     made, _ = request.build_request(
-        TrainSettings.model_validate(build.options), build.environ, repository.folder
+        TrainSettings.model_validate(build.options), job.read(build.environ), build.environ, repository.folder
     )
     assert TrainingRequest.model_validate_json(made.to_json()) == made
     again, _ = request.build_request(
-        TrainSettings.model_validate(build.options), build.environ, repository.folder
+        TrainSettings.model_validate(build.options), job.read(build.environ), build.environ, repository.folder
     )
     assert again == made
 

@@ -1,4 +1,4 @@
-"""The build that this job belongs to: variables of the agent, and the command line ``buildkite-agent``."""
+"""The command line ``buildkite-agent``, by which a job reads and writes what belongs to its build."""
 
 from __future__ import annotations
 
@@ -7,61 +7,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
-from pydantic import ValidationError
-
-from modelbuild.contract import Build
-from modelbuild.errors import BuildkiteError, ConfigurationError
+from modelbuild.errors import BuildkiteError
 from modelbuild.text import storable
 
 Style = Literal["success", "info", "warning", "error"]
 
 # Without a default the agent fails for a missing key in the same way as for a lost connection.
 _ABSENT = "modelbuild: no such key"
-
-
-def variable(environ: Mapping[str, str], name: str) -> str:
-    """The value of a variable that the agent sets in every job.
-
-    Raises:
-        ConfigurationError: the variable is not set.
-    """
-    try:
-        return environ[name]
-    except KeyError:
-        raise ConfigurationError(f"{name} is not set: run this in a job of a Buildkite agent") from None
-
-
-def build(environ: Mapping[str, str], commit: str) -> Build:
-    """The build of this job, from Buildkite's variables.
-
-    Args:
-        environ: the job's environment.
-        commit: the full id of its commit, because the variable may hold ``HEAD``.
-
-    Raises:
-        ConfigurationError: a variable is not set, or has a value that Buildkite never sets.
-    """
-    try:
-        return Build.model_validate(
-            {
-                "organization": variable(environ, "BUILDKITE_ORGANIZATION_SLUG"),
-                "pipeline": variable(environ, "BUILDKITE_PIPELINE_SLUG"),
-                "number": variable(environ, "BUILDKITE_BUILD_NUMBER"),
-                "id": variable(environ, "BUILDKITE_BUILD_ID"),
-                "url": variable(environ, "BUILDKITE_BUILD_URL"),
-                "commit": commit,
-                "branch": variable(environ, "BUILDKITE_BRANCH"),
-                "message": environ.get("BUILDKITE_MESSAGE", ""),
-                "creator": environ.get("BUILDKITE_BUILD_CREATOR")
-                or environ.get("BUILDKITE_BUILD_AUTHOR")
-                or "unknown",
-            }
-        )
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ConfigurationError(
-            f"the build's {first['loc'][0]} is {first['input']!r}, which Buildkite never sets: {first['msg']}"
-        ) from error
 
 
 def get_meta_data(key: str) -> str | None:

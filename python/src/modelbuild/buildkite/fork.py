@@ -7,37 +7,37 @@ agent.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
+from modelbuild.buildkite.job import PullRequest
 from modelbuild.errors import ConfigurationError
 
 _SCP = re.compile(r"(?:[^@/]+@)?(?P<host>[^:/]+):(?!//)(?P<path>.*)")
 _URL = re.compile(r"[a-z+]+://(?:[^@/]*@)?(?P<host>[^:/]*)(?::[0-9]+)?/(?P<path>.*)", re.IGNORECASE)
 
 
-def origin(environ: Mapping[str, str]) -> str:
+def origin(build: PullRequest) -> str:
     """The repository of this build's pull request, if it is another repository; else empty.
 
     Buildkite writes one repository in several ways: ``git@host:path.git``, ``git://host/path``.
     """
-    theirs = environ.get("BUILDKITE_PULL_REQUEST_REPO", "")
-    if environ.get("BUILDKITE_PULL_REQUEST", "false") in ("", "false") or not theirs:
+    theirs = build.pull_request_repository
+    if build.pull_request == "false" or not theirs:
         return ""
-    same = _identity(theirs) == _identity(environ.get("BUILDKITE_REPO", ""))
+    same = _identity(theirs) == _identity(build.repository)
     return "" if same else theirs
 
 
-def require_none(allowed: bool, environ: Mapping[str, str]) -> None:
+def require_none(allowed: bool, build: PullRequest) -> None:
     """Refuse a build of a fork.
 
     Args:
         allowed: option ``allow-forks``.
-        environ: the job's environment.
+        build: the build of this job.
 
     Raises:
         ConfigurationError: the build is of a fork, and forks are not allowed.
     """
-    repository = "" if allowed else origin(environ)
+    repository = "" if allowed else origin(build)
     if repository:
         raise ConfigurationError(
             f"this build is of a pull request from {repository}, whose code would run with the role of your "

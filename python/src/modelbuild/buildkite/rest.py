@@ -16,6 +16,7 @@ import re
 import ssl
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
@@ -41,6 +42,32 @@ _LONGEST_SECONDS = 3600.0
 _CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "SSL_CERT_FILE")
 # What RFC 6750 lets a token be made of.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
+
+
+@dataclass(frozen=True)
+class ApiAccess:
+    """Where the API is and the token for it, as they were given: :class:`Rest` checks them.
+
+    Attributes:
+        url: address of the API.
+        token: empty where there is none.
+    """
+
+    url: str
+    token: str = field(repr=False)
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> ApiAccess:
+        """The access that ``BUILDKITE_API_URL`` and ``BUILDKITE_API_TOKEN`` give."""
+        return cls(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ.get(TOKEN, ""))
+
+    def rest(self) -> Rest:
+        """A client.
+
+        Raises:
+            ConfigurationError: the token cannot be one, or must not be sent to this address.
+        """
+        return Rest(self.url, self.token)
 
 
 class User(BaseModel):

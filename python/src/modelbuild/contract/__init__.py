@@ -22,6 +22,9 @@ from modelbuild.contract.environment import (
     STEP_VARIABLES,
     TRAINING_ANNOTATION,
     WANDB_ENTITY,
+    HeadEnvironment,
+    StepEnvironment,
+    Variables,
 )
 from modelbuild.contract.evaluation import Evaluation, Metric, Quality, figure
 from modelbuild.contract.layout import (
@@ -104,6 +107,7 @@ __all__ = [
     "Deployment",
     "Evaluation",
     "GoldenPrediction",
+    "HeadEnvironment",
     "Images",
     "Manifest",
     "Metric",
@@ -120,9 +124,11 @@ __all__ = [
     "Sha256",
     "SnapshotObject",
     "Source",
+    "StepEnvironment",
     "Text",
     "TrainingRequest",
     "TrainingResult",
+    "Variables",
     "WandbRun",
     "attempt_prefix",
     "custom_attributes",

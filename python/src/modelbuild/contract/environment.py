@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
+
+from pydantic import ConfigDict, Field, Json
+from typing_extensions import Self
+
+from modelbuild.contract.record import ModelId, Record, S3Uri
 
 LOG_GROUP = "/aws/batch/modelbuild"
 """The group of CloudWatch Logs with the logs of heads and of the flow's steps, which the stack makes."""
@@ -47,3 +53,61 @@ CALLBACK_USER = "notify/callback/user"
 """The meta-data with the id of the user who unblocked the training's step: usually the owner of the API
 token.
 """
+
+
+class Variables(Record):
+    """Environment variables of a process, typed; the alias of each field is the variable's name."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Self:
+        """The variables of this class in an environment; an empty variable is one that is not set.
+
+        Raises:
+            ValidationError: a required variable is not set, or one has a wrong value.
+        """
+        names = {field.alias or name for name, field in cls.model_fields.items()}
+        return cls.model_validate({name: environ[name] for name in names if environ.get(name)})
+
+
+class HeadEnvironment(Variables):
+    """What the head, and the programs that recover its training, read of the variables of its job."""
+
+    artifacts: S3Uri = Field(alias="ARTIFACTS")
+    """The S3 prefix of the model."""
+    attempt: int = Field(1, alias=ATTEMPT, ge=1)
+    schedule_timeout: float | None = Field(None, alias=SCHEDULE_TIMEOUT)
+    """Seconds that the head and the jobs of its flow's steps may wait for a machine; None for no limit."""
+    user: str = Field("", alias="METAFLOW_USER")
+    """Metaflow's user, with whose name the jobs of the flow's steps begin."""
+    queue: str = Field("", alias="METAFLOW_BATCH_JOB_QUEUE")
+    gpu_queue: str = Field("", alias="GPU_JOB_QUEUE")
+    job_id: str = Field("", alias="AWS_BATCH_JOB_ID")
+    """The head's own job, which Batch names to the head only."""
+
+
+class StepEnvironment(Variables):
+    """What a flow reads of the variables that its head passes on to it, and to each job of its steps.
+
+    A flow that runs on its own has no ``model_id``.
+    """
+
+    model_id: ModelId | None = Field(None, alias="MODEL_ID")
+    artifacts: str = Field("", alias="ARTIFACTS")
+    """The S3 prefix of the model; of a flow on its own, where the folder of its run shall be."""
+    attempt: int = Field(1, alias=ATTEMPT, ge=1)
+    wandb_entity: str | None = Field(None, alias=WANDB_ENTITY)
+    variables: str = Field("", alias=STEP_VARIABLES)
+    resources: Json[dict[str, dict[str, int]]] = Field("{}", alias=STEP_RESOURCES, validate_default=True)
+    """The sizes of steps that replace those in the flow."""
+    queue: str = Field("", alias="AWS_BATCH_JQ_NAME")
+    """The queue that this step's job came from; Batch sets it."""
+    gpu_queue: str = Field("", alias="GPU_JOB_QUEUE")
+    """Name or ARN of the queue of steps with a GPU."""
+    gpu_image: str = Field("", alias="TRAIN_GPU_IMAGE")
+
+    @property
+    def runs_on_gpu_queue(self) -> bool:
+        """Whether this step is a job of the queue of steps with a GPU."""
+        return bool(self.queue) and self.queue == self.gpu_queue.rsplit("/", 1)[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import ConfigDict, Field, JsonValue
 
+from modelbuild.contract.environment import Variables
 from modelbuild.contract.record import ModelId, ModelName, Record, Sha256, Slug
 
 MODEL_ID_HEADER = "X-Model-Id"
@@ -39,7 +40,7 @@ class Predictions(Record):
     predictions: tuple[Prediction, ...]
 
 
-class ServingEnvironment(Record):
+class ServingEnvironment(Variables):
     """The variables that inference needs: ``model/env``, and the environment of the SageMaker model."""
 
     model: ModelName = Field(alias="MODEL_NAME")

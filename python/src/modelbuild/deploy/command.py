@@ -10,7 +10,7 @@ from modelbuild import approval, handoff, log
 from modelbuild.aws.identity import session
 from modelbuild.aws.sagemaker import SageMaker
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite import agent
+from modelbuild.buildkite import agent, job
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
 from modelbuild.contract import DEPLOYMENT_ANNOTATION, Approver, Deployment
 from modelbuild.deploy import page, plan, smoke
@@ -41,21 +41,22 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
         AwsError: AWS refused.
         BuildkiteError: the agent's command line failed.
     """
+    here = job.read(environ)
     log.group(":mag: Reading the approved model")
     source = session(settings.aws.source, agent.oidc_token)
     destination = session(settings.aws.destination, agent.oidc_token)
     lake, production = Storage(source), Storage(destination)
     meta_data = follow(settings.model)
-    result = handoff.read_result(meta_data, lake, environ)
+    result = handoff.read_result(meta_data, lake, here)
     if result.status != "succeeded":
         ended = "was cancelled" if result.status == "cancelled" else "failed"
         raise TrainingFailed(
             f"the training {ended} ({result.reason or 'no reason was given'}), so there is no model to "
             "deploy: retry the step that trains, or start a new build"
         )
-    approved = handoff.read_manifest(meta_data, result, lake, environ)
+    approved = handoff.read_manifest(meta_data, result, lake, here)
     handoff.require_pinned(approved, meta_data)
-    approver = approval.require(settings.approvers, environ)
+    approver = approval.require(settings.approvers, here)
     request = approved.manifest.request
     log.say(f"model {request.model} {request.model_id} of {request.build.pipeline}")
     try:

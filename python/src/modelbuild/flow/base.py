@@ -20,6 +20,7 @@ from metaflow import FlowSpec, current  # type: ignore[attr-defined]
 from modelbuild import log
 from modelbuild.aws.athena import Athena
 from modelbuild.aws.identity import session
+from modelbuild.buildkite.rest import ApiAccess
 from modelbuild.callback import deliver, shared_rate_limiter
 from modelbuild.contract import (
     DataSnapshot,
@@ -30,8 +31,7 @@ from modelbuild.contract import (
     TrainingRequest,
     WandbRun,
 )
-from modelbuild.flow import publish, runtime, snapshot, tracking, training
-from modelbuild.flow.batch import GPU_IMAGE, GPU_QUEUE
+from modelbuild.flow import environment, publish, runtime, snapshot, tracking, training
 from modelbuild.flow.evaluation import Evaluated, table
 from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore
@@ -56,13 +56,13 @@ class ModelFlow(FlowSpec):
             VerificationFailed: the flow runs with other parameters than the request has.
         """
         self.parameters: dict[str, Any] = self.config.to_dict()
-        self.prefix = training.prefix(os.environ, str(current.run_id))
+        self.prefix = training.prefix(environment.read(), str(current.run_id))
         self.seconds: dict[str, float] = {}
         self.find_request()
 
     def find_request(self) -> TrainingRequest | None:
         """The request of this flow's build, or None for a flow on its own."""
-        if "MODEL_ID" not in os.environ:
+        if environment.read().model_id is None:
             return None
         return training.require_request(self.store(), self.parameters)
 
@@ -108,8 +108,8 @@ class ModelFlow(FlowSpec):
 
     def keep_runtime(self) -> None:
         """Keep the runtime of the model (packages, image, device); call it in the step that fits it."""
-        on_gpu = os.environ.get("AWS_BATCH_JQ_NAME") == os.environ.get(GPU_QUEUE, "").rsplit("/", 1)[-1]
-        image = os.environ.get(GPU_IMAGE, "") if on_gpu else ""
+        own = environment.read()
+        image = own.gpu_image if own.runs_on_gpu_queue else ""
         self.runtime: dict[str, Any] = runtime.describe(image).model_dump(mode="json")
 
     def keep_evaluation(self, evaluated: Evaluated, golden: Sequence[GoldenPrediction]) -> None:
@@ -121,7 +121,9 @@ class ModelFlow(FlowSpec):
         """
         log.lines(table(evaluated.evaluation))
         config = {"parameters": self.parameters, "data_sha256": self.snapshot["sha256"]}
-        run = tracking.track(self.find_request(), evaluated.evaluation, config)
+        run = tracking.track(
+            self.find_request(), evaluated.evaluation, config, environment.read().wandb_entity
+        )
         log.say(f"W&B run: {run.url or f'{run.id}, not uploaded'}")
         self.evaluation: dict[str, Any] = evaluated.evaluation.model_dump(mode="json")
         self.predictions: bytes = evaluated.predictions
@@ -163,5 +165,6 @@ class ModelFlow(FlowSpec):
             timings=dict(self.seconds),
             created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
-        result = publish.publish(store, manifest)
-        deliver(request, result, rate_limiter=shared_rate_limiter(store.objects, store.prefix))
+        result = publish.publish(store, manifest, environment.read().attempt)
+        limiter = shared_rate_limiter(store.objects, store.prefix)
+        deliver(request, result, access=ApiAccess.read(os.environ), rate_limiter=limiter)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
-from metaflow import batch, environment  # type: ignore[attr-defined]
+from metaflow import batch  # type: ignore[attr-defined]
+from metaflow import environment as with_variables  # type: ignore[attr-defined]
 from metaflow import secrets as with_secrets  # type: ignore[attr-defined]
 
 from modelbuild.contract import ATTEMPT, LOG_GROUP, STEP_RESOURCES, STEP_VARIABLES, WANDB_ENTITY
 from modelbuild.errors import ConfigurationError
+from modelbuild.flow import environment
 
 Step = TypeVar("Step", bound=Callable[..., None])
 
@@ -54,15 +55,16 @@ def on_batch(*, cpu: int, memory: int, gpu: int = 0, secrets: Sequence[str] = ()
     """
 
     def decorate(step: Step) -> Step:
-        if "MODEL_ID" not in os.environ:
+        own = environment.read()
+        if own.model_id is None:
             return step
-        names = (*_PASSED_ON, *os.environ.get(STEP_VARIABLES, "").split())
+        names = (*_PASSED_ON, *own.variables.split())
         passed = {name: os.environ[name] for name in names if name in os.environ}
-        decorated = environment(vars=passed)(step)
+        decorated = with_variables(vars=passed)(step)
         if secrets:
             sources = [{"type": "aws-secrets-manager", "id": _required(name)} for name in secrets]
             decorated = with_secrets(sources=sources)(decorated)
-        size = {"cpu": cpu, "memory": memory, "gpu": gpu, **_resources().get(step.__name__, {})}
+        size = {"cpu": cpu, "memory": memory, "gpu": gpu, **own.resources.get(step.__name__, {})}
         log = {"log_driver": "awslogs", "log_options": [f"awslogs-group:{LOG_GROUP}"]}
         if size["gpu"]:
             on: Step = batch(**size, **log, image=_required(GPU_IMAGE), queue=_required(GPU_QUEUE))(decorated)
@@ -79,15 +81,10 @@ def check_resources(steps: Collection[str]) -> None:
     Raises:
         ConfigurationError: there is one.
     """
-    for name in sorted(_resources().keys() - set(steps)):
+    for name in sorted(environment.read().resources.keys() - set(steps)):
         raise ConfigurationError(
             f"option resources names step {name}, which the flow does not have: it has {', '.join(steps)}."
         )
-
-
-def _resources() -> dict[str, dict[str, int]]:
-    sizes: dict[str, dict[str, int]] = json.loads(os.environ.get(STEP_RESOURCES) or "{}")
-    return sizes
 
 
 def _required(name: str) -> str:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import os
 import tarfile
 from collections.abc import Mapping
 
 import pyarrow.parquet as pq
 
 from modelbuild.contract import (
-    ATTEMPT,
     DESCRIPTION_FILE,
     Artifact,
     Manifest,
@@ -75,7 +73,7 @@ def upload_predictions(store: ModelStore, content: bytes) -> PredictionsFile:
     )
 
 
-def publish(store: ModelStore, manifest: Manifest) -> TrainingResult:
+def publish(store: ModelStore, manifest: Manifest, attempt: int = 1) -> TrainingResult:
     """Write ``manifest.json`` and this attempt's ``result.json``, once each, to the training's prefix.
 
     Returns:
@@ -99,4 +97,4 @@ def publish(store: ModelStore, manifest: Manifest) -> TrainingResult:
         wandb_run_id=manifest.wandb.id,
         wandb_run_url=manifest.wandb.url,
     )
-    return store.attempt(int(os.environ.get(ATTEMPT) or 1)).write_result_once(result)
+    return store.attempt(attempt).write_result_once(result)

@@ -12,7 +12,7 @@ from metaflow import current  # type: ignore[attr-defined]
 from pydantic import JsonValue
 
 from modelbuild import log
-from modelbuild.contract import WANDB_ENTITY, Evaluation, Quality, TrainingRequest, WandbRun, shortened
+from modelbuild.contract import Evaluation, Quality, TrainingRequest, WandbRun, shortened
 
 _INIT_SECONDS = 15.0
 _FINISH_SECONDS = 20.0
@@ -21,13 +21,18 @@ _ID_CHARACTERS = 128
 
 
 def record(
-    run_id: str, *, project: str, group: str, config: Mapping[str, JsonValue], evaluation: Evaluation
+    run_id: str,
+    *,
+    project: str,
+    group: str,
+    config: Mapping[str, JsonValue],
+    evaluation: Evaluation,
+    entity: str | None,
 ) -> WandbRun:
     """Write a run with its configuration and metrics to W&B; the same id again continues the same run.
 
-    The run belongs to the entity that ``WANDB_ENTITY`` names, or to the API key's default, and its URL names
-    that entity. A training never fails because of W&B: if W&B cannot be reached, the reason is logged and the
-    run stays on this machine, with an empty URL.
+    A training never fails because of W&B: if W&B cannot be reached, the reason is logged and the run stays on
+    this machine, with an empty URL.
 
     Args:
         run_id: unique in the project; characters that W&B refuses become ``-``.
@@ -35,6 +40,7 @@ def record(
         group: W&B's group of runs.
         config: the configuration of the run.
         evaluation: its metrics, which become the run's summary.
+        entity: team or user that the run belongs to; None for the default of the API key.
     """
     run_id = shortened(re.sub(r"[^A-Za-z0-9_.\-]", "-", run_id), _ID_CHARACTERS)
     # The SDK reads this at its import. Without it the SDK reports its failures to W&B's developers, and waits
@@ -63,7 +69,7 @@ def record(
         arguments: dict[str, Any] = {
             "id": run_id,
             "name": run_id,
-            "entity": os.environ.get(WANDB_ENTITY) or None,
+            "entity": entity,
             "project": project,
             "group": group,
             "config": dict(config),
@@ -79,13 +85,21 @@ def record(
 
 
 def track(
-    request: TrainingRequest | None, evaluation: Evaluation, config: Mapping[str, JsonValue]
+    request: TrainingRequest | None,
+    evaluation: Evaluation,
+    config: Mapping[str, JsonValue],
+    entity: str | None,
 ) -> WandbRun:
     """Write the run of a training: named after its build, or after Metaflow's run for a flow on its own."""
     if request is None:
         name = str(current.flow_name)
         return record(
-            f"{name}-{current.run_id}", project=name, group=name, config=config, evaluation=evaluation
+            f"{name}-{current.run_id}",
+            project=name,
+            group=name,
+            config=config,
+            evaluation=evaluation,
+            entity=entity,
         )
     build = request.build
     about = {
@@ -100,6 +114,7 @@ def track(
         group=f"{request.model}-{build.number}",
         config={**config, **about},
         evaluation=evaluation,
+        entity=entity,
     )
 
 

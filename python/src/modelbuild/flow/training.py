@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 
@@ -11,8 +10,9 @@ from pydantic import JsonValue
 from modelbuild import log
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
-from modelbuild.contract import TrainingRequest, sha256_of_json, split_s3_uri
+from modelbuild.contract import StepEnvironment, TrainingRequest, sha256_of_json, split_s3_uri
 from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
+from modelbuild.flow import environment
 from modelbuild.flow.batch import check_resources
 from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore
@@ -27,8 +27,9 @@ def main(flow: Callable[[], object], *, needs_artifacts: bool = False) -> None:
     """
     try:
         if {"run", "resume"} & set(sys.argv[1:]):
-            if needs_artifacts or "MODEL_ID" in os.environ:
-                require_prefix(os.environ.get("ARTIFACTS", ""))
+            own = environment.read()
+            if needs_artifacts or own.model_id is not None:
+                require_prefix(own.artifacts)
             check_resources(_steps(flow))
         flow()
     except ModelbuildError as error:
@@ -54,7 +55,7 @@ def _steps(flow: object) -> list[str]:
     return steps
 
 
-def prefix(environ: Mapping[str, str], run_id: str) -> str:
+def prefix(own: StepEnvironment, run_id: str) -> str:
     """The S3 prefix, without a slash at its end, below which this training writes.
 
     For a build it is ``ARTIFACTS``. A flow on its own writes to a folder of its run below ``ARTIFACTS``, or
@@ -63,9 +64,9 @@ def prefix(environ: Mapping[str, str], run_id: str) -> str:
     Raises:
         ConfigurationError: ``ARTIFACTS`` is no S3 location, or a build has none.
     """
-    if "MODEL_ID" in environ:
-        return require_prefix(environ.get("ARTIFACTS", ""))
-    return f"{require_prefix(environ['ARTIFACTS'])}/{run_id}" if environ.get("ARTIFACTS") else ""
+    if own.model_id is not None:
+        return require_prefix(own.artifacts)
+    return f"{require_prefix(own.artifacts)}/{run_id}" if own.artifacts else ""
 
 
 def require_prefix(text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from modelbuild import approval, handoff, log
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite import agent
+from modelbuild.buildkite import agent, job
 from modelbuild.buildkite.trainings import follow
 from modelbuild.contract import TRAINING_ANNOTATION
 from modelbuild.errors import TrainingFailed, VerificationFailed
@@ -26,11 +26,12 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
         AwsError: S3 refused.
         BuildkiteError: the agent's command line failed.
     """
+    here = job.read(environ)
     log.group(":mag: Reading the result of the training")
     storage = Storage(session(settings.aws, agent.oidc_token))
     meta_data = follow(settings.model)
-    result = handoff.read_result(meta_data, storage, environ)
-    job = page.HeadJob(
+    result = handoff.read_result(meta_data, storage, here)
+    head = page.HeadJob(
         id=meta_data.get("train/job/id") or "",
         url=meta_data.get("train/job/url") or "",
         logs_url=meta_data.get("train/logs/url") or "",
@@ -38,21 +39,21 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
     )
     log.say(f"status: {result.status}{': ' + result.reason if result.reason else ''}")
     if result.status != "succeeded":
-        meta_data.annotate(page.failed(result, job, environ), context=TRAINING_ANNOTATION, style="error")
+        meta_data.annotate(page.failed(result, head, here), context=TRAINING_ANNOTATION, style="error")
         ended = "was cancelled" if result.status == "cancelled" else "failed"
         raise TrainingFailed(
             f"the training {ended} ({result.reason or 'no reason was given'}): its log is "
-            f"{job.logs_url or 'in CloudWatch'}"
+            f"{head.logs_url or 'in CloudWatch'}"
         )
     try:
-        trained = handoff.read_manifest(meta_data, result, storage, environ)
+        trained = handoff.read_manifest(meta_data, result, storage, here)
         handoff.pin(trained, meta_data)
     except VerificationFailed as error:
-        meta_data.annotate(page.refused(str(error), job, environ), context=TRAINING_ANNOTATION, style="error")
+        meta_data.annotate(page.refused(str(error), head, here), context=TRAINING_ANNOTATION, style="error")
         raise
-    approval.pin_callback_user(meta_data, environ)
+    approval.pin_callback_user(meta_data, here)
     evaluation = trained.manifest.evaluation
-    meta_data.annotate(page.succeeded(trained, job, environ), context=TRAINING_ANNOTATION, style="success")
+    meta_data.annotate(page.succeeded(trained, head, here), context=TRAINING_ANNOTATION, style="success")
     log.open_group(":bar_chart: The training succeeded")
     log.say(evaluation.describe(evaluation.overall))
     log.say(f"W&B run   {result.wandb_run_url or result.wandb_run_id or 'none'}")

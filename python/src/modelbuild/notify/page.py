@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from modelbuild import agent_yaml
 from modelbuild.annotation import commit_url, render
 from modelbuild.aws.console import object_url
-from modelbuild.buildkite import agent
+from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.contract import Evaluation, Metric, Quality, TrainingResult, figure
 from modelbuild.handoff import Handoff
 
@@ -61,11 +61,11 @@ class SliceTable:
     rows: Sequence[tuple[str, Quality]]
 
 
-def succeeded(trained: Handoff, job: HeadJob, environ: Mapping[str, str]) -> str:
+def succeeded(trained: Handoff, head: HeadJob, job: JobEnvironment) -> str:
     """The annotation of a successful training."""
     manifest = trained.manifest
     # A flow can write to the manifest's prefix, so the facts about the build come from Buildkite.
-    build = agent.build(environ, manifest.request.build.commit)
+    build = job.build(manifest.request.build.commit)
     return render(
         "modelbuild.notify",
         "succeeded.html.j2",
@@ -73,7 +73,7 @@ def succeeded(trained: Handoff, job: HeadJob, environ: Mapping[str, str]) -> str
         manifest=manifest,
         manifest_sha256=trained.manifest_sha256,
         build=build,
-        job=job,
+        job=head,
         verdict=verdict(manifest.evaluation),
         compared=compare(manifest.evaluation),
         metrics=manifest.evaluation.used_in({"": manifest.evaluation.overall}),
@@ -82,7 +82,7 @@ def succeeded(trained: Handoff, job: HeadJob, environ: Mapping[str, str]) -> str
         shown_rows=ROWS,
         shown_slices=SLICES,
         parameters=agent_yaml.dump(manifest.request.parameters, allow_unicode=True).rstrip(),
-        commit_url=commit_url(environ.get("BUILDKITE_REPO", ""), build.commit),
+        commit_url=commit_url(job.repository, build.commit),
         model_url=object_url(manifest.artifact.path),
         manifest_url=object_url(trained.result.manifest),
         predictions_url=object_url(manifest.predictions.path),
@@ -90,33 +90,32 @@ def succeeded(trained: Handoff, job: HeadJob, environ: Mapping[str, str]) -> str
     )
 
 
-def failed(result: TrainingResult, job: HeadJob, environ: Mapping[str, str]) -> str:
+def failed(result: TrainingResult, head: HeadJob, job: JobEnvironment) -> str:
     """The annotation of a training without a model."""
     ended = "was cancelled" if result.status == "cancelled" else "failed"
-    return _nothing_to_deploy(ended, result.reason, job, environ, result.wandb_run_url)
+    return _nothing_to_deploy(ended, result.reason, head, job, result.wandb_run_url)
 
 
-def refused(reason: str, job: HeadJob, environ: Mapping[str, str]) -> str:
+def refused(reason: str, head: HeadJob, job: JobEnvironment) -> str:
     """The annotation of a training whose handoff is not of this build."""
-    return _nothing_to_deploy("handed over what is not of this build", reason, job, environ)
+    return _nothing_to_deploy("handed over what is not of this build", reason, head, job)
 
 
 def _nothing_to_deploy(
-    ended: str, reason: str, job: HeadJob, environ: Mapping[str, str], wandb_run_url: str = ""
+    ended: str, reason: str, head: HeadJob, job: JobEnvironment, wandb_run_url: str = ""
 ) -> str:
-    commit = environ.get("BUILDKITE_COMMIT", "")
     return render(
         "modelbuild.notify",
         "failed.html.j2",
         ended=ended,
         reason=reason,
         wandb_run_url=wandb_run_url,
-        job=job,
-        number=environ.get("BUILDKITE_BUILD_NUMBER", ""),
-        pipeline=environ.get("BUILDKITE_PIPELINE_SLUG", ""),
-        build_url=environ.get("BUILDKITE_BUILD_URL", ""),
-        commit=commit,
-        commit_url=commit_url(environ.get("BUILDKITE_REPO", ""), commit),
+        job=head,
+        number=job.number,
+        pipeline=job.pipeline,
+        build_url=job.build_url,
+        commit=job.commit,
+        commit_url=commit_url(job.repository, job.commit),
     )
 
 

@@ -86,7 +86,7 @@ def _model(plugin: Plugin) -> str | None:
 
 
 def _decisions(index: int, steps: Sequence[Step], trained: Sequence[Training]) -> list[int]:
-    """The indices of the steps with which a person decides before a step; not those that trainings unblock."""
+    """The indices of the steps by which a person decides before a step, without those of trainings."""
     by_training = {training.unblock for training in trained}
     values = steps[index].values
     return [

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from modelbuild import log
 from modelbuild.contract import ServingEnvironment
-from modelbuild.errors import ConfigurationError, ModelbuildError
+from modelbuild.errors import ConfigurationError, ModelbuildError, variable_error
 from modelbuild.serving.app import Service
 from modelbuild.serving.connection import Connection
 from modelbuild.serving.limits import KEEP_ALIVE_SECONDS
@@ -72,15 +72,10 @@ async def _serve(environ: Mapping[str, str]) -> None:
 
 
 def _environment(environ: Mapping[str, str]) -> ServingEnvironment:
-    names = {field.alias or name for name, field in ServingEnvironment.model_fields.items()}
     try:
-        return ServingEnvironment.model_validate({name: environ[name] for name in names if name in environ})
+        return ServingEnvironment.read(environ)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigurationError(
-            f"The environment variable {first['loc'][0]} is missing or wrong ({first['msg']}); "
-            "set it as model/env of the training result says."
-        ) from error
+        raise variable_error(error, "set it as model/env of the training result says") from error
 
 
 def _listen(environ: Mapping[str, str]) -> socket.socket:

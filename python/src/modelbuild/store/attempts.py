@@ -30,6 +30,12 @@ class JobRecord(BaseModel):
     attempt: int = 1
 
 
+class Claim(BaseModel):
+    """``attempts/<n>.json``: the job of the agent that submits the head of an attempt."""
+
+    by: str = ""
+
+
 class Holder(BaseModel):
     """``attempts/<n>.head``: the job that holds an attempt; empty for an abandoned attempt."""
 
@@ -78,6 +84,11 @@ class Attempt:
     def claimed(self) -> bool:
         """Whether a program has claimed to submit this attempt's head."""
         return self.objects.exists(f"{self._stem}.json")
+
+    def claimed_by(self) -> str:
+        """The job of the agent that has claimed to submit this attempt's head; empty for none."""
+        found = records.find(self.objects, f"{self._stem}.json", Claim)
+        return found.by if found else ""
 
     def hold(self, job_id: str) -> str | None:
         """Assign the attempt to a job; an empty id abandons it. Returns the id of the job that holds it."""

@@ -13,11 +13,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
-from modelbuild.aws.batch import Batch
-from modelbuild.contract import ATTEMPT
-from modelbuild.errors import ModelbuildError
+from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.contract import HeadEnvironment
+from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.store.attempts import Attempt, JobRecord
 from modelbuild.store.model import ModelStore
 
@@ -45,6 +45,8 @@ class Attempts:
         claim: Mapping[str, JsonValue],
         unblocked: Callable[[], bool],
         say: Callable[[str], None],
+        *,
+        first_run: bool = False,
     ) -> JobRecord:
         """The job id of the head that runs or has trained the model, or of a new head.
 
@@ -53,8 +55,10 @@ class Attempts:
             claim: identifies the agent's job, with the options with which it submits a head.
             unblocked: whether the step that waits for the training is unblocked.
             say: logs a line.
+            first_run: whether the job that asks is no retry, so that no other job may have asked before it.
 
         Raises:
+            ConfigurationError: another job of the build has asked for this training.
             AwsError: S3 or Batch refused.
             VerificationFailed: ``job.json`` names no job.
         """
@@ -63,11 +67,22 @@ class Attempts:
             # The random id distinguishes this run of the step from a rerun of the same job.
             if self.store.attempt(number).claim({"attempt": number, "id": uuid.uuid4().hex, **claim}):
                 return self._submit(number, submit, say)
+            if first_run:
+                self._require_claimed_by(number, str(claim.get("by", "")))
             newest = self._of_another_run(number, say)
             if newest is not None and not self._is_over(newest, unblocked, say):
                 say(f"attached to job {newest.job_id}: another run of this step submitted it")
                 return newest
             number = newest.attempt + 1 if newest else number + 1
+
+    def _require_claimed_by(self, number: int, own: str) -> None:
+        """Refuse a second job: a matrix makes several, and so does a step that is there twice."""
+        other = self.store.attempt(number).claimed_by()
+        if other and other != own:
+            raise ConfigurationError(
+                f"job {other} of this build has asked for the training of {self.store.prefix} before, and "
+                "this job is not its retry: let one step with one job train a model, without matrix"
+            )
 
     def _is_over(self, job: JobRecord, unblocked: Callable[[], bool], say: Callable[[str], None]) -> bool:
         """Whether an attempt has ended without a model, or with a model that no program will deliver."""
@@ -117,8 +132,11 @@ class Attempts:
 
     def _unrecorded(self, number: int) -> str | None:
         jobs = self.batch.describe_all(self.batch.find(self.queue, self.name)).values()
-        ours = {"ARTIFACTS": self.store.prefix, ATTEMPT: str(number)}
-        return next((job.id for job in jobs if ours.items() <= job.environment.items()), None)
+        return next((job.id for job in jobs if self._is_head(job, number)), None)
+
+    def _is_head(self, job: BatchJob, number: int) -> bool:
+        head = head_environment(job)
+        return head is not None and (head.artifacts, head.attempt) == (self.store.prefix, number)
 
     def _give_up(self, number: int) -> bool:
         """Abandon an attempt, so that its head never trains; False if a head holds it already."""
@@ -130,9 +148,12 @@ class Attempts:
         return job
 
 
-def number_of(environ: Mapping[str, str]) -> int:
-    """The number of the attempt of a head or of a flow's step, from its environment."""
-    return int(environ.get(ATTEMPT) or 1)
+def head_environment(job: BatchJob) -> HeadEnvironment | None:
+    """The variables of a head's job; None for a job whose variables no head has."""
+    try:
+        return HeadEnvironment.read(job.environment)
+    except ValidationError:
+        return None
 
 
 def claim_attempt(attempt: Attempt, job_id: str) -> None:

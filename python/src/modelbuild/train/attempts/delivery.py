@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from modelbuild import callback, log
+from modelbuild.buildkite.rest import ApiAccess
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.errors import AwsError, ModelbuildError
 from modelbuild.store.model import ModelStore
@@ -15,7 +14,7 @@ def deliver_result(
     number: int,
     request: TrainingRequest,
     result: TrainingResult,
-    environ: Mapping[str, str],
+    access: ApiAccess,
     deadline: float = callback.DEADLINE_SECONDS,
 ) -> str:
     """Deliver a result to its build and write ``delivered.json``; returns a line for the log.
@@ -25,7 +24,7 @@ def deliver_result(
         number: the number of the attempt that has ended.
         request: the request of the training.
         result: the result of the attempt.
-        environ: holds Buildkite's address and token.
+        access: the API of Buildkite.
         deadline: seconds after which the delivery fails.
 
     Raises:
@@ -44,7 +43,7 @@ def deliver_result(
 
     def deliver() -> callback.Delivery:
         return callback.deliver(
-            request, result, environ=environ, deadline=deadline, rate_limiter=rate_limiter, outdated=outdated
+            request, result, access=access, deadline=deadline, rate_limiter=rate_limiter, outdated=outdated
         )
 
     delivery = deliver()
@@ -64,5 +63,5 @@ def deliver_result(
 
         body = page.ended(request, result, number, over=delivery.end == "over")
         style = "success" if result.status == "succeeded" else "error"
-        callback.correct_page(request, body, style, environ=environ, rate_limiter=rate_limiter)
+        callback.correct_page(request, body, style, access=access, rate_limiter=rate_limiter)
     return delivery.summary

@@ -15,22 +15,33 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+
+from pydantic import ValidationError
 
 from modelbuild import log
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite.rest import TOKEN
+from modelbuild.buildkite.rest import TOKEN, ApiAccess
 from modelbuild.contract import (
     RESULT_FILE,
+    HeadEnvironment,
     TrainingRequest,
     TrainingResult,
     sha256_of_json,
     unsuccessful,
 )
-from modelbuild.errors import AwsError, ConfigurationError, ModelbuildError, TrainingFailed, describe
+from modelbuild.errors import (
+    AwsError,
+    ConfigurationError,
+    ModelbuildError,
+    TrainingFailed,
+    describe,
+    variable_error,
+)
 from modelbuild.log import events
 from modelbuild.settings import AwsSettings
 from modelbuild.store.attempts import Run
@@ -56,6 +67,23 @@ class _Terminated(BaseException):
     """SIGTERM or SIGINT came; not an ``Exception``, so that nothing on the way takes it for a failure."""
 
 
+@dataclass(frozen=True)
+class _Head:
+    """The head of one attempt.
+
+    Attributes:
+        own: its variables.
+        inherited: the variables that the flow's process inherits, which the token is not among.
+        store: where the training lies.
+        batch: runs this job and the steps of the flow.
+    """
+
+    own: HeadEnvironment
+    inherited: Mapping[str, str]
+    store: ModelStore
+    batch: Batch
+
+
 def run(environ: Mapping[str, str] = os.environ) -> int:
     """Run the training that ``ARTIFACTS`` names and deliver its result; the answer is the exit code.
 
@@ -67,38 +95,41 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         AwsError: S3 refused to give the request.
         BuildkiteError: the result could not be delivered.
     """
-    artifacts = environ.get("ARTIFACTS")
-    if not artifacts:
-        raise ConfigurationError("ARTIFACTS is not set: this command runs inside the job that train submits")
-    store = ModelStore(Storage(session(AwsSettings())), artifacts)
+    try:
+        own = HeadEnvironment.read(environ)
+    except ValidationError as error:
+        raise variable_error(error, "this command runs inside the job that train submits") from error
+    access = ApiAccess.read(environ)
+    aws = session(AwsSettings())
+    store, batch = ModelStore(Storage(aws), own.artifacts), Batch(aws)
+    inherited = {name: value for name, value in environ.items() if name != TOKEN}
+    head = _Head(own, inherited, store, batch)
     request = store.request(any_version=True)
-    number = attempt.number_of(environ)
-    batch = Batch(session(AwsSettings()))
-    watching = watch.watch_of(store.objects, batch, request, environ)
+    watching = watch.watch_of(store.objects, batch, request, access, own.schedule_timeout)
     try:
         signal.signal(signal.SIGTERM, _terminate)
         # Also because the flow would inherit it where it is ignored, and it is what stops the flow.
         signal.signal(signal.SIGINT, _terminate)
         with watching:
-            result = _outcome(store, environ, watching)
+            result = _outcome(head, watching)
         # From here on nothing may stop the delivery of the result.
         _ignore_signals()
     except attempt.Superseded as error:
         log.say(f"head: {error}: nothing to do")
         return 0
     except _Terminated:
-        stopped = watching.verdict or _why_terminated(batch, environ)
+        stopped = watching.verdict or _why_terminated(head)
         if stopped is None:
             log.say("head: its host goes away, and Batch starts it again elsewhere")
             # Batch does so for the end of a host, so this process must not exit first.
             time.sleep(_HOST_ENDS_SECONDS)
             return _TERMINATED_EXIT
         result = stopped
-    result = outcome.write_result_once(store.attempt(number), result, environ)
+    result = outcome.write_result_once(store.attempt(own.attempt), result)
     ended = "was cancelled" if result.status == "cancelled" else result.status
     reason = f": {result.reason}" if result.reason else ""
     log.event(events.TRAINING_ENDED, f"head: the training {ended}{reason}")
-    delivery.deliver_result(store, number, request, result, environ)
+    delivery.deliver_result(store, own.attempt, request, result, access)
     return {"succeeded": 0, "cancelled": _TERMINATED_EXIT}.get(result.status, TrainingFailed.exit_code)
 
 
@@ -108,11 +139,11 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise _Terminated
 
 
-def _why_terminated(batch: Batch, environ: Mapping[str, str]) -> TrainingResult | None:
+def _why_terminated(head: _Head) -> TrainingResult | None:
     """What it means that the head has to end; None where it is not the training that ends, but the host."""
-    job_id = environ.get("AWS_BATCH_JOB_ID")
+    job_id = head.own.job_id
     try:
-        job = batch.describe_all([job_id]).get(job_id) if job_id else None
+        job = head.batch.describe_all([job_id]).get(job_id) if job_id else None
     except AwsError as error:
         log.say(f"head: {error}")
         job = None
@@ -128,15 +159,15 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _outcome(store: ModelStore, environ: Mapping[str, str], watching: watch.Watch) -> TrainingResult:
+def _outcome(head: _Head, watching: watch.Watch) -> TrainingResult:
     """How the training ended, unless it was terminated.
 
     Raises:
         Superseded: another job trains.
     """
-    number = attempt.number_of(environ)
+    store, number = head.store, head.own.attempt
     try:
-        attempt.claim_attempt(store.attempt(number), environ.get("AWS_BATCH_JOB_ID") or "none")
+        attempt.claim_attempt(store.attempt(number), head.own.job_id or "none")
         # The command line keeps SIGTERM waiting. Only the head may say that it came.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         # Batch may have started this job before, and the flow may have ended then. An earlier attempt may
@@ -145,7 +176,7 @@ def _outcome(store: ModelStore, environ: Mapping[str, str], watching: watch.Watc
             result = store.attempt(earlier).result()
             if result is not None and (earlier == number or result.status == "succeeded"):
                 return result
-        return _train(store, store.request(), environ, watching)
+        return _train(head, store.request(), watching)
     except ModelbuildError as error:
         return unsuccessful("failed", str(error))
     except attempt.Superseded:
@@ -155,9 +186,7 @@ def _outcome(store: ModelStore, environ: Mapping[str, str], watching: watch.Watc
         return unsuccessful("failed", f"the head failed: {describe(error)}")
 
 
-def _train(
-    store: ModelStore, request: TrainingRequest, environ: Mapping[str, str], watching: watch.Watch
-) -> TrainingResult:
+def _train(head: _Head, request: TrainingRequest, watching: watch.Watch) -> TrainingResult:
     """Run the flow; the result is the one that it stored.
 
     Raises:
@@ -166,20 +195,11 @@ def _train(
     # What a stopped flow leaves behind may still write there.
     with tempfile.TemporaryDirectory(prefix="modelbuild-", ignore_cleanup_errors=True) as scratch:
         root = Path(scratch)
-        flow = _unpacked(store, request, root / "source")
+        flow = _unpacked(head.store, request, root / "source")
         values = root / "parameters.yaml"
         values.write_text(_parameters(request), encoding="utf-8")
-        home = root / "metaflow"
-        home.mkdir()
-        variables = {
-            **_PATIENCE,
-            packaging.VARIABLE: packaging.suffixes(root / "source"),
-            **{name: value for name, value in environ.items() if name != TOKEN},
-            "METAFLOW_HOME": str(home),
-            "METAFLOW_BATCH_CONTAINER_IMAGE": request.images.default,
-            "TRAIN_GPU_IMAGE": request.images.train_gpu,
-        }
-        number, attributes = attempt.number_of(environ), root / "run.json"
+        variables = _flow_variables(head.inherited, request, root)
+        attributes = root / "run.json"
 
         def start(origin: Run | None, on_line: Callable[[], None]) -> tuple[int, list[str]]:
             def each(line: str) -> None:
@@ -189,17 +209,30 @@ def _train(
             command = _command(request, flow, values, attributes, origin)
             return _run_flow(command, flow.parent, variables, each)
 
-        context = resume.RunContext(store, Batch(session(AwsSettings())), number, attributes)
-        exit_code, lines = resume.run_to_end(start, context, environ)
+        context = resume.RunContext(head.store, head.batch, head.own, attributes)
+        exit_code, lines = resume.run_to_end(start, context)
         if exit_code != 0:
-            batch_reason = resume.container_reason(context, environ)
-            raise TrainingFailed(diagnosis.reason(lines, exit_code, environ, batch_reason))
-    result = store.attempt(number).result()
+            raise TrainingFailed(diagnosis.reason(lines, exit_code, resume.container_reason(context)))
+    result = head.store.attempt(head.own.attempt).result()
     if result is None:
         raise TrainingFailed(
             f"the flow ended well but left no {RESULT_FILE}: it must publish its model in a step"
         )
     return result
+
+
+def _flow_variables(inherited: Mapping[str, str], request: TrainingRequest, root: Path) -> dict[str, str]:
+    """The environment of the flow's process, whose own files are in the folder ``root``."""
+    home = root / "metaflow"
+    home.mkdir()
+    return {
+        **_PATIENCE,
+        packaging.VARIABLE: packaging.suffixes(root / "source"),
+        **inherited,
+        "METAFLOW_HOME": str(home),
+        "METAFLOW_BATCH_CONTAINER_IMAGE": request.images.default,
+        "TRAIN_GPU_IMAGE": request.images.train_gpu,
+    }
 
 
 def _unpacked(store: ModelStore, request: TrainingRequest, destination: Path) -> Path:
@@ -250,14 +283,14 @@ def _command(
 
 
 def _run_flow(
-    command: list[str], folder: Path, environ: Mapping[str, str], on_line: Callable[[str], None]
+    command: list[str], folder: Path, variables: Mapping[str, str], on_line: Callable[[str], None]
 ) -> tuple[int, list[str]]:
     """Run the flow in its own process group, pass on what it prints, and keep the last of it."""
     lines: deque[str] = deque(maxlen=_LAST_LINES)
     with subprocess.Popen(
         command,
         cwd=folder,
-        env=environ,
+        env=variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

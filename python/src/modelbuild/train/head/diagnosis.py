@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from modelbuild import text as texts
+from modelbuild import log
 from modelbuild.log import metaflow_lines
 from modelbuild.train.commit import parameters
 
@@ -35,13 +35,12 @@ _SECRET_TEXT = re.compile(
 )
 
 
-def reason(lines: Sequence[str], exit_code: int, environ: Mapping[str, str], batch: str = "") -> str:
+def reason(lines: Sequence[str], exit_code: int, batch: str = "") -> str:
     """One sentence: the step that failed and the exception that ended it, without secrets, ≤ 500 characters.
 
     Args:
         lines: what the flow printed last, without line ends.
         exit_code: how its process ended.
-        environ: the environment it had; values of variables with a secret's name are blacked out.
         batch: Batch's reason for the step's container, which it ended itself; empty where it did not.
     """
     failed = next(filter(None, map(metaflow_lines.parse_failed_task, reversed(lines))), None)
@@ -60,26 +59,26 @@ def reason(lines: Sequence[str], exit_code: int, environ: Mapping[str, str], bat
     text = f"{subject}: {cause}" if cause else subject
     if where := _code_location(lines_of_task) if exception else "":
         # The message of the exception may be long: the place is not what is cut.
-        text = f"{_cut(text, _LIMIT - len(where) - 3, environ)} ({where})"
-    log = " / ".join(_log(lines_of_task, cause)) if failed is not None else ""
-    return sentence(f"{text}; its log ends: {log}" if log else text, environ)
+        text = f"{_cut(text, _LIMIT - len(where) - 3)} ({where})"
+    end = " / ".join(_log(lines_of_task, cause)) if failed is not None else ""
+    return sentence(f"{text}; its log ends: {end}" if end else text)
 
 
-def sentence(text: str, environ: Mapping[str, str]) -> str:
+def sentence(text: str) -> str:
     """``text`` on one line, without secrets and without what cannot be printed, ≤ 500 characters.
 
     Buildkite stores no NUL, and colours of a terminal are noise on a page.
     """
-    shown = _COLOUR.sub("", redact(text, environ))
+    shown = _COLOUR.sub("", redact(text))
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in shown).split())
     return line if len(line) <= _LIMIT else line[: _LIMIT - 1] + "…"
 
 
-def redact(text: str, environ: Mapping[str, str]) -> str:
-    """The beginning of ``text``, with the values of secret variables, and whatever is named like a secret,
+def redact(text: str) -> str:
+    """The beginning of ``text``, with the secrets of this process, and whatever is named like a secret,
     blacked out.
     """
-    return _SECRET_TEXT.sub(_redacted, texts.redact(text[: 4 * _READ], texts.secrets_of(environ))[:_READ])
+    return _SECRET_TEXT.sub(_redacted, log.redact(text[: 4 * _READ])[:_READ])
 
 
 def _redacted(match: re.Match[str]) -> str:
@@ -89,8 +88,8 @@ def _redacted(match: re.Match[str]) -> str:
     return f"{match['name']}[redacted]"
 
 
-def _cut(text: str, length: int, environ: Mapping[str, str]) -> str:
-    shown = sentence(text, environ)
+def _cut(text: str, length: int) -> str:
+    shown = sentence(text)
     return shown if len(shown) <= length else f"{shown[: length - 1]}…"
 
 

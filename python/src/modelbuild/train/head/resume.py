@@ -8,7 +8,7 @@ also run again what failed for a reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from modelbuild import log
 from modelbuild.aws.batch import Batch
+from modelbuild.contract import HeadEnvironment
 from modelbuild.errors import AwsError
 from modelbuild.store.attempts import Run
 from modelbuild.store.model import ModelStore
@@ -34,19 +35,19 @@ class RunContext:
 
     store: ModelStore
     batch: Batch
-    number: int
+    head: HeadEnvironment
     attributes: Path
 
 
-def run_to_end(start: Start, context: RunContext, environ: Mapping[str, str]) -> tuple[int, list[str]]:
+def run_to_end(start: Start, context: RunContext) -> tuple[int, list[str]]:
     """Run the flow until it ends for another reason than a lost host; its exit code and last lines.
 
     Raises:
         AwsError: S3 or Batch refused, or what an earlier run left does not end.
     """
-    origin = runs.newest_run(context.store, context.number)
+    origin = runs.newest_run(context.store, context.head.attempt)
     if origin is not None:
-        for job_id in runs.end_steps(context.batch, environ, origin):
+        for job_id in runs.end_steps(context.batch, context.head, origin):
             log.say(f"head: job {job_id} of an earlier run was still there and is terminated")
         log.say(f"head: resuming run {origin.run_id}")
     for left in reversed(range(_RUNS)):
@@ -55,21 +56,21 @@ def run_to_end(start: Start, context: RunContext, environ: Mapping[str, str]) ->
         recorder()
         if code == 0 or left == 0 or recorder.run is None:
             break
-        if not runs.lost_hosts(context.batch, environ, recorder.run):
+        if not runs.lost_hosts(context.batch, context.head, recorder.run):
             break
         origin = recorder.run
         log.say(f"head: run {origin.run_id} lost a host, and nothing else failed: resuming it")
     return code, lines
 
 
-def container_reason(context: RunContext, environ: Mapping[str, str]) -> str:
+def container_reason(context: RunContext) -> str:
     """Why Batch ended the container of a step of the last run, or could not start it; empty if it did not.
 
     Of such a step Metaflow reports only that it left nothing behind.
     """
     try:
         run = Run.model_validate_json(context.attributes.read_bytes())
-        return runs.container_ended(context.batch, environ, run)
+        return runs.container_ended(context.batch, context.head, run)
     except (FileNotFoundError, ValidationError, AwsError):
         return ""
 
@@ -88,4 +89,4 @@ class _RunRecorder:
                 self.run = Run.model_validate_json(self._context.attributes.read_bytes())
             except (FileNotFoundError, ValidationError):  # not there yet, or not all of it
                 return
-            runs.record_run(self._context.store.attempt(self._context.number), self.run)
+            runs.record_run(self._context.store.attempt(self._context.head.attempt), self.run)

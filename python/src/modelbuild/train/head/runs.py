@@ -7,14 +7,14 @@ makes of its user, the flow and the run.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 from modelbuild import log
 from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.contract import HeadEnvironment
 from modelbuild.errors import AwsError
 from modelbuild.store.attempts import Attempt, Run
 from modelbuild.store.model import ModelStore
-from modelbuild.train.attempts.attempt import number_of
+from modelbuild.train.attempts.attempt import head_environment
 
 _LOOK_AGAIN_SECONDS = 1.0
 # Batch ends a container within half a minute.
@@ -47,20 +47,20 @@ def terminate_left(store: ModelStore, batch: Batch, head: BatchJob) -> list[str]
     Raises:
         AwsError: S3 or Batch refused.
     """
-    number = number_of(head.environment)
-    if store.attempt(number).holder() != head.id:
+    variables = head_environment(head)
+    if variables is None or store.attempt(variables.attempt).holder() != head.id:
         return []
-    run = newest_run(store, number)
-    return [] if run is None else _terminate_steps(batch, head.environment, run)
+    run = newest_run(store, variables.attempt)
+    return [] if run is None else _terminate_steps(batch, variables, run)
 
 
-def end_steps(batch: Batch, environ: Mapping[str, str], run: Run) -> list[str]:
+def end_steps(batch: Batch, head: HeadEnvironment, run: Run) -> list[str]:
     """End the steps' jobs that outlived the head of a run, and wait until they have; the answer is their ids.
 
     Raises:
         AwsError: Batch refused, or a job did not end.
     """
-    left = _terminate_steps(batch, environ, run)
+    left = _terminate_steps(batch, head, run)
     until = time.monotonic() + _STEPS_END_SECONDS
     while not all(job.ended for job in batch.describe_all(left).values()):
         if time.monotonic() > until:
@@ -69,29 +69,29 @@ def end_steps(batch: Batch, environ: Mapping[str, str], run: Run) -> list[str]:
     return left
 
 
-def lost_hosts(batch: Batch, environ: Mapping[str, str], run: Run) -> bool:
+def lost_hosts(batch: Batch, head: HeadEnvironment, run: Run) -> bool:
     """Whether a run failed because hosts of its steps' jobs went away, and for nothing else."""
     # A step that Metaflow ends because another one failed is not the reason.
-    failed = [job for job in _steps(batch, environ, run) if job.status == "FAILED" and not job.stopped]
+    failed = [job for job in _steps(batch, head, run) if job.status == "FAILED" and not job.stopped]
     return bool(failed) and all(job.status_reason.startswith("Host EC2") for job in failed)
 
 
-def container_ended(batch: Batch, environ: Mapping[str, str], run: Run) -> str:
+def container_ended(batch: Batch, head: HeadEnvironment, run: Run) -> str:
     """Why Batch ended the container of a step, or could not start it; empty where it did neither."""
-    failed = [job for job in _steps(batch, environ, run) if job.status == "FAILED" and not job.stopped]
+    failed = [job for job in _steps(batch, head, run) if job.status == "FAILED" and not job.stopped]
     return next((job.reason for job in failed if job.reason != job.status_reason), "")
 
 
-def _terminate_steps(batch: Batch, environ: Mapping[str, str], run: Run) -> list[str]:
-    left = [job.id for job in _steps(batch, environ, run) if not job.ended]
+def _terminate_steps(batch: Batch, head: HeadEnvironment, run: Run) -> list[str]:
+    left = [job.id for job in _steps(batch, head, run) if not job.ended]
     for job_id in left:
         batch.terminate(job_id, "its head is gone")
     return left
 
 
-def _steps(batch: Batch, environ: Mapping[str, str], run: Run) -> list[BatchJob]:
-    """The jobs of a run's steps, in whatever state; ``environ`` is what Metaflow has."""
-    names = {environ.get(name) for name in ("METAFLOW_BATCH_JOB_QUEUE", "GPU_JOB_QUEUE")}
-    beginning = f"{environ.get('METAFLOW_USER')}-{run.flow_name}-{run.run_id}-*"
-    found = [job_id for queue in sorted(filter(None, names)) for job_id in batch.find(queue, beginning)]
+def _steps(batch: Batch, head: HeadEnvironment, run: Run) -> list[BatchJob]:
+    """The jobs of a run's steps, in whatever state."""
+    beginning = f"{head.user}-{run.flow_name}-{run.run_id}-*"
+    queues = sorted({head.queue, head.gpu_queue} - {""})
+    found = [job_id for queue in queues for job_id in batch.find(queue, beginning)]
     return list(batch.describe_all(found).values())

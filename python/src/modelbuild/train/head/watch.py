@@ -14,14 +14,14 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timezone
 from types import TracebackType
 
 from modelbuild import callback, log
 from modelbuild.aws.batch import Batch
-from modelbuild.buildkite.rest import DEFAULT_URL, TOKEN, Rest, RestError
-from modelbuild.contract import SCHEDULE_TIMEOUT, TrainingRequest, TrainingResult, unsuccessful
+from modelbuild.buildkite.rest import ApiAccess, Rest, RestError
+from modelbuild.contract import TrainingRequest, TrainingResult, unsuccessful
 from modelbuild.errors import ConfigurationError, describe
 from modelbuild.log import metaflow_lines
 from modelbuild.store.bucket import BucketStore
@@ -194,19 +194,20 @@ class Watch:
         self._logged_text = text
 
 
-def watch_of(objects: Objects, batch: Batch, request: TrainingRequest, environ: Mapping[str, str]) -> Watch:
-    """The watch of a head, by its environment.
+def watch_of(
+    objects: Objects, batch: Batch, request: TrainingRequest, access: ApiAccess, limit: float | None
+) -> Watch:
+    """The watch of a head; ``limit`` is its schedule-timeout in seconds, if it has one.
 
     A token that cannot be used stops no training: the head logs at once what must be corrected before its
     end.
     """
-    token, limit = environ.get(TOKEN, ""), environ.get(SCHEDULE_TIMEOUT)
     try:
-        rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, token)
+        rest = access.rest()
     except ConfigurationError as error:
         log.say(f"watch: the result of this training cannot be delivered: {error}")
         rest = None
     return Watch(
         Cancellation(objects, rest, request) if rest else None,
-        ScheduleTimeout(batch, float(limit)) if limit else None,
+        ScheduleTimeout(batch, limit) if limit is not None else None,
     )

@@ -7,7 +7,6 @@ Finished": https://buildkite.com/docs/integrations/amazon-eventbridge
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from pydantic import BaseModel
 
@@ -29,9 +28,7 @@ class CancelledBuild(BaseModel):
     queue: str
 
 
-def terminate_heads(
-    objects: Objects, batch: Batch, build: CancelledBuild, environ: Mapping[str, str]
-) -> list[str]:
+def terminate_heads(objects: Objects, batch: Batch, build: CancelledBuild) -> list[str]:
     """Write the results of a cancelled build's heads, and terminate the heads; returns their job ids.
 
     A terminated head stops its flow and delivers the result that is in S3.
@@ -42,10 +39,10 @@ def terminate_heads(
     own_prefix = re.compile(rf"/{re.escape(build.pipeline)}/[^/]+/{build.number}(\.\d+)?$")
     terminated = []
     for head in batch.describe_all(batch.find(build.queue, f"{build.pipeline}-*")).values():
-        artifacts = head.environment.get("ARTIFACTS", "")
-        if head.ended or not own_prefix.search(artifacts):
+        variables = attempt.head_environment(head)
+        if head.ended or variables is None or not own_prefix.search(variables.artifacts):
             continue
-        store = ModelStore(objects, artifacts)
+        store = ModelStore(objects, variables.artifacts)
         try:
             own = store.request(any_version=True).build
         except (NotFound, VerificationFailed):
@@ -53,9 +50,8 @@ def terminate_heads(
             continue
         if (own.organization, own.pipeline, own.number) != (build.organization, build.pipeline, build.number):
             continue
-        number = attempt.number_of(head.environment)
         result = unsuccessful("cancelled", "the build was cancelled")
-        outcome.write_result_once(store.attempt(number), result, environ)
+        outcome.write_result_once(store.attempt(variables.attempt), result)
         batch.terminate(head.id, "the build was cancelled")
         terminated.append(head.id)
     return terminated

@@ -9,7 +9,8 @@ If Buildkite sends its events to EventBridge, the function also terminates the h
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from modelbuild import log
@@ -18,7 +19,7 @@ from modelbuild.aws.function import Context
 from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite.rest import TOKEN
+from modelbuild.buildkite.rest import TOKEN, ApiAccess
 from modelbuild.contract import RESULT_FILE, TrainingResult, unsuccessful
 from modelbuild.errors import AwsError
 from modelbuild.settings import AwsSettings
@@ -49,7 +50,7 @@ def handler(event: Mapping[str, Any], context: Context) -> str:
     if "cancelled" in event:
         aws = session(AwsSettings())
         build = cancelled.CancelledBuild.model_validate(event["cancelled"])
-        terminated = cancelled.terminate_heads(Storage(aws), Batch(aws), build, os.environ)
+        terminated = cancelled.terminate_heads(Storage(aws), Batch(aws), build)
         heads = f"terminated {', '.join(terminated)}" if terminated else "no head runs"
         log.say(f"cancelled: build {build.number} of {build.pipeline}: {heads}")
         return heads
@@ -58,11 +59,11 @@ def handler(event: Mapping[str, Any], context: Context) -> str:
     return delivered
 
 
-def look_at_waiting(queue: str, environ: Mapping[str, str] = os.environ) -> str:
+def look_at_waiting(queue: str) -> str:
     """End the heads in a queue that have waited too long for a machine; returns a line that names them."""
     aws = session(AwsSettings())
     try:
-        summary = waiting.end_overdue(Storage(aws), Batch(aws), queue, environ)
+        summary = waiting.end_overdue(Storage(aws), Batch(aws), queue)
     except AwsError as error:
         # The next check is in a minute, so an error needs no retry and no alarm.
         summary = [str(error)]
@@ -79,16 +80,27 @@ def run(head: BatchJob, seconds: float, environ: Mapping[str, str] = os.environ)
         seconds: how long to wait for Buildkite.
         environ: holds Buildkite's address and ``BUILDKITE_SECRET_ARN``.
     """
-    if not head.environment.get("ARTIFACTS"):
+    variables = attempt.head_environment(head)
+    if variables is None:
         return f"job {head.id} is no head of a training: nothing to do"
     aws = session(AwsSettings())
-    store, batch = ModelStore(Storage(aws), head.environment["ARTIFACTS"]), Batch(aws)
+    store, batch = ModelStore(Storage(aws), variables.artifacts), Batch(aws)
+
+    def access() -> ApiAccess:
+        secret_name = environ.get("BUILDKITE_SECRET_ARN", "")
+        return api_access(ApiAccess.read(environ), lambda: secret(aws, secret_name, TOKEN))
+
     try:
         end_steps(store, batch, head)
     finally:
         # The build must get the result even if the steps cannot be terminated.
-        delivered = _deliver(store, batch, head, seconds, environ)
+        delivered = _deliver(store, batch, head, variables.attempt, seconds, access)
     return delivered
+
+
+def api_access(access: ApiAccess, read_token: Callable[[], str]) -> ApiAccess:
+    """The access, with the token that ``read_token`` returns if it has none."""
+    return access if access.token else replace(access, token=read_token())
 
 
 def end_steps(store: ModelStore, batch: Batch, head: BatchJob) -> None:
@@ -103,9 +115,13 @@ def end_steps(store: ModelStore, batch: Batch, head: BatchJob) -> None:
 
 
 def _deliver(
-    store: ModelStore, batch: Batch, head: BatchJob, seconds: float, environ: Mapping[str, str]
+    store: ModelStore,
+    batch: Batch,
+    head: BatchJob,
+    number: int,
+    seconds: float,
+    access: Callable[[], ApiAccess],
 ) -> str:
-    number = attempt.number_of(head.environment)
     own = store.attempt(number)
     if own.delivered():
         return f"the build knows how {own.results} ended: nothing to do"
@@ -117,9 +133,8 @@ def _deliver(
     if result is None:
         # The event does not tell a termination from a failure, but DescribeJobs does.
         described = batch.describe_all([head.id])
-        result = outcome.write_result_once(own, describe_head(described.get(head.id, head)), environ)
-    token = environ.get(TOKEN) or secret(session(AwsSettings()), environ["BUILDKITE_SECRET_ARN"], TOKEN)
-    summary = delivery.deliver_result(store, number, request, result, {**environ, TOKEN: token}, seconds)
+        result = outcome.write_result_once(own, describe_head(described.get(head.id, head)))
+    summary = delivery.deliver_result(store, number, request, result, access(), seconds)
     return f"{summary} ({result.reason})" if result.reason else summary
 
 

@@ -16,7 +16,7 @@ from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import NotFound, Storage
-from modelbuild.buildkite.rest import DEFAULT_URL, TOKEN, Rest, RestError
+from modelbuild.buildkite.rest import TOKEN, ApiAccess, RestError
 from modelbuild.contract import TrainingRequest, unsuccessful
 from modelbuild.errors import BuildkiteError, VerificationFailed, describe
 from modelbuild.settings import AwsSettings
@@ -25,7 +25,7 @@ from modelbuild.store.model import ModelStore
 from modelbuild.store.pipeline import PipelineStore
 from modelbuild.train.attempts import attempt, delivery, outcome
 from modelbuild.train.recovery import waiting
-from modelbuild.train.recovery.ended import describe_head, end_steps
+from modelbuild.train.recovery.ended import api_access, describe_head, end_steps
 from modelbuild.train.submit.submission import job_name
 
 # The train step may still be submitting the head of a request this young.
@@ -81,12 +81,11 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
         log.say(f"every build below {artifacts} knows how its training ended")
         return
     heads = batch.describe_all([training.job_id for training in found if training.job_id is not None])
-    token = environ.get(TOKEN) or secret(aws, secret_name, TOKEN)
-    environ = {**environ, TOKEN: token}
+    access = api_access(ApiAccess.read(environ), lambda: secret(aws, secret_name, TOKEN))
     failed = 0
     for training in found:
         try:
-            summary = _finish(batch, training, heads, environ)
+            summary = _finish(batch, training, heads, access)
         except Exception as error:  # noqa: BLE001 - the other builds must hear of theirs, whatever it is
             failed += 1
             summary = f"not delivered: {describe(error)}"
@@ -132,27 +131,26 @@ def _head(store: ModelStore, batch: Batch, queue: str, request: TrainingRequest)
     if record is not None:
         return record.job_id, record.attempt
     for job in batch.describe_all(batch.find(queue, job_name(request))).values():
-        if job.environment.get("ARTIFACTS") == request.artifacts:
-            return job.id, attempt.number_of(job.environment)
+        head = attempt.head_environment(job)
+        if head is not None and head.artifacts == request.artifacts:
+            return job.id, head.attempt
     return None, 1
 
 
-def _finish(
-    batch: Batch, training: _OpenTraining, heads: Mapping[str, BatchJob], environ: Mapping[str, str]
-) -> str:
+def _finish(batch: Batch, training: _OpenTraining, heads: Mapping[str, BatchJob], access: ApiAccess) -> str:
     """Deliver the result if the training is over, and end its jobs; returns the line for this model."""
     head = heads.get(training.job_id) if training.job_id else None
     try:
         if head is not None:
-            waiting.end_if_overdue(training.store.objects, batch, head, environ)
+            waiting.end_if_overdue(training.store.objects, batch, head)
             end_steps(training.store, batch, head)
     finally:
         # The build must get the result even if the steps cannot be terminated.
-        summary = _deliver(training, head, environ)
+        summary = _deliver(training, head, access)
     return summary
 
 
-def _deliver(training: _OpenTraining, head: BatchJob | None, environ: Mapping[str, str]) -> str:
+def _deliver(training: _OpenTraining, head: BatchJob | None, access: ApiAccess) -> str:
     result = training.attempt.result()
     if result is None:
         if head is not None and not head.ended:
@@ -163,22 +161,22 @@ def _deliver(training: _OpenTraining, head: BatchJob | None, environ: Mapping[st
             return f"requested {training.age / 60:.0f} minutes ago and not submitted yet: skipped"
         elif training.job_id:
             found = unsuccessful("failed", f"Batch does not know job {training.job_id} any more: train again")
-        elif not _waits(training, environ):
+        elif not _waits(training, access):
             # Its step failed before it submitted a job, and may be retried: the training is not over.
             return "never submitted, and no build waits for it: skipped"
         else:
             found = unsuccessful("failed", "no job was submitted for this training: train again")
-        result = outcome.write_result_once(training.attempt, found, environ)
+        result = outcome.write_result_once(training.attempt, found)
     summary = delivery.deliver_result(
-        training.store, training.number, training.request, result, environ, _SECONDS_EACH
+        training.store, training.number, training.request, result, access, _SECONDS_EACH
     )
     return f"{summary} ({result.reason})" if result.reason else summary
 
 
-def _waits(training: _OpenTraining, environ: Mapping[str, str]) -> bool:
+def _waits(training: _OpenTraining, access: ApiAccess) -> bool:
     """Whether the build waits at the step that this training unblocks, or will never reach it."""
     request = training.request
-    rest = Rest(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ[TOKEN])
+    rest = access.rest()
     rate_limiter = callback.shared_rate_limiter(training.store.objects, request.artifacts)
     time.sleep(rate_limiter.next())
     try:

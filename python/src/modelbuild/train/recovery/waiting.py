@@ -7,10 +7,9 @@ because all machines are taken.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 from modelbuild.aws.batch import Batch, BatchJob
-from modelbuild.contract import SCHEDULE_TIMEOUT, unsuccessful
+from modelbuild.contract import HeadEnvironment, unsuccessful
 from modelbuild.errors import ModelbuildError
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
@@ -23,7 +22,7 @@ def overdue_reason(subject: str, limit: float, job: BatchJob) -> str:
     return f"{subject} waited more than {limit:g} seconds for a machine ({reason})"
 
 
-def end_overdue(objects: Objects, batch: Batch, queue: str, environ: Mapping[str, str]) -> list[str]:
+def end_overdue(objects: Objects, batch: Batch, queue: str) -> list[str]:
     """End the heads in a queue that have waited for too long; returns a line for each.
 
     Batch's event of the end of each head makes the function deliver its result.
@@ -34,7 +33,7 @@ def end_overdue(objects: Objects, batch: Batch, queue: str, environ: Mapping[str
     messages = []
     for head in batch.describe_all(batch.runnable(queue)).values():
         try:
-            reason = end_if_overdue(objects, batch, head, environ)
+            reason = end_if_overdue(objects, batch, head)
         except ModelbuildError as error:
             messages.append(f"job {head.id} waits for too long, and goes on: {error}")
             continue
@@ -43,7 +42,7 @@ def end_overdue(objects: Objects, batch: Batch, queue: str, environ: Mapping[str
     return messages
 
 
-def end_if_overdue(objects: Objects, batch: Batch, head: BatchJob, environ: Mapping[str, str]) -> str | None:
+def end_if_overdue(objects: Objects, batch: Batch, head: BatchJob) -> str | None:
     """End a head that waits for too long; returns the reason, or None if the training goes on.
 
     If it is the training's newest head, the reason becomes the training's result.
@@ -52,24 +51,25 @@ def end_if_overdue(objects: Objects, batch: Batch, head: BatchJob, environ: Mapp
         AwsError: S3 or Batch refused.
         VerificationFailed: ``job.json`` names no job.
     """
-    # The description of the head may be minutes old.
-    reason = _overdue(batch.describe(head.id)) if _overdue(head) is not None else None
+    variables = attempt.head_environment(head)
+    if variables is None or _overdue(head, variables) is None:
+        return None
+    # What is known of a head may be minutes old.
+    reason = _overdue(batch.describe(head.id), variables)
     if reason is None:
         return None
-    store = ModelStore(objects, head.environment["ARTIFACTS"])
+    store = ModelStore(objects, variables.artifacts)
     newest = store.job()
     if newest is None or newest.job_id == head.id:
         # Written first: a head that starts at this moment finds the result and exits.
-        number = attempt.number_of(head.environment)
-        outcome.write_result_once(store.attempt(number), unsuccessful("failed", reason), environ)
+        outcome.write_result_once(store.attempt(variables.attempt), unsuccessful("failed", reason))
     batch.terminate(head.id, reason)
     return reason
 
 
-def _overdue(head: BatchJob) -> str | None:
+def _overdue(head: BatchJob, variables: HeadEnvironment) -> str | None:
     """The reason if a head has waited for too long, or None."""
-    limit = float(head.environment.get(SCHEDULE_TIMEOUT) or "inf")
-    waits = head.status == "RUNNABLE" and "ARTIFACTS" in head.environment
-    if not waits or time.time() - head.runnable_since <= limit:
+    limit = variables.schedule_timeout
+    if limit is None or head.status != "RUNNABLE" or time.time() - head.runnable_since <= limit:
         return None
     return overdue_reason("the head", limit, head)

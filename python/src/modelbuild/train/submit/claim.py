@@ -7,9 +7,10 @@ claim and goes on.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from modelbuild.buildkite import agent
+from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import REFUSED, Claim, claims
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
@@ -17,12 +18,12 @@ from modelbuild.settings.train import TrainSettings
 _ASKED, _HELD = "asked", "held"
 
 
-def hold(settings: TrainSettings, environ: Mapping[str, str], keys: Collection[str]) -> None:
+def hold(settings: TrainSettings, job: JobEnvironment, keys: Collection[str]) -> None:
     """Claim the training of this step, or find the claim of an earlier run of the step.
 
     Args:
         settings: the step's options.
-        environ: the job's environment.
+        job: the variables of this job.
         keys: the keys of the build's meta-data, read at any time since the job began.
 
     Raises:
@@ -30,7 +31,7 @@ def hold(settings: TrainSettings, environ: Mapping[str, str], keys: Collection[s
         BuildkiteError: the agent's command line failed.
     """
     own = claim_from_settings(settings)
-    _require_single_job(environ)
+    _require_single_job(job)
     if own.key in keys and agent.get_meta_data(own.key) == _HELD:
         return
     _require_no_collision(keys, own)
@@ -43,7 +44,7 @@ def hold(settings: TrainSettings, environ: Mapping[str, str], keys: Collection[s
     agent.set_meta_data({own.key: _HELD})
 
 
-def require_free(settings: TrainSettings, environ: Mapping[str, str], keys: Collection[str]) -> None:
+def require_free(settings: TrainSettings, job: JobEnvironment, keys: Collection[str]) -> None:
     """Raise the same errors as :func:`hold`, without writing anything.
 
     Raises:
@@ -51,7 +52,7 @@ def require_free(settings: TrainSettings, environ: Mapping[str, str], keys: Coll
         BuildkiteError: the agent's command line failed.
     """
     own = claim_from_settings(settings)
-    _require_single_job(environ)
+    _require_single_job(job)
     if own.key not in keys or agent.get_meta_data(own.key) != _HELD:
         _require_no_collision(keys, own)
 
@@ -70,8 +71,8 @@ def _require_no_collision(keys: Collection[str], own: Claim) -> None:
             raise ConfigurationError(f"{collision}, and start a new build")
 
 
-def _require_single_job(environ: Mapping[str, str]) -> None:
-    count = environ.get("BUILDKITE_PARALLEL_JOB_COUNT", "")
+def _require_single_job(job: JobEnvironment) -> None:
+    count = job.parallel_jobs
     if count not in ("", "0", "1"):
         raise ConfigurationError(
             f"this step has parallelism {count}, and a train step has one training: remove parallelism"

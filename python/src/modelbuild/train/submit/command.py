@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from modelbuild import log
-from modelbuild.buildkite import agent
+from modelbuild.buildkite import agent, job
 from modelbuild.settings.train import TrainSettings
 from modelbuild.store.model import ModelStore
 from modelbuild.train.commit import parameters
@@ -26,6 +26,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         AwsError: S3 or Batch refused.
         BuildkiteError: the agent's command line failed.
     """
+    here = job.read(environ)
     if settings.wait:
         # Imported only with option wait; other steps start faster.
         from modelbuild.train.submit import follow
@@ -34,8 +35,8 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
     log.group(":mag: Reading the commit")
     with ThreadPoolExecutor(2) as threads:
         keys = threads.submit(agent.meta_data_keys)
-        made = threads.submit(build_request, settings, environ, Path.cwd(), keys.result)
-        claimed = threads.submit(lambda: claim.hold(settings, environ, keys.result()))
+        made = threads.submit(build_request, settings, here, environ, Path.cwd(), keys.result)
+        claimed = threads.submit(lambda: claim.hold(settings, here, keys.result()))
         # Imported while the other threads wait for git and the agent: see modelbuild.startup.
         from modelbuild.aws.batch import Batch
         from modelbuild.aws.identity import session
@@ -63,9 +64,8 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         log.say(store.request_uri)
 
         log.group(":aws: Submitting the training")
-        by = environ.get("BUILDKITE_JOB_ID", "")
-        record = submission.find_or_submit_head(store, batch, request, settings, defined.result(), by)
-    submission.show(store, batch, request, record, environ, settings.wait)
+        record = submission.find_or_submit_head(store, batch, request, settings, defined.result(), here)
+    submission.show(store, batch, request, record, here.repository, settings.wait)
     if settings.wait:
         from modelbuild.aws.logs import Logs
 
@@ -73,6 +73,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         try:
             if result.status != "succeeded":
                 # The build does not reach the later steps that would write the annotation.
-                submission.annotate(request, record, submission.job_of(batch, record), environ, result=result)
+                head = submission.job_of(batch, record)
+                submission.annotate(request, record, head, here.repository, result=result)
         finally:
             follow.end_as(result)

@@ -14,7 +14,7 @@ from modelbuild import git, log
 from modelbuild.aws.batch import OVERRIDES_LIMIT, Batch, overrides_bytes, require_fitting
 from modelbuild.aws.identity import caller, session
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite import agent
+from modelbuild.buildkite import agent, job
 from modelbuild.contract import TrainingRequest
 from modelbuild.settings.train import TrainSettings
 from modelbuild.store.model import ModelStore
@@ -102,10 +102,11 @@ def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) ->
         AwsError: S3, Batch or STS refused.
         BuildkiteError: the agent's command line failed.
     """
-    real = environ.get("BUILDKITE_BUILD_ID") != _NO_BUILD_ID
+    here = job.read(environ)
+    real = here.build_id != _NO_BUILD_ID
     keys = agent.meta_data_keys() if real else []
-    claim.require_free(settings, environ, keys)
-    request, archived = build_request(settings, environ, checkout, meta_data_keys=lambda: keys)
+    claim.require_free(settings, here, keys)
+    request, archived = build_request(settings, here, environ, checkout, meta_data_keys=lambda: keys)
     made = session(settings.aws, agent.oidc_token)
     definition = Batch(made).definition(settings.queue, request.images.default)
     container = definition.content["containerProperties"]

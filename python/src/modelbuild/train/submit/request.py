@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from modelbuild import git
 from modelbuild.buildkite import agent, fork
+from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.contract import (
     SOURCE_FILE,
     Images,
@@ -29,6 +30,7 @@ from modelbuild.train.submit import claim
 
 def build_request(
     settings: TrainSettings,
+    job: JobEnvironment,
     environ: Mapping[str, str],
     checkout: Path,
     meta_data_keys: Callable[[], Collection[str]] = agent.meta_data_keys,
@@ -37,19 +39,20 @@ def build_request(
 
     Args:
         settings: the step's options.
-        environ: the job's environment.
+        job: the variables of this job.
+        environ: all variables of this job, of which some set parameters.
         checkout: the working directory of the job.
         meta_data_keys: returns the keys of the build's meta-data.
 
     Raises:
-        ConfigurationError: this is no Buildkite job, or an option does not fit the commit.
+        ConfigurationError: an option does not fit the commit.
     """
     # This comes before any code of the commit runs.
-    fork.require_none(settings.allow_forks, environ)
+    fork.require_none(settings.allow_forks, job)
     with types.loading(checkout / posixpath.dirname(settings.flow)) as loaded:
         # The variable may hold HEAD, so the commit is read from the checkout.
-        commit = git.commit_of(checkout, agent.variable(environ, "BUILDKITE_COMMIT"))
-        build = agent.build(environ, commit)
+        commit = git.commit_of(checkout, job.commit)
+        build = job.build(commit)
         archive = source.archive(
             checkout,
             build.commit,

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 
 from modelbuild import log
 from modelbuild.aws.batch import Batch, BatchJob, require_fitting
 from modelbuild.aws.console import job_url, logs_url
+from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import (
     ATTEMPT,
@@ -95,7 +95,7 @@ def find_or_submit_head(
     request: TrainingRequest,
     settings: TrainSettings,
     definition: str,
-    job_id: str,
+    job: JobEnvironment,
 ) -> JobRecord:
     """The head job of this request: an existing one, or a new one.
 
@@ -105,7 +105,7 @@ def find_or_submit_head(
         request: the request.
         settings: the step's options.
         definition: the head's job definition.
-        job_id: the agent's job that submits.
+        job: the variables of the agent's job that submits.
     """
     name = job_name(request)
 
@@ -124,7 +124,11 @@ def find_or_submit_head(
     options = settings.model_dump(mode="json", by_alias=True, exclude_none=True, include=_JOB_OPTIONS)
     attempts = Attempts(store, batch, settings.queue, name)
     return attempts.find_or_submit(
-        submit, {"by": job_id, "options": options}, lambda: _is_unblocked(_meta_data(request)), log.say
+        submit,
+        {"by": job.job_id, "options": options},
+        lambda: _is_unblocked(_meta_data(request)),
+        log.say,
+        first_run=job.retry_count == "0",
     )
 
 
@@ -203,7 +207,7 @@ def show(
     batch: Batch,
     request: TrainingRequest,
     record: JobRecord,
-    environ: Mapping[str, str],
+    repository: str,
     remains: bool,
 ) -> None:
     """Show the training's job and state on the build page and in the log."""
@@ -225,7 +229,7 @@ def show(
     unblocked = _is_unblocked(meta_data)
     # In a late run of this step, notify has written an annotation with more content.
     if not job.ended and (not unblocked or record.attempt > 1):
-        annotate(request, record, job, environ, unblocked=unblocked, waits=remains)
+        annotate(request, record, job, repository, unblocked=unblocked, waits=remains)
     state = "has been trained" if trained else "failed to train" if job.ended else "is being trained"
     log.open_group(f":weight_lifter: Model {request.model} {request.model_id} {state}")
     log.say(f"Batch job  {job.id} ({job.status}{': ' + job.reason if job.reason else ''})")
@@ -262,7 +266,7 @@ def annotate(
     request: TrainingRequest,
     record: JobRecord,
     job: BatchJob,
-    environ: Mapping[str, str],
+    repository: str,
     *,
     unblocked: bool = False,
     waits: bool = False,
@@ -272,7 +276,6 @@ def annotate(
     # Imported after the submission, because templates take time to load.
     from modelbuild.train.submit import page
 
-    repository = environ.get("BUILDKITE_REPO", "")
     body = page.training(
         request, record, job, _links(record, job), repository, unblocked=unblocked, waits=waits, result=result
     )
