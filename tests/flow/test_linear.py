@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from modelbuild.errors import VerificationFailed
 from modelbuild.flow import linear
 from modelbuild.flow.packaging import golden
 from modelbuild.serving.description import ModelDescription
+from modelbuild.serving.features import features
 from modelbuild.serving.model import load
 
 PARAMETERS: dict[str, Any] = {"seed": 1}
@@ -70,3 +72,61 @@ def test_a_fitted_model_knows_what_it_was_shown() -> None:
     served = load(files)
     assert [answer["label"] for answer in served.predict(["good", "bad", "odd"])] == ["good", "bad", "odd"]
     assert linear.fit(rows, labels=["bad", "good", "odd"], epochs=50, learning_rate=5.0, **shape) == content
+
+
+LABELS = ["a", "b", "c"]
+SHAPE: dict[str, Any] = {"labels": LABELS, "buckets": 512, "ngrams": 2, "epochs": 3, "learning_rate": 0.5}
+
+
+def texts(count: int, words: int) -> list[tuple[str, str]]:
+    """Texts of random words, some of them empty, each with a label."""
+    random = np.random.default_rng(7)
+    return [
+        (
+            " ".join(f"w{word}" for word in random.integers(0, 300, random.integers(0, words))),
+            LABELS[number % 3],
+        )
+        for number in range(count)
+    ]
+
+
+def fitted(rows: list[tuple[str, str]]) -> bytes:
+    """The same regression as the textbook writes it, with one number for each n-gram and label in memory."""
+    ids, offsets = features([text for text, _ in rows], buckets=SHAPE["buckets"], ngrams=SHAPE["ngrams"])
+    owner = np.repeat(np.arange(len(rows)), np.diff(offsets))
+    goal = np.eye(len(LABELS))[[LABELS.index(label) for _, label in rows]]
+    weight, bias = np.zeros((SHAPE["buckets"], len(LABELS))), np.zeros(len(LABELS))
+    for _ in range(SHAPE["epochs"]):
+        logits = np.tile(bias, (len(rows), 1))
+        np.add.at(logits, owner, weight[ids])
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        error = (powers / powers.sum(axis=1, keepdims=True) - goal) / len(rows)
+        np.subtract.at(weight, ids, SHAPE["learning_rate"] * error[owner])
+        bias -= SHAPE["learning_rate"] * error.sum(axis=0)
+    return safetensors.numpy.save({"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)})
+
+
+@pytest.mark.parametrize("numbers", [1, 30, 1000, 1 << 20])
+def test_chunks_do_not_change_the_weights(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few n-grams are looked at together, the weights have the same bytes."""
+    rows = texts(200, 40)
+    monkeypatch.setattr(linear, "_CHUNK_NUMBERS", numbers)
+    assert linear.fit(rows, **SHAPE) == linear.fit(rows, **SHAPE) == fitted(rows)
+
+
+def test_memory_does_not_grow_with_n_grams_times_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the n-grams, many labels need little memory: 40 MB here if each n-gram had a number for each."""
+    labels = [f"l{number}" for number in range(40)]
+    rows = [(text, labels[number % 40]) for number, (text, _) in enumerate(texts(2000, 64))]
+    counted = features([text for text, _ in rows], buckets=512, ngrams=2)
+    assert 40 * 8 * len(counted[0]) > 36_000_000
+    # Memory of the features themselves is measured elsewhere.
+    monkeypatch.setattr(linear, "features", lambda *_, **__: counted)
+    monkeypatch.setattr(linear, "_CHUNK_NUMBERS", 1 << 15)
+    tracemalloc.start()
+    try:
+        linear.fit(rows, **{**SHAPE, "labels": labels, "epochs": 1})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 12_000_000
