@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from modelbuild.buildkite import rest
 from modelbuild.buildkite.rest import ApiAccess
-from modelbuild.callback import Clock, deliver
+from modelbuild.callback import deliver
+from modelbuild.clock import Clock
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.errors import BuildkiteError, ConfigurationError
 

@@ -17,7 +17,8 @@ import pytest
 import standins
 from modelbuild.buildkite import rest
 from modelbuild.buildkite.rest import ApiAccess
-from modelbuild.callback import Clock, deliver
+from modelbuild.callback import deliver
+from modelbuild.clock import Clock
 from modelbuild.contract import TrainingRequest, TrainingResult
 
 MINUTES_10 = 600.0

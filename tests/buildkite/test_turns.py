@@ -16,7 +16,8 @@ import pytest
 from modelbuild.aws.storage import NotFound
 from modelbuild.buildkite.rate_limiter import RateLimiter
 from modelbuild.buildkite.rest import ApiAccess, Rest
-from modelbuild.callback import Clock, deliver
+from modelbuild.callback import deliver
+from modelbuild.clock import Clock
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.train.head import watch
 

@@ -13,7 +13,8 @@ import pytest
 from botocore.stub import Stubber
 
 from modelbuild.aws.sagemaker import EndpointConfig, Model, SageMaker
-from modelbuild.deploy.endpoint import Clock, Served, ensure_endpoint, require_own, rollback
+from modelbuild.clock import Clock
+from modelbuild.deploy.endpoint import Served, ensure_endpoint, require_own, rollback
 from modelbuild.deploy.plan import Plan
 from modelbuild.errors import EndpointFailed, VerificationFailed
 

@@ -9,8 +9,6 @@ Buildkite counts the requests of all trainings together. The trainings of a buck
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +16,7 @@ from typing import Literal
 from modelbuild import log
 from modelbuild.buildkite.rate_limiter import RateLimiter
 from modelbuild.buildkite.rest import TOKEN, ApiAccess, Job, Rest, RestError
+from modelbuild.clock import SYSTEM_CLOCK, Clock
 from modelbuild.contract import RUNNING_STYLE, TRAINING_ANNOTATION, TrainingRequest, TrainingResult
 from modelbuild.errors import AwsError, BuildkiteError, ConfigurationError
 from modelbuild.store.bucket import BucketStore
@@ -38,15 +37,6 @@ _FIXES = {
     404: f"give the token the organization of the build, {_THEN}",
 }
 _OVER = {"passed", "failed", "canceled", "canceling", "skipped", "not_run"}
-
-
-@dataclass(frozen=True)
-class Clock:
-    """The time in seconds, and how to wait; tests replace both."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    jitter: Callable[[], float] = random.random
 
 
 @dataclass(frozen=True)
@@ -79,7 +69,7 @@ def deliver(
     *,
     access: ApiAccess,
     deadline: float = DEADLINE_SECONDS,
-    clock: Clock = Clock(),
+    clock: Clock = SYSTEM_CLOCK,
     rate_limiter: RateLimiter | None = None,
     outdated: Callable[[], bool] = lambda: False,
 ) -> Delivery:
@@ -118,7 +108,7 @@ def correct_page(
     *,
     access: ApiAccess,
     rate_limiter: RateLimiter | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> None:
     """Replace an annotation that still says that the training runs, when no later step will replace it.
 
@@ -130,15 +120,15 @@ def correct_page(
         style: of the annotation.
         access: the API of Buildkite.
         rate_limiter: the rate limiter.
-        sleep: how time passes.
+        clock: what time is and how it passes.
     """
     try:
         rest = access.rest()
-        sleep(rate_limiter.next() if rate_limiter else 0.0)
+        clock.sleep(rate_limiter.next() if rate_limiter else 0.0)
         styles = {note.context: note.style for note in rest.annotations(request.build)}
         context = request.meta_data_key(TRAINING_ANNOTATION)
         if styles.get(context) == RUNNING_STYLE:
-            sleep(rate_limiter.next() if rate_limiter else 0.0)
+            clock.sleep(rate_limiter.next() if rate_limiter else 0.0)
             rest.annotate(request.build, body, context=context, style=style)
     except (AwsError, BuildkiteError, ConfigurationError) as error:
         log.say(f"callback: the page of the build still says that the training is under way: {error}")

@@ -81,6 +81,11 @@ class Evaluation(Record):
         """The description of a metric of this evaluation."""
         return next(metric for metric in self.metrics if metric.name == name)
 
+    @property
+    def overall_metrics(self) -> list[Metric]:
+        """The metrics of all rows, in the order in which people read them."""
+        return self._of(self.overall)
+
     def used_in(self, table: Mapping[str, Quality]) -> list[Metric]:
         """The metrics that a table of qualities has, in the order in which pages show them."""
         found = {name for quality in table.values() for name in quality.metrics}
@@ -88,10 +93,11 @@ class Evaluation(Record):
 
     def describe(self, quality: Quality) -> str:
         """A quality as text: "macro-F1 0.612, accuracy 0.679 on 2,345 rows"."""
-        figures = (
-            f"{metric.title} {figure(quality.metrics[metric.name])}" for metric in self.used_in({"": quality})
-        )
+        figures = (f"{metric.title} {figure(quality.metrics[metric.name])}" for metric in self._of(quality))
         return f"{', '.join(figures)} on {quality.rows:,} rows"
+
+    def _of(self, quality: Quality) -> list[Metric]:
+        return [metric for metric in self.metrics if metric.name in quality.metrics]
 
     def _everything(self) -> Iterator[tuple[str, Quality]]:
         yield "all rows", self.overall

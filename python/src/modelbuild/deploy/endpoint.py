@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
@@ -11,6 +10,7 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_d
 from modelbuild import log
 from modelbuild.aws.sagemaker import AlreadyExists, Endpoint, EndpointConfig, Model, SageMaker
 from modelbuild.aws.storage import NotFound
+from modelbuild.clock import SYSTEM_CLOCK, Clock
 from modelbuild.deploy.plan import Plan
 from modelbuild.errors import EndpointFailed, VerificationFailed
 
@@ -18,14 +18,6 @@ _CHANGING = {"Creating", "Updating", "SystemUpdating", "RollingBack"}
 _BROKEN = {"Failed", "UpdateRollbackFailed", "OutOfService", "Deleting"}
 _CONSISTENT_SECONDS = 20
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 15.0
-
-
-@dataclass(frozen=True)
-class Clock:
-    """The time in seconds, and how to wait; tests replace both."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True)
@@ -73,7 +65,7 @@ def _require_owner(endpoint: str, tags: Mapping[str, str], owner_tags: Mapping[s
             )
 
 
-def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clock = Clock()) -> Served:
+def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clock = SYSTEM_CLOCK) -> Served:
     """Bring the endpoint to the plan: create it, update it, or wait for a running update.
 
     Args:
@@ -140,7 +132,9 @@ def _claim(endpoint: Endpoint, plan: Plan, sagemaker: SageMaker) -> None:
         sagemaker.tag(endpoint.arn, plan.owner_tags)
 
 
-def rollback(plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, clock: Clock = Clock()) -> None:
+def rollback(
+    plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, clock: Clock = SYSTEM_CLOCK
+) -> None:
     """Put an endpoint that runs the plan back to its previous configuration.
 
     Args:

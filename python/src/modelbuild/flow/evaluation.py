@@ -173,7 +173,7 @@ def _parquet(
 
 def table(evaluation: Evaluation) -> str:
     """The primary figures as a text table for the log: of all rows, of the slices and of the baselines."""
-    metrics = evaluation.used_in({"": evaluation.overall})
+    metrics = evaluation.overall_metrics
     lines = {"all": evaluation.overall}
     for values in evaluation.slices.values():
         lines |= {name: one for name, one in values.items() if evaluation.primary in one.metrics}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from modelbuild import log
+from modelbuild import csv_file, log
 from modelbuild.errors import ConfigurationError
 from modelbuild.serving.limits import MAX_CHARACTERS
 from modelbuild.serving.text import has_tokens
@@ -24,22 +23,17 @@ def read_csv(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     """
     required = list(columns)
     try:
-        # utf-8-sig, because spreadsheets begin their files with a byte order mark.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            names = reader.fieldnames or []
-            missing = [name for name in required if name not in names]
-            if missing:
-                raise ConfigurationError(
-                    f"{path.name} has no column {missing[0]!r}: its columns are {', '.join(names) or 'none'}"
-                )
-            rows = [{name: row[name] or "" for name in required} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigurationError(f"{path} cannot be read as CSV in UTF-8: {reason}") from error
-    if not rows:
+        found = csv_file.read(path, wanted)
+    except csv_file.CsvError as error:
+        raise ConfigurationError(f"{path} cannot be read as CSV in UTF-8: {error}") from error
+    missing = [name for name in wanted if name not in found.columns]
+    if missing:
+        raise ConfigurationError(
+            f"{path.name} has no column {missing[0]!r}: its columns are {', '.join(found.columns) or 'none'}"
+        )
+    if not found.rows:
         raise ConfigurationError(f"{path.name} has no rows below its first line, which names the columns")
-    return rows
+    return found.rows
 
 
 def read_labelled_texts(path: Path, text: str, label: str) -> list[tuple[str, str]]:

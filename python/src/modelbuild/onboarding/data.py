@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelbuild import csv_file
 from modelbuild.errors import ConfigurationError
 
 
@@ -38,17 +37,12 @@ def read(path: Path, text: str | None, label: str | None) -> DataFile:
         ConfigurationError: the file cannot be read, or it is not known which columns are meant.
     """
     try:
-        content = path.read_bytes()
-        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        rows, names = list(reader), list(reader.fieldnames or [])
-    except OSError as error:
+        file = csv_file.read(path)
+    except csv_file.CsvError as error:
         raise ConfigurationError(
-            f"--data is {path}, which cannot be read ({error.strerror}): name a CSV file"
+            f"--data is {path}, which cannot be read as CSV in UTF-8 ({error}): name a file that is"
         ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ConfigurationError(
-            f"--data is {path}, which cannot be read as CSV in UTF-8 ({error}): save it as such"
-        ) from error
+    rows, names = file.rows, file.columns
     shown = ", ".join(names) or "none"
     if len(names) < 2:
         raise ConfigurationError(
@@ -65,16 +59,16 @@ def read(path: Path, text: str | None, label: str | None) -> DataFile:
             f"the columns of {path} are {shown}: say with --text and --label which of them have the texts "
             "and their labels"
         )
-    labels = {(row[label] or "").strip() for row in rows} - {""}
+    labels = {row[label].strip() for row in rows} - {""}
     if len(labels) < 2:
         raise ConfigurationError(
             f"column {label!r} of {path} has fewer than two labels, and a classifier needs two: say with "
             "--label which column has them"
         )
-    return DataFile(content, text, label, len(rows), len(labels))
+    return DataFile(path.read_bytes(), text, label, len(rows), len(labels))
 
 
-def _guess(names: Sequence[str], rows: Sequence[Mapping[str, str | None]]) -> dict[str, str]:
+def _guess(names: Sequence[str], rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """The columns ``text`` and ``label``; of two others, labels are those with fewer values."""
     if {"text", "label"} <= set(names):
         return {"text": "text", "label": "label"}
