@@ -108,8 +108,8 @@ def manifest_for(number: int, image: str, artifact: Artifact, golden: Any) -> Ma
             images=Images(default="team/default:1", train_gpu="team/train-gpu:1", serve=image),
         ),
         data=DataSnapshot(
-            query="SELECT 1",
-            execution_id="0f0c7a3e",
+            source="SELECT 1",
+            athena_execution_id="0f0c7a3e",
             objects=(SnapshotObject(path=f"{place}/data/0.parquet", bytes=1, sha256="6" * 64),),
             rows=9,
             sha256="7" * 64,

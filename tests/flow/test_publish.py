@@ -39,7 +39,7 @@ def manifest_of(
     """A manifest about the uploaded FILES."""
     return Manifest(
         request=asked,
-        data=DataSnapshot(query="SELECT 1", execution_id="e", objects=(), rows=1, sha256="2" * 64),
+        data=DataSnapshot(source="SELECT 1", athena_execution_id="e", objects=(), rows=1, sha256="2" * 64),
         evaluation=evaluation,
         predictions=upload_predictions(store, predictions()),
         wandb=WandbRun(id="comments-12", url="https://wandb.example/runs/comments-12"),

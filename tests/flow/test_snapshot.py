@@ -36,8 +36,8 @@ def athena(aws: boto3.Session, storage: Storage) -> Athena:
 def test_a_snapshot_holds_the_rows_of_the_query(athena: Athena, storage: Storage, artifacts: str) -> None:
     """The rows come back whole and sorted, with the query, its execution and the objects' hashes."""
     taken = take(athena, ModelStore(storage, artifacts), f"{QUERY} WHERE rating > -3")
-    assert (taken.rows, taken.query) == (3, f"{QUERY} WHERE rating > -3")
-    assert taken.execution_id
+    assert (taken.rows, taken.source) == (3, f"{QUERY} WHERE rating > -3")
+    assert taken.athena_execution_id
     assert all(item.path.startswith(f"{artifacts}/data/") for item in taken.objects)
     assert read(storage, taken).to_pylist() == [
         {"id": "a", "text": 'two\n"lines"', "rating": -2.0},
@@ -101,7 +101,8 @@ def test_rows_of_the_commit_are_kept_once(storage: Storage, artifacts: str) -> N
     kept = keep(ModelStore(storage, artifacts), rows, "ROWS of flow.py")
     (item,) = kept.objects
     assert json.loads(storage.read(item.path)) == rows
-    assert (kept.rows, kept.query, item.path) == (2, "ROWS of flow.py", f"{artifacts}/data/rows.json")
+    assert kept.athena_execution_id is None
+    assert (kept.rows, kept.source, item.path) == (2, "ROWS of flow.py", f"{artifacts}/data/rows.json")
     assert item.sha256 == hashlib.sha256(storage.read(item.path)).hexdigest() == kept.sha256
     assert keep(ModelStore(storage, artifacts), rows, "ROWS of flow.py") == kept
 

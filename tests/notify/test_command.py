@@ -169,5 +169,5 @@ def test_outside_of_a_job_the_message_says_so(
     """A person who runs the command by hand learns what is missing."""
     write(storage, manifest)
     agent.meta_data = result.to_fields()
-    with pytest.raises(ModelbuildError, match="BUILDKITE_PIPELINE_SLUG is not set"):
+    with pytest.raises(ModelbuildError, match="BUILDKITE_ORGANIZATION_SLUG is not set"):
         notify({})

@@ -176,7 +176,7 @@ def test_no_value_of_a_success_becomes_markup(
         hostile = changed(
             manifest,
             request=changed(request, flow=value, parameters=parameters),
-            data=changed(manifest.data, query=value, execution_id="x" + value),
+            data=changed(manifest.data, source=value, athena_execution_id="x" + value),
             wandb=changed(manifest.wandb, id=value),
             runtime=changed(manifest.runtime, gpu="GPU " + value, packages={value: value}),
             evaluation=changed(
@@ -238,7 +238,7 @@ def test_an_annotation_fits_into_what_buildkite_takes(
     huge = changed(
         manifest,
         request=changed(manifest.request, parameters={"text": long}, flow=long),
-        data=changed(manifest.data, query=long),
+        data=changed(manifest.data, source=long),
         evaluation=changed(manifest.evaluation, slices=columns, baselines=many),
         runtime=changed(manifest.runtime, packages=dict.fromkeys(many, long)),
     )

@@ -55,7 +55,11 @@ def test_ends_when_its_port_is_taken(published: Any, port: int) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(["train"], "not train"), ([], "not nothing"), (["serve"], "MODEL_NAME is missing")],
+    [
+        (["train"], "not train"),
+        ([], "not nothing"),
+        (["serve"], "MODEL_NAME is not set: set it as model/env"),
+    ],
 )
 def test_says_what_is_wrong_with_its_invocation(arguments: list[str], says: str) -> None:
     """A wrong command or an incomplete environment ends with exit code 10 and a sentence."""

@@ -20,10 +20,12 @@ class SnapshotObject(Record):
 
 
 class DataSnapshot(Record):
-    """The rows that a model is trained and evaluated on: the query, and the objects in S3 with its rows."""
+    """The rows that a model is trained and evaluated on: where they come from, and the objects in S3."""
 
-    query: Text
-    execution_id: str
+    source: Text
+    """The text of a query, or for people the file of the commit, or of a package, that the rows are in."""
+    athena_execution_id: str | None = None
+    """The execution of the query; None for rows that are not from Athena."""
     objects: tuple[SnapshotObject, ...]
     rows: int
     sha256: Sha256

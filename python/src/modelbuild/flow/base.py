@@ -8,6 +8,7 @@ manifest and the callback.
 from __future__ import annotations
 
 import os
+import posixpath
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -101,10 +102,17 @@ class ModelFlow(FlowSpec):
         """
         return snapshot.read(self.store().objects, DataSnapshot.model_validate(self.snapshot))
 
-    def keep_rows(self, rows: Sequence[Any], origin: str) -> None:
-        """Keep rows of the commit, each as JSON; ``origin`` describes their source for people."""
-        kept = snapshot.keep(self.store() if self.prefix else None, rows, origin)
+    def keep_rows(self, rows: Sequence[Any], source: str) -> None:
+        """Keep rows that the flow read itself, each as JSON; ``source`` describes for people where from."""
+        kept = snapshot.keep(self.store() if self.prefix else None, rows, source)
         self.snapshot = kept.model_dump(mode="json")
+
+    def file_of_commit(self, name: str) -> str:
+        """A file beside the flow by its path and the commit; for a flow on its own, ``name`` as it is."""
+        request = self.find_request()
+        if request is None:
+            return name
+        return f"{posixpath.join(posixpath.dirname(request.flow), name)} of commit {request.build.commit}"
 
     def keep_runtime(self) -> None:
         """Keep the runtime of the model (packages, image, device); call it in the step that fits it."""

@@ -41,8 +41,8 @@ def take(athena: Athena, store: ModelStore, query: str) -> DataSnapshot:
     if table is None or not table.num_rows:
         raise ConfigurationError(f"No rows of the lake match the parameters; the query was: {query}")
     snapshot = DataSnapshot(
-        query=query,
-        execution_id=execution_id,
+        source=query,
+        athena_execution_id=execution_id,
         objects=tuple(
             SnapshotObject(path=uri, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
             for uri, content in contents.items()
@@ -53,13 +53,13 @@ def take(athena: Athena, store: ModelStore, query: str) -> DataSnapshot:
     return store.write_snapshot_once(snapshot)
 
 
-def keep(store: ModelStore | None, rows: Sequence[Any], origin: str) -> DataSnapshot:
-    """Write rows that come from the commit with the model's files, once.
+def keep(store: ModelStore | None, rows: Sequence[Any], source: str) -> DataSnapshot:
+    """Write rows that a flow read itself, from a file, with the model's files, once.
 
     Args:
         store: the model's files; without one, the rows are only hashed.
         rows: the rows, each as JSON.
-        origin: a description of their source for people.
+        source: a description of their source for people.
 
     Raises:
         ConfigurationError: the rows are no JSON.
@@ -70,7 +70,7 @@ def keep(store: ModelStore | None, rows: Sequence[Any], origin: str) -> DataSnap
         content = document(json.loads(json.dumps(list(rows), allow_nan=False))).encode()
     except (TypeError, ValueError) as error:
         raise ConfigurationError(
-            f"the rows of {origin} cannot be kept as JSON ({error}): use texts, finite numbers, lists and "
+            f"the rows of {source} cannot be kept as JSON ({error}): use texts, finite numbers, lists and "
             "maps"
         ) from error
     digest = hashlib.sha256(content).hexdigest()
@@ -78,7 +78,7 @@ def keep(store: ModelStore | None, rows: Sequence[Any], origin: str) -> DataSnap
     if store is not None:
         path = store.write_rows_once(content)
         kept = (SnapshotObject(path=path, bytes=len(content), sha256=digest),)
-    return DataSnapshot(query=origin, execution_id="", objects=kept, rows=len(rows), sha256=digest)
+    return DataSnapshot(source=source, objects=kept, rows=len(rows), sha256=digest)
 
 
 def read(objects: Objects, snapshot: DataSnapshot) -> pa.Table:

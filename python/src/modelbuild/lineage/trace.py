@@ -144,11 +144,11 @@ def _training(trace: Trace) -> Iterator[str]:
         return
     manifest = trace.manifest
     yield _row("data", f"{manifest.data.rows:,} rows, SHA-256 {manifest.data.sha256}")
-    if manifest.data.execution_id:
-        yield _row("query", f"Athena execution {manifest.data.execution_id}")
-        yield _block(manifest.data.query)
+    if manifest.data.athena_execution_id is not None:
+        yield _row("query", f"Athena execution {manifest.data.athena_execution_id}")
+        yield _block(manifest.data.source)
     else:
-        yield _row("", manifest.data.query)
+        yield _row("", manifest.data.source)
     yield _row("image", manifest.runtime.image or "not known")
     evaluation = manifest.evaluation
     yield _row("quality", evaluation.describe(evaluation.overall))

@@ -76,7 +76,7 @@ def succeeded(trained: Handoff, head: HeadJob, job: JobEnvironment) -> str:
         job=head,
         verdict=verdict(manifest.evaluation),
         compared=compare(manifest.evaluation),
-        metrics=manifest.evaluation.used_in({"": manifest.evaluation.overall}),
+        metrics=manifest.evaluation.overall_metrics,
         slices=slice_tables(manifest.evaluation),
         figure=figure,
         shown_rows=ROWS,

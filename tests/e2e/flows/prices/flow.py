@@ -36,7 +36,7 @@ class PricesFlow(base.ModelFlow):
         self.begin()
         parsed = Parameters.model_validate(self.parameters)
         found = rows.read_csv(HERE / "data.csv", ("id", "area", "rooms", "district", "price"))
-        self.keep_rows(found, "data.csv beside flow.py")
+        self.keep_rows(found, self.file_of_commit("data.csv"))
         flats = [
             (
                 row["id"],
