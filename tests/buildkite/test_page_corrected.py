@@ -10,7 +10,7 @@ import pytest
 import http_api
 import samples
 from memory import MemoryObjects
-from modelbuild.buildkite.rest import ApiAccess
+from modelbuild.buildkite.access import ApiAccess
 from modelbuild.contract import TrainingResult
 from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import delivery

@@ -22,7 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import http_api
-from modelbuild.buildkite.rest import DEFAULT_URL, Rest, RestError, usable_token
+from modelbuild.buildkite.access import DEFAULT_URL, usable_token
+from modelbuild.buildkite.rest import Rest, RestError
 from modelbuild.errors import BuildkiteError, ConfigurationError, describe
 
 TOKEN = "bkua_0123456789abcdef"

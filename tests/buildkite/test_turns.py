@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from modelbuild.aws.storage import NotFound
+from modelbuild.buildkite.access import ApiAccess
 from modelbuild.buildkite.rate_limiter import RateLimiter
-from modelbuild.buildkite.rest import ApiAccess, Rest
+from modelbuild.buildkite.rest import Rest
 from modelbuild.callback import deliver
 from modelbuild.clock import Clock
 from modelbuild.contract import TrainingRequest, TrainingResult

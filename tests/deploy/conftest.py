@@ -204,7 +204,9 @@ def deployer(
     assert on_stand_in
     monkeypatch.setenv("BUILDKITE_ORGANIZATION_SLUG", "acme")
     monkeypatch.setenv("BUILDKITE_PIPELINE_SLUG", PIPELINE)
+    monkeypatch.setenv("BUILDKITE_BUILD_URL", "https://buildkite.example/acme/comments/builds/1")
     monkeypatch.setenv("BUILDKITE_COMMIT", "c" * 40)
+    monkeypatch.setenv("BUILDKITE_BRANCH", "main")
     monkeypatch.setenv("BUILDKITE_UNBLOCKER", "Grace Hopper")
     monkeypatch.setenv("BUILDKITE_UNBLOCKER_EMAIL", "grace@example.org")
     return Deployer(accounts, agent, monkeypatch)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from modelbuild import log
+from modelbuild.buildkite.access import TOKEN, ApiAccess
 from modelbuild.buildkite.rate_limiter import RateLimiter
-from modelbuild.buildkite.rest import TOKEN, ApiAccess, Job, Rest, RestError
+from modelbuild.buildkite.rest import Job, Rest, RestError
 from modelbuild.clock import SYSTEM_CLOCK, Clock
 from modelbuild.contract import RUNNING_STYLE, TRAINING_ANNOTATION, TrainingRequest, TrainingResult
 from modelbuild.errors import AwsError, BuildkiteError, ConfigurationError
@@ -97,7 +98,7 @@ def deliver(
             f"the token in the job definition of the head, {_THEN}"
         )
     return _Delivery(
-        access.rest(), request, result, clock, clock.now() + deadline, rate_limiter, outdated
+        Rest.of(access), request, result, clock, clock.now() + deadline, rate_limiter, outdated
     ).run()
 
 
@@ -123,7 +124,7 @@ def correct_page(
         clock: what time is and how it passes.
     """
     try:
-        rest = access.rest()
+        rest = Rest.of(access)
         clock.sleep(rate_limiter.next() if rate_limiter else 0.0)
         styles = {note.context: note.style for note in rest.annotations(request.build)}
         context = request.meta_data_key(TRAINING_ANNOTATION)

@@ -14,7 +14,7 @@ import flow_files
 from heads import Head
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite.rest import ApiAccess
+from modelbuild.buildkite.access import ApiAccess
 from modelbuild.contract import TrainingResult
 from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore

@@ -7,19 +7,13 @@ of a proxy with its password.
 
 from __future__ import annotations
 
-import email.utils
-import ipaddress
 import json
-import math
 import os
-import re
 import ssl
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import requests
 import requests.utils
@@ -27,47 +21,15 @@ from pydantic import BaseModel, RootModel, ValidationError
 from requests.adapters import HTTPAdapter
 
 from modelbuild import log
+from modelbuild.buildkite import limits
+from modelbuild.buildkite.access import ApiAccess, address, on_this_machine, usable_token
 from modelbuild.contract import Build
 from modelbuild.errors import BuildkiteError, ConfigurationError
 
-DEFAULT_URL = "https://api.buildkite.com/v2"
-TOKEN = "BUILDKITE_API_TOKEN"
-
-_LIMITS = ("RateLimit", "RateLimit-User")
-_RESET_HEADERS = tuple(f"{limit}-Reset" for limit in _LIMITS)
 # Buildkite may stay silent for as long as its own gateway waits.
 _CONNECT_SECONDS, _READ_SECONDS = 10.0, 30.0
-_LONGEST_SECONDS = 3600.0
 # As requests and the AWS SDK know them.
 _CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "SSL_CERT_FILE")
-# What RFC 6750 lets a token be made of.
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
-
-
-@dataclass(frozen=True)
-class ApiAccess:
-    """Where the API is and the token for it, as they were given: :class:`Rest` checks them.
-
-    Attributes:
-        url: address of the API.
-        token: empty where there is none.
-    """
-
-    url: str
-    token: str = field(repr=False)
-
-    @classmethod
-    def read(cls, environ: Mapping[str, str]) -> ApiAccess:
-        """The access that ``BUILDKITE_API_URL`` and ``BUILDKITE_API_TOKEN`` give."""
-        return cls(environ.get("BUILDKITE_API_URL") or DEFAULT_URL, environ.get(TOKEN, ""))
-
-    def rest(self) -> Rest:
-        """A client.
-
-        Raises:
-            ConfigurationError: the token cannot be one, or must not be sent to this address.
-        """
-        return Rest(self.url, self.token)
 
 
 class User(BaseModel):
@@ -158,8 +120,8 @@ class Rest:
         self.pause = 0.0
         self._url = url.strip().rstrip("/")
         log.hide(token)
-        parts = _address(self._url)
-        self._proxies = {} if _on_this_machine(parts) else requests.utils.get_environ_proxies(self._url)
+        parts = address(self._url)
+        self._proxies = {} if on_this_machine(parts) else requests.utils.get_environ_proxies(self._url)
         self._http = requests.Session()
         # Otherwise a .netrc would replace the token, and HTTP_PROXY get what is for this machine.
         self._http.trust_env = False
@@ -169,6 +131,11 @@ class Rest:
         self._http.headers = requests.structures.CaseInsensitiveDict(
             {"Authorization": f"Bearer {usable_token(token)}", "Accept": "application/json"}
         )
+
+    @classmethod
+    def of(cls, access: ApiAccess) -> Rest:
+        """A client for an access; raises what the constructor raises."""
+        return cls(access.url, access.token)
 
     def access_token(self) -> AccessToken:
         """What the token of these calls may do."""
@@ -239,11 +206,11 @@ class Rest:
                     f"{message}{': correct HTTPS_PROXY' * bool(self._proxies)}"
                 ) from None
             raise RestError(message) from None
-        self.pause = _pause(response.headers)
+        self.pause = limits.pause(response.headers)
         status = response.status_code
         if not 200 <= status < 300:
             message = f"{what} answered {status}: {_message(response.content)}"
-            raise RestError(message, status, _wait(status, response.headers))
+            raise RestError(message, status, limits.requested_wait(status, response.headers))
         try:
             return answer.model_validate_json(response.content)
         except ValidationError as error:
@@ -283,65 +250,6 @@ _FIXES: tuple[tuple[type[OSError], str], ...] = (
 )
 
 
-def usable_token(text: str) -> str:
-    """A token as it can be sent, without the white space around it that a secret may have been stored with.
-
-    Raises:
-        ConfigurationError: it is empty, or has characters that no token has.
-    """
-    token = text.strip()
-    if not token:
-        raise ConfigurationError(f"{TOKEN} is empty: {_TOKEN_FIX}")
-    if not _TOKEN.fullmatch(token):
-        wrong = next(position for position, letter in enumerate(token, 1) if not _TOKEN.fullmatch(letter))
-        raise ConfigurationError(
-            f"{TOKEN} cannot be sent: character {wrong} of {len(token)} is not one of A-Z a-z 0-9 ._~+/=-: "
-            f"{_TOKEN_FIX}"
-        )
-    return token
-
-
-_TOKEN_FIX = (
-    "put the token and nothing else under this key into the secret that the stack names, then run "
-    "modelbuild reconcile, which tells the builds that wait"
-)
-
-
-def _address(url: str) -> SplitResult:
-    """The parts of an address that the token may be sent to.
-
-    Raises:
-        ConfigurationError: it is none.
-    """
-    variable = "BUILDKITE_API_URL"
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if not host or not url.isascii() or not url.isprintable() or re.search(r"[\s\\?#]", url):
-        raise ConfigurationError(f"{variable} is not an address such as {DEFAULT_URL}: correct it")
-    if "@" in parts.netloc:
-        raise ConfigurationError(
-            f"{variable} has a user or a password in it: leave it out, as {TOKEN} says who calls"
-        )
-    if parts.scheme != "https" and not (parts.scheme == "http" and _on_this_machine(parts)):
-        raise ConfigurationError(
-            f"{variable} is {parts.scheme}://{parts.netloc}, where anyone on the way could read the token: "
-            "use https://, as http:// is for this machine only"
-        )
-    return parts
-
-
-def _on_this_machine(parts: SplitResult) -> bool:
-    if parts.hostname == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return False
-
-
 # What is left out of a build's description.
 _LEAN = "exclude_jobs=true&exclude_pipeline=true"
 
@@ -361,33 +269,3 @@ def _message(body: bytes) -> str:
     except (ValueError, KeyError, TypeError, RecursionError):
         return "no message"
     return str(message)[:300]
-
-
-def _wait(status: int, headers: Mapping[str, str]) -> float | None:
-    """The seconds to wait that a refusal's headers ask for."""
-    after = headers.get("Retry-After")
-    if after is not None:
-        return _seconds(after)
-    # Every answer has the time when the limits begin anew; only for this one they are the reason.
-    if status != 429:
-        return None
-    resets = [_seconds(headers[name]) for name in _RESET_HEADERS if name in headers]
-    return max((reset for reset in resets if reset is not None), default=None)
-
-
-def _pause(headers: Mapping[str, str]) -> float:
-    """The seconds until there are requests again, where an answer's headers say that there are none left."""
-    used_up = [limit for limit in _LIMITS if _seconds(headers.get(f"{limit}-Remaining", "1")) == 0]
-    return max((_seconds(headers.get(f"{limit}-Reset", "")) or 0.0 for limit in used_up), default=0.0)
-
-
-def _seconds(text: str) -> float | None:
-    """A number of seconds, or the time until an HTTP date; an hour at most: asking hourly does no harm."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-        except ValueError:
-            return None
-    return min(max(0.0, seconds), _LONGEST_SECONDS) if math.isfinite(seconds) else None

@@ -21,7 +21,7 @@ from metaflow import FlowSpec, current  # type: ignore[attr-defined]
 from modelbuild import log
 from modelbuild.aws.athena import Athena
 from modelbuild.aws.identity import session
-from modelbuild.buildkite.rest import ApiAccess
+from modelbuild.buildkite.access import ApiAccess
 from modelbuild.callback import deliver, shared_rate_limiter
 from modelbuild.contract import (
     DataSnapshot,

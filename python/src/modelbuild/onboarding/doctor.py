@@ -12,8 +12,9 @@ from modelbuild.aws.identity import caller, session
 from modelbuild.aws.quotas import Quotas
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent, fork
+from modelbuild.buildkite.access import ApiAccess
 from modelbuild.buildkite.job import PullRequest
-from modelbuild.buildkite.rest import ApiAccess
+from modelbuild.buildkite.rest import Rest
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.onboarding import batch, chaining, check, training
@@ -128,7 +129,7 @@ def _bucket(storage: Storage, artifacts: str) -> str:
 def _token(access: ApiAccess) -> str:
     if not access.token:
         return f"not in this environment, as it should be on an agent; set {TOKEN} to have its scopes checked"
-    scopes = access.rest().access_token().scopes
+    scopes = Rest.of(access).access_token().scopes
     missing = [scope for scope in SCOPES if scope not in scopes]
     if missing:
         raise ConfigurationError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelbuild import callback, log
-from modelbuild.buildkite.rest import ApiAccess
+from modelbuild.buildkite.access import ApiAccess
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.errors import AwsError, ModelbuildError
 from modelbuild.store.model import ModelStore

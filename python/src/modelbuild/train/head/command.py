@@ -25,7 +25,7 @@ from modelbuild import log
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite.rest import TOKEN, ApiAccess
+from modelbuild.buildkite.access import TOKEN, ApiAccess
 from modelbuild.contract import (
     RESULT_FILE,
     HeadEnvironment,

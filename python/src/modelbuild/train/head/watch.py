@@ -20,7 +20,8 @@ from types import TracebackType
 
 from modelbuild import callback, log
 from modelbuild.aws.batch import Batch
-from modelbuild.buildkite.rest import ApiAccess, Rest, RestError
+from modelbuild.buildkite.access import ApiAccess
+from modelbuild.buildkite.rest import Rest, RestError
 from modelbuild.contract import TrainingRequest, TrainingResult, unsuccessful
 from modelbuild.errors import ConfigurationError, describe
 from modelbuild.log import metaflow_lines
@@ -203,7 +204,7 @@ def watch_of(
     end.
     """
     try:
-        rest = access.rest()
+        rest = Rest.of(access)
     except ConfigurationError as error:
         log.say(f"watch: the result of this training cannot be delivered: {error}")
         rest = None

@@ -19,7 +19,7 @@ from modelbuild.aws.function import Context
 from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import Storage
-from modelbuild.buildkite.rest import TOKEN, ApiAccess
+from modelbuild.buildkite.access import TOKEN, ApiAccess
 from modelbuild.contract import RESULT_FILE, TrainingResult, unsuccessful
 from modelbuild.errors import AwsError
 from modelbuild.settings import AwsSettings

@@ -16,7 +16,8 @@ from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import NotFound, Storage
-from modelbuild.buildkite.rest import TOKEN, ApiAccess, RestError
+from modelbuild.buildkite.access import TOKEN, ApiAccess
+from modelbuild.buildkite.rest import Rest, RestError
 from modelbuild.contract import TrainingRequest, unsuccessful
 from modelbuild.errors import BuildkiteError, VerificationFailed, describe
 from modelbuild.settings import AwsSettings
@@ -176,7 +177,7 @@ def _deliver(training: _OpenTraining, head: BatchJob | None, access: ApiAccess) 
 def _waits(training: _OpenTraining, access: ApiAccess) -> bool:
     """Whether the build waits at the step that this training unblocks, or will never reach it."""
     request = training.request
-    rest = access.rest()
+    rest = Rest.of(access)
     rate_limiter = callback.shared_rate_limiter(training.store.objects, request.artifacts)
     time.sleep(rate_limiter.next())
     try:
