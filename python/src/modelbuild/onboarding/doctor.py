@@ -42,11 +42,11 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Check]:
     else:
         yield from _pipeline(file, pipeline)
     found: list[TrainSettings] = []
-    for step, options in ((one.step, one.options) for one in training.trainings(pipeline.steps)):
+    for one in training.trainings(pipeline.steps):
         try:
-            found.append(training.settings(options, training.environment_of(pipeline, environ)))
+            found.append(training.settings(one.options, training.environment_of(pipeline, environ)))
         except ConfigurationError as error:
-            yield Check(False, f"options of {step.shown()} ({file}:{step.line}): {error}")
+            yield Check(False, f"options of {one.step.shown()} ({file}:{one.step.line}): {error}")
     for settings in found:
         try:
             fork.require_none(settings.allow_forks, PullRequest.read(environ))
@@ -78,7 +78,7 @@ def _pipeline(file: Path, pipeline: Pipeline) -> Iterator[Check]:
     found = check.findings(pipeline)
     for finding in found:
         yield Check(False, f"pipeline {file}:{finding.line}: {finding.text}")
-    keys = check.unblocked(pipeline.steps)
+    keys = [one.unblock for one in training.trainings(pipeline.steps) if one.unblock]
     if not keys and not found:
         yield Check(
             False, f"pipeline {file}: no step trains: add one, or write a pipeline with modelbuild init"
