@@ -204,6 +204,8 @@ def deployer(
     assert on_stand_in
     monkeypatch.setenv("BUILDKITE_ORGANIZATION_SLUG", "acme")
     monkeypatch.setenv("BUILDKITE_PIPELINE_SLUG", PIPELINE)
+    monkeypatch.setenv("BUILDKITE_BUILD_NUMBER", "1")
+    monkeypatch.setenv("BUILDKITE_BUILD_ID", "0190-1")
     monkeypatch.setenv("BUILDKITE_BUILD_URL", "https://buildkite.example/acme/comments/builds/1")
     monkeypatch.setenv("BUILDKITE_COMMIT", "c" * 40)
     monkeypatch.setenv("BUILDKITE_BRANCH", "main")
