@@ -30,7 +30,7 @@ class SmallFlow(base.ModelFlow):
         """Read the texts, and hold some of them out of the training."""
         self.begin()
         found = rows.read_labelled_texts(HERE / "data.csv", "text", "label")
-        self.keep_rows(found, "data.csv beside flow.py")
+        self.keep_rows(found, self.file_of_commit("data.csv"))
         self.train_rows, self.test_rows = rows.split(found, lambda row: row[0], test_percent=25, seed=1)
         self.next(self.train)
 
