@@ -23,10 +23,10 @@ def read_csv(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     """
     required = list(columns)
     try:
-        found = csv_file.read(path, wanted)
+        found = csv_file.read(path, required)
     except csv_file.CsvError as error:
         raise ConfigurationError(f"{path} cannot be read as CSV in UTF-8: {error}") from error
-    missing = [name for name in wanted if name not in found.columns]
+    missing = [name for name in required if name not in found.columns]
     if missing:
         raise ConfigurationError(
             f"{path.name} has no column {missing[0]!r}: its columns are {', '.join(found.columns) or 'none'}"
