@@ -100,7 +100,7 @@ def test_copy_is_of_the_newest_revision(batch: Batch) -> None:
     assert described(after)["containerProperties"]["environment"] == [{"name": "A", "value": "11"}]
 
 
-def test_missing_definition_is_told(batch: Batch) -> None:
+def test_missing_definition_is_reported(batch: Batch) -> None:
     """No definition of the queue's name: the stack is not deployed, or the option is wrong."""
     with pytest.raises(ConfigurationError, match=r"no active Batch job definition absent in us-east-1"):
         batch.definition_with_image("absent", "repo/head:1")

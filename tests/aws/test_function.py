@@ -45,10 +45,10 @@ def answered(event: str) -> tuple[bool, bytes]:
 def test_answer_is_the_handlers_and_the_context_has_the_time_left() -> None:
     """The handler gets the event, the invocation's id and how long it may take."""
     failed, answer = answered("hello")
-    said = json.loads(answer)
+    message = json.loads(answer)
     assert not failed
-    assert (said["event"], said["id"]) == ("hello", "r-1")
-    assert 20_000 < said["left"] <= 30_000
+    assert (message["event"], message["id"]) == ("hello", "r-1")
+    assert 20_000 < message["left"] <= 30_000
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def test_answer_is_the_handlers_and_the_context_has_the_time_left() -> None:
 )
 def test_failure_of_the_handler_fails_the_invocation(event: str, answer: str) -> None:
     """Lambda must try again: after an error with its reason, and after a defect, of which no text is told."""
-    failed, said = answered(event)
+    failed, message = answered(event)
     assert failed
-    assert json.loads(said)["errorMessage"].startswith(answer)
-    assert "hunter2" not in said.decode()
+    assert json.loads(message)["errorMessage"].startswith(answer)
+    assert "hunter2" not in message.decode()
 
 
 def test_outside_of_lambda_is_a_sentence() -> None:

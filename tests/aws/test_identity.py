@@ -64,9 +64,11 @@ def test_each_caller_with_options_passes_the_agents_tokens() -> None:
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "session"
     }
-    from_options = {place: call for place, call in calls.items() if isinstance(call.args[0], ast.Attribute)}
+    from_options = {
+        location: call for location, call in calls.items() if isinstance(call.args[0], ast.Attribute)
+    }
     assert len(from_options) >= 5
-    assert [place for place, call in from_options.items() if len(call.args) < 2] == []
+    assert [location for location, call in from_options.items() if len(call.args) < 2] == []
 
 
 def test_sessions_find_every_service() -> None:
@@ -189,7 +191,7 @@ def test_each_renewal_has_its_own_token(cloud: str, agent: Agent, asked: list[An
     assert [stdin for argv, stdin in agent.calls if argv[0] == "redactor"] == tokens
 
 
-def test_token_that_is_refused_is_told(cloud: str, agent: Agent) -> None:
+def test_token_that_is_refused_is_reported(cloud: str, agent: Agent) -> None:
     """Where Buildkite gives no token, the agent's own words say why."""
     assert cloud
     (agent.folder / "refuse").write_text("")
@@ -230,7 +232,7 @@ def test_no_region_has_its_fix(cloud: str, monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("AWS_PROFILE", "nobody", r"could not set up a session of AWS \(.*nobody.* could not be found\)"),
         ("AWS_ENDPOINT_URL", "nowhere", r"could not set up a client for Batch \(Invalid endpoint: nowhere\)"),
@@ -238,10 +240,10 @@ def test_no_region_has_its_fix(cloud: str, monkeypatch: pytest.MonkeyPatch, tmp_
     ],
 )
 def test_wrong_environment_is_a_sentence(
-    cloud: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+    cloud: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
     """What the agent's environment says wrong about AWS is told in one line, not as a traceback."""
     assert cloud
     monkeypatch.setenv(name, value)
-    with pytest.raises(AwsError, match=said):
+    with pytest.raises(AwsError, match=message):
         Batch(session(AwsSettings()))

@@ -87,7 +87,7 @@ def test_missing_object_is_not_found(storage: Storage, bucket: str) -> None:
 
 
 @pytest.mark.parametrize(("size", "expected"), [(1 << 20, None), ((1 << 20) + 1, b"100-continue")])
-def test_only_a_large_body_waits_for_a_word_of_s3(
+def test_only_a_large_body_expects_100_continue(
     cloud: str, bucket: str, size: int, expected: bytes | None
 ) -> None:
     """A small object is written in one round trip; a large one is not sent where S3 refuses it."""

@@ -98,13 +98,13 @@ class Service:
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, object]:
         """Do what is asked."""
         build = "/v2/organizations/local/pipelines/demo/builds/7"
-        place, _, query = path.partition("?")
-        if method == "GET" and place == build and "exclude_jobs=true" in query:
+        target, _, query = path.partition("?")
+        if method == "GET" and target == build and "exclude_jobs=true" in query:
             state = "canceled" if self.over else "passed"
             return 200, {"number": 7, "state": state, "blocked": not self.over}
-        if method == "GET" and place == f"{build}/jobs" and query == f"step_key={STEP}":
+        if method == "GET" and target == f"{build}/jobs" and query == f"step_key={STEP}":
             return 200, {"items": self._jobs(), "links": {}}
-        if method == "PUT" and place == f"{build}/jobs/j2/unblock":
+        if method == "PUT" and target == f"{build}/jobs/j2/unblock":
             if self.over:
                 return 422, {"message": "This build has been canceled"}
             if self.state != "blocked":

@@ -74,7 +74,7 @@ def test_annotation_travels_by_standard_input(recorder: Path) -> None:
     assert (recorder / "input").read_text() == "<p>ä</p>"
 
 
-def test_failure_is_told_with_its_last_line(recorder: Path) -> None:
+def test_failure_is_reported_with_its_last_line(recorder: Path) -> None:
     """An agent that fails is an error with what it said last, and its exit code."""
     (recorder / "error").write_text(
         "2026-01-01 INFO  trying\n2026-01-01 FATAL  Failed to annotate build: 401\n"
@@ -83,14 +83,14 @@ def test_failure_is_told_with_its_last_line(recorder: Path) -> None:
         agent.annotate("body", context="training", style="info")
 
 
-def test_failure_in_another_encoding_is_told(recorder: Path) -> None:
+def test_failure_in_another_encoding_is_reported(recorder: Path) -> None:
     """What an agent says is passed on as far as it can be read."""
     (recorder / "error").write_bytes(b"caf\xe9 is closed\n")
     with pytest.raises(BuildkiteError, match=r"exited with 4: caf. is closed$"):
         agent.get_meta_data("model/image")
 
 
-def test_missing_agent_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_agent_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outside a job there is no agent, and the message says so."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildkiteError, match="buildkite-agent is not on PATH"):

@@ -22,7 +22,7 @@ RESULT = TrainingResult(status="succeeded", manifest="s3://bucket/manifest.json"
 
 
 @pytest.fixture
-def tell(training: TrainingRequest, names: Any) -> Callable[..., None]:
+def deliver_to(training: TrainingRequest, names: Any) -> Callable[..., None]:
     """Deliver the result to a service, in the service's own time."""
 
     def run(service: Any, *, deadline: float = 3600.0, jitter: Callable[[], float] = lambda: 0.5) -> None:
@@ -60,51 +60,51 @@ def puts(service: Any) -> list[Any]:
     return [call for call in service.calls if call[1] == "PUT"]
 
 
-def test_fields_reach_the_blocked_step(serve: Any, tell: Any, names: Any) -> None:
+def test_fields_reach_the_blocked_step(serve: Any, deliver_to: Any, names: Any) -> None:
     """A blocked step is unblocked at once, with the result's fields and the token as Bearer."""
     service = serve(names.service())
-    tell(service)
+    deliver_to(service)
     assert service.applied == [RESULT.to_fields()]
     assert {call[3] for call in service.calls} == {f"Bearer {names.token}"}
     assert service.now == 0
 
 
-def test_waits_until_really_blocked(serve: Any, tell: Any, names: Any) -> None:
+def test_waits_until_really_blocked(serve: Any, deliver_to: Any, names: Any) -> None:
     """A step that is not there, or not blocked yet, is waited for; nothing is sent before."""
     service = serve(names.service(blocked_at=300))
-    tell(service)
+    deliver_to(service)
     assert service.applied == [RESULT.to_fields()]
     assert all(call[0] >= 300 for call in puts(service))
     # Politely: every half a minute, two calls, once it has waited a while.
     assert len(service.calls) < 50
 
 
-def test_repeating_changes_nothing(serve: Any, tell: Any, names: Any) -> None:
+def test_repeating_changes_nothing(serve: Any, deliver_to: Any, names: Any) -> None:
     """A second delivery reads that the step is unblocked, and sends nothing."""
     service = serve(names.service())
-    tell(service)
-    tell(service)
+    deliver_to(service)
+    deliver_to(service)
     assert len(puts(service)) == 1
 
 
-def test_somebody_else_was_faster(serve: Any, tell: Any, names: Any, capsys: Any) -> None:
+def test_step_that_a_person_unblocked_is_left(serve: Any, deliver_to: Any, names: Any, capsys: Any) -> None:
     """A step that a person has unblocked is left, and the log says by whom."""
     service = serve(names.service(unblocked_by="Grace"))
-    tell(service)
+    deliver_to(service)
     assert puts(service) == []
     assert "unblocked already by Grace" in capsys.readouterr().out
 
 
-def test_over_build_is_left(serve: Any, tell: Any, names: Any, capsys: Any) -> None:
+def test_over_build_is_left(serve: Any, deliver_to: Any, names: Any, capsys: Any) -> None:
     """Nobody waits in a cancelled build: the callback says so and stops."""
     service = serve(names.service(blocked_at=1000, over_at=100))
-    tell(service)
+    deliver_to(service)
     assert service.applied == []
     assert "the build is canceled" in capsys.readouterr().out
     assert service.now < 200
 
 
-def test_answer_says_whether_somebody_was_told(serve: Any, answer: Any, names: Any) -> None:
+def test_delivery_says_whether_the_step_is_unblocked(serve: Any, answer: Any, names: Any) -> None:
     """Unblocked now and unblocked before are one; a build that was over before was not told."""
     service = serve(names.service())
     assert [answer(service).unblocked, answer(service).unblocked] == [True, True]
@@ -115,9 +115,9 @@ def test_answer_says_whether_somebody_was_told(serve: Any, answer: Any, names: A
 def test_outdated_result_unblocks_nothing(serve: Any, answer: Any, names: Any) -> None:
     """Who still waits with the result of an attempt when a later one is made, leaves the step to that one."""
     service = serve(names.service(blocked_at=300))
-    told = answer(service, outdated=lambda: service.now > 100)
-    assert (told.unblocked, service.applied) == (False, [])
-    assert "for a later attempt at the training to unblock" in told.summary
+    delivery = answer(service, outdated=lambda: service.now > 100)
+    assert (delivery.unblocked, service.applied) == (False, [])
+    assert "for a later attempt at the training to unblock" in delivery.summary
     assert service.now < 150
 
 
@@ -128,7 +128,7 @@ def test_endless_reason_is_cut(serve: Any, answer: Any, names: Any) -> None:
     assert len(service.applied[0]["training/reason"]) == 10_000
 
 
-def test_date_to_wait_for_is_honoured(serve: Any, tell: Any, names: Any) -> None:
+def test_date_to_wait_for_is_honoured(serve: Any, deliver_to: Any, names: Any) -> None:
     """Retry-After may be a moment instead of a number of seconds; one that has passed asks for nothing."""
     later = email.utils.format_datetime(datetime.now(timezone.utc) + timedelta(seconds=90), usegmt=True)
     faults = [
@@ -136,17 +136,17 @@ def test_date_to_wait_for_is_honoured(serve: Any, tell: Any, names: Any) -> None
         names.fault(status=503, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),
     ]
     service = serve(names.service(faults=faults))
-    tell(service)
+    deliver_to(service)
     first, second, third = (call[0] for call in service.calls[:3])
     assert 80 <= second - first <= 91
     assert third - second <= 1
 
 
 @pytest.mark.parametrize("value", ["inf", "nan", "1e300", "Sat, 01 Jan 2999 00:00:00 GMT"])
-def test_wait_without_an_end_is_not_believed(serve: Any, tell: Any, names: Any, value: str) -> None:
+def test_wait_without_an_end_is_not_believed(serve: Any, deliver_to: Any, names: Any, value: str) -> None:
     """Whatever an answer asks for, the next call comes within the hour, and long before the deadline."""
     service = serve(names.service(faults=[names.fault(status=503, headers={"Retry-After": value})]))
-    tell(service, deadline=86400.0)
+    deliver_to(service, deadline=86400.0)
     assert service.calls[1][0] <= 3601
     assert len(service.applied) == 1
 
@@ -160,57 +160,57 @@ def test_wait_without_an_end_is_not_believed(serve: Any, tell: Any, names: Any, 
     ],
 )
 def test_rate_limit_is_honoured(
-    serve: Any, tell: Any, names: Any, headers: dict[str, str], seconds: float
+    serve: Any, deliver_to: Any, names: Any, headers: dict[str, str], seconds: float
 ) -> None:
     """After 429 the next call comes when Buildkite says, spread over the seconds after."""
     service = serve(names.service(faults=[names.fault(status=429, headers=headers)]))
-    tell(service)
+    deliver_to(service)
     first, second = service.calls[0][0], service.calls[1][0]
     assert seconds <= second - first <= seconds + 16
     assert len(service.applied) == 1
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 400])
-def test_refusal_for_good_is_an_error(serve: Any, tell: Any, names: Any, status: int) -> None:
+def test_refusal_for_good_is_an_error(serve: Any, deliver_to: Any, names: Any, status: int) -> None:
     """What repeating cannot mend ends at once, with the status and message and without the token."""
     body = '{"message": "No such thing"}'
     service = serve(names.service(faults=[names.fault(status=status, body=body)]))
     with pytest.raises(BuildkiteError, match=f"answered {status}: No such thing") as caught:
-        tell(service)
+        deliver_to(service)
     assert names.token not in str(caught.value)
     assert ("then run modelbuild reconcile" in str(caught.value)) is (status != 400)
     # What is not found may have been deleted: that is looked for.
     assert len(service.calls) == (2 if status == 404 else 1)
 
 
-def test_refused_fields_are_an_error(serve: Any, tell: Any, names: Any) -> None:
+def test_refused_fields_are_an_error(serve: Any, deliver_to: Any, names: Any) -> None:
     """A 422 that is no race is tried once more, then told."""
     refusal = names.fault(status=422, body='{"message": "fields are invalid"}')
     read = names.fault()
     service = serve(names.service(faults=[read, refusal, read, refusal]))
     with pytest.raises(BuildkiteError, match="422: fields are invalid"):
-        tell(service)
+        deliver_to(service)
     assert len(puts(service)) == 2
 
 
-def test_lost_race_is_read_again(serve: Any, tell: Any, names: Any) -> None:
+def test_lost_race_is_read_again(serve: Any, deliver_to: Any, names: Any) -> None:
     """'Must be blocked' counts as done only once the step has been read as unblocked."""
     refusal = names.fault(status=422, body='{"message": "The job\'s state must be blocked"}')
     service = serve(names.service(faults=[names.fault(), refusal]))
-    tell(service)
+    deliver_to(service)
     assert [call[1] for call in service.calls] == ["GET", "PUT", "GET", "PUT"]
     assert len(service.applied) == 1
 
 
-def test_gives_up_at_the_deadline(serve: Any, tell: Any, names: Any) -> None:
+def test_gives_up_at_the_deadline(serve: Any, deliver_to: Any, names: Any) -> None:
     """A Buildkite that stays away ends in one sentence with the last status, within the deadline."""
     service = serve(names.service(faults=[names.fault(status=503) for _ in range(500)]))
     with pytest.raises(BuildkiteError, match=r"could not deliver the result .* answered 503"):
-        tell(service, deadline=600)
+        deliver_to(service, deadline=600)
     assert service.now <= 600
 
 
-def test_unreachable_is_retried_and_told(training: TrainingRequest, names: Any) -> None:
+def test_unreachable_server_is_retried_and_reported(training: TrainingRequest, names: Any) -> None:
     """An address where nobody listens is a passing error until the deadline."""
     service = names.service()
     clock = Clock(now=lambda: service.now, sleep=service.sleep, jitter=lambda: 1.0)
@@ -259,7 +259,7 @@ KINDS = ("none", "retry-after", "reset", "bare 429", "500", "503", "lost", "garb
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_goes_wrong_it_happens_once(
     serve: Any,
-    tell: Any,
+    deliver_to: Any,
     names: Any,
     schedule: list[str],
     blocked_at: float,
@@ -285,7 +285,7 @@ def test_whatever_goes_wrong_it_happens_once(
             **by_hand,
         )
     )
-    tell(service, jitter=random.Random(seed).random, deadline=86400.0)
+    deliver_to(service, jitter=random.Random(seed).random, deadline=86400.0)
     assert service.over + (service.person is not None) + len(service.applied) == 1
     assert service.applied in ([], [RESULT.to_fields()])
     assert all(call[0] >= blocked_at for call in puts(service))
@@ -299,13 +299,13 @@ def test_whatever_goes_wrong_it_happens_once(
 
 
 def test_silence_is_retried(
-    serve: Any, tell: Any, names: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    serve: Any, deliver_to: Any, names: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """A call that is not answered in time, reading or unblocking, is made again."""
     monkeypatch.setattr(rest, "_READ_SECONDS", 0.2)
     faults = [names.fault(silent=True), names.fault(), names.fault(silent=True)]
     service = serve(names.service(faults=faults))
-    tell(service)
+    deliver_to(service)
     assert [call[1] for call in service.calls] == ["GET", "GET", "PUT", "GET", "PUT"]
     assert service.applied == [RESULT.to_fields()]
     assert "could not be reached: ReadTimeout" in capsys.readouterr().out

@@ -60,7 +60,7 @@ def test_build_of_a_fork_is_refused_before_its_code_runs(theirs: str, tmp_path: 
         "ssh://git@github.com:22/acme/comments.git",
     ],
 )
-def test_pull_request_of_the_same_repository_is_none(theirs: str) -> None:
+def test_pull_request_of_the_same_repository_is_not_of_a_fork(theirs: str) -> None:
     """Buildkite writes the two addresses in different ways."""
     assert fork.origin(job(theirs)) == ""
     fork.require_none(False, job(theirs))
@@ -69,6 +69,6 @@ def test_pull_request_of_the_same_repository_is_none(theirs: str) -> None:
 @pytest.mark.parametrize(
     "build", [PullRequest(), job("", OURS), job("git://github.com/a/b.git", pull_request="false")]
 )
-def test_build_of_a_branch_is_none(build: PullRequest) -> None:
+def test_build_of_a_branch_is_no_pull_request(build: PullRequest) -> None:
     """Without a pull request there is no other repository."""
     assert fork.origin(build) == ""

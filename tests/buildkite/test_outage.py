@@ -115,7 +115,9 @@ def ask(url: str, method: str, value: Any = None) -> Any:
         return json.loads(answer.read())
 
 
-def test_told_five_times_at_once_and_again(local: str, training: TrainingRequest, tmp_path: Path) -> None:
+def test_six_concurrent_deliveries_unblock_once(
+    local: str, training: TrainingRequest, tmp_path: Path
+) -> None:
     """Five processes that tell at the same moment, and one later, unblock the step once; the connection
     breaks for two of them, for one after its step was unblocked.
     """
@@ -152,8 +154,8 @@ def test_told_five_times_at_once_and_again(local: str, training: TrainingRequest
         assert teller.stdin is not None
         teller.stdin.write("\n")
         teller.stdin.flush()
-    said = [teller.communicate(timeout=30)[0] for teller in tellers[:5]]
-    said.append(tellers[5].communicate("\n", timeout=30)[0])
+    lines = [teller.communicate(timeout=30)[0] for teller in tellers[:5]]
+    lines.append(tellers[5].communicate("\n", timeout=30)[0])
     assert [teller.returncode for teller in tellers] == [0] * 6
     (job,) = ask(f"{path}/jobs?step_key={training.unblock}", "GET")["items"]
     assert job["state"] == "unblocked"
@@ -161,6 +163,6 @@ def test_told_five_times_at_once_and_again(local: str, training: TrainingRequest
     assert {key: meta_data[key] for key in RESULT.to_fields()} == RESULT.to_fields()
     assert [fault["struck"] for fault in ask(f"{local}/laptop/faults", "GET")] == [1, 1]
     # Whoever unblocked it and has not heard so finds it done, like the others.
-    by_itself = sum("callback: unblocked" in text for text in said)
+    by_itself = sum("callback: unblocked" in text for text in lines)
     assert by_itself <= 1
-    assert sum("is unblocked already by" in text for text in said) == 6 - by_itself
+    assert sum("is unblocked already by" in text for text in lines) == 6 - by_itself

@@ -15,7 +15,7 @@ from modelbuild.contract import TrainingResult
 from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import delivery
 
-PLACE = "s3://bucket/models/demo/sentiment/7"
+PREFIX = "s3://bucket/models/demo/sentiment/7"
 CANCELLED = TrainingResult(status="cancelled", reason="the build was cancelled <on its page>")
 
 
@@ -67,18 +67,18 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
         yield page
 
 
-def tell(page: Page, result: TrainingResult, attempt: int = 1) -> str:
+def deliver_result(page: Page, result: TrainingResult, attempt: int = 1) -> str:
     """Have a head tell how its attempt ended."""
-    store = ModelStore(MemoryObjects(), PLACE)
+    store = ModelStore(MemoryObjects(), PREFIX)
     return delivery.deliver_result(
-        store, attempt, samples.request_for(PLACE), result, ApiAccess(page.url, "token")
+        store, attempt, samples.request_for(PREFIX), result, ApiAccess(page.url, "token")
     )
 
 
 def test_annotation_of_a_cancelled_build_says_so(page: Page) -> None:
     """Nothing of a cancelled build runs any more: the head's word is what ends "is being trained"."""
     page.says_under_way()
-    tell(page, CANCELLED)
+    deliver_result(page, CANCELLED)
     [note] = page.annotations.values()
     assert (note["context"], note["style"]) == ("training", "error")
     assert "model sentiment 7 of demo was cancelled" in note["body"]
@@ -89,7 +89,7 @@ def test_later_attempt_behind_an_open_step_is_on_the_page(page: Page) -> None:
     """No step is unblocked twice, so the page says how attempt 2 ended until notify is retried."""
     page.says_under_way()
     page.state, page.step = "failed", "unblocked"
-    tell(page, TrainingResult(status="succeeded"), attempt=2)
+    deliver_result(page, TrainingResult(status="succeeded"), attempt=2)
     [note] = page.annotations.values()
     assert note["style"] == "success"
     assert "has ended well in attempt 2" in note["body"]
@@ -97,11 +97,11 @@ def test_later_attempt_behind_an_open_step_is_on_the_page(page: Page) -> None:
 
 
 @pytest.mark.parametrize("style", ["success", "error"])
-def test_what_notify_has_said_stays(page: Page, style: str) -> None:
+def test_annotation_of_notify_is_not_replaced(page: Page, style: str) -> None:
     """A training that is told twice does not replace the account that the page has of it."""
     page.annotations["training"] = {"context": "training", "style": style, "body": "by notify"}
     page.state, page.step = "running", "unblocked"
-    tell(page, CANCELLED)
+    deliver_result(page, CANCELLED)
     assert page.annotations["training"]["body"] == "by notify"
 
 
@@ -109,7 +109,7 @@ def test_step_that_is_unblocked_now_leaves_the_page_to_notify(page: Page) -> Non
     """Notify follows, and says more."""
     page.says_under_way()
     page.state, page.step = "running", "blocked"
-    tell(page, TrainingResult(status="succeeded"))
+    deliver_result(page, TrainingResult(status="succeeded"))
     assert page.annotations["training"]["body"] == "is being trained"
 
 
@@ -117,5 +117,5 @@ def test_page_that_cannot_be_corrected_stops_nothing(page: Page, capsys: pytest.
     """The page is for people: a refusal is in the log, and the training has been told."""
     page.says_under_way()
     page.status = 403
-    assert "will not be reached, the build is canceled" in tell(page, CANCELLED)
+    assert "will not be reached, the build is canceled" in deliver_result(page, CANCELLED)
     assert "still says that the training is under way: " in capsys.readouterr().out

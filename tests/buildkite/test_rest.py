@@ -38,7 +38,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-class Heard:
+class Recorder:
     """A server that notes what it is asked, and with which headers."""
 
     def __init__(self) -> None:
@@ -47,12 +47,12 @@ class Heard:
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
         """Its class of requests."""
-        heard = self
+        recorder = self
 
         class Handler(http_api.JsonHandler):
             def do_GET(self) -> None:
-                heard.requests.append((self.requestline, dict(self.headers)))
-                status, headers, body = heard.answer
+                recorder.requests.append((self.requestline, dict(self.headers)))
+                status, headers, body = recorder.answer
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(body))}.items():
                     self.send_header(name, value)
@@ -65,10 +65,10 @@ class Heard:
 
 
 @pytest.fixture
-def server() -> Iterator[Callable[[Heard], ThreadingHTTPServer]]:
+def server() -> Iterator[Callable[[Recorder], ThreadingHTTPServer]]:
     """A function that serves what is heard at a port of this machine."""
     with ExitStack() as open_ones:
-        yield lambda heard: open_ones.enter_context(http_api.served(heard.handler()))
+        yield lambda recorder: open_ones.enter_context(http_api.served(recorder.handler()))
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +99,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_proxy_of_the_environment_is_used_and_its_password_not_told(
+def test_proxy_of_the_environment_is_used_and_its_password_not_shown(
     server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HTTPS_PROXY takes the call, with its own password, and a proxy that refuses is a passing failure."""
-    proxy = Heard()
+    proxy = Recorder()
     proxy.answer = (407, {}, b"")
     port = server(proxy).server_port
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:pw-of-the-proxy@127.0.0.1:{port}")
@@ -122,7 +122,7 @@ def test_proxy_of_the_environment_is_used_and_its_password_not_told(
 
 def test_no_proxy_is_heeded(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that NO_PROXY names is called without the proxy."""
-    proxy = Heard()
+    proxy = Recorder()
     monkeypatch.setenv("HTTPS_PROXY", http_api.url(server(proxy)))
     monkeypatch.setenv("NO_PROXY", "buildkite.invalid")
     with pytest.raises(RestError, match=r"could not be reached: ConnectionError$"):
@@ -132,7 +132,7 @@ def test_no_proxy_is_heeded(server: Any, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_this_machine_is_called_without_a_proxy(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The laptop's own Buildkite is no business of HTTP_PROXY, which would read the token."""
-    proxy, buildkite = Heard(), Heard()
+    proxy, buildkite = Recorder(), Recorder()
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, http_api.url(server(proxy)))
     assert Rest(http_api.url(server(buildkite)), TOKEN).access_token().scopes == ("read_builds",)
@@ -157,8 +157,8 @@ def test_certificates_of_the_environment_are_trusted(
     name: str, certificate: Path, server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever of the usual variables names the certificates of a company, they are trusted."""
-    heard = Heard()
-    running = server(heard)
+    recorder = Recorder()
+    running = server(recorder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     running.socket = context.wrap_socket(running.socket, server_side=True)
@@ -167,7 +167,7 @@ def test_certificates_of_the_environment_are_trusted(
         Rest(url, TOKEN).access_token()
     monkeypatch.setenv(name, str(certificate))
     assert Rest(url, TOKEN).access_token().scopes == ("read_builds",)
-    assert len(heard.requests) == 1
+    assert len(recorder.requests) == 1
 
 
 def test_certificates_that_are_not_there_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,21 +185,21 @@ def test_netrc_does_not_replace_the_token(
     """A password for the same host in .netrc is not sent."""
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login ada password from-netrc\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    heard = Heard()
-    Rest(http_api.url(server(heard)), TOKEN).access_token()
-    assert heard.requests[0][1]["Authorization"] == f"Bearer {TOKEN}"
+    recorder = Recorder()
+    Rest(http_api.url(server(recorder)), TOKEN).access_token()
+    assert recorder.requests[0][1]["Authorization"] == f"Bearer {TOKEN}"
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_token_follows_no_redirect(server: Any, status: int) -> None:
     """An answer that leads elsewhere is a refusal; the other address hears nothing."""
-    elsewhere, heard = Heard(), Heard()
-    heard.answer = (status, {"Location": f"{http_api.url(server(elsewhere))}/v2/access-token"}, b"")
+    elsewhere, recorder = Recorder(), Recorder()
+    recorder.answer = (status, {"Location": f"{http_api.url(server(elsewhere))}/v2/access-token"}, b"")
     with pytest.raises(RestError, match=f"answered {status}") as caught:
-        Rest(http_api.url(server(heard)), TOKEN).access_token()
+        Rest(http_api.url(server(recorder)), TOKEN).access_token()
     assert not caught.value.is_temporary
     assert elsewhere.requests == []
-    assert len(heard.requests) == 1
+    assert len(recorder.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -247,9 +247,9 @@ def test_odd_addresses_are_refused_without_their_passwords(url: str) -> None:
 @pytest.mark.parametrize("around", ["{}\n", " {} ", "\t{}\r\n", "{}"])
 def test_white_space_around_a_token_is_not_sent(around: str, server: Any) -> None:
     """A secret that was stored with a line break is the same token."""
-    heard = Heard()
-    Rest(http_api.url(server(heard)), around.format(TOKEN)).access_token()
-    assert heard.requests[0][1]["Authorization"] == f"Bearer {TOKEN}"
+    recorder = Recorder()
+    Rest(http_api.url(server(recorder)), around.format(TOKEN)).access_token()
+    assert recorder.requests[0][1]["Authorization"] == f"Bearer {TOKEN}"
 
 
 @pytest.mark.parametrize(
@@ -285,8 +285,8 @@ def test_any_token_can_be_sent_or_is_a_sentence(text: str) -> None:
     try:
         token = usable_token(text)
     except ConfigurationError as error:
-        said = str(error)
-        assert said.isprintable(), text
+        message = str(error)
+        assert message.isprintable(), text
         return
     requests.utils.check_header_validity(("Authorization", f"Bearer {token}"))
     assert token == text.strip()

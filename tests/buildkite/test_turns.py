@@ -139,7 +139,7 @@ def crowd(
 ) -> Callable[..., Crowd]:
     """Deliver to so many builds that end in one minute, while heads of some pipelines watch their builds."""
 
-    def run(size: int, seed: int, turns: bool, pipelines: int = 0) -> Crowd:
+    def run(size: int, seed: int, limited: bool, pipelines: int = 0) -> Crowd:
         chance = random.Random(seed)
         time = Time()
         crowd: Crowd = serve(Crowd(time, {number: names.service() for number in range(1, size + 1)}))
@@ -153,17 +153,17 @@ def crowd(
         def program(number: int, start: float) -> Callable[[], None]:
             build = training.build.model_copy(update={"number": number})
 
-            def tell() -> None:
+            def end_training() -> None:
                 time.sleep(start)
                 deliver(
                     training.model_copy(update={"build": build}),
                     RESULT,
                     access=ApiAccess(crowd.url, names.token),
                     clock=Clock(lambda: time.now, time.sleep, chance.random),
-                    rate_limiter=shared() if turns else None,
+                    rate_limiter=shared() if limited else None,
                 )
 
-            return tell
+            return end_training
 
         def watching(pipeline: str, start: float) -> Callable[[], None]:
             build = training.build.model_copy(update={"pipeline": pipeline})
@@ -192,11 +192,11 @@ def crowd(
     return run
 
 
-def test_those_who_watch_builds_keep_the_limit_with_them(crowd: Any) -> None:
+def test_heads_that_poll_builds_share_the_limit(crowd: Any) -> None:
     """While 200 trainings end in one minute, heads of three pipelines go on asking for cancelled builds: no
     60 seconds have more than 50 requests of all together, and heads of a pipeline ask once for all of them.
     """
-    done = crowd(200, 5, rate_limiter=True, pipelines=3)
+    done = crowd(200, 5, limited=True, pipelines=3)
     assert [build.applied for build in done.builds.values()] == [[RESULT.to_fields()]] * 200
     assert busiest(done.calls) <= LIMIT
     assert done.refused == 0
@@ -211,7 +211,7 @@ def test_two_hundred_in_one_minute_keep_the_limit(crowd: Any, seed: int) -> None
     """200 trainings that end in one minute: each build hears it once, within twenty minutes, and no
     60 seconds have more than 50 requests.
     """
-    done = crowd(200, seed, rate_limiter=True)
+    done = crowd(200, seed, limited=True)
     assert [build.applied for build in done.builds.values()] == [[RESULT.to_fields()]] * 200
     assert busiest(done.calls) <= LIMIT
     assert done.refused == 0
@@ -219,14 +219,14 @@ def test_two_hundred_in_one_minute_keep_the_limit(crowd: Any, seed: int) -> None
     assert done.now < 1200
 
 
-def test_without_turns_everybody_is_heard_all_the_same(crowd: Any) -> None:
+def test_without_shared_limiter_each_build_is_unblocked_within_an_hour(crowd: Any) -> None:
     """Where claims cannot be shared, refusals spread the crowd: each build hears it once, within an hour."""
-    done = crowd(200, 4, rate_limiter=False)
+    done = crowd(200, 4, limited=False)
     assert [build.applied for build in done.builds.values()] == [[RESULT.to_fields()]] * 200
     assert done.now < 3600
 
 
-def test_nobody_else_no_waiting() -> None:
+def test_lone_training_has_two_requests_at_once() -> None:
     """Who is alone has two turns at once, to read and to unblock."""
     claimed: list[str] = []
 
@@ -235,6 +235,6 @@ def test_nobody_else_no_waiting() -> None:
         claimed.append(name)
         return new
 
-    turns = RateLimiter(claim, lambda: 1000.0, lambda: 0.5)
-    assert [turns.next(), turns.next()] == [0.0, 0.0]
-    assert 0 < turns.next() <= 6
+    limiter = RateLimiter(claim, lambda: 1000.0, lambda: 0.5)
+    assert [limiter.next(), limiter.next()] == [0.0, 0.0]
+    assert 0 < limiter.next() <= 6

@@ -97,11 +97,11 @@ def model_files(seed: int) -> tuple[dict[str, bytes], tuple[GoldenPrediction, ..
 
 def manifest_for(number: int, image: str, artifact: Artifact, golden: Any) -> Manifest:
     """The manifest of a model that build ``number`` made."""
-    place = f"s3://{LAKE}/models/{PIPELINE}/sentiment/{number}"
+    prefix = f"s3://{LAKE}/models/{PIPELINE}/sentiment/{number}"
     quality = Quality(rows=9, metrics={"macro_f1": 0.65})
     return Manifest(
         request=samples.request_for(
-            place,
+            prefix,
             model_id=str(number),
             build=samples.build(number, PIPELINE, "acme", commit="c" * 40, creator="Ada Lovelace"),
             parameters={"seed": number},
@@ -110,7 +110,7 @@ def manifest_for(number: int, image: str, artifact: Artifact, golden: Any) -> Ma
         data=DataSnapshot(
             source="SELECT 1",
             athena_execution_id="0f0c7a3e",
-            objects=(SnapshotObject(path=f"{place}/data/0.parquet", bytes=1, sha256="6" * 64),),
+            objects=(SnapshotObject(path=f"{prefix}/data/0.parquet", bytes=1, sha256="6" * 64),),
             rows=9,
             sha256="7" * 64,
         ),
@@ -120,7 +120,7 @@ def manifest_for(number: int, image: str, artifact: Artifact, golden: Any) -> Ma
             primary="macro_f1",
             overall=quality,
         ),
-        predictions=PredictionsFile(path=f"{place}/predictions.parquet", bytes=1, sha256="5" * 64, rows=9),
+        predictions=PredictionsFile(path=f"{prefix}/predictions.parquet", bytes=1, sha256="5" * 64, rows=9),
         wandb=WandbRun(id=f"{PIPELINE}-{number}", url=""),
         artifact=artifact,
         runtime=Runtime(

@@ -24,13 +24,13 @@ def copied(deployer: Any, manifest: Manifest) -> ModelStore:
 def test_a_copy_is_made_once(deployer: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """The same again finds the bytes that are there, and hashes them."""
     manifest = deployer.train(181)
-    place = copied(deployer, manifest)
+    copied_model = copied(deployer, manifest)
     assert capsys.readouterr().out.count("copied  ") == 2
-    assert copied(deployer, manifest) == place
+    assert copied(deployer, manifest) == copied_model
     assert capsys.readouterr().out.count("reused  ") == 2
-    assert [uri for uri, _ in deployer.production.list(f"{place.prefix}/")] == [
-        place.manifest_uri,
-        place.model_uri,
+    assert [uri for uri, _ in deployer.production.list(f"{copied_model.prefix}/")] == [
+        copied_model.manifest_uri,
+        copied_model.model_uri,
     ]
 
 

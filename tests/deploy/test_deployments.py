@@ -56,7 +56,7 @@ def test_a_step_that_is_retried_adds_nothing(history: DeploymentHistory) -> None
     assert history.read(2) is None
 
 
-def test_a_step_that_was_stopped_between_the_writes_is_made_good(
+def test_interrupted_record_of_a_deployment_is_completed(
     storage: Storage, history: DeploymentHistory
 ) -> None:
     """The retry, or the next deployment, finds what ``current.json`` does not name yet."""

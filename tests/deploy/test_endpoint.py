@@ -260,7 +260,7 @@ def test_in_service_counts_only_with_the_new_configuration_and_nothing_pending(c
 
 
 @pytest.mark.parametrize(
-    ("states", "said"),
+    ("states", "message"),
     [
         (
             (UPDATING, ROLLING_BACK, State("InService", "old", reason="No /ping.")),
@@ -271,7 +271,7 @@ def test_in_service_counts_only_with_the_new_configuration_and_nothing_pending(c
         ((UPDATING, State("Failed", "old", reason="Capacity.")), ("Failed", "Capacity")),
     ],
 )
-def test_failed_update(cloud: Cloud, states: tuple[State, ...], said: tuple[str, ...]) -> None:
+def test_failed_update(cloud: Cloud, states: tuple[State, ...], message: tuple[str, ...]) -> None:
     """An update that ends elsewhere is a failure with SageMaker's reason, whatever its state is called."""
     cloud.makes()
     cloud.finds(OLD)
@@ -280,7 +280,7 @@ def test_failed_update(cloud: Cloud, states: tuple[State, ...], said: tuple[str,
     cloud.finds(*states)
     with pytest.raises(EndpointFailed) as caught:
         cloud.bring()
-    for words in (*said, "sentiment"):
+    for words in (*message, "sentiment"):
         assert words in str(caught.value)
 
 
@@ -352,7 +352,7 @@ def test_failed_endpoint_is_not_updated(cloud: Cloud) -> None:
         cloud.bring()
 
 
-def test_says_only_what_changes(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_changed_states_are_logged(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
     """The log has a line for each state, not for each look."""
     cloud.makes()
     cloud.finds(OLD)
@@ -387,14 +387,14 @@ def test_put_back(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("found", [State("InService", "third"), State("Updating", "new", pending="third")])
-def test_what_somebody_else_brought_is_not_put_back(cloud: Cloud, found: State) -> None:
+def test_rollback_leaves_a_configuration_that_another_change_set(cloud: Cloud, found: State) -> None:
     """An endpoint that was given another configuration in the meantime keeps it."""
     cloud.finds(found)
     with pytest.raises(EndpointFailed, match=r"another program has updated.*to third.*not changed"):
         cloud.put_back()
 
 
-def test_a_way_back_that_fails_is_said(cloud: Cloud) -> None:
+def test_failed_rollback_is_reported(cloud: Cloud) -> None:
     """A previous configuration that no longer starts is a failure with SageMaker's reason."""
     cloud.finds(NEW)
     cloud.updates("old")
@@ -404,7 +404,7 @@ def test_a_way_back_that_fails_is_said(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tags", "said"),
+    ("tags", "message"),
     [
         ({}, ""),
         ({"modelbuild:pipeline": "shops", "modelbuild:flow": "flows/shop/flow.py"}, ""),
@@ -418,13 +418,13 @@ def test_a_way_back_that_fails_is_said(cloud: Cloud) -> None:
         ),
     ],
 )
-def test_endpoint_of_another_training_is_refused(cloud: Cloud, tags: dict[str, str], said: str) -> None:
+def test_endpoint_of_another_training_is_refused(cloud: Cloud, tags: dict[str, str], message: str) -> None:
     """An endpoint serves one flow of one pipeline; a deployment of another makes nothing."""
     owner_tags = {"modelbuild:pipeline": "shops", "modelbuild:flow": "flows/shop/flow.py"}
     cloud.finds(OLD)
     listed = [{"Key": key, "Value": value} for key, value in tags.items()]
     cloud.stubber.add_response("list_tags", {"Tags": listed})
-    with cloud.stubber, pytest.raises(VerificationFailed, match=said) if said else nullcontext():
+    with cloud.stubber, pytest.raises(VerificationFailed, match=message) if message else nullcontext():
         require_own("shop", owner_tags, cloud.sagemaker)
 
 

@@ -14,7 +14,7 @@ from modelbuild.errors import AwsError, EndpointFailed, TrainingFailed, Verifica
 from modelbuild.store.deployments import DeploymentHistory
 
 MODELS = "s3://modelbuild-222222222222/models"
-PLACE = f"{MODELS}/comments/sentiment"
+PREFIX = f"{MODELS}/comments/sentiment"
 # What no model answers.
 WRONG = GoldenPrediction(
     input="fine",
@@ -50,11 +50,11 @@ def test_model_is_copied_served_checked_and_recorded(
     manifest: Manifest = deployer.train(101)
     command.run(deployer.settings("first"))
 
-    assert digest(deployer.production.read(f"{PLACE}/101/model.tar.gz")) == manifest.artifact.sha256
-    assert deployer.production.read(f"{PLACE}/101/manifest.json") == manifest.to_json().encode()
+    assert digest(deployer.production.read(f"{PREFIX}/101/model.tar.gz")) == manifest.artifact.sha256
+    assert deployer.production.read(f"{PREFIX}/101/manifest.json") == manifest.to_json().encode()
     assert served_by(deployer, "first") == "101"
 
-    record = deployer.production.read(f"{PLACE}/101/deployment.json")
+    record = deployer.production.read(f"{PREFIX}/101/deployment.json")
     assert deployer.lake.read(f"{manifest.request.artifacts}/deployment.json") == record
     deployment = Deployment.model_validate_json(record)
     endpoint = deployer.sagemaker.describe_endpoint(EndpointName="first")
@@ -91,7 +91,7 @@ def test_update_and_same_again(deployer: Any) -> None:
     after = deployer.sagemaker.describe_endpoint(EndpointName="second")
     assert served_by(deployer, "second") == "112"
     assert after["EndpointArn"] == before["EndpointArn"]
-    deployment = Deployment.model_validate_json(deployer.production.read(f"{PLACE}/112/deployment.json"))
+    deployment = Deployment.model_validate_json(deployer.production.read(f"{PREFIX}/112/deployment.json"))
     assert deployment.previous_endpoint_config == before["EndpointConfigName"]
 
     made = names(deployer, "second")
@@ -100,7 +100,7 @@ def test_update_and_same_again(deployer: Any) -> None:
         "ResponseMetadata": 0
     }
     assert names(deployer, "second") == made
-    again = Deployment.model_validate_json(deployer.production.read(f"{PLACE}/112/deployment.json"))
+    again = Deployment.model_validate_json(deployer.production.read(f"{PREFIX}/112/deployment.json"))
     assert again == deployment
     history = DeploymentHistory(deployer.production, MODELS, "second")
     assert history.current() == deployment
@@ -119,7 +119,7 @@ def test_bytes_that_changed_after_training_are_refused(deployer: Any) -> None:
     deployer.lake.write(manifest.artifact.path, tampered, "application/gzip")
     with pytest.raises(VerificationFailed, match=f"{digest(tampered)}.*{digest(content)}.*changed after"):
         command.run(deployer.settings("tampered"))
-    assert deployer.production.list(f"{PLACE}/121/") == []
+    assert deployer.production.list(f"{PREFIX}/121/") == []
     assert names(deployer, "tampered") == set()
     assert deployer.agent.annotations[-1].style == "error"
 
@@ -127,10 +127,10 @@ def test_bytes_that_changed_after_training_are_refused(deployer: Any) -> None:
 def test_other_bytes_in_production_stay(deployer: Any) -> None:
     """What lies in production under this model's name and is another file is neither replaced nor served."""
     deployer.train(131)
-    deployer.production.write(f"{PLACE}/131/model.tar.gz", b"another model")
+    deployer.production.write(f"{PREFIX}/131/model.tar.gz", b"another model")
     with pytest.raises(VerificationFailed, match=r"131/model\.tar\.gz"):
         command.run(deployer.settings("occupied"))
-    assert deployer.production.read(f"{PLACE}/131/model.tar.gz") == b"another model"
+    assert deployer.production.read(f"{PREFIX}/131/model.tar.gz") == b"another model"
     assert names(deployer, "occupied") == set()
 
 
@@ -140,7 +140,7 @@ def test_manifest_of_another_build_is_refused(deployer: Any, monkeypatch: pytest
     monkeypatch.setenv("BUILDKITE_BUILD_NUMBER", "142")
     with pytest.raises(VerificationFailed, match="141"):
         command.run(deployer.settings("stranger"))
-    assert deployer.production.list(f"{PLACE}/14") == []
+    assert deployer.production.list(f"{PREFIX}/14") == []
 
 
 def test_failed_training_is_not_deployed(deployer: Any) -> None:
@@ -161,7 +161,7 @@ def test_container_that_does_not_start(deployer: Any, number: int, image: str) -
     assert isinstance(caught.value, EndpointFailed)
     assert reason.rstrip(".") in str(caught.value)
     assert reason[:20] in deployer.agent.annotations[-1].body
-    assert not deployer.production.exists(f"{PLACE}/{number}/deployment.json")
+    assert not deployer.production.exists(f"{PREFIX}/{number}/deployment.json")
 
 
 def test_container_that_never_answers(deployer: Any) -> None:
@@ -195,7 +195,7 @@ def test_what_was_served_before_is_served_again(deployer: Any) -> None:
     assert current is not None
     assert (current.number, current.model_id) == (1, "161")
     for number in (162, 163):
-        assert not deployer.production.exists(f"{PLACE}/{number}/deployment.json")
+        assert not deployer.production.exists(f"{PREFIX}/{number}/deployment.json")
 
 
 def test_a_new_endpoint_that_answers_otherwise_is_not_relied_on(deployer: Any) -> None:
@@ -203,7 +203,7 @@ def test_a_new_endpoint_that_answers_otherwise_is_not_relied_on(deployer: Any) -
     deployer.train(171, golden=(WRONG,))
     with pytest.raises(VerificationFailed, match=r"nothing may rely on endpoint liar .*delete-endpoint"):
         command.run(deployer.settings("liar"))
-    assert not deployer.production.exists(f"{PLACE}/171/deployment.json")
+    assert not deployer.production.exists(f"{PREFIX}/171/deployment.json")
 
 
 def test_a_step_that_stops_after_the_update_still_knows_the_way_back(

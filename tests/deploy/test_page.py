@@ -73,7 +73,7 @@ def test_a_deployment_is_what_the_golden_file_shows() -> None:
     require_golden("succeeded.md", served(DEPLOYMENT))
 
 
-def test_a_first_deployment_by_nobody_is_what_the_golden_file_shows() -> None:
+def test_first_deployment_without_approver_matches_the_golden_file() -> None:
     """Nothing before it and no approver are said, not left blank."""
     first = DEPLOYMENT.model_copy(
         update={"previous_endpoint_config": "", "approver": Approver(name="", email="")}

@@ -16,8 +16,8 @@ from modelbuild.settings.deploy import DeploySettings
 from modelbuild.store.model import ModelStore
 
 DATA = Path(__file__).parents[1] / "data" / "model-12"
-PLACE = "s3://modelbuild-222222222222/models/comments/sentiment/12"
-COPIED = ModelStore(MemoryObjects(), PLACE)
+PREFIX = "s3://modelbuild-222222222222/models/comments/sentiment/12"
+COPIED = ModelStore(MemoryObjects(), PREFIX)
 AWS_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 ENDPOINTS = st.from_regex(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", fullmatch=True)
 MODEL_IDS = st.from_regex(r"[1-9][0-9]{0,9}(\.[1-9][0-9]{0,5})?", fullmatch=True)
@@ -40,10 +40,10 @@ def planned(
         artifacts="s3://modelbuild-222222222222/models",
         **{"role": "arn:aws:iam::222222222222:role/modelbuild-sagemaker", **options},
     )
-    given = Handoff(
+    handoff = Handoff(
         COPIED, found.model_copy(update=result or {}), manifest.model_copy(update={"request": request}), b""
     )
-    return plan.plan_deployment(given, COPIED, settings)
+    return plan.plan_deployment(handoff, COPIED, settings)
 
 
 @given(endpoint=ENDPOINTS.filter(lambda name: len(name) <= 63), model_id=MODEL_IDS)

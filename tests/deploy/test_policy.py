@@ -71,17 +71,17 @@ def test_policies_are_enough(deployer: Any, become: Callable[..., None], on_stan
 
 
 @pytest.mark.parametrize(
-    ("sid", "said"),
+    ("sid", "message"),
     [
         ("ManifestAndModel", r"could not read s3://.*/manifest\.json \(AccessDenied"),
         ("Record", r"could not write s3://.*/deployment\.json \(AccessDenied"),
         ("Roles", r"could not assume role .*modelbuild-deploy \(AccessDenied"),
     ],
 )
-def test_each_statement_is_needed(sid: str, said: str, deployer: Any, become: Callable[..., None]) -> None:
+def test_each_statement_is_needed(sid: str, message: str, deployer: Any, become: Callable[..., None]) -> None:
     """Without one of the statements, the step says what it may not do."""
     deployer.train(802)
     become(sid)
-    with pytest.raises(ModelbuildError, match=said) as caught:
+    with pytest.raises(ModelbuildError, match=message) as caught:
         command.run(deployer.settings("policy"))
     assert isinstance(caught.value, AwsError)

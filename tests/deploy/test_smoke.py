@@ -62,7 +62,7 @@ def test_the_recorded_answer_passes(shift: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         (document(model_id="11"), "answers as model sentiment 11 of comments"),
         (document(prediction={"model_id": "11"}), r"prediction: sentiment 11"),
@@ -82,9 +82,9 @@ def test_the_recorded_answer_passes(shift: float) -> None:
         (["positive"], "is not the document"),
     ],
 )
-def test_another_answer_is_refused_with_both_shown(answer: Any, said: str) -> None:
+def test_another_answer_is_refused_with_both_shown(answer: Any, message: str) -> None:
     """The message has what came and what was to come."""
-    with pytest.raises(VerificationFailed, match=said):
+    with pytest.raises(VerificationFailed, match=message):
         check(json.dumps(answer).encode())
 
 
@@ -130,7 +130,7 @@ def test_a_container_that_refuses_an_input_is_not_the_approved_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expected", "found", "said"),
+    ("expected", "found", "message"),
     [
         ({"value": 3.5}, {"value": 3.50009}, ""),
         ({"value": 35_000.0}, {"value": 35_001.0}, ""),
@@ -147,6 +147,6 @@ def test_a_container_that_refuses_an_input_is_not_the_approved_model() -> None:
         ({"label": None}, {"label": "a"}, "another label"),
     ],
 )
-def test_any_output_is_compared(expected: dict[str, Any], found: dict[str, Any], said: str) -> None:
+def test_any_output_is_compared(expected: dict[str, Any], found: dict[str, Any], message: str) -> None:
     """Numbers, vectors and texts, wherever they stand in an answer: the first difference is named."""
-    assert smoke._difference(expected, found, 1e-4) == said
+    assert smoke._difference(expected, found, 1e-4) == message

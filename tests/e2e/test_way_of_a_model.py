@@ -160,14 +160,14 @@ def test_a_prediction_leads_back_to_its_commit(laptop: Laptop, served: Running, 
     """`modelbuild trace` goes from a stored answer to build, commit, approver and endpoint."""
     answer = tmp_path / "answer.json"
     answer.write_bytes(_invoke(laptop, COMMENTS[:1]))
-    place = ("--artifacts", served.artifacts.rsplit("/", 2)[0])
+    artifacts = ("--artifacts", served.artifacts.rsplit("/", 2)[0])
     account = laptop.environment["PRODUCTION_ACCOUNT"]
     role = ("--production-role", f"arn:aws:iam::{account}:role/modelbuild-deploy")
-    text = laptop.modelbuild("trace", "--prediction", str(answer), *place, *role)
+    text = laptop.modelbuild("trace", "--prediction", str(answer), *artifacts, *role)
     assert served.get()["web_url"] in text
     assert served.get()["commit"] in text
     assert re.search(r"endpoint sentiment since \S+\n", text)
-    traced = json.loads(laptop.modelbuild("trace", served.model_id, *place, "--json"))
+    traced = json.loads(laptop.modelbuild("trace", served.model_id, *artifacts, "--json"))
     assert traced["deployment"]["endpoint"] == "sentiment"
     assert traced["deployment"]["approver"]["name"]
 

@@ -66,7 +66,7 @@ def test_the_hash_is_that_of_the_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"ids": [], "inputs": [], "truth": []}, "there are no evaluation rows"),
         ({"ids": ["a", "a"]}, "two evaluation rows have the id 'a'"),
@@ -74,14 +74,14 @@ def test_the_hash_is_that_of_the_rows() -> None:
         ({"slices": {"domain": ["x"]}}, "are 2 evaluation rows, but domain has 1 elements"),
     ],
 )
-def test_rows_that_nothing_can_be_measured_on_are_refused(changes: dict[str, Any], said: str) -> None:
+def test_rows_that_nothing_can_be_measured_on_are_refused(changes: dict[str, Any], message: str) -> None:
     """A mistake in a flow is a sentence, before anything is measured."""
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         evaluate(replace(ROWS, **changes), [1.0, 2.0], metrics=METRICS, primary="rmse", measure=measure)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"primary": "mae"}, "lacks the primary metric mae"),
         ({"metrics": METRICS[:1]}, "metric bias of all rows is not described"),
@@ -93,7 +93,7 @@ def test_rows_that_nothing_can_be_measured_on_are_refused(changes: dict[str, Any
         ({"slices": {"s": {"x": Quality(rows=1, metrics={"r2": 1.0})}}}, "metric r2 of s x is not described"),
     ],
 )
-def test_metrics_are_described_and_one_decides(changes: dict[str, Any], said: str) -> None:
+def test_metrics_are_described_and_one_decides(changes: dict[str, Any], message: str) -> None:
     """What a page shows has a title and a direction, and every comparison has the primary metric."""
     values: dict[str, Any] = {
         "dataset_sha256": "1" * 64,
@@ -101,7 +101,7 @@ def test_metrics_are_described_and_one_decides(changes: dict[str, Any], said: st
         "primary": "rmse",
         "overall": Quality(rows=2, metrics={"rmse": 1.0, "bias": 0.0}),
     }
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(ValidationError, match=message):
         Evaluation(**{**values, **changes})
 
 

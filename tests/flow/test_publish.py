@@ -114,7 +114,7 @@ def test_each_attempt_has_its_own_result(
     assert TrainingResult.model_validate_json(second) == result
 
 
-def test_another_model_in_the_same_place_is_refused(store: ModelStore) -> None:
+def test_another_model_under_the_same_prefix_is_refused(store: ModelStore) -> None:
     """A model that exists is never replaced; the same one again is fine."""
     first = upload_model(store, FILES)
     assert upload_model(store, FILES) == first

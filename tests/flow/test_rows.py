@@ -29,7 +29,7 @@ def test_columns_are_read_by_their_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("a,b\n1,2\n", "data.csv has no column 'text': its columns are a, b"),
         ("", "has no column 'text': its columns are none"),
@@ -38,9 +38,9 @@ def test_columns_are_read_by_their_names(tmp_path: Path) -> None:
         ('text,label\n"a,b\n', "cannot be read as CSV in UTF-8: unexpected end"),
     ],
 )
-def test_a_file_that_is_none_is_a_sentence(content: str | bytes, said: str, tmp_path: Path) -> None:
+def test_missing_file_is_one_sentence(content: str | bytes, message: str, tmp_path: Path) -> None:
     """The sentence names the file, and what it has in place of what was expected."""
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         read_csv(written(tmp_path, content), ["text", "label"])
 
 

@@ -82,7 +82,7 @@ def test_from_the_lake_to_a_servable_model(
     ]
 
 
-def test_says_that_it_needs_a_place(tmp_path: Path) -> None:
+def test_missing_artifacts_variable_is_an_error(tmp_path: Path) -> None:
     """Without ARTIFACTS nothing starts; the sentence has an example."""
     result = ran(tmp_path, "flow.py", "run")
     assert (result.returncode, result.stderr.count("\n")) == (10, 1)

@@ -77,13 +77,13 @@ def test_no_rows_is_a_mistake_in_the_parameters(athena: Athena, storage: Storage
 
 
 @pytest.mark.parametrize(
-    ("query", "says"), [("SELECT nothing FROM modelbuild.small", "nothing"), ("SELEC", "SELEC")]
+    ("query", "message"), [("SELECT nothing FROM modelbuild.small", "nothing"), ("SELEC", "SELEC")]
 )
 def test_athenas_reason_is_in_the_message(
-    athena: Athena, storage: Storage, artifacts: str, query: str, says: str
+    athena: Athena, storage: Storage, artifacts: str, query: str, message: str
 ) -> None:
     """What Athena says about a query that it cannot run is what the user reads."""
-    with pytest.raises(AwsError, match=says):
+    with pytest.raises(AwsError, match=message):
         take(athena, ModelStore(storage, artifacts), query)
 
 

@@ -59,8 +59,8 @@ def wandb_url(tmp_path: Path) -> Iterator[str]:
 
 def test_a_run_has_what_it_was_made_with(tmp_path: Path, evaluation: Evaluation, wandb_url: str) -> None:
     """Configuration, group and every metric are at the run's address; a retried step continues the run."""
-    first, said = recorded(tmp_path, evaluation, wandb_url)
-    assert said == ""
+    first, message = recorded(tmp_path, evaluation, wandb_url)
+    assert message == ""
     assert (first.id, first.url.split("/")[-1]) == ("comments-12.3-x", "comments-12.3-x")
     assert first.url.startswith(wandb_url)
     assert recorded(tmp_path, evaluation, wandb_url) == (first, "")
@@ -93,12 +93,12 @@ def test_a_run_belongs_to_the_entity_that_the_build_names(
 def test_a_training_goes_on_without_wandb(tmp_path: Path, evaluation: Evaluation) -> None:
     """A W&B that cannot be reached costs seconds and a sentence, not the training."""
     start = time.monotonic()
-    run, said = recorded(tmp_path, evaluation, "http://127.0.0.1:9")
+    run, message = recorded(tmp_path, evaluation, "http://127.0.0.1:9")
     assert time.monotonic() - start < 40
     assert run == WandbRun(id="comments-12.3-x", url="")
-    assert said.startswith("W&B did not take run comments-12.3-x (")
-    assert said.count("\n") == 1
-    assert "k" * 40 not in said
+    assert message.startswith("W&B did not take run comments-12.3-x (")
+    assert message.count("\n") == 1
+    assert "k" * 40 not in message
     assert not list(tmp_path.glob("wandb"))
 
 

@@ -28,11 +28,11 @@ def test_a_flow_on_its_own_may_write_nowhere() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variables", "says"), [({"MODEL_ID": "12"}, "is not set"), ({"ARTIFACTS": "/tmp"}, "is '/tmp'")]
+    ("variables", "message"), [({"MODEL_ID": "12"}, "is not set"), ({"ARTIFACTS": "/tmp"}, "is '/tmp'")]
 )
-def test_says_where_to_write(variables: dict[str, str], says: str) -> None:
+def test_missing_or_wrong_artifacts_is_an_error(variables: dict[str, str], message: str) -> None:
     """A missing or wrong place is one sentence with an example."""
-    with pytest.raises(ConfigurationError, match=f"ARTIFACTS {says}.*s3://bucket/scratch/you"):
+    with pytest.raises(ConfigurationError, match=f"ARTIFACTS {message}.*s3://bucket/scratch/you"):
         prefix(StepEnvironment.read(variables), "7")
 
 

@@ -22,7 +22,7 @@ DATA = Path(__file__).parents[1] / "data" / "model-12"
 MANIFEST = Manifest.model_validate_json((DATA / "manifest.json").read_bytes())
 RESULT = TrainingResult.model_validate_json((DATA / "result.json").read_bytes())
 REQUEST = MANIFEST.request
-PLACE = REQUEST.artifacts
+PREFIX = REQUEST.artifacts
 ENVIRON = {
     "BUILDKITE_ORGANIZATION_SLUG": "acme",
     "BUILDKITE_PIPELINE_SLUG": "comments",
@@ -44,8 +44,8 @@ class Build:
     environ: dict[str, str] = field(default_factory=lambda: dict(ENVIRON))
     objects: dict[str, bytes] = field(
         default_factory=lambda: {
-            f"{PLACE}/request.json": REQUEST.to_json().encode(),
-            f"{PLACE}/manifest.json": MANIFEST.to_json().encode(),
+            f"{PREFIX}/request.json": REQUEST.to_json().encode(),
+            f"{PREFIX}/manifest.json": MANIFEST.to_json().encode(),
         }
     )
 
@@ -76,7 +76,7 @@ class Build:
     def publish(self, **changes: Any) -> None:
         """Have the flow write another manifest, and fields that agree with it."""
         manifest = MANIFEST.model_copy(update=changes)
-        self.objects[f"{PLACE}/manifest.json"] = manifest.to_json().encode()
+        self.objects[f"{PREFIX}/manifest.json"] = manifest.to_json().encode()
         self.meta_data |= {
             "model/data/path": manifest.artifact.path,
             "model/data/sha256": manifest.artifact.sha256,
@@ -104,8 +104,8 @@ def test_what_was_trained_and_shown_is_deployed(build: Build) -> None:
 
 def elsewhere(build: Build) -> None:
     """The field leads to a manifest under another prefix, which is complete and agrees with itself."""
-    forged = f"{PLACE.rpartition('/')[0]}/13/manifest.json"
-    build.objects[forged] = build.objects[f"{PLACE}/manifest.json"]
+    forged = f"{PREFIX.rpartition('/')[0]}/13/manifest.json"
+    build.objects[forged] = build.objects[f"{PREFIX}/manifest.json"]
     build.meta_data["model/manifest"] = forged
 
 
@@ -125,7 +125,7 @@ def invented_request(build: Build) -> None:
     """The flow writes over request.json too, so that the manifest agrees with it."""
     about = REQUEST.build.model_copy(update={"commit": "d" * 40})
     request = REQUEST.model_copy(update={"build": about})
-    build.objects[f"{PLACE}/request.json"] = request.to_json().encode()
+    build.objects[f"{PREFIX}/request.json"] = request.to_json().encode()
     build.publish(request=request)
 
 
@@ -142,7 +142,7 @@ def other_run(build: Build) -> None:
 
 
 @pytest.mark.parametrize(
-    ("attack", "said"),
+    ("attack", "message"),
     [
         (elsewhere, r"model/manifest is '.*/13/manifest\.json', but the manifest of this build is .*/12/"),
         (model_elsewhere, r"model/data/path is .*/13/model\.tar\.gz.* by .*/12/manifest\.json"),
@@ -153,15 +153,15 @@ def other_run(build: Build) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_forged_handover_is_refused(build: Build, attack: Callable[[Build], None], said: str) -> None:
+def test_forged_handover_is_refused(build: Build, attack: Callable[[Build], None], message: str) -> None:
     """What a flow, or the owner of a token, wrote leads nowhere but to the build's own model."""
     attack(build)
-    with pytest.raises(VerificationFailed, match=said):
+    with pytest.raises(VerificationFailed, match=message):
         build.notify()
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variable", "value", "message"),
     [
         ("BUILDKITE_BUILD_ID", "0199", "the id of this build is '0199', but '0198' in"),
         ("BUILDKITE_COMMIT", "d" * 40, f"the commit of this build is '{'d' * 40}'"),
@@ -172,37 +172,39 @@ def test_forged_handover_is_refused(build: Build, attack: Callable[[Build], None
         ("BUILDKITE_BUILD_NUMBER", "2", "no prefix of build 2 of pipeline comments"),
     ],
 )
-def test_another_builds_training_is_refused(build: Build, variable: str, value: str, said: str) -> None:
+def test_another_builds_training_is_refused(build: Build, variable: str, value: str, message: str) -> None:
     """Request and manifest that agree with each other must also be those of this job's build."""
     build.environ[variable] = value
-    with pytest.raises(ModelbuildError, match=re.escape(said)):
+    with pytest.raises(ModelbuildError, match=re.escape(message)):
         build.notify()
 
 
-@pytest.mark.parametrize("said", ["HEAD", "main", "c" * 7])
-def test_commit_that_buildkite_has_not_resolved_is_the_one_that_was_stored(build: Build, said: str) -> None:
+@pytest.mark.parametrize("message", ["HEAD", "main", "c" * 7])
+def test_commit_that_buildkite_has_not_resolved_is_the_one_that_was_stored(
+    build: Build, message: str
+) -> None:
     """A branch may have moved on: which commit was trained is what the train step noted."""
-    build.environ["BUILDKITE_COMMIT"] = said
+    build.environ["BUILDKITE_COMMIT"] = message
     build.notify()
     build.deploy()
 
 
 @pytest.mark.parametrize(
-    "place", ["models/comments/sentiment/12", "s3://b/12", "s3://bucket/models/comments/sentiment/12/x"]
+    "artifacts", ["models/comments/sentiment/12", "s3://b/12", "s3://bucket/models/comments/sentiment/12/x"]
 )
-def test_place_that_is_not_this_builds_is_refused(build: Build, place: str) -> None:
+def test_prefix_of_another_build_is_refused(build: Build, artifacts: str) -> None:
     """Without the place that the train step of this build noted, nothing is read."""
-    build.meta_data["train/artifacts"] = place
+    build.meta_data["train/artifacts"] = artifacts
     with pytest.raises(VerificationFailed, match="which is no prefix of build 12 of pipeline comments"):
         build.notify()
 
 
 def test_build_without_a_noted_request_is_refused(build: Build) -> None:
     """What nothing vouches for is not deployed."""
-    place = build.meta_data.pop("train/artifacts")
+    artifacts = build.meta_data.pop("train/artifacts")
     with pytest.raises(ConfigurationError, match="train/artifacts is not set"):
         build.notify()
-    build.meta_data["train/artifacts"] = place
+    build.meta_data["train/artifacts"] = artifacts
     del build.meta_data["train/request/sha256"]
     with pytest.raises(ConfigurationError, match=r"train/request/sha256 is not set.*start a new build"):
         build.notify()
@@ -213,7 +215,7 @@ def test_deployment_that_was_not_shown_is_refused(build: Build) -> None:
     with pytest.raises(ConfigurationError, match="retry that step now that the training has ended"):
         build.deploy()
     build.meta_data["train/attempt"] = "2"
-    build.objects[f"{PLACE}/attempts/2/result.json"] = RESULT.to_json().encode()
+    build.objects[f"{PREFIX}/attempts/2/result.json"] = RESULT.to_json().encode()
     with pytest.raises(ConfigurationError, match="notify/manifest/sha256 is not set"):
         build.deploy()
     build.notify()
@@ -223,12 +225,12 @@ def test_deployment_that_was_not_shown_is_refused(build: Build) -> None:
 def test_result_that_was_changed_after_it_was_shown_is_refused(build: Build) -> None:
     """Attempt 2 was shown and approved; then model, manifest and result are written over."""
     build.meta_data["train/attempt"] = "2"
-    build.objects[f"{PLACE}/attempts/2/result.json"] = RESULT.to_json().encode()
+    build.objects[f"{PREFIX}/attempts/2/result.json"] = RESULT.to_json().encode()
     build.notify()
     zeros = "0" * 64
     build.publish(artifact=MANIFEST.artifact.model_copy(update={"sha256": zeros}))
     forged = RESULT.model_copy(update={"model_sha256": zeros})
-    build.objects[f"{PLACE}/attempts/2/result.json"] = forged.to_json().encode()
+    build.objects[f"{PREFIX}/attempts/2/result.json"] = forged.to_json().encode()
     with pytest.raises(VerificationFailed, match=r"was changed after notify showed it.*nothing was deployed"):
         build.deploy()
     # Nor does showing it again help: the approval was of the other one.
@@ -258,17 +260,19 @@ def test_owner_of_the_token_cannot_approve(build: Build, approvers: tuple[str, .
 
 
 @pytest.mark.parametrize(
-    ("by", "email", "said"),
+    ("by", "email", "message"),
     [
         ("eve", "eve@example.org", r"and A name <eve@example\.org> unblocked"),
         ("eve", "", "and A name <eve> unblocked"),
         ("", "", "and no user unblocked"),
     ],
 )
-def test_user_who_is_no_approver_cannot_approve(build: Build, by: str, email: str, said: str) -> None:
+def test_user_who_is_no_approver_cannot_approve(build: Build, by: str, email: str, message: str) -> None:
     """With option approvers, those users and nobody else let a deployment through."""
     build.notify()
-    with pytest.raises(VerificationFailed, match=f"option approvers allows grace@example.org only, {said}"):
+    with pytest.raises(
+        VerificationFailed, match=f"option approvers allows grace@example.org only, {message}"
+    ):
         build.deploy("grace@example.org", by=by, email=email)
 
 
@@ -278,7 +282,7 @@ def test_approver_is_named_by_id_or_address(build: Build) -> None:
     build.deploy("4735BA57-80d0-46e2-8fa0-b28223a86586", by="4735ba57-80d0-46e2-8fa0-b28223a86586", email="")
 
 
-def test_first_notify_decides_who_the_tokens_owner_is(build: Build) -> None:
+def test_first_notify_pins_the_owner_of_the_token(build: Build) -> None:
     """Notify that runs again behind an approval does not take the approver for the token's owner."""
     build.notify()
     again = samples.job_environment(BUILDKITE_UNBLOCKER_ID="grace")

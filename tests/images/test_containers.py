@@ -189,9 +189,9 @@ def test_serving_image_refuses_another_model(
     name = container(serve, "serve", options=options)
     until(lambda: not engine.inspect("container", name)["State"]["Running"], "the end")
     assert engine.inspect("container", name)["State"]["ExitCode"] == 14
-    said = engine.call("logs", name)
-    assert "0" * 64 in said.stdout + said.stderr
-    assert "Traceback" not in said.stdout + said.stderr
+    output = engine.call("logs", name)
+    assert "0" * 64 in output.stdout + output.stderr
+    assert "Traceback" not in output.stdout + output.stderr
 
 
 def test_serving_image_is_small(engine: Engine, serve: str) -> None:

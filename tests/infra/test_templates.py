@@ -180,7 +180,7 @@ def test_the_function_finds_its_program() -> None:
     assert Path(found["WorkingDirectory"]).is_absolute()
 
 
-def test_who_submits_may_do_so_for_jobs() -> None:
+def test_policies_of_submitters_name_the_job() -> None:
     """The authorization reference of Batch has the job among the resources of SubmitJob."""
     documented = json.loads((ROOT / "docs" / "iam" / "train.json").read_text())["Statement"]
     for found in (statements("JobRole"), documented):
@@ -243,11 +243,11 @@ def documented() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_documented_actions_exist() -> None:
     """IAM ignores an action that it does not know: each one is in AWS's own list."""
-    known = load_resource(AdditionalSpecs, "Policies.json")
+    allowed = load_resource(AdditionalSpecs, "Policies.json")
     for file, statement in documented():
         for action in actions([statement]):
             service, _, name = action.partition(":")
-            assert name.lower() in known[service]["Actions"], f"{action} in {file}"
+            assert name.lower() in allowed[service]["Actions"], f"{action} in {file}"
 
 
 def test_documented_policies_fit_into_one() -> None:
@@ -266,7 +266,7 @@ def test_shared_things_are_changed_by_one_build_at_a_time_from_some_branches() -
         assert found[key]["branches"] == "${STACK_BRANCHES:-main}"
 
 
-def test_who_deploys_the_stack_may_make_what_it_has() -> None:
+def test_policy_of_stack_deployments_allows_its_resources() -> None:
     """For each type of resource in the template, the documented policy allows to create and to delete it, and
     each name that the template gives is among the resources.
     """

@@ -63,7 +63,7 @@ def test_a_slash_at_the_end_changes_nothing(lake: Storage) -> None:
         (["deployment.json", "manifest.json", "result.json"], "training.txt"),
     ],
 )
-def test_what_has_not_happened_is_said(lake: Storage, missing: list[str], name: str) -> None:
+def test_missing_records_are_named(lake: Storage, missing: list[str], name: str) -> None:
     """A model that is trained, and one that is being trained, are traced as far as they came."""
     for file in missing:
         lake.delete(f"{MODELS}/12/{file}")
@@ -112,7 +112,7 @@ def test_an_unknown_model_is_a_sentence_with_the_newest_models(lake: Storage) ->
         trace(ROOT, "13", lake, lake)
 
 
-def test_where_no_model_lies_the_place_is_doubted(lake: Storage) -> None:
+def test_prefix_without_models_is_reported_as_wrong(lake: Storage) -> None:
     """A wrong pipeline is not a wrong id."""
     with pytest.raises(ConfigurationError, match="no model lies there, so correct --artifacts"):
         trace("s3://modelbuild-123456789012/models/reviews", "12", lake, lake)
@@ -154,13 +154,13 @@ def test_a_result_that_cannot_be_read_is_a_failure(lake: Storage) -> None:
     assert "failed: " in render(trace(ROOT, "12", lake, lake))
 
 
-def test_models_of_one_build_are_told_apart(lake: Storage) -> None:
+def test_models_of_one_build_are_reported_apart(lake: Storage) -> None:
     """An id that two models of a pipeline have needs the name of one; the name is no longer needed else."""
     request = TrainingRequest.model_validate_json((MODEL / "request.json").read_bytes())
-    place = f"{ROOT}/topics/12"
-    source = request.source.model_copy(update={"path": f"{place}/source.tar.gz"})
-    other = request.model_copy(update={"model": "topics", "artifacts": place, "source": source})
-    lake.write(f"{place}/request.json", other.to_json().encode())
+    prefix = f"{ROOT}/topics/12"
+    source = request.source.model_copy(update={"path": f"{prefix}/source.tar.gz"})
+    other = request.model_copy(update={"model": "topics", "artifacts": prefix, "source": source})
+    lake.write(f"{prefix}/request.json", other.to_json().encode())
     with pytest.raises(
         ConfigurationError, match=r"sentiment, topics of .* have id 12: say which with --model"
     ):

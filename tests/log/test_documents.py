@@ -65,7 +65,7 @@ def test_any_result_is_read_back_from_s3_and_from_fields(reason: str, url: str, 
 
 
 @given(ANY_TEXT, ANY_TEXT)
-def test_whoever_approved_is_read_back(name: str, email: str) -> None:
+def test_approver_is_read_back(name: str, email: str) -> None:
     """A deployment's record holds any name."""
     deployment = Deployment.model_validate_json(samples_deployment())
     changed = deployment.model_copy(update={"approver": Approver(name=name, email=email)})

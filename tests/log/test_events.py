@@ -67,13 +67,13 @@ def test_no_part_of_text_is_an_event(text: str, cut: int) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(FORGERIES)
 @example(FORGED)
-def test_text_that_is_said_is_no_event(capsys: pytest.CaptureFixture[str], text: str) -> None:
+def test_printed_text_is_no_event(capsys: pytest.CaptureFixture[str], text: str) -> None:
     """A line, a title and a warning that show text from elsewhere are no events."""
     capsys.readouterr()
     for say in (log.say, log.warn, log.group, log.open_group):
         say(text)
-    said = capsys.readouterr()
-    assert MARK not in said.out + said.err
+    captured = capsys.readouterr()
+    assert MARK not in captured.out + captured.err
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

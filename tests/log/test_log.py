@@ -29,7 +29,7 @@ PRINTING = {
 JSON = {"cli.py": 1, "train/submit/plan.py": 1}
 
 
-def test_all_lines_go_through_one_place() -> None:
+def test_only_the_log_module_prints() -> None:
     """Nothing of the product but the log prints, except for two commands that print JSON."""
     found: dict[str, int] = {}
     for file in PRODUCT.rglob("*.py"):
@@ -49,10 +49,10 @@ def test_any_text_is_one_line(capsys: pytest.CaptureFixture[str], text: str) -> 
     capsys.readouterr()
     log.say(text)
     log.group(text)
-    said = capsys.readouterr().out
-    assert said.count("\n") == 2
-    assert len(said.splitlines()) == 2
-    first, second = said.splitlines()
+    output = capsys.readouterr().out
+    assert output.count("\n") == 2
+    assert len(output.splitlines()) == 2
+    first, second = output.splitlines()
     assert not first.lstrip().startswith(("--- ", "+++ ", "~~~ ", "^^^ "))
     assert second.startswith("--- ")
 
@@ -64,9 +64,9 @@ def test_secrets_of_the_process_are_not_shown(capsys: Any, monkeypatch: pytest.M
     log.hide("read-from elsewhere")
     for say in (log.say, log.warn, log.group, log.open_group):
         say("b'Bearer bkua_in-a-variable\\n' read-from elsewhere read-from")
-    said = capsys.readouterr()
-    assert "bkua_in-a-variable" not in said.out + said.err
-    assert "read-from" not in said.out + said.err
+    captured = capsys.readouterr()
+    assert "bkua_in-a-variable" not in captured.out + captured.err
+    assert "read-from" not in captured.out + captured.err
 
 
 def test_secrets_are_not_shown_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,23 +81,23 @@ def broken() -> None:
     raise ValueError("Invalid header value b'Bearer bkua_secret\\n'; environ({'A': 'bkua_secret'})")
 
 
-def test_defect_is_its_kind_and_place() -> None:
+def test_defect_is_reported_by_type_and_line() -> None:
     """Of an exception that is no error of ours, its text is never used: it may hold anything."""
     with pytest.raises(ValueError, match="Invalid header") as caught:
         broken()
-    said = describe(caught.value)
-    assert said.startswith("a defect of modelbuild: ValueError at log/test_log.py:")
-    assert "bkua_secret" not in said
+    message = describe(caught.value)
+    assert message.startswith("a defect of modelbuild: ValueError at log/test_log.py:")
+    assert "bkua_secret" not in message
 
 
-def test_defect_names_the_place_in_the_product_and_below() -> None:
+def test_defect_names_lines_of_the_product_and_of_the_library() -> None:
     """Where something else raised for the product, both places are named."""
     with pytest.raises(AttributeError) as caught:
         log.hide(None)  # type: ignore[arg-type]
     assert "AttributeError at modelbuild/text.py:" in describe(caught.value)
 
 
-def test_what_the_system_says_is_told() -> None:
+def test_errno_is_reported() -> None:
     """Of an error of the operating system, its number says what is the matter."""
     with pytest.raises(OSError, match="No such") as caught:
         Path("/no/such/file").read_text()
@@ -117,12 +117,12 @@ def test_command_line_ends_without_the_text_of_a_defect(capsys: Any, monkeypatch
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 1
-    said = capsys.readouterr()
-    lines = said.err.splitlines()
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
     assert lines[0] == "^^^ +++"
     assert lines[1].startswith("modelbuild: a defect of modelbuild: ValueError at ")
     assert any("in broken" in line for line in lines)
-    assert "bkua_secret" not in said.out + said.err
+    assert "bkua_secret" not in captured.out + captured.err
 
 
 def test_error_cannot_open_a_group(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,13 +111,13 @@ def test_failed_task_is_the_one_that_metaflow_names() -> None:
     failure: Any = runtime.TaskFailed
     for message in ("", "Task failed with return code 1"):
         # The asterisks are marks of emphasis, which are not printed.
-        said = str(failure(task, message)).replace("*", "")
-        assert parse_failed_task(f"    {said}") == FailedTask("train", "12")
+        expected = str(failure(task, message)).replace("*", "")
+        assert parse_failed_task(f"    {expected}") == FailedTask("train", "12")
     assert parse_failed_task(f"{STAMP} [17/train/2 (pid 42)] Step train (task-id 2) failed.") is None
 
 
 @pytest.mark.parametrize(
-    ("file", "phrase", "said"),
+    ("file", "phrase", "message"),
     [
         ("runtime.py", '"Task is starting" + suffix', "Task is starting."),
         ("runtime.py", 'suffix = " (retry)." if', "Task is starting (retry)."),
@@ -132,12 +132,14 @@ def test_failed_task_is_the_one_that_metaflow_names() -> None:
         ("plugins/aws/batch/batch.py", "finished with exit code %s.", "Task finished with exit code 1."),
     ],
 )
-def test_progress_is_what_metaflow_says(file: str, phrase: str, said: str) -> None:
+def test_progress_is_what_metaflow_says(file: str, phrase: str, message: str) -> None:
     """The phrases are those of the installed Metaflow; a user's own sentence that begins so is the user's."""
     assert phrase in (METAFLOW / file).read_text()
-    assert is_progress(said)
-    assert not is_failure(said)
-    assert not is_progress(f"{said} Loss 0.3") or said.startswith(("[save_logs]", "Task is starting (status"))
+    assert is_progress(message)
+    assert not is_failure(message)
+    assert not is_progress(f"{message} Loss 0.3") or message.startswith(
+        ("[save_logs]", "Task is starting (status")
+    )
 
 
 def test_failures_are_those_of_metaflow() -> None:
@@ -145,10 +147,10 @@ def test_failures_are_those_of_metaflow() -> None:
     source = (METAFLOW / "runtime.py").read_text()
     assert 'b"Task failed."' in source
     assert 'b"Task failed with a segmentation fault."' in source
-    for said in ("Task failed.", "Internal error", "<flow F step train> failed:", "<flow F> failed:"):
-        assert is_failure(said)
-    for said in ("<flow F step train[0] (input: [1, 2])> failed:", "<flow F step train[0,1]> failed:"):
-        assert is_failure(said)
+    for message in ("Task failed.", "Internal error", "<flow F step train> failed:", "<flow F> failed:"):
+        assert is_failure(message)
+    for message in ("<flow F step train[0] (input: [1, 2])> failed:", "<flow F step train[0,1]> failed:"):
+        assert is_failure(message)
     assert not is_failure("Task failed with a segmentation fault.")
     assert not is_failure("Task failed because of me")
 

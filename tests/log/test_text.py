@@ -29,12 +29,12 @@ GROUP = re.compile(r"\s*(---|\+\+\+|~~~|\^\^\^)(\s|$)")
 @example("\ud83d\udcc3\udca9")
 def test_whatever_is_stored_is_unicode(text: str) -> None:
     """Any text becomes text that UTF-8 can hold, without NUL; what is so already stays as it is."""
-    stored = storable(text)
-    assert stored.encode().decode() == stored
-    assert "\0" not in stored
-    assert storable(stored) == stored
+    cleaned = storable(text)
+    assert cleaned.encode().decode() == cleaned
+    assert "\0" not in cleaned
+    assert storable(cleaned) == cleaned
     if not re.search("[\0\ud800-\udfff]", text):
-        assert stored == text
+        assert cleaned == text
 
 
 @given(st.binary())
@@ -136,7 +136,7 @@ def test_values_that_hold_a_secret(value: str) -> None:
 @pytest.mark.parametrize(
     "value", ["https://host/a@b", "ssh://git@host/a", "s3://bucket/key", "token", "max_tokens=3", "a@b"]
 )
-def test_values_that_hold_none(value: str) -> None:
+def test_values_without_a_password(value: str) -> None:
     """Addresses without a user, and plain values, are none."""
     assert not holds_secret(value)
 

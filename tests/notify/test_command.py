@@ -24,7 +24,7 @@ def notify(environ: Mapping[str, str]) -> None:
     command.run(NotifySettings(), environ)
 
 
-def test_a_success_is_one_annotation_in_the_place_of_the_trainings(
+def test_success_replaces_the_annotation_of_the_train_step(
     agent: Any, storage: Storage, manifest: Manifest, result: TrainingResult, environ: Mapping[str, str]
 ) -> None:
     """The context is the one that the train step annotated, so the page has one account of the training."""
@@ -58,37 +58,37 @@ def test_a_later_attempt_says_how_the_training_ended(
 ) -> None:
     """Fields of an unblocked step stay as they are: what a retried training made is read where it lies."""
     write(storage, manifest)
-    place = manifest.request.artifacts
+    artifacts = manifest.request.artifacts
     failed = TrainingResult(status="failed", reason="no rows")
     about = {**samples.noted(manifest.request), "train/attempt": "2"}
     agent.meta_data = {**failed.to_fields(), **about}
     with pytest.raises(TrainingFailed, match="attempt 2 of the training has not ended yet: retry this step"):
         notify(environ)
-    storage.write(f"{place}/attempts/2/result.json", b"{}")
+    storage.write(f"{artifacts}/attempts/2/result.json", b"{}")
     with pytest.raises(VerificationFailed, match="is not a training result of this version"):
         notify(environ)
-    storage.write(f"{place}/attempts/2/result.json", failed.to_json().encode())
+    storage.write(f"{artifacts}/attempts/2/result.json", failed.to_json().encode())
     with pytest.raises(TrainingFailed, match="no rows"):
         notify(environ)
-    storage.write(f"{place}/attempts/2/result.json", result.to_json().encode())
+    storage.write(f"{artifacts}/attempts/2/result.json", result.to_json().encode())
     notify(environ)
     assert agent.annotations[-1][1] == "success"
 
 
 @pytest.mark.parametrize(
-    ("about", "said"),
+    ("about", "message"),
     [
         ({"train/attempt": "second"}, "train/attempt is 'second', which no train step sets"),
         ({"train/attempt": "2"}, "train/artifacts is not set"),
     ],
 )
 def test_meta_data_that_no_train_step_sets_is_a_sentence(
-    agent: Any, storage: Storage, environ: Mapping[str, str], about: dict[str, str], said: str
+    agent: Any, storage: Storage, environ: Mapping[str, str], about: dict[str, str], message: str
 ) -> None:
     """What somebody set by hand is named, and not tripped over."""
     assert storage
     agent.meta_data = about
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         notify(environ)
 
 

@@ -89,9 +89,9 @@ def handoff_of(manifest: Manifest, result: TrainingResult) -> Handoff:
     return Handoff(STORE, result, manifest, manifest.to_json().encode())
 
 
-def changed(noun: Any, **values: object) -> Any:
+def changed(record: Any, **values: object) -> Any:
     """A copy with values that the fields' types would not admit."""
-    return noun.model_copy(update=values)
+    return record.model_copy(update=values)
 
 
 def test_a_success_is_what_the_golden_file_shows(
@@ -247,7 +247,7 @@ def test_an_annotation_fits_into_what_buildkite_takes(
     assert "more characters)" in made
 
 
-def test_a_commit_is_linked_where_its_page_is_known() -> None:
+def test_commit_is_linked_on_github_and_gitlab() -> None:
     """GitHub and GitLab by SSH or HTTPS; never with the credentials that a repository's address may hold."""
     page_of = "https://github.com/acme/comments/commit/abc"
     for repository in (

@@ -61,7 +61,7 @@ def test_each_object_is_needed(
 ) -> None:
     """Where one of the objects may not be read, the step says which."""
     [objects, bucket] = POLICY["Statement"]
-    kept = [place for place in objects["Resource"] if not place.endswith(f"/{name}")]
+    kept = [resource for resource in objects["Resource"] if not resource.endswith(f"/{name}")]
     assert len(kept) == len(objects["Resource"]) - 1
     become(on_stand_in, monkeypatch, {**POLICY, "Statement": [{**objects, "Resource": kept}, bucket]})
     with pytest.raises(AwsError, match=rf"could not read s3://.*/{name} \(AccessDenied"):

@@ -134,7 +134,7 @@ def test_what_the_agent_refuses_is_refused(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "line"),
+    ("text", "message", "line"),
     [
         ("a: 1\nb: 2\na: 3", "key 'a' stands here again, after line 1: keep one", 3),
         ("0x1: a\n1: b", "key '1' stands here again", 2),
@@ -146,11 +146,11 @@ def test_what_the_agent_refuses_is_refused(name: str, tmp_path: Path) -> None:
         ("a: .nan", ".nan is no number that JSON has: put it in quotes", 1),
     ],
 )
-def test_what_an_author_cannot_mean_is_refused(text: str, said: str, line: int) -> None:
+def test_what_an_author_cannot_mean_is_refused(text: str, message: str, line: int) -> None:
     """What the agent takes without a word, but loses or changes a value, is a sentence with its line."""
     with pytest.raises(YamlError) as caught:
         agent_yaml.load(text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.line == line
 
 

@@ -33,34 +33,34 @@ steps:
 def in_role(on_stand_in: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Be an agent that is itself in a role, as one with an instance profile is."""
     assert on_stand_in
-    given = boto3.client("sts").assume_role(RoleArn=ROLE, RoleSessionName="i-0abc")["Credentials"]
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", given["AccessKeyId"])
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", given["SecretAccessKey"])
-    monkeypatch.setenv("AWS_SESSION_TOKEN", given["SessionToken"])
+    credentials = boto3.client("sts").assume_role(RoleArn=ROLE, RoleSessionName="i-0abc")["Credentials"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", credentials["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", credentials["SecretAccessKey"])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", credentials["SessionToken"])
 
 
-def said(write: Callable[[str], Path], text: str, seconds: int, oidc: bool = False) -> list[str]:
+def message(write: Callable[[str], Path], text: str, seconds: int, oidc: bool = False) -> list[str]:
     """What is wrong with the roles of a pipeline."""
     text = text.replace("ROLE", ROLE).replace("SECONDS", str(seconds)).replace("OIDC", str(oidc).lower())
     return [line.text for line in examine(read(write(text)).steps, {}) if not line.ok]
 
 
-@pytest.mark.parametrize(("text", "place"), [(NOTIFY, "aws"), (DEPLOY, "aws.source")])
+@pytest.mark.parametrize(("text", "option"), [(NOTIFY, "aws"), (DEPLOY, "aws.source")])
 @pytest.mark.usefixtures("in_role")
-def test_a_chained_role_lives_for_an_hour(write: Callable[[str], Path], text: str, place: str) -> None:
+def test_a_chained_role_lives_for_an_hour(write: Callable[[str], Path], text: str, option: str) -> None:
     """An agent in a role is given another role for an hour at most, in whichever plugin it is asked for."""
-    (found,) = said(write, text, 3601)
-    assert found.startswith(f"{place}.role-session-duration of step ")
+    (found,) = message(write, text, 3601)
+    assert found.startswith(f"{option}.role-session-duration of step ")
     assert (
         "it is 3601, and this agent is arn:aws:sts::123456789012:assumed-role/modelbuild-read/i-0abc" in found
     )
-    assert said(write, text, 3600) == []
+    assert message(write, text, 3600) == []
 
 
 @pytest.mark.usefixtures("in_role")
 def test_a_token_is_no_role(write: Callable[[str], Path]) -> None:
     """With the agent's OIDC token there is no chain."""
-    assert said(write, NOTIFY, 7200, oidc=True) == []
+    assert message(write, NOTIFY, 7200, oidc=True) == []
 
 
 @pytest.mark.usefixtures("on_stand_in")
@@ -70,4 +70,4 @@ def test_a_user_may_ask_for_more(
     """An agent that is a user is in no role, and the role's own maximum counts."""
     assert on_stand_in
     monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
-    assert said(write, NOTIFY, 7200) == []
+    assert message(write, NOTIFY, 7200) == []

@@ -67,8 +67,8 @@ def test_variables_of_the_pipeline(repository: Path, on_agent: dict[str, str]) -
     text = file.read_text()
     env = "env: {IMAGE_REGISTRY: of-file.example, PARAM_MODEL__NGRAMS: 1, PARAM_TRAINING__EPOCHS: 2}\n"
     one = "    env: {PARAM_TRAINING__EPOCHS: 3, PARAM_TRAINING__LEARNING_RATE: 1e-3}\n    plugins:"
-    place = text.index('  - label: ":weight_lifter:')
-    changed = text[:place] + text[place:].replace("    plugins:", one, 1)
+    position = text.index('  - label: ":weight_lifter:')
+    changed = text[:position] + text[position:].replace("    plugins:", one, 1)
     other = repository.parent / "other.yml"
     other.write_text(env + changed)
     done = dry_run(repository, on_agent, "--pipeline", str(other))
@@ -80,20 +80,20 @@ def test_variables_of_the_pipeline(repository: Path, on_agent: dict[str, str]) -
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda train: train + train.replace("training_finished", "other"), "another step of this build"),
         (lambda train: train + "    parallelism: 2\n", "parallelism would train several times"),
         (lambda train: train + "    matrix: [a, b]\n", "matrix would train several times"),
     ],
 )
-def test_several_trainings_have_no_plan(change: Callable[[str], str], said: str, repository: Path) -> None:
+def test_several_trainings_have_no_plan(change: Callable[[str], str], message: str, repository: Path) -> None:
     """A build has one training, so what would make several is refused before anything is submitted."""
     text = (repository / ".buildkite" / "pipeline.yml").read_text()
     train = text[text.index('  - label: ":weight_lifter:') : text.index("  # Unblocked by")].rstrip() + "\n"
     two = repository.parent / "two.yml"
     two.write_text(f"steps:\n{change(train)}")
-    with pytest.raises(ConfigurationError, match=rf"two\.yml:\d+: step train: {said}"):
+    with pytest.raises(ConfigurationError, match=rf"two\.yml:\d+: step train: {message}"):
         of_pipeline(two, {"IMAGE_REGISTRY": "registry.example"})
 
 
@@ -113,16 +113,16 @@ def test_folder_without_a_commit(tmp_path: Path, on_agent: dict[str, str]) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("steps: []", "no step of pipeline.yml trains: add one, or name another file with --pipeline"),
         ("steps: [{plugins: [./plugins/train: {flow: a}]}]", 'option flow of the train plugin is "a"'),
     ],
 )
-def test_pipeline_without_a_plan(text: str, said: str, repository: Path, on_agent: dict[str, str]) -> None:
+def test_pipeline_without_a_plan(text: str, message: str, repository: Path, on_agent: dict[str, str]) -> None:
     """What cannot be planned is one sentence."""
     (repository / "pipeline.yml").write_text(text)
     done = dry_run(repository, on_agent, "--pipeline", "pipeline.yml")
     assert done.returncode == 10
-    assert done.stderr.startswith(f"modelbuild: {said}")
+    assert done.stderr.startswith(f"modelbuild: {message}")
     assert len(done.stderr.splitlines()) == 1

@@ -136,12 +136,12 @@ def test_second_pipeline_of_a_repository(there: str, tmp_path: Path) -> None:
     assert other.read_text() == "mine"
     assert written.pipeline == tmp_path / ".buildkite" / "modelbuild.yml"
     assert "flow: flows/" in written.pipeline.read_text()
-    said = "\n".join(written.next_steps())
-    assert f"{other} stays as it is" in said
-    assert "`buildkite-agent pipeline upload .buildkite/modelbuild.yml`" in said
-    assert "modelbuild local run --pipeline .buildkite/modelbuild.yml" in said
-    assert f"modelbuild check {written.pipeline}" in said
-    assert f"modelbuild doctor --pipeline {written.pipeline}" in said
+    text = "\n".join(written.next_steps())
+    assert f"{other} stays as it is" in text
+    assert "`buildkite-agent pipeline upload .buildkite/modelbuild.yml`" in text
+    assert "modelbuild local run --pipeline .buildkite/modelbuild.yml" in text
+    assert f"modelbuild check {written.pipeline}" in text
+    assert f"modelbuild doctor --pipeline {written.pipeline}" in text
     with pytest.raises(ConfigurationError, match=r"modelbuild\.yml is there already"):
         write(tmp_path)
 
@@ -208,8 +208,8 @@ def test_team_that_may_deploy(tmp_path: Path) -> None:
     assert step.values["allowed_teams"] == ["ml-approvers"]
     [step] = [step for step in read(open_.pipeline).steps if step.key == "approve"]
     assert "allowed_teams" not in step.values
-    said = "name the team that may deploy in allowed_teams of step approve"
-    assert [any(said in step for step in one.next_steps()) for one in (named, open_)] == [False, True]
+    message = "name the team that may deploy in allowed_teams of step approve"
+    assert [any(message in step for step in one.next_steps()) for one in (named, open_)] == [False, True]
     third = tmp_path / "three"
     third.mkdir()
     with pytest.raises(ConfigurationError, match="'ML approvers' is no slug of a team"):

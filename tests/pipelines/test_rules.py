@@ -70,12 +70,12 @@ def test_types(case: dict[str, Any], tmp_path: Path) -> None:
 @st.composite
 def pipelines(draw: st.DrawFn) -> list[dict[str, Any]]:
     """Steps and groups with keys, of which each may depend on some that stand before it."""
-    known: list[str] = []
+    keys: list[str] = []
 
     def common(key: str) -> dict[str, Any]:
         values: dict[str, Any] = {"key": key}
         if draw(st.booleans()):
-            values["depends_on"] = draw(st.lists(st.sampled_from(known), max_size=2)) if known else []
+            values["depends_on"] = draw(st.lists(st.sampled_from(keys), max_size=2)) if keys else []
         return values
 
     def step(key: str) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def pipelines(draw: st.DrawFn) -> list[dict[str, Any]]:
             group = common(key)
             members = [step(f"{key}-{inner}") for inner in range(draw(st.integers(1, 3)))]
             found.append({**group, "group": key, "steps": members})
-        known.append(key)
+        keys.append(key)
     return found
 
 

@@ -40,24 +40,24 @@ def names(schema: dict[str, Any], prefix: str = "") -> set[str]:
 def test_options_that_the_page_names_exist() -> None:
     """What docs/train.md calls an option of the plugin is one."""
     schema = yaml.safe_load((ROOT / "plugins" / "train" / "plugin.yml").read_text())["configuration"]
-    said = re.findall(r"[Oo]ption\s`([a-z.-]+)`|`(aws\.(?!source|destination)[a-z-]+)", TRAIN)
-    found = {first or second for first, second in said}
+    matches = re.findall(r"[Oo]ption\s`([a-z.-]+)`|`(aws\.(?!source|destination)[a-z-]+)", TRAIN)
+    found = {first or second for first, second in matches}
     assert {"params", "aws.role-arn", "timeout"} <= found <= names(schema)
 
 
 def test_commands_that_the_page_names_exist() -> None:
     """What a page calls a command of modelbuild is one, with the options it gives it."""
     pages = "".join(page.read_text() for page in PAGES)
-    said = re.findall(r"`modelbuild ([a-z]+)((?: --[a-z-]+)*)`", pages)
-    assert {"init", "check", "doctor", "train"} <= {name for name, _ in said}
-    for name, options in said:
+    matches = re.findall(r"`modelbuild ([a-z]+)((?: --[a-z-]+)*)`", pages)
+    assert {"init", "check", "doctor", "train"} <= {name for name, _ in matches}
+    for name, options in matches:
         command = cli.get_command(click.Context(cli), name)
         assert command is not None, name
         has = {
-            word
+            flag
             for parameter in command.params
             if isinstance(parameter, click.Option)
-            for word in parameter.opts
+            for flag in parameter.opts
         }
         assert set(options.split()) <= has, name
 

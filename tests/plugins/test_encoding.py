@@ -50,8 +50,8 @@ def test_programs_are_read_in_a_named_encoding() -> None:
         for file in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Call):
-                    words = {word.arg for word in node.keywords}
-                    if words & {"text", "universal_newlines"} and words & {
+                    keywords = {keyword.arg for keyword in node.keywords}
+                    if keywords & {"text", "universal_newlines"} and keywords & {
                         "stdin",
                         "stdout",
                         "capture_output",

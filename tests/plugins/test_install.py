@@ -168,21 +168,21 @@ def test_without_locks_the_first_rename_wins(
     def refuse(_: int, __: int) -> None:
         raise OSError("Bad file descriptor")
 
-    place = tmp_path / NAME
+    folder = tmp_path / NAME
     young, old = tmp_path / f"{NAME}.partial-young", tmp_path / f"{NAME}.partial-old"
     young.mkdir()
     old.mkdir()
     os.utime(old, (0, 0))
 
     def other() -> None:
-        (place / "bin").mkdir(parents=True)
-        (place / "bin/python").touch(0o755)
-        (place / "first").touch()
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin/python").touch(0o755)
+        (folder / "first").touch()
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     _makes(install, monkeypatch, other)
-    install.install(tmp_path / "requirements", place)
-    assert (place / "first").exists()
+    install.install(tmp_path / "requirements", folder)
+    assert (folder / "first").exists()
     assert sorted(os.listdir(tmp_path)) == [NAME, young.name]
 
 
@@ -308,9 +308,9 @@ def test_host_that_is_set_up_for_something_else(tmp_path: Path) -> None:
         f"[global]\nno-index = true\nfind-links = {tmp_path}/mirror\nquiet = 1\nrequire-virtualenv = true\n"
         f"[install]\nuser = true\ntarget = {elsewhere}\nno-binary = :all:\n"
     )
-    place = tmp_path / "a 'cache'\n" / NAME
+    folder = tmp_path / "a 'cache'\n" / NAME
     done = subprocess.run(
-        [sys.executable, "-I", str(FILE), str(tmp_path / "requirements.txt"), str(place)],
+        [sys.executable, "-I", str(FILE), str(tmp_path / "requirements.txt"), str(folder)],
         cwd=site,
         env={
             **{name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))},
@@ -326,14 +326,14 @@ def test_host_that_is_set_up_for_something_else(tmp_path: Path) -> None:
         umask=0o077,
     )
     assert done.returncode == 0, done.stderr
-    assert os.listdir(place.parent) == [NAME]
+    assert os.listdir(folder.parent) == [NAME]
     where = subprocess.run(
-        [str(place / "bin/python"), "-I", "-c", "import ours; print(ours.where, end='')"],
+        [str(folder / "bin/python"), "-I", "-c", "import ours; print(ours.where, end='')"],
         check=True,
         capture_output=True,
         text=True,
     ).stdout
-    assert Path(where).is_relative_to(place)
+    assert Path(where).is_relative_to(folder)
     assert not elsewhere.exists()
-    for path in (place.parent, place, Path(where)):
+    for path in (folder.parent, folder, Path(where)):
         assert stat.S_IMODE(path.stat().st_mode) & 0o055 == (0o055 if path.is_dir() else 0o044), path

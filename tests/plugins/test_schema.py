@@ -39,8 +39,8 @@ def test_files_that_differ_are_named_and_written(
     for file in changed:
         file.write_text(file.read_text().replace("Role to assume", "A role"))
     assert plugin_options.main(["--check"]) == 1
-    said = [line.split(" has other options ")[0] for line in capsys.readouterr().out.splitlines()]
-    assert said == ["plugins/train/README.md", "plugins/notify/plugin.yml"]
+    lines = [line.split(" has other options ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["plugins/train/README.md", "plugins/notify/plugin.yml"]
     assert plugin_options.main([]) == 0
     assert [file.read_text() for file in changed] == before
 
@@ -98,8 +98,8 @@ def test_plugin_says_what_it_is(root: Path, plugin: str) -> None:
 def test_every_option_is_described(root: Path, plugin: str) -> None:
     """Each option, on every level, has a description that ends as a sentence."""
 
-    def check(schema: dict[str, Any], place: str) -> None:
-        assert schema["description"].endswith("."), place
+    def check(schema: dict[str, Any], option: str) -> None:
+        assert schema["description"].endswith("."), option
         for name, inner in schema.get("properties", {}).items():
             check(inner, name)
 
@@ -109,10 +109,10 @@ def test_every_option_is_described(root: Path, plugin: str) -> None:
 def test_every_map_of_options_is_closed(root: Path, plugin: str) -> None:
     """A misspelt option is refused on every level; only params is the flow's own affair."""
 
-    def check(schema: dict[str, Any], place: str) -> None:
-        if schema["type"] != "object" or place == "params":
+    def check(schema: dict[str, Any], option: str) -> None:
+        if schema["type"] != "object" or option == "params":
             return
-        assert schema["additionalProperties"] is False, place
+        assert schema["additionalProperties"] is False, option
         for name, inner in schema.get("properties", {}).items():
             check(inner, name)
 

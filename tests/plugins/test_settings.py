@@ -39,7 +39,7 @@ def test_options_are_read_by_their_names() -> None:
     assert (read.queue, read.timeout, read.environment) == ("modelbuild-head", 86400, {})
 
 
-def test_entity_of_wandb_is_said_once() -> None:
+def test_wandb_entity_is_set_by_its_option_only() -> None:
     """The option becomes W&B's own variable in the job of the head; the variable itself is refused, with the
     option's name, and without the option nothing is set.
     """
@@ -218,7 +218,7 @@ def test_value_of_a_variable_is_never_printed() -> None:
     assert "424242" not in str(caught.value)
 
 
-def test_missing_configuration_is_told() -> None:
+def test_missing_configuration_is_reported() -> None:
     """Without the agent's variable the message says where the command belongs, and what null does."""
     with pytest.raises(ConfigurationError, match=r"BUILDKITE_PLUGIN_CONFIGURATION is not set.*null"):
         TrainSettings.from_environment({})

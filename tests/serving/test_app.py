@@ -104,7 +104,7 @@ def test_ping_waits_for_the_model(published: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "message"),
     [
         (b"", "not JSON"),
         (b"{", "not JSON"),
@@ -128,12 +128,12 @@ def test_ping_waits_for_the_model(published: Any) -> None:
         (json.dumps({"instances": ["a" * 10_001]}).encode(), "10,001 characters; send at most 10,000"),
     ],
 )
-def test_a_bad_body_gets_one_sentence(client: Client, body: bytes, says: str) -> None:
+def test_a_bad_body_gets_one_sentence(client: Client, body: bytes, message: str) -> None:
     """What is wrong with a body is said in one sentence with status 400."""
     answer = client.post("/invocations", content=body, headers=JSON)
     assert answer.status_code == 400
     assert set(answer.json()) == {"error"}
-    assert re.search(says, answer.json()["error"])
+    assert re.search(message, answer.json()["error"])
 
 
 def test_limits_are_inclusive(client: Client) -> None:

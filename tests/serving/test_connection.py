@@ -73,7 +73,7 @@ def serving(published: Any) -> Serving:
 
 
 @pytest.mark.parametrize(
-    ("sent", "says"),
+    ("sent", "message"),
     [
         (b"", b""),
         (b"\r\n", b""),
@@ -84,7 +84,7 @@ def serving(published: Any) -> Serving:
     ],
 )
 def test_half_a_request_does_not_stay(
-    serving: Serving, monkeypatch: pytest.MonkeyPatch, sent: bytes, says: bytes
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, sent: bytes, message: bytes
 ) -> None:
     """A connection whose request does not become complete is closed, with a sentence where it has begun."""
     monkeypatch.setattr(connection, "HEADER_SECONDS", 0.1)
@@ -93,8 +93,8 @@ def test_half_a_request_does_not_stay(
     async def test() -> None:
         reader, writer = await serving.connect(sent)
         answer = await reader.read()
-        assert says in answer
-        assert answer.startswith(b"HTTP/1.1 408 ") == bool(says)
+        assert message in answer
+        assert answer.startswith(b"HTTP/1.1 408 ") == bool(message)
         writer.close()
 
     serving.run(test)
@@ -181,9 +181,7 @@ def test_accepted_sockets_do_not_wait_for_acknowledgements(
     assert all(seen)
 
 
-def test_large_bodies_wait_for_a_place_and_small_ones_do_not(
-    serving: Serving, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_large_bodies_wait_for_the_semaphore(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the places for large bodies a request waits, then gets 503; small requests and /ping do not."""
     monkeypatch.setattr(queues, "LARGE_BODY_WAIT_SECONDS", 0.1)
     monkeypatch.setattr(queues, "LARGE_BODIES_WAITING", 1)

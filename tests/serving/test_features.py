@@ -67,7 +67,7 @@ def test_a_batch_is_its_texts_one_by_one(texts: list[str], buckets: int, ngrams:
     assert [ids[a:b].tolist() for a, b in pairwise(offsets)] == alone
 
 
-def test_different_words_rarely_collide() -> None:
+def test_different_ngrams_rarely_collide() -> None:
     """10,000 words in 2^20 buckets collide about as often as chance has it (48), not more than twice that."""
     ids, _ = features([f"word{number}" for number in range(10_000)], buckets=2**20, ngrams=1)
     assert 10_000 - len(np.unique(ids)) < 100
@@ -89,7 +89,7 @@ def reference(text: str, buckets: int, ngrams: int) -> list[int]:
     base = 0x9E3779B97F4A7C15
     runs = [(name, bytes(run)) for name, run in groupby(normalize(text).encode(errors="replace"), kind)]
     tokens = [
-        mixed(sum(byte * pow(base, place, 2**64) for place, byte in enumerate(run, start=1)) % 2**64)
+        mixed(sum(byte * pow(base, position, 2**64) for position, byte in enumerate(run, start=1)) % 2**64)
         for name, run in runs
         if name != "space"
     ]

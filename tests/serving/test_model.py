@@ -63,21 +63,23 @@ def test_refuses_weights_that_do_not_fit_their_description(published: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("weight", "said"),
+    ("weight", "message"),
     [
         (np.full((64, 3), np.nan, np.float32), "the training diverged"),
         (np.full((64, 3), np.inf, np.float32), "the training diverged"),
         (np.zeros((64, 3), np.float64), "F64"),
     ],
 )
-def test_refuses_weights_that_nothing_can_be_predicted_with(published: Any, weight: Any, said: str) -> None:
+def test_refuses_weights_that_nothing_can_be_predicted_with(
+    published: Any, weight: Any, message: str
+) -> None:
     """Weights of a training that diverged are not published as a model, nor served."""
     content = safetensors.numpy.save({"weight": weight, "bias": np.zeros(3, np.float32)})
-    with pytest.raises(VerificationFailed, match=said):
+    with pytest.raises(VerificationFailed, match=message):
         decode(published.description, content)
 
 
-def stored(weight_dtype: str, weight_bytes: bytes) -> bytes:
+def safetensors_of(weight_dtype: str, weight_bytes: bytes) -> bytes:
     """A safetensors file as any library may write it, with a bias that fits."""
     offset = len(weight_bytes)
     header = {
@@ -95,12 +97,18 @@ def stored(weight_dtype: str, weight_bytes: bytes) -> bytes:
 def test_refuses_other_types_of_weights(published: Any, dtype: str, size: int) -> None:
     """Weights of another type are refused in a sentence that names it, known to numpy or not."""
     with pytest.raises(VerificationFailed, match=f"'weight' {dtype} .*as float32 in these shapes"):
-        decode(published.description, stored(dtype, bytes(64 * 3 * size)))
+        decode(published.description, safetensors_of(dtype, bytes(64 * 3 * size)))
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{}", b"\xff" * 64, stored("COMPLEX64", bytes(64 * 3 * 8)), stored("F32", bytes(7))],
+    [
+        b"",
+        b"{}",
+        b"\xff" * 64,
+        safetensors_of("COMPLEX64", bytes(64 * 3 * 8)),
+        safetensors_of("F32", bytes(7)),
+    ],
 )
 def test_refuses_what_is_not_safetensors(published: Any, content: bytes) -> None:
     """A torn file, and one with a type that nobody knows, are refused in a sentence."""
@@ -126,7 +134,7 @@ def test_refuses_other_tensors(published: Any, tensors: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"output": {"type": "label", "labels": []}}, "labels: "),
         ({"output": {"type": "label", "labels": ["a", "b", "a"]}}, "the label 'a' occurs 2 times"),
@@ -150,12 +158,14 @@ def test_refuses_other_tensors(published: Any, tensors: dict[str, Any]) -> None:
         ({"version": "x" * 5}, "has version 'xxxxx'"),
     ],
 )
-def test_refuses_a_description_that_fits_no_model(published: Any, change: dict[str, Any], says: str) -> None:
+def test_refuses_a_description_that_fits_no_model(
+    published: Any, change: dict[str, Any], message: str
+) -> None:
     """A description without labels, with one twice, or of another version is refused when it is loaded."""
     values = {**json.loads(published.description.to_json()), **change}
     content = json.dumps(values).encode()
     (published.directory / "model.json").write_bytes(content)
-    with pytest.raises(ConfigurationError, match=says):
+    with pytest.raises(ConfigurationError, match=message):
         load_directory(published.directory, hashlib.sha256(content).hexdigest())
 
 

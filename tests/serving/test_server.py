@@ -17,7 +17,7 @@ def port() -> int:
     return free_port()
 
 
-def test_serves_until_it_is_told_to_stop(published: Any) -> None:
+def test_serves_until_sigterm(published: Any) -> None:
     """The process answers predictions once /ping is 200, and SIGTERM ends it."""
     with serving(published.directory, published.environment) as served:
         assert served.invoke(["fine"])["model_id"] == "12.3"
@@ -54,20 +54,20 @@ def test_ends_when_its_port_is_taken(published: Any, port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "header"),
     [
         (["train"], "not train"),
         ([], "not nothing"),
         (["serve"], "MODEL_NAME is not set: set it as model/env"),
     ],
 )
-def test_says_what_is_wrong_with_its_invocation(arguments: list[str], says: str) -> None:
+def test_says_what_is_wrong_with_its_invocation(arguments: list[str], header: str) -> None:
     """A wrong command or an incomplete environment ends with exit code 10 and a sentence."""
     result = subprocess.run(
         [sys.executable, "-m", "modelbuild.serving", *arguments], env={}, capture_output=True, text=True
     )
     assert result.returncode == 10
-    assert says in result.stderr
+    assert header in result.stderr
     assert result.stderr.count("\n") == 1
 
 

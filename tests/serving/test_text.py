@@ -58,7 +58,7 @@ def buckets(text: str) -> list[int]:
         "\x85great\x9c\u2800",
     ],
 )
-def test_a_word_is_the_same_however_it_is_written(text: str) -> None:
+def test_variants_of_characters_give_the_same_text(text: str) -> None:
     """Quotation marks, ellipses, spaces, invisible characters and styles of letters change nothing."""
     assert buckets(text) == buckets("great")
 
@@ -98,10 +98,10 @@ def test_what_differs_stays_different(one: str, other: str) -> None:
 @given(WORDS, st.data())
 def test_invisible_characters_change_nothing(text: str, data: st.DataObject) -> None:
     """Any format character or variation selector, anywhere, even between a letter and its accent."""
-    place = data.draw(st.integers(0, len(text)))
+    position = data.draw(st.integers(0, len(text)))
     decomposed = unicodedata.normalize("NFD", text)
     for written in (text, decomposed):
-        with_it = written[:place] + data.draw(st.sampled_from(INVISIBLE)) + written[place:]
+        with_it = written[:position] + data.draw(st.sampled_from(INVISIBLE)) + written[position:]
         assert buckets(with_it) == buckets(text)
 
 

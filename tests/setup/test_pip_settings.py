@@ -26,7 +26,7 @@ pip_settings: Any = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(pip_settings)
 
 
-def test_a_more_specific_place_overrides(tmp_path: Path) -> None:
+def test_more_specific_setting_overrides(tmp_path: Path) -> None:
     """A variable is above the section of ``pip install``, which is above the global one; other sections are
     of other commands.
     """

@@ -22,5 +22,5 @@ def wrong(file: Path, environ: dict[str, str]) -> list[str]:
 
 def client(name: str) -> Any:
     """A boto3 client of the environment's AWS."""
-    make: Any = boto3.client
-    return make(name)
+    connect: Any = boto3.client
+    return connect(name)

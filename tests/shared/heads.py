@@ -27,15 +27,17 @@ runpy.run_module("modelbuild", run_name="__main__")
 class Head:
     """A training in S3, and ``modelbuild head`` as Batch would run it."""
 
-    def __init__(self, place: str, environ: dict[str, str], make: Callable[..., TrainingRequest]) -> None:
-        self.artifacts = place
+    def __init__(
+        self, prefix: str, environ: dict[str, str], request_for: Callable[..., TrainingRequest]
+    ) -> None:
+        self.artifacts = prefix
         self.environ = environ
         self.storage = Storage(session(AwsSettings()))
-        self._make = make
+        self._request_for = request_for
 
-    def ask(self, archived: bytes, **changes: Any) -> TrainingRequest:
+    def write_request(self, archived: bytes, **changes: Any) -> TrainingRequest:
         """Write the archive and a request for it."""
-        request = self._make(self.artifacts, **changes)
+        request = self._request_for(self.artifacts, **changes)
         digest = hashlib.sha256(archived).hexdigest()
         request = request.model_copy(update={"source": request.source.model_copy(update={"sha256": digest})})
         self.storage.write(request.source.path, archived)

@@ -34,7 +34,7 @@ class Builds:
 
 
 @dataclass
-class Place:
+class TrainingStack:
     """The stand-in with the stack, the builds that wait, and what tests do with both."""
 
     url: str
@@ -45,7 +45,7 @@ class Place:
         """A boto3 client."""
         return standins.client(self.url, service)
 
-    def ask(self, request_for: Callable[..., Any]) -> tuple[int, str]:
+    def write_request(self, request_for: Callable[..., Any]) -> tuple[int, str]:
         """A request in S3: the number of its build, and where it lies."""
         number = next(self.numbers)
         artifacts = f"{MODELS}/sentiment/{number}"
@@ -86,12 +86,12 @@ class Place:
             )["jobId"]
         )
 
-    def waits(self, job_id: str) -> None:
+    def wait_in_queue(self, job_id: str) -> None:
         """Let more than a second pass in which a job has waited for a machine."""
         wait(lambda: self.described(job_id)["status"] == "RUNNABLE")
         wait(lambda: time.time() - job(self.described(job_id)).runnable_since > 1.2)
 
-    def look_at_waiting(self) -> str:
+    def run_schedule_rule(self) -> str:
         """What the function answers to what its rule on a schedule says to it."""
         [target] = self.client("events").list_targets_by_rule(Rule="modelbuild-waiting")["Targets"]
         answer = self.client("lambda").invoke(FunctionName=target["Arn"], Payload=target["Input"])
@@ -122,7 +122,7 @@ class Place:
         except s3.exceptions.NoSuchKey:
             return None
 
-    def said(self) -> str:
+    def function_log(self) -> str:
         """Everything that the function has printed."""
         events = self.client("logs").filter_log_events(logGroupName="/aws/lambda/modelbuild-ended")["events"]
         return "\n".join(event["message"] for event in events)

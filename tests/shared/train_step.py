@@ -62,7 +62,7 @@ def jobs(build: Build) -> list[Any]:
     return batch.describe_jobs(jobs=[job["jobId"] for job in found])["jobs"] if found else []
 
 
-def stored(build: Build, name: str) -> bytes:
+def read_object(build: Build, name: str) -> bytes:
     """What lies under the model's prefix."""
     return Storage(session(AwsSettings())).read(f"{build.artifacts}/{name}")
 

@@ -125,10 +125,10 @@ def test_two_steps_that_race_share_one_head(
         assert racer.stdout is not None
         assert racer.stdout.readline() == "ready\n"
     gate.touch()
-    said = [racer.communicate(timeout=30)[0].strip() for racer in racers]
-    assert said[0] == said[1] != ""
-    assert set(attempts.batch.find(attempts.queue, attempts.name)) == {said[0], *ended}
-    attempts.batch.terminate(said[0], "the test is over")
+    lines = [racer.communicate(timeout=30)[0].strip() for racer in racers]
+    assert lines[0] == lines[1] != ""
+    assert set(attempts.batch.find(attempts.queue, attempts.name)) == {lines[0], *ended}
+    attempts.batch.terminate(lines[0], "the test is over")
 
 
 class MemoryBatch:
@@ -234,7 +234,7 @@ def in_memory(attempts: Attempts) -> Callable[[int], str]:
     return submit
 
 
-def test_claim_whose_step_died_is_given_up(attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim_of_a_dead_step_is_released(attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that died between its claim and its job holds nobody up for ever; its job would stand down."""
     monkeypatch.setattr(attempt, "_PATIENCE_SECONDS", 0.2)
     attempts.store.objects.write(f"{attempts.store.prefix}/attempts/1.json", b"{}")
@@ -250,7 +250,7 @@ def no_other(number: int) -> str:
     pytest.fail(f"another head, for attempt {number}")
 
 
-def test_head_that_started_is_not_given_up(attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_started_head_is_not_replaced(attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
     """A head that runs is attached to, also while Batch does not list it, or lists it in another queue."""
     monkeypatch.setattr(attempt, "_PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(Batch, "find", lambda *_: [])
@@ -279,15 +279,15 @@ def test_lost_answer_of_s3_is_no_other_run(attempts: Attempts, monkeypatch: pyte
     attempts.batch.terminate(record.job_id, "the test is over")
 
 
-def put_result(attempts: Attempts, place: str, status: str, *, delivered: bool) -> None:
+def put_result(attempts: Attempts, folder: str, status: str, *, delivered: bool) -> None:
     """What a head leaves that has told the build, or is about to."""
     text = json.dumps({"training/status": status})
-    attempts.store.objects.write(f"{attempts.store.prefix}/{place}result.json", text.encode())
+    attempts.store.objects.write(f"{attempts.store.prefix}/{folder}result.json", text.encode())
     if delivered:
-        attempts.store.objects.write(f"{attempts.store.prefix}/{place}delivered.json", text.encode())
+        attempts.store.objects.write(f"{attempts.store.prefix}/{folder}delivered.json", text.encode())
 
 
-def test_failed_head_that_still_waits_to_be_heard_holds_nobody_up(attempts: Attempts) -> None:
+def test_failed_head_that_still_delivers_does_not_delay_the_next_attempt(attempts: Attempts) -> None:
     """Once its result is there an attempt is over, although its head lives until the build was told."""
     first = head(attempts)
     put_result(attempts, "", "failed", delivered=False)
@@ -297,7 +297,7 @@ def test_failed_head_that_still_waits_to_be_heard_holds_nobody_up(attempts: Atte
         attempts.batch.terminate(record.job_id, "the test is over")
 
 
-def test_model_that_nobody_heard_of_is_told_by_another_head(attempts: Attempts) -> None:
+def test_undelivered_model_is_delivered_by_another_head(attempts: Attempts) -> None:
     """A training that ended when its build was over gets a head that tells of it, now that the build goes on;
     one that was told, or is going to be, gets none.
     """
@@ -328,7 +328,7 @@ def test_late_record_brings_no_old_head_back(attempts: Attempts) -> None:
     attempts.batch.terminate(newer[0].job_id, "the test is over")
 
 
-def test_lost_answer_of_batch_makes_no_second_training(attempts: Attempts) -> None:
+def test_lost_answer_of_batch_submits_no_second_training(attempts: Attempts) -> None:
     """A job that was submitted although the call failed stands down; the next attempt trains."""
     submit = submitter(attempts)
     submitted = []

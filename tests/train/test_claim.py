@@ -67,9 +67,9 @@ COLLISIONS = [
 ]
 
 
-@pytest.mark.parametrize(("first", "second", "said"), COLLISIONS)
+@pytest.mark.parametrize(("first", "second", "message"), COLLISIONS)
 def test_training_that_collides_is_refused(
-    first: dict[str, str], second: dict[str, str], said: str, build: MetaData
+    first: dict[str, str], second: dict[str, str], message: str, build: MetaData
 ) -> None:
     """A step whose keys, model or block step another training of the build has finds the claim, and leaves
     none.
@@ -77,7 +77,7 @@ def test_training_that_collides_is_refused(
     claim.hold(step(**first), JOB, build.meta_data_keys())
     before = dict(build.values)
     for refuse in (claim.hold, claim.require_free):
-        with pytest.raises(ConfigurationError, match=rf"{said}.*, and start a new build"):
+        with pytest.raises(ConfigurationError, match=rf"{message}.*, and start a new build"):
             refuse(step(**second), JOB, build.meta_data_keys())
     assert build.values == before
 

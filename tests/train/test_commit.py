@@ -57,21 +57,21 @@ ATTRIBUTES = (
 
 
 @pytest.mark.parametrize("attribute", ATTRIBUTES)
-@pytest.mark.parametrize("place", [".gitattributes", ".git/info/attributes", "global"])
+@pytest.mark.parametrize("origin", [".gitattributes", ".git/info/attributes", "global"])
 def test_attributes_change_nothing(
-    repository: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attribute: str, place: str
+    repository: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attribute: str, origin: str
 ) -> None:
     """Wherever an attribute is set, every file of the commit is there with its own bytes."""
     text = "$Format:%d %H$ $Id$\n"
     tree = {"flow.py": "x\n", "a.py": text}
     commit = repository.commit(tree)
-    if place == ".gitattributes":
-        tree = {place: attribute, **tree}
-        commit = put(repository, {place: ("100644", attribute.encode())})
-    if place == ".git/info/attributes":
-        (repository.folder / place).parent.mkdir(exist_ok=True)
-        (repository.folder / place).write_text(attribute)
-    if place == "global":
+    if origin == ".gitattributes":
+        tree = {origin: attribute, **tree}
+        commit = put(repository, {origin: ("100644", attribute.encode())})
+    if origin == ".git/info/attributes":
+        (repository.folder / origin).parent.mkdir(exist_ok=True)
+        (repository.folder / origin).write_text(attribute)
+    if origin == "global":
         (tmp_path / "attributes").write_text(attribute)
         (tmp_path / "config").write_text(f"[core]\n\tattributesFile = {tmp_path}/attributes\n")
         monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
@@ -148,7 +148,7 @@ def test_link_to_another_folder_needs_that_folder(repository: Any) -> None:
     assert b"x" in files(pack(repository.folder, commit, flow="flows/flow.py", include=["lib"])).values()
 
 
-def test_ciphertext_is_told(repository: Any) -> None:
+def test_ciphertext_is_reported(repository: Any) -> None:
     """A file that git-crypt has encrypted is refused unless include leaves it out, unlocked or not."""
     repository.commit({"flow.py": "x", "lib/x.py": "x"})
     commit = put(repository, {"keys/secret": ("100644", b"\0GITCRYPT\0abc")})
@@ -264,7 +264,7 @@ def test_partial_clone_is_enough_for_what_is_included(
         pack(clone, commit, flow="flows/flow.py", allow_dirty=allow_dirty)
 
 
-def test_pull_request_merged_into_its_base_is_told(repository: Any) -> None:
+def test_pull_request_merged_into_its_base_is_reported(repository: Any) -> None:
     """Where the checkout is at a merge and not at the build's commit, that is the reason, and not a file."""
     commit = repository.commit({"flow.py": "x"})
     repository.commit({"flow.py": "merged"})
@@ -280,7 +280,7 @@ def test_line_ends_that_git_would_convert_are_no_change(repository: Any) -> None
     assert files(pack(repository.folder, commit))["a.txt"] == b"a\r\nb\r\n"
 
 
-def test_line_ends_alone_are_told(repository: Any) -> None:
+def test_difference_in_line_ends_is_reported(repository: Any) -> None:
     """A file that differs in line ends only says so, and how to mend that."""
     commit = repository.commit({"flow.py": "x\n", "a.txt": "a\nb\n"})
     (repository.folder / "a.txt").write_bytes(b"a\r\nb\r\n")
@@ -288,7 +288,7 @@ def test_line_ends_alone_are_told(repository: Any) -> None:
         pack(repository.folder, commit)
 
 
-def test_file_of_a_filter_that_is_not_run_is_told(repository: Any) -> None:
+def test_file_of_a_filter_that_is_not_run_is_reported(repository: Any) -> None:
     """A changed file that a filter of the checkout would clean names the filter."""
     commit = repository.commit(
         {"flow.py": "x\n", "a.ipynb": "a\n", ".gitattributes": "*.ipynb filter=strip\n"}
@@ -298,7 +298,7 @@ def test_file_of_a_filter_that_is_not_run_is_told(repository: Any) -> None:
         pack(repository.folder, commit)
 
 
-def test_checkout_of_another_user_is_told(repository: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkout_of_another_user_is_reported(repository: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Git refuses a checkout of another user: the sentence says so, and not that a commit is missing."""
     repository.commit({"flow.py": "x"})
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
@@ -308,7 +308,7 @@ def test_checkout_of_another_user_is_told(repository: Any, monkeypatch: pytest.M
         git.root(repository.folder)
 
 
-def test_folder_without_a_commit_or_repository_is_told(repository: Any, tmp_path: Path) -> None:
+def test_folder_without_a_commit_or_repository_is_reported(repository: Any, tmp_path: Path) -> None:
     """Each of the two has its own fix."""
     with pytest.raises(ConfigurationError, match="has no commit yet: commit first"):
         git.commit_of(repository.folder, "HEAD")

@@ -26,7 +26,7 @@ TRACEBACK = ("<flow F step train> failed:", "Internal error", "Traceback (most r
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         (
             log(*TRACEBACK, 'File "flow.py", line 3, in train', "raise X", "RuntimeError: boom"),
@@ -50,9 +50,9 @@ TRACEBACK = ("<flow F step train> failed:", "Internal error", "Traceback (most r
         ),
     ],
 )
-def test_reason_is_step_and_exception(lines: list[str], said: str) -> None:
+def test_reason_is_step_and_exception(lines: list[str], message: str) -> None:
     """The step that failed and the line that says why, out of all that Metaflow prints."""
-    assert reason(lines, 1) == f"step train failed: {said}"
+    assert reason(lines, 1) == f"step train failed: {message}"
 
 
 def test_what_batch_says_of_a_container_goes_before_what_metaflow_says() -> None:
@@ -95,19 +95,19 @@ def test_reason_is_of_the_task_that_failed() -> None:
 def test_segmentation_fault_is_a_reason() -> None:
     """A step that Python could not end with an exception has Metaflow's word for it."""
     lines = [f"{STAMP}Epoch 1", f"{STAMP}Task failed with a segmentation fault.", *FAILED]
-    said = "step train failed: Task failed with a segmentation fault.; its log ends: Epoch 1"
-    assert reason(lines, 1) == said
+    message = "step train failed: Task failed with a segmentation fault.; its log ends: Epoch 1"
+    assert reason(lines, 1) == message
 
 
 def test_sentences_of_a_user_are_not_metaflows() -> None:
     """What a step prints is shown, also where it begins as a line of Metaflow does."""
     lines = log("Task finished with loss 0.3", "Task is starting over", *TRACEBACK, "RuntimeError: boom")
-    said = "its log ends: Task finished with loss 0.3 / Task is starting over"
-    assert reason(lines, 1) == f"step train failed: RuntimeError: boom; {said}"
+    message = "its log ends: Task finished with loss 0.3 / Task is starting over"
+    assert reason(lines, 1) == f"step train failed: RuntimeError: boom; {message}"
 
 
 @pytest.mark.parametrize("unpacked", ["/tmp/modelbuild-x1/source/flows/shop/", "/srv/metaflow/"])
-def test_place_is_in_the_users_own_code(unpacked: str) -> None:
+def test_reported_line_is_in_the_users_own_code(unpacked: str) -> None:
     """An exception deep in a library names the line of the flow that led there, and the log's last lines."""
     deep = "/usr/lib/python3.12/site-packages/torch/nn/module.py"
     frames = [f'  File "{unpacked}rows.py", line 12, in split', "    cut(rows)", f'  File "{deep}", line 9']
@@ -119,7 +119,7 @@ def test_place_is_in_the_users_own_code(unpacked: str) -> None:
     )
 
 
-def test_long_message_keeps_the_place() -> None:
+def test_long_message_keeps_file_and_line() -> None:
     """Where the exception says more than fits, its message is cut, and file and line are not."""
     lines = log(*TRACEBACK, 'File "flow.py", line 3, in train', "RuntimeError: " + "boom " * 200)
     assert "… (flow.py, line 3)" in reason(lines, 1)
@@ -129,8 +129,8 @@ def test_secrets_in_the_log_are_blacked_out(monkeypatch: pytest.MonkeyPatch) -> 
     """The lines that a step printed before it failed are shown without the values of secrets."""
     lines = log("using hunter2-long", *TRACEBACK, "RuntimeError: boom")
     monkeypatch.setenv("WANDB_API_KEY", "hunter2-long")
-    said = reason(lines, 1)
-    assert said == "step train failed: RuntimeError: boom; its log ends: using [redacted]"
+    message = reason(lines, 1)
+    assert message == "step train failed: RuntimeError: boom; its log ends: using [redacted]"
 
 
 def test_silent_step_is_named() -> None:
@@ -194,9 +194,9 @@ def test_sentence_is_one_line_that_can_be_stored_and_shown() -> None:
 @given(st.text(), st.integers(0, 100))
 def test_any_sentence_is_printable(text: str, times: int) -> None:
     """Whatever went wrong, what is said of it is printable text of at most 500 characters."""
-    said = sentence(text * times)
-    assert said.isprintable()
-    assert len(said) <= 500
+    message = sentence(text * times)
+    assert message.isprintable()
+    assert len(message) <= 500
 
 
 @given(st.lists(st.text(), max_size=30), st.integers(-15, 255))

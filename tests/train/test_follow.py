@@ -48,18 +48,18 @@ class Training:
     storage: Storage
     batch: Batch
     job_id: str
-    place: str
+    prefix: str
 
     def follow(self) -> None:
         """Stay with it, and end as it does."""
         logs = Logs(session(AwsSettings()))
-        attempt = ModelStore(self.storage, self.place).attempt(1)
+        attempt = ModelStore(self.storage, self.prefix).attempt(1)
         follow.end_as(follow.to_result(attempt, self.batch, logs, self.job_id))
 
     def end(self, status: str, reason: str = "") -> None:
         """Write the result, as the head does."""
         result = TrainingResult.model_validate({"training/status": status, "training/reason": reason})
-        self.storage.write(f"{self.place}/result.json", result.to_json().encode())
+        self.storage.write(f"{self.prefix}/result.json", result.to_json().encode())
 
     def wait_for(self, states: tuple[str, ...]) -> None:
         """Return when the head is in one of these states."""
@@ -91,8 +91,8 @@ def train(aws: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str],
             timeout=120,
             tags={},
         )
-        place = f"s3://modelbuild-123456789012/models/follow/sentiment/{next(_numbers)}"
-        made.append(Training(storage, batch, job_id, place))
+        prefix = f"s3://modelbuild-123456789012/models/follow/sentiment/{next(_numbers)}"
+        made.append(Training(storage, batch, job_id, prefix))
         return made[-1]
 
     yield start
@@ -155,19 +155,19 @@ def test_nothing_that_a_step_prints_ends_the_log(
     capsys: pytest.CaptureFixture[str], texts: list[str]
 ) -> None:
     """A step may print anything, also the head's last word: it stays in its group, and more is awaited."""
-    said, ended = shown([PREFIX + text for text in texts], capsys)
+    lines, ended = shown([PREFIX + text for text in texts], capsys)
     assert not ended
-    assert len(said) == len(texts) + bool(texts)
-    assert said[:1] == ["--- :metaflow: step train"][: len(texts)]
-    assert all(line.startswith(PREFIX.rstrip()) for line in said[1:])
+    assert len(lines) == len(texts) + bool(texts)
+    assert lines[:1] == ["--- :metaflow: step train"][: len(texts)]
+    assert all(line.startswith(PREFIX.rstrip()) for line in lines[1:])
 
 
 def test_prose_of_the_head_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     """What the head says in a sentence ends nothing, and an event that is not known shows its sentence."""
-    said, ended = shown(
+    lines, ended = shown(
         ["head: the training plan", Event("model-published", "head: a model").to_line()], capsys
     )
-    assert said == ["--- :aws: head", "head: the training plan", "head: a model"]
+    assert lines == ["--- :aws: head", "head: the training plan", "head: a model"]
     assert not ended
     assert shown([OVER], capsys) == (["--- :aws: head", "head: the training succeeded"], True)
 
@@ -188,7 +188,7 @@ def strike(aws: Any, fault: dict[str, Any]) -> None:
         assert answer.status < 300
 
 
-def test_who_looks_outlasts_an_outage(
+def test_following_step_outlasts_an_outage(
     aws: Any, train: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A training goes on while AWS refuses to say how it is: the step fails only when that lasts."""
@@ -217,7 +217,7 @@ def test_cancelled_elsewhere_is_143(train: Any) -> None:
     assert caught.value.code == 143
 
 
-def test_head_without_result_is_told(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_head_without_result_is_reported(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A head that ends without a result is waited for a while, and then told with Batch's reason."""
     monkeypatch.setattr(follow, "PATIENCE_SECONDS", 0.5)
     training = train("die")

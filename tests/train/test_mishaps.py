@@ -109,14 +109,14 @@ def weather(aws: Any) -> Iterator[Weather]:
 def test_locale_of_another_encoding_changes_nothing(step: Step) -> None:
     """Message, branch and parameters reach log and request as they are, on an agent whose locale is ASCII."""
     locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-    given = {"BUILDKITE_MESSAGE": "Größe 🎉", "BUILDKITE_BRANCH": "füße/🎉", "PARAM_SCENE": "Äther 🎉"}
-    code, output, errors = ended(step.start(0, "train", **locale, **given))
+    variables = {"BUILDKITE_MESSAGE": "Größe 🎉", "BUILDKITE_BRANCH": "füße/🎉", "PARAM_SCENE": "Äther 🎉"}
+    code, output, errors = ended(step.start(0, "train", **locale, **variables))
     assert code == 0, errors
     assert "Äther 🎉" in output
     request = json.loads(Storage(session(AwsSettings())).read(f"{step.artifacts}/request.json"))
-    assert request["build"]["message"] == given["BUILDKITE_MESSAGE"]
-    assert request["build"]["branch"] == given["BUILDKITE_BRANCH"]
-    assert request["parameters"]["scene"] == given["PARAM_SCENE"]
+    assert request["build"]["message"] == variables["BUILDKITE_MESSAGE"]
+    assert request["build"]["branch"] == variables["BUILDKITE_BRANCH"]
+    assert request["parameters"]["scene"] == variables["PARAM_SCENE"]
 
 
 def test_throttled_step_submits_one_head(step: Step, weather: Weather) -> None:
@@ -150,23 +150,23 @@ def test_expired_keys_of_the_agent_are_a_sentence(step: Step, weather: Weather, 
     """Of the agent's own expired keys it says one sentence with the fix, and nothing is submitted."""
     weather.keys_live(1)
     try:
-        given = standins.client(aws.url, "sts").assume_role(
+        credentials = standins.client(aws.url, "sts").assume_role(
             RoleArn="arn:aws:iam::123456789012:role/agent", RoleSessionName="agent"
         )["Credentials"]
     finally:
         weather.keys_live(43200)
-    time.sleep(max(0.0, given["Expiration"].timestamp() - time.time()) + 0.1)
+    time.sleep(max(0.0, credentials["Expiration"].timestamp() - time.time()) + 0.1)
     keys = {
-        "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
-        "AWS_SESSION_TOKEN": given["SessionToken"],
+        "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": credentials["SessionToken"],
     }
     code, _, errors = ended(step.start(**keys))
     assert code == 11
-    said = errors.strip().splitlines()[-1]
-    assert said.startswith("modelbuild: could not ")
-    assert "ExpiredToken" in said
-    assert said.endswith(": renew the credentials of this machine")
+    message = errors.strip().splitlines()[-1]
+    assert message.startswith("modelbuild: could not ")
+    assert "ExpiredToken" in message
+    assert message.endswith(": renew the credentials of this machine")
     assert "Traceback" not in errors
     assert step.jobs() == []
 
@@ -175,14 +175,16 @@ def test_clocks_that_differ_make_one_training(step: Step) -> None:
     """Two agents ask at the same moment, one four minutes late and one four minutes early: conditional
     writes decide who submits, and the other attaches to that head.
     """
-    said = [ended(process) for process in [step.start(-240), step.start(240)]]
-    assert [code for code, _, _ in said] == [0, 0], said
+    ends = [ended(process) for process in [step.start(-240), step.start(240)]]
+    assert [code for code, _, _ in ends] == [0, 0], ends
     (job,) = step.jobs()
-    assert sorted(f"submitted job {job}" in output for _, output, _ in said) == [False, True]
-    assert all(f"Batch job  {job}" in output for _, output, _ in said)
+    assert sorted(f"submitted job {job}" in output for _, output, _ in ends) == [False, True]
+    assert all(f"Batch job  {job}" in output for _, output, _ in ends)
 
 
-def test_heads_whose_clocks_differ_tell_once(step: Step, request_for: Any, buildkite: Any) -> None:
+def test_restarted_head_with_another_clock_delivers_once(
+    step: Step, request_for: Any, buildkite: Any
+) -> None:
     """A head that Batch starts once more, on a machine eight minutes behind the first: the build hears of the
     result from the first one only.
     """
@@ -190,14 +192,14 @@ def test_heads_whose_clocks_differ_tell_once(step: Step, request_for: Any, build
     result = TrainingResult(status="succeeded", manifest="s3://somewhere/manifest.json")
     storage.write(f"{step.artifacts}/request.json", request_for(step.artifacts).to_json().encode())
     storage.write(f"{step.artifacts}/result.json", result.to_json().encode())
-    given = {
+    variables = {
         "ARTIFACTS": step.artifacts,
         "AWS_BATCH_JOB_ID": "a-job",
         "BUILDKITE_API_URL": buildkite.url,
         "BUILDKITE_API_TOKEN": "the-rest-token",
     }
     for clock in (240, -240):
-        code, output, errors = ended(step.start(clock, "head", **given))
+        code, output, errors = ended(step.start(clock, "head", **variables))
         assert code == 0, output + errors
     assert buildkite.fields == [result.to_fields()]
 
@@ -205,11 +207,11 @@ def test_heads_whose_clocks_differ_tell_once(step: Step, request_for: Any, build
 @pytest.mark.parametrize("command", ["train", "head"])
 def test_clock_that_aws_refuses_is_a_sentence(step: Step, command: str) -> None:
     """A clock that is off by more than AWS takes is named, by agent and head, before anything is begun."""
-    given = {"ARTIFACTS": step.artifacts} if command == "head" else {}
-    code, _, errors = ended(step.start(-1200, command, **given))
+    variables = {"ARTIFACTS": step.artifacts} if command == "head" else {}
+    code, _, errors = ended(step.start(-1200, command, **variables))
     assert code == 11
-    said = errors.strip().splitlines()[-1]
-    assert said.startswith("modelbuild: could not ")
-    assert said.endswith((": set the clock of this machine", "or the clock, of this machine"))
+    message = errors.strip().splitlines()[-1]
+    assert message.startswith("modelbuild: could not ")
+    assert message.endswith((": set the clock of this machine", "or the clock, of this machine"))
     assert "Traceback" not in errors
     assert step.jobs() == []

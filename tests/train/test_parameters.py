@@ -41,7 +41,7 @@ maps = st.dictionaries(names, values, max_size=5)
 
 
 @pytest.mark.parametrize(
-    ("changes", "place", "value"),
+    ("changes", "path", "value"),
     [
         ({"seed": 2}, ("seed",), 2),
         ({"data": {"limits": {"rows": 5}}}, ("data", "limits", "rows"), 5),
@@ -52,13 +52,13 @@ maps = st.dictionaries(names, values, max_size=5)
         ({"note": "a"}, ("note",), "a"),
     ],
 )
-def test_keys_may_be_nested_or_dotted(changes: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
+def test_keys_may_be_nested_or_dotted(changes: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     """However a key is written, it changes that one value and nothing else."""
     expected: dict[str, Any] = copy.deepcopy(DEFAULTS)
     inner = expected
-    for key in place[:-1]:
+    for key in path[:-1]:
         inner = inner[key]
-    inner[place[-1]] = value
+    inner[path[-1]] = value
     before = copy.deepcopy(DEFAULTS)
     assert merged(DEFAULTS, changes) == expected
     assert before == DEFAULTS
@@ -79,7 +79,7 @@ def test_keys_may_be_nested_or_dotted(changes: dict[str, Any], place: tuple[str,
         ({"zzz": 1}, "it has seed, data.domains, data.limits.rows, note, extra"),
     ],
 )
-def test_wrong_key_is_told(changes: dict[str, Any], message: str) -> None:
+def test_wrong_key_is_reported(changes: dict[str, Any], message: str) -> None:
     """A key that the file does not have, or that is given twice, is refused by name."""
     with pytest.raises(ConfigurationError) as caught:
         merged(DEFAULTS, changes)
@@ -113,7 +113,7 @@ def test_wrong_key_is_told(changes: dict[str, Any], message: str) -> None:
         (b"name: " + b"x" * 2**20, "at most 1,048,576 are read"),
     ],
 )
-def test_wrong_file_is_told(text: bytes, message: str) -> None:
+def test_wrong_file_is_reported(text: bytes, message: str) -> None:
     """A file that cannot be parameters is refused in one sentence that names it."""
     with pytest.raises(ConfigurationError) as caught:
         parameters.parse(text, "params.yaml")
@@ -152,13 +152,13 @@ def test_any_leaf_can_be_changed_by_its_dotted_name(
     walk(given_values, ())
     if not leaves:
         return
-    place = data.draw(st.sampled_from(leaves))
+    key_path = data.draw(st.sampled_from(leaves))
     expected = copy.deepcopy(given_values)
     inner = expected
-    for key in place[:-1]:
+    for key in key_path[:-1]:
         inner = inner[key]
-    inner[place[-1]] = "changed"
-    assert merged(given_values, {".".join(place): "changed"}) == expected
+    inner[key_path[-1]] = "changed"
+    assert merged(given_values, {".".join(key_path): "changed"}) == expected
 
 
 @given(st.binary(max_size=200))
@@ -205,7 +205,7 @@ def test_value_is_what_a_person_means(text: str, value: Any) -> None:
     "text",
     ["[1", "&a [*a]", "*a", ".nan", "!!int x", "!!set {a}", "{a: 1, a: 2}", "[" * 9000, "1\n---\n2"],
 )
-def test_value_that_is_none_is_told(text: str) -> None:
+def test_invalid_value_is_reported(text: str) -> None:
     """What is no YAML, refers to itself or cannot be JSON is one sentence that says where it stands."""
     with pytest.raises(ConfigurationError, match=r"^PARAM_A.* cannot be read as YAML") as caught:
         parameters.build_value(text, "PARAM_A")
@@ -248,7 +248,7 @@ def test_keys_of_fields_have_slashes() -> None:
         resolved(DEFAULTS, {}, {"params/data/rows": "5"})
 
 
-def test_variable_of_two_parameters_is_told() -> None:
+def test_variable_of_two_parameters_is_reported() -> None:
     """Where two names give one variable, nobody guesses which is meant."""
     with pytest.raises(
         ConfigurationError, match=r"PARAM_A__B could be a\.b or a__b of params.yaml: set meta-data"
@@ -257,7 +257,7 @@ def test_variable_of_two_parameters_is_told() -> None:
     assert resolved({"a": {"b": 1}, "a__b": 2}, {}, {"params/a.b": "3"}).values == {"a": {"b": 3}, "a__b": 2}
 
 
-def test_two_parameters_of_one_name_are_told() -> None:
+def test_two_parameters_of_one_name_are_reported() -> None:
     """A file in which a dotted name means two values is refused."""
     with pytest.raises(ConfigurationError, match=r"params.yaml has a\.b nested and dotted"):
         resolved({"a": {"b": 1}, "a.b": 2}, {}, {})
@@ -286,12 +286,12 @@ def test_hostile_names_and_values_are_parameters_or_a_sentence(
         parameters.resolve(defaults, parameters.from_options(options), "params.yaml")
         found = resolved(defaults, environ, meta_data)
         parameters.require_kinds(found, defaults, "params.yaml")
-        said = ""
+        message = ""
     except ConfigurationError as error:
-        said = str(error)
-    assert "\n" not in said
-    assert len(said) < 5000
-    if said:
+        message = str(error)
+    assert "\n" not in message
+    assert len(message) < 5000
+    if message:
         return
     assert found.origins.keys() == parameters.names(defaults, "params.yaml").keys()
     assert sha256_of_json(parameters.parse(parameters.dump(found.values).encode(), "x")) == sha256_of_json(

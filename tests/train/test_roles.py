@@ -32,7 +32,7 @@ from modelbuild.train.submit import submission
 
 RECONCILE = json.loads((standins.ROOT / "docs" / "iam" / "reconcile.json").read_text())
 PIPELINE = "roles"
-PLACE = f"s3://{standins.BUCKET}/models/{PIPELINE}"
+PREFIX = f"s3://{standins.BUCKET}/models/{PIPELINE}"
 REFUSED = r"AccessDenied|not authorized|Forbidden"
 # Moto tells what is missing from what is forbidden by itself, and asks for no right to pass a role. What
 # Athena looks at in another database is no call of its own.
@@ -78,19 +78,19 @@ def admin(role: Role, service: str) -> Any:
 def killed_head(role: Role) -> tuple[dict[str, Any], str]:
     """A head that was killed, as Batch's event shows it, and the job of a step that it left running."""
     number = next(_numbers)
-    place, storage = f"{PLACE}/sentiment/{number}", Storage(session(AwsSettings()))
-    request = samples.request_for(place, model_id=str(number), build=samples.build(number, PIPELINE))
-    storage.write(f"{place}/request.json", request.to_json().encode())
-    storage.write(f"{place}/attempts/1.head", json.dumps({"job_id": "killed"}).encode())
+    prefix, storage = f"{PREFIX}/sentiment/{number}", Storage(session(AwsSettings()))
+    request = samples.request_for(prefix, model_id=str(number), build=samples.build(number, PIPELINE))
+    storage.write(f"{prefix}/request.json", request.to_json().encode())
+    storage.write(f"{prefix}/attempts/1.head", json.dumps({"job_id": "killed"}).encode())
     run = {"flow_name": "RolesFlow", "run_id": str(number)}
-    storage.write(f"{place}/attempts/1.run", json.dumps(run).encode())
+    storage.write(f"{prefix}/attempts/1.run", json.dumps(run).encode())
     step = admin(role, "batch").submit_job(
         jobName=f"modelbuild-RolesFlow-{number}-train-3",
         jobQueue="modelbuild-default",
         jobDefinition="modelbuild-head",
     )["jobId"]
     variables = {
-        "ARTIFACTS": place,
+        "ARTIFACTS": prefix,
         "METAFLOW_USER": "modelbuild",
         "METAFLOW_BATCH_JOB_QUEUE": "modelbuild-default",
         "GPU_JOB_QUEUE": "modelbuild-gpu",
@@ -114,7 +114,7 @@ class Context:
 
 
 @pytest.mark.parametrize(
-    ("missing", "fails", "ends_steps", "tells", "keeps"),
+    ("missing", "fails", "ends_steps", "unblocks", "keeps"),
     [
         (None, False, True, True, True),
         ("Read", True, False, False, False),
@@ -132,14 +132,14 @@ def test_function_works_with_its_role(
     missing: str | None,
     fails: bool,
     ends_steps: bool,
-    tells: bool,
+    unblocks: bool,
     keeps: bool,
 ) -> None:
     """With just the policy of ``modelbuild-ended`` the function ends a killed head's steps, tells its build
     and looks after heads that wait. Without a statement it says what was refused, and does what it can.
     """
     head, step = killed_head(role)
-    place = head["container"]["environment"][0]["value"]
+    prefix = head["container"]["environment"][0]["value"]
     policy = role.policy("modelbuild-ended", "ended")
     role.act(policies.without(policy, missing) if missing else policy)
     monkeypatch.setenv("BUILDKITE_API_URL", buildkite.url)
@@ -158,8 +158,8 @@ def test_function_works_with_its_role(
     batch, storage = Batch(session(AwsSettings())), Storage(session(AwsSettings()))
     assert batch.describe(step).stopped is ends_steps
     batch.terminate(step, "the test is over")
-    assert bool(buildkite.fields) is tells
-    assert storage.exists(f"{place}/result.json") is keeps
+    assert bool(buildkite.fields) is unblocks
+    assert storage.exists(f"{prefix}/result.json") is keeps
 
 
 def test_what_lambda_does_as_its_role(role: Role) -> None:
@@ -180,9 +180,9 @@ def test_only_jobs_of_trainings_may_be_ended(role: Role) -> None:
     [(key, absent)] = end["Condition"]["Null"].items()
     assert absent == "false"
     images = {"default": "d", "train-gpu": "t", "serve": "s"}
-    options = {"flow": "f.py", "artifacts": PLACE, "unblock": "training_finished", "image": images}
+    options = {"flow": "f.py", "artifacts": PREFIX, "unblock": "training_finished", "image": images}
     settings = TrainSettings.model_validate(options)
-    request = samples.request_for(f"{PLACE}/sentiment/7")
+    request = samples.request_for(f"{PREFIX}/sentiment/7")
     tag = key.removeprefix("aws:ResourceTag/")
     assert tag in submission.tags(request, settings)
     assert tag in json.loads(submission.variables(request, settings)["METAFLOW_BATCH_DEFAULT_TAGS"])
@@ -196,8 +196,8 @@ def test_head_and_steps_work_with_their_role(role: Role) -> None:
     )["jobId"]
     secret_arn = admin(role, "secretsmanager").describe_secret(SecretId="modelbuild/wandb")["ARN"]
     calls: dict[str, Callable[[], object]] = {
-        "Objects": lambda: Storage(session(AwsSettings())).write(f"{PLACE}/an-object", b""),
-        "Buckets": lambda: Storage(session(AwsSettings())).list(f"{PLACE}/"),
+        "Objects": lambda: Storage(session(AwsSettings())).write(f"{PREFIX}/an-object", b""),
+        "Buckets": lambda: Storage(session(AwsSettings())).list(f"{PREFIX}/"),
         "Query": lambda: client("athena").get_work_group(WorkGroup="modelbuild"),
         "Catalogue": lambda: client("glue").get_tables(DatabaseName="modelbuild"),
         "Secrets": lambda: client("secretsmanager").get_secret_value(SecretId=secret_arn),
@@ -217,7 +217,7 @@ def test_batch_reads_the_heads_secret_with_its_role(role: Role) -> None:
     aws = session(AwsSettings())
     assert secret(aws, only["Resource"], "BUILDKITE_API_TOKEN") == "the-rest-token"
     with pytest.raises(AwsError, match=REFUSED):
-        Storage(aws).read(f"{PLACE}/an-object")
+        Storage(aws).read(f"{PREFIX}/an-object")
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_reconciliation_needs_what_its_policy_allows(
     its statements it says what was refused.
     """
     vanished, waits = next(_numbers), next(_numbers)
-    places = {number: f"{PLACE}-{missing}/sentiment/{number}" for number in (vanished, waits)}
+    places = {number: f"{PREFIX}-{missing}/sentiment/{number}" for number in (vanished, waits)}
     variables = {"ARTIFACTS": places[waits], "SCHEDULE_TIMEOUT": "0.01"}
     head = admin(role, "batch").submit_job(
         jobName=f"demo-{waits}",
@@ -257,19 +257,19 @@ def test_reconciliation_needs_what_its_policy_allows(
     )["jobId"]
     storage = Storage(session(AwsSettings()))
     for number, job_id in ((vanished, "0000-gone"), (waits, head)):
-        place = places[number]
-        request = samples.request_for(place)
-        storage.write(f"{place}/request.json", request.to_json().encode())
+        prefix = places[number]
+        request = samples.request_for(prefix)
+        storage.write(f"{prefix}/request.json", request.to_json().encode())
         record = {"job_id": job_id, "queue": "modelbuild-head", "region": standins.REGION}
-        storage.write(f"{place}/job.json", json.dumps(record).encode())
+        storage.write(f"{prefix}/job.json", json.dumps(record).encode())
     monkeypatch.setattr(reconcile, "YOUNG_SECONDS", 0.0)
     monkeypatch.setattr(rate_limiter, "SLICE_SECONDS", 0.05)
     role.act(policies.without(RECONCILE, missing) if missing else RECONCILE)
     environ = {"BUILDKITE_API_URL": buildkite.url}
     with pytest.raises(error) if error else nullcontext() as caught:
-        reconcile.run(f"{PLACE}-{missing}", "modelbuild-head", "modelbuild/buildkite", environ)
-    said = f"{caught.value if caught else ''} {capsys.readouterr().out}"
-    assert bool(re.search(REFUSED, said)) is (missing is not None)
+        reconcile.run(f"{PREFIX}-{missing}", "modelbuild-head", "modelbuild/buildkite", environ)
+    message = f"{caught.value if caught else ''} {capsys.readouterr().out}"
+    assert bool(re.search(REFUSED, message)) is (missing is not None)
     standins.enforce_policies(role.url, False)
     batch = Batch(session(AwsSettings()))
     assert batch.describe(head).stopped is (missing in (None, "ResultsAndTurns"))

@@ -139,7 +139,7 @@ def test_flow_at_the_root_is_not_everything(repository: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["absent", "../outside", "li", "*", ":(glob)**", "lib\n"])
-def test_include_of_nothing_is_told(repository: Any, path: str) -> None:
+def test_include_of_nothing_is_reported(repository: Any, path: str) -> None:
     """A name that the commit does not have is refused, and none is a pattern."""
     commit = repository.commit({"flow.py": "x", "lib/x.py": "x"})
     with pytest.raises(ConfigurationError, match=r"option include names .*, which the commit does not have"):
@@ -147,7 +147,7 @@ def test_include_of_nothing_is_told(repository: Any, path: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["vendor", "ven dör"])
-def test_submodule_is_told(repository: Any, name: str) -> None:
+def test_submodule_is_reported(repository: Any, name: str) -> None:
     """A submodule's files would silently be missing: it is refused unless include leaves it out."""
     commit = repository.commit({"flow.py": "x", "lib/x.py": "x"})
     repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},{name}")
@@ -158,7 +158,7 @@ def test_submodule_is_told(repository: Any, name: str) -> None:
     assert names(pack(repository.folder, commit, include=["lib"])) == ["flow.py", "lib/x.py"]
 
 
-def test_large_file_pointer_is_told(repository: Any) -> None:
+def test_large_file_pointer_is_reported(repository: Any) -> None:
     """A pointer in place of a Git LFS file is refused unless include leaves it out, smudged or not."""
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 5\n"
     commit = repository.commit({"flow.py": "x", "lib/x.py": "x", "data/a.bin": pointer})
@@ -184,7 +184,7 @@ def test_revision_becomes_a_commit(repository: Any) -> None:
     assert git.commit_of(repository.folder, "HEAD") == commit
 
 
-def test_unknown_commit_is_told(repository: Any) -> None:
+def test_unknown_commit_is_reported(repository: Any) -> None:
     """A commit that the checkout does not have is named."""
     repository.commit({"flow.py": ""})
     with pytest.raises(ConfigurationError, match=r"commit '0123456.* is not in the checkout"):

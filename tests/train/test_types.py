@@ -36,8 +36,8 @@ def archive(**files: str) -> bytes:
 def check(archived: bytes, changes: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
     """Hold the file's values, with what the build sets, to their types."""
     defaults = defaults or DEFAULTS
-    given = {f"params/{name}": text for name, text in changes.items()}
-    meta_data = parameters.from_meta_data(given, defaults, FILE)
+    values = {f"params/{name}": text for name, text in changes.items()}
+    meta_data = parameters.from_meta_data(values, defaults, FILE)
     types.require(parameters.resolve(defaults, meta_data, FILE), defaults, archived, FILE)
 
 
@@ -75,7 +75,7 @@ def test_right_types_pass(archived: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("archived", [archive(), archive(parameters=MODEL)])
-def test_wrong_type_is_told(archived: bytes, changes: dict[str, str], message: str) -> None:
+def test_wrong_type_is_reported(archived: bytes, changes: dict[str, str], message: str) -> None:
     """The parameter, its value, who set it and the type it must have are in one sentence."""
     with pytest.raises(ConfigurationError) as caught:
         check(archived, changes)
@@ -139,7 +139,7 @@ def test_file_is_held_to_the_model(defaults: dict[str, Any], message: str) -> No
         ("import os; os._exit(3)", "flows/parameters.py ended the check of the parameters"),
     ],
 )
-def test_model_that_cannot_be_read_is_told(text: str, message: str) -> None:
+def test_model_that_cannot_be_read_is_reported(text: str, message: str) -> None:
     """Code of the commit that fails is a sentence about that code."""
     with pytest.raises(ConfigurationError) as caught:
         check(archive(parameters=text), {})
@@ -154,7 +154,7 @@ def test_model_needs_no_metaflow() -> None:
     check(archive(parameters=text), {})
 
 
-def test_model_is_loaded_before_its_question_is_known(tmp_path: Path) -> None:
+def test_parameter_model_is_loaded_before_the_values_arrive(tmp_path: Path) -> None:
     """The process for the checkout's model answers for the archive's, and ends also when it is not asked."""
     (tmp_path / "parameters.py").write_text("raise RuntimeError('this is not the commit')")
     defaults = {**DEFAULTS, "seed": 13}

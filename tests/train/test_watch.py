@@ -50,13 +50,13 @@ def page() -> Iterator[Page]:
 
     class Handler(http_api.JsonHandler):
         def do_GET(self) -> None:
-            place = self.path.split("/builds", 1)[1]
-            builds.asked.append(place)
+            query = self.path.split("/builds", 1)[1]
+            builds.asked.append(query)
             states = dict.fromkeys(builds.cancelled, "canceled")
-            if place.startswith("/"):
-                number = int(place[1:].split("?")[0])
+            if query.startswith("/"):
+                number = int(query[1:].split("?")[0])
                 found: Any = {"number": number, "state": states.get(number, "running")}
-            elif "state=canceled" in place:
+            elif "state=canceled" in query:
                 found = [{"number": number, "state": state} for number, state in states.items()]
             else:
                 found = []
@@ -77,13 +77,13 @@ def head(
     monkeypatch.setattr(rate_limiter, "SLICE_SECONDS", 0.05)
     pipeline = request.node.name.replace("_", "-")
 
-    def make(number: int) -> Cancellation:
+    def cancellation(number: int) -> Cancellation:
         asked = request_for(f"{BUCKET}/models/{pipeline}/sentiment/{number}", model_id=str(number))
         build = asked.build.model_copy(update={"number": number, "pipeline": pipeline})
         storage = Storage(session(AwsSettings()))
         return Cancellation(storage, Rest(page.url, "token"), asked.model_copy(update={"build": build}))
 
-    return make
+    return cancellation
 
 
 def at_once(seconds: float) -> bool:
@@ -97,7 +97,7 @@ def test_cancelled_before_the_head_came(head: Any, page: Page) -> None:
     page.cancelled = [7]
     assert head(7).is_cancelled(at_once)
     assert not head(8).is_cancelled(at_once)
-    assert [place.split("?")[0] for place in page.asked] == ["/7", "/8"]
+    assert [query.split("?")[0] for query in page.asked] == ["/7", "/8"]
 
 
 def test_heads_of_a_pipeline_share_the_question(
@@ -228,14 +228,14 @@ def test_head_of_a_cancelled_build_stops(
     """A build that is cancelled while its flow runs: the head stops the flow, and the result says so."""
     commit = repository.commit(flow_files.files("demo"))
     archived = source.archive(repository.folder, commit, flow="flows/flow.py").content
-    place = f"{BUCKET}/models/cancelled/demo/sentiment/7"
+    prefix = f"{BUCKET}/models/cancelled/demo/sentiment/7"
     storage = Storage(session(AwsSettings()))
     digest = hashlib.sha256(archived).hexdigest()
     request = request_for(
-        place, source=Source(path=f"{place}/source.tar.gz", sha256=digest), parameters={"act": "wait"}
+        prefix, source=Source(path=f"{prefix}/source.tar.gz", sha256=digest), parameters={"act": "wait"}
     )
     storage.write(request.source.path, archived)
-    storage.write(f"{place}/request.json", request.to_json().encode())
+    storage.write(f"{prefix}/request.json", request.to_json().encode())
     quick = (
         "import sys; from modelbuild.buildkite import rate_limiter; "
         "from modelbuild.train.head import command, watch; "
@@ -246,7 +246,7 @@ def test_head_of_a_cancelled_build_stops(
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
         **aws.environ(),
-        "ARTIFACTS": place,
+        "ARTIFACTS": prefix,
         "METAFLOW_USER": "modelbuild",
         "METAFLOW_DEFAULT_DATASTORE": "local",
         "METAFLOW_DEFAULT_METADATA": "local",
@@ -269,5 +269,5 @@ def test_head_of_a_cancelled_build_stops(
                 break
         process.kill()
     assert event == Event(TRAINING_ENDED, "head: the training was cancelled: the build was cancelled")
-    result = TrainingResult.model_validate_json(storage.read(f"{place}/result.json"))
+    result = TrainingResult.model_validate_json(storage.read(f"{prefix}/result.json"))
     assert (result.status, result.reason) == ("cancelled", "the build was cancelled")

@@ -145,11 +145,11 @@ def test_every_parameter_matters(
 ) -> None:
     """One parameter changed is another hash of the parameters and another model."""
     values = deepcopy(small)
-    place = values
+    section = values
     *path, last = dotted.split(".")
     for name in path:
-        place = place[name]
-    place[last] = value
+        section = section[name]
+    section[last] = value
     digest, weights = made(few, values)
     assert digest != first[0]
     assert weights != first[1]

@@ -17,13 +17,13 @@ def changed(dotted: str, value: object) -> str:
     """The repository's own parameters with one value replaced, or removed when it is ``...``."""
     values = deepcopy(yaml.safe_load(PARAMS.read_text()))
     *path, last = dotted.split(".")
-    place = values
+    section = values
     for name in path:
-        place = place[name]
+        section = section[name]
     if value is ...:
-        del place[last]
+        del section[last]
     else:
-        place[last] = value
+        section[last] = value
     return yaml.safe_dump(values)
 
 
@@ -37,7 +37,7 @@ def test_the_values_stay_as_they_were_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dotted", "value", "says"),
+    ("dotted", "value", "message"),
     [
         ("training.epochs", "6", r"training\.epochs is '6'.*valid integer"),
         ("training.epochs", 0, r"training\.epochs is 0.*greater than or equal to 1"),
@@ -52,9 +52,9 @@ def test_the_values_stay_as_they_were_written() -> None:
         ("seed", date(2026, 1, 1), r"JSON"),
     ],
 )
-def test_a_wrong_value_is_named(dotted: str, value: object, says: str) -> None:
+def test_a_wrong_value_is_named(dotted: str, value: object, message: str) -> None:
     """The parameter, its value and what it must be are in one sentence."""
-    with pytest.raises(ConfigurationError, match=says) as caught:
+    with pytest.raises(ConfigurationError, match=message) as caught:
         parse(changed(dotted, value))
     assert "\n" not in str(caught.value)
 

@@ -52,12 +52,12 @@ def test_agent_on_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert agent.find() == program
 
 
-@pytest.mark.parametrize("said", ["buildkite-agent version 3.107.2", "no version at all"])
+@pytest.mark.parametrize("message", ["buildkite-agent version 3.107.2", "no version at all"])
 def test_old_agent_on_path_is_passed_over(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, said: str
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, message: str
 ) -> None:
     """An agent that is too old, or is none, gives way to the one that is built."""
-    executable_saying(tmp_path / "bin" / "buildkite-agent", said)
+    executable_saying(tmp_path / "bin" / "buildkite-agent", message)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     built = executable_saying(destination(os.environ), "buildkite-agent version 3.138.3")
     assert agent.find() == built
@@ -87,6 +87,6 @@ def test_failed_build_leaves_nothing_and_says_why(monkeypatch: pytest.MonkeyPatc
 
 def test_the_agent_is_real() -> None:
     """What laptop mode runs is buildkite-agent itself, new enough for plugins in folders."""
-    said = subprocess.run([agent.find(), "--version"], capture_output=True, text=True, check=True).stdout
-    assert said.startswith("buildkite-agent version")
-    assert parse_version(said) >= OLDEST
+    output = subprocess.run([agent.find(), "--version"], capture_output=True, text=True, check=True).stdout
+    assert output.startswith("buildkite-agent version")
+    assert parse_version(output) >= OLDEST

@@ -52,14 +52,14 @@ class Cloud:
     def client(self, service: str, **keys: str) -> Any:
         """A boto3 client of the stand-in, of the data lake's account unless ``keys`` say otherwise."""
         keys = keys or {"aws_access_key_id": standins.KEY_ID, "aws_secret_access_key": standins.SECRET}
-        known = (service, *keys.values())
-        if known not in self._clients:
+        key = (service, *keys.values())
+        if key not in self._clients:
             connect: Any = boto3.client
             config = Config(retries={"max_attempts": 0})
-            self._clients[known] = connect(
+            self._clients[key] = connect(
                 service, endpoint_url=self.url, region_name=standins.REGION, config=config, **keys
             )
-        return self._clients[known]
+        return self._clients[key]
 
     def environment(self) -> dict[str, str]:
         """What a program needs to speak to the stand-in."""

@@ -7,13 +7,13 @@ from typing import Any
 
 def production_keys(cloud: Any) -> dict[str, str]:
     """Credentials in account 222222222222, by AssumeRole."""
-    given = cloud.client("sts").assume_role(
+    credentials = cloud.client("sts").assume_role(
         RoleArn="arn:aws:iam::222222222222:role/modelbuild-deploy", RoleSessionName="test"
     )["Credentials"]
     return {
-        "aws_access_key_id": given["AccessKeyId"],
-        "aws_secret_access_key": given["SecretAccessKey"],
-        "aws_session_token": given["SessionToken"],
+        "aws_access_key_id": credentials["AccessKeyId"],
+        "aws_secret_access_key": credentials["SecretAccessKey"],
+        "aws_session_token": credentials["SessionToken"],
     }
 
 

@@ -154,8 +154,8 @@ def test_a_select_writes_a_csv_file_and_is_paged(lake: Lake) -> None:
 
 def test_unload_writes_parquet_once(lake: Lake) -> None:
     """UNLOAD leaves readable Parquet at its place, and refuses a place where something is."""
-    place = f"s3://{BUCKET}/unloaded/one/"
-    text = f"UNLOAD (SELECT id, sum(id) AS total FROM comments WHERE text <> ')' GROUP BY id) TO '{place}'"
+    prefix = f"s3://{BUCKET}/unloaded/one/"
+    text = f"UNLOAD (SELECT id, sum(id) AS total FROM comments WHERE text <> ')' GROUP BY id) TO '{prefix}'"
     options = {"QueryExecutionContext": {"Database": "lake"}}
     query = lake.run(f"{text} WITH (format = 'PARQUET', compression = 'SNAPPY')", **options)
     assert query["Status"]["State"] == "SUCCEEDED", query["Status"]
@@ -338,11 +338,11 @@ def test_the_workgroup_says_where_results_go(lake: Lake) -> None:
     assert lake.athena.get_work_group(WorkGroup="strict")["WorkGroup"]["State"] == "ENABLED"
 
 
-def test_unknown_executions_are_told(lake: Lake) -> None:
+def test_unknown_executions_are_reported(lake: Lake) -> None:
     """There is no execution of a made-up id."""
     with pytest.raises(ClientError, match="QueryExecution nope was not found"):
         lake.athena.get_query_execution(QueryExecutionId="nope")
-    known = lake.start("SELECT 1")
-    found = lake.athena.batch_get_query_execution(QueryExecutionIds=[known, "nope"])
-    assert [item["QueryExecutionId"] for item in found["QueryExecutions"]] == [known]
+    execution = lake.start("SELECT 1")
+    found = lake.athena.batch_get_query_execution(QueryExecutionIds=[execution, "nope"])
+    assert [item["QueryExecutionId"] for item in found["QueryExecutions"]] == [execution]
     assert [item["QueryExecutionId"] for item in found["UnprocessedQueryExecutionIds"]] == ["nope"]

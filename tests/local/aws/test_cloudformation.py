@@ -111,9 +111,9 @@ def test_stack_is_made_left_alone_changed_and_deleted(cloud: Any, tmp_path: Path
     template = tmp_path / "stack.yaml"
     template.write_text(TEMPLATE, encoding="utf-8")
     subnet, group = network(cloud)
-    given = {"Image": "team/tool:1", "Subnets": subnet, "Group": group}
+    parameters = {"Image": "team/tool:1", "Subnets": subnet, "Group": group}
 
-    made = deploy(cloud, template, "small", **given)
+    made = deploy(cloud, template, "small", **parameters)
     assert made.returncode == 0, made.stderr
     [stack] = cloud.client("cloudformation").describe_stacks(StackName="small")["Stacks"]
     assert stack["StackStatus"] == "CREATE_COMPLETE"
@@ -129,7 +129,7 @@ def test_stack_is_made_left_alone_changed_and_deleted(cloud: Any, tmp_path: Path
     location = work_group["Configuration"]["ResultConfiguration"]["OutputLocation"]
     assert location == "s3://results-123456789012/"
 
-    again = deploy(cloud, template, "small", **given)
+    again = deploy(cloud, template, "small", **parameters)
     assert again.returncode == 0, again.stderr
     assert "No changes to deploy" in again.stdout
     assert len(definitions(cloud, "from-stack")) == 1
@@ -177,9 +177,9 @@ def test_own_training_stack_runs_a_job(cloud: Any) -> None:
         for name, key in [("own/buildkite", "BUILDKITE_API_TOKEN"), ("own/wandb", "WANDB_API_KEY")]
     )
     subnet, group = network(cloud)
-    given = {"Image": "team/tool:1", "SubnetIds": subnet, "SecurityGroupIds": group}
+    parameters = {"Image": "team/tool:1", "SubnetIds": subnet, "SecurityGroupIds": group}
     template = INFRA / "training.yaml"
-    made = deploy(cloud, template, "own", **given, BuildkiteSecretArn=buildkite, WandbSecretArn=wandb)
+    made = deploy(cloud, template, "own", **parameters, BuildkiteSecretArn=buildkite, WandbSecretArn=wandb)
     assert made.returncode == 0, made.stderr
     show = "echo $BUILDKITE_API_TOKEN; aws s3 ls"
     job = cloud.submit(

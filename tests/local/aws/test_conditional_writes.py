@@ -14,18 +14,18 @@ from modelbuild_local.aws import conditional_writes
 
 def test_one_writer_looks_and_stores_before_the_next_one_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two requests at the same time do not both find that there is no object yet."""
-    stored: list[str] = []
+    keys: list[str] = []
     another = threading.Event()
     looking = threading.Semaphore(1)
 
     def put_object(self: Any) -> bool:
-        found = list(stored)
+        found = list(keys)
         # Without a lock, the second request arrives here while the first one waits.
         alone = looking.acquire(blocking=False)
         if not alone:
             another.set()
         another.wait(0.3)
-        stored.append(self)
+        keys.append(self)
         if alone:
             looking.release()
         return not found

@@ -86,7 +86,7 @@ def test_an_object_has_a_page_and_can_be_fetched(cloud: Any) -> None:
         "/sagemaker/endpoints/none",
     ],
 )
-def test_what_is_not_there_is_said(cloud: Any, path: str) -> None:
+def test_missing_resource_is_named(cloud: Any, path: str) -> None:
     """A link to what does not exist gets a sentence that names it."""
     page = get(cloud, path)
     assert page.status_code == 404
@@ -132,5 +132,5 @@ def test_the_products_links_lead_here(cloud: Any, tmp_path: Path) -> None:
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", file.as_uri()]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60)
-    said = done.stdout.partition('data-said="')[2].partition('"')[0].replace("&amp;", "&")
-    assert said.split() == list(addresses.values()), done.stderr
+    output = done.stdout.partition('data-said="')[2].partition('"')[0].replace("&amp;", "&")
+    assert output.split() == list(addresses.values()), done.stderr

@@ -111,7 +111,7 @@ def queue_arn(cloud: Any) -> str:
     return str(queue["jobQueueArn"])
 
 
-def heard(cloud: Any, name: str = "listener") -> list[dict[str, Any]]:
+def invocations(cloud: Any, name: str = "listener") -> list[dict[str, Any]]:
     """What a listener has printed, in all of its log streams."""
     logs, group = cloud.client("logs"), f"/aws/lambda/{name}"
     groups = logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
@@ -137,9 +137,11 @@ def test_function_hears_of_the_ends_of_jobs_and_of_nothing_else(
     job = cloud.run("fails", ["sh", "-c", "exit 7"], properties={"environment": variables})
     elsewhere = cloud.ended(cloud.submit("fails", queue="other"))
     ours = {job["jobId"], elsewhere["jobId"]}
-    said = wait(lambda: [one for one in heard(cloud) if one["event"].get("detail", {}).get("jobId") in ours])
-    assert len(said) == 1
-    event = said[0]["event"]
+    lines = wait(
+        lambda: [one for one in invocations(cloud) if one["event"].get("detail", {}).get("jobId") in ours]
+    )
+    assert len(lines) == 1
+    event = lines[0]["event"]
     assert (event["source"], event["detail-type"]) == ("aws.batch", "Batch Job State Change")
     assert (event["account"], event["region"], event["version"]) == ("123456789012", "us-east-1", "0")
     assert event["resources"] == [job["jobArn"]]
@@ -150,7 +152,7 @@ def test_function_hears_of_the_ends_of_jobs_and_of_nothing_else(
     assert detail["container"]["exitCode"] == 7
     assert detail["container"]["environment"] == variables
     assert detail["statusReason"] == job["statusReason"]
-    assert (said[0]["word"], said[0]["level"]) == ("hello", "low")
+    assert (lines[0]["word"], lines[0]["level"]) == ("hello", "low")
 
 
 def test_every_transition_is_an_event(cloud: Any, wait: Callable[..., Any]) -> None:
@@ -190,7 +192,7 @@ def test_rules_on_a_schedule_run(new_cloud: Callable[..., Any], wait: Callable[.
     ):
         events.put_rule(Name=name, ScheduleExpression="rate(1 minute)")
         events.put_targets(Rule=name, Targets=[target])
-    wait(lambda: any(one["event"] == {"look": "there"} for one in heard(cloud)))
+    wait(lambda: any(one["event"] == {"look": "there"} for one in invocations(cloud)))
     events.disable_rule(Name="calls")
     cloud.run("passes", ["true"])
 
@@ -241,7 +243,7 @@ def test_failed_invocation_is_tried_twice_more_and_then_put_aside(
     url = sqs.get_queue_url(QueueName="listener-left")["QueueUrl"]
     [message] = wait(lambda: sqs.receive_message(QueueUrl=url).get("Messages"))
     assert json.loads(message["Body"]) == json.loads(payload)
-    attempts = [one for one in heard(cloud) if one["event"].get("which") == "retried"]
+    attempts = [one for one in invocations(cloud) if one["event"].get("which") == "retried"]
     assert len(attempts) == 3
     assert len({one["id"] for one in attempts}) == 1
 
@@ -250,7 +252,7 @@ def test_failed_invocation_is_tried_twice_more_and_then_put_aside(
     ("say", "kind"),
     [("exit", "Runtime.ExitError"), ("sleep", "Sandbox.Timedout"), ("fail", "Refused")],
 )
-def test_failure_is_told_to_the_caller(listener: Any, say: str, kind: str) -> None:
+def test_failure_is_reported_to_the_caller(listener: Any, say: str, kind: str) -> None:
     """An exit, a timeout and an error of the function are the function's, not the caller's."""
     function = listener.client("lambda")
     # Only what is to run out of time has little: on a busy machine, a start alone takes seconds.
@@ -277,7 +279,7 @@ def test_second_deployment_changes_what_runs(cloud: Any, tmp_path: Path) -> None
     assert "CannotPullContainerError" in called()["errorMessage"]
     deploy_listener(cloud, tmp_path, "changes", Word="again", Level="high", Image="team/tool:2")
     assert called() == {"said": "again"}
-    assert heard(cloud, "changes")[-1]["level"] == "high"
+    assert invocations(cloud, "changes")[-1]["level"] == "high"
     [rule] = cloud.client("events").list_rules(NamePrefix="changes-ended")["Rules"]
     assert rule["State"] == "ENABLED"
     cloud.client("cloudformation").delete_stack(StackName="changes")

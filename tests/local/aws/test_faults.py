@@ -60,7 +60,7 @@ def refusal(of: Callable[[], Any]) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("request_", "status", "code", "make"),
+    ("request_", "status", "code", "operation"),
     [
         ("s3 PUT /faults/*", 503, "SlowDown", lambda c: c("s3").put_object(Bucket="faults", Key="a/b")),
         (*DESCRIBE, lambda c: c("batch").describe_jobs(jobs=["a"])),
@@ -69,13 +69,13 @@ def refusal(of: Callable[[], Any]) -> tuple[int, str]:
     ],
 )  # fmt: skip
 def test_refusals_are_the_services_own(
-    cloud: Any, bucket: str, weather: Weather, request_: str, status: int, code: str, make: Any
+    cloud: Any, bucket: str, weather: Weather, request_: str, status: int, code: str, operation: Any
 ) -> None:
     """Clients read the code in each protocol's form, once for each of the count, and then all is well."""
     assert bucket
     weather.add(request_, status=status, code=code, count=2)
-    assert [refusal(lambda: make(cloud.client)) for _ in range(2)] == [(status, code)] * 2
-    make(cloud.client)
+    assert [refusal(lambda: operation(cloud.client)) for _ in range(2)] == [(status, code)] * 2
+    operation(cloud.client)
     assert weather.struck() == [2]
 
 
@@ -158,9 +158,9 @@ for service, call in (("sts", "get_caller_identity"), ("s3", "list_buckets"), ("
         job = cloud.run("renews", ["python", "-c", program], properties={"jobRoleArn": ROLE})
     finally:
         weather.keys_live(LONGEST)
-    said = cloud.log(job)
-    assert said[0].startswith("arn:aws:sts::123456789012:assumed-role/job/"), "\n".join(said)
-    assert said[1:] == ["sts 400 ExpiredToken", "s3 400 ExpiredToken", "athena 400 ExpiredTokenException"]
+    lines = cloud.log(job)
+    assert lines[0].startswith("arn:aws:sts::123456789012:assumed-role/job/"), "\n".join(lines)
+    assert lines[1:] == ["sts 400 ExpiredToken", "s3 400 ExpiredToken", "athena 400 ExpiredTokenException"]
     assert call(f"{cloud.url}/laptop/credentials", "GET")[0] == 404
 
 

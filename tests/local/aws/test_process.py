@@ -22,9 +22,9 @@ if sys.argv[1] == "stubborn":
 """
 
 
-def start(folder: Path, word: str) -> Any:
+def start(folder: Path, argument: str) -> Any:
     """A process whose child lives in a session of its own; stdout gives the child's id."""
-    return process.start([sys.executable, "-c", LEAVES_HOME, word], folder, {"PATH": "/usr/bin:/bin"})
+    return process.start([sys.executable, "-c", LEAVES_HOME, argument], folder, {"PATH": "/usr/bin:/bin"})
 
 
 def test_sweep_reaches_other_sessions(

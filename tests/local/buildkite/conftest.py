@@ -89,12 +89,12 @@ class Bench:
 def make_bench(tmp_path: Path) -> Callable[[], Bench]:
     """Makes benches, each with an engine of its own."""
 
-    def make() -> Bench:
+    def new_bench() -> Bench:
         clock = HandClock()
         user = User(user_id("ada@example.org"), "Ada", "ada@example.org")
         return Bench(Engine("local", user, tmp_path, clock), clock)
 
-    return make
+    return new_bench
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def test_an_eager_job_overtakes(bench: Any) -> None:
     assert bench.drain(bench.agent()) == ["second", "test", "first"]
 
 
-def test_a_job_behind_a_closed_block_holds_no_place(bench: Any) -> None:
+def test_job_behind_a_closed_block_is_not_queued(bench: Any) -> None:
     """A job is not in the queue of its group before the block or input step before it is opened."""
     build = bench.build([{"block": "go?"}, step("first")])
     bench.clock.passed += 1
@@ -52,13 +52,13 @@ def test_a_job_behind_a_closed_block_holds_no_place(bench: Any) -> None:
     assert bench.drain(bench.agent()) == ["first"]
 
 
-def test_a_job_does_not_wait_for_who_waits_for_it(bench: Any) -> None:
+def test_job_does_not_wait_for_its_dependents(bench: Any) -> None:
     """A job that was created earlier, but depends on this one, does not hold it up."""
     bench.build([step("first", depends_on="second"), step("second")])
     assert bench.drain(bench.agent()) == ["second", "first"]
 
 
-def test_a_job_that_will_not_run_holds_no_place(bench: Any) -> None:
+def test_job_that_will_not_run_is_not_queued(bench: Any) -> None:
     """A job whose dependency failed, or that is left out of its build, is not in the queue."""
     bench.build(
         [{"command": "x", "key": "test"}, step("first", depends_on="test"), {"block": "b", "depends_on": []}]

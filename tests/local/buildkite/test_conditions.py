@@ -102,7 +102,7 @@ def test_conditions_are_evaluated(condition: str, met: bool) -> None:
         ("x" * 6000, "longer than"),
     ],
 )
-def test_wrong_conditions_are_told(condition: str, message: str) -> None:
+def test_wrong_conditions_are_reported(condition: str, message: str) -> None:
     """A condition that cannot be evaluated is refused in words, also where the rest decides already."""
     with pytest.raises(ConditionError) as refused:
         is_met(condition, VARIABLES, ENV)
@@ -244,7 +244,7 @@ def test_what_cannot_be_decided_is_refused(bench: Any, more: dict[str, object], 
     assert refused.value.status == 422
 
 
-def test_all_wrong_conditions_are_told_at_once(bench: Any) -> None:
+def test_all_wrong_conditions_are_reported_at_once(bench: Any) -> None:
     """One refusal names each step whose condition is wrong."""
     with pytest.raises(Refused) as refused:
         build_on(bench, "dev", [command("a", **{"if": "1"}), command("b", **{"if": "nothing"})])

@@ -50,7 +50,7 @@ def test_a_dependency_stands_for_uploads_of_uploads(bench: Any) -> None:
     assert bench.drain(bench.agent()) == ["d", "b"]
 
 
-def test_a_failed_upload_fails_who_depends_on_its_uploader(bench: Any) -> None:
+def test_failed_upload_fails_jobs_that_depend_on_its_uploader(bench: Any) -> None:
     """B does not run when C fails, which A uploaded."""
     build = bench.build([command("a"), command("b", depends_on="a")])
     upload_by(bench, "a", [command("c")])
@@ -73,7 +73,7 @@ def test_a_wait_in_a_group_waits_for_uploads_of_the_group(bench: Any) -> None:
     assert [key for key in ran if key != "other"] == ["c", "d", "b"]
 
 
-def test_an_uploaded_wait_does_not_wait_for_who_waits_for_it(bench: Any) -> None:
+def test_uploaded_wait_does_not_wait_for_its_dependents(bench: Any) -> None:
     """B stands before A and depends on it: a wait that A uploads does not wait for B."""
     bench.build([command("b", depends_on="a"), command("first"), command("a", depends_on="first")])
     assert bench.run(bench.agent()) == "first"
@@ -81,7 +81,7 @@ def test_an_uploaded_wait_does_not_wait_for_who_waits_for_it(bench: Any) -> None
     assert bench.drain(bench.agent()) == ["c", "d", "b"]
 
 
-def test_an_upload_may_not_depend_on_who_waits_for_it(bench: Any) -> None:
+def test_upload_that_depends_on_its_dependents_is_refused(bench: Any) -> None:
     """B depends on A: A may not upload a step that depends on B, and nothing of the upload stays."""
     build = bench.build([command("a"), command("b", depends_on="a")])
     job = bench.begin(bench.agent())

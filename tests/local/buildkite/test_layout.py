@@ -89,7 +89,7 @@ def shown(make_bench: Callable[[], Any]) -> Callable[[str], tuple[Any, Build, st
         ("passed", "passed", "succeeded", "unblocked"),
     ],
 )
-def test_each_state_has_its_word(
+def test_each_state_has_its_label(
     shown: Callable[[str], Any], scene: str, build_state: str, training: str, approve: str
 ) -> None:
     """A build whose training runs is running, and only a block that waits for a person is blocked."""
@@ -184,8 +184,8 @@ def test_a_new_build_has_what_the_form_gave(bench: Any) -> None:
     form = ask(bench.engine, "GET", f"{pipeline}/new?like=1").text
     assert ">A=1=2</textarea>" in form
     assert 'name="branch" value="main"' in form
-    given = {"branch": " next ", "commit": "HEAD", "message": "Try <b>", "env": "A=1=2\r\n\r\nB=\r\n"}
-    answer = ask(bench.engine, "POST", f"{pipeline}/builds", **given)
+    fields = {"branch": " next ", "commit": "HEAD", "message": "Try <b>", "env": "A=1=2\r\n\r\nB=\r\n"}
+    answer = ask(bench.engine, "POST", f"{pipeline}/builds", **fields)
     new = build.pipeline.builds[-1]
     assert (answer.status_code, answer.headers["location"]) == (303, path_of(new))
     assert (new.branch, new.commit, new.message, new.source) == ("next", "HEAD", "Try <b>", "ui")
@@ -208,8 +208,8 @@ def test_a_form_that_is_refused_keeps_what_was_typed(
 ) -> None:
     """The form comes back with the reason and every value, and there is no build."""
     build = bench.build([{"command": "x"}])
-    given = {"branch": "main", "commit": "HEAD", "message": "kept", "env": "", **wrong}
-    answer = ask(bench.engine, "POST", f"/local/{build.pipeline.slug}/builds", **given)
+    fields = {"branch": "main", "commit": "HEAD", "message": "kept", "env": "", **wrong}
+    answer = ask(bench.engine, "POST", f"/local/{build.pipeline.slug}/builds", **fields)
     assert answer.status_code == 422
     assert sentence in answer.text
     assert 'value="kept"' in answer.text
@@ -220,9 +220,9 @@ def test_a_form_that_is_refused_keeps_what_was_typed(
 def test_pages_fit_a_narrow_screen(make_bench: Callable[[], Any], tmp_path: Path) -> None:
     """At 360 px no page is wider than its window, whatever its texts are, and titles stand in whole words."""
     pages: dict[str, str] = {}
-    for name, make in SCENES.items():
+    for name, start_build in SCENES.items():
         bench = make_bench()
-        build = make(bench)
+        build = start_build(bench)
         build.message = "A" * 90
         build.steps[-1].job.step.definition.label = "deploy/" + "x" * 80
         pages[name] = ask(bench.engine, "GET", path_of(build)).text

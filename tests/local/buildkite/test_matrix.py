@@ -135,7 +135,7 @@ def test_limits_of_a_matrix(step: dict[str, object], message: str) -> None:
         parse_pipeline([{"command": "x", "key": "k", **step}])
 
 
-def test_a_dimension_that_is_none_is_refused(bench: Any) -> None:
+def test_unknown_dimension_is_refused(bench: Any) -> None:
     """A name in ``{{matrix.name}}`` that is no dimension is refused with the step."""
     with pytest.raises(Refused, match=r"step 'k': \{\{matrix.cpu\}\} is not a dimension"):
         bench.build([{"command": "{{matrix.cpu}}", "key": "k", "matrix": {"setup": SETUP}}])

@@ -72,8 +72,8 @@ def test_other_sites_cannot_click(server: Any, origin: str | None, action: str) 
     [job] = server.rest.get(build).json()["jobs"]
     headers = {"Origin": origin} if origin else {}
     address = page.rpartition("/")[0] if action == "new" else f"{page}/{action.format(job=job['id'])}"
-    given = {"branch": "main", "commit": "HEAD"}
-    assert server.browser.post(address, data=given, headers=headers).status_code == 403
+    variables = {"branch": "main", "commit": "HEAD"}
+    assert server.browser.post(address, data=variables, headers=headers).status_code == 403
     assert len(server.rest.get(build.rpartition("/")[0]).json()) == 1
     assert server.rest.get(build).json()["jobs"][0]["state"] == "blocked"
 

@@ -129,7 +129,7 @@ def test_what_is_not_honoured_is_refused(step: object, message: str) -> None:
         only_step(step)
 
 
-def test_yaml_that_is_none_is_refused() -> None:
+def test_invalid_yaml_is_refused() -> None:
     """A configuration that is not YAML is refused with a sentence."""
     with pytest.raises(PipelineError, match="not YAML"):
         parse_yaml("steps: [")

@@ -277,7 +277,7 @@ def test_failed_jobs_are_retried_together(
     assert rest.request("PUT", path, json={"states": "passed"}).status_code == 400
 
 
-def test_matrix_and_parallel_jobs_are_told_apart(bench: Any, rest: Rest) -> None:
+def test_matrix_and_parallel_jobs_are_reported_apart(bench: Any, rest: Rest) -> None:
     """A job says its place among parallel jobs, its values of a matrix, and why it is broken."""
     build = bench.build(
         [

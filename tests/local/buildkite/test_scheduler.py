@@ -122,13 +122,13 @@ def test_a_wait_step_can_continue_on_failure(bench: Any) -> None:
     assert build.state == "failed"
 
 
-@pytest.mark.parametrize("said", ["passed", "failed", "running"])
-def test_a_blocked_build_is_in_the_state_the_step_says(bench: Any, said: str) -> None:
+@pytest.mark.parametrize("message", ["passed", "failed", "running"])
+def test_a_blocked_build_is_in_the_state_the_step_says(bench: Any, message: str) -> None:
     """While it waits for a person the build is blocked, in the state that ``blocked_state`` says."""
-    build = bench.build([command("a"), {"block": "go?", "blocked_state": said}, command("b")])
+    build = bench.build([command("a"), {"block": "go?", "blocked_state": message}, command("b")])
     agent = bench.agent()
     assert bench.drain(agent) == ["a"]
-    assert (build.state, build.blocked) == (said, True)
+    assert (build.state, build.blocked) == (message, True)
     bench.engine.unblock(job_of(build, build.steps[1].id), {}, bench.engine.user)
     assert bench.drain(agent) == ["b"]
     assert (build.state, build.blocked) == ("passed", False)
@@ -151,7 +151,7 @@ def test_an_open_block_survives_a_failure_elsewhere(bench: Any) -> None:
     assert (build.state, build.blocked) == ("failed", False)
 
 
-def test_an_input_step_holds_nobody_up(bench: Any) -> None:
+def test_input_step_delays_no_other_step(bench: Any) -> None:
     """Steps after an input step do not wait for it, unless they name it."""
     bench.build([{"input": "who?", "key": "who"}, command("a"), command("b", depends_on="who")])
     assert bench.drain(bench.agent()) == ["a"]
@@ -279,7 +279,7 @@ def test_a_job_is_accepted_by_its_own_agent_alone(bench: Any) -> None:
         bench.engine.accept(bench.agent(), job)
 
 
-def test_who_creates_a_build_overrules_its_pipeline(bench: Any) -> None:
+def test_variables_of_a_build_override_those_of_the_pipeline(bench: Any) -> None:
     """A variable of the build wins over the ``env`` of an uploaded pipeline, and the step's over both."""
     build = bench.build([command("up")])
     build.env["A"] = "build"

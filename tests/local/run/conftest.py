@@ -130,8 +130,8 @@ class Laptop:
     def alive(pid: int) -> bool:
         """Whether the process runs; one that only waits to be reaped does not."""
         command = ["ps", "-o", "stat=", "-p", str(pid)]
-        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-        return bool(said) and not said.startswith("Z")
+        output = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        return bool(output) and not output.startswith("Z")
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """Exit code and output of ``modelbuild local`` with these arguments."""

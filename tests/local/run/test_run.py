@@ -33,33 +33,33 @@ def newest(laptop: Any) -> str:
 def lines(process: subprocess.Popen[str], last: str) -> list[str]:
     """What a running command says, up to the line that holds ``last``."""
     assert process.stdout is not None
-    said: list[str] = []
-    while not said or last not in said[-1]:
+    message: list[str] = []
+    while not message or last not in message[-1]:
         line = process.stdout.readline()
-        assert line, f"ended without '{last}': {''.join(said)}"
-        said.append(line)
-    return said
+        assert line, f"ended without '{last}': {''.join(message)}"
+        message.append(line)
+    return message
 
 
 def test_a_build_that_passes(laptop: Any) -> None:
     """The commit's own pipeline runs; lines name their step; annotations show; --yes takes defaults; 0."""
     code, output = laptop.run("run", "--yes", "--env", "COLOUR=blue")
     assert code == 0, output
-    said = output.splitlines()
+    printed = output.splitlines()
     for line in (
         "left             | left 1",
         "left             | in all 42",
         "left             | +++ Numbers",
     ):
-        assert line in said
-    assert "right            | colour is blue" in said
-    assert "right            | variable STRICT_COLOUR" in said
-    assert "after            | it was nobody" in said
-    assert "[success: note]" in said
-    assert "  Fine page (https://example.org)" in said
+        assert line in printed
+    assert "right            | colour is blue" in printed
+    assert "right            | variable STRICT_COLOUR" in printed
+    assert "after            | it was nobody" in printed
+    assert "[success: note]" in printed
+    assert "  Fine page (https://example.org)" in printed
     page = r"http://127\.0\.0\.1:\d+/local/tiny/builds/\d+\?key=\S+"
-    assert re.fullmatch(rf"Build \d+ of tiny, commit [0-9a-f]{{12}}: {page}", said[0])
-    assert said[-1].startswith("Build passed after")
+    assert re.fullmatch(rf"Build \d+ of tiny, commit [0-9a-f]{{12}}: {page}", printed[0])
+    assert printed[-1].startswith("Build passed after")
 
 
 def test_jobs_get_no_token_of_people(laptop: Any) -> None:
@@ -99,9 +99,9 @@ def test_yes_never_opens_what_the_api_is_to_open(laptop: Any) -> None:
 def test_without_a_person_it_says_where_to_unblock(laptop: Any) -> None:
     """With neither a terminal nor --yes, a block for people is left to the build page, and waited for."""
     process = laptop.start("run", "--pipeline", "person.yml")
-    said = lines(process, "approve: waits to be unblocked at")
+    printed = lines(process, "approve: waits to be unblocked at")
     client, build = Client(state_of(laptop)), newest(laptop)
-    assert client.get(build)["web_url"] in said[-1]
+    assert client.get(build)["web_url"] in printed[-1]
     (job,) = client.get(f"{build}/jobs?step_key=approve")["items"]
     assert job["state"] == "blocked"
     client.put(f"{build}/jobs/{job['id']}/unblock", {"fields": {"name": "Ada"}})
@@ -186,7 +186,7 @@ def test_agents_that_end_by_themselves(laptop: Any) -> None:
     assert re.search(r"the agents ended with exit code \d+: see .*agent\.log", output)
 
 
-def test_what_cannot_be_built_is_said_at_once(laptop: Any, new_laptop: Any) -> None:
+def test_what_cannot_be_built_is_reported_at_once(laptop: Any, new_laptop: Any) -> None:
     """A pipeline file outside the commit, a wrong variable, nothing running: a sentence for each."""
     for command, sentence in [
         (["--pipeline", "missing.yml"], "missing.yml is not in commit"),

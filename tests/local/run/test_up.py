@@ -43,7 +43,7 @@ def test_state_is_for_the_users_eyes_only(laptop: Any) -> None:
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-def test_second_one_says_where_the_first_is(laptop: Any) -> None:
+def test_second_local_up_names_the_first(laptop: Any) -> None:
     """For one repository it runs once; who starts it again is told where."""
     state = running(laptop.repository)
     assert state is not None

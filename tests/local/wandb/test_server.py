@@ -27,7 +27,7 @@ json_values = st.recursive(
 )
 
 
-def test_a_wrong_key_is_told_at_once(own_server: Any) -> None:
+def test_a_wrong_key_is_reported_at_once(own_server: Any) -> None:
     """With another key than the server's, neither writing nor reading begins, and the key is not shown."""
     wrong = "w" * 40
     result = own_server.run(
@@ -41,9 +41,9 @@ for attempt in (lambda: wandb.init(project="p"), lambda: wandb.Api()):
 """,
         key=wrong,
     )
-    told = [line for line in result.stdout.splitlines() if "Error" in line]
-    assert len(told) == 2
-    assert "set WANDB_API_KEY" in told[0]
+    errors = [line for line in result.stdout.splitlines() if "Error" in line]
+    assert len(errors) == 2
+    assert "set WANDB_API_KEY" in errors[0]
     assert wrong not in result.stdout + result.stderr
     assert own_server.graphql("Viewer")["data"]["viewer"]["entity"] == "local"
 

@@ -59,12 +59,12 @@ def test_own_fields_are_allowed(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "said"), [("", "blocked_state is missing"), ("    blocked_state: passed\n", "is passed")]
+    ("state", "message"), [("", "blocked_state is missing"), ("    blocked_state: passed\n", "is passed")]
 )
-def test_blocked_state(state: str, said: str, write: Write) -> None:
+def test_blocked_state(state: str, message: str, write: Write) -> None:
     """A block that lets the build count as ended is told."""
     (found,) = texts(write(changed("    blocked_state: running\n", state)))
-    assert said in found
+    assert message in found
     assert found.endswith("set blocked_state: running")
 
 

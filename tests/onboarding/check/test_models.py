@@ -33,7 +33,7 @@ def test_several_models_of_a_build_are_right(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda steps: steps[5].update(plugins=["./plugins/notify"]), "say with option model which of them"),
         (lambda steps: _options(steps[5]).update(model="topic"), "no step trains: did you mean topics?"),
@@ -44,12 +44,12 @@ def test_several_models_of_a_build_are_right(write: Write) -> None:
         (lambda steps: _set_key(steps[4], 0, "topics/train/job/id"), "would change what train and notify"),
     ],
 )
-def test_models_that_collide_are_found(change: Any, said: str, write: Write) -> None:
+def test_models_that_collide_are_found(change: Any, message: str, write: Write) -> None:
     """A step without a name, with the name or the block of another, or that follows none is named."""
     steps = models("sentiment", "topics")
     change(steps)
     found = texts(write(yaml.safe_dump({"steps": steps}, sort_keys=False)))
-    assert any(said in text for text in found), found
+    assert any(message in text for text in found), found
 
 
 def test_two_models_need_two_endpoints(write: Write) -> None:
@@ -59,8 +59,8 @@ def test_two_models_need_two_endpoints(write: Write) -> None:
         steps: list[Any] = ["wait", {"block": "deploy?"}]
         for model in models:
             options = yaml.safe_load(GOOD)["steps"][-1]["plugins"][0]
-            ((name, given),) = options.items()
-            steps.append({"label": model, "plugins": [{name: {**given, "model": model}}]})
+            ((name, plugin_options),) = options.items()
+            steps.append({"label": model, "plugins": [{name: {**plugin_options, "model": model}}]})
         return yaml.safe_dump({"steps": steps}, sort_keys=False)
 
     (found,) = texts(write(text("a", "b")))

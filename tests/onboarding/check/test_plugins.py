@@ -11,7 +11,7 @@ from pipeline_files import Write, changed, line_of, texts
 
 
 @pytest.mark.parametrize(
-    ("reference", "said"),
+    ("reference", "message"),
     [
         ("https://github.com/org/modelbuild.git/plugins/notify", "has no version"),
         ("https://github.com/org/modelbuild.git/plugins/notify#", "has no version"),
@@ -24,11 +24,11 @@ from pipeline_files import Write, changed, line_of, texts
         ("docker-compose", "has no version"),
     ],
 )
-def test_unpinned_plugin(reference: str, said: str, write: Write) -> None:
+def test_unpinned_plugin(reference: str, message: str, write: Write) -> None:
     """A plugin that may change without a commit is told, whoever wrote it."""
     text = changed("      - ./plugins/notify\n", f"      - {reference}\n")
     (finding,) = findings(read(write(text)))
-    assert said in finding.text
+    assert message in finding.text
     assert finding.line == line_of(text, '  - label: ":memo:')
 
 
@@ -59,7 +59,7 @@ def test_plugin_that_modelbuild_does_not_have(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "said"),
+    ("before", "after", "message"),
     [
         ("flow: flows/sentiment/flow.py", "flwo: flows/sentiment/flow.py", "did you mean flow?"),
         ("endpoint: sentiment", "endpoint: a_b", 'option endpoint of the deploy plugin is "a_b"'),
@@ -72,10 +72,10 @@ def test_plugin_that_modelbuild_does_not_have(write: Write) -> None:
         ("          endpoint: sentiment", "          timeout: $T\n          endpoint: x", "a whole number"),
     ],
 )
-def test_options_that_do_not_fit(before: str, after: str, said: str, write: Write) -> None:
+def test_options_that_do_not_fit(before: str, after: str, message: str, write: Write) -> None:
     """What the plugin would refuse in the build is told here, in the same words."""
     (found,) = texts(write(changed(before, after)))
-    assert said in found
+    assert message in found
 
 
 def test_variable_may_become_anything(write: Write) -> None:
@@ -93,7 +93,7 @@ def test_option_that_json_cannot_hold_is_a_sentence(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ("wait: yes", 'option wait of the train plugin is "yes": it must be true or false'),
         ("timeout: 1:30:00", 'option timeout of the train plugin is "1:30:00": it must be a whole number'),
@@ -103,10 +103,10 @@ def test_option_that_json_cannot_hold_is_a_sentence(write: Write) -> None:
         ('tags: {a: "${X:?no}"}', "the agent refuses the pipeline"),
     ],
 )
-def test_options_are_what_the_agent_hands_over(option: str, said: str | None, write: Write) -> None:
+def test_options_are_what_the_agent_hands_over(option: str, message: str | None, write: Write) -> None:
     """What only YAML 1.1 takes for true or for a number is found here, and not in the step, and so is a
     variable that ends the upload.
     """
     unblock = "          unblock: training_finished\n"
     found = texts(write(changed(unblock, f"{unblock}          {option}\n")))
-    assert (found == []) if said is None else (said in found[0])
+    assert (found == []) if message is None else (message in found[0])

@@ -38,7 +38,7 @@ TRAIN_STEP, TRAIN_BLOCK = TRAINING
 
 
 @pytest.mark.parametrize(
-    ("steps", "said"),
+    ("steps", "message"),
     [
         (
             [TRAIN_STEP, TRAIN_BLOCK, {**TRAIN_STEP, "key": "mail"}],
@@ -53,10 +53,10 @@ TRAIN_STEP, TRAIN_BLOCK = TRAINING
         ([{**TRAIN_STEP, "parallelism": "$N"}, TRAIN_BLOCK], "parallelism would train several times"),
     ],
 )
-def test_several_trainings_of_a_build(steps: list[Any], said: str, write: Write) -> None:
+def test_several_trainings_of_a_build(steps: list[Any], message: str, write: Write) -> None:
     """Another step that trains, a matrix and parallelism are found, in groups as well."""
     (found,) = texts(write(yaml.safe_dump({"steps": steps}, sort_keys=False)))
-    assert said in found
+    assert message in found
 
 
 def test_parallelism_of_one_is_one_training(write: Write) -> None:
@@ -65,7 +65,7 @@ def test_parallelism_of_one_is_one_training(write: Write) -> None:
     assert texts(write(yaml.safe_dump({"steps": steps}, sort_keys=False))) == []
 
 
-def test_retry_that_is_permitted_by_a_word(write: Write) -> None:
+def test_retry_permitted_by_the_string_yes_is_not_permitted(write: Write) -> None:
     """The agent hands ``yes`` over as text, which does not permit a retry."""
     (found,) = texts(write(changed("permit_on_passed: true", "permit_on_passed: yes")))
     assert "add retry: {manual: {permit_on_passed: true}}" in found

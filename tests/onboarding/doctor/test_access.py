@@ -59,7 +59,7 @@ def api() -> Iterator[Callable[[list[str]], str]]:
 
 
 @pytest.mark.parametrize(
-    ("scopes", "said"),
+    ("scopes", "message"),
     [
         (["read_builds"], "lacks scope write_builds (it has read_builds): make a token with read_builds and"),
         ([], "lacks scope read_builds and write_builds (it has none)"),
@@ -67,13 +67,13 @@ def api() -> Iterator[Callable[[list[str]], str]]:
     ],
 )
 def test_token_that_may_too_little(
-    scopes: list[str], said: str, on_agent: dict[str, str], api: Callable[[list[str]], str]
+    scopes: list[str], message: str, on_agent: dict[str, str], api: Callable[[list[str]], str]
 ) -> None:
     """A token without a scope that the callback needs is told with those it has."""
     (found,) = wrong(
         PIPELINE, {**on_agent, "BUILDKITE_API_URL": api(scopes), "BUILDKITE_API_TOKEN": "some-token"}
     )
-    assert said in found
+    assert message in found
     assert "some-token" not in found
 
 

@@ -12,18 +12,18 @@ from doctor import PIPELINE, Write, wrong
 
 
 @pytest.mark.parametrize(
-    ("version", "said"),
+    ("version", "message"),
     [
         ("buildkite-agent version 3.107.2+10500", "update it to 3.108 or newer"),
         ("buildkite-agent version 2.9", "update it to 3.108 or newer"),
         ("something", "which is no version"),
     ],
 )
-def test_agent_too_old(version: str, said: str, on_agent: dict[str, str], own_path: Any) -> None:
+def test_agent_too_old(version: str, message: str, on_agent: dict[str, str], own_path: Any) -> None:
     """An agent that cannot find the plugins is told with the version that can."""
     own_path(f"echo '{version}'")
     (found,) = [text for text in wrong(PIPELINE, on_agent) if text.startswith("agent: ")]
-    assert said in found
+    assert message in found
 
 
 def test_newer_agent_is_new_enough(on_agent: dict[str, str], own_path: Any) -> None:
@@ -52,7 +52,7 @@ def test_no_agent(on_agent: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp
     assert "buildkite-agent is not on PATH" in wrong(PIPELINE, on_agent)[0]
 
 
-def test_findings_of_check_are_told(on_agent: dict[str, str], write: Write) -> None:
+def test_findings_of_check_are_reported(on_agent: dict[str, str], write: Write) -> None:
     """A block that cannot take the result is told with its line; AWS is looked at all the same."""
     file = write(
         PIPELINE.read_text().replace("      - {text: Status, key: training/status, required: false}\n", "")
@@ -82,7 +82,7 @@ def test_variable_of_the_pipeline(on_agent: dict[str, str], write: Write) -> Non
     assert text.count("          unblock: training_finished\n") == 1
     unblock = "          unblock: training_finished\n"
     file = write(text.replace(unblock, f'{unblock}          queue: "${{QUEUE?}}"\n'))
-    assert any("of-file" in said for said in wrong(file, on_agent))
+    assert any("of-file" in message for message in wrong(file, on_agent))
 
 
 def test_several_trainings(on_agent: dict[str, str], write: Write) -> None:
@@ -90,4 +90,4 @@ def test_several_trainings(on_agent: dict[str, str], write: Write) -> None:
     text = PIPELINE.read_text()
     assert text.count("    key: train\n") == 1
     file = write(text.replace("    key: train\n", "    key: train\n    parallelism: 2\n"))
-    assert any("parallelism would train several times" in said for said in wrong(file, on_agent))
+    assert any("parallelism would train several times" in message for message in wrong(file, on_agent))

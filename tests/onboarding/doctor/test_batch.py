@@ -47,16 +47,16 @@ def test_compute_environments_that_are_disabled(queue: str, on_agent: dict[str, 
     arns = [entry["computeEnvironment"] for entry in found["computeEnvironmentOrder"]]
     for arn in arns:
         batch.update_compute_environment(computeEnvironment=arn, state="DISABLED")
-    told = wrong(PIPELINE, on_agent)
+    disabled = wrong(PIPELINE, on_agent)
     for arn in arns:
         batch.update_compute_environment(computeEnvironment=arn, state="ENABLED")
     names = [arn.rpartition("/")[2] for arn in arns]
-    said = "; ".join(f"compute environment {name} is DISABLED: enable it" for name in names)
-    assert told == [f"queue {queue}: jobs wait there for ever, as {said}"]
+    message = "; ".join(f"compute environment {name} is DISABLED: enable it" for name in names)
+    assert disabled == [f"queue {queue}: jobs wait there for ever, as {message}"]
 
 
 @pytest.mark.parametrize(
-    ("head", "most", "said"),
+    ("head", "most", "message"),
     [
         ("1", 0, "small-1 has at most 0 vCPUs, and a job takes 1: raise its maximum"),
         ("8", 4, "small-8 has at most 4 vCPUs, and a job takes 8: raise its maximum"),
@@ -64,7 +64,7 @@ def test_compute_environments_that_are_disabled(queue: str, on_agent: dict[str, 
     ],
 )
 def test_compute_environment_too_small(
-    head: str, most: int, said: str, on_agent: dict[str, str], write: Write
+    head: str, most: int, message: str, on_agent: dict[str, str], write: Write
 ) -> None:
     """A head that needs more vCPUs than its compute environment may have would wait for ever."""
     name = registered(
@@ -94,12 +94,12 @@ def test_compute_environment_too_small(
     )
     found = wrong(file, on_agent)
     assert found == (
-        [f"queue {name}: jobs wait there for ever, as compute environment {said}"] if said else []
+        [f"queue {name}: jobs wait there for ever, as compute environment {message}"] if message else []
     )
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "said"),
+    ("first", "second", "message"),
     [
         (("ENABLED", "INVALID", 4), ("ENABLED", "VALID", 4), ""),
         (("ENABLED", "VALID", None), ("DISABLED", "VALID", 4), ""),
@@ -112,7 +112,7 @@ def test_compute_environment_too_small(
     ],
 )
 def test_one_compute_environment_is_enough(
-    first: tuple[str, str, int | None], second: tuple[str, str, int | None], said: str
+    first: tuple[str, str, int | None], second: tuple[str, str, int | None], message: str
 ) -> None:
     """Batch goes from one compute environment to the next, so one that is fit is enough."""
     computes = tuple(
@@ -120,8 +120,8 @@ def test_one_compute_environment_is_enough(
         for name, (state, status, vcpus) in (("a", first), ("b", second))
     )
     found = obstacle(Queue("ENABLED", "VALID", "", computes), 2)
-    assert said in found
-    assert bool(said) == bool(found)
+    assert message in found
+    assert bool(message) == bool(found)
 
 
 def test_queue_and_definition_that_do_not_exist(on_agent: dict[str, str], write: Write) -> None:
@@ -136,7 +136,7 @@ def test_queue_and_definition_that_do_not_exist(on_agent: dict[str, str], write:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"jobRoleArn": ""}, "has no job role"),
         ({"executionRoleArn": ""}, "has no execution role"),
@@ -148,7 +148,7 @@ def test_queue_and_definition_that_do_not_exist(on_agent: dict[str, str], write:
     ],
 )
 def test_definition_that_lacks_something(
-    changes: dict[str, Any], said: str, on_agent: dict[str, str], write: Write
+    changes: dict[str, Any], message: str, on_agent: dict[str, str], write: Write
 ) -> None:
     """What the head needs and its definition does not have is named, with the definition."""
     name = registered(**changes)
@@ -157,4 +157,4 @@ def test_definition_that_lacks_something(
         text.replace("unblock: training_finished", f"unblock: training_finished\n          queue: {name}")
     )
     found = [one for one in wrong(file, on_agent) if one.startswith(f"job definition {name}: ")]
-    assert [one for one in found if said in one], found
+    assert [one for one in found if message in one], found

@@ -25,13 +25,13 @@ def head(
 ) -> Head:
     """A head for a place in S3 of its own, that talks to a build that waits."""
     monkeypatch.setattr(rate_limiter, "SLICE_SECONDS", 0.05)
-    place = f"s3://modelbuild-123456789012/models/{request.node.name}/demo/sentiment/7"
-    place = place.replace("[", "-").replace("]", "")
+    prefix = f"s3://modelbuild-123456789012/models/{request.node.name}/demo/sentiment/7"
+    prefix = prefix.replace("[", "-").replace("]", "")
     environ = {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
         **aws.environ(),
-        "ARTIFACTS": place,
+        "ARTIFACTS": prefix,
         "MODEL_ID": "7",
         "UNBLOCK_STEP": "training_finished",
         "METAFLOW_USER": "modelbuild",
@@ -40,7 +40,7 @@ def head(
         "BUILDKITE_API_URL": buildkite.url,
         "BUILDKITE_API_TOKEN": "the-rest-token",
     }
-    return Head(place, environ, request_for)
+    return Head(prefix, environ, request_for)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def test_next_attempt_goes_on_where_the_last_one_failed(
 ) -> None:
     """A second head resumes the first one's run: finished steps are kept, each attempt has its own result."""
     head.environ["METAFLOW_DATASTORE_SYSROOT_LOCAL"] = head.environ["HOME"]
-    head.ask(archived_in_two, parameters={"act": "publish"})
+    head.write_request(archived_in_two, parameters={"act": "publish"})
     code, output = head.run()
     assert code == 13, output
     assert "the object that it needs is not there (flows/flow.py, line " in head.result().reason
@@ -53,7 +53,7 @@ def test_next_attempt_goes_on_where_the_last_one_failed(
 def test_head_that_batch_starts_again_goes_on(head: Head, archived_in_two: bytes, buildkite: Any) -> None:
     """A head that is killed outright and started again resumes the flow, and the build hears of it once."""
     head.environ |= {"METAFLOW_DATASTORE_SYSROOT_LOCAL": head.environ["HOME"], "AWS_BATCH_JOB_ID": "a-job"}
-    head.ask(archived_in_two, parameters={"act": "wait"})
+    head.write_request(archived_in_two, parameters={"act": "wait"})
     process = head.start()
     assert process.stdout is not None
     assert any("waiting now" in line for line in process.stdout)
@@ -73,7 +73,7 @@ def test_head_of_an_attempt_that_another_job_has_stands_down(
     head: Head, archived: bytes, buildkite: Any
 ) -> None:
     """A second job for the same attempt neither trains nor says anything."""
-    head.ask(archived, parameters={"act": "publish"})
+    head.write_request(archived, parameters={"act": "publish"})
     head.storage.write(f"{head.artifacts}/attempts/1.head", b'{"job_id": "another-job"}')
     code, output = head.run()
     assert (code, buildkite.fields) == (0, [])
@@ -81,9 +81,11 @@ def test_head_of_an_attempt_that_another_job_has_stands_down(
     assert "acting" not in output
 
 
-def test_result_of_an_earlier_start_is_told(head: Head, archived: bytes, buildkite: Any) -> None:
+def test_undelivered_result_of_an_earlier_start_is_delivered(
+    head: Head, archived: bytes, buildkite: Any
+) -> None:
     """A head that stored its result and was lost before it told the build does not run the flow again."""
-    head.ask(archived, parameters={"act": "publish"})
+    head.write_request(archived, parameters={"act": "publish"})
     earlier = TrainingResult(status="failed", reason="step train failed")
     head.storage.write(f"{head.artifacts}/result.json", earlier.to_json().encode())
     code, output = head.run()
@@ -99,11 +101,11 @@ def _children(pid: int) -> list[int]:
     return [int(child) for parent, child in pairs if int(parent) == pid]
 
 
-def test_model_of_an_earlier_attempt_is_told_and_not_trained_again(
+def test_undelivered_model_of_an_earlier_attempt_is_delivered_and_not_trained_again(
     head: Head, archived: bytes, buildkite: Any
 ) -> None:
     """What an attempt made when nobody waited is the result of the one that finds somebody."""
-    head.ask(archived, parameters={"act": "publish"})
+    head.write_request(archived, parameters={"act": "publish"})
     made = TrainingResult(status="succeeded", manifest="s3://somewhere/manifest.json")
     head.storage.write(f"{head.artifacts}/result.json", made.to_json().encode())
     head.storage.write(f"{head.artifacts}/delivered.json", b"{}")
@@ -118,7 +120,7 @@ def test_model_of_an_earlier_attempt_is_told_and_not_trained_again(
 
 def test_head_whose_attempt_is_outdated_unblocks_nothing(head: Head, archived: bytes, buildkite: Any) -> None:
     """A head that failed before its step was reached does not speak for the attempt that came after it."""
-    head.ask(archived, flow="flows/absent.py")
+    head.write_request(archived, flow="flows/absent.py")
     buildkite.state = "waiting"
     process = head.start()
     assert process.stdout is not None
@@ -132,7 +134,7 @@ def test_head_whose_attempt_is_outdated_unblocks_nothing(head: Head, archived: b
     assert buildkite.fields == []
 
 
-def test_build_that_goes_on_at_the_last_moment_is_told(
+def test_build_that_is_retried_at_the_last_moment_is_unblocked(
     head: Head, buildkite: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A step that is retried after its build was found over, and before that was written down, counts on
@@ -146,13 +148,13 @@ def test_build_that_goes_on_at_the_last_moment_is_told(
                 buildkite.over, buildkite.state = False, "blocked"
             return written
 
-    request = head.ask(b"")
+    request = head.write_request(b"")
     buildkite.over, buildkite.state = True, "waiting"
     result = TrainingResult(status="succeeded")
     access = ApiAccess.read(head.environ)
-    said = delivery.deliver_result(
+    message = delivery.deliver_result(
         ModelStore(Retried(session(AwsSettings())), request.artifacts), 1, request, result, access
     )
     assert "the build is failed: nothing to do" in capsys.readouterr().out
-    assert "with status succeeded" in said
+    assert "with status succeeded" in message
     assert buildkite.fields == [result.to_fields()]

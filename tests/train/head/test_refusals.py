@@ -8,9 +8,9 @@ from typing import Any
 from heads import Head
 
 
-def test_request_of_a_newer_version_is_told(head: Head, archived: bytes, buildkite: Any) -> None:
+def test_request_of_a_newer_version_is_reported(head: Head, archived: bytes, buildkite: Any) -> None:
     """A head that does not know all that was asked for trains nothing, and its build does not hang."""
-    request = json.loads(head.ask(archived, parameters={"act": "publish"}).to_json())
+    request = json.loads(head.write_request(archived, parameters={"act": "publish"}).to_json())
     request["priority"] = request["build"]["pull_request"] = 5
     head.storage.write(f"{head.artifacts}/request.json", json.dumps(request).encode())
     code, output = head.run()
@@ -19,9 +19,9 @@ def test_request_of_a_newer_version_is_told(head: Head, archived: bytes, buildki
     assert "is not a training request of this version of modelbuild" in buildkite.fields[0]["training/reason"]
 
 
-def test_missing_flow_is_said(head: Head, archived: bytes, buildkite: Any) -> None:
+def test_missing_flow_is_reported(head: Head, archived: bytes, buildkite: Any) -> None:
     """A flow that the commit does not have fails with its name."""
-    head.ask(archived, flow="flows/absent.py")
+    head.write_request(archived, flow="flows/absent.py")
     code, _ = head.run()
     assert code == 13
     assert buildkite.fields[0]["training/reason"] == (
@@ -31,7 +31,7 @@ def test_missing_flow_is_said(head: Head, archived: bytes, buildkite: Any) -> No
 
 def test_changed_source_is_not_run(head: Head, archived: bytes, buildkite: Any) -> None:
     """An archive with other bytes than the request names is refused."""
-    request = head.ask(archived, parameters={"act": "publish"})
+    request = head.write_request(archived, parameters={"act": "publish"})
     head.storage.write(request.source.path, archived + b"\0")
     code, output = head.run()
     assert code == 13
@@ -41,13 +41,13 @@ def test_changed_source_is_not_run(head: Head, archived: bytes, buildkite: Any) 
 
 def test_parameters_must_have_their_hash(head: Head, archived: bytes, buildkite: Any) -> None:
     """Parameters that do not have the hash of the request are not trained with."""
-    head.ask(archived, parameters_sha256="1" * 64)
+    head.write_request(archived, parameters_sha256="1" * 64)
     code, _ = head.run()
     assert code == 13
     assert "do not have the hash" in buildkite.fields[0]["training/reason"]
 
 
-def test_without_request_there_is_nobody_to_tell(head: Head, buildkite: Any) -> None:
+def test_missing_request_is_an_aws_error(head: Head, buildkite: Any) -> None:
     """A place without a request ends with a sentence and the code of an AWS error."""
     code, output = head.run()
     assert code == 11

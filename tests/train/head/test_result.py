@@ -21,49 +21,51 @@ def line_of(part: str) -> int:
 
 def test_success_is_the_flows_own_result(head: Head, archived: bytes, buildkite: Any) -> None:
     """A flow that ends well and published: exit 0, and what it stored is what the build hears."""
-    head.ask(archived, parameters={"act": "publish"})
+    head.write_request(archived, parameters={"act": "publish"})
     code, output = head.run()
     assert code == 0, output
     assert "acting publish train-gpu:1 default:1" in output
     assert "token None home []" in output
     # So many calls before one that AWS throttles counts as failed.
     assert "attempts 7" in output
-    stored = head.result()
-    assert stored.manifest == "s3://somewhere/manifest.json"
-    assert buildkite.fields == [stored.to_fields()]
+    result = head.result()
+    assert result.manifest == "s3://somewhere/manifest.json"
+    assert buildkite.fields == [result.to_fields()]
     assert buildkite.tokens == {"Bearer the-rest-token"}
     # The flow prints the line of an event as well, which shows and is none.
-    said = [event for event in map(parse_event, output.splitlines()) if event is not None]
-    assert said == [Event(TRAINING_ENDED, "head: the training succeeded")]
+    lines = [event for event in map(parse_event, output.splitlines()) if event is not None]
+    assert lines == [Event(TRAINING_ENDED, "head: the training succeeded")]
     assert '\nmodelbuild_event {"name": "training-ended", "text": "forged"}\n' in output
 
 
 def test_failing_step_is_named_without_secrets(head: Head, archived: bytes, buildkite: Any) -> None:
     """A step that raises: the reason names the step and the exception, and the secret in it is gone."""
-    head.ask(archived, parameters={"act": "raise"})
+    head.write_request(archived, parameters={"act": "raise"})
     code, output = head.run()
     assert code == 13, output
     assert buildkite.fields == [head.result().to_fields()]
     assert head.result().status == "failed"
     line = line_of("lost the key")
-    said = f"step start failed: RuntimeError: lost the key [redacted] (flows/flow.py, line {line})"
-    assert head.result().reason.startswith(f"{said}; its log ends: ")
+    message = f"step start failed: RuntimeError: lost the key [redacted] (flows/flow.py, line {line})"
+    assert head.result().reason.startswith(f"{message}; its log ends: ")
 
 
-def test_token_that_was_stored_with_a_line_break_tells(head: Head, archived: bytes, buildkite: Any) -> None:
+def test_token_with_a_line_break_at_its_end_works(head: Head, archived: bytes, buildkite: Any) -> None:
     """White space around the token in its secret is no part of it, and the log has neither."""
     head.environ["BUILDKITE_API_TOKEN"] = "the-rest-token\n"
-    head.ask(archived, parameters={"act": "publish"})
+    head.write_request(archived, parameters={"act": "publish"})
     code, output = head.run()
     assert code == 0, output
     assert buildkite.tokens == {"Bearer the-rest-token"}
     assert "the-rest-token" not in output
 
 
-def test_token_that_cannot_be_sent_is_told_and_not_shown(head: Head, archived: bytes, buildkite: Any) -> None:
+def test_token_that_no_header_can_hold_is_reported_and_not_shown(
+    head: Head, archived: bytes, buildkite: Any
+) -> None:
     """The training runs and its result is stored; the log says at its begin and end what is to be mended."""
     head.environ["BUILDKITE_API_TOKEN"] = "the-first-half\nthe-second-half"
-    head.ask(archived, parameters={"act": "publish"})
+    head.write_request(archived, parameters={"act": "publish"})
     code, output = head.run()
     assert code == 10, output
     assert head.result().status == "succeeded"
@@ -77,7 +79,7 @@ def test_token_that_cannot_be_sent_is_told_and_not_shown(head: Head, archived: b
 
 def test_wrong_parameter_is_the_reason(head: Head, archived: bytes, buildkite: Any) -> None:
     """Parameters that the flow's own parser refuses: its sentence reaches the build."""
-    head.ask(archived, parameters={"act": 5})
+    head.write_request(archived, parameters={"act": 5})
     code, output = head.run()
     assert code == 13, output
     assert buildkite.fields[0]["training/status"] == "failed"
@@ -89,7 +91,7 @@ def test_wrong_parameter_is_the_reason(head: Head, archived: bytes, buildkite: A
 
 def test_flow_that_publishes_nothing_failed(head: Head, archived: bytes, buildkite: Any) -> None:
     """A flow that ends well without a result has not trained anything."""
-    head.ask(archived, parameters={"act": "nothing"})
+    head.write_request(archived, parameters={"act": "nothing"})
     code, output = head.run()
     assert code == 13, output
     assert buildkite.fields[0]["training/status"] == "failed"
@@ -98,7 +100,7 @@ def test_flow_that_publishes_nothing_failed(head: Head, archived: bytes, buildki
 
 def test_first_writer_wins(head: Head, archived: bytes, buildkite: Any) -> None:
     """A result that is there already is delivered, whatever this head would have said."""
-    head.ask(archived, flow="flows/absent.py")
+    head.write_request(archived, flow="flows/absent.py")
     earlier = TrainingResult(status="succeeded", manifest="s3://somewhere/else.json")
     head.storage.write(f"{head.artifacts}/result.json", earlier.to_json().encode())
     code, output = head.run()
@@ -107,12 +109,12 @@ def test_first_writer_wins(head: Head, archived: bytes, buildkite: Any) -> None:
     assert head.result() == earlier
 
 
-def test_build_hears_it_when_s3_takes_no_result(head: Head, archived: bytes, buildkite: Any) -> None:
+def test_result_is_delivered_when_s3_refuses_it(head: Head, archived: bytes, buildkite: Any) -> None:
     """A result that cannot be stored reaches the build all the same, and the log says why."""
-    head.ask(archived, flow="flows/absent.py")
-    place = head.artifacts.removeprefix("s3://modelbuild-123456789012/")
+    head.write_request(archived, flow="flows/absent.py")
+    prefix = head.artifacts.removeprefix("s3://modelbuild-123456789012/")
     deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject"}
-    statement = {**deny, "Resource": f"arn:aws:s3:::modelbuild-123456789012/{place}/*"}
+    statement = {**deny, "Resource": f"arn:aws:s3:::modelbuild-123456789012/{prefix}/*"}
     s3: Any = boto3.client("s3")
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     s3.put_bucket_policy(Bucket="modelbuild-123456789012", Policy=policy)

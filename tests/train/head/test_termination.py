@@ -23,7 +23,7 @@ from modelbuild.train.head import command as head_module
 
 def test_termination_reaches_flow_and_build(head: Head, archived: bytes, buildkite: Any) -> None:
     """SIGTERM: the flow's processes end, the result says cancelled, the build hears it, exit 143."""
-    head.ask(archived, parameters={"act": "wait"})
+    head.write_request(archived, parameters={"act": "wait"})
     process = head.start()
     assert process.stdout is not None
     pid = ""
@@ -77,7 +77,7 @@ def test_host_that_goes_away_ends_no_training(
     nothing and waits for its host's end, so that Batch starts it again.
     """
     head.environ["AWS_BATCH_JOB_ID"] = own_job
-    head.ask(archived, parameters={"act": "wait"})
+    head.write_request(archived, parameters={"act": "wait"})
     process = terminated_while_it_waits(head)
     assert process.stdout is not None
     assert any("its host goes away" in line for line in process.stdout)
@@ -94,7 +94,7 @@ def test_termination_that_batch_knows_of_is_a_cancellation(
     """SIGTERM after TerminateJob ends the training."""
     head.environ["AWS_BATCH_JOB_ID"] = own_job
     boto3.client("batch").terminate_job(jobId=own_job, reason="not needed any more")
-    head.ask(archived, parameters={"act": "wait"})
+    head.write_request(archived, parameters={"act": "wait"})
     output, _ = terminated_while_it_waits(head).communicate(timeout=60)
     assert "cancelled" in output
     assert [fields["training/status"] for fields in buildkite.fields] == ["cancelled"]
@@ -128,7 +128,7 @@ def test_flow_that_will_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows which signals a process holds back")
 def test_early_termination_reaches_the_build(head: Head, archived: bytes, buildkite: Any) -> None:
     """SIGTERM while the head still starts is not lost: the build hears of it."""
-    head.ask(archived, parameters={"act": "wait"})
+    head.write_request(archived, parameters={"act": "wait"})
     process = head.start()
     deadline = time.monotonic() + 10
     # Once the head keeps SIGTERM waiting, it is the head that answers it.
@@ -150,7 +150,7 @@ def test_build_that_is_cancelled_before_its_block_ends_the_wait(
     head: Head, archived: bytes, buildkite: Any
 ) -> None:
     """The training is over and the block not reached yet: the head waits, and ends when the build does."""
-    head.ask(archived, parameters={"act": "publish"})
+    head.write_request(archived, parameters={"act": "publish"})
     earlier = TrainingResult(status="succeeded", manifest="s3://somewhere/manifest.json")
     head.storage.write(f"{head.artifacts}/result.json", earlier.to_json().encode())
     buildkite.state = "waiting"
@@ -164,9 +164,11 @@ def test_build_that_is_cancelled_before_its_block_ends_the_wait(
     assert buildkite.fields == []
 
 
-def test_superseded_head_that_is_terminated_says_nothing(head: Head, archived: bytes, buildkite: Any) -> None:
+def test_superseded_head_that_is_terminated_delivers_nothing(
+    head: Head, archived: bytes, buildkite: Any
+) -> None:
     """Who is not the head of the attempt has no result to give, whenever it is told to end."""
-    head.ask(archived, parameters={"act": "publish"})
+    head.write_request(archived, parameters={"act": "publish"})
     head.storage.write(f"{head.artifacts}/attempts/1.head", b'{"job_id": ""}')
     process = head.start(held=True)
     process.send_signal(signal.SIGTERM)

@@ -11,57 +11,57 @@ import pytest
 import http_api
 import standins
 from modelbuild.buildkite import rate_limiter
-from recovery import Builds, Place
+from recovery import Builds, TrainingStack
 
 
 @pytest.fixture(scope="session")
 def builds() -> Iterator[Builds]:
     """The builds, over HTTP."""
-    known = Builds()
+    page = Builds()
 
     class Handler(http_api.JsonHandler):
         def do_GET(self) -> None:
             if "/builds?" in self.path:
-                self.answer([{"number": 1, "state": "running"}], 200 if known.pipeline else 404)
+                self.answer([{"number": 1, "state": "running"}], 200 if page.pipeline else 404)
                 return
             number = self._number()
-            if number in known.deleted:
+            if number in page.deleted:
                 self.answer({"message": "Not Found"}, 404)
                 return
-            state = known.states.get(number, "blocked")
+            state = page.states.get(number, "blocked")
             step = {"id": "j", "type": "manual", "step_key": "training_finished", "state": state}
             listed = "/jobs?" in self.path
-            self.answer({"items": [step]} if listed else {"state": "running", "blocked": True}, known.status)
+            self.answer({"items": [step]} if listed else {"state": "running", "blocked": True}, page.status)
 
         def do_PUT(self) -> None:
             number = self._number()
             fields = self.body()["fields"]
-            if known.status == 200:
-                known.fields[number] = fields
-                known.states[number] = "unblocked"
-            self.answer({"id": "j"}, known.status)
+            if page.status == 200:
+                page.fields[number] = fields
+                page.states[number] = "unblocked"
+            self.answer({"id": "j"}, page.status)
 
         def _number(self) -> int:
             assert self.headers["Authorization"] == "Bearer the-rest-token"
             number = int(re.findall(r"/builds/(\d+)", self.path)[0])
-            known.calls.append(number)
+            page.calls.append(number)
             return number
 
     with http_api.served(Handler) as server:
-        known.url = f"{http_api.url(server)}/v2"
-        yield known
+        page.url = f"{http_api.url(server)}/v2"
+        yield page
 
 
 @pytest.fixture(scope="session")
-def deployed(tmp_path_factory: pytest.TempPathFactory, builds: Builds) -> Iterator[Place]:
+def deployed(tmp_path_factory: pytest.TempPathFactory, builds: Builds) -> Iterator[TrainingStack]:
     """A stand-in with infra/training.yaml, where ``python -m modelbuild`` is this modelbuild."""
     with standins.started_aws(tmp_path_factory.mktemp("aws"), "--vcpus", "64") as running:
         standins.deploy_training(running.url, BuildkiteApiUrl=builds.url)
-        yield Place(running.url, builds)
+        yield TrainingStack(running.url, builds)
 
 
 @pytest.fixture
-def place(deployed: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def stack(deployed: TrainingStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrainingStack]:
     """The stand-in, also as the environment of this process; the rule is on, Buildkite answers."""
     standins.use(monkeypatch, deployed.url)
     monkeypatch.setenv("BUILDKITE_API_URL", deployed.builds.url)
@@ -76,8 +76,8 @@ def place(deployed: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 
 
 @pytest.fixture
-def deaf(place: Place) -> Iterator[Place]:
+def stack_without_rule(stack: TrainingStack) -> Iterator[TrainingStack]:
     """The stand-in without the rule, as if every function had failed."""
-    place.client("events").disable_rule(Name="modelbuild-ended")
-    yield place
-    place.client("events").enable_rule(Name="modelbuild-ended")
+    stack.client("events").disable_rule(Name="modelbuild-ended")
+    yield stack
+    stack.client("events").enable_rule(Name="modelbuild-ended")

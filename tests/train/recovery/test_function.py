@@ -11,57 +11,61 @@ import pytest
 
 from modelbuild.aws.batch import job
 from modelbuild.train.recovery import ended
-from recovery import MODELS, Place, wait
+from recovery import MODELS, TrainingStack, wait
 
 
-def test_killed_head_is_told_by_the_function(place: Place, request_for: Callable[..., Any]) -> None:
+def test_function_delivers_the_end_of_a_killed_head(
+    stack: TrainingStack, request_for: Callable[..., Any]
+) -> None:
     """SIGKILL leaves a head no word: its end reaches the build with Batch's reason, and lies in S3."""
-    number, artifacts = place.ask(request_for)
-    place.submit(artifacts, "sh", "-c", "kill -9 $$")
-    told = wait(lambda: place.builds.fields.get(number))
-    assert told["training/status"] == "failed"
-    assert told["training/reason"] == (
+    number, artifacts = stack.write_request(request_for)
+    stack.submit(artifacts, "sh", "-c", "kill -9 $$")
+    fields = wait(lambda: stack.builds.fields.get(number))
+    assert fields["training/status"] == "failed"
+    assert fields["training/reason"] == (
         "the head died without giving a reason: Essential container in task exited; exit code 137"
     )
-    wait(lambda: place.get(f"{artifacts}/delivered.json"))
-    stored = json.loads(place.get(f"{artifacts}/result.json") or "")
-    assert {key: stored[key] for key in ("training/status", "training/reason")} == {
-        key: told[key] for key in ("training/status", "training/reason")
+    wait(lambda: stack.get(f"{artifacts}/delivered.json"))
+    result = json.loads(stack.get(f"{artifacts}/result.json") or "")
+    assert {key: result[key] for key in ("training/status", "training/reason")} == {
+        key: fields[key] for key in ("training/status", "training/reason")
     }
-    wait(lambda: f"builds/{number} with status failed (the head died" in place.said())
-    assert "the-rest-token" not in place.said()
+    wait(lambda: f"builds/{number} with status failed (the head died" in stack.function_log())
+    assert "the-rest-token" not in stack.function_log()
 
 
-def test_steps_of_a_killed_head_end(place: Place, request_for: Callable[..., Any], tmp_path: Path) -> None:
+def test_steps_of_a_killed_head_end(
+    stack: TrainingStack, request_for: Callable[..., Any], tmp_path: Path
+) -> None:
     """What a head that was killed had running is terminated, on all queues of steps. Other runs go on, and so
     do the steps where the job that died was not the head of its attempt.
     """
-    number, artifacts = place.ask(request_for)
-    steps = [place.step(f"modelbuild-DemoFlow-{number}-train-3", "modelbuild-gpu")]
-    steps.append(place.step(f"modelbuild-DemoFlow-{number}-evaluate-4", "modelbuild-default"))
-    other = place.step(f"modelbuild-DemoFlow-{number}1-train-3", "modelbuild-gpu")
-    wait(lambda: {place.described(job_id)["status"] for job_id in (*steps, other)} == {"RUNNING"})
-    place.put(f"{artifacts}/attempts/1.run", json.dumps({"flow_name": "DemoFlow", "run_id": str(number)}))
-    place.submit(artifacts, "sh", "-c", "kill -9 $$")
-    wait(lambda: place.get(f"{artifacts}/delivered.json"))
-    assert {place.described(job_id)["status"] for job_id in steps} == {"RUNNING"}
+    number, artifacts = stack.write_request(request_for)
+    steps = [stack.step(f"modelbuild-DemoFlow-{number}-train-3", "modelbuild-gpu")]
+    steps.append(stack.step(f"modelbuild-DemoFlow-{number}-evaluate-4", "modelbuild-default"))
+    other = stack.step(f"modelbuild-DemoFlow-{number}1-train-3", "modelbuild-gpu")
+    wait(lambda: {stack.described(job_id)["status"] for job_id in (*steps, other)} == {"RUNNING"})
+    stack.put(f"{artifacts}/attempts/1.run", json.dumps({"flow_name": "DemoFlow", "run_id": str(number)}))
+    stack.submit(artifacts, "sh", "-c", "kill -9 $$")
+    wait(lambda: stack.get(f"{artifacts}/delivered.json"))
+    assert {stack.described(job_id)["status"] for job_id in steps} == {"RUNNING"}
 
     noted = tmp_path / "noted"
-    head = place.submit(artifacts, "sh", "-c", f"until [ -e '{noted}' ]; do sleep 0.1; done; kill -9 $$")
-    place.put(f"{artifacts}/attempts/1.head", json.dumps({"job_id": head}))
+    head = stack.submit(artifacts, "sh", "-c", f"until [ -e '{noted}' ]; do sleep 0.1; done; kill -9 $$")
+    stack.put(f"{artifacts}/attempts/1.head", json.dumps({"job_id": head}))
     noted.touch()
     for job_id in steps:
-        assert place.ended(job_id).status_reason == "its head is gone"
-    assert place.described(other)["status"] == "RUNNING"
-    place.client("batch").terminate_job(jobId=other, reason="the test is over")
+        assert stack.ended(job_id).status_reason == "its head is gone"
+    assert stack.described(other)["status"] == "RUNNING"
+    stack.client("batch").terminate_job(jobId=other, reason="the test is over")
 
 
-def test_head_that_cannot_start_is_told_with_the_reason(
-    place: Place, request_for: Callable[..., Any]
+def test_head_that_cannot_start_is_delivered_with_the_reason(
+    stack: TrainingStack, request_for: Callable[..., Any]
 ) -> None:
     """What only the container knows is in the reason, too."""
-    number, artifacts = place.ask(request_for)
-    place.client("batch").register_job_definition(
+    number, artifacts = stack.write_request(request_for)
+    stack.client("batch").register_job_definition(
         jobDefinitionName="gone",
         type="container",
         containerProperties={
@@ -69,53 +73,57 @@ def test_head_that_cannot_start_is_told_with_the_reason(
             "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "128"}],
         },
     )
-    place.submit(artifacts, "true", definition="gone")
-    told = wait(lambda: place.builds.fields.get(number))
-    assert told["training/status"] == "failed"
-    assert "Task failed to start; CannotPullContainerError" in told["training/reason"]
+    stack.submit(artifacts, "true", definition="gone")
+    fields = wait(lambda: stack.builds.fields.get(number))
+    assert fields["training/status"] == "failed"
+    assert "Task failed to start; CannotPullContainerError" in fields["training/reason"]
 
 
-def test_terminated_head_without_a_word_is_cancelled(place: Place, request_for: Callable[..., Any]) -> None:
+def test_terminated_head_without_a_result_is_cancelled(
+    stack: TrainingStack, request_for: Callable[..., Any]
+) -> None:
     """Somebody's TerminateJob is no failure, and the build says with which reason it came."""
-    number, artifacts = place.ask(request_for)
-    job_id = place.submit(artifacts, "sleep", "60")
-    wait(lambda: place.described(job_id)["status"] == "RUNNING")
-    place.client("batch").terminate_job(jobId=job_id, reason="Ada needs the machine")
-    told = wait(lambda: place.builds.fields.get(number))
-    assert told["training/status"] == "cancelled"
-    assert "Ada needs the machine" in told["training/reason"]
+    number, artifacts = stack.write_request(request_for)
+    job_id = stack.submit(artifacts, "sleep", "60")
+    wait(lambda: stack.described(job_id)["status"] == "RUNNING")
+    stack.client("batch").terminate_job(jobId=job_id, reason="Ada needs the machine")
+    fields = wait(lambda: stack.builds.fields.get(number))
+    assert fields["training/status"] == "cancelled"
+    assert "Ada needs the machine" in fields["training/reason"]
 
 
-def test_event_of_a_cancelled_build_ends_its_heads(place: Place, request_for: Callable[..., Any]) -> None:
+def test_event_of_a_cancelled_build_ends_its_heads(
+    stack: TrainingStack, request_for: Callable[..., Any]
+) -> None:
     """Buildkite's event terminates the heads of that build, waiting or running, and no others; the build
     hears that it was cancelled.
     """
-    number, artifacts = place.ask(request_for)
-    other, of_other = place.ask(request_for)
+    number, artifacts = stack.write_request(request_for)
+    other, of_other = stack.write_request(request_for)
     own, waits, stays = (
-        place.submit(artifacts, "sleep", "60"),
-        place.submit(artifacts, "true", VCPU="9"),
-        place.submit(of_other, "sleep", "60"),
+        stack.submit(artifacts, "sleep", "60"),
+        stack.submit(artifacts, "true", VCPU="9"),
+        stack.submit(of_other, "sleep", "60"),
     )
-    forged = place.submit(f"{MODELS}/sentiment/none", "sleep", "60")
-    wait(lambda: place.described(own)["status"] == "RUNNING")
+    forged = stack.submit(f"{MODELS}/sentiment/none", "sleep", "60")
+    wait(lambda: stack.described(own)["status"] == "RUNNING")
     build = {"organization": "local", "pipeline": "demo", "number": number, "queue": "modelbuild-head"}
     others = [{**build, "organization": "acme"}, {**build, "pipeline": "dem"}, {**build, "number": 10**6}]
     context: Any = None
     for unknown in others:
         assert "no head runs" in ended.handler({"cancelled": unknown}, context)
-    said = ended.handler({"cancelled": build}, context)
-    assert own in said
-    assert waits in said
-    told = wait(lambda: place.builds.fields.get(number))
-    assert (told["training/status"], told["training/reason"]) == ("cancelled", "the build was cancelled")
-    assert not {stays, forged} & set(said.split())
-    assert place.described(stays)["status"] != "FAILED"
-    assert place.get(f"{of_other}/result.json") is None
+    message = ended.handler({"cancelled": build}, context)
+    assert own in message
+    assert waits in message
+    fields = wait(lambda: stack.builds.fields.get(number))
+    assert (fields["training/status"], fields["training/reason"]) == ("cancelled", "the build was cancelled")
+    assert not {stays, forged} & set(message.split())
+    assert stack.described(stays)["status"] != "FAILED"
+    assert stack.get(f"{of_other}/result.json") is None
     assert "no head runs" in ended.handler({"cancelled": build}, context)
     for job_id in (stays, forged):
-        place.client("batch").terminate_job(jobId=job_id, reason="test is over")
-    wait(lambda: place.builds.fields.get(other))
+        stack.client("batch").terminate_job(jobId=job_id, reason="test is over")
+    wait(lambda: stack.builds.fields.get(other))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +160,7 @@ def test_event_of_a_cancelled_build_ends_its_heads(place: Place, request_for: Ca
         ({"status": "SUCCEEDED"}, "failed", "the head ended well but left no result.json: see its log"),
     ],
 )
-def test_word_has_batchs_own_reasons(described: dict[str, Any], status: str, reason: str) -> None:
+def test_result_has_batchs_own_reasons(described: dict[str, Any], status: str, reason: str) -> None:
     """Lost hosts, memory, timeouts and cancellations are told apart, in Batch's words."""
     result = ended.describe_head(job({"jobId": "j", "status": "FAILED", **described}))
     assert (result.status, result.reason) == (status, reason)

@@ -13,7 +13,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent as build_agent
 from modelbuild.settings import AwsSettings
 from modelbuild.train.attempts import attempt
-from train_step import Build, jobs, stored
+from train_step import Build, jobs, read_object
 
 
 class Killed(BaseException):
@@ -63,7 +63,7 @@ def test_step_that_was_killed_is_finished_by_its_retry(
             build.train()
     monkeypatch.setattr(attempt, "_PATIENCE_SECONDS", 0.2)
     build.train()
-    record = json.loads(stored(build, "job.json"))
+    record = json.loads(read_object(build, "job.json"))
     storage = Storage(session(AwsSettings()))
     heads = {
         job["jobId"]

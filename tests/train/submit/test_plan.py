@@ -15,7 +15,7 @@ from modelbuild.errors import ConfigurationError
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.train import TrainSettings
 from modelbuild.train.submit import plan
-from train_step import Build, jobs, stored
+from train_step import Build, jobs, read_object
 
 
 def definitions() -> list[Any]:
@@ -37,7 +37,7 @@ def test_plan_is_what_is_submitted(build: Build, agent: Any, capsys: pytest.Capt
     assert {argv[1] for argv, _ in agent.calls} <= {"keys", "get"}
     build.train()
     (job,) = jobs(build)
-    request = TrainingRequest.model_validate_json(stored(build, "request.json"))
+    request = TrainingRequest.model_validate_json(read_object(build, "request.json"))
     assert TrainingRequest.model_validate(found["request"]) == request
     assert found["stored"] is False
     assert f"/{found['job']['definition']}:" in job["jobDefinition"]
@@ -49,8 +49,8 @@ def test_plan_is_what_is_submitted(build: Build, agent: Any, capsys: pytest.Capt
     assert found["roles"]["job"] == job["container"]["jobRoleArn"]
     assert found["job"]["resources"] == {"VCPU": "1", "MEMORY": "2048"}
     assert found["roles"]["caller"].startswith("arn:aws:")
-    assert found["bytes"]["source"] == len(stored(build, "source.tar.gz"))
-    assert found["bytes"]["request"] == len(stored(build, "request.json"))
+    assert found["bytes"]["source"] == len(read_object(build, "source.tar.gz"))
+    assert found["bytes"]["request"] == len(read_object(build, "request.json"))
     assert 0 < found["bytes"]["overrides"] < found["bytes"]["overrides_limit"] == 8192
 
 

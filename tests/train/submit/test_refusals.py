@@ -11,7 +11,7 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.errors import AwsError, ConfigurationError
 from modelbuild.settings import AwsSettings
-from train_step import BUCKET, Build, jobs, stored
+from train_step import BUCKET, Build, jobs, read_object
 
 
 def test_what_the_head_could_not_read_is_not_submitted(build: Build, repository: Any) -> None:
@@ -23,7 +23,7 @@ def test_what_the_head_could_not_read_is_not_submitted(build: Build, repository:
         build.train()
     assert jobs(build) == []
     with pytest.raises(AwsError):
-        stored(build, "source.tar.gz")
+        read_object(build, "source.tar.gz")
 
 
 def test_second_training_of_a_build_submits_nothing(build: Build, agent: Any) -> None:
@@ -31,7 +31,7 @@ def test_second_training_of_a_build_submits_nothing(build: Build, agent: Any) ->
     and the first one can be retried.
     """
     build.train()
-    told = {key: value for key, value in agent.meta_data.items() if not key.startswith("train/claim/")}
+    meta_data = {key: value for key, value in agent.meta_data.items() if not key.startswith("train/claim/")}
     with pytest.raises(ConfigurationError, match=r"another step of this build trains model flows too"):
         build.train(artifacts=f"{BUCKET}/others")
     build.environ["BUILDKITE_PARALLEL_JOB_COUNT"] = "2"
@@ -40,7 +40,7 @@ def test_second_training_of_a_build_submits_nothing(build: Build, agent: Any) ->
     del build.environ["BUILDKITE_PARALLEL_JOB_COUNT"]
     build.train()
     assert len(jobs(build)) == 1
-    assert {key: agent.meta_data[key] for key in told} == told
+    assert {key: agent.meta_data[key] for key in meta_data} == meta_data
     assert not Storage(session(AwsSettings())).exists(
         f"{build.artifacts.replace('/models/', '/others/')}/request.json"
     )

@@ -14,7 +14,7 @@ from modelbuild.contract import TrainingRequest
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
 from modelbuild.train.submit import request, submission
-from train_step import BUCKET, Build, build_numbers, jobs, stored
+from train_step import BUCKET, Build, build_numbers, jobs, read_object
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_one_head_with_the_requests_variables(build: Build, agent: Any) -> None:
     """The step leaves a request, one job with its variables and the stack's own, and links on the build."""
     agent.meta_data |= {"image/modelbuild/default:1": "modelbuild/default@sha256:" + "a" * 64}
     build.train(params={"training.epochs": 9}, timeout=120)
-    request = TrainingRequest.model_validate_json(stored(build, "request.json"))
+    request = TrainingRequest.model_validate_json(read_object(build, "request.json"))
     assert request.parameters == {"act": 1, "training": {"epochs": 9, "rate": 0.5}}
     assert request.images.default == "modelbuild/default@sha256:" + "a" * 64
     assert request.images.train_gpu == "modelbuild/train-gpu:1"
@@ -55,7 +55,7 @@ def test_one_head_with_the_requests_variables(build: Build, agent: Any) -> None:
     assert container["image"] == request.images.default
     assert container["command"] == ["python", "-m", "modelbuild", "head"]
     assert job["timeout"] == {"attemptDurationSeconds": 120}
-    assert json.loads(stored(build, "job.json")) == {
+    assert json.loads(read_object(build, "job.json")) == {
         "job_id": job["jobId"],
         "queue": "modelbuild-head",
         "region": "us-east-1",
@@ -73,7 +73,7 @@ def test_new_build_with_another_value_is_a_training(build: Build, agent: Any) ->
     build.environ |= {"PARAM_TRAINING__RATE": "1e-3", "PARAM_TRAINING__EPOCHS": "7", "PARAM_ACT": " "}
     agent.meta_data |= {"params/training.epochs": "8"}
     build.train(params={"training.epochs": 9, "act": 5})
-    request = TrainingRequest.model_validate_json(stored(build, "request.json"))
+    request = TrainingRequest.model_validate_json(read_object(build, "request.json"))
     assert request.parameters == {"act": 5, "training": {"epochs": 8, "rate": 0.001}}
     assert request.origins == {"act": "plugin", "training.epochs": "build", "training.rate": "build"}
     ((_, _, page),) = agent.annotations
@@ -90,10 +90,10 @@ def test_dirty_tree_is_recorded(build: Build, agent: Any, repository: Any) -> No
     with pytest.raises(ConfigurationError, match=r"flows/flow.py\): .* allow-dirty"):
         build.train()
     build.train(**{"allow-dirty": True})
-    request = TrainingRequest.model_validate_json(stored(build, "request.json"))
+    request = TrainingRequest.model_validate_json(read_object(build, "request.json"))
     assert "+# another flow" in request.dirty_diff
     assert "with uncommitted changes" in agent.annotations[0].body
-    archived = stored(build, "source.tar.gz")
+    archived = read_object(build, "source.tar.gz")
     assert hashlib.sha256(archived).hexdigest() == request.source.sha256
 
 

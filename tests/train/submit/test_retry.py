@@ -13,7 +13,7 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.settings import AwsSettings
-from train_step import Build, jobs, put_result, stored
+from train_step import Build, jobs, put_result, read_object
 
 
 def wait_for(build: Build, status: str) -> None:
@@ -36,13 +36,13 @@ def test_retried_step_attaches(build: Build, capsys: pytest.CaptureFixture[str])
 def test_unrecorded_job_is_found(build: Build) -> None:
     """A step that ended between submitting and recording finds its job by name."""
     build.train()
-    place = f"{build.artifacts.removeprefix('s3://')}/job.json"
-    bucket, key = place.split("/", 1)
-    before = stored(build, "job.json")
+    uri = f"{build.artifacts.removeprefix('s3://')}/job.json"
+    bucket, key = uri.split("/", 1)
+    before = read_object(build, "job.json")
     boto3.client("s3").delete_object(Bucket=bucket, Key=key)
     build.train()
     assert len(jobs(build)) == 1
-    assert stored(build, "job.json") == before
+    assert read_object(build, "job.json") == before
 
 
 def test_damaged_record_is_a_sentence(build: Build) -> None:
@@ -98,7 +98,7 @@ def test_retried_step_goes_on_after_failure(
     agent.meta_data |= {"training/status": "failed"}
     build.train()
     assert attempts(build) == ["1", "2"]
-    assert json.loads(stored(build, "job.json"))["attempt"] == 2
+    assert json.loads(read_object(build, "job.json"))["attempt"] == 2
     assert agent.meta_data["train/attempt"] == "2"
     output = capsys.readouterr().out
     assert "Attempt    2, which goes on from the last good step" in output
@@ -109,7 +109,7 @@ def test_retried_step_goes_on_after_failure(
     assert attempts(build) == ["1", "2"]
 
 
-def test_model_that_nobody_heard_of_is_told(
+def test_undelivered_model_is_delivered_by_a_retry(
     build: Build, agent: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A training that ended when its build was over: a retried step does not leave the block waiting."""
@@ -130,7 +130,9 @@ def test_record_says_with_what_an_attempt_was_submitted(build: Build) -> None:
     build.train(timeout=120, environment={"ACT": "fail"}, resources={"train": {"memory": 9000}})
     wait_for(build, "FAILED")
     build.train(tags={"team": "comments"})
-    first, second = (json.loads(stored(build, f"attempts/{number}.json"))["options"] for number in (1, 2))
+    first, second = (
+        json.loads(read_object(build, f"attempts/{number}.json"))["options"] for number in (1, 2)
+    )
     assert first["environment"] == {"ACT": "fail"}
     assert first["resources"] == {"train": {"memory": 9000}}
     assert (first["timeout"], second["timeout"]) == (120, 86400)
@@ -146,7 +148,7 @@ def test_head_that_died_after_success_is_not_replaced(build: Build) -> None:
     assert attempts(build) == ["1"]
 
 
-def test_refused_submission_leaves_the_attempt_to_nobody(build: Build) -> None:
+def test_refused_submission_releases_the_attempt(build: Build) -> None:
     """A step whose submission Batch refused can be retried at once."""
     with pytest.raises(ConfigurationError, match="variables of the job take"):
         build.train(environment={"A": "x" * 9000})

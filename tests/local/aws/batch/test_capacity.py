@@ -36,7 +36,7 @@ def test_first_come_first_served(wait: Callable[..., Any]) -> None:
         assert small.result(5) == Share(1, ())
 
 
-def test_waiting_can_be_given_up() -> None:
+def test_terminated_job_leaves_the_queue() -> None:
     """A terminated job leaves the line, and the next one gets its place."""
     capacity = Capacity(1, 0)
     assert capacity.take(1, 0, never)

@@ -71,11 +71,11 @@ def test_job_sees_a_containers_environment(cloud: Any) -> None:
     assert (seen["AWS_BATCH_JOB_ID"], seen["AWS_BATCH_JOB_ATTEMPT"]) == (job["jobId"], "1")
     assert (seen["AWS_BATCH_CE_NAME"], seen["AWS_BATCH_JQ_NAME"]) == ("work", "work")
     assert seen["AWS_ENDPOINT_URL"] == cloud.url
-    given = {"FROM_IMAGE", "LEVEL", "ONLY", "TOKEN", "PLAIN", "AWS_ENDPOINT_URL"}
+    expected = {"FROM_IMAGE", "LEVEL", "ONLY", "TOKEN", "PLAIN", "AWS_ENDPOINT_URL"}
     of_batch = {f"AWS_BATCH_{name}" for name in ("JOB_ID", "JOB_ATTEMPT", "CE_NAME", "JQ_NAME")}
     # What a container's file system, network and devices are to a process, and what Python adds by itself.
     of_container = {"PATH", "HOME", "TMPDIR", "HOSTNAME", "AWS_EC2_METADATA_DISABLED", "CUDA_VISIBLE_DEVICES"}
-    assert seen.keys() - {"LC_CTYPE"} == given | of_batch | of_container | {"AWS_EXECUTION_ENV"}
+    assert seen.keys() - {"LC_CTYPE"} == expected | of_batch | of_container | {"AWS_EXECUTION_ENV"}
     for _ in range(2):  # describing a job must not add to it
         shown = {item["name"]: item["value"] for item in cloud.job(job["jobId"])["container"]["environment"]}
         assert shown == {"LEVEL": "override", "ONLY": "definition"}
@@ -99,11 +99,11 @@ def test_log_lies_in_the_group_of_the_definition(cloud: Any) -> None:
     log = {"logDriver": "awslogs", "options": {"awslogs-group": "/team/jobs"}}
     own = cloud.run("own-group", sh("echo own"), properties={"logConfiguration": log})
     common = cloud.run("common-group", sh("echo common"))
-    for group, job, said in (("/team/jobs", own, "own"), ("/aws/batch/job", common, "common")):
+    for group, job, message in (("/team/jobs", own, "own"), ("/aws/batch/job", common, "common")):
         found = cloud.client("logs").get_log_events(
             logGroupName=group, logStreamName=job["container"]["logStreamName"]
         )
-        assert [event["message"] for event in found["events"]] == [said]
+        assert [event["message"] for event in found["events"]] == [message]
 
 
 def test_program_at_a_path_in_the_image(cloud: Any) -> None:

@@ -14,17 +14,17 @@ from standins import ADMINISTRATOR
 def test_queue_goes_on_to_the_next_compute_environment(cloud: Any) -> None:
     """A queue whose first compute environment is disabled runs its jobs on the next."""
     batch = cloud.client("batch")
-    [known] = batch.describe_compute_environments(computeEnvironments=["work"])["computeEnvironments"]
+    [on_demand] = batch.describe_compute_environments(computeEnvironments=["work"])["computeEnvironments"]
     # Without a role of its own, an environment uses Batch's service-linked role.
     made = batch.create_compute_environment(
         computeEnvironmentName="spot",
         type="MANAGED",
         state="DISABLED",
-        computeResources={**known["computeResources"], "type": "SPOT"},
+        computeResources={**on_demand["computeResources"], "type": "SPOT"},
     )
     [spot] = batch.describe_compute_environments(computeEnvironments=["spot"])["computeEnvironments"]
     assert spot["serviceRole"].endswith(":role/aws-service-role/batch.amazonaws.com/AWSServiceRoleForBatch")
-    order = [made["computeEnvironmentArn"], known["computeEnvironmentArn"]]
+    order = [made["computeEnvironmentArn"], on_demand["computeEnvironmentArn"]]
     batch.create_job_queue(
         jobQueueName="spot-first",
         state="ENABLED",

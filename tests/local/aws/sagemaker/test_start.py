@@ -37,7 +37,7 @@ def test_what_cannot_start_fails_with_its_reason(
     assert "status Failed" in refused(serving.sagemaker.update_endpoint, **change)
 
 
-def test_an_archive_that_is_none_or_reaches_outside_fails(serving: Serving) -> None:
+def test_invalid_or_escaping_archive_fails(serving: Serving) -> None:
     """Nothing is written outside the model's folder."""
     serving.s3.put_object(Bucket=BUCKET, Key="bad/torn.tar.gz", Body=b"\x1f\x8b torn")
     outside = serving.archive("bad/outside.tar.gz", {"../../../escaped": "x"})

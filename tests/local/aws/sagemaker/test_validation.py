@@ -45,11 +45,11 @@ def test_what_is_there_cannot_be_created_again_nor_changed_while_it_changes(serv
     assert serving.settled("taken")["EndpointConfigName"] == "taken-2"
 
 
-def test_what_is_not_there_is_not_found(serving: Serving) -> None:
+def test_missing_resources_are_not_found(serving: Serving) -> None:
     """Everything that is missing is told by its ARN."""
     client, name = serving.sagemaker, "missing"
     serving.deployed("found")
-    for call, noun in (
+    for call, kind in (
         (lambda: client.describe_model(ModelName=name), "model"),
         (lambda: client.describe_endpoint_config(EndpointConfigName=name), "endpoint configuration"),
         (lambda: client.describe_endpoint(EndpointName=name), "endpoint"),
@@ -59,7 +59,7 @@ def test_what_is_not_there_is_not_found(serving: Serving) -> None:
         (lambda: serving.create("x", name), "endpoint configuration"),
         (lambda: serving.config("x", name), "model"),
     ):
-        assert f"Could not find {noun}" in refused(call)
+        assert f"Could not find {kind}" in refused(call)
     assert serving.look("found")["EndpointStatus"] == "InService"
 
 

@@ -38,7 +38,7 @@ def test_a_job_whose_agent_leaves_has_failed(server: Any, agent: FakeAgent, name
     assert (job["state"], job["exit_status"], job["signal_reason"]) == ("failed", -1, "agent_stop")
 
 
-def test_jobs_tell_when_an_agent_was_busy(server: Any, agent: FakeAgent, name: str) -> None:
+def test_jobs_have_the_times_of_their_agent(server: Any, agent: FakeAgent, name: str) -> None:
     """A job carries its agent's name and the times between which the agent was busy."""
     build = start_build(server, name, {"command": "x"})
     agent.take()

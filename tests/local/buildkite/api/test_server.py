@@ -23,7 +23,7 @@ from modelbuild_local.buildkite.api.rest import RateLimit
     ],
 )
 @pytest.mark.parametrize("token", ["", "Token wrong", "Bearer wrong"])
-def test_nobody_gets_in_without_a_token(server: Any, method: str, path: str, token: str) -> None:
+def test_requests_without_a_token_are_refused(server: Any, method: str, path: str, token: str) -> None:
     """Both APIs answer 401 and a JSON message without the right token."""
     answer = httpx.request(method, server.url + path, headers={"Authorization": token} if token else {})
     assert answer.status_code == 401
@@ -37,7 +37,7 @@ def test_an_unknown_path_is_json_too(server: Any) -> None:
         assert (answer.status_code, bool(answer.json()["message"])) == (404, True)
 
 
-def test_each_answer_tells_the_rate_limit(server: Any) -> None:
+def test_each_answer_has_the_rate_limit(server: Any) -> None:
     """REST answers carry the headers a polite client reads, errors too."""
     for path in ("/pipelines", "/pipelines/nobody"):
         headers = server.rest.get(path).headers
@@ -52,7 +52,7 @@ def test_the_rate_limit_lasts_a_minute() -> None:
 
 
 @pytest.mark.parametrize("how", ["end of input", "SIGTERM", "SIGINT"])
-def test_the_server_stops_when_it_is_told(tmp_path: Path, how: str) -> None:
+def test_the_server_stops_when_it_is_reported(tmp_path: Path, how: str) -> None:
     """The end of standard input and both signals end the server with exit code 0."""
     with standins.started("buildkite", "--data", tmp_path) as running, httpx.Client() as client:
         client.get(f"{running.url}/")
