@@ -131,7 +131,7 @@ def test_submission_is_not_repeated_unasked(cloud: str) -> None:
 
 
 def test_many_jobs_are_described_with_few_calls(cloud: str) -> None:
-    """Batch limits calls of DescribeJobs: each asks for a hundred jobs, and for none there is none."""
+    """Batch limits calls of DescribeJobs: each asks for a hundred jobs; without jobs there is no call."""
     assert cloud
     made: Any = session(AwsSettings())
     asked = []

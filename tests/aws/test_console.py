@@ -16,7 +16,7 @@ def default_console(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_links_lead_into_the_console() -> None:
-    """The job's page by id; its log by stream, or by the definition's name while there is none."""
+    """The job's page by id; its log by stream, or by the definition's name before the stream exists."""
     job = job_url("eu-west-1", "an-id")
     assert job == "https://eu-west-1.console.aws.amazon.com/batch/home?region=eu-west-1#jobs/detail/an-id"
     stream = logs_url("eu-west-1", "head-1a/default/77", "head")

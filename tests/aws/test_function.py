@@ -55,7 +55,7 @@ def test_answer_is_the_handlers_and_the_context_has_the_time_left() -> None:
     ("event", "answer"), [("refuse", "S3 is away"), ("break", "a defect of modelbuild: RuntimeError at ")]
 )
 def test_failure_of_the_handler_fails_the_invocation(event: str, answer: str) -> None:
-    """Lambda must try again: after an error with its reason, and after a defect, of which no text is told."""
+    """Lambda must try again: after an error with its reason, and after a defect, whose text is not shown."""
     failed, message = answered(event)
     assert failed
     assert json.loads(message)["errorMessage"].startswith(answer)
@@ -63,6 +63,6 @@ def test_failure_of_the_handler_fails_the_invocation(event: str, answer: str) ->
 
 
 def test_outside_of_lambda_is_a_sentence() -> None:
-    """Whoever runs ``modelbuild ended`` by hand reads why it does nothing."""
+    """``modelbuild ended`` outside of Lambda says why it does nothing."""
     with pytest.raises(ConfigurationError, match="AWS_LAMBDA_RUNTIME_API is not set"):
         function.serve(lambda event, context: (event, context), {})

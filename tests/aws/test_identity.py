@@ -27,7 +27,7 @@ ROLE = "arn:aws:iam::222222222222:role/modelbuild-deploy"
 
 
 def arn(made: boto3.Session) -> str:
-    """Who a session calls as."""
+    """The ARN of the identity of a session."""
     return made.client("sts").get_caller_identity()["Arn"]
 
 
@@ -242,7 +242,7 @@ def test_no_region_has_its_fix(cloud: str, monkeypatch: pytest.MonkeyPatch, tmp_
 def test_wrong_environment_is_a_sentence(
     cloud: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
-    """What the agent's environment says wrong about AWS is told in one line, not as a traceback."""
+    """Wrong AWS settings in the agent's environment are an error of one line, not a traceback."""
     assert cloud
     monkeypatch.setenv(name, value)
     with pytest.raises(AwsError, match=message):

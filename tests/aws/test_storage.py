@@ -48,7 +48,7 @@ def test_first_writer_wins(storage: Storage, bucket: str) -> None:
 
 
 def test_one_of_many_writers_wins(storage: Storage, bucket: str) -> None:
-    """Of writers at the same time exactly one is told that it wrote, and its bytes are there."""
+    """Of writers at the same time exactly one learns that it wrote, and its bytes are there."""
     bodies = [f"writer {number}".encode() for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
         wrote = list(pool.map(lambda body: storage.write_once(f"{bucket}/race", body), bodies))
@@ -128,7 +128,7 @@ def test_wrong_location_is_the_users_mistake(storage: Storage, uri: str) -> None
 
 
 def test_missing_bucket_has_its_fix(storage: Storage) -> None:
-    """A bucket that does not exist is told with what to do about it."""
+    """The error for a bucket that does not exist says what to do about it."""
     with pytest.raises(
         AwsError,
         match=r"could not write s3://no-such-bucket/key \(NoSuchBucket.*deploy the stack that makes it",
@@ -137,7 +137,7 @@ def test_missing_bucket_has_its_fix(storage: Storage) -> None:
 
 
 def test_unreachable_endpoint_has_its_fix(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address where nobody answers is told with where to look."""
+    """The error for a refused connection says where to look."""
     assert storage
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

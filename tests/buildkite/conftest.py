@@ -75,7 +75,7 @@ class Service:
 
     @property
     def person(self) -> str | None:
-        """Who has unblocked the step by hand."""
+        """The user that unblocked the step by hand."""
         came = self.now >= self.by_hand_at and not self.applied
         late = self.over_at is not None and self.by_hand_at >= self.over_at
         return self.unblocked_by if came and not late else None

@@ -105,7 +105,7 @@ def test_over_build_is_left(serve: Any, deliver_to: Any, names: Any, capsys: Any
 
 
 def test_delivery_says_whether_the_step_is_unblocked(serve: Any, answer: Any, names: Any) -> None:
-    """Unblocked now and unblocked before are one; a build that was over before was not told."""
+    """Unblocked now and unblocked before are one; a build that was over before was not unblocked."""
     service = serve(names.service())
     assert [answer(service).unblocked, answer(service).unblocked] == [True, True]
     assert answer(serve(names.service(unblocked_by="Grace"))).unblocked
@@ -113,7 +113,7 @@ def test_delivery_says_whether_the_step_is_unblocked(serve: Any, answer: Any, na
 
 
 def test_outdated_result_unblocks_nothing(serve: Any, answer: Any, names: Any) -> None:
-    """Who still waits with the result of an attempt when a later one is made, leaves the step to that one."""
+    """A delivery that still waits when a later attempt is made leaves the step to that attempt."""
     service = serve(names.service(blocked_at=300))
     delivery = answer(service, outdated=lambda: service.now > 100)
     assert (delivery.unblocked, service.applied) == (False, [])
@@ -184,7 +184,7 @@ def test_refusal_for_good_is_an_error(serve: Any, deliver_to: Any, names: Any, s
 
 
 def test_refused_fields_are_an_error(serve: Any, deliver_to: Any, names: Any) -> None:
-    """A 422 that is no race is tried once more, then told."""
+    """A 422 that is no race is tried once more, then raised."""
     refusal = names.fault(status=422, body='{"message": "fields are invalid"}')
     read = names.fault()
     service = serve(names.service(faults=[read, refusal, read, refusal]))
@@ -211,7 +211,7 @@ def test_gives_up_at_the_deadline(serve: Any, deliver_to: Any, names: Any) -> No
 
 
 def test_unreachable_server_is_retried_and_reported(training: TrainingRequest, names: Any) -> None:
-    """An address where nobody listens is a passing error until the deadline."""
+    """A refused connection is a passing error until the deadline."""
     service = names.service()
     clock = Clock(now=lambda: service.now, sleep=service.sleep, jitter=lambda: 1.0)
     with socket.socket() as closed:
@@ -225,7 +225,7 @@ def test_unreachable_server_is_retried_and_reported(training: TrainingRequest, n
 
 
 def test_without_token_it_says_so(training: TrainingRequest) -> None:
-    """No token is a mistake of the set-up, told before any call."""
+    """A missing token is an error before any call."""
     with pytest.raises(ConfigurationError, match="BUILDKITE_API_TOKEN is not set"):
         deliver(training, RESULT, access=ApiAccess.read({}))
 

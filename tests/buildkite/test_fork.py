@@ -35,7 +35,7 @@ def job(theirs: str, ours: str = OURS, pull_request: str = "7") -> JobEnvironmen
     ],
 )
 def test_build_of_a_fork_is_refused_before_its_code_runs(theirs: str, tmp_path: Path) -> None:
-    """Whoever can open a pull request would run code as the agent and with the role of the job."""
+    """A pull request of a fork would run code as the agent and with the role of the job."""
     assert fork.origin(job(theirs)) == theirs
     (tmp_path / "parameters.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     options: Any = {

@@ -1,4 +1,4 @@
-"""The annotation of a training that no later step tells about: who corrects it, and when it is left alone."""
+"""The annotation of a training whose build is over: when the callback corrects it, and when it leaves it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_later_attempt_behind_an_open_step_is_on_the_page(page: Page) -> None:
 
 @pytest.mark.parametrize("style", ["success", "error"])
 def test_annotation_of_notify_is_not_replaced(page: Page, style: str) -> None:
-    """A training that is told twice does not replace the account that the page has of it."""
+    """A second delivery of a training does not replace the annotation of notify."""
     page.annotations["training"] = {"context": "training", "style": style, "body": "by notify"}
     page.state, page.step = "running", "unblocked"
     deliver_result(page, CANCELLED)
@@ -114,7 +114,7 @@ def test_step_that_is_unblocked_now_leaves_the_page_to_notify(page: Page) -> Non
 
 
 def test_page_that_cannot_be_corrected_stops_nothing(page: Page, capsys: pytest.CaptureFixture[str]) -> None:
-    """The page is for people: a refusal is in the log, and the training has been told."""
+    """A refused annotation is logged, and the delivery counts all the same."""
     page.says_under_way()
     page.status = 403
     assert "will not be reached, the build is canceled" in deliver_result(page, CANCELLED)

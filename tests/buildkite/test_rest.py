@@ -66,14 +66,14 @@ class Recorder:
 
 @pytest.fixture
 def server() -> Iterator[Callable[[Recorder], ThreadingHTTPServer]]:
-    """A function that serves what is heard at a port of this machine."""
+    """A function that serves a recorder at a port of this machine."""
     with ExitStack() as open_ones:
         yield lambda recorder: open_ones.enter_context(http_api.served(recorder.handler()))
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of 127.0.0.1 that nobody trusts, and its key, in one file."""
+    """An untrusted certificate of 127.0.0.1 and its key, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -171,7 +171,7 @@ def test_certificates_of_the_environment_are_trusted(
 
 
 def test_certificates_that_are_not_there_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that names no file is told at once, and not tried for a day."""
+    """A variable that names no file is an error at once, and is not retried for a day."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file.pem")
     with pytest.raises(
         ConfigurationError, match=r"REQUESTS_CA_BUNDLE is /no/such/file\.pem, which is not there"
@@ -192,7 +192,7 @@ def test_netrc_does_not_replace_the_token(
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_token_follows_no_redirect(server: Any, status: int) -> None:
-    """An answer that leads elsewhere is a refusal; the other address hears nothing."""
+    """A redirect is an error; the other address gets no request."""
     elsewhere, recorder = Recorder(), Recorder()
     recorder.answer = (status, {"Location": f"{http_api.url(server(elsewhere))}/v2/access-token"}, b"")
     with pytest.raises(RestError, match=f"answered {status}") as caught:
@@ -238,7 +238,7 @@ def test_addresses_that_the_token_may_go_to(url: str) -> None:
     ],
 )
 def test_odd_addresses_are_refused_without_their_passwords(url: str) -> None:
-    """An address with a user, a query or odd letters is not called, and a password in it not told."""
+    """An address with a user, a query or odd letters is not called, and the error does not show its password."""
     with pytest.raises(ConfigurationError, match="BUILDKITE_API_URL") as caught:
         Rest(url, TOKEN)
     assert "pw-of-ada" not in str(caught.value)

@@ -208,7 +208,7 @@ def test_heads_that_poll_builds_share_the_limit(crowd: Any) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_two_hundred_in_one_minute_keep_the_limit(crowd: Any, seed: int) -> None:
-    """200 trainings that end in one minute: each build hears it once, within twenty minutes, and no
+    """200 trainings that end in one minute: each build is unblocked once, within twenty minutes, and no
     60 seconds have more than 50 requests.
     """
     done = crowd(200, seed, limited=True)
@@ -220,14 +220,16 @@ def test_two_hundred_in_one_minute_keep_the_limit(crowd: Any, seed: int) -> None
 
 
 def test_without_shared_limiter_each_build_is_unblocked_within_an_hour(crowd: Any) -> None:
-    """Where claims cannot be shared, refusals spread the crowd: each build hears it once, within an hour."""
+    """Where claims cannot be shared, refusals spread the trainings over time: each build is unblocked once,
+    within an hour.
+    """
     done = crowd(200, 4, limited=False)
     assert [build.applied for build in done.builds.values()] == [[RESULT.to_fields()]] * 200
     assert done.now < 3600
 
 
 def test_lone_training_has_two_requests_at_once() -> None:
-    """Who is alone has two turns at once, to read and to unblock."""
+    """A training that ends alone has two requests at once, to read the build and to unblock it."""
     claimed: list[str] = []
 
     def claim(name: str) -> bool:

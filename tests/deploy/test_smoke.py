@@ -107,7 +107,7 @@ def test_a_score_that_is_no_number_is_refused() -> None:
     ],
 )
 def test_the_headers_must_name_the_model_too(attributes: str) -> None:
-    """Who only sees headers must be led to the same build."""
+    """The model id in the headers is that in the body."""
     with pytest.raises(VerificationFailed, match="custom attributes"):
         check(json.dumps(document()).encode(), attributes)
 

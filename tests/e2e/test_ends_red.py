@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_a_head_that_is_terminated_turns_the_build_red(prepared: Laptop) -> None:
-    """Somebody ends the head in the console: its steps end with it, and the build hears of it."""
+    """A person terminates the head in the console: its steps end with it, and the build is unblocked."""
     with prepared.model("slow"), prepared.build("--pipeline", QUICK) as build:
         build.reaches("training_finished", "blocked")
         build.running_step("train")

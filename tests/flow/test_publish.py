@@ -95,7 +95,7 @@ def test_publishing_again_changes_nothing(
 def test_a_training_that_was_declared_failed_stays_failed(
     store: ModelStore, asked: TrainingRequest, evaluation: Evaluation
 ) -> None:
-    """The first result stands: a late success does not contradict what the build was told."""
+    """The first result stands: a late success does not contradict the result that the build has."""
     failed = TrainingResult(status="failed", reason="the host was lost")
     store.objects.write_once(f"{asked.artifacts}/result.json", failed.to_json().encode())
     assert publish(store, manifest_of(store, asked, evaluation, "2026-01-01T00:00:00+00:00")) == failed

@@ -54,8 +54,8 @@ def small_file(tmp_path: Path) -> Path:
 def test_from_the_lake_to_a_servable_model(
     aws_variables: dict[str, str], storage: Storage, small_file: Path, tmp_path: Path
 ) -> None:
-    """On its own the flow runs every step here, and leaves a model, no manifest and nobody told. The lake
-    is filled with what agents have: none of what only the images of the flow have is imported.
+    """On its own the flow runs every step here, and leaves a model, no manifest and no unblocked step. The
+    lake is filled with what agents have: none of what only the images of the flow have is imported.
     """
     of_agents = {"PYTHONPATH": str(without(tmp_path, "pyarrow", "numpy", "boto3", "metaflow", "wandb"))}
     first, second = (ran(tmp_path, "lake.py", **aws_variables, **of_agents) for _ in range(2))

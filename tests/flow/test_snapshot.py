@@ -55,7 +55,7 @@ def test_the_same_rows_have_the_same_hash(athena: Athena, storage: Storage, arti
 
 
 def test_there_is_one_snapshot_to_a_training(athena: Athena, storage: Storage, artifacts: str) -> None:
-    """Whoever repeats the step, later or at the same time, gets the first snapshot."""
+    """A step that is repeated, later or at the same time, gets the first snapshot."""
     with ThreadPoolExecutor(3) as pool:
         together = list(pool.map(lambda _: take(athena, ModelStore(storage, artifacts), QUERY), range(3)))
     again = take(athena, ModelStore(storage, artifacts), QUERY)

@@ -50,7 +50,7 @@ def test_refuses_other_parameters_than_were_asked_for(store: ModelStore, asked: 
 
 
 def test_refuses_what_is_no_request(store: ModelStore) -> None:
-    """A missing request and one that cannot be read are told apart."""
+    """A missing request and an unreadable request have different errors."""
     with pytest.raises(NotFound):
         require_request(store, {})
     store.objects.write(store.request_uri, b"{}")

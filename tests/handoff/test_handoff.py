@@ -94,7 +94,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Build:
 
 
 def test_what_was_trained_and_shown_is_deployed(build: Build) -> None:
-    """Where nobody cheats, notify pins what deploy requires, also when either is run again."""
+    """In an honest build, notify pins what deploy requires, also when either is run again."""
     for _ in range(2):
         build.notify()
     for _ in range(2):
@@ -211,7 +211,7 @@ def test_build_without_a_noted_request_is_refused(build: Build) -> None:
 
 
 def test_deployment_that_was_not_shown_is_refused(build: Build) -> None:
-    """A person who has seen no page has approved nothing, also of a later attempt."""
+    """Without notify's page there is no approval, also of a later attempt."""
     with pytest.raises(ConfigurationError, match="retry that step now that the training has ended"):
         build.deploy()
     build.meta_data["train/attempt"] = "2"
@@ -268,7 +268,7 @@ def test_owner_of_the_token_cannot_approve(build: Build, approvers: tuple[str, .
     ],
 )
 def test_user_who_is_no_approver_cannot_approve(build: Build, by: str, email: str, message: str) -> None:
-    """With option approvers, those users and nobody else let a deployment through."""
+    """With option approvers, only those users let a deployment through."""
     build.notify()
     with pytest.raises(
         VerificationFailed, match=f"option approvers allows grace@example.org only, {message}"

@@ -27,6 +27,6 @@ def test_one_prediction_names_its_model() -> None:
 
 @given(st.one_of(st.text(), st.just("{}"), st.just('{"model_id": "12"}'), st.just("[" * 5000)))
 def test_anything_else_is_a_sentence(text: str) -> None:
-    """Whatever a file holds, the user is told what it should hold."""
+    """Whatever a file holds, the error says what it should hold."""
     with pytest.raises(ConfigurationError, match="is not an answer of an endpoint"):
         read_prediction(text)

@@ -1,4 +1,4 @@
-"""What the stand-ins refuse: other hosts, other sites, large bodies, and who has no key."""
+"""What the stand-ins refuse: other hosts, other sites, large bodies, and requests without a key."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def test_a_later_attempt_says_how_the_training_ended(
 def test_meta_data_that_no_train_step_sets_is_a_sentence(
     agent: Any, storage: Storage, environ: Mapping[str, str], about: dict[str, str], message: str
 ) -> None:
-    """What somebody set by hand is named, and not tripped over."""
+    """A value that a person set by hand is named in an error, not a crash."""
     assert storage
     agent.meta_data = about
     with pytest.raises(ConfigurationError, match=message):
@@ -96,7 +96,7 @@ def test_meta_data_that_no_train_step_sets_is_a_sentence(
 def test_a_step_that_was_unblocked_by_hand_never_turns_green(
     agent: Any, environ: Mapping[str, str], fields: dict[str, str]
 ) -> None:
-    """Without a status nobody knows how the training ended, and that is a failure with a sentence."""
+    """A missing status is an error: it is not known how the training ended."""
     agent.meta_data = fields
     with pytest.raises(TrainingFailed, match=r"training/status is empty.*start a new build"):
         notify(environ)

@@ -201,7 +201,7 @@ def test_no_value_of_a_success_becomes_markup(
 @settings(max_examples=100, deadline=None)
 @given(value=HOSTILE)
 def test_no_value_of_a_failure_becomes_markup(value: str) -> None:
-    """Reasons come from anywhere, also from a text that somebody trained on."""
+    """A reason may hold any text, also one of the training data."""
 
     def made(value: str) -> str:
         names = ("BUILDKITE_BUILD_NUMBER", "BUILDKITE_PIPELINE_SLUG", "BUILDKITE_COMMIT")

@@ -147,7 +147,7 @@ def test_what_the_agent_refuses_is_refused(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_an_author_cannot_mean_is_refused(text: str, message: str, line: int) -> None:
-    """What the agent takes without a word, but loses or changes a value, is a sentence with its line."""
+    """What the agent accepts, although it loses or changes a value, is an error with its line."""
     with pytest.raises(YamlError) as caught:
         agent_yaml.load(text)
     assert message in str(caught.value)

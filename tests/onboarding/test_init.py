@@ -199,7 +199,7 @@ def test_command_line(tmp_path: Path) -> None:
 
 
 def test_team_that_may_deploy(tmp_path: Path) -> None:
-    """With the team, only its members unblock the deployment; without it, a person is told to name one."""
+    """With the team, only its members unblock the deployment; without it, init asks for one."""
     with_team, without = tmp_path / "one", tmp_path / "two"
     for folder in (with_team, without):
         folder.mkdir()

@@ -232,7 +232,7 @@ def test_failed_installation_leaves_nothing(
 
 
 def test_what_cannot_be_imported_is_no_environment(install: ModuleType, tmp_path: Path) -> None:
-    """A module that cannot be loaded, as on a noexec mount, is told with the remedy before the rename."""
+    """A module that cannot be loaded, as on a noexec mount, is reported with the remedy before the rename."""
     made = tmp_path / "a partial"
     venv.create(made, symlinks=True)
     site = next(made.glob("lib/python*/site-packages"))

@@ -143,7 +143,7 @@ def examples(text: str) -> list[tuple[str, Any]]:
 
 
 def test_readme_examples_are_valid(root: Path, plugin: str) -> None:
-    """Whoever pastes an example gets a plugin whose options its schema and its settings accept."""
+    """The schema and the settings of a plugin accept the options of its examples."""
     found = examples((root / "plugins" / plugin / "README.md").read_text())
     assert plugin in [name for name, _ in found]
     for name, given in found:

@@ -108,7 +108,7 @@ def test_plugin_without_options(text: str) -> None:
     ],
 )
 def test_wrong_option_is_one_sentence(changes: dict[str, Any], message: str) -> None:
-    """What is wrong is told with the option, its value, and what was expected or the nearest name."""
+    """An error has the option, its value, and what was expected or the nearest name."""
     with pytest.raises(ConfigurationError) as caught:
         train(**changes)
     assert message in str(caught.value)
@@ -125,7 +125,7 @@ def test_wrong_option_is_one_sentence(changes: dict[str, Any], message: str) -> 
     ],
 )
 def test_identity_that_would_do_nothing_is_refused(aws: dict[str, Any], message: str) -> None:
-    """An option of the identity without the one that it belongs to is a mistake, and told as such."""
+    """An option of the identity without the one that it belongs to is an error."""
     with pytest.raises(ConfigurationError, match=message):
         train(aws=aws)
 
@@ -195,7 +195,7 @@ def test_password_in_a_value_is_refused_unseen() -> None:
 @pytest.mark.parametrize("text", ["\ud800", "a\0b"])
 @pytest.mark.parametrize("options", [{"params": {"a": [{"b": "?"}]}}, {"unblock": "?"}, {"params": {"?": 1}}])
 def test_option_that_no_document_can_hold_is_refused(options: dict[str, Any], text: str) -> None:
-    """Half a letter or a NUL in an option would be refused by whoever reads the request."""
+    """Half a letter or a NUL in an option would be refused by the reader of the request."""
     written = json.loads(json.dumps(options).replace("?", json.dumps(text)[1:-1]))
     with pytest.raises(
         ConfigurationError, match=r"option (params|unblock)\S* of the train plugin holds"

@@ -111,7 +111,7 @@ def test_refuses_other_types_of_weights(published: Any, dtype: str, size: int) -
     ],
 )
 def test_refuses_what_is_not_safetensors(published: Any, content: bytes) -> None:
-    """A torn file, and one with a type that nobody knows, are refused in a sentence."""
+    """A torn file, and one with an unknown type, are refused in a sentence."""
     with pytest.raises(ConfigurationError, match=r"model\.safetensors is not a safetensors file"):
         decode(published.description, content)
 

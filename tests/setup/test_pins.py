@@ -135,7 +135,7 @@ def test_what_is_asked_for_is_used() -> None:
 
 
 def test_packages_declare_what_their_sets_ask_for() -> None:
-    """Who installs a package by its name gets what the sets pin, but for what only builds packages."""
+    """An installation by name gets the versions that the sets pin, except for what only builds packages."""
     product, local = (load_file(ROOT / name / "pyproject.toml")["project"] for name in ("python", "local"))
     own = set(map(name_of, product["dependencies"]))
     assert own == wanted("hooks")
@@ -179,7 +179,7 @@ def test_lock_file_has_no_addresses() -> None:
 
 
 def test_no_file_names_a_registry_or_a_machine() -> None:
-    """No committed file names the host of a package registry, or a folder of somebody's machine."""
+    """No committed file names the host of a package registry, or a folder of one machine."""
     hosts = ["pypi.org", "pythonhosted.org", "registry.npmjs.org", "proxy.golang.org", "sum.golang.org"]
     hosts += ["deb.debian.org", "crates.io", "repo1.maven.org", "download.pytorch.org"]
     escaped = [host.replace(".", "[.]") for host in hosts]

@@ -146,7 +146,7 @@ def install(tmp_path: Path, requirements: Path, **environ: str) -> subprocess.Co
 
 @pytest.mark.parametrize("configured", ["a variable", "a file"])
 def test_uv_installs_from_the_index_of_pip(tmp_path: Path, mirror: tuple[str, Path], configured: str) -> None:
-    """Where pip is told of another index, by a variable or by its file, packages come from there."""
+    """Where pip has another index, by a variable or by its file, packages come from there."""
     url, requirements = mirror
     environ = {"PIP_INDEX_URL": url}
     if configured == "a file":
@@ -168,7 +168,7 @@ def test_other_bytes_are_refused(tmp_path: Path, mirror: tuple[str, Path]) -> No
 
 
 def test_without_an_index_nothing_is_asked_for(tmp_path: Path, mirror: tuple[str, Path]) -> None:
-    """``no-index`` of pip holds: packages come from the folder that pip is told of, and no other place."""
+    """``no-index`` of pip holds: packages come from the folder of pip's settings only."""
     _, requirements = mirror
     links = tmp_path / "simple" / "only-in-the-mirror"
     done = install(tmp_path, requirements, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(links))

@@ -83,7 +83,7 @@ def test_what_is_there_is_left_alone(checkout: Path) -> None:
     ("file", "part"), [("requirements/torch.txt", "packages"), ("requirements/uv.txt", "uv")]
 )
 def test_only_what_changed_is_installed(checkout: Path, file: str, part: str) -> None:
-    """A changed requirements file has its part installed again, and no other; a failure is told."""
+    """A changed requirements file has its part installed again, and no other; a failure is reported."""
     installed(checkout)
     with (checkout / file).open("a", encoding="utf-8") as text:
         text.write("# changed\n")

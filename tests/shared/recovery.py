@@ -1,4 +1,4 @@
-"""Heads in Batch whose ends somebody else has to deliver, and the builds that wait for them."""
+"""Heads in Batch that end without delivering a result, and the builds that wait for them."""
 
 from __future__ import annotations
 

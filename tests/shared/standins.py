@@ -32,7 +32,7 @@ SECRETS = {
     "bot_token": "the-bots-token",
     "api_key": "k" * 40,
 }
-"""What the stand-ins are told that tests start; each reads its own."""
+"""The secrets of the stand-ins that tests start; each stand-in reads its own."""
 ADMINISTRATOR = {"Authorization": f"Bearer {SECRET}"}
 """The header that opens the paths of the AWS stand-in that are no service."""
 
@@ -45,7 +45,7 @@ class Service:
     process: subprocess.Popen[str]
 
     def stop(self) -> int:
-        """End it as whoever started it does, by closing its standard input; its exit code."""
+        """End it by closing its standard input, and return its exit code."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:

@@ -53,7 +53,7 @@ def test_the_first_of_two_writers_wins(objects: Objects, root: str) -> None:
 
 
 def test_of_many_that_race_one_wins(objects: Objects, root: str) -> None:
-    """Of writers at the same moment, one is told that it wrote, and its bytes are there."""
+    """Of writers at the same moment, one learns that it wrote, and its bytes are there."""
     start = threading.Barrier(6)
 
     def write(number: int) -> bool:

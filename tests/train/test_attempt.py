@@ -1,4 +1,4 @@
-"""Which head is the one: decided by conditional writes, whoever comes when."""
+"""Conditional writes decide which head trains, in whatever order the heads start."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def in_memory(attempts: Attempts) -> Callable[[int], str]:
 
 
 def test_claim_of_a_dead_step_is_released(attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step that died between its claim and its job holds nobody up for ever; its job would stand down."""
+    """The claim of a step that died before it submitted its job ends after a while; its job would stop."""
     monkeypatch.setattr(attempt, "_PATIENCE_SECONDS", 0.2)
     attempts.store.objects.write(f"{attempts.store.prefix}/attempts/1.json", b"{}")
     record = head(attempts)
@@ -263,7 +263,7 @@ def test_started_head_is_not_replaced(attempts: Attempts, monkeypatch: pytest.Mo
 
 
 def test_lost_answer_of_s3_is_no_other_run(attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A claim that S3 took, and refused when it was repeated, is this run's own: nobody is waited for."""
+    """A claim that S3 took, and refused when it was repeated, is this run's own: the step does not wait."""
     write_once = Storage.write_once
 
     def repeated(storage: Storage, uri: str, body: bytes, content_type: str = "application/json") -> bool:
@@ -280,7 +280,7 @@ def test_lost_answer_of_s3_is_no_other_run(attempts: Attempts, monkeypatch: pyte
 
 
 def put_result(attempts: Attempts, folder: str, status: str, *, delivered: bool) -> None:
-    """What a head leaves that has told the build, or is about to."""
+    """The files of a head that has delivered its result, or is about to."""
     text = json.dumps({"training/status": status})
     attempts.store.objects.write(f"{attempts.store.prefix}/{folder}result.json", text.encode())
     if delivered:
@@ -288,7 +288,7 @@ def put_result(attempts: Attempts, folder: str, status: str, *, delivered: bool)
 
 
 def test_failed_head_that_still_delivers_does_not_delay_the_next_attempt(attempts: Attempts) -> None:
-    """Once its result is there an attempt is over, although its head lives until the build was told."""
+    """Once its result is there an attempt is over, although its head runs until the result is delivered."""
     first = head(attempts)
     put_result(attempts, "", "failed", delivered=False)
     second = head(attempts)
@@ -298,8 +298,8 @@ def test_failed_head_that_still_delivers_does_not_delay_the_next_attempt(attempt
 
 
 def test_undelivered_model_is_delivered_by_another_head(attempts: Attempts) -> None:
-    """A training that ended when its build was over gets a head that tells of it, now that the build goes on;
-    one that was told, or is going to be, gets none.
+    """A training that ended when its build was over gets a head that delivers its result, now that the build
+    goes on; one that was told, or is going to be, gets none.
     """
     first = head(attempts, "exit 0")
     put_result(attempts, "", "succeeded", delivered=False)

@@ -140,7 +140,7 @@ def test_link_of_the_flow_to_nothing_is_refused(repository: Any, target: str) ->
 
 
 def test_link_to_another_folder_needs_that_folder(repository: Any) -> None:
-    """A link to what include leaves out tells to include it."""
+    """The error for a link to a file that include leaves out says to include it."""
     repository.commit({"flows/flow.py": "x", "lib/x.py": "x", "docs/y": "y"})
     commit = put(repository, {"flows/lib": ("120000", b"../lib")})
     with pytest.raises(ConfigurationError, match="name it in option include"):

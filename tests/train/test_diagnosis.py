@@ -70,7 +70,7 @@ def test_own_errors_are_just_their_sentence(kind: str) -> None:
 
 
 def test_endless_line_takes_no_time() -> None:
-    """A line of a megabyte, of the kind on which a search for secrets is slow, is told in short."""
+    """A line of a megabyte, of the kind on which a search for secrets is slow, is shortened."""
     before = time.process_time()
     assert len(reason(log(*TRACEBACK, "RuntimeError: " + "a-" * 500_000), 1)) == 500
     assert time.process_time() - before < 5

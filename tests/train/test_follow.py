@@ -218,7 +218,7 @@ def test_cancelled_elsewhere_is_143(train: Any) -> None:
 
 
 def test_head_without_result_is_reported(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A head that ends without a result is waited for a while, and then told with Batch's reason."""
+    """A head that ends without a result is waited for a while, and then reported with Batch's reason."""
     monkeypatch.setattr(follow, "PATIENCE_SECONDS", 0.5)
     training = train("die")
     with pytest.raises(TrainingFailed, match=r"ended without a result \(Essential container"):

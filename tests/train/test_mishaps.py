@@ -185,8 +185,8 @@ def test_clocks_that_differ_make_one_training(step: Step) -> None:
 def test_restarted_head_with_another_clock_delivers_once(
     step: Step, request_for: Any, buildkite: Any
 ) -> None:
-    """A head that Batch starts once more, on a machine eight minutes behind the first: the build hears of the
-    result from the first one only.
+    """A head that Batch starts once more, on a machine eight minutes behind the first: the build is unblocked
+    with the result from the first one only.
     """
     storage = Storage(session(AwsSettings()))
     result = TrainingResult(status="succeeded", manifest="s3://somewhere/manifest.json")

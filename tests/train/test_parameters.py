@@ -224,7 +224,7 @@ def resolved(
 
 
 def test_meta_data_stands_above_variables() -> None:
-    """The later and more exact way to set a value wins, and other variables are nobody's business."""
+    """The later and more exact way to set a value wins, and other variables are ignored."""
     environ = {"PARAM_DATA__LIMITS__ROWS": "5", "PARAM_SEED": "2", "PARAMETER": "x", "param_seed": "x"}
     found = resolved(DEFAULTS, environ, {"params/seed": "3"})
     assert found.values == {**DEFAULTS, "seed": 3, "data": {"domains": ["a", "b"], "limits": {"rows": 5}}}
@@ -249,7 +249,7 @@ def test_keys_of_fields_have_slashes() -> None:
 
 
 def test_variable_of_two_parameters_is_reported() -> None:
-    """Where two names give one variable, nobody guesses which is meant."""
+    """Two parameters with the same variable are refused."""
     with pytest.raises(
         ConfigurationError, match=r"PARAM_A__B could be a\.b or a__b of params.yaml: set meta-data"
     ):

@@ -43,7 +43,7 @@ class Person:
         policies.become(self._laptop.url, self._monkeypatch, policies.as_moto_reads(policy))
 
     def train(self) -> None:
-        """Run the step; the definition is one that nobody has registered yet."""
+        """Run the step; the definition is not registered yet."""
         images = {"default": f"modelbuild/default:{self._number}", "train-gpu": "t", "serve": "s"}
         settings = TrainSettings.model_validate(
             {
@@ -108,7 +108,7 @@ def test_each_statement_is_needed(person: Person, agent: Any, sid: str, could_no
 
 @pytest.mark.parametrize("missing", [None, "CancelWithTheStep", "Follow"])
 def test_waiting_needs_its_own_statements(person: Person, agent: Any, missing: str | None) -> None:
-    """Who follows a training may read its log and end it with the second policy, and not without."""
+    """A step that waits may read the log and end the training with the second policy, and not without."""
     own = [statement for statement in WAIT["Statement"] if statement["Sid"] != missing]
     person.may({**POLICY, "Statement": POLICY["Statement"] + own})
     person.train()

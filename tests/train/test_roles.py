@@ -135,8 +135,9 @@ def test_function_works_with_its_role(
     unblocks: bool,
     keeps: bool,
 ) -> None:
-    """With just the policy of ``modelbuild-ended`` the function ends a killed head's steps, tells its build
-    and looks after heads that wait. Without a statement it says what was refused, and does what it can.
+    """With just the policy of ``modelbuild-ended`` the function ends a killed head's steps, unblocks its
+    build and looks after heads that wait. Without a statement it says what was refused, and does what it
+    can.
     """
     head, step = killed_head(role)
     prefix = head["container"]["environment"][0]["value"]
@@ -240,8 +241,8 @@ def test_reconciliation_needs_what_its_policy_allows(
     missing: str | None,
     error: type[Exception] | None,
 ) -> None:
-    """With the documented policy it tells of a job that vanished and ends a head that waits; without one of
-    its statements it says what was refused.
+    """With the documented policy it delivers the end of a job that vanished and ends a head that waits;
+    without one of its statements it says what was refused.
     """
     vanished, waits = next(_numbers), next(_numbers)
     places = {number: f"{PREFIX}-{missing}/sentiment/{number}" for number in (vanished, waits)}
@@ -279,7 +280,7 @@ def test_reconciliation_needs_what_its_policy_allows(
 
 
 def client(service: str) -> Any:
-    """A client of whoever this process acts as."""
+    """A client with the identity of this process."""
     made: Any = boto3.Session()
     return made.client(service)
 

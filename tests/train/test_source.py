@@ -172,7 +172,7 @@ def test_large_file_pointer_is_reported(repository: Any) -> None:
 
 
 def test_another_commit_gives_other_bytes(repository: Any) -> None:
-    """The hash of the archive tells commits apart, even those with the same files."""
+    """Archives of two commits have different hashes, even with the same files."""
     first = repository.commit({"flow.py": "print(1)\n"})
     second = repository.commit({})
     assert pack(repository.folder, first) != pack(repository.folder, second)
@@ -206,7 +206,9 @@ def test_unknown_commit_is_reported(repository: Any) -> None:
     ids=["above", "above in two steps", "relative link", "link", "hard link", "device", "text", "nothing"],
 )
 def test_nothing_is_written_outside(archived: bytes, tmp_path: Path) -> None:
-    """An archive that leads outside, or is none, is refused, and nothing appears beside the folder."""
+    """An archive that leads outside, and a file that is no archive, are refused; nothing appears beside the
+    folder.
+    """
     inside = tmp_path / "inside"
     inside.mkdir()
     with pytest.raises(ConfigurationError, match="the source archive cannot be unpacked"):

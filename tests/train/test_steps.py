@@ -17,7 +17,7 @@ from modelbuild.train.submit import request
     ("name", "hint"), [("evalute", "did you mean evaluate?"), ("helper", "it has start, evaluate")]
 )
 def test_a_step_that_the_flow_does_not_have_is_refused(name: str, hint: str) -> None:
-    """A misspelt step is told with the nearest one, and a method that is no step is none."""
+    """The error for a misspelt step names the nearest one; a method that is no step does not count."""
     with pytest.raises(ConfigurationError) as caught:
         steps.require(["start", name], flow_files.source("stepped").encode(), "f.py")
     assert str(caught.value) == f"option resources names step {name}, which f.py does not have: {hint}"

@@ -123,7 +123,7 @@ def test_model_knows_more_than_types(changes: dict[str, str], message: str) -> N
     ],
 )
 def test_file_is_held_to_the_model(defaults: dict[str, Any], message: str) -> None:
-    """What is wrong in the file itself is told before anything is submitted, as well."""
+    """A wrong value in the file itself is an error before anything is submitted."""
     with pytest.raises(ConfigurationError) as caught:
         check(archive(parameters=MODEL), {}, defaults)
     assert message in str(caught.value)

@@ -61,6 +61,6 @@ def test_a_wrong_value_is_named(dotted: str, value: object, message: str) -> Non
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "", "\x00", "a: &x [*x]"])
 def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
-    """Broken YAML, a list, an empty file and endless data are told apart from a wrong value."""
+    """Broken YAML, a list, an empty file and endless data have other errors than a wrong value."""
     with pytest.raises(ConfigurationError, match="The parameter file"):
         parse(text)

@@ -56,7 +56,7 @@ def test_agent_on_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 def test_old_agent_on_path_is_passed_over(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, message: str
 ) -> None:
-    """An agent that is too old, or is none, gives way to the one that is built."""
+    """An agent that is too old, or a file that is no agent, is replaced by the one that is built."""
     executable_saying(tmp_path / "bin" / "buildkite-agent", message)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     built = executable_saying(destination(os.environ), "buildkite-agent version 3.138.3")

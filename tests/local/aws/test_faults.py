@@ -124,7 +124,7 @@ def test_broken_connection_and_lost_answer(cloud: Any, bucket: str, weather: Wea
 def test_what_is_no_fault_is_refused(
     cloud: Any, weather: Weather, value: Any, kind: str, status: int
 ) -> None:
-    """A misspelt fault, and one from a page of somebody else, changes nothing."""
+    """A misspelt fault, and one from another site, changes nothing."""
     assert call(f"{cloud.url}/laptop/faults", "POST", value, kind)[0] == status
     assert weather.struck() == []
     assert call(f"{cloud.url}/laptop/credentials", "PUT", {"hours": 1})[0] == 400

@@ -205,7 +205,7 @@ def test_a_step_that_does_not_belong_to_the_build(bench: Any, more: dict[str, ob
 
 @pytest.mark.parametrize("kind", ["wait", "block", "input"])
 def test_a_barrier_that_is_left_out_holds_nothing_up(bench: Any, kind: str) -> None:
-    """Without the wait or block step, steps around it run side by side; nobody is asked."""
+    """Without the wait or block step, steps around it run side by side, without a person."""
     build = build_on(bench, "dev", [command("a"), {kind: None, "key": "k", "branches": "main"}, command("b")])
     assert [bench.begin(bench.agent()).step.key for _ in range(2)] == ["a", "b"]
     assert not build.blocked

@@ -89,7 +89,7 @@ def test_parallel_jobs_know_their_number(bench: Any) -> None:
 
 @pytest.mark.parametrize("many", [{"parallelism": 2}, {"matrix": ["x", "y"]}])
 def test_a_dependency_is_on_all_jobs_of_a_step(bench: Any, many: dict[str, object]) -> None:
-    """Who depends on a step with several jobs waits for each, also on what each uploads."""
+    """A step that depends on a step with several jobs waits for each, also for what each uploads."""
     build = bench.build(
         [{"command": "b", "key": "b", "depends_on": "a"}, {"command": "a", "key": "a", **many}]
     )

@@ -60,7 +60,7 @@ def test_a_block_opens_with_a_value_of_its_format(bench: Any) -> None:
 
 @pytest.mark.parametrize("pattern", ["[", "(", "*", r"\p{Nothing}", "(a{1000}){1000}", r"(?<n>a)(?<n"])
 def test_invalid_format_is_refused_with_its_step(bench: Any, pattern: str) -> None:
-    """What is no regular expression, or would not fit into memory, is told when the pipeline arrives."""
+    """What is no regular expression, or would not fit into memory, is refused when the pipeline arrives."""
     with pytest.raises(Refused, match=r"step 1 \('go\?'\): 'fields\.0\.format'"):
         blocked(bench, pattern)
 

@@ -150,7 +150,7 @@ def test_any_document_is_read_or_refused(document: object) -> None:
 
 
 def test_one_refusal_names_every_step_and_attribute() -> None:
-    """All that is wrong is told at once, each with its step, steps of groups with their group's number."""
+    """All errors are reported at once, each with its step, steps of groups with their group's number."""
     steps = [
         {"label": "first", "command": "x", "colour": "red", "secrets": ["A"], "timeout_in_minutes": 0},
         {"trigger": "other"},

@@ -202,7 +202,7 @@ def logs(server: Any, build: dict[str, Any]) -> str:
 
 @pytest.mark.usefixtures("agents")
 def test_the_agent_gets_a_token_that_its_log_redacts(server: Any, repository: Path) -> None:
-    """A job is told who it is by a token with the audience and the tags it asked for, which no log shows."""
+    """A job gets an OIDC token with the audience and the tags it asked for, which no log shows."""
     command = """
       set -- --audience sts.amazonaws.com --aws-session-tag pipeline_slug
       token="$(buildkite-agent oidc request-token "$@")"

@@ -126,7 +126,7 @@ def test_builds_are_filtered(bench: Any, rest: Rest, query: str, numbers: list[i
     ("query", "status"), [("created_from=yesterday", 422), ("page=0", 400), ("per_page=x", 400)]
 )
 def test_a_wrong_filter_is_refused(bench: Any, rest: Rest, query: str, status: int) -> None:
-    """A time or a number that is none is refused with its name."""
+    """An invalid time or number is refused with its name."""
     builds_of(bench)
     answer = rest.get(f"{ROOT}/builds?{query}")
     assert (answer.status_code, query.split("=")[0] in answer.json()["message"]) == (status, True)

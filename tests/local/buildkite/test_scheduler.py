@@ -61,7 +61,9 @@ def test_depends_on_ignores_wait_steps(bench: Any) -> None:
 
 
 def test_a_group_stands_for_its_members(bench: Any) -> None:
-    """Who depends on a group waits for all its steps; what the group depends on, all its steps wait for."""
+    """A step that depends on a group waits for all its steps; all steps of a group wait for what the group
+    depends on.
+    """
     bench.build(
         [
             command("last", depends_on="g"),
@@ -210,7 +212,7 @@ def test_other_exit_statuses_are_not_retried(bench: Any) -> None:
 
 
 def test_canceling_stops_jobs_and_opens_nothing(bench: Any) -> None:
-    """A canceled build tells its running job, drops the others, and can no longer be unblocked."""
+    """A canceled build cancels its running job, drops the others, and can no longer be unblocked."""
     build = bench.build([command("a"), {"block": "go?", "key": "go", "depends_on": []}, command("b")])
     job = bench.begin(bench.agent())
     assert job is not None
@@ -224,7 +226,7 @@ def test_canceling_stops_jobs_and_opens_nothing(bench: Any) -> None:
 
 
 def test_a_job_that_runs_too_long_is_stopped(bench: Any) -> None:
-    """After ``timeout_in_minutes`` the job's state tells the agent to stop it, and the step has failed."""
+    """After ``timeout_in_minutes`` the job's state makes the agent stop it, and the step has failed."""
     build = bench.build([command("a", timeout_in_minutes=2)])
     job = bench.begin(bench.agent())
     assert job is not None

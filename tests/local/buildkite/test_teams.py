@@ -41,7 +41,7 @@ def test_step_for_a_team_is_unblocked_by_its_members_alone(tmp_path: Path, teams
 
 
 def test_step_without_teams_is_for_everybody(tmp_path: Path) -> None:
-    """The block of a training is the bot's to open; whoever sits at the machine belongs to every team."""
+    """Only the bot opens the block of a training; the user of the machine belongs to every team."""
     engine, job = blocked(tmp_path, {})
     engine.unblock(job, {}, engine.bot)
     engine, job = blocked(tmp_path, {"allowed_teams": "approvers"})

@@ -75,7 +75,7 @@ def test_jobs_get_no_token_of_people(laptop: Any) -> None:
 
 
 def test_a_build_that_fails(laptop: Any) -> None:
-    """A failing step fails the build: 1, its exit status is told, and what comes after it never runs."""
+    """A failing step fails the build: exit 1, its exit status is shown, and what comes after it never runs."""
     code, output = laptop.run("run", "--pipeline", "fails.yml")
     assert code == 1
     assert "breaks           | failed with exit status 7" in output
@@ -170,7 +170,7 @@ def test_killed_run_leaves_no_agent(laptop: Any) -> None:
 
 
 def test_agents_that_end_by_themselves(laptop: Any) -> None:
-    """When the agents end before the build does, nobody waits for them: one sentence names their log."""
+    """When the agents end before the build does, local run ends with one sentence that names their log."""
     process = laptop.start("run", "--pipeline", "api.yml")
     lines(process, "waits for the training")
     data = str(state_of(laptop).data)

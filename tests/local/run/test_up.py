@@ -1,4 +1,4 @@
-"""``modelbuild local up``: what it starts, tells and leaves behind."""
+"""``modelbuild local up``: what it starts, prints and leaves behind."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def test_accounts_are_as_their_owner_set_them_up(laptop: Any) -> None:
 
 
 def test_state_is_for_the_users_eyes_only(laptop: Any) -> None:
-    """The file with the tokens, and its folder, can be read by nobody else."""
+    """The file with the tokens, and its folder, are readable for their owner only."""
     file = state_file(laptop.repository)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
 def test_second_local_up_names_the_first(laptop: Any) -> None:
-    """For one repository it runs once; who starts it again is told where."""
+    """For one repository it runs once; a second start fails and names the first."""
     state = running(laptop.repository)
     assert state is not None
     code, output = laptop.run("up")
@@ -53,7 +53,7 @@ def test_second_local_up_names_the_first(laptop: Any) -> None:
 
 
 def test_nothing_is_left(new_laptop: Any, tmp_path: Path) -> None:
-    """However it ends, killed or told to stop, no process is left, and it can be started again.
+    """However it ends, killed or stopped, no process is left, and it can be started again.
 
     Data lies where one says, and stays there.
     """
@@ -73,7 +73,7 @@ def test_nothing_is_left(new_laptop: Any, tmp_path: Path) -> None:
 
 
 def test_the_person_is_whom_git_knows(new_laptop: Any) -> None:
-    """Who creates and unblocks is the person of the repository's git settings, whatever is in their name."""
+    """The creator and unblocker is the user of the repository's git settings, whatever is in their name."""
     name = 'Ada "the <first>" Lovelace'
     for key, value in [("user.name", name), ("user.email", "ada@example.org")]:
         subprocess.run(["git", "-C", new_laptop.repository, "config", key, value], check=True)

@@ -27,7 +27,7 @@ def test_missing_field(key: str, write: Write) -> None:
 
 
 def test_misspelt_field(write: Write) -> None:
-    """A field that is nearly one of the result is told once, with the right name."""
+    """A field that is nearly one of the result is one finding, with the right name."""
     assert texts(write(changed("key: model/data/sha256", "key: model/data/sha265"))) == [
         "step training_finished: a training does not set field model/data/sha265: did you mean "
         "model/data/sha256?"
@@ -36,7 +36,7 @@ def test_misspelt_field(write: Write) -> None:
 
 @pytest.mark.parametrize("required", ["", ", required: true"])
 def test_required_field(required: str, write: Write) -> None:
-    """A field is required unless it says otherwise, and then a failed training could not be told."""
+    """A field is required unless it says otherwise, and then a failed training could not unblock the step."""
     (found,) = texts(
         write(
             changed("key: model/manifest, required: false}", f"key: model/manifest{required}}}"),
@@ -53,7 +53,7 @@ def test_choice_in_place_of_a_text(write: Write) -> None:
 
 
 def test_own_fields_are_allowed(write: Write) -> None:
-    """A field of the author's own is nobody's business, while it is optional and like no other."""
+    """A field of the author's own is allowed while it is optional and like no other."""
     extra = "    fields:\n      - {text: Note, key: note, required: false}\n"
     assert texts(write(changed("    fields:\n", extra))) == []
 
@@ -62,14 +62,14 @@ def test_own_fields_are_allowed(write: Write) -> None:
     ("state", "message"), [("", "blocked_state is missing"), ("    blocked_state: passed\n", "is passed")]
 )
 def test_blocked_state(state: str, message: str, write: Write) -> None:
-    """A block that lets the build count as ended is told."""
+    """A block that lets the build count as ended is a finding."""
     (found,) = texts(write(changed("    blocked_state: running\n", state)))
     assert message in found
     assert found.endswith("set blocked_state: running")
 
 
 def test_keys_that_buildkite_refuses(write: Write) -> None:
-    """A dot in a field's key, as in a parameter's name, is told with what to write."""
+    """A dot in a field's key, as in a parameter's name, is a finding that says what to write."""
     step = "steps:\n  - input: ask\n    fields:\n      - {text: Rate, key: the.rate}\n"
     assert findings(read(write(GOOD.replace("steps:\n", step, 1)))) == [
         Finding(
@@ -81,7 +81,7 @@ def test_keys_that_buildkite_refuses(write: Write) -> None:
 
 
 def test_unblock_without_a_step(write: Write) -> None:
-    """A training that would unblock nothing is told at its own line, with the nearest key."""
+    """A training that would unblock nothing is a finding at its own line, with the nearest key."""
     text = changed("unblock: training_finished", "unblock: training_finsihed")
     found = findings(read(write(text)))
     assert found[0] == Finding(

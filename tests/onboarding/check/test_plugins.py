@@ -25,7 +25,7 @@ from pipeline_files import Write, changed, line_of, texts
     ],
 )
 def test_unpinned_plugin(reference: str, message: str, write: Write) -> None:
-    """A plugin that may change without a commit is told, whoever wrote it."""
+    """A plugin that may change without a commit is a finding, ours or not."""
     text = changed("      - ./plugins/notify\n", f"      - {reference}\n")
     (finding,) = findings(read(write(text)))
     assert message in finding.text
@@ -43,7 +43,7 @@ def test_pinned_plugin(version: str, write: Write) -> None:
 
 
 def test_placeholder_of_the_examples(write: Write) -> None:
-    """A plugin whose repository is still that of the examples is told, with what to put there."""
+    """A plugin whose repository is still that of the examples is a finding that says what to put there."""
     reference = f"https://github.com/{PLACEHOLDER}/modelbuild.git/plugins/notify#v0.1.0"
     (found,) = texts(write(changed("      - ./plugins/notify\n", f"      - {reference}\n")))
     assert found == (
@@ -52,7 +52,7 @@ def test_placeholder_of_the_examples(write: Write) -> None:
 
 
 def test_plugin_that_modelbuild_does_not_have(write: Write) -> None:
-    """A misspelt plugin is told with the nearest name."""
+    """A misspelt plugin is a finding with the nearest name."""
     reference = "https://github.com/org/modelbuild.git/plugins/notfiy#v0.1.0"
     (found,) = texts(write(changed("      - ./plugins/notify\n", f"      - {reference}\n")))
     assert found == "step notify: modelbuild has no plugin notfiy: did you mean notify?"
@@ -73,7 +73,7 @@ def test_plugin_that_modelbuild_does_not_have(write: Write) -> None:
     ],
 )
 def test_options_that_do_not_fit(before: str, after: str, message: str, write: Write) -> None:
-    """What the plugin would refuse in the build is told here, in the same words."""
+    """What the plugin would refuse in the build is a finding, in the same words."""
     (found,) = texts(write(changed(before, after)))
     assert message in found
 

@@ -23,7 +23,7 @@ def test_identity(on_agent: dict[str, str], write: Write, monkeypatch: pytest.Mo
 
 
 def test_bucket_that_does_not_exist(on_agent: dict[str, str], write: Write) -> None:
-    """A bucket that is not there is told with AWS's own code and the fix."""
+    """A missing bucket is reported with AWS's own code and the fix."""
     text = PIPELINE.read_text().replace(
         "s3://modelbuild-${DATA_LAKE_ACCOUNT?}/models", "s3://nobodys-bucket/models"
     )
@@ -35,7 +35,7 @@ def test_bucket_that_does_not_exist(on_agent: dict[str, str], write: Write) -> N
 
 
 def test_token_that_is_wrong(on_agent: dict[str, str]) -> None:
-    """A token that Buildkite refuses is told, and not printed."""
+    """A token that Buildkite refuses is reported, and not printed."""
     (found,) = wrong(PIPELINE, {**on_agent, "BUILDKITE_API_TOKEN": "wrong-token"})
     assert found.startswith("API token: ")
     assert "answered 401" in found
@@ -69,7 +69,7 @@ def api() -> Iterator[Callable[[list[str]], str]]:
 def test_token_that_may_too_little(
     scopes: list[str], message: str, on_agent: dict[str, str], api: Callable[[list[str]], str]
 ) -> None:
-    """A token without a scope that the callback needs is told with those it has."""
+    """A token without a scope that the callback needs is reported with the scopes it has."""
     (found,) = wrong(
         PIPELINE, {**on_agent, "BUILDKITE_API_URL": api(scopes), "BUILDKITE_API_TOKEN": "some-token"}
     )
@@ -90,7 +90,7 @@ ACTIONS = {
 
 @pytest.fixture
 def allow(on_agent: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Become somebody who may do what the doctor does, without some of the actions."""
+    """Become a user that may do what the doctor does, without some of the actions."""
 
     def allowed(*missing: str) -> None:
         kept = [action for actions in ACTIONS.values() for action in actions if action not in missing]
@@ -146,7 +146,7 @@ def test_actions_are_enough(on_agent: dict[str, str], allow: Callable[..., None]
 def test_action_that_is_not_allowed(
     action: str, beginnings: list[str], on_agent: dict[str, str], allow: Callable[..., None]
 ) -> None:
-    """What the identity may not do is told at the thing it is about, and the rest is looked at."""
+    """A missing permission is reported at the resource it is needed for, and the rest is checked."""
     allow(action)
     found = wrong(PIPELINE, on_agent)
     assert len(found) == len(beginnings)

@@ -20,7 +20,7 @@ from doctor import PIPELINE, Write, wrong
     ],
 )
 def test_agent_too_old(version: str, message: str, on_agent: dict[str, str], own_path: Any) -> None:
-    """An agent that cannot find the plugins is told with the version that can."""
+    """An agent that cannot find the plugins is reported with the version that can."""
     own_path(f"echo '{version}'")
     (found,) = [text for text in wrong(PIPELINE, on_agent) if text.startswith("agent: ")]
     assert message in found
@@ -53,7 +53,7 @@ def test_no_agent(on_agent: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_findings_of_check_are_reported(on_agent: dict[str, str], write: Write) -> None:
-    """A block that cannot take the result is told with its line; AWS is looked at all the same."""
+    """A block that cannot take the result is reported with its line; AWS is checked all the same."""
     file = write(
         PIPELINE.read_text().replace("      - {text: Status, key: training/status, required: false}\n", "")
     )
@@ -64,7 +64,7 @@ def test_findings_of_check_are_reported(on_agent: dict[str, str], write: Write) 
 
 
 def test_pipeline_without_training(on_agent: dict[str, str], write: Write) -> None:
-    """A pipeline in which nothing trains is told, and that AWS could not be looked at."""
+    """A pipeline without a step that trains is reported, and that AWS was not checked."""
     first, second = wrong(write("steps:\n  - command: ls\n"), on_agent)
     assert "no step trains" in first
     assert second.startswith("AWS: not checked")
@@ -86,7 +86,7 @@ def test_variable_of_the_pipeline(on_agent: dict[str, str], write: Write) -> Non
 
 
 def test_several_trainings(on_agent: dict[str, str], write: Write) -> None:
-    """Parallel trainings of one build are told."""
+    """Parallel trainings of one build are reported."""
     text = PIPELINE.read_text()
     assert text.count("    key: train\n") == 1
     file = write(text.replace("    key: train\n", "    key: train\n    parallelism: 2\n"))

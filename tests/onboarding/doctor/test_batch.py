@@ -34,14 +34,14 @@ def switched_off(queue: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("queue", ["modelbuild-head", "modelbuild-default", "modelbuild-gpu"])
 def test_queue_that_is_disabled(queue: str, on_agent: dict[str, str]) -> None:
-    """A queue that takes no jobs is told: that of heads, and those of the steps."""
+    """A disabled queue is reported: that of heads, and those of the steps."""
     with switched_off(queue):
         assert wrong(PIPELINE, on_agent) == [f"queue {queue}: it is DISABLED and takes no job: enable it"]
 
 
 @pytest.mark.parametrize("queue", ["modelbuild-head", "modelbuild-gpu"])
 def test_compute_environments_that_are_disabled(queue: str, on_agent: dict[str, str]) -> None:
-    """A queue whose jobs nothing will ever run is told with its compute environments."""
+    """A queue whose compute environments are all disabled is reported with their names."""
     batch = client("batch")
     (found,) = batch.describe_job_queues(jobQueues=[queue])["jobQueues"]
     arns = [entry["computeEnvironment"] for entry in found["computeEnvironmentOrder"]]

@@ -51,7 +51,7 @@ def test_next_attempt_goes_on_where_the_last_one_failed(
 
 
 def test_head_that_batch_starts_again_goes_on(head: Head, archived_in_two: bytes, buildkite: Any) -> None:
-    """A head that is killed outright and started again resumes the flow, and the build hears of it once."""
+    """A head that is killed outright and started again resumes the flow, and the build is unblocked once."""
     head.environ |= {"METAFLOW_DATASTORE_SYSROOT_LOCAL": head.environ["HOME"], "AWS_BATCH_JOB_ID": "a-job"}
     head.write_request(archived_in_two, parameters={"act": "wait"})
     process = head.start()
@@ -84,7 +84,7 @@ def test_head_of_an_attempt_that_another_job_has_stands_down(
 def test_undelivered_result_of_an_earlier_start_is_delivered(
     head: Head, archived: bytes, buildkite: Any
 ) -> None:
-    """A head that stored its result and was lost before it told the build does not run the flow again."""
+    """A head that stored its result and was lost before it unblocked the build does not run the flow again."""
     head.write_request(archived, parameters={"act": "publish"})
     earlier = TrainingResult(status="failed", reason="step train failed")
     head.storage.write(f"{head.artifacts}/result.json", earlier.to_json().encode())
@@ -104,7 +104,7 @@ def _children(pid: int) -> list[int]:
 def test_undelivered_model_of_an_earlier_attempt_is_delivered_and_not_trained_again(
     head: Head, archived: bytes, buildkite: Any
 ) -> None:
-    """What an attempt made when nobody waited is the result of the one that finds somebody."""
+    """A model that was made when the build was over is the result of the next attempt, which delivers it."""
     head.write_request(archived, parameters={"act": "publish"})
     made = TrainingResult(status="succeeded", manifest="s3://somewhere/manifest.json")
     head.storage.write(f"{head.artifacts}/result.json", made.to_json().encode())

@@ -20,7 +20,7 @@ def line_of(part: str) -> int:
 
 
 def test_success_is_the_flows_own_result(head: Head, archived: bytes, buildkite: Any) -> None:
-    """A flow that ends well and published: exit 0, and what it stored is what the build hears."""
+    """A flow that ends well and published: exit 0, and the fields of the build are the stored result."""
     head.write_request(archived, parameters={"act": "publish"})
     code, output = head.run()
     assert code == 0, output

@@ -22,7 +22,7 @@ from modelbuild.train.head import command as head_module
 
 
 def test_termination_reaches_flow_and_build(head: Head, archived: bytes, buildkite: Any) -> None:
-    """SIGTERM: the flow's processes end, the result says cancelled, the build hears it, exit 143."""
+    """SIGTERM: the flow's processes end, the result says cancelled, the build is unblocked, exit 143."""
     head.write_request(archived, parameters={"act": "wait"})
     process = head.start()
     assert process.stdout is not None
@@ -62,7 +62,7 @@ def own_job(aws: Any) -> Iterator[Any]:
 
 
 def terminated_while_it_waits(head: Head) -> subprocess.Popen[str]:
-    """A head that was told to end while its flow ran."""
+    """A head that got SIGTERM while its flow ran."""
     process = head.start()
     assert process.stdout is not None
     assert any("waiting now" in line for line in process.stdout)
@@ -73,7 +73,7 @@ def terminated_while_it_waits(head: Head) -> subprocess.Popen[str]:
 def test_host_that_goes_away_ends_no_training(
     head: Head, archived: bytes, buildkite: Any, own_job: str
 ) -> None:
-    """SIGTERM that nobody asked Batch for comes from a host that is shut down: the head stops the flow, says
+    """SIGTERM without TerminateJob comes from a host that is shut down: the head stops the flow, says
     nothing and waits for its host's end, so that Batch starts it again.
     """
     head.environ["AWS_BATCH_JOB_ID"] = own_job
@@ -112,7 +112,9 @@ def wait_until_gone(pid: str) -> None:
 
 
 def test_flow_that_will_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A flow that does not end when asked to is killed with its children, so that the build hears in time."""
+    """A flow that does not end when asked to is killed with its children, so that the result is delivered in
+    time.
+    """
     monkeypatch.setattr(head_module, "STOP_SECONDS", 0.3)
     script = f"trap '' INT; sleep 60 & echo $! >{tmp_path / 'child'}; echo ready; wait; sleep 60"
     with subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as process:
@@ -127,7 +129,7 @@ def test_flow_that_will_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows which signals a process holds back")
 def test_early_termination_reaches_the_build(head: Head, archived: bytes, buildkite: Any) -> None:
-    """SIGTERM while the head still starts is not lost: the build hears of it."""
+    """SIGTERM while the head still starts is not lost: the build is unblocked as cancelled."""
     head.write_request(archived, parameters={"act": "wait"})
     process = head.start()
     deadline = time.monotonic() + 10
@@ -167,7 +169,7 @@ def test_build_that_is_cancelled_before_its_block_ends_the_wait(
 def test_superseded_head_that_is_terminated_delivers_nothing(
     head: Head, archived: bytes, buildkite: Any
 ) -> None:
-    """Who is not the head of the attempt has no result to give, whenever it is told to end."""
+    """A job that is not the head of the attempt writes no result, whenever it gets SIGTERM."""
     head.write_request(archived, parameters={"act": "publish"})
     head.storage.write(f"{head.artifacts}/attempts/1.head", b'{"job_id": ""}')
     process = head.start(held=True)

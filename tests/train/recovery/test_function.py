@@ -17,7 +17,9 @@ from recovery import MODELS, TrainingStack, wait
 def test_function_delivers_the_end_of_a_killed_head(
     stack: TrainingStack, request_for: Callable[..., Any]
 ) -> None:
-    """SIGKILL leaves a head no word: its end reaches the build with Batch's reason, and lies in S3."""
+    """A head that gets SIGKILL writes no result: the function writes one with Batch's reason and unblocks the
+    build.
+    """
     number, artifacts = stack.write_request(request_for)
     stack.submit(artifacts, "sh", "-c", "kill -9 $$")
     fields = wait(lambda: stack.builds.fields.get(number))
@@ -161,6 +163,6 @@ def test_event_of_a_cancelled_build_ends_its_heads(
     ],
 )
 def test_result_has_batchs_own_reasons(described: dict[str, Any], status: str, reason: str) -> None:
-    """Lost hosts, memory, timeouts and cancellations are told apart, in Batch's words."""
+    """Lost hosts, memory, timeouts and cancellations have different reasons, in Batch's words."""
     result = ended.describe_head(job({"jobId": "j", "status": "FAILED", **described}))
     assert (result.status, result.reason) == (status, reason)

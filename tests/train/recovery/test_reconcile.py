@@ -112,8 +112,8 @@ def test_reconciliation_reports_why_a_delivery_failed_without_secrets(
 def test_reconciliation_ends_a_head_that_waits_for_too_long(
     stack_without_rule: TrainingStack, request_for: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What the function does each minute, reconciliation does as well, and tells the build itself; of a head
-    that has a newer one, the end is no result.
+    """What the function does each minute, reconciliation does as well, and unblocks the build itself; of a
+    head that has a newer one, the end is no result.
     """
     number, artifacts = stack_without_rule.write_request(request_for)
     job_id = stack_without_rule.submit(artifacts, "true", VCPU="9", SCHEDULE_TIMEOUT="1")

@@ -14,7 +14,7 @@ from recovery import MODELS, TrainingStack, reconciled, wait
 
 
 def test_function_repeats_no_delivery(stack: TrainingStack, request_for: Callable[..., Any]) -> None:
-    """Where the head has told its end, Buildkite is not called at all; nor for what is no head."""
+    """Where the head has delivered its result, and for a job that is no head, Buildkite is not called."""
     number, artifacts = stack.write_request(request_for)
     stack.put(f"{artifacts}/delivered.json", "{}")
     job_id = stack.submit(artifacts, "false")
@@ -60,7 +60,7 @@ def test_result_of_the_flow_wins(stack_without_rule: TrainingStack, request_for:
 def test_function_fails_while_buildkite_is_away_and_loses_nothing(
     stack_without_rule: TrainingStack, request_for: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The result is in S3 before Buildkite is told; what failed is repeated by whoever comes next."""
+    """The result is in S3 before Buildkite is called; reconciliation repeats what failed."""
     number, artifacts = stack_without_rule.write_request(request_for)
     head = stack_without_rule.ended(stack_without_rule.submit(artifacts, "sh", "-c", "kill -9 $$"))
     stack_without_rule.builds.status = 503

@@ -69,7 +69,9 @@ def test_one_head_with_the_requests_variables(build: Build, agent: Any) -> None:
 
 
 def test_new_build_with_another_value_is_a_training(build: Build, agent: Any) -> None:
-    """What this build sets stands above the pipeline's options, these above the file, and all is told."""
+    """What this build sets stands above the pipeline's options, these above the file, and request and page
+    have the origin of each.
+    """
     build.environ |= {"PARAM_TRAINING__RATE": "1e-3", "PARAM_TRAINING__EPOCHS": "7", "PARAM_ACT": " "}
     agent.meta_data |= {"params/training.epochs": "8"}
     build.train(params={"training.epochs": 9, "act": 5})
@@ -85,7 +87,9 @@ def test_new_build_with_another_value_is_a_training(build: Build, agent: Any) ->
 
 
 def test_dirty_tree_is_recorded(build: Build, agent: Any, repository: Any) -> None:
-    """Uncommitted changes are refused, or recorded in the request and told where the pipeline allows them."""
+    """Uncommitted changes are refused, or recorded in the request and on the page where the pipeline allows
+    them.
+    """
     (repository.folder / "flows" / "flow.py").write_text("# another flow")
     with pytest.raises(ConfigurationError, match=r"flows/flow.py\): .* allow-dirty"):
         build.train()
@@ -104,7 +108,7 @@ def test_secret_is_in_no_override(build: Build) -> None:
 
 
 def test_steps_have_their_sizes_and_tags(build: Build) -> None:
-    """The head is tagged, and told the sizes of steps and the tags of their jobs."""
+    """The head has its tags, and variables with the sizes of steps and the tags of their jobs."""
     build.train(
         tags={"team": "comments"}, resources={"train": {"memory": 9000, "gpu": 0}, "prepare": {"cpu": 3}}
     )

@@ -67,7 +67,7 @@ def test_retried_step_cannot_ask_for_another_training(build: Build) -> None:
 def test_retried_step_after_success_says_so(
     build: Build, agent: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A training that has ended well is told as such, the step is green, and notify's annotation stays."""
+    """The step says that the training succeeded and is green, and notify's annotation stays."""
     build.train(environment={})
     wait_for(build, "SUCCEEDED")
     put_result(build, "result.json", "succeeded")

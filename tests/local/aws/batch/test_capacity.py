@@ -1,4 +1,4 @@
-"""Who gets the machines."""
+"""The order in which jobs get machines."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def test_job_succeeds_and_is_described(cloud: Any) -> None:
 
 
 def test_job_acts_as_its_role(cloud: Any) -> None:
-    """A job has the credentials of its job role and of nobody else."""
+    """A job has the credentials of its job role only."""
     ask = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
     region = [{"name": "AWS_DEFAULT_REGION", "value": "us-east-1"}]
     own = {"jobRoleArn": ROLE, "environment": region}

@@ -46,7 +46,7 @@ def test_what_is_there_cannot_be_created_again_nor_changed_while_it_changes(serv
 
 
 def test_missing_resources_are_not_found(serving: Serving) -> None:
-    """Everything that is missing is told by its ARN."""
+    """Everything that is missing is named by its ARN."""
     client, name = serving.sagemaker, "missing"
     serving.deployed("found")
     for call, kind in (

@@ -12,7 +12,7 @@ from agent_client import FakeAgent, start_build
 
 
 def test_intervals_are_what_keeps_the_agent_alive(agent: FakeAgent) -> None:
-    """The intervals an agent is told are whole seconds, at least 1: with 0 the agent crashes."""
+    """The intervals in an agent's registration are whole seconds, at least 1: with 0 the agent crashes."""
     for interval in ("ping_interval", "job_status_interval", "heartbeat_interval"):
         assert agent.registered[interval] >= 1
 
@@ -24,7 +24,7 @@ def test_an_idle_agent_gets_json_objects(agent: FakeAgent) -> None:
 
 
 def test_a_job_knows_its_build(server: Any, agent: FakeAgent, name: str) -> None:
-    """A job's environment tells its build; the step's variables win over the build's."""
+    """A job's environment describes its build; the step's variables win over the build's."""
     step = {
         "command": "make",
         "key": "k",
