@@ -238,7 +238,7 @@ def test_addresses_that_the_token_may_go_to(url: str) -> None:
     ],
 )
 def test_odd_addresses_are_refused_without_their_passwords(url: str) -> None:
-    """An address with a user, a query or odd letters is not called, and the error does not show its password."""
+    """An address with a user, a query or odd letters is refused, without its password in the error."""
     with pytest.raises(ConfigurationError, match="BUILDKITE_API_URL") as caught:
         Rest(url, TOKEN)
     assert "pw-of-ada" not in str(caught.value)

@@ -102,7 +102,7 @@ def test_a_trace_is_read_back_from_its_json(lake: Storage) -> None:
 
 
 def test_an_unknown_model_is_a_sentence_with_the_newest_models(lake: Storage) -> None:
-    """The error for an unknown id lists the ids, the newest first, by number; other folders are not listed."""
+    """The error for an unknown id lists the ids by number, the newest first, and no other folders."""
     request = (MODEL / "request.json").read_bytes()
     for number in ("2", "9", "100", "100.2", "100.10", "1..2", ".", "007", "200.", "300/data"):
         lake.write(f"{MODELS}/{number}/request.json", request)

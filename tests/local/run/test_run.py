@@ -75,7 +75,7 @@ def test_jobs_get_no_token_of_people(laptop: Any) -> None:
 
 
 def test_a_build_that_fails(laptop: Any) -> None:
-    """A failing step fails the build: exit 1, its exit status is shown, and what comes after it never runs."""
+    """A failing step fails the build: exit 1, its exit status is shown, and no later step runs."""
     code, output = laptop.run("run", "--pipeline", "fails.yml")
     assert code == 1
     assert "breaks           | failed with exit status 7" in output

@@ -84,7 +84,7 @@ def test_head_of_an_attempt_that_another_job_has_stands_down(
 def test_undelivered_result_of_an_earlier_start_is_delivered(
     head: Head, archived: bytes, buildkite: Any
 ) -> None:
-    """A head that stored its result and was lost before it unblocked the build does not run the flow again."""
+    """A head that was lost between its result and the delivery does not run the flow again."""
     head.write_request(archived, parameters={"act": "publish"})
     earlier = TrainingResult(status="failed", reason="step train failed")
     head.storage.write(f"{head.artifacts}/result.json", earlier.to_json().encode())
