@@ -26,6 +26,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 collect_ignore = ["fixtures"]
 
+_OWN_LAPTOP = "tests/e2e/test_first_use.py"
+"""The end-to-end tests that start laptop mode for a repository of their own."""
+
 
 def pytest_configure() -> None:
     """Let Ctrl-C reach what tests start: in the background it is ignored, which children inherit."""
@@ -33,14 +36,16 @@ def pytest_configure() -> None:
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """One process of `pytest -n 2` does the end-to-end tests, which take the longest, and another the rest.
+    """One process of `pytest -n 2` begins with the end-to-end tests of one laptop, the other one with the rest.
 
-    A file's tests stay together, because they share what its fixtures start.
+    A process that has done its unit takes the next one. A unit is a file, because a file's tests share what
+    its fixtures start; the end-to-end tests that share a laptop are one unit.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
-        return "tests/e2e" if file.startswith("tests/e2e/") else file
+        shares_laptop = file.startswith("tests/e2e/") and file != _OWN_LAPTOP
+        return "tests/e2e" if shares_laptop else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:

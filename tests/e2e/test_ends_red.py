@@ -35,7 +35,7 @@ def test_a_head_that_is_terminated_turns_the_build_red(prepared: Laptop) -> None
 def test_heads_that_are_killed_or_take_too_long_turn_their_builds_red(prepared: Laptop) -> None:
     """Two builds at the same time. A head dies while a step runs: the stack's function terminates the step
     and unblocks with Batch's reason. When `timeout` has passed, Batch ends the other head, the head ends its
-    step, and the build is red.
+    steps, and the build is red.
     """
 
     def in_a_minute(text: str) -> str:
@@ -45,20 +45,17 @@ def test_heads_that_are_killed_or_take_too_long_turn_their_builds_red(prepared: 
         killed.running_step("train")
         with prepared.changed("A timeout", {QUICK: in_a_minute}):
             late = prepared.build_beside(killed, QUICK)
-            step = late.running_step("train")
+            late.reaches("training_finished", "blocked")
         _killed_head_is_red(killed)
         killed.process.wait(60)
         with agents(prepared.state):
-            _timeout_is_red(late, step)
-
-
-def _timeout_is_red(build: Running, step: str) -> None:
-    build.over()
-    assert build.get()["meta_data"]["training/status"] == "cancelled", build.log.read_text()
-    (head,) = build.heads()
-    assert head["statusReason"] == "Job attempt duration exceeded timeout"
-    (job,) = build.laptop.aws("batch").describe_jobs(jobs=[step])["jobs"]
-    assert (job["status"], job["isTerminated"]) == ("FAILED", True)
+            late.over()
+        # On a slow machine the minute is over before the step of the flow has begun.
+        late.steps_end()
+        assert all(job["isTerminated"] for job in late.steps("FAILED"))
+        is_red(late, "cancelled", "terminated")
+        (head,) = late.heads()
+        assert head["statusReason"] == "Job attempt duration exceeded timeout"
 
 
 def _killed_head_is_red(build: Running) -> None:
