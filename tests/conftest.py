@@ -36,7 +36,7 @@ def pytest_configure() -> None:
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """One process of `pytest -n 2` begins with the end-to-end tests of one laptop, the other one with the rest.
+    """One process of `pytest -n 2` begins with the end-to-end tests of one laptop, the other with the rest.
 
     A process that has done its unit takes the next one. A unit is a file, because a file's tests share what
     its fixtures start; the end-to-end tests that share a laptop are one unit.
