@@ -288,7 +288,7 @@ class Running:
         ours = {"name": "ARTIFACTS", "value": self.artifacts}
         return [job for job in jobs if ours in job["container"]["environment"]]
 
-    def running_step(self, name: str, seconds: float = 90) -> str:
+    def running_step(self, name: str, seconds: float = 180) -> str:
         """The id of the job of a step of the flow, once it runs."""
 
         def look() -> str | None:

@@ -82,6 +82,7 @@ def repeated(laptop: Laptop, served: Running, tmp_path_factory: pytest.TempPathF
         assert all(aws.struck())
         assert buildkite.struck() == [1, 1, 1]
         aws.clear()
+        aws.keys_live(43200)
         build.put_object("model.tar.gz", build.object("model.tar.gz")[:-1] + b"!")
         build.unblock("approve")
         build.over()
@@ -217,12 +218,11 @@ def _invoke(laptop: Laptop, texts: list[str]) -> bytes:
 
 
 def _waits_for_block(build: Running) -> bool | None:
-    """Whether the head's log says that it waits for the block step."""
-    (head,) = build.heads_now()
-    stream = head["container"].get("logStreamName")
-    if stream is None:
+    """True once the head's log says that it waits for the block step."""
+    streams = [head["container"].get("logStreamName") for head in build.heads_now()]
+    if not any(streams):
         return None
-    events = build.laptop.aws("logs").filter_log_events(logGroupName=LOG_GROUP, logStreamNames=[stream])
+    events = build.laptop.aws("logs").filter_log_events(logGroupName=LOG_GROUP, logStreamNames=streams)
     return any("waiting until it is blocked" in event["message"] for event in events["events"]) or None
 
 
