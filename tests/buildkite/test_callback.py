@@ -256,7 +256,7 @@ KINDS = ("none", "retry-after", "reset", "bare 429", "500", "503", "lost", "garb
     others=st.integers(0, 48),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_goes_wrong_it_happens_once(
     serve: Any,
     deliver_to: Any,

@@ -206,7 +206,7 @@ def test_heads_that_poll_builds_share_the_limit(crowd: Any) -> None:
     assert done.now < 1500
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_two_hundred_in_one_minute_keep_the_limit(crowd: Any, seed: int) -> None:
     """200 trainings that end in one minute: each build is unblocked once, within twenty minutes, and no
     60 seconds have more than 50 requests.
