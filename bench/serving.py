@@ -1,16 +1,17 @@
-"""How fast the inference server answers, against FastAPI over the same model.
+"""How fast the inference server answers, against FastAPI over the same model, for each kind of model.
 
-Both are processes of their own on this machine with the same files of a model of random weights: 2^20
-buckets, pairs of words, three labels, as the sentiment flow makes it. FastAPI has what its documentation
-shows: pydantic models for request and answer, and uvicorn[standard]. The client is a third process with one
-thread and raw sockets, which it keeps open; it checks the status of each answer and parses no body.
+Both are processes of their own on this machine with the same files of a model (``bench/serving_models.py``).
+FastAPI has what its documentation shows: pydantic models for request and answer, and uvicorn[standard]. The
+client is a third process with one thread and raw sockets, which it keeps open; it checks the status of each
+answer and parses no body.
 
 The servers are measured in turns, in short rounds, and a figure is that of its best round: other programs
-only make an answer slower. Memory is the most that a process had
-resident (VmHWM), after the load, and after four bodies of 6 MB at once.
+only make an answer slower. Memory is the most that a process had resident (VmHWM), after the load, and after
+four large bodies at once.
 
-``ratio p50`` is ours by FastAPI's for one text on one connection. ``ratio requests`` is ours by FastAPI's in
-requests/s, on 16 or 64 connections, whichever is less.
+``ratio p50`` is ours by FastAPI's for one instance on one connection. ``ratio requests`` is ours by FastAPI's
+in requests/s, on 16 or 64 connections, whichever is less. Those of kind ``onnx`` are named ``onnx-p50`` and
+``onnx-requests``.
 """
 
 from __future__ import annotations
@@ -32,20 +33,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import safetensors.numpy
+from serving_models import SUBJECTS, Subject
 
 from modelbuild.contract import DESCRIPTION_FILE, ServingEnvironment
-from modelbuild.flow import linear
 
 GOAL_P50 = 0.7
 GOAL_REQUESTS = 2.0
-LABELS = ("negative", "neutral", "positive")
-BUCKETS = 2**20
-TEXT = "The onboarding went very well, but the tools are slow and nobody answers the help desk in time."
 CASES = ((1, 1), (16, 1), (64, 1), (1, 32), (16, 32))
-LARGE = 6_000_000
 
 
 @dataclass(frozen=True)
@@ -66,9 +62,9 @@ class Load:
         return len(self.latencies) / self.seconds
 
 
-def send_requests(port: int, connections: int, texts: int, seconds: float) -> Load:
+def send_requests(port: int, connections: int, instances: list[Any], seconds: float) -> Load:
     """Keep ``connections`` requests on their way for some seconds."""
-    body = json.dumps({"instances": [TEXT] * texts}).encode()
+    body = json.dumps({"instances": instances}).encode()
     head = (
         "POST /invocations HTTP/1.1",
         "Host: 127.0.0.1",
@@ -154,10 +150,9 @@ class Server:
                     return int(line.split()[1]) / 1024
         return 0.0
 
-    def post_large(self, count: int) -> None:
-        """Send some bodies of 6 MB at the same time, and wait for the answers."""
-        text = ("word " * (LARGE // 1_000 // 5))[: LARGE // 1_000]
-        body = json.dumps({"instances": [text] * 1_000}).encode()
+    def post_large(self, count: int, instances: list[Any]) -> None:
+        """Send some large bodies at the same time, and wait for the answers."""
+        body = json.dumps({"instances": instances}).encode()
 
         def post() -> None:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
@@ -179,19 +174,27 @@ class Server:
 
 
 @contextlib.contextmanager
-def servers() -> Iterator[list[Server]]:
+def servers(subject: Subject) -> Iterator[list[Server]]:
     """Both servers, over one model."""
     with tempfile.TemporaryDirectory(prefix="modelbuild-bench-") as folder:
         directory = Path(folder)
+        for name, content in subject.files.items():
+            (directory / name).write_bytes(content)
+        served = ServingEnvironment(
+            model="bench",
+            model_id="1",
+            pipeline="bench",
+            description_sha256=hashlib.sha256(subject.files[DESCRIPTION_FILE]).hexdigest(),
+        )
         environment = {
             "PATH": os.environ["PATH"],
             "SM_MODEL_DIR": folder,
             "BIND_ADDRESS": "127.0.0.1",
-            **_model(directory).to_env(),
+            **served.to_env(),
         }
         commands = {
             "modelbuild": [sys.executable, "-m", "modelbuild.serving", "serve"],
-            "FastAPI": [sys.executable, str(Path(__file__).with_name("fastapi_server.py"))],
+            "FastAPI": [sys.executable, str(Path(__file__).with_name(subject.server))],
         }
         made = []
         try:
@@ -205,57 +208,74 @@ def servers() -> Iterator[list[Server]]:
                 server.stop()
 
 
-def _model(directory: Path) -> ServingEnvironment:
-    weight = np.random.default_rng(1).normal(size=(BUCKETS, len(LABELS))).astype(np.float32)
-    weights = safetensors.numpy.save({"weight": weight, "bias": np.zeros(len(LABELS), np.float32)})
-    files = linear.files(weights, labels=LABELS, buckets=BUCKETS, ngrams=2, parameters={})
-    for name, content in files.items():
-        (directory / name).write_bytes(content)
-    content = files[DESCRIPTION_FILE]
-    return ServingEnvironment(
-        model="bench", model_id="1", pipeline="bench", description_sha256=hashlib.sha256(content).hexdigest()
-    )
+@dataclass(frozen=True)
+class Measured:
+    """Both servers' loads of each case, and their memory in MB: after the load, and after large bodies."""
+
+    loads: dict[tuple[str, int, int], list[Load]]
+    memory: dict[str, tuple[float, float]]
+
+    def p50(self, server: str, connections: int, instances: int) -> float:
+        """The median time of an answer in milliseconds, in the best round."""
+        return min(one.p50 for one in self.loads[server, connections, instances])
+
+    def rate(self, server: str, connections: int, instances: int) -> float:
+        """Answers in a second, in the best round."""
+        return max(one.rate for one in self.loads[server, connections, instances])
+
+
+def measure(subject: Subject, rounds: int, seconds: float) -> Measured:
+    """Load both servers in turns."""
+    loads: dict[tuple[str, int, int], list[Load]] = {}
+    with servers(subject) as both:
+        for server in both:
+            send_requests(server.port, 16, [subject.instance], seconds)
+        for connections, instances in CASES:
+            for _ in range(rounds):
+                for server in both:
+                    load = send_requests(server.port, connections, [subject.instance] * instances, seconds)
+                    loads.setdefault((server.name, connections, instances), []).append(load)
+        after_load = {server.name: server.memory() for server in both}
+        for server in both:
+            server.post_large(4, subject.large)
+        memory = {server.name: (after_load[server.name], server.memory()) for server in both}
+    return Measured(loads, memory)
+
+
+def report(kind: str, measured: Measured) -> list[str]:
+    """Print a table for a kind; the lines with its ratios."""
+    ours, other = measured.memory
+    print(f"{kind}\n{'connections':>11} {'instances':>9}", end="")
+    print("".join(f"  {name:>10} p50   requests/s" for name in (ours, other)))
+    for case in CASES:
+        cells = [
+            f"{measured.p50(name, *case):>11.2f} ms {measured.rate(name, *case):>12,.0f}"
+            for name in (ours, other)
+        ]
+        print(f"{case[0]:>11} {case[1]:>9}  " + "  ".join(cells))
+    for at, what in enumerate(("the load", "four large bodies")):
+        megabytes = ", ".join(f"{name} {found[at]:.0f} MB" for name, found in measured.memory.items())
+        print(f"memory after {what}: {megabytes}")
+    print()
+    p50 = measured.p50(ours, 1, 1) / measured.p50(other, 1, 1)
+    requests = min(measured.rate(ours, count, 1) / measured.rate(other, count, 1) for count in (16, 64))
+    prefix = "onnx-" if kind == "onnx" else ""
+    return [f"ratio {prefix}p50 {p50:.2f}", f"ratio {prefix}requests {requests:.2f}"]
 
 
 def main() -> None:
-    """Measure both servers in turns, and print a table and the ratios."""
+    """Measure both servers in turns over each model, and print tables and ratios."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9, help="rounds for each row (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=0.5, help="length of each (default: %(default)s)")
     options = parser.parse_args()
     if options.rounds < 1 or options.seconds <= 0:
         parser.error("there must be at least one round, and it must take some time")
-    measured: dict[tuple[str, int, int], list[Load]] = {}
-    with servers() as both:
-        for server in both:
-            send_requests(server.port, 16, 1, options.seconds)
-        for connections, texts in CASES:
-            for _ in range(options.rounds):
-                for server in both:
-                    load = send_requests(server.port, connections, texts, options.seconds)
-                    measured.setdefault((server.name, connections, texts), []).append(load)
-        after_load = {server.name: server.memory() for server in both}
-        for server in both:
-            server.post_large(4)
-        after_large = {server.name: server.memory() for server in both}
-        names = [server.name for server in both]
-    p50 = {case: min(one.p50 for one in loads) for case, loads in measured.items()}
-    rate = {case: max(one.rate for one in loads) for case, loads in measured.items()}
-    print(f"{'connections':>11} {'texts':>6}  " + "  ".join(f"{name:>10} p50   requests/s" for name in names))
-    for connections, texts in CASES:
-        cells = [
-            f"{p50[name, connections, texts]:>11.2f} ms {rate[name, connections, texts]:>12,.0f}"
-            for name in names
-        ]
-        print(f"{connections:>11} {texts:>6}  " + "  ".join(cells))
-    for what, found in (("after the load", after_load), ("after four bodies of 6 MB", after_large)):
-        print(f"memory {what}: " + ", ".join(f"{name} {found[name]:.0f} MB" for name in names))
-    ours, other = names
-    ratio_p50 = p50[ours, 1, 1] / p50[other, 1, 1]
-    ratio_requests = min(rate[ours, count, 1] / rate[other, count, 1] for count in (16, 64))
+    lines: list[str] = []
+    for kind, make_subject in SUBJECTS.items():
+        lines += report(kind, measure(make_subject(), options.rounds, options.seconds))
     print(f"goals: p50 {GOAL_P50} or less, requests {GOAL_REQUESTS:g} or more\n")
-    print(f"ratio p50 {ratio_p50:.2f}")
-    print(f"ratio requests {ratio_requests:.2f}")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

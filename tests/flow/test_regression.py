@@ -53,6 +53,17 @@ def test_a_regression_is_served_as_it_was_fitted(estimator: Any) -> None:
     assert predicted == pytest.approx(pipeline.predict(scikit_learn.matrix(asked, FLAT)), rel=1e-4)
 
 
+def test_an_estimator_of_numbers_needs_no_columns() -> None:
+    """Where all fields are numbers, an estimator without a transformer of columns is served too."""
+    takes = RecordInput(fields=(FLAT.fields[0], RecordField(name="rooms", type="number")))
+    records: list[Any] = [{"area": float(n), "rooms": float(n % 3)} for n in range(20)]
+    table = scikit_learn.matrix(records, takes)
+    trees = GradientBoostingRegressor(random_state=1).fit(table, np.arange(20.0))
+    model = load(scikit_learn.files(trees, takes=takes, answers=NumberOutput(), parameters={}))
+    predicted = [answer["value"] for answer in model.predict_json(records)]
+    assert predicted == pytest.approx(trees.predict(table), abs=1e-3)
+
+
 @pytest.mark.parametrize("estimator", [LogisticRegression(), RandomForestClassifier(5, random_state=1)])
 def test_a_classifier_is_served_as_it_was_fitted(estimator: Any) -> None:
     """Each record gets the label and the probabilities that scikit-learn predicts."""

@@ -49,13 +49,11 @@ def files(
         ConfigurationError: the estimator cannot be written as ONNX.
         VerificationFailed: the graph does not fit the declared output.
     """
-    columns = {"number": FloatTensorType, "text": StringTensorType}
-    inputs = [(field.name, columns[field.type]([None, 1])) for field in takes.fields]
     labels = isinstance(answers, LabelOutput)
     try:
         # Without zipmap the probabilities are a matrix, and not a list of dictionaries.
         graph = skl2onnx.convert_sklearn(
-            estimator, initial_types=inputs, options={"zipmap": False} if labels else None
+            estimator, initial_types=_graph_inputs(takes), options={"zipmap": False} if labels else None
         )
     except Exception as error:
         # skl2onnx raises classes of its own, ValueError and RuntimeError.
@@ -71,6 +69,14 @@ def files(
         files={GRAPH_FILE: graph.SerializeToString()},
         parameters=parameters,
     )
+
+
+def _graph_inputs(takes: RecordInput) -> list[tuple[str, Any]]:
+    """One matrix where all fields are numbers, as every estimator takes it; else a column for each field."""
+    if all(field.type == "number" for field in takes.fields):
+        return [("record", FloatTensorType([None, len(takes.fields)]))]
+    columns = {"number": FloatTensorType, "text": StringTensorType}
+    return [(field.name, columns[field.type]([None, 1])) for field in takes.fields]
 
 
 def _first_line(error: Exception) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
@@ -135,7 +136,7 @@ class RecordInput(Record):
 
     def size(self, instance: dict[str, float | str]) -> int:
         """How much work an instance is: characters of its texts, and 8 for each number."""
-        return sum(len(value) if isinstance(value, str) else 8 for value in instance.values())
+        return sum(8 if isinstance(value, float) else len(value) for value in instance.values())
 
     def from_json(self, value: JsonValue) -> dict[str, float | str]:
         """The fields of an instance, in their declared order.
@@ -145,13 +146,14 @@ class RecordInput(Record):
         """
         if not isinstance(value, dict):
             raise BadInstance(f"must be an object with the fields {self._names()}, not {type_name(value)}")
-        names = [field.name for field in self.fields]
-        if missing := [name for name in names if name not in value]:
-            raise BadInstance(f"has no field {missing[0]!r}; send the fields {self._names()}")
-        if len(value) > len(names):
-            unknown = next(name for name in value if name not in names)
+        try:
+            instance = {name: read(value[name]) for name, read in self._readers}
+        except KeyError as error:
+            raise BadInstance(f"has no field {error.args[0]!r}; send the fields {self._names()}") from error
+        if len(value) > len(instance):
+            unknown = next(name for name in value if name not in instance)
             raise BadInstance(f"has the unknown field {unknown[:60]!r}; send the fields {self._names()}")
-        return {field.name: field.read(value[field.name]) for field in self.fields}
+        return instance
 
     def from_csv(self, row: Sequence[str]) -> dict[str, float | str]:
         """The fields of a CSV row.
@@ -170,6 +172,10 @@ class RecordInput(Record):
     def example(self) -> JsonValue:
         """An instance of zeros and empty texts."""
         return {field.name: 0.0 if field.type == "number" else "" for field in self.fields}
+
+    @cached_property
+    def _readers(self) -> list[tuple[str, Callable[[JsonValue], float | str]]]:
+        return [(field.name, field.read) for field in self.fields]
 
     def _names(self) -> str:
         names = [field.name for field in self.fields]
