@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts the texts of flows/sentiment into the lake, with the Python and the requirements of the plugins' helpers.
+# Puts the tables that its arguments name into the lake (see flows/lake/load.py), with the Python and the requirements of the plugins' helpers.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -8,4 +8,4 @@ source plugins/lib/helpers.bash
 
 python="${MODELBUILD_PYTHON:-}"
 if [ -z "$python" ]; then python="$(modelbuild_python)"; fi
-PYTHONPATH="$PWD/python/src" "$python" -X utf8 flows/sentiment/lake.py
+PYTHONPATH="$PWD/python/src" "$python" -X utf8 flows/lake/load.py "$@"

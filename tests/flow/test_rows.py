@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.flow.rows import read_csv, read_labelled_texts, split
+from modelbuild.flow.rows import distinct, hold_out, read_csv, read_labelled_texts, split
 
 
 def written(folder: Path, content: str | bytes) -> Path:
@@ -79,6 +79,37 @@ def test_a_key_is_on_one_side_and_stays_there(keys: list[int], percent: int, see
 
 @pytest.mark.parametrize(("keys", "percent"), [(["a"], 50), (["a", "a", "a"], 99)])
 def test_a_split_needs_rows_on_both_sides(keys: list[str], percent: int) -> None:
-    """Too few rows, or all with one key, are a sentence with the parameter and both numbers."""
-    with pytest.raises(ConfigurationError, match=r"test_percent is \d+: that leaves \d rows to train"):
+    """Too few rows, or all with one key, are a sentence with what is held out and both numbers."""
+    with pytest.raises(ConfigurationError, match=rf"^{percent} percent are held out: that leaves \d rows to"):
         split(keys, lambda row: row, test_percent=percent, seed=1)
+
+
+def test_rows_can_be_held_out_by_the_beginning_of_their_key() -> None:
+    """A data set with a split of its own keeps it; a text with which no key begins is a sentence."""
+    keys = ["test/1", "train/1", "test/2", "train/test/3"]
+    held_out = ["test/1", "test/2"]
+    train = ["train/1", "train/test/3"]
+    assert hold_out(keys, str, "test/", seed=1) == (train, held_out)
+    assert hold_out(keys, str, 50, seed=1) == split(keys, str, test_percent=50, seed=1)
+    with pytest.raises(ConfigurationError, match=r"^what begins with 'dev/' is held out: that leaves 4 rows"):
+        hold_out(keys, str, "dev/", seed=1)
+
+
+def test_the_first_of_the_same_texts_is_kept() -> None:
+    """Case, spaces, quotation marks and typographic signs make no other text; too long ones are left out."""
+    texts = ["b", "It\u2019s  good", "its GOOD", '"b"', "x" * 10_001, "\u200b", "c"]
+    assert distinct(texts, text=str, label=lambda _: "one") == ["b", "It\u2019s  good", "c"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("aAbB c"), st.sampled_from("pn")), max_size=12))
+def test_distinct_rows_have_one_text_and_one_label_each(rows: list[tuple[str, str]]) -> None:
+    """No text stays twice, and none that has two labels; a row with the text of no other row stays."""
+    kept = distinct(rows, text=lambda row: row[0], label=lambda row: row[1])
+    texts = [text.casefold() for text, _ in kept]
+    assert len(texts) == len(set(texts))
+    for text in texts:
+        assert len({label for other, label in rows if other.casefold() == text}) == 1
+    alone = [
+        row for row in rows if row[0] != " " and [r[0].casefold() for r in rows].count(row[0].casefold()) == 1
+    ]
+    assert set(alone) <= set(kept)

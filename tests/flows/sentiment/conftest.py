@@ -23,11 +23,12 @@ def parameters() -> Parameters:
 @pytest.fixture(scope="session")
 def all_rated() -> list[Rated]:
     """Every rated text of the real data set, downloaded once into the user's cache."""
+    from source import rated_texts
+
     from rows import Rated
-    from source import archive, rated_texts
 
     rows: list[Rated] = []
-    for row in rated_texts(archive()):
+    for row in rated_texts(PACKAGE.content()):
         row.pop("raters")
         values: dict[str, Any] = row
         rows.append(Rated(**values))

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import safetensors.numpy
 
 from modelbuild.flow.packaging import package
@@ -15,8 +14,8 @@ from modelbuild.serving.inputs import TextInput
 from modelbuild.serving.kinds.hashed_ngrams import WEIGHTS_FILE
 from modelbuild.serving.outputs import LabelOutput
 
-# Numbers that are held in memory at one time besides ids, weights, and one number for each text and label.
-_CHUNK_NUMBERS = 1 << 20
+_SMALL = 1e-3
+"""What the sums of squared gradients begin with, so that no first step is endless."""
 
 
 def fit(
@@ -26,57 +25,60 @@ def fit(
     buckets: int,
     ngrams: int,
     epochs: int,
+    batch_size: int,
     learning_rate: float,
+    seed: int,
 ) -> bytes:
-    """Softmax regression over hashed n-grams by plain gradient descent, in numpy; for thousands of texts.
+    """Softmax regression over hashed n-grams, by AdaGrad on batches, in numpy on one core.
 
-    Memory holds eight bytes for each n-gram, and some numbers for each label of a text and of a used bucket.
-    The same rows give the same bytes, however they are divided into chunks.
+    The step size of a bucket's weights falls with the gradients that the bucket has had (Duchi, Hazan and
+    Singer, 2011), so that rare words learn fast, and all step sizes fall linearly to zero. A batch changes
+    only the buckets that it has. Texts without a token are left out. The same arguments give the same bytes.
+
+    Memory holds eight bytes for each n-gram, and some numbers for each label of a text and of a bucket.
 
     Args:
         rows: the texts to train on, each with its label.
         labels: every label; the columns of the weights have their order.
         buckets: how many rows the n-grams are hashed to.
         ngrams: how many words the longest n-gram has.
-        epochs: how often all texts are looked at.
-        learning_rate: how far each step goes.
+        epochs: how often each text is used.
+        batch_size: how many texts one step uses.
+        learning_rate: how far the first step goes.
+        seed: decides the order of the texts.
 
     Returns:
         The content of ``model.safetensors``, see :func:`files`.
     """
     texts, truth = zip(*rows, strict=True)
     ids, offsets = features(texts, buckets=buckets, ngrams=ngrams)
-    # Only the rows of n-grams that are there change; all others stay zero.
-    used = np.unique(ids)
-    row_of = np.zeros(buckets, np.int64)
-    row_of[used] = np.arange(len(used))
-    chunks = _chunks(offsets, _CHUNK_NUMBERS // len(labels))
+    counts = np.diff(offsets)
     goal = np.eye(len(labels))[[labels.index(label) for label in truth]]
-    weight, bias = np.zeros((len(used), len(labels))), np.zeros(len(labels))
-    for _ in range(epochs):
-        logits = np.tile(bias, (len(texts), 1))
-        for start, end in chunks:
-            texts_of = np.repeat(np.arange(start, end), np.diff(offsets[start : end + 1]))
-            np.add.at(logits, texts_of, weight[row_of[ids[offsets[start] : offsets[end]]]])
+    weight, bias = np.zeros((buckets, len(labels))), np.zeros(len(labels))
+    weight_squares, bias_squares = np.full((buckets, 1), _SMALL), np.full(len(labels), _SMALL)
+    random, known = np.random.default_rng(seed), np.flatnonzero(counts)
+    batches = [
+        order[start : start + batch_size]
+        for order in (random.permutation(known) for _ in range(epochs))
+        for start in range(0, len(order), batch_size)
+    ]
+    for number, chosen in enumerate(batches):
+        ends = np.cumsum(counts[chosen])
+        starts = ends - counts[chosen]
+        owner = np.repeat(np.arange(len(chosen)), counts[chosen])
+        found = ids[np.arange(ends[-1]) + (offsets[chosen] - starts)[owner]]
+        logits = np.add.reduceat(weight[found], starts, axis=0) + bias
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        error = (powers / powers.sum(axis=1, keepdims=True) - goal) / len(texts)
-        for start, end in chunks:
-            steps = np.repeat(learning_rate * error[start:end], np.diff(offsets[start : end + 1]), axis=0)
-            np.subtract.at(weight, row_of[ids[offsets[start] : offsets[end]]], steps)
-        bias -= learning_rate * error.sum(axis=0)
-    whole = np.zeros((buckets, len(labels)), np.float32)
-    whole[used] = weight
-    return safetensors.numpy.save({"weight": whole, "bias": bias.astype(np.float32)})
-
-
-def _chunks(offsets: npt.NDArray[np.int64], most: int) -> list[tuple[int, int]]:
-    """First and last text (exclusive) of each chunk: at most ``most`` n-grams, or one text that has more."""
-    found, start = [], 0
-    while start < len(offsets) - 1:
-        end = int(np.searchsorted(offsets, offsets[start] + most, "right")) - 1
-        found.append((start, max(end, start + 1)))
-        start = found[-1][1]
-    return found
+        error = (powers / powers.sum(axis=1, keepdims=True) - goal[chosen]) / np.sqrt(len(chosen))
+        by_bucket = found.argsort(kind="stable")
+        changed, firsts = np.unique(found[by_bucket], return_index=True)
+        gradient = np.add.reduceat(error[owner[by_bucket]], firsts, axis=0)
+        rate = learning_rate * (1 - number / len(batches))
+        weight_squares[changed] += np.square(gradient).mean(axis=1, keepdims=True)
+        weight[changed] -= rate * gradient / np.sqrt(weight_squares[changed])
+        bias_squares += np.square(error.sum(axis=0))
+        bias -= rate * error.sum(axis=0) / np.sqrt(bias_squares)
+    return safetensors.numpy.save({"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)})
 
 
 def files(

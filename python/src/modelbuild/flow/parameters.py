@@ -1,13 +1,41 @@
-"""Reads a flow's parameter file."""
+"""Reads a flow's parameter file, and has the sections that several flows share."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from modelbuild import agent_yaml
+
+HeldOut = Annotated[int, Field(ge=1, le=99)] | Annotated[str, Field(min_length=1)]
+"""How many percent of the keys of the rows are held out of the training, or what these keys begin with."""
+
+
+class Section(BaseModel):
+    """A part of a parameter file: it has just these parameters, and none may be missing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class HashedNgrams(Section):
+    """The size of a model of kind ``hashed-ngrams-linear``."""
+
+    ngrams: int = Field(ge=1, le=5)
+    """How many words the longest n-gram has."""
+    buckets: int = Field(ge=1, le=2**24)
+    """How many rows of weights there are."""
+
+
+class LinearTraining(Section):
+    """How :func:`modelbuild.flow.linear.fit` fits such a model."""
+
+    epochs: int = Field(ge=1, le=10_000)
+    """How often each text is used."""
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
 
 
 def parse(text: str, model: type[BaseModel]) -> dict[str, JsonValue]:
@@ -33,18 +61,30 @@ def parse(text: str, model: type[BaseModel]) -> dict[str, JsonValue]:
         # number.
         model.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        raise ParameterError(_sentence(error)) from error
+        raise ParameterError(_sentence(error, values)) from error
     return values
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError, values: JsonValue) -> str:
     first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
+    name = _name(first["loc"], values)
     if first["type"] == "missing":
         return f"The parameter {name} is missing."
     if first["type"] == "extra_forbidden":
         return f"There is no parameter {name}; remove it or correct its name."
     return f"The parameter {name} is {_short_text(first['input'])}: {first['msg'].rstrip('.')}."
+
+
+def _name(place: Sequence[str | int], values: JsonValue) -> str:
+    """The parameter at a place, without the kind of value that pydantic adds where several are allowed."""
+    parts: list[str] = []
+    found: Any = values
+    for part in place:
+        if not isinstance(found, dict | list):
+            break
+        parts.append(str(part))
+        found = found.get(part) if isinstance(found, dict) else found[int(part)]
+    return ".".join(parts)
 
 
 def _short_text(value: Any) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 from modelbuild import csv_file, log
 from modelbuild.errors import ConfigurationError
+from modelbuild.flow.parameters import HeldOut
 from modelbuild.serving.limits import MAX_CHARACTERS
-from modelbuild.serving.text import has_tokens
+from modelbuild.serving.text import has_tokens, normalize
 
 Row = TypeVar("Row")
 
@@ -37,10 +38,7 @@ def read_csv(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
 
 
 def read_labelled_texts(path: Path, text: str, label: str) -> list[tuple[str, str]]:
-    """The texts of a CSV file with their labels, each text once.
-
-    Leaves out rows without a label, texts that the server refuses because they have no token or are too long,
-    and texts with contradictory labels.
+    """The texts of a CSV file with their labels, without rows that have no label, see :func:`distinct`.
 
     Args:
         path: the file.
@@ -50,13 +48,9 @@ def read_labelled_texts(path: Path, text: str, label: str) -> list[tuple[str, st
     Raises:
         ConfigurationError: the file cannot be read, or fewer than two labels are left.
     """
-    labels: dict[str, set[str]] = {}
     rows = read_csv(path, (text, label))
-    for row in rows:
-        served = len(row[text]) <= MAX_CHARACTERS and has_tokens(row[text])
-        if served and row[label].strip():
-            labels.setdefault(row[text], set()).add(row[label].strip())
-    kept = [(one, next(iter(found))) for one, found in labels.items() if len(found) == 1]
+    labelled = ((row[text], row[label].strip()) for row in rows if row[label].strip())
+    kept = distinct(labelled, text=lambda row: row[0], label=lambda row: row[1])
     if len({found for _, found in kept}) < 2:
         raise ConfigurationError(
             f"column {label!r} of {path.name} has fewer than two labels for texts of column {text!r}: a "
@@ -64,6 +58,27 @@ def read_labelled_texts(path: Path, text: str, label: str) -> list[tuple[str, st
         )
     log.say(f"{path.name}: {len(rows):,} rows, of which {len(kept):,} texts with one label each.")
     return kept
+
+
+def distinct(
+    rows: Iterable[Row], *, text: Callable[[Row], str], label: Callable[[Row], Hashable]
+) -> list[Row]:
+    """Each text once: of rows with the same text the first one, in the order of the rows.
+
+    Texts are the same if they differ only in case, spaces or what else
+    :func:`~modelbuild.serving.text.normalize` makes equal. Leaves out texts with contradictory labels, and
+    texts that the server refuses because they have no token or are too long.
+
+    Args:
+        rows: the rows.
+        text: what the model is given of a row.
+        label: what it has to find.
+    """
+    same_text: dict[str, list[Row]] = {}
+    for row in rows:
+        if len(text(row)) <= MAX_CHARACTERS and has_tokens(text(row)):
+            same_text.setdefault(" ".join(normalize(text(row)).split()), []).append(row)
+    return [group[0] for group in same_text.values() if len({label(row) for row in group}) == 1]
 
 
 def split(
@@ -76,14 +91,45 @@ def split(
     Raises:
         ConfigurationError: one side has no rows.
     """
+    return _divided(
+        rows,
+        lambda row: _percentile(key(row), seed) < test_percent,
+        f"{test_percent} percent are held out",
+        "change this number, or the seed, or add rows",
+    )
+
+
+def hold_out(
+    rows: Iterable[Row], key: Callable[[Row], str], held_out: HeldOut, seed: int
+) -> tuple[list[Row], list[Row]]:
+    """The rows to train on and the rows held out, by a parameter that says what is held out.
+
+    Args:
+        rows: the rows.
+        key: what the rows have in common that must be on one side.
+        held_out: a number is the ``test_percent`` of :func:`split`; a text is what the keys that are held out
+            begin with, for rows that come with a split of their own.
+        seed: decides together with the key, where ``held_out`` is a number.
+
+    Raises:
+        ConfigurationError: one side has no rows.
+    """
+    if isinstance(held_out, int):
+        return split(rows, key, test_percent=held_out, seed=seed)
+    said = f"what begins with {held_out!r} is held out"
+    return _divided(rows, lambda row: key(row).startswith(held_out), said, "change this text, or add rows")
+
+
+def _divided(
+    rows: Iterable[Row], is_held_out: Callable[[Row], bool], said: str, fix: str
+) -> tuple[list[Row], list[Row]]:
     train: list[Row] = []
     test: list[Row] = []
     for row in rows:
-        (test if _percentile(key(row), seed) < test_percent else train).append(row)
+        (test if is_held_out(row) else train).append(row)
     if not train or not test:
         raise ConfigurationError(
-            f"the parameter test_percent is {test_percent}: that leaves {len(train)} rows to train on and "
-            f"{len(test)} to evaluate with: change it, or the seed, or add rows"
+            f"{said}: that leaves {len(train)} rows to train on and {len(test)} to evaluate with: {fix}"
         )
     return train, test
 

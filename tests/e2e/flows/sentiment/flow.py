@@ -17,7 +17,7 @@ from modelbuild.serving.model import load
 from parameters import Parameters
 
 HERE = Path(__file__).parent
-BUCKETS, NGRAMS = 4096, 2
+BUCKETS, NGRAMS, BATCH_SIZE = 4096, 2, 8
 
 
 class SmallFlow(base.ModelFlow):
@@ -48,7 +48,9 @@ class SmallFlow(base.ModelFlow):
             buckets=BUCKETS,
             ngrams=NGRAMS,
             epochs=parsed.training.epochs,
+            batch_size=BATCH_SIZE,
             learning_rate=parsed.training.learning_rate,
+            seed=1,
         )
         self.files = linear.files(
             weights, labels=labels, buckets=BUCKETS, ngrams=NGRAMS, parameters=self.parameters

