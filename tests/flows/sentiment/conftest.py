@@ -23,8 +23,7 @@ def parameters() -> Parameters:
 @pytest.fixture(scope="session")
 def all_rated() -> list[Rated]:
     """Every rated text of the real data set, downloaded once into the user's cache."""
-    from source import rated_texts
-
+    from comments import PACKAGE, rated_texts
     from rows import Rated
 
     rows: list[Rated] = []
