@@ -25,6 +25,7 @@ from sklearn.linear_model import LogisticRegression
 
 from modelbuild import agent_yaml
 from modelbuild.flow import linear, rows
+from modelbuild.serving.model import load
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "flows" / "lake"))
 from load import TABLES
@@ -61,8 +62,8 @@ def predicted(known: list[Row], held_out: list[Row], seed: int, **how: Any) -> P
     texts = [(row["text"], row["topic"]) for row in known]
     shape = {name: how[name] for name in ("ngrams", "buckets")}
     weights = linear.fit(texts, labels=labels, seed=seed, **how)
-    model = linear.read(linear.files(weights, labels=labels, parameters={}, **shape))
-    return [label for label, _ in model.predict([row["text"] for row in held_out])]
+    model = load(linear.files(weights, labels=labels, parameters={}, **shape))
+    return [answer["label"] for answer in model.predict_json([row["text"] for row in held_out])]
 
 
 def predicted_by_anchor(known: list[Row], held_out: list[Row]) -> Predicted:

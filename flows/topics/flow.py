@@ -7,9 +7,11 @@ from pathlib import Path
 from metaflow import Config, step  # type: ignore[attr-defined]
 
 from modelbuild.aws.athena import identifier
-from modelbuild.flow import base, linear, rows, training
+from modelbuild.flow import base, classification, linear, rows, training
 from modelbuild.flow.batch import on_batch
 from modelbuild.flow.evaluation import EvaluationRows
+from modelbuild.flow.packaging import golden
+from modelbuild.serving.model import load
 from parameters import Parameters
 
 
@@ -32,14 +34,12 @@ class TopicsFlow(base.ModelFlow):
     def train(self) -> None:
         """Fit the model on the articles that are not held out."""
         parsed, (known, _) = Parameters.model_validate(self.parameters), self._halves()
-        texts, labels = (
-            [(row["text"], row["topic"]) for row in known],
-            sorted({row["topic"] for row in known}),
-        )
+        texts = [(row["text"], row["topic"]) for row in known]
+        self.labels = sorted({label for _, label in texts})
         shape, fitting = parsed.model.model_dump(), parsed.training.model_dump()
         with self.timed("train"):
-            weights = linear.fit(texts, labels=labels, seed=parsed.seed, **shape, **fitting)
-        self.files = linear.files(weights, labels=labels, parameters=self.parameters, **shape)
+            weights = linear.fit(texts, labels=self.labels, seed=parsed.seed, **shape, **fitting)
+        self.files = linear.files(weights, labels=self.labels, parameters=self.parameters, **shape)
         self.keep_runtime()
         self.next(self.evaluate)
 
@@ -47,23 +47,25 @@ class TopicsFlow(base.ModelFlow):
     @step
     def evaluate(self) -> None:
         """Measure the model, as it will be served, on the articles that training never saw."""
-        (known, held_out), model = self._halves(), linear.read(self.files)
+        (known, held_out), model = self._halves(), load(self.files)
         texts = [row["text"] for row in held_out]
         found = EvaluationRows(
             ids=[row["id"] for row in held_out],
             inputs=texts,
             truth=[row["topic"] for row in held_out],
-            are="texts of articles that were not trained on, with the topics of the articles",
+            description="texts of articles that were not trained on, with the topics of the articles",
         )
-        evaluated = linear.evaluate(model, found, trained_on=[row["topic"] for row in known])
-        self.keep_evaluation(evaluated, linear.golden(model, texts))
+        majority = classification.majority([row["topic"] for row in known], len(texts))
+        answers, baselines = model.predict_json(texts), {"majority": majority}
+        evaluated = classification.evaluate(found, answers, labels=self.labels, baselines=baselines)
+        self.keep_evaluation(evaluated, golden(model, texts))
         self.next(self.notify_buildkite)
 
     @on_batch(cpu=1, memory=2048, secrets=["BUILDKITE_SECRET_ARN"])
     @step
     def notify_buildkite(self) -> None:
         """Publish the model and its manifest, and unblock the build."""
-        self.hand_over(self.files)
+        self.publish_model(self.files)
         self.next(self.end)
 
     @step

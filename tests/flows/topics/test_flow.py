@@ -14,7 +14,7 @@ import yaml
 import standins
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
-from modelbuild.serving.model import load
+from modelbuild.serving.model import load_directory
 from modelbuild.settings import AwsSettings
 from tables import Table, put
 from topics import ARTICLES, COLUMNS, bbc_sentences
@@ -68,6 +68,6 @@ def test_from_some_articles_to_a_servable_model(on_stand_in: str, tmp_path: Path
     with tarfile.open(fileobj=io.BytesIO(storage.read(model))) as tar:
         tar.extractall(tmp_path / "model", filter="data")
     about = (tmp_path / "model" / "model.json").read_bytes()
-    served = load(tmp_path / "model", hashlib.sha256(about).hexdigest())
+    served = load_directory(tmp_path / "model", hashlib.sha256(about).hexdigest())
     texts = ["The striker scored in the final game of the season.", "The bank said profits and sales rose."]
-    assert [label for label, _ in served.predict(texts)] == ["sports", "business"]
+    assert [answer["label"] for answer in served.predict(texts)] == ["sports", "business"]
