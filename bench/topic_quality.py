@@ -1,7 +1,7 @@
 """Choose the parameters of flows/topics, and measure how good its models are.
 
-    python bench/topics.py flows/topics/params.yaml choose    # on rows held out of the training rows
-    python bench/topics.py flows/topics/params.yaml           # on the rows that the flow holds out
+    python bench/topic_quality.py flows/topics/params.yaml choose    # on rows held out of the training rows
+    python bench/topic_quality.py flows/topics/params.yaml           # on the rows that the flow holds out
 
 The rows are those of the flow, made from the packages of flows/lake without AWS. The interval is that of
 1,000 bootstrap samples of whole articles. The anchor is TF-IDF of words and pairs of words with logistic
