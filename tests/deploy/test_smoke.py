@@ -10,6 +10,7 @@ import pytest
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
+from modelbuild import answers
 from modelbuild.aws.sagemaker import SageMaker
 from modelbuild.contract import Manifest
 from modelbuild.deploy import smoke
@@ -149,4 +150,4 @@ def test_a_container_that_refuses_an_input_is_not_the_approved_model() -> None:
 )
 def test_any_output_is_compared(expected: dict[str, Any], found: dict[str, Any], message: str) -> None:
     """Numbers, vectors and texts, wherever they stand in an answer: the first difference is named."""
-    assert smoke._difference(expected, found, 1e-4) == message
+    assert answers.difference(expected, found, 1e-4) == message

@@ -74,4 +74,5 @@ Output: TypeAlias = Annotated[LabelOutput | NumberOutput | VectorOutput, Field(d
 
 
 def _is_finite(value: JsonValue) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # math.isfinite fails for a whole number that is larger than every float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
