@@ -136,6 +136,7 @@ def test_a_container_that_refuses_an_input_is_not_the_approved_model() -> None:
         ({"value": 3.5}, {"value": 3.50009}, ""),
         ({"value": 35_000.0}, {"value": 35_001.0}, ""),
         ({"value": 35_000.0}, {"value": 35_004.0}, "value differs by 4.000000, and 3.5 is allowed"),
+        ({"value": 3.5}, {"value": 10**400}, "value is beyond the range of float64"),
         ({"value": 1}, {"value": True}, "another value"),
         ({"item": 20_001}, {"item": 20_002}, "another item"),
         (

@@ -194,6 +194,19 @@ def test_serving_image_refuses_another_model(
     assert "Traceback" not in output.stdout + output.stderr
 
 
+def test_serving_image_passes_check_image(engine: Engine, serve: str, published: Published) -> None:
+    """The serving image does all that `modelbuild check-image` asks of an image of the user's own."""
+    command = ("check-image", serve, str(published.directory), "--engine", engine.program)
+    done = subprocess.run([sys.executable, "-m", "modelbuild", *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    unchecked = [line for line in done.stdout.splitlines() if not line.startswith("ok ")]
+    assert unchecked == [
+        "not checked golden predictions: no golden predictions are known: give --manifest FILE",
+        "16 ok, 0 failed, 1 not checked",
+    ]
+    assert "modelbuild-check-" not in engine.call("ps", "--all", "--format", "{{.Names}}").stdout
+
+
 def test_serving_image_is_small(engine: Engine, serve: str) -> None:
     """What is added to the base image stays below 200 MiB: endpoints start by pulling it."""
     base = os.environ.get("BASE_IMAGE", "")

@@ -56,7 +56,8 @@ def read_predictions(
         field = ".".join(map(str, first["loc"]))
         raise VerificationFailed(
             f"the server answers {shortened_bytes(body)}, which is not the document with model, model_id, "
-            f"pipeline and predictions that each name their model ({field + ': ' if field else ''}{first['msg']})"
+            "pipeline and predictions that each name their model "
+            f"({field + ': ' if field else ''}{first['msg']})"
         ) from error
     if len(answer.predictions) != instances:
         raise VerificationFailed(

@@ -5,7 +5,7 @@ The types are part of ``model.json``. :data:`Output` is one of them, told apart 
 
 from __future__ import annotations
 
-import math
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
 from modelbuild.contract import Record
+
+_LARGEST = sys.float_info.max
 
 Label = Annotated[str, StringConstraints(min_length=1)]
 Answer: TypeAlias = dict[str, Any]
@@ -75,4 +77,4 @@ Output: TypeAlias = Annotated[LabelOutput | NumberOutput | VectorOutput, Field(d
 
 def _is_finite(value: JsonValue) -> bool:
     # math.isfinite fails for a whole number that is larger than every float.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST

@@ -1,0 +1,1 @@
+"""``modelbuild check-image``: proves that an image does what a SageMaker endpoint of modelbuild must do."""

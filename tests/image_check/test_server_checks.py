@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_servers import RightServer, running
+from modelbuild.image_check import command, server, server_checks
+from modelbuild.image_check.model import CheckedModel, read_model
+from modelbuild.image_check.outcome import Outcome
+from modelbuild.image_check.server import Server
+from modelbuild.image_check.session import Session
+from models import Published
+
+
+def examine(behaviour: RightServer, model: CheckedModel, seconds: float = 5.0) -> dict[str, Outcome]:
+    """The outcomes of the checks of a server, by subject."""
+    with running(behaviour) as running_server:
+        found = Server("127.0.0.1", running_server.server_port)
+        outcomes = list(server_checks.examine(Session(found, model, model.identity), seconds))
+    assert len({outcome.subject for outcome in outcomes}) == len(outcomes)
+    return {outcome.subject: outcome for outcome in outcomes}
+
+
+@pytest.fixture
+def model(published: Published, manifest: Path) -> CheckedModel:
+    """The model of RightServer with golden predictions."""
+    return read_model(published.directory, manifest, [])
+
+
+class _ForgetsId(RightServer):
+    """Its predictions name no model."""
+
+    def document(self, outputs: list[dict[str, Any]]) -> dict[str, Any]:
+        return {**super().document(outputs), "predictions": outputs}
+
+
+class _ForgetsHeader(RightServer):
+    """No header names the model."""
+
+    def headers(self) -> dict[str, str]:
+        return {}
+
+
+class _WrongIdInOne(RightServer):
+    """One of many predictions of a batch is of another model."""
+
+    def document(self, outputs: list[dict[str, Any]]) -> dict[str, Any]:
+        document = super().document(outputs)
+        if len(outputs) > 4:
+            document["predictions"][4]["model_id"] = "11"
+        return document
+
+
+class _EarlyPing(RightServer):
+    """Its /ping is 200 before the model is loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loading = iter(range(3))
+
+    def invoke(self, content_type: str, body: bytes) -> tuple[int, bytes]:
+        if next(self.loading, None) is not None:
+            return 503, b"The model is not loaded yet."
+        return super().invoke(content_type, body)
+
+
+class _LoadsAtFirstRequest(RightServer):
+    """Its first request waits until the model is loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loading = iter(range(1))
+
+    def predict(self, text: str) -> dict[str, Any]:
+        if next(self.loading, None) is not None:
+            threading.Event().wait(0.6)
+        return super().predict(text)
+
+
+class _Random(RightServer):
+    """Its scores change with each request."""
+
+    def predict(self, text: str) -> dict[str, Any]:
+        scores = dict.fromkeys(super().predict(text)["scores"], 0.001 * self.answered)
+        return {"label": "positive", "scores": scores}
+
+
+class _MixesBatch(RightServer):
+    """The answers of a batch are in another order."""
+
+    def document(self, outputs: list[dict[str, Any]]) -> dict[str, Any]:
+        return super().document(outputs[::-1])
+
+
+class _OneAtATime(RightServer):
+    """While it predicts it answers nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def ping(self) -> tuple[int, bytes]:
+        with self.lock:
+            return super().ping()
+
+    def invoke(self, content_type: str, body: bytes) -> tuple[int, bytes]:
+        with self.lock:
+            if content_type == "application/json" and b"[" in body:
+                threading.Event().wait(0.02)
+            return super().invoke(content_type, body)
+
+
+class _Unhealthy(RightServer):
+    """It says that it is not healthy while it predicts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.busy = threading.Semaphore(2)
+
+    def ping(self) -> tuple[int, bytes]:
+        if not self.busy.acquire(blocking=False):
+            return 503, b""
+        self.busy.release()
+        return super().ping()
+
+    def invoke(self, content_type: str, body: bytes) -> tuple[int, bytes]:
+        with self.busy:
+            threading.Event().wait(0.01)
+            return super().invoke(content_type, body)
+
+
+class _Traceback(RightServer):
+    """A bad request gets the stack of the server."""
+
+    def refuse(self) -> tuple[int, bytes]:
+        return 500, b"_Traceback (most recent call last):\n  File ...\nKeyError: 'instances'"
+
+
+class _SilentRefusal(RightServer):
+    """A bad request gets no sentence."""
+
+    def refuse(self) -> tuple[int, bytes]:
+        return 400, b""
+
+
+class _AnyType(RightServer):
+    """It reads everything as JSON."""
+
+    def invoke(self, _: str, body: bytes) -> tuple[int, bytes]:
+        return super().invoke("application/json", body)
+
+
+class _OtherLabels(RightServer):
+    """Its labels are not those of model.json."""
+
+    def predict(self, _: str) -> dict[str, Any]:
+        return {"label": "good", "scores": {"good": 1.0}}
+
+
+class _HugeNumber(RightServer):
+    """It answers with a whole number beyond every float."""
+
+    def predict(self, text: str) -> dict[str, Any]:
+        output = super().predict(text)
+        return {**output, "scores": {**output["scores"], "neutral": 10**400}}
+
+
+class _NoLargeBody(RightServer):
+    """It fails with a large body."""
+
+    def invoke(self, content_type: str, body: bytes) -> tuple[int, bytes]:
+        return (500, b"memory") if len(body) > 1_000_000 else super().invoke(content_type, body)
+
+
+class _RefusesLargeBody(RightServer):
+    """It refuses a large body, which is right."""
+
+    def invoke(self, content_type: str, body: bytes) -> tuple[int, bytes]:
+        return (413, b"too large") if len(body) > 1_000_000 else super().invoke(content_type, body)
+
+
+class _FewInstances(RightServer):
+    """It takes at most ten instances a request, which is right."""
+
+    def invoke(self, content_type: str, body: bytes) -> tuple[int, bytes]:
+        status, answer = super().invoke(content_type, body)
+        return (400, b"too many") if status == 200 and answer.count(b"label") > 10 else (status, answer)
+
+
+@pytest.mark.parametrize("behaviour", [RightServer, _RefusesLargeBody, _FewInstances])
+def test_a_right_server_passes_every_check(behaviour: type[RightServer], model: CheckedModel) -> None:
+    """A server that does what docs/serving.md asks fails no check, and none is left out."""
+    outcomes = examine(behaviour(), model)
+    assert {outcome.status for outcome in outcomes.values()} == {"ok"}, [*map(str, outcomes.values())]
+    assert outcomes["golden predictions"].text == "3 golden predictions, all within the tolerance"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "failed", "said"),
+    [
+        (_ForgetsId, {"model id"}, "predictions.0.model: Field required"),
+        (_ForgetsHeader, {"model id"}, "custom attributes ''"),
+        (_WrongIdInOne, {"model id"}, "prediction: tone 11"),
+        (_EarlyPing, {"first request"}, "status 503 and 'The model is not loaded yet.'"),
+        (_Random, {"golden predictions", "repetition", "batch"}, "differs by"),
+        (_MixesBatch, {"batch"}, "in a batch of 7"),
+        (_Unhealthy, {"/ping under load"}, "answered with 503 while 4 requests are computed"),
+        (_Traceback, {"bad body", "empty body"}, 'status 500 and "_Traceback'),
+        (_SilentRefusal, {"bad body", "empty body"}, "say in a sentence"),
+        (_AnyType, {"wrong content type"}, "status 200"),
+        (_OtherLabels, {"golden predictions", "declared output"}, "labels are not those of model.json"),
+        (_HugeNumber, {"golden predictions", "declared output"}, "beyond the range of float64"),
+        (_NoLargeBody, {"largest body"}, "status 500 and 'memory'"),
+    ],
+)
+def test_a_fault_is_found_where_it_is(
+    behaviour: type[RightServer], failed: set[str], said: str, model: CheckedModel
+) -> None:
+    """Each fault fails the checks that it concerns and no other, and the sentence shows what was answered."""
+    outcomes = examine(behaviour(), model)
+    wrong = {subject for subject, outcome in outcomes.items() if outcome.status != "ok"}
+    assert wrong == failed, [*map(str, outcomes.values())]
+    assert any(said in outcomes[subject].text for subject in failed), [*map(str, outcomes.values())]
+
+
+def test_a_model_that_is_loaded_by_the_first_request_is_found(
+    model: CheckedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first request that takes far longer than the second shows that /ping was 200 too early."""
+    monkeypatch.setattr(server_checks, "PING_SECONDS", 0.4)
+    outcome = examine(_LoadsAtFirstRequest(), model)["first request"]
+    assert outcome.status == "failed"
+    assert "answer /ping with 503 until the model is loaded" in outcome.text
+
+
+def test_a_server_that_never_predicts_is_not_checked_further(model: CheckedModel) -> None:
+    """What cannot be checked is said, and is no success."""
+
+    class NeverLoads(RightServer):
+        def invoke(self, *_: Any) -> tuple[int, bytes]:
+            return 503, b"The model is not loaded yet."
+
+    outcomes = examine(NeverLoads(), model, seconds=0.3)
+    assert outcomes.pop("first request").status == "failed"
+    assert {outcome.status for outcome in outcomes.values()} == {"not checked"}
+    assert "model id" in outcomes
+
+
+def test_ping_must_be_answered_while_requests_are_computed(
+    model: CheckedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that does one thing at a time answers /ping later than SageMaker waits."""
+    monkeypatch.setattr(server, "PING_SECONDS", 0.01)
+    with running(_OneAtATime()) as running_server:
+        session = Session(Server("127.0.0.1", running_server.server_port), model, model.identity)
+        outcome = server_checks.run_check("/ping under load", lambda: server_checks._ping_under_load(session))
+    assert outcome.status == "failed"
+    assert "not within 0.01 s" in outcome.text
+    assert "another thread or process" in outcome.text
+
+
+def test_a_server_that_dies_of_a_bad_body_is_found(model: CheckedModel) -> None:
+    """The check during which it dies says so, and the later ones are not blamed."""
+    behaviour = RightServer()
+    with running(behaviour) as running_server:
+
+        def die() -> tuple[int, bytes]:
+            running_server.shutdown()
+            running_server.server_close()
+            return 400, b"This was the last request."
+
+        behaviour.refuse = die  # type: ignore[method-assign]
+        session = Session(Server("127.0.0.1", running_server.server_port), model, model.identity)
+        outcomes = {outcome.subject: outcome for outcome in server_checks.examine(session, 5.0)}
+    assert outcomes["bad body"].status == "failed"
+    assert "after a body of text that is not JSON a valid request fails" in outcomes["bad body"].text
+    assert [outcomes[subject].status for subject in ("empty body", "wrong content type", "largest body")] == [
+        "not checked"
+    ] * 3
+
+
+def test_without_instances_only_bad_requests_are_checked(tmp_path: Path) -> None:
+    """A model.json of a format of the user's own is said to be unknown, and what needs none is checked."""
+    (tmp_path / "model.json").write_text('{"format": "mine"}')
+    model = read_model(tmp_path, None, [])
+    outcomes = examine(RightServer(), model)
+    assert {subject for subject, outcome in outcomes.items() if outcome.status == "ok"} == {
+        "bad body",
+        "empty body",
+        "wrong content type",
+    }
+    rest = [outcome for outcome in outcomes.values() if outcome.status != "ok"]
+    assert {outcome.status for outcome in rest} == {"not checked"}
+    assert "model.json is not in modelbuild's format" in outcomes["batch"].text
+    assert "--instance JSON" in outcomes["batch"].text
+
+
+def test_an_instance_of_the_user_makes_up_for_an_unknown_format(tmp_path: Path) -> None:
+    """With one instance everything but the declared output is checked."""
+    (tmp_path / "weights.bin").write_bytes(b"\0\1")
+    model = read_model(tmp_path, None, command.read_instances(['"It works."']))
+    behaviour = RightServer()
+    behaviour.names, behaviour.pipeline = {"model": "checked-model", "model_id": "1"}, "check-image"
+    outcomes = examine(behaviour, model)
+    unchecked = {subject for subject, outcome in outcomes.items() if outcome.status != "ok"}
+    assert unchecked == {"golden predictions", "declared output"}
+    assert "MODEL_DIR has no model.json" in outcomes["declared output"].text
+    assert "their order was not seen" in outcomes["batch"].text
+
+
+def test_names_come_from_options_ping_or_the_first_answer(
+    model: CheckedModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a running server the header of /ping says which model it is, or an answer; options come first."""
+
+    class Nameless(RightServer):
+        def headers(self) -> dict[str, str]:
+            return super().headers() if next(requests) else {}
+
+    with running(RightServer()) as found:
+        url = f"http://127.0.0.1:{found.server_port}"
+        assert command.check_server(url, model, {}, 5.0)
+        assert "name model tone 12.3 of comments" in capsys.readouterr().out
+        assert not command.check_server(url, model, {"model_id": "13"}, 5.0)
+        assert "but those of model tone 13 of comments are" in capsys.readouterr().out
+    # The first two answers are those of /ping.
+    requests = itertools.chain([0, 0], itertools.repeat(1))
+    with running(Nameless()) as found:
+        assert command.check_server(f"http://127.0.0.1:{found.server_port}", model, {}, 5.0)
+        assert "name model tone 12.3 of comments" in capsys.readouterr().out
+
+
+def test_what_needs_an_image_is_said(model: CheckedModel, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a running server the other model id, SIGTERM and changed models cannot be tried, and it says so."""
+    with running(RightServer()) as found:
+        assert command.check_server(f"http://127.0.0.1:{found.server_port}/", model, {}, 5.0)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("not checked")] == [
+        f"not checked {subject}: give IMAGE in place of --url"
+        for subject in ("other model id", "SIGTERM", "read-only model", "changed file", "pickle")
+    ]
+    assert lines[-1] == "11 ok, 0 failed, 5 not checked"
+
+
+def test_a_manifest_of_another_model_is_refused(published: Published, manifest: Path) -> None:
+    """Golden predictions of another model would blame the image."""
+    (published.directory / "model.json").write_bytes(
+        json.dumps(json.loads((published.directory / "model.json").read_text())).encode()
+    )
+    with pytest.raises(command.ConfigurationError, match=r"is of another model: model\.json"):
+        read_model(published.directory, manifest, [])
