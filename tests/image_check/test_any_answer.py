@@ -75,10 +75,10 @@ def test_any_bytes_are_an_answer_or_one_error(head: bytes, rest: bytes) -> None:
     """Whatever bytes come in place of HTTP, the client returns an answer or says that there is none."""
     with talking(lambda accepted: accepted.sendall(head + rest)) as found:
         try:
-            said = str(found.invoke(b"{}").status)
+            message = str(found.invoke(b"{}").status)
         except NoAnswer as error:
-            said = str(error)
-    assert said.isdecimal() or said.startswith("the server does not answer POST /invocations")
+            message = str(error)
+    assert message.isdecimal() or message.startswith("the server does not answer POST /invocations")
 
 
 def test_an_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

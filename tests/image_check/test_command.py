@@ -29,7 +29,7 @@ def refusal(*arguments: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["model"], "give IMAGE and MODEL_DIR, or --url and MODEL_DIR"),
         (["image", "model", "more"], "give IMAGE and MODEL_DIR, or --url and MODEL_DIR"),
@@ -43,11 +43,11 @@ def refusal(*arguments: object) -> str:
         (["image", "model", "--timeout", "0"], "0.0 is not in the range 1<=x<=3600"),
     ],
 )
-def test_a_wrong_command_line_exits_with_2(arguments: list[str], said: str) -> None:
+def test_a_wrong_command_line_exits_with_2(arguments: list[str], message: str) -> None:
     """What click cannot parse, or does not fit together, is a usage error."""
     result = call(*arguments)
     assert result.exit_code == 2
-    assert said in result.output
+    assert message in result.output
 
 
 def test_what_is_no_model_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

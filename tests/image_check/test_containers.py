@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
+import io
 import json
+import lzma
 import os
+import pickle
 import re
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import engines
@@ -19,7 +26,7 @@ from modelbuild.errors import ConfigurationError
 from modelbuild.image_check import command, container_checks
 from modelbuild.image_check.engine import find_engine
 from modelbuild.image_check.model import read_model
-from modelbuild.image_check.pickled import printing
+from modelbuild.image_check.pickled import packed_like, printing
 from models import Published
 
 SHARED = Path(__file__).parents[1] / "shared"
@@ -142,21 +149,21 @@ def test_a_model_that_holds_no_hashes_cannot_be_verified(run: Run, own_model: Pa
 
 
 @pytest.mark.parametrize(
-    ("image", "said"),
+    ("image", "message"),
     [
         ("missing-module", "ended with exit code 1: .*No module named nowhere_to_be_found"),
         ("never", r"/ping on port 8080 was not answered with 200 within 1 s; listen on 0\.0\.0\.0:8080"),
     ],
 )
 def test_an_image_that_does_not_start_is_not_checked_further(
-    image: str, said: str, run: Run, own_model: Path
+    image: str, message: str, run: Run, own_model: Path
 ) -> None:
     """The line says how the container ended, and what was not checked is no success."""
     lines = run(image, own_model, seconds=1.0)
     assert lines.pop("passed") == "False"
     start = lines.pop("start")
     assert start.startswith("failed")
-    assert re.search(said, start), start
+    assert re.search(message, start), start
     assert {line[:11] for line in lines.values()} == {"not checked"}
 
 
@@ -230,4 +237,46 @@ def test_the_pickle_prints_only_when_it_is_loaded() -> None:
         capture_output=True,
         check=True,
     )
+    assert loaded.stderr.decode() == f"{marker}\n"
+
+
+def _zipped(entries: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, content in entries.items():
+            file.writestr(name, content)
+    return buffer.getvalue()
+
+
+def _npy(value: object) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(value))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("original", "load"),
+    [
+        (gzip.compress(b""), "pickle.loads(gzip.decompress(content))"),
+        (bz2.compress(b""), "pickle.loads(bz2.decompress(content))"),
+        (lzma.compress(b""), "pickle.loads(lzma.decompress(content))"),
+        (_npy([1.0, 2.0]), "np.load(io.BytesIO(content), allow_pickle=True)"),
+        (_zipped({"a.npy": _npy(1.0)}), "np.load(io.BytesIO(content), allow_pickle=True)['a']"),
+        (
+            _zipped({"archive/data.pkl": pickle.dumps(1.0), "archive/version": b"3"}),
+            "archive = zipfile.ZipFile(io.BytesIO(content)); assert archive.read('archive/version') == b'3'; "
+            "pickle.loads(archive.read('archive/data.pkl'))",
+        ),
+        (b"anything else", "pickle.loads(content)"),
+        (b"weights" + _zipped({"a": b"a"})[-22:], "pickle.loads(content)"),
+    ],
+    ids=["gzip", "bzip2", "xz", "npy", "npz", "torch", "other", "broken zip"],
+)
+def test_the_pickle_is_where_the_loader_of_a_format_unpickles(original: bytes, load: str) -> None:
+    """A loader that looks at the format of its file first still finds the pickle, and prints the marker."""
+    pickled, marker = printing()
+    imports = "import bz2, gzip, io, lzma, pickle, sys, zipfile, numpy as np"
+    program = f"{imports}; content = sys.stdin.buffer.read(); {load}"
+    packed = packed_like(original, pickled)
+    loaded = subprocess.run([sys.executable, "-c", program], input=packed, capture_output=True, check=True)
     assert loaded.stderr.decode() == f"{marker}\n"

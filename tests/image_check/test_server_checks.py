@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from model_servers import RightServer, running
+from model_servers import LABELS, RightServer, running
+from modelbuild.errors import ConfigurationError
 from modelbuild.image_check import command, server, server_checks
 from modelbuild.image_check.model import CheckedModel, read_model
-from modelbuild.image_check.outcome import Outcome
+from modelbuild.image_check.outcome import Outcome, run_check
 from modelbuild.image_check.server import Server
 from modelbuild.image_check.session import Session
 from models import Published
@@ -67,6 +68,19 @@ class _EarlyPing(RightServer):
         if next(self.loading, None) is not None:
             return 503, b"The model is not loaded yet."
         return super().invoke(content_type, body)
+
+
+class _GuessesEarly(RightServer):
+    """Before its model is loaded it answers with a guess."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loading = iter(range(1))
+
+    def predict(self, text: str) -> dict[str, Any]:
+        if next(self.loading, None) is not None:
+            return {"label": "neutral", "scores": dict.fromkeys(LABELS, 1 / 3)}
+        return super().predict(text)
 
 
 class _LoadsAtFirstRequest(RightServer):
@@ -201,38 +215,47 @@ def test_a_right_server_passes_every_check(behaviour: type[RightServer], model: 
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "failed", "said"),
+    ("behaviour", "failed", "message"),
     [
         (_ForgetsId, {"model id"}, "predictions.0.model: Field required"),
         (_ForgetsHeader, {"model id"}, "custom attributes ''"),
         (_WrongIdInOne, {"model id"}, "prediction: tone 11"),
         (_EarlyPing, {"first request"}, "status 503 and 'The model is not loaded yet.'"),
-        (_Random, {"golden predictions", "repetition", "batch"}, "differs by"),
+        (_GuessesEarly, {"first request"}, "it answered {"),
+        (_Random, {"first request", "golden predictions", "repetition", "batch"}, "differs by"),
         (_MixesBatch, {"batch"}, "in a batch of 7"),
         (_Unhealthy, {"/ping under load"}, "answered with 503 while 4 requests are computed"),
         (_Traceback, {"bad body", "empty body"}, 'status 500 and "_Traceback'),
         (_SilentRefusal, {"bad body", "empty body"}, "say in a sentence"),
         (_AnyType, {"wrong content type"}, "status 200"),
-        (_OtherLabels, {"golden predictions", "declared output"}, "labels are not those of model.json"),
-        (_HugeNumber, {"golden predictions", "declared output"}, "beyond the range of float64"),
+        (
+            _OtherLabels,
+            {"first request", "golden predictions", "declared output"},
+            "labels are not those of model.json",
+        ),
+        (
+            _HugeNumber,
+            {"first request", "golden predictions", "declared output"},
+            "beyond the range of float64",
+        ),
         (_NoLargeBody, {"largest body"}, "status 500 and 'memory'"),
     ],
 )
 def test_a_fault_is_found_where_it_is(
-    behaviour: type[RightServer], failed: set[str], said: str, model: CheckedModel
+    behaviour: type[RightServer], failed: set[str], message: str, model: CheckedModel
 ) -> None:
     """Each fault fails the checks that it concerns and no other, and the sentence shows what was answered."""
     outcomes = examine(behaviour(), model)
     wrong = {subject for subject, outcome in outcomes.items() if outcome.status != "ok"}
     assert wrong == failed, [*map(str, outcomes.values())]
-    assert any(said in outcomes[subject].text for subject in failed), [*map(str, outcomes.values())]
+    assert any(message in outcomes[subject].text for subject in failed), [*map(str, outcomes.values())]
 
 
 def test_a_model_that_is_loaded_by_the_first_request_is_found(
     model: CheckedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A first request that takes far longer than the second shows that /ping was 200 too early."""
-    monkeypatch.setattr(server_checks, "PING_SECONDS", 0.4)
+    monkeypatch.setattr(server_checks, "_SLOW_SECONDS", 0.4)
     outcome = examine(_LoadsAtFirstRequest(), model)["first request"]
     assert outcome.status == "failed"
     assert "answer /ping with 503 until the model is loaded" in outcome.text
@@ -258,7 +281,7 @@ def test_ping_must_be_answered_while_requests_are_computed(
     monkeypatch.setattr(server, "PING_SECONDS", 0.01)
     with running(_OneAtATime()) as running_server:
         session = Session(Server("127.0.0.1", running_server.server_port), model, model.identity)
-        outcome = server_checks.run_check("/ping under load", lambda: server_checks._ping_under_load(session))
+        outcome = run_check("/ping under load", lambda: server_checks._ping_under_load(session))
     assert outcome.status == "failed"
     assert "not within 0.01 s" in outcome.text
     assert "another thread or process" in outcome.text
@@ -352,5 +375,5 @@ def test_a_manifest_of_another_model_is_refused(published: Published, manifest: 
     (published.directory / "model.json").write_bytes(
         json.dumps(json.loads((published.directory / "model.json").read_text())).encode()
     )
-    with pytest.raises(command.ConfigurationError, match=r"is of another model: model\.json"):
+    with pytest.raises(ConfigurationError, match=r"is of another model: model\.json"):
         read_model(published.directory, manifest, [])

@@ -226,6 +226,7 @@ LABELS = LabelOutput(labels=("a", "b"))
         (LABELS, {"label": "a"}, "it must have a label and scores"),
         (NumberOutput(), {"value": 1}, ""),
         (NumberOutput(), {"value": math.inf}, "it must have a value, a finite number"),
+        (NumberOutput(), {"value": 10**400}, "it must have a value, a finite number"),
         (NumberOutput(), {"value": True}, "it must have a value, a finite number"),
         (VectorOutput(length=2), {"vector": [1.0, 2]}, ""),
         (VectorOutput(length=2), {"vector": [1.0]}, "it must have a vector of 2 numbers"),

@@ -7,7 +7,8 @@
     ├── AwsError              11   AWS refused a call or could not be reached
     ├── BuildkiteError        12   Buildkite refused a call or could not be reached
     ├── TrainingFailed        13   the training that this build waits for did not succeed
-    ├── VerificationFailed    14   bytes or predictions are not the ones that were approved
+    ├── VerificationFailed    14   bytes or predictions are not the ones that were approved, or an image
+    │                              cannot serve a model
     └── EndpointFailed        15   SageMaker did not bring the endpoint to the requested configuration
 
 The number is the exit code of the command that met the error. Click itself exits with 2 for a

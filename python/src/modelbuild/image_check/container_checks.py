@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from modelbuild.image_check import server_checks
 from modelbuild.image_check.engine import MODEL_DIRECTORY, Container, Engine
 from modelbuild.image_check.model import CheckedModel, describes, replace, variables
 from modelbuild.image_check.outcome import NotChecked, Outcome, run_check
-from modelbuild.image_check.pickled import printing
+from modelbuild.image_check.pickled import packed_like, printing
 from modelbuild.image_check.server import Server, instances_body
 from modelbuild.image_check.session import Session
 
@@ -143,30 +143,39 @@ def _refuse_pickles(image: Image, watched: float) -> str:
     files = image.model.weights
     if not files:
         raise NotChecked(f"MODEL_DIR has no file beside {DESCRIPTION_FILE}")
-    # A server may stop at the first file that is no model, so each is a pickle among the right ones, too.
     came_into_service = False
+    # A server may stop at the first file that is no model, so each is a pickle among the right ones, too.
     for replaced in (files, *((name,) for name in files if len(files) > 1)):
-        pickled, marker = printing()
-        contents = dict.fromkeys(replaced, pickled)
-        directory = replace(image.original, image.model.files, contents, _folder(image), hashes=True)
-        environment = variables(image.model.identity, directory)
-        with image.engine.container(image.name, directory, environment) as container:
-            if _comes_into_service(container, watched):
-                # Of one file alone that is right: the server may not need it.
-                came_into_service |= replaced == files
-                _load_lazily(container, image.model)
-            if marker in container.output():
-                raise VerificationFailed(
-                    f"the server executes what a pickle in place of {', '.join(replaced)} says; never "
-                    "unpickle a file of a model: use a format of numbers and text only, such as safetensors "
-                    "or ONNX"
-                )
+        for contents, marker in _pickles(image, replaced):
+            directory = replace(image.original, image.model.files, contents, _folder(image), hashes=True)
+            environment = variables(image.model.identity, directory)
+            with image.engine.container(image.name, directory, environment) as container:
+                if _comes_into_service(container, watched):
+                    # Of one file alone that is right: the server may not need it.
+                    came_into_service |= replaced == files
+                    _load_lazily(container, image.model)
+                if marker in container.output():
+                    raise VerificationFailed(
+                        f"the server executes what a pickle in place of {', '.join(replaced)} says; never "
+                        "unpickle a file of a model: use a format of numbers and text only, such as "
+                        "safetensors or ONNX"
+                    )
     if came_into_service:
         raise VerificationFailed(
             f"the server comes into service with pickles in place of {', '.join(files)}; load the model "
             "before /ping is answered with 200, and exit if a file is not in its format"
         )
     return f"a pickle in place of {', '.join(files)} is not executed, and does not come into service"
+
+
+def _pickles(image: Image, names: Sequence[str]) -> Iterator[tuple[dict[str, bytes], str]]:
+    """Pickles in place of some files, as they are and in the format of each file, and what they print."""
+    originals = {name: (image.original / name).read_bytes() for name in names}
+    pickled, marker = printing()
+    yield dict.fromkeys(names, pickled), marker
+    packed = {name: packed_like(original, pickled) for name, original in originals.items()}
+    if any(content != pickled for content in packed.values()):
+        yield packed, marker
 
 
 def _comes_into_service(container: Container, seconds: float) -> bool:
