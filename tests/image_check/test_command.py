@@ -112,7 +112,7 @@ def test_a_model_directory_that_cannot_be_copied_is_a_sentence(
 
 
 def test_without_numpy_the_rest_is_checked(published: Published) -> None:
-    """An agent has no numpy, with which the declared input is read; that is said, and nothing breaks."""
+    """An agent has no numpy, which reads the declared input; the command names it and checks the rest."""
     program = (
         "import sys; sys.modules['numpy'] = None\n"
         "from pathlib import Path\n"

@@ -139,7 +139,7 @@ def test_a_pickle_that_the_first_request_loads_is_found(run: Run, own_model: Pat
 
 
 def test_a_model_that_holds_no_hashes_cannot_be_verified(run: Run, own_model: Path) -> None:
-    """Where model.json has no hash of a file, no server could see a change, and that is said."""
+    """Where model.json has no hash of a file, no server could see a change; the check is not made, and says so."""
     (own_model / "model.json").write_text('{"files": {}}')
     lines = run("own", own_model)
     assert lines["changed file"].startswith("not checked")
@@ -189,7 +189,7 @@ def test_no_engine_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def test_an_engine_that_does_not_work_is_passed_over(
     engine: EngineStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A docker whose daemon does not run leaves podman; alone it is a sentence with what it said."""
+    """A docker whose daemon does not run leaves podman; without podman its message is in the error."""
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "docker").write_text("#!/bin/sh\necho 'Cannot connect to the daemon.' >&2\nexit 1\n")

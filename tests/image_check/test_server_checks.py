@@ -262,7 +262,7 @@ def test_a_model_that_is_loaded_by_the_first_request_is_found(
 
 
 def test_a_server_that_never_predicts_is_not_checked_further(model: CheckedModel) -> None:
-    """What cannot be checked is said, and is no success."""
+    """Checks that need a prediction are not made, and the line of each says so."""
 
     class NeverLoads(RightServer):
         def invoke(self, *_: Any) -> tuple[int, bytes]:
@@ -308,7 +308,7 @@ def test_a_server_that_dies_of_a_bad_body_is_found(model: CheckedModel) -> None:
 
 
 def test_without_instances_only_bad_requests_are_checked(tmp_path: Path) -> None:
-    """A model.json of a format of the user's own is said to be unknown, and what needs none is checked."""
+    """Of a model.json in another format only the checks that need no instance are made."""
     (tmp_path / "model.json").write_text('{"format": "mine"}')
     model = read_model(tmp_path, None, [])
     outcomes = examine(RightServer(), model)
