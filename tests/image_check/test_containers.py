@@ -139,7 +139,7 @@ def test_a_pickle_that_the_first_request_loads_is_found(run: Run, own_model: Pat
 
 
 def test_a_model_that_holds_no_hashes_cannot_be_verified(run: Run, own_model: Path) -> None:
-    """Where model.json has no hash of a file, no server could see a change; the check is not made, and says so."""
+    """Where model.json has no hash of a file, the check of a changed file is not made, and says so."""
     (own_model / "model.json").write_text('{"files": {}}')
     lines = run("own", own_model)
     assert lines["changed file"].startswith("not checked")

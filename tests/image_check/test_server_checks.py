@@ -365,9 +365,9 @@ def test_what_needs_an_image_is_said(model: CheckedModel, capsys: pytest.Capture
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("not checked")] == [
         f"not checked {subject}: give IMAGE in place of --url"
-        for subject in ("other model id", "SIGTERM", "read-only model", "changed file", "pickle")
+        for subject in ("start", "SIGTERM", "other model id", "changed model.json", "changed file", "pickle")
     ]
-    assert lines[-1] == "11 ok, 0 failed, 5 not checked"
+    assert lines[-1] == "11 ok, 0 failed, 6 not checked"
 
 
 def test_a_manifest_of_another_model_is_refused(published: Published, manifest: Path) -> None:

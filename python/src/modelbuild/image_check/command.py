@@ -25,8 +25,6 @@ from modelbuild.image_check.outcome import Outcome
 from modelbuild.image_check.server import Answer, Server
 from modelbuild.image_check.session import Session
 
-_NEEDS_IMAGE = ("other model id", "SIGTERM", "read-only model", "changed file", "pickle")
-
 
 def check_image(image: str, model: CheckedModel, program: str | None, seconds: float) -> bool:
     """Check an image; whether every check that could be made found it right.
@@ -78,7 +76,7 @@ def _examine_server(
         yield Outcome("failed", "start", text)
         return
     yield from server_checks.examine(Session(server, model, _identity(server, names)), seconds)
-    for subject in _NEEDS_IMAGE:
+    for subject in ("start", "SIGTERM", *container_checks.CHECKS):
         yield Outcome("not checked", subject, "give IMAGE in place of --url")
 
 

@@ -58,14 +58,14 @@ def examine(image: Image) -> Generator[Outcome, None, None]:
         except VerificationFailed as error:
             yield Outcome("failed", "start", str(error))
             reason = "the image does not come into service with its own model; correct that first"
-            yield from (Outcome("not checked", subject, reason) for subject in ("the server", *_CHECKS))
+            yield from (Outcome("not checked", subject, reason) for subject in ("the server", *CHECKS))
             return
         started = time.monotonic() - begin
         yield Outcome("ok", "start", f"in service after {started:.1f} s, with a read-only {MODEL_DIRECTORY}")
         yield from server_checks.examine(Session(server, image.model, image.model.identity), image.seconds)
         yield run_check("SIGTERM", lambda: _end(container))
     watched = min(image.seconds, max(_REFUSAL_SECONDS, 3 * started))
-    for subject, check in _CHECKS.items():
+    for subject, check in CHECKS.items():
         yield run_check(subject, lambda check=check: check(image, watched))  # type: ignore[misc]
 
 
@@ -205,7 +205,7 @@ def _folder(image: Image) -> Path:
     return image.scratch / str(sum(1 for _ in image.scratch.iterdir()))
 
 
-_CHECKS: dict[str, Callable[[Image, float], str]] = {
+CHECKS: dict[str, Callable[[Image, float], str]] = {
     "other model id": _follow_variables,
     "changed model.json": _refuse_changed_description,
     "changed file": _refuse_changed_files,
