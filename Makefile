@@ -32,6 +32,7 @@ bats: setup ## The tests of the plugins' hooks.
 pytest: setup ## The tests of the Python code, and end to end.
 	@.venv/bin/pytest -q -n 2 --no-loadscope-reorder
 
-bench: setup ## How long a training takes to submit, against awscli, and an answer, against FastAPI.
+bench: setup ## Against awscli: a submission; against FastAPI: an answer; against fastText: a training.
 	@.venv/bin/python bench/submit.py
 	@.venv/bin/python bench/serving.py
+	@.venv/bin/python bench/train.py

@@ -48,24 +48,17 @@ class SentimentFlow(ModelFlow):
     @step
     def train(self) -> None:
         """Fit the model on the documents that are not held out."""
-        from model import fit
-
         parsed, (rows, _) = self._parsed(), self._rows()
         with self.timed("train"):
-            classifier = fit(
-                [item.row.text for item in rows],
-                np.array([item.target for item in rows]),
-                len(LABELS),
-                shape=parsed.model,
-                training=parsed.training,
+            weights = linear.fit(
+                ((item.row.text, LABELS[item.target]) for item in rows),
+                labels=LABELS,
                 seed=parsed.seed,
+                **parsed.model.model_dump(),
+                **parsed.training.model_dump(),
             )
         self.files = linear.files(
-            classifier.to_safetensors(),
-            labels=LABELS,
-            buckets=parsed.model.buckets,
-            ngrams=parsed.model.ngrams,
-            parameters=self.parameters,
+            weights, labels=LABELS, parameters=self.parameters, **parsed.model.model_dump()
         )
         self.keep_runtime()
         print(f"Trained on {len(rows):,} texts in {self.seconds['train']} s.")

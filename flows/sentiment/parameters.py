@@ -54,7 +54,6 @@ class Training(_Section):
     epochs: Annotated[int, Field(ge=1, le=1000)]
     batch_size: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
     balance: Annotated[float, Field(ge=0, le=1)]
     """0 weighs every row the same, 1 every label the same."""
 

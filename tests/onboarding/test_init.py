@@ -83,7 +83,7 @@ def test_written_flow_refuses_a_wrong_parameter(tmp_path: Path) -> None:
     """The written parameters are typed: a wrong one is a sentence with its name."""
     folder = repository(tmp_path, "shop")
     params = folder / "flows" / "shop" / "params.yaml"
-    params.write_text(params.read_text().replace("epochs: 10", "epochs: many"))
+    params.write_text(params.read_text().replace("epochs: 20", "epochs: many"))
     result = subprocess.run(
         [sys.executable, "flows/shop/flow.py", "run"],
         cwd=folder,

@@ -144,8 +144,8 @@ def test_refuses_other_tensors(published: Any, tensors: dict[str, Any]) -> None:
             "declares input text and output number, which kind hashed",
         ),
         ({"output": {"type": "sound"}}, "output: "),
-        ({"options": {"features": 2, "buckets": 0, "ngrams": 2}}, "wrong options.buckets"),
-        ({"options": {"features": 2, "buckets": 64, "ngrams": 6}}, "wrong options.ngrams"),
+        ({"options": {"features": 3, "buckets": 0, "ngrams": 2}}, "wrong options.buckets"),
+        ({"options": {"features": 3, "buckets": 64, "ngrams": 6}}, "wrong options.ngrams"),
         ({"options": {"features": 1, "buckets": 64, "ngrams": 2}}, "wrong options.features"),
         ({"options": {"buckets": 64, "ngrams": 2, "more": 1}}, "wrong options.more"),
         (

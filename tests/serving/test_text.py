@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelbuild.serving import text as text_module
 from modelbuild.serving.features import features
 from modelbuild.serving.kinds.hashed_ngrams import HashedNgramsModel, HashedNgramsOptions
 from modelbuild.serving.text import has_tokens, normalize
@@ -147,3 +148,19 @@ def test_scores_are_the_same_however_it_is_written() -> None:
     model = HashedNgramsModel(("a", "b"), options, weight, np.zeros(2, np.float32))
     plain, typed = model.predict(["It is not great", "\ufeff\u201cIt\u00a0is not gre\u00adat\u201d\u2026"])
     assert plain == typed
+
+
+@given(
+    st.text(max_size=40)
+    | st.text(st.sampled_from("aA \t\u0301\u0308\u00b4\u00a8\u00c4\u03a3\u01c5\u0149\ufb01"))
+)
+def test_words_are_normalised_as_the_whole_text_is(text: str) -> None:
+    """Words one by one, with fewer rounds, give the tokens that two rounds on the whole text give."""
+    whole = text_module._LONG_RUN_OF_MARKS.sub(
+        r"\1", text_module._TYPOGRAPHY.sub(text_module._replacement, text)
+    )
+    for _ in range(2):
+        whole = unicodedata.normalize("NFKC", whole.casefold())
+        whole = text_module._TYPOGRAPHY.sub(text_module._replacement, whole)
+    whole = text_module._SIGNS.sub(r" \g<0> ", whole)
+    assert normalize(text).split() == normalize(whole).split()

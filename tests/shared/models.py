@@ -45,7 +45,7 @@ def linear_description(
         kind="hashed-ngrams-linear",
         input=TextInput(),
         output=LabelOutput(labels=labels),
-        options={"features": 2, "buckets": buckets, "ngrams": ngrams},
+        options={"features": 3, "buckets": buckets, "ngrams": ngrams},
         files={"model.safetensors": hashlib.sha256(weights).hexdigest()},
         parameters_sha256="0" * 64,
     )

@@ -1,41 +1,53 @@
 """Turns texts into hashed word n-grams. Training and serving share this one function.
 
 It hashes the UTF-8 bytes of normalised texts with unsigned 64-bit arithmetic that wraps around, so a text has
-the same buckets on every machine. numpy handles the whole batch at once, without a loop over tokens.
+the same buckets on every machine. numpy handles many texts at once, without a loop over tokens.
 
 Every published model depends on the exact results of this module and of :mod:`modelbuild.serving.text`: a
-change to either needs another version of :class:`modelbuild.serving.description.ModelDescription`.
+change to either needs another :data:`FEATURES_VERSION`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from modelbuild.serving.text import normalize
+from modelbuild.serving.text import normalized_bytes
 
-FEATURES_VERSION: Final = 2
+FEATURES_VERSION: Final = 3
 """The version of this module and :mod:`modelbuild.serving.text`. Since 2, a text is normalised before it is
-hashed."""
+hashed; since 3, it is hashed eight bytes at a time."""
 
 Hashes = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
 
+_CHUNK = 65_536
+"""Characters that are hashed together: numpy's arrays of so many stay in a core's cache."""
+
 _BASE = np.uint64(0x9E3779B97F4A7C15)
-_SPACE, _WORD, _SIGN = 0, 1, 2
+_SHIFTS = tuple(np.uint64(bits) for bits in (30, 27, 31))
+_FACTORS = tuple(np.uint64(factor) for factor in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+_HALF = np.uint64(32)
+_WORD = 8
+"""Bytes of a token that are read as one number."""
+
+_MASKS = np.array([(1 << 8 * count) - 1 for count in range(_WORD + 1)], dtype=np.uint64)
+"""What is kept of a word of which so many bytes belong to the token."""
+
+_SPACE = 0
 
 
-def _byte_classes() -> npt.NDArray[np.uint8]:
-    classes = np.full(256, _SIGN, dtype=np.uint8)
-    classes[: ord(" ") + 1] = _SPACE
+def _byte_classes() -> bytes:
+    signs, letters = 1, 2
+    classes = bytearray([signs]) * 256
+    classes[: ord(" ") + 1] = bytes([_SPACE]) * (ord(" ") + 1)
     classes[0x7F] = _SPACE
-    for first, last in ("09", "AZ", "az"):
-        classes[ord(first) : ord(last) + 1] = _WORD
-    classes[0x80:] = _WORD
-    return classes
+    for first, last in ("09", "AZ", "az", "\x80\xff"):
+        classes[ord(first) : ord(last) + 1] = bytes([letters]) * (ord(last) + 1 - ord(first))
+    return bytes(classes)
 
 
 def _powers(count: int) -> Hashes:
@@ -44,67 +56,101 @@ def _powers(count: int) -> Hashes:
 
 _CLASSES = _byte_classes()
 _POWERS = _powers(64)
-_SHIFTS = tuple(np.array(bits, dtype=np.uint64) for bits in (30, 27, 31))
-_FACTORS = tuple(np.array(factor, dtype=np.uint64) for factor in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 def features(texts: Sequence[str], *, buckets: int, ngrams: int) -> tuple[Integers, Integers]:
-    """The bucket of every n-gram of 1 to ``ngrams`` tokens, text after text.
+    """The bucket of every n-gram of 1 to ``ngrams`` tokens, text after text and token after token.
 
     The text is normalised first (:func:`~modelbuild.serving.text.normalize`). A token is the longest run of
     letters, digits and characters beyond ASCII, or of other visible ASCII characters (``:)``, ``!!``).
 
     Args:
         texts: any strings; one without tokens has no buckets.
-        buckets: how many buckets there are, at least 1.
+        buckets: how many buckets there are, from 1 to 2**32.
         ngrams: the longest n-gram, in tokens, at least 1.
 
     Returns:
-        ``ids``, the buckets from 0 to ``buckets`` - 1, and ``offsets``, with one element more than ``texts``.
-        The buckets of text ``i`` are ``ids[offsets[i]:offsets[i + 1]]``.
+        ``ids``, the buckets from 0 to ``buckets`` - 1, and ``offsets``, of one element more than
+        ``texts``: those of text ``i`` are ``ids[offsets[i]:offsets[i + 1]]``.
     """
-    tokens, text_of_token = _tokens(texts)
-    hashes, indices = [tokens], [text_of_token]
-    ngram_hashes = tokens
-    for size in range(2, ngrams + 1):
-        # N-grams across two texts stay in ``ngram_hashes``, which must stay aligned with the tokens.
-        ngram_hashes = _mix(ngram_hashes[: max(0, len(tokens) - size + 1)] * _BASE + tokens[size - 1 :])
-        first = text_of_token[: len(ngram_hashes)]
-        inside = first == text_of_token[size - 1 :]
-        hashes.append(ngram_hashes[inside])
-        indices.append(first[inside])
-    text_indices = np.concatenate(indices)
     offsets = np.zeros(len(texts) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(text_indices, minlength=len(texts)), out=offsets[1:])
-    ordered = np.concatenate(hashes)[text_indices.argsort(kind="stable")]
-    return (ordered % np.uint64(buckets)).astype(np.int64), offsets
+    ids, done = [np.empty(0, dtype=np.int64)], 0
+    for chunk in chunks(texts, _CHUNK):
+        hashes, counts = _ngrams(chunk, ngrams)
+        # The upper half of a hash as a fraction of all hashes: an even spread without a division.
+        ids.append(((hashes >> _HALF) * np.uint64(buckets) >> _HALF).view(np.int64))
+        offsets[done + 1 : done + 1 + len(chunk)] = counts
+        done += len(chunk)
+    return np.concatenate(ids), offsets.cumsum()
+
+
+def chunks(texts: Sequence[str], characters: int) -> Iterator[Sequence[str]]:
+    """The texts in order, as many together as have so many characters, and at least one."""
+    start = size = 0
+    for index, text in enumerate(texts):
+        size += len(text)
+        if size > characters and index > start:
+            yield texts[start:index]
+            start, size = index, len(text)
+    if texts:
+        yield texts[start:]
+
+
+def _ngrams(texts: Sequence[str], ngrams: int) -> tuple[Hashes, Integers]:
+    """The hash of each n-gram, and how many each text has."""
+    tokens, offsets = _tokens(texts)
+    tokens_of_text = np.diff(offsets)
+    left = np.repeat(offsets[1:], tokens_of_text) - np.arange(len(tokens))
+    hashes = np.empty((len(tokens), ngrams), dtype=np.uint64)
+    inside = np.empty(hashes.shape, dtype=bool)
+    hashes[:, 0], inside[:, 0] = tokens, True
+    counts = tokens_of_text
+    for size in range(2, ngrams + 1):
+        starts = slice(max(0, len(tokens) - size + 1))
+        hashes[starts, size - 1] = hashes[starts, size - 2] * _BASE + tokens[size - 1 :]
+        np.greater_equal(left, size, out=inside[:, size - 1])
+        counts = counts + np.maximum(tokens_of_text - size + 1, 0)
+    return hashes[inside], counts
 
 
 def _tokens(texts: Sequence[str]) -> tuple[Hashes, Integers]:
-    """One 64-bit hash for each token, and the index of the text that holds it."""
-    # No normalised text contains NUL.
-    joined = "\0".join(map(normalize, texts)).encode(errors="replace")
+    """One hash for each token, and where the tokens of each text begin, with the end of the last."""
+    joined = b"\0" + normalized_bytes(texts) + b"\0"
     data = np.frombuffer(joined, dtype=np.uint8)
-    if not len(data):
-        return np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64)
-    classes = _CLASSES[data]
-    changes = np.flatnonzero(classes[1:] != classes[:-1])
-    bounds = np.empty(len(changes) + 2, dtype=np.int64)
-    bounds[0], bounds[-1] = 0, len(data)
-    np.add(changes, 1, out=bounds[1:-1])
-    starts, lengths = bounds[:-1], bounds[1:] - bounds[:-1]
-    # A polynomial over the bytes of each run: the power depends only on the position in the run.
-    longest = int(lengths.max())
-    powers = _POWERS if longest <= len(_POWERS) else _powers(longest)
-    position = np.arange(len(data)) - starts.repeat(lengths)
-    sums = np.add.reduceat(powers[position] * data, starts)
-    visible = np.flatnonzero(classes[starts] != _SPACE)
-    ends = np.flatnonzero(data == 0)
-    return _mix(sums[visible]), ends.searchsorted(starts[visible])
+    classes = np.frombuffer(joined.translate(_CLASSES), dtype=np.uint8)
+    changes = np.flatnonzero(classes[1:] != classes[:-1]) + 1
+    visible = classes[changes[:-1]] != _SPACE
+    starts, lengths = changes[:-1][visible], np.diff(changes)[visible]
+    # Two words of zeros after the last byte, for tokens that end there.
+    words = np.frombuffer(joined + bytes(2 * _WORD + -len(joined) % _WORD), dtype="<u8")
+    sums = _read(words, starts, lengths) * _BASE
+    longer = np.flatnonzero(lengths > _WORD)
+    if len(longer):
+        sums[longer] += _rest(words, starts[longer], lengths[longer])
+    return _mix(sums), starts.searchsorted(np.flatnonzero(data == 0))
+
+
+def _rest(words: Hashes, starts: Integers, lengths: Integers) -> Hashes:
+    """A polynomial over the words of tokens from the second word on."""
+    counts = (lengths - 1) // _WORD
+    ends = counts.cumsum()
+    place = np.arange(1, ends[-1] + 1) - np.repeat(ends - counts, counts)
+    powers = _POWERS if counts.max() < len(_POWERS) else _powers(int(counts.max()) + 1)
+    skipped = place * _WORD
+    values = _read(words, np.repeat(starts, counts) + skipped, np.repeat(lengths, counts) - skipped)
+    return np.asarray(np.add.reduceat(values * powers[place], ends - counts))
+
+
+def _read(words: Hashes, starts: Integers, lengths: Integers) -> Hashes:
+    """The word of up to eight bytes at each start, of which those beyond the length are zero."""
+    index, shift = starts // _WORD, (starts % _WORD * 8).astype(np.uint64)
+    # A shift by all 64 bits gives zero in numpy.
+    found = words[index] >> shift | words[index + 1] << (np.uint64(64) - shift)
+    return np.asarray(found & _MASKS[np.minimum(lengths, _WORD)])
 
 
 def _mix(values: Hashes) -> Hashes:
-    """Spread every bit over all 64 (the finaliser of SplitMix64): the bucket then depends on all of them."""
+    """Spread every bit over all 64 (the finaliser of SplitMix64)."""
     values = (values ^ (values >> _SHIFTS[0])) * _FACTORS[0]
     values = (values ^ (values >> _SHIFTS[1])) * _FACTORS[1]
     return np.asarray(values ^ (values >> _SHIFTS[2]))

@@ -11,8 +11,11 @@ that Unicode has assigned.
 
 from __future__ import annotations
 
+import functools
 import re
+import string
 import unicodedata
+from collections.abc import Sequence
 
 # Default_Ignorable_Code_Point of Unicode, and every other format character (category Cf): soft hyphen,
 # zero-width space and joiners, marks and overrides of direction, byte order mark, variation selectors,
@@ -53,6 +56,11 @@ _ELLIPSIS = re.compile(r"\.{2,}")
 _BLANK = "".join(map(chr, (*range(0x21), 0x7F)))
 _LETTER_OF_ASCII = re.compile("[0-9A-Za-z]")
 
+_PLAIN = bytes.maketrans(
+    (_BLANK[1:] + '"' + string.ascii_uppercase).encode(),
+    (" " * len(_BLANK) + string.ascii_lowercase).encode(),
+)
+
 
 def normalize(text: str) -> str:
     """The text in lower case, with the characters of a plain keyboard.
@@ -67,11 +75,23 @@ def normalize(text: str) -> str:
     The result holds no NUL. Normalising it again changes nothing.
     """
     if not text.isascii():
-        text = _TYPOGRAPHY.sub(_replacement, text)
-    if not text.isascii():
-        text = _normalize_unicode(text)
+        text = " ".join([word if word.isascii() else _normalize_word(word) for word in text.split(" ")])
     text = text.lower().replace("'", "").replace("`", "").replace('"', " ").replace("\0", " ")
     return _ELLIPSIS.sub(" ", text) if ".." in text else text
+
+
+def normalized_bytes(texts: Sequence[str]) -> bytes:
+    """The normalised texts in UTF-8, with NUL between two texts.
+
+    They have the tokens of :func:`normalize`; between tokens there may be other control characters or spaces.
+    ASCII is normalised for all texts at once, which is many times faster.
+    """
+    joined = "\0".join([text if text.isascii() else normalize(text) for text in texts])
+    if joined.count("\0") != len(texts) - 1:
+        joined = "\0".join(map(normalize, texts))
+    data = joined.encode(errors="replace").translate(_PLAIN, b"'`")
+    # The first replacement leaves the last dot of an odd number of dots.
+    return data.replace(b"..", b"\1\1").replace(b"\1.", b"\1\1") if b".." in data else data
 
 
 def has_tokens(text: str) -> bool:
@@ -79,13 +99,27 @@ def has_tokens(text: str) -> bool:
     return _LETTER_OF_ASCII.search(text) is not None or bool(normalize(text).strip(_BLANK))
 
 
-def _normalize_unicode(text: str) -> str:
-    text = _LONG_RUN_OF_MARKS.sub(r"\1", text)
+def _normalize_word(word: str) -> str:
+    # A text without spaces is one word. Only short words are cached, so the cache stays below 2 MB.
+    return _normalize_short(word) if len(word) <= _SHORT else _normalize_unicode(word)
+
+
+def _normalize_unicode(word: str) -> str:
+    word = _TYPOGRAPHY.sub(_replacement, word)
+    if word.isascii():
+        return word
+    word = _LONG_RUN_OF_MARKS.sub(r"\1", word)
     # One round is not enough: NFKC turns a bold capital into a plain capital, which needs case folding.
     for _ in range(2):
-        text = unicodedata.normalize("NFKC", text.casefold())
-        text = _TYPOGRAPHY.sub(_replacement, text)
-    return _SIGNS.sub(r" \g<0> ", text)
+        before = word
+        word = _TYPOGRAPHY.sub(_replacement, unicodedata.normalize("NFKC", word.casefold()))
+        if word == before:
+            break
+    return _SIGNS.sub(r" \g<0> ", word)
+
+
+_SHORT = 32
+_normalize_short = functools.lru_cache(maxsize=4096)(_normalize_unicode)
 
 
 def _replacement(match: re.Match[str]) -> str:

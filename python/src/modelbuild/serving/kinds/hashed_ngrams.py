@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from modelbuild.contract import DESCRIPTION_FILE, Record
 from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.serving.description import ModelDescription
-from modelbuild.serving.features import FEATURES_VERSION, features
+from modelbuild.serving.features import FEATURES_VERSION, chunks, features
 from modelbuild.serving.inputs import TextInput
 from modelbuild.serving.kinds import read_file, read_options, require_types
 from modelbuild.serving.outputs import Answer, LabelOutput
@@ -33,7 +33,7 @@ _CHUNK = 32_768
 class HashedNgramsOptions(Record):
     """The options of this kind in ``model.json``."""
 
-    features: Literal[2] = FEATURES_VERSION
+    features: Literal[3] = FEATURES_VERSION
     """The version of the features that the weights were trained with. Weights of another version would be
     looked up in the wrong buckets."""
     buckets: int = Field(ge=1)
@@ -53,7 +53,7 @@ class HashedNgramsModel:
         """Probabilities: one row for each text, one column for each label; each row sums to 1."""
         if not texts:
             return np.empty((0, len(self.bias)))
-        parts = [self._scores(chunk) for chunk in _chunks(texts)]
+        parts = [self._scores(chunk) for chunk in chunks(texts, _CHUNK)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _scores(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -117,17 +117,6 @@ class HashedNgramsLinear:
 
 
 KIND = HashedNgramsLinear()
-
-
-def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The texts in order, in groups of at most :data:`_CHUNK` characters, with at least one text each."""
-    start = characters = 0
-    for index, text in enumerate(texts):
-        characters += len(text)
-        if characters > _CHUNK and index > start:
-            yield texts[start:index]
-            start, characters = index, len(text)
-    yield texts[start:]
 
 
 def _describe_layout(layout: Layout) -> str:

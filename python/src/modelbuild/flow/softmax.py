@@ -1,0 +1,146 @@
+"""Fits the models of kind ``hashed-ngrams-linear``: softmax regression over hashed n-grams."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+
+# The two loops below are what scipy's products of sparse matrices call. The public products cannot add to a
+# matrix that is there: for each batch they would make and fill one of the size of all weights.
+from scipy.sparse._sparsetools import csc_matvecs, csr_matvecs
+
+from modelbuild.flow.shuffle import Rows, Shuffle
+from modelbuild.serving.features import features
+
+Floats = npt.NDArray[np.float32]
+Labelled = tuple[str, str]
+
+_CHARACTERS = 2**20
+"""Texts of so many characters together are hashed by one thread at a time."""
+
+
+def fit(
+    rows: Iterable[Labelled],
+    *,
+    labels: Sequence[str],
+    buckets: int,
+    ngrams: int,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    balance: float = 0.0,
+) -> bytes:
+    """Train by stochastic gradient descent; the same arguments give the same bytes on the same processor.
+
+    The rows are read once and may be more than fit into memory: their n-grams are kept, from some hundred
+    megabytes on in temporary files. Threads hash the texts, and their number changes nothing.
+
+    A step adds up the gradients of its texts. Each text's is divided by the square root of the number of its
+    n-grams, so that long texts do not count more than short ones, and each bucket's by the fourth root of how
+    often the bucket occurs, so that rare words learn fast. Steps get shorter linearly, down to zero.
+
+    Args:
+        rows: the texts to train on, each with its label.
+        labels: every label; the columns of the weights have their order.
+        buckets: how many rows the n-grams are hashed to.
+        ngrams: how many words the longest n-gram has.
+        epochs: how often each text is used.
+        batch_size: how many texts one step uses.
+        learning_rate: how far the first step goes.
+        seed: decides the order of the texts.
+        balance: a label weighs by this power of how rare it is: 0 weighs every text the same, 1 every label.
+
+    Returns:
+        The content of ``model.safetensors``, see :func:`modelbuild.flow.linear.files`.
+    """
+    weight, bias = np.zeros((buckets, len(labels)), np.float32), np.zeros(len(labels), np.float32)
+    counts, frequency = np.zeros(len(labels), dtype=np.int64), np.zeros(buckets, dtype=np.int64)
+    with Shuffle(seed) as shuffle:
+        for some in _hashed(rows, labels, buckets, ngrams):
+            counts += np.bincount(some.targets, minlength=len(labels))
+            np.add.at(frequency, some.ids.astype(np.intp), np.int64(1))
+            shuffle.add(some)
+        speed = (np.maximum(frequency, 1) ** -0.25).astype(np.float32)
+        importance = _importance(counts, balance)
+        total, done = epochs * int(counts.sum()), 0
+        for _ in range(epochs):
+            for some in shuffle.epoch():
+                starts = np.concatenate([[0], some.counts.cumsum()]).astype(np.int32)
+                scale = importance[some.targets] / np.sqrt(np.maximum(some.counts, 1), dtype=np.float32)
+                for first in range(0, len(some.targets), batch_size):
+                    chosen = slice(first, first + batch_size)
+                    rate = np.float32(learning_rate * (1 - done / total))
+                    ends = starts[first : first + batch_size + 1]
+                    ids = some.ids[ends[0] : ends[-1]]
+                    rates = rate * scale[chosen]
+                    _step(weight, bias, ids, speed[ids], ends - ends[0], some.targets[chosen], rates)
+                    done += len(rates)
+    return safetensors.numpy.save({"weight": weight, "bias": bias})
+
+
+def _step(
+    weight: Floats,
+    bias: Floats,
+    ids: npt.NDArray[np.int32],
+    speeds: Floats,
+    offsets: npt.NDArray[np.int32],
+    targets: npt.NDArray[np.int32],
+    rates: Floats,
+) -> None:
+    """Change the weights by the gradient of some texts; n-grams have speeds and texts have rates."""
+    rows, (buckets, labels) = len(targets), weight.shape
+    ones = np.ones(len(ids), np.float32)
+    logits = np.tile(bias, (rows, 1))
+    csr_matvecs(rows, buckets, labels, offsets, ids, ones, weight.ravel(), logits.ravel())
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    error = powers / powers.sum(axis=1, keepdims=True)
+    error[np.arange(rows), targets] -= 1
+    change = error * -rates[:, None]
+    csc_matvecs(buckets, rows, labels, offsets, ids, speeds, change.ravel(), weight.ravel())
+    bias += change.mean(axis=0)
+
+
+def _importance(counts: npt.NDArray[np.int64], balance: float) -> Floats:
+    """What a text of each label weighs; all texts together weigh what they would without."""
+    rarity = (1 / np.maximum(counts, 1)) ** balance
+    return np.asarray(rarity * (counts.sum() / max((rarity * counts).sum(), 1)), dtype=np.float32)
+
+
+def _hashed(rows: Iterable[Labelled], labels: Sequence[str], buckets: int, ngrams: int) -> Iterator[Rows]:
+    """The n-grams of the texts, some thousand texts at a time, in their order."""
+    number = {label: index for index, label in enumerate(labels)}
+
+    def hash_texts(some: list[Labelled]) -> Rows:
+        ids, offsets = features([text for text, _ in some], buckets=buckets, ngrams=ngrams)
+        targets = np.array([number[label] for _, label in some], dtype=np.int32)
+        return Rows(targets, np.diff(offsets).astype(np.int32), ids.astype(np.int32))
+
+    threads = min(4, os.cpu_count() or 1)
+    waiting: deque[Future[Rows]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for some in _pieces(rows):
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(hash_texts, some))
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _pieces(rows: Iterable[Labelled]) -> Iterator[list[Labelled]]:
+    piece: list[Labelled] = []
+    characters = 0
+    for row in rows:
+        piece.append(row)
+        characters += len(row[0])
+        if characters >= _CHARACTERS:
+            yield piece
+            piece, characters = [], 0
+    if piece:
+        yield piece
