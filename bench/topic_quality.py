@@ -38,7 +38,7 @@ GRID = {
     "buckets": (2**18,),
     "epochs": (3, 6),
     "batch_size": (64,),
-    "learning_rate": (0.025, 0.05, 0.1),
+    "learning_rate": (1.0, 2.0, 4.0),
 }
 SAMPLES = 1_000
 

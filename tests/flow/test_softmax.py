@@ -71,7 +71,7 @@ def test_one_step_goes_down_the_slope() -> None:
         changes.append((np.eye(3)[LABELS.index(label)] - 1 / 3) / np.sqrt(len(ids)))
         for bucket in set(ids.tolist()):
             times = int((ids == bucket).sum())
-            assert weights["weight"][bucket] == pytest.approx(changes[-1] * times / times**0.25, abs=1e-6)
+            assert weights["weight"][bucket] == pytest.approx(changes[-1] * times / times**0.5, abs=1e-6)
     assert weights["bias"] == pytest.approx(np.mean(changes, axis=0), abs=1e-6)
 
 

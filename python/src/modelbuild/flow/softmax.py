@@ -43,7 +43,7 @@ def fit(
     megabytes on in temporary files. Threads hash the texts, and their number changes nothing.
 
     A step adds up the gradients of its texts. Each text's is divided by the square root of the number of its
-    n-grams, so that long texts do not count more than short ones, and each bucket's by the fourth root of how
+    n-grams, so that long texts do not count more than short ones, and each bucket's by the square root of how
     often the bucket occurs, so that rare words learn fast. Steps get shorter linearly, down to zero.
 
     Args:
@@ -67,7 +67,7 @@ def fit(
             counts += np.bincount(some.targets, minlength=len(labels))
             np.add.at(frequency, some.ids.astype(np.intp), np.int64(1))
             shuffle.add(some)
-        speed = (np.maximum(frequency, 1) ** -0.25).astype(np.float32)
+        speed = (np.maximum(frequency, 1) ** -0.5).astype(np.float32)
         importance = _importance(counts, balance)
         total, done = epochs * int(counts.sum()), 0
         for _ in range(epochs):
