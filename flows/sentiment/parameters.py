@@ -1,17 +1,19 @@
-"""The parameters in ``params.yaml``. They have no defaults, so the file shows all values that trained a
+"""The parameters in a parameter file. They have no defaults, so the file shows all values that trained a
 model.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, RootModel, StringConstraints, Tag
 
 from modelbuild.flow import parameters
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,127}$")]
 Domain = Literal["tweets", "amazon", "movie", "nyt"]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Section(BaseModel):
@@ -41,32 +43,107 @@ class Split(_Section):
     test_percent: Annotated[int, Field(ge=1, le=99)]
 
 
-class Model(_Section):
-    """The size of the model."""
+class LinearModel(_Section):
+    """The size of a log-linear model of hashed n-grams."""
 
+    kind: Literal["linear"]
     ngrams: Annotated[int, Field(ge=1, le=5)]
     buckets: Annotated[int, Field(ge=1, le=2**24)]
 
 
-class Training(_Section):
-    """The training of the model."""
+class LinearTraining(_Section):
+    """How a linear model is fitted."""
 
     epochs: Annotated[int, Field(ge=1, le=1000)]
     batch_size: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)]
-    balance: Annotated[float, Field(ge=0, le=1)]
+    balance: Share
     """0 weighs every row the same, 1 every label the same."""
 
 
-class Parameters(_Section):
-    """The whole file."""
+class TransformerModel(_Section):
+    """What of the pretrained transformer is used, and how it is served."""
 
+    kind: Literal["transformer"]
+    max_tokens: Annotated[int, Field(ge=8, le=512)]
+    """A text is cut after so many tokens, in training and when it is served."""
+    weights: Literal["float32", "int8"]
+    """The type of the weights that are served."""
+
+
+class TransformerTraining(_Section):
+    """How a transformer is fine-tuned; :class:`modelbuild.flow.transformer.finetune.Settings` says more."""
+
+    epochs: Annotated[int, Field(ge=1, le=100)]
+    batch_size: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    warmup: Share
+    weight_decay: Annotated[float, Field(ge=0)]
+    balance: Share
+    validations_per_epoch: Annotated[int, Field(ge=1)]
+    patience: Annotated[int, Field(ge=1)]
+    mixed_precision: bool
+    deterministic: bool
+
+
+class Validation(_Section):
+    """Which documents of the training rows decide when a transformer's training ends."""
+
+    percent: Annotated[int, Field(ge=1, le=99)]
+
+
+class _Parameters(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     data: Data
     labels: Labels
     split: Split
-    model: Model
-    training: Training
+
+
+class LinearParameters(_Parameters):
+    """A file with ``model.kind: linear``."""
+
+    model: LinearModel
+    training: LinearTraining
+
+
+class TransformerParameters(_Parameters):
+    """A file with ``model.kind: transformer``."""
+
+    model: TransformerModel
+    validation: Validation
+    training: TransformerTraining
+
+
+class _Kind(BaseModel):
+    kind: Literal["linear", "transformer"]
+
+
+class _OtherParameters(BaseModel):
+    """A file that says of no kind: what is wrong with it is about ``model.kind`` alone."""
+
+    model: _Kind
+
+
+def _kind_of(values: Any) -> str:
+    model = values.get("model") if isinstance(values, Mapping) else None
+    kind = model.get("kind") if isinstance(model, Mapping) else None
+    return kind if kind in ("linear", "transformer") else "other"
+
+
+AnyParameters: TypeAlias = LinearParameters | TransformerParameters
+
+
+class Parameters(
+    RootModel[
+        Annotated[
+            Annotated[LinearParameters, Tag("linear")]
+            | Annotated[TransformerParameters, Tag("transformer")]
+            | Annotated[_OtherParameters, Tag("other")],
+            Discriminator(_kind_of),
+        ]
+    ]
+):
+    """The whole file; ``model.kind`` says which sections it has."""
 
 
 def parse(text: str) -> dict[str, JsonValue]:
@@ -76,3 +153,10 @@ def parse(text: str) -> dict[str, JsonValue]:
         ConfigurationError: a sentence that names the parameter, its value and what it must be.
     """
     return parameters.parse(text, Parameters)
+
+
+def read(values: Mapping[str, Any]) -> AnyParameters:
+    """The parameters of a valid file."""
+    found = Parameters.model_validate(values).root
+    assert not isinstance(found, _OtherParameters)
+    return found

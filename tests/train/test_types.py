@@ -130,6 +130,26 @@ def test_file_is_held_to_the_model(defaults: dict[str, Any], message: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (
+            {"kind": "square", "side": "2"},
+            'parameter shape.side is "2" (flows/params.yaml): it must be a number',
+        ),
+        ({"kind": "circle"}, "flows/params.yaml has no parameter shape.radius"),
+        ({"kind": "circle", "radius": 1, "side": 1}, "parameter shape.side of flows/params.yaml is 1, but"),
+        ({"kind": "line"}, "parameter shape is"),
+        ({"kind": "circle", "radii": 1}, "did you mean shape.radius, which is a number?"),
+    ],
+)
+def test_tags_of_a_union_are_in_no_name(shape: dict[str, Any], message: str) -> None:
+    """Where a model has kinds of a section, the name of a wrong parameter is the one that its file has."""
+    with pytest.raises(ConfigurationError) as caught:
+        check(archive(parameters=flow_files.source("typed", "kinds.py")), {}, {"shape": shape})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),

@@ -155,6 +155,7 @@ class ModelFlow(FlowSpec):
         store = self.store()
         artifact = publish.upload_model(store, files)
         predictions = publish.upload_predictions(store, self.predictions)
+        publish.clear_checkpoints(store)
         log.say(f"The model is {artifact.path}, {artifact.bytes:,} bytes.")
         request = self.find_request()
         if request is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from modelbuild import agent_yaml
+from modelbuild.validation import place_of
 
 HeldOut = Annotated[int, Field(ge=1, le=99)] | Annotated[str, Field(min_length=1)]
 """How many percent of the keys of the rows are held out of the training, or what these keys begin with."""
@@ -67,24 +67,12 @@ def parse(text: str, model: type[BaseModel]) -> dict[str, JsonValue]:
 
 def _sentence(error: ValidationError, values: JsonValue) -> str:
     first = error.errors()[0]
-    name = _name(first["loc"], values)
+    name = ".".join(str(part) for part in place_of(first["loc"], values))
     if first["type"] == "missing":
         return f"The parameter {name} is missing."
     if first["type"] == "extra_forbidden":
         return f"There is no parameter {name}; remove it or correct its name."
     return f"The parameter {name} is {_short_text(first['input'])}: {first['msg'].rstrip('.')}."
-
-
-def _name(place: Sequence[str | int], values: JsonValue) -> str:
-    """The parameter at a place, without the kind of value that pydantic adds where several are allowed."""
-    parts: list[str] = []
-    found: Any = values
-    for part in place:
-        if not isinstance(found, dict | list):
-            break
-        parts.append(str(part))
-        found = found.get(part) if isinstance(found, dict) else found[int(part)]
-    return ".".join(parts)
 
 
 def _short_text(value: Any) -> str:

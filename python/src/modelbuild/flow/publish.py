@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import pyarrow.parquet as pq
 
+from modelbuild import log
 from modelbuild.contract import (
     DESCRIPTION_FILE,
     Artifact,
@@ -18,7 +19,7 @@ from modelbuild.contract import (
     ServingEnvironment,
     TrainingResult,
 )
-from modelbuild.errors import ConfigurationError
+from modelbuild.errors import AwsError, ConfigurationError
 from modelbuild.store.model import ModelStore
 
 
@@ -71,6 +72,15 @@ def upload_predictions(store: ModelStore, content: bytes) -> PredictionsFile:
         sha256=hashlib.sha256(content).hexdigest(),
         rows=pq.read_metadata(io.BytesIO(content)).num_rows,
     )
+
+
+def clear_checkpoints(store: ModelStore) -> None:
+    """Delete what the training would have gone on from, now that its model is kept."""
+    try:
+        store.checkpoints().clear()
+    except AwsError as error:
+        # They cost a little until the bucket's lifecycle rule deletes them, and the model is good.
+        log.warn(f"The training's checkpoints stay where they are: {error}")
 
 
 def publish(store: ModelStore, manifest: Manifest, attempt: int = 1) -> TrainingResult:

@@ -22,6 +22,7 @@ from modelbuild.contract import (
 from modelbuild.errors import VerificationFailed
 from modelbuild.store import records
 from modelbuild.store.attempts import Attempt, JobRecord
+from modelbuild.store.checkpoints import CheckpointStore
 from modelbuild.store.objects import Objects
 
 
@@ -39,6 +40,10 @@ class ModelStore:
     def attempt(self, number: int) -> Attempt:
         """The attempt at the training with this number; the first is 1."""
         return Attempt(self.objects, self.prefix, number)
+
+    def checkpoints(self) -> CheckpointStore:
+        """The checkpoints of the training."""
+        return CheckpointStore(self.objects, self.prefix)
 
     @property
     def request_uri(self) -> str:

@@ -18,6 +18,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
+from modelbuild.validation import place_of
+
 FILE_NAME = "parameters.py"
 MODEL_NAME = "Parameters"
 
@@ -59,12 +61,12 @@ def verdict(folder: Path, values: str) -> Verdict:
         errors = error.errors(include_url=False, include_context=False)
         # A misspelt name also causes an error for a missing one, and is the better message.
         first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
-        schema = model.model_json_schema()
+        schema, path = model.model_json_schema(), place_of(first["loc"], json.loads(values))
         if first["type"] == "extra_forbidden":
-            return Verdict(kind="unknown", path=first["loc"], expected=_nearest(schema, first["loc"]))
+            return Verdict(kind="unknown", path=path, expected=_nearest(schema, path))
         if first["type"] == "missing":
-            return Verdict(kind="missing", path=first["loc"], expected=_type_names(schema, first["loc"]))
-        return Verdict(kind="wrong", path=first["loc"], expected=_expected(schema, first))
+            return Verdict(kind="missing", path=path, expected=_type_names(schema, path))
+        return Verdict(kind="wrong", path=path, expected=_expected(schema, path, first))
     return Verdict(kind="good")
 
 
@@ -84,10 +86,10 @@ def _model(folder: Path) -> type[BaseModel] | None:
     return found
 
 
-def _expected(schema: dict[str, Any], first: Mapping[str, Any]) -> str:
+def _expected(schema: dict[str, Any], path: tuple[str | int, ...], first: Mapping[str, Any]) -> str:
     """What a value of the wrong kind must be, as a text to follow a colon."""
     message: str = first["msg"].rstrip(".")
-    type_names = _type_names(schema, first["loc"])
+    type_names = _type_names(schema, path)
     if first["type"] == "value_error":
         return message.removeprefix("Value error, ")
     if not type_names:
@@ -99,40 +101,47 @@ def _expected(schema: dict[str, Any], first: Mapping[str, Any]) -> str:
 
 def _type_names(schema: dict[str, Any], path: tuple[str | int, ...]) -> str:
     """The type of a path in a schema, in words; empty if the schema has none."""
-    node: Any = schema
+    nodes = _options(schema, schema)
     for part in path:
-        node = _resolved(schema, node)
-        inner = node.get("properties", {}).get(part) if isinstance(part, str) else node.get("items")
-        if inner is None:
-            return ""
-        node = inner
-    node = _resolved(schema, node)
-    if "enum" in node or "const" in node:
-        return "one of " + ", ".join(json.dumps(value) for value in node.get("enum", [node.get("const")]))
-    kinds = [_resolved(schema, option).get("type") for option in node.get("anyOf", [node])]
-    return " or ".join(_TYPE_NAMES[kind] for kind in kinds if kind in _TYPE_NAMES)
+        inner = (
+            node.get("properties", {}).get(part) if isinstance(part, str) else node.get("items")
+            for node in nodes
+        )
+        nodes = [option for node in inner if node is not None for option in _options(schema, node)]
+    constants = [[node["const"]] if "const" in node else node.get("enum", []) for node in nodes]
+    if values := [json.dumps(value) for some in constants for value in some]:
+        return "one of " + ", ".join(dict.fromkeys(values))
+    kinds = (node.get("type") for node in nodes)
+    return " or ".join(dict.fromkeys(_TYPE_NAMES[kind] for kind in kinds if kind in _TYPE_NAMES))
 
 
 def _nearest(schema: dict[str, Any], path: tuple[str | int, ...]) -> str:
     """The schema's name most similar to a name, with its type in words; empty if there is none."""
     parameters = {".".join(parameter_path): parameter_path for parameter_path in _paths(schema, schema, ())}
-    near = difflib.get_close_matches(".".join(map(str, path)), parameters, n=1)
+    name = ".".join(map(str, path))
+    # Of a union, another member may have the name.
+    near = difflib.get_close_matches(name, sorted(parameters.keys() - {name}), n=1)
     return f"{near[0]}, which is {_type_names(schema, parameters[near[0]])}" if near else ""
 
 
 def _paths(schema: dict[str, Any], node: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    properties = _resolved(schema, node).get("properties") if len(path) < 10 else None
-    if not properties:
+    options = _options(schema, node) if len(path) < 10 else []
+    sections = [option["properties"] for option in options if option.get("properties")]
+    if not sections:
         yield path
-        return
-    for name, inner in properties.items():
-        yield from _paths(schema, inner, (*path, name))
+    for properties in sections:
+        for name, inner in properties.items():
+            yield from _paths(schema, inner, (*path, name))
 
 
-def _resolved(schema: dict[str, Any], node: Any) -> dict[str, Any]:
+def _options(schema: dict[str, Any], node: Any) -> list[dict[str, Any]]:
+    """What a part of a schema allows: itself, or each member of a union."""
     if isinstance(node, dict) and "$ref" in node:
         node = schema.get("$defs", {}).get(node["$ref"].rsplit("/", 1)[-1])
-    return node if isinstance(node, dict) else {}
+    if not isinstance(node, dict):
+        return []
+    members = node.get("oneOf") or node.get("anyOf")
+    return [option for member in members for option in _options(schema, member)] if members else [node]
 
 
 def main() -> None:

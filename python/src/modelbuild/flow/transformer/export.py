@@ -1,0 +1,78 @@
+"""A fine-tuned model as an ONNX graph, which kind ``onnx`` of modelbuild.serving runs without torch."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from transformers import PreTrainedModel
+
+from modelbuild.errors import ConfigurationError
+from modelbuild.flow.transformer.batches import Encoded
+
+OUTPUT = "logits"
+"""The name of the graph's output, float32 of shape (batch, labels)."""
+
+_INPUTS = ("input_ids", "attention_mask")
+_LARGEST_BYTES = 2_000_000_000
+"""A graph is one message of protobuf, which has at most 2 GiB."""
+
+
+def to_onnx(model: PreTrainedModel) -> bytes:
+    """The graph of a classifier of texts.
+
+    Its inputs are ``input_ids`` and ``attention_mask``, int64 of shape (batch, tokens), where both dimensions
+    have any size; the output is :data:`OUTPUT`.
+
+    Raises:
+        ConfigurationError: the model is larger than a graph can be.
+    """
+    size = sum(value.numel() * value.element_size() for value in model.parameters())
+    if size > _LARGEST_BYTES:
+        raise ConfigurationError(
+            f"the model has {size:,} bytes of weights, but an ONNX graph can have {_LARGEST_BYTES:,}: "
+            "choose a smaller pretrained model"
+        )
+    # Two texts of different lengths, so that neither dimension is 1, which the exporter would keep.
+    example = Encoded(np.array([1, 2, 3, 1, 2], np.int64), np.array([0, 3, 5], np.int64))
+    sizes = {0: "batch", 1: "tokens"}
+    model.eval().to("cpu")
+    with warnings.catch_warnings():
+        # The exporter says that both inputs have one dimension "tokens", which is meant.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            model,
+            kwargs=example.batch(np.array([0, 1]), torch.device("cpu")),
+            input_names=list(_INPUTS),
+            output_names=[OUTPUT],
+            dynamic_shapes=dict.fromkeys(_INPUTS, sizes),
+            verbose=False,
+        )
+    assert program is not None
+    return without_notes(program.model_proto).SerializeToString(deterministic=True)
+
+
+def without_notes(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph without the exporter's notes, which name files of this machine and take half a megabyte."""
+    for part in (graph, graph.graph, *graph.graph.node, *graph.graph.value_info, *graph.graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return graph
+
+
+def quantized(graph: bytes) -> bytes:
+    """The graph with weights of matrices and embeddings in int8: a quarter of the size.
+
+    The inputs of matrices are rounded while the model answers, each by its own range, so no examples are
+    needed. The flow has to measure what this costs in quality.
+    """
+    with TemporaryDirectory() as folder:
+        full, small = Path(folder) / "model.onnx", Path(folder) / "model.int8.onnx"
+        full.write_bytes(graph)
+        quantize_dynamic(full, small, weight_type=QuantType.QInt8, per_channel=True)
+        return small.read_bytes()
