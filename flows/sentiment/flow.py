@@ -12,13 +12,13 @@ import numpy as np
 from metaflow import Config, step  # type: ignore[attr-defined]
 
 from modelbuild.aws.athena import identifier, quoted
-from modelbuild.flow import linear, training
+from modelbuild.flow import training
 from modelbuild.flow.base import ModelFlow
 from modelbuild.flow.batch import on_batch
 from modelbuild.flow.packaging import golden
 from modelbuild.serving.model import load
-from parameters import Data, Parameters
-from rows import LABELS, Labelled, Rated, labelled, split
+from parameters import Data, LinearParameters, TransformerParameters, read
+from rows import Labelled, Rated, labelled, split
 
 
 def query(data: Data) -> str:
@@ -50,16 +50,12 @@ class SentimentFlow(ModelFlow):
         """Fit the model on the documents that are not held out."""
         parsed, (rows, _) = self._parsed(), self._rows()
         with self.timed("train"):
-            weights = linear.fit(
-                ((item.row.text, LABELS[item.target]) for item in rows),
-                labels=LABELS,
-                seed=parsed.seed,
-                **parsed.model.model_dump(),
-                **parsed.training.model_dump(),
-            )
-        self.files = linear.files(
-            weights, labels=LABELS, parameters=self.parameters, **parsed.model.model_dump()
-        )
+            if isinstance(parsed, TransformerParameters):
+                import transformer
+
+                self.files, self.not_served = transformer.train(rows, parsed, self.parameters, self.store())
+            else:
+                self.files, self.not_served = self._train_linear(rows, parsed), {}
         self.keep_runtime()
         print(f"Trained on {len(rows):,} texts in {self.seconds['train']} s.")
         self.next(self.evaluate)
@@ -74,7 +70,8 @@ class SentimentFlow(ModelFlow):
         model, texts = load(self.files), [item.row.text for item in test]
         majority = int(np.bincount([item.target for item in train]).argmax())
         with self.timed("evaluate"):
-            evaluated = evaluate(test, model.predict_json(texts), majority)
+            others = {name: load(files).predict_json(texts) for name, files in self.not_served.items()}
+            evaluated = evaluate(test, model.predict_json(texts), majority, others)
         self.keep_evaluation(evaluated, golden(model, texts))
         self.next(self.notify_buildkite)
 
@@ -89,8 +86,20 @@ class SentimentFlow(ModelFlow):
     def end(self) -> None:
         """The last step, which Metaflow requires."""
 
-    def _parsed(self) -> Parameters:
-        return Parameters.model_validate(self.parameters)
+    def _train_linear(self, rows: Sequence[Labelled], parsed: LinearParameters) -> dict[str, bytes]:
+        """The files of a model of hashed n-grams."""
+        shape = parsed.model.model_dump(exclude={"kind"})
+        weights = linear.fit(
+            ((item.row.text, LABELS[item.target]) for item in rows),
+            labels=LABELS,
+            seed=parsed.seed,
+            **shape,
+            **parsed.training.model_dump(),
+        )
+        return linear.files(weights, labels=LABELS, parameters=self.parameters, **shape)
+
+    def _parsed(self) -> LinearParameters | TransformerParameters:
+        return read(self.parameters)
 
     def _rows(self) -> tuple[list[Labelled], list[Labelled]]:
         """The rows to train on and those held out."""

@@ -58,3 +58,11 @@ def labelled(rows: Iterable[Rated], tau: float) -> list[Labelled]:
 def split(rows: Iterable[Labelled], test_percent: int, seed: int) -> tuple[list[Labelled], list[Labelled]]:
     """The rows to train on and the rows held out; all rows of a source document are on one side."""
     return split_by(rows, lambda item: item.row.document, test_percent=test_percent, seed=seed)
+
+
+def split_validation(
+    rows: Iterable[Labelled], percent: int, seed: int
+) -> tuple[list[Labelled], list[Labelled]]:
+    """Training rows to learn from, and those that decide when to stop, by the same rule as :func:`split`."""
+    # Another seed than that of any split: by the same one, these documents would be those held out already.
+    return split_by(rows, lambda item: item.row.document, test_percent=percent, seed=seed + 2**32)

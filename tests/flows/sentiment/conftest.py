@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from parameters import Parameters
+    from parameters import LinearParameters
     from rows import Labelled, Rated
 
 SENTIMENT = Path(__file__).parents[3] / "flows" / "sentiment"
 
 
 @pytest.fixture(scope="session")
-def parameters() -> Parameters:
+def parameters() -> LinearParameters:
     """The parameters that the repository's own pipeline trains with."""
-    from parameters import Parameters, parse
+    from parameters import LinearParameters, parse
 
-    return Parameters.model_validate(parse((SENTIMENT / "params.yaml").read_text()))
+    return LinearParameters.model_validate(parse((SENTIMENT / "params.yaml").read_text()))
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ def all_rated() -> list[Rated]:
 
 
 @pytest.fixture(scope="session")
-def halves(all_rated: list[Rated], parameters: Parameters) -> tuple[list[Labelled], list[Labelled]]:
+def halves(all_rated: list[Rated], parameters: LinearParameters) -> tuple[list[Labelled], list[Labelled]]:
     """The training rows and the held-out rows."""
     from rows import labelled, split
 

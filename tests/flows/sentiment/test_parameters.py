@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 import yaml
 
 from modelbuild.errors import ConfigurationError
-from parameters import parse
+from modelbuild.flow.transformer.finetune import Settings
+from parameters import LinearParameters, TransformerParameters, parse, read
 
 PARAMS = Path(__file__).parents[3] / "flows" / "sentiment" / "params.yaml"
 
@@ -50,6 +52,9 @@ def test_the_values_stay_as_they_were_written() -> None:
         ("model.bucket", 4, r"no parameter model\.bucket"),
         ("model", 5, r"parameter model is 5"),
         ("seed", date(2026, 1, 1), r"JSON"),
+        ("model.kind", "tree", r"model\.kind is 'tree'.*'linear' or 'transformer'"),
+        ("model.kind", ..., r"parameter model\.kind is missing"),
+        ("model.kind", "transformer", r"parameter model\.max_tokens is missing"),
     ],
 )
 def test_a_wrong_value_is_named(dotted: str, value: object, message: str) -> None:
@@ -57,6 +62,24 @@ def test_a_wrong_value_is_named(dotted: str, value: object, message: str) -> Non
     with pytest.raises(ConfigurationError, match=message) as caught:
         parse(changed(dotted, value))
     assert "\n" not in str(caught.value)
+
+
+def test_each_kind_has_its_file() -> None:
+    """The file of a transformer is valid, and its training is all that a fine-tuning needs to know."""
+    values = read(parse(PARAMS.with_name("params-transformer.yaml").read_text()))
+    assert isinstance(values, TransformerParameters)
+    assert values.training.model_fields_set == {field.name for field in fields(Settings)}
+    assert isinstance(read(parse(PARAMS.read_text())), LinearParameters)
+
+
+def test_both_files_hold_out_the_same_rows() -> None:
+    """What the two kinds are measured on is the same, so that their figures can be compared."""
+    linear, transformer = (
+        read(parse(PARAMS.with_name(name).read_text())) for name in ("params.yaml", "params-transformer.yaml")
+    )
+    assert linear.model_dump(include={"seed", "data", "labels", "split"}) == transformer.model_dump(
+        include={"seed", "data", "labels", "split"}
+    )
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "", "\x00", "a: &x [*x]"])

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from modelbuild.errors import ConfigurationError
+from modelbuild.flow.packaging import package
 from modelbuild.flow.transformer.batches import Encoded
+from modelbuild.serving.inputs import TextInput
+from modelbuild.serving.kinds import onnx as onnx_kind
+from modelbuild.serving.kinds.onnx_graph import GRAPH_FILE
+from modelbuild.serving.outputs import LabelOutput
 
 OUTPUT = "logits"
 """The name of the graph's output, float32 of shape (batch, labels)."""
@@ -55,6 +63,36 @@ def to_onnx(model: PreTrainedModel) -> bytes:
         )
     assert program is not None
     return without_notes(program.model_proto).SerializeToString(deterministic=True)
+
+
+def to_files(
+    graph: bytes,
+    tokenizer: Tokenizer,
+    *,
+    labels: Sequence[str],
+    max_tokens: int,
+    parameters: Mapping[str, Any],
+) -> dict[str, bytes]:
+    """The files of the model's archive, by name.
+
+    Args:
+        graph: what :func:`to_onnx` gave.
+        tokenizer: what the model was trained with.
+        labels: the label of each logit.
+        max_tokens: a text is cut after so many tokens.
+        parameters: what the model was trained with.
+
+    Raises:
+        ModelbuildError: the files are no model that can be served.
+    """
+    return package(
+        kind=onnx_kind.NAME,
+        takes=TextInput(),
+        answers=LabelOutput(labels=tuple(labels)),
+        options={"output": OUTPUT, "activation": "softmax", "max_tokens": max_tokens},
+        files={GRAPH_FILE: graph, onnx_kind.TOKENIZER_FILE: tokenizer.to_str().encode()},
+        parameters=parameters,
+    )
 
 
 def without_notes(graph: onnx.ModelProto) -> onnx.ModelProto:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+import transformers
 from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
@@ -74,6 +75,9 @@ class Pretrained:
 
     def classifier(self, labels: Sequence[str], seed: int) -> PreTrainedModel:
         """The model with a new last layer, one logit a label; ``seed`` decides that layer's weights."""
+        # It would report that the last layer's weights are in no file.
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
         torch.manual_seed(seed)
         with TemporaryDirectory() as folder:
             (Path(folder) / CONFIG_FILE).write_bytes(self.config)
