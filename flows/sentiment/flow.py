@@ -6,19 +6,20 @@ runs this flow. On its own it needs AWS credentials and an S3 prefix::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from metaflow import Config, step  # type: ignore[attr-defined]
 
 from modelbuild.aws.athena import identifier, quoted
-from modelbuild.flow import training
+from modelbuild.flow import linear, training
 from modelbuild.flow.base import ModelFlow
 from modelbuild.flow.batch import on_batch
 from modelbuild.flow.packaging import golden
 from modelbuild.serving.model import load
 from parameters import Data, LinearParameters, TransformerParameters, read
-from rows import Labelled, Rated, labelled, split
+from rows import LABELS, Labelled, Rated, labelled, split
 
 
 def query(data: Data) -> str:

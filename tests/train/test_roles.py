@@ -198,6 +198,9 @@ def test_head_and_steps_work_with_their_role(role: Role) -> None:
     secret_arn = admin(role, "secretsmanager").describe_secret(SecretId="modelbuild/wandb")["ARN"]
     calls: dict[str, Callable[[], object]] = {
         "Objects": lambda: Storage(session(AwsSettings())).write(f"{PREFIX}/an-object", b""),
+        "Checkpoints": lambda: Storage(session(AwsSettings())).delete(
+            f"s3://{standins.BUCKET}/checkpoints/models/x/sentiment/7/000000001.json"
+        ),
         "Buckets": lambda: Storage(session(AwsSettings())).list(f"{PREFIX}/"),
         "Query": lambda: client("athena").get_work_group(WorkGroup="modelbuild"),
         "Catalogue": lambda: client("glue").get_tables(DatabaseName="modelbuild"),

@@ -9,7 +9,7 @@ def place_of(location: tuple[int | str, ...], document: Any) -> tuple[int | str,
     """The keys and positions that lead to a value that is wrong or missing.
 
     pydantic puts the tag of a union's member into the location of an error, but no document has a key of that
-    name: a part of the location which leads nowhere is left out. Only the last one may be missing from an object.
+    name: a part of the location which leads nowhere is left out, except a key that its object lacks.
 
     Args:
         location: ``loc`` of an error.
