@@ -16,6 +16,7 @@ import tiny_transformer
 import transformer
 from memory import MemoryObjects
 from modelbuild.flow.transformer import export
+from modelbuild.flow.transformer.batches import encode
 from modelbuild.flow.transformer.finetune import predict
 from modelbuild.serving.model import Model, load
 from modelbuild.store.model import ModelStore
@@ -69,7 +70,7 @@ def test_served_answers_are_those_of_torch(made: tuple[PreTrainedModel, Model, M
     """Whatever their number and lengths, texts get the probabilities that torch computes for them."""
     model, _, served, _ = made
     texts = TEXTS * 9
-    encoded = transformer.encode(tiny_transformer.pretrained().text_tokenizer(16), texts)
+    encoded = encode(tiny_transformer.pretrained().text_tokenizer(16), texts)
     logits = predict(model, encoded, torch.device("cpu"), torch.float32)
     expected = torch.softmax(torch.from_numpy(logits).double(), dim=1).numpy()
     answers = served.predict_json(texts)

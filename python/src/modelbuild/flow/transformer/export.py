@@ -62,7 +62,8 @@ def to_onnx(model: PreTrainedModel) -> bytes:
             verbose=False,
         )
     assert program is not None
-    return without_notes(program.model_proto).SerializeToString(deterministic=True)
+    content: bytes = without_notes(program.model_proto).SerializeToString(deterministic=True)
+    return content
 
 
 def to_files(
