@@ -16,17 +16,22 @@ def place_of(location: tuple[int | str, ...], document: Any) -> tuple[int | str,
         document: what was validated, as JSON has it.
     """
     found: list[int | str] = []
+    inner: Any = document
     for at, part in enumerate(location):
-        if not isinstance(document, dict | list):
+        if not isinstance(inner, dict | list):
             break
-        is_there = part in document if isinstance(document, dict) else _is_position(part, document)
+        is_there = part in inner if isinstance(inner, dict) else _is_position(part, inner)
         if is_there:
-            document = document[part]
+            inner = _inner(inner, part)
         elif at < len(location) - 1:
             continue
         found.append(part)
     return tuple(found)
 
 
+def _inner(document: Any, part: int | str) -> Any:
+    return document[part]
+
+
 def _is_position(part: int | str, document: Any) -> bool:
-    return isinstance(document, list) and isinstance(part, int) and part < len(document)
+    return isinstance(part, int) and part < len(document)
