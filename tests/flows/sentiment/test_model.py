@@ -89,7 +89,7 @@ def test_what_is_written_otherwise_and_means_the_same_is_the_same(
         ("seed", 2),
         ("labels.tau", 0.6),
         ("split.test_percent", 30),
-        ("model.ngrams", 1),
+        ("model.ngrams", 2),
         ("model.buckets", 4095),
         ("training.epochs", 2),
         ("training.batch_size", 100),

