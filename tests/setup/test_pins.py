@@ -100,7 +100,11 @@ def files(room: str) -> Iterator[Path]:
 def imported(room: str) -> set[str]:
     """The packages that a room's files import, without those that are for type checkers only."""
     sources = [path.read_text() for path in files(room)]
-    own = {path.stem for folder in ("bench", "flows", "scripts", "tests") for path in (ROOT / folder).rglob("*.py")}
+    own = {
+        path.stem
+        for folder in ("bench", "flows", "scripts", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+    }
     names: set[str] = set()
     for source in sources:
         waiting: list[ast.AST] = [ast.parse(source)]
