@@ -107,8 +107,8 @@ def test_without_a_registry_no_engine_is_called(engines: str, agent: Agent) -> N
 def test_images_are_built_without_a_registry_when_an_engine_is_named(agent: Agent) -> None:
     """IMAGE_ENGINE alone builds all images, which stay on the machine."""
     assert agent.run(IMAGE_ENGINE="podman") == 0
-    assert len(agent.called("podman build")) == 3
-    assert len(agent.calls) == 4  # the first is the question whether the engine answers
+    assert len(agent.called("podman build")) == len(NAMES)
+    assert len(agent.calls) == len(NAMES) + 1  # the first is the question whether the engine answers
 
 
 @pytest.mark.parametrize("engine", ["docker", "podman"])

@@ -173,7 +173,7 @@ def test_first_look_is_at_once(head: Any, page: Page) -> None:
 def test_jobs_are_those_that_metaflow_names() -> None:
     """The watch learns a step's job from Metaflow's own line, and not from ids that a step prints."""
     jobs: list[tuple[str, str]] = []
-    schedule_timeout: Any = SimpleNamespace(on_line=lambda step, job_id: jobs.append((step, job_id)))
+    schedule_timeout: Any = SimpleNamespace(add_job=lambda step, job_id: jobs.append((step, job_id)))
     watch = Watch(None, schedule_timeout)
     prefix, waits = "2026-01-31 12:00:00.123 [17/train/2 (pid 42)] ", "Task is starting (status RUNNABLE)..."
     for text in (f"[{JOB}] request done", f"see {prefix}[{JOB}] {waits}", waits, "", "[17/other/3] [no id]"):
