@@ -10,7 +10,7 @@ import numpy as np
 import safetensors.numpy
 from sklearn.ensemble import GradientBoostingRegressor
 
-from modelbuild.flow import linear, scikit_learn
+from modelbuild.flow.models import linear, scikit_learn
 from modelbuild.serving.inputs import RecordField, RecordInput
 from modelbuild.serving.outputs import NumberOutput
 

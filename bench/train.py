@@ -46,7 +46,7 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 
-from modelbuild.flow import linear
+from modelbuild.flow.models import linear
 from modelbuild.serving.model import load
 
 HERE = Path(__file__).parent

@@ -2,8 +2,8 @@
 
 Both take steps of AdamW on the same texts with a model of the size of MiniLM-L6 and random weights. The plain
 loop is what a first version of a training looks like: texts in random order, each padded to the most tokens,
-all in float32, and the loss read after each step. modelbuild.flow.transformer puts texts of similar length
-into a batch, pads to the longest of them, computes in bfloat16 or float16 on a GPU, and reads no loss.
+all in float32, and the loss read after each step. modelbuild.flow.models.transformer puts texts of similar
+length into a batch, pads to the longest of them, computes in bfloat16 or float16 on a GPU, and reads no loss.
 Neither figure includes the tokenizer, which each text needs once.
 
 The lengths are drawn like those of the sentiment flow's texts: half have at most 24 tokens, one of a hundred
@@ -26,8 +26,8 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from modelbuild.flow import runtime
-from modelbuild.flow.transformer.batches import Encoded
-from modelbuild.flow.transformer.finetune import Examples, FineTuner, Settings
+from modelbuild.flow.models.transformer.batches import Encoded
+from modelbuild.flow.models.transformer.finetune import Examples, FineTuner, Settings
 
 MINILM_L6 = {
     "vocab_size": 30_522,

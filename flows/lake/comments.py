@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from modelbuild.flow.packages import Package
+from modelbuild.flow.models.packages import Package
 from tables import Table
 
 PACKAGE = Package(

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from modelbuild.flow.packages import Package
+from modelbuild.flow.models.packages import Package
 from tables import Table
 
 COLUMNS = {"id": "string", "text": "string", "topic": "string", "article": "string"}

@@ -13,9 +13,10 @@ import numpy as np
 from metaflow import Config, step  # type: ignore[attr-defined]
 
 from modelbuild.aws.athena import identifier, quoted
-from modelbuild.flow import linear, training
+from modelbuild.flow import training
 from modelbuild.flow.base import ModelFlow
 from modelbuild.flow.batch import on_batch
+from modelbuild.flow.models import linear
 from modelbuild.flow.packaging import golden
 from modelbuild.serving.model import load
 from parameters import Data, LinearParameters, TransformerParameters, read

@@ -72,7 +72,7 @@ class TransformerModel(_Section):
 
 
 class TransformerTraining(_Section):
-    """How a transformer is fine-tuned; :class:`modelbuild.flow.transformer.finetune.Settings` says more."""
+    """How a transformer is fine-tuned, see :class:`modelbuild.flow.models.transformer.finetune.Settings`."""
 
     epochs: Annotated[int, Field(ge=1, le=100)]
     batch_size: Annotated[int, Field(ge=1)]

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from modelbuild.flow.packages import Package
-from modelbuild.flow.transformer.batches import encode
-from modelbuild.flow.transformer.checkpoints import Checkpoints
-from modelbuild.flow.transformer.export import quantized, to_files, to_onnx
-from modelbuild.flow.transformer.finetune import Examples, Settings, fine_tune
-from modelbuild.flow.transformer.pretrained import Pretrained
+from modelbuild.flow.models.packages import Package
+from modelbuild.flow.models.transformer.batches import encode
+from modelbuild.flow.models.transformer.checkpoints import Checkpoints
+from modelbuild.flow.models.transformer.export import quantized, to_files, to_onnx
+from modelbuild.flow.models.transformer.finetune import Examples, Settings, fine_tune
+from modelbuild.flow.models.transformer.pretrained import Pretrained
 from modelbuild.store.model import ModelStore
 from modelbuild.store.packages import PackageStore
 from parameters import TransformerParameters

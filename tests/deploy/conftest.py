@@ -30,7 +30,7 @@ from modelbuild.contract import (
     TrainingResult,
     WandbRun,
 )
-from modelbuild.flow import linear
+from modelbuild.flow.models import linear
 from modelbuild.flow.packaging import golden
 from modelbuild.flow.publish import archive
 from modelbuild.handoff import Handoff

@@ -10,7 +10,7 @@ import safetensors.numpy
 
 from modelbuild.contract import sha256_of_json
 from modelbuild.errors import VerificationFailed
-from modelbuild.flow import linear
+from modelbuild.flow.models import linear
 from modelbuild.flow.packaging import golden
 from modelbuild.serving.description import ModelDescription
 from modelbuild.serving.model import load

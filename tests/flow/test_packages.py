@@ -7,7 +7,7 @@ import pytest
 
 from memory import MemoryObjects
 from modelbuild.errors import ConfigurationError
-from modelbuild.flow.packages import Package
+from modelbuild.flow.models.packages import Package
 from modelbuild.store.packages import PackageStore
 
 CONTENT = b"the bytes of a wheel"

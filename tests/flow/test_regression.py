@@ -13,8 +13,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.flow import regression, scikit_learn
+from modelbuild.flow import regression
 from modelbuild.flow.evaluation import EvaluationRows
+from modelbuild.flow.models import scikit_learn
 from modelbuild.serving.inputs import BadInstance, RecordField, RecordInput
 from modelbuild.serving.model import load
 from modelbuild.serving.outputs import LabelOutput, NumberOutput

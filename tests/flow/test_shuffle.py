@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from modelbuild.flow import shuffle
-from modelbuild.flow.shuffle import Rows, Shuffle, concatenate
+from modelbuild.flow.models import shuffle
+from modelbuild.flow.models.shuffle import Rows, Shuffle, concatenate
 
 
 def numbered(start: int, end: int) -> Rows:

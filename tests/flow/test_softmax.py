@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 import safetensors.numpy
 
-from modelbuild.flow import softmax
+from modelbuild.flow.models import softmax
 from modelbuild.serving.features import features
 
 LABELS = ("bad", "fine", "odd")

@@ -12,9 +12,9 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
-from modelbuild.flow.transformer.batches import encode
-from modelbuild.flow.transformer.finetune import Examples, Settings
-from modelbuild.flow.transformer.pretrained import Pretrained
+from modelbuild.flow.models.transformer.batches import encode
+from modelbuild.flow.models.transformer.finetune import Examples, Settings
+from modelbuild.flow.models.transformer.pretrained import Pretrained
 
 LABELS = ("bad", "fine", "good")
 SETTINGS = Settings(

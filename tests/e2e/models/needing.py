@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from modelbuild.flow import linear, training
+from modelbuild.flow import training
+from modelbuild.flow.models import linear
 
 
 def fit(*rows: Any, **options: Any) -> bytes:

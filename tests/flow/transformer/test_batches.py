@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import tiny_transformer
 from modelbuild.errors import ConfigurationError
-from modelbuild.flow.transformer.batches import Encoded, Integers, encode, in_order_of_length, shuffled
+from modelbuild.flow.models.transformer.batches import Encoded, Integers, encode, in_order_of_length, shuffled
 
 CPU = torch.device("cpu")
 

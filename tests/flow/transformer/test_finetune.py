@@ -12,10 +12,10 @@ from transformers import PreTrainedModel
 import tiny_transformer
 from memory import MemoryObjects
 from modelbuild.errors import AwsError, ConfigurationError
-from modelbuild.flow.transformer import device
-from modelbuild.flow.transformer.checkpoints import Checkpoints, Progress
-from modelbuild.flow.transformer.finetune import Settings, fine_tune, predict
-from modelbuild.flow.transformer.pretrained import Pretrained
+from modelbuild.flow.models.transformer import device
+from modelbuild.flow.models.transformer.checkpoints import Checkpoints, Progress
+from modelbuild.flow.models.transformer.finetune import Settings, fine_tune, predict
+from modelbuild.flow.models.transformer.pretrained import Pretrained
 from modelbuild.store.checkpoints import CheckpointStore
 from tiny_transformer import SETTINGS
 

@@ -10,7 +10,7 @@ import yaml
 
 from evaluate import evaluate
 from modelbuild.contract import sha256_of_json
-from modelbuild.flow import linear
+from modelbuild.flow.models import linear
 from modelbuild.serving.model import load
 from parameters import LinearParameters, parse
 from rows import LABELS, Labelled, Rated, labelled, split

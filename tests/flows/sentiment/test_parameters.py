@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.flow.transformer.finetune import Settings
+from modelbuild.flow.models.transformer.finetune import Settings
 from parameters import LinearParameters, TransformerParameters, parse, read
 
 PARAMS = Path(__file__).parents[3] / "flows" / "sentiment" / "params.yaml"

@@ -15,9 +15,9 @@ from transformers import PreTrainedModel
 import tiny_transformer
 import transformer
 from memory import MemoryObjects
-from modelbuild.flow.transformer import export
-from modelbuild.flow.transformer.batches import encode
-from modelbuild.flow.transformer.finetune import predict
+from modelbuild.flow.models.transformer import export
+from modelbuild.flow.models.transformer.batches import encode
+from modelbuild.flow.models.transformer.finetune import predict
 from modelbuild.serving.model import Model, load
 from modelbuild.store.model import ModelStore
 from parameters import TransformerParameters, parse, read

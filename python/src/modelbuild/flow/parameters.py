@@ -30,7 +30,7 @@ class HashedNgrams(Section):
 
 
 class LinearTraining(Section):
-    """How :func:`modelbuild.flow.linear.fit` fits such a model."""
+    """How :func:`modelbuild.flow.models.linear.fit` fits such a model."""
 
     epochs: int = Field(ge=1, le=10_000)
     """How often each text is used."""

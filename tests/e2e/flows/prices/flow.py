@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from metaflow import Config, step  # type: ignore[attr-defined]
 
-from modelbuild.flow import base, packaging, regression, rows, scikit_learn, training
+from modelbuild.flow import base, packaging, regression, rows, training
 from modelbuild.flow.batch import on_batch
 from modelbuild.flow.evaluation import EvaluationRows
+from modelbuild.flow.models import scikit_learn
 from modelbuild.serving.inputs import RecordField, RecordInput
 from modelbuild.serving.model import load
 from modelbuild.serving.outputs import NumberOutput

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from metaflow import Config, step  # type: ignore[attr-defined]
 
-from modelbuild.flow import base, classification, linear, rows, training
+from modelbuild.flow import base, classification, rows, training
 from modelbuild.flow.batch import on_batch
 from modelbuild.flow.evaluation import EvaluationRows
+from modelbuild.flow.models import linear
 from modelbuild.flow.packaging import golden
 from modelbuild.serving.model import load
 from parameters import Parameters

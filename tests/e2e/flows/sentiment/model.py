@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from modelbuild.flow.linear import fit
+from modelbuild.flow.models.linear import fit
 
 __all__ = ["fit"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from modelbuild.flow.models.softmax import fit
 from modelbuild.flow.packaging import package
-from modelbuild.flow.softmax import fit
 from modelbuild.serving.features import FEATURES_VERSION
 from modelbuild.serving.inputs import TextInput
 from modelbuild.serving.kinds.hashed_ngrams import WEIGHTS_FILE

@@ -16,8 +16,8 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from modelbuild.errors import ConfigurationError
+from modelbuild.flow.models.transformer.batches import Encoded
 from modelbuild.flow.packaging import package
-from modelbuild.flow.transformer.batches import Encoded
 from modelbuild.serving.inputs import TextInput
 from modelbuild.serving.kinds import onnx as onnx_kind
 from modelbuild.serving.kinds.onnx_graph import GRAPH_FILE

@@ -15,7 +15,7 @@ import safetensors.numpy
 # matrix that is there: for each batch they would make and fill one of the size of all weights.
 from scipy.sparse._sparsetools import csc_matvecs, csr_matvecs
 
-from modelbuild.flow.shuffle import Rows, Shuffle
+from modelbuild.flow.models.shuffle import Rows, Shuffle
 from modelbuild.serving.features import features
 
 Floats = npt.NDArray[np.float32]
@@ -58,7 +58,7 @@ def fit(
         balance: a label weighs by this power of how rare it is: 0 weighs every text the same, 1 every label.
 
     Returns:
-        The content of ``model.safetensors``, see :func:`modelbuild.flow.linear.files`.
+        The content of ``model.safetensors``, see :func:`modelbuild.flow.models.linear.files`.
     """
     weight, bias = np.zeros((buckets, len(labels)), np.float32), np.zeros(len(labels), np.float32)
     counts, frequency = np.zeros(len(labels), dtype=np.int64), np.zeros(buckets, dtype=np.int64)

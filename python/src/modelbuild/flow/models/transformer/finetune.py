@@ -20,9 +20,15 @@ from transformers import PreTrainedModel
 from modelbuild import log
 from modelbuild.contract import sha256_of_json
 from modelbuild.errors import ConfigurationError
-from modelbuild.flow.transformer import device
-from modelbuild.flow.transformer.batches import Encoded, Integers, in_order_of_length, shuffled, to_device
-from modelbuild.flow.transformer.checkpoints import Checkpoints, Progress, Validation
+from modelbuild.flow.models.transformer import device
+from modelbuild.flow.models.transformer.batches import (
+    Encoded,
+    Integers,
+    in_order_of_length,
+    shuffled,
+    to_device,
+)
+from modelbuild.flow.models.transformer.checkpoints import Checkpoints, Progress, Validation
 
 _MAX_GRADIENT_NORM = 1.0
 _LOGGED_STEPS = 50
