@@ -188,7 +188,7 @@ def test_what_was_served_before_is_served_again(deployer: Any) -> None:
     deployer.train(163, golden=(WRONG,))
     with pytest.raises(VerificationFailed, match=f'"positive": 1.0.*was put back to {good}') as caught:
         command.run(deployer.settings("kept"))
-    assert '"negative": 0.1' in str(caught.value), "both answers are shown"
+    assert str(caught.value).count('"scores"') == 2, "both answers are shown"
     assert f"was put back to {good}" in deployer.agent.annotations[-1].body
     assert served_by(deployer, "kept") == "161"
     current = DeploymentHistory(deployer.production, MODELS, "kept").current()

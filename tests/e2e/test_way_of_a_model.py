@@ -69,7 +69,7 @@ def repeated(laptop: Laptop, served: Running, tmp_path_factory: pytest.TempPathF
         aws.add("athena *", status=400, code="ThrottlingException", every=3)
         aws.add("secretsmanager *", status=400, code="ThrottlingException", every=2)
         build = stack.enter_context(laptop.build("--pipeline", PREPARED))
-        eventually(lambda: _waits_for_block(build), "end of the training", 400)
+        eventually(lambda: _waits_for_block(build), "end of the training", 900)
         assert build.jobs("training_finished")[-1]["state"] != "blocked"
         assert json.loads(build.object("result.json"))["training/status"] == "succeeded", build.object(
             "result.json"

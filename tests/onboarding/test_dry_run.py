@@ -76,7 +76,7 @@ def test_variables_of_the_pipeline(repository: Path, on_agent: dict[str, str]) -
     request = json.loads(done.stdout)["request"]
     assert request["images"]["default"].startswith("of-file.example/")
     assert request["parameters"]["model"]["ngrams"] == 1
-    assert request["parameters"]["training"] == {"epochs": 3, "learning_rate": 0.001}
+    assert request["parameters"]["training"] == {"epochs": 3, "batch_size": 16, "learning_rate": 0.001}
 
 
 @pytest.mark.parametrize(
