@@ -42,12 +42,14 @@ from modelbuild.contract.layout import (
 )
 from modelbuild.contract.manifest import (
     Artifact,
+    CurvePoint,
     DataSnapshot,
     GoldenPrediction,
     Manifest,
     PredictionsFile,
     Runtime,
     SnapshotObject,
+    TrainingSummary,
     WandbRun,
 )
 from modelbuild.contract.record import (
@@ -63,6 +65,7 @@ from modelbuild.contract.record import (
     shortened,
     split_s3_uri,
 )
+from modelbuild.contract.report import Report
 from modelbuild.contract.request import Build, Images, Source, TrainingRequest
 from modelbuild.contract.result import TrainingResult, unsuccessful
 from modelbuild.contract.serving import (
@@ -104,6 +107,7 @@ __all__ = [
     "Approver",
     "Artifact",
     "Build",
+    "CurvePoint",
     "DataSnapshot",
     "Deployment",
     "Evaluation",
@@ -119,6 +123,7 @@ __all__ = [
     "PredictionsFile",
     "Quality",
     "Record",
+    "Report",
     "Runtime",
     "S3Uri",
     "ServingEnvironment",
@@ -130,6 +135,7 @@ __all__ = [
     "Text",
     "TrainingRequest",
     "TrainingResult",
+    "TrainingSummary",
     "Variables",
     "WandbRun",
     "attempt_prefix",

@@ -34,9 +34,10 @@ class DataSnapshot(Record):
 class PredictionsFile(Record):
     """What the model answers for each evaluation row: a Parquet file beside the manifest.
 
-    Its columns are ``id``, ``truth``, ``prediction``, ``score:<name>`` for each score of an answer, and
-    ``slice:<column>`` for each column that divides the rows. Rows are sorted by ``id``, which no two rows
-    share, so that the predictions of two models on the same rows can be compared row by row.
+    Its columns are ``id``, ``input`` (the input's JSON text), ``truth``, ``prediction``, ``score:<name>`` for
+    each score of an answer, ``baseline:<name>`` for the prediction of each baseline, and ``slice:<column>``
+    for each column that divides the rows. Rows are sorted by ``id``, which no two rows share, so that the
+    predictions of two models on the same rows can be compared row by row.
     """
 
     path: S3Uri
@@ -84,6 +85,29 @@ class GoldenPrediction(Record):
     """The answer without the fields that name the model: ``{"label": "positive", "scores": {...}}``."""
 
 
+class CurvePoint(Record):
+    """What a training measured after one of its steps, such as ``{"loss": 0.4, "learning_rate": 0.1}``."""
+
+    step: int = Field(ge=0)
+    values: dict[str, float]
+
+
+class TrainingSummary(Record):
+    """The rows that a model was fitted on, and how the fit went; unknown values are None or empty."""
+
+    rows: int = Field(ge=0)
+    labels: dict[str, int] = Field(default_factory=dict)
+    """How many rows have each label."""
+    dropped: dict[str, int] = Field(default_factory=dict)
+    """How many rows of the snapshot neither training nor evaluation used, by reason."""
+    exact_duplicates: int | None = None
+    """How many evaluation rows have an input that is among the inputs of the training."""
+    near_duplicates: int | None = None
+    """How many more have an input that is almost one of them."""
+    curve: tuple[CurvePoint, ...] = ()
+    converged: bool | None = None
+
+
 class Manifest(Record):
     """Everything about one model: ``manifest.json``, written once, beside the model."""
 
@@ -97,4 +121,5 @@ class Manifest(Record):
     runtime: Runtime
     golden: tuple[GoldenPrediction, ...]
     timings: dict[str, float]
+    training: TrainingSummary | None = None
     created_at: str
