@@ -78,5 +78,14 @@ def commit_url(repository: str, commit: str) -> str:
     return f"https://{match[1]}/{match[2]}/commit/{commit}" if match else ""
 
 
+def compare_url(repository: str, before: str, after: str) -> str:
+    """The page that compares two commits on GitHub or GitLab; empty for a repository elsewhere."""
+    match = _HOSTED.fullmatch(repository)
+    if match is None:
+        return ""
+    page = "-/compare" if match[1] == "gitlab.com" else "compare"
+    return f"https://{match[1]}/{match[2]}/{page}/{before}...{after}"
+
+
 def _finalized(value: object) -> Markup:
     return value if isinstance(value, Markup) else clip(value, _SHOWN_CHARACTERS)

@@ -9,7 +9,9 @@
     ├── TrainingFailed        13   the training that this build waits for did not succeed
     ├── VerificationFailed    14   bytes or predictions are not the ones that were approved, or an image
     │                              cannot serve a model
-    └── EndpointFailed        15   SageMaker did not bring the endpoint to the requested configuration
+    ├── EndpointFailed        15   SageMaker did not bring the endpoint to the requested configuration
+    ├── GateFailed            16   the model does not meet a rule of the pipeline
+    └── Rejected              17   a person decided that the model is not deployed
 
 The number is the exit code of the command that met the error. Click itself exits with 2 for a
 command line it cannot parse; a job that is cancelled exits with 143 (128 + SIGTERM).
@@ -71,6 +73,18 @@ class EndpointFailed(ModelbuildError):
     """SageMaker did not bring the endpoint to the requested configuration."""
 
     exit_code = 15
+
+
+class GateFailed(ModelbuildError):
+    """The model does not meet a rule of the pipeline (option ``gates`` of notify)."""
+
+    exit_code = 16
+
+
+class Rejected(ModelbuildError):
+    """A person decided that the model is not deployed."""
+
+    exit_code = 17
 
 
 def variable_error(error: ValidationError, fix: str) -> ConfigurationError:

@@ -107,6 +107,18 @@ def root(folder: Path) -> Path:
     return Path(os.fsdecode(found.removesuffix(b"\n"))).resolve()
 
 
+def log_between(repository: Path, older: str, newer: str, limit: int) -> list[tuple[str, str, str]]:
+    """The commits that a commit has and an older one lacks, the newest first: id, author and subject of each.
+
+    Raises:
+        ConfigurationError: the repository lacks one of the two, as a shallow clone may.
+    """
+    form = ("--format=%H%x00%an%x00%s%x00", f"--max-count={limit}")
+    printed = run(repository, "log", "--no-show-signature", *form, f"{older}..{newer}", "--")
+    fields = printed.decode(errors="replace").replace("\0\n", "\0").split("\0")[:-1]
+    return [(fields[at], fields[at + 1], fields[at + 2]) for at in range(0, len(fields), 3)]
+
+
 def setting(repository: Path, key: str) -> str:
     """The value of a setting in the repository; empty if it is not set."""
     done = _run(repository, ("config", "--get", key), b"", {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -147,23 +148,20 @@ def evaluate(
         },
         baselines={name: quality(np.asarray(one), everything) for name, one in (baselines or {}).items()},
     )
-    return Evaluated(evaluation, _parquet(rows.ids, truth, guesses, scores or {}, slices))
+    columns = {"prediction": guesses}
+    columns |= {f"score:{name}": np.asarray(column) for name, column in (scores or {}).items()}
+    columns |= {f"baseline:{name}": np.asarray(column) for name, column in (baselines or {}).items()}
+    return Evaluated(evaluation, _parquet(rows, columns))
 
 
-def _parquet(
-    ids: Sequence[str],
-    truth: npt.NDArray[Any],
-    predicted: npt.NDArray[Any],
-    scores: Mapping[str, Values],
-    slices: Mapping[str, Sequence[str]],
-) -> bytes:
+def _parquet(rows: EvaluationRows, predictions: Mapping[str, npt.NDArray[Any]]) -> bytes:
     table = pa.table(
         {
-            "id": [str(one) for one in ids],
-            "truth": truth.tolist(),
-            "prediction": predicted.tolist(),
-            **{f"score:{name}": np.asarray(column).tolist() for name, column in scores.items()},
-            **{f"slice:{name}": column for name, column in slices.items()},
+            "id": [str(one) for one in rows.ids],
+            "input": [json.dumps(one, ensure_ascii=False, sort_keys=True) for one in rows.inputs],
+            "truth": np.asarray(rows.truth).tolist(),
+            **{name: column.tolist() for name, column in predictions.items()},
+            **{f"slice:{name}": [str(value) for value in column] for name, column in rows.slices.items()},
         }
     )
     buffer = io.BytesIO()

@@ -2,11 +2,83 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Literal
 
-from modelbuild.contract import ModelName
+from pydantic import Field, StringConstraints, model_validator
+from typing_extensions import Self
+
+from modelbuild.contract import ModelName, S3Uri
 from modelbuild.settings.aws import AwsSettings
-from modelbuild.settings.options import PluginOptions
+from modelbuild.settings.options import Options, PluginOptions, Text
+
+SIZE = "model_bytes"
+"""The name by which gates know the size of the model's archive, in bytes."""
+
+Style = Literal["success", "info", "warning", "error"]
+
+
+class CompareSettings(Options):
+    """The endpoint whose live model a new one is compared with."""
+
+    endpoint: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")] = Field(
+        description="Name of the endpoint, as in option endpoint of the deploy plugin."
+    )
+    artifacts: S3Uri = Field(
+        description="Where served models lie in S3, as in option artifacts of the deploy plugin; the history "
+        "of the endpoint's deployments lies there."
+    )
+    aws: AwsSettings = Field(AwsSettings(), description="Where and as whom the history is read.")
+
+
+class Gate(Options):
+    """A rule that a model must meet."""
+
+    metric: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
+        description=f"Name of a metric of the evaluation, such as macro_f1, or {SIZE}."
+    )
+    slice: Annotated[str, StringConstraints(pattern=r"^[^=]+=.+$")] | None = Field(
+        None, description="Column and value of a slice, such as domain=tweets; by default all rows."
+    )
+    minimum: float | None = Field(None, description="The least value that passes.")
+    maximum: float | None = Field(None, description="The greatest value that passes.")
+    maximum_drop: float | None = Field(
+        None, alias="maximum-drop", ge=0, description="By how much it may be worse than the live model's."
+    )
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> Self:
+        if self.minimum is None and self.maximum is None and self.maximum_drop is None:
+            raise ValueError("a gate needs minimum, maximum or maximum-drop")
+        return self
+
+
+class Styles(Options):
+    """The style of the annotation by what the comparison with the live model shows."""
+
+    first: Style = Field("info", description="No model is live.")
+    better: Style = Field("success", description="The model is better than the live one.")
+    no_difference: Style = Field("info", alias="no-difference", description="The rows show no difference.")
+    worse: Style = Field("error", description="The model is worse than the live one.")
+    not_comparable: Style = Field(
+        "warning", alias="not-comparable", description="The two cannot be compared."
+    )
+
+
+class WandbSettings(Options):
+    """Where Weights & Biases is asked for experimental runs."""
+
+    api_key: Text = Field(
+        "WANDB_API_KEY", alias="api-key", description="Name of the variable with the API key."
+    )
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = Field(
+        None,
+        alias="base-url",
+        description="Address of a server of one's own; by default WANDB_BASE_URL or W&B's.",
+    )
+    entity: Text | None = Field(None, description="Team or user; by default the API key's own.")
+    project: Text | None = Field(
+        None, description="Project of the experimental runs; by default the pipeline."
+    )
 
 
 class NotifySettings(PluginOptions):
@@ -17,5 +89,36 @@ class NotifySettings(PluginOptions):
     model: ModelName | None = Field(
         None,
         description="Name of the model that this step follows, where a build trains several.",
+    )
+    compare_with: CompareSettings | None = Field(
+        None,
+        alias="compare-with",
+        description="The endpoint whose live model the new one is compared with; by default none.",
+    )
+    gates: list[Gate] = Field([], description="Rules that the model must meet.")
+    on_failure: Literal["fail", "warn", "block"] = Field(
+        "fail",
+        alias="on-failure",
+        description="What a gate that is not met does: fail ends this step with exit code 16, warn says so "
+        "on the page, block makes deploy refuse the model unless the approver gave a reason.",
+    )
+    styles: Styles = Field(Styles(), description="Styles of the annotation.")
+    show_examples: bool = Field(
+        True, alias="show-examples", description="Whether the page shows evaluation rows with their inputs."
+    )
+    template: Text | None = Field(
+        None, description="Jinja2 template in the checkout that replaces the page's own; it is sandboxed."
+    )
+    extra_body: Text | None = Field(
+        None, alias="extra-body", description="Text that is added at the end of the page."
+    )
+    soft_fail: bool = Field(
+        False,
+        alias="soft-fail",
+        description="Whether the step passes although the training failed or a gate was not met; deploy "
+        "refuses such a model all the same.",
+    )
+    wandb: WandbSettings | None = Field(
+        None, description="Where W&B is asked for experimental runs; by default W&B is not asked."
     )
     aws: AwsSettings = Field(AwsSettings(), description="Where and as whom the manifest is read.")

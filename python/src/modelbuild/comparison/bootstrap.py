@@ -1,0 +1,51 @@
+"""Paired bootstrap: intervals of the difference between two models on the same rows.
+
+Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 16: rows are drawn with
+replacement, both models are measured on the same drawn rows, and the interval is made of percentiles of the
+differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelbuild.comparison.metrics import Floats
+from modelbuild.contract.report import Interval
+
+RESAMPLES = 1_000
+_LEVEL = 0.95
+_NUMBERS_AT_ONCE = 2_000_000
+"""The size of the largest matrix of weights, which bounds the memory: 16 MB."""
+
+
+def weightings(counts: npt.NDArray[np.int64], seed: int, resamples: int = RESAMPLES) -> Iterator[Floats]:
+    """How often each cell is drawn, in matrices of shape (some of the resamples, cells).
+
+    Args:
+        counts: the number of rows of each cell.
+        seed: the same seed draws the same rows.
+        resamples: how many times as many rows are drawn as there are.
+    """
+    random, cells, rows = np.random.default_rng(seed), len(counts), int(counts.sum())
+    at_once = max(1, _NUMBERS_AT_ONCE // cells)
+    for start in range(0, resamples, at_once):
+        size = min(at_once, resamples - start)
+        if cells == rows:
+            # Faster than a multinomial distribution of so many cells.
+            drawn = (np.bincount(random.integers(cells, size=rows), minlength=cells) for _ in range(size))
+            yield np.array(list(drawn), dtype=float)
+        else:
+            yield random.multinomial(rows, counts / rows, size=size).astype(float)
+
+
+def interval(gains: npt.NDArray[Any]) -> Interval | None:
+    """The interval of a difference from its values in the resamples; None if there is no finite value."""
+    finite = gains[np.isfinite(gains)]
+    if len(finite) == 0:
+        return None
+    low, high = np.percentile(finite, [50 * (1 - _LEVEL), 100 - 50 * (1 - _LEVEL)])
+    return Interval(low=float(low), high=float(high))

@@ -1,0 +1,186 @@
+"""Compares a model with another model or with a baseline, from their manifests and predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from modelbuild.comparison import compare, metrics
+from modelbuild.comparison.predictions import PredictionTable, shared_rows
+from modelbuild.contract import Evaluation, Manifest, Metric
+from modelbuild.contract.report import Comparison, Difference, Role
+
+CLASS = "class"
+"""The slicing column of :mod:`modelbuild.flow.classification`: its metrics are of labels, on all rows."""
+
+VALUES = 50
+"""How many values of a slicing column are compared, those with the most rows."""
+
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that can be compared; ``predictions`` is None if they cannot be read."""
+
+    manifest: Manifest
+    predictions: PredictionTable | None
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The evaluation of the model."""
+        return self.manifest.evaluation
+
+    @property
+    def name(self) -> str:
+        """The model for people: its name and id."""
+        return f"{self.manifest.request.model} {self.manifest.request.model_id}"
+
+
+def compare_models(role: Role, ours: Model, theirs: Model) -> Comparison:
+    """Compare a model with another one: on all evaluation rows if they are the same, else on the shared ones.
+
+    Args:
+        role: what the other model is.
+        ours: the model to decide about.
+        theirs: the other model.
+    """
+    about = {
+        "role": role,
+        "name": theirs.name,
+        "model_id": theirs.manifest.request.model_id,
+        "url": theirs.manifest.request.build.url,
+        "primary": ours.evaluation.primary,
+    }
+    found = _on_rows(ours, theirs)
+    return Comparison.model_validate({**about, **found})
+
+
+def compare_baselines(ours: Model) -> list[Comparison]:
+    """Compare a model with each baseline of its evaluation."""
+    return [_baseline(ours, name) for name in ours.evaluation.baselines]
+
+
+def _baseline(ours: Model, name: str) -> Comparison:
+    about = {"role": "baseline", "name": name, "primary": ours.evaluation.primary}
+    column, table = f"baseline:{name}", ours.predictions
+    if table is None or name not in table.names("baseline:"):
+        values = ours.evaluation.baselines[name].metrics
+        found = _without_rows(ours.evaluation, values, "its predictions are not recorded")
+    else:
+        found = _with_rows(ours, table, table.column(column), "")
+    return Comparison.model_validate({**about, **found})
+
+
+def _on_rows(ours: Model, theirs: Model) -> Mapping[str, object]:
+    if theirs.evaluation.primary != ours.evaluation.primary:
+        title = theirs.evaluation.metric(theirs.evaluation.primary).title
+        return {"reason": f"its primary metric is {title}"}
+    same = ours.evaluation.dataset_sha256 == theirs.evaluation.dataset_sha256
+    first, second = ours.predictions, theirs.predictions
+    if same and (first is None or second is None):
+        return _without_rows(
+            ours.evaluation, theirs.evaluation.overall.metrics, "the predictions cannot be read"
+        )
+    if first is None or second is None:
+        return {"reason": "it was evaluated on other rows, and the predictions cannot be read"}
+    if same:
+        return _with_rows(ours, first, second.column("prediction"), "")
+    positions, their_positions = shared_rows(first, second)
+    if len(positions) == 0:
+        return {"reason": f"it was evaluated on {len(second):,} other rows"}
+    return _with_rows(
+        ours,
+        first.take(positions),
+        second.take(their_positions).column("prediction"),
+        f"on the {len(positions):,} of {len(first):,} rows that it was evaluated on as well",
+    )
+
+
+def _with_rows(
+    ours: Model, table: PredictionTable, predicted: pa.ChunkedArray, reason: str
+) -> Mapping[str, object]:
+    """The comparison of this model's predictions with others for the same rows."""
+    evaluation, truth, own = ours.evaluation, table.column("truth"), table.column("prediction")
+    known = recomputed(ours)
+    cells = compare.cells_of(truth, own, predicted, evaluation.primary)
+    if cells is None or evaluation.primary not in {metric.name for metric in known}:
+        title = evaluation.metric(evaluation.primary).title
+        return {"reason": f"only the flow can compute {title}, not from the predictions"}
+    seed = int(evaluation.dataset_sha256[:8], 16)
+    slices = {
+        column: _slice_differences(table, predicted, column, evaluation.metric(evaluation.primary), seed)
+        for column in table.names("slice:")
+    }
+    if CLASS in evaluation.slices and (label_metrics := evaluation.used_in(evaluation.slices[CLASS])):
+        slices = {CLASS: compare.label_differences(cells, label_metrics[0], seed), **slices}
+    return {
+        "rows": len(table),
+        "reason": reason,
+        "metrics": compare.differences(cells, known, seed),
+        "slices": slices,
+    }
+
+
+def _without_rows(evaluation: Evaluation, others: Mapping[str, float], reason: str) -> Mapping[str, object]:
+    """The comparison by the recorded metrics, on the same rows and without an interval."""
+    own = evaluation.overall.metrics
+    return {
+        "rows": evaluation.overall.rows,
+        "reason": f"{reason}, so there is no interval",
+        "metrics": {
+            metric.name: Difference(
+                value=own[metric.name],
+                other=others[metric.name],
+                gain=metric.gain(own[metric.name], others[metric.name]),
+            )
+            for metric in evaluation.overall_metrics
+            if metric.name in others
+        },
+    }
+
+
+def recomputed(model: Model) -> list[Metric]:
+    """The metrics of all rows whose recorded values are those that the predictions give."""
+    table, evaluation = model.predictions, model.evaluation
+    if table is None:
+        return []
+    own = table.column("prediction")
+    cells = compare.cells_of(table.column("truth"), own, own, evaluation.primary)
+    if cells is None:
+        return []
+    values = cells.measure(cells.counts[np.newaxis, :].astype(float), 0)
+    computable = {*metrics.OF_LABELS, *metrics.OF_NUMBERS} & values.keys()
+    return [
+        metric
+        for metric in evaluation.overall_metrics
+        if metric.name in computable
+        and np.isclose(
+            values[metric.name][0], evaluation.overall.metrics[metric.name], rtol=_TOLERANCE, atol=_TOLERANCE
+        )
+    ]
+
+
+def _slice_differences(
+    table: PredictionTable, predicted: pa.ChunkedArray, column: str, metric: Metric, seed: int
+) -> dict[str, Difference]:
+    """The difference on the rows of each value of a slicing column."""
+    values = table.column(f"slice:{column}")
+    found = {}
+    for value in _most_frequent(values):
+        mask = pc.equal(values, value)
+        columns = [one.filter(mask) for one in (table.column("truth"), table.column("prediction"), predicted)]
+        cells = compare.cells_of(columns[0], columns[1], columns[2], metric.name)
+        if cells is not None and (difference := compare.differences(cells, [metric], seed)):
+            found[value] = difference[metric.name]
+    return found
+
+
+def _most_frequent(values: pa.ChunkedArray) -> Sequence[str]:
+    counts = pc.value_counts(values).to_pylist()
+    counts.sort(key=lambda item: (-item["counts"], item["values"]))
+    return sorted(item["values"] for item in counts[:VALUES])

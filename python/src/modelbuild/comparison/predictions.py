@@ -1,0 +1,99 @@
+"""The predictions of a model for its evaluation rows, and which rows two models share."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from modelbuild.errors import VerificationFailed
+
+Codes = npt.NDArray[np.int64]
+"""The number of a label for each row."""
+
+
+@dataclass(frozen=True)
+class PredictionTable:
+    """The columns of :class:`modelbuild.contract.PredictionsFile`, sorted by id."""
+
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """A column by its name."""
+        return self.table.column(name)
+
+    def names(self, prefix: str) -> list[str]:
+        """The names, without the prefix, of the columns whose names begin with ``prefix``."""
+        return [name.removeprefix(prefix) for name in self.table.column_names if name.startswith(prefix)]
+
+    def has_inputs(self) -> bool:
+        """Whether the file holds the inputs."""
+        return "input" in self.table.column_names
+
+    def take(self, rows: Codes) -> PredictionTable:
+        """Some of the rows, by their positions."""
+        return PredictionTable(self.table.take(pa.array(rows)))
+
+    def records(self, rows: Codes, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """Some rows as mappings from the names of columns to values; an absent column is left out."""
+        present = [name for name in columns if name in self.table.column_names]
+        return list(self.table.select(present).take(pa.array(rows)).to_pylist())
+
+
+def read(content: bytes, uri: str) -> PredictionTable:
+    """The predictions in a Parquet file.
+
+    Args:
+        content: the bytes of the file.
+        uri: where it lies, for the error.
+
+    Raises:
+        VerificationFailed: it is no such file.
+    """
+    try:
+        found = PredictionTable(pq.read_table(io.BytesIO(content)).sort_by("id"))
+        for name in ("truth", "prediction"):
+            found.column(name)
+    except (pa.ArrowException, KeyError) as error:
+        raise VerificationFailed(
+            f"{uri} holds no predictions of this version of modelbuild ({type(error).__name__}): start a new "
+            "build, whose programs all have one version"
+        ) from error
+    return found
+
+
+def shared_rows(first: PredictionTable, second: PredictionTable) -> tuple[Codes, Codes]:
+    """The positions, in each of two tables, of the rows that both have: with the same id, input and truth."""
+    keys = ["id", "input", "truth"]
+    if not (first.has_inputs() and second.has_inputs()):
+        return np.array([], dtype=np.int64), np.array([], dtype=np.int64)
+    if first.column("truth").type != second.column("truth").type:
+        return np.array([], dtype=np.int64), np.array([], dtype=np.int64)
+    numbered = [
+        table.table.select(keys).append_column(name, pa.array(np.arange(len(table))))
+        for name, table in (("first", first), ("second", second))
+    ]
+    joined = numbered[0].join(numbered[1], keys, join_type="inner").sort_by("first")
+    return np.asarray(joined.column("first").to_numpy()), np.asarray(joined.column("second").to_numpy())
+
+
+def label_codes(columns: Iterable[pa.ChunkedArray]) -> tuple[list[Any], list[Codes]]:
+    """Numbers for the labels in some columns.
+
+    Returns:
+        The labels, sorted, and the numbers of each column.
+    """
+    found = list(columns)
+    labels = sorted({label for column in found for label in pc.unique(column).to_pylist()}, key=str)
+    values = pa.array(labels)
+    return labels, [np.asarray(pc.index_in(column, values).to_numpy(), dtype=np.int64) for column in found]

@@ -1,0 +1,160 @@
+"""Compiles the report on a trained model: reads what it is compared with, and compares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from modelbuild import git
+from modelbuild.annotation import commit_url, compare_url
+from modelbuild.buildkite.job import JobEnvironment
+from modelbuild.comparison import details
+from modelbuild.comparison.models import Model, compare_baselines, compare_models
+from modelbuild.comparison.predictions import shared_rows
+from modelbuild.contract import Manifest
+from modelbuild.contract.report import Changes, Commit, Comparison, Examples, Report
+from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
+from modelbuild.handoff import Handoff
+from modelbuild.notify import changes, gates, models
+from modelbuild.notify.verdict import decide
+from modelbuild.settings.notify import CompareSettings, NotifySettings
+from modelbuild.store.deployments import DeploymentHistory
+from modelbuild.store.objects import Objects
+from modelbuild.store.pipeline import PipelineStore
+
+COMMITS = 20
+"""How many commits since the live model the page lists."""
+
+
+def compile_report(
+    trained: Handoff, settings: NotifySettings, job: JobEnvironment, lake: Objects, production: Objects | None
+) -> Report:
+    """The report on a trained model.
+
+    What cannot be read costs a sentence of the report, and not the report.
+
+    Args:
+        trained: the model.
+        settings: the options of the step.
+        job: the variables of the step's job; facts about the build come from it, because a flow can write to
+            the manifest's prefix.
+        lake: S3 of the account that trains.
+        production: S3 of the account that serves; None without option ``compare-with``.
+    """
+    manifest, compare_with = trained.manifest, settings.compare_with
+    request = manifest.request
+    root = request.artifacts.rsplit("/", 3)[0]
+    pipeline = PipelineStore(lake, f"{root}/{request.build.pipeline}")
+    with ThreadPoolExecutor() as threads:
+        reading = threads.submit(models.read_model, manifest, lake)
+        finding = threads.submit(_find_live, compare_with, lake, production, root)
+        earlier, unreadable = models.find_earlier(pipeline, request.model, request.model_id)
+        ours, problems = reading.result()
+        live, live_problem = finding.result()
+    live_comparison = _compare_live(ours, live, live_problem)
+    best = _compare_best(ours, models.best_of(earlier, manifest), live, lake)
+    baselines = compare_baselines(ours)
+    endpoint = compare_with.endpoint if compare_with else ""
+    checked = gates.check(settings.gates, manifest, live_comparison)
+    live_model = live.model if live else None
+    return Report(
+        build=job.build(request.build.commit),
+        manifest=manifest,
+        manifest_sha256=trained.manifest_sha256,
+        endpoint=endpoint,
+        live=live.deployment if live else None,
+        verdict=decide(manifest.evaluation, live_comparison, baselines, checked, settings.styles, endpoint),
+        comparisons=tuple(one for one in (live_comparison, best, *baselines) if one),
+        changes=_changes(live_model.manifest, manifest, job) if live_model else None,
+        gates=checked,
+        examples=_examples(ours, live_model) if settings.show_examples else None,
+        confusion=details.confusion_matrix(ours.predictions) if ours.predictions else None,
+        calibration=details.calibration(ours.predictions) if ours.predictions else (),
+        trend=models.trend(earlier, manifest),
+        unavailable=(*problems, *unreadable, *(live.problems if live else ())),
+    )
+
+
+def _find_live(
+    compare_with: CompareSettings | None, lake: Objects, production: Objects | None, root: str
+) -> tuple[models.Live | None, str]:
+    """The live model, or the reason why it is not known."""
+    if compare_with is None or production is None:
+        return None, ""
+    history = DeploymentHistory(production, compare_with.artifacts, compare_with.endpoint)
+    try:
+        return models.find_live(history, lake, production, root), ""
+    except (AwsError, VerificationFailed) as error:
+        return None, f"the deployments of endpoint {compare_with.endpoint} cannot be read ({error})"
+
+
+def _compare_live(ours: Model, live: models.Live | None, problem: str) -> Comparison | None:
+    primary = ours.evaluation.primary
+    if live is None:
+        return Comparison(role="live", name="(unknown)", reason=problem, primary=primary) if problem else None
+    if live.model is None:
+        return Comparison(
+            role="live",
+            name=f"{live.deployment.model} {live.deployment.model_id}",
+            model_id=live.deployment.model_id,
+            url=live.deployment.build_url,
+            reason="its manifest cannot be read",
+            primary=primary,
+        )
+    return compare_models("live", ours, live.model)
+
+
+def _compare_best(
+    ours: Model, best: models.Earlier | None, live: models.Live | None, lake: Objects
+) -> Comparison | None:
+    """The comparison with the best earlier model, unless that is the live one."""
+    if best is None or (live and live.model and live.model.manifest == best.manifest):
+        return None
+    return compare_models("best", ours, models.read_model(best.manifest, lake)[0])
+
+
+def _examples(ours: Model, live: Model | None) -> Examples | None:
+    """Rows for people to read; those that both models were evaluated on, for the differences."""
+    table = ours.predictions
+    if table is None:
+        return None
+    if live is None or live.predictions is None:
+        return details.examples(table, None)
+    if live.evaluation.dataset_sha256 == ours.evaluation.dataset_sha256:
+        return details.examples(table, live.predictions)
+    positions, their_positions = shared_rows(table, live.predictions)
+    shared = details.examples(table.take(positions), live.predictions.take(their_positions))
+    return shared.model_copy(update={"mistakes": details.examples(table, None).mistakes})
+
+
+def _changes(live: Manifest, new: Manifest, job: JobEnvironment) -> Changes:
+    before, after = live.request.build.commit, new.request.build.commit
+    commits, note = _commits(before, after, job.repository)
+    return Changes(
+        since=f"{live.request.model} {live.request.model_id}",
+        parameters=changes.parameters(live, new),
+        data=changes.data(live, new),
+        commits=commits,
+        commits_note=note,
+        compare_url=compare_url(job.repository, before, after) if before != after else "",
+        images=changes.images(live, new),
+        packages=changes.packages(live, new),
+    )
+
+
+def _commits(before: str, after: str, repository: str) -> tuple[Sequence[Commit], str]:
+    """The commits since the live model's, and a note about those that are not listed."""
+    if before == after:
+        return (), "the same commit"
+    try:
+        found = git.log_between(Path.cwd(), before, after, COMMITS + 1)
+    except ConfigurationError:
+        return (), f"the checkout lacks commit {before[:12]} of the live model"
+    commits = tuple(
+        Commit(id=commit, author=author, subject=subject, url=commit_url(repository, commit))
+        for commit, author, subject in found[:COMMITS]
+    )
+    if not commits:
+        return (), f"commit {after[:12]} is older than {before[:12]} of the live model"
+    return commits, f"and more than {COMMITS} before them" if len(found) > COMMITS else ""

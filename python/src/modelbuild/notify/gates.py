@@ -1,0 +1,84 @@
+"""Checks the rules of option ``gates``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modelbuild.contract import Evaluation, Manifest, figure
+from modelbuild.contract.report import Comparison, Difference, GateResult
+from modelbuild.settings.notify import SIZE, Gate
+
+
+def check(gates: Sequence[Gate], manifest: Manifest, live: Comparison | None) -> tuple[GateResult, ...]:
+    """The result of each rule; a rule with several limits gives several results.
+
+    Args:
+        gates: the rules.
+        manifest: the model.
+        live: the comparison with the live model; None if no model is live.
+    """
+    return tuple(result for gate in gates for result in _check(gate, manifest, live))
+
+
+def _check(gate: Gate, manifest: Manifest, live: Comparison | None) -> list[GateResult]:
+    title = _title(gate, manifest.evaluation)
+    value = _value(gate, manifest)
+    shown = "the evaluation lacks it" if value is None else _shown(gate, value)
+    found = []
+    if gate.minimum is not None:
+        passed = value is not None and value >= gate.minimum
+        threshold = f"at least {_shown(gate, gate.minimum)}"
+        found.append(GateResult(title=title, threshold=threshold, value=shown, passed=passed))
+    if gate.maximum is not None:
+        passed = value is not None and value <= gate.maximum
+        threshold = f"at most {_shown(gate, gate.maximum)}"
+        found.append(GateResult(title=title, threshold=threshold, value=shown, passed=passed))
+    if gate.maximum_drop is not None:
+        found.append(_check_drop(gate, title, gate.maximum_drop, live))
+    return found
+
+
+def _check_drop(gate: Gate, title: str, limit: float, live: Comparison | None) -> GateResult:
+    threshold = f"at most {figure(limit)} worse than live"
+    if live is None:
+        return GateResult(title=title, threshold=threshold, value="no model is live", passed=True)
+    difference = _difference(gate, live)
+    if difference is None:
+        reason = live.reason or "the comparison lacks it"
+        return GateResult(title=title, threshold=threshold, value=f"not comparable: {reason}", passed=False)
+    worse = "worse" if difference.gain < 0 else "better"
+    return GateResult(
+        title=title,
+        threshold=threshold,
+        value=f"{figure(abs(difference.gain))} {worse}",
+        passed=-difference.gain <= limit,
+    )
+
+
+def _difference(gate: Gate, live: Comparison) -> Difference | None:
+    if gate.slice is None:
+        return live.metrics.get(gate.metric)
+    column, _, value = gate.slice.partition("=")
+    return live.slices.get(column, {}).get(value)
+
+
+def _value(gate: Gate, manifest: Manifest) -> float | None:
+    if gate.metric == SIZE:
+        return float(manifest.artifact.bytes)
+    if gate.slice is None:
+        return manifest.evaluation.overall.metrics.get(gate.metric)
+    column, _, value = gate.slice.partition("=")
+    quality = manifest.evaluation.slices.get(column, {}).get(value)
+    return None if quality is None else quality.metrics.get(gate.metric)
+
+
+def _title(gate: Gate, evaluation: Evaluation) -> str:
+    if gate.metric == SIZE:
+        return "size of the model"
+    titles = {metric.name: metric.title for metric in evaluation.metrics}
+    title = titles.get(gate.metric, gate.metric)
+    return f"{title} of {gate.slice.replace('=', ' ', 1)}" if gate.slice else title
+
+
+def _shown(gate: Gate, value: float) -> str:
+    return f"{value:,.0f} bytes" if gate.metric == SIZE else figure(value)

@@ -1,0 +1,182 @@
+"""Reads the models that a new one is compared with: the live one, and earlier ones of its pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from modelbuild.comparison import predictions
+from modelbuild.comparison.models import Model
+from modelbuild.contract import Deployment, Manifest, model_prefix
+from modelbuild.contract.report import TrendPoint
+from modelbuild.errors import AwsError, VerificationFailed
+from modelbuild.store import records
+from modelbuild.store.deployments import DeploymentHistory
+from modelbuild.store.model import ModelStore
+from modelbuild.store.objects import Objects
+from modelbuild.store.pipeline import PipelineStore
+
+EARLIER = 50
+"""How many of the newest earlier models are read to find the best one."""
+
+TREND = 20
+"""How many of them the trend shows."""
+
+_THREADS = 16
+
+
+@dataclass(frozen=True)
+class Live:
+    """The live model of an endpoint.
+
+    Attributes:
+        deployment: the endpoint's newest deployment.
+        model: the deployed model; None if its manifest cannot be read.
+        problems: what could not be read, in sentences.
+    """
+
+    deployment: Deployment
+    model: Model | None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier model of the pipeline."""
+
+    store: ModelStore
+    manifest: Manifest
+    deployed: bool
+
+
+def find_live(history: DeploymentHistory, lake: Objects, production: Objects, root: str) -> Live | None:
+    """The model that an endpoint serves; None before its first deployment.
+
+    Args:
+        history: the endpoint's deployments.
+        lake: S3 of the account that trains.
+        production: S3 of the account that serves, which keeps a copy of each deployed manifest.
+        root: the prefix of the models in the account that trains.
+
+    Raises:
+        AwsError: the history cannot be read.
+        VerificationFailed: it is no history.
+    """
+    deployment = history.current()
+    if deployment is None:
+        return None
+    prefix = model_prefix(root, deployment.pipeline, deployment.model, deployment.model_id)
+    store = ModelStore(lake, prefix)
+    try:
+        manifest = _manifest(store, lake, deployment) or _copied_manifest(production, deployment)
+    except (AwsError, VerificationFailed) as error:
+        return Live(deployment, None, (f"The manifest of the live model cannot be read: {error}.",))
+    model, problems = read_model(manifest, lake)
+    return Live(deployment, model, problems)
+
+
+def _manifest(store: ModelStore, objects: Objects, deployment: Deployment) -> Manifest | None:
+    """The manifest that was deployed, from the account that trains; None if it was deleted there."""
+    if not objects.exists(store.manifest_uri):
+        return None
+    return _verified(store.manifest_bytes(), store.manifest_uri, deployment)
+
+
+def _copied_manifest(production: Objects, deployment: Deployment) -> Manifest:
+    return _verified(production.read(deployment.manifest), deployment.manifest, deployment)
+
+
+def _verified(content: bytes, uri: str, deployment: Deployment) -> Manifest:
+    found = hashlib.sha256(content).hexdigest()
+    if found != deployment.manifest_sha256:
+        raise VerificationFailed(f"{uri} has SHA-256 {found}, but {deployment.manifest_sha256} was deployed")
+    return records.parse(content, uri, Manifest)
+
+
+def read_model(manifest: Manifest, objects: Objects) -> tuple[Model, tuple[str, ...]]:
+    """A model with its predictions, and a sentence if they cannot be read."""
+    uri = manifest.predictions.path
+    try:
+        content = objects.read(uri)
+        found = hashlib.sha256(content).hexdigest()
+        if found != manifest.predictions.sha256:
+            raise VerificationFailed(
+                f"{uri} has SHA-256 {found}, but its manifest names {manifest.predictions.sha256}"
+            )
+        return Model(manifest, predictions.read(content, uri)), ()
+    except (AwsError, VerificationFailed) as error:
+        request = manifest.request
+        problem = f"The predictions of {request.model} {request.model_id} cannot be read: {error}."
+        return Model(manifest, None), (problem,)
+
+
+def find_earlier(pipeline: PipelineStore, model: str, model_id: str) -> tuple[list[Earlier], tuple[str, ...]]:
+    """The newest earlier models of a name, the newest first, and a sentence if some cannot be read.
+
+    Raises:
+        AwsError: S3 refused.
+    """
+    ids = [one for one in pipeline.ids(model) if one != model_id][:EARLIER]
+    stores = [pipeline.model(model, one) for one in ids]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        manifests = list(threads.map(_readable_manifest, stores))
+        deployed = list(threads.map(lambda store: store.objects.exists(store.deployment_uri), stores[:TREND]))
+    deployed += [False] * (len(stores) - len(deployed))
+    found = [
+        Earlier(store, manifest, is_deployed)
+        for store, manifest, is_deployed in zip(stores, manifests, deployed, strict=True)
+        if isinstance(manifest, Manifest)
+    ]
+    unreadable = sum(isinstance(manifest, records.InvalidRecord) for manifest in manifests)
+    problem = f"{unreadable} earlier models are of another version of modelbuild, and are not compared."
+    return found, ((problem,) if unreadable else ())
+
+
+def _readable_manifest(store: ModelStore) -> Manifest | records.InvalidRecord | None:
+    try:
+        return store.manifest()
+    except records.InvalidRecord as error:
+        return error
+
+
+def best_of(earlier: Sequence[Earlier], manifest: Manifest) -> Earlier | None:
+    """The best of the earlier models that were evaluated on the same rows as ``manifest``."""
+    evaluation = manifest.evaluation
+    metric = evaluation.metric(evaluation.primary)
+    comparable = [one for one in earlier if _is_comparable(one.manifest, manifest)]
+    return max(
+        comparable,
+        key=lambda one: metric.gain(one.manifest.evaluation.overall.metrics[metric.name], 0.0),
+        default=None,
+    )
+
+
+def trend(earlier: Sequence[Earlier], manifest: Manifest) -> tuple[TrendPoint, ...]:
+    """The primary metric of the newest earlier models and of this one, the oldest first."""
+    primary = manifest.evaluation.primary
+    points = [
+        TrendPoint(
+            model_id=one.manifest.request.model_id,
+            value=one.manifest.evaluation.overall.metrics[primary],
+            comparable=_is_comparable(one.manifest, manifest),
+            deployed=one.deployed,
+        )
+        for one in reversed(earlier[: TREND - 1])
+        if primary in one.manifest.evaluation.overall.metrics
+    ]
+    own = TrendPoint(
+        model_id=manifest.request.model_id,
+        value=manifest.evaluation.overall.metrics[primary],
+        comparable=True,
+        deployed=False,
+    )
+    return (*points, own)
+
+
+def _is_comparable(other: Manifest, manifest: Manifest) -> bool:
+    return (
+        other.evaluation.dataset_sha256 == manifest.evaluation.dataset_sha256
+        and other.evaluation.primary == manifest.evaluation.primary
+    )

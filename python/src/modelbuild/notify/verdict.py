@@ -1,0 +1,134 @@
+"""The comparison with the live model in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modelbuild.contract import Evaluation, figure
+from modelbuild.contract.report import Comparison, Difference, GateResult, Outcome, Style, Verdict
+from modelbuild.settings.notify import Styles
+
+_NAMED = 5
+"""How many slices a sentence names."""
+
+
+def decide(
+    evaluation: Evaluation,
+    live: Comparison | None,
+    baselines: Sequence[Comparison],
+    gates: Sequence[GateResult],
+    styles: Styles,
+    endpoint: str,
+) -> Verdict:
+    """The verdict on a model.
+
+    Args:
+        evaluation: of the model.
+        live: the comparison with the live model; None if no model is live.
+        baselines: the comparisons with baselines.
+        gates: the results of the gates; one that is not met makes the page red.
+        styles: the style of each outcome.
+        endpoint: the endpoint whose live model is compared; empty if the step names none.
+    """
+    title = evaluation.metric(evaluation.primary).title
+    outcome: Outcome | None = None if live is None else live.outcome
+    style = _style(outcome, styles)
+    details = [*_worse_slices(live), *_better_baselines(baselines, title)]
+    failed = [gate.title for gate in gates if not gate.passed]
+    if failed:
+        details.insert(0, f"Not met: the gate for {_listed(failed)}.")
+        style = "error"
+    elif style == "success" and any(one.outcome == "worse" for one in baselines):
+        style = "warning"
+    return Verdict(
+        outcome=outcome or "first",
+        sentence=_sentence(live, evaluation, title, endpoint),
+        details=tuple(details),
+        style=style,
+    )
+
+
+def _sentence(live: Comparison | None, evaluation: Evaluation, title: str, endpoint: str) -> str:
+    if live is None:
+        own = f"{title} {figure(evaluation.overall.metrics[evaluation.primary])}"
+        if endpoint:
+            return f"Nothing to compare with: endpoint {endpoint} serves no model yet. This one has {own}."
+        return (
+            f"Not compared with a live model, as option compare-with names no endpoint. This one has {own}."
+        )
+    if live.outcome == "not comparable":
+        return f"Not comparable with the live model {live.name}: {live.reason}."
+    difference = live.metrics[live.primary]
+    rows = f" {live.reason}" if live.reason else ""
+    if live.outcome == "no difference":
+        return (
+            f"No difference from the live model {live.name} that these rows can show: {title} "
+            f"{signed(difference.gain)}{shown_interval(difference)}{rows}."
+        )
+    return (
+        f"{live.outcome.capitalize()} than the live model {live.name} by {figure(abs(difference.gain))} "
+        f"{title}{shown_interval(difference)}{rows}: {figure(difference.value)} against "
+        f"{figure(difference.other)}."
+    )
+
+
+def shown_interval(difference: Difference) -> str:
+    """The interval as text, such as `` (95 % interval -0.012 to +0.031)``; empty if there is none."""
+    if difference.interval is None:
+        return ""
+    return f" (95 % interval {signed(difference.interval.low)} to {signed(difference.interval.high)})"
+
+
+def signed(value: float) -> str:
+    """A gain as text with its sign: ``+0.012``."""
+    return f"{'-' if value < 0 else '+'}{figure(abs(value))}"
+
+
+def _worse_slices(live: Comparison | None) -> list[str]:
+    """A sentence for each slicing column with values on which the model is worse than the live one."""
+    if live is None:
+        return []
+    sentences = []
+    for column, values in live.slices.items():
+        worse = sorted(
+            (value for value, difference in values.items() if difference.outcome == "worse"),
+            key=lambda value: values[value].gain,
+        )
+        if worse:
+            sentences.append(f"Worse than live on {column} {_listed(worse)}.")
+    return sentences
+
+
+def _better_baselines(baselines: Sequence[Comparison], title: str) -> list[str]:
+    """Sentences about baselines that are better than the model, on all rows or on some slices."""
+    sentences = []
+    for baseline in baselines:
+        if baseline.outcome == "worse":
+            gain = baseline.metrics[baseline.primary].gain
+            sentences.append(f"Baseline {baseline.name} is better by {figure(-gain)} {title}.")
+            continue
+        won = [
+            f"{column} {value}"
+            for column, values in baseline.slices.items()
+            for value, difference in values.items()
+            if difference.outcome == "worse"
+        ]
+        if won:
+            sentences.append(f"Baseline {baseline.name} is better on {_listed(won)}.")
+    return sentences
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _style(outcome: Outcome | None, styles: Styles) -> Style:
+    by_outcome: dict[Outcome | None, Style] = {
+        None: styles.first,
+        "better": styles.better,
+        "no difference": styles.no_difference,
+        "worse": styles.worse,
+        "not comparable": styles.not_comparable,
+    }
+    return by_outcome[outcome]

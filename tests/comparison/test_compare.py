@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy import stats
+from sklearn.metrics import f1_score, root_mean_squared_error
+
+from modelbuild.comparison import compare
+from modelbuild.contract.report import Difference
+from modelbuild.flow import classification, regression
+
+SEED = 7
+
+
+def column(values: object) -> pa.ChunkedArray:
+    """A column of a table of predictions."""
+    return pa.chunked_array([pa.array(np.asarray(values).tolist())])
+
+
+def noisy(truth: np.ndarray, right: float, random: np.random.Generator) -> np.ndarray:
+    """Labels of which a part is right."""
+    return np.where(random.random(len(truth)) < right, truth, random.integers(0, 3, len(truth)))
+
+
+def labels_difference(truth: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> dict[str, Difference]:
+    """The comparison of two classifiers."""
+    cells = compare.cells_of(column(truth), column(ours), column(theirs), "macro_f1")
+    assert cells is not None
+    return compare.differences(cells, classification.METRICS, SEED)
+
+
+def test_the_interval_of_macro_f1_is_scipys() -> None:
+    """The percentiles of a paired bootstrap, here by another program that draws other rows."""
+    random = np.random.default_rng(1)
+    truth = random.integers(0, 3, 600)
+    ours, theirs = noisy(truth, 0.7, random), noisy(truth, 0.6, random)
+
+    def gain(rows: np.ndarray) -> float:
+        return float(
+            f1_score(truth[rows], ours[rows], average="macro")
+            - f1_score(truth[rows], theirs[rows], average="macro")
+        )
+
+    expected = stats.bootstrap(
+        (np.arange(600),), gain, vectorized=False, method="percentile", n_resamples=1_500, rng=2
+    ).confidence_interval
+    found = labels_difference(truth, ours, theirs)["macro_f1"]
+    assert found.gain == pytest.approx(gain(np.arange(600)))
+    assert found.interval is not None
+    assert found.interval.low == pytest.approx(expected.low, abs=0.008)
+    assert found.interval.high == pytest.approx(expected.high, abs=0.008)
+
+
+def test_the_interval_of_rmse_is_scipys_and_a_lower_error_is_better() -> None:
+    """The sign of a gain follows the metric's direction."""
+    random = np.random.default_rng(3)
+    truth = random.normal(size=400)
+    ours, theirs = truth + random.normal(scale=0.5, size=400), truth + random.normal(scale=0.6, size=400)
+
+    def gain(rows: np.ndarray) -> float:
+        return float(
+            root_mean_squared_error(truth[rows], theirs[rows])
+            - root_mean_squared_error(truth[rows], ours[rows])
+        )
+
+    expected = stats.bootstrap(
+        (np.arange(400),), gain, vectorized=False, method="percentile", n_resamples=3_000, rng=2
+    ).confidence_interval
+    cells = compare.cells_of(column(truth), column(ours), column(theirs), "rmse")
+    assert cells is not None
+    found = compare.differences(cells, regression.METRICS, SEED)
+    assert set(found) == {"rmse", "mae", "r2"}
+    assert found["rmse"].gain > 0
+    assert found["rmse"].interval is not None
+    assert found["rmse"].interval.low == pytest.approx(expected.low, abs=0.008)
+    assert found["rmse"].interval.high == pytest.approx(expected.high, abs=0.008)
+
+
+def test_each_label_has_its_difference() -> None:
+    """Labels keep their names, and a label that only one model predicts is there."""
+    truth = np.array(["b", "a", "b", "a"] * 20)
+    ours, theirs = truth, np.array(["b", "a", "c", "a"] * 20)
+    cells = compare.cells_of(column(truth), column(ours), column(theirs), "accuracy")
+    assert cells is not None
+    f1 = next(metric for metric in classification.METRICS if metric.name == "f1")
+    found = compare.label_differences(cells, f1, SEED)
+    assert set(found) == {"a", "b", "c"}
+    assert found["b"].gain == pytest.approx(1 / 3)
+    assert found["a"].outcome == "no difference"
+    assert found["b"].outcome == "better"
+
+
+def test_equal_predictions_have_no_difference() -> None:
+    """A model does not beat its copy."""
+    truth = np.arange(50) % 3
+    found = labels_difference(truth, truth, truth)["macro_f1"]
+    assert (found.gain, found.outcome) == (0.0, "no difference")
+
+
+def test_the_same_rows_give_the_same_interval() -> None:
+    """A retried step shows the same page."""
+    random = np.random.default_rng(5)
+    truth = random.integers(0, 3, 200)
+    ours, theirs = noisy(truth, 0.7, random), noisy(truth, 0.6, random)
+    assert labels_difference(truth, ours, theirs) == labels_difference(truth, ours, theirs)
+
+
+def test_a_metric_of_the_flows_own_is_not_computed_again() -> None:
+    """Only the flow knows what its own metric means."""
+    labels = column(["a", "b"])
+    assert compare.cells_of(labels, labels, labels, "top_2_accuracy") is None
+
+
+def test_the_interval_covers_the_true_difference_in_95_of_100_trials() -> None:
+    """Coverage by simulation: two classifiers with known accuracies on 300 rows, 2,000 times."""
+    random = np.random.default_rng(11)
+    covered = 0
+    for trial in range(2_000):
+        truth = random.integers(0, 2, 300)
+        ours = np.where(random.random(300) < 0.80, truth, 1 - truth)
+        theirs = np.where(random.random(300) < 0.75, truth, 1 - truth)
+        cells = compare.label_cells(column(truth), column(ours), column(theirs))
+        found = compare.differences(cells, [classification.METRICS[1]], trial)["accuracy"]
+        assert found.interval is not None
+        covered += found.interval.low <= 0.05 <= found.interval.high
+    assert covered / 2_000 == pytest.approx(0.95, abs=0.02)
