@@ -23,7 +23,7 @@ MODELS: tuple[type[TrainSettings | NotifySettings | DeploySettings], ...] = (
     DeploySettings,
 )
 
-_KEPT = ("type", "description", "pattern", "minLength", "minimum", "maximum", "required")
+_KEPT = ("type", "description", "enum", "pattern", "minLength", "minimum", "maximum", "required")
 _HEADING = "## Options\n\n"
 _CONFIGURATION = "configuration:\n"
 
@@ -78,6 +78,8 @@ def _rows(schema: dict[str, Any], prefix: str) -> list[tuple[str, str, str, str]
         if name in schema.get("required", []):
             default = "required"
         rows.append((f"{prefix}{name}", _kind(option), default, option["description"]))
+        if "properties" in option.get("items", {}):
+            rows += _rows(option["items"], f"{prefix}{name}[].")
     return rows
 
 
@@ -87,6 +89,8 @@ def _kind(option: dict[str, Any]) -> str:
     if "patternProperties" in option:
         (inner,) = option["patternProperties"].values()
         kind = "map of map" if inner["type"] == "object" else "map of string"
+    if "enum" in option:
+        return ", ".join(f"`{value}`" for value in option["enum"])
     if option["type"] == "array":
         kind = f"list of {option['items']['type']}"
     if "maximum" in option:

@@ -95,5 +95,5 @@ def label_codes(columns: Iterable[pa.ChunkedArray]) -> tuple[list[Any], list[Cod
     """
     found = list(columns)
     labels = sorted({label for column in found for label in pc.unique(column).to_pylist()}, key=str)
-    values = pa.array(labels)
+    values = pa.array(labels, found[0].type)
     return labels, [np.asarray(pc.index_in(column, values).to_numpy(), dtype=np.int64) for column in found]

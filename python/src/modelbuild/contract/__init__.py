@@ -7,11 +7,15 @@ place (an S3 key, a tag, a name) carries the pipeline and the model too.
 
 from __future__ import annotations
 
+from modelbuild.contract.decision import Decision
 from modelbuild.contract.deployment import Approver, Deployment
 from modelbuild.contract.environment import (
     ATTEMPT,
     CALLBACK_USER,
+    DECISION,
+    DECISION_REASON,
     DEPLOYMENT_ANNOTATION,
+    FAILED_GATES,
     LOG_GROUP,
     MANIFEST_PIN,
     MODEL_PIN,
@@ -28,12 +32,15 @@ from modelbuild.contract.environment import (
 )
 from modelbuild.contract.evaluation import Evaluation, Metric, Quality, figure
 from modelbuild.contract.layout import (
+    DECISION_FILE,
     DELIVERED_FILE,
     DEPLOYMENT_FILE,
     JOB_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     PREDICTIONS_FILE,
+    REPORT_FILE,
+    REPORT_PAGE_FILE,
     REQUEST_FILE,
     RESULT_FILE,
     SOURCE_FILE,
@@ -82,10 +89,14 @@ __all__ = [
     "ATTEMPT",
     "CALLBACK_USER",
     "CUSTOM_ATTRIBUTES_HEADER",
+    "DECISION",
+    "DECISION_FILE",
+    "DECISION_REASON",
     "DELIVERED_FILE",
     "DEPLOYMENT_ANNOTATION",
     "DEPLOYMENT_FILE",
     "DESCRIPTION_FILE",
+    "FAILED_GATES",
     "JOB_FILE",
     "LOG_GROUP",
     "MANIFEST_FILE",
@@ -94,6 +105,8 @@ __all__ = [
     "MODEL_ID_HEADER",
     "MODEL_PIN",
     "PREDICTIONS_FILE",
+    "REPORT_FILE",
+    "REPORT_PAGE_FILE",
     "REQUEST_FILE",
     "REQUEST_PIN",
     "RESULT_FILE",
@@ -109,6 +122,7 @@ __all__ = [
     "Build",
     "CurvePoint",
     "DataSnapshot",
+    "Decision",
     "Deployment",
     "Evaluation",
     "GoldenPrediction",

@@ -37,4 +37,6 @@ class Deployment(Record):
     model_name: str
     previous_endpoint_config: str
     approver: Approver
+    reason: Text = ""
+    """The approver's reason, if the block step asked for one."""
     deployed_at: str

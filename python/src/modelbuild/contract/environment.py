@@ -55,6 +55,16 @@ token.
 """
 
 
+FAILED_GATES = "notify/gates/failed"
+"""The meta-data with the gates that the model did not meet, where option ``on-failure`` is ``block``."""
+
+DECISION = "deploy/decision"
+"""The field of the block step before deploy with a person's decision: ``deploy`` or ``reject``."""
+
+DECISION_REASON = "deploy/reason"
+"""The field of that step with the person's reason."""
+
+
 class Variables(Record):
     """Environment variables of a process, typed; the alias of each field is the variable's name."""
 

@@ -14,6 +14,9 @@ DELIVERED_FILE = "delivered.json"
 MODEL_FILE = "model.tar.gz"
 MANIFEST_FILE = "manifest.json"
 PREDICTIONS_FILE = "predictions.parquet"
+REPORT_FILE = "report.json"
+REPORT_PAGE_FILE = "report.html"
+DECISION_FILE = "decision.json"
 DEPLOYMENT_FILE = "deployment.json"
 
 

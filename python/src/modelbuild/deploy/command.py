@@ -12,11 +12,11 @@ from modelbuild.aws.sagemaker import SageMaker
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent, job
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
-from modelbuild.contract import DEPLOYMENT_ANNOTATION, Approver, Deployment
-from modelbuild.deploy import page, plan, smoke
+from modelbuild.contract import DEPLOYMENT_ANNOTATION, Decision, Deployment
+from modelbuild.deploy import decision, page, plan, smoke
 from modelbuild.deploy.copy import copy
 from modelbuild.deploy.endpoint import Served, ensure_endpoint, require_own, rollback
-from modelbuild.errors import AwsError, EndpointFailed, TrainingFailed, VerificationFailed
+from modelbuild.errors import AwsError, EndpointFailed, Rejected, TrainingFailed, VerificationFailed
 from modelbuild.handoff import Handoff
 from modelbuild.settings.deploy import DeploySettings
 from modelbuild.store.deployments import DeploymentHistory
@@ -36,6 +36,7 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
         TrainingFailed: the training did not succeed.
         VerificationFailed: bytes or predictions are not the approved ones, the user who unblocked this job is
             no approver, or the endpoint belongs to another model.
+        Rejected: the person who unblocked this job decided not to deploy.
         EndpointFailed: SageMaker did not bring the endpoint to the requested configuration.
         ConfigurationError: this is no job of a build, or its block step was filled in by hand.
         AwsError: AWS refused.
@@ -59,8 +60,15 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     approver = approval.require(settings.approvers, here)
     request = approved.manifest.request
     log.say(f"model {request.model} {request.model_id} of {request.build.pipeline}")
+    decided = decision.record(approved, meta_data, approver)
     try:
-        _serve(approved, meta_data, settings, production, SageMaker(destination), approver)
+        decision.require_deploy(decided, meta_data)
+    except Rejected as error:
+        body = page.rejected(decided, str(error))
+        meta_data.annotate(body, context=DEPLOYMENT_ANNOTATION, style="warning")
+        raise
+    try:
+        _serve(approved, meta_data, settings, production, SageMaker(destination), decided)
     except (VerificationFailed, EndpointFailed, AwsError) as error:
         served = isinstance(error, NotRecorded)
         body = page.failed(approved, settings.endpoint, str(error), served=served)
@@ -74,7 +82,7 @@ def _serve(
     settings: DeploySettings,
     production: Storage,
     sagemaker: SageMaker,
-    approver: Approver,
+    decided: Decision,
 ) -> None:
     require_own(settings.endpoint, plan.owner_tags(approved), sagemaker)
 
@@ -95,7 +103,7 @@ def _serve(
     try:
         sagemaker.tag(served.endpoint.arn, planned.tags)
         deployment = DeploymentHistory(production, settings.artifacts, planned.endpoint).append(
-            _record(approved, copied, planned, served, approver), changed=served.changed
+            _record(approved, copied, planned, served, decided), changed=served.changed
         )
         log.say(f"deployment {deployment.number} of endpoint {planned.endpoint}")
         for store in (copied, approved.store):
@@ -139,7 +147,7 @@ def _roll_back(planned: plan.Plan, served: Served, sagemaker: SageMaker, timeout
 
 
 def _record(
-    approved: Handoff, copied: ModelStore, planned: plan.Plan, served: Served, approver: Approver
+    approved: Handoff, copied: ModelStore, planned: plan.Plan, served: Served, decided: Decision
 ) -> Deployment:
     request = approved.manifest.request
     return Deployment(
@@ -157,6 +165,7 @@ def _record(
         endpoint_config=planned.name,
         model_name=planned.name,
         previous_endpoint_config=served.previous_config,
-        approver=approver,
+        approver=decided.approver,
+        reason=decided.reason,
         deployed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )

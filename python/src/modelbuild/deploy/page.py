@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelbuild.annotation import render
 from modelbuild.aws.console import endpoint_url, object_url
-from modelbuild.contract import Deployment
+from modelbuild.contract import Decision, Deployment
 from modelbuild.handoff import Handoff
 from modelbuild.settings.deploy import DeploySettings
 
@@ -34,3 +34,8 @@ def failed(approved: Handoff, endpoint: str, reason: str, *, served: bool = Fals
         reason=reason,
         served=served,
     )
+
+
+def rejected(decision: Decision, reason: str) -> str:
+    """The annotation of a model that a person decided not to deploy."""
+    return render("modelbuild.deploy", "rejected.html.j2", decision=decision, reason=reason)

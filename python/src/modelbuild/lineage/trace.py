@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from modelbuild import agent_yaml
-from modelbuild.contract import Deployment, Manifest, Record, TrainingRequest, TrainingResult
+from modelbuild.contract import Decision, Deployment, Manifest, Record, TrainingRequest, TrainingResult
 from modelbuild.errors import AwsError, ConfigurationError
 from modelbuild.store.deployments import DeploymentHistory, root_of
 from modelbuild.store.model import ModelStore
@@ -24,6 +24,7 @@ class Trace(Record):
 
     Attributes:
         deployment: the newest deployment of the model.
+        decision: what a person decided on the model.
         replaced_by: the next deployment to the same endpoint.
         history_error: the error if the endpoint's history could not be read; ``replaced_by`` is then unknown.
     """
@@ -32,6 +33,7 @@ class Trace(Record):
     result: TrainingResult | None
     manifest: Manifest | None
     deployment: Deployment | None
+    decision: Decision | None = None
     replaced_by: Deployment | None = None
     history_error: str = ""
 
@@ -68,6 +70,7 @@ def trace(
         result=store.attempt(job.attempt if job else 1).result(),
         manifest=store.manifest(),
         deployment=deployment,
+        decision=store.decision(),
         replaced_by=replaced_by,
         history_error=history_error,
     )
@@ -162,11 +165,14 @@ def _training(trace: Trace) -> Iterator[str]:
 def _deployment(trace: Trace) -> Iterator[str]:
     deployment, replaced_by = trace.deployment, trace.replaced_by
     if deployment is None:
+        yield from _decision(trace.decision)
         yield _row("deployment", "not deployed")
         return
     approver = deployment.approver
     email = f" <{approver.email}>" if approver.email else ""
     yield _row("approver", f"{approver.name}{email}" if approver.name else "not recorded")
+    if deployment.reason:
+        yield _row("reason", deployment.reason)
     if trace.history_error:
         yield _row("deployment", f"endpoint {deployment.endpoint}, from {deployment.deployed_at}")
         yield _row("", f"whether it still serves this model is not known: {trace.history_error}")
@@ -181,6 +187,13 @@ def _deployment(trace: Trace) -> Iterator[str]:
     yield _row("", f"config {deployment.endpoint_config}")
     yield _row("", f"image {deployment.image}")
     yield _row("", deployment.model_path)
+
+
+def _decision(decision: Decision | None) -> Iterator[str]:
+    if decision is not None and decision.decision == "reject":
+        by = decision.approver.name or "a user without a name"
+        reason = decision.reason or "no reason was given"
+        yield _row("rejected", f"by {by} at {decision.decided_at}: {reason}")
 
 
 def _row(label: str, text: str) -> str:

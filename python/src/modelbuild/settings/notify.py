@@ -115,8 +115,7 @@ class NotifySettings(PluginOptions):
     soft_fail: bool = Field(
         False,
         alias="soft-fail",
-        description="Whether the step passes although the training failed or a gate was not met; deploy "
-        "refuses such a model all the same.",
+        description="Whether the step passes although the training failed; deploy refuses it all the same.",
     )
     wandb: WandbSettings | None = Field(
         None, description="Where W&B is asked for experimental runs; by default W&B is not asked."

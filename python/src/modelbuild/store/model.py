@@ -6,14 +6,18 @@ import hashlib
 from dataclasses import dataclass
 
 from modelbuild.contract import (
+    DECISION_FILE,
     DEPLOYMENT_FILE,
     JOB_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     PREDICTIONS_FILE,
+    REPORT_FILE,
+    REPORT_PAGE_FILE,
     REQUEST_FILE,
     SOURCE_FILE,
     DataSnapshot,
+    Decision,
     Deployment,
     Manifest,
     TrainingRequest,
@@ -193,6 +197,21 @@ class ModelStore:
         if self.objects.write_once(self.manifest_uri, manifest.to_json().encode()):
             return manifest
         return self.manifest() or manifest
+
+    def write_report(self, report: bytes, page: bytes) -> None:
+        """Write the report and its page; a later comparison replaces an earlier one."""
+        self.objects.write(self._uri(REPORT_FILE), report)
+        self.objects.write(self._uri(REPORT_PAGE_FILE), page, "text/html; charset=utf-8")
+
+    def decision(self) -> Decision | None:
+        """What a person decided on the model, or None before that."""
+        return records.find(self.objects, self._uri(DECISION_FILE), Decision)
+
+    def write_decision_once(self, decision: Decision) -> Decision:
+        """Write the decision once; returns the decision in S3: this one, or an earlier one."""
+        if self.objects.write_once(self._uri(DECISION_FILE), decision.to_json().encode()):
+            return decision
+        return self.decision() or decision
 
     @property
     def deployment_uri(self) -> str:

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from modelbuild.contract import Manifest
+from modelbuild.deploy import command
+from modelbuild.errors import ConfigurationError, ModelbuildError, Rejected
+from modelbuild.lineage.trace import render, trace
+from modelbuild.store.model import ModelStore
+
+
+def decided(deployer: Any, manifest: Manifest) -> Any:
+    """The decision on record."""
+    return ModelStore(deployer.lake, manifest.request.artifacts).decision()
+
+
+def test_a_rejected_model_is_not_deployed_and_the_reason_is_on_record(deployer: Any) -> None:
+    """The select of the block step decides; nothing reaches production, and trace tells who rejected it."""
+    manifest = deployer.train(71)
+    deployer.agent.meta_data |= {"deploy/decision": "reject", "deploy/reason": "worse on <tweets>"}
+    with pytest.raises(Rejected, match=r"Grace Hopper rejected model sentiment 71 \(worse on <tweets>\)"):
+        command.run(deployer.settings("rejected"))
+    [(context, style, body)] = deployer.agent.annotations
+    assert (context, style) == ("deployment", "warning")
+    assert "worse on &lt;tweets&gt;" in body
+    record = decided(deployer, manifest)
+    assert (record.decision, record.reason) == ("reject", "worse on <tweets>")
+    assert record.approver.email == "grace@example.org"
+    endpoints = deployer.sagemaker.list_endpoints()["Endpoints"]
+    assert "rejected" not in [endpoint["EndpointName"] for endpoint in endpoints]
+    root = manifest.request.artifacts.rsplit("/", 2)[0]
+    lines = render(trace(root, "71", deployer.lake, deployer.production))
+    assert "rejected      by Grace Hopper" in lines
+    assert "worse on <tweets>" in lines
+
+
+def test_a_rejection_holds_for_a_retried_step(deployer: Any) -> None:
+    """A decision is written once: another value in meta-data does not replace it."""
+    deployer.train(72)
+    deployer.agent.meta_data |= {"deploy/decision": "reject"}
+    with pytest.raises(Rejected, match="no reason was given"):
+        command.run(deployer.settings("rejected"))
+    deployer.agent.meta_data |= {"deploy/decision": "deploy"}
+    with pytest.raises(Rejected, match="no reason was given"):
+        command.run(deployer.settings("rejected"))
+
+
+def test_a_decision_that_is_no_option_is_an_error_of_the_pipeline(deployer: Any) -> None:
+    """A select with other values must not deploy by accident."""
+    deployer.train(73)
+    deployer.agent.meta_data |= {"deploy/decision": "yes"}
+    with pytest.raises(ConfigurationError, match="deploy/decision is 'yes': give the field"):
+        command.run(deployer.settings("rejected"))
+
+
+def test_a_model_that_misses_gates_needs_a_reason(deployer: Any) -> None:
+    """With on-failure block, an approver may override a gate, in words that stay on record."""
+    deployer.train(74)
+    deployer.agent.meta_data |= {"notify/gates/failed": "macro-F1", "deploy/decision": "deploy"}
+    with pytest.raises(Rejected, match=r"does not meet the gates of this pipeline \(macro-F1\).*no reason"):
+        command.run(deployer.settings("rejected"))
+
+
+def test_the_reason_of_a_deployment_is_on_record(deployer: Any) -> None:
+    """The endpoint's history, the page and trace have the approver's own words."""
+    manifest = deployer.train(75)
+    reason = "the gate is about to be lowered"
+    deployer.agent.meta_data |= {
+        "notify/gates/failed": "macro-F1",
+        "deploy/decision": "deploy",
+        "deploy/reason": reason,
+    }
+    command.run(deployer.settings("reasoned"))
+    assert reason in deployer.agent.annotations[-1][2]
+    store = ModelStore(deployer.lake, manifest.request.artifacts)
+    deployment = store.deployment()
+    assert deployment is not None
+    assert deployment.reason == reason
+    assert decided(deployer, manifest).failed_gates == "macro-F1"
+
+
+def test_exit_codes_are_documented() -> None:
+    """A pipeline may soft-fail a rejection by its code."""
+    assert Rejected.exit_code == 17
+    assert issubclass(Rejected, ModelbuildError)

@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import samples
+import trained
+from memory import MemoryObjects
+from modelbuild.contract import Manifest, TrainingResult
+from modelbuild.contract.report import Comparison, Report
+from modelbuild.handoff import Handoff
+from modelbuild.notify.compile import compile_report
+from modelbuild.settings.notify import NotifySettings
+from modelbuild.store.model import ModelStore
+
+OPTIONS: dict[str, Any] = {"compare-with": {"endpoint": "sentiment", "artifacts": trained.PRODUCTION}}
+TRUTH = trained.truth_of(1_500)
+
+
+class World:
+    """Both accounts' S3, in memory."""
+
+    def __init__(self) -> None:
+        self.lake, self.production = MemoryObjects(), MemoryObjects()
+
+    def report(self, manifest: Manifest, **options: Any) -> Report:
+        """The report on a model, as notify of its build compiles it."""
+        request = manifest.request
+        store = ModelStore(self.lake, request.artifacts)
+        handoff = Handoff(store, TrainingResult(status="succeeded"), manifest, manifest.to_json().encode())
+        variables = {
+            "BUILDKITE_PIPELINE_SLUG": request.build.pipeline,
+            "BUILDKITE_BUILD_NUMBER": request.model_id,
+        }
+        settings = NotifySettings.from_options({**OPTIONS, **options})
+        return compile_report(
+            handoff, settings, samples.job_environment(**variables), self.lake, self.production
+        )
+
+    def deployed(self, number: int, right: float, **changes: Any) -> Manifest:
+        """A model of which about this part of the predictions is right, live at the endpoint."""
+        manifest = self.trained(number, right, **changes)
+        trained.deploy(self.lake, self.production, manifest)
+        return manifest
+
+    def trained(self, number: int, right: float, **changes: Any) -> Manifest:
+        """A model of which about this part of the predictions is right."""
+        found = trained.evaluated(TRUTH, trained.guesses(TRUTH, right, number))
+        return trained.store_model(self.lake, number, found, **changes)
+
+
+@pytest.fixture
+def world() -> World:
+    """Two accounts without a model."""
+    return World()
+
+
+def live_of(report: Report) -> Comparison:
+    """The comparison with the live model."""
+    found = report.compared_with("live")
+    assert found is not None
+    return found
+
+
+def test_the_first_model_has_nothing_to_be_compared_with(world: World) -> None:
+    """The page says that no model is live, and shows the baselines."""
+    report = world.report(world.trained(1, 0.8))
+    assert report.verdict.outcome == "first"
+    assert report.verdict.sentence.startswith("Nothing to compare with: endpoint sentiment serves no model")
+    assert report.compared_with("live") is None
+    baseline = report.compared_with("baseline")
+    assert baseline is not None
+    assert baseline.outcome == "better"
+    assert [point.model_id for point in report.trend] == ["1"]
+
+
+def test_a_better_model_is_told_by_how_much_with_an_interval(world: World) -> None:
+    """The interval lies above zero, and the page is green."""
+    world.deployed(1, 0.7)
+    report = world.report(world.trained(2, 0.9))
+    difference = live_of(report).metrics["macro_f1"]
+    assert report.verdict.outcome == "better"
+    assert report.verdict.style == "success"
+    assert difference.interval is not None
+    assert 0 < difference.interval.low < difference.gain < difference.interval.high
+    assert report.verdict.sentence.startswith("Better than the live model sentiment 1 by 0.")
+    assert live_of(report).rows == 1_500
+
+
+def test_a_worse_model_is_never_green(world: World) -> None:
+    """A model that is worse than live, though better than every baseline, is an error by default."""
+    world.deployed(1, 0.9)
+    report = world.report(world.trained(2, 0.7))
+    assert (report.verdict.outcome, report.verdict.style) == ("worse", "error")
+    assert "95 % interval -0." in report.verdict.sentence
+    styled = world.report(world.trained(3, 0.7), styles={"worse": "warning"})
+    assert styled.verdict.style == "warning"
+
+
+def test_an_equal_model_shows_no_difference(world: World) -> None:
+    """The same predictions are no improvement."""
+    live = world.deployed(1, 0.8)
+    content = world.lake.read(live.predictions.path)
+    same = trained.evaluated(TRUTH, trained.guesses(TRUTH, 0.8, 1))
+    assert same.predictions == content
+    report = world.report(trained.store_model(world.lake, 2, same))
+    assert report.verdict.outcome == "no difference"
+    assert "No difference from the live model sentiment 1 that these rows can show" in report.verdict.sentence
+
+
+def test_models_on_other_rows_are_not_comparable(world: World) -> None:
+    """Without a row in common, no figure of the live model stands beside the new one's."""
+    world.deployed(1, 0.8)
+    truth = trained.truth_of(500, seed=5)
+    other = trained.evaluated(truth, trained.guesses(truth, 0.9, 2), first=10_000)
+    report = world.report(trained.store_model(world.lake, 2, other))
+    assert (report.verdict.outcome, report.verdict.style) == ("not comparable", "warning")
+    assert "it was evaluated on 1,500 other rows" in report.verdict.sentence
+
+
+def test_of_changed_rows_the_shared_ones_are_compared(world: World) -> None:
+    """Where rows were added, both models are measured on those that both have predictions for."""
+    world.deployed(1, 0.7)
+    truth = [*TRUTH, *trained.truth_of(300, seed=9)]
+    more = trained.evaluated(truth, trained.guesses(truth, 0.9, 2))
+    report = world.report(trained.store_model(world.lake, 2, more))
+    assert report.verdict.outcome == "better"
+    assert live_of(report).rows == 1_500
+    assert "on the 1,500 of 1,800 rows that it was evaluated on as well" in report.verdict.sentence
+    assert report.examples is not None
+    assert report.examples.differences
+
+
+def test_a_changed_truth_is_another_row(world: World) -> None:
+    """A row whose label was corrected is not the same row."""
+    world.deployed(1, 0.7)
+    truth = ["neutral", *TRUTH[1:]] if TRUTH[0] != "neutral" else ["positive", *TRUTH[1:]]
+    corrected = trained.evaluated(truth, trained.guesses(truth, 0.9, 2))
+    assert live_of(world.report(trained.store_model(world.lake, 2, corrected))).rows == 1_499
+
+
+def test_a_baseline_that_wins_a_slice_is_in_the_verdict(world: World) -> None:
+    """A model that is better on the whole may be worse where it matters."""
+    domains = ["tweets", "reviews"] * 750
+    predicted = [
+        guess if domain == "reviews" else "neutral"
+        for guess, domain in zip(trained.guesses(TRUTH, 0.95, 2), domains, strict=True)
+    ]
+    vader = trained.guesses(TRUTH, 0.5, 3)
+    found = trained.evaluated(TRUTH, predicted, domains=domains, baselines={"vader": vader})
+    report = world.report(trained.store_model(world.lake, 2, found))
+    assert any(
+        sentence.startswith("Baseline vader is better on ") and "domain tweets" in sentence
+        for sentence in report.verdict.details
+    )
+
+
+def test_slices_that_became_worse_than_live_are_named(world: World) -> None:
+    """A gain on all rows may hide a loss on some."""
+    domains = ["tweets"] * 400 + ["reviews"] * 1_100
+    before = trained.evaluated(TRUTH, trained.guesses(TRUTH, 0.7, 1), domains=domains)
+    trained.deploy(world.lake, world.production, trained.store_model(world.lake, 1, before))
+    predicted = [*trained.guesses(TRUTH[:400], 0.3, 2), *trained.guesses(TRUTH[400:], 0.95, 2)]
+    after = trained.evaluated(TRUTH, predicted, domains=domains)
+    report = world.report(trained.store_model(world.lake, 2, after))
+    assert report.verdict.outcome == "better"
+    assert "Worse than live on domain tweets." in report.verdict.details
+
+
+def test_the_best_earlier_model_is_compared_where_it_is_not_the_live_one(world: World) -> None:
+    """Live and best may be two models."""
+    world.deployed(1, 0.7)
+    world.trained(2, 0.95)
+    best = world.report(world.trained(3, 0.8)).compared_with("best")
+    assert best is not None
+    assert (best.name, best.outcome) == ("sentiment 2", "worse")
+    only = World()
+    only.deployed(1, 0.7)
+    assert only.report(only.trained(2, 0.8)).compared_with("best") is None
+
+
+def test_the_trend_has_the_newest_models_and_marks_deployed_ones(world: World) -> None:
+    """The oldest comes first, this one last."""
+    world.deployed(1, 0.7)
+    world.trained(2, 0.6)
+    report = world.report(world.trained(3, 0.8))
+    assert [(point.model_id, point.deployed) for point in report.trend] == [
+        ("1", True),
+        ("2", False),
+        ("3", False),
+    ]
+
+
+def test_what_changed_since_live_is_listed_with_its_origin(world: World) -> None:
+    """Parameters by their dotted names, old and new, and where the new value comes from."""
+    world.deployed(1, 0.7, parameters={"training": {"epochs": 3, "rate": 0.1}, "seed": 1})
+    report = world.report(
+        world.trained(2, 0.8, parameters={"training": {"epochs": 5, "rate": 0.1}, "seed": 1})
+    )
+    assert report.changes is not None
+    [change] = report.changes.parameters
+    assert (change.name, change.before, change.after) == ("training.epochs", "3", "5")
+    assert report.changes.since == "sentiment 1"
+    assert report.changes.commits_note == "the same commit"
+
+
+@pytest.mark.parametrize(
+    ("gate", "value", "passed"),
+    [
+        ({"metric": "macro_f1", "minimum": 0.5}, "0.8", True),
+        ({"metric": "macro_f1", "minimum": 0.99}, "0.8", False),
+        ({"metric": "f1", "slice": "class=neutral", "minimum": 0.5}, "0.", True),
+        ({"metric": "f1", "slice": "class=sarcastic", "minimum": 0.5}, "the evaluation lacks it", False),
+        ({"metric": "macro_f1", "maximum-drop": 0.5}, "worse", True),
+        ({"metric": "macro_f1", "maximum-drop": 0.01}, "worse", False),
+        ({"metric": "f1", "slice": "class=neutral", "maximum-drop": 0.01}, "worse", False),
+        ({"metric": "model_bytes", "maximum": 10}, "bytes", False),
+    ],
+)
+def test_gates_are_checked(world: World, gate: dict[str, Any], value: str, passed: bool) -> None:
+    """A gate shows its threshold and what was found; one that is not met is in the verdict."""
+    world.deployed(1, 0.95)
+    report = world.report(world.trained(2, 0.85), gates=[gate])
+    [result] = report.gates
+    assert value in result.value
+    assert result.passed is passed
+    assert any(detail.startswith("Not met: the gate for") for detail in report.verdict.details) is not passed
+    assert report.verdict.style == "error"
+
+
+def test_a_drop_is_allowed_where_no_model_is_live(world: World) -> None:
+    """An endpoint can have a first model; a model on other rows cannot show that it is no worse."""
+    gate = {"metric": "macro_f1", "maximum-drop": 0.0}
+    assert world.report(world.trained(1, 0.8), gates=[gate]).gates[0].passed
+    world.deployed(2, 0.8)
+    truth = trained.truth_of(500, seed=5)
+    other = trained.evaluated(truth, trained.guesses(truth, 0.9, 3), first=10_000)
+    [result] = world.report(trained.store_model(world.lake, 3, other), gates=[gate]).gates
+    assert not result.passed
+    assert result.value.startswith("not comparable: ")
+
+
+def test_the_live_model_is_compared_by_its_figures_without_its_predictions(world: World) -> None:
+    """Predictions that were deleted or changed cost the interval, and the page says why."""
+    live = world.deployed(1, 0.7)
+    world.lake.write(live.predictions.path, b"changed")
+    report = world.report(world.trained(2, 0.9))
+    difference = live_of(report).metrics["macro_f1"]
+    assert difference.interval is None
+    assert difference.gain > 0
+    assert any("has SHA-256" in problem for problem in report.unavailable)
+
+
+def test_the_manifest_of_a_live_model_is_read_in_production_where_the_lake_lacks_it(world: World) -> None:
+    """Retention in one account must not end comparisons in the other."""
+    live = world.deployed(1, 0.7)
+    world.lake.delete(f"{live.request.artifacts}/manifest.json")
+    assert live_of(world.report(world.trained(2, 0.9))).outcome == "better"
+
+
+def test_a_manifest_that_was_changed_is_not_compared_with(world: World) -> None:
+    """What was deployed is known by its hash."""
+    live = world.deployed(1, 0.7)
+    uri = f"{live.request.artifacts}/manifest.json"
+    world.lake.write(uri, world.lake.read(uri).replace(b'"rows": 1500', b'"rows": 1501'))
+    report = world.report(world.trained(2, 0.9))
+    assert report.verdict.outcome == "not comparable"
+    assert any("was deployed" in problem for problem in report.unavailable)
+
+
+def test_a_history_that_cannot_be_read_is_no_first_model(world: World) -> None:
+    """An unreadable history must not look like an endpoint without a model."""
+    world.deployed(1, 0.7)
+    world.production.write(f"{trained.PRODUCTION}/_endpoints/sentiment/current.json", b"{}")
+    report = world.report(world.trained(2, 0.9))
+    assert report.verdict.outcome == "not comparable"
+    assert "the deployments of endpoint sentiment cannot be read" in report.verdict.sentence
+
+
+def test_private_data_show_no_rows(world: World) -> None:
+    """Option show-examples keeps the inputs off the page and out of the report."""
+    world.deployed(1, 0.7)
+    report = world.report(world.trained(2, 0.9), **{"show-examples": False})
+    assert report.examples is None
+    assert "text of row" not in report.to_json()
+
+
+def test_examples_say_who_was_right(world: World) -> None:
+    """Mistakes come with their scores; differences count what was gained and lost."""
+    world.deployed(1, 0.7)
+    report = world.report(world.trained(2, 0.9))
+    assert report.examples is not None
+    assert len(report.examples.mistakes) == 10
+    assert all(example.prediction != example.truth for example in report.examples.mistakes)
+    difference = live_of(report).metrics["accuracy"].gain * 1_500
+    assert report.examples.gained - report.examples.lost == round(difference)
+    assert all(example.live != example.prediction for example in report.examples.differences)
+
+
+def test_the_confusion_matrix_has_every_row(world: World) -> None:
+    """True labels are its rows, and their sums the numbers of true labels."""
+    report = world.report(world.trained(1, 0.8))
+    assert report.confusion is not None
+    assert report.confusion.labels == trained.LABELS
+    counts = np.array(report.confusion.counts)
+    assert counts.sum(axis=1).tolist() == [TRUTH.count(label) for label in trained.LABELS]
+    assert sum(one.rows for one in report.calibration) == 1_500
+
+
+def test_a_report_is_read_back_as_it_was_written(world: World) -> None:
+    """report.json is a document for other programs."""
+    world.deployed(1, 0.7)
+    report = world.report(world.trained(2, 0.9))
+    assert Report.model_validate_json(report.to_json()) == report
