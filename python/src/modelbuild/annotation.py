@@ -57,11 +57,17 @@ def _templates(package: str) -> jinja2.Environment:
 
 def clip(value: object, characters: int) -> Markup:
     """A value as HTML on one line, cut to a number of characters, with this process's secrets redacted."""
+    return Markup(str(escape(plain(value, characters))).replace("\n", "&#10;"))
+
+
+def plain(value: object, characters: int) -> str:
+    """A value as text that is fit for a page: cut to a number of characters, with this process's secrets
+    redacted and control characters replaced.
+    """
     text = log.redact(str(value))
     if len(text) > characters:
         text = f"{text[:characters]}… ({len(text) - characters:,} more characters)"
-    text = _UNPRINTABLE.sub("\ufffd", _BREAKS.sub("\n", text))
-    return Markup(str(escape(text)).replace("\n", "&#10;"))
+    return _UNPRINTABLE.sub("\ufffd", _BREAKS.sub("\n", text))
 
 
 def link(url: str, text: object) -> Markup:

@@ -199,6 +199,8 @@ class Report(Record):
     version: Literal[1] = 1
     build: Build
     """The build from Buildkite's own variables."""
+    commit_url: Text = ""
+    """The page of the build's commit; empty if the host of its repository has none that is known."""
     manifest: Manifest
     manifest_sha256: Sha256
     endpoint: Text = ""

@@ -12,27 +12,13 @@ from modelbuild.aws.console import object_url
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.contract import Evaluation, Metric, Quality, TrainingResult, figure
 from modelbuild.handoff import Handoff
+from modelbuild.report.head_job import HeadJob as HeadJob
 
 ROWS = 50
 """How many rows of a table the page shows; the worst come first, so the omitted rows are better."""
 
 SLICES = 6
 """How many slicing columns get a table; the manifest has all."""
-
-
-@dataclass(frozen=True)
-class HeadJob:
-    """The Batch job that ran the flow, from the train step's record; unknown fields are empty."""
-
-    id: str
-    url: str
-    logs_url: str
-    artifacts: str
-
-    @property
-    def model(self) -> str:
-        """The name of the model, from the prefix that the train step recorded."""
-        return f"//{self.artifacts}".rsplit("/", 2)[1]
 
 
 @dataclass(frozen=True)

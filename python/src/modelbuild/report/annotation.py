@@ -1,0 +1,71 @@
+"""The report as the annotation of the build page, which has at most one MiB."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from markupsafe import Markup
+
+from modelbuild.annotation import LIMIT_BYTES, render
+from modelbuild.contract import Report
+from modelbuild.report.files import DOCUMENT_FILE, RECORD_FILE, artifact_path
+from modelbuild.report.head_job import HeadJob
+from modelbuild.report.sections import SECTIONS, Page, render_sections
+
+_IMPORTANCE = (
+    "headline",
+    "comparison",
+    "gates",
+    "warnings",
+    "changes",
+    "slices",
+    "pictures",
+    "confusion",
+    "examples",
+    "details",
+)
+
+# The note about omitted sections, and what the agent's redaction may add, have room beside the sections.
+_BUDGET_BYTES = LIMIT_BYTES - 16_384
+
+_SHADES = ("", "bg-silver black", "bg-silver black", "bg-gray black", "bg-gray black")
+
+
+def render_annotation(report: Report, job: HeadJob, pictures: Collection[str]) -> str:
+    """The annotation of a successful training: at most ``LIMIT_BYTES``, without a blank line.
+
+    If not everything fits, the least important sections are left out, and the page names them.
+
+    Args:
+        report: what the page shows.
+        job: the Batch job of the training.
+        pictures: the names of those pictures that are among the artifacts of the build.
+    """
+    page = _page(report, pictures)
+    sections = dict(render_sections(report, job, page))
+    left, kept = _BUDGET_BYTES, set()
+    for name in _IMPORTANCE:
+        size = len(sections.get(name, "").encode())
+        if size <= left:
+            kept.add(name)
+            left -= size
+    omitted = [title for name, title in SECTIONS.items() if name not in kept]
+    note = render("modelbuild.report", "omitted.html.j2", omitted=omitted) if omitted else ""
+    return "".join(html for name, html in sections.items() if name in kept) + note
+
+
+def _page(report: Report, pictures: Collection[str]) -> Page:
+    def address(name: str) -> Markup:
+        there = name in (DOCUMENT_FILE, RECORD_FILE) or name in pictures
+        return Markup(f"artifact://{artifact_path(report, name)}" if there else "")
+
+    return Page(
+        address=address,
+        shade=lambda level, _: _SHADES[level],
+        open_rows=10,
+        rows=50,
+        columns=4,
+        labels=12,
+        cell=300,
+        text=20_000,
+    )

@@ -1,0 +1,155 @@
+"""Figures that become SVG files: their colors in light and dark, their text, and their bytes.
+
+The bytes depend on the report and on the version of matplotlib alone: not on settings of the host or of the
+checkout, nor on the time. Text stays text, which the viewer's fonts show in any language.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import tempfile
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from modelbuild.annotation import plain
+
+# Its messages are about fonts and the cache folder: without a writable home it takes a temporary folder.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+
+@contextmanager
+def _outside_the_checkout() -> Iterator[None]:
+    """Work in an empty folder, because matplotlib reads a file with settings in the working folder."""
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
+
+with _outside_the_checkout():
+    import matplotlib
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PAPER, INK, SOFT, LINE = "#fdfdfe", "#1f2328", "#57606a", "#d8dce1"
+OWN, OTHER, GOOD, BAD = "#0b62c4", "#9aa3ad", "#1a7f37", "#c4302b"
+"""The colors on a light page: of paper and text, of this model and another one, of what is right or wrong."""
+
+_DARK = {
+    PAPER: "#1d2126",
+    INK: "#e6e9ec",
+    SOFT: "#a3acb5",
+    LINE: "#363c44",
+    OWN: "#74a9f5",
+    OTHER: "#6d7782",
+    GOOD: "#4cc07f",
+    BAD: "#f27d77",
+}
+
+_POINTS = 9.0
+_POINTS_PER_INCH = 72.0
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "modelbuild",
+    # A name from outside is text, also with dollar signs.
+    "text.parse_math": False,
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": _POINTS,
+    "text.color": INK,
+    "axes.facecolor": PAPER,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": SOFT,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "legend.frameon": False,
+    "legend.labelcolor": SOFT,
+}
+
+_FONTS = (b"'DejaVu Sans', sans-serif", b"system-ui, 'DejaVu Sans', sans-serif")
+
+_INCHES_WIDE = 5.0
+
+
+def svg(draw: Callable[[Figure], None], inches_high: float) -> bytes:
+    """The SVG file of a figure that ``draw`` fills, as wide as two of them fit on a build page."""
+    with warnings.catch_warnings(), matplotlib.rc_context():
+        # About letters that the fonts of this host lack.
+        warnings.simplefilter("ignore")
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        figure = Figure(figsize=(_INCHES_WIDE, inches_high), facecolor=PAPER)
+        draw(figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    return _in_both_themes(buffer.getvalue()).replace(*_FONTS)
+
+
+def axes(figure: Figure, title: str, *, left: float, bottom: float = 0.42, top: float = 0.42) -> Axes:
+    """Axes that fill a figure but for margins, in inches, with a title above them."""
+    wide, high = figure.get_size_inches()
+    area = (left / wide, bottom / high, (wide - left - 0.35) / wide, (high - bottom - top) / high)
+    made = figure.add_axes(area)
+    made.set_title(label(title, 60), x=-left / (wide - left - 0.35) + 0.02)
+    made.tick_params(length=0)
+    return made
+
+
+def legend_above(plot: Axes, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """A legend between a plot and its title."""
+    plot.legend(
+        handles,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=len(handles),
+        borderpad=0,
+        handletextpad=0.4,
+        columnspacing=1.2,
+    )
+
+
+def label(text: str, characters: int = 22) -> str:
+    """A text from outside on one line of a picture."""
+    line = " ".join(plain(text, 1_000).split())
+    return line if len(line) <= characters else f"{line[: characters - 1]}…"
+
+
+def inches(texts: list[str]) -> float:
+    """How much room the longest of some labels takes; matplotlib cannot measure letters that it lacks."""
+
+    def ems(text: str) -> float:
+        return sum(1.0 if unicodedata.east_asian_width(letter) in "WF" else 0.62 for letter in text)
+
+    return max(map(ems, texts), default=0.0) * _POINTS / _POINTS_PER_INCH
+
+
+def _in_both_themes(image: bytes) -> bytes:
+    """The image with the dark colors where the viewer prefers them; its own paper keeps it readable."""
+    rules = "".join(
+        f'[style*="{name}: {light}"]{{{name}:{dark}!important}}'
+        for light, dark in _DARK.items()
+        for name in ("fill", "stroke")
+    )
+    style = f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style></svg>"
+    head, _, _ = image.rpartition(b"</svg>")
+    return head + style.encode() + b"\n"

@@ -1,0 +1,57 @@
+"""The primary metric of the newest models of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from modelbuild.contract import Report
+from modelbuild.contract.report import TrendPoint
+from modelbuild.report.charts.canvas import GOOD, OTHER, OWN, PAPER, axes, legend_above, svg
+
+_MOST_TICKS = 12
+
+
+def trend(report: Report, title: str) -> bytes:
+    """A point for each model, the newest at the right; those on other rows are hollow."""
+    points = report.trend
+
+    def draw(figure: Figure) -> None:
+        plot = axes(figure, title, left=0.75, bottom=0.55, top=0.62)
+        comparable = [place for place, point in enumerate(points) if point.comparable]
+        plot.plot(comparable, [points[place].value for place in comparable], color=OTHER, linewidth=1.5)
+        _points(plot, points, [not point.comparable for point in points], "other rows", PAPER, OTHER)
+        _points(plot, points, [point.comparable for point in points], "same rows", OTHER, OTHER)
+        _points(plot, points, [point.deployed for point in points], "deployed", GOOD, GOOD)
+        last = len(points) - 1
+        _points(plot, points, [place == last for place in range(len(points))], "this model", OWN, OWN)
+        every = max(1, -(-len(points) // _MOST_TICKS))
+        places = list(range(last, -1, -every))
+        plot.set_xticks(places, [points[place].model_id for place in places])
+        plot.set_xlim(-0.5, last + 0.5)
+        plot.margins(y=0.15)
+        plot.grid(visible=False, axis="x")
+        plot.set_xlabel("model")
+        legend_above(plot, *plot.get_legend_handles_labels())
+
+    return svg(draw, 2.6)
+
+
+def _points(
+    plot: Axes, points: Sequence[TrendPoint], chosen: Sequence[bool], name: str, face: str, edge: str
+) -> None:
+    places = [place for place, wanted in enumerate(chosen) if wanted]
+    if places:
+        plot.scatter(
+            places,
+            [points[place].value for place in places],
+            46,
+            marker="D" if name == "deployed" else "o",
+            facecolor=face,
+            edgecolor=edge,
+            linewidths=1.5,
+            label=name,
+            zorder=3,
+        )

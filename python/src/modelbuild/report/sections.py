@@ -1,0 +1,110 @@
+"""The sections of the report as HTML, which the annotation and the document share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from modelbuild import agent_yaml
+from modelbuild.annotation import render
+from modelbuild.aws.console import object_url
+from modelbuild.contract import MANIFEST_FILE, Report, figure
+from modelbuild.report.comparisons import model_rows, shown_metrics
+from modelbuild.report.examples import shown_examples
+from modelbuild.report.head_job import HeadJob
+from modelbuild.report.headline import title
+from modelbuild.report.matrix import matrix_rows, most_confused
+from modelbuild.report.pictures import expected_pictures
+from modelbuild.report.slices import slice_tables
+
+SECTIONS: Mapping[str, str] = {
+    "headline": "the verdict",
+    "comparison": "the comparison with other models",
+    "slices": "the slices",
+    "changes": "the changes since the live model",
+    "gates": "the gates",
+    "pictures": "the pictures",
+    "confusion": "the confusion matrix",
+    "examples": "the examples",
+    "warnings": "the warnings",
+    "details": "the details",
+}
+"""The sections in the order of the page, with their names for people."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """How a page shows a report.
+
+    Attributes:
+        address: the address of a file of the report by its name; empty for a file that is not there.
+        shade: the classes of a cell of the confusion matrix, by its level and whether the prediction is
+            right.
+        open_rows: how many rows of a table are open; the others are folded.
+        rows: how many rows of a table there are at most.
+        columns: how many metrics of all rows, and how many slicing columns.
+        labels: how many labels a confusion matrix may have to be shown as a table.
+        cell: how many characters of a value in a table.
+        text: how many characters of a long text, such as a query.
+    """
+
+    address: Callable[[str], Markup]
+    shade: Callable[[int, bool], str]
+    open_rows: int
+    rows: int
+    columns: int
+    labels: int
+    cell: int
+    text: int
+
+
+def render_sections(report: Report, job: HeadJob, page: Page) -> Iterator[tuple[str, str]]:
+    """The name and the HTML of each section that the report has something for, in the order of the page."""
+    values = _values(report, page)
+    for name in SECTIONS:
+        html = render("modelbuild.report", f"{name}.html.j2", report=report, job=job, page=page, **values)
+        if html.strip():
+            yield name, html
+
+
+def _values(report: Report, page: Page) -> dict[str, Any]:
+    manifest = report.manifest
+    request, matrix, examples = manifest.request, report.confusion, report.examples
+    metrics = shown_metrics(report)[: page.columns]
+    manifest_path = f"{request.artifacts}/{MANIFEST_FILE}"
+    small = matrix is not None and len(matrix.labels) <= page.labels
+    return {
+        "figure": figure,
+        "title": title(report),
+        "failed_gates": sum(not gate.passed for gate in report.gates),
+        # What failed is never among the folded rows.
+        "gates": sorted(report.gates, key=lambda gate: gate.passed),
+        "metrics": metrics,
+        "models": model_rows(report, metrics),
+        "slices": slice_tables(report),
+        "pictures": expected_pictures(report),
+        "matrix": matrix_rows(matrix) if matrix and small else [],
+        "confused": most_confused(matrix) if matrix and not small else [],
+        "mistakes": shown_examples(examples.mistakes) if examples else [],
+        "differences": shown_examples(examples.differences) if examples else [],
+        "parameters": agent_yaml.dump(request.parameters, allow_unicode=True).rstrip(),
+        "total_cost": _total_cost(report),
+        "manifest_path": manifest_path,
+        "urls": {
+            "model": object_url(manifest.artifact.path),
+            "manifest": object_url(manifest_path),
+            "predictions": object_url(manifest.predictions.path),
+        },
+        "root": request.artifacts.rsplit("/", 2)[0],
+    }
+
+
+def _total_cost(report: Report) -> str:
+    prices = [line.price for line in report.cost if line.price is not None]
+    if not prices:
+        return ""
+    at_least = "" if len(prices) == len(report.cost) else "at least "
+    return f"{at_least}{sum(prices):.2f} {report.currency}"
