@@ -85,7 +85,7 @@ def test_a_better_model_is_told_by_how_much_with_an_interval(world: World) -> No
     assert report.verdict.style == "success"
     assert difference.interval is not None
     assert 0 < difference.interval.low < difference.gain < difference.interval.high
-    assert report.verdict.sentence.startswith("Better than the live model sentiment 1 by 0.")
+    assert report.verdict.sentence.startswith("Better than the live model sentiment 1: macro-F1 0.")
     assert live_of(report).rows == 1_500
 
 
@@ -94,7 +94,7 @@ def test_a_worse_model_is_never_green(world: World) -> None:
     world.deployed(1, 0.9)
     report = world.report(world.trained(2, 0.7))
     assert (report.verdict.outcome, report.verdict.style) == ("worse", "error")
-    assert "95 % interval -0." in report.verdict.sentence
+    assert "gain -0." in report.verdict.sentence
     styled = world.report(world.trained(3, 0.7), styles={"worse": "warning"})
     assert styled.verdict.style == "warning"
 

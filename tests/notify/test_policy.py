@@ -51,7 +51,7 @@ def test_policy_is_enough(
     """With the policy of the documentation the step shows the result of a later attempt and its manifest."""
     become(on_stand_in, monkeypatch, POLICY)
     command.run(NotifySettings(), environ)
-    assert [style for _, style, _ in agent.annotations] == ["success"]
+    assert [style for _, style, _ in agent.annotations] == ["info"]
 
 
 @pytest.mark.usefixtures("trained")
@@ -60,9 +60,9 @@ def test_each_object_is_needed(
     on_stand_in: str, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Where one of the objects may not be read, the step says which."""
-    [objects, bucket] = POLICY["Statement"]
+    [objects, *others] = POLICY["Statement"]
     kept = [resource for resource in objects["Resource"] if not resource.endswith(f"/{name}")]
     assert len(kept) == len(objects["Resource"]) - 1
-    become(on_stand_in, monkeypatch, {**POLICY, "Statement": [{**objects, "Resource": kept}, bucket]})
+    become(on_stand_in, monkeypatch, {**POLICY, "Statement": [{**objects, "Resource": kept}, *others]})
     with pytest.raises(AwsError, match=rf"could not read s3://.*/{name} \(AccessDenied"):
         command.run(NotifySettings(), environ)

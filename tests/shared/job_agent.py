@@ -27,6 +27,12 @@ elif argv[:2] == ["meta-data", "keys"]:
     print("".join(key + "\\n" for key in data), end="")
 elif argv[:2] == ["meta-data", "set"]:
     (folder / "meta-data").write_text(json.dumps({{**data, argv[2]: stdin}}))
+elif argv[:2] == ["artifact", "upload"]:
+    for file in pathlib.Path.cwd().glob(argv[2]):
+        if file.is_file():
+            copy = folder / "artifacts" / file.relative_to(pathlib.Path.cwd())
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
 elif [argv[0], argv[1], argv[3]] != ["annotate", "--context", "--style"]:
     sys.exit("unexpected call: " + repr(argv))
 """
@@ -67,6 +73,13 @@ class JobAgent:
         """Each call's arguments and standard input."""
         lines = (self._folder / "calls").read_text().splitlines()
         return [(argv, stdin) for argv, stdin in map(json.loads, lines)]
+
+    @property
+    def artifacts(self) -> dict[str, bytes]:
+        """The uploaded artifacts by their paths."""
+        folder = self._folder / "artifacts"
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
     @property
     def annotations(self) -> list[Annotation]:

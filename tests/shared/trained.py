@@ -16,7 +16,9 @@ from modelbuild.contract import (
     Deployment,
     Manifest,
     PredictionsFile,
+    ServingEnvironment,
     TrainingRequest,
+    TrainingResult,
     sha256_of_json,
 )
 from modelbuild.flow import classification
@@ -102,10 +104,31 @@ def store_model(
     return store.write_manifest_once(manifest)
 
 
-def deploy(lake: Objects, production: Objects, manifest: Manifest, endpoint: str = "sentiment") -> Deployment:
-    """Record a model as the newest deployment of an endpoint, as the deploy plugin does."""
+def result_of(manifest: Manifest) -> TrainingResult:
+    """What the training of a model hands over."""
     request = manifest.request
-    copied = f"{PRODUCTION}/{request.build.pipeline}/{request.model}/{request.model_id}"
+    serving = ServingEnvironment(
+        model=request.model,
+        model_id=request.model_id,
+        pipeline=request.build.pipeline,
+        description_sha256=manifest.artifact.files["model.json"],
+    )
+    return TrainingResult(
+        status="succeeded",
+        model_path=manifest.artifact.path,
+        model_sha256=manifest.artifact.sha256,
+        manifest=f"{request.artifacts}/manifest.json",
+        env=serving.to_env(),
+        image=request.images.serve,
+        wandb_run_id=manifest.wandb.id,
+        wandb_run_url=manifest.wandb.url,
+    )
+
+
+def deploy(lake: Objects, production: Objects, manifest: Manifest, root: str = PRODUCTION) -> Deployment:
+    """Record a model as the newest deployment of endpoint "sentiment", as the deploy plugin does."""
+    request, endpoint = manifest.request, "sentiment"
+    copied = f"{root}/{request.build.pipeline}/{request.model}/{request.model_id}"
     content = manifest.to_json().encode()
     deployment = Deployment(
         model=request.model,
@@ -126,6 +149,6 @@ def deploy(lake: Objects, production: Objects, manifest: Manifest, endpoint: str
         deployed_at="2026-11-01T10:00:00+00:00",
     )
     production.write(deployment.manifest, content)
-    recorded = DeploymentHistory(production, PRODUCTION, endpoint).append(deployment, changed=True)
+    recorded = DeploymentHistory(production, root, endpoint).append(deployment, changed=True)
     ModelStore(lake, request.artifacts).write_deployment(recorded)
     return recorded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Literal
 
 from modelbuild.errors import BuildkiteError
@@ -59,6 +60,15 @@ def annotate(body: str, *, context: str, style: Style) -> None:
     _agent("annotate", "--context", context, "--style", style, stdin=body)
 
 
+def upload_artifacts(folder: Path) -> None:
+    """Upload every file below a folder as an artifact of the build; its path is that below the folder.
+
+    Raises:
+        BuildkiteError: the agent failed.
+    """
+    _agent("artifact", "upload", "**/*", folder=folder)
+
+
 def oidc_token(audience: str, session_tags: Sequence[str] = ()) -> str:
     """An OIDC token for this job, signed by Buildkite; the agent redacts it in the job's log.
 
@@ -84,7 +94,7 @@ def version() -> str:
     return _agent("--version").strip().removeprefix("buildkite-agent version ")
 
 
-def _agent(*arguments: str, stdin: str = "") -> str:
+def _agent(*arguments: str, stdin: str = "", folder: Path | None = None) -> str:
     command = " ".join(["buildkite-agent", *arguments[:3]])
     try:
         done = subprocess.run(
@@ -94,6 +104,7 @@ def _agent(*arguments: str, stdin: str = "") -> str:
             encoding="utf-8",
             errors="replace",
             check=False,
+            cwd=folder,
         )
     except FileNotFoundError as error:
         raise BuildkiteError(

@@ -19,6 +19,6 @@ class Decision(Record):
     reason: Text
     """The approver's own words; empty if the block step did not ask, or the approver gave none."""
     failed_gates: Text = ""
-    """The gates that the model did not meet, where option ``on-failure`` of notify is ``block``."""
+    """The gates that the model did not meet, unless option ``on-failure`` of notify is ``warn``."""
     approver: Approver
     decided_at: str

@@ -56,7 +56,10 @@ token.
 
 
 FAILED_GATES = "notify/gates/failed"
-"""The meta-data with the gates that the model did not meet, where option ``on-failure`` is ``block``."""
+"""The meta-data with the gates that the model did not meet, unless option ``on-failure`` is ``warn``."""
+
+NO_GATES = "none"
+"""Its value if the model meets all gates."""
 
 DECISION = "deploy/decision"
 """The field of the block step before deploy with a person's decision: ``deploy`` or ``reject``."""

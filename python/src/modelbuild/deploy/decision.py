@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from modelbuild.buildkite.trainings import TrainingMetaData
-from modelbuild.contract import DECISION, DECISION_REASON, FAILED_GATES, Approver, Decision
+from modelbuild.contract import DECISION, DECISION_REASON, FAILED_GATES, NO_GATES, Approver, Decision
 from modelbuild.errors import ConfigurationError, Rejected
 from modelbuild.handoff import Handoff
 
@@ -28,7 +28,7 @@ def record(approved: Handoff, meta_data: TrainingMetaData, approver: Approver) -
             f"meta-data {meta_data.prefix}{DECISION} is {written[:80]!r}: give the field of the block step "
             f"the options {' and '.join(_DECISIONS)}"
         )
-    request = approved.manifest.request
+    request, failed_gates = approved.manifest.request, meta_data.get(FAILED_GATES) or NO_GATES
     return approved.store.write_decision_once(
         Decision.model_validate(
             {
@@ -37,7 +37,7 @@ def record(approved: Handoff, meta_data: TrainingMetaData, approver: Approver) -
                 "manifest_sha256": approved.manifest_sha256,
                 "decision": written,
                 "reason": (meta_data.get(DECISION_REASON) or "").strip(),
-                "failed_gates": meta_data.get(FAILED_GATES) or "",
+                "failed_gates": "" if failed_gates == NO_GATES else failed_gates,
                 "approver": approver.model_dump(),
                 "decided_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             }

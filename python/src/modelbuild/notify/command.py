@@ -1,4 +1,4 @@
-"""The command of the notify plugin: writes one annotation, and fails if the training did not succeed."""
+"""The command of the notify plugin: shows the report on a model, and fails if there is none to decide on."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from modelbuild import approval, handoff, log
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent, job
-from modelbuild.buildkite.trainings import follow
-from modelbuild.contract import TRAINING_ANNOTATION
-from modelbuild.errors import TrainingFailed, VerificationFailed
+from modelbuild.buildkite.job import JobEnvironment
+from modelbuild.buildkite.trainings import TrainingMetaData, follow
+from modelbuild.contract import FAILED_GATES, NO_GATES, TRAINING_ANNOTATION, Report, TrainingResult
+from modelbuild.errors import GateFailed, TrainingFailed, VerificationFailed
 from modelbuild.notify import page
+from modelbuild.notify.compile import compile_report
+from modelbuild.notify.publish import publish_report
+from modelbuild.report.head_job import HeadJob
 from modelbuild.settings.notify import NotifySettings
 
 
@@ -21,6 +25,7 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
 
     Raises:
         TrainingFailed: the training did not succeed, or has no result.
+        GateFailed: the model does not meet a gate, and option ``on-failure`` is ``fail``.
         ConfigurationError: this is no job of a build, or its block step was filled in by hand.
         VerificationFailed: request, manifest or model is not of this build, or another one was shown before.
         AwsError: S3 refused.
@@ -31,7 +36,7 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
     storage = Storage(session(settings.aws, agent.oidc_token))
     meta_data = follow(settings.model)
     result = handoff.read_result(meta_data, storage, here)
-    head = page.HeadJob(
+    head = HeadJob(
         id=meta_data.get("train/job/id") or "",
         url=meta_data.get("train/job/url") or "",
         logs_url=meta_data.get("train/logs/url") or "",
@@ -39,12 +44,8 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
     )
     log.say(f"status: {result.status}{': ' + result.reason if result.reason else ''}")
     if result.status != "succeeded":
-        meta_data.annotate(page.failed(result, head, here), context=TRAINING_ANNOTATION, style="error")
-        ended = "was cancelled" if result.status == "cancelled" else "failed"
-        raise TrainingFailed(
-            f"the training {ended} ({result.reason or 'no reason was given'}): its log is "
-            f"{head.logs_url or 'in CloudWatch'}"
-        )
+        _show_failure(settings, result, head, here, meta_data)
+        return
     try:
         trained = handoff.read_manifest(meta_data, result, storage, here)
         handoff.pin(trained, meta_data)
@@ -52,10 +53,58 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
         meta_data.annotate(page.refused(str(error), head, here), context=TRAINING_ANNOTATION, style="error")
         raise
     approval.pin_callback_user(meta_data, here)
-    evaluation = trained.manifest.evaluation
-    meta_data.annotate(page.succeeded(trained, head, here), context=TRAINING_ANNOTATION, style="success")
-    log.open_group(":bar_chart: The training succeeded")
-    log.say(evaluation.describe(evaluation.overall))
-    log.say(f"W&B run   {result.wandb_run_url or result.wandb_run_id or 'none'}")
-    log.say(f"Model     {result.model_path}")
-    log.say(f"Manifest  {result.manifest}")
+    log.group(":bar_chart: Comparing the model")
+    report = compile_report(trained, settings, here, storage, _production(settings))
+    failed_gates = ", ".join(gate.title for gate in report.gates if not gate.passed)
+    if report.gates and settings.on_failure != "warn":
+        # A value of meta-data cannot be deleted, so a retried step that finds the gates met says so.
+        meta_data.set({FAILED_GATES: failed_gates or NO_GATES})
+    publish_report(report, head, trained.store, meta_data, settings)
+    _log_report(report)
+    if failed_gates and settings.on_failure == "fail":
+        raise GateFailed(
+            f"the model does not meet the gates of this pipeline ({failed_gates}): train a better one, or "
+            "change option gates"
+        )
+
+
+def _production(settings: NotifySettings) -> Storage | None:
+    """S3 of the account that serves, for the history of the endpoint."""
+    if settings.compare_with is None:
+        return None
+    return Storage(session(settings.compare_with.aws, agent.oidc_token))
+
+
+def _show_failure(
+    settings: NotifySettings,
+    result: TrainingResult,
+    head: HeadJob,
+    here: JobEnvironment,
+    meta_data: TrainingMetaData,
+) -> None:
+    """Show how a training ended without a model.
+
+    Raises:
+        TrainingFailed: unless option ``soft-fail`` lets the step pass.
+    """
+    meta_data.annotate(page.failed(result, head, here), context=TRAINING_ANNOTATION, style="error")
+    ended = "was cancelled" if result.status == "cancelled" else "failed"
+    message = (
+        f"the training {ended} ({result.reason or 'no reason was given'}): its log is "
+        f"{head.logs_url or 'in CloudWatch'}"
+    )
+    if not settings.soft_fail:
+        raise TrainingFailed(message)
+    log.warn(message)
+
+
+def _log_report(report: Report) -> None:
+    manifest = report.manifest
+    log.open_group(f":bar_chart: {report.verdict.sentence}")
+    for detail in (*report.verdict.details, *report.unavailable):
+        log.say(detail)
+    for gate in report.gates:
+        log.say(f"{'met' if gate.passed else 'NOT MET'}  {gate.title} {gate.threshold}: {gate.value}")
+    log.say(manifest.evaluation.describe(manifest.evaluation.overall))
+    log.say(f"W&B run   {manifest.wandb.url or manifest.wandb.id or 'none'}")
+    log.say(f"Model     {manifest.artifact.path}")

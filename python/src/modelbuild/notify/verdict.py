@@ -59,17 +59,14 @@ def _sentence(live: Comparison | None, evaluation: Evaluation, title: str, endpo
     if live.outcome == "not comparable":
         return f"Not comparable with the live model {live.name}: {live.reason}."
     difference = live.metrics[live.primary]
-    rows = f" {live.reason}" if live.reason else ""
-    if live.outcome == "no difference":
-        return (
-            f"No difference from the live model {live.name} that these rows can show: {title} "
-            f"{signed(difference.gain)}{shown_interval(difference)}{rows}."
-        )
-    return (
-        f"{live.outcome.capitalize()} than the live model {live.name} by {figure(abs(difference.gain))} "
-        f"{title}{shown_interval(difference)}{rows}: {figure(difference.value)} against "
-        f"{figure(difference.other)}."
+    rows = f", {live.reason}" if live.reason else ""
+    figures = (
+        f"{title} {figure(difference.value)} against {figure(difference.other)}, "
+        f"gain {signed(difference.gain)}{shown_interval(difference)}{rows}."
     )
+    if live.outcome == "no difference":
+        return f"No difference from the live model {live.name} that these rows can show: {figures}"
+    return f"{live.outcome.capitalize()} than the live model {live.name}: {figures}"
 
 
 def shown_interval(difference: Difference) -> str:

@@ -1,0 +1,85 @@
+"""Publishes a report: to S3, to the artifacts and meta-data of the build, and as the annotation."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from modelbuild import log
+from modelbuild.buildkite import agent
+from modelbuild.buildkite.trainings import TrainingMetaData
+from modelbuild.contract import TRAINING_ANNOTATION, Report
+from modelbuild.errors import AwsError, BuildkiteError
+from modelbuild.notify.template import paragraph, render_template
+from modelbuild.report.annotation import render_annotation
+from modelbuild.report.document import render_document
+from modelbuild.report.files import DOCUMENT_FILE, RECORD_FILE, artifact_path
+from modelbuild.report.head_job import HeadJob
+from modelbuild.report.pictures import draw_pictures
+from modelbuild.settings.notify import NotifySettings
+from modelbuild.store.model import ModelStore
+
+_METRIC = "modelbuild/metric/"
+_VERDICT = "modelbuild/verdict"
+
+
+def publish_report(
+    report: Report,
+    head: HeadJob,
+    store: ModelStore,
+    meta_data: TrainingMetaData,
+    settings: NotifySettings,
+) -> None:
+    """Publish a report.
+
+    The annotation is what a person waits for: S3 or artifacts that refuse cost a line of the log.
+
+    Args:
+        report: the report.
+        head: the Batch job of the training.
+        store: the files of the model.
+        meta_data: the build's meta-data and annotations about the training.
+        settings: the options of the step.
+
+    Raises:
+        ConfigurationError: the user's own template cannot be rendered.
+        BuildkiteError: the agent's command line failed.
+    """
+    pictures = draw_pictures(report)
+    page = render_document(report, head, pictures).encode()
+    record = report.to_json().encode()
+    try:
+        store.write_report(record, page)
+    except AwsError as error:
+        log.warn(f"The report was not written beside the manifest: {error}")
+    shown = _upload(report, {**pictures, DOCUMENT_FILE: page, RECORD_FILE: record})
+    meta_data.set(_figures(report))
+    if settings.template:
+        body = render_template(Path(settings.template), report)
+    else:
+        body = render_annotation(report, head, [name for name in pictures if shown])
+    body += paragraph(settings.extra_body) if settings.extra_body else ""
+    meta_data.annotate(body, context=TRAINING_ANNOTATION, style=report.verdict.style)
+
+
+def _upload(report: Report, files: Mapping[str, bytes]) -> bool:
+    """Upload files as artifacts of the build; returns whether that worked."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            path = Path(folder) / artifact_path(report, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        try:
+            agent.upload_artifacts(Path(folder))
+        except BuildkiteError as error:
+            log.warn(f"The report's pictures are not among the artifacts: {error}")
+            return False
+    return True
+
+
+def _figures(report: Report) -> dict[str, str]:
+    """The metrics of all rows and the verdict, for conditions of a pipeline."""
+    metrics = report.manifest.evaluation.overall.metrics
+    figures = {f"{_METRIC}{name}": repr(value) for name, value in metrics.items()}
+    return {_VERDICT: report.verdict.outcome, **figures}
