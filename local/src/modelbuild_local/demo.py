@@ -1,5 +1,5 @@
-"""``make demo``: builds this commit, calls its endpoint, and traces one of the answers. After the set-up it
-uses only commands and APIs that a user has too.
+"""``make demo``: builds this commit, calls the endpoint of each of its models, and traces an answer of each.
+After the set-up it uses only commands and APIs that a user has too.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from modelbuild.contract import Predictions
+from modelbuild.contract import Prediction, Predictions
 from modelbuild.errors import ModelbuildError
 from modelbuild_local import laptop
 from modelbuild_local.laptop import DATA_LAKE_ACCOUNT, State
@@ -27,12 +27,20 @@ from modelbuild_local.run.command import own_pipeline
 from modelbuild_local.up.environment import process_environment
 from modelbuild_local.up.seed import DEPLOY_ROLE, data_lake, production
 
-ENDPOINT = "sentiment"
-COMMENTS = (
-    "What a wonderful little film, I laughed the whole way through.",
-    "The battery died after two days and nobody answers my emails.",
-    "The parcel arrived on Tuesday.",
-)
+TEXTS = {
+    "sentiment": (
+        "What a wonderful little film, I laughed the whole way through.",
+        "The battery died after two days and nobody answers my emails.",
+        "The parcel arrived on Tuesday.",
+    ),
+    "topics": (
+        "The striker scored twice in the second half.",
+        "Shares fell after the bank reported a loss.",
+        "The new phone has a faster chip and a better camera.",
+    ),
+}
+"""What the endpoint of each model is asked."""
+
 _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.2
@@ -50,7 +58,7 @@ def main() -> None:
 
 
 def demo(repository: Path) -> None:
-    """Build the repository's current commit, call its endpoint and trace an answer.
+    """Build the repository's current commit, call the endpoint of each model and trace an answer of each.
 
     Raises:
         ModelbuildError: a phase failed.
@@ -64,22 +72,16 @@ def demo(repository: Path) -> None:
         _timed("build", began)
 
         began = time.monotonic()
-        predictions = _ask(state)
-        for comment, prediction in zip(COMMENTS, predictions.predictions, strict=True):
-            label, scores = prediction.output["label"], prediction.output["scores"]
-            assert isinstance(label, str)
-            assert isinstance(scores, dict)
-            model = f"{prediction.model} {prediction.model_id}"
-            click.echo(f"{label:<9} {scores[label]:.3f}  {model:<16} {comment}")
+        answers = {endpoint: _ask(state, endpoint, texts) for endpoint, texts in TEXTS.items()}
+        for endpoint, answer in answers.items():
+            for text, prediction in zip(TEXTS[endpoint], answer.predictions, strict=True):
+                click.echo(_line(text, prediction))
         _timed("predictions", began)
 
         began = time.monotonic()
-        answer = state.data / "prediction.json"
-        answer.write_text(predictions.predictions[0].to_json(), encoding="utf-8")
-        models = f"s3://modelbuild-{DATA_LAKE_ACCOUNT}/models/{_slug(state)}"
-        role = ("--production-role", DEPLOY_ROLE)
-        _command(state, "trace", "--artifacts", models, "--prediction", str(answer), *role)
-        _timed("trace", began)
+        for answer in answers.values():
+            _trace(state, answer.predictions[0])
+        _timed("traces", began)
         _timed("from commit to trace", build_began, ", your decision included" if asks else "")
 
 
@@ -163,19 +165,38 @@ def _command(state: State, *arguments: str) -> None:
         raise ModelbuildError(f"modelbuild {' '.join(arguments)} failed with exit code {done}")
 
 
-def _ask(state: State) -> Predictions:
-    """The endpoint's answers to the comments, through SageMaker's API."""
+def _ask(state: State, endpoint: str, texts: Sequence[str]) -> Predictions:
+    """An endpoint's answers to texts, through SageMaker's API."""
     try:
         lake = data_lake(state.aws_key_id, state.aws_secret)
         client: Any = production(state.aws_url, lake).client("sagemaker-runtime", endpoint_url=state.aws_url)
         answer = client.invoke_endpoint(
-            EndpointName=ENDPOINT,
+            EndpointName=endpoint,
             ContentType="application/json",
-            Body=json.dumps({"instances": list(COMMENTS)}),
+            Body=json.dumps({"instances": list(texts)}),
         )
         return Predictions.model_validate_json(answer["Body"].read())
     except (BotoCoreError, ClientError, ValueError) as error:
-        raise ModelbuildError(f"endpoint {ENDPOINT} did not answer as it should: {error}") from error
+        raise ModelbuildError(f"endpoint {endpoint} did not answer as it should: {error}") from error
+
+
+def _line(text: str, prediction: Prediction) -> str:
+    """A text with the label that an endpoint gave it, and the model that it runs."""
+    label, scores = prediction.output["label"], prediction.output["scores"]
+    assert isinstance(label, str)
+    assert isinstance(scores, dict)
+    return f"{label:<13} {scores[label]:.3f}  {prediction.model:<9} {prediction.model_id}  {text}"
+
+
+def _trace(state: State, prediction: Prediction) -> None:
+    """Print the way from a prediction back to its build, commit and data."""
+    file = state.data / "prediction.json"
+    file.write_text(prediction.to_json(), encoding="utf-8")
+    models = f"s3://modelbuild-{DATA_LAKE_ACCOUNT}/models/{_slug(state)}"
+    _command(
+        state,
+        *("trace", "--artifacts", models, "--prediction", str(file), "--production-role", DEPLOY_ROLE),
+    )
 
 
 def _slug(state: State) -> str:
