@@ -27,7 +27,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 PREPARED = "prepared.yml"
-"""The pipeline without the steps that prepare an account, for the builds after the first."""
+"""A pipeline of one model without the steps that prepare an account, for the builds after the first."""
 
 QUICK = "quick.yml"
 """The same with the flow of ``SMALL``, for builds whose model is of no interest."""
@@ -35,6 +35,7 @@ QUICK = "quick.yml"
 SMALL = "small/sentiment"
 """The folder that has ``flows/sentiment`` of these tests in the clone."""
 
+_ONE_MODEL = Path(__file__).parents[1] / "fixtures" / "pipeline.yml"
 _SMALL = Path(__file__).parent / "flows" / "sentiment"
 _MODELS = Path(__file__).with_name("models")
 
@@ -114,7 +115,7 @@ class Laptop:
             shutil.copytree(
                 _SMALL, self.repository / SMALL, ignore=shutil.ignore_patterns(".*", "__pycache__")
             )
-            pipeline = (self.repository / ".buildkite/pipeline.yml").read_text()
+            pipeline = _ONE_MODEL.read_text()
             prepared = _from_train_on(pipeline)
             quick = train_options(_from_train_on(pipeline), flow=f"{SMALL}/flow.py")
             self.commit(

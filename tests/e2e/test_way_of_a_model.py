@@ -1,4 +1,4 @@
-"""The way of a model from a commit to a traced prediction, with the real agent, Metaflow and training."""
+"""The way of two models from a commit to traced predictions, with the real agent, Metaflow and trainings."""
 
 from __future__ import annotations
 
@@ -19,18 +19,28 @@ pytestmark = pytest.mark.e2e
 
 _UNBLOCK_LOOKUP = "GET */jobs?step_key=training_finished"
 
-COMMENTS = ["What a wonderful day, thank you all!", "This is a terrible idea.", "The parcel came on Tuesday."]
+TEXTS = {
+    "sentiment": ["What a wonderful day, thank you all!", "This is a terrible idea."],
+    "topics": ["The striker scored twice in the second half.", "Shares fell after the bank reported a loss."],
+}
+"""What the endpoint of each model of this repository's own pipeline is asked."""
+
+LABELS = {"sentiment": ["positive", "negative"], "topics": ["sports", "business"]}
+
+each_model = pytest.mark.parametrize("model", list(TEXTS))
 
 
 @pytest.fixture(scope="module")
 def served(laptop: Laptop) -> Iterator[Running]:
-    """The build of this repository's own pipeline, approved and over."""
+    """The build of this repository's own pipeline, both models approved, and over."""
     with laptop.build() as build:
-        build.reaches("approve", "blocked", "broken", seconds=180)
-        again = build.jobs("train")[-1]
+        for model in TEXTS:
+            build.reaches(f"{model}_approve", "blocked", "broken", seconds=300)
+        again = build.jobs("sentiment_train")[-1]
         laptop.client.put(f"{build.path}/jobs/{again['id']}/retry", {})
-        build.reaches("train", "passed", "failed")
-        build.unblock("approve")
+        build.reaches("sentiment_train", "passed", "failed")
+        for model in TEXTS:
+            build.unblock(f"{model}_approve")
         build.over()
         build.process.wait(30)
         yield build
@@ -38,7 +48,8 @@ def served(laptop: Laptop) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def repeated(laptop: Laptop, served: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The same request in the next build, which is green while all services fail again and again.
+    """The same request for sentiment in the next build, whose only model it is, and which is green while all
+    services fail again and again.
 
     Batch, S3, Athena and Secrets Manager throttle hook, head and steps; the keys of head and steps expire
     again and again; the block is not reached yet when the training is over; then Buildkite refuses with 429,
@@ -89,87 +100,120 @@ def repeated(laptop: Laptop, served: Running, tmp_path_factory: pytest.TempPathF
         yield build
 
 
-def test_a_commit_becomes_a_served_model(laptop: Laptop, served: Running) -> None:
-    """Every step passes, `local run` says so, and live predictions carry the build's number."""
+@each_model
+def test_a_commit_becomes_served_models(laptop: Laptop, served: Running, model: str) -> None:
+    """Every step passes, `local run` says so, and live predictions carry the model's name and the build's
+    number.
+    """
     build = served.get()
     assert build["state"] == "passed", served.log.read_text()
     assert served.process.returncode == 0
-    body = _invoke(laptop, COMMENTS)
-    answer = Predictions.model_validate_json(body)
+    answer = Predictions.model_validate_json(_invoke(laptop, model, TEXTS[model]))
     assert answer.model_id == served.model_id
-    assert [one.output["label"] for one in answer.predictions][:2] == ["positive", "negative"]
-    named = {(one.model, one.model_id) for one in answer.predictions}
-    assert named == {("sentiment", served.model_id)}
+    assert [one.output["label"] for one in answer.predictions] == LABELS[model]
+    assert {(one.model, one.model_id) for one in answer.predictions} == {(model, served.model_id)}
 
 
-def test_the_block_hands_the_result_over(served: Running) -> None:
+@each_model
+def test_the_block_hands_the_result_over(served: Running, model: str) -> None:
     """The API unblocks the step, and its fields are a whole TrainingResult."""
-    (job,) = served.jobs("training_finished")
+    own = served.of(model)
+    (job,) = served.jobs(f"{model}_finished")
     assert job["state"] == "unblocked"
-    result = TrainingResult.from_fields(served.get()["meta_data"])
+    fields = served.get()["meta_data"].items()
+    result = TrainingResult.from_fields({key.removeprefix(f"{model}/"): value for key, value in fields})
     assert result.status == "succeeded"
-    assert result.model_path == f"{served.artifacts}/model.tar.gz"
-    assert result.model_sha256 == served.manifest().artifact.sha256
-    assert result.env["MODEL_ID"] == served.model_id
-    assert result.image == served.request().images.serve
+    assert result.model_path == f"{own.artifacts}/model.tar.gz"
+    assert result.model_sha256 == own.manifest().artifact.sha256
+    assert (result.env["MODEL_NAME"], result.env["MODEL_ID"]) == (model, served.model_id)
+    assert result.image == own.request().images.serve
     assert result.wandb_run_url.startswith("http://127.0.0.1:")
 
 
-def test_the_model_is_better_than_what_needs_no_training(served: Running) -> None:
-    """Macro-F1 on held-out documents is at least 0.60, above VADER's and the majority's on the same rows."""
+def test_the_models_are_better_than_what_needs_no_training(served: Running) -> None:
+    """On held-out documents, macro-F1 of sentiment is at least 0.60 and above VADER's on the same rows, that of
+    topics is at least 0.80, and the majority of the labels is worse than any of them.
+    """
     evaluation = served.manifest().evaluation
     vader, majority = (evaluation.baselines[name] for name in ("vader", "majority"))
     assert evaluation.overall.metrics["macro_f1"] >= 0.60
     assert vader.rows == evaluation.overall.rows
     assert evaluation.overall.metrics["macro_f1"] > vader.metrics["macro_f1"]
     assert vader.metrics["macro_f1"] > majority.metrics["macro_f1"]
+    topics = served.of("topics").manifest().evaluation
+    assert topics.overall.metrics["macro_f1"] >= 0.80
+    assert topics.overall.metrics["macro_f1"] > topics.baselines["majority"].metrics["macro_f1"]
 
 
-def test_no_agent_is_held_while_batch_trains(served: Running) -> None:
-    """From the end of `train` to the unblock no agent has a job, and that is when Batch does the steps."""
-    first, _ = served.jobs("train")
-    (block,) = served.jobs("training_finished")
+@each_model
+def test_no_agent_is_held_while_batch_trains(served: Running, model: str) -> None:
+    """From the end of `train` to the unblock no agent has a job of the model, and that is when Batch does the
+    steps.
+    """
+    first = served.jobs(f"{model}_train")[0]
+    (block,) = served.jobs(f"{model}_finished")
     free = (_moment(first["finished_at"]), _moment(block["unblocked_at"]))
     scripts = [job for job in served.get()["jobs"] if job["type"] == "script"]
-    busy = [(_moment(job["started_at"]), _moment(job["finished_at"])) for job in scripts]
+    others = tuple(f"{other}_" for other in TEXTS if other != model)
+    busy = [
+        (_moment(job["started_at"]), _moment(job["finished_at"]))
+        for job in scripts
+        if not (job["step_key"] or "").startswith(others)
+    ]
     assert all(end <= free[0] or start >= free[1] for start, end in busy)
-    worked = [(step["startedAt"] / 1000, step["stoppedAt"] / 1000) for step in served.steps()]
+    worked = [(step["startedAt"] / 1000, step["stoppedAt"] / 1000) for step in served.of(model).steps()]
     assert len(worked) == 4
     # The last step is the one that unblocks, so it ends after that.
     assert all(free[0] < start and end < free[1] for start, end in sorted(worked)[:3])
 
 
+def test_two_models_are_trained_at_the_same_time(served: Running) -> None:
+    """The trainings of a build overlap: neither waits for the other."""
+    ranges = [
+        (min(step["startedAt"] for step in steps), max(step["stoppedAt"] for step in steps))
+        for steps in (served.of(model).steps() for model in TEXTS)
+    ]
+    assert max(start for start, _ in ranges) < min(end for _, end in ranges)
+
+
 def test_a_retried_step_trains_once(served: Running) -> None:
     """The retried `train` job attaches to the training that is there, and one head is all there ever was."""
-    first, second = served.jobs("train")
+    first, second = served.jobs("sentiment_train")
     assert (first["state"], second["state"]) == ("passed", "passed")
     (head,) = served.heads()
     assert head["jobId"] in served.job_log(first)
     assert f"attached to job {head['jobId']}" in served.job_log(second)
 
 
-def test_the_build_page_says_what_a_person_needs(served: Running) -> None:
-    """One annotation about the training, the W&B link before all else, and one about the endpoint."""
+@each_model
+def test_the_build_page_says_what_a_person_needs(served: Running, model: str) -> None:
+    """For each model one annotation about the training, the W&B link before all else, and one about the
+    endpoint.
+    """
     notes = served.annotations()
-    assert set(notes) == {"training", "deployment"}
-    html = notes["training"]["body_html"]
-    assert html.index(served.manifest().wandb.url) == html.index("href=") + len('href="')
-    assert served.manifest().request.parameters_sha256[:12] in html
+    assert set(notes) == {f"{name}/{about}" for name in TEXTS for about in ("training", "deployment")}
+    html = notes[f"{model}/training"]["body_html"]
+    manifest = served.of(model).manifest()
+    assert html.index(manifest.wandb.url) == html.index("href=") + len('href="')
+    assert manifest.request.parameters_sha256[:12] in html
 
 
-def test_a_prediction_leads_back_to_its_commit(laptop: Laptop, served: Running, tmp_path: Path) -> None:
+@each_model
+def test_a_prediction_leads_back_to_its_commit(
+    laptop: Laptop, served: Running, model: str, tmp_path: Path
+) -> None:
     """`modelbuild trace` goes from a stored answer to build, commit, approver and endpoint."""
     answer = tmp_path / "answer.json"
-    answer.write_bytes(_invoke(laptop, COMMENTS[:1]))
+    answer.write_bytes(_invoke(laptop, model, TEXTS[model][:1]))
     artifacts = ("--artifacts", served.artifacts.rsplit("/", 2)[0])
     account = laptop.environment["PRODUCTION_ACCOUNT"]
     role = ("--production-role", f"arn:aws:iam::{account}:role/modelbuild-deploy")
     text = laptop.modelbuild("trace", "--prediction", str(answer), *artifacts, *role)
     assert served.get()["web_url"] in text
     assert served.get()["commit"] in text
-    assert re.search(r"endpoint sentiment since \S+\n", text)
-    traced = json.loads(laptop.modelbuild("trace", served.model_id, *artifacts, "--json"))
-    assert traced["deployment"]["endpoint"] == "sentiment"
+    assert re.search(rf"endpoint {model} since \S+\n", text)
+    traced = json.loads(laptop.modelbuild("trace", served.model_id, "--model", model, *artifacts, "--json"))
+    assert traced["deployment"]["endpoint"] == model
     assert traced["deployment"]["approver"]["name"]
 
 
@@ -203,15 +247,16 @@ def test_deploy_refuses_a_model_that_was_changed(laptop: Laptop, served: Running
     assert repeated.get()["state"] == "failed"
     copied = laptop.aws("s3", laptop.production).list_objects_v2(
         Bucket=f"modelbuild-{laptop.environment['PRODUCTION_ACCOUNT']}",
-        Prefix=f"models/{repeated.pipeline}/{repeated.model_id}/",
+        Prefix=f"models/{repeated.pipeline}/sentiment/{repeated.model_id}/",
     )
     assert copied["KeyCount"] == 0
-    assert Predictions.model_validate_json(_invoke(laptop, COMMENTS)).model_id == served.model_id
+    answer = _invoke(laptop, "sentiment", TEXTS["sentiment"])
+    assert Predictions.model_validate_json(answer).model_id == served.model_id
 
 
-def _invoke(laptop: Laptop, texts: list[str]) -> bytes:
+def _invoke(laptop: Laptop, endpoint: str, texts: list[str]) -> bytes:
     answer = laptop.aws("sagemaker-runtime", laptop.production).invoke_endpoint(
-        EndpointName="sentiment", ContentType="application/json", Body=json.dumps({"instances": texts})
+        EndpointName=endpoint, ContentType="application/json", Body=json.dumps({"instances": texts})
     )
     body: bytes = answer["Body"].read()
     return body

@@ -1,4 +1,4 @@
-"""``modelbuild doctor`` for this repository's own pipeline, on the AWS stand-in."""
+"""``modelbuild doctor`` for a pipeline that trains one model, on the AWS stand-in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import boto3
 import standins
 from modelbuild.onboarding.doctor import examine
 
-PIPELINE = standins.ROOT / ".buildkite" / "pipeline.yml"
+PIPELINE = standins.ROOT / "tests" / "fixtures" / "pipeline.yml"
 Write = Callable[[str], Path]
 
 

@@ -1,4 +1,4 @@
-"""Variants of this repository's own pipeline, and what ``modelbuild check`` finds in them."""
+"""Variants of a pipeline that trains one model, and what ``modelbuild check`` finds in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import standins
 from modelbuild.onboarding.check import findings
 from modelbuild.onboarding.pipeline import read
 
-GOOD = (standins.ROOT / ".buildkite" / "pipeline.yml").read_text()
+GOOD = (standins.ROOT / "tests" / "fixtures" / "pipeline.yml").read_text()
 Write = Callable[[str], Path]
 
 
@@ -21,7 +21,7 @@ def texts(file: Path) -> list[str]:
 
 
 def changed(before: str, after: str) -> str:
-    """This repository's own pipeline with one change."""
+    """The pipeline with one change."""
     assert GOOD.count(before) == 1
     return GOOD.replace(before, after)
 

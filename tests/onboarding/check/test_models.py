@@ -9,6 +9,9 @@ import pytest
 import yaml
 
 from pipeline_files import GOOD, TRAINING, Write, texts
+from standins import ROOT
+
+OWN = ROOT / ".buildkite" / "pipeline.yml"
 
 
 def models(*names: str, **changes: dict[str, Any]) -> list[Any]:
@@ -133,6 +136,27 @@ def test_crossed_chains_are_found(key: str, depends_on: Any, said: str, write: W
     steps[key]["depends_on"] = depends_on
     found = texts(write(yaml.safe_dump({"steps": list(steps.values())}, sort_keys=False)))
     assert any(said in text for text in found), found
+
+
+def test_models_of_the_own_pipeline_go_their_own_ways() -> None:
+    """Of this repository's own pipeline, the steps of a model wait for what all need and for each other, and
+    a person decides on each model, which has its own endpoint and its own turn to be deployed.
+    """
+    steps = {step["key"]: step for step in yaml.safe_load(OWN.read_text())["steps"]}
+    for model in ("sentiment", "topics"):
+        own = {f"{model}_{what}" for what in ("train", "finished", "notify", "approve", "deploy")}
+        assert before(steps, f"{model}_deploy") | {f"{model}_deploy"} == own | {"images", "stack", "lake"}
+        deploy = steps[f"{model}_deploy"]
+        assert deploy["depends_on"] == f"{model}_approve"
+        assert deploy["concurrency_group"] == f"deploy/{model}"
+        assert _options(deploy)["endpoint"] == model
+
+
+def before(steps: dict[str, Any], key: str) -> set[str]:
+    """The keys of the steps that a step waits for, also through others."""
+    waited = steps[key].get("depends_on", [])
+    direct = {waited} if isinstance(waited, str) else set(waited)
+    return direct.union(*(before(steps, one) for one in direct))
 
 
 @pytest.mark.parametrize(

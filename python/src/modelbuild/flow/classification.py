@@ -1,4 +1,8 @@
-"""The evaluation of a classifier: macro-F1, accuracy, and precision, recall and F1 of each class."""
+"""The evaluation of a classifier: macro-F1, accuracy, and precision, recall and F1 of each class.
+
+scikit-learn is imported where it is used: that takes most of a second, and each process of a training imports
+the flow, and with it this module.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
 from modelbuild.contract import Metric, Quality
 from modelbuild.flow.evaluation import Evaluated, EvaluationRows, Values
@@ -58,6 +61,8 @@ def evaluate(
 
 def measure(truth: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> dict[str, float]:
     """Macro-F1 and accuracy; labels that are neither in ``truth`` nor in ``predicted`` do not count."""
+    from sklearn.metrics import accuracy_score, f1_score
+
     return {
         "macro_f1": float(f1_score(truth, predicted, average="macro", zero_division=0)),
         "accuracy": float(accuracy_score(truth, predicted)),
@@ -72,6 +77,8 @@ def majority(truth: Sequence[str], rows: int) -> list[str]:
 
 def class_qualities(truth: Values, predicted: Values, labels: Sequence[str]) -> dict[str, Quality]:
     """Precision, recall and F1 of each label; 0 instead of a division by zero."""
+    from sklearn.metrics import precision_recall_fscore_support
+
     table = precision_recall_fscore_support(
         np.asarray(truth), np.asarray(predicted), labels=list(labels), zero_division=0
     )

@@ -85,8 +85,9 @@ def _pipeline(file: Path, pipeline: Pipeline) -> Iterator[Check]:
         )
     if keys and not found:
         number = len(TrainingResult.field_keys())
+        takes = "takes" if len(keys) == 1 else "take"
         yield Check(
-            True, f"pipeline {file}: {', '.join(keys)} takes the {number} fields of a training's result"
+            True, f"pipeline {file}: {', '.join(keys)} {takes} the {number} fields of a training's result"
         )
 
 
