@@ -131,8 +131,8 @@ def test_the_block_hands_the_result_over(served: Running, model: str) -> None:
 
 
 def test_the_models_are_better_than_what_needs_no_training(served: Running) -> None:
-    """On held-out documents, macro-F1 of sentiment is at least 0.60 and above VADER's on the same rows, that of
-    topics is at least 0.80, and the majority of the labels is worse than any of them.
+    """On held-out documents, macro-F1 of sentiment is at least 0.60 and above VADER's, that of topics is at
+    least 0.80, and the majority of the labels is worse than any of them.
     """
     evaluation = served.manifest().evaluation
     vader, majority = (evaluation.baselines[name] for name in ("vader", "majority"))
