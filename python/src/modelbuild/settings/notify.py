@@ -24,8 +24,7 @@ class CompareSettings(Options):
         description="Name of the endpoint, as in option endpoint of the deploy plugin."
     )
     artifacts: S3Uri = Field(
-        description="Where served models lie in S3, as in option artifacts of the deploy plugin; the history "
-        "of the endpoint's deployments lies there."
+        description="Where served models lie in S3, as in option artifacts of the deploy plugin."
     )
     aws: AwsSettings = Field(AwsSettings(), description="Where and as whom the history is read.")
 
@@ -99,8 +98,7 @@ class NotifySettings(PluginOptions):
     on_failure: Literal["fail", "warn", "block"] = Field(
         "fail",
         alias="on-failure",
-        description="What a gate that is not met does: fail ends this step with exit code 16, warn says so "
-        "on the page, block makes deploy refuse the model unless the approver gave a reason.",
+        description="Whether a gate that is not met fails this step, only warns, or makes deploy ask for a reason.",
     )
     styles: Styles = Field(Styles(), description="Styles of the annotation.")
     show_examples: bool = Field(
