@@ -98,7 +98,7 @@ class NotifySettings(PluginOptions):
     on_failure: Literal["fail", "warn", "block"] = Field(
         "fail",
         alias="on-failure",
-        description="Whether a gate that is not met fails this step, only warns, or makes deploy ask for a reason.",
+        description="Whether an unmet gate fails this step, only warns, or makes deploy ask for a reason.",
     )
     styles: Styles = Field(Styles(), description="Styles of the annotation.")
     show_examples: bool = Field(
