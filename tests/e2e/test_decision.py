@@ -1,0 +1,148 @@
+"""Four models of one endpoint, as a person decides on them: deploy, a worse one, a better one, an equal one."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+from laptop import QUICK, SMALL, Laptop, Running
+
+from modelbuild.contract import Decision
+from modelbuild.contract.report import Comparison, Report
+
+pytestmark = pytest.mark.e2e
+
+GATES = [{"metric": "macro_f1", "maximum-drop": 0.05}]
+
+
+def reviews() -> str:
+    """1,200 texts in which one of seven words says the label."""
+    chance = random.Random(1)
+    lines = ["text,label"]
+    for number in range(1_200):
+        label = chance.choice(["positive", "negative"])
+        words = [f"word{chance.randrange(150)}" for _ in range(6)]
+        words.append(f"{label}{chance.randrange(40)}")
+        chance.shuffle(words)
+        lines.append(f"{' '.join(words)} {number},{label}")
+    return "\n".join(lines) + "\n"
+
+
+def written(text: str, _: str) -> str:
+    """A change of a file to this text."""
+    return text
+
+
+def with_gates(pipeline: str) -> str:
+    """The pipeline with a gate against the live model."""
+    changed: Any = json.loads(pipeline)
+    notify = next(step for step in changed["steps"] if step.get("key") == "notify")
+    notify["plugins"][0]["./plugins/notify"]["gates"] = GATES
+    return json.dumps(changed)
+
+
+@pytest.fixture(scope="module")
+def endpoint(laptop: Laptop) -> Iterator[Laptop]:
+    """A laptop whose quick pipeline has a gate, and whose small flow has rows that can show a difference."""
+    laptop.commit_prepared_pipelines()
+    files = {QUICK: with_gates, f"{SMALL}/data.csv": partial(written, reviews())}
+    with laptop.changed("Rows that can show a difference, and a gate", files):
+        yield laptop
+
+
+@contextmanager
+def build(laptop: Laptop, epochs: int, learning_rate: float) -> Iterator[Running]:
+    """A build with these parameters, once its report is on the page."""
+    text = f"training:\n  epochs: {epochs}\n  learning_rate: {learning_rate}\n"
+    with (
+        laptop.changed(f"{epochs} epochs", {f"{SMALL}/params.yaml": partial(written, text)}),
+        laptop.build("--pipeline", QUICK) as running,
+    ):
+        running.reaches("notify", "passed", "failed")
+        yield running
+
+
+def decide(running: Running, decision: str, reason: str) -> None:
+    """Unblock the deployment as a person does on the page."""
+    job = running.reaches("approve", "blocked")
+    fields = {"deploy/decision": decision, "deploy/reason": reason}
+    running.laptop.client.put(f"{running.path}/jobs/{job['id']}/unblock", {"fields": fields})
+    running.over()
+
+
+def report_of(running: Running) -> Report:
+    """The report on the model of a build."""
+    return Report.model_validate_json(running.object("report.json"))
+
+
+def live_of(report: Report) -> Comparison:
+    """The comparison with the live model."""
+    found = report.compared_with("live")
+    assert found is not None
+    return found
+
+
+def interval_of(comparison: Comparison) -> tuple[float, float]:
+    """The interval of the primary metric."""
+    found = comparison.metrics[comparison.primary].interval
+    assert found is not None
+    return found.low, found.high
+
+
+def test_a_person_decides_on_four_models(endpoint: Laptop) -> None:
+    """The first is deployed; a worse one stops at the gate; a better one is deployed; an equal one shows no
+    difference, and is rejected with a reason.
+    """
+    before = endpoint.aws("sagemaker", endpoint.production).list_endpoints()["Endpoints"]
+    with build(endpoint, 3, 0.1) as first:
+        decide(first, "deploy", "the first one")
+        assert first.get()["state"] == "passed", first.log.read_text()
+        if not before:
+            assert report_of(first).verdict.outcome == "first"
+
+    with build(endpoint, 1, 0.01) as worse:
+        worse.over()
+        (notify,) = worse.jobs("notify")
+        assert (notify["state"], notify["exit_status"]) == ("failed", 16)
+        report = report_of(worse)
+        assert live_of(report).model_id == first.model_id
+        assert report.verdict.outcome == "worse"
+        assert interval_of(live_of(report))[1] < 0
+        assert worse.jobs("approve")[-1]["state"] not in ("blocked", "unblocked")
+        page = worse.annotations()["training"]
+        assert page["style"] == "error"
+        assert "Not met: the gate for macro-F1." in page["body_html"]
+        assert f"Worse than the live model sentiment {first.model_id}" in page["body_html"]
+
+    with build(endpoint, 20, 0.2) as better:
+        report = report_of(better)
+        assert report.verdict.outcome == "better"
+        assert interval_of(live_of(report))[0] > 0
+        assert report.changes is not None
+        assert {change.name for change in report.changes.parameters} == {
+            "training.epochs",
+            "training.learning_rate",
+        }
+        assert report.changes.commits
+        decide(better, "deploy", "better by far")
+        assert better.get()["state"] == "passed", better.log.read_text()
+
+    with build(endpoint, 20, 0.2) as equal:
+        report = report_of(equal)
+        assert live_of(report).model_id == better.model_id
+        assert report.verdict.outcome == "no difference"
+        decide(equal, "reject", "nothing gained")
+        (deploy,) = equal.jobs("deploy")
+        assert (deploy["state"], deploy["exit_status"]) == ("failed", 17)
+        decision = Decision.model_validate_json(equal.object("decision.json"))
+        assert (decision.decision, decision.reason) == ("reject", "nothing gained")
+        assert decision.approver.name
+        assert "nothing gained" in equal.annotations()["deployment"]["body_html"]
+
+    config = endpoint.aws("sagemaker", endpoint.production).describe_endpoint(EndpointName="sentiment")
+    assert config["EndpointConfigName"].startswith(f"sentiment-{better.model_id}-")
