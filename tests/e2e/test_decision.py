@@ -1,10 +1,10 @@
-"""Four models of one endpoint, as a person decides on them: deploy, a worse one, a better one, an equal one."""
+"""Four models of one endpoint, as a person decides on them: the first, a worse, a better and an equal one."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -50,7 +50,10 @@ def with_gates(pipeline: str) -> str:
 def endpoint(laptop: Laptop) -> Iterator[Laptop]:
     """A laptop whose quick pipeline has a gate, and whose small flow has rows that can show a difference."""
     laptop.commit_prepared_pipelines()
-    files = {QUICK: with_gates, f"{SMALL}/data.csv": partial(written, reviews())}
+    files: dict[str, Callable[[str], str]] = {
+        QUICK: with_gates,
+        f"{SMALL}/data.csv": partial(written, reviews()),
+    }
     with laptop.changed("Rows that can show a difference, and a gate", files):
         yield laptop
 

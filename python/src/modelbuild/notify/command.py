@@ -13,7 +13,7 @@ from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
 from modelbuild.contract import FAILED_GATES, NO_GATES, TRAINING_ANNOTATION, Report, TrainingResult
 from modelbuild.errors import GateFailed, TrainingFailed, VerificationFailed
-from modelbuild.notify import page
+from modelbuild.notify import page, pull_request
 from modelbuild.notify.compile import compile_report
 from modelbuild.notify.publish import publish_report
 from modelbuild.report.head_job import HeadJob
@@ -61,6 +61,8 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
         meta_data.set({FAILED_GATES: failed_gates or NO_GATES})
     publish_report(report, head, trained.store, meta_data, settings)
     _log_report(report)
+    if settings.github is not None:
+        pull_request.comment(settings.github, report, head, here, environ)
     if failed_gates and settings.on_failure == "fail":
         raise GateFailed(
             f"the model does not meet the gates of this pipeline ({failed_gates}): train a better one, or "

@@ -62,6 +62,7 @@ def compile_report(
         build=job.build(request.build.commit),
         manifest=manifest,
         manifest_sha256=trained.manifest_sha256,
+        commit_url=commit_url(job.repository, request.build.commit),
         endpoint=endpoint,
         live=live.deployment if live else None,
         verdict=decide(manifest.evaluation, live_comparison, baselines, checked, settings.styles, endpoint),

@@ -80,6 +80,14 @@ class WandbSettings(Options):
     )
 
 
+class GitHubSettings(Options):
+    """Where the verdict of a pull request's build is shown beside Buildkite."""
+
+    token: Text = Field(
+        "GITHUB_TOKEN", description="Name of the variable with a token that may write comments."
+    )
+
+
 class NotifySettings(PluginOptions):
     """Options of the plugin ``notify``."""
 
@@ -117,5 +125,8 @@ class NotifySettings(PluginOptions):
     )
     wandb: WandbSettings | None = Field(
         None, description="Where W&B is asked for experimental runs; by default W&B is not asked."
+    )
+    github: GitHubSettings | None = Field(
+        None, description="Comment on the pull request of the build, on GitHub; by default there is none."
     )
     aws: AwsSettings = Field(AwsSettings(), description="Where and as whom the manifest is read.")
