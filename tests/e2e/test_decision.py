@@ -21,15 +21,19 @@ GATES = [{"metric": "macro_f1", "maximum-drop": 0.05}]
 
 
 def reviews() -> str:
-    """1,200 texts in which one of seven words says the label."""
+    """2,400 texts, in each of which one word of seven tells the label."""
     chance = random.Random(1)
+
+    def words(number: int) -> list[str]:
+        return ["".join(chance.choices("abcdefghij", k=6)) for _ in range(number)]
+
+    fillers, telling = words(100), {label: words(40) for label in ("negative", "positive")}
     lines = ["text,label"]
-    for number in range(1_200):
-        label = chance.choice(["positive", "negative"])
-        words = [f"word{chance.randrange(150)}" for _ in range(6)]
-        words.append(f"{label}{chance.randrange(40)}")
-        chance.shuffle(words)
-        lines.append(f"{' '.join(words)} {number},{label}")
+    for _ in range(2_400):
+        label = chance.choice(["negative", "positive"])
+        text = [*chance.choices(fillers, k=6), chance.choice(telling[label])]
+        chance.shuffle(text)
+        lines.append(f"{' '.join(text)},{label}")
     return "\n".join(lines) + "\n"
 
 

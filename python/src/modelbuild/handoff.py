@@ -101,9 +101,7 @@ def read_result(meta_data: TrainingMetaData, objects: Objects, job: JobEnvironme
     """
     attempt = meta_data.get("train/attempt") or "1"
     if attempt == "1":
-        return _result_from_fields(
-            {key: meta_data.get(key) or "" for key in TrainingResult.field_keys()}, meta_data
-        )
+        return _result_from_fields(meta_data.get_all(TrainingResult.field_keys()), meta_data)
     if not attempt.isdecimal():
         raise ConfigurationError(
             f"meta-data {meta_data.prefix}train/attempt is {attempt[:80]!r}, which no train step sets: start "
@@ -254,8 +252,9 @@ def pin(handoff: Handoff, meta_data: TrainingMetaData) -> None:
         VerificationFailed: another manifest or model has been shown.
         BuildkiteError: the agent's command line failed.
     """
+    pinned = meta_data.get_all(handoff.pins)
     for key, value in handoff.pins.items():
-        before = meta_data.get(key)
+        before = pinned[key]
         if before and before != value:
             raise VerificationFailed(
                 f"{handoff.result.manifest} was changed after this build showed it: {key} is {before}, and "
@@ -272,8 +271,9 @@ def require_pinned(handoff: Handoff, meta_data: TrainingMetaData) -> None:
         VerificationFailed: it has shown another one.
         BuildkiteError: the agent's command line failed.
     """
+    pinned = meta_data.get_all(handoff.pins)
     for key, value in handoff.pins.items():
-        shown = meta_data.get(key)
+        shown = pinned[key]
         if not shown:
             raise ConfigurationError(
                 f"meta-data {meta_data.prefix}{key} is not set, so no person has been shown what is to be "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -27,6 +27,18 @@ def get_meta_data(key: str) -> str | None:
     # Version 4 of the agent ends the value with a line break, version 3 does not.
     value = value.removesuffix("\n")
     return None if value == _ABSENT else value
+
+
+def get_all_meta_data(keys: Iterable[str]) -> dict[str, str | None]:
+    """The values of several keys of the build's meta-data; None for each that was never set.
+
+    Raises:
+        BuildkiteError: the agent failed.
+    """
+    # Each call starts a process that waits for Buildkite.
+    names = list(keys)
+    with ThreadPoolExecutor() as threads:
+        return dict(zip(names, threads.map(get_meta_data, names), strict=True))
 
 
 def meta_data_keys() -> list[str]:

@@ -9,7 +9,7 @@ fails if the claim of another step has the same key, S3 prefix or block step.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from modelbuild.buildkite import agent
@@ -86,6 +86,11 @@ class TrainingMetaData:
         """The value of a key, or None if it was never set; raises ``BuildkiteError``."""
         return agent.get_meta_data(self.prefix + name)
 
+    def get_all(self, names: Iterable[str]) -> dict[str, str]:
+        """The values of several keys, empty for each that was never set; raises ``BuildkiteError``."""
+        found = agent.get_all_meta_data(self.prefix + name for name in names)
+        return {key.removeprefix(self.prefix): value or "" for key, value in found.items()}
+
     def set(self, values: Mapping[str, str]) -> None:
         """Set values by their keys, except blank ones; raises ``BuildkiteError``."""
         agent.set_meta_data({self.prefix + name: value for name, value in values.items()})
@@ -113,7 +118,9 @@ def follow(model: str | None) -> TrainingMetaData:
             several.
         BuildkiteError: the agent's command line failed.
     """
-    found = [claim for claim in claims(agent.meta_data_keys()) if agent.get_meta_data(claim.key) != REFUSED]
+    claimed = claims(agent.meta_data_keys())
+    values = agent.get_all_meta_data(claim.key for claim in claimed)
+    found = [claim for claim in claimed if values[claim.key] != REFUSED]
     names = sorted({claim.model for claim in found})
     if model is None:
         if len(names) > 1:

@@ -22,13 +22,14 @@ def record(approved: Handoff, meta_data: TrainingMetaData, approver: Approver) -
         AwsError: S3 refused.
         BuildkiteError: the agent's command line failed.
     """
-    written = (meta_data.get(DECISION) or "").strip() or "deploy"
+    fields = meta_data.get_all([DECISION, DECISION_REASON, FAILED_GATES])
+    written = fields[DECISION].strip() or "deploy"
     if written not in _DECISIONS:
         raise ConfigurationError(
             f"meta-data {meta_data.prefix}{DECISION} is {written[:80]!r}: give the field of the block step "
             f"the options {' and '.join(_DECISIONS)}"
         )
-    request, failed_gates = approved.manifest.request, meta_data.get(FAILED_GATES) or NO_GATES
+    request, failed_gates = approved.manifest.request, fields[FAILED_GATES]
     return approved.store.write_decision_once(
         Decision.model_validate(
             {
@@ -36,7 +37,7 @@ def record(approved: Handoff, meta_data: TrainingMetaData, approver: Approver) -
                 "model_id": request.model_id,
                 "manifest_sha256": approved.manifest_sha256,
                 "decision": written,
-                "reason": (meta_data.get(DECISION_REASON) or "").strip(),
+                "reason": fields[DECISION_REASON].strip(),
                 "failed_gates": "" if failed_gates == NO_GATES else failed_gates,
                 "approver": approver.model_dump(),
                 "decided_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),

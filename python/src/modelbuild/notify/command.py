@@ -36,11 +36,12 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
     storage = Storage(session(settings.aws, agent.oidc_token))
     meta_data = follow(settings.model)
     result = handoff.read_result(meta_data, storage, here)
+    noted = meta_data.get_all(["train/job/id", "train/job/url", "train/logs/url", "train/artifacts"])
     head = HeadJob(
-        id=meta_data.get("train/job/id") or "",
-        url=meta_data.get("train/job/url") or "",
-        logs_url=meta_data.get("train/logs/url") or "",
-        artifacts=meta_data.get("train/artifacts") or "",
+        id=noted["train/job/id"],
+        url=noted["train/job/url"],
+        logs_url=noted["train/logs/url"],
+        artifacts=noted["train/artifacts"],
     )
     log.say(f"status: {result.status}{': ' + result.reason if result.reason else ''}")
     if result.status != "succeeded":
