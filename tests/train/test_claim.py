@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -28,6 +29,10 @@ class MetaData:
     def get_meta_data(self, key: str) -> str | None:
         """One value."""
         return self.values.get(key)
+
+    def get_all_meta_data(self, keys: Iterable[str]) -> dict[str, str | None]:
+        """Several values."""
+        return {key: self.values.get(key) for key in keys}
 
     def set_meta_data(self, values: dict[str, str]) -> None:
         """Write values."""
