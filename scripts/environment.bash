@@ -165,7 +165,7 @@ install_sets() {
 # pip compiles all that it installs, which takes a minute, and uv nothing: what services and flows start with
 # is compiled here, also where the environment forbids programs to write byte code.
 compile_imports() {
-  local modules="metaflow.cli moto.cloudformation.parsing moto.moto_server.werkzeug_app sqlglot starlette wandb" set
+  local modules="matplotlib.figure metaflow.cli moto.cloudformation.parsing moto.moto_server.werkzeug_app sqlglot starlette wandb" set
   for set in "$@"; do
     [ "$set" != torch ] || modules="$modules torch"
   done

@@ -4,12 +4,15 @@
 
 modelbuild_root="$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)"
 modelbuild_requirements="$modelbuild_root/requirements/hooks.txt"
+modelbuild_notify_requirements="$modelbuild_root/requirements/notify.txt"
 
 # Runs `modelbuild <arguments>` and returns its exit code. The working directory is the checkout: -I keeps
 # Python from importing what lies there and from reading PYTHON* variables. -X utf8 makes Python read and
 # write UTF-8, as Buildkite does, in any locale.
 modelbuild() {
   local python
+  # Only notify compares predictions and draws pictures.
+  [ "$1" != notify ] || modelbuild_requirements="$modelbuild_notify_requirements"
   # When a step is cancelled, this shell waits for the helper, which may have work to end.
   trap : TERM
   if [ -n "${MODELBUILD_PYTHON:-}" ]; then

@@ -10,6 +10,7 @@ setup() {
   mkdir -p "$clone/requirements" "$clone/python/src" "$BATS_TEST_TMPDIR/bin"
   cp -R "$root/plugins" "$clone/plugins"
   echo "click==8 --hash=sha256:00" >"$clone/requirements/hooks.txt"
+  echo "matplotlib==3 --hash=sha256:00" >"$clone/requirements/notify.txt"
 
   export LOG="$BATS_TEST_TMPDIR/log"
   export MODELBUILD_CACHE="$BATS_TEST_TMPDIR/a cache"
@@ -19,10 +20,16 @@ setup() {
   : >"$LOG"
 }
 
-# Prints the name of the environment that the hooks of the clone use.
+# Prints the name of the environment that the hooks of the clone use, except for notify's.
 the_id() {
   # shellcheck source=plugins/lib/helpers.bash
   (source "$clone/plugins/lib/helpers.bash" && modelbuild_id)
+}
+
+# Prints the name of the environment that notify's hook uses.
+the_id_of_notify() {
+  # shellcheck source=plugins/lib/helpers.bash
+  (source "$clone/plugins/lib/helpers.bash" && modelbuild_requirements="$clone/requirements/notify.txt" modelbuild_id)
 }
 
 # A python3 that makes environments of this same script in place of the installer. $INSTALL tells it how.
@@ -107,6 +114,18 @@ count() {
   assert_equal "$(ls -A "$helpers")" "$(the_id)"
 }
 
+@test "the hook of notify has an environment of its own, because it needs more" {
+  stub_python
+  run "$clone/plugins/notify/hooks/command"
+  assert_success
+  run "$clone/plugins/train/hooks/command"
+  assert_success
+  run grep install.py "$LOG"
+  assert_line --index 0 --partial "$(printf '%q ' "$clone/requirements/notify.txt" "$helpers/$(the_id_of_notify)")"
+  assert_line --index 1 --partial "$(printf '%q ' "$clone/requirements/hooks.txt" "$helpers/$(the_id)")"
+  [ "$(the_id_of_notify)" != "$(the_id)" ]
+}
+
 @test "an installation that fails ends the hook with its exit code" {
   stub_python
   for code in 1 143; do
@@ -161,7 +180,7 @@ cache \$HOME"
   # The environment of this clone, in the place of the one that the hook would install.
   cp -R "$root/python" "$clone"
   mkdir -p "$helpers"
-  ln -s "$root/.venv" "$helpers/$(the_id)"
+  ln -s "$root/.venv" "$helpers/$(the_id_of_notify)"
   export PYTHONPATH=. PYTHONHOME=. PYTHONSTARTUP=click.py PYTHONUSERBASE=. PYTHONPLATLIBDIR=. PYTHONINSPECT=1
   MODELBUILD_PYTHON="$python" run "$clone/plugins/notify/hooks/command"
   assert_failure 10

@@ -25,7 +25,9 @@ INSTALLED = {
     "serving": ("serving-onnx",),
     "local": ("local",),
     "product": ("hooks",),
-    "tests": ("flow", "torch", "serving", "local", "dev"),
+    "notify": ("notify",),
+    "report": ("notify",),
+    "tests": ("flow", "torch", "serving", "notify", "local", "dev"),
 }
 # What is asked for and imported nowhere: commands, and what another package of the set finds by itself.
 COMMANDS = {
@@ -85,7 +87,7 @@ def files(room: str) -> Iterator[Path]:
     if room == "tests":
         folders = [ROOT / "tests", ROOT / "bench"]
     elif room == "product":
-        apart = {"flow", "serving"}
+        apart = {"flow", "notify", "report", "serving"}
         folders = [folder for folder in SOURCE.iterdir() if folder.is_dir() and folder.name not in apart]
         yield from SOURCE.glob("*.py")
     elif room == "local":
@@ -146,7 +148,7 @@ def test_packages_declare_what_their_sets_ask_for() -> None:
     assert own == wanted("hooks")
     for extra, packages in product["optional-dependencies"].items():
         assert set(map(name_of, packages)) == wanted(extra) - own - {"setuptools"}
-    assert product["optional-dependencies"].keys() == {"flow", "serving", "serving-onnx", "torch"}
+    assert product["optional-dependencies"].keys() == {"flow", "notify", "serving", "serving-onnx", "torch"}
     assert set(map(name_of, local["dependencies"])) == wanted("local") - own - {"setuptools"} | {"modelbuild"}
 
 

@@ -19,6 +19,8 @@ LIMIT_BYTES = 1 << 20
 """What Buildkite takes."""
 
 _SHOWN_CHARACTERS = 1_000
+# A secret that begins in the characters of a value that are shown ends after no more than these.
+_LONGEST_SECRET = 8_192
 _BREAKS = re.compile("\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]")
 # Control characters, halves of surrogate pairs, and marks that turn the direction of what follows.
 _UNPRINTABLE = re.compile(
@@ -64,9 +66,10 @@ def plain(value: object, characters: int) -> str:
     """A value as text that is fit for a page: cut to a number of characters, with this process's secrets
     redacted and control characters replaced.
     """
-    text = log.redact(str(value))
-    if len(text) > characters:
-        text = f"{text[:characters]}… ({len(text) - characters:,} more characters)"
+    whole = str(value)
+    text = log.redact(whole[: characters + _LONGEST_SECRET])
+    if len(text) > characters or len(whole) > characters + _LONGEST_SECRET:
+        text = f"{text[:characters]}… ({len(whole) - characters:,} more characters)"
     return _UNPRINTABLE.sub("\ufffd", _BREAKS.sub("\n", text))
 
 

@@ -40,10 +40,13 @@ def _page(pictures: Mapping[str, bytes]) -> Page:
     return Page(
         address=address,
         shade=lambda level, right: f"level-{level}{' right' if right else ''}",
+        shades="The stronger the color of a cell, the larger its part of the true class's rows.",
+        rest="report.json",
         open_rows=25,
-        rows=10_000,
-        columns=100,
+        open_examples=25,
+        rows=1_000,
+        columns=50,
         labels=40,
-        cell=5_000,
-        text=1_000_000,
+        cell=2_000,
+        text=200_000,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 
-from modelbuild.contract import Report, document
+from modelbuild.contract import Report
 
 _NAMED = 3
 
@@ -26,11 +27,7 @@ def title(report: Report) -> str:
 
 def brief(value: JsonValue) -> str:
     """A JSON value on one line; a text without quotes."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict | list):
-        return " ".join(document(value).split())
-    return document(value).strip()
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _leaves(values: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, JsonValue]]:

@@ -29,12 +29,12 @@ def expected_pictures(report: Report) -> list[Picture]:
     found = []
     if slices and slices[0].metrics:
         found.append(Picture(_CLASSES, f"{slices[0].metrics[0].title} by {slices[0].column}"))
-    if len(report.trend) > 1:
-        found.append(Picture(_TREND, f"{evaluation.metric(evaluation.primary).title} of the newest models"))
     if matrix and len(matrix.labels) > MOST_LABELS:
         found.append(Picture(_CONFUSION, "Confusion matrix"))
+    if len(report.trend) > 1:
+        found.append(Picture(_TREND, f"{evaluation.metric(evaluation.primary).title} of the newest models"))
     if report.calibration:
-        found.append(Picture(_CALIBRATION, "Calibration: how often predictions of each score are right"))
+        found.append(Picture(_CALIBRATION, "Calibration of the scores"))
     if training and len(training.curve) > 1:
         found.append(Picture(_CURVE, "Training curve"))
     return found

@@ -21,16 +21,16 @@ from modelbuild.report.pictures import expected_pictures
 from modelbuild.report.slices import slice_tables
 
 SECTIONS: Mapping[str, str] = {
-    "headline": "the verdict",
-    "comparison": "the comparison with other models",
-    "slices": "the slices",
-    "changes": "the changes since the live model",
-    "gates": "the gates",
-    "pictures": "the pictures",
-    "confusion": "the confusion matrix",
-    "examples": "the examples",
-    "warnings": "the warnings",
-    "details": "the details",
+    "headline": "verdict",
+    "comparison": "other models",
+    "slices": "slices",
+    "changes": "changes",
+    "gates": "gates",
+    "pictures": "pictures",
+    "confusion": "confusion matrix",
+    "examples": "examples",
+    "warnings": "warnings",
+    "details": "details",
 }
 """The sections in the order of the page, with their names for people."""
 
@@ -43,7 +43,10 @@ class Page:
         address: the address of a file of the report by its name; empty for a file that is not there.
         shade: the classes of a cell of the confusion matrix, by its level and whether the prediction is
             right.
+        shades: a sentence about these shades.
+        rest: where what the page leaves out is.
         open_rows: how many rows of a table are open; the others are folded.
+        open_examples: the same for the tables of examples.
         rows: how many rows of a table there are at most.
         columns: how many metrics of all rows, and how many slicing columns.
         labels: how many labels a confusion matrix may have to be shown as a table.
@@ -53,7 +56,10 @@ class Page:
 
     address: Callable[[str], Markup]
     shade: Callable[[int, bool], str]
+    shades: str
+    rest: str
     open_rows: int
+    open_examples: int
     rows: int
     columns: int
     labels: int

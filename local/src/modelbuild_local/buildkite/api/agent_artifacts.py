@@ -16,8 +16,11 @@ from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.identity import new_id, new_token
 from modelbuild_local.buildkite.state import Artifact, Job
 
-# An SVG can hold a script.
-_PICTURES = ("image/avif", "image/gif", "image/jpeg", "image/png", "image/webp")
+_SHOWN = ("image/avif", "image/gif", "image/jpeg", "image/png", "image/svg+xml", "image/webp", "text/html")
+"""What a browser shows; it saves anything else."""
+
+# A page or an SVG of a job can hold a script: it runs none, loads nothing and is no page of this server.
+_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 class ArtifactApi:
@@ -125,10 +128,10 @@ class ArtifactApi:
             if artifact.id == request.path_params["artifact"] and path.exists():
                 if not same(artifact.secret, request.path_params["secret"]):
                     break
-                # A browser must not run an HTML artifact of a job as a page of this server.
                 kind = artifact.content_type.partition(";")[0].strip().lower()
-                media = kind if kind in _PICTURES else "application/octet-stream"
-                return FileResponse(path, media_type=media, headers={"X-Content-Type-Options": "nosniff"})
+                media = kind if kind in _SHOWN else "application/octet-stream"
+                headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": _POLICY}
+                return FileResponse(path, media_type=media, headers=headers)
         raise Refused(404, "No such artifact")
 
     def _all_artifacts(self) -> list[Artifact]:

@@ -5,10 +5,20 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from modelbuild.contract import Report
-from modelbuild.report.charts.canvas import OTHER, OWN, axes, inches, label, legend_above, svg
+from modelbuild.report.charts.canvas import (
+    LEGEND_TOP,
+    OTHER,
+    OWN,
+    add_axes,
+    add_legend,
+    add_title,
+    inches,
+    label,
+    svg,
+)
 from modelbuild.report.slices import compared_slices, slice_tables
 
-_MOST = 20
+_MOST = 12
 
 
 def bars(report: Report, title: str) -> bytes:
@@ -22,28 +32,22 @@ def bars(report: Report, title: str) -> bytes:
     names = [label(row.name) for row in rows]
     own = [values[row.name].metrics.get(metric, 0.0) if row.name in values else 0.0 for row in rows]
     other = [differences[row.name].other if row.name in differences else 0.0 for row in rows]
-    places = range(len(rows))
+    # Two bars of a slice touch, and together they have the middle of its row.
+    half = 0.19 if table.beside else 0.0
 
     def draw(figure: Figure) -> None:
-        plot = axes(figure, _title(title, len(table.rows)), left=inches(names) + 0.25, top=0.62)
+        add_title(figure, title if len(table.rows) <= _MOST else f"{title}, {_MOST} of {len(table.rows):,}")
+        plot = add_axes(figure, left=inches(names) + 0.25, bottom=0.3, top=LEGEND_TOP)
+        places = range(len(rows))
+        first = plot.barh([place - half for place in places], own, 2 * half or 0.6, color=OWN)
+        legend = {label(f"{report.model} {report.manifest.request.model_id}"): first}
         if table.beside:
-            plot.barh([place + 0.2 for place in places], other, 0.36, color=OTHER, label=label(table.beside))
-        plot.barh(
-            [place - (0.2 if table.beside else 0) for place in places],
-            own,
-            0.36 if table.beside else 0.6,
-            color=OWN,
-            label=label(f"{report.model} {report.manifest.request.model_id}"),
-        )
+            second = plot.barh([place + half for place in places], other, 2 * half, color=OTHER)
+            legend[label(table.beside)] = second
         plot.set_yticks(places, names)
-        plot.set_ylim(len(rows) - 0.4, -0.6)
+        plot.set_ylim(len(rows) - 0.5, -0.5)
         plot.grid(visible=False, axis="y")
         plot.spines["left"].set_visible(False)
-        handles, labels = plot.get_legend_handles_labels()
-        legend_above(plot, handles[::-1], labels[::-1])
+        add_legend(figure, list(legend.values()), list(legend))
 
-    return svg(draw, 1.1 + 0.34 * max(len(rows), 3))
-
-
-def _title(title: str, rows: int) -> str:
-    return title if rows <= _MOST else f"{title}: the first {_MOST} of {rows:,}"
+    return svg(draw, max(2.75, 1.0 + 0.27 * len(rows)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from modelbuild.contract import Report
-from modelbuild.report.charts.canvas import OWN, SOFT, axes, svg
+from modelbuild.report.charts.canvas import OWN, SOFT, add_axes, add_title, svg
 
 
 def calibration(report: Report, title: str) -> bytes:
@@ -14,7 +14,8 @@ def calibration(report: Report, title: str) -> bytes:
     most = max(max(one.rows for one in bins), 1)
 
     def draw(figure: Figure) -> None:
-        plot = axes(figure, title.partition(":")[0], left=0.75, bottom=0.55)
+        add_title(figure, title)
+        plot = add_axes(figure)
         plot.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle="dashed")
         scores, right = [one.mean_score for one in bins], [one.accuracy for one in bins]
         plot.plot(scores, right, color=OWN, linewidth=1.5)
@@ -24,4 +25,4 @@ def calibration(report: Report, title: str) -> bytes:
         plot.set_xlabel("mean score of the predictions")
         plot.set_ylabel("part that is right")
 
-    return svg(draw, 3.0)
+    return svg(draw)

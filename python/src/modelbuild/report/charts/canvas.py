@@ -69,11 +69,6 @@ _STYLE: dict[Any, Any] = {
     "axes.facecolor": PAPER,
     "axes.edgecolor": LINE,
     "axes.labelcolor": SOFT,
-    "axes.titlecolor": INK,
-    "axes.titlesize": 10.0,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -87,11 +82,11 @@ _STYLE: dict[Any, Any] = {
 
 _FONTS = (b"'DejaVu Sans', sans-serif", b"system-ui, 'DejaVu Sans', sans-serif")
 
-_INCHES_WIDE = 5.0
+_INCHES_WIDE = 4.4
 
 
-def svg(draw: Callable[[Figure], None], inches_high: float) -> bytes:
-    """The SVG file of a figure that ``draw`` fills, as wide as two of them fit on a build page."""
+def svg(draw: Callable[[Figure], None], inches_high: float = 2.75) -> bytes:
+    """The SVG file of a figure that ``draw`` fills; two of them fit side by side on a build page."""
     with warnings.catch_warnings(), matplotlib.rc_context():
         # About letters that the fonts of this host lack.
         warnings.simplefilter("ignore")
@@ -104,28 +99,41 @@ def svg(draw: Callable[[Figure], None], inches_high: float) -> bytes:
     return _in_both_themes(buffer.getvalue()).replace(*_FONTS)
 
 
-def axes(figure: Figure, title: str, *, left: float, bottom: float = 0.42, top: float = 0.42) -> Axes:
-    """Axes that fill a figure but for margins, in inches, with a title above them."""
+def add_title(figure: Figure, text: str) -> None:
+    """A title above everything of a figure."""
     wide, high = figure.get_size_inches()
-    area = (left / wide, bottom / high, (wide - left - 0.35) / wide, (high - bottom - top) / high)
-    made = figure.add_axes(area)
-    made.set_title(label(title, 60), x=-left / (wide - left - 0.35) + 0.02)
-    made.tick_params(length=0)
-    return made
+    figure.text(0.12 / wide, 1 - 0.24 / high, label(text, 50), fontsize=10.0, fontweight="bold")
 
 
-def legend_above(plot: Axes, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-    """A legend between a plot and its title."""
-    plot.legend(
+def add_axes(
+    figure: Figure, *, left: float = 0.7, right: float = 0.25, bottom: float = 0.5, top: float = 0.45
+) -> Axes:
+    """Axes that fill a figure but for margins in inches."""
+    wide, high = figure.get_size_inches()
+    plot = figure.add_axes(
+        (left / wide, bottom / high, (wide - left - right) / wide, (high - bottom - top) / high)
+    )
+    plot.tick_params(length=0)
+    return plot
+
+
+def add_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """A legend below the title of a figure, whose axes have a margin of ``LEGEND_TOP`` then."""
+    wide, high = figure.get_size_inches()
+    figure.legend(
         handles,
         labels,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
+        loc="upper left",
+        bbox_to_anchor=(0.05 / wide, 1 - 0.3 / high),
         ncols=len(handles),
-        borderpad=0,
+        borderpad=0.2,
+        handlelength=1.0,
         handletextpad=0.4,
-        columnspacing=1.2,
+        columnspacing=1.0,
     )
+
+
+LEGEND_TOP = 0.7
 
 
 def label(text: str, characters: int = 22) -> str:

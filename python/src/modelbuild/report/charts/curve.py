@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from matplotlib.figure import Figure
 
 from modelbuild.contract import Report
-from modelbuild.report.charts.canvas import GOOD, OTHER, OWN, axes, label, svg
+from modelbuild.report.charts.canvas import GOOD, OWN, add_axes, add_title, label, svg
 
-_MOST = 3
-_COLORS = (OWN, GOOD, OTHER)
+_MOST = 2
+_COLORS = (OWN, GOOD)
 _PART = re.compile(r"^(train|training|validation|valid|val|eval|test)[_ /-]")
 
 
@@ -18,29 +19,26 @@ def curve(report: Report, title: str) -> bytes:
     """A plot for each of the first measures; a measure of training and validation rows is one plot."""
     points = report.manifest.training.curve if report.manifest.training else ()
     names = list(dict.fromkeys(name for point in points for name in point.values))
-    measures = list(dict.fromkeys(_measure(name) for name in names))[:_MOST]
-    height = 1.75
+    parts = Counter(map(_measure, names))
+    # What was measured on several kinds of rows says most.
+    measures = sorted(parts, key=lambda measure: -parts[measure])[:_MOST]
 
     def draw(figure: Figure) -> None:
-        high = figure.get_size_inches()[1]
+        add_title(figure, title)
+        wide = figure.get_size_inches()[0] / len(measures)
         for place, measure in enumerate(measures):
-            plot = axes(
-                figure,
-                title if len(measures) == 1 else f"{title}: {measure}",
-                left=0.75,
-                bottom=0.45 + (len(measures) - 1 - place) * height,
-                top=0.42 + place * height,
-            )
+            behind = len(measures) - 1 - place
+            plot = add_axes(figure, left=0.65 + place * wide, right=0.15 + behind * wide, top=0.85)
             own = [name for name in names if _measure(name) == measure][: len(_COLORS)]
             for name, color in zip(own, _COLORS, strict=False):
                 found = [(point.step, point.values[name]) for point in points if name in point.values]
-                plot.plot(*zip(*found, strict=True), color=color, linewidth=1.5, label=label(name))
-            if len(own) > 1:
-                plot.legend(loc="best")
-        plot.set_xlabel("step")
-        assert high > 0
+                steps, values = zip(*found, strict=True)
+                plot.plot(steps, values, color=color, linewidth=1.5, label=label(name))
+            plot.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), borderpad=0.2, handlelength=1.0)
+            plot.locator_params(axis="x", nbins=4)
+            plot.set_xlabel("step")
 
-    return svg(draw, 0.35 + height * len(measures))
+    return svg(draw)
 
 
 def _measure(name: str) -> str:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from modelbuild.contract import Report
-from modelbuild.report.charts.canvas import BAD, OWN, axes, inches, label, svg
+from modelbuild.report.charts.canvas import BAD, OWN, add_axes, add_title, inches, label, svg
 
 _MOST_CELLS = 2_500
 _MOST_NAMES = 30
@@ -29,8 +29,8 @@ def heatmap(report: Report, title: str) -> bytes:
     names = [label(name) for name in labels] if len(labels) <= _MOST_NAMES else []
 
     def draw(figure: Figure) -> None:
-        room = max(inches(names), 0.5) + 0.25
-        plot = axes(figure, f"{title}, {len(labels)} classes", left=room, bottom=0.45)
+        add_title(figure, f"{title}, {len(labels)} classes")
+        plot = add_axes(figure, left=max(inches(names), 0.2) + 0.25, bottom=0.35)
         patches = [Rectangle((guess, truth), 1, 1) for _, truth, guess in cells]
         # Also what is rare shall be seen.
         strength = [0.15 + 0.85 * share for share, _, _ in cells]
@@ -52,4 +52,4 @@ def heatmap(report: Report, title: str) -> bytes:
             plot.set_ylabel("true class")
         plot.set_xticks([])
 
-    return svg(draw, 4.6)
+    return svg(draw, 4.2)

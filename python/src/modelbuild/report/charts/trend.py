@@ -9,7 +9,17 @@ from matplotlib.figure import Figure
 
 from modelbuild.contract import Report
 from modelbuild.contract.report import TrendPoint
-from modelbuild.report.charts.canvas import GOOD, OTHER, OWN, PAPER, axes, legend_above, svg
+from modelbuild.report.charts.canvas import (
+    GOOD,
+    LEGEND_TOP,
+    OTHER,
+    OWN,
+    PAPER,
+    add_axes,
+    add_legend,
+    add_title,
+    svg,
+)
 
 _MOST_TICKS = 12
 
@@ -19,7 +29,8 @@ def trend(report: Report, title: str) -> bytes:
     points = report.trend
 
     def draw(figure: Figure) -> None:
-        plot = axes(figure, title, left=0.75, bottom=0.55, top=0.62)
+        add_title(figure, title)
+        plot = add_axes(figure, top=LEGEND_TOP)
         comparable = [place for place, point in enumerate(points) if point.comparable]
         plot.plot(comparable, [points[place].value for place in comparable], color=OTHER, linewidth=1.5)
         _points(plot, points, [not point.comparable for point in points], "other rows", PAPER, OTHER)
@@ -34,9 +45,9 @@ def trend(report: Report, title: str) -> bytes:
         plot.margins(y=0.15)
         plot.grid(visible=False, axis="x")
         plot.set_xlabel("model")
-        legend_above(plot, *plot.get_legend_handles_labels())
+        add_legend(figure, *plot.get_legend_handles_labels())
 
-    return svg(draw, 2.6)
+    return svg(draw)
 
 
 def _points(
