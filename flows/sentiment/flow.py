@@ -46,7 +46,8 @@ class SentimentFlow(ModelFlow):
         self.take_snapshot(query(self._parsed().data))
         self.next(self.train)
 
-    @on_batch(cpu=2, memory=8192, gpu=1)
+    # A linear model needs no GPU. For a transformer, option resources of the plugin train asks for one.
+    @on_batch(cpu=2, memory=8192)
     @step
     def train(self) -> None:
         """Fit the model on the documents that are not held out."""

@@ -60,6 +60,7 @@ def pipeline_of(quick: Json) -> Json:
     prices = steps_of(quick, "prices", "flows/prices/flow.py")
     image = prices[0]["plugins"][0]["./plugins/train"]["image"]
     image["serve"] = image["serve"].replace("/serve:", "/serve-onnx:")
+    prices[0]["plugins"][0]["./plugins/train"]["resources"] = {"train": {"gpu": 1}}
     again = steps_of(quick, "reviews", SMALL_FLOW, **{"training.epochs": 2})[0]
     again |= {"key": "reviews-again", "depends_on": "reviews-train"}
     again["plugins"][0]["./plugins/train"]["unblock"] = "another_step"
@@ -141,6 +142,20 @@ def test_regression_is_served_and_shown_by_its_own_metrics(prepared: Laptop, sev
     assert 0 < price < 1e7
     assert "Better than mean price by RMSE" in several.annotations()["prices/training"]["body_html"]
     assert several.of("prices").manifest().evaluation.primary == "rmse"
+
+
+def test_step_with_a_gpu_runs_on_its_queue(several: Running) -> None:
+    """A step for which option resources asks for a GPU runs on the queue of GPUs in the image train-gpu, and
+    one without a GPU on the default queue.
+    """
+
+    def queues(model: str) -> set[str]:
+        return {job["jobQueue"].rpartition("/")[2] for job in several.of(model).steps()}
+
+    assert (queues("prices"), queues("reviews")) == ({"modelbuild-gpu"}, {"modelbuild-default"})
+    manifest = several.of("prices").manifest()
+    assert manifest.runtime.image == manifest.request.images.train_gpu
+    assert several.of("reviews").manifest().runtime.image != manifest.runtime.image
 
 
 def test_second_training_of_a_model_is_refused(several: Running) -> None:

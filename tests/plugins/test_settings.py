@@ -84,11 +84,12 @@ def test_plugin_without_options(text: str) -> None:
         ({"timeout": 30}, "option timeout of the train plugin is 30: it must be at least 60"),
         ({"timeout": "100"}, 'option timeout of the train plugin is "100": it must be a whole number'),
         ({"timeout": True}, "option timeout of the train plugin is true: it must be a whole number"),
+        ({"params-file": "a/b.yaml"}, 'option params-file of the train plugin is "a/b.yaml": it must match'),
         ({"params": 3}, "option params of the train plugin is 3: it must be a map"),
         ({"image": "a"}, 'option image of the train plugin is "a": it must be a map'),
         (
             {"image": {"default": "a"}},
-            "option image.train-gpu of the train plugin is missing: image of the step",
+            "option image.train-gpu of the train plugin is missing: image of the steps",
         ),
         ({"unblock": ""}, 'option unblock of the train plugin is "": it must not be empty'),
         ({"artifacts": "models"}, 'option artifacts of the train plugin is "models": it must match ^s3://'),

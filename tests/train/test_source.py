@@ -136,6 +136,8 @@ def test_flow_at_the_root_is_not_everything(repository: Any) -> None:
     commit = repository.commit(dict.fromkeys(["flow.py", "params.yaml", "lib/x.py", "data.csv"], "x"))
     assert names(pack(repository.folder, commit, include=["lib"])) == ["flow.py", "lib/x.py", "params.yaml"]
     assert len(names(pack(repository.folder, commit, include=["."]))) == 4
+    other = pack(repository.folder, commit, include=["lib"], params_file="data.csv")
+    assert names(other) == ["data.csv", "flow.py", "lib/x.py"]
 
 
 @pytest.mark.parametrize("path", ["absent", "../outside", "li", "*", ":(glob)**", "lib\n"])

@@ -86,6 +86,22 @@ def test_new_build_with_another_value_is_a_training(build: Build, agent: Any) ->
     assert "<td><code>training.rate</code></td><td>this build</td>" in page
 
 
+def test_parameters_of_another_file(build: Build, repository: Any) -> None:
+    """Option params-file names another file beside the flow, with other names than params.yaml has; what the
+    pipeline and the build set is held to that file. One that is not there is refused.
+    """
+    repository.commit({"flows/large.yaml": "layers: 6\ntraining: {rate: 0.1}\n"})
+    build.environ["BUILDKITE_COMMIT"] = repository.git("rev-parse", "HEAD")
+    with pytest.raises(ConfigurationError, match=r"no flows/small\.yaml: .* option params-file"):
+        build.train(**{"params-file": "small.yaml"})
+    with pytest.raises(ConfigurationError, match=r"flows/large\.yaml has no such parameter"):
+        build.train(**{"params-file": "large.yaml", "params": {"act": 5}})
+    build.environ["PARAM_LAYERS"] = "12"
+    build.train(**{"params-file": "large.yaml"})
+    request = TrainingRequest.model_validate_json(read_object(build, "request.json"))
+    assert request.parameters == {"layers": 12, "training": {"rate": 0.1}}
+
+
 def test_dirty_tree_is_recorded(build: Build, agent: Any, repository: Any) -> None:
     """Uncommitted changes are refused, or recorded in the request and on the page where the pipeline allows
     them.

@@ -60,7 +60,8 @@ class TrainingRequest(Record):
     unblock: str
     images: Images
     origins: dict[str, Literal["file", "plugin", "build"]] = Field(default_factory=dict)
-    """The origin of each parameter, by its dotted name: params.yaml, the pipeline's options, or this build.
+    """The origin of each parameter, by its dotted name: the parameter file, the pipeline's options, or this
+    build.
     """
     dirty_diff: str = ""
     """The uncommitted changes in the source, as ``git diff`` prints them; usually empty."""

@@ -22,6 +22,9 @@ from modelbuild.settings.aws import AwsSettings
 from modelbuild.settings.options import Options, PluginOptions, Text
 from modelbuild.text import holds_secret, is_secret_name
 
+PARAMS_FILE = "params.yaml"
+"""The file beside a flow that has its parameters, where option ``params-file`` names no other."""
+
 _OWN_VARIABLES = (
     "MODEL_ID",
     "ARTIFACTS",
@@ -87,6 +90,7 @@ VariableName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_unreserved_name)
 ]
 VariableValue = Annotated[str, AfterValidator(_unreserved_value)]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*\.ya?ml$")]
 StepName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 # The tags that AWS and Metaflow both accept, except the names reserved by AWS and modelbuild.
 TagKey = Annotated[
@@ -99,7 +103,7 @@ class ImageSettings(Options):
     """The images of one build."""
 
     default: Text = Field(description="Image of the head and of the steps that need no GPU.")
-    train_gpu: Text = Field(alias="train-gpu", description="Image of the step that trains.")
+    train_gpu: Text = Field(alias="train-gpu", description="Image of the steps that need a GPU.")
     serve: Text = Field(description="Image that serves the model.")
 
 
@@ -125,9 +129,12 @@ class TrainSettings(PluginOptions):
         None,
         description="Name of the model, needed where a build trains several; by default the flow's folder.",
     )
+    params_file: FileName = Field(
+        PARAMS_FILE, alias="params-file", description="Name of the file beside the flow with its parameters."
+    )
     params: dict[str, JsonValue] = Field(
         {},
-        description="Values in place of those in params.yaml beside the flow; keys may be nested or dotted.",
+        description="Values in place of those in the parameter file; keys may be nested or dotted.",
     )
     artifacts: S3Uri = Field(
         description="Where models lie in S3; each lies below the pipeline, the model and the build's number."

@@ -17,8 +17,6 @@ from pydantic import JsonValue
 from modelbuild import agent_yaml
 from modelbuild.errors import ConfigurationError
 
-FILE_NAME = "params.yaml"
-
 
 @dataclass(frozen=True)
 class BuildNames:

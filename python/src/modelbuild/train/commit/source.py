@@ -14,7 +14,8 @@ from pathlib import Path
 
 from modelbuild import git
 from modelbuild.errors import ConfigurationError
-from modelbuild.train.commit import checkout, members, model_check, objects, parameters
+from modelbuild.settings.train import PARAMS_FILE
+from modelbuild.train.commit import checkout, members, model_check, objects
 from modelbuild.train.commit.objects import EXECUTABLE, LINK, Entry, Selection, lies_in, plain
 
 _LFS = b"version https://git-lfs.github.com/spec/v1"
@@ -30,7 +31,13 @@ class Archive:
 
 
 def archive(
-    repository: Path, revision: str, *, flow: str, include: Sequence[str] = (), allow_dirty: bool = False
+    repository: Path,
+    revision: str,
+    *,
+    flow: str,
+    params_file: str = PARAMS_FILE,
+    include: Sequence[str] = (),
+    allow_dirty: bool = False,
 ) -> Archive:
     """The files of a commit: the same commit gives the same bytes.
 
@@ -38,6 +45,7 @@ def archive(
         repository: the checkout.
         revision: the full id of the objects.
         flow: the flow's file; its folder is always part of the archive.
+        params_file: the name of the file beside the flow that has its parameters.
         include: further files and folders to archive; if empty, the whole commit.
         allow_dirty: archive the checkout's files instead of refusing uncommitted changes.
 
@@ -47,7 +55,7 @@ def archive(
             unpack the archive.
     """
     root = git.root(repository)
-    selection = _selection(flow, include)
+    selection = _selection(flow, params_file, include)
     listed = objects.entries(root, revision, selection)
     folder = posixpath.dirname(flow)
     content = _packed(root, revision, listed, folder)
@@ -61,9 +69,9 @@ def archive(
         return Archive(_packed(root, revision, listed, folder, made.environ), made.diff)
 
 
-def _selection(flow: str, include: Sequence[str]) -> Selection:
+def _selection(flow: str, params_file: str, include: Sequence[str]) -> Selection:
     folder = posixpath.dirname(flow)
-    own = (folder,) if folder else (flow, parameters.FILE_NAME, model_check.FILE_NAME)
+    own = (folder,) if folder else (flow, params_file, model_check.FILE_NAME)
     return Selection(own, tuple(include))
 
 

@@ -57,6 +57,7 @@ def build_request(
             checkout,
             build.commit,
             flow=settings.flow,
+            params_file=settings.params_file,
             include=settings.include,
             allow_dirty=settings.allow_dirty,
         )
@@ -113,10 +114,13 @@ def _parameters(
     loaded: Popen[str] | None,
 ) -> parameters.Resolved:
     """The file's values, overridden by the pipeline's, and these by the build's."""
-    name = posixpath.join(posixpath.dirname(settings.flow), parameters.FILE_NAME)
+    name = posixpath.join(posixpath.dirname(settings.flow), settings.params_file)
     text = read(name)
     if text is None:
-        raise ConfigurationError(f"the commit has no {name}: put the flow's parameters there")
+        raise ConfigurationError(
+            f"the commit has no {name}: put the flow's parameters there, or name their file with option "
+            "params-file"
+        )
     defaults = parameters.parse(text, name)
     names = parameters.BuildNames.of(settings.model)
     _require_named(settings.model, names, environ, keys)
