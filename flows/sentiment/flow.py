@@ -56,7 +56,9 @@ class SentimentFlow(ModelFlow):
             if isinstance(parsed, TransformerParameters):
                 import transformer
 
-                self.files, self.not_served = transformer.train(rows, parsed, self.parameters, self.store())
+                self.files, self.not_served = transformer.train(
+                    rows, parsed, self.parameters, self.store(), self.progress().record
+                )
             else:
                 self.files, self.not_served = self._train_linear(rows, parsed), {}
         self.keep_runtime()
@@ -96,6 +98,7 @@ class SentimentFlow(ModelFlow):
             ((item.row.text, LABELS[item.target]) for item in rows),
             labels=LABELS,
             seed=parsed.seed,
+            record=self.progress().record,
             **shape,
             **parsed.training.model_dump(),
         )

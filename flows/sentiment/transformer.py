@@ -14,6 +14,7 @@ from modelbuild.flow.models.transformer.checkpoints import Checkpoints
 from modelbuild.flow.models.transformer.export import quantized, to_files, to_onnx
 from modelbuild.flow.models.transformer.finetune import Examples, Settings, fine_tune
 from modelbuild.flow.models.transformer.pretrained import Pretrained
+from modelbuild.flow.progress import RecordProgress
 from modelbuild.store.model import ModelStore
 from modelbuild.store.packages import PackageStore
 from parameters import TransformerParameters
@@ -32,7 +33,11 @@ CHECKPOINT_SECONDS = 300
 
 
 def train(
-    rows: Sequence[Labelled], parameters: TransformerParameters, written: Mapping[str, Any], store: ModelStore
+    rows: Sequence[Labelled],
+    parameters: TransformerParameters,
+    written: Mapping[str, Any],
+    store: ModelStore,
+    record: RecordProgress | None = None,
 ) -> tuple[dict[str, bytes], dict[str, dict[str, bytes]]]:
     """The files of a model that is fine-tuned on the rows.
 
@@ -41,6 +46,7 @@ def train(
         parameters: how.
         written: the parameters as the file has them, for the model's description.
         store: where checkpoints are.
+        record: see :func:`fine_tune`.
 
     Returns:
         The files of the model that is served, and those of what it is to be compared with, by name.
@@ -57,6 +63,7 @@ def train(
         Settings(**parameters.training.model_dump()),
         seed=parameters.seed,
         checkpoints=Checkpoints(store.checkpoints(), CHECKPOINT_SECONDS),
+        record=record,
     )
 
     def files(graph: bytes) -> dict[str, bytes]:

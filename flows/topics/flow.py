@@ -37,9 +37,9 @@ class TopicsFlow(base.ModelFlow):
         parsed, (known, _) = Parameters.model_validate(self.parameters), self._halves()
         texts = [(row["text"], row["topic"]) for row in known]
         self.labels = sorted({label for _, label in texts})
-        shape, fitting = parsed.model.model_dump(), parsed.training.model_dump()
+        shape, fitting = parsed.model.model_dump(), {"seed": parsed.seed, **parsed.training.model_dump()}
         with self.timed("train"):
-            weights = linear.fit(texts, labels=self.labels, seed=parsed.seed, **shape, **fitting)
+            weights = linear.fit(texts, labels=self.labels, record=self.progress().record, **shape, **fitting)
         self.files = linear.files(weights, labels=self.labels, parameters=self.parameters, **shape)
         self.keep_runtime()
         self.next(self.evaluate)

@@ -64,7 +64,7 @@ def test_golden_predictions_are_spread_over_the_texts(rows: int, expected: int) 
 def test_a_fitted_model_knows_what_it_was_shown() -> None:
     """Words that only one label has decide, whatever the texts are."""
     rows = [(f"{word} number {n}", word) for word in ("good", "bad", "odd") for n in range(5)]
-    shape = {"buckets": 2**16, "ngrams": 2}
+    shape: dict[str, Any] = {"buckets": 2**16, "ngrams": 2}
     labels = ["bad", "good", "odd"]
     content = linear.fit(rows, labels=labels, epochs=20, batch_size=4, learning_rate=0.5, seed=1, **shape)
     served = load(linear.files(content, labels=labels, parameters={}, **shape))

@@ -75,6 +75,25 @@ def test_one_step_goes_down_the_slope() -> None:
     assert weights["bias"] == pytest.approx(np.mean(changes, axis=0), abs=1e-6)
 
 
+def test_records_the_loss_of_each_epoch() -> None:
+    """The first epoch's loss, in one step from zero, is that of a guess; then it falls, and the rate too."""
+    recorded: list[tuple[int, Any]] = []
+    weights = fitted(batch_size=len(SHOWN), record=lambda step, values: recorded.append((step, values)))
+    assert weights == fitted(batch_size=len(SHOWN))
+    assert [step for step, _ in recorded] == [1, 2, 3]
+    losses = [values["loss"] for _, values in recorded]
+    assert losses[0] == pytest.approx(np.log(len(LABELS)))
+    assert losses == sorted(losses, reverse=True)
+    assert [values["learning_rate"] for _, values in recorded] == pytest.approx([0.5, 0.5 * 2 / 3, 0.5 / 3])
+
+
+def test_no_rows_are_recorded_as_such() -> None:
+    """Without rows there is no loss to divide by."""
+    recorded: list[Any] = []
+    fitted([], record=lambda *given: recorded.append(given))
+    assert recorded[-1] == (3, {"loss": 0.0, "learning_rate": 0.5})
+
+
 def test_texts_without_tokens_teach_the_bias_only() -> None:
     """A text of nothing is no error, and no bucket has a weight of it."""
     weights = loaded(fitted([("", "fine"), (" ", "fine"), ("\0", "bad")]))

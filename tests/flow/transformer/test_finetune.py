@@ -16,6 +16,7 @@ from modelbuild.flow.models.transformer import device
 from modelbuild.flow.models.transformer.checkpoints import Checkpoints, Progress
 from modelbuild.flow.models.transformer.finetune import Settings, fine_tune, predict
 from modelbuild.flow.models.transformer.pretrained import Pretrained
+from modelbuild.flow.progress import RecordProgress
 from modelbuild.store.checkpoints import CheckpointStore
 from tiny_transformer import SETTINGS
 
@@ -50,11 +51,17 @@ class Bucket(MemoryObjects):
 
 
 def tuned(
-    checkpoints: Checkpoints | None = None, seed: int = 1, settings: Settings = SETTINGS
+    checkpoints: Checkpoints | None = None,
+    seed: int = 1,
+    settings: Settings = SETTINGS,
+    record: RecordProgress | None = None,
 ) -> tuple[PreTrainedModel, Progress]:
     """The tiny model, fine-tuned, and how that went."""
     model = tiny_transformer.pretrained().classifier(tiny_transformer.LABELS, seed)
-    return model, fine_tune(model, TRAIN, VALIDATION, settings, seed=seed, checkpoints=checkpoints)
+    progress = fine_tune(
+        model, TRAIN, VALIDATION, settings, seed=seed, checkpoints=checkpoints, record=record
+    )
+    return model, progress
 
 
 def weights(model: PreTrainedModel) -> dict[str, bytes]:
@@ -74,7 +81,7 @@ def test_learns(uninterrupted: tuple[PreTrainedModel, Progress]) -> None:
     unseen = tiny_transformer.examples(60, seed=2)
     logits = predict(model, unseen.texts, torch.device("cpu"), torch.float32)
     assert (logits.argmax(axis=1) == unseen.targets).mean() > 0.9
-    assert progress.validations[-1].macro_f1 > progress.validations[0].macro_f1
+    assert progress.scores[-1] > progress.scores[0]
     assert not model.training
 
 
@@ -104,6 +111,20 @@ def test_goes_on_after_a_lost_host(
     assert f"Going on from the checkpoint of step {resumed}.\n" in capsys.readouterr().out
     assert weights(model) == weights(uninterrupted[0])
     assert progress == uninterrupted[1]
+
+
+def test_records_what_it_measures_also_after_a_lost_host() -> None:
+    """A training that goes on records the same curve as one that nothing interrupted."""
+    whole: list[Any] = []
+    tuned(record=lambda *given: whole.append(given))
+    checkpoints = Checkpoints(CheckpointStore(Bucket(20, written=True), PREFIX), seconds=0)
+    with pytest.raises(LostHost):
+        tuned(checkpoints)
+    resumed: list[Any] = []
+    tuned(checkpoints, record=lambda *given: resumed.append(given))
+    assert resumed == whole
+    assert {*whole[0][1]} == {"loss", "learning_rate", "validation_macro_f1"}
+    assert whole[-1][1]["loss"] < whole[0][1]["loss"] / 2
 
 
 @pytest.mark.parametrize("changes", [{"seed": 2}, {"settings": replace(SETTINGS, learning_rate=0.02)}])
@@ -137,7 +158,7 @@ def test_goes_on_where_s3_takes_no_checkpoint(
 def test_ends_early_with_the_best_weights(uninterrupted: tuple[PreTrainedModel, Progress]) -> None:
     """After so many validations without a better one it ends, and has the weights of the best one."""
     model, progress = uninterrupted
-    scores = [one.macro_f1 for one in progress.validations]
+    scores = progress.scores
     assert len(scores) == scores.index(max(scores)) + 1 + SETTINGS.patience
     assert progress.step < SETTINGS.epochs * len(TRAIN.texts) / SETTINGS.batch_size
     logits = predict(model, VALIDATION.texts, torch.device("cpu"), torch.float32)

@@ -89,7 +89,7 @@ class CurvePoint(Record):
     """What a training measured after one of its steps, such as ``{"loss": 0.4, "learning_rate": 0.1}``."""
 
     step: int = Field(ge=0)
-    values: dict[str, float]
+    values: dict[Text, float]
 
 
 class TrainingSummary(Record):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -34,6 +35,8 @@ from modelbuild.contract import (
 )
 from modelbuild.flow import environment, publish, runtime, snapshot, tracking, training
 from modelbuild.flow.evaluation import Evaluated, table
+from modelbuild.flow.progress import Curves, ProgressRecorder
+from modelbuild.log import events
 from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore
 
@@ -59,6 +62,7 @@ class ModelFlow(FlowSpec):
         self.parameters: dict[str, Any] = self.config.to_dict()
         self.prefix = training.prefix(environment.read(), str(current.run_id))
         self.seconds: dict[str, float] = {}
+        self.curves: Curves = {}
         self.find_request()
 
     def find_request(self) -> TrainingRequest | None:
@@ -113,6 +117,13 @@ class ModelFlow(FlowSpec):
         if request is None:
             return name
         return f"{posixpath.join(posixpath.dirname(request.flow), name)} of commit {request.build.commit}"
+
+    def progress(self) -> ProgressRecorder:
+        """A recorder of what a fit measures, for the manifest and the build page; each call begins anew."""
+        self.curves = {}
+        on_its_own = environment.read().model_id is None
+        tell = log.say if on_its_own else partial(log.event, events.TRAINING_PROGRESS)
+        return ProgressRecorder(self.curves, tell)
 
     def keep_runtime(self) -> None:
         """Keep the runtime of the model (packages, image, device); call it in the step that fits it."""

@@ -16,6 +16,9 @@ _BROKEN_MARK = "modelbuild_event "
 TRAINING_ENDED = "training-ended"
 """The head has the result of the training; no output of the flow follows in its log."""
 
+TRAINING_PROGRESS = "training-progress"
+"""A step of the flow has measured how the fit goes; the head reads it in the flow's output."""
+
 
 @dataclass(frozen=True)
 class Event:

@@ -16,10 +16,13 @@ import safetensors.numpy
 from scipy.sparse._sparsetools import csc_matvecs, csr_matvecs
 
 from modelbuild.flow.models.shuffle import Rows, Shuffle
+from modelbuild.flow.progress import RecordProgress
 from modelbuild.serving.features import features
 
 Floats = npt.NDArray[np.float32]
 Labelled = tuple[str, str]
+
+_SMALLEST = np.finfo(np.float32).tiny
 
 _CHARACTERS = 2**20
 """Texts of so many characters together are hashed by one thread at a time."""
@@ -36,6 +39,7 @@ def fit(
     learning_rate: float,
     seed: int,
     balance: float = 0.0,
+    record: RecordProgress | None = None,
 ) -> bytes:
     """Train by stochastic gradient descent; the same arguments give the same bytes on the same processor.
 
@@ -56,6 +60,8 @@ def fit(
         learning_rate: how far the first step goes.
         seed: decides the order of the texts.
         balance: a label weighs by this power of how rare it is: 0 weighs every text the same, 1 every label.
+        record: is called after each epoch, with the mean loss of the texts, each measured just before its
+            step, and the learning rate.
 
     Returns:
         The content of ``model.safetensors``, see :func:`modelbuild.flow.models.linear.files`.
@@ -69,19 +75,27 @@ def fit(
             shuffle.add(some)
         speed = (np.maximum(frequency, 1) ** -0.5).astype(np.float32)
         importance = _importance(counts, balance)
-        total, done = epochs * int(counts.sum()), 0
-        for _ in range(epochs):
+        texts, rate = int(counts.sum()), np.float32(learning_rate)
+        total, done = epochs * texts, 0
+        for epoch in range(epochs):
+            loss = 0.0
             for some in shuffle.epoch():
                 starts = np.concatenate([[0], some.counts.cumsum()]).astype(np.int32)
                 scale = importance[some.targets] / np.sqrt(np.maximum(some.counts, 1), dtype=np.float32)
+                scores = np.empty(len(some.targets), np.float32)
                 for first in range(0, len(some.targets), batch_size):
                     chosen = slice(first, first + batch_size)
                     rate = np.float32(learning_rate * (1 - done / total))
                     ends = starts[first : first + batch_size + 1]
                     ids = some.ids[ends[0] : ends[-1]]
                     rates = rate * scale[chosen]
-                    _step(weight, bias, ids, speed[ids], ends - ends[0], some.targets[chosen], rates)
+                    scores[chosen] = _step(
+                        weight, bias, ids, speed[ids], ends - ends[0], some.targets[chosen], rates
+                    )
                     done += len(rates)
+                loss -= float(np.log(np.maximum(scores, _SMALLEST)).sum(dtype=np.float64))
+            if record is not None:
+                record(epoch + 1, {"loss": loss / max(texts, 1), "learning_rate": float(rate)})
     return safetensors.numpy.save({"weight": weight, "bias": bias})
 
 
@@ -93,18 +107,24 @@ def _step(
     offsets: npt.NDArray[np.int32],
     targets: npt.NDArray[np.int32],
     rates: Floats,
-) -> None:
-    """Change the weights by the gradient of some texts; n-grams have speeds and texts have rates."""
+) -> Floats:
+    """Change the weights by the gradient of some texts; n-grams have speeds and texts have rates.
+
+    Returns:
+        The score that each text's label had before.
+    """
     rows, (buckets, labels) = len(targets), weight.shape
     ones = np.ones(len(ids), np.float32)
     logits = np.tile(bias, (rows, 1))
     csr_matvecs(rows, buckets, labels, offsets, ids, ones, weight.ravel(), logits.ravel())
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     error = powers / powers.sum(axis=1, keepdims=True)
-    error[np.arange(rows), targets] -= 1
+    scores: Floats = error[np.arange(rows), targets]
+    error[np.arange(rows), targets] = scores - 1
     change = error * -rates[:, None]
     csc_matvecs(buckets, rows, labels, offsets, ids, speeds, change.ravel(), weight.ravel())
     bias += change.mean(axis=0)
+    return scores
 
 
 def _importance(counts: npt.NDArray[np.int64], balance: float) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,13 +19,23 @@ from modelbuild.errors import AwsError
 from modelbuild.store.checkpoints import CheckpointStore
 
 
-class Validation(BaseModel):
-    """How good the model was after some step, on rows that it does not learn from."""
+class Measurement(BaseModel):
+    """What was measured after some step."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: int
-    macro_f1: float
+    learning_rate: float
+    loss: float | None
+    """The mean of the steps since the last measurement; None if it was no finite number."""
+    macro_f1: float | None
+    """How good the model was on rows that it does not learn from; None if it was not validated."""
+
+    @property
+    def values(self) -> dict[str, float]:
+        """What was measured, by the names of :mod:`modelbuild.flow.progress`."""
+        found = {"loss": math.nan if self.loss is None else self.loss, "learning_rate": self.learning_rate}
+        return found if self.macro_f1 is None else {**found, "validation_macro_f1": self.macro_f1}
 
 
 class Progress(BaseModel):
@@ -36,9 +47,14 @@ class Progress(BaseModel):
     """Steps that are done."""
     stale: int = 0
     """How many validations in a row were not better than the best one before them."""
-    validations: list[Validation] = Field(default_factory=list)
+    measured: list[Measurement] = Field(default_factory=list)
     scaler: dict[str, Any] = Field(default_factory=dict)
     """How losses are scaled in float16."""
+
+    @property
+    def scores(self) -> list[float]:
+        """The macro-F1 of each validation."""
+        return [one.macro_f1 for one in self.measured if one.macro_f1 is not None]
 
 
 @dataclass

@@ -8,6 +8,7 @@ checkpoint does what it would have done without the interruption.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from dataclasses import asdict, dataclass
 
@@ -28,10 +29,11 @@ from modelbuild.flow.models.transformer.batches import (
     shuffled,
     to_device,
 )
-from modelbuild.flow.models.transformer.checkpoints import Checkpoints, Progress, Validation
+from modelbuild.flow.models.transformer.checkpoints import Checkpoints, Measurement, Progress
+from modelbuild.flow.progress import RecordProgress
 
 _MAX_GRADIENT_NORM = 1.0
-_LOGGED_STEPS = 50
+_MEASURED_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def fine_tune(
     *,
     seed: int,
     checkpoints: Checkpoints | None = None,
+    record: RecordProgress | None = None,
 ) -> Progress:
     """Fit a classifier; afterwards it is on the CPU, with the weights that were best on the validation rows.
 
@@ -96,6 +99,8 @@ def fine_tune(
         settings: how it is fitted.
         seed: decides the order of the texts, and dropout.
         checkpoints: where the training goes on from, and what it keeps while it runs; without it, nothing.
+        record: is called every 50 steps and at each validation, with the loss, the learning rate and the
+            macro-F1 of the validation; first with what was measured before the checkpoint.
 
     Raises:
         ConfigurationError: the training diverged.
@@ -107,6 +112,9 @@ def fine_tune(
     if earlier is not None:
         tuner.restore(*earlier)
         log.say(f"Going on from the checkpoint of step {tuner.progress.step:,}.")
+        if record is not None:
+            for one in tuner.progress.measured:
+                record(one.step, one.values)
     log.say(
         f"Fine-tuning on {len(train.texts):,} texts in {tuner.steps:,} steps, "
         f"in {device.name(tuner.precision)} on {tuner.device}."
@@ -114,13 +122,16 @@ def fine_tune(
     started, first = time.monotonic(), tuner.progress.step
     while tuner.progress.step < tuner.steps and tuner.progress.stale < settings.patience:
         tuner.take_step()
-        step = tuner.progress.step
-        if step % _LOGGED_STEPS == 0:
+        step, due = tuner.progress.step, tuner.validation_is_due()
+        if step % _MEASURED_STEPS == 0:
             pace = (step - first) * settings.batch_size / (time.monotonic() - started)
             log.say(f"Step {step:,} of {tuner.steps:,}, {pace:,.0f} texts/s.")
-        if tuner.validation_is_due():
-            measured = tuner.validate(validation)
-            log.say(f"Step {step:,}: macro-F1 {measured.macro_f1:.4f} on {len(validation.texts):,} texts.")
+        if step % _MEASURED_STEPS == 0 or due:
+            measured = tuner.measure(validation if due else None)
+            if (score := measured.macro_f1) is not None:
+                log.say(f"Step {step:,}: macro-F1 {score:.4f} on {len(validation.texts):,} texts.")
+            if record is not None:
+                record(step, measured.values)
         if checkpoints is not None:
             checkpoints.write_if_due(inputs, tuner.tensors, tuner.progress)
     tuner.use_best_weights()
@@ -149,6 +160,7 @@ class FineTuner:
         self.steps = settings.epochs * self._steps_per_epoch
         self._batches: list[Integers] = []
         self._best: dict[str, torch.Tensor] = {}
+        self._loss_sum = torch.zeros((), device=self.device)
         self._optimizer = torch.optim.AdamW(
             _groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True
         )
@@ -173,7 +185,10 @@ class FineTuner:
         targets = to_device(torch.from_numpy(self._train.targets[chosen]), self.device)
         with device.computing(self.device, self.precision):
             logits = self._model(**self._train.texts.batch(chosen, self.device)).logits
-        self._scaler.scale(self._loss(logits.float(), targets)).backward()
+        loss = self._loss(logits.float(), targets)
+        # Stays on the device: to wait for each step's number would slow a GPU down.
+        self._loss_sum += loss.detach()
+        self._scaler.scale(loss).backward()
         self._scaler.unscale_(self._optimizer)
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), _MAX_GRADIENT_NORM)
         self._scaler.step(self._optimizer)
@@ -186,26 +201,38 @@ class FineTuner:
         every = -(-self._steps_per_epoch // self._settings.validations_per_epoch)
         return self.progress.step % every == 0 or self.progress.step == self.steps
 
-    def validate(self, validation: Examples) -> Validation:
-        """Measure the model, and keep its weights if it is the best so far.
+    def measure(self, validation: Examples | None) -> Measurement:
+        """Measure how the training goes, and with validation rows how good the model is.
 
         Raises:
-            ConfigurationError: it does not answer with finite numbers.
+            ConfigurationError: the model does not answer with finite numbers.
         """
+        done = self.progress.step - (self.progress.measured[-1].step if self.progress.measured else 0)
+        loss = float(self._loss_sum) / done
+        self._loss_sum.zero_()
+        measured = Measurement(
+            step=self.progress.step,
+            learning_rate=self._learning_rate(self.progress.step - 1),
+            loss=loss if math.isfinite(loss) else None,
+            macro_f1=None if validation is None else self._validate(validation),
+        )
+        self.progress.measured.append(measured)
+        return measured
+
+    def _validate(self, validation: Examples) -> float:
+        """The macro-F1 of the model, whose weights are kept if it is the best so far."""
         logits = predict(self._model, validation.texts, self.device, self.precision)
         if not np.isfinite(logits).all():
             raise ConfigurationError(
                 f"after step {self.progress.step} the model's answers are no finite numbers: lower the "
                 "learning rate"
             )
-        score = f1_score(validation.targets, logits.argmax(axis=1), average="macro", zero_division=0)
-        measured = Validation(step=self.progress.step, macro_f1=float(score))
-        best = max((one.macro_f1 for one in self.progress.validations), default=-1.0)
-        self.progress.stale = 0 if measured.macro_f1 > best else self.progress.stale + 1
-        self.progress.validations.append(measured)
+        found = f1_score(validation.targets, logits.argmax(axis=1), average="macro", zero_division=0)
+        score, best = float(found), max(self.progress.scores, default=-1.0)
+        self.progress.stale = 0 if score > best else self.progress.stale + 1
         if not self.progress.stale:
             self._best = {name: value.detach().clone() for name, value in self._model.named_parameters()}
-        return measured
+        return score
 
     def use_best_weights(self) -> None:
         """Give the model the weights of the best validation."""
@@ -217,6 +244,7 @@ class FineTuner:
     def tensors(self) -> dict[str, torch.Tensor]:
         """All tensors that later steps depend on."""
         found = {f"best.{name}": value for name, value in self._best.items()}
+        found["loss_sum"] = self._loss_sum
         for name, value in self._model.named_parameters():
             found[f"model.{name}"] = value.detach()
             for key, moment in self._optimizer.state.get(value, {}).items():
@@ -228,6 +256,7 @@ class FineTuner:
         """Go on from what :meth:`tensors` was, at that progress."""
         self.progress = progress
         self._best = _section(tensors, "best.", self.device)
+        self._loss_sum = tensors["loss_sum"].to(self.device)
         moments = _section(tensors, "optimizer.", self.device)
         keys = sorted({name.split(".", 1)[0] for name in moments})
         names = {value: name for name, value in self._model.named_parameters()}
