@@ -51,7 +51,13 @@ class SentimentFlow(ModelFlow):
     @step
     def train(self) -> None:
         """Fit the model on the documents that are not held out."""
-        parsed, (rows, _) = self._parsed(), self._rows()
+        parsed, (rows, held_out, dropped) = self._parsed(), self._rows()
+        self.keep_training_rows(
+            [item.row.text for item in rows],
+            [LABELS[item.target] for item in rows],
+            evaluation_inputs=[item.row.text for item in held_out],
+            dropped=dropped,
+        )
         with self.timed("train"):
             if isinstance(parsed, TransformerParameters):
                 import transformer
@@ -71,7 +77,7 @@ class SentimentFlow(ModelFlow):
         """Evaluate the model in its served form on the held-out documents, and log to W&B."""
         from evaluate import evaluate
 
-        train, test = self._rows()
+        train, test, _ = self._rows()
         model, texts = load(self.files), [item.row.text for item in test]
         majority = int(np.bincount([item.target for item in train]).argmax())
         with self.timed("evaluate"):
@@ -107,11 +113,13 @@ class SentimentFlow(ModelFlow):
     def _parsed(self) -> LinearParameters | TransformerParameters:
         return read(self.parameters)
 
-    def _rows(self) -> tuple[list[Labelled], list[Labelled]]:
-        """The rows to train on and those held out."""
+    def _rows(self) -> tuple[list[Labelled], list[Labelled], dict[str, int]]:
+        """The rows to train on, those held out, and how many others there are, by reason."""
         parsed = self._parsed()
         rated = (Rated(**row) for row in self.read_snapshot().to_pylist())
-        return split(labelled(rated, parsed.labels.tau), parsed.split.test_percent, parsed.seed)
+        dropped: dict[str, int] = {}
+        kept = labelled(rated, parsed.labels.tau, dropped)
+        return *split(kept, parsed.split.test_percent, parsed.seed), dropped
 
 
 if __name__ == "__main__":

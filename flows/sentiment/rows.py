@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from modelbuild.flow.rows import one_of_each
 from modelbuild.flow.rows import split as split_by
 from modelbuild.serving.text import has_tokens
 
@@ -40,19 +41,22 @@ def label(rating: float, tau: float) -> int:
     return LABELS.index("positive" if rating > tau else "negative" if rating < -tau else "neutral")
 
 
-def labelled(rows: Iterable[Rated], tau: float) -> list[Labelled]:
+def labelled(rows: Iterable[Rated], tau: float, dropped: dict[str, int] | None = None) -> list[Labelled]:
     """The rows in the order of their ids, each text once, without texts that have contradictory labels.
 
     Texts count as the same if they differ only in case, spaces, links, handles or a leading "RT". Texts
-    without a token are omitted, because the server refuses them.
+    without a token are omitted, because the server refuses them. ``dropped`` gets the number of rows that are
+    left out, by reason.
     """
     same_text: defaultdict[str, list[Labelled]] = defaultdict(list)
+    refused = 0
     for row in sorted(rows, key=lambda row: row.id):
         if not has_tokens(row.text):
+            refused += 1
             continue
         key = " ".join(_NOISE.sub(" ", row.text).casefold().split())
         same_text[key].append(Labelled(row, label(row.rating, tau)))
-    return [group[0] for group in same_text.values() if len({item.target for item in group}) == 1]
+    return one_of_each(same_text.values(), label=lambda item: item.target, dropped=dropped, refused=refused)
 
 
 def split(rows: Iterable[Labelled], test_percent: int, seed: int) -> tuple[list[Labelled], list[Labelled]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 
 from metaflow import Config, step  # type: ignore[attr-defined]
@@ -34,7 +35,7 @@ class TopicsFlow(base.ModelFlow):
     @step
     def train(self) -> None:
         """Fit the model on the articles that are not held out."""
-        parsed, (known, _) = Parameters.model_validate(self.parameters), self._halves()
+        parsed, (known, _, _) = Parameters.model_validate(self.parameters), self._halves()
         texts = [(row["text"], row["topic"]) for row in known]
         self.labels = sorted({label for _, label in texts})
         shape, fitting = parsed.model.model_dump(), {"seed": parsed.seed, **parsed.training.model_dump()}
@@ -48,16 +49,14 @@ class TopicsFlow(base.ModelFlow):
     @step
     def evaluate(self) -> None:
         """Measure the model, as it will be served, on the articles that training never saw."""
-        (known, held_out), model = self._halves(), load(self.files)
-        texts = [row["text"] for row in held_out]
-        found = EvaluationRows(
-            ids=[row["id"] for row in held_out],
-            inputs=texts,
-            truth=[row["topic"] for row in held_out],
-            description="texts of articles that were not trained on, with the topics of the articles",
-        )
-        majority = classification.majority([row["topic"] for row in known], len(texts))
-        answers, baselines = model.predict_json(texts), {"majority": majority}
+        (known, held_out, dropped), model = self._halves(), load(self.files)
+        ids, texts, truth = ([row[name] for row in held_out] for name in ("id", "text", "topic"))
+        inputs, labels = ([row[name] for row in known] for name in ("text", "topic"))
+        self.keep_training_rows(inputs, labels, evaluation_inputs=texts, dropped=dropped)
+        description = "texts of articles that were not trained on, with the topics of the articles"
+        found = EvaluationRows(ids=ids, inputs=texts, truth=truth, description=description)
+        baselines = {"majority": classification.majority(labels, len(texts))}
+        answers = model.predict_json(texts)
         evaluated = classification.evaluate(found, answers, labels=self.labels, baselines=baselines)
         self.keep_evaluation(evaluated, golden(model, texts))
         self.next(self.notify_buildkite)
@@ -73,11 +72,12 @@ class TopicsFlow(base.ModelFlow):
     def end(self) -> None:
         """Nothing is left to do."""
 
-    def _halves(self) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-        """The rows to train on and those held out."""
+    def _halves(self) -> tuple[list[dict[str, str]], list[dict[str, str]], dict[str, int]]:
+        """The rows to train on, those held out, and how many others there are, by reason."""
         parsed, found = Parameters.model_validate(self.parameters), self.read_snapshot().to_pylist()
-        texts = rows.distinct(found, text=lambda row: row["text"], label=lambda row: row["topic"])
-        return rows.hold_out(texts, lambda row: row["article"], parsed.data.held_out, parsed.seed)
+        dropped: dict[str, int] = {}
+        kept = rows.distinct(found, text=itemgetter("text"), label=itemgetter("topic"), dropped=dropped)
+        return *rows.hold_out(kept, itemgetter("article"), parsed.data.held_out, parsed.seed), dropped
 
 
 if __name__ == "__main__":

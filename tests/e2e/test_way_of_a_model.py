@@ -146,6 +146,22 @@ def test_the_models_are_better_than_what_needs_no_training(served: Running) -> N
 
 
 @each_model
+def test_the_manifest_says_how_the_training_went(served: Running, model: str) -> None:
+    """All rows of the snapshot are accounted for, no evaluation text was trained on, and the loss fell."""
+    manifest = served.of(model).manifest()
+    training = manifest.training
+    assert training is not None
+    evaluated, dropped = manifest.evaluation.overall.rows, sum(training.dropped.values())
+    assert training.rows + evaluated + dropped == manifest.data.rows
+    assert sum(training.labels.values()) == training.rows
+    assert training.exact_duplicates == 0
+    losses = [point.values["loss"] for point in training.curve]
+    assert len(losses) == 3
+    assert losses == sorted(losses, reverse=True)
+    assert training.converged is True
+
+
+@each_model
 def test_no_agent_is_held_while_batch_trains(served: Running, model: str) -> None:
     """From the end of `train` to the unblock no agent has a job of the model, and that is when Batch does the
     steps.

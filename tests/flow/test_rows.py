@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.flow.rows import distinct, hold_out, read_csv, read_labelled_texts, split
+from modelbuild.flow.rows import (
+    CONTRADICTORY_LABELS,
+    REFUSED_TEXT,
+    SAME_TEXT,
+    distinct,
+    hold_out,
+    read_csv,
+    read_labelled_texts,
+    split,
+)
 
 
 def written(folder: Path, content: str | bytes) -> Path:
@@ -54,6 +63,15 @@ def test_texts_count_once_and_contradictions_not_at_all(tmp_path: Path) -> None:
     """Neither texts without a token nor rows without a label are rows to learn from."""
     rows = "text,label\ngood,p\ngood,p\nso so,p\nso so,n\n...,p\nnone,\nbad, n \n"
     assert read_labelled_texts(written(tmp_path, rows), "text", "label") == [("good", "p"), ("bad", "n")]
+
+
+def test_rows_that_are_left_out_are_counted_by_reason() -> None:
+    """Kept and dropped rows together are all rows."""
+    rows = [("good", "p"), ("GOOD", "p"), ("good ", "p"), ("so so", "p"), ("so so", "n"), ("...", "p")]
+    dropped: dict[str, int] = {}
+    kept = distinct(rows, text=lambda row: row[0], label=lambda row: row[1], dropped=dropped)
+    assert kept == [("good", "p")]
+    assert dropped == {SAME_TEXT: 2, CONTRADICTORY_LABELS: 2, REFUSED_TEXT: 1}
 
 
 def test_one_label_is_no_classification(tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def test_from_the_lake_to_a_servable_model(
     assert result.returncode == 0, result.stdout + result.stderr
     assert "no build to unblock" in result.stdout
     assert re.search(r"\] tweets +\d+ +0\.\d+ +0\.\d+\n", result.stdout)
+    assert re.search(r"\] [\d,]+ rows to train on, [\d,]+ left out \(the same text", result.stdout)
+    assert re.search(r"\] step 1: loss 0\.\d+, learning_rate 0\.\d+\n", result.stdout)
 
     written = [uri for uri, _ in storage.list(SCRATCH)]
     assert [uri for uri in written if uri.endswith("/predictions.parquet")]

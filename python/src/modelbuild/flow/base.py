@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 from metaflow import FlowSpec, current  # type: ignore[attr-defined]
+from pydantic import JsonValue
 
 from modelbuild import log
 from modelbuild.aws.athena import Athena
@@ -31,11 +32,13 @@ from modelbuild.contract import (
     Manifest,
     Runtime,
     TrainingRequest,
+    TrainingSummary,
     WandbRun,
 )
 from modelbuild.flow import environment, publish, runtime, snapshot, tracking, training
 from modelbuild.flow.evaluation import Evaluated, table
-from modelbuild.flow.progress import Curves, ProgressRecorder
+from modelbuild.flow.progress import Curves, ProgressRecorder, curve
+from modelbuild.flow.training_rows import summary
 from modelbuild.log import events
 from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore
@@ -48,6 +51,8 @@ class ModelFlow(FlowSpec):
         parameters: the values of ``config``, the flow's ``metaflow.Config``.
         prefix: the S3 prefix that the flow writes below; empty for a flow on its own without ``ARTIFACTS``.
         seconds: the measured durations, by name.
+        curves: what the fit measured, by name.
+        training_rows: what is known of the rows of the training, or None.
 
     These attributes and the values that the methods keep are artifacts of Metaflow, with records as JSON.
     """
@@ -63,6 +68,7 @@ class ModelFlow(FlowSpec):
         self.prefix = training.prefix(environment.read(), str(current.run_id))
         self.seconds: dict[str, float] = {}
         self.curves: Curves = {}
+        self.training_rows: dict[str, Any] | None = None
         self.find_request()
 
     def find_request(self) -> TrainingRequest | None:
@@ -125,6 +131,35 @@ class ModelFlow(FlowSpec):
         tell = log.say if on_its_own else partial(log.event, events.TRAINING_PROGRESS)
         return ProgressRecorder(self.curves, tell)
 
+    def keep_training_rows(
+        self,
+        inputs: Sequence[JsonValue],
+        labels: Sequence[str] = (),
+        *,
+        evaluation_inputs: Sequence[JsonValue],
+        dropped: Mapping[str, int] | None = None,
+    ) -> None:
+        """Keep what the report says of the rows that the model was fitted on; call it after the snapshot.
+
+        Counts the labels, the rows of the snapshot that were left out, and the evaluation inputs that are
+        also among those of the training.
+
+        Args:
+            inputs: the model's input for each row of the training, as JSON.
+            labels: the label of each row; empty for models that answer with something else.
+            evaluation_inputs: the model's input for each evaluation row.
+            dropped: how many rows of the snapshot are in neither, by reason.
+        """
+        kept = summary.of_rows(
+            inputs,
+            labels,
+            evaluation_inputs=evaluation_inputs,
+            snapshot_rows=self.snapshot["rows"],
+            dropped=dropped or {},
+        )
+        log.lines(summary.describe(kept))
+        self.training_rows = kept.model_dump(mode="json")
+
     def keep_runtime(self) -> None:
         """Keep the runtime of the model (packages, image, device); call it in the step that fits it."""
         own = environment.read()
@@ -183,8 +218,17 @@ class ModelFlow(FlowSpec):
             runtime=computed.model_copy(update={"image": computed.image or request.images.default}),
             golden=tuple(GoldenPrediction.model_validate(item) for item in self.golden),
             timings=dict(self.seconds),
+            training=self._training(),
             created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
         result = publish.publish(store, manifest, environment.read().attempt)
         limiter = shared_rate_limiter(store.objects, store.prefix)
         deliver(request, result, access=ApiAccess.read(os.environ), rate_limiter=limiter)
+
+    def _training(self) -> TrainingSummary | None:
+        """What the manifest says of the training, if the flow has told of its rows."""
+        if self.training_rows is None:
+            return None
+        kept = TrainingSummary.model_validate(self.training_rows)
+        measured = {"curve": curve(self.curves), "converged": summary.converged(self.curves)}
+        return kept.model_copy(update=measured)

@@ -15,6 +15,10 @@ from modelbuild.serving.text import has_tokens, normalize
 
 Row = TypeVar("Row")
 
+SAME_TEXT = "the same text as another row"
+CONTRADICTORY_LABELS = "the same text with another label"
+REFUSED_TEXT = "a text without a word, or too long"
+
 
 def read_csv(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     """The rows of a CSV file whose first line names its columns, each with the columns that are asked for.
@@ -61,7 +65,11 @@ def read_labelled_texts(path: Path, text: str, label: str) -> list[tuple[str, st
 
 
 def distinct(
-    rows: Iterable[Row], *, text: Callable[[Row], str], label: Callable[[Row], Hashable]
+    rows: Iterable[Row],
+    *,
+    text: Callable[[Row], str],
+    label: Callable[[Row], Hashable],
+    dropped: dict[str, int] | None = None,
 ) -> list[Row]:
     """Each text once: of rows with the same text the first one, in the order of the rows.
 
@@ -73,12 +81,43 @@ def distinct(
         rows: the rows.
         text: what the model is given of a row.
         label: what it has to find.
+        dropped: gets the number of rows that are left out, by reason.
     """
     same_text: dict[str, list[Row]] = {}
+    refused = 0
     for row in rows:
         if len(text(row)) <= MAX_CHARACTERS and has_tokens(text(row)):
             same_text.setdefault(" ".join(normalize(text(row)).split()), []).append(row)
-    return [group[0] for group in same_text.values() if len({label(row) for row in group}) == 1]
+        else:
+            refused += 1
+    return one_of_each(same_text.values(), label=label, dropped=dropped, refused=refused)
+
+
+def one_of_each(
+    groups: Iterable[list[Row]],
+    *,
+    label: Callable[[Row], Hashable],
+    dropped: dict[str, int] | None = None,
+    refused: int = 0,
+) -> list[Row]:
+    """The first row of each group of rows with the same text, without groups of contradictory labels.
+
+    Args:
+        groups: the rows, as groups of at least one.
+        label: what the model has to find.
+        dropped: gets the number of rows that are left out, by reason.
+        refused: how many rows are in no group, because the server refuses their texts.
+    """
+    kept, same, contradictory = [], 0, 0
+    for group in groups:
+        if len({label(row) for row in group}) == 1:
+            kept.append(group[0])
+            same += len(group) - 1
+        else:
+            contradictory += len(group)
+    if dropped is not None:
+        dropped.update({SAME_TEXT: same, CONTRADICTORY_LABELS: contradictory, REFUSED_TEXT: refused})
+    return kept
 
 
 def split(

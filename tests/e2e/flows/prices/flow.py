@@ -72,6 +72,7 @@ class PricesFlow(base.ModelFlow):
         self.files = scikit_learn.files(ridge, takes=FLAT, answers=NumberOutput(), parameters=self.parameters)
         self.keep_runtime()
         ids, inputs, truth = ([*part] for part in zip(*self.test_rows, strict=True))
+        self.keep_training_rows(flats, evaluation_inputs=inputs)
         model = load(self.files)
         evaluated = regression.evaluate(
             EvaluationRows(

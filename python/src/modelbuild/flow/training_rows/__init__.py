@@ -1,0 +1,1 @@
+"""Facts about the rows of a training: how many, which labels, and which evaluation inputs are among them."""
