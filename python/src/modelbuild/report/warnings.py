@@ -1,0 +1,108 @@
+"""What a careful colleague says about a model before it is deployed, from the manifests alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from modelbuild.contract import Manifest, TrainingSummary
+
+FEW_ROWS = 30
+"""On fewer rows, chance moves a metric by more than most models differ."""
+FEW_EVALUATION_ROWS = 100
+
+LEFT_OUT = 0.05
+"""The share of the snapshot's rows that may be left out without a word."""
+SHIFT = 0.05
+"""By how much the share of a label may change without a word; and by chance, by three standard errors."""
+FEWER_ROWS = 0.2
+
+_NAMED = 5
+
+
+def find(manifest: Manifest, live: Manifest | None = None) -> tuple[str, ...]:
+    """The warnings about a model, the most important first, each a sentence without a period at its end.
+
+    Args:
+        manifest: of the model.
+        live: the manifest of the model that the endpoint serves.
+    """
+    training = manifest.training
+    found = [*_duplicates(manifest, training)] if training else []
+    found += _evaluation_rows(manifest)
+    if training:
+        found += _lost_rows(manifest, training)
+        found += _convergence(training)
+        if live is not None and live.training:
+            found += _changed_rows(training, live.training)
+            found += _label_shift(training.labels, live.training.labels)
+    return tuple(found)
+
+
+def _duplicates(manifest: Manifest, training: TrainingSummary) -> Iterator[str]:
+    rows = manifest.evaluation.overall.rows
+    if exact := training.exact_duplicates:
+        yield (
+            f"{_of(exact, rows)} evaluation rows have an input that the model was trained on: on new inputs "
+            "it may be worse than the metrics say"
+        )
+    if near := training.near_duplicates:
+        more = "more " if training.exact_duplicates else ""
+        yield f"{_of(near, rows)} {more}evaluation rows have a text that is almost one of the training's"
+
+
+def _evaluation_rows(manifest: Manifest) -> Iterator[str]:
+    evaluation = manifest.evaluation
+    if (rows := evaluation.overall.rows) < FEW_EVALUATION_ROWS:
+        yield f"there are only {rows:,} evaluation rows: the metrics say little about new inputs"
+    for column, values in evaluation.slices.items():
+        few = sorted((quality.rows, name) for name, quality in values.items() if quality.rows < FEW_ROWS)
+        if few:
+            shown = _listed([f"{name} ({rows:,})" for rows, name in few])
+            yield f"{column} with fewer than {FEW_ROWS} evaluation rows, too few to compare: {shown}"
+
+
+def _lost_rows(manifest: Manifest, training: TrainingSummary) -> Iterator[str]:
+    lost, rows = sum(training.dropped.values()), manifest.data.rows
+    if lost > LEFT_OUT * rows:
+        largest = sorted(training.dropped.items(), key=lambda one: -one[1])
+        reasons = _listed([f"{count:,} {reason}" for reason, count in largest])
+        yield f"{_of(lost, rows)} rows of the snapshot were neither trained on nor evaluated: {reasons}"
+
+
+def _convergence(training: TrainingSummary) -> Iterator[str]:
+    if training.converged is False:
+        losses = [point.values["loss"] for point in training.curve if "loss" in point.values]
+        values = f" ({losses[-2]:.3g}, then {losses[-1]:.3g})" if len(losses) > 1 else ""
+        yield f"the loss had not settled when the training ended{values}: more epochs may make a better model"
+
+
+def _changed_rows(training: TrainingSummary, live: TrainingSummary) -> Iterator[str]:
+    if training.rows < (1 - FEWER_ROWS) * live.rows:
+        yield f"the model was trained on {training.rows:,} rows, and the live model on {live.rows:,}"
+
+
+def _label_shift(labels: Mapping[str, int], live: Mapping[str, int]) -> Iterator[str]:
+    total, total_live = sum(labels.values()), sum(live.values())
+    if not total or not total_live:
+        return
+    if new := sorted(labels.keys() - live.keys()):
+        yield f"labels that the live model does not know: {_listed(new)}"
+    if gone := sorted(live.keys() - labels.keys()):
+        yield f"labels that only the live model knows: {_listed(gone)}"
+    for label in sorted(labels.keys() & live.keys()):
+        now, before = labels[label] / total, live[label] / total_live
+        pooled = (labels[label] + live[label]) / (total + total_live)
+        error = math.sqrt(pooled * (1 - pooled) * (1 / total + 1 / total_live))
+        if abs(now - before) > max(SHIFT, 3 * error):
+            yield f"{now:.1%} of the training rows have label {label}, of the live model's {before:.1%}"
+
+
+def _of(part: int, whole: int) -> str:
+    share = f" ({part / whole:.1%})" if whole else ""
+    return f"{part:,} of {whole:,}{share}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
