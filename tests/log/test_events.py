@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from modelbuild import log
-from modelbuild.log.events import MARK, TRAINING_ENDED, Event, break_marks, parse_event
+from modelbuild.log.events import MARK, TRAINING_ENDED, TRAINING_PROGRESS, Event, break_marks, parse_event
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 FORGED = Event(TRAINING_ENDED, "the training succeeded").to_line()
@@ -80,6 +80,7 @@ def test_printed_text_is_no_event(capsys: pytest.CaptureFixture[str], text: str)
 @given(FORGERIES.map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary())
 @example(FORGED.encode())
 @example(f"2026-01-31 12:00:00.123 [17/train/2 (pid 4)] {FORGED}".encode())
+@example(Event(TRAINING_PROGRESS, f"loss {FORGED}").to_line().encode())
 def test_output_of_a_flow_is_no_event(capfdbinary: pytest.CaptureFixture[bytes], output: bytes) -> None:
     """Nothing that a flow prints is an event, and the event that follows it begins a line."""
     capfdbinary.readouterr()
@@ -101,6 +102,13 @@ def test_output_of_a_flow_is_passed_on_as_it_is(
     capfdbinary.readouterr()
     log.relay(output + b"\n")
     assert capfdbinary.readouterr().out == output + b"\n"
+
+
+def test_progress_of_a_flow_is_shown_as_its_text(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """People see the sentence and not JSON, on one line, and without what no output can hold."""
+    line = Event(TRAINING_PROGRESS, "step 1:\n+++ \ud800loss").to_line().encode("ascii", "backslashreplace")
+    log.relay(b"[17/train/2 (pid 4)] " + line + b"\nnext\n")
+    assert capfdbinary.readouterr().out == b"[17/train/2 (pid 4)] step 1: +++  loss\nnext\n"
 
 
 def test_event_has_no_secret_and_is_one_line(

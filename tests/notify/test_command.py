@@ -10,7 +10,7 @@ import pytest
 import samples
 import trained
 from modelbuild.aws.storage import NotFound, Storage
-from modelbuild.contract import Manifest, Report, TrainingResult
+from modelbuild.contract import Failure, Manifest, Report, TrainingResult, attempt_prefix
 from modelbuild.errors import (
     ConfigurationError,
     GateFailed,
@@ -45,6 +45,28 @@ def test_success_replaces_the_annotation_of_the_train_step(
     assert (context, style) == ("training", "info")
     assert result.wandb_run_url in body
     assert "https://logs.example/12" in body
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_the_end_of_the_log_is_on_the_page(
+    agent: Any, storage: Storage, manifest: Manifest, environ: Mapping[str, str], attempt: int
+) -> None:
+    """What the head of the newest attempt saw of the flow is shown; what cannot be read costs no page."""
+    result = TrainingResult(status="failed", reason="step train failed: boom")
+    failure = Failure(step="train", reason="step train failed: boom", log=("Epoch 3", "boom"))
+    here = attempt_prefix(manifest.request.artifacts, attempt)
+    storage.write(f"{here}/result.json", result.to_json().encode())
+    storage.write(f"{here}/failure.json", failure.to_json().encode())
+    noted = samples.noted(manifest.request)
+    agent.meta_data = {**result.to_fields(), **noted, "train/attempt": str(attempt)}
+    with pytest.raises(TrainingFailed, match="boom"):
+        notify(environ)
+    assert "\n```term\nEpoch 3\nboom\n```\n" in agent.annotations[-1].body
+    storage.write(f"{here}/failure.json", b"{}")
+    with pytest.raises(TrainingFailed, match="boom"):
+        notify(environ)
+    assert "```" not in agent.annotations[-1].body
+    assert "step train failed: boom" in agent.annotations[-1].body
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild.train.head.diagnosis import reason, redact, sentence
+from modelbuild.train.head.diagnosis import failure, reason, redact, sentence
 
 STAMP = "2026-01-31 12:00:00.123 [1795533493339701/train/2 (pid 10807)] "
 FAILED = [
@@ -123,6 +123,46 @@ def test_long_message_keeps_file_and_line() -> None:
     """Where the exception says more than fits, its message is cut, and file and line are not."""
     lines = log(*TRACEBACK, 'File "flow.py", line 3, in train', "RuntimeError: " + "boom " * 200)
     assert "… (flow.py, line 3)" in reason(lines, 1)
+
+
+def test_page_has_the_end_of_the_log() -> None:
+    """The last lines of the task that failed, with its traceback; the reason is that of the result."""
+    frame = ('File "flow.py", line 3, in train', "    raise X", "RuntimeError: boom")
+    epochs = tuple(f"Epoch {number}" for number in range(40))
+    other = STAMP.replace("/train/2", "/other/3") + "all is well"
+    lines = [other, *log("Task is starting.", *epochs, *TRACEBACK, *frame)]
+    found = failure(lines, 1)
+    assert found.step == "train"
+    assert found.reason == "step train failed: RuntimeError: boom (flow.py, line 3)"
+    assert found.log[-4:] == (TRACEBACK[-1], *frame)
+    assert found.log[:-4] == epochs[-26:]
+    assert found.explains(reason(lines, 1))
+    assert not found.explains("the head died without giving a reason")
+
+
+def test_page_has_the_end_of_a_log_without_a_step() -> None:
+    """A flow that ended before a step failed is shown as it printed."""
+    found = failure(["  unknown option --x  ", ""], 2)
+    assert (found.step, found.log) == ("", ("unknown option --x",))
+    assert found.explains(reason(["  unknown option --x  ", ""], 2))
+
+
+def test_page_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets are blacked out in each line, also one of several lines, and whatever is named like one."""
+    monkeypatch.setenv("WANDB_API_KEY", "first-half\nsecond-half")
+    found = failure(log("using first-half", "second-half", "password=hunter2-long", "RuntimeError"), 1)
+    shown = "\n".join(found.log)
+    assert "half" not in shown
+    assert "hunter2" not in shown
+    assert "RuntimeError" in shown
+
+
+@given(st.lists(st.text(), max_size=60))
+def test_any_output_makes_a_record(lines: list[str]) -> None:
+    """Whatever a flow prints, what is recorded of it reads back, and is short."""
+    found = failure(log(*lines), 1)
+    assert len(found.to_json()) < 100_000
+    assert found.explains(reason(log(*lines), 1))
 
 
 def test_secrets_in_the_log_are_blacked_out(monkeypatch: pytest.MonkeyPatch) -> None:

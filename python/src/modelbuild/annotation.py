@@ -8,6 +8,7 @@ none of their text as Markdown.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 import jinja2
@@ -26,6 +27,9 @@ _BREAKS = re.compile("\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]")
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
 )
+_COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
+# Control sequences with parameters, and strings such as titles, links and images.
+_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)")
 _WEB = re.compile(r"https?://[^\s\\]+", re.ASCII)
 _HOSTED = re.compile(
     r"(?:https://(?:[^@/]*@)?|ssh://git@|git@)(github\.com|gitlab\.com)[:/](.+?)(?:\.git)?/?"
@@ -79,6 +83,23 @@ def link(url: str, text: object) -> Markup:
     if len(url) > 2_000 or not _WEB.fullmatch(url):
         return shown
     return Markup('<a href="{}">{}</a>').format(Markup(clip(url, 2_000)), shown)
+
+
+def terminal(lines: Iterable[str]) -> str:
+    """Lines of a log as a block that shows their colours, to be put between two annotations of this module.
+
+    It is a Markdown fence, with an empty line before it that ends the HTML above. No line can leave it: it
+    has no backticks, and of the control sequences only those for colours.
+    """
+    shown = "\n".join(_terminal_line(line) for line in log.redact("\n".join(lines)).split("\n"))
+    return f"\n```term\n{shown}\n```\n"
+
+
+def _terminal_line(line: str) -> str:
+    parts = _COLOUR.split(line[:_SHOWN_CHARACTERS].replace("`", "'"))
+    # Every second part is a colour.
+    parts[::2] = [_UNPRINTABLE.sub("", _BREAKS.sub(" ", _SEQUENCE.sub("", text))) for text in parts[::2]]
+    return "".join(parts).rstrip()
 
 
 def commit_url(repository: str, commit: str) -> str:

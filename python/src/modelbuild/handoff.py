@@ -23,6 +23,7 @@ from modelbuild.contract import (
     MODEL_PIN,
     REQUEST_PIN,
     Build,
+    Failure,
     Manifest,
     ServingEnvironment,
     TrainingRequest,
@@ -99,15 +100,10 @@ def read_result(meta_data: TrainingMetaData, objects: Objects, job: JobEnvironme
         AwsError: S3 refused.
         BuildkiteError: the agent's command line failed.
     """
-    attempt = meta_data.get("train/attempt") or "1"
-    if attempt == "1":
+    attempt = _attempt(meta_data)
+    if attempt == 1:
         return _result_from_fields(meta_data.get_all(TrainingResult.field_keys()), meta_data)
-    if not attempt.isdecimal():
-        raise ConfigurationError(
-            f"meta-data {meta_data.prefix}train/attempt is {attempt[:80]!r}, which no train step sets: start "
-            "a new build, and leave it to that step"
-        )
-    uri = find_store(meta_data, objects, job).attempt(int(attempt)).result_uri
+    uri = find_store(meta_data, objects, job).attempt(attempt).result_uri
     result = records.find(objects, uri, TrainingResult)
     if result is None:
         raise TrainingFailed(
@@ -115,6 +111,29 @@ def read_result(meta_data: TrainingMetaData, objects: Objects, job: JobEnvironme
             "is unblocked a second time"
         )
     return _result_from_fields(result.to_fields(), meta_data)
+
+
+def read_failure(meta_data: TrainingMetaData, objects: Objects, job: JobEnvironment) -> Failure | None:
+    """What the head of the newest attempt saw of the flow that failed, or None if it has recorded nothing.
+
+    Raises:
+        ConfigurationError: the train step recorded no prefix.
+        VerificationFailed: the record cannot be read, or the prefix is another build's.
+        AwsError: S3 refused.
+        BuildkiteError: the agent's command line failed.
+    """
+    return find_store(meta_data, objects, job).attempt(_attempt(meta_data)).failure()
+
+
+def _attempt(meta_data: TrainingMetaData) -> int:
+    """The number of the newest attempt."""
+    attempt = meta_data.get("train/attempt") or "1"
+    if not attempt.isdecimal():
+        raise ConfigurationError(
+            f"meta-data {meta_data.prefix}train/attempt is {attempt[:80]!r}, which no train step sets: start "
+            "a new build, and leave it to that step"
+        )
+    return int(attempt)
 
 
 def _result_from_fields(fields: Mapping[str, str], meta_data: TrainingMetaData) -> TrainingResult:

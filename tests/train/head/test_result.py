@@ -11,6 +11,7 @@ import flow_files
 from heads import Head
 from modelbuild.contract import TrainingResult
 from modelbuild.log.events import TRAINING_ENDED, Event, parse_event
+from modelbuild.store.model import ModelStore
 
 
 def line_of(part: str) -> int:
@@ -48,6 +49,10 @@ def test_failing_step_is_named_without_secrets(head: Head, archived: bytes, buil
     line = line_of("lost the key")
     message = f"step start failed: RuntimeError: lost the key [redacted] (flows/flow.py, line {line})"
     assert head.result().reason.startswith(f"{message}; its log ends: ")
+    failure = ModelStore(head.storage, head.artifacts).attempt(1).failure()
+    assert failure is not None
+    assert (failure.step, failure.reason) == ("start", message)
+    assert failure.log[-1] == "RuntimeError: lost the key [redacted]"
 
 
 def test_token_with_a_line_break_at_its_end_works(head: Head, archived: bytes, buildkite: Any) -> None:

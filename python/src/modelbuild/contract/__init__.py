@@ -32,10 +32,12 @@ from modelbuild.contract.environment import (
     Variables,
 )
 from modelbuild.contract.evaluation import Evaluation, Metric, Quality, figure
+from modelbuild.contract.failure import Failure
 from modelbuild.contract.layout import (
     DECISION_FILE,
     DELIVERED_FILE,
     DEPLOYMENT_FILE,
+    FAILURE_FILE,
     JOB_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
@@ -98,6 +100,7 @@ __all__ = [
     "DEPLOYMENT_FILE",
     "DESCRIPTION_FILE",
     "FAILED_GATES",
+    "FAILURE_FILE",
     "JOB_FILE",
     "LOG_GROUP",
     "MANIFEST_FILE",
@@ -127,6 +130,7 @@ __all__ = [
     "Decision",
     "Deployment",
     "Evaluation",
+    "Failure",
     "GoldenPrediction",
     "HeadEnvironment",
     "Images",

@@ -92,11 +92,12 @@ def open_group(title: str) -> None:
 
 
 def relay(output: bytes) -> None:
-    """Print the output of another program unchanged, except for secrets and marks of events.
+    """Print the output of another program unchanged, except for secrets and events.
 
-    A missing line end is added after the last line.
+    Of an event about progress its text is printed. A missing line end is added after the last line.
     """
-    shown = events.break_marks(redact(output.decode(errors="surrogateescape")))
+    lines = output.decode(errors="surrogateescape").split("\n")
+    shown = events.break_marks(redact("\n".join(map(events.shown, lines))))
     if shown and not shown.endswith("\n"):
         shown += "\n"
     sys.stdout.buffer.write(shown.encode(errors="surrogateescape"))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from modelbuild.text import one_line
+
 MARK = "modelbuild-event "
 _BROKEN_MARK = "modelbuild_event "
 
@@ -49,6 +51,13 @@ def parse_event(line: str) -> Event | None:
         case {"name": str(name), "text": str(text)}:
             return Event(name, text)
     return None
+
+
+def shown(line: str) -> str:
+    """A line of a flow for people: with the text in place of an event about its progress."""
+    before, mark, rest = line.partition(MARK)
+    event = parse_event(mark + rest)
+    return before + one_line(event.text) if event and event.name == TRAINING_PROGRESS else line
 
 
 def break_marks(text: str) -> str:

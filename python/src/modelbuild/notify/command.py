@@ -11,13 +11,14 @@ from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent, job
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
-from modelbuild.contract import FAILED_GATES, NO_GATES, TRAINING_ANNOTATION, Report, TrainingResult
-from modelbuild.errors import GateFailed, TrainingFailed, VerificationFailed
+from modelbuild.contract import FAILED_GATES, NO_GATES, TRAINING_ANNOTATION, Failure, Report, TrainingResult
+from modelbuild.errors import AwsError, ConfigurationError, GateFailed, TrainingFailed, VerificationFailed
 from modelbuild.notify import page, pull_request
 from modelbuild.notify.compile import compile_report
 from modelbuild.notify.publish import publish_report
 from modelbuild.report.head_job import HeadJob
 from modelbuild.settings.notify import NotifySettings
+from modelbuild.store.objects import Objects
 
 
 def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> None:
@@ -45,7 +46,10 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
     )
     log.say(f"status: {result.status}{': ' + result.reason if result.reason else ''}")
     if result.status != "succeeded":
-        _show_failure(settings, result, head, here, meta_data)
+        failure = _failure(meta_data, storage, here) if result.status == "failed" else None
+        body = page.failed(result, head, here, failure)
+        meta_data.annotate(body, context=TRAINING_ANNOTATION, style="error")
+        _end_without_model(settings, result, head)
         return
     try:
         trained = handoff.read_manifest(meta_data, result, storage, here)
@@ -78,19 +82,21 @@ def _production(settings: NotifySettings) -> Storage | None:
     return Storage(session(settings.compare_with.aws, agent.oidc_token))
 
 
-def _show_failure(
-    settings: NotifySettings,
-    result: TrainingResult,
-    head: HeadJob,
-    here: JobEnvironment,
-    meta_data: TrainingMetaData,
-) -> None:
-    """Show how a training ended without a model.
+def _failure(meta_data: TrainingMetaData, objects: Objects, here: JobEnvironment) -> Failure | None:
+    """What the head saw of a flow that failed; the page is complete enough without."""
+    try:
+        return handoff.read_failure(meta_data, objects, here)
+    except (AwsError, ConfigurationError, VerificationFailed) as error:
+        log.warn(f"the page does not show the end of the log: {error}")
+        return None
+
+
+def _end_without_model(settings: NotifySettings, result: TrainingResult, head: HeadJob) -> None:
+    """End the step of a training without a model.
 
     Raises:
         TrainingFailed: unless option ``soft-fail`` lets the step pass.
     """
-    meta_data.annotate(page.failed(result, head, here), context=TRAINING_ANNOTATION, style="error")
     ended = "was cancelled" if result.status == "cancelled" else "failed"
     message = (
         f"the training {ended} ({result.reason or 'no reason was given'}): its log is "

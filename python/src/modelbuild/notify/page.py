@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from modelbuild.annotation import commit_url, render
+from collections.abc import Sequence
+
+from modelbuild.annotation import commit_url, render, terminal
 from modelbuild.buildkite.job import JobEnvironment
-from modelbuild.contract import TrainingResult
+from modelbuild.contract import Failure, TrainingResult
 from modelbuild.report.head_job import HeadJob
 
 
-def failed(result: TrainingResult, head: HeadJob, job: JobEnvironment) -> str:
-    """The annotation of a training without a model."""
-    ended = "was cancelled" if result.status == "cancelled" else "failed"
-    return _nothing_to_deploy(ended, result.reason, head, job, result.wandb_run_url)
+def failed(result: TrainingResult, head: HeadJob, job: JobEnvironment, failure: Failure | None = None) -> str:
+    """The annotation of a training without a model.
+
+    Args:
+        result: how the training ended.
+        head: the Batch job that ran the flow.
+        job: the variables of the step's job.
+        failure: what the head saw of the flow; not shown unless it is about this result.
+    """
+    if result.status == "cancelled":
+        return _nothing_to_deploy("was cancelled", result.reason, head, job, result.wandb_run_url)
+    if failure is None or not failure.explains(result.reason):
+        return _nothing_to_deploy("failed", result.reason, head, job, result.wandb_run_url)
+    ended = f"failed in step {failure.step}" if failure.step else "failed"
+    return _nothing_to_deploy(ended, failure.reason, head, job, result.wandb_run_url, failure.log)
 
 
 def refused(reason: str, head: HeadJob, job: JobEnvironment) -> str:
@@ -20,18 +33,31 @@ def refused(reason: str, head: HeadJob, job: JobEnvironment) -> str:
 
 
 def _nothing_to_deploy(
-    ended: str, reason: str, head: HeadJob, job: JobEnvironment, wandb_run_url: str = ""
+    ended: str,
+    reason: str,
+    head: HeadJob,
+    job: JobEnvironment,
+    wandb_run_url: str = "",
+    lines: Sequence[str] = (),
 ) -> str:
-    return render(
+    above = render(
         "modelbuild.notify",
         "failed.html.j2",
         ended=ended,
         reason=reason,
-        wandb_run_url=wandb_run_url,
         job=head,
         number=job.number,
         pipeline=job.pipeline,
+    )
+    below = render(
+        "modelbuild.notify",
+        "failed_below.html.j2",
+        of_the_code=bool(lines),
+        wandb_run_url=wandb_run_url,
+        job=head,
+        number=job.number,
         build_url=job.build_url,
         commit=job.commit,
         commit_url=commit_url(job.repository, job.commit),
     )
+    return f"{above}{terminal(lines) if lines else ''}{below}"

@@ -11,7 +11,9 @@ from pydantic import BaseModel, JsonValue
 
 from modelbuild.contract import (
     DELIVERED_FILE,
+    FAILURE_FILE,
     RESULT_FILE,
+    Failure,
     TrainingResult,
     attempt_prefix,
     document,
@@ -121,6 +123,14 @@ class Attempt:
             return records.find(self.objects, self.result_uri, TrainingResult)
         except records.InvalidRecord as error:
             return unsuccessful("failed", str(error))
+
+    def record_failure(self, failure: Failure) -> None:
+        """Record for people how this attempt's flow failed; a head that Batch starts again replaces it."""
+        self.objects.write(f"{self.results}/{FAILURE_FILE}", failure.to_json().encode())
+
+    def failure(self) -> Failure | None:
+        """How this attempt's flow failed, or None if no head has recorded that."""
+        return records.find(self.objects, f"{self.results}/{FAILURE_FILE}", Failure)
 
     def record_delivered(self, result: TrainingResult) -> None:
         """Record that the build has the result, or is over."""

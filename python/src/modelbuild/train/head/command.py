@@ -28,6 +28,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.buildkite.access import TOKEN, ApiAccess
 from modelbuild.contract import (
     RESULT_FILE,
+    Failure,
     HeadEnvironment,
     TrainingRequest,
     TrainingResult,
@@ -212,13 +213,23 @@ def _train(head: _Head, request: TrainingRequest, watching: watch.Watch) -> Trai
         context = resume.RunContext(head.store, head.batch, head.own, attributes)
         exit_code, lines = resume.run_to_end(start, context)
         if exit_code != 0:
-            raise TrainingFailed(diagnosis.reason(lines, exit_code, resume.container_reason(context)))
+            ended = resume.container_reason(context)
+            _record_failure(head, diagnosis.failure(lines, exit_code, ended))
+            raise TrainingFailed(diagnosis.reason(lines, exit_code, ended))
     result = head.store.attempt(head.own.attempt).result()
     if result is None:
         raise TrainingFailed(
             f"the flow ended well but left no {RESULT_FILE}: it must publish its model in a step"
         )
     return result
+
+
+def _record_failure(head: _Head, failure: Failure) -> None:
+    """Record what the page shows of a failed flow; it shows the reason also without."""
+    try:
+        head.store.attempt(head.own.attempt).record_failure(failure)
+    except AwsError as error:
+        log.say(f"head: the page will not show the end of the log: {error}")
 
 
 def _flow_variables(inherited: Mapping[str, str], request: TrainingRequest, root: Path) -> dict[str, str]:
@@ -300,8 +311,9 @@ def _run_flow(
         try:
             for line in process.stdout:
                 log.relay(line)
-                lines.append(line.decode(errors="replace").rstrip())
-                on_line(lines[-1])
+                text = line.decode(errors="replace").rstrip()
+                lines.append(events.shown(text))
+                on_line(text)
             exit_code = process.wait()
         except BaseException:
             _stop(process)

@@ -1,4 +1,4 @@
-"""Why a flow failed, as one sentence made from what it printed."""
+"""Why a flow failed, from what it printed: as one sentence, and with the last lines for people."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from modelbuild import log
+from modelbuild.contract import Failure
 from modelbuild.log import metaflow_lines
 from modelbuild.train.commit import parameters
 
@@ -27,6 +28,8 @@ _NOT_USERS = re.compile(
 _UNPACKED = re.compile(r"^.*/modelbuild-[^/]+/source/|^.*/metaflow/")
 _FILE_LIMIT = 200
 _LOG_LINES = 3
+# What a page shows of the log.
+_SHOWN_LINES, _SHOWN_CHARACTERS = 30, 500
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _SECRET_TEXT = re.compile(
@@ -43,25 +46,49 @@ def reason(lines: Sequence[str], exit_code: int, batch: str = "") -> str:
         exit_code: how its process ended.
         batch: Batch's reason for the step's container, which it ended itself; empty where it did not.
     """
-    failed = next(filter(None, map(metaflow_lines.parse_failed_task, reversed(lines))), None)
-    if failed is not None:
-        # Tasks of one step run at the same time, and their lines come in turns.
-        tasks = filter(None, map(metaflow_lines.parse_task_line, lines))
-        lines_of_task = [
-            task.text for task in tasks if (task.step, task.task_id) == (failed.step, failed.task_id)
-        ]
-        subject = f"step {failed.step} failed"
-    else:
-        lines_of_task = [line.strip() for line in lines]
-        subject = f"the flow ended with exit code {exit_code} before a step failed"
-    exception = _exception(lines_of_task)
-    cause = batch or _OWN_ERROR.sub("", exception or _last(lines_of_task))
-    text = f"{subject}: {cause}" if cause else subject
-    if where := _code_location(lines_of_task) if exception else "":
-        # The message of the exception may be long: the place is not what is cut.
-        text = f"{_cut(text, _LIMIT - len(where) - 3)} ({where})"
-    end = " / ".join(_log(lines_of_task, cause)) if failed is not None else ""
+    step, printed = _failed_step(lines)
+    cause = _cause(printed, batch)
+    text = _reason(step, printed, exit_code, cause)
+    end = " / ".join(_log(printed, cause)) if step else ""
     return sentence(f"{text}; its log ends: {end}" if end else text)
+
+
+def failure(lines: Sequence[str], exit_code: int, batch: str = "") -> Failure:
+    """What people need to see of a flow that failed, without secrets; the arguments are those of
+    :func:`reason`, which begins with the same words.
+    """
+    step, printed = _failed_step(lines)
+    text = _reason(step, printed, exit_code, _cause(printed, batch))
+    last = [line for line in printed if not _is_boilerplate(line.strip())][-_SHOWN_LINES:]
+    # As one text, because a secret may have several lines.
+    shown = log.redact("\n".join(line[:_SHOWN_CHARACTERS] for line in last)).split("\n")[-_SHOWN_LINES:]
+    return Failure(reason=sentence(text), step=step, log=tuple(redact(line) for line in shown))
+
+
+def _failed_step(lines: Sequence[str]) -> tuple[str, list[str]]:
+    """The step that failed and what its task printed; without one, an empty name and all lines."""
+    failed = next(filter(None, map(metaflow_lines.parse_failed_task, reversed(lines))), None)
+    if failed is None:
+        return "", [line.strip() for line in lines]
+    # Tasks of one step run at the same time, and their lines come in turns.
+    tasks = filter(None, map(metaflow_lines.parse_task_line, lines))
+    return failed.step, [
+        task.text for task in tasks if (task.step, task.task_id) == (failed.step, failed.task_id)
+    ]
+
+
+def _cause(printed: Sequence[str], batch: str) -> str:
+    return batch or _OWN_ERROR.sub("", _exception(printed) or _last(printed))
+
+
+def _reason(step: str, printed: Sequence[str], exit_code: int, cause: str) -> str:
+    """The step, the exception, and file and line of the user's code."""
+    ended = f"the flow ended with exit code {exit_code} before a step failed"
+    subject = f"step {step} failed" if step else ended
+    text = f"{subject}: {cause}" if cause else subject
+    where = _code_location(printed) if _exception(printed) else ""
+    # The message of the exception may be long: the place is not what is cut.
+    return f"{_cut(text, _LIMIT - len(where) - 3)} ({where})" if where else text
 
 
 def sentence(text: str) -> str:
