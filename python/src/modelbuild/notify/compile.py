@@ -18,6 +18,7 @@ from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
 from modelbuild.handoff import Handoff
 from modelbuild.notify import changes, gates, models
 from modelbuild.notify.verdict import decide
+from modelbuild.report import warnings
 from modelbuild.settings.notify import CompareSettings, NotifySettings
 from modelbuild.store.deployments import DeploymentHistory
 from modelbuild.store.objects import Objects
@@ -73,6 +74,7 @@ def compile_report(
         confusion=details.confusion_matrix(ours.predictions) if ours.predictions else None,
         calibration=details.calibration(ours.predictions) if ours.predictions else (),
         trend=models.trend(earlier, manifest),
+        warnings=warnings.find(manifest, live_model.manifest if live_model else None),
         unavailable=(*problems, *unreadable, *(live.problems if live else ())),
     )
 

@@ -58,6 +58,9 @@ def body(report: Report, head: HeadJob) -> str:
     page = Page(
         address=lambda _: Markup(""),
         shade=lambda _level, _right: "",
+        shades="",
+        rest="in the report of the build",
+        open_examples=0,
         open_rows=10,
         rows=20,
         columns=4,
