@@ -313,6 +313,13 @@ def test_a_wrong_template_is_a_sentence(notifier: Notifier, tmp_path: Path, text
         notifier.run(template=str(template))
 
 
+def test_another_context_replaces_the_annotation_of_the_train_step(notifier: Notifier) -> None:
+    """The page never shows a training that ended as running beside its report."""
+    notifier.run(context="decision")
+    assert [annotation.context for annotation in notifier.agent.annotations] == ["decision"]
+    assert (["annotation", "remove", "--context", "training"], "") in notifier.agent.calls
+
+
 def test_with_soft_fail_a_failed_training_passes_and_deploy_refuses_it(
     agent: Any, environ: Mapping[str, str]
 ) -> None:

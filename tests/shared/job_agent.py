@@ -27,6 +27,8 @@ elif argv[:2] == ["meta-data", "keys"]:
     print("".join(key + "\\n" for key in data), end="")
 elif argv[:2] == ["meta-data", "set"]:
     (folder / "meta-data").write_text(json.dumps({{**data, argv[2]: stdin}}))
+elif argv[:2] == ["annotation", "remove"]:
+    pass
 elif argv[:2] == ["artifact", "upload"]:
     for file in pathlib.Path.cwd().glob(argv[2]):
         if file.is_file():

@@ -72,6 +72,15 @@ def annotate(body: str, *, context: str, style: Style) -> None:
     _agent("annotate", "--context", context, "--style", style, stdin=body)
 
 
+def remove_annotation(context: str) -> None:
+    """Remove the annotation of this context from the build.
+
+    Raises:
+        BuildkiteError: the agent failed.
+    """
+    _agent("annotation", "remove", "--context", context)
+
+
 def upload_artifacts(folder: Path) -> None:
     """Upload every file below a folder as an artifact of the build; its path is that below the folder.
 

@@ -99,6 +99,10 @@ class TrainingMetaData:
         """Put an annotation on the build, and replace this training's annotation of that context."""
         agent.annotate(body, context=self.prefix + context, style=style)
 
+    def remove_annotation(self, context: str) -> None:
+        """Remove this training's annotation of that context."""
+        agent.remove_annotation(self.prefix + context)
+
 
 def claims(keys: Collection[str]) -> list[Claim]:
     """The claims among the keys of a build's meta-data, by the name of their model."""

@@ -11,11 +11,11 @@ from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent, job
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
-from modelbuild.contract import FAILED_GATES, NO_GATES, TRAINING_ANNOTATION, Failure, Report, TrainingResult
+from modelbuild.contract import FAILED_GATES, NO_GATES, Failure, Report, TrainingResult
 from modelbuild.errors import AwsError, ConfigurationError, GateFailed, TrainingFailed, VerificationFailed
 from modelbuild.notify import page, pull_request
 from modelbuild.notify.compile import compile_report
-from modelbuild.notify.publish import publish_report
+from modelbuild.notify.publish import publish_report, show_page
 from modelbuild.report.head_job import HeadJob
 from modelbuild.settings.notify import NotifySettings
 from modelbuild.store.objects import Objects
@@ -48,14 +48,14 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
     if result.status != "succeeded":
         failure = _failure(meta_data, storage, here) if result.status == "failed" else None
         body = page.failed(result, head, here, failure)
-        meta_data.annotate(body, context=TRAINING_ANNOTATION, style="error")
+        show_page(body, "error", meta_data, settings)
         _end_without_model(settings, result, head)
         return
     try:
         trained = handoff.read_manifest(meta_data, result, storage, here)
         handoff.pin(trained, meta_data)
     except VerificationFailed as error:
-        meta_data.annotate(page.refused(str(error), head, here), context=TRAINING_ANNOTATION, style="error")
+        show_page(page.refused(str(error), head, here), "error", meta_data, settings)
         raise
     approval.pin_callback_user(meta_data, here)
     log.group(":bar_chart: Comparing the model")

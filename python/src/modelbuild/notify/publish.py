@@ -60,7 +60,18 @@ def publish_report(
     else:
         body = render_annotation(report, head, [name for name in pictures if shown])
     body += paragraph(settings.extra_body) if settings.extra_body else ""
-    meta_data.annotate(body, context=TRAINING_ANNOTATION, style=report.verdict.style)
+    show_page(body, report.verdict.style, meta_data, settings)
+
+
+def show_page(body: str, style: agent.Style, meta_data: TrainingMetaData, settings: NotifySettings) -> None:
+    """Put the page on the build, in the place of the annotation that the train step and the head wrote.
+
+    Raises:
+        BuildkiteError: the agent's command line failed.
+    """
+    meta_data.annotate(body, context=settings.context, style=style)
+    if settings.context != TRAINING_ANNOTATION:
+        meta_data.remove_annotation(TRAINING_ANNOTATION)
 
 
 def _upload(report: Report, files: Mapping[str, bytes]) -> bool:

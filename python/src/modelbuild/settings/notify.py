@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 from typing_extensions import Self
 
-from modelbuild.contract import ModelName, S3Uri
+from modelbuild.contract import TRAINING_ANNOTATION, ModelName, S3Uri
 from modelbuild.settings.aws import AwsSettings
 from modelbuild.settings.options import Options, PluginOptions, Text
 
@@ -109,6 +109,10 @@ class NotifySettings(PluginOptions):
         description="Whether an unmet gate fails this step, only warns, or makes deploy ask for a reason.",
     )
     styles: Styles = Field(Styles(), description="Styles of the annotation.")
+    context: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9/_-]{1,60}$")] = Field(
+        TRAINING_ANNOTATION,
+        description="Context of the annotation; another one than the default removes that of the train step.",
+    )
     show_examples: bool = Field(
         True, alias="show-examples", description="Whether the page shows evaluation rows with their inputs."
     )
