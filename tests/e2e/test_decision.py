@@ -126,7 +126,7 @@ def test_a_person_decides_on_four_models(endpoint: Laptop) -> None:
         assert "Not met: the gate for macro-F1." in page["body_html"]
         assert f"Worse than the live model sentiment {first.model_id}" in page["body_html"]
 
-    with build(endpoint, 20, 0.2) as better:
+    with build(endpoint, 20, 0.5) as better:
         report = report_of(better)
         assert report.verdict.outcome == "better"
         assert interval_of(live_of(report))[0] > 0
@@ -139,7 +139,7 @@ def test_a_person_decides_on_four_models(endpoint: Laptop) -> None:
         decide(better, "deploy", "better by far")
         assert better.get()["state"] == "passed", better.log.read_text()
 
-    with build(endpoint, 20, 0.2) as equal:
+    with build(endpoint, 20, 0.5) as equal:
         report = report_of(equal)
         assert live_of(report).model_id == better.model_id
         assert report.verdict.outcome == "no difference"
