@@ -217,12 +217,15 @@ def test_what_changed_since_live_is_listed_with_its_origin(world: World) -> None
         ({"metric": "macro_f1", "maximum-drop": 0.01}, "worse", False),
         ({"metric": "f1", "slice": "class=neutral", "maximum-drop": 0.01}, "worse", False),
         ({"metric": "model_bytes", "maximum": 10}, "bytes", False),
+        ({"metric": "latency_seconds", "maximum": 0.01}, "2.00 ms", True),
+        ({"metric": "latency_seconds", "maximum": 0.001}, "2.00 ms", False),
     ],
 )
 def test_gates_are_checked(world: World, gate: dict[str, Any], value: str, passed: bool) -> None:
     """A gate shows its threshold and what was found; one that is not met is in the verdict."""
     world.deployed(1, 0.95)
-    report = world.report(world.trained(2, 0.85), gates=[gate])
+    golden = [{"input": "a", "output": {}, "seconds": seconds} for seconds in (0.001, 0.002, 0.9)]
+    report = world.report(world.trained(2, 0.85, golden=golden), gates=[gate])
     [result] = report.gates
     assert value in result.value
     assert result.passed is passed

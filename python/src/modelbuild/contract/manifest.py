@@ -83,6 +83,8 @@ class GoldenPrediction(Record):
     differently."""
     output: dict[str, JsonValue]
     """The answer without the fields that name the model: ``{"label": "positive", "scores": {...}}``."""
+    seconds: float | None = Field(default=None, ge=0)
+    """How long the prediction took in the step that evaluated the model, without a server around it."""
 
 
 class CurvePoint(Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,10 +61,14 @@ def golden(model: Model, instances: Sequence[JsonValue]) -> list[GoldenPredictio
     """
     served = [instance for instance in instances if _is_served(model, instance)]
     chosen = served[:: max(1, len(served) // _GOLDEN)][:_GOLDEN]
-    return [
-        GoldenPrediction(input=instance, output=answer, tolerance=model.tolerance)
-        for instance, answer in zip(chosen, model.predict_json(chosen), strict=True)
-    ]
+    return [_golden_prediction(model, instance) for instance in chosen]
+
+
+def _golden_prediction(model: Model, instance: JsonValue) -> GoldenPrediction:
+    began = time.perf_counter()
+    (answer,) = model.predict_json([instance])
+    seconds = time.perf_counter() - began
+    return GoldenPrediction(input=instance, output=answer, tolerance=model.tolerance, seconds=seconds)
 
 
 def _is_served(model: Model, instance: JsonValue) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from modelbuild.contract import Evaluation, Manifest, figure
 from modelbuild.contract.report import Comparison, Difference, GateResult
-from modelbuild.settings.notify import SIZE, Gate
+from modelbuild.settings.notify import LATENCY, SIZE, Gate
+
+_TITLES = {SIZE: "size of the model", LATENCY: "time of one prediction"}
 
 
 def check(gates: Sequence[Gate], manifest: Manifest, live: Comparison | None) -> tuple[GateResult, ...]:
@@ -65,6 +68,9 @@ def _difference(gate: Gate, live: Comparison) -> Difference | None:
 def _value(gate: Gate, manifest: Manifest) -> float | None:
     if gate.metric == SIZE:
         return float(manifest.artifact.bytes)
+    if gate.metric == LATENCY:
+        seconds = [golden.seconds for golden in manifest.golden if golden.seconds is not None]
+        return statistics.median(seconds) if seconds else None
     if gate.slice is None:
         return manifest.evaluation.overall.metrics.get(gate.metric)
     column, _, value = gate.slice.partition("=")
@@ -73,12 +79,14 @@ def _value(gate: Gate, manifest: Manifest) -> float | None:
 
 
 def _title(gate: Gate, evaluation: Evaluation) -> str:
-    if gate.metric == SIZE:
-        return "size of the model"
+    if gate.metric in _TITLES:
+        return _TITLES[gate.metric]
     titles = {metric.name: metric.title for metric in evaluation.metrics}
     title = titles.get(gate.metric, gate.metric)
     return f"{title} of {gate.slice.replace('=', ' ', 1)}" if gate.slice else title
 
 
 def _shown(gate: Gate, value: float) -> str:
-    return f"{value:,.0f} bytes" if gate.metric == SIZE else figure(value)
+    if gate.metric == SIZE:
+        return f"{value:,.0f} bytes"
+    return f"{value * 1000:,.2f} ms" if gate.metric == LATENCY else figure(value)

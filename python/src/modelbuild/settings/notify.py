@@ -14,6 +14,9 @@ from modelbuild.settings.options import Options, PluginOptions, Text
 SIZE = "model_bytes"
 """The name by which gates know the size of the model's archive, in bytes."""
 
+LATENCY = "latency_seconds"
+"""The name by which gates know the median time of one prediction in the evaluation's step, in seconds."""
+
 Style = Literal["success", "info", "warning", "error"]
 
 
@@ -33,7 +36,7 @@ class Gate(Options):
     """A rule that a model must meet."""
 
     metric: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")] = Field(
-        description=f"Name of a metric of the evaluation, such as macro_f1, or {SIZE}."
+        description=f"Name of a metric of the evaluation, such as macro_f1, or {SIZE} or {LATENCY}."
     )
     slice: Annotated[str, StringConstraints(pattern=r"^[^=]+=.+$")] | None = Field(
         None, description="Column and value of a slice, such as domain=tweets; by default all rows."
