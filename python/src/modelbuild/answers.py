@@ -13,6 +13,7 @@ from pydantic import JsonValue, ValidationError
 
 from modelbuild.contract import ModelId, ModelName, Prediction, Predictions, Record, Slug, custom_attributes
 from modelbuild.errors import VerificationFailed
+from modelbuild.validation import first_error
 
 _SHOWN_CHARACTERS = 300
 
@@ -52,12 +53,9 @@ def read_predictions(
     try:
         answer = Predictions.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
         raise VerificationFailed(
             f"the server answers {shortened_bytes(body)}, which is not the document with model, model_id, "
-            "pipeline and predictions that each name their model "
-            f"({field + ': ' if field else ''}{first['msg']})"
+            f"pipeline and predictions that each name their model ({first_error(error)})"
         ) from error
     if len(answer.predictions) != instances:
         raise VerificationFailed(

@@ -1,8 +1,18 @@
-"""Where in a document pydantic found an error."""
+"""What pydantic found wrong with a document, and where."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+def first_error(error: ValidationError) -> str:
+    """The first error as text, without the value, which may be secret: ``model.id: Field required``."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(map(str, first["loc"]))
+    return f"{field}: {first['msg']}" if field else first["msg"]
 
 
 def place_of(location: tuple[int | str, ...], document: Any) -> tuple[int | str, ...]:

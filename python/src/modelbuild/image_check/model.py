@@ -16,6 +16,7 @@ from pydantic import JsonValue, ValidationError
 from modelbuild.answers import Identity
 from modelbuild.contract import DESCRIPTION_FILE, GoldenPrediction, Manifest
 from modelbuild.errors import ConfigurationError
+from modelbuild.validation import first_error
 
 if TYPE_CHECKING:
     from modelbuild.serving.description import ModelDescription
@@ -177,13 +178,7 @@ def _describe(directory: Path) -> tuple[ModelDescription | None, str]:
     try:
         return ModelDescription.model_validate_json(content), ""
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        return (
-            None,
-            f"{DESCRIPTION_FILE} is not in modelbuild's format "
-            f"({field + ': ' if field else ''}{first['msg']})",
-        )
+        return None, f"{DESCRIPTION_FILE} is not in modelbuild's format ({first_error(error)})"
 
 
 def _read_manifest(path: Path, directory: Path) -> Manifest:
@@ -192,10 +187,8 @@ def _read_manifest(path: Path, directory: Path) -> Manifest:
     except OSError as error:
         raise ConfigurationError(f"cannot read --manifest {path}: {error.strerror}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
         raise ConfigurationError(
-            f"--manifest {path} is not the manifest.json of a model ({'.'.join(map(str, first['loc']))}: "
-            f"{first['msg']})"
+            f"--manifest {path} is not the manifest.json of a model ({first_error(error)})"
         ) from error
     for name, expected in manifest.artifact.files.items():
         try:

@@ -16,6 +16,7 @@ from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationF
 from modelbuild.serving.description import ModelDescription
 from modelbuild.serving.kinds import Predictor, find_kind, read_file
 from modelbuild.serving.outputs import Answer
+from modelbuild.validation import first_error
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,14 @@ def parse_description(content: bytes) -> ModelDescription:
         return ModelDescription.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        if field == "version":
+        if first["loc"] == ("version",):
             raise ConfigurationError(
                 f"{DESCRIPTION_FILE} has version {first['input']!r}, and this server reads version "
                 f"{ModelDescription.model_fields['version'].default}: serve the model with the image of its "
                 "own build, or train it again"
             ) from error
         raise ConfigurationError(
-            f"{DESCRIPTION_FILE} does not describe a model: {field + ': ' if field else ''}{first['msg']}"
+            f"{DESCRIPTION_FILE} does not describe a model: {first_error(error)}"
         ) from error
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from modelbuild.aws.failures import NotFound
 from modelbuild.errors import VerificationFailed
 from modelbuild.store.objects import Objects
+from modelbuild.validation import first_error
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
@@ -51,10 +52,8 @@ def parse(content: bytes, uri: str, kind: type[Kind], *, any_version: bool = Fal
     try:
         return kind.model_validate_json(content, extra="ignore" if any_version else None)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the document"
         raise InvalidRecord(
-            f"{uri} is not a {_kind_name(kind)} of this version of modelbuild ({field}: {first['msg']}): "
+            f"{uri} is not a {_kind_name(kind)} of this version of modelbuild ({first_error(error)}): "
             "start a new build, whose programs all have one version"
         ) from error
 
