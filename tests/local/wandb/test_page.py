@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 import httpx
 import pytest
@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 import standins
 from modelbuild_local.service.session import COOKIE
 from modelbuild_local.wandb.charts import HEIGHT, WIDTH, charts
+from modelbuild_local.wandb.compare import compare
 from modelbuild_local.wandb.page import tables
+from modelbuild_local.wandb.state import Run, Store
 
 KEY = ("api", "k" * 40)
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}"
@@ -79,7 +81,8 @@ def test_names_are_only_ever_text(client: httpx.Client, text: str) -> None:
         return  # No client keeps such a part of an address.
     stream = client.post(f"/files/{path}/{name}/file_stream", json={"files": files}, auth=KEY)
     assert stream.status_code == 200
-    for page in ("/", f"/{path}", f"/{path}/runs/{name}"):
+    filtered = f"/{path}?{urlencode({'group': text, 'job_type': text, 'sort': '-' + 'name'})}"
+    for page in ("/", f"/{path}", filtered, f"/{path}/runs/{name}"):
         answer = client.get(page)
         assert answer.status_code == 200
         assert "script" not in answer.headers["Content-Security-Policy"]
@@ -135,3 +138,67 @@ def test_a_chart_of_a_long_history_is_short_and_keeps_its_end() -> None:
     assert len(chart.points.split()) <= 401
     assert (chart.first_step, chart.last_step, chart.last) == (0, 9998, 1 / 5000)
     assert chart.end[0] > WIDTH - 10
+
+
+@pytest.fixture
+def runs() -> list[Run]:
+    """Three runs with curves and metrics, of which one is an experiment with another learning rate."""
+    store = Store()
+    found = [store.new_run("local", "p", name) for name in ("a", "b", "c")]
+    made = (("training", 1, 3), ("training", 1, 1), ("experiment", 2, 2))
+    for run, (kind, rate, score) in zip(found, made, strict=True):
+        parameters = {"seed": 1, "training": {"rate": rate}, **({"extra": True} if rate == 2 else {})}
+        run.config = {"parameters": {"value": parameters}, "primary_metric": {"value": "macro_f1"}}
+        run.summary = {"loss": 0.1, "accuracy": score, "macro_f1": score, "class/a/f1": score, "_step": 9}
+        run.history = [{"loss": 0.1}]
+        run.job_type, run.group = kind, f"model-{run.id}"
+    return found
+
+
+def test_runs_are_compared_by_metrics_and_by_what_differs(runs: list[Run]) -> None:
+    """The primary metric is the first column, curves' last values are the last, and a parameter has a
+    column where runs differ in it.
+    """
+    found = compare(runs, {})
+    titles = [column.title for column in found.columns]
+    assert titles == ["macro_f1", "accuracy", "loss", "training.rate", "extra"]
+    assert [(run.id, [*values][3:]) for run, values in found.rows] == [
+        ("c", [2, True]),
+        ("b", [1, None]),
+        ("a", [1, None]),
+    ]
+    assert found.started.direction == "descending"
+
+
+def test_runs_are_sorted_by_links(runs: list[Run]) -> None:
+    """A column's link sorts by it, highest first; once the page is sorted so, the other way round."""
+    link = "?"
+    for direction, ids in (
+        ("none", "cba"),
+        ("descending", "acb"),
+        ("ascending", "bca"),
+        ("descending", "acb"),
+    ):
+        found = compare(runs, dict(parse_qsl(link[1:])))
+        assert "".join(run.id for run, _ in found.rows) == ids
+        assert found.columns[0].direction == direction
+        link = found.columns[0].link
+
+
+def test_runs_are_filtered_by_links(runs: list[Run]) -> None:
+    """Filters add up and keep the order, and each has a link that takes it back."""
+    first = compare(runs, {"sort": "-summary_metrics.macro_f1"})
+    second = compare(runs, dict(parse_qsl(first.links["job_type", "training"][1:])))
+    assert [run.id for run, _ in second.rows] == ["a", "b"]
+    third = compare(runs, dict(parse_qsl(second.links["group", "model-b"][1:])))
+    assert [run.id for run, _ in third.rows] == ["b"]
+    ((_, _, back), _) = third.chosen
+    assert dict(parse_qsl(back[1:])) == {"job_type": "training", "sort": "-summary_metrics.macro_f1"}
+
+
+def test_an_unknown_column_is_no_page(client: httpx.Client) -> None:
+    """A sort by what does not exist says so."""
+    body = {"operationName": "UpsertBucket", "query": "", "variables": {"project": "sorted", "name": "r"}}
+    client.post("/graphql", json=body, auth=KEY)
+    answer = client.get("/local/sorted", params={"sort": "moon"})
+    assert (answer.status_code, answer.json()["error"]) == (400, "Unknown column 'moon'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 WRITE = """
@@ -151,4 +152,98 @@ print(json.dumps({
         "by": "maker",
     }
     assert "model:v1" in wandb_server.page("/local/things/runs/maker")
+    assert wandb_server.unknown() == []
+
+
+def test_tables_and_charts_are_shown(wandb_server: Any) -> None:
+    """A table is a table on the run's page, a confusion matrix is a matrix, and curves are lines."""
+    program = """
+import json, wandb
+run = wandb.init(project="media", id="tables")
+run.log({
+    "mistakes": wandb.Table(columns=["input", "score"], data=[[f"text {n}", n / 200] for n in range(150)]),
+    "confusion": wandb.plot.confusion_matrix(
+        y_true=[0, 0, 0, 1], preds=[0, 0, 1, 1], class_names=["bad", "good"], title="The matrix"),
+    "curve": wandb.plot_table(
+        "wandb/area-under-curve/v0",
+        wandb.Table(columns=["class", "precision", "recall"], data=[["bad", 1.0, 0.0], ["bad", 0.5, 1.0]]),
+        {"x": "recall", "y": "precision", "class": "class"}, {"title": "The curve"}),
+})
+run.finish()
+names = wandb.Api().run("local/media/tables").summary.keys()
+print(json.dumps(sorted(name for name in names if name[0] != "_")))
+"""
+    assert wandb_server.answer(program) == ["confusion_table", "curve_table", "mistakes"]
+    page = wandb_server.page("/local/media/runs/tables")
+    assert "The first 100 of 150 rows" in page
+    assert ("text 99" in page, "text 100" in page) == (True, False)
+    rows = re.findall(r"<tr><th>(\w+)</th>(.*?)</tr>", page.split("The matrix", 1)[1])
+    assert [(name, re.findall(r">(\d+)</td>", cells)) for name, cells in rows[:2]] == [
+        ("bad", ["2", "1"]),
+        ("good", ["0", "1"]),
+    ]
+    assert '<polyline class="line0" points="6.0,6.0 294.0,55.0"/>' in page.split("The curve", 1)[1]
+    assert "table-file" not in page
+    assert wandb_server.unknown() == []
+
+
+def test_an_alert_is_on_the_page(wandb_server: Any) -> None:
+    """W&B would send an alert to people; here the run's page has it, and a new session of the id has not."""
+    program = """
+import json, wandb
+run = wandb.init(project="alerts", id="one")
+run.alert("It failed", "because of that", level="ERROR")
+run.finish(exit_code=1)
+print(json.dumps(wandb.Api().run("local/alerts/one").state))
+"""
+    assert wandb_server.answer(program) == "failed"
+    page = wandb_server.page("/local/alerts/runs/one")
+    assert "ERROR: It failed" in page
+    assert "because of that" in page
+    assert wandb_server.unknown() == []
+
+
+def test_runs_are_found_by_what_they_were_made_with(wandb_server: Any) -> None:
+    """The SDK's filters and orders find runs by configuration, summary, tags and job type; a typo is an
+    error, and a deleted run is gone for good.
+    """
+    program = """
+import json, wandb
+for number, (kind, rate) in enumerate([("training", 0.1), ("experiment", 0.1), ("experiment", 0.5)]):
+    with wandb.init(
+        project="many", id=f"r{number}", job_type=kind, tags=[kind, "all"], group=f"g{number}",
+        config={"parameters": {"training": {"rate": rate}}, "sha": str(rate)},
+    ) as run:
+        run.summary["macro_f1"] = number / 10
+api = wandb.Api()
+def found(filters, order="+created_at"):
+    return [run.id for run in api.runs("local/many", filters=filters, order=order, lazy=False)]
+answer = [
+    found({"config.sha": "0.1", "jobType": "experiment"}),
+    found({"config.parameters.training.rate": {"$lt": 0.2}}, "-created_at"),
+    found({"config.parameters.value.training.rate": {"$gte": 0.1}}, "-summary_metrics.macro_f1"),
+    found({"$or": [{"group": "g0"}, {"tags": "experiment"}], "summary_metrics.macro_f1": {"$gt": 0}}),
+    found({"display_name": {"$regex": "^r[01]$"}, "state": {"$ne": "running"}}, "+config.sha.value"),
+]
+try:
+    found({"job_type": "training"})
+except Exception as error:
+    answer.append(str(error).strip())
+api.run("local/many/r1").delete()
+try:
+    wandb.init(project="many", id="r1")
+except wandb.Error as error:
+    answer.append("deleted before" in str(error))
+print(json.dumps([*answer, found({})]))
+"""
+    assert wandb_server.answer(program) == [
+        ["r1"],
+        ["r1", "r0"],
+        ["r2", "r1", "r0"],
+        ["r1", "r2"],
+        ["r0", "r1"],
+        "input: Unknown column 'job_type'",
+        True,
+        ["r0", "r2"],
+    ]
     assert wandb_server.unknown() == []

@@ -118,10 +118,12 @@ OPERATIONS = [
     *("UpsertBucket", "RunResumeStatus", "CreateRunFiles", "Run", "Runs", "RunFullHistory", "HistoryPage"),
     *("RunSampledHistory", "RunFiles", "CreateArtifact", "CreateArtifactFiles", "CommitArtifact"),
     *("UseArtifact", "ArtifactMembershipByName", "GetArtifactMembershipFileUrls", "RunOutputArtifacts"),
+    "NotifyScriptableRunAlert",
 ]
 NAMES = [
     *("id", "name", "run", "runName", "entity", "project", "config", "tags", "files", "specs", "filters"),
     *("minStep", "maxStep", "pageSize", "cursor", "artifactID", "artifactFiles", "input", "samples"),
+    *("order", "entityName", "projectName", "title", "summaryMetrics"),
 ]
 
 
@@ -143,7 +145,8 @@ def test_a_malformed_message_is_never_a_server_error(
         "/files/local/uncategorized/r/file_stream", content=json.dumps({"files": files}), auth=KEY
     )
     assert stream.status_code in (200, 400)
-    assert client.get("/local/uncategorized/runs/r").status_code == 200
+    for page in ("/local/uncategorized/runs/r", "/local/uncategorized"):
+        assert client.get(page).status_code == 200
 
 
 def test_text_without_utf8_is_served(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from starlette.routing import Route
 from modelbuild_local.service.guard import MIB, Guard, GuardMiddleware
 from modelbuild_local.service.session import PageSession
 from modelbuild_local.wandb.artifacts import ArtifactOperations
-from modelbuild_local.wandb.errors import Refused
+from modelbuild_local.wandb.errors import MALFORMED, Refused
 from modelbuild_local.wandb.files import Files
-from modelbuild_local.wandb.graphql import MALFORMED, GraphQL
+from modelbuild_local.wandb.graphql import GraphQL
 from modelbuild_local.wandb.page import Page
 from modelbuild_local.wandb.runs import RunOperations
 from modelbuild_local.wandb.state import Store

@@ -50,8 +50,8 @@ def _chart(name: str, points: list[dict[str, Any]]) -> Chart:
     drawn = [*sampled(points[:-1], _POINTS), last]
     laptop = [
         (
-            _scaled(point["step"], min(steps), max(steps), WIDTH),
-            round(HEIGHT - _scaled(point["value"], low, high, HEIGHT), 2),
+            scaled(point["step"], min(steps), max(steps), WIDTH),
+            round(HEIGHT - scaled(point["value"], low, high, HEIGHT), 2),
         )
         for point in drawn
     ]
@@ -67,7 +67,7 @@ def _chart(name: str, points: list[dict[str, Any]]) -> Chart:
     )
 
 
-def _scaled(value: float, low: float, high: float, length: float) -> float:
+def scaled(value: float, low: float, high: float, length: float) -> float:
     """The position of a value on a length with margins; the middle if all values are equal."""
     share = 0.5 if math.isclose(low, high, rel_tol=1e-12) else (value - low) / (high - low)
     return round(_MARGIN + share * (length - 2 * _MARGIN), 2)

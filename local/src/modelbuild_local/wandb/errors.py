@@ -1,6 +1,9 @@
-"""The only exception of this package."""
+"""The only exception of this package, and those of malformed messages."""
 
 from __future__ import annotations
+
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""The exceptions of reading a message that is not in the SDK's form."""
 
 
 class Refused(Exception):

@@ -9,11 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelbuild_local.wandb.answers import Answer
-from modelbuild_local.wandb.errors import Refused
+from modelbuild_local.wandb.errors import MALFORMED, Refused
 from modelbuild_local.wandb.runs import Operation
-
-MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
-"""The exceptions of reading a message that is not in the SDK's form."""
 
 
 class GraphQL:

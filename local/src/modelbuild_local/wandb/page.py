@@ -16,8 +16,10 @@ from starlette.routing import Route
 from modelbuild_local.service import pages
 from modelbuild_local.service.session import PageSession
 from modelbuild_local.wandb.charts import HEIGHT, WIDTH, charts, is_number
+from modelbuild_local.wandb.compare import compare
 from modelbuild_local.wandb.errors import Refused
 from modelbuild_local.wandb.files import Files
+from modelbuild_local.wandb.media import media
 from modelbuild_local.wandb.state import Run, Store, now
 
 LOG_LINES = 500
@@ -41,7 +43,12 @@ class Page:
         self._store = store
         self._files = files
         self._templates = pages.templates("modelbuild_local.wandb")
-        self._templates.filters |= {"shown": shown, "part": lambda text: quote(str(text), safe="")}
+        self._templates.filters |= {
+            "shown": shown,
+            "part": lambda text: quote(str(text), safe=""),
+            "state": lambda run: run.state(now()),
+            "duration": duration,
+        }
         self._templates.tests["numeric"] = is_number
 
     def routes(self) -> list[Route]:
@@ -61,8 +68,13 @@ class Page:
         runs = self._store.projects().get((entity, project))
         if runs is None:
             raise Refused(404, f"No project '{entity}/{project}'")
-        rows = [(run, run.state(now()), duration(run)) for run in runs]
-        return self._html("project.html", entity=entity, project=project, rows=rows)
+        return self._html(
+            "project.html",
+            entity=entity,
+            project=project,
+            total=len(runs),
+            comparison=compare(runs, request.query_params),
+        )
 
     async def _run(self, request: Request) -> Response:
         path = request.path_params
@@ -73,12 +85,11 @@ class Page:
         return self._html(
             "run.html",
             run=run,
-            state=run.state(now()),
-            duration=duration(run),
             summary=single,
             matrices=matrices,
             config=flat(run.settings),
             charts=charts(run.history),
+            media=media(run, self._files),
             width=WIDTH,
             height=HEIGHT,
             files=[
@@ -112,8 +123,7 @@ def shown(value: object) -> str:
 
 def duration(run: Run) -> str:
     """The duration of a run, so far or in all, as ``1 m 05 s``."""
-    end = now() if run.state(now()) == "running" else run.seen_at
-    seconds = max(0, int((end - run.created_at).total_seconds()))
+    seconds = run.seconds(now())
     return f"{seconds} s" if seconds < 60 else f"{seconds // 60} m {seconds % 60:02d} s"
 
 
@@ -129,12 +139,15 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def tables(summary: Mapping[str, Any]) -> tuple[dict[str, Any], list[Matrix]]:
-    """A summary as one table of single values, and a table for each family of names with three parts."""
+    """A summary as one table of single values, and a table for each family of names with three parts.
+
+    Tables that the run logged are left out: they are media.
+    """
     single: dict[str, Any] = {}
     families: dict[str, dict[str, dict[str, Any]]] = {}
     for name, value in summary.items():
         parts = name.split("/")
-        if name.startswith("_"):
+        if name.startswith("_") or (isinstance(value, dict) and value.get("_type") == "table-file"):
             continue
         if len(parts) == 3 and is_number(value):
             families.setdefault(parts[0], {}).setdefault(parts[1], {})[parts[2]] = value

@@ -11,7 +11,8 @@ from modelbuild_local.wandb import answers
 from modelbuild_local.wandb.answers import Answer, node_id
 from modelbuild_local.wandb.errors import Refused
 from modelbuild_local.wandb.files import Files
-from modelbuild_local.wandb.state import ENTITY, PROJECT, Run, Store, json_object, now, step_of
+from modelbuild_local.wandb.query import ordered, selected
+from modelbuild_local.wandb.state import ENTITY, PROJECT, Alert, Run, Store, json_object, now, step_of
 
 Variables = Mapping[str, Any]
 Operation = Callable[[Variables], Answer]
@@ -23,6 +24,7 @@ _FIELDS = {
     "jobType": "job_type",
     "notes": "notes",
     "commit": "commit",
+    "host": "host",
     "tags": "tags",
 }
 
@@ -48,7 +50,8 @@ class RunOperations:
             "RunResumeStatus": self._resume_status,
             "RunStoppedStatus": self._run,
             "CreateRunFiles": self._create_files,
-            "NotifyScriptableRunAlert": lambda _: {"notifyScriptableRunAlert": {"success": True}},
+            "DeleteRun": self._delete,
+            "NotifyScriptableRunAlert": self._alert,
             "Run": self._run,
             "RunState": self._run,
             "RunHistoryKeys": self._run,
@@ -81,7 +84,10 @@ class RunOperations:
         run = self._by_node(variables["id"]) if variables.get("id") else self.find(variables)
         inserted = run is None
         if run is None:
-            run = self._store.new_run(*_owner(variables), str(variables.get("name") or secrets.token_hex(4)))
+            path = (*_owner(variables), str(variables.get("name") or secrets.token_hex(4)))
+            if path in self._store.deleted:
+                raise Refused(409, f"Run {path[2]} was created and deleted before: choose another id")
+            run = self._store.new_run(*path)
         elif variables.get("host") and not variables.get("id"):
             # Only a new session sends its host, and a resumed one sends the run's id. So this is a new run
             # with an id that was used before.
@@ -114,6 +120,22 @@ class RunOperations:
                 "files": created,
             }
         }
+
+    def _delete(self, variables: Variables) -> Answer:
+        run = self._by_node(str(variables["id"]))
+        if run is None:
+            raise Refused(404, "No such run")
+        del self._store.runs[run.path]
+        self._store.deleted.add(run.path)
+        return {"deleteRun": {"clientMutationId": None}}
+
+    def _alert(self, variables: Variables) -> Answer:
+        # The only operation that calls the owner of a run by other names.
+        owner = {"entity": variables["entityName"], "project": variables["projectName"]}
+        level = str(variables.get("severity") or "INFO")
+        alert = Alert(str(variables["title"]), str(variables["text"]), level)
+        self.run({**owner, "name": variables["runName"]}).alerts.append(alert)
+        return {"notifyScriptableRunAlert": {"success": True}}
 
     # Reading
 
@@ -148,18 +170,13 @@ class RunOperations:
         return {"project": {"run": answers.run(run) if run else None}}
 
     def _runs(self, variables: Variables) -> Answer:
-        """A project's runs in the order of their creation; filters are not supported."""
-        if json.loads(variables.get("filters") or "{}"):
-            raise Refused(400, "Runs cannot be filtered here: leave 'filters' out")
-        order = variables.get("order") or "+created_at"
-        if order.lstrip("+-") not in ("created_at", "createdAt"):
-            raise Refused(400, f"Runs cannot be ordered by '{order}' here: order by 'created_at'")
+        """A page of a project's runs that match the filters, in the order of a column."""
         entity, project = _owner(variables)
         runs = self._store.projects().get((entity, project))
         if runs is None:
             return {"project": None}
-        if not order.startswith("-"):
-            runs = runs[::-1]
+        filters = json.loads(variables.get("filters") or "{}")
+        runs = ordered(selected(runs, filters), variables.get("order") or "+created_at")
         start = int(variables.get("cursor") or 0)
         end = start + int(variables.get("perPage") or 50)
         page = answers.connection(

@@ -20,6 +20,15 @@ _CRASHED_AFTER = timedelta(minutes=5)
 Rows = list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Alert:
+    """A message that W&B would send to the people of the project."""
+
+    title: str
+    text: str
+    level: str
+
+
 def now() -> datetime:
     """The current time, in UTC."""
     return datetime.now(timezone.utc)
@@ -40,6 +49,7 @@ class Run:
     job_type: str | None = None
     notes: str | None = None
     commit: str | None = None
+    host: str | None = None
     tags: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -50,6 +60,7 @@ class Run:
     exit_code: int | None = None
     logged: list[Artifact] = field(default_factory=list)
     used: list[Artifact] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
 
     @property
     def path(self) -> tuple[str, str, str]:
@@ -76,11 +87,16 @@ class Run:
             return "finished" if self.exit_code == 0 else "failed"
         return "crashed" if at - self.seen_at > _CRASHED_AFTER else "running"
 
+    def seconds(self, at: datetime) -> int:
+        """Its duration, so far or in all."""
+        end = at if self.state(at) == "running" else self.seen_at
+        return max(0, int((end - self.created_at).total_seconds()))
+
     def restart(self) -> None:
         """Delete the data of an earlier session with the same id."""
         self.created_at = now()
         self.summary, self.history, self.events, self.log = {}, [], [], []
-        self.files, self.logged, self.used = {}, [], []
+        self.files, self.logged, self.used, self.alerts = {}, [], [], []
 
     def receive(self, message: Mapping[str, Any]) -> None:
         """Apply a message of the file stream: lines of files at their offsets, and perhaps the end of the
@@ -176,6 +192,8 @@ class Store:
     """All there is."""
 
     runs: dict[tuple[str, str, str], Run] = field(default_factory=dict)
+    deleted: set[tuple[str, str, str]] = field(default_factory=set)
+    """The paths of deleted runs, which no new run may have."""
     collections: dict[tuple[str, str, str], Collection] = field(default_factory=dict)
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=lambda: count(1))
