@@ -47,7 +47,7 @@ class SentimentFlow(ModelFlow):
         self.next(self.train)
 
     # A linear model needs no GPU. For a transformer, option resources of the plugin train asks for one.
-    @on_batch(cpu=2, memory=8192)
+    @on_batch(cpu=2, memory=8192, secrets=["WANDB_SECRET_ARN"])
     @step
     def train(self) -> None:
         """Fit the model on the documents that are not held out."""
@@ -86,7 +86,7 @@ class SentimentFlow(ModelFlow):
         self.keep_evaluation(evaluated, golden(model, texts))
         self.next(self.notify_buildkite)
 
-    @on_batch(cpu=1, memory=2048, secrets=["BUILDKITE_SECRET_ARN"])
+    @on_batch(cpu=1, memory=2048, secrets=["BUILDKITE_SECRET_ARN", "WANDB_SECRET_ARN"])
     @step
     def notify_buildkite(self) -> None:
         """Publish the model and its manifest, and unblock the build."""

@@ -31,7 +31,7 @@ class TopicsFlow(base.ModelFlow):
         self.take_snapshot(f"SELECT id, text, topic, article FROM modelbuild.{table}")
         self.next(self.train)
 
-    @on_batch(cpu=2, memory=8192)
+    @on_batch(cpu=2, memory=8192, secrets=["WANDB_SECRET_ARN"])
     @step
     def train(self) -> None:
         """Fit the model on the articles that are not held out."""
@@ -61,7 +61,7 @@ class TopicsFlow(base.ModelFlow):
         self.keep_evaluation(evaluated, golden(model, texts))
         self.next(self.notify_buildkite)
 
-    @on_batch(cpu=1, memory=2048, secrets=["BUILDKITE_SECRET_ARN"])
+    @on_batch(cpu=1, memory=2048, secrets=["BUILDKITE_SECRET_ARN", "WANDB_SECRET_ARN"])
     @step
     def notify_buildkite(self) -> None:
         """Publish the model and its manifest, and unblock the build."""

@@ -21,7 +21,7 @@ class Told(list[str]):
 def recorder(curves: Curves, told: Told | None = None) -> ProgressRecorder:
     """A recorder with a clock that stands still unless the test moves it."""
     told = Told() if told is None else told
-    return ProgressRecorder(curves, told.append, lambda: told.now)
+    return ProgressRecorder(curves, told.append, now=lambda: told.now)
 
 
 @given(st.integers(1, 5_000))

@@ -111,6 +111,8 @@ class StepEnvironment(Variables):
     """The S3 prefix of the model; of a flow on its own, where the folder of its run shall be."""
     attempt: int = Field(1, alias=ATTEMPT, ge=1)
     wandb_entity: str | None = Field(None, alias=WANDB_ENTITY)
+    wandb_project: str = Field("", alias="WANDB_PROJECT")
+    """W&B's own variable with the project of a flow on its own; a build's is the one of its pipeline."""
     variables: str = Field("", alias=STEP_VARIABLES)
     resources: Json[dict[str, dict[str, int]]] = Field("{}", alias=STEP_RESOURCES, validate_default=True)
     """The sizes of steps that replace those in the flow."""

@@ -7,6 +7,7 @@ manifest and the callback.
 
 from __future__ import annotations
 
+import inspect
 import os
 import posixpath
 import time
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +28,7 @@ from modelbuild.aws.identity import session
 from modelbuild.buildkite.access import ApiAccess
 from modelbuild.callback import deliver, shared_rate_limiter
 from modelbuild.contract import (
+    Artifact,
     DataSnapshot,
     Evaluation,
     GoldenPrediction,
@@ -35,9 +38,11 @@ from modelbuild.contract import (
     TrainingSummary,
     WandbRun,
 )
-from modelbuild.flow import environment, publish, runtime, snapshot, tracking, training
+from modelbuild.flow import environment, publish, runtime, snapshot, training
 from modelbuild.flow.evaluation import Evaluated, table
 from modelbuild.flow.progress import Curves, ProgressRecorder, curve
+from modelbuild.flow.tracking import description
+from modelbuild.flow.tracking.run import Tracker, open_run
 from modelbuild.flow.training_rows import summary
 from modelbuild.log import events
 from modelbuild.settings import AwsSettings
@@ -53,9 +58,13 @@ class ModelFlow(FlowSpec):
         seconds: the measured durations, by name.
         curves: what the fit measured, by name.
         training_rows: what is known of the rows of the training, or None.
+        private_rows: whether rows must not be copied to W&B; a subclass sets it. W&B then gets no table of
+            mistakes.
 
     These attributes and the values that the methods keep are artifacts of Metaflow, with records as JSON.
     """
+
+    private_rows = False
 
     def begin(self) -> None:
         """Check in step ``start`` that the parameters are those of the request.
@@ -66,9 +75,12 @@ class ModelFlow(FlowSpec):
         """
         self.parameters: dict[str, Any] = self.config.to_dict()
         self.prefix = training.prefix(environment.read(), str(current.run_id))
+        # A run that resumes this one keeps the name.
+        self.run_name = str(current.run_id)
         self.seconds: dict[str, float] = {}
         self.curves: Curves = {}
         self.training_rows: dict[str, Any] | None = None
+        self.wandb = WandbRun(id="", url="").model_dump(mode="json")
         self.find_request()
 
     def find_request(self) -> TrainingRequest | None:
@@ -125,11 +137,18 @@ class ModelFlow(FlowSpec):
         return f"{posixpath.join(posixpath.dirname(request.flow), name)} of commit {request.build.commit}"
 
     def progress(self) -> ProgressRecorder:
-        """A recorder of what a fit measures, for the manifest and the build page; each call begins anew."""
+        """A recorder of what a fit measures, for the manifest, the build page and W&B; each call begins anew.
+
+        The W&B run begins here, and the evaluation continues it.
+        """
         self.curves = {}
+        tracker = self._tracker()
+        self.wandb = tracker.recorded.model_dump(mode="json")
+        if tracker.recorded.url:
+            log.say(f"W&B run: {tracker.recorded.url}")
         on_its_own = environment.read().model_id is None
         tell = log.say if on_its_own else partial(log.event, events.TRAINING_PROGRESS)
-        return ProgressRecorder(self.curves, tell)
+        return ProgressRecorder(self.curves, tell, tracker.log)
 
     def keep_training_rows(
         self,
@@ -174,14 +193,14 @@ class ModelFlow(FlowSpec):
             golden: inputs with the answers that the endpoint must give.
         """
         log.lines(table(evaluated.evaluation))
-        config = {"parameters": self.parameters, "data_sha256": self.snapshot["sha256"]}
-        run = tracking.track(
-            self.find_request(), evaluated.evaluation, config, environment.read().wandb_entity
-        )
-        log.say(f"W&B run: {run.url or f'{run.id}, not uploaded'}")
+        tracker = self._tracker()
+        tracker.add_evaluation(evaluated, private=self.private_rows)
+        run = tracker.finish()
+        log.say(f"W&B run: {run.url or f'none, because {tracker.problem}'}")
         self.evaluation: dict[str, Any] = evaluated.evaluation.model_dump(mode="json")
         self.predictions: bytes = evaluated.predictions
-        self.wandb: dict[str, Any] = run.model_dump(mode="json")
+        # W&B may have had the run when the model was fitted, and be out of reach now.
+        self.wandb = {"id": run.id, "url": run.url or self.wandb["url"]}
         self.golden: list[dict[str, Any]] = [item.model_dump(mode="json") for item in golden]
 
     def publish_model(self, files: Mapping[str, bytes]) -> None:
@@ -206,6 +225,7 @@ class ModelFlow(FlowSpec):
         request = self.find_request()
         if request is None:
             log.say("This flow runs on its own: there is no manifest to write and no build to unblock.")
+            self._track_model(artifact)
             return
         computed = Runtime.model_validate(self.runtime)
         manifest = Manifest(
@@ -224,6 +244,8 @@ class ModelFlow(FlowSpec):
         result = publish.publish(store, manifest, environment.read().attempt)
         limiter = shared_rate_limiter(store.objects, store.prefix)
         deliver(request, result, access=ApiAccess.read(os.environ), rate_limiter=limiter)
+        # The build does not wait for W&B.
+        self._track_model(artifact)
 
     def _training(self) -> TrainingSummary | None:
         """What the manifest says of the training, if the flow has told of its rows."""
@@ -232,3 +254,31 @@ class ModelFlow(FlowSpec):
         kept = TrainingSummary.model_validate(self.training_rows)
         measured = {"curve": curve(self.curves), "converged": summary.converged(self.curves)}
         return kept.model_copy(update=measured)
+
+    def _track_model(self, artifact: Artifact) -> None:
+        """Add the model to the W&B run, if there is one."""
+        if self.wandb["url"]:
+            tracker = self._tracker()
+            tracker.add_model(artifact)
+            tracker.finish()
+
+    def _tracker(self) -> Tracker:
+        """The W&B run of this training, which each of its steps continues."""
+        request, own = self.find_request(), environment.read()
+        # A flow may fit a model before it keeps the rows.
+        config = {"data_sha256": getattr(self, "snapshot", {}).get("sha256")}
+        if request is not None:
+            return open_run(description.of_build(request, config, own.wandb_entity))
+        folder = Path(inspect.getfile(type(self))).resolve().parent
+        about = {**config, **description.of_checkout(folder), "artifacts": self.prefix}
+        project = own.wandb_project or str(current.flow_name)
+        return open_run(
+            description.of_experiment(
+                folder.name,
+                self.run_name,
+                self.parameters,
+                about,
+                project=project,
+                entity=own.wandb_entity,
+            )
+        )

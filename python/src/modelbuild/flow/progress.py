@@ -35,14 +35,20 @@ class ProgressRecorder:
     Args:
         curves: where the values are kept; at first empty.
         tell: is given a sentence for people, at most one in :data:`EVENT_SECONDS`.
+        track: is given all that is recorded.
         now: the time in seconds.
     """
 
     def __init__(
-        self, curves: Curves, tell: Callable[[str], None], now: Callable[[], float] = time.monotonic
+        self,
+        curves: Curves,
+        tell: Callable[[str], None],
+        track: RecordProgress | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._curves = curves
         self._tell = tell
+        self._track = track
         self._now = now
         self._silent_until = -math.inf
         self._thinned: dict[str, _ThinnedCurve] = {}
@@ -60,6 +66,8 @@ class ProgressRecorder:
             if name not in self._thinned:
                 self._thinned[name] = _ThinnedCurve(self._curves.setdefault(name, []))
             self._thinned[name].add(step, value)
+        if self._track is not None:
+            self._track(step, measured)
         if self._now() >= self._silent_until:
             self._silent_until = self._now() + EVENT_SECONDS
             shown = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())

@@ -49,7 +49,7 @@ from modelbuild.store.attempts import Run
 from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import attempt, delivery, outcome
 from modelbuild.train.commit import packaging, parameters, source
-from modelbuild.train.head import diagnosis, resume, watch
+from modelbuild.train.head import alert, diagnosis, resume, watch
 
 # Batch kills 30 seconds after SIGTERM. Metaflow gives its own jobs 5 of them to end; what is left after
 # these is for the delivery of the result.
@@ -130,7 +130,8 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
     ended = "was cancelled" if result.status == "cancelled" else result.status
     reason = f": {result.reason}" if result.reason else ""
     log.event(events.TRAINING_ENDED, f"head: the training {ended}{reason}")
-    delivery.deliver_result(store, own.attempt, request, result, access)
+    with alert.of_failure(result, inherited):
+        delivery.deliver_result(store, own.attempt, request, result, access)
     return {"succeeded": 0, "cancelled": _TERMINATED_EXIT}.get(result.status, TrainingFailed.exit_code)
 
 
