@@ -9,11 +9,14 @@ import sys
 import tarfile
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
+import standins
 from modelbuild.aws.storage import Storage
 from modelbuild.serving.model import load_directory
+from modelbuild_local.service.session import COOKIE
 
 FLOWS = Path(__file__).parents[2] / "flows"
 SCRATCH = "s3://modelbuild-123456789012/scratch/ada"
@@ -84,6 +87,37 @@ def test_from_the_lake_to_a_servable_model(
         "positive",
         "negative",
     ]
+
+
+def test_writes_an_experiment_to_wandb(
+    aws_variables: dict[str, str], storage: Storage, small_file: Path, tmp_path: Path
+) -> None:
+    """On its own the flow writes a W&B run with the curve of the fit, metrics, mistakes and its model."""
+    assert ran(tmp_path, "lake/load.py", "comments", **aws_variables).returncode == 0
+    arguments = ["--no-pylint", "--config", "config", str(small_file), "run"]
+    with standins.started("wandb", "--data", tmp_path / "wandb") as wandb:
+        variables = {"WANDB_BASE_URL": wandb.url, "WANDB_API_KEY": "k" * 40, "WANDB_PROJECT": "comments"}
+        result = ran(
+            tmp_path, "sentiment/flow.py", *arguments, ARTIFACTS=SCRATCH, **aws_variables, **variables
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        urls = re.findall(r"W&B run: (\S+)", result.stdout)
+        page = httpx.get(urls[0], cookies={COOKIE: standins.PAGE_KEY}).text
+    assert urls == [urls[0]] * 2
+    assert "/local/comments/runs/sentiment-" in urls[0]
+    (model,) = (
+        uri for uri, _ in storage.list(SCRATCH) if uri.endswith("/model.tar.gz") and urls[0][-16:] in uri
+    )
+    digest = hashlib.sha256(storage.read(model)).hexdigest()
+    for part in (
+        "experiment",
+        "<figcaption>loss<",
+        "Confusion matrix",
+        "Mistakes",
+        "sentiment-experiment:v0",
+        digest,
+    ):
+        assert part.lower() in page.lower(), part
 
 
 def test_missing_artifacts_variable_is_an_error(tmp_path: Path) -> None:
