@@ -1,0 +1,190 @@
+"""The experimental runs in W&B that were made with the parameters of a training.
+
+W&B's SDK asks W&B in a process of its own, which is killed when its time is up: a slow W&B does not hold the
+step. ``python -m modelbuild.notify.experiments`` is that process: it reads a :class:`Query` from standard
+input, and the last line that it prints is the :class:`Answer`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from modelbuild import log
+from modelbuild.contract import PREDICTIONS_FILE, Metric, Sha256, split_s3_uri
+from modelbuild.contract.record import Record, Text
+
+SECONDS = 20.0
+"""How long W&B may take."""
+
+_RUNS = 20
+_REASON_CHARACTERS = 200
+# An SDK that cannot reach W&B says so before its process is killed.
+_SHARE_OF_THE_SDK = 0.5
+
+
+class Query(Record):
+    """The experiments to look for."""
+
+    entity: str | None
+    """The team or user whose runs they are; None for the default of the API key."""
+    project: str
+    """W&B's project."""
+    parameters_sha256: Sha256
+    """The hash of the parameters that they have in common with the model."""
+    dataset_sha256: Sha256
+    """The hash of the evaluation rows of the model."""
+    primary: Metric
+    """The metric by which they are compared with the model."""
+
+
+class Experiment(Record):
+    """A finished experimental run."""
+
+    name: Text
+    url: Text
+    created: Text
+    """When it began, as W&B says it: ``2026-11-23T10:00:00Z``."""
+    metrics: dict[Text, float]
+    """The numbers of its summary, with the names of :func:`modelbuild.flow.tracking.run.summary`."""
+    dataset_sha256: Text
+    """The hash of its evaluation rows; empty if it is not known."""
+    predictions: Text = ""
+    """Where its predictions should be in S3; empty if it is not known."""
+
+
+class Answer(Record):
+    """The experiments, those on the same evaluation rows first, and of these the best one first."""
+
+    experiments: tuple[Experiment, ...] = ()
+    unavailable: tuple[Text, ...] = ()
+    """Sentences about experiments that could not be read, or about W&B."""
+
+
+def find(query: Query, base_url: str, *, seconds: float = SECONDS) -> Answer:
+    """The experiments that W&B has; whatever prevents an answer is a sentence.
+
+    Args:
+        query: the experiments to look for.
+        base_url: the address of W&B's API, to which the key in ``WANDB_API_KEY`` is sent. It must come from
+            the step's own settings, never from what a training wrote.
+        seconds: how long that may take.
+    """
+    with tempfile.TemporaryDirectory(prefix="modelbuild-", ignore_cleanup_errors=True) as folder:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", __name__],
+                input=query.to_json(),
+                env=_variables(base_url, folder, seconds),
+                cwd=folder,
+                stdout=subprocess.PIPE,
+                # The SDK's own messages are for those who called it.
+                stderr=subprocess.DEVNULL,
+                encoding="utf-8",
+                errors="replace",
+                timeout=seconds,
+                check=False,
+            )
+            return Answer.model_validate_json(done.stdout.rstrip("\n").rpartition("\n")[2])
+        except subprocess.TimeoutExpired:
+            return _unavailable(f"W&B did not answer within {seconds:.0f} seconds")
+        except (OSError, ValidationError):
+            return _unavailable("W&B was not asked, because the process that asks it failed")
+
+
+def _variables(base_url: str, folder: str, seconds: float) -> Mapping[str, str]:
+    """The variables of the process: the SDK writes to ``folder``, and gives up before it is killed."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "WANDB_BASE_URL": base_url,
+        "WANDB_SILENT": "true",
+        "WANDB_ERROR_REPORTING": "false",
+        "WANDB_HTTP_TIMEOUT": str(max(1, int(seconds * _SHARE_OF_THE_SDK))),
+        "WANDB__GRAPHQL_RETRY_MAX": "1",
+        "WANDB__GRAPHQL_RETRY_WAIT_MIN_SECONDS": "0.2",
+        **dict.fromkeys(("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"), folder),
+    }
+
+
+def _unavailable(sentence: str) -> Answer:
+    return Answer(unavailable=(f"Experiments: {sentence}.",))
+
+
+def _ask(query: Query) -> Answer:
+    """Ask W&B, in the process for it."""
+    try:
+        import wandb
+    except ImportError:
+        return _unavailable("the plugins' environment lacks the package wandb")
+    try:
+        if not wandb.login(prompt=False):
+            return _unavailable("this step has no W&B key in WANDB_API_KEY")
+        found = wandb.Api().runs(
+            f"{query.entity}/{query.project}" if query.entity else query.project,
+            filters={"config.parameters_sha256": query.parameters_sha256, "jobType": "experiment"},
+            order="-created_at",
+            per_page=_RUNS,
+            lazy=False,
+        )
+        return _answer(query, [found[index] for index in range(min(len(found), _RUNS))])
+    except Exception as error:  # noqa: BLE001 - whatever the SDK raises, the page has no experiments
+        lines = log.redact(str(error)).strip().splitlines() or [type(error).__name__]
+        return _unavailable(f"W&B did not give them ({lines[0][:_REASON_CHARACTERS].rstrip('.')})")
+
+
+def _answer(query: Query, runs: list[Any]) -> Answer:
+    experiments, unavailable = [], []
+    for run in runs:
+        config, metrics = run.config, _numbers(run.summary._json_dict)
+        # A server may ignore what it does not know in filters.
+        if config.get("parameters_sha256") != query.parameters_sha256 or run.job_type != "experiment":
+            continue
+        if run.state == "running":
+            unavailable.append(f"Experiment {run.name} is still running.")
+        elif query.primary.name not in metrics:
+            unavailable.append(f"Experiment {run.name} ({run.state}) has no {query.primary.title}.")
+        else:
+            experiments.append(
+                Experiment(
+                    name=run.name,
+                    url=run.url,
+                    created=run.created_at,
+                    metrics=metrics,
+                    dataset_sha256=str(config.get("evaluation_dataset_sha256") or ""),
+                    predictions=_predictions(config.get("artifacts")),
+                )
+            )
+
+    def rank(experiment: Experiment) -> tuple[bool, float]:
+        gain = query.primary.gain(experiment.metrics[query.primary.name], 0.0)
+        return experiment.dataset_sha256 != query.dataset_sha256, -gain
+
+    return Answer(experiments=tuple(sorted(experiments, key=rank)), unavailable=tuple(unavailable))
+
+
+def _numbers(summary: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in summary.items()
+        if name[:1] != "_" and type(value) in (int, float) and math.isfinite(value)
+    }
+
+
+def _predictions(artifacts: object) -> str:
+    try:
+        _, key = split_s3_uri(str(artifacts))
+    except ValueError:
+        return ""
+    return f"{artifacts}/{PREDICTIONS_FILE}" if key else ""
+
+
+if __name__ == "__main__":
+    print(_ask(Query.model_validate_json(sys.stdin.read())).model_dump_json())

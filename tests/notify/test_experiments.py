@@ -1,0 +1,193 @@
+"""The experimental runs that W&B has, as its own SDK reads them from W&B's stand-in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import standins
+from modelbuild.contract import Metric
+from modelbuild.notify.experiments import Answer, Experiment, Query, find
+
+KEY = "k" * 40
+SAME, OTHER = "a" * 64, "b" * 64
+ROWS = "c" * 64
+F1 = Metric(name="macro_f1", title="macro-F1", better="higher")
+
+WRITE = """
+import sys, wandb
+def write(id, score, rows="{rows}", parameters="{same}", job_type="experiment", **more):
+    config = {{"parameters_sha256": parameters, "evaluation_dataset_sha256": rows, **more}}
+    run = wandb.init(project="comments", id=id, name=f"sentiment {{id}}", job_type=job_type, config=config)
+    if score is not None:
+        run.summary.update({{"macro_f1": score, "class/good/f1": 0.5, "note": "text", "hole": float("nan")}})
+    return run
+write("good", 0.7, artifacts="s3://bucket/scratch/ada/1").finish()
+write("better", 0.8, artifacts="").finish()
+write("other-rows", 0.9, rows="{other}", artifacts="elsewhere").finish()
+write("other-parameters", 0.9, parameters="{other}").finish()
+write("of-a-build", 0.9, job_type="training").finish()
+write("without", None).finish(exit_code=1)
+write("deleted", 0.9).finish()
+wandb.Api().run("local/comments/deleted").delete()
+write("running", 0.9)
+print("written", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture(autouse=True)
+def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An agent with a key of W&B, and nothing else of this machine's W&B."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[standins.Service]:
+    """W&B with experiments, of which one is still running."""
+    folder = tmp_path_factory.mktemp("wandb")
+    program = WRITE.format(rows=ROWS, same=SAME, other=OTHER)
+    variables = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "WANDB_API_KEY": KEY,
+        "WANDB_SILENT": "true",
+    }
+    with (
+        standins.started("wandb", "--data", folder / "data") as running,
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=folder,
+            env={**variables, "WANDB_BASE_URL": running.url},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as writer,
+    ):
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "written\n"
+        yield running
+        writer.kill()
+
+
+def query(**changes: Any) -> Query:
+    """A query for what is comparable with a model; ``changes`` replace its values."""
+    asked = {"entity": "local", "project": "comments", "parameters_sha256": SAME, "dataset_sha256": ROWS}
+    return Query.model_validate({**asked, "primary": F1, **changes})
+
+
+def sentence(answer: Answer) -> str:
+    """The only thing that an answer says."""
+    assert answer.experiments == ()
+    (said,) = answer.unavailable
+    assert KEY not in said
+    return said
+
+
+def test_experiments_with_the_same_parameters_are_found(service: standins.Service) -> None:
+    """Of finished experiments with these parameters, those on the same rows come first, and the best of
+    them; what is running or has no metric is a sentence, and others, or a deleted one, are not there.
+    """
+    answer = find(query(), service.url, seconds=60)
+    assert [item.name for item in answer.experiments] == [
+        "sentiment better",
+        "sentiment good",
+        "sentiment other-rows",
+    ]
+    best = answer.experiments[0]
+    assert best == Experiment(
+        name="sentiment better",
+        url=f"{service.url}/local/comments/runs/better",
+        created=best.created,
+        metrics={"macro_f1": 0.8, "class/good/f1": 0.5},
+        dataset_sha256=ROWS,
+    )
+    assert best.created[:2] == "20"
+    predictions = [item.predictions for item in answer.experiments]
+    assert predictions == ["", "s3://bucket/scratch/ada/1/predictions.parquet", ""]
+    assert answer.experiments[2].dataset_sha256 == OTHER
+    assert answer.unavailable == (
+        "Experiment sentiment running is still running.",
+        "Experiment sentiment without (failed) has no macro-F1.",
+    )
+
+
+def test_lower_may_be_better(service: standins.Service) -> None:
+    """The order is that of the metric."""
+    lower = find(query(primary=F1.model_copy(update={"better": "lower"})), service.url, seconds=60)
+    assert [item.name for item in lower.experiments][:2] == ["sentiment good", "sentiment better"]
+
+
+def test_no_experiment_is_no_problem(service: standins.Service) -> None:
+    """Parameters that nobody tried: nothing is found, and nothing is wrong."""
+    assert find(query(parameters_sha256="d" * 64), service.url, seconds=60) == Answer()
+
+
+def test_an_unknown_project_is_a_sentence(service: standins.Service) -> None:
+    """A project that W&B does not have, or that the key may not see."""
+    said = sentence(find(query(project="nothing"), service.url, seconds=60))
+    assert said.startswith("Experiments: W&B did not give them (")
+    assert "nothing" in said
+
+
+def test_without_a_key_wandb_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step without a key says where one would belong."""
+    monkeypatch.delenv("WANDB_API_KEY")
+    said = sentence(find(query(), "http://127.0.0.1:9", seconds=60))
+    assert said == "Experiments: this step has no W&B key in WANDB_API_KEY."
+
+
+@pytest.mark.parametrize("key", ["w" * 40, "malformed-key"])
+def test_a_wrong_key_is_not_shown(
+    service: standins.Service, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """A key that W&B refuses, or that is none, is in no sentence."""
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    said = sentence(find(query(), service.url, seconds=60))
+    assert said.startswith("Experiments: W&B did not give them (")
+    assert key not in said
+
+
+def test_a_wandb_that_is_down_is_a_sentence() -> None:
+    """Nobody listens at the address."""
+    said = sentence(find(query(), "http://127.0.0.1:9", seconds=60))
+    assert said.startswith("Experiments: W&B did not give them (")
+
+
+def test_a_silent_wandb_is_killed_in_time(tmp_path: Path) -> None:
+    """A W&B that takes the connection and says nothing holds the step no longer than it may, and no process
+    stays behind.
+    """
+    with standins.started("wandb", "--data", tmp_path / "data") as running:
+        running.process.send_signal(signal.SIGSTOP)
+        start = time.monotonic()
+        said = sentence(find(query(), running.url, seconds=2))
+        assert time.monotonic() - start < 5
+        running.process.send_signal(signal.SIGCONT)
+    assert said == "Experiments: W&B did not answer within 2 seconds."
+
+
+def test_without_the_sdk_nothing_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent whose helpers lack W&B's SDK has a page without experiments."""
+    (tmp_path / "wandb.py").write_text("raise ImportError('none here')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    said = sentence(find(query(), "http://127.0.0.1:9", seconds=60))
+    assert said == "Experiments: the plugins' environment lacks the package wandb."
+
+
+def test_a_process_that_fails_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ends the process early, the page has a sentence."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    said = sentence(find(query(), "http://127.0.0.1:9"))
+    assert said == "Experiments: W&B was not asked, because the process that asks it failed."
