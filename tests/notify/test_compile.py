@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from memory import MemoryObjects
 from modelbuild.contract import Manifest, TrainingResult
 from modelbuild.contract.report import Comparison, Report
 from modelbuild.handoff import Handoff
+from modelbuild.notify import experiments
 from modelbuild.notify.compile import compile_report
 from modelbuild.settings.notify import NotifySettings
 from modelbuild.store.model import ModelStore
@@ -25,7 +27,7 @@ class World:
     def __init__(self) -> None:
         self.lake, self.production = MemoryObjects(), MemoryObjects()
 
-    def report(self, manifest: Manifest, **options: Any) -> Report:
+    def report(self, manifest: Manifest, environ: Mapping[str, str] | None = None, **options: Any) -> Report:
         """The report on a model, as notify of its build compiles it."""
         request = manifest.request
         store = ModelStore(self.lake, request.artifacts)
@@ -36,7 +38,12 @@ class World:
         }
         settings = NotifySettings.from_options({**OPTIONS, **options})
         return compile_report(
-            handoff, settings, samples.job_environment(**variables), self.lake, self.production
+            handoff,
+            settings,
+            samples.job_environment(**variables),
+            self.lake,
+            self.production,
+            environ or {},
         )
 
     def deployed(self, number: int, right: float, **changes: Any) -> Manifest:
@@ -282,10 +289,47 @@ def test_a_history_that_cannot_be_read_is_no_first_model(world: World) -> None:
     assert "the deployments of endpoint sentiment cannot be read" in report.verdict.sentence
 
 
+def test_an_experiment_with_the_same_parameters_stands_beside_the_model(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its metrics are compared where its rows are the same; a missing key is a sentence of the report."""
+    manifest = world.trained(2, 0.8)
+    found = experiments.Experiment(
+        name="notebook",
+        url="https://wandb.example/acme/comments/runs/1",
+        created="2026-11-23T10:00:00Z",
+        metrics={"macro_f1": 0.99, "accuracy": 0.99},
+        dataset_sha256=manifest.evaluation.dataset_sha256,
+    )
+    asked = []
+
+    def find(query: experiments.Query, base_url: str, api_key: str) -> experiments.Answer:
+        asked.append((query, base_url, api_key))
+        return experiments.Answer(experiments=(found,), unavailable=("Experiment x is still running.",))
+
+    monkeypatch.setattr(experiments, "find", find)
+    report = world.report(manifest, environ={"MY_KEY": "k"}, wandb={"api-key": "MY_KEY", "entity": "acme"})
+    comparison = report.compared_with("experiment")
+    assert comparison is not None
+    assert (comparison.name, comparison.outcome) == ("notebook", "worse")
+    assert comparison.metrics["macro_f1"].interval is None
+    assert report.unavailable == ("Experiment x is still running.",)
+    [(query, base_url, api_key)] = asked
+    assert (query.entity, query.project) == ("acme", "comments")
+    assert query.parameters_sha256 == manifest.request.parameters_sha256
+    assert (base_url, api_key) == ("https://api.wandb.ai", "k")
+    without = world.report(manifest, wandb={"api-key": "MY_KEY"})
+    assert without.unavailable == ("Experiments: variable MY_KEY is not set (option wandb.api-key).",)
+    found = found.model_copy(update={"dataset_sha256": "0" * 64})
+    other = world.report(manifest, environ={"WANDB_API_KEY": "k"}, wandb={}).compared_with("experiment")
+    assert other is not None
+    assert (other.outcome, other.reason) == ("not comparable", "it was evaluated on other rows")
+
+
 def test_private_data_show_no_rows(world: World) -> None:
     """Option show-examples keeps the inputs off the page and out of the report."""
     world.deployed(1, 0.7)
-    report = world.report(world.trained(2, 0.9), **{"show-examples": False})
+    report = world.report(world.trained(2, 0.9), environ={}, **{"show-examples": False})
     assert report.examples is None
     assert "text of row" not in report.to_json()
 

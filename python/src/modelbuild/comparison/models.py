@@ -65,6 +65,25 @@ def compare_baselines(ours: Model) -> list[Comparison]:
     return [_baseline(ours, name) for name in ours.evaluation.baselines]
 
 
+def compare_experiment(
+    ours: Model, name: str, url: str, metrics: Mapping[str, float], dataset_sha256: str
+) -> Comparison:
+    """Compare a model with an experimental run, of which the metrics are known and not the predictions.
+
+    Args:
+        ours: the model to decide about.
+        name: the name of the run.
+        url: its page.
+        metrics: its metrics by name.
+        dataset_sha256: the hash of its evaluation rows.
+    """
+    found: Mapping[str, object] = {"reason": "it was evaluated on other rows"}
+    if dataset_sha256 == ours.evaluation.dataset_sha256:
+        found = _without_rows(ours.evaluation, metrics, "only its metrics are known")
+    about = {"role": "experiment", "name": name, "url": url, "primary": ours.evaluation.primary}
+    return Comparison.model_validate({**about, **found})
+
+
 def _baseline(ours: Model, name: str) -> Comparison:
     about = {"role": "baseline", "name": name, "primary": ours.evaluation.primary}
     column, table = f"baseline:{name}", ours.predictions

@@ -59,7 +59,7 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
         raise
     approval.pin_callback_user(meta_data, here)
     log.group(":bar_chart: Comparing the model")
-    report = compile_report(trained, settings, here, storage, _production(settings))
+    report = compile_report(trained, settings, here, storage, _production(settings), environ)
     failed_gates = ", ".join(gate.title for gate in report.gates if not gate.passed)
     if report.gates and settings.on_failure != "warn":
         # A value of meta-data cannot be deleted, so a retried step that finds the gates met says so.

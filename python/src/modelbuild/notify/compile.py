@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,26 +10,33 @@ from modelbuild import git
 from modelbuild.annotation import commit_url, compare_url
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.comparison import details
-from modelbuild.comparison.models import Model, compare_baselines, compare_models
+from modelbuild.comparison.models import Model, compare_baselines, compare_experiment, compare_models
 from modelbuild.comparison.predictions import shared_rows
 from modelbuild.contract import Manifest
 from modelbuild.contract.report import Changes, Commit, Comparison, Examples, Report
 from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
 from modelbuild.handoff import Handoff
-from modelbuild.notify import changes, gates, models
+from modelbuild.notify import changes, experiments, gates, models
 from modelbuild.notify.verdict import decide
 from modelbuild.report import warnings
-from modelbuild.settings.notify import CompareSettings, NotifySettings
+from modelbuild.settings.notify import CompareSettings, NotifySettings, WandbSettings
 from modelbuild.store.deployments import DeploymentHistory
 from modelbuild.store.objects import Objects
 from modelbuild.store.pipeline import PipelineStore
+
+WANDB_API = "https://api.wandb.ai"
 
 COMMITS = 20
 """How many commits since the live model the page lists."""
 
 
 def compile_report(
-    trained: Handoff, settings: NotifySettings, job: JobEnvironment, lake: Objects, production: Objects | None
+    trained: Handoff,
+    settings: NotifySettings,
+    job: JobEnvironment,
+    lake: Objects,
+    production: Objects | None,
+    environ: Mapping[str, str],
 ) -> Report:
     """The report on a trained model.
 
@@ -42,19 +49,23 @@ def compile_report(
             the manifest's prefix.
         lake: S3 of the account that trains.
         production: S3 of the account that serves; None without option ``compare-with``.
+        environ: the variables of the step's process, among them the key of W&B.
     """
     manifest, compare_with = trained.manifest, settings.compare_with
     request = manifest.request
     root = request.artifacts.rsplit("/", 3)[0]
     pipeline = PipelineStore(lake, f"{root}/{request.build.pipeline}")
     with ThreadPoolExecutor() as threads:
+        asking = threads.submit(_find_experiments, manifest, settings.wandb, environ)
         reading = threads.submit(models.read_model, manifest, lake)
         finding = threads.submit(_find_live, compare_with, lake, production, root)
         earlier, unreadable = models.find_earlier(pipeline, request.model, request.model_id)
         ours, problems = reading.result()
         live, live_problem = finding.result()
+        answer = asking.result()
     live_comparison = _compare_live(ours, live, live_problem)
     best = _compare_best(ours, models.best_of(earlier, manifest), live, lake)
+    experiment = _compare_experiment(ours, answer)
     baselines = compare_baselines(ours)
     endpoint = compare_with.endpoint if compare_with else ""
     checked = gates.check(settings.gates, manifest, live_comparison)
@@ -67,7 +78,7 @@ def compile_report(
         endpoint=endpoint,
         live=live.deployment if live else None,
         verdict=decide(manifest.evaluation, live_comparison, baselines, checked, settings.styles, endpoint),
-        comparisons=tuple(one for one in (live_comparison, best, *baselines) if one),
+        comparisons=tuple(one for one in (live_comparison, best, experiment, *baselines) if one),
         changes=_changes(live_model.manifest, manifest, job) if live_model else None,
         gates=checked,
         examples=_examples(ours, live_model) if settings.show_examples else None,
@@ -75,7 +86,12 @@ def compile_report(
         calibration=details.calibration(ours.predictions) if ours.predictions else (),
         trend=models.trend(earlier, manifest),
         warnings=warnings.find(manifest, live_model.manifest if live_model else None),
-        unavailable=(*problems, *unreadable, *(live.problems if live else ())),
+        unavailable=(
+            *problems,
+            *unreadable,
+            *(live.problems if live else ()),
+            *answer.unavailable,
+        ),
     )
 
 
@@ -90,6 +106,36 @@ def _find_live(
         return models.find_live(history, lake, production, root), ""
     except (AwsError, VerificationFailed) as error:
         return None, f"the deployments of endpoint {compare_with.endpoint} cannot be read ({error})"
+
+
+def _find_experiments(
+    manifest: Manifest, settings: WandbSettings | None, environ: Mapping[str, str]
+) -> experiments.Answer:
+    """The experimental runs with the same parameters, if option ``wandb`` is there."""
+    if settings is None:
+        return experiments.Answer()
+    request, evaluation = manifest.request, manifest.evaluation
+    query = experiments.Query(
+        entity=settings.entity,
+        project=settings.project or request.build.pipeline,
+        parameters_sha256=request.parameters_sha256,
+        dataset_sha256=evaluation.dataset_sha256,
+        primary=evaluation.metric(evaluation.primary),
+    )
+    key = environ.get(settings.api_key, "").strip()
+    if not key:
+        sentence = f"Experiments: variable {settings.api_key} is not set (option wandb.api-key)."
+        return experiments.Answer(unavailable=(sentence,))
+    base_url = settings.base_url or environ.get("WANDB_BASE_URL") or WANDB_API
+    return experiments.find(query, base_url, key)
+
+
+def _compare_experiment(ours: Model, answer: experiments.Answer) -> Comparison | None:
+    """The comparison with the best experiment."""
+    if not answer.experiments:
+        return None
+    best = answer.experiments[0]
+    return compare_experiment(ours, best.name, best.url, best.metrics, best.dataset_sha256)
 
 
 def _compare_live(ours: Model, live: models.Live | None, problem: str) -> Comparison | None:

@@ -68,13 +68,14 @@ class Answer(Record):
     """Sentences about experiments that could not be read, or about W&B."""
 
 
-def find(query: Query, base_url: str, *, seconds: float = SECONDS) -> Answer:
+def find(query: Query, base_url: str, api_key: str, *, seconds: float = SECONDS) -> Answer:
     """The experiments that W&B has; whatever prevents an answer is a sentence.
 
     Args:
         query: the experiments to look for.
-        base_url: the address of W&B's API, to which the key in ``WANDB_API_KEY`` is sent. It must come from
-            the step's own settings, never from what a training wrote.
+        base_url: the address of W&B's API, to which the key is sent. It must come from the step's own
+            settings, never from what a training wrote.
+        api_key: the key; empty for none.
         seconds: how long that may take.
     """
     with tempfile.TemporaryDirectory(prefix="modelbuild-", ignore_cleanup_errors=True) as folder:
@@ -82,7 +83,7 @@ def find(query: Query, base_url: str, *, seconds: float = SECONDS) -> Answer:
             done = subprocess.run(
                 [sys.executable, "-m", __name__],
                 input=query.to_json(),
-                env=_variables(base_url, folder, seconds),
+                env=_variables(base_url, api_key, folder, seconds),
                 cwd=folder,
                 stdout=subprocess.PIPE,
                 # The SDK's own messages are for those who called it.
@@ -99,12 +100,13 @@ def find(query: Query, base_url: str, *, seconds: float = SECONDS) -> Answer:
             return _unavailable("W&B was not asked, because the process that asks it failed")
 
 
-def _variables(base_url: str, folder: str, seconds: float) -> Mapping[str, str]:
+def _variables(base_url: str, api_key: str, folder: str, seconds: float) -> Mapping[str, str]:
     """The variables of the process: the SDK writes to ``folder``, and gives up before it is killed."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "WANDB_BASE_URL": base_url,
+        "WANDB_API_KEY": api_key,
         "WANDB_SILENT": "true",
         "WANDB_ERROR_REPORTING": "false",
         "WANDB_HTTP_TIMEOUT": str(max(1, int(seconds * _SHARE_OF_THE_SDK))),
@@ -126,7 +128,7 @@ def _ask(query: Query) -> Answer:
         return _unavailable("the plugins' environment lacks the package wandb")
     try:
         if not wandb.login(prompt=False):
-            return _unavailable("this step has no W&B key in WANDB_API_KEY")
+            return _unavailable("this step has no key of W&B")
         found = wandb.Api().runs(
             f"{query.entity}/{query.project}" if query.entity else query.project,
             filters={"config.parameters_sha256": query.parameters_sha256, "jobType": "experiment"},
