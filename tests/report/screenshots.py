@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "shared"), str(Path(__file__).parent)]
-
-from build_page import build_page  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests" / "shared"))
 
 import reports  # noqa: E402
 from browser import started_browser  # noqa: E402
+from build_page import build_page  # noqa: E402
 from modelbuild.report.annotation import render_annotation  # noqa: E402
 from modelbuild.report.document import render_document  # noqa: E402
 from modelbuild.report.pictures import draw_pictures  # noqa: E402

@@ -93,7 +93,7 @@ def three_megabytes() -> Report:
     )
     changes = tuple(Change(name=long[:2000], before=long[:2000], after=long[:2000]) for _ in range(60))
     mistakes = tuple(
-        Example(id=str(number), input=long[:5000], truth=long[:500], prediction=long[:500])
+        Example(id=str(number), input=long[:5000], truth=long[:500], prediction=long[:500], score=0.9)
         for number in range(100)
     )
     return changed(  # type: ignore[no-any-return]
@@ -158,6 +158,7 @@ def class_missing() -> Report:
     report = better()
     live = report.comparisons[0]
     classes = dict(live.slices["class"])
+    del classes["positive"]
     classes["sarcastic"] = changed(classes.pop("neutral"), value=0.0)
     live = changed(
         live, slices={**live.slices, "class": classes}, rows=2_100, reason="rows that both models know"
@@ -180,11 +181,11 @@ def hundred_classes() -> Report:
 def regression() -> Report:
     """A model that predicts numbers; a lower metric is the better one."""
     about = reports.regression_manifest()
-    sentence = "sentiment 12 is better than sentiment 6, which is live: RMSE 12,345.678, better by 321.5."
-    report = report_beside_live(verdict("better", sentence, "success"), 321.5, about)
+    sentence = "sentiment 12 is better than sentiment 6, which is live: RMSE 12,345.678, better by 235.1."
+    report = report_beside_live(verdict("better", sentence, "success"), 0.019, about)
     mistakes = (Example(id="7", input={"region": "north", "day": 3}, truth=120_000.0, prediction=61_000.5),)
     return changed(  # type: ignore[no-any-return]
-        report, confusion=None, calibration=(), examples=Examples(mistakes=mistakes)
+        report, confusion=None, calibration=(), trend=(), examples=Examples(mistakes=mistakes)
     )
 
 

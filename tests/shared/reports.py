@@ -155,12 +155,14 @@ def baselines(about: Manifest) -> tuple[Comparison, ...]:
 
 
 def beside(role: Role, name: str, about: Manifest, gain: float, *, seed: int, **changes: Any) -> Comparison:
-    """A comparison with a model that is worse by about ``gain``, also on each slice."""
+    """A comparison with a model that is worse by about ``gain``, also on each slice; of metrics that are no
+    parts of one by so much of the metric.
+    """
     numbers = random.Random(seed)
     evaluation = about.evaluation
 
     def other(metric: Metric, value: float, spread: float) -> float:
-        better_by = gain + numbers.uniform(-spread, spread)
+        better_by = (gain + numbers.uniform(-spread, spread)) * max(1.0, abs(value))
         return round(value - better_by if metric.better == "higher" else value + better_by, 4)
 
     overall = {
@@ -195,7 +197,7 @@ def compared_metrics(evaluation: Evaluation, others: Mapping[str, float]) -> dic
 
 def difference(metric: Metric, value: float, other: float, width: float = 0.008) -> Difference:
     """The difference of two models, in the middle of an interval that is twice ``width`` wide."""
-    gain = metric.gain(value, other)
+    gain, width = metric.gain(value, other), width * max(1.0, abs(value))
     interval = Interval(low=round(gain - width, 6), high=round(gain + width, 6))
     return Difference(value=value, other=other, gain=round(gain, 6), interval=interval)
 

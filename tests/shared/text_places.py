@@ -20,7 +20,9 @@ def replaced(value: Any, text: Callable[[str], str]) -> Any:
     keys: dict[str, str] = {}
 
     def key(old: str) -> str:
-        return keys.setdefault(old, text(old))
+        if old not in keys:
+            keys[old] = text(old)
+        return keys[old]
 
     def walk(value: Any, *, metrics: bool = False) -> Any:
         if isinstance(value, Record):

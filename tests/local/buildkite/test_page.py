@@ -120,6 +120,8 @@ def test_a_foreign_name_for_this_machine_gets_nothing(server: Any) -> None:
         ('<img src="artifact://none.png">', "<img>"),
         ('<a href="javascript:alert(1)">x</a>', '<p><a rel="noopener noreferrer">x</a></p>'),
         ('<p style="x" onclick="y" class="bold">z</p>', '<p class="bold">z</p>'),
+        ('<p class="card bg-yellow black p1 head mt4">z</p>', '<p class="bg-yellow black p1 mt4">z</p>'),
+        ('<p class="card">z</p>', "<p>z</p>"),
         ("<script>alert(1)</script>", ""),
         ("<div>a</div></main></body>", "<div>a</div>"),
         ("<div><p>open", "<div><p>open</p></div>"),

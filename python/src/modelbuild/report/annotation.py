@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from markupsafe import Markup
 
@@ -13,16 +13,8 @@ from modelbuild.report.head_job import HeadJob
 from modelbuild.report.sections import SECTIONS, Page, render_sections
 
 _IMPORTANCE = (
-    "headline",
-    "comparison",
-    "gates",
-    "warnings",
-    "changes",
-    "slices",
-    "pictures",
-    "confusion",
-    "examples",
-    "details",
+    *("headline", "comparison", "gates", "warnings", "slices"),
+    *("changes", "pictures", "details", "confusion", "examples"),
 )
 
 # The note about omitted sections, and what the agent's redaction may add, have room beside the sections.
@@ -41,17 +33,26 @@ def render_annotation(report: Report, job: HeadJob, pictures: Collection[str]) -
         job: the Batch job of the training.
         pictures: the names of those pictures that are among the artifacts of the build.
     """
-    page = _page(report, pictures)
-    sections = dict(render_sections(report, job, page))
-    left, kept = _BUDGET_BYTES, set()
-    for name in _IMPORTANCE:
-        size = len(sections.get(name, "").encode())
-        if size <= left:
-            kept.add(name)
-            left -= size
-    omitted = [title for name, title in SECTIONS.items() if name not in kept]
+    sections = dict(render_sections(report, job, _page(report, pictures)))
+    sizes = {name: len(sections[name].encode()) for name in _IMPORTANCE if name in sections}
+    kept = _fitting(sizes)
+    omitted = [title for name, title in SECTIONS.items() if name in sizes.keys() - kept]
     note = render("modelbuild.report", "omitted.html.j2", omitted=omitted) if omitted else ""
     return "".join(html for name, html in sections.items() if name in kept) + note
+
+
+def _fitting(sizes: Mapping[str, int]) -> set[str]:
+    """The sections that fit into an annotation, by their sizes in bytes in the order of importance.
+
+    The least important ones are left out until the rest fits; then what still fits of them is taken back.
+    """
+    kept = list(sizes)
+    while sum(sizes[name] for name in kept) > _BUDGET_BYTES:
+        kept.pop()
+    for name in sizes:
+        if name not in kept and sum(sizes[one] for one in [*kept, name]) <= _BUDGET_BYTES:
+            kept.append(name)
+    return set(kept)
 
 
 def _page(report: Report, pictures: Collection[str]) -> Page:
@@ -69,7 +70,7 @@ def _page(report: Report, pictures: Collection[str]) -> Page:
         rows=50,
         columns=4,
         labels=12,
-        cell=300,
+        cell=200,
         text=20_000,
     )
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from modelbuild import log
@@ -29,13 +34,13 @@ def expected_pictures(report: Report) -> list[Picture]:
     found = []
     if slices and slices[0].metrics:
         found.append(Picture(_CLASSES, f"{slices[0].metrics[0].title} by {slices[0].column}"))
-    if matrix and len(matrix.labels) > MOST_LABELS:
+    if matrix and len(matrix.labels) > MOST_LABELS and any(map(any, matrix.counts)):
         found.append(Picture(_CONFUSION, "Confusion matrix"))
     if len(report.trend) > 1:
         found.append(Picture(_TREND, f"{evaluation.metric(evaluation.primary).title} of the newest models"))
     if report.calibration:
         found.append(Picture(_CALIBRATION, "Calibration of the scores"))
-    if training and len(training.curve) > 1:
+    if training and sum(bool(point.values) for point in training.curve) > 1:
         found.append(Picture(_CURVE, "Training curve"))
     return found
 
@@ -53,7 +58,8 @@ def draw_pictures(report: Report) -> dict[str, bytes]:
 
 def _draw(picture: Picture, report: Report) -> bytes:
     # matplotlib takes half a second to import, and may be missing.
-    from modelbuild.report import charts
+    with _outside_the_checkout():
+        from modelbuild.report import charts
 
     draw = {
         _CLASSES: charts.bars,
@@ -63,3 +69,17 @@ def _draw(picture: Picture, report: Report) -> bytes:
         _CURVE: charts.curve,
     }
     return draw[picture.file](report, picture.title)
+
+
+@contextmanager
+def _outside_the_checkout() -> Iterator[None]:
+    """Work in an empty folder, because matplotlib reads a file with settings in the working folder."""
+    # Its messages are about fonts, and about the cache folder: a temporary one without a writable home.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)

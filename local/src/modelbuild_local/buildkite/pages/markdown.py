@@ -65,7 +65,20 @@ _DROPPED_WITH_CONTENT = frozenset(
     ["script", "style", "iframe", "object", "embed", "template", "title", "svg", "math"]
 )
 _ATTRIBUTES = frozenset(["alt", "title", "align", "class", "colspan", "rowspan", "open", "width", "height"])
-_CLASS = re.compile(r"[A-Za-z0-9_-]+( +[A-Za-z0-9_-]+)*")
+_COLOR = (
+    "black|gray|silver|white|aqua|blue|navy|teal|green|olive|lime|yellow|orange|red|fuchsia|purple|maroon"
+)
+# The list in Buildkite's documentation of annotations; "term" and what begins so is colored console output.
+_CLASS = re.compile(
+    rf"""bold|regular|italic|caps|underline|(left|right)-align|center|justify|align-(baseline|top|middle|bottom)
+    |list-reset|truncate|fit|inline|block|inline-block|table|table-cell|overflow-(hidden|scroll|auto)
+    |m[lrx]-auto|flex|flex-(column|wrap|auto|none)|(items|self)-(start|end|center|baseline|stretch)
+    |justify-(start|end|center|between|around)|content-(start|end|center|between|around|stretch)
+    |order-([0-3]|last)|border|border-(top|right|bottom|left|none|{_COLOR})|rounded|h[1-6]
+    |[mp][trblxy]?[0-4]|mxn[1-4]|((sm|md|lg)-)?col-([1-9]|1[0-2])|{_COLOR}|muted|bg-({_COLOR}|muted)
+    |btn|btn-(sm|lg|primary)|term[a-z0-9-]*""",
+    re.VERBOSE,
+)
 _HREF = re.compile(r"(https?://|mailto:|itms-services:|/(?!/)|#|\./)", re.IGNORECASE)
 _SRC = re.compile(r"(https?://|/(?!/)|\./)", re.IGNORECASE)
 _ARTIFACT = "artifact://"
@@ -78,8 +91,10 @@ def to_html(body: str, artifacts: Mapping[str, str]) -> str:
     """The body as safe HTML; ``artifacts`` maps each ``artifact://path`` to an address."""
 
     def kept(tag: str, name: str, value: str) -> str | None:
+        if name == "class":
+            return " ".join(filter(_CLASS.fullmatch, value.split())) or None
         if (tag, name) not in (("a", "href"), ("img", "src")):
-            return value if name != "class" or _CLASS.fullmatch(value) else None
+            return value
         address = value.strip()
         if address.startswith(_ARTIFACT):
             address = artifacts.get(address.removeprefix(_ARTIFACT), "")

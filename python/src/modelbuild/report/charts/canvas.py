@@ -7,38 +7,17 @@ checkout, nor on the time. Text stays text, which the viewer's fonts show in any
 from __future__ import annotations
 
 import io
-import logging
-import os
-import tempfile
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
 from modelbuild.annotation import plain
-
-# Its messages are about fonts and the cache folder: without a writable home it takes a temporary folder.
-logging.getLogger("matplotlib").setLevel(logging.ERROR)
-
-
-@contextmanager
-def _outside_the_checkout() -> Iterator[None]:
-    """Work in an empty folder, because matplotlib reads a file with settings in the working folder."""
-    before = os.getcwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            yield
-        finally:
-            os.chdir(before)
-
-
-with _outside_the_checkout():
-    import matplotlib
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PAPER, INK, SOFT, LINE = "#fdfdfe", "#1f2328", "#57606a", "#d8dce1"
 OWN, OTHER, GOOD, BAD = "#0b62c4", "#9aa3ad", "#1a7f37", "#c4302b"
