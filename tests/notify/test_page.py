@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +14,8 @@ from modelbuild.buildkite import job
 from modelbuild.contract import Failure, TrainingResult
 from modelbuild.notify import page
 from modelbuild.report.head_job import HeadJob
+from page_structure import Structure
+from text_fragments import HOSTILE
 
 JOB = HeadJob(
     id="job-1",
@@ -22,58 +23,6 @@ JOB = HeadJob(
     logs_url="https://us-east-1.console.aws.amazon.com/cloudwatch/home?region=us-east-1#logsV2:log-groups",
     artifacts="s3://modelbuild-123456789012/models/comments/sentiment/12",
 )
-
-HOSTILE = st.one_of(
-    st.text(),
-    st.text(alphabet="<>&\"'`[]()!#*_-=|\\/\n\r\t :.ahps\u2028\x85\x0b\x00"),
-    st.lists(
-        st.sampled_from(
-            [
-                "\n\n",
-                "\r\n \r\n",
-                "\r\r",
-                "</code></pre>",
-                "</td></tr></table></details>",
-                "<script>alert(1)</script>",
-                "<img src=x onerror=alert(1)>",
-                '"><a href="https://evil.example">',
-                "[click](https://evil.example)",
-                "![](https://evil.example/x.png)",
-                "# Approved",
-                "```term\n",
-                "javascript:alert(1)",
-                "{{ 7 * 7 }}",
-                "\u202e",
-                "\ud800",
-            ]
-        )
-    ).map("".join),
-)
-
-
-class Structure(HTMLParser):
-    """The tags of a page with what their attributes are, and its text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, tuple[str, ...]]] = []
-        self.links: list[str] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag, and where it leads."""
-        self.tags.append((tag, tuple(name for name, _ in attrs)))
-        self.links += [value or "" for name, value in attrs if name == "href"]
-
-    def handle_endtag(self, tag: str) -> None:
-        """Note the end of a tag."""
-        self.tags.append((f"/{tag}", ()))
-
-    def handle_data(self, data: str) -> None:
-        """Keep the text."""
-        self.text += data
 
 
 def shown(body: str) -> str:

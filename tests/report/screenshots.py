@@ -25,7 +25,7 @@ def main() -> None:
         for scene in sys.argv[2:] or SCENES:
             report = SCENES[scene]()
             pictures = draw_pictures(report)
-            annotation = render_annotation(report, reports.JOB, pictures)
+            annotation = render_annotation(report, reports.JOB, [*pictures, "report.html", "report.json"])
             pages = {
                 "annotation": build_page(report, annotation, pictures),
                 "document": render_document(report, reports.JOB, pictures),

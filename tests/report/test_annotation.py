@@ -12,6 +12,7 @@ import reports
 from modelbuild.annotation import LIMIT_BYTES
 from modelbuild.contract import Report
 from modelbuild.report.annotation import render_annotation
+from modelbuild.report.files import DOCUMENT_FILE, RECORD_FILE
 from modelbuild.report.pictures import expected_pictures
 from modelbuild_local.buildkite.pages.markdown import to_html
 from page_structure import Structure
@@ -22,8 +23,9 @@ LONG = re.compile(r"(?:&amp;\u20ac){20,}(?:&amp;)?|(?:&\u20ac){20,}&?")
 
 
 def annotation(report: Report) -> str:
-    """The annotation with all pictures of the report."""
-    return render_annotation(report, reports.JOB, [picture.file for picture in expected_pictures(report)])
+    """The annotation with all files of the report."""
+    pictures = [picture.file for picture in expected_pictures(report)]
+    return render_annotation(report, reports.JOB, [*pictures, DOCUMENT_FILE, RECORD_FILE])
 
 
 def cleaned(body: str) -> Structure:
@@ -88,8 +90,8 @@ def test_a_run_that_wandb_does_not_have_is_no_link() -> None:
 def test_failed_gates_are_at_the_top_and_first_in_their_table() -> None:
     """Nobody overlooks a gate that failed."""
     text = cleaned(annotation(SCENES["gates-failed"]())).text
-    assert text.index("2 of 3 gates failed.") < text.index("W&B run")
-    assert text.index("macro-F1 of domain tweets") < text.index("size of model.tar.gz")
+    assert text.index("Not met: the gate for") < text.index("W&B run")
+    assert text.rindex("macro-F1 of domain tweets") < text.rindex("size of model.tar.gz")
     assert text.count("\u2717 failed") == 2
     assert text.count("\u2713 passed") == 1
 
@@ -110,7 +112,7 @@ def test_a_verdict_of_any_size_fits() -> None:
     long = "&\u20ac" * 100_000
     report = changed(
         SCENES["better"](),
-        verdict=reports.verdict("better", long, "success", *[long] * 100),
+        verdict=changed(SCENES["better"]().verdict, sentence=long, details=(long,) * 100),
         comparisons=tuple(
             changed(comparison, name=long, reason=long) for comparison in SCENES["better"]().comparisons * 100
         ),
@@ -128,11 +130,13 @@ def test_rows_that_do_not_fit_are_counted() -> None:
 
 
 def test_a_picture_that_is_missing_is_said() -> None:
-    """The page does not show a broken picture."""
+    """The page does not show a broken picture, nor a link to a file that is no artifact."""
     report = SCENES["better"]()
     body = render_annotation(report, reports.JOB, ["classes.svg"])
     assert cleaned(body).sources == ["/file"]
-    assert "Training curve could not be drawn; the log of the notify step says why." in body
+    assert "Training curve is not here; the log of the notify step says why." in body
+    assert "Whole report" not in body
+    assert "report.json" not in body
 
 
 def test_two_models_of_a_build_share_no_artifact() -> None:

@@ -13,6 +13,7 @@ from modelbuild.annotation import plain
 from modelbuild.contract import Report
 from modelbuild.report.annotation import render_annotation
 from modelbuild.report.document import render_document
+from modelbuild.report.files import DOCUMENT_FILE, RECORD_FILE
 from modelbuild.report.pictures import expected_pictures
 from modelbuild_local.buildkite.pages.markdown import to_html
 from page_structure import Structure
@@ -23,12 +24,13 @@ from text_fragments import HOSTILE
 EXAMPLES, PLACES = 55, 190
 
 ALL_PICTURES = ("classes.svg", "trend.svg", "confusion.svg", "calibration.svg", "curve.svg")
+FILES = (*ALL_PICTURES, DOCUMENT_FILE, RECORD_FILE)
 SHORT = HOSTILE.map(lambda text: text[:60])
 
 
 def annotation(report: Report) -> Structure:
     """What a build page shows of the annotation."""
-    body = render_annotation(report, reports.JOB, ALL_PICTURES)
+    body = render_annotation(report, reports.JOB, FILES)
     assert "\n\n" not in body
     return Structure(to_html(body, dict.fromkeys(re.findall(r'artifact://([^"]+)', body), "/file")))
 

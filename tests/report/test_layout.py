@@ -56,7 +56,7 @@ def test_pages_fit_their_window(scene: str, browser: Browser, tmp_path: Path) ->
     """At 1,200 and 360 px, in both themes, only tables scroll, pictures load and text is readable."""
     report = SCENES[scene]()
     pictures = draw_pictures(report)
-    annotation = render_annotation(report, reports.JOB, pictures)
+    annotation = render_annotation(report, reports.JOB, [*pictures, "report.html", "report.json"])
     for name, page in (
         ("annotation", build_page(report, annotation, pictures)),
         ("document", render_document(report, reports.JOB, pictures)),

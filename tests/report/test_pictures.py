@@ -87,9 +87,7 @@ def test_a_settings_file_of_the_checkout_is_not_read(tmp_path: Path) -> None:
 def test_text_from_outside_stays_text() -> None:
     """Names are the text of the SVG, in any script, without markup, formulas or control characters."""
     names = ("\u8ca0\u9762\u7684\u8a55\u8ad6", "\u0645\u062d\u0627\u064a\u062f", HOSTILE, "a & b < c $x^2$")
-    content = draw_pictures(
-        reports.report_beside_live(SCENES["better"]().verdict, 0.01, reports.classes_manifest(names))
-    )
+    content = draw_pictures(reports.report_beside_live(0.01, reports.classes_manifest(names)))
     texts = [
         element.text for element in ElementTree.fromstring(content["classes.svg"]).iter() if element.text
     ]
@@ -100,9 +98,7 @@ def test_text_from_outside_stays_text() -> None:
 def test_secrets_are_in_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that holds a secret of this process is redacted."""
     monkeypatch.setenv("API_TOKEN", "hunter2-hunter2")
-    report = reports.report_beside_live(
-        SCENES["better"]().verdict, 0.01, reports.classes_manifest(["hunter2-hunter2", "b"])
-    )
+    report = reports.report_beside_live(0.01, reports.classes_manifest(["hunter2-hunter2", "b"]))
     content = draw_pictures(report)["classes.svg"]
     assert b"hunter2" not in content
     assert b"[redacted]" in content
@@ -120,7 +116,7 @@ def test_a_picture_that_cannot_be_drawn_costs_nothing_else(
     report = SCENES["better"]()
     drawn = draw_pictures(report)
     assert set(drawn) == {"classes.svg", "calibration.svg", "curve.svg"}
-    assert "could not be drawn" in render_annotation(report, reports.JOB, drawn)
+    assert "of the newest models is not here" in render_annotation(report, reports.JOB, drawn)
     log = capsys.readouterr().err
     assert (
         "a picture of the report could not be drawn (trend.svg: a defect of modelbuild: RuntimeError" in log

@@ -6,7 +6,15 @@ import pytest
 
 import reports
 from modelbuild.contract import Metric, Quality, Report
-from modelbuild.contract.report import Comparison, CostLine, Difference, Example, Interval
+from modelbuild.contract.report import (
+    Changes,
+    Comparison,
+    ConfusionMatrix,
+    CostLine,
+    Difference,
+    Example,
+    Interval,
+)
 from modelbuild.report.comparisons import model_rows, shown_metrics
 from modelbuild.report.deltas import delta
 from modelbuild.report.document import render_document
@@ -27,8 +35,8 @@ def document_text(report: Report) -> str:
     ("value", "other", "interval", "gain", "bounds", "outcome"),
     [
         (0.61, 0.6, (0.002, 0.018), "+0.010", "+0.002 to +0.018", "better"),
-        (0.6, 0.61, (-0.018, -0.002), "\u22120.010", "\u22120.018 to \u22120.002", "worse"),
-        (0.6, 0.61, (-0.03, 0.01), "\u22120.010", "\u22120.030 to +0.010", "no difference"),
+        (0.6, 0.61, (-0.018, -0.002), "-0.010", "-0.018 to -0.002", "worse"),
+        (0.6, 0.61, (-0.03, 0.01), "-0.010", "-0.030 to +0.010", "no difference"),
         # An interval that ends at 0 contains it.
         (0.61, 0.6, (0.0, 0.018), "+0.010", "0.000 to +0.018", "no difference"),
         # A bound that is rounded to 0 keeps its sign.
@@ -130,7 +138,7 @@ def test_slices_are_beside_the_best_model_where_live_is_not_comparable() -> None
 
 def test_cells_are_shaded_by_their_part_of_the_true_class() -> None:
     """Levels rise at 5, 15, 35 and 65 %; a class without rows has no shade."""
-    matrix = reports.ConfusionMatrix(labels=("a", "b", "c"), counts=((65, 20, 15), (4, 61, 35), (0, 0, 0)))
+    matrix = ConfusionMatrix(labels=("a", "b", "c"), counts=((65, 20, 15), (4, 61, 35), (0, 0, 0)))
     rows = matrix_rows(matrix)
     assert [[cell.level for cell in row.cells] for row in rows] == [[4, 2, 2], [0, 3, 3], [0, 0, 0]]
     assert [[cell.right for cell in row.cells] for row in rows][1] == [False, True, False]
@@ -216,11 +224,13 @@ def test_nothing_is_shown_of_what_there_is_not() -> None:
         assert heading not in text
 
 
-def test_no_change_is_said() -> None:
+def test_what_did_not_change_is_said() -> None:
     """A build of the live model's commit with the same parameters and data says that all is the same."""
     report = SCENES["better"]()
-    same = changed(report, changes=reports.Changes(since="sentiment 6"))
-    assert "Parameters, data, commit, images and packages are the same." in document_text(same)
+    same = changed(report, changes=Changes(since="sentiment 6", commits_note="the same commit"))
+    assert "the same commit" in document_text(same)
+    assert "Unchanged: parameters, data, images, packages." in document_text(same)
+    assert "Unchanged" not in document_text(report)
 
 
 def test_an_unknown_comparison_is_no_row_of_figures() -> None:

@@ -8,7 +8,7 @@ from itertools import count
 import reports
 from modelbuild.contract import Quality, Report
 from modelbuild.contract.report import Change, Comparison, Example, Examples
-from reports import changed, report_beside_live, verdict
+from reports import changed, judged, report_beside_live
 from text_places import replaced
 
 HOSTILE = (
@@ -24,47 +24,30 @@ def first() -> Report:
 
 def better() -> Report:
     """A model to deploy."""
-    sentence = (
-        "sentiment 12 is better than sentiment 6, which is live: macro-F1 0.612, +0.018 (+0.010 to +0.026)."
-    )
-    return report_beside_live(
-        verdict("better", sentence, "success", "The baseline vader is better by macro-F1: 0.620."), 0.018
-    )
+    return report_beside_live(0.018)
 
 
 def worse() -> Report:
     """A model not to deploy."""
-    sentence = (
-        "sentiment 12 is worse than sentiment 6, which is live: macro-F1 0.612, "
-        "\u22120.021 (\u22120.029 to \u22120.013)."
-    )
-    details = (
-        "Worse on class neutral and on domain tweets.",
-        "The baseline vader is better by macro-F1: 0.620.",
-    )
-    return report_beside_live(verdict("worse", sentence, "error", *details), -0.021)
+    return report_beside_live(-0.021)
 
 
 def no_difference() -> Report:
     """A model that the rows cannot tell from live."""
-    sentence = "The 2,345 rows show no difference between sentiment 12 and sentiment 6, which is live."
-    return report_beside_live(verdict("no difference", sentence, "info"), 0.002)
+    return report_beside_live(0.002)
 
 
 def not_comparable() -> Report:
     """A model that was evaluated on other rows than live."""
-    reason = "sentiment 6 was evaluated on other rows, and its predictions are not in S3"
-    report = report_beside_live(
-        verdict("not comparable", f"sentiment 12 cannot be compared with live: {reason}.", "warning"), 0.01
-    )
+    report = report_beside_live(0.01)
+    reason = "they have no evaluation row in common"
     live = Comparison(role="live", name="sentiment 6", model_id="6", reason=reason, primary="macro_f1")
-    return changed(report, comparisons=(live, *report.comparisons[1:]))  # type: ignore[no-any-return]
+    return judged(changed(report, comparisons=(live, *report.comparisons[1:])))
 
 
 def gates_failed() -> Report:
     """A model that is better and still fails two gates."""
-    sentence = "sentiment 12 is better than sentiment 6, which is live, but 2 of 3 gates failed."
-    return report_beside_live(verdict("better", sentence, "error"), 0.018, gates=reports.gates(failed=True))
+    return report_beside_live(0.018, gates=reports.gates(failed=True))
 
 
 def wandb_unavailable() -> Report:
@@ -72,7 +55,7 @@ def wandb_unavailable() -> Report:
     about = reports.model_manifest()
     about = changed(about, wandb=changed(about.wandb, url=""))
     unavailable = ("the best experimental run: W&B did not answer within 10 s",)
-    report = report_beside_live(better().verdict, 0.018, about, unavailable=unavailable)
+    report = report_beside_live(0.018, about, unavailable=unavailable)
     kept = tuple(one for one in report.comparisons if one.role != "experiment")
     return changed(report, comparisons=kept)  # type: ignore[no-any-return]
 
@@ -133,10 +116,7 @@ def everywhere(*texts: str) -> Report:
 def non_latin() -> Report:
     """Names and texts of several scripts."""
     labels = ("負面的評論", "محايد", "позитивный", "हिन्दी", "บวก", "👍🏽 gut")
-    about = reports.classes_manifest(labels)
-    report = report_beside_live(
-        verdict("better", "sentiment 12 は sentiment 6 より良い: macro-F1 +0.018。", "success"), 0.018, about
-    )
+    report = report_beside_live(0.018, reports.classes_manifest(labels))
     mistakes = (
         Example(id="1", input="這部電影一點也不差", truth="позитивный", prediction="負面的評論", score=0.97),
         Example(id="2", input="لا بأس به على الإطلاق", truth="محايد", prediction="👍🏽 gut", score=0.91),
@@ -168,21 +148,20 @@ def class_missing() -> Report:
     about = changed(
         report.manifest, evaluation=changed(evaluation, slices={**evaluation.slices, "class": values})
     )
-    return changed(report, manifest=about, comparisons=(live, *report.comparisons[1:]))  # type: ignore[no-any-return]
+    return judged(changed(report, manifest=about, comparisons=(live, *report.comparisons[1:])))
 
 
 def hundred_classes() -> Report:
     """A classifier of a hundred labels."""
     labels = [f"topic {number:03}" for number in range(100)]
-    report = report_beside_live(better().verdict, 0.018, reports.classes_manifest(labels))
+    report = report_beside_live(0.018, reports.classes_manifest(labels))
     return changed(report, confusion=reports.confusion(labels, rows=20_000))  # type: ignore[no-any-return]
 
 
 def regression() -> Report:
     """A model that predicts numbers; a lower metric is the better one."""
     about = reports.regression_manifest()
-    sentence = "sentiment 12 is better than sentiment 6, which is live: RMSE 12,345.678, better by 235.1."
-    report = report_beside_live(verdict("better", sentence, "success"), 0.019, about)
+    report = report_beside_live(0.019, about)
     mistakes = (Example(id="7", input={"region": "north", "day": 3}, truth=120_000.0, prediction=61_000.5),)
     return changed(  # type: ignore[no-any-return]
         report, confusion=None, calibration=(), trend=(), examples=Examples(mistakes=mistakes)

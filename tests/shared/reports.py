@@ -35,7 +35,10 @@ from modelbuild.contract.report import (
     TrendPoint,
     Verdict,
 )
+from modelbuild.notify.verdict import decide
+from modelbuild.report import warnings
 from modelbuild.report.head_job import HeadJob
+from modelbuild.settings.notify import Styles
 
 MODEL = Path(__file__).parents[1] / "data" / "model-12"
 PAGES = "https://buildkite.example/acme/comments/builds"
@@ -99,26 +102,26 @@ def first_report(about: Manifest | None = None, **changes: Any) -> Report:
         "commit_url": f"{CODE}/commit/{'c' * 40}",
         "manifest": about,
         "manifest_sha256": "4" * 64,
-        "verdict": Verdict(
-            outcome="first",
-            sentence="No model is live, so there is nothing to compare sentiment 12 with but baselines.",
-            details=("The baseline vader is better by macro-F1: 0.620.",),
-            style="info",
-        ),
+        "verdict": Verdict(outcome="first", sentence="", style="info"),
         "comparisons": baselines(about),
     }
-    return Report.model_validate({**values, **changes})
+    return judged(Report.model_validate({**values, **changes}))
 
 
-def report_beside_live(
-    verdict: Verdict, overall: float, about: Manifest | None = None, **changes: Any
-) -> Report:
+def judged(report: Report) -> Report:
+    """A report with the verdict on it."""
+    baselines = [one for one in report.comparisons if one.role == "baseline"]
+    live, evaluation = report.compared_with("live"), report.manifest.evaluation
+    verdict = decide(evaluation, live, baselines, report.gates, Styles(), report.endpoint)
+    return changed(report, verdict=verdict)  # type: ignore[no-any-return]
+
+
+def report_beside_live(overall: float, about: Manifest | None = None, **changes: Any) -> Report:
     """A report with everything in it on a model that is better than live by ``overall``."""
     about = about or model_manifest()
     values = {
         "endpoint": "comments-sentiment",
         "live": live_deployment(),
-        "verdict": verdict,
         "comparisons": (
             beside("live", "sentiment 6", about, overall, seed=2, model_id="6", url=f"{PAGES}/6"),
             beside("best", "sentiment 9", about, -0.004, seed=3, model_id="9", url=f"{PAGES}/9"),
@@ -133,16 +136,11 @@ def report_beside_live(
         "confusion": confusion(("negative", "neutral", "positive"), rows=2_345),
         "calibration": calibration(),
         "trend": trend(overall),
-        "warnings": ("3 evaluation rows have a text that is among the training rows.",),
+        "warnings": warnings.find(about),
         "cost": cost(),
         "currency": "USD",
     }
     return first_report(about, **{**values, **changes})
-
-
-def verdict(outcome: Any, sentence: str, style: Any, *details: str) -> Verdict:
-    """A verdict."""
-    return Verdict(outcome=outcome, sentence=sentence, details=details, style=style)
 
 
 def baselines(about: Manifest) -> tuple[Comparison, ...]:
@@ -246,6 +244,7 @@ def changes_since_live() -> Changes:
                 ("e", "Fix the query: ratings of 0 are no ratings", "Ada Lovelace"),
             )
         ),
+        commits_note="and 2 commits that only merge others",
         compare_url=f"{CODE}/compare/{'f' * 40}...{'c' * 40}",
         images=(Change(name="default", before="team/default:0", after="team/default:1"),),
         packages=(

@@ -53,12 +53,13 @@ def publish_report(
         store.write_report(record, page)
     except AwsError as error:
         log.warn(f"The report was not written beside the manifest: {error}")
-    shown = _upload(report, {**pictures, DOCUMENT_FILE: page, RECORD_FILE: record})
+    files = {**pictures, DOCUMENT_FILE: page, RECORD_FILE: record}
+    shown = _upload(report, files)
     meta_data.set(_figures(report))
     if settings.template:
         body = render_template(Path(settings.template), report)
     else:
-        body = render_annotation(report, head, [name for name in pictures if shown])
+        body = render_annotation(report, head, list(files) if shown else [])
     body += paragraph(settings.extra_body) if settings.extra_body else ""
     show_page(body, report.verdict.style, meta_data, settings)
 

@@ -59,7 +59,7 @@ def body(report: Report, head: HeadJob) -> str:
         address=lambda _: Markup(""),
         shade=lambda _level, _right: "",
         shades="",
-        rest="in the report of the build",
+        rest="the report of the build",
         open_examples=0,
         open_rows=10,
         rows=20,

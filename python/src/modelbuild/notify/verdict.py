@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from modelbuild.contract import Evaluation, figure
-from modelbuild.contract.report import Comparison, Difference, GateResult, Outcome, Style, Verdict
+from modelbuild.contract.report import Comparison, GateResult, Outcome, Style, Verdict
+from modelbuild.report.deltas import delta
 from modelbuild.settings.notify import Styles
 
 _NAMED = 5
@@ -60,25 +61,15 @@ def _sentence(live: Comparison | None, evaluation: Evaluation, title: str, endpo
         return f"Not comparable with the live model {live.name}: {live.reason}."
     difference = live.metrics[live.primary]
     rows = f", {live.reason}" if live.reason else ""
+    shown = delta(difference)
+    interval = f" (95 % interval {shown.interval})" if shown.interval else ""
     figures = (
         f"{title} {figure(difference.value)} against {figure(difference.other)}, "
-        f"gain {signed(difference.gain)}{shown_interval(difference)}{rows}."
+        f"gain {shown.gain}{interval}{rows}."
     )
     if live.outcome == "no difference":
         return f"No difference from the live model {live.name} that these rows can show: {figures}"
     return f"{live.outcome.capitalize()} than the live model {live.name}: {figures}"
-
-
-def shown_interval(difference: Difference) -> str:
-    """The interval as text, such as `` (95 % interval -0.012 to +0.031)``; empty if there is none."""
-    if difference.interval is None:
-        return ""
-    return f" (95 % interval {signed(difference.interval.low)} to {signed(difference.interval.high)})"
-
-
-def signed(value: float) -> str:
-    """A gain as text with its sign: ``+0.012``."""
-    return f"{'-' if value < 0 else '+'}{figure(abs(value))}"
 
 
 def _worse_slices(live: Comparison | None) -> list[str]:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from modelbuild.annotation import LIMIT_BYTES, render
 from modelbuild.contract import Report
-from modelbuild.report.files import DOCUMENT_FILE, RECORD_FILE, artifact_path
+from modelbuild.report.files import artifact_path
 from modelbuild.report.head_job import HeadJob
 from modelbuild.report.sections import SECTIONS, Page, render_sections
 
@@ -23,7 +23,7 @@ _BUDGET_BYTES = LIMIT_BYTES - 16_384
 _SHADES = "Yellow: at least 15 % of the true class's rows have this wrong prediction; orange: at least 35 %."
 
 
-def render_annotation(report: Report, job: HeadJob, pictures: Collection[str]) -> str:
+def render_annotation(report: Report, job: HeadJob, artifacts: Collection[str]) -> str:
     """The annotation of a successful training: at most ``LIMIT_BYTES``, without a blank line.
 
     If not everything fits, the least important sections are left out, and the page names them.
@@ -31,9 +31,9 @@ def render_annotation(report: Report, job: HeadJob, pictures: Collection[str]) -
     Args:
         report: what the page shows.
         job: the Batch job of the training.
-        pictures: the names of those pictures that are among the artifacts of the build.
+        artifacts: the names of the report's files that are among the artifacts of the build.
     """
-    sections = dict(render_sections(report, job, _page(report, pictures)))
+    sections = dict(render_sections(report, job, _page(report, artifacts)))
     sizes = {name: len(sections[name].encode()) for name in _IMPORTANCE if name in sections}
     kept = _fitting(sizes)
     omitted = [title for name, title in SECTIONS.items() if name in sizes.keys() - kept]
@@ -55,10 +55,9 @@ def _fitting(sizes: Mapping[str, int]) -> set[str]:
     return set(kept)
 
 
-def _page(report: Report, pictures: Collection[str]) -> Page:
+def _page(report: Report, artifacts: Collection[str]) -> Page:
     def address(name: str) -> Markup:
-        there = name in (DOCUMENT_FILE, RECORD_FILE) or name in pictures
-        return Markup(f"artifact://{artifact_path(report, name)}" if there else "")
+        return Markup(f"artifact://{artifact_path(report, name)}" if name in artifacts else "")
 
     return Page(
         address=address,

@@ -13,7 +13,7 @@ class Delta:
     """By how much this model is better than another one, as text.
 
     Attributes:
-        gain: such as ``+0.012``, or the same with a minus sign if this model is worse.
+        gain: ``+0.012``; ``-0.012`` if this model is worse.
         interval: ``+0.003 to +0.021``; empty if it is not known.
         outcome: ``better`` or ``worse`` if the interval does not contain 0.
     """
@@ -36,5 +36,5 @@ def delta(difference: Difference) -> Delta:
 
 def _signed(value: float, scale: float) -> str:
     """A part of a value of about this size, with its sign and with the digits of the value."""
-    sign = "+" if value > 0 else "\u2212" if value < 0 else ""
+    sign = "+" if value > 0 else "-" if value < 0 else ""
     return f"{sign}{abs(value):,.3f}" if scale >= 0.05 else f"{sign}{figure(abs(value))}"

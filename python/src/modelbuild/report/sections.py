@@ -12,6 +12,7 @@ from modelbuild import agent_yaml
 from modelbuild.annotation import render
 from modelbuild.aws.console import object_url
 from modelbuild.contract import MANIFEST_FILE, Report, figure
+from modelbuild.contract.report import Changes
 from modelbuild.report.comparisons import model_rows, shown_metrics
 from modelbuild.report.examples import shown_examples
 from modelbuild.report.head_job import HeadJob
@@ -46,7 +47,7 @@ class Page:
         shades: a sentence about these shades.
         rest: where what the page leaves out is.
         open_rows: how many rows of a table are open; the others are folded.
-        open_examples: the same for the tables of examples.
+        open_examples: the same for the table of mistakes.
         rows: how many rows of a table there are at most.
         columns: how many metrics of all rows, and how many slicing columns.
         labels: how many labels a confusion matrix may have to be shown as a table.
@@ -85,7 +86,6 @@ def _values(report: Report, page: Page) -> dict[str, Any]:
     return {
         "figure": figure,
         "title": title(report),
-        "failed_gates": sum(not gate.passed for gate in report.gates),
         # What failed is never among the folded rows.
         "gates": sorted(report.gates, key=lambda gate: gate.passed),
         "metrics": metrics,
@@ -97,6 +97,7 @@ def _values(report: Report, page: Page) -> dict[str, Any]:
         "mistakes": shown_examples(examples.mistakes) if examples else [],
         "differences": shown_examples(examples.differences) if examples else [],
         "parameters": agent_yaml.dump(request.parameters, allow_unicode=True).rstrip(),
+        "unchanged": _unchanged(report.changes) if report.changes else [],
         "total_cost": _total_cost(report),
         "manifest_path": manifest_path,
         "urls": {
@@ -114,3 +115,8 @@ def _total_cost(report: Report) -> str:
         return ""
     at_least = "" if len(prices) == len(report.cost) else "at least "
     return f"{at_least}{sum(prices):.2f} {report.currency}"
+
+
+def _unchanged(changes: Changes) -> list[str]:
+    kinds = ("parameters", "data", "images", "packages")
+    return [kind for kind in kinds if not getattr(changes, kind)]

@@ -39,15 +39,14 @@ def bars(report: Report, title: str) -> bytes:
         add_title(figure, title if len(table.rows) <= _MOST else f"{title}, {_MOST} of {len(table.rows):,}")
         plot = add_axes(figure, left=inches(names) + 0.25, bottom=0.3, top=LEGEND_TOP)
         places = range(len(rows))
-        first = plot.barh([place - half for place in places], own, 2 * half or 0.6, color=OWN)
-        legend = {label(f"{report.model} {report.manifest.request.model_id}"): first}
+        bars = [plot.barh([place - half for place in places], own, 2 * half or 0.6, color=OWN)]
         if table.beside:
-            second = plot.barh([place + half for place in places], other, 2 * half, color=OTHER)
-            legend[label(table.beside)] = second
+            bars.append(plot.barh([place + half for place in places], other, 2 * half, color=OTHER))
         plot.set_yticks(places, names)
         plot.set_ylim(len(rows) - 0.5, -0.5)
         plot.grid(visible=False, axis="y")
         plot.spines["left"].set_visible(False)
-        add_legend(figure, list(legend.values()), list(legend))
+        models = (f"{report.model} {report.manifest.request.model_id}", table.beside)
+        add_legend(figure, [one.patches[0] for one in bars], [label(model) for model in models[: len(bars)]])
 
     return svg(draw, max(2.75, 1.0 + 0.27 * len(rows)))
