@@ -7,6 +7,7 @@ import hashlib
 from typing import Any
 
 import httpx
+import pytest
 
 from agent_client import FakeAgent, start_build
 
@@ -164,6 +165,33 @@ def test_artifacts_come_back_as_they_went(server: Any, agent: FakeAgent, name: s
     [shown] = server.rest.get(f"{build}/artifacts").json()
     download = httpx.get(shown["download_url"], headers=server.rest.headers, follow_redirects=True)
     assert download.content == content
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("image/svg+xml", "image/svg+xml"),
+        ("text/html; charset=utf-8", "text/html; charset=utf-8"),
+        ("application/pdf", "application/octet-stream"),
+    ],
+)
+def test_a_page_or_picture_of_a_job_runs_no_script(
+    server: Any, agent: FakeAgent, name: str, written: str, shown: str
+) -> None:
+    """A browser shows it as a page of no server, that loads nothing; it saves other files."""
+    build = start_build(server, name, {"command": "x"})
+    agent.take()
+    item = {"path": "a", "file_size": 1, "sha1sum": hashlib.sha1(b"x").hexdigest(), "content_type": written}
+    answer = agent.call("POST", "/jobs/{job}/artifacts", json={"id": "batch", "artifacts": [item]}).json()
+    action, [artifact] = answer["upload_instructions"]["action"], answer["artifact_ids"]
+    httpx.post(action["url"] + action["path"], data={"path": "a"}, files={action["file_input"]: b"x"})
+    done = {"artifacts": [{"id": artifact, "state": "finished"}]}
+    assert agent.call("PUT", "/jobs/{job}/artifacts", json=done).is_success
+    [found] = server.rest.get(f"{build}/artifacts").json()
+    answer = httpx.get(found["download_url"], headers=server.rest.headers, follow_redirects=True)
+    assert answer.headers["Content-Type"] == shown
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none';")
 
 
 def test_an_uploaded_pipeline_extends_the_build(server: Any, agent: FakeAgent, name: str) -> None:
