@@ -25,6 +25,7 @@ INSTALLED = {
     "serving": ("serving-onnx",),
     "local": ("local",),
     "product": ("hooks",),
+    "comparison": ("notify",),
     "notify": ("notify",),
     "report": ("notify",),
     "tests": ("flow", "torch", "serving", "notify", "local", "dev"),
@@ -87,7 +88,7 @@ def files(room: str) -> Iterator[Path]:
     if room == "tests":
         folders = [ROOT / "tests", ROOT / "bench"]
     elif room == "product":
-        apart = {"flow", "notify", "report", "serving"}
+        apart = {"comparison", "flow", "notify", "report", "serving"}
         folders = [folder for folder in SOURCE.iterdir() if folder.is_dir() and folder.name not in apart]
         yield from SOURCE.glob("*.py")
     elif room == "local":
