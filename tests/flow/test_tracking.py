@@ -228,9 +228,9 @@ def test_charts_are_of_all_rows_and_mistakes_of_the_wrong_ones(training: Trainin
     assert (curve[0][2], curve[-1][2]) == (0.0, 1.0)
     mistakes = tables["mistakes"]
     assert mistakes["columns"] == ["id", "input", "truth", "prediction", "score"]
-    assert [(row[0], row[2], row[3], row[4]) for row in mistakes["data"]] == [
-        ("r3", "bad", "good", 0.7),
-        ("r7", "good", "bad", 0.6),
+    assert mistakes["data"] == [
+        ["r3", "text 3", "bad", "good", 0.7],
+        ["r7", "text 7", "good", "bad", 0.6],
     ]
 
 

@@ -92,7 +92,7 @@ def _mistakes(table: pa.Table) -> Any:
     wrong = table.filter(pc.not_equal(table["truth"], table["prediction"])).to_pylist()
     for row in wrong:
         row["score"] = row.get(f"{_SCORE}{row['prediction']}")
-        row["input"] = _shown(row.get("input", "null"))
+        row["input"] = _shown(row["input"])
     wrong.sort(key=lambda row: -(row["score"] or 0.0))
     columns: list[str | int] = ["id", "input", "truth", "prediction", "score"]
     return wandb.Table(columns=columns, data=[[row[name] for name in columns] for row in wrong[:MISTAKES]])
