@@ -140,6 +140,15 @@ def test_page_has_the_end_of_the_log() -> None:
     assert not found.explains("the head died without giving a reason")
 
 
+def test_page_has_the_frames_of_the_users_code_only() -> None:
+    """Of a deep traceback the frames of Metaflow and of libraries are left out, with their code."""
+    library = "/usr/lib/python3.12/site-packages/metaflow/cli.py"
+    frames = [f'  File "{library}", line 5, in main', "    run()", "    ^^^^^"]
+    own = ['  File "/srv/metaflow/flow.py", line 3, in train', "    fit()", "    ^^^^^"]
+    lines = log("Epoch 1", *TRACEBACK, *frames * 20, *own, *frames * 20, "RuntimeError: boom", "    more")
+    assert failure(lines, 1).log == ("Epoch 1", TRACEBACK[-1], *own, "RuntimeError: boom", "    more")
+
+
 def test_page_has_the_end_of_a_log_without_a_step() -> None:
     """A flow that ended before a step failed is shown as it printed."""
     found = failure(["  unknown option --x  ", ""], 2)

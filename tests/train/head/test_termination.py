@@ -18,7 +18,7 @@ from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.contract import TrainingResult
 from modelbuild.settings import AwsSettings
-from modelbuild.train.head import command as head_module
+from modelbuild.train.head import flow_process
 
 
 def test_termination_reaches_flow_and_build(head: Head, archived: bytes, buildkite: Any) -> None:
@@ -115,13 +115,13 @@ def test_flow_that_will_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_
     """A flow that does not end when asked to is killed with its children, so that the result is delivered in
     time.
     """
-    monkeypatch.setattr(head_module, "STOP_SECONDS", 0.3)
+    monkeypatch.setattr(flow_process, "STOP_SECONDS", 0.3)
     script = f"trap '' INT; sleep 60 & echo $! >{tmp_path / 'child'}; echo ready; wait; sleep 60"
     with subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         before = time.monotonic()
-        head_module._stop(process)
+        flow_process._stop(process)
     assert process.returncode == -signal.SIGKILL
     assert time.monotonic() - before < 10
     wait_until_gone((tmp_path / "child").read_text().strip())

@@ -15,6 +15,11 @@ CONSOLE_URL = "MODELBUILD_CONSOLE_URL"
 """The variable with the address of the console."""
 
 
+def inherited() -> dict[str, str]:
+    """The variables of this process that a job needs, so that its links lead to the same console."""
+    return {CONSOLE_URL: named} if (named := os.environ.get(CONSOLE_URL, "")) else {}
+
+
 def job_url(region: str, job_id: str) -> str:
     """The page of a Batch job."""
     return f"{_console(region)}/batch/home?region={region}#jobs/detail/{job_id}"

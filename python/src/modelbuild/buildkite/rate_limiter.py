@@ -34,6 +34,13 @@ class RateLimiter:
     now: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
 
+    def spare(self) -> bool:
+        """Claim the last slot of this moment; False if another program has it.
+
+        For requests that may be left out: the other slots, and all later ones, stay for those that may not.
+        """
+        return self.claim(f"{int(self.now() / SLICE_SECONDS)}-{SLOTS_PER_SLICE - 1}")
+
     def next(self) -> float:
         """Claim a slot; returns the seconds until it begins: 0 when no other program sends requests."""
         first = int(self.now() / SLICE_SECONDS)

@@ -181,12 +181,16 @@ class Rest:
         """The first hundred annotations of a build."""
         return self._call(_Annotations, "GET", f"{_path(build)}/annotations?per_page=100").root
 
-    def annotate(self, build: Build, body: str, *, context: str, style: str) -> Annotation:
-        """Put an annotation on a build, in place of the one of this context."""
+    def annotate(
+        self, build: Build, body: str, *, context: str, style: str, seconds: float = _READ_SECONDS
+    ) -> Annotation:
+        """Put an annotation on a build, in place of the one of this context; waits so long for the answer."""
         content = {"body": body, "context": context, "style": style}
-        return self._call(Annotation, "POST", f"{_path(build)}/annotations", content)
+        return self._call(Annotation, "POST", f"{_path(build)}/annotations", content, seconds)
 
-    def _call(self, answer: type[Answer], method: str, path: str, body: Any = None) -> Answer:
+    def _call(
+        self, answer: type[Answer], method: str, path: str, body: Any = None, seconds: float = _READ_SECONDS
+    ) -> Answer:
         what = f"Buildkite's API ({method} {self._url}{path})"
         try:
             response = self._http.request(
@@ -194,7 +198,7 @@ class Rest:
                 self._url + path,
                 json=body,
                 proxies=self._proxies,
-                timeout=(_CONNECT_SECONDS, _READ_SECONDS),
+                timeout=(min(_CONNECT_SECONDS, seconds), seconds),
                 allow_redirects=False,
             )
         except Exception as error:  # noqa: BLE001 - the text of any may hold the token, so none gets out

@@ -17,9 +17,11 @@ _TASK_LINE = re.compile(
 )
 _FAILED_TASK = re.compile(r"\s*Step (?P<step>\w+) \(task-id (?P<task_id>[^/()\s]+)\) failed\b")
 
+_START = re.compile(
+    r"Task is starting(?: \(retry\))?\.|Task is starting \(status (?P<status>\w+)\)\.\.\..*", re.DOTALL
+)
 _PROGRESS = re.compile(
-    r"Task is starting(?: \(retry\))?\."
-    r"|Task is starting \(status \w+\)\.\.\..*"
+    rf"{_START.pattern}"
     r"|Task fallback is starting to handle the failure\."
     r"|Setting up task environment\."
     r"|Downloading code package\.\.\."
@@ -49,6 +51,17 @@ class TaskLine:
     task_id: str
     job_id: str
     text: str
+
+    @property
+    def starts(self) -> bool:
+        """Whether this line of Metaflow reports that the task begins, or that its Batch job waits or runs."""
+        return _START.fullmatch(self.text.strip()) is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether this line of Metaflow reports that the task's Batch job has no machine yet."""
+        match = _START.fullmatch(self.text.strip())
+        return match is not None and match["status"] in ("SUBMITTED", "PENDING", "RUNNABLE")
 
     @property
     def starts_job(self) -> bool:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -49,18 +48,13 @@ from modelbuild.store.attempts import Run
 from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import attempt, delivery, outcome
 from modelbuild.train.commit import packaging, parameters, source
-from modelbuild.train.head import alert, diagnosis, resume, watch
-
-# Batch kills 30 seconds after SIGTERM. Metaflow gives its own jobs 5 of them to end; what is left after
-# these is for the delivery of the result.
-STOP_SECONDS = 10.0
+from modelbuild.train.head import alert, diagnosis, flow_process, progress, resume, watch
 
 _HOST_ENDS_SECONDS = 120.0
 _CLOCKS_DIFFER_SECONDS = 60.0
 # Left to itself, Metaflow gives up when AWS has throttled the same call three times.
 _PATIENCE = {"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "7"}
 
-_LAST_LINES = 500
 _TERMINATED_EXIT = 128 + signal.SIGTERM
 
 
@@ -77,12 +71,14 @@ class _Head:
         inherited: the variables that the flow's process inherits, which the token is not among.
         store: where the training lies.
         batch: runs this job and the steps of the flow.
+        page: shows where the flow is; None where the token cannot be used.
     """
 
     own: HeadEnvironment
     inherited: Mapping[str, str]
     store: ModelStore
     batch: Batch
+    page: progress.ProgressPage | None
 
 
 def run(environ: Mapping[str, str] = os.environ) -> int:
@@ -104,14 +100,15 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
     aws = session(AwsSettings())
     store, batch = ModelStore(Storage(aws), own.artifacts), Batch(aws)
     inherited = {name: value for name, value in environ.items() if name != TOKEN}
-    head = _Head(own, inherited, store, batch)
     request = store.request(any_version=True)
+    page = progress.progress_page(store, batch, request, access, own.attempt)
+    head = _Head(own, inherited, store, batch, page)
     watching = watch.watch_of(store.objects, batch, request, access, own.schedule_timeout)
     try:
         signal.signal(signal.SIGTERM, _terminate)
         # Also because the flow would inherit it where it is ignored, and it is what stops the flow.
         signal.signal(signal.SIGINT, _terminate)
-        with watching:
+        with watching, page or nullcontext():
             result = _outcome(head, watching)
         # From here on nothing may stop the delivery of the result.
         _ignore_signals()
@@ -207,9 +204,11 @@ def _train(head: _Head, request: TrainingRequest, watching: watch.Watch) -> Trai
             def each(line: str) -> None:
                 on_line()
                 watching.on_line(line)
+                if head.page is not None:
+                    head.page.on_line(line)
 
             command = _command(request, flow, values, attributes, origin)
-            return _run_flow(command, flow.parent, variables, each)
+            return flow_process.run(command, flow.parent, variables, each)
 
         context = resume.RunContext(head.store, head.batch, head.own, attributes)
         exit_code, lines = resume.run_to_end(start, context)
@@ -292,55 +291,3 @@ def _command(
         *("--runner-attribute-file", str(attributes)),
         *(argument for name, value in tags.items() for argument in ("--tag", f"{name}:{value}")),
     ]
-
-
-def _run_flow(
-    command: list[str], folder: Path, variables: Mapping[str, str], on_line: Callable[[str], None]
-) -> tuple[int, list[str]]:
-    """Run the flow in its own process group, pass on what it prints, and keep the last of it."""
-    lines: deque[str] = deque(maxlen=_LAST_LINES)
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    ) as process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                log.relay(line)
-                text = line.decode(errors="replace").rstrip()
-                lines.append(events.shown(text))
-                on_line(text)
-            exit_code = process.wait()
-        except BaseException:
-            _stop(process)
-            raise
-    return exit_code, list(lines)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the flow's process group to end, so that Metaflow ends its Batch jobs; insist after a while.
-
-    Metaflow ends its jobs on SIGINT; SIGTERM ends only Metaflow.
-    """
-    _signal(process, signal.SIGINT)
-    try:
-        # Its output is read here as well: a full pipe would keep it from ending.
-        rest, _ = process.communicate(timeout=STOP_SECONDS)
-        log.relay(rest or b"")
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        _signal(process, signal.SIGKILL)
-        process.wait()
-
-
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    try:
-        os.killpg(process.pid, number)
-    except ProcessLookupError:
-        return

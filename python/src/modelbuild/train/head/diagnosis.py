@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from modelbuild import log
 from modelbuild.contract import Failure
@@ -59,7 +59,8 @@ def failure(lines: Sequence[str], exit_code: int, batch: str = "") -> Failure:
     """
     step, printed = _failed_step(lines)
     text = _reason(step, printed, exit_code, _cause(printed, batch))
-    last = [line for line in printed if not _is_boilerplate(line.strip())][-_SHOWN_LINES:]
+    own = (line for line in _without_foreign_frames(printed) if not _is_boilerplate(line.strip()))
+    last = [*own][-_SHOWN_LINES:]
     # As one text, because a secret may have several lines.
     shown = log.redact("\n".join(line[:_SHOWN_CHARACTERS] for line in last)).split("\n")[-_SHOWN_LINES:]
     return Failure(reason=sentence(text), step=step, log=tuple(redact(line) for line in shown))
@@ -128,6 +129,20 @@ def _code_location(lines: Sequence[str]) -> str:
         return ""
     file = parameters.plain(_UNPACKED.sub("", own[-1]["file"])[-_FILE_LIMIT:])
     return f"{file}, line {own[-1]['line']}"
+
+
+def _without_foreign_frames(lines: Sequence[str]) -> Iterator[str]:
+    """The lines without the frames of tracebacks that are not in the user's own code."""
+    foreign = False
+    for line in lines:
+        frame = _FRAME.match(line)
+        if frame is not None:
+            foreign = _NOT_USERS.search(frame["file"]) is not None
+        elif not line.startswith("    "):
+            # The code of a frame is indented further than the frame.
+            foreign = False
+        if not foreign:
+            yield line
 
 
 def _log(log_lines: Sequence[str], cause: str) -> list[str]:

@@ -9,6 +9,7 @@ from modelbuild.aws.batch import BatchJob
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.store.attempts import JobRecord
 from modelbuild.train.commit import parameters
+from modelbuild.train.head.stage import Stage
 
 
 def ended(request: TrainingRequest, result: TrainingResult, attempt: int, *, over: bool) -> str:
@@ -36,6 +37,7 @@ def training(
     unblocked: bool = False,
     waits: bool = False,
     result: TrainingResult | None = None,
+    stage: Stage | None = None,
 ) -> str:
     """The annotation of a training that runs, or that ended without a model.
 
@@ -48,6 +50,7 @@ def training(
         unblocked: whether an earlier attempt has unblocked the waiting step.
         waits: whether the train step follows the training.
         result: the result, or None while it runs.
+        stage: where its flow is, once the head knows it.
     """
     return render(
         "modelbuild.train",
@@ -59,6 +62,7 @@ def training(
         unblocked=unblocked,
         waits=waits,
         result=result,
+        stage=stage,
         parameters=parameters.shown(request.parameters),
         **links,
     )

@@ -11,8 +11,8 @@ import json
 import re
 
 from modelbuild import log
+from modelbuild.aws import console
 from modelbuild.aws.batch import Batch, BatchJob, require_fitting
-from modelbuild.aws.console import job_url, logs_url
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import (
@@ -180,6 +180,7 @@ def variables(request: TrainingRequest, settings: TrainSettings, number: int = 1
         "METAFLOW_BATCH_EMIT_TAGS": "true",
         "METAFLOW_BATCH_DEFAULT_TAGS": json.dumps(tags(request, settings), separators=(",", ":")),
         **({SCHEDULE_TIMEOUT: str(settings.schedule_timeout)} if settings.schedule_timeout else {}),
+        **console.inherited(),
         **({WANDB_ENTITY: settings.wandb_entity} if settings.wandb_entity else {}),
         "MODEL_ID": request.model_id,
         "ARTIFACTS": request.artifacts,
@@ -257,8 +258,8 @@ def show(
 
 def _links(record: JobRecord, job: BatchJob) -> dict[str, str]:
     return {
-        "job_url": job_url(record.region, job.id),
-        "logs_url": logs_url(record.region, job.log_stream, record.queue),
+        "job_url": console.job_url(record.region, job.id),
+        "logs_url": console.logs_url(record.region, job.log_stream, record.queue),
     }
 
 

@@ -1,0 +1,165 @@
+"""The annotation of a training that runs: which step of the flow runs, since when, and what it measured last.
+
+The page is a convenience. So a request is sent only where no other program needs one of Buildkite's, what
+refuses it once ends it, and it ends before the result of the training is delivered.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import TracebackType
+
+from modelbuild import log
+from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.aws.console import job_url, logs_url
+from modelbuild.buildkite.access import ApiAccess
+from modelbuild.buildkite.rate_limiter import RateLimiter
+from modelbuild.buildkite.rest import Rest, RestError
+from modelbuild.callback import shared_rate_limiter
+from modelbuild.contract import RUNNING_STYLE, TRAINING_ANNOTATION, TrainingRequest
+from modelbuild.errors import AwsError, ConfigurationError, describe
+from modelbuild.store.attempts import JobRecord
+from modelbuild.store.model import ModelStore
+from modelbuild.train.head.stage import Stage
+
+REFRESH_SECONDS = 60.0
+"""How often the page is updated while a step runs."""
+CHANGE_SECONDS = 10.0
+"""How soon the page says that another step runs; two updates are at least so far apart."""
+_REQUEST_SECONDS = 5.0
+_END_SECONDS = 3.0
+
+
+class Page:
+    """The annotation as one training writes it."""
+
+    def __init__(
+        self, store: ModelStore, batch: Batch, request: TrainingRequest, rest: Rest, attempt: int
+    ) -> None:
+        self._store = store
+        self._batch = batch
+        self._request = request
+        self._rest = rest
+        self._attempt = attempt
+        self._job: BatchJob | None = None
+
+    @property
+    def pause(self) -> float:
+        """The seconds that Buildkite asks to leave before the next request."""
+        return self._rest.pause
+
+    def show(self, stage: Stage) -> bool:
+        """Show where the flow is; False if the training has ended, or has a newer attempt.
+
+        Raises:
+            RestError: Buildkite refused.
+            AwsError: S3 or Batch refused.
+        """
+        record = self._store.job()
+        if record is None:
+            # The train step has not recorded the job yet.
+            return True
+        # The flow writes the result before it unblocks the step, behind which notify writes the annotation.
+        if record.attempt > self._attempt or self._store.attempt(self._attempt).result() is not None:
+            return False
+        body = self._body(record, stage)
+        context = self._request.meta_data_key(TRAINING_ANNOTATION)
+        self._rest.annotate(
+            self._request.build, body, context=context, style=RUNNING_STYLE, seconds=_REQUEST_SECONDS
+        )
+        return True
+
+    def _body(self, record: JobRecord, stage: Stage) -> str:
+        # Templates take time to load, and a training that is over at once needs none.
+        from modelbuild.train.submit import page
+
+        if self._job is None:
+            self._job = self._batch.describe(record.job_id)
+        links = {
+            "job_url": job_url(record.region, record.job_id),
+            "logs_url": logs_url(record.region, self._job.log_stream, record.queue),
+        }
+        return page.training(
+            self._request, record, self._job, links, "", unblocked=self._attempt > 1, stage=stage
+        )
+
+
+class ProgressPage:
+    """Updates the annotation from a thread of its own while the flow runs."""
+
+    def __init__(self, page: Page, rate_limiter: RateLimiter) -> None:
+        self._page = page
+        self._rate_limiter = rate_limiter
+        self._stage = self._shown = Stage()
+        self._logged_text = ""
+        self._changed, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    def on_line(self, line: str) -> None:
+        """Read a line of the flow."""
+        before, self._stage = self._stage, self._stage.after(line)
+        if (before.step, before.waits) != (self._stage.step, self._stage.waits):
+            self._changed.set()
+
+    def __enter__(self) -> ProgressPage:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._changed.set()
+        self._thread.join(_END_SECONDS)
+
+    def _run(self) -> None:
+        # What ends the head is for the main thread, which waits for the flow.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        while not self._over.is_set():
+            self._changed.wait(REFRESH_SECONDS)
+            # Steps that begin at the same time, or a job that has its machine at once, are one update.
+            if self._over.wait(CHANGE_SECONDS):
+                return
+            self._changed.clear()
+            if not self._update():
+                return
+
+    def _update(self) -> bool:
+        """Show where the flow is now; False if it must not be shown any more."""
+        stage = self._stage
+        if stage == self._shown:
+            return True
+        try:
+            if not self._rate_limiter.spare():
+                self._changed.set()
+                return True
+            goes_on = self._page.show(stage)
+        except RestError as error:
+            self._say(str(error))
+            self._over.wait(error.wait or REFRESH_SECONDS)
+            return error.is_temporary
+        except Exception as error:  # noqa: BLE001 - the training goes on, whatever the page is
+            self._say(describe(error))
+            self._over.wait(REFRESH_SECONDS)
+            return isinstance(error, AwsError)
+        self._shown = stage
+        self._over.wait(self._page.pause)
+        return goes_on
+
+    def _say(self, text: str) -> None:
+        if text != self._logged_text:
+            log.say(f"progress: the page of the build is not updated: {text}")
+        self._logged_text = text
+
+
+def progress_page(
+    store: ModelStore, batch: Batch, request: TrainingRequest, access: ApiAccess, attempt: int
+) -> ProgressPage | None:
+    """The page of a head's training, or None where its token cannot be used, which the watch says."""
+    try:
+        rest = Rest.of(access)
+    except ConfigurationError:
+        return None
+    limiter = shared_rate_limiter(store.objects, store.prefix)
+    return ProgressPage(Page(store, batch, request, rest, attempt), limiter)

@@ -1,0 +1,240 @@
+"""The annotation of a training that runs, as its head writes it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import http_api
+import samples
+from memory import MemoryObjects
+from modelbuild.aws.batch import BatchJob
+from modelbuild.buildkite.access import ApiAccess
+from modelbuild.buildkite.rate_limiter import RateLimiter
+from modelbuild.contract import TrainingResult
+from modelbuild.log.events import TRAINING_PROGRESS, Event
+from modelbuild.store.attempts import JobRecord
+from modelbuild.store.model import ModelStore
+from modelbuild.train.head import progress
+from modelbuild.train.head.stage import Stage
+
+PREFIX = "s3://bucket/models/demo/sentiment/7"
+JOB = "0b7c5a0e-7f0c-4c8b-9d5e-0123456789ab"
+
+
+def line(text: str, step: str = "train") -> str:
+    """A line of a task, as Metaflow prints it."""
+    return f"2026-01-31 12:00:00.123 [17/{step}/2 (pid 42)] {text}"
+
+
+def starts(step: str, status: str = "") -> str:
+    """Metaflow's line about a step that begins."""
+    return line(f"[{JOB}] Task is starting (status {status})..." if status else "Task is starting.", step)
+
+
+def event(text: str) -> str:
+    """The line of a step that measured something."""
+    return line(Event(TRAINING_PROGRESS, text).to_line())
+
+
+@dataclass
+class Page:
+    """Buildkite's REST API for the annotations of a build."""
+
+    store: ModelStore
+    url: str = ""
+    status: int = 201
+    headers: dict[str, str] = field(default_factory=dict)
+    notes: list[dict[str, str]] = field(default_factory=list)
+    asked: int = 0
+
+    def made(self, attempt: int = 1) -> progress.ProgressPage:
+        """The page of a head."""
+        batch: Any = SimpleNamespace(describe=lambda job_id: BatchJob(job_id, "RUNNING", "", "head/1", {}))
+        request = samples.request_for(PREFIX)
+        access = ApiAccess(self.url, "token")
+        found = progress.progress_page(self.store, batch, request, access, attempt)
+        assert found is not None
+        return found
+
+    def shows(self, text: str) -> bool:
+        """Whether the newest annotation has this text."""
+        return bool(self.notes) and text in self.notes[-1]["body"]
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    """A build whose training has a head, with a page that is updated many times a second."""
+    monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.05)
+    monkeypatch.setattr(progress, "CHANGE_SECONDS", 0.01)
+    monkeypatch.setattr("modelbuild.buildkite.rate_limiter.SLICE_SECONDS", 0.01)
+    page = Page(ModelStore(MemoryObjects(), PREFIX))
+    page.store.record_job(JobRecord(job_id=JOB, queue="modelbuild-head", region="us-east-1"))
+
+    class Handler(http_api.JsonHandler):
+        def do_POST(self) -> None:
+            page.asked += 1
+            note = self.body()
+            assert self.path.endswith("/organizations/local/pipelines/demo/builds/7/annotations")
+            if page.status == 201:
+                page.notes.append(note)
+            self.answer(note if page.status == 201 else {"message": "no"}, page.status, page.headers)
+
+    with http_api.served(Handler) as server:
+        page.url = f"{http_api.url(server)}/v2"
+        yield page
+
+
+def eventually(found: Callable[[], bool]) -> None:
+    """Return once it is so."""
+    deadline = time.monotonic() + 10
+    while not found():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_stage_is_what_metaflow_and_the_step_say() -> None:
+    """The step, whether its job waits for a machine, and what was measured last, which later steps keep."""
+    stage = Stage().after(starts("train")).after(starts("train", "RUNNABLE"))
+    assert (stage.step, stage.waits, stage.measured) == ("train", True, "")
+    stage = stage.after(starts("train", "RUNNING"))
+    assert (stage.step, stage.waits) == ("train", False)
+    stage = stage.after(event("step 3: loss 0.4"))
+    later = stage.after(starts("evaluate"))
+    assert (later.step, later.measured) == ("evaluate", "step 3: loss 0.4")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Task is starting.",
+        line("Task is starting over"),
+        line("said: Task is starting."),
+        line(Event("training-ended", "forged").to_line()),
+        line("x " + Event(TRAINING_PROGRESS, "forged").to_line()),
+        Event(TRAINING_PROGRESS, "not of a task").to_line(),
+    ],
+)
+def test_stage_is_not_what_else_is_printed(other: str) -> None:
+    """Lines that only look like Metaflow's, and other events, say nothing of where the flow is."""
+    stage = Stage("train", since="12:00:00")
+    assert stage.after(other) == stage
+
+
+def test_page_says_where_the_flow_is(page: Page) -> None:
+    """Step, machine and measurements come to the training's annotation, in the style of one that runs."""
+    with page.made() as shown:
+        shown.on_line(starts("train", "RUNNABLE"))
+        eventually(lambda: page.shows("Step <code>train</code> of its flow waits for a machine since "))
+        shown.on_line(starts("train", "RUNNING"))
+        eventually(lambda: page.shows("Step <code>train</code> of its flow runs since "))
+        shown.on_line(event("step 3: loss 0.4 <b>"))
+        eventually(lambda: page.shows("Measured last: step 3: loss 0.4 &lt;b&gt;."))
+    assert {(note["context"], note["style"]) for note in page.notes} == {("training", "info")}
+    assert page.shows(f"#jobs/detail/{JOB}")
+    assert page.shows("head$252F1")
+    assert not page.shows("\n\n")
+
+
+def test_nothing_new_is_not_sent(page: Page) -> None:
+    """A page that already says where the flow is costs no request."""
+    with page.made() as shown:
+        shown.on_line(starts("train"))
+        eventually(lambda: len(page.notes) == 1)
+        shown.on_line(line("Epoch 3"))
+        shown.on_line(event("step 1: loss 0.5"))
+        eventually(lambda: len(page.notes) == 2)
+    assert page.asked == 2
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_page_of_a_training_that_ended_is_left_alone(page: Page, attempt: int) -> None:
+    """Once the flow has stored its result, which is before notify can write, nothing is written any more."""
+    page.store.record_job(JobRecord(job_id=JOB, queue="q", region="us-east-1", attempt=attempt))
+    page.store.attempt(attempt).write_result_once(TrainingResult(status="failed", reason="boom"))
+    with page.made(attempt) as shown:
+        shown.on_line(starts("notify_buildkite"))
+        eventually(lambda: not shown._thread.is_alive())
+    assert page.asked == 0
+
+
+def test_page_of_a_newer_attempt_is_left_alone(page: Page) -> None:
+    """A head that is not the newest says nothing of its flow."""
+    page.store.record_job(JobRecord(job_id="another", queue="q", region="us-east-1", attempt=2))
+    with page.made() as shown:
+        shown.on_line(starts("train"))
+        eventually(lambda: not shown._thread.is_alive())
+    assert page.asked == 0
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 422])
+def test_refusal_is_logged_once(page: Page, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """A token without the scope is told once, and the training goes on without the page."""
+    page.status = status
+    with page.made() as shown:
+        shown.on_line(starts("train"))
+        eventually(lambda: not shown._thread.is_alive())
+        shown.on_line(starts("evaluate"))
+    assert page.asked == 1
+    assert capsys.readouterr().out.count("the page of the build is not updated: Buildkite's API") == 1
+
+
+def test_too_many_requests_are_waited_out(page: Page, capsys: pytest.CaptureFixture[str]) -> None:
+    """After a refusal for a while the page is updated when Buildkite allows it."""
+    page.status, page.headers = 429, {"Retry-After": "0"}
+    with page.made() as shown:
+        shown.on_line(starts("train"))
+        eventually(lambda: page.asked > 0)
+        page.status, page.headers = 201, {}
+        eventually(lambda: page.shows("Step <code>train</code>"))
+    assert "answered 429" in capsys.readouterr().out
+
+
+def test_only_a_spare_slot_is_taken() -> None:
+    """A request for the page takes the last slot of the moment or none; the callback has all others."""
+    taken: list[str] = []
+
+    def claim(name: str) -> bool:
+        taken.append(name)
+        return taken.count(name) == 1
+
+    limiter = RateLimiter(claim, now=lambda: 300.0)
+    assert limiter.spare()
+    assert not limiter.spare()
+    assert limiter.next() == 0.0
+    assert taken == ["100-1", "100-1", "100-0"]
+
+
+def test_without_a_spare_slot_the_page_waits(page: Page) -> None:
+    """While other programs have all slots, the page is not updated; when one is free, it is."""
+    refused: list[str] = []
+    free = False
+
+    def claim(name: str) -> bool:
+        if not free:
+            refused.append(name)
+        return free
+
+    with page.made() as shown:
+        shown._rate_limiter = RateLimiter(claim)
+        shown.on_line(starts("train"))
+        eventually(lambda: len(refused) > 2)
+        assert page.asked == 0
+        free = True
+        eventually(lambda: page.shows("Step <code>train</code>"))
+
+
+def test_page_ends_in_time(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that waits for its next update does not hold the head up."""
+    monkeypatch.setattr(progress, "REFRESH_SECONDS", 600.0)
+    monkeypatch.setattr(progress, "CHANGE_SECONDS", 600.0)
+    with page.made() as shown:
+        shown.on_line(starts("train"))
+        before = time.monotonic()
+    assert not shown._thread.is_alive()
+    assert time.monotonic() - before < 2
