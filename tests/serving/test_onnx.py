@@ -157,6 +157,21 @@ def test_a_record_of_numbers_can_be_one_matrix() -> None:
     assert model.predict_json([{"a": 1, "b": 0, "c": 0}]) == [{"vector": [2.0, 3.0]}]
 
 
+def test_rounding_by_the_range_of_a_batch_changes_no_answer() -> None:
+    """A graph that rounds numbers by their range, as dynamic quantization does, answers each instance alone:
+    a large number in another instance does not round small ones away.
+    """
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
+    ]
+    inputs, outputs = [graphs.floats("x", "batch", 3)], [graphs.floats("y", "batch", 3)]
+    model = load(files(graphs.graph(nodes, inputs, outputs), answers=VectorOutput(length=3)))
+    small, large = model.predict_json([[0.1, 0.2, 0.3], [1000, 0, 0]])
+    assert small["vector"] == pytest.approx([0.1, 0.2, 0.3], abs=0.001)
+    assert large["vector"] == pytest.approx([1000, 0, 0], abs=1)
+
+
 def test_golden_predictions_have_the_tolerance_of_the_kind(classifier: Model) -> None:
     """The instances that the server refuses are not among them."""
     found = golden(classifier, ["good", " ", "bad day"])

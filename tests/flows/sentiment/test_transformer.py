@@ -92,6 +92,12 @@ def test_int8_agrees(made: tuple[PreTrainedModel, Model, Model, bytes]) -> None:
     assert (labels[0] == targets).mean() > 0.6
 
 
+def test_int8_answers_no_other_text(made: tuple[PreTrainedModel, Model, Model, bytes]) -> None:
+    """The version in int8 gives a text the same answer alone and beside any others, to the last digit."""
+    small = made[1]
+    assert small.predict_json(TEXTS * 3) == [small.predict_json([text])[0] for text in TEXTS] * 3
+
+
 def test_graph_names_no_file(made: tuple[PreTrainedModel, Model, Model, bytes]) -> None:
     """What the exporter notes of the program, such as paths of the machine, is not in the model."""
     graph = made[3]

@@ -19,7 +19,7 @@ from modelbuild.serving.description import ModelDescription
 from modelbuild.serving.inputs import RecordInput, TensorInput, TextInput
 from modelbuild.serving.kinds import read_file, read_options
 from modelbuild.serving.kinds.onnx_feeds import Feeds, RecordFeeds, TensorFeeds, TextFeeds
-from modelbuild.serving.kinds.onnx_graph import GRAPH_FILE, require_safe
+from modelbuild.serving.kinds.onnx_graph import GRAPH_FILE, read_safe, rounds_by_batch
 from modelbuild.serving.outputs import Answer, LabelOutput, NumberOutput, Output, VectorOutput
 
 NAME = "onnx"
@@ -43,15 +43,25 @@ class OnnxOptions(Record):
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """A session of onnxruntime, with what makes its input and reads its output."""
+    """A session of onnxruntime, with what makes its input and reads its output.
+
+    Attributes:
+        alone: whether each instance is run alone, because its answer would depend on the others of a batch.
+    """
 
     session: onnxruntime.InferenceSession
     feeds: Feeds
     output: Output
     options: OnnxOptions
+    alone: bool
 
     def predict(self, instances: Sequence[Any]) -> list[Answer]:
         """An answer for each instance. As many are run at once as :class:`Feeds` puts into one batch."""
+        if self.alone:
+            return [answer for instance in instances for answer in self._predict([instance])]
+        return self._predict(instances)
+
+    def _predict(self, instances: Sequence[Any]) -> list[Answer]:
         answers: list[Answer | None] = [None] * len(instances)
         for indices, feed in self.feeds.batches(instances):
             for index, answer in zip(
@@ -96,10 +106,12 @@ class Onnx:
                 f"{description.output.type}: it is for output label"
             )
         content = read_file(files, GRAPH_FILE)
-        require_safe(content)
+        # The parsed graph is released before onnxruntime makes its own.
+        alone = rounds_by_batch(read_safe(content))
         session = _session(content)
         _require_output(session, options.output)
-        model = OnnxModel(session, _feeds(description, options, files, session), description.output, options)
+        feeds = _feeds(description, options, files, session)
+        model = OnnxModel(session, feeds, description.output, options, alone)
         _require_batches(model, description)
         return model
 

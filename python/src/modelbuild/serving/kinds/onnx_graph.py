@@ -35,8 +35,8 @@ REFUSED_OPERATORS = {
 _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 
 
-def require_safe(content: bytes) -> None:
-    """Check a graph before it is loaded.
+def read_safe(content: bytes) -> ModelProto:
+    """The graph, checked before onnxruntime loads it.
 
     Raises:
         ConfigurationError: the bytes are no ONNX model.
@@ -60,6 +60,14 @@ def require_safe(content: bytes) -> None:
         _require_node(node)
     for tensor in _tensors(model):
         _require_tensor(tensor)
+    return model
+
+
+def rounds_by_batch(model: ModelProto) -> bool:
+    """Whether the graph rounds numbers by the range that they have in the whole batch, as int8 does that is
+    quantized dynamically: the answer to an instance then depends on the others.
+    """
+    return any(node.op_type.startswith("DynamicQuantize") for node in _nodes(model))
 
 
 def _require_node(node: NodeProto) -> None:
