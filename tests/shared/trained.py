@@ -74,10 +74,18 @@ def request_of(number: int, **changes: Any) -> TrainingRequest:
 
 
 def store_model(
-    objects: Objects, number: int, result: Evaluated, *, parameters: Any = None, **changes: Any
+    objects: Objects,
+    number: int,
+    result: Evaluated,
+    *,
+    parameters: Any = None,
+    commit: str | None = None,
+    **changes: Any,
 ) -> Manifest:
     """Write the files of a model of the pipeline "comments" as its training would."""
-    asked = {"parameters": parameters} if parameters is not None else {}
+    asked: dict[str, Any] = {"parameters": parameters} if parameters is not None else {}
+    if commit is not None:
+        asked["build"] = samples.build(number, "comments", commit=commit)
     request = request_of(number, **asked)
     store = ModelStore(objects, request.artifacts)
     values = json.loads(_MANIFEST.read_text(encoding="utf-8"))
