@@ -1,4 +1,4 @@
-"""How long the plugin ``notify`` takes until its annotation is on the build, against ``buildkite-agent annotate``.
+"""How long the plugin ``notify`` takes to annotate a build, against a bare ``buildkite-agent annotate``.
 
 Both are the process that a step would start, in turns: the hook ``plugins/notify/hooks/command``, and a bare
 annotation by the agent's command line. The agent is the real one, whose API is answered by this program; S3
@@ -6,9 +6,9 @@ is the AWS stand-in of laptop mode. The hook compares a model with the live one 
 three classes and four domains, and shows what it found: the report in S3, its files among the artifacts of
 the build, and the annotation.
 
-A figure is the time from the start of a command until Buildkite has its annotation, and the most memory that
-one of its processes had resident. ``hook, no matplotlib`` is the same hook with a Python that lacks
-matplotlib: its report has no pictures.
+The times are from the start of a command until Buildkite has its annotation, and until it ends. ``CPU`` is the
+time of processors that all its processes used, and ``memory`` the most that one of them had resident. ``hook,
+no matplotlib`` is the same hook with a Python that lacks matplotlib: its report has no pictures.
 
 Not in any line is the network, as all services are on this machine. ``ratio agent`` is the hook by the bare
 annotation.
@@ -102,7 +102,8 @@ class _Call(BaseHTTPRequestHandler):
         if self.path == "/uploads":
             status, document = 200, {}
         else:
-            status, document = self.server.answer(self.path.removeprefix("/v3/jobs/job"), json.loads(body or b"{}"))
+            path = self.path.removeprefix("/v3/jobs/job")
+            status, document = self.server.answer(path, json.loads(body or b"{}"))
         content = json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -118,10 +119,11 @@ class _Call(BaseHTTPRequestHandler):
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds from the start of a command until its annotation was there, until it ended, and its memory."""
+    """Seconds from the start of a command until it had annotated the build, and until it ended; what it used."""
 
     annotated: float
     ended: float
+    cpu: float
     megabytes: float
 
 
@@ -189,7 +191,12 @@ class Bench:
             sys.exit(f"{command[0]} exited with {process.returncode}:\n{log.read_text()}")
         # macOS counts bytes, and Linux kilobytes.
         unit = 1 if sys.platform == "darwin" else 1024
-        return Timing(self.buildkite.annotated - began, ended - began, used.ru_maxrss * unit / 1e6)
+        return Timing(
+            self.buildkite.annotated - began,
+            ended - began,
+            used.ru_utime + used.ru_stime,
+            used.ru_maxrss * unit / 1e6,
+        )
 
 
 def _credentials(url: str) -> dict[str, str]:
@@ -294,16 +301,23 @@ def main() -> None:
         for _ in range(options.runs):
             for name, run in commands.items():
                 took[name].append(run())
-    annotated = {name: statistics.median(one.annotated for one in runs) for name, runs in took.items()}
-    print(f"medians of {options.runs} runs of each, in turns; {options.rows:,} evaluation rows\n")
-    print(f"{'':26}  to annotation  (fastest)    to exit    memory  calls of Buildkite")
-    for name, runs in took.items():
-        fastest = min(one.annotated for one in runs)
-        ended = statistics.median(one.ended for one in runs)
-        memory = max(one.megabytes for one in runs)
-        print(
-            f"{name:26} {annotated[name]:12.3f} s {fastest:9.3f} s {ended:8.3f} s {memory:6.0f} MB {calls[name]:7}"
-        )
+    report(took, calls, options.rows)
+
+
+def report(took: Mapping[str, Sequence[Timing]], calls: Mapping[str, int], rows: int) -> None:
+    """Print medians, memory and the ratio."""
+    runs = len(took["hook"])
+    print(f"medians of {runs} runs of each, in turns, and the fastest; {rows:,} evaluation rows\n")
+    print(f"{'':24}  to annotation (fastest)    to exit       CPU   memory   calls")
+    annotated = {}
+    for name, timings in took.items():
+        annotated[name] = statistics.median(one.annotated for one in timings)
+        fastest = min(one.annotated for one in timings)
+        ended = statistics.median(one.ended for one in timings)
+        cpu = statistics.median(one.cpu for one in timings)
+        memory = max(one.megabytes for one in timings)
+        times = f"{annotated[name]:13.3f} s {fastest:7.3f} s {ended:8.3f} s {cpu:7.3f} s"
+        print(f"{name:24} {times} {memory:5.0f} MB {calls[name]:7}")
     goals = ", ".join(f"{name} {seconds} s" for name, seconds in GOAL_SECONDS.items())
     print(f"\ngoals to the annotation: {goals}; memory {GOAL_MEGABYTES} MB\n")
     print(f"ratio agent {annotated['hook'] / annotated['buildkite-agent annotate']:.1f}")

@@ -11,11 +11,12 @@ import json
 
 import boto3
 import numpy as np
+
 import samples
 import trained
-
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
+from modelbuild.buildkite.trainings import Claim
 from modelbuild.contract import split_s3_uri
 from modelbuild.flow import classification
 from modelbuild.flow.evaluation import Evaluated, EvaluationRows
@@ -72,7 +73,14 @@ def main() -> None:
         for number, right, commit in zip((LIVE, NEW), (0.80, 0.81), options.commits, strict=True)
     )
     trained.deploy(storage, storage, live)
-    print(json.dumps({**trained.result_of(new).to_fields(), **samples.noted(new.request)}))
+    noted = {
+        **samples.noted(new.request),
+        Claim.of(new.request.model, False, new.request.unblock).key: "held",
+        "train/job/id": "0190-job",
+        "train/job/url": "https://console.example/batch/jobs/0190-job",
+        "train/logs/url": "https://console.example/logs/0190-job",
+    }
+    print(json.dumps({**trained.result_of(new).to_fields(), **noted}))
 
 
 if __name__ == "__main__":
