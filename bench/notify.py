@@ -6,9 +6,9 @@ is the AWS stand-in of laptop mode. The hook compares a model with the live one 
 three classes and four domains, and shows what it found: the report in S3, its files among the artifacts of
 the build, and the annotation.
 
-The times are from the start of a command until Buildkite has its annotation, and until it ends. ``CPU`` is the
-time of processors that all its processes used, and ``memory`` the most that one of them had resident. ``hook,
-no matplotlib`` is the same hook with a Python that lacks matplotlib: its report has no pictures.
+The times are from the start of a command until Buildkite has its annotation, and until it ends. ``CPU`` is
+the processor time of all its processes, and ``memory`` the most that one of them had resident. ``hook, no
+matplotlib`` is the same hook with a Python that lacks matplotlib: its report has no pictures.
 
 Not in any line is the network, as all services are on this machine. ``ratio agent`` is the hook by the bare
 annotation.
@@ -119,7 +119,7 @@ class _Call(BaseHTTPRequestHandler):
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds from the start of a command until it had annotated the build, and until it ended; what it used."""
+    """Seconds from the start of a command until its annotation and until its end, and what it used."""
 
     annotated: float
     ended: float
