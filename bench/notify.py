@@ -99,9 +99,9 @@ class _Call(BaseHTTPRequestHandler):
     def _respond(self) -> None:
         self.server.calls += 1
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.path == "/uploads":
-            status, document = 200, {}
-        else:
+        status: int = 200
+        document: Any = {}
+        if self.path != "/uploads":
             path = self.path.removeprefix("/v3/jobs/job")
             status, document = self.server.answer(path, json.loads(body or b"{}"))
         content = json.dumps(document).encode()

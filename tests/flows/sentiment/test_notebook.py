@@ -116,8 +116,7 @@ def test_an_experiment_of_the_notebook_is_found_by_notify(
             dataset_sha256=rows_sha256,
             primary=Metric(name="macro_f1", title="macro-F1", better="higher"),
         )
-        monkeypatch.setenv("WANDB_API_KEY", standins.SECRETS["api_key"])
-        answer = find(query, wandb.url, seconds=60)
+        answer = find(query, wandb.url, standins.SECRETS["api_key"], seconds=60)
     assert answer.unavailable == ()
     (experiment,) = answer.experiments
     assert experiment.url in done.stdout
