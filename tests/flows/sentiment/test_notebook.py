@@ -82,7 +82,7 @@ def test_notebook_is_committed_without_results() -> None:
 
 
 def test_an_experiment_of_the_notebook_is_found_by_notify(
-    parameters: Path, on_stand_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    parameters: Path, on_stand_in: str, tmp_path: Path
 ) -> None:
     """The notebook's cells fit and evaluate a model with a changed value, and a build with these parameters
     finds its run with the same figures.
