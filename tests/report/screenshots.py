@@ -35,7 +35,7 @@ def main() -> None:
                 file.write_text(page, encoding="utf-8")
                 for width in (1_200, 360):
                     for theme in ("light", "dark"):
-                        browser.show(file, width=width, theme=theme)
+                        browser.show(file.as_uri(), width=width, theme=theme)
                         shot = folder / f"{scene}-{name}-{width}-{theme}.png"
                         shot.write_bytes(browser.screenshot())
 

@@ -65,7 +65,7 @@ def test_pages_fit_their_window(scene: str, browser: Browser, tmp_path: Path) ->
         file.write_text(page, encoding="utf-8")
         for width in (1_200, 360):
             for theme in ("light", "dark"):
-                browser.show(file, width=width, theme=theme)
+                browser.show(file.as_uri(), width=width, theme=theme)
                 browser.evaluate(OPEN)
                 sizes = browser.evaluate(SIZES)
                 where = (name, width, theme)

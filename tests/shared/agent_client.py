@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from typing import Any
 
@@ -33,6 +34,24 @@ class FakeAgent:
         accepted: dict[str, Any] = self.call("PUT", "/jobs/{job}/accept").json()
         assert self.call("PUT", "/jobs/{job}/start", json={}).status_code == 200
         return accepted
+
+    def upload(self, path: str, content: bytes, content_type: str = "application/octet-stream") -> None:
+        """Upload an artifact of the job."""
+        item = {
+            "path": path,
+            "file_size": len(content),
+            "sha1sum": hashlib.sha1(content).hexdigest(),
+            "content_type": content_type,
+        }
+        body = {"id": "batch", "artifacts": [item]}
+        answer = self.call("POST", "/jobs/{job}/artifacts", json=body).json()
+        action, [artifact] = answer["upload_instructions"]["action"], answer["artifact_ids"]
+        stored = httpx.post(
+            action["url"] + action["path"], data={"path": path}, files={action["file_input"]: content}
+        )
+        assert stored.status_code == 200
+        done = {"artifacts": [{"id": artifact, "state": "finished"}]}
+        assert self.call("PUT", "/jobs/{job}/artifacts", json=done).is_success
 
     def finish(self, exit_status: int = 0) -> None:
         """End the job."""

@@ -10,7 +10,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium")
@@ -28,13 +27,13 @@ class Browser:
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self._call("Page.enable")
 
-    def show(self, file: Path, *, width: int, theme: str) -> None:
-        """Open a file in a window of this width, for someone who prefers the theme ``light`` or ``dark``."""
+    def show(self, url: str, *, width: int, theme: str) -> None:
+        """Open a page in a window of this width, for someone who prefers the theme ``light`` or ``dark``."""
         self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
         )
         self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
-        self._call("Page.navigate", url=file.as_uri())
+        self._call("Page.navigate", url=url)
         self._wait("Page.loadEventFired")
 
     def evaluate(self, expression: str) -> Any:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 from typing import Any
 
 import httpx
 import pytest
 
+import reports
+import standins
 from agent_client import FakeAgent, start_build
+from browser import CHROMIUM, started_browser
+from modelbuild.report.annotation import render_annotation
+from modelbuild.report.document import render_document
+from modelbuild.report.files import artifact_path
+from modelbuild.report.pictures import draw_pictures
+from modelbuild_local.service.session import with_key
+from report_scenes import SCENES
+
+LOADED = "[...document.images].filter(one => one.naturalWidth > 0).length"
 
 
 def test_intervals_are_what_keeps_the_agent_alive(agent: FakeAgent) -> None:
@@ -143,15 +153,7 @@ def test_artifacts_come_back_as_they_went(server: Any, agent: FakeAgent, name: s
     build = start_build(server, name, {"command": "x", "key": "step"})
     agent.take()
     content = b"--\r\n\r\n\x00\xff" * 100
-    item = {"path": "out/model.bin", "file_size": len(content), "sha1sum": hashlib.sha1(content).hexdigest()}
-    answer = agent.call("POST", "/jobs/{job}/artifacts", json={"id": "batch", "artifacts": [item]}).json()
-    action, [artifact] = answer["upload_instructions"]["action"], answer["artifact_ids"]
-    upload = httpx.post(
-        action["url"] + action["path"], data={"path": item["path"]}, files={action["file_input"]: content}
-    )
-    assert upload.status_code == 200
-    done = {"artifacts": [{"id": artifact, "state": "finished"}]}
-    assert agent.call("PUT", "/jobs/{job}/artifacts", json=done).is_success
+    agent.upload("out/model.bin", content)
     number = server.rest.get(build).json()["id"]
     for query, found in (("out/*", 1), ("**/*.bin", 1), ("*.txt", 0)):
         path = f"/builds/{number}/artifacts/search"
@@ -181,17 +183,37 @@ def test_a_page_or_picture_of_a_job_runs_no_script(
     """A browser shows it as a page of no server, that loads nothing; it saves other files."""
     build = start_build(server, name, {"command": "x"})
     agent.take()
-    item = {"path": "a", "file_size": 1, "sha1sum": hashlib.sha1(b"x").hexdigest(), "content_type": written}
-    answer = agent.call("POST", "/jobs/{job}/artifacts", json={"id": "batch", "artifacts": [item]}).json()
-    action, [artifact] = answer["upload_instructions"]["action"], answer["artifact_ids"]
-    httpx.post(action["url"] + action["path"], data={"path": "a"}, files={action["file_input"]: b"x"})
-    done = {"artifacts": [{"id": artifact, "state": "finished"}]}
-    assert agent.call("PUT", "/jobs/{job}/artifacts", json=done).is_success
+    agent.upload("a", b"x", written)
     [found] = server.rest.get(f"{build}/artifacts").json()
     answer = httpx.get(found["download_url"], headers=server.rest.headers, follow_redirects=True)
     assert answer.headers["Content-Type"] == shown
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none';")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH to show pages with")
+def test_a_report_is_shown_with_its_pictures(server: Any, agent: FakeAgent, name: str) -> None:
+    """The build page shows the pictures of a report from its artifacts, and a link opens report.html."""
+    report = SCENES["better"]()
+    pictures = draw_pictures(report)
+    start_build(server, name, {"command": "x"})
+    agent.take()
+    for file, content in pictures.items():
+        agent.upload(artifact_path(report, file), content, "image/svg+xml")
+    document = render_document(report, reports.JOB, pictures).encode()
+    agent.upload(artifact_path(report, "report.html"), document, "text/html; charset=utf-8")
+    body = render_annotation(report, reports.JOB, [*pictures, "report.html"])
+    assert agent.call("POST", "/jobs/{job}/annotations", json={"context": "x", "body": body}).is_success
+    with started_browser() as browser:
+        page = f"{server.url}/local/{name}/builds/1"
+        browser.show(with_key(page, standins.PAGE_KEY), width=1_200, theme="dark")
+        assert browser.evaluate(LOADED) == len(pictures)
+        link = browser.evaluate("document.querySelector('a[href*=\"/artifacts/\"]').href")
+        browser.show(link, width=1_200, theme="dark")
+        assert browser.evaluate(LOADED) == len(pictures)
+        assert browser.evaluate("document.querySelector('h2').textContent") == report.verdict.sentence
+        paper = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert paper == "rgb(20, 23, 27)"
 
 
 def test_an_uploaded_pipeline_extends_the_build(server: Any, agent: FakeAgent, name: str) -> None:
