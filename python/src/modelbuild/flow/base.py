@@ -261,6 +261,8 @@ class ModelFlow(FlowSpec):
             tracker = self._tracker()
             tracker.add_model(artifact)
             tracker.finish()
+            if tracker.problem:
+                log.say(f"The W&B run has no reference to the model, because {tracker.problem}.")
 
     def _tracker(self) -> Tracker:
         """The W&B run of this training, which each of its steps continues."""
