@@ -142,7 +142,7 @@ class ModelFlow(FlowSpec):
         The W&B run begins here, and the evaluation continues it.
         """
         self.curves = {}
-        tracker = self._tracker()
+        tracker = self._tracker(self.find_request())
         self.wandb = tracker.recorded.model_dump(mode="json")
         if tracker.recorded.url:
             log.say(f"W&B run: {tracker.recorded.url}")
@@ -193,7 +193,7 @@ class ModelFlow(FlowSpec):
             golden: inputs with the answers that the endpoint must give.
         """
         log.lines(table(evaluated.evaluation))
-        tracker = self._tracker()
+        tracker = self._tracker(self.find_request())
         tracker.add_evaluation(evaluated, private=self.private_rows)
         run = tracker.finish()
         log.say(f"W&B run: {run.url or f'none, because {tracker.problem}'}")
@@ -205,6 +205,8 @@ class ModelFlow(FlowSpec):
 
     def publish_model(self, files: Mapping[str, bytes]) -> None:
         """Write the model, its manifest and the result of this attempt, once each, and unblock the build.
+
+        The W&B run gets a reference to the model after that.
 
         Args:
             files: the files of the model's archive, by name; ``model.json`` is among them.
@@ -225,7 +227,7 @@ class ModelFlow(FlowSpec):
         request = self.find_request()
         if request is None:
             log.say("This flow runs on its own: there is no manifest to write and no build to unblock.")
-            self._track_model(artifact)
+            self._track_model(None, artifact)
             return
         computed = Runtime.model_validate(self.runtime)
         manifest = Manifest(
@@ -245,7 +247,7 @@ class ModelFlow(FlowSpec):
         limiter = shared_rate_limiter(store.objects, store.prefix)
         deliver(request, result, access=ApiAccess.read(os.environ), rate_limiter=limiter)
         # The build does not wait for W&B.
-        self._track_model(artifact)
+        self._track_model(request, artifact)
 
     def _training(self) -> TrainingSummary | None:
         """What the manifest says of the training, if the flow has told of its rows."""
@@ -255,18 +257,18 @@ class ModelFlow(FlowSpec):
         measured = {"curve": curve(self.curves), "converged": summary.converged(self.curves)}
         return kept.model_copy(update=measured)
 
-    def _track_model(self, artifact: Artifact) -> None:
+    def _track_model(self, request: TrainingRequest | None, artifact: Artifact) -> None:
         """Add the model to the W&B run, if there is one."""
         if self.wandb["url"]:
-            tracker = self._tracker()
+            tracker = self._tracker(request)
             tracker.add_model(artifact)
             tracker.finish()
             if tracker.problem:
                 log.say(f"The W&B run has no reference to the model, because {tracker.problem}.")
 
-    def _tracker(self) -> Tracker:
+    def _tracker(self, request: TrainingRequest | None) -> Tracker:
         """The W&B run of this training, which each of its steps continues."""
-        request, own = self.find_request(), environment.read()
+        own = environment.read()
         # A flow may fit a model before it keeps the rows.
         config = {"data_sha256": getattr(self, "snapshot", {}).get("sha256")}
         if request is not None:
