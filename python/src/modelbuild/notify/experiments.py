@@ -2,7 +2,7 @@
 
 W&B's SDK asks W&B in a process of its own, which is killed when its time is up: a slow W&B does not hold the
 step. ``python -m modelbuild.notify.experiments`` is that process: it reads a :class:`Query` from standard
-input, and the last line that it prints is the :class:`Answer`.
+input and writes an :class:`Answer` to standard output.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def find(query: Query, base_url: str, api_key: str, *, seconds: float = SECONDS)
                 timeout=seconds,
                 check=False,
             )
-            return Answer.model_validate_json(done.stdout.rstrip("\n").rpartition("\n")[2])
+            return Answer.model_validate_json(done.stdout)
         except subprocess.TimeoutExpired:
             return _unavailable(f"W&B did not answer within {seconds:.0f} seconds")
         except (OSError, ValidationError):
@@ -151,9 +151,9 @@ def _answer(query: Query, runs: list[Any]) -> Answer:
             continue
         if run.state == "running":
             unavailable.append(f"Experiment {run.name} is still running.")
-        elif query.primary.name not in metrics:
-            unavailable.append(f"Experiment {run.name} ({run.state}) has no {query.primary.title}.")
-        else:
+        elif run.state == "finished" and query.primary.name not in metrics:
+            unavailable.append(f"Experiment {run.name} has no {query.primary.title}.")
+        elif query.primary.name in metrics:
             experiments.append(
                 Experiment(
                     name=run.name,
@@ -188,5 +188,14 @@ def _predictions(artifacts: object) -> str:
     return f"{artifacts}/{PREDICTIONS_FILE}" if key else ""
 
 
+def main() -> None:
+    """Answer the query of standard input."""
+    # Whatever the SDK prints is no part of the answer.
+    answer = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with answer:
+        answer.write(_ask(Query.model_validate_json(sys.stdin.read())).model_dump_json())
+
+
 if __name__ == "__main__":
-    print(_ask(Query.model_validate_json(sys.stdin.read())).model_dump_json())
+    main()
