@@ -25,9 +25,9 @@ def noisy(truth: np.ndarray, right: float, random: np.random.Generator) -> np.nd
 
 def labels_difference(truth: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> dict[str, Difference]:
     """The comparison of two classifiers."""
-    cells = compare.cells_of(column(truth), column(ours), column(theirs), "macro_f1")
-    assert cells is not None
-    return compare.differences(cells, classification.METRICS, SEED)
+    rows = compare.rows_of(column(truth), column(ours), column(theirs), "macro_f1")
+    assert rows is not None
+    return compare.Sample.of(rows.cells(), classification.METRICS, SEED).differences(classification.METRICS)
 
 
 def test_the_interval_of_macro_f1_is_scipys() -> None:
@@ -67,9 +67,9 @@ def test_the_interval_of_rmse_is_scipys_and_a_lower_error_is_better() -> None:
     expected = stats.bootstrap(
         (np.arange(400),), gain, vectorized=False, method="percentile", n_resamples=3_000, rng=2
     ).confidence_interval
-    cells = compare.cells_of(column(truth), column(ours), column(theirs), "rmse")
-    assert cells is not None
-    found = compare.differences(cells, regression.METRICS, SEED)
+    rows = compare.rows_of(column(truth), column(ours), column(theirs), "rmse")
+    assert rows is not None
+    found = compare.Sample.of(rows.cells(), regression.METRICS, SEED).differences(regression.METRICS)
     assert set(found) == {"rmse", "mae", "r2"}
     assert found["rmse"].gain > 0
     assert found["rmse"].interval is not None
@@ -81,14 +81,27 @@ def test_each_label_has_its_difference() -> None:
     """Labels keep their names, and a label that only one model predicts is there."""
     truth = np.array(["b", "a", "b", "a"] * 20)
     ours, theirs = truth, np.array(["b", "a", "c", "a"] * 20)
-    cells = compare.cells_of(column(truth), column(ours), column(theirs), "accuracy")
-    assert cells is not None
+    rows = compare.rows_of(column(truth), column(ours), column(theirs), "accuracy")
+    assert rows is not None
     f1 = next(metric for metric in classification.METRICS if metric.name == "f1")
-    found = compare.label_differences(cells, f1, SEED)
+    found = compare.Sample.of(rows.cells(), [f1], SEED).label_differences(f1)
     assert set(found) == {"a", "b", "c"}
     assert found["b"].gain == pytest.approx(1 / 3)
     assert found["a"].outcome == "no difference"
     assert found["b"].outcome == "better"
+
+
+def test_chosen_rows_have_the_labels_that_are_among_them() -> None:
+    """The difference on a part of the rows is that of a comparison of these rows alone."""
+    random = np.random.default_rng(2)
+    truth = random.integers(0, 3, 300)
+    ours, theirs = noisy(truth, 0.7, random), noisy(truth, 0.6, random)
+    chosen = (truth != 1) & (ours != 1) & (theirs != 1)
+    rows = compare.LabelRows([0, 1, 2], truth, ours, theirs).where(chosen)
+    found = compare.Sample.of(rows.cells(), classification.METRICS, SEED)
+    assert found.labels == [0, 2]
+    alone = labels_difference(truth[chosen], ours[chosen], theirs[chosen])
+    assert found.differences(classification.METRICS) == alone
 
 
 def test_equal_predictions_have_no_difference() -> None:
@@ -109,19 +122,19 @@ def test_the_same_rows_give_the_same_interval() -> None:
 def test_a_metric_of_the_flows_own_is_not_computed_again() -> None:
     """Only the flow knows what its own metric means."""
     labels = column(["a", "b"])
-    assert compare.cells_of(labels, labels, labels, "top_2_accuracy") is None
+    assert compare.rows_of(labels, labels, labels, "top_2_accuracy") is None
 
 
 def test_the_interval_covers_the_true_difference_in_95_of_100_trials() -> None:
     """Coverage by simulation: two classifiers with known accuracies on 300 rows, 2,000 times."""
     random = np.random.default_rng(11)
-    covered = 0
+    covered, accuracy = 0, classification.METRICS[1]
     for trial in range(2_000):
         truth = random.integers(0, 2, 300)
         ours = np.where(random.random(300) < 0.80, truth, 1 - truth)
         theirs = np.where(random.random(300) < 0.75, truth, 1 - truth)
-        cells = compare.label_cells(column(truth), column(ours), column(theirs))
-        found = compare.differences(cells, [classification.METRICS[1]], trial)["accuracy"]
+        cells = compare.LabelRows([0, 1], truth, ours, theirs).cells()
+        found = compare.Sample.of(cells, [accuracy], trial).differences([accuracy])["accuracy"]
         assert found.interval is not None
         covered += found.interval.low <= 0.05 <= found.interval.high
     assert covered / 2_000 == pytest.approx(0.95, abs=0.02)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from modelbuild.comparison import bootstrap, metrics
@@ -30,92 +31,115 @@ class Cells:
     labels: Sequence[Any] = ()
 
 
-def label_cells(truth: pa.ChunkedArray, ours: pa.ChunkedArray, theirs: pa.ChunkedArray) -> Cells:
-    """The cells of two classifiers."""
-    labels, (true, first, second) = label_codes([truth, ours, theirs])
-    size = len(labels)
-    combined, counts = np.unique((true * size + first) * size + second, return_counts=True)
-    true, predicted = combined // size**2, (combined // size % size, combined % size)
+@dataclass(frozen=True)
+class LabelRows:
+    """True and predicted labels of some rows, as their numbers in ``labels``, which are sorted."""
 
-    def measure(weights: Floats, which: int) -> Measured:
-        counted = LabelCounts.of(weights, true, predicted[which], size)
-        named = {**metrics.OF_LABELS, **metrics.OF_ONE_LABEL}
-        return {name: function(counted) for name, function in named.items()}
+    labels: Sequence[Any]
+    truth: Codes
+    ours: Codes
+    theirs: Codes
 
-    return Cells(counts, measure, labels)
+    def where(self, chosen: npt.NDArray[np.bool_]) -> LabelRows:
+        """Those rows that are chosen."""
+        return LabelRows(self.labels, self.truth[chosen], self.ours[chosen], self.theirs[chosen])
 
+    def cells(self) -> Cells:
+        """The cells of two classifiers, with the labels that these rows have."""
+        size = len(self.labels)
+        combined, counts = np.unique((self.truth * size + self.ours) * size + self.theirs, return_counts=True)
+        columns = np.array([combined // size**2, combined // size % size, combined % size])
+        present, numbers = np.unique(columns, return_inverse=True)
+        true, *predicted = numbers.reshape(columns.shape)
 
-def number_cells(truth: pa.ChunkedArray, ours: pa.ChunkedArray, theirs: pa.ChunkedArray) -> Cells:
-    """The cells of two regressions: each row is one."""
-    true, *predicted = (np.asarray(column.to_numpy(), dtype=float) for column in (truth, ours, theirs))
+        def measure(weights: Floats, which: int) -> Measured:
+            counted = LabelCounts.of(weights, true, predicted[which], len(present))
+            named = {**metrics.OF_LABELS, **metrics.OF_ONE_LABEL}
+            return {name: function(counted) for name, function in named.items()}
 
-    def measure(weights: Floats, which: int) -> Measured:
-        sums = NumberSums.of(weights, true, predicted[which])
-        return {name: function(sums) for name, function in metrics.OF_NUMBERS.items()}
-
-    return Cells(np.ones(len(true), dtype=np.int64), measure)
-
-
-def cells_of(
-    truth: pa.ChunkedArray, ours: pa.ChunkedArray, theirs: pa.ChunkedArray, primary: str
-) -> Cells | None:
-    """The cells of two predictions of the task that the primary metric is of; None for a metric that only the
-    flow can compute.
-    """
-    numeric = all(
-        pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-        for column in (truth, ours, theirs)
-    )
-    if primary in metrics.OF_NUMBERS and numeric:
-        return number_cells(truth, ours, theirs)
-    if primary in metrics.OF_LABELS and truth.type == ours.type == theirs.type:
-        return label_cells(truth, ours, theirs)
-    return None
-
-
-def differences(cells: Cells, compared: Sequence[Metric], seed: int) -> dict[str, Difference]:
-    """The difference by each metric of all rows that can be computed from the predictions.
-
-    Args:
-        cells: the rows.
-        compared: the metrics.
-        seed: the same seed gives the same intervals.
-    """
-    chosen = [metric for metric in compared if metric.name in {*metrics.OF_LABELS, *metrics.OF_NUMBERS}]
-    values = _Sampled.of(cells, [metric.name for metric in chosen], seed)
-    found = {metric.name: values.difference(metric) for metric in chosen if metric.name in values.ours}
-    return {name: difference for name, difference in found.items() if difference is not None}
-
-
-def label_differences(cells: Cells, metric: Metric, seed: int) -> dict[str, Difference]:
-    """The difference by a metric of labels, such as F1, for each label by its name."""
-    if metric.name not in metrics.OF_ONE_LABEL:
-        return {}
-    values = _Sampled.of(cells, [metric.name], seed)
-    found = {str(name): values.difference(metric, label) for label, name in enumerate(cells.labels)}
-    return {label: difference for label, difference in found.items() if difference is not None}
+        return Cells(counts, measure, [self.labels[number] for number in present])
 
 
 @dataclass(frozen=True)
-class _Sampled:
+class NumberRows:
+    """True and predicted numbers of some rows."""
+
+    truth: Floats
+    ours: Floats
+    theirs: Floats
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> NumberRows:
+        """Those rows that are chosen."""
+        return NumberRows(self.truth[chosen], self.ours[chosen], self.theirs[chosen])
+
+    def cells(self) -> Cells:
+        """The cells of two regressions: each row is one."""
+        predicted = (self.ours, self.theirs)
+
+        def measure(weights: Floats, which: int) -> Measured:
+            sums = NumberSums.of(weights, self.truth, predicted[which])
+            return {name: function(sums) for name, function in metrics.OF_NUMBERS.items()}
+
+        return Cells(np.ones(len(self.truth), dtype=np.int64), measure)
+
+
+def rows_of(
+    truth: pa.ChunkedArray, ours: pa.ChunkedArray, theirs: pa.ChunkedArray, primary: str
+) -> LabelRows | NumberRows | None:
+    """Two predictions of the task that the primary metric is of; None for a metric that only the flow can
+    compute.
+    """
+    columns = (truth, ours, theirs)
+    numeric = all(pa.types.is_integer(one.type) or pa.types.is_floating(one.type) for one in columns)
+    if primary in metrics.OF_NUMBERS and numeric:
+        return NumberRows(*(np.asarray(column.to_numpy(), dtype=float) for column in columns))
+    if primary in metrics.OF_LABELS and truth.type == ours.type == theirs.type:
+        labels, codes = label_codes(columns)
+        return LabelRows(labels, *codes)
+    return None
+
+
+@dataclass(frozen=True)
+class Sample:
     """Metrics of both predictions by name: on the rows as they are (first row), and on each resample."""
 
-    ours: Mapping[str, Floats]
-    theirs: Mapping[str, Floats]
+    labels: Sequence[Any]
+    ours: Measured
+    theirs: Measured
 
     @classmethod
-    def of(cls, cells: Cells, names: Sequence[str], seed: int) -> _Sampled:
+    def of(cls, cells: Cells, compared: Sequence[Metric], seed: int) -> Sample:
+        """Measure both predictions by those metrics that can be computed from the predictions.
+
+        Args:
+            cells: the rows.
+            compared: the metrics.
+            seed: the same seed draws the same rows.
+        """
+        names = {metric.name for metric in compared}
         both: tuple[dict[str, list[Floats]], dict[str, list[Floats]]] = ({}, {})
         for weights in _observed_and_drawn(cells.counts, seed):
             for which, kept in enumerate(both):
-                measured = cells.measure(weights, which)
-                for name in names:
-                    if name in measured:
-                        kept.setdefault(name, []).append(measured[name])
+                for name, values in cells.measure(weights, which).items():
+                    if name in names:
+                        kept.setdefault(name, []).append(values)
         ours, theirs = ({name: np.concatenate(parts) for name, parts in kept.items()} for kept in both)
-        return cls(ours, theirs)
+        return cls(cells.labels, ours, theirs)
 
-    def difference(self, metric: Metric, label: int | None = None) -> Difference | None:
+    def differences(self, compared: Sequence[Metric]) -> dict[str, Difference]:
+        """The difference by each of those metrics that are of all rows."""
+        whole = {*metrics.OF_LABELS, *metrics.OF_NUMBERS} & self.ours.keys()
+        found = {metric.name: self._difference(metric) for metric in compared if metric.name in whole}
+        return {name: difference for name, difference in found.items() if difference is not None}
+
+    def label_differences(self, metric: Metric) -> dict[str, Difference]:
+        """The difference by a metric of labels, such as F1, for each label by its name."""
+        if metric.name not in metrics.OF_ONE_LABEL:
+            return {}
+        found = {str(name): self._difference(metric, label) for label, name in enumerate(self.labels)}
+        return {label: difference for label, difference in found.items() if difference is not None}
+
+    def _difference(self, metric: Metric, label: int | None = None) -> Difference | None:
         """The difference by one metric, of one label if it is given; None if a value is not finite."""
         ours, theirs = (
             values[metric.name] if label is None else values[metric.name][:, label]

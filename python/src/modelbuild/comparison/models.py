@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from modelbuild.comparison import compare, metrics
-from modelbuild.comparison.predictions import PredictionTable, shared_rows
+from modelbuild.comparison.predictions import PredictionTable, label_codes, shared_rows
 from modelbuild.contract import Evaluation, Manifest, Metric
 from modelbuild.contract.report import Comparison, Difference, Role
 
@@ -39,6 +39,31 @@ class Model:
     def name(self) -> str:
         """The model for people: its name and id."""
         return f"{self.manifest.request.model} {self.manifest.request.model_id}"
+
+    @cached_property
+    def recomputed(self) -> Sequence[Metric]:
+        """The metrics of all rows whose recorded values are those that the predictions give."""
+        table, evaluation = self.predictions, self.evaluation
+        if table is None:
+            return []
+        own = table.column("prediction")
+        rows = compare.rows_of(table.column("truth"), own, own, evaluation.primary)
+        if rows is None:
+            return []
+        cells = rows.cells()
+        values = cells.measure(cells.counts[np.newaxis, :].astype(float), 0)
+        computable = {*metrics.OF_LABELS, *metrics.OF_NUMBERS} & values.keys()
+        return [
+            metric
+            for metric in evaluation.overall_metrics
+            if metric.name in computable
+            and np.isclose(
+                values[metric.name][0],
+                evaluation.overall.metrics[metric.name],
+                rtol=_TOLERANCE,
+                atol=_TOLERANCE,
+            )
+        ]
 
 
 def compare_models(role: Role, ours: Model, theirs: Model) -> Comparison:
@@ -125,22 +150,24 @@ def _with_rows(
 ) -> Mapping[str, object]:
     """The comparison of this model's predictions with others for the same rows."""
     evaluation, truth, own = ours.evaluation, table.column("truth"), table.column("prediction")
-    known = recomputed(ours)
-    cells = compare.cells_of(truth, own, predicted, evaluation.primary)
-    if cells is None or evaluation.primary not in {metric.name for metric in known}:
+    known = ours.recomputed
+    rows = compare.rows_of(truth, own, predicted, evaluation.primary)
+    if rows is None or evaluation.primary not in {metric.name for metric in known}:
         title = evaluation.metric(evaluation.primary).title
         return {"reason": f"only the flow can compute {title}, not from the predictions"}
     seed = int(evaluation.dataset_sha256[:8], 16)
     slices = {
-        column: _slice_differences(table, predicted, column, evaluation.metric(evaluation.primary), seed)
+        column: _slice_differences(table, rows, column, evaluation.metric(evaluation.primary), seed)
         for column in table.names("slice:")
     }
-    if CLASS in evaluation.slices and (label_metrics := evaluation.used_in(evaluation.slices[CLASS])):
-        slices = {CLASS: compare.label_differences(cells, label_metrics[0], seed), **slices}
+    label_metrics = evaluation.used_in(evaluation.slices.get(CLASS, {}))[:1]
+    sample = compare.Sample.of(rows.cells(), [*known, *label_metrics], seed)
+    if label_metrics:
+        slices = {CLASS: sample.label_differences(label_metrics[0]), **slices}
     return {
         "rows": len(table),
         "reason": reason,
-        "metrics": compare.differences(cells, known, seed),
+        "metrics": sample.differences(known),
         "slices": slices,
     }
 
@@ -163,43 +190,20 @@ def _without_rows(evaluation: Evaluation, others: Mapping[str, float], reason: s
     }
 
 
-def recomputed(model: Model) -> list[Metric]:
-    """The metrics of all rows whose recorded values are those that the predictions give."""
-    table, evaluation = model.predictions, model.evaluation
-    if table is None:
-        return []
-    own = table.column("prediction")
-    cells = compare.cells_of(table.column("truth"), own, own, evaluation.primary)
-    if cells is None:
-        return []
-    values = cells.measure(cells.counts[np.newaxis, :].astype(float), 0)
-    computable = {*metrics.OF_LABELS, *metrics.OF_NUMBERS} & values.keys()
-    return [
-        metric
-        for metric in evaluation.overall_metrics
-        if metric.name in computable
-        and np.isclose(
-            values[metric.name][0], evaluation.overall.metrics[metric.name], rtol=_TOLERANCE, atol=_TOLERANCE
-        )
-    ]
-
-
 def _slice_differences(
-    table: PredictionTable, predicted: pa.ChunkedArray, column: str, metric: Metric, seed: int
+    table: PredictionTable,
+    rows: compare.LabelRows | compare.NumberRows,
+    column: str,
+    metric: Metric,
+    seed: int,
 ) -> dict[str, Difference]:
     """The difference on the rows of each value of a slicing column."""
-    values = table.column(f"slice:{column}")
+    values, (numbers,) = label_codes([table.column(f"slice:{column}")])
+    counts = np.bincount(numbers)
+    most_frequent = sorted(range(len(values)), key=lambda number: (-counts[number], values[number]))[:VALUES]
     found = {}
-    for value in _most_frequent(values):
-        mask = pc.equal(values, value)
-        columns = [one.filter(mask) for one in (table.column("truth"), table.column("prediction"), predicted)]
-        cells = compare.cells_of(columns[0], columns[1], columns[2], metric.name)
-        if cells is not None and (difference := compare.differences(cells, [metric], seed)):
-            found[value] = difference[metric.name]
+    for number in sorted(most_frequent):
+        sample = compare.Sample.of(rows.where(numbers == number).cells(), [metric], seed)
+        if difference := sample.differences([metric]):
+            found[values[number]] = difference[metric.name]
     return found
-
-
-def _most_frequent(values: pa.ChunkedArray) -> Sequence[str]:
-    counts = pc.value_counts(values).to_pylist()
-    counts.sort(key=lambda item: (-item["counts"], item["values"]))
-    return sorted(item["values"] for item in counts[:VALUES])
