@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -83,9 +83,12 @@ class NumberRows:
         return Cells(np.ones(len(self.truth), dtype=np.int64), measure)
 
 
+Rows: TypeAlias = LabelRows | NumberRows
+
+
 def rows_of(
     truth: pa.ChunkedArray, ours: pa.ChunkedArray, theirs: pa.ChunkedArray, primary: str
-) -> LabelRows | NumberRows | None:
+) -> Rows | None:
     """Two predictions of the task that the primary metric is of; None for a metric that only the flow can
     compute.
     """

@@ -58,7 +58,7 @@ def compile_report(
     with ThreadPoolExecutor() as threads:
         asking = threads.submit(_find_experiments, manifest, settings.wandb, environ)
         reading = threads.submit(models.read_model, manifest, lake)
-        finding = threads.submit(_find_live, compare_with, lake, production, root)
+        finding = threads.submit(_find_live, manifest, compare_with, lake, production, root)
         earlier, unreadable = models.find_earlier(pipeline, request.model, request.model_id)
         ours, problems = reading.result()
         live, live_problem = finding.result()
@@ -96,14 +96,14 @@ def compile_report(
 
 
 def _find_live(
-    compare_with: CompareSettings | None, lake: Objects, production: Objects | None, root: str
+    new: Manifest, compare_with: CompareSettings | None, lake: Objects, production: Objects | None, root: str
 ) -> tuple[models.Live | None, str]:
     """The live model, or the reason why it is not known."""
     if compare_with is None or production is None:
         return None, ""
     history = DeploymentHistory(production, compare_with.artifacts, compare_with.endpoint)
     try:
-        return models.find_live(history, lake, production, root), ""
+        return models.find_live(history, new, lake, production, root), ""
     except (AwsError, VerificationFailed) as error:
         return None, f"the deployments of endpoint {compare_with.endpoint} cannot be read ({error})"
 
@@ -160,7 +160,7 @@ def _compare_best(
     """The comparison with the best earlier model, unless that is the live one."""
     if best is None or (live and live.model and live.model.manifest == best.manifest):
         return None
-    return compare_models("best", ours, models.read_model(best.manifest, lake)[0])
+    return compare_models("best", ours, models.read_model(best.manifest, lake, ours.manifest)[0])
 
 
 def _examples(ours: Model, live: Model | None) -> Examples | None:

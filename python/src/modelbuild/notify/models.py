@@ -51,11 +51,14 @@ class Earlier:
     deployed: bool
 
 
-def find_live(history: DeploymentHistory, lake: Objects, production: Objects, root: str) -> Live | None:
+def find_live(
+    history: DeploymentHistory, new: Manifest, lake: Objects, production: Objects, root: str
+) -> Live | None:
     """The model that an endpoint serves; None before its first deployment.
 
     Args:
         history: the endpoint's deployments.
+        new: the manifest of the model to compare with the live one.
         lake: S3 of the account that trains.
         production: S3 of the account that serves, which keeps a copy of each deployed manifest.
         root: the prefix of the models in the account that trains.
@@ -73,7 +76,7 @@ def find_live(history: DeploymentHistory, lake: Objects, production: Objects, ro
         manifest = _manifest(store, lake, deployment) or _copied_manifest(production, deployment)
     except (AwsError, VerificationFailed) as error:
         return Live(deployment, None, (f"The manifest of the live model cannot be read: {error}.",))
-    model, problems = read_model(manifest, lake)
+    model, problems = read_model(manifest, lake, new)
     return Live(deployment, model, problems)
 
 
@@ -95,8 +98,17 @@ def _verified(content: bytes, uri: str, deployment: Deployment) -> Manifest:
     return records.parse(content, uri, Manifest)
 
 
-def read_model(manifest: Manifest, objects: Objects) -> tuple[Model, tuple[str, ...]]:
-    """A model with its predictions, and a sentence if they cannot be read."""
+def read_model(
+    manifest: Manifest, objects: Objects, new: Manifest | None = None
+) -> tuple[Model, tuple[str, ...]]:
+    """A model with its predictions, and a sentence if they cannot be read.
+
+    Args:
+        manifest: of the model.
+        objects: S3 of the account that trains.
+        new: the manifest of the model that it is compared with. Of its predictions only those columns are
+            read then that the comparison needs.
+    """
     uri = manifest.predictions.path
     try:
         content = objects.read(uri)
@@ -105,11 +117,19 @@ def read_model(manifest: Manifest, objects: Objects) -> tuple[Model, tuple[str, 
             raise VerificationFailed(
                 f"{uri} has SHA-256 {found}, but its manifest names {manifest.predictions.sha256}"
             )
-        return Model(manifest, predictions.read(content, uri)), ()
+        return Model(manifest, predictions.read(content, uri, _columns(manifest, new))), ()
     except (AwsError, VerificationFailed) as error:
         request = manifest.request
         problem = f"The predictions of {request.model} {request.model_id} cannot be read: {error}."
         return Model(manifest, None), (problem,)
+
+
+def _columns(manifest: Manifest, new: Manifest | None) -> Sequence[str] | None:
+    if new is None:
+        return None
+    same_rows = manifest.evaluation.dataset_sha256 == new.evaluation.dataset_sha256
+    # Other rows are known by their inputs, too, which are most of the file.
+    return ("id", "truth", "prediction", *(() if same_rows else ("input",)))
 
 
 def find_earlier(pipeline: PipelineStore, model: str, model_id: str) -> tuple[list[Earlier], tuple[str, ...]]:
