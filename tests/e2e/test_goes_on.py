@@ -55,7 +55,10 @@ def test_a_retried_training_goes_on_and_notify_turns_green(prepared: Laptop) -> 
             assert build.jobs("notify")[-1]["state"] == "passed", build.job_log(build.jobs("notify")[-1])
             build.reaches("approve", "blocked")
         assert build.manifest().request.model_id == build.model_id
-        assert build.annotations()["training"]["style"] == "success"
+        note = build.annotations()["training"]
+        # The style of a model that is the first for its endpoint, and of the page while a training runs.
+        assert note["style"] == "info"
+        assert "is being trained" not in note["body_html"]
         first, second = sorted(build.heads(), key=lambda head: head["createdAt"])
         assert (first["status"], second["status"]) == ("FAILED", "SUCCEEDED")
         assert names(build) == ["train"]

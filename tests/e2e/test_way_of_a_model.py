@@ -159,6 +159,8 @@ def test_the_manifest_says_how_the_training_went(served: Running, model: str) ->
     assert len(losses) == 3
     assert losses == sorted(losses, reverse=True)
     assert training.converged is True
+    assert [run.step for run in manifest.steps] == ["start", "train", "evaluate", "notify_buildkite"]
+    assert all(run.seconds > 0 and run.cpu for run in manifest.steps)
 
 
 @each_model

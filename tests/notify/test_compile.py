@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import samples
 import trained
 from memory import MemoryObjects
-from modelbuild.contract import Manifest, TrainingResult
+from modelbuild.contract import Manifest, StepRun, TrainingResult
 from modelbuild.contract.report import Comparison, Report
 from modelbuild.handoff import Handoff
 from modelbuild.notify import experiments
@@ -81,6 +82,25 @@ def test_the_first_model_has_nothing_to_be_compared_with(world: World) -> None:
     assert baseline is not None
     assert baseline.outcome == "better"
     assert [point.model_id for point in report.trend] == ["1"]
+
+
+def test_the_report_has_the_cost_of_each_step(world: World, tmp_path: Path) -> None:
+    """Prices are modelbuild's or those of a file; without them the report says why, and is there."""
+    steps = (StepRun(step="train", task="2", seconds=3600, cpu=2, memory=4096),)
+    manifest = world.trained(1, 0.8).model_copy(update={"steps": steps})
+    report = world.report(manifest)
+    assert [(line.step, line.seconds, line.resources) for line in report.cost] == [
+        ("train", 3600, "2 vCPU, 4 GiB")
+    ]
+    assert report.currency == "USD"
+    path = tmp_path / "prices.yaml"
+    path.write_text("{currency: EUR, vcpu-hour: 1, gib-hour: 0.5, gpu-hour: 2}")
+    report = world.report(manifest, prices=str(path))
+    assert (report.cost[0].price, report.currency) == (4.0, "EUR")
+    path.unlink()
+    report = world.report(manifest, prices=str(path))
+    assert report.cost == ()
+    assert [one for one in report.unavailable if one.startswith("the cost of the training (")]
 
 
 def test_a_better_model_is_told_by_how_much_with_an_interval(world: World) -> None:

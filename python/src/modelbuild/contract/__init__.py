@@ -59,6 +59,7 @@ from modelbuild.contract.manifest import (
     PredictionsFile,
     Runtime,
     SnapshotObject,
+    StepRun,
     TrainingSummary,
     WandbRun,
 )
@@ -152,6 +153,7 @@ __all__ = [
     "SnapshotObject",
     "Source",
     "StepEnvironment",
+    "StepRun",
     "Text",
     "TrainingRequest",
     "TrainingResult",

@@ -110,6 +110,20 @@ class TrainingSummary(Record):
     converged: bool | None = None
 
 
+class StepRun(Record):
+    """One task of a step of the flow: how long its program ran, and what its Batch job asked for."""
+
+    step: Text
+    task: Text
+    """Metaflow's id of the task; a step of a foreach has several."""
+    seconds: float = Field(ge=0)
+    cpu: int | None = None
+    """vCPUs; None for a step that ran in the head's job."""
+    memory: int | None = None
+    """MiB."""
+    gpu: int = 0
+
+
 class Manifest(Record):
     """Everything about one model: ``manifest.json``, written once, beside the model."""
 
@@ -124,4 +138,6 @@ class Manifest(Record):
     golden: tuple[GoldenPrediction, ...]
     timings: dict[str, float]
     training: TrainingSummary | None = None
+    steps: tuple[StepRun, ...] = ()
+    """The tasks of the flow in the order of their ends, up to the one that wrote this; it is the last."""
     created_at: str

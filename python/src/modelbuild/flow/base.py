@@ -34,11 +34,12 @@ from modelbuild.contract import (
     GoldenPrediction,
     Manifest,
     Runtime,
+    StepRun,
     TrainingRequest,
     TrainingSummary,
     WandbRun,
 )
-from modelbuild.flow import environment, publish, runtime, snapshot, training
+from modelbuild.flow import environment, publish, runtime, snapshot, steps, training
 from modelbuild.flow.evaluation import Evaluated, table
 from modelbuild.flow.progress import Curves, ProgressRecorder, curve
 from modelbuild.flow.tracking import description
@@ -58,6 +59,7 @@ class ModelFlow(FlowSpec):
         seconds: the measured durations, by name.
         curves: what the fit measured, by name.
         training_rows: what is known of the rows of the training, or None.
+        step_runs: how long each step ran, and on what.
         private_rows: whether rows must not be copied to W&B; a subclass sets it. W&B then gets no table of
             mistakes.
 
@@ -82,6 +84,16 @@ class ModelFlow(FlowSpec):
         self.training_rows: dict[str, Any] | None = None
         self.wandb = WandbRun(id="", url="").model_dump(mode="json")
         self.find_request()
+
+    def next(self, *destinations: Any, **how: Any) -> None:
+        """Metaflow's own; keeps how long this step ran, and on what."""
+        self.step_runs: list[dict[str, Any]] = [run.model_dump(mode="json") for run in self._step_runs()]
+        super().next(*destinations, **how)
+
+    def merge_artifacts(self, inputs: Any, *arguments: Any, **options: Any) -> None:
+        """Metaflow's own; keeps what the branches kept of their steps."""
+        self.step_runs = steps.merged(inputs)
+        super().merge_artifacts(inputs, *arguments, **options)
 
     def find_request(self) -> TrainingRequest | None:
         """The request of this flow's build, or None for a flow on its own."""
@@ -241,6 +253,7 @@ class ModelFlow(FlowSpec):
             golden=tuple(GoldenPrediction.model_validate(item) for item in self.golden),
             timings=dict(self.seconds),
             training=self._training(),
+            steps=self._step_runs(),
             created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
         result = publish.publish(store, manifest, environment.read().attempt)
@@ -248,6 +261,11 @@ class ModelFlow(FlowSpec):
         deliver(request, result, access=ApiAccess.read(os.environ), rate_limiter=limiter)
         # The build does not wait for W&B.
         self._track_model(request, artifact)
+
+    def _step_runs(self) -> tuple[StepRun, ...]:
+        """The steps so far, with this one."""
+        earlier = [StepRun.model_validate(run) for run in getattr(self, "step_runs", [])]
+        return (*earlier, steps.run_until_now(type(self), str(current.step_name), str(current.task_id)))
 
     def _training(self) -> TrainingSummary | None:
         """What the manifest says of the training, if the flow has told of its rows."""

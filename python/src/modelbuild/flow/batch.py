@@ -13,6 +13,7 @@ from metaflow import secrets as with_secrets  # type: ignore[attr-defined]
 from modelbuild.contract import ATTEMPT, LOG_GROUP, STEP_RESOURCES, STEP_VARIABLES, WANDB_ENTITY
 from modelbuild.errors import ConfigurationError
 from modelbuild.flow import environment
+from modelbuild.flow.steps import set_resources
 
 Step = TypeVar("Step", bound=Callable[..., None])
 
@@ -66,6 +67,7 @@ def on_batch(*, cpu: int, memory: int, gpu: int = 0, secrets: Sequence[str] = ()
             decorated = with_secrets(sources=sources)(decorated)
         size = {"cpu": cpu, "memory": memory, "gpu": gpu, **own.resources.get(step.__name__, {})}
         log = {"log_driver": "awslogs", "log_options": [f"awslogs-group:{LOG_GROUP}"]}
+        set_resources(step, size)
         if size["gpu"]:
             on: Step = batch(**size, **log, image=_required(GPU_IMAGE), queue=_required(GPU_QUEUE))(decorated)
         else:

@@ -18,7 +18,7 @@ from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
 from modelbuild.handoff import Handoff
 from modelbuild.notify import changes, experiments, gates, models
 from modelbuild.notify.verdict import decide
-from modelbuild.report import warnings
+from modelbuild.report import cost, warnings
 from modelbuild.settings.notify import CompareSettings, NotifySettings, WandbSettings
 from modelbuild.store.deployments import DeploymentHistory
 from modelbuild.store.objects import Objects
@@ -70,6 +70,7 @@ def compile_report(
     endpoint = compare_with.endpoint if compare_with else ""
     checked = gates.check(settings.gates, manifest, live_comparison)
     live_model = live.model if live else None
+    prices, no_prices = _prices(settings)
     return Report(
         build=job.build(request.build.commit),
         manifest=manifest,
@@ -85,14 +86,25 @@ def compile_report(
         confusion=details.confusion_matrix(ours.predictions) if ours.predictions else None,
         calibration=details.calibration(ours.predictions) if ours.predictions else (),
         trend=models.trend(earlier, manifest),
+        cost=cost.cost(manifest.steps, prices) if prices else (),
+        currency=prices.currency if prices else "",
         warnings=warnings.find(manifest, live_model.manifest if live_model else None),
         unavailable=(
             *problems,
             *unreadable,
+            *no_prices,
             *(live.problems if live else ()),
             *answer.unavailable,
         ),
     )
+
+
+def _prices(settings: NotifySettings) -> tuple[cost.Prices | None, tuple[str, ...]]:
+    """The prices of the steps, or the reason why there are none."""
+    try:
+        return cost.read_prices(Path(settings.prices) if settings.prices else cost.DEFAULT), ()
+    except ConfigurationError as error:
+        return None, (f"the cost of the training ({error})",)
 
 
 def _find_live(

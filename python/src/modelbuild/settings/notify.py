@@ -125,6 +125,9 @@ class NotifySettings(PluginOptions):
     extra_body: Text | None = Field(
         None, alias="extra-body", description="Text that is added at the end of the page."
     )
+    prices: Text | None = Field(
+        None, description="Price file in the checkout, in place of modelbuild's own prices of AWS."
+    )
     soft_fail: bool = Field(
         False,
         alias="soft-fail",

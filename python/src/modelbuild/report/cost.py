@@ -1,0 +1,76 @@
+"""What the steps of a training cost, by what they asked for and a price file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from modelbuild import agent_yaml
+from modelbuild.contract import StepRun
+from modelbuild.contract.report import CostLine
+from modelbuild.errors import ConfigurationError
+from modelbuild.validation import first_error
+
+DEFAULT = Path(__file__).with_name("prices.yaml")
+
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Prices(BaseModel):
+    """A price file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    currency: Annotated[str, Field(min_length=1, max_length=10)]
+    vcpu_hour: Price = Field(alias="vcpu-hour")
+    gib_hour: Price = Field(alias="gib-hour")
+    gpu_hour: Price = Field(alias="gpu-hour")
+
+
+def read_prices(path: Path = DEFAULT) -> Prices:
+    """Read a price file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or lacks a price.
+    """
+    try:
+        return Prices.model_validate(agent_yaml.load(path.read_bytes()))
+    except OSError as error:
+        raise ConfigurationError(f"the price file {path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise ConfigurationError(f"the price file {path} has no prices: {first_error(error)}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"the price file {path} is no YAML: {error}") from error
+
+
+def cost(steps: Sequence[StepRun], prices: Prices) -> tuple[CostLine, ...]:
+    """A line for each step, with the tasks of a foreach together; what ran in the head has no price."""
+    lines: dict[tuple[str, str], CostLine] = {}
+    for run in steps:
+        resources = _resources(run)
+        line, price = lines.get((run.step, resources)), _price(run, prices)
+        if line is not None:
+            price = None if price is None or line.price is None else line.price + price
+        lines[run.step, resources] = CostLine(
+            step=run.step,
+            seconds=run.seconds + (line.seconds if line else 0.0),
+            resources=resources,
+            price=price,
+        )
+    return tuple(lines.values())
+
+
+def _price(run: StepRun, prices: Prices) -> float | None:
+    if run.cpu is None or run.memory is None:
+        return None
+    an_hour = run.cpu * prices.vcpu_hour + run.memory / 1024 * prices.gib_hour + run.gpu * prices.gpu_hour
+    return an_hour * run.seconds / 3600
+
+
+def _resources(run: StepRun) -> str:
+    if run.cpu is None or run.memory is None:
+        return "in the job of the head"
+    return f"{run.cpu} vCPU, {run.memory / 1024:g} GiB{f', {run.gpu} GPU' if run.gpu else ''}"
