@@ -26,11 +26,10 @@ def replaced(value: Any, text: Callable[[str], str]) -> Any:
 
     def walk(value: Any, *, metrics: bool = False) -> Any:
         if isinstance(value, Record):
-            names = {
-                name
-                for name in type(value).model_fields
-                if name not in _FIXED and not (name == "name" and "better" in type(value).model_fields)
-            }
+            fields = type(value).model_fields
+            names = [
+                name for name in fields if name not in _FIXED and not (name == "name" and "better" in fields)
+            ]
             changes = {name: walk(getattr(value, name), metrics=name == "metrics") for name in names}
             return value.model_copy(update=changes)
         if isinstance(value, dict):
