@@ -76,6 +76,15 @@ def test_secrets_are_not_shown_on_the_page(monkeypatch: pytest.MonkeyPatch) -> N
     assert shown == "refused [redacted] at https://[redacted]@git.example.org/a"
 
 
+def test_secrets_read_once_are_those_of_the_beginning_of_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page is made with the secrets that there were when it was begun, and after it all are known again."""
+    monkeypatch.setenv("FIRST_TOKEN", "first-secret")
+    with log.secrets_read_once():
+        monkeypatch.setenv("SECOND_TOKEN", "second-secret")
+        assert log.redact("first-secret second-secret") == "[redacted] second-secret"
+    assert log.redact("first-secret second-secret") == "[redacted] [redacted]"
+
+
 def broken() -> None:
     """A defect whose text holds a header."""
     raise ValueError("Invalid header value b'Bearer bkua_secret\\n'; environ({'A': 'bkua_secret'})")

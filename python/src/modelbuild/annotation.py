@@ -42,7 +42,8 @@ def render(package: str, template: str, **values: object) -> str:
     In a template, ``{{ value }}`` is escaped and cut to 1,000 characters, ``{{ value | clip(n) }}`` to ``n``;
     ``link(url, text)`` is a link if ``url`` is a web address, and otherwise the text.
     """
-    lines = _templates(package).get_template(template).render(**values).split("\n")
+    with log.secrets_read_once():
+        lines = _templates(package).get_template(template).render(**values).split("\n")
     return "\n".join(line for line in lines if line.strip()) + "\n"
 
 

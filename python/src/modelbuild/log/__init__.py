@@ -11,12 +11,16 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from modelbuild import text
 from modelbuild.errors import ModelbuildError, describe
 from modelbuild.log import events
 
 _hidden: set[str] = set()
+_read_once: ContextVar[set[str] | None] = ContextVar("_read_once", default=None)
 
 
 class _Formatter(logging.Formatter):
@@ -57,7 +61,25 @@ def redact(message: str) -> str:
     """``message`` with the secrets redacted that are in this process's variables or were passed to
     :func:`hide`.
     """
-    return text.redact(message, _hidden | text.secrets_of(os.environ))
+    known = _read_once.get()
+    return text.redact(message, _secrets() if known is None else known)
+
+
+@contextmanager
+def secrets_read_once() -> Iterator[None]:
+    """Within this block :func:`redact` knows the secrets that there are when the block begins.
+
+    Reading all variables takes longer than redacting one value, and a page has hundreds of values.
+    """
+    token = _read_once.set(_secrets())
+    try:
+        yield
+    finally:
+        _read_once.reset(token)
+
+
+def _secrets() -> set[str]:
+    return _hidden | text.secrets_of(os.environ)
 
 
 def say(message: str) -> None:

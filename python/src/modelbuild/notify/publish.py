@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from modelbuild import log
@@ -49,18 +50,17 @@ def publish_report(
     pictures = draw_pictures(report)
     page = render_document(report, head, pictures).encode()
     record = report.to_json().encode()
-    try:
-        store.write_report(record, page)
-    except AwsError as error:
-        log.warn(f"The report was not written beside the manifest: {error}")
     files = {**pictures, DOCUMENT_FILE: page, RECORD_FILE: record}
-    shown = _upload(report, files)
-    meta_data.set(_figures(report))
-    if settings.template:
-        body = render_template(Path(settings.template), report)
-    else:
-        body = render_annotation(report, head, list(files) if shown else [])
-    body += paragraph(settings.extra_body) if settings.extra_body else ""
+    with ThreadPoolExecutor() as threads:
+        # All of them wait for other programs.
+        uploading = threads.submit(_upload, report, files)
+        writing = threads.submit(_write, store, record, page)
+        setting = threads.submit(meta_data.set, _figures(report))
+        body = _body(report, head, settings, list(files))
+        if not uploading.result():
+            body = _body(report, head, settings, [])
+        writing.result()
+        setting.result()
     show_page(body, report.verdict.style, meta_data, settings)
 
 
@@ -73,6 +73,23 @@ def show_page(body: str, style: agent.Style, meta_data: TrainingMetaData, settin
     meta_data.annotate(body, context=settings.context, style=style)
     if settings.context != TRAINING_ANNOTATION:
         meta_data.remove_annotation(TRAINING_ANNOTATION)
+
+
+def _body(report: Report, head: HeadJob, settings: NotifySettings, files: Collection[str]) -> str:
+    """The annotation, with links to those files that are among the artifacts of the build."""
+    if settings.template:
+        body = render_template(Path(settings.template), report)
+    else:
+        body = render_annotation(report, head, files)
+    return body + (paragraph(settings.extra_body) if settings.extra_body else "")
+
+
+def _write(store: ModelStore, record: bytes, page: bytes) -> None:
+    """Write the report beside the manifest."""
+    try:
+        store.write_report(record, page)
+    except AwsError as error:
+        log.warn(f"The report was not written beside the manifest: {error}")
 
 
 def _upload(report: Report, files: Mapping[str, bytes]) -> bool:
