@@ -33,7 +33,7 @@ class Description:
         notes: a text for people.
         config: what the run is made with.
         artifact: the name under which W&B numbers the models of such runs.
-        aliases: further names of this run's model.
+        aliases: W&B's aliases of this run's model; by default ``latest``.
     """
 
     id: str
@@ -72,7 +72,7 @@ def of_build(request: TrainingRequest, config: Mapping[str, JsonValue], entity: 
             **config,
         },
         artifact=request.model,
-        aliases=(request.model_id,),
+        aliases=("latest", request.model_id),
     )
 
 
