@@ -32,7 +32,7 @@ def test_a_retried_training_goes_on_and_notify_turns_green(prepared: Laptop) -> 
             is_red(build, "failed", "what it needs is not there")
             html = build.annotations()["training"]["body_html"]
             assert "failed in step train" in html
-            assert "Traceback (most recent call last):" in html[html.index('class="language-term"') :]
+            assert "Traceback (most recent call last):" in html[html.index('<pre class="term">') :]
             assert build.process.wait(30) == 1
         build.put_object("needed", b"")
         with agents(prepared.state):

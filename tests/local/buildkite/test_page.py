@@ -177,3 +177,15 @@ def test_a_log_only_grows(data: bytes, random: Any, size: int) -> None:
 def test_empty_form_values_count() -> None:
     """An empty field is a value, and several values of one name stay apart."""
     assert form_values("a=&b%2Fc=1&b%2Fc=x%0D%0Ay") == {"a": [""], "b/c": ["1", "x\ny"]}
+
+
+def test_terminal_fence_has_its_colours() -> None:
+    """A fence ``term`` is a log with colours and no markup, as Buildkite shows it; other fences are code."""
+    log = "\x1b[31mred <b>\x1b[0m plain\n\x1b[1;32mgreen"
+    out = to_html(f"<p>above</p>\n\n```term\n{log}\n```\n<p>below</p>\n\n```py\nx\n```", {})
+    assert (
+        '<pre class="term"><code><span class="term-fg31">red &lt;b&gt;</span> plain\n'
+        '<span class="term-fg1 term-fg32">green\n</span></code></pre>'
+    ) in out
+    assert "<p>below</p>" in out
+    assert "<pre><code>x\n</code></pre>" in out

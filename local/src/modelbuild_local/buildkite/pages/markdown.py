@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Mapping
 
@@ -84,7 +85,29 @@ _SRC = re.compile(r"(https?://|/(?!/)|\./)", re.IGNORECASE)
 _ARTIFACT = "artifact://"
 _SCHEMES = frozenset(["http", "https", "mailto", "itms-services", "artifact"])
 
-_MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+_COLOUR = re.compile(r"\x1b\[([0-9;]*)m")
+
+
+def _terminal(content: str, language: str, attributes: str) -> str:
+    """A fence ``term`` with its colours, of which Buildkite's class is the code; other fences stay plain."""
+    del attributes
+    if language != "term":
+        return ""
+    shown, open_spans = "", 0
+    for number, part in enumerate(_COLOUR.split(content)):
+        if number % 2 == 0:
+            shown += html.escape(part, quote=False)
+        elif part in ("", "0"):
+            shown, open_spans = shown + "</span>" * open_spans, 0
+        else:
+            codes = " ".join(f"term-fg{code}" for code in part.split(";") if code)
+            shown, open_spans = f'{shown}<span class="{codes}">', open_spans + 1
+    return f'<pre class="term"><code>{shown}{"</span>" * open_spans}</code></pre>'
+
+
+_MARKDOWN = MarkdownIt("commonmark", {"html": True, "highlight": _terminal}).enable(
+    ["table", "strikethrough"]
+)
 
 
 def to_html(body: str, artifacts: Mapping[str, str]) -> str:
