@@ -81,11 +81,13 @@ def test_an_evaluation_has_every_label_slice_and_baseline() -> None:
     ]
     assert pq.read_table(io.BytesIO(evaluated.predictions)).to_pylist()[0] == {
         "id": "a",
+        "input": '"text a"',
         "truth": "n",
         "prediction": "p",
         "score:n": 0.3,
         "score:o": 0.3,
         "score:p": 0.4,
+        "baseline:always n": "n",
         "slice:domain": "x",
     }
 

@@ -45,8 +45,8 @@ def test_a_regression_fits_into_the_contract() -> None:
     assert Evaluation.model_validate_json(found.to_json()) == found
     predictions = pq.read_table(io.BytesIO(evaluated.predictions)).to_pylist()
     assert predictions == [
-        {"id": "a", "truth": 100.0, "prediction": 110.0},
-        {"id": "b", "truth": 200.0, "prediction": 190.0},
+        {"id": "a", "input": '{"rooms": 2}', "truth": 100.0, "prediction": 110.0, "baseline:mean": 150.0},
+        {"id": "b", "input": '{"rooms": 3}', "truth": 200.0, "prediction": 190.0, "baseline:mean": 150.0},
     ]
 
 

@@ -64,7 +64,7 @@ def test_every_text_can_be_read(theme: str) -> None:
 def test_no_page_has_a_colour_of_its_own() -> None:
     """A colour in a template beside the theme would not be looked at: each is a variable of the theme."""
     assert len(STYLES) > 6
-    own = re.compile(r"(?<![&\w])#(?:[0-9a-f]{3}){1,2}\b|(?<![\w-])(?:white|black)(?![\w-])|\brgb|\bhsl")
+    own = re.compile(r"(?<![&\w])#(?:[0-9a-f]{3}){1,2}\b|(?<![\w.-])(?:white|black)(?![\w-])|\brgb|\bhsl")
     assert {path.name: own.findall(path.read_text()) for path in STYLES if own.search(path.read_text())} == {}
     used = {name for path in STYLES for name in re.findall(r"var\(--([\w-]+)\)", path.read_text())}
     assert used - {"tone"} <= set(colours("light"))

@@ -16,6 +16,7 @@ PACKAGES = [
     "requirements/torch.txt",
     "requirements/flow.txt",
     "requirements/serving.txt",
+    "requirements/notify.txt",
     "requirements/local.txt",
 ]
 PARTS = {
