@@ -28,10 +28,18 @@ def _all_end(build: Running, seconds: float) -> None:
 
 
 def test_a_build_cancelled_on_its_page_ends_its_jobs(prepared: Laptop) -> None:
-    """No agent is attached, and yet head and steps end within 60 seconds, and the page says so."""
+    """No agent is attached, and yet head and steps end within 60 seconds, and the page says so, which said
+    until then which step runs.
+    """
     with prepared.model("slow"), prepared.build("--pipeline", QUICK) as build:
         build.reaches("training_finished", "blocked")
         build.running_step("train")
+
+        def shown() -> bool | None:
+            html = build.annotations()["training"]["body_html"]
+            return "Step <code>train</code> of its flow runs since" in html or None
+
+        eventually(shown, "step on the page", 60)
         cancelled = time.monotonic()
         prepared.client.put(f"{build.path}/cancel", {})
         _all_end(build, 60 - (time.monotonic() - cancelled))
