@@ -35,6 +35,16 @@ from modelbuild.store import records
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
 
+META_DATA = (
+    *TrainingResult.field_keys(),
+    "train/attempt",
+    "train/artifacts",
+    REQUEST_PIN,
+    MANIFEST_PIN,
+    MODEL_PIN,
+)
+"""The keys of meta-data whose values this module reads."""
+
 _FULL_COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 
 

@@ -16,6 +16,9 @@ Style = Literal["success", "info", "warning", "error"]
 # Without a default the agent fails for a missing key in the same way as for a lost connection.
 _ABSENT = "modelbuild: no such key"
 
+_PROCESSES = 16
+"""How many calls are made at the same time."""
+
 
 def get_meta_data(key: str) -> str | None:
     """The value of the build's meta-data ``key``, or None if it was never set.
@@ -37,7 +40,7 @@ def get_all_meta_data(keys: Iterable[str]) -> dict[str, str | None]:
     """
     # Each call starts a process that waits for Buildkite.
     names = list(keys)
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(_PROCESSES) as threads:
         return dict(zip(names, threads.map(get_meta_data, names), strict=True))
 
 
@@ -59,7 +62,7 @@ def set_meta_data(values: Mapping[str, str]) -> None:
     filled = {key: value for key, value in values.items() if value.strip()}
     # Each call starts a process that sends a request. They run at the same time, so that the agent is free
     # earlier.
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(_PROCESSES) as threads:
         list(threads.map(lambda key: _agent("meta-data", "set", key, stdin=filled[key]), filled))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from modelbuild.buildkite import agent
 from modelbuild.errors import ConfigurationError
@@ -81,19 +81,37 @@ class TrainingMetaData:
     """The build's meta-data and annotations about one training; ``prefix`` is the prefix of its keys."""
 
     prefix: str = ""
+    _known: dict[str, str | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def read_ahead(self, names: Iterable[str], keys: Collection[str]) -> None:
+        """Read values of keys at the same time, for calls of ``get`` and ``get_all``; raises
+        ``BuildkiteError``.
+
+        Args:
+            names: the keys.
+            keys: all keys of the build's meta-data; values of others are not asked for.
+        """
+        asked = dict.fromkeys(names)
+        present = [self.prefix + name for name in asked if self.prefix + name in keys]
+        values = agent.get_all_meta_data(present)
+        self._known.update({name: values.get(self.prefix + name) for name in asked})
 
     def get(self, name: str) -> str | None:
         """The value of a key, or None if it was never set; raises ``BuildkiteError``."""
-        return agent.get_meta_data(self.prefix + name)
+        return self._known[name] if name in self._known else agent.get_meta_data(self.prefix + name)
 
     def get_all(self, names: Iterable[str]) -> dict[str, str]:
         """The values of several keys, empty for each that was never set; raises ``BuildkiteError``."""
-        found = agent.get_all_meta_data(self.prefix + name for name in names)
-        return {key.removeprefix(self.prefix): value or "" for key, value in found.items()}
+        asked = list(names)
+        unknown = agent.get_all_meta_data(self.prefix + name for name in asked if name not in self._known)
+        found = {name: self._known.get(name, unknown.get(self.prefix + name)) for name in asked}
+        return {name: value or "" for name, value in found.items()}
 
     def set(self, values: Mapping[str, str]) -> None:
         """Set values by their keys, except blank ones; raises ``BuildkiteError``."""
         agent.set_meta_data({self.prefix + name: value for name, value in values.items()})
+        for name in values:
+            self._known.pop(name, None)
 
     def annotate(self, body: str, *, context: str, style: agent.Style) -> None:
         """Put an annotation on the build, and replace this training's annotation of that context."""
@@ -111,18 +129,27 @@ def claims(keys: Collection[str]) -> list[Claim]:
     return sorted(found, key=lambda claim: claim.model)
 
 
-def follow(model: str | None) -> TrainingMetaData:
+def follow(model: str | None, names: Iterable[str] = ()) -> TrainingMetaData:
     """The meta-data of the training that a step follows.
 
     Args:
         model: the name of its model; None for the build's only training.
+        names: the keys whose values the step needs: they are read ahead.
 
     Raises:
         ConfigurationError: the build trains no model of that name, or ``model`` is None and it trains
             several.
         BuildkiteError: the agent's command line failed.
     """
-    claimed = claims(agent.meta_data_keys())
+    keys = set(agent.meta_data_keys())
+    found = TrainingMetaData(_prefix(model, keys))
+    found.read_ahead(names, keys)
+    return found
+
+
+def _prefix(model: str | None, keys: Collection[str]) -> str:
+    """The prefix of a training's keys."""
+    claimed = claims(keys)
     values = agent.get_all_meta_data(claim.key for claim in claimed)
     found = [claim for claim in claimed if values[claim.key] != REFUSED]
     names = sorted({claim.model for claim in found})
@@ -132,7 +159,7 @@ def follow(model: str | None) -> TrainingMetaData:
                 f"this build trains {', '.join(names)}: say with option model which of them this step follows"
             )
         # If there is no claim, the caller's error names what is missing.
-        return TrainingMetaData(found[0].meta_data_prefix if found else "")
+        return found[0].meta_data_prefix if found else ""
     chosen = next((claim for claim in found if claim.model == model), None)
     if chosen is None:
         trained = f"trains {', '.join(names)}" if names else "has no training yet"
@@ -140,7 +167,7 @@ def follow(model: str | None) -> TrainingMetaData:
             f"option model is {model}, but this build {trained}: correct the option, or let this step depend "
             "on the train step"
         )
-    return TrainingMetaData(chosen.meta_data_prefix)
+    return chosen.meta_data_prefix
 
 
 def _hash(text: str) -> str:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from modelbuild import approval, handoff, log
-from modelbuild.aws.identity import session
-from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent, job
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
-from modelbuild.contract import FAILED_GATES, NO_GATES, Failure, Report, TrainingResult
+from modelbuild.contract import CALLBACK_USER, FAILED_GATES, NO_GATES, Failure, Report, TrainingResult
 from modelbuild.errors import AwsError, ConfigurationError, GateFailed, TrainingFailed, VerificationFailed
-from modelbuild.notify import page, pull_request
-from modelbuild.notify.compile import compile_report
-from modelbuild.notify.publish import publish_report, show_page
+from modelbuild.handoff import Handoff
 from modelbuild.report.head_job import HeadJob
 from modelbuild.settings.notify import NotifySettings
 from modelbuild.store.objects import Objects
+
+_HEAD_JOB = ("train/job/id", "train/job/url", "train/logs/url", "train/artifacts")
 
 
 def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> None:
@@ -34,10 +34,19 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
     """
     here = job.read(environ)
     log.group(":mag: Reading the result of the training")
-    storage = Storage(session(settings.aws, agent.oidc_token))
-    meta_data = follow(settings.model)
+    with ThreadPoolExecutor(1) as threads:
+        following = threads.submit(follow, settings.model, (*handoff.META_DATA, *_HEAD_JOB, CALLBACK_USER))
+        # Imported while the agent's command line works: see modelbuild.startup.
+        from modelbuild.aws.identity import session
+        from modelbuild.aws.storage import Storage
+        from modelbuild.notify import page, pull_request
+        from modelbuild.notify.compile import compile_report
+        from modelbuild.notify.publish import publish_report, show_page
+
+        storage = Storage(session(settings.aws, agent.oidc_token))
+        meta_data = following.result()
     result = handoff.read_result(meta_data, storage, here)
-    noted = meta_data.get_all(["train/job/id", "train/job/url", "train/logs/url", "train/artifacts"])
+    noted = meta_data.get_all(_HEAD_JOB)
     head = HeadJob(
         id=noted["train/job/id"],
         url=noted["train/job/url"],
@@ -51,15 +60,17 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
         show_page(body, "error", meta_data, settings)
         _end_without_model(settings, result, head)
         return
-    try:
+    with _refusal_on_page(meta_data, settings, head, here):
         trained = handoff.read_manifest(meta_data, result, storage, here)
-        handoff.pin(trained, meta_data)
-    except VerificationFailed as error:
-        show_page(page.refused(str(error), head, here), "error", meta_data, settings)
-        raise
-    approval.pin_callback_user(meta_data, here)
     log.group(":bar_chart: Comparing the model")
-    report = compile_report(trained, settings, here, storage, _production(settings), environ)
+    with ThreadPoolExecutor(1) as threads:
+        pinning = threads.submit(_pin, trained, meta_data, here)
+        production = None
+        if settings.compare_with is not None:
+            production = Storage(session(settings.compare_with.aws, agent.oidc_token))
+        report = compile_report(trained, settings, here, storage, production, environ)
+    with _refusal_on_page(meta_data, settings, head, here):
+        pinning.result()
     failed_gates = ", ".join(gate.title for gate in report.gates if not gate.passed)
     if report.gates and settings.on_failure != "warn":
         # A value of meta-data cannot be deleted, so a retried step that finds the gates met says so.
@@ -75,11 +86,25 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
         )
 
 
-def _production(settings: NotifySettings) -> Storage | None:
-    """S3 of the account that serves, for the history of the endpoint."""
-    if settings.compare_with is None:
-        return None
-    return Storage(session(settings.compare_with.aws, agent.oidc_token))
+@contextmanager
+def _refusal_on_page(
+    meta_data: TrainingMetaData, settings: NotifySettings, head: HeadJob, here: JobEnvironment
+) -> Iterator[None]:
+    """Show on the page that what the training handed over was refused."""
+    try:
+        yield
+    except VerificationFailed as error:
+        from modelbuild.notify import page
+        from modelbuild.notify.publish import show_page
+
+        show_page(page.refused(str(error), head, here), "error", meta_data, settings)
+        raise
+
+
+def _pin(trained: Handoff, meta_data: TrainingMetaData, here: JobEnvironment) -> None:
+    """Pin what the page shows, and who unblocked the training's step."""
+    handoff.pin(trained, meta_data)
+    approval.pin_callback_user(meta_data, here)
 
 
 def _failure(meta_data: TrainingMetaData, objects: Objects, here: JobEnvironment) -> Failure | None:
