@@ -38,7 +38,9 @@ DEPLOYMENT_ANNOTATION = "deployment"
 """The context of the one annotation about the deployment of a model."""
 
 RUNNING_STYLE: Literal["info"] = "info"
-"""The style of the training's annotation while the training runs, and only then."""
+"""The style of the training's annotation while the training runs. By default notify uses it too, for a model
+that no live one is compared with, and for one that shows no difference: that is after the training.
+"""
 
 REQUEST_PIN = "train/request/sha256"
 """The meta-data with the SHA-256 of ``request.json``, as the train step stored it."""
