@@ -2,13 +2,14 @@
 
 Both are the process that a step would start, in turns: the hook ``plugins/notify/hooks/command``, and a bare
 annotation by the agent's command line. The agent is the real one, whose API is answered by this program; S3
-is the AWS stand-in of laptop mode. The hook compares a model with the live one on 100,000 evaluation rows, of
-three classes and four domains, and shows what it found: the report in S3, its files among the artifacts of
-the build, and the annotation.
+and W&B are stand-ins of laptop mode. The hook compares a model with the live one on 100,000 evaluation rows,
+of three classes and four domains, and with an experiment that W&B has. It shows what it found: the report in
+S3, its files among the artifacts of the build, and the annotation.
 
 The times are from the start of a command until Buildkite has its annotation, and until it ends. ``CPU`` is
 the processor time of all its processes, and ``memory`` the most that one of them had resident. ``hook, no
-matplotlib`` is the same hook with a Python that lacks matplotlib: its report has no pictures.
+pictures`` is the same hook with a Python that lacks matplotlib, and ``hook, no W&B`` is the hook without
+option ``wandb``.
 
 Not in any line is the network, as all services are on this machine. ``ratio agent`` is the hook by the bare
 annotation.
@@ -36,10 +37,12 @@ from typing import Any
 from modelbuild_local.agent import find
 
 ROOT = Path(__file__).resolve().parents[1]
-GOAL_SECONDS = {"hook": 5.0, "hook, no matplotlib": 2.5}
+GOAL_SECONDS = {"hook": 5.0, "hook, no pictures": 2.5}
 GOAL_MEGABYTES = 300
 
 _SECRETS = {"key_id": "bench", "secret": "bench-secret-key", "web_identity_key": "bench"}
+_FOLDERS = ("--images", str(ROOT / "docker"), "--bin", "/usr/bin")
+_WANDB_KEYS = {"api_key": "b" * 40, "page_key": "bench"}
 _OPTIONS = {"compare-with": {"endpoint": "sentiment", "artifacts": "s3://modelbuild-222222222222/models"}}
 _NO_MATPLOTLIB = """#!/bin/sh
 shift 5
@@ -69,6 +72,9 @@ class Buildkite(ThreadingHTTPServer):
         self.meta_data: dict[str, str] = {}
         self.annotated: float | None = None
         self.calls = 0
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a connection that the agent has left; what else fails is seen by the agent."""
 
     def answer(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         """Status and document of the answer to a call, whose path begins with the job's."""
@@ -133,16 +139,18 @@ class Bench:
 
     buildkite: Buildkite
     aws: str
+    wandb: str
     scratch: Path
     agent: Path
     commit: str
     meta_data: dict[str, str] = field(default_factory=dict)
 
-    def hook(self, python: str = sys.executable) -> Timing:
-        """Run the hook with a Python that has the helpers."""
+    def hook(self, *, python: str = sys.executable, wandb: bool = True) -> Timing:
+        """Run the hook with a Python that has the helpers, with or without option ``wandb``."""
+        options = {**_OPTIONS, "wandb": {"entity": "local"}} if wandb else _OPTIONS
         environ = {
             "MODELBUILD_PYTHON": python,
-            "BUILDKITE_PLUGIN_CONFIGURATION": json.dumps(_OPTIONS),
+            "BUILDKITE_PLUGIN_CONFIGURATION": json.dumps(options),
             "BUILDKITE_ORGANIZATION_SLUG": "local",
             "BUILDKITE_PIPELINE_SLUG": "comments",
             "BUILDKITE_BUILD_NUMBER": "12",
@@ -151,7 +159,7 @@ class Bench:
             "BUILDKITE_COMMIT": self.commit,
             "BUILDKITE_BRANCH": "main",
             "BUILDKITE_UNBLOCKER_ID": "0190-user",
-            **_credentials(self.aws),
+            **_credentials(self.aws, self.wandb),
         }
         return self._run([str(ROOT / "plugins/notify/hooks/command")], environ)
 
@@ -199,9 +207,11 @@ class Bench:
         )
 
 
-def _credentials(url: str) -> dict[str, str]:
+def _credentials(aws: str, wandb: str) -> dict[str, str]:
     return {
-        "AWS_ENDPOINT_URL": url,
+        "WANDB_BASE_URL": wandb,
+        "WANDB_API_KEY": _WANDB_KEYS["api_key"],
+        "AWS_ENDPOINT_URL": aws,
         "AWS_ACCESS_KEY_ID": _SECRETS["key_id"],
         "AWS_SECRET_ACCESS_KEY": _SECRETS["secret"],
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -216,18 +226,27 @@ def bench(rows: int) -> Iterator[Bench]:
     with (
         tempfile.TemporaryDirectory(prefix="modelbuild-bench-") as folder,
         _buildkite() as buildkite,
-        _aws(Path(folder)) as aws,
+        _stand_in(
+            "aws", _SECRETS, "--scratch", folder, "--images", ROOT / "docker", "--bin", "/usr/bin"
+        ) as aws,
+        _stand_in("wandb", _WANDB_KEYS, "--data", folder) as wandb,
     ):
         scratch = Path(folder)
         commits = _repository(scratch / "repository")
         command = [sys.executable, str(Path(__file__).with_name("notify_models.py"))]
         made = subprocess.run(
             [*command, "--rows", str(rows), "--commits", *commits],
-            env={**os.environ, **_credentials(aws), "PYTHONPATH": str(ROOT / "tests/shared")},
+            cwd=scratch,
+            env={
+                **os.environ,
+                **_credentials(aws, wandb),
+                "PYTHONPATH": str(ROOT / "tests/shared"),
+                "WANDB_SILENT": "true",
+            },
             stdout=subprocess.PIPE,
             check=True,
         )
-        yield Bench(buildkite, aws, scratch, agent, commits[1], json.loads(made.stdout))
+        yield Bench(buildkite, aws, wandb, scratch, agent, commits[1], json.loads(made.stdout))
 
 
 @contextmanager
@@ -239,17 +258,17 @@ def _buildkite() -> Iterator[Buildkite]:
 
 
 @contextmanager
-def _aws(scratch: Path) -> Iterator[str]:
-    arguments = ["--scratch", str(scratch / "aws"), "--images", str(ROOT / "docker"), "--bin", "/usr/bin"]
+def _stand_in(name: str, secrets: Mapping[str, str], *arguments: str | Path) -> Iterator[str]:
+    """A stand-in of laptop mode; its address."""
     with subprocess.Popen(
-        [sys.executable, "-m", "modelbuild_local.aws", *arguments],
+        [sys.executable, "-m", f"modelbuild_local.{name}", *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(json.dumps(_SECRETS).encode() + b"\n")
+            process.stdin.write(json.dumps(secrets).encode() + b"\n")
             process.stdin.flush()
             yield json.loads(process.stdout.readline())["url"]
         finally:
@@ -288,7 +307,8 @@ def main() -> None:
         bare.chmod(0o755)
         commands: dict[str, Callable[[], Timing]] = {
             "hook": made.hook,
-            "hook, no matplotlib": partial(made.hook, str(bare)),
+            "hook, no pictures": partial(made.hook, python=str(bare)),
+            "hook, no W&B": partial(made.hook, wandb=False),
             "buildkite-agent annotate": made.annotate,
         }
         calls = {}

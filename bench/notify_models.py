@@ -1,4 +1,4 @@
-"""Puts into S3 what ``bench/notify.py`` compares: the model of a build, and the live one of the same rows.
+"""Makes what ``bench/notify.py`` compares: a build's model, the live one of the same rows, and an experiment.
 
 A process of its own, with ``tests/shared`` on PYTHONPATH: the most memory of a program that is measured would
 not be less than that of the process that starts it. It prints the meta-data of the build as JSON.
@@ -11,13 +11,14 @@ import json
 
 import boto3
 import numpy as np
+import wandb
 
 import samples
 import trained
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite.trainings import Claim
-from modelbuild.contract import split_s3_uri
+from modelbuild.contract import Manifest, split_s3_uri
 from modelbuild.flow import classification
 from modelbuild.flow.evaluation import Evaluated, EvaluationRows
 from modelbuild.settings import AwsSettings
@@ -50,6 +51,17 @@ def evaluated(rows: EvaluationRows, right: float, seed: int) -> Evaluated:
     return classification.evaluate(rows, answers, labels=trained.LABELS, baselines=baselines)
 
 
+def record_experiment(new: Manifest) -> None:
+    """An experimental run in W&B with the parameters and on the evaluation rows of a model."""
+    config = {
+        "parameters_sha256": new.request.parameters_sha256,
+        "evaluation_dataset_sha256": new.evaluation.dataset_sha256,
+    }
+    run = wandb.init(project=new.request.build.pipeline, job_type="experiment", config=config)
+    run.summary.update(new.evaluation.overall.metrics)
+    run.finish()
+
+
 def main() -> None:
     """Store both models, and deploy the one that is live."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -73,6 +85,7 @@ def main() -> None:
         for number, right, commit in zip((LIVE, NEW), (0.80, 0.81), options.commits, strict=True)
     )
     trained.deploy(storage, storage, live)
+    record_experiment(new)
     noted = {
         **samples.noted(new.request),
         Claim.of(new.request.model, False, new.request.unblock).key: "held",
