@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,9 @@ class World:
             "BUILDKITE_BUILD_NUMBER": request.model_id,
         }
         settings = NotifySettings.from_options({**OPTIONS, **options})
-        return compile_report(
-            handoff,
-            settings,
-            samples.job_environment(**variables),
-            self.lake,
-            self.production,
-            environ or {},
-        )
+        here = samples.job_environment(**variables)
+        with experiments.finding(settings.wandb, environ or {}) as find:
+            return compile_report(handoff, settings, here, self.lake, self.production, find)
 
     def deployed(self, number: int, right: float, **changes: Any) -> Manifest:
         """A model of which about this part of the predictions is right, live at the endpoint."""
@@ -323,11 +319,15 @@ def test_an_experiment_with_the_same_parameters_stands_beside_the_model(
     )
     asked = []
 
-    def find(query: experiments.Query, base_url: str, api_key: str) -> experiments.Answer:
-        asked.append((query, base_url, api_key))
-        return experiments.Answer(experiments=(found,), unavailable=("Experiment x is still running.",))
+    @contextmanager
+    def asking(base_url: str, api_key: str) -> Iterator[Callable[[experiments.Query], experiments.Answer]]:
+        def ask(query: experiments.Query) -> experiments.Answer:
+            asked.append((query, base_url, api_key))
+            return experiments.Answer(experiments=(found,), unavailable=("Experiment x is still running.",))
 
-    monkeypatch.setattr(experiments, "find", find)
+        yield ask
+
+    monkeypatch.setattr(experiments, "asking", asking)
     report = world.report(manifest, environ={"MY_KEY": "k"}, wandb={"api-key": "MY_KEY", "entity": "acme"})
     comparison = report.compared_with("experiment")
     assert comparison is not None

@@ -15,7 +15,7 @@ import pytest
 
 import standins
 from modelbuild.contract import Metric
-from modelbuild.notify.experiments import Answer, Experiment, Query, find
+from modelbuild.notify.experiments import SECONDS, Answer, Experiment, Query, asking
 
 KEY = "k" * 40
 SAME, OTHER = "a" * 64, "b" * 64
@@ -86,6 +86,12 @@ def query(**changes: Any) -> Query:
     """A query for what is comparable with a model; ``changes`` replace its values."""
     asked = {"entity": "local", "project": "comments", "parameters_sha256": SAME, "dataset_sha256": ROWS}
     return Query.model_validate({**asked, "primary": F1, **changes})
+
+
+def find(asked: Query, url: str, key: str, *, seconds: float = SECONDS) -> Answer:
+    """The answer to a query."""
+    with asking(url, key, seconds=seconds) as ask:
+        return ask(asked)
 
 
 def sentence(answer: Answer) -> str:

@@ -16,7 +16,7 @@ import yaml
 import standins
 from modelbuild import agent_yaml
 from modelbuild.contract import Metric, sha256_of_json
-from modelbuild.notify.experiments import Query, find
+from modelbuild.notify.experiments import Query, asking
 from tables import Table, put
 
 NOTEBOOK = standins.ROOT / "notebooks" / "sentiment.ipynb"
@@ -116,7 +116,8 @@ def test_an_experiment_of_the_notebook_is_found_by_notify(
             dataset_sha256=rows_sha256,
             primary=Metric(name="macro_f1", title="macro-F1", better="higher"),
         )
-        answer = find(query, wandb.url, standins.SECRETS["api_key"], seconds=60)
+        with asking(wandb.url, standins.SECRETS["api_key"], seconds=60) as ask:
+            answer = ask(query)
     assert answer.unavailable == ()
     (experiment,) = answer.experiments
     assert experiment.url in done.stdout

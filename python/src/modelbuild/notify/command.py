@@ -14,6 +14,7 @@ from modelbuild.buildkite.trainings import TrainingMetaData, follow
 from modelbuild.contract import CALLBACK_USER, FAILED_GATES, NO_GATES, Failure, Report, TrainingResult
 from modelbuild.errors import AwsError, ConfigurationError, GateFailed, TrainingFailed, VerificationFailed
 from modelbuild.handoff import Handoff
+from modelbuild.notify import experiments
 from modelbuild.report.head_job import HeadJob
 from modelbuild.settings.notify import NotifySettings
 from modelbuild.store.objects import Objects
@@ -33,6 +34,17 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
         BuildkiteError: the agent's command line failed.
     """
     here = job.read(environ)
+    # The process that asks W&B loads its SDK meanwhile.
+    with experiments.finding(settings.wandb, environ) as find_experiments:
+        _notify(settings, here, environ, find_experiments)
+
+
+def _notify(
+    settings: NotifySettings,
+    here: JobEnvironment,
+    environ: Mapping[str, str],
+    find_experiments: experiments.Find,
+) -> None:
     log.group(":mag: Reading the result of the training")
     with ThreadPoolExecutor(1) as threads:
         following = threads.submit(follow, settings.model, (*handoff.META_DATA, *_HEAD_JOB, CALLBACK_USER))
@@ -68,7 +80,7 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
         production = None
         if settings.compare_with is not None:
             production = Storage(session(settings.compare_with.aws, agent.oidc_token))
-        report = compile_report(trained, settings, here, storage, production, environ)
+        report = compile_report(trained, settings, here, storage, production, find_experiments)
     with _refusal_on_page(meta_data, settings, head, here):
         pinning.result()
     failed_gates = ", ".join(gate.title for gate in report.gates if not gate.passed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,12 +19,10 @@ from modelbuild.handoff import Handoff
 from modelbuild.notify import changes, experiments, gates, models
 from modelbuild.notify.verdict import decide
 from modelbuild.report import cost, warnings
-from modelbuild.settings.notify import CompareSettings, NotifySettings, WandbSettings
+from modelbuild.settings.notify import CompareSettings, NotifySettings
 from modelbuild.store.deployments import DeploymentHistory
 from modelbuild.store.objects import Objects
 from modelbuild.store.pipeline import PipelineStore
-
-WANDB_API = "https://api.wandb.ai"
 
 COMMITS = 20
 """How many commits since the live model the page lists."""
@@ -36,7 +34,7 @@ def compile_report(
     job: JobEnvironment,
     lake: Objects,
     production: Objects | None,
-    environ: Mapping[str, str],
+    find_experiments: experiments.Find,
 ) -> Report:
     """The report on a trained model.
 
@@ -49,14 +47,14 @@ def compile_report(
             the manifest's prefix.
         lake: S3 of the account that trains.
         production: S3 of the account that serves; None without option ``compare-with``.
-        environ: the variables of the step's process, among them the key of W&B.
+        find_experiments: what finds the experimental runs with the same parameters.
     """
     manifest, compare_with = trained.manifest, settings.compare_with
     request = manifest.request
     root = request.artifacts.rsplit("/", 3)[0]
     pipeline = PipelineStore(lake, f"{root}/{request.build.pipeline}")
     with ThreadPoolExecutor() as threads:
-        asking = threads.submit(_find_experiments, manifest, settings.wandb, environ)
+        asking = threads.submit(find_experiments, manifest)
         reading = threads.submit(models.read_model, manifest, lake)
         finding = threads.submit(_find_live, manifest, compare_with, lake, production, root)
         earlier, unreadable = models.find_earlier(pipeline, request.model, request.model_id)
@@ -118,28 +116,6 @@ def _find_live(
         return models.find_live(history, new, lake, production, root), ""
     except (AwsError, VerificationFailed) as error:
         return None, f"the deployments of endpoint {compare_with.endpoint} cannot be read ({error})"
-
-
-def _find_experiments(
-    manifest: Manifest, settings: WandbSettings | None, environ: Mapping[str, str]
-) -> experiments.Answer:
-    """The experimental runs with the same parameters, if option ``wandb`` is there."""
-    if settings is None:
-        return experiments.Answer()
-    request, evaluation = manifest.request, manifest.evaluation
-    query = experiments.Query(
-        entity=settings.entity,
-        project=settings.project or request.build.pipeline,
-        parameters_sha256=request.parameters_sha256,
-        dataset_sha256=evaluation.dataset_sha256,
-        primary=evaluation.metric(evaluation.primary),
-    )
-    key = environ.get(settings.api_key, "").strip()
-    if not key:
-        sentence = f"Experiments: variable {settings.api_key} is not set (option wandb.api-key)."
-        return experiments.Answer(unavailable=(sentence,))
-    base_url = settings.base_url or environ.get("WANDB_BASE_URL") or WANDB_API
-    return experiments.find(query, base_url, key)
 
 
 def _compare_experiment(ours: Model, answer: experiments.Answer) -> Comparison | None:

@@ -12,18 +12,23 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from modelbuild import log
-from modelbuild.contract import PREDICTIONS_FILE, Metric, Sha256, split_s3_uri
+from modelbuild import log, startup
+from modelbuild.contract import PREDICTIONS_FILE, Manifest, Metric, Sha256, split_s3_uri
 from modelbuild.contract.record import Record, Text
+from modelbuild.settings.notify import WandbSettings
+
+WANDB_API = "https://api.wandb.ai"
 
 SECONDS = 20.0
 """How long W&B may take."""
 
+_FAILED = "W&B was not asked, because the process that asks it failed"
 _RUNS = 20
 _REASON_CHARACTERS = 200
 # An SDK that cannot reach W&B says so before its process is killed.
@@ -68,36 +73,83 @@ class Answer(Record):
     """Sentences about experiments that could not be read, or about W&B."""
 
 
-def find(query: Query, base_url: str, api_key: str, *, seconds: float = SECONDS) -> Answer:
-    """The experiments that W&B has; whatever prevents an answer is a sentence.
+Find: TypeAlias = Callable[[Manifest], Answer]
+"""Finds the experiments with the parameters of a model."""
+
+
+@contextmanager
+def finding(settings: WandbSettings | None, environ: Mapping[str, str]) -> Iterator[Find]:
+    """What finds experiments as option ``wandb`` says; without the option there are none.
 
     Args:
-        query: the experiments to look for.
+        settings: the option.
+        environ: the variables of the step's process, among them the key of W&B.
+    """
+    if settings is None:
+        yield lambda _: Answer()
+        return
+    key = environ.get(settings.api_key, "").strip()
+    if not key:
+        yield lambda _: _unavailable(f"variable {settings.api_key} is not set (option wandb.api-key)")
+        return
+    with asking(settings.base_url or environ.get("WANDB_BASE_URL") or WANDB_API, key) as ask:
+        yield lambda manifest: ask(_query(manifest, settings))
+
+
+def _query(manifest: Manifest, settings: WandbSettings) -> Query:
+    request, evaluation = manifest.request, manifest.evaluation
+    return Query(
+        entity=settings.entity,
+        project=settings.project or request.build.pipeline,
+        parameters_sha256=request.parameters_sha256,
+        dataset_sha256=evaluation.dataset_sha256,
+        primary=evaluation.metric(evaluation.primary),
+    )
+
+
+@contextmanager
+def asking(base_url: str, api_key: str, *, seconds: float = SECONDS) -> Iterator[Callable[[Query], Answer]]:
+    """Start the process that asks W&B, and end it with the block; yields what asks it, once.
+
+    The SDK takes a second to load: a caller that starts the process early waits less for the answer. Whatever
+    prevents an answer is a sentence of it.
+
+    Args:
         base_url: the address of W&B's API, to which the key is sent. It must come from the step's own
             settings, never from what a training wrote.
         api_key: the key; empty for none.
-        seconds: how long that may take.
+        seconds: how long the answer to the query may take.
     """
     with tempfile.TemporaryDirectory(prefix="modelbuild-", ignore_cleanup_errors=True) as folder:
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 [sys.executable, "-m", __name__],
-                input=query.to_json(),
                 env=_variables(base_url, api_key, folder, seconds),
                 cwd=folder,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 # The SDK's own messages are for those who called it.
                 stderr=subprocess.DEVNULL,
                 encoding="utf-8",
                 errors="replace",
-                timeout=seconds,
-                check=False,
             )
-            return Answer.model_validate_json(done.stdout)
-        except subprocess.TimeoutExpired:
-            return _unavailable(f"W&B did not answer within {seconds:.0f} seconds")
-        except (OSError, ValidationError):
-            return _unavailable("W&B was not asked, because the process that asks it failed")
+        except OSError:
+            yield lambda _: _unavailable(_FAILED)
+            return
+        with process:
+            try:
+                yield lambda query: _ask_process(process, query, seconds)
+            finally:
+                process.kill()
+
+
+def _ask_process(process: subprocess.Popen[str], query: Query, seconds: float) -> Answer:
+    try:
+        return Answer.model_validate_json(process.communicate(query.to_json(), seconds)[0])
+    except subprocess.TimeoutExpired:
+        return _unavailable(f"W&B did not answer within {seconds:.0f} seconds")
+    except (OSError, ValidationError):
+        return _unavailable(_FAILED)
 
 
 def _variables(base_url: str, api_key: str, folder: str, seconds: float) -> Mapping[str, str]:
@@ -120,8 +172,8 @@ def _unavailable(sentence: str) -> Answer:
     return Answer(unavailable=(f"Experiments: {sentence}.",))
 
 
-def _ask(query: Query) -> Answer:
-    """Ask W&B, in the process for it."""
+def _ask() -> Answer:
+    """Load W&B's SDK and log in, and then answer the query of standard input."""
     try:
         import wandb
     except ImportError:
@@ -129,7 +181,9 @@ def _ask(query: Query) -> Answer:
     try:
         if not wandb.login(prompt=False):
             return _unavailable("this step has no key of W&B")
-        found = wandb.Api().runs(
+        api = wandb.Api()
+        query = Query.model_validate_json(sys.stdin.read())
+        found = api.runs(
             f"{query.entity}/{query.project}" if query.entity else query.project,
             filters={"config.parameters_sha256": query.parameters_sha256, "jobType": "experiment"},
             order="-created_at",
@@ -190,11 +244,12 @@ def _predictions(artifacts: object) -> str:
 
 def main() -> None:
     """Answer the query of standard input."""
+    startup.skip_garbage_collection()
     # Whatever the SDK prints is no part of the answer.
     answer = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     with answer:
-        answer.write(_ask(Query.model_validate_json(sys.stdin.read())).model_dump_json())
+        answer.write(_ask().model_dump_json())
 
 
 if __name__ == "__main__":
