@@ -51,7 +51,7 @@ def _notify(
         # Imported while the agent's command line works: see modelbuild.startup.
         from modelbuild.aws.identity import session
         from modelbuild.aws.storage import Storage
-        from modelbuild.notify import page, pull_request
+        from modelbuild.notify import page
         from modelbuild.notify.compile import compile_report
         from modelbuild.notify.publish import publish_report, show_page
 
@@ -90,6 +90,8 @@ def _notify(
     publish_report(report, head, trained.store, meta_data, settings)
     _log_report(report)
     if settings.github is not None:
+        from modelbuild.notify import pull_request
+
         pull_request.comment(settings.github, report, head, here, environ)
     if failed_gates and settings.on_failure == "fail":
         raise GateFailed(
