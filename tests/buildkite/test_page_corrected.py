@@ -96,9 +96,9 @@ def test_later_attempt_behind_an_open_step_is_on_the_page(page: Page) -> None:
     assert "retry the step behind it" in note["body"]
 
 
-@pytest.mark.parametrize("style", ["success", "error"])
+@pytest.mark.parametrize("style", ["success", "error", "info"])
 def test_annotation_of_notify_is_not_replaced(page: Page, style: str) -> None:
-    """A second delivery of a training does not replace the annotation of notify."""
+    """A second delivery of a training does not replace the annotation of notify, whatever style it has."""
     page.annotations["training"] = {"context": "training", "style": style, "body": "by notify"}
     page.state, page.step = "running", "unblocked"
     deliver_result(page, CANCELLED)

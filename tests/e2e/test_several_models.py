@@ -33,12 +33,14 @@ def steps_of(pipeline: Json, model: str, flow: str, **params: Any) -> list[Json]
         if "plugins" in step:
             (plugin,) = step["plugins"]
             name, options = next(iter(plugin.items())) if isinstance(plugin, dict) else (plugin, {})
+            compared = {**options.get("compare-with", {}), "endpoint": f"{model}-endpoint"}
             own: dict[str, Json] = {
                 "./plugins/train": {
                     "flow": flow,
                     "unblock": f"{model}-training_finished",
                     "params": params,
                 },
+                "./plugins/notify": {"compare-with": compared},
                 "./plugins/deploy": {"endpoint": f"{model}-endpoint"},
             }
             step["plugins"] = [{name: {**options, "model": model, **own.get(name, {})}}]

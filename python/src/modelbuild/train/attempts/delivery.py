@@ -57,8 +57,9 @@ def deliver_result(
         # A step that was retried before the record was written relies on this result. After any other result,
         # a retried step starts a new attempt.
         delivery = deliver()
-    if delivery.end in ("before", "over"):
-        # In the other cases notify writes the annotation, or a later attempt does, or there is no page.
+    if delivery.end == "over" or (delivery.end == "before" and number > 1):
+        # In the other cases notify writes the annotation, or a later attempt does, or there is no page. The
+        # first attempt finds the step unblocked by its own flow, and notify may have shown the model by then.
         from modelbuild.train.submit import page
 
         body = page.ended(request, result, number, over=delivery.end == "over")
