@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,7 +143,11 @@ def test_regression_is_served_and_shown_by_its_own_metrics(prepared: Laptop, sev
     price = prediction.output["value"]
     assert isinstance(price, float)
     assert 0 < price < 1e7
-    assert "Better than mean price by RMSE" in several.annotations()["prices/training"]["body_html"]
+    html = several.annotations()["prices/training"]["body_html"]
+    assert "This one has RMSE" in html
+    (row,) = re.findall("baseline: mean price</td>.*", html)
+    # The difference of the primary metric, which is the first column of differences, is marked as better.
+    assert 'class="green"' in row.split("</td>")[2]
     assert several.of("prices").manifest().evaluation.primary == "rmse"
 
 
