@@ -11,7 +11,7 @@ import standins
 from modelbuild.onboarding.check import findings
 from modelbuild.onboarding.pipeline import read
 
-GOOD = (standins.ROOT / "tests" / "fixtures" / "pipeline.yml").read_text()
+GOOD = (standins.ROOT / "tests" / "fixtures" / "plain_pipeline.yml").read_text()
 Write = Callable[[str], Path]
 
 
