@@ -30,7 +30,7 @@ PREPARED = "prepared.yml"
 """A pipeline of one model without the steps that prepare an account, for the builds after the first."""
 
 QUICK = "quick.yml"
-"""The same with the flow of ``SMALL``, for builds whose model is of no interest."""
+"""The same with the flow of ``SMALL`` and its own endpoint, for builds whose model is of no interest."""
 
 SMALL = "small/sentiment"
 """The folder that has ``flows/sentiment`` of these tests in the clone."""
@@ -117,7 +117,7 @@ class Laptop:
             )
             pipeline = _ONE_MODEL.read_text()
             prepared = _from_train_on(pipeline)
-            quick = train_options(_from_train_on(pipeline), flow=f"{SMALL}/flow.py")
+            quick = for_endpoint(train_options(prepared, flow=f"{SMALL}/flow.py"), "quick")
             self.commit(
                 "Pipelines for prepared accounts",
                 {
@@ -348,6 +348,18 @@ def train_options(pipeline: Json, **options: Any) -> Json:
     """A pipeline whose first step, which trains, has other options."""
     changed: Json = json.loads(json.dumps(pipeline))
     changed["steps"][0]["plugins"][0]["./plugins/train"] |= options
+    return changed
+
+
+def for_endpoint(pipeline: Json, endpoint: str) -> Json:
+    """A pipeline whose model is compared with the live one of this endpoint, and deployed there."""
+    changed: Json = json.loads(json.dumps(pipeline))
+    plugins = [plugin for step in changed["steps"] for plugin in step.get("plugins", [])]
+    for plugin in plugins:
+        if "./plugins/notify" in plugin:
+            plugin["./plugins/notify"]["compare-with"]["endpoint"] = endpoint
+        if "./plugins/deploy" in plugin:
+            plugin["./plugins/deploy"]["endpoint"] = endpoint
     return changed
 
 

@@ -10,13 +10,14 @@ from functools import partial
 from typing import Any
 
 import pytest
-from laptop import QUICK, SMALL, Laptop, Running
+from laptop import QUICK, SMALL, Laptop, Running, for_endpoint
 
 from modelbuild.contract import Decision
 from modelbuild.contract.report import Comparison, Report
 
 pytestmark = pytest.mark.e2e
 
+ENDPOINT = "decision"
 GATES = [{"metric": "macro_f1", "maximum-drop": 0.05}]
 
 
@@ -43,8 +44,8 @@ def written(text: str, _: str) -> str:
 
 
 def with_gates(pipeline: str) -> str:
-    """The pipeline with a gate against the live model."""
-    changed: Any = json.loads(pipeline)
+    """The pipeline with an endpoint of its own, and a gate against the model that is live there."""
+    changed: Any = for_endpoint(json.loads(pipeline), ENDPOINT)
     notify = next(step for step in changed["steps"] if step.get("key") == "notify")
     notify["plugins"][0]["./plugins/notify"]["gates"] = GATES
     return json.dumps(changed)
@@ -105,12 +106,10 @@ def test_a_person_decides_on_four_models(endpoint: Laptop) -> None:
     """The first is deployed; a worse one stops at the gate; a better one is deployed; an equal one shows no
     difference, and is rejected with a reason.
     """
-    before = endpoint.aws("sagemaker", endpoint.production).list_endpoints()["Endpoints"]
     with build(endpoint, 3, 0.1) as first:
         decide(first, "deploy", "the first one")
         assert first.get()["state"] == "passed", first.log.read_text()
-        if not before:
-            assert report_of(first).verdict.outcome == "first"
+        assert report_of(first).verdict.outcome == "first"
 
     with build(endpoint, 1, 0.01) as worse:
         worse.over()
@@ -151,5 +150,5 @@ def test_a_person_decides_on_four_models(endpoint: Laptop) -> None:
         assert decision.approver.name
         assert "nothing gained" in equal.annotations()["deployment"]["body_html"]
 
-    config = endpoint.aws("sagemaker", endpoint.production).describe_endpoint(EndpointName="sentiment")
-    assert config["EndpointConfigName"].startswith(f"sentiment-{better.model_id}-")
+    config = endpoint.aws("sagemaker", endpoint.production).describe_endpoint(EndpointName=ENDPOINT)
+    assert config["EndpointConfigName"].startswith(f"{ENDPOINT}-{better.model_id}-")

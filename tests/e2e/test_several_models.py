@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from laptop import QUICK, SMALL, Json, Laptop, Running
+from laptop import QUICK, SMALL, Json, Laptop, Running, for_endpoint
 
 from modelbuild.contract import Predictions, TrainingResult
 
@@ -23,7 +23,7 @@ SMALL_FLOW = f"{SMALL}/flow.py"
 
 def steps_of(pipeline: Json, model: str, flow: str, **params: Any) -> list[Json]:
     """The pipeline's steps for one of several models: keys, options and meta-data carry its name."""
-    steps: list[Json] = json.loads(json.dumps(pipeline["steps"]))
+    steps: list[Json] = for_endpoint(pipeline, f"{model}-endpoint")["steps"]
     for step in steps:
         step["key"] = f"{model}-{step['key']}"
         before = step.get("depends_on")
@@ -34,15 +34,12 @@ def steps_of(pipeline: Json, model: str, flow: str, **params: Any) -> list[Json]
         if "plugins" in step:
             (plugin,) = step["plugins"]
             name, options = next(iter(plugin.items())) if isinstance(plugin, dict) else (plugin, {})
-            compared = {**options.get("compare-with", {}), "endpoint": f"{model}-endpoint"}
             own: dict[str, Json] = {
                 "./plugins/train": {
                     "flow": flow,
                     "unblock": f"{model}-training_finished",
                     "params": params,
                 },
-                "./plugins/notify": {"compare-with": compared},
-                "./plugins/deploy": {"endpoint": f"{model}-endpoint"},
             }
             step["plugins"] = [{name: {**options, "model": model, **own.get(name, {})}}]
     return steps

@@ -56,7 +56,10 @@ print(json.dumps({
         for row in run.scan_history()
     ],
     "artifacts": [
-        [item.name, item.type, item.aliases, item.metadata, [e.ref for e in item.manifest.entries.values()]]
+        [
+            item.name, item.type, sorted(item.aliases), item.metadata,
+            [entry.ref for entry in item.manifest.entries.values()],
+        ]
         for item in run.logged_artifacts() if item.type != "run_table"
     ],
     "tables": {
@@ -211,7 +214,7 @@ def test_steps_write_one_run(training: Training, wandb_url: str) -> None:
     assert [row["loss"] for row in read["history"] if "loss" in row] == [0.1, 0.05, 1 / 30]
     metadata = {"sha256": "a" * 64, "bytes": 9, "files": {"model.json": "b" * 64}}
     assert read["artifacts"] == [
-        ["sentiment:v0", "model", ["latest", "12"], metadata, [f"{training.request.artifacts}/model.tar.gz"]]
+        ["sentiment:v0", "model", ["12", "latest"], metadata, [f"{training.request.artifacts}/model.tar.gz"]]
     ]
 
 
