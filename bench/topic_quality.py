@@ -23,9 +23,9 @@ import numpy.typing as npt
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from modelbuild import agent_yaml
 from modelbuild.flow import rows
 from modelbuild.flow.models import linear
+from modelbuild.formats import agent_yaml
 from modelbuild.serving.model import load
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "flows" / "lake"))

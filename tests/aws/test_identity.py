@@ -15,11 +15,11 @@ from botocore.loaders import Loader
 
 import modelbuild.aws
 import standins
-from modelbuild import startup
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import account, session
 from modelbuild.buildkite.agent import oidc_token
 from modelbuild.errors import AwsError, BuildkiteError
+from modelbuild.process import startup
 from modelbuild.settings import AwsSettings
 from modelbuild_local.service import web_identity
 

@@ -33,7 +33,7 @@ from modelbuild.contract import (
 from modelbuild.flow.models import linear
 from modelbuild.flow.packaging import golden
 from modelbuild.flow.publish import archive
-from modelbuild.handoff import Handoff
+from modelbuild.handoff.manifest import Handoff
 from modelbuild.serving.model import load
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.deploy import CopySettings, DeploySettings

@@ -7,7 +7,7 @@ import pytest
 from modelbuild.contract import Manifest, TrainingResult
 from modelbuild.deploy.copy import copy
 from modelbuild.errors import VerificationFailed
-from modelbuild.handoff import Handoff
+from modelbuild.handoff.manifest import Handoff
 from modelbuild.store.model import ModelStore
 
 ROOT = "s3://modelbuild-222222222222/models"

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from memory import MemoryObjects
 from modelbuild.contract import Approver, Deployment, Manifest, TrainingResult
 from modelbuild.deploy import page
-from modelbuild.handoff import Handoff
+from modelbuild.handoff.manifest import Handoff
 from modelbuild.settings.deploy import DeploySettings
 from modelbuild.store.model import ModelStore
 

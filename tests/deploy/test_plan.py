@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from memory import MemoryObjects
 from modelbuild.contract import Manifest, TrainingResult
 from modelbuild.deploy import plan
-from modelbuild.handoff import Handoff
+from modelbuild.handoff.manifest import Handoff
 from modelbuild.settings.deploy import DeploySettings
 from modelbuild.store.model import ModelStore
 

@@ -12,11 +12,13 @@ import pytest
 
 import samples
 from memory import MemoryObjects
-from modelbuild import approval, handoff
 from modelbuild.buildkite import job
 from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import Manifest, TrainingResult
 from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
+from modelbuild.handoff import approval, pins
+from modelbuild.handoff.manifest import Handoff, read_manifest
+from modelbuild.handoff.result import read_result
 
 DATA = Path(__file__).parents[1] / "data" / "model-12"
 MANIFEST = Manifest.model_validate_json((DATA / "manifest.json").read_bytes())
@@ -49,22 +51,22 @@ class Build:
         }
     )
 
-    def handed_over(self) -> handoff.Handoff:
+    def handed_over(self) -> Handoff:
         """What notify and deploy read."""
         objects = MemoryObjects()
         objects.objects = self.objects
         here = job.read(self.environ)
-        result = handoff.read_result(TrainingMetaData(), objects, here)
-        return handoff.read_manifest(TrainingMetaData(), result, objects, here)
+        result = read_result(TrainingMetaData(), objects, here)
+        return read_manifest(TrainingMetaData(), result, objects, here)
 
     def notify(self) -> None:
         """What notify does with it."""
-        handoff.pin(self.handed_over(), TrainingMetaData())
+        pins.pin(self.handed_over(), TrainingMetaData())
         approval.pin_callback_user(TrainingMetaData(), self._unblocked_by("bot"))
 
     def deploy(self, *approvers: str, by: str = "grace", email: str = "grace@example.org") -> None:
         """What deploy does before it copies anything, in a job that a user unblocked."""
-        handoff.require_pinned(self.handed_over(), TrainingMetaData())
+        pins.require_pinned(self.handed_over(), TrainingMetaData())
         approval.require(approvers, self._unblocked_by(by, email) if by else job.read(self.environ))
 
     def _unblocked_by(self, user: str, email: str = "") -> job.JobEnvironment:

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import modelbuild
-from modelbuild import cli, encoding, log
+from modelbuild import cli, log
 from modelbuild.annotation import clip
 from modelbuild.errors import AwsError, describe
+from modelbuild.process import encoding
 
 PRODUCT = Path(modelbuild.__file__).parent
 PRINTING = {

@@ -13,7 +13,7 @@ import trained
 from memory import MemoryObjects
 from modelbuild.contract import Manifest, StepRun, TrainingResult
 from modelbuild.contract.report import Comparison, Report
-from modelbuild.handoff import Handoff
+from modelbuild.handoff.manifest import Handoff
 from modelbuild.notify import experiments
 from modelbuild.notify.compile import compile_report
 from modelbuild.settings.notify import NotifySettings

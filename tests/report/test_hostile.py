@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import reports
-from modelbuild import agent_yaml
 from modelbuild.annotation import plain
 from modelbuild.contract import Report
+from modelbuild.formats import agent_yaml
 from modelbuild.report.annotation import render_annotation
 from modelbuild.report.document import render_document
 from modelbuild.report.files import DOCUMENT_FILE, RECORD_FILE

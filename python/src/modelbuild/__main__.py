@@ -1,6 +1,6 @@
 """``python -m modelbuild``: the same as the command ``modelbuild``."""
 
-from modelbuild import startup
+from modelbuild.process import startup
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from pydantic import JsonValue, ValidationError
 
 from modelbuild.contract import ModelId, ModelName, Prediction, Predictions, Record, Slug, custom_attributes
 from modelbuild.errors import VerificationFailed
-from modelbuild.validation import first_error
+from modelbuild.formats.validation import first_error
 
 _SHOWN_CHARACTERS = 300
 

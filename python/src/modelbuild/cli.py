@@ -14,8 +14,9 @@ from typing import TextIO
 
 import click
 
-from modelbuild import __version__, encoding, log
+from modelbuild import __version__, log
 from modelbuild.errors import ConfigurationError, ModelbuildError
+from modelbuild.process import encoding
 
 _ADDED = "modelbuild.commands"
 """The entry points by which another distribution adds commands, as modelbuild-local does."""

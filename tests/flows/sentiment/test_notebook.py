@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 import standins
-from modelbuild import agent_yaml
 from modelbuild.contract import Metric, sha256_of_json
+from modelbuild.formats import agent_yaml
 from modelbuild.notify.experiments import Query, asking
 from tables import Table, put
 

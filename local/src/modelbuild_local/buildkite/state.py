@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from modelbuild.contract import TrainingResult
-from modelbuild.pipeline_rules import StepPosition
+from modelbuild.formats.pipeline_rules import StepPosition
 from modelbuild_local.buildkite.identity import User, new_id, new_token
 from modelbuild_local.buildkite.logs import JobLog
 from modelbuild_local.buildkite.pipeline.definition import (

@@ -15,8 +15,8 @@ import botocore.session
 from botocore.config import Config
 from botocore.credentials import CredentialProvider, DeferredRefreshableCredentials
 
-from modelbuild import startup
 from modelbuild.aws.failures import translated
+from modelbuild.process import startup
 from modelbuild.settings import AwsSettings
 
 if TYPE_CHECKING:

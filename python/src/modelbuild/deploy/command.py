@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
-from modelbuild import approval, handoff, log
+from modelbuild import log
 from modelbuild.aws.identity import session
 from modelbuild.aws.sagemaker import SageMaker
 from modelbuild.aws.storage import Storage
@@ -17,7 +17,9 @@ from modelbuild.deploy import decision, page, plan, smoke
 from modelbuild.deploy.copy import copy
 from modelbuild.deploy.endpoint import Served, ensure_endpoint, require_own, rollback
 from modelbuild.errors import AwsError, EndpointFailed, Rejected, TrainingFailed, VerificationFailed
-from modelbuild.handoff import Handoff
+from modelbuild.handoff import approval, pins
+from modelbuild.handoff.manifest import Handoff, read_manifest
+from modelbuild.handoff.result import read_result
 from modelbuild.settings.deploy import DeploySettings
 from modelbuild.store.deployments import DeploymentHistory
 from modelbuild.store.model import ModelStore
@@ -48,15 +50,15 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     destination = session(settings.aws.destination, agent.oidc_token)
     lake, production = Storage(source), Storage(destination)
     meta_data = follow(settings.model)
-    result = handoff.read_result(meta_data, lake, here)
+    result = read_result(meta_data, lake, here)
     if result.status != "succeeded":
         ended = "was cancelled" if result.status == "cancelled" else "failed"
         raise TrainingFailed(
             f"the training {ended} ({result.reason or 'no reason was given'}), so there is no model to "
             "deploy: retry the step that trains, or start a new build"
         )
-    approved = handoff.read_manifest(meta_data, result, lake, here)
-    handoff.require_pinned(approved, meta_data)
+    approved = read_manifest(meta_data, result, lake, here)
+    pins.require_pinned(approved, meta_data)
     approver = approval.require(settings.approvers, here)
     request = approved.manifest.request
     log.say(f"model {request.model} {request.model_id} of {request.build.pipeline}")

@@ -12,7 +12,7 @@ from modelbuild import log
 from modelbuild.aws.storage import NotFound
 from modelbuild.contract import MANIFEST_FILE, MODEL_FILE, model_prefix
 from modelbuild.errors import VerificationFailed
-from modelbuild.handoff import Handoff
+from modelbuild.handoff.manifest import Handoff
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
 

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import DECISION, DECISION_REASON, FAILED_GATES, NO_GATES, Approver, Decision
 from modelbuild.errors import ConfigurationError, Rejected
-from modelbuild.handoff import Handoff
+from modelbuild.handoff.manifest import Handoff
 
 _DECISIONS = ("deploy", "reject")
 

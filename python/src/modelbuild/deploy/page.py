@@ -5,7 +5,7 @@ from __future__ import annotations
 from modelbuild.annotation import render
 from modelbuild.aws.console import endpoint_url, object_url
 from modelbuild.contract import Decision, Deployment
-from modelbuild.handoff import Handoff
+from modelbuild.handoff.manifest import Handoff
 from modelbuild.settings.deploy import DeploySettings
 
 

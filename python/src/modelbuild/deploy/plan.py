@@ -8,7 +8,7 @@ from typing import Any
 
 from modelbuild.aws.sagemaker import VARIANT, EndpointConfig, Model
 from modelbuild.contract import sha256_of_json
-from modelbuild.handoff import Handoff
+from modelbuild.handoff.manifest import Handoff
 from modelbuild.settings.deploy import DeploySettings
 from modelbuild.store.model import ModelStore
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from modelbuild import agent_yaml
-from modelbuild.validation import place_of
+from modelbuild.formats import agent_yaml
+from modelbuild.formats.validation import place_of
 
 HeldOut = Annotated[int, Field(ge=1, le=99)] | Annotated[str, Field(min_length=1)]
 """How many percent of the keys of the rows are held out of the training, or what these keys begin with."""

@@ -7,9 +7,10 @@ from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from modelbuild import csv_file, log
+from modelbuild import log
 from modelbuild.errors import ConfigurationError
 from modelbuild.flow.parameters import HeldOut
+from modelbuild.formats import csv_file
 from modelbuild.serving.limits import MAX_CHARACTERS
 from modelbuild.serving.text import has_tokens, normalize
 

@@ -16,7 +16,7 @@ from pydantic import JsonValue, ValidationError
 from modelbuild.answers import Identity
 from modelbuild.contract import DESCRIPTION_FILE, GoldenPrediction, Manifest
 from modelbuild.errors import ConfigurationError
-from modelbuild.validation import first_error
+from modelbuild.formats.validation import first_error
 
 if TYPE_CHECKING:
     from modelbuild.serving.description import ModelDescription

@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Iterator
 from itertools import islice
 
-from modelbuild import agent_yaml
 from modelbuild.contract import Decision, Deployment, Manifest, Record, TrainingRequest, TrainingResult
 from modelbuild.errors import AwsError, ConfigurationError
+from modelbuild.formats import agent_yaml
 from modelbuild.store.deployments import DeploymentHistory, root_of
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects

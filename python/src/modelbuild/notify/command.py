@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from modelbuild import approval, handoff, log
+from modelbuild import log
 from modelbuild.buildkite import agent, job
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
 from modelbuild.contract import CALLBACK_USER, FAILED_GATES, NO_GATES, Failure, Report, TrainingResult
 from modelbuild.errors import AwsError, ConfigurationError, GateFailed, TrainingFailed, VerificationFailed
-from modelbuild.handoff import Handoff
+from modelbuild.handoff import approval, pins
+from modelbuild.handoff.manifest import Handoff, read_manifest
+from modelbuild.handoff.result import META_DATA, read_failure, read_result
 from modelbuild.notify import experiments
 from modelbuild.report.head_job import HeadJob
 from modelbuild.settings.notify import NotifySettings
@@ -47,8 +49,8 @@ def _notify(
 ) -> None:
     log.group(":mag: Reading the result of the training")
     with ThreadPoolExecutor(1) as threads:
-        following = threads.submit(follow, settings.model, (*handoff.META_DATA, *_HEAD_JOB, CALLBACK_USER))
-        # Imported while the agent's command line works: see modelbuild.startup.
+        following = threads.submit(follow, settings.model, (*META_DATA, *_HEAD_JOB, CALLBACK_USER))
+        # Imported while the agent's command line works: see modelbuild.process.startup.
         from modelbuild.aws.identity import session
         from modelbuild.aws.storage import Storage
         from modelbuild.notify import page
@@ -57,7 +59,7 @@ def _notify(
 
         storage = Storage(session(settings.aws, agent.oidc_token))
         meta_data = following.result()
-    result = handoff.read_result(meta_data, storage, here)
+    result = read_result(meta_data, storage, here)
     noted = meta_data.get_all(_HEAD_JOB)
     head = HeadJob(
         id=noted["train/job/id"],
@@ -73,7 +75,7 @@ def _notify(
         _end_without_model(settings, result, head)
         return
     with _refusal_on_page(meta_data, settings, head, here):
-        trained = handoff.read_manifest(meta_data, result, storage, here)
+        trained = read_manifest(meta_data, result, storage, here)
     log.group(":bar_chart: Comparing the model")
     with ThreadPoolExecutor(1) as threads:
         pinning = threads.submit(_pin, trained, meta_data, here)
@@ -117,14 +119,14 @@ def _refusal_on_page(
 
 def _pin(trained: Handoff, meta_data: TrainingMetaData, here: JobEnvironment) -> None:
     """Pin what the page shows, and who unblocked the training's step."""
-    handoff.pin(trained, meta_data)
+    pins.pin(trained, meta_data)
     approval.pin_callback_user(meta_data, here)
 
 
 def _failure(meta_data: TrainingMetaData, objects: Objects, here: JobEnvironment) -> Failure | None:
     """What the head saw of a flow that failed; the page is complete enough without."""
     try:
-        return handoff.read_failure(meta_data, objects, here)
+        return read_failure(meta_data, objects, here)
     except (AwsError, ConfigurationError, VerificationFailed) as error:
         log.warn(f"the page does not show the end of the log: {error}")
         return None

@@ -15,7 +15,7 @@ from modelbuild.comparison.predictions import shared_rows
 from modelbuild.contract import Manifest
 from modelbuild.contract.report import Changes, Commit, Comparison, Examples, Report
 from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
-from modelbuild.handoff import Handoff
+from modelbuild.handoff.manifest import Handoff
 from modelbuild.notify import changes, experiments, gates, models
 from modelbuild.notify.verdict import decide
 from modelbuild.report import cost, warnings

@@ -18,9 +18,10 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from modelbuild import log, startup
+from modelbuild import log
 from modelbuild.contract import PREDICTIONS_FILE, Manifest, Metric, Sha256, split_s3_uri
 from modelbuild.contract.record import Record, Text
+from modelbuild.process import startup
 from modelbuild.settings.notify import WandbSettings
 
 WANDB_API = "https://api.wandb.ai"

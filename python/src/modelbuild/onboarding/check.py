@@ -11,11 +11,11 @@ from typing import Any
 from modelbuild.buildkite import fork
 from modelbuild.buildkite.job import PullRequest
 from modelbuild.contract import TrainingResult
+from modelbuild.formats.pipeline_rules import FIELD_KEY_PATTERN
 from modelbuild.onboarding import following
 from modelbuild.onboarding.interpolation import has_variable, problems
 from modelbuild.onboarding.pipeline import PLUGINS, Pipeline, Plugin, Step, nearest, steps_before
 from modelbuild.onboarding.training import conflicts, trainings
-from modelbuild.pipeline_rules import FIELD_KEY_PATTERN
 
 # A whole version such as v0.1.0, or a commit; v1 and v1.2 are moved to each release by who keeps them.
 _PINNED = re.compile(r"(.*[-/@_])?v?\d+\.\d+\.\d+([-+.][\w.+-]*)?|[0-9a-f]{7,64}")

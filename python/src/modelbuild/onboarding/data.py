@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelbuild import csv_file
 from modelbuild.errors import ConfigurationError
+from modelbuild.formats import csv_file
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import jinja2
 
-from modelbuild import __version__, agent_yaml
+from modelbuild import __version__
 from modelbuild.errors import ConfigurationError
+from modelbuild.formats import agent_yaml
 from modelbuild.onboarding import data
 from modelbuild.onboarding.check import PLACEHOLDER
 from modelbuild.onboarding.data import DataFile

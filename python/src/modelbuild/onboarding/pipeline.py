@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from modelbuild import agent_yaml
-from modelbuild.agent_yaml import Map
 from modelbuild.errors import ConfigurationError
-from modelbuild.pipeline_rules import (
+from modelbuild.formats import agent_yaml
+from modelbuild.formats.agent_yaml import Map
+from modelbuild.formats.pipeline_rules import (
     StepPosition,
     StepType,
     dependency_entries,

@@ -8,11 +8,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from modelbuild import agent_yaml
 from modelbuild.contract import StepRun
 from modelbuild.contract.report import CostLine
 from modelbuild.errors import ConfigurationError
-from modelbuild.validation import first_error
+from modelbuild.formats import agent_yaml
+from modelbuild.formats.validation import first_error
 
 DEFAULT = Path(__file__).with_name("prices.yaml")
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from modelbuild import agent_yaml
 from modelbuild.annotation import render
 from modelbuild.aws.console import object_url
 from modelbuild.contract import MANIFEST_FILE, Report, figure
 from modelbuild.contract.report import Changes
+from modelbuild.formats import agent_yaml
 from modelbuild.report.comparisons import model_rows, shown_metrics
 from modelbuild.report.examples import shown_examples
 from modelbuild.report.head_job import HeadJob

@@ -13,10 +13,10 @@ from pydantic import JsonValue, ValidationError
 
 from modelbuild.contract import DESCRIPTION_FILE
 from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
+from modelbuild.formats.validation import first_error
 from modelbuild.serving.description import ModelDescription
 from modelbuild.serving.kinds import Predictor, find_kind, read_file
 from modelbuild.serving.outputs import Answer
-from modelbuild.validation import first_error
 
 
 @dataclass(frozen=True)

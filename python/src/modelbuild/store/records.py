@@ -9,8 +9,8 @@ from pydantic import BaseModel, ValidationError
 
 from modelbuild.aws.failures import NotFound
 from modelbuild.errors import VerificationFailed
+from modelbuild.formats.validation import first_error
 from modelbuild.store.objects import Objects
-from modelbuild.validation import first_error
 
 Kind = TypeVar("Kind", bound=BaseModel)
 

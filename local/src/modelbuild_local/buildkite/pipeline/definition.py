@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from modelbuild.pipeline_rules import FIELD_KEY_PATTERN
+from modelbuild.formats.pipeline_rules import FIELD_KEY_PATTERN
 from modelbuild_local.buildkite.pipeline.attributes.matrix import Matrix
 from modelbuild_local.buildkite.pipeline.attributes.patterns import PatternError, check_format
 from modelbuild_local.buildkite.pipeline.attributes.retry import Retry, SoftFail, as_rules

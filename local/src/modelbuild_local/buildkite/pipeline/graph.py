@@ -1,6 +1,6 @@
 """Adds parsed steps to a build, with their positions and dependencies.
 
-``modelbuild.pipeline_rules`` has the rules of dependencies by position. This module adds the rules of
+``modelbuild.formats.pipeline_rules`` has the rules of dependencies by position. This module adds the rules of
 uploads: uploaded steps come directly after the step that uploaded them and wait for it, and a step that
 depends on the uploader waits for them too.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from modelbuild.pipeline_rules import StepPosition
+from modelbuild.formats.pipeline_rules import StepPosition
 from modelbuild_local.buildkite.identity import new_id
 from modelbuild_local.buildkite.pipeline.definition import (
     MAX_STEPS_PER_UPLOAD,

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from modelbuild import agent_yaml
-from modelbuild.pipeline_rules import KEY_ALIASES, StepType, step_type, title_attributes
+from modelbuild.formats import agent_yaml
+from modelbuild.formats.pipeline_rules import KEY_ALIASES, StepType, step_type, title_attributes
 from modelbuild_local.buildkite.pipeline.definition import (
     CommandStep,
     GroupStep,

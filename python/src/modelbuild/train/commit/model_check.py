@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from modelbuild.validation import place_of
+from modelbuild.formats.validation import place_of
 
 FILE_NAME = "parameters.py"
 MODEL_NAME = "Parameters"

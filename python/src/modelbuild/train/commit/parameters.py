@@ -14,8 +14,8 @@ from typing import Any, Literal, cast
 
 from pydantic import JsonValue
 
-from modelbuild import agent_yaml
 from modelbuild.errors import ConfigurationError
+from modelbuild.formats import agent_yaml
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TM
 _CHECK = """
 import sys
 sys.path[:] = sys.argv[1:]
-from modelbuild import startup
+from modelbuild.process import startup
 startup.skip_garbage_collection()
 from modelbuild.train.commit import model_check
 model_check.main()

@@ -37,7 +37,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         keys = threads.submit(agent.meta_data_keys)
         made = threads.submit(build_request, settings, here, environ, Path.cwd(), keys.result)
         claimed = threads.submit(lambda: claim.hold(settings, here, keys.result()))
-        # Imported while the other threads wait for git and the agent: see modelbuild.startup.
+        # Imported while the other threads wait for git and the agent: see modelbuild.process.startup.
         from modelbuild.aws.batch import Batch
         from modelbuild.aws.identity import session
         from modelbuild.aws.storage import Storage

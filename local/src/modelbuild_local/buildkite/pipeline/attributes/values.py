@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, JsonValue, StringConstraints
 
-from modelbuild.pipeline_rules import dependency_entries, variable_text
+from modelbuild.formats.pipeline_rules import dependency_entries, variable_text
 
 _PLUGIN_SHORT_NAME = re.compile(r"(?:(?P<owner>[\w.-]+)/)?(?P<name>[\w-]+)(?P<version>#.*)?", re.ASCII)
 

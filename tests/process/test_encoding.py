@@ -35,7 +35,8 @@ def test_command_line_is_utf8_in_any_locale(command: list[str], tmp_path: Path) 
 def test_every_text_is_printed(encoding: str) -> None:
     """What the output's encoding does not have, or half a character, is printed as an escape sequence."""
     code = (
-        "from modelbuild.encoding import print_every_text as f; f(); print('a \\udcf0 \\ud83c \\U0001f389')"
+        "from modelbuild.process.encoding import print_every_text as f; f(); "
+        "print('a \\udcf0 \\ud83c \\U0001f389')"
     )
     environ = {**os.environ, "PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, check=True)

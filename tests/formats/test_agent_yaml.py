@@ -16,9 +16,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild import agent_yaml
-from modelbuild.agent_yaml import YamlError
 from modelbuild.errors import ConfigurationError
+from modelbuild.formats import agent_yaml
+from modelbuild.formats.agent_yaml import YamlError
 from modelbuild.onboarding.interpolation import completed, completed_environment
 from modelbuild.onboarding.pipeline import read
 from modelbuild.onboarding.training import environment_of, trainings

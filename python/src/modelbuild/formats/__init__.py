@@ -1,0 +1,1 @@
+"""Reads files and documents that people write, by the rules of their formats."""

@@ -1,0 +1,1 @@
+"""What a build hands from the training to notify and deploy: the model, and a person's approval."""

@@ -1,0 +1,1 @@
+"""Sets up the Python process that runs a command: its text encoding, and how fast it starts."""
