@@ -27,7 +27,7 @@ PRINTING = {
     "traceback.print_exc",
 }
 # Documents for programs, in which JSON has escaped everything.
-JSON = {"cli.py": 1, "train/submit/plan.py": 1}
+JSON = {"cli/trace.py": 1, "train/submit/plan.py": 1}
 
 
 def test_only_the_log_module_prints() -> None:

@@ -1,0 +1,32 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import click
+
+_Decorator: TypeAlias = Callable[[Callable[..., None]], Callable[..., None]]
+
+artifacts_option: _Decorator = click.option(
+    "--artifacts",
+    required=True,
+    envvar="MODELBUILD_ARTIFACTS",
+    show_envvar=True,
+    help="Where the pipeline's models lie: s3://<bucket>/models/<pipeline>.",
+)
+"""A decorator that adds the required option ``--artifacts``."""
+
+
+def pipeline_option(help_text: str) -> _Decorator:
+    """A decorator that adds option ``--pipeline`` with this help, as parameter ``file``."""
+    return click.option(
+        "--pipeline",
+        "file",
+        default=".buildkite/pipeline.yml",
+        show_default=True,
+        type=click.Path(path_type=Path),
+        help=help_text,
+    )
