@@ -19,6 +19,8 @@ REPORT_FILE = "report.json"
 REPORT_PAGE_FILE = "report.html"
 DECISION_FILE = "decision.json"
 DEPLOYMENT_FILE = "deployment.json"
+LEADERBOARD_FILE = "leaderboard.json"
+LEADERBOARD_TABLE_FILE = "leaderboard.parquet"
 
 
 def model_prefix(root: str, pipeline: str, model: str, model_id: str) -> str:
@@ -35,3 +37,9 @@ def attempt_prefix(prefix: str, attempt: int) -> str:
     its own.
     """
     return prefix if attempt == 1 else f"{prefix}/attempts/{attempt}"
+
+
+def sweep_prefix(prefix: str) -> str:
+    """The prefix of the sweep that a candidate belongs to: that of its id without ``.<n>``."""
+    root, _, model_id = prefix.rpartition("/")
+    return f"{root}/{model_id.partition('.')[0]}"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 from typing_extensions import Self
 
-from modelbuild.contract.layout import SOURCE_FILE
-from modelbuild.contract.record import ModelId, ModelName, Record, S3Uri, Sha256, Slug, Text
+from modelbuild.contract.layout import SOURCE_FILE, sweep_prefix
+from modelbuild.contract.record import ModelId, ModelName, Record, S3Uri, Sha256, Slug, Text, sha256_of_json
+from modelbuild.contract.sweep import Sweep
 
 
 class Build(Record):
@@ -59,12 +61,37 @@ class TrainingRequest(Record):
     artifacts: S3Uri
     unblock: str
     images: Images
-    origins: dict[str, Literal["file", "plugin", "build"]] = Field(default_factory=dict)
-    """The origin of each parameter, by its dotted name: the parameter file, the pipeline's options, or this
-    build.
+    origins: dict[str, Literal["file", "plugin", "build", "sweep"]] = Field(default_factory=dict)
+    """The origin of each parameter, by its dotted name: the parameter file, the pipeline's options, this
+    build, or the sweep that it is a candidate of.
     """
+    sweep: Sweep | None = None
+    """What to try in place of one training; None also for a candidate of a sweep."""
     dirty_diff: str = ""
     """The uncommitted changes in the source, as ``git diff`` prints them; usually empty."""
+
+    def candidate(
+        self, number: int, parameters: dict[str, JsonValue], names: Collection[str]
+    ) -> TrainingRequest:
+        """The request for a candidate of this sweep, which has the sweep's source.
+
+        Args:
+            number: of the candidate, from 1.
+            parameters: all of its parameters.
+            names: the dotted names of those that the sweep sets.
+        """
+        model_id = f"{self.model_id}.{number}"
+        return TrainingRequest.model_validate(
+            {
+                **self.model_dump(by_alias=True),
+                "model_id": model_id,
+                "parameters": parameters,
+                "parameters_sha256": sha256_of_json(parameters),
+                "artifacts": f"{self.artifacts}.{number}",
+                "origins": {**self.origins, **dict.fromkeys(names, "sweep")},
+                "sweep": None,
+            }
+        )
 
     @model_validator(mode="after")
     def _prefix_is_the_models(self) -> Self:
@@ -88,7 +115,7 @@ class TrainingRequest(Record):
             ("its model is", self.model, model),
             ("its model id is", self.model_id, model_id),
             ("its artifacts are", self.artifacts, prefix),
-            ("its source is", self.source.path, f"{prefix}/{SOURCE_FILE}"),
+            ("its source is", self.source.path, f"{sweep_prefix(prefix)}/{SOURCE_FILE}"),
             ("its build is", str(self.build.number), self.model_id.partition(".")[0]),
         ]
         return next((f"{name} {written}" for name, written, expected in claims if written != expected), "")

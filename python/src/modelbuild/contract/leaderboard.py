@@ -1,0 +1,134 @@
+"""What became of the candidates of a sweep: what workers train, how each candidate ended, and their order."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from modelbuild.contract.evaluation import Evaluation
+from modelbuild.contract.manifest import StepRun, WandbRun
+from modelbuild.contract.record import ModelId, ModelName, Record, Sha256, Slug, Text
+from modelbuild.contract.sweep import Candidate, ParameterName, Sweep
+
+
+class CandidateTask(Record):
+    """What a worker trains: a candidate, for the ranking or to be offered."""
+
+    candidate: Candidate
+    stage: Literal["search", "final"]
+    """``search`` evaluates on validation rows; ``final`` trains on all training rows, and evaluates as every
+    other training does."""
+    rung: int = Field(0, ge=0)
+    """Which rung of successive halving; 0 without it, and for the last one."""
+    changes: dict[ParameterName, JsonValue] = Field(default_factory=dict)
+    """Values of this rung."""
+
+    @property
+    def name(self) -> str:
+        """The name of its outcome in the sweep: ``search-7``, ``search-7-rung-1`` or ``final-7``."""
+        rung = f"-rung-{self.rung}" if self.rung else ""
+        return f"{self.stage}-{self.candidate.number}{rung}"
+
+
+class Work(Record):
+    """What the children of one array job train: child *i* has the tasks *i*, *i* + ``workers``, ..."""
+
+    version: Literal[1] = 1
+    workers: int = Field(ge=1)
+    processes: int = Field(ge=1)
+    """How many tasks a child trains at the same time."""
+    tasks: tuple[CandidateTask, ...]
+
+
+class CandidateOutcome(Record):
+    """How the training of a candidate ended: written once by the worker that trained it."""
+
+    version: Literal[1] = 1
+    task: CandidateTask
+    status: Literal["succeeded", "failed"]
+    reason: Text = ""
+    evaluation: Evaluation | None = None
+    model_bytes: int | None = None
+    latency_seconds: float | None = None
+    """The median time of one prediction, without a server around it."""
+    wandb: WandbRun | None = None
+    steps: tuple[StepRun, ...] = ()
+    seconds: float = Field(0, ge=0)
+    """How long the training ran."""
+
+
+class LeaderboardRow(Record):
+    """One candidate on the leaderboard."""
+
+    rank: int | None = None
+    """From 1; None for a candidate that failed, was stopped early, or does not meet a constraint."""
+    model_id: ModelId
+    values: dict[ParameterName, JsonValue]
+    status: Literal["succeeded", "failed", "stopped", "unfit"]
+    """``stopped``: successive halving ended it. ``unfit``: it does not meet a constraint."""
+    reason: Text = ""
+    metric: float | None = None
+    """The objective on the validation rows."""
+    low: float | None = None
+    high: float | None = None
+    """The 95 % interval of the metric, by a bootstrap of the validation rows."""
+    within_noise: bool = False
+    """Whether the paired difference to the best candidate is one that the validation rows cannot show."""
+    model_bytes: int | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """All metrics on the validation rows."""
+    offered: bool = False
+    """Whether it was trained on all training rows, so that it can be deployed."""
+
+
+class CandidateTiming(Record):
+    """What differs between two runs of the same sweep: durations, cost and runs."""
+
+    model_id: ModelId
+    seconds: float
+    cost: float | None = None
+    latency_seconds: float | None = None
+    wandb_url: str = ""
+
+
+class Selection(Record):
+    """How the best candidate does on the test rows, which had no part in its choice."""
+
+    model_id: ModelId
+    metric: float
+    low: float | None = None
+    high: float | None = None
+    validation_metric: float
+    within_noise: int = Field(ge=0)
+    """How many other candidates the validation rows cannot tell from the best one."""
+
+
+class Leaderboard(Record):
+    """All candidates of a sweep, the best first: ``leaderboard.json``.
+
+    Everything but ``timings`` is the same in each run of the same sweep, whatever ``max-parallel`` is.
+    """
+
+    version: Literal[1] = 1
+    pipeline: Slug
+    model: ModelName
+    model_id: ModelId
+    """The id of the sweep: the number of its build."""
+    sweep: Sweep
+    metric: str
+    metric_title: str
+    higher_is_better: bool
+    validation_sha256: Sha256
+    """The hash of the validation rows."""
+    rows: tuple[LeaderboardRow, ...]
+    importance: dict[ParameterName, float] = Field(default_factory=dict)
+    """Which part of the differences of the metric each parameter explains, from 0 to 1."""
+    selection: Selection | None = None
+    """None if no candidate could be offered."""
+    timings: tuple[CandidateTiming, ...] = ()
+
+    @property
+    def offered(self) -> tuple[LeaderboardRow, ...]:
+        """The candidates that can be deployed, the best first."""
+        return tuple(row for row in self.rows if row.offered)

@@ -1,0 +1,106 @@
+"""The files of a sweep, below the prefix of its model: what workers train, how that ended, the order."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from modelbuild.contract import (
+    LEADERBOARD_FILE,
+    LEADERBOARD_TABLE_FILE,
+    CandidateOutcome,
+    CandidateTask,
+    Leaderboard,
+    Work,
+)
+from modelbuild.store import records
+from modelbuild.store.objects import Objects
+
+_READ_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class SweepStore:
+    """The files of the sweep whose model lies at ``prefix``, which has no slash at its end.
+
+    Every method raises ``AwsError`` when S3 refuses, and ``InvalidRecord`` for a file that does not hold its
+    record.
+    """
+
+    objects: Objects
+    prefix: str
+
+    def write_work(self, name: str, work: Work) -> str:
+        """Write what an array job trains; returns the URI that its workers read."""
+        uri = f"{self.prefix}/sweep/work/{name}.json"
+        self.objects.write_once(uri, work.to_json().encode())
+        return uri
+
+    def work(self, uri: str) -> Work:
+        """What an array job trains.
+
+        Raises:
+            NotFound: there is no such work.
+        """
+        return records.read(self.objects, uri, Work)
+
+    def write_outcome_once(self, outcome: CandidateOutcome, predictions: bytes | None) -> bool:
+        """Write how a candidate ended, and before it what it answers for the validation rows, if it answers.
+
+        Returns:
+            False if another worker wrote it first.
+        """
+        if predictions is not None:
+            self.objects.write_once(
+                self._predictions_uri(outcome.task), predictions, "application/vnd.apache.parquet"
+            )
+        return self.objects.write_once(self._outcome_uri(outcome.task.name), outcome.to_json().encode())
+
+    def outcome_names(self) -> set[str]:
+        """The names of the tasks that have ended; one request for each thousand of them."""
+        folder = f"{self.prefix}/sweep/outcomes/"
+        listed = (uri.removeprefix(folder) for uri, _ in self.objects.list(folder))
+        return {name.removesuffix(".json") for name in listed if name.endswith(".json")}
+
+    def has_outcome(self, task: CandidateTask) -> bool:
+        """Whether a task has ended."""
+        return self.objects.exists(self._outcome_uri(task.name))
+
+    def outcomes(self, tasks: list[CandidateTask]) -> list[CandidateOutcome | None]:
+        """How each of these tasks ended; None for one that has not."""
+        with ThreadPoolExecutor(_READ_AT_ONCE) as threads:
+            return [
+                *threads.map(
+                    lambda task: records.find(self.objects, self._outcome_uri(task.name), CandidateOutcome),
+                    tasks,
+                )
+            ]
+
+    def predictions(self, tasks: list[CandidateTask]) -> list[bytes]:
+        """What each of these candidates answers for the validation rows.
+
+        Raises:
+            NotFound: a candidate has no answers.
+        """
+        with ThreadPoolExecutor(_READ_AT_ONCE) as threads:
+            return [*threads.map(lambda task: self.objects.read(self._predictions_uri(task)), tasks)]
+
+    @property
+    def leaderboard_uri(self) -> str:
+        """The URI of the leaderboard."""
+        return f"{self.prefix}/{LEADERBOARD_FILE}"
+
+    def leaderboard(self) -> Leaderboard | None:
+        """The leaderboard, or None before the sweep has ended."""
+        return records.find(self.objects, self.leaderboard_uri, Leaderboard)
+
+    def write_leaderboard(self, leaderboard: Leaderboard, table: bytes) -> None:
+        """Write the leaderboard as a record, and as a Parquet file for those who compute with it."""
+        self.objects.write(f"{self.prefix}/{LEADERBOARD_TABLE_FILE}", table, "application/vnd.apache.parquet")
+        self.objects.write(self.leaderboard_uri, leaderboard.to_json().encode())
+
+    def _outcome_uri(self, name: str) -> str:
+        return f"{self.prefix}/sweep/outcomes/{name}.json"
+
+    def _predictions_uri(self, task: CandidateTask) -> str:
+        return f"{self.prefix}/sweep/outcomes/{task.name}.parquet"

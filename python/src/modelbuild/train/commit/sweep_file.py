@@ -1,0 +1,67 @@
+"""Reads the file of a sweep, and checks it against the parameters of the flow."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+
+from pydantic import JsonValue, ValidationError
+
+from modelbuild.contract import Sweep
+from modelbuild.errors import ConfigurationError
+from modelbuild.sweep import space
+from modelbuild.train.commit import parameters
+from modelbuild.validation import first_error
+
+
+def read(text: bytes, name: str) -> Sweep:
+    """The sweep that a file asks for; ``name`` is the file's, for messages.
+
+    Raises:
+        ConfigurationError: it is not YAML, or no sweep.
+    """
+    values = parameters.parse(text, name)
+    try:
+        found = Sweep.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        message = first_error(error).replace("Value error, ", "")
+        raise ConfigurationError(f"{name} is no sweep: {message}; see docs/sweeps.md") from error
+    space.ordered(found.space)
+    return found
+
+
+def require_known(sweep: Sweep, name: str, known: Mapping[str, JsonValue], parameter_file: str) -> None:
+    """Require that the sweep names parameters of the flow only.
+
+    Args:
+        sweep: the sweep.
+        name: its file.
+        known: the parameters of the flow, by dotted name.
+        parameter_file: their file.
+
+    Raises:
+        ConfigurationError: there is no such parameter.
+    """
+    named = {key: f"space.{key}" for key in sweep.space}
+    for key, dimension in sweep.space.items():
+        for other in dimension.when:
+            named.setdefault(other, f"space.{key}.when")
+    if sweep.early_stopping is not None:
+        named.setdefault(sweep.early_stopping.parameter, "early-stopping.parameter")
+    for key, place in named.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(list(known)[:20])}"
+            raise ConfigurationError(
+                f"{name} tries {parameters.plain(key)} ({place}), but {parameter_file} has no such "
+                f"parameter: {hint}"
+            )
+    if sweep.early_stopping is not None:
+        full = known[sweep.early_stopping.parameter]
+        if isinstance(full, bool) or not isinstance(full, int) or full <= sweep.early_stopping.minimum:
+            raise ConfigurationError(
+                f"{name} stops candidates early by {sweep.early_stopping.parameter}, which is "
+                f"{parameters.short(full)} in {parameter_file}: it must be a whole number above "
+                f"early-stopping.minimum, {sweep.early_stopping.minimum}"
+            )
