@@ -10,9 +10,9 @@ from pydantic import JsonValue, ValidationError
 
 from modelbuild.contract import Sweep
 from modelbuild.errors import ConfigurationError
+from modelbuild.formats.validation import first_error
 from modelbuild.sweep import space
 from modelbuild.train.commit import parameters
-from modelbuild.validation import first_error
 
 
 def read(text: bytes, name: str) -> Sweep:
