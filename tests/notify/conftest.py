@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import boto3
 import pytest
 
 import standins
+from github_api import GitHub, github_api
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import Manifest, TrainingResult
@@ -65,3 +66,10 @@ def storage(on_stand_in: str) -> Storage:
     assert on_stand_in
     boto3.resource("s3").Bucket(standins.BUCKET).objects.filter(Prefix="models/comments/").delete()
     return Storage(session(AwsSettings()))
+
+
+@pytest.fixture
+def github() -> Iterator[GitHub]:
+    """A GitHub whose pull request has no comment of ours."""
+    with github_api() as found:
+        yield found

@@ -11,7 +11,8 @@
     │                              cannot serve a model
     ├── EndpointFailed        15   SageMaker did not bring the endpoint to the requested configuration
     ├── GateFailed            16   the model does not meet a rule of the pipeline
-    └── Rejected              17   a person decided that the model is not deployed
+    ├── Rejected              17   a person decided that the model is not deployed
+    └── GitHubError           18   GitHub refused a call or could not be reached
 
 The number is the exit code of the command that met the error. Click itself exits with 2 for a
 command line it cannot parse; a job that is cancelled exits with 143 (128 + SIGTERM).
@@ -85,6 +86,12 @@ class Rejected(ModelbuildError):
     """A person decided that the model is not deployed."""
 
     exit_code = 17
+
+
+class GitHubError(ModelbuildError):
+    """GitHub refused a call or could not be reached."""
+
+    exit_code = 18
 
 
 def variable_error(error: ValidationError, fix: str) -> ConfigurationError:

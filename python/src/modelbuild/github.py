@@ -12,48 +12,59 @@ from urllib.parse import urlsplit
 
 import requests
 
-from modelbuild.errors import ModelbuildError
+from modelbuild.errors import ConfigurationError, GitHubError
 
-API = "https://api.github.com"
+HOST = "github.com"
+"""The host of GitHub itself; GitHub Enterprise Server has the host of its installation."""
+
 LIMIT_CHARACTERS = 65_536
 """How long a comment may be."""
 
-_REPOSITORY = re.compile(
-    r"(?:https://(?:[^@/]*@)?|ssh://git@|git@)github\.com[:/]([\w.-]+)/([\w.-]+?)(?:\.git)?/?"
-)
 _SECONDS = 10.0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PAGE, _PAGES = 100, 10
 
 
-class GitHubError(ModelbuildError):
-    """GitHub refused a call or could not be reached."""
-
-
-def repository_of(address: str) -> str | None:
-    """``owner/name`` of a repository on GitHub from its address; None for a repository elsewhere."""
-    found = _REPOSITORY.fullmatch(address)
+def repository_of(address: str, host: str = HOST) -> str | None:
+    """``owner/name`` of a repository on a host of GitHub from its address; None for one elsewhere."""
+    found = re.fullmatch(
+        rf"(?:https://(?:[^@/]*@)?|ssh://git@|git@){re.escape(host)}(?::\d+/|[:/])"
+        r"([\w.-]+)/([\w.-]+?)(?:\.git)?/?",
+        address,
+        re.ASCII | re.IGNORECASE,
+    )
     return f"{found[1]}/{found[2]}" if found else None
+
+
+def api_of(host: str) -> str:
+    """The address of the REST API of a host.
+
+    Source: https://docs.github.com/en/enterprise-server/rest/using-the-rest-api/getting-started-with-the-rest-api
+    """
+    return "https://api.github.com" if host == HOST else f"https://{host}/api/v3"
 
 
 class PullRequest:
     """The comments of a pull request."""
 
-    def __init__(self, repository: str, number: int, token: str, api: str = API) -> None:
+    def __init__(self, repository: str, number: int, token: str, api: str) -> None:
         """Find a pull request.
 
         Args:
             repository: ``owner/name``.
             number: of the pull request.
             token: may write issues of the repository.
-            api: the API's address, for GitHub Enterprise.
+            api: the address of the REST API.
 
         Raises:
-            GitHubError: the token would leave this machine without TLS.
+            ConfigurationError: the token would leave this machine without TLS.
         """
         parts = urlsplit(api)
         if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
-            raise GitHubError(f"GITHUB_API_URL is {api!r}: it must begin with https://")
+            raise ConfigurationError(
+                f"the address of GitHub's API on {parts.hostname or 'no host'} must begin with https://: "
+                "correct GITHUB_API_URL"
+            )
         self._api = api.rstrip("/")
         self._repository, self._number = repository, number
         self._session = requests.Session()

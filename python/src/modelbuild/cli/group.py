@@ -15,6 +15,7 @@ _MODULES = {
     "ended": "heads",
     "reconcile": "heads",
     "trace": "trace",
+    "report": "report",
     "init": "onboarding",
     "check": "onboarding",
     "doctor": "onboarding",

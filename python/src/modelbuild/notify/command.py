@@ -11,12 +11,12 @@ from modelbuild import log
 from modelbuild.buildkite import agent, job
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
-from modelbuild.contract import CALLBACK_USER, FAILED_GATES, NO_GATES, Failure, Report, TrainingResult
+from modelbuild.contract import CALLBACK_USER, FAILED_GATES, NO_GATES, Failure, TrainingResult
 from modelbuild.errors import AwsError, ConfigurationError, GateFailed, TrainingFailed, VerificationFailed
 from modelbuild.handoff import approval, pins
 from modelbuild.handoff.manifest import Handoff, read_manifest
 from modelbuild.handoff.result import META_DATA, read_failure, read_result
-from modelbuild.notify import experiments
+from modelbuild.notify import experiments, summary
 from modelbuild.report.head_job import HeadJob
 from modelbuild.settings.notify import NotifySettings
 from modelbuild.store.objects import Objects
@@ -90,11 +90,11 @@ def _notify(
         # A value of meta-data cannot be deleted, so a retried step that finds the gates met says so.
         meta_data.set({FAILED_GATES: failed_gates or NO_GATES})
     publish_report(report, head, trained.store, meta_data, settings)
-    _log_report(report)
+    summary.show(report)
     if settings.github is not None:
         from modelbuild.notify import pull_request
 
-        pull_request.comment(settings.github, report, head, here, environ)
+        pull_request.comment_of_build(settings.github, report, here, environ)
     if failed_gates and settings.on_failure == "fail":
         raise GateFailed(
             f"the model does not meet the gates of this pipeline ({failed_gates}): train a better one, or "
@@ -146,15 +146,3 @@ def _end_without_model(settings: NotifySettings, result: TrainingResult, head: H
     if not settings.soft_fail:
         raise TrainingFailed(message)
     log.warn(message)
-
-
-def _log_report(report: Report) -> None:
-    manifest = report.manifest
-    log.open_group(f":bar_chart: {report.verdict.sentence}")
-    for detail in (*report.verdict.details, *report.unavailable):
-        log.say(detail)
-    for gate in report.gates:
-        log.say(f"{'met' if gate.passed else 'NOT MET'}  {gate.title} {gate.threshold}: {gate.value}")
-    log.say(manifest.evaluation.describe(manifest.evaluation.overall))
-    log.say(f"W&B run   {manifest.wandb.url or manifest.wandb.id or 'none'}")
-    log.say(f"Model     {manifest.artifact.path}")

@@ -1,59 +1,127 @@
-"""The verdict as a comment on the pull request of a build (option ``github``)."""
+"""The verdict as a comment on a pull request on GitHub."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from modelbuild import log
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.contract.report import Report
-from modelbuild.github import API, GitHubError, PullRequest, repository_of
+from modelbuild.errors import ConfigurationError, GitHubError
+from modelbuild.github import HOST, PullRequest, api_of, repository_of
 from modelbuild.report.head_job import HeadJob
 from modelbuild.report.sections import Page, render_sections
 from modelbuild.settings.notify import GitHubSettings
 
+_API = "GITHUB_API_URL"
 _SECTIONS = ("headline", "comparison", "gates", "slices", "changes", "warnings")
 
 
-def comment(
+def comment_of_build(
     settings: GitHubSettings,
     report: Report,
-    head: HeadJob,
     job: JobEnvironment,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Comment on the pull request of the build, if it is for one on GitHub; what fails is a line of the log.
 
     Args:
-        settings: which variable has the token.
+        settings: the host of the repository, and which variable has the token.
         report: the report.
-        head: the Batch job of the training.
         job: the variables of the step's job.
-        environ: where the token is.
+        environ: where the token is, and ``GITHUB_API_URL`` for an API at another address than the host's.
     """
-    repository = repository_of(job.repository)
+    repository = repository_of(job.repository, settings.host)
     if repository is None or not job.pull_request.isdecimal():
-        log.say("This build is for no pull request on GitHub: there is nothing to comment on")
+        log.say(f"This build is for no pull request on {settings.host}: there is nothing to comment on")
         return
     token = environ.get(settings.token, "").strip()
     if not token:
         log.warn(f"The pull request has no comment: {settings.token} is not set (option github.token)")
         return
-    marker = f"<!-- modelbuild {report.build.pipeline}/{report.model} -->"
     try:
-        api = environ.get("GITHUB_API_URL") or API
-        page = PullRequest(repository, int(job.pull_request), token, api)
-        address = page.comment(marker, body(report, head))
-    except GitHubError as error:
+        api = environ.get(_API) or api_of(settings.host)
+        address = write(report, PullRequest(repository, int(job.pull_request), token, api))
+    except (ConfigurationError, GitHubError) as error:
         log.warn(f"The pull request has no comment: {error}")
         return
     log.say(f"Comment on the pull request: {address}")
 
 
-def body(report: Report, head: HeadJob) -> str:
+@dataclass(frozen=True)
+class Target:
+    """Where the command ``report`` comments, as a person or a CI names it.
+
+    Attributes:
+        repository: its address, or ``owner/name``; None if nothing names it.
+        number: of the pull request; ``false`` in a build of Buildkite that is for none.
+        token: the name of the variable with the token.
+        host: of the repository's GitHub.
+    """
+
+    repository: str | None
+    number: str | None
+    token: str
+    host: str = HOST
+
+
+def comment_on(target: Target, report: Report, environ: Mapping[str, str] = os.environ) -> None:
+    """Comment on a pull request, and print the address of the comment.
+
+    Raises:
+        ConfigurationError: repository, pull request or token are not known.
+        GitHubError: GitHub refused, or could not be reached.
+    """
+    if target.number == "false":
+        log.say("This build is for no pull request: there is nothing to comment on")
+        return
+    if target.number is None or not (target.number.isascii() and target.number.isdecimal()):
+        raise ConfigurationError(f"the pull request is {target.number!r}: give --pull-request NUMBER")
+    repository = _repository(target)
+    token = environ.get(target.token, "").strip()
+    if not token:
+        raise ConfigurationError(
+            f"{target.token} is not set: put a token there that may write comments on {repository}, or name "
+            "another variable with --token"
+        )
+    api = environ.get(_API) or api_of(target.host)
+    address = write(report, PullRequest(repository, int(target.number), token, api))
+    log.say(f"Comment on pull request {target.number} of {repository}: {address}")
+
+
+def _repository(target: Target) -> str:
+    """``owner/name`` of the target's repository.
+
+    Raises:
+        ConfigurationError: it is on another host than the target's, or not known.
+    """
+    named = target.repository or ""
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", named, re.ASCII):
+        return named
+    found = repository_of(named, target.host)
+    if found is None:
+        what = "is not known" if not named else f"has no address on {target.host}"
+        raise ConfigurationError(
+            f"the repository {what}: give --repository OWNER/NAME, and --host for GitHub Enterprise Server"
+        )
+    return found
+
+
+def write(report: Report, pull_request: PullRequest) -> str:
+    """Write the comment of the report's model, or replace it; returns its address.
+
+    Raises:
+        GitHubError: GitHub refused, or could not be reached.
+    """
+    return pull_request.comment(f"<!-- modelbuild {report.build.pipeline}/{report.model} -->", body(report))
+
+
+def body(report: Report) -> str:
     """The comment as HTML, which GitHub's Markdown takes: the page's sections that need no picture."""
     page = Page(
         address=lambda _: Markup(""),
@@ -68,5 +136,7 @@ def body(report: Report, head: HeadJob) -> str:
         cell=200,
         text=2_000,
     )
+    # The sections with links to the Batch job are not among those of a comment.
+    head = HeadJob(id="", url="", logs_url="", artifacts=report.manifest.request.artifacts)
     sections = dict(render_sections(report, head, page))
     return "".join(sections[name] for name in _SECTIONS if name in sections)

@@ -89,6 +89,10 @@ class GitHubSettings(Options):
     token: Text = Field(
         "GITHUB_TOKEN", description="Name of the variable with a token that may write comments."
     )
+    host: Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+(:[0-9]+)?$")] = Field(
+        "github.com",
+        description="Host of the repository's GitHub, such as one of GitHub Enterprise Server.",
+    )
 
 
 class NotifySettings(PluginOptions):

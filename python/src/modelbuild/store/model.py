@@ -20,6 +20,7 @@ from modelbuild.contract import (
     Decision,
     Deployment,
     Manifest,
+    Report,
     TrainingRequest,
     document,
 )
@@ -197,6 +198,10 @@ class ModelStore:
         if self.objects.write_once(self.manifest_uri, manifest.to_json().encode()):
             return manifest
         return self.manifest() or manifest
+
+    def report(self) -> Report | None:
+        """The report that notify wrote, or None before that."""
+        return records.find(self.objects, self._uri(REPORT_FILE), Report)
 
     def write_report(self, report: bytes, page: bytes) -> None:
         """Write the report and its page; a later comparison replaces an earlier one."""
