@@ -11,12 +11,12 @@ import inspect
 import os
 import posixpath
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from metaflow import FlowSpec, current  # type: ignore[attr-defined]
@@ -33,6 +33,7 @@ from modelbuild.contract import (
     Evaluation,
     GoldenPrediction,
     Manifest,
+    PredictionsFile,
     Runtime,
     StepRun,
     TrainingRequest,
@@ -48,6 +49,8 @@ from modelbuild.flow.training_rows import summary
 from modelbuild.log import events
 from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore
+
+Row = TypeVar("Row")
 
 
 class ModelFlow(FlowSpec):
@@ -191,6 +194,22 @@ class ModelFlow(FlowSpec):
         log.lines(summary.describe(kept))
         self.training_rows = kept.model_dump(mode="json")
 
+    def search_split(
+        self, train: list[Row], held_out: list[Row], key: Callable[[Row], str]
+    ) -> tuple[list[Row], list[Row]]:
+        """The rows to train on and the rows to evaluate with; a flow calls it where it splits its rows.
+
+        Outside of a sweep they are the given ones. Candidates of a sweep are ranked by rows that are held out
+        of ``train``, because the test rows, ``held_out``, must have no part in the choice of the best.
+
+        Args:
+            train: the rows to train on.
+            held_out: the test rows.
+            key: what rows have in common that must be on one side, see :func:`modelbuild.flow.rows.split`.
+        """
+        del key
+        return train, held_out
+
     def keep_runtime(self) -> None:
         """Keep the runtime of the model (packages, image, device); call it in the step that fits it."""
         own = environment.read()
@@ -241,8 +260,19 @@ class ModelFlow(FlowSpec):
             log.say("This flow runs on its own: there is no manifest to write and no build to unblock.")
             self._track_model(None, artifact)
             return
+        manifest = self._manifest(request, artifact, predictions)
+        result = publish.publish(store, manifest, environment.read().attempt)
+        limiter = shared_rate_limiter(store.objects, store.prefix)
+        deliver(request, result, access=ApiAccess.read(os.environ), rate_limiter=limiter)
+        # The build does not wait for W&B.
+        self._track_model(request, artifact)
+
+    def _manifest(
+        self, request: TrainingRequest, artifact: Artifact, predictions: PredictionsFile
+    ) -> Manifest:
+        """Everything about the model that this flow has kept."""
         computed = Runtime.model_validate(self.runtime)
-        manifest = Manifest(
+        return Manifest(
             request=request,
             data=DataSnapshot.model_validate(self.snapshot),
             evaluation=Evaluation.model_validate(self.evaluation),
@@ -256,11 +286,6 @@ class ModelFlow(FlowSpec):
             steps=self._step_runs(),
             created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
-        result = publish.publish(store, manifest, environment.read().attempt)
-        limiter = shared_rate_limiter(store.objects, store.prefix)
-        deliver(request, result, access=ApiAccess.read(os.environ), rate_limiter=limiter)
-        # The build does not wait for W&B.
-        self._track_model(request, artifact)
 
     def _step_runs(self) -> tuple[StepRun, ...]:
         """The steps so far, with this one."""
