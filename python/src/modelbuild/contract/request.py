@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
@@ -70,25 +70,27 @@ class TrainingRequest(Record):
     dirty_diff: str = ""
     """The uncommitted changes in the source, as ``git diff`` prints them; usually empty."""
 
-    def candidate(
-        self, number: int, parameters: dict[str, JsonValue], names: Collection[str]
-    ) -> TrainingRequest:
+    def candidate(self, number: int, values: Mapping[str, JsonValue]) -> TrainingRequest:
         """The request for a candidate of this sweep, which has the sweep's source.
 
         Args:
             number: of the candidate, from 1.
-            parameters: all of its parameters.
-            names: the dotted names of those that the sweep sets.
+            values: the values that the sweep sets, by the dotted names of the parameters.
+
+        Raises:
+            ValueError: a name is no parameter of the sweep's request.
         """
-        model_id = f"{self.model_id}.{number}"
+        parameters = self.parameters
+        for name, value in values.items():
+            parameters = _with_value(parameters, name, value)
         return TrainingRequest.model_validate(
             {
                 **self.model_dump(by_alias=True),
-                "model_id": model_id,
+                "model_id": f"{self.model_id}.{number}",
                 "parameters": parameters,
                 "parameters_sha256": sha256_of_json(parameters),
                 "artifacts": f"{self.artifacts}.{number}",
-                "origins": {**self.origins, **dict.fromkeys(names, "sweep")},
+                "origins": {**self.origins, **dict.fromkeys(values, "sweep")},
                 "sweep": None,
             }
         )
@@ -119,3 +121,13 @@ class TrainingRequest(Record):
             ("its build is", str(self.build.number), self.model_id.partition(".")[0]),
         ]
         return next((f"{name} {written}" for name, written, expected in claims if written != expected), "")
+
+
+def _with_value(values: Mapping[str, JsonValue], name: str, value: JsonValue) -> dict[str, JsonValue]:
+    """Parameters with another value at a dotted name, whose parts may be keys with dots."""
+    if name in values:
+        return {**values, name: value}
+    for key, inner in values.items():
+        if name.startswith(f"{key}.") and isinstance(inner, dict):
+            return {**values, key: _with_value(inner, name.removeprefix(f"{key}."), value)}
+    raise ValueError(f"{name} is no parameter of the request")

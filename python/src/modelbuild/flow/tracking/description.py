@@ -28,7 +28,8 @@ class Description:
         project: W&B's project.
         entity: team or user that the run belongs to; None for the default of the API key.
         group: runs of one group are shown together.
-        job_type: ``training`` for a build, ``experiment`` for a flow on its own or a notebook.
+        job_type: ``training`` for a build, ``experiment`` for a flow on its own or a notebook, ``candidate``
+            for a candidate of a sweep while it is ranked.
         tags: labels of at most 64 characters.
         notes: a text for people.
         config: what the run is made with.
@@ -41,7 +42,7 @@ class Description:
     project: str
     entity: str | None
     group: str
-    job_type: Literal["training", "experiment"]
+    job_type: Literal["training", "experiment", "candidate"]
     tags: tuple[str, ...]
     notes: str
     config: Mapping[str, JsonValue]

@@ -1,0 +1,245 @@
+"""The flow of one candidate: the steps of the user's flow, called one after another in one process.
+
+Metaflow's own run costs seconds and a Batch job for each step, which is more than many a candidate takes. So
+a class with the methods below is put before the user's flow. They give the steps the parameters of the
+candidate and the snapshot of the sweep, where an ordinary flow reads its request and runs its query.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from modelbuild import log
+from modelbuild.aws.athena import Athena
+from modelbuild.aws.identity import session
+from modelbuild.contract import (
+    Artifact,
+    CandidateOutcome,
+    CandidateTask,
+    DataSnapshot,
+    Evaluation,
+    StepRun,
+    TrainingRequest,
+    WandbRun,
+)
+from modelbuild.errors import ConfigurationError
+from modelbuild.flow import environment, publish, rows, snapshot
+from modelbuild.flow.base import ModelFlow, Row
+from modelbuild.flow.progress import ProgressRecorder
+from modelbuild.flow.tracking import description
+from modelbuild.flow.tracking.run import Tracker, open_run
+from modelbuild.settings import AwsSettings
+from modelbuild.store.model import ModelStore
+from modelbuild.store.objects import Objects
+
+_VALIDATION_SEED = 2**33
+"""Added to the sweep's seed, so that validation rows are not chosen by the hash that chose the test rows."""
+
+
+@dataclass(frozen=True)
+class CandidateContext:
+    """What the flow of a candidate works with.
+
+    Attributes:
+        sweep: the request of the sweep.
+        request: the request of the candidate.
+        task: what to train; None to take the snapshot only.
+        objects: the objects in S3; they may come from memory.
+        sizes: the resources of each step that runs on Batch.
+    """
+
+    sweep: TrainingRequest
+    request: TrainingRequest
+    task: CandidateTask | None
+    objects: Objects
+    sizes: Mapping[str, Mapping[str, int]]
+
+    @property
+    def searches(self) -> bool:
+        """Whether the candidate is trained for the ranking."""
+        return self.task is not None and self.task.stage == "search"
+
+
+class CandidateFlow(ModelFlow):
+    """The methods that replace those of :class:`ModelFlow`; not a flow by itself."""
+
+    context: CandidateContext
+
+    def begin(self) -> None:
+        """Start with the parameters of the candidate."""
+        self.parameters = dict(self.context.request.parameters)
+        self.prefix = self.context.request.artifacts
+        self.run_name = self.context.request.model_id
+        self.seconds = {}
+        self.curves = {}
+        self.training_rows = None
+        self.wandb = WandbRun(id="", url="").model_dump(mode="json")
+        self.artifact: Artifact | None = None
+        self.is_split = False
+
+    def next(self, *destinations: Any, **how: Any) -> None:
+        """Keep which step comes next."""
+        if len(destinations) != 1 or how or not callable(destinations[0]):
+            raise ConfigurationError(
+                "the flow branches: a sweep trains flows whose steps follow one another, so train this one "
+                "without option sweep"
+            )
+        self.next_step: str = destinations[0].__name__
+
+    def find_request(self) -> TrainingRequest | None:
+        """The request of the candidate."""
+        return self.context.request
+
+    def store(self) -> ModelStore:
+        """The files of the candidate."""
+        return ModelStore(self.context.objects, self.context.request.artifacts)
+
+    def take_snapshot(self, query: str) -> None:
+        """Use the snapshot of the sweep, which is taken once.
+
+        Raises:
+            ConfigurationError: the candidate's parameters select other rows.
+        """
+        with self.timed("snapshot"):
+            taken = snapshot.take(Athena(session(AwsSettings())), self._sweep_store(), query)
+        if taken.source != query:
+            raise ConfigurationError(
+                "the parameters of this candidate select other rows than the sweep's snapshot, so it could "
+                "not be compared with the others: sweep parameters that do not change the query"
+            )
+        self.snapshot = taken.model_dump(mode="json")
+
+    def read_snapshot(self) -> pa.Table:
+        """The rows of the sweep's snapshot."""
+        return snapshot.read(self.context.objects, DataSnapshot.model_validate(self.snapshot))
+
+    def keep_rows(self, rows: Sequence[Any], source: str) -> None:
+        """Keep the rows of the sweep, once.
+
+        Raises:
+            VerificationFailed: this candidate's parameters give other rows than another one's.
+        """
+        self.snapshot = snapshot.keep(self._sweep_store(), rows, source).model_dump(mode="json")
+
+    def search_split(
+        self, train: list[Row], held_out: list[Row], key: Callable[[Row], str]
+    ) -> tuple[list[Row], list[Row]]:
+        """For the ranking, the training rows without the validation rows, and those."""
+        self.is_split = True
+        if not self.context.searches:
+            return train, held_out
+        sweep = self.context.sweep.sweep
+        assert sweep is not None
+        percent, seed = sweep.validation_percent, sweep.seed + _VALIDATION_SEED
+        return rows.split(train, key, test_percent=percent, seed=seed)
+
+    def progress(self) -> ProgressRecorder:
+        """A recorder for the curves of the candidate and its W&B run."""
+        self.curves = {}
+        tracker = self._tracker(self.context.request)
+        self.wandb = tracker.recorded.model_dump(mode="json")
+        return ProgressRecorder(self.curves, log.say, tracker.log)
+
+    def publish_model(self, files: Mapping[str, bytes]) -> None:
+        """Measure the model; write it and its manifest if it is to be offered.
+
+        Raises:
+            ConfigurationError: the flow does not let validation rows be split off.
+            AwsError: S3 refused.
+        """
+        if not self.is_split:
+            raise ConfigurationError(
+                "the flow would rank candidates by its test rows: where it splits its rows, it must pass "
+                "both parts through self.search_split(train, held_out, key)"
+            )
+        store = self.store()
+        if self.context.searches:
+            content = publish.archive(files)
+            digests = {name: hashlib.sha256(part).hexdigest() for name, part in sorted(files.items())}
+            self.artifact = Artifact(
+                path=store.model_uri,
+                bytes=len(content),
+                sha256=hashlib.sha256(content).hexdigest(),
+                files=digests,
+            )
+        else:
+            request = self.context.request
+            store.write_request_once(request)
+            self.artifact = publish.upload_model(store, files)
+            predictions = publish.upload_predictions(store, self.predictions)
+            store.write_manifest_once(self._manifest(request, self.artifact, predictions))
+            self._track_model(request, self.artifact)
+        publish.clear_checkpoints(store)
+
+    def outcome(self, task: CandidateTask, seconds: float) -> CandidateOutcome:
+        """How the training of the candidate ended, after its last step.
+
+        Raises:
+            ConfigurationError: the flow has published no model.
+        """
+        if self.artifact is None:
+            raise ConfigurationError(
+                "the flow ended well but published no model: it must in one of its steps"
+            )
+        latencies = [item["seconds"] for item in self.golden if item["seconds"] is not None]
+        return CandidateOutcome(
+            task=task,
+            status="succeeded",
+            evaluation=Evaluation.model_validate(self.evaluation),
+            model_bytes=self.artifact.bytes,
+            latency_seconds=statistics.median(latencies) if latencies else None,
+            wandb=WandbRun.model_validate(self.wandb),
+            steps=self._step_runs(),
+            seconds=round(seconds, 3),
+        )
+
+    def run_steps(self) -> None:
+        """Call the steps from ``start`` to ``end``; for the snapshot, only ``start``."""
+        name, finished = "start", list[StepRun]()
+        while True:
+            began = time.monotonic()
+            self.next_step = ""
+            getattr(self, name)()
+            size = self.context.sizes.get(name, {})
+            ran = round(time.monotonic() - began, 3)
+            finished.append(StepRun(step=name, task=self.context.request.model_id, seconds=ran, **size))
+            self.step_runs = [run.model_dump(mode="json") for run in finished]
+            if not self.next_step or self.context.task is None:
+                return
+            name = self.next_step
+
+    def _step_runs(self) -> tuple[StepRun, ...]:
+        return tuple(StepRun.model_validate(run) for run in self.step_runs)
+
+    def _sweep_store(self) -> ModelStore:
+        return ModelStore(self.context.objects, self.context.sweep.artifacts)
+
+    def _tracker(self, request: TrainingRequest | None) -> Tracker:
+        """The W&B run of the candidate, in the group of the sweep."""
+        assert request is not None
+        about = {"data_sha256": getattr(self, "snapshot", {}).get("sha256")}
+        found = description.of_build(request, about, environment.read().wandb_entity)
+        group = f"{request.model}-{self.context.sweep.model_id}"
+        if self.context.searches:
+            return open_run(replace(found, id=f"{found.id}-search", group=group, job_type="candidate"))
+        return open_run(replace(found, group=group))
+
+
+def candidate_flow(flow: type[ModelFlow], context: CandidateContext) -> CandidateFlow:
+    """A flow for one candidate, with the steps of the user's flow.
+
+    Args:
+        flow: the user's flow.
+        context: the candidate.
+    """
+    combined = type(flow.__name__, (CandidateFlow, flow), {"__module__": flow.__module__})
+    made: CandidateFlow = combined(use_cli=False)
+    made.context = context
+    return made
