@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from modelbuild.flow import runtime
 from modelbuild.flow.models.transformer.batches import Encoded
 from modelbuild.flow.models.transformer.finetune import Examples, FineTuner, Settings
+from modelbuild.flow.process import runtime
 
 MINILM_L6 = {
     "vocab_size": 30_522,

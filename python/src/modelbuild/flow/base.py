@@ -40,8 +40,9 @@ from modelbuild.contract import (
     TrainingSummary,
     WandbRun,
 )
-from modelbuild.flow import environment, publish, runtime, snapshot, steps, training
+from modelbuild.flow import publish, snapshot, training
 from modelbuild.flow.evaluation import Evaluated, table
+from modelbuild.flow.process import environment, runtime, step_runs
 from modelbuild.flow.progress import Curves, ProgressRecorder, curve
 from modelbuild.flow.tracking import description
 from modelbuild.flow.tracking.run import Tracker, open_run
@@ -95,7 +96,7 @@ class ModelFlow(FlowSpec):
 
     def merge_artifacts(self, inputs: Any, *arguments: Any, **options: Any) -> None:
         """Metaflow's own; keeps what the branches kept of their steps."""
-        self.step_runs = steps.merged(inputs)
+        self.step_runs = step_runs.merged(inputs)
         super().merge_artifacts(inputs, *arguments, **options)
 
     def find_request(self) -> TrainingRequest | None:
@@ -290,7 +291,7 @@ class ModelFlow(FlowSpec):
     def _step_runs(self) -> tuple[StepRun, ...]:
         """The steps so far, with this one."""
         earlier = [StepRun.model_validate(run) for run in getattr(self, "step_runs", [])]
-        return (*earlier, steps.run_until_now(type(self), str(current.step_name), str(current.task_id)))
+        return (*earlier, step_runs.run_until_now(type(self), str(current.step_name), str(current.task_id)))
 
     def _training(self) -> TrainingSummary | None:
         """What the manifest says of the training, if the flow has told of its rows."""

@@ -12,8 +12,8 @@ from metaflow import secrets as with_secrets  # type: ignore[attr-defined]
 
 from modelbuild.contract import ATTEMPT, LOG_GROUP, STEP_RESOURCES, STEP_VARIABLES, WANDB_ENTITY
 from modelbuild.errors import ConfigurationError
-from modelbuild.flow import environment
-from modelbuild.flow.steps import set_resources
+from modelbuild.flow.process import environment
+from modelbuild.flow.process.step_runs import set_resources
 
 Step = TypeVar("Step", bound=Callable[..., None])
 

@@ -12,8 +12,8 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import StepEnvironment, TrainingRequest, sha256_of_json, split_s3_uri
 from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
-from modelbuild.flow import environment
 from modelbuild.flow.batch import check_resources
+from modelbuild.flow.process import environment
 from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore
 

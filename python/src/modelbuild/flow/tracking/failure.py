@@ -13,7 +13,7 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import Storage
 from modelbuild.errors import ModelbuildError
-from modelbuild.flow import environment
+from modelbuild.flow.process import environment
 from modelbuild.flow.tracking.description import of_build
 from modelbuild.flow.tracking.run import open_run
 from modelbuild.settings import AwsSettings

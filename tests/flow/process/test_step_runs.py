@@ -14,7 +14,7 @@ from metaflow import FlowSpec, step  # type: ignore[attr-defined]
 import flow_files
 from modelbuild.contract import StepRun
 from modelbuild.flow.batch import on_batch
-from modelbuild.flow.steps import merged, run_until_now
+from modelbuild.flow.process.step_runs import merged, run_until_now
 
 
 def test_a_step_is_kept_with_what_its_job_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
