@@ -30,8 +30,9 @@ from modelbuild.contract import (
     WandbRun,
 )
 from modelbuild.errors import ConfigurationError
-from modelbuild.flow import environment, publish, rows, snapshot
+from modelbuild.flow import publish, rows, snapshot
 from modelbuild.flow.base import ModelFlow, Row
+from modelbuild.flow.process import environment
 from modelbuild.flow.progress import ProgressRecorder
 from modelbuild.flow.tracking import description
 from modelbuild.flow.tracking.run import Tracker, open_run
