@@ -19,12 +19,17 @@ from modelbuild.buildkite.rate_limiter import RateLimiter
 from modelbuild.buildkite.rest import Job, Rest, RestError
 from modelbuild.clock import SYSTEM_CLOCK, Clock
 from modelbuild.contract import RUNNING_STYLE, TRAINING_ANNOTATION, TrainingRequest, TrainingResult
-from modelbuild.errors import AwsError, BuildkiteError, ConfigurationError
+from modelbuild.errors import AwsError, BuildkiteError, ConfigurationError, VerificationFailed
+from modelbuild.store.attempts import Attempt
 from modelbuild.store.bucket import BucketStore
 from modelbuild.store.objects import Objects
 from modelbuild.text import storable
 
 DEADLINE_SECONDS = 24 * 3600.0
+PAGE_SECONDS = 30.0
+"""How long a result waits for the head's last annotation; a request takes at most a third of it."""
+
+_LOOK_AGAIN_SECONDS = 0.5
 
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 # After a refusal for too many requests, the next request comes at a random moment of a time that doubles.
@@ -100,6 +105,29 @@ def deliver(
     return _Delivery(
         Rest.of(access), request, result, clock, clock.now() + deadline, rate_limiter, outdated
     ).run()
+
+
+def wait_for_page(attempt: Attempt, clock: Clock = SYSTEM_CLOCK) -> None:
+    """Wait until the head sends no annotation any more, so that none replaces the one of notify.
+
+    The result of the attempt must be in S3: the head sends nothing after that. A request that has no answer
+    is waited for during ``PAGE_SECONDS``.
+
+    Args:
+        attempt: the attempt, whose step is about to be unblocked.
+        clock: what time is and how it passes.
+    """
+    until = clock.now() + PAGE_SECONDS
+    try:
+        while attempt.has_open_page_update():
+            if clock.now() > until:
+                log.say(
+                    "callback: the head's request for the annotation has no answer; unblocking all the same"
+                )
+                return
+            clock.sleep(_LOOK_AGAIN_SECONDS)
+    except (AwsError, VerificationFailed) as error:
+        log.say(f"callback: it is not known whether the head is sending the annotation: {error}")
 
 
 def correct_page(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,9 +17,11 @@ from memory import MemoryObjects
 from modelbuild.aws.batch import BatchJob
 from modelbuild.buildkite.access import ApiAccess
 from modelbuild.buildkite.rate_limiter import RateLimiter
+from modelbuild.callback import PAGE_SECONDS, wait_for_page
+from modelbuild.clock import Clock
 from modelbuild.contract import TrainingResult
 from modelbuild.log.events import TRAINING_PROGRESS, Event
-from modelbuild.store.attempts import JobRecord
+from modelbuild.store.attempts import Attempt, JobRecord
 from modelbuild.store.model import ModelStore
 from modelbuild.train.head import progress
 from modelbuild.train.head.stage import Stage
@@ -52,6 +55,7 @@ class Page:
     headers: dict[str, str] = field(default_factory=dict)
     notes: list[dict[str, str]] = field(default_factory=list)
     asked: int = 0
+    answers: threading.Event = field(default_factory=threading.Event)
 
     def made(self, attempt: int = 1) -> progress.ProgressPage:
         """The page of a head."""
@@ -75,11 +79,13 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     monkeypatch.setattr("modelbuild.buildkite.rate_limiter.SLICE_SECONDS", 0.01)
     page = Page(ModelStore(MemoryObjects(), PREFIX))
     page.store.record_job(JobRecord(job_id=JOB, queue="modelbuild-head", region="us-east-1"))
+    page.answers.set()
 
     class Handler(http_api.JsonHandler):
         def do_POST(self) -> None:
             page.asked += 1
             note = self.body()
+            assert page.answers.wait(10)
             assert self.path.endswith("/organizations/local/pipelines/demo/builds/7/annotations")
             if page.status == 201:
                 page.notes.append(note)
@@ -236,5 +242,95 @@ def test_page_ends_in_time(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     with page.made() as shown:
         shown.on_line(starts("train"))
         before = time.monotonic()
+    shown._thread.join(2)
     assert not shown._thread.is_alive()
     assert time.monotonic() - before < 2
+
+
+def test_flow_unblocks_after_the_request_that_is_under_way(page: Page) -> None:
+    """A page that Buildkite takes slowly is there before the step is unblocked."""
+    page.answers.clear()
+    attempt = page.store.attempt(1)
+    order: list[str] = []
+
+    def sleep(seconds: float) -> None:
+        order.append(f"waits {seconds} s")
+        page.answers.set()
+        time.sleep(0.001)
+
+    with page.made() as shown:
+        shown.on_line(starts("train"))
+        eventually(lambda: page.asked == 1)
+        attempt.write_result_once(TrainingResult(status="failed", reason="boom"))
+        wait_for_page(attempt, Clock(sleep=sleep))
+        order.append(f"unblocks after {len(page.notes)}")
+        shown.on_line(starts("evaluate"))
+        eventually(lambda: not shown._thread.is_alive())
+    assert order[0] == "waits 0.5 s"
+    assert order[-1] == "unblocks after 1"
+    assert page.asked == 1
+
+
+def test_head_delivers_after_the_request_that_is_under_way(page: Page) -> None:
+    """The block in which the page is updated ends when the last request has its answer."""
+    page.answers.clear()
+    with page.made() as shown:
+        shown.on_line(starts("train"))
+        eventually(lambda: page.asked == 1)
+        threading.Timer(0.2, page.answers.set).start()
+    assert len(page.notes) == 1
+
+
+def test_result_that_comes_while_a_request_is_prepared_stops_it(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head looks for a result after it has recorded that it is about to send."""
+    attempt = page.store.attempt(1)
+    record = Attempt.record_page_update
+
+    def late(self: Attempt, *, is_open: bool) -> None:
+        record(self, is_open=is_open)
+        attempt.write_result_once(TrainingResult(status="failed", reason="boom"))
+
+    monkeypatch.setattr(Attempt, "record_page_update", late)
+    with page.made() as shown:
+        shown.on_line(starts("train"))
+        eventually(lambda: not shown._thread.is_alive())
+    assert page.asked == 0
+    assert not attempt.has_open_page_update()
+
+
+def test_page_that_is_closed_sends_nothing(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow S3 does not hold the head up, and what was prepared meanwhile is not sent."""
+    prepared, ended = threading.Event(), threading.Event()
+    record = Attempt.record_page_update
+
+    def slow(self: Attempt, *, is_open: bool) -> None:
+        prepared.set()
+        assert ended.wait(10)
+        record(self, is_open=is_open)
+
+    monkeypatch.setattr(Attempt, "record_page_update", slow)
+    with page.made() as shown:
+        shown.on_line(starts("train"))
+        assert prepared.wait(10)
+    ended.set()
+    shown._thread.join(10)
+    assert page.asked == 0
+
+
+def test_head_that_died_while_it_sent_holds_a_result_up_for_seconds(
+    page: Page, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody will say that its request has an answer."""
+    attempt = page.store.attempt(1)
+    attempt.record_page_update(is_open=True)
+    passed = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal passed
+        passed += seconds
+
+    wait_for_page(attempt, Clock(now=lambda: passed, sleep=sleep))
+    assert PAGE_SECONDS <= passed < PAGE_SECONDS + 1
+    assert "has no answer" in capsys.readouterr().out

@@ -26,7 +26,7 @@ from modelbuild import log
 from modelbuild.aws.athena import Athena
 from modelbuild.aws.identity import session
 from modelbuild.buildkite.access import ApiAccess
-from modelbuild.callback import deliver, shared_rate_limiter
+from modelbuild.callback import deliver, shared_rate_limiter, wait_for_page
 from modelbuild.contract import (
     Artifact,
     DataSnapshot,
@@ -262,7 +262,9 @@ class ModelFlow(FlowSpec):
             self._track_model(None, artifact)
             return
         manifest = self._manifest(request, artifact, predictions)
-        result = publish.publish(store, manifest, environment.read().attempt)
+        number = environment.read().attempt
+        result = publish.publish(store, manifest, number)
+        wait_for_page(store.attempt(number))
         limiter = shared_rate_limiter(store.objects, store.prefix)
         deliver(request, result, access=ApiAccess.read(os.environ), rate_limiter=limiter)
         # The build does not wait for W&B.

@@ -51,6 +51,12 @@ class Run(BaseModel):
     run_id: str
 
 
+class PageUpdate(BaseModel):
+    """``attempts/<n>.page``: whether the head is sending the annotation of its attempt."""
+
+    is_open: bool
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One attempt at the training with this ``prefix``.
@@ -110,6 +116,16 @@ class Attempt:
     def run(self) -> Run | None:
         """Metaflow's run of this attempt, or None before it begins."""
         return records.find(self.objects, f"{self._stem}.run", Run)
+
+    def record_page_update(self, *, is_open: bool) -> None:
+        """Record that the head is about to send the annotation, or that the request has an answer."""
+        update = PageUpdate(is_open=is_open)
+        self.objects.write(f"{self._stem}.page", document(update.model_dump()).encode())
+
+    def has_open_page_update(self) -> bool:
+        """Whether the head is sending the annotation, or ended before the answer came."""
+        found = records.find(self.objects, f"{self._stem}.page", PageUpdate)
+        return found is not None and found.is_open
 
     def write_result_once(self, result: TrainingResult) -> TrainingResult:
         """Write the result once; returns the result in S3: this one, or an earlier one."""

@@ -1,7 +1,12 @@
 """The annotation of a training that runs: which step of the flow runs, since when, and what it measured last.
 
-The page is a convenience. So a request is sent only where no other program needs one of Buildkite's, what
-refuses it once ends it, and it ends before the result of the training is delivered.
+The page is a convenience. So a request is sent only where no other program needs one of Buildkite's, and what
+refuses it once ends it.
+
+No request reaches Buildkite after the step is unblocked, because it would replace the annotation of notify.
+The head delivers a result when its last request has an answer or has passed its deadline. The flow delivers a
+result while the head runs: the head records in S3 that it is about to send, and then looks for a result; the
+flow writes the result, and then looks for that record. So one of them sees the other.
 """
 
 from __future__ import annotations
@@ -28,7 +33,8 @@ REFRESH_SECONDS = 60.0
 CHANGE_SECONDS = 10.0
 """How soon the page says that another step runs; two updates are at least so far apart."""
 _REQUEST_SECONDS = 5.0
-_END_SECONDS = 3.0
+# Connecting and the answer may each take that long.
+_END_SECONDS = 2 * _REQUEST_SECONDS
 
 
 class Page:
@@ -43,6 +49,8 @@ class Page:
         self._rest = rest
         self._attempt = attempt
         self._job: BatchJob | None = None
+        self._sending = threading.Lock()
+        self._closed = False
 
     @property
     def pause(self) -> float:
@@ -60,14 +68,37 @@ class Page:
         if record is None:
             # The train step has not recorded the job yet.
             return True
-        # The flow writes the result before it unblocks the step, behind which notify writes the annotation.
-        if record.attempt > self._attempt or self._store.attempt(self._attempt).result() is not None:
+        attempt = self._store.attempt(self._attempt)
+        if record.attempt > self._attempt or attempt.result() is not None:
             return False
         body = self._body(record, stage)
-        context = self._request.meta_data_key(TRAINING_ANNOTATION)
-        self._rest.annotate(
-            self._request.build, body, context=context, style=RUNNING_STYLE, seconds=_REQUEST_SECONDS
-        )
+        attempt.record_page_update(is_open=True)
+        # The flow writes the result before it looks for this record and unblocks the step.
+        try:
+            goes_on = attempt.result() is None and self._send(body)
+        except RestError as error:
+            # Without an answer, Buildkite may still be at it, and the flow waits.
+            if error.status is not None:
+                attempt.record_page_update(is_open=False)
+            raise
+        attempt.record_page_update(is_open=False)
+        return goes_on
+
+    def close(self) -> None:
+        """Send nothing from now on; what is being sent has its answer, or passed its deadline."""
+        self._closed = True
+        if self._sending.acquire(timeout=_END_SECONDS):
+            self._sending.release()
+
+    def _send(self, body: str) -> bool:
+        """Send the annotation; False if the page was closed."""
+        with self._sending:
+            if self._closed:
+                return False
+            context = self._request.meta_data_key(TRAINING_ANNOTATION)
+            self._rest.annotate(
+                self._request.build, body, context=context, style=RUNNING_STYLE, seconds=_REQUEST_SECONDS
+            )
         return True
 
     def _body(self, record: JobRecord, stage: Stage) -> str:
@@ -111,7 +142,7 @@ class ProgressPage:
     ) -> None:
         self._over.set()
         self._changed.set()
-        self._thread.join(_END_SECONDS)
+        self._page.close()
 
     def _run(self) -> None:
         # What ends the head is for the main thread, which waits for the flow.
