@@ -12,7 +12,7 @@ import pytest
 import yaml
 from laptop import QUICK, SMALL, Laptop, Running, eventually, is_red, train_options
 
-from modelbuild_local.run.command import agents
+from modelbuild_local.run.agents import agents
 
 pytestmark = pytest.mark.e2e
 

@@ -13,7 +13,7 @@ from laptop import QUICK, Laptop, Running, eventually, is_red, train_options
 
 from modelbuild.contract import TrainingResult
 from modelbuild.onboarding import init
-from modelbuild_local.run.command import agents
+from modelbuild_local.run.agents import agents
 
 pytestmark = pytest.mark.e2e
 

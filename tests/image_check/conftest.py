@@ -9,7 +9,7 @@ import pytest
 
 from model_servers import RightServer
 from modelbuild.contract import GoldenPrediction, Manifest
-from modelbuild.image_check import server_checks
+from modelbuild.image_check import load_check, server_checks
 from modelbuild.serving.model import load_directory
 from models import Published, publish
 
@@ -61,5 +61,5 @@ def own_manifest(published: Published, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _short_load(monkeypatch: pytest.MonkeyPatch) -> None:
     """The load and the wait for a dead server are short: the servers of these tests are fast."""
-    monkeypatch.setattr(server_checks, "_LOAD_SECONDS", 0.2)
+    monkeypatch.setattr(load_check, "_LOAD_SECONDS", 0.2)
     monkeypatch.setattr(server_checks, "_RECOVERY_SECONDS", 0.2)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from modelbuild.answers import Identity
-from modelbuild.image_check import server, server_checks
+from modelbuild.image_check import load_check, server, server_checks
 from modelbuild.image_check.model import CheckedModel, read_model
 from modelbuild.image_check.server import Answer, NoAnswer, Server
 from modelbuild.image_check.session import Session
@@ -151,7 +151,7 @@ def test_any_answer_ends_in_sentences(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever a server answers, every check has an outcome with a text, and a wrong answer fails some."""
-    monkeypatch.setattr(server_checks, "_LOAD_SECONDS", 0.001)
+    monkeypatch.setattr(load_check, "_LOAD_SECONDS", 0.001)
     monkeypatch.setattr(server_checks, "_RECOVERY_SECONDS", 0.0)
     found = _Scripted("127.0.0.1", 1)
     headers = {"x-amzn-sagemaker-custom-attributes": attributes}

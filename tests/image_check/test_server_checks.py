@@ -10,7 +10,7 @@ import pytest
 
 from model_servers import LABELS, RightServer, running
 from modelbuild.errors import ConfigurationError
-from modelbuild.image_check import command, server, server_checks
+from modelbuild.image_check import command, load_check, server, server_checks
 from modelbuild.image_check.model import CheckedModel, read_model
 from modelbuild.image_check.outcome import Outcome, run_check
 from modelbuild.image_check.server import Server
@@ -281,7 +281,7 @@ def test_ping_must_be_answered_while_requests_are_computed(
     monkeypatch.setattr(server, "PING_SECONDS", 0.01)
     with running(_OneAtATime()) as running_server:
         session = Session(Server("127.0.0.1", running_server.server_port), model, model.identity)
-        outcome = run_check("/ping under load", lambda: server_checks._ping_under_load(session))
+        outcome = run_check("/ping under load", lambda: load_check.ping_under_load(session))
     assert outcome.status == "failed"
     assert "not within 0.01 s" in outcome.text
     assert "another thread or process" in outcome.text

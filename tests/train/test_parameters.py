@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from modelbuild.contract import sha256_of_json
 from modelbuild.errors import ConfigurationError
-from modelbuild.train.commit import parameters
+from modelbuild.train.commit import overrides, parameters
 
 DEFAULTS: dict[str, Any] = {
     "seed": 1,
@@ -21,7 +21,7 @@ DEFAULTS: dict[str, Any] = {
 
 def merged(defaults: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """The file's values with what option params puts in their place."""
-    return parameters.resolve(defaults, parameters.from_options(changes), "params.yaml").values
+    return overrides.resolve(defaults, overrides.from_options(changes), "params.yaml").values
 
 
 names = st.text("abcdefgh_é", min_size=1, max_size=6)
@@ -197,7 +197,7 @@ def test_any_bytes_are_a_map_or_a_sentence(text: bytes) -> None:
 )
 def test_value_is_what_a_person_means(text: str, value: Any) -> None:
     """A value is YAML, but a number may be written as people write it and a date is text."""
-    found = parameters.build_value(text, "PARAM_A")
+    found = overrides.build_value(text, "PARAM_A")
     assert (found, type(found)) == (value, type(value))
 
 
@@ -208,19 +208,19 @@ def test_value_is_what_a_person_means(text: str, value: Any) -> None:
 def test_invalid_value_is_reported(text: str) -> None:
     """What is no YAML, refers to itself or cannot be JSON is one sentence that says where it stands."""
     with pytest.raises(ConfigurationError, match=r"^PARAM_A.* cannot be read as YAML") as caught:
-        parameters.build_value(text, "PARAM_A")
+        overrides.build_value(text, "PARAM_A")
     assert "\n" not in str(caught.value)
 
 
 def resolved(
     defaults: dict[str, Any], environ: dict[str, str], meta_data: dict[str, str]
-) -> parameters.Resolved:
+) -> overrides.Resolved:
     """The file's values with those of a build."""
-    overrides = [
-        *parameters.from_environment(environ, defaults, "params.yaml"),
-        *parameters.from_meta_data(meta_data, defaults, "params.yaml"),
+    given = [
+        *overrides.from_environment(environ, defaults, "params.yaml"),
+        *overrides.from_meta_data(meta_data, defaults, "params.yaml"),
     ]
-    return parameters.resolve(defaults, overrides, "params.yaml")
+    return overrides.resolve(defaults, given, "params.yaml")
 
 
 def test_meta_data_stands_above_variables() -> None:
@@ -283,9 +283,9 @@ def test_hostile_names_and_values_are_parameters_or_a_sentence(
 ) -> None:
     """Whatever names and values a build has, the answer is parameters that hold together or one line."""
     try:
-        parameters.resolve(defaults, parameters.from_options(options), "params.yaml")
+        overrides.resolve(defaults, overrides.from_options(options), "params.yaml")
         found = resolved(defaults, environ, meta_data)
-        parameters.require_kinds(found, defaults, "params.yaml")
+        overrides.require_kinds(found, defaults, "params.yaml")
         message = ""
     except ConfigurationError as error:
         message = str(error)
@@ -309,5 +309,5 @@ def test_each_parameter_can_be_set_by_a_build(given_values: dict[str, Any], data
     found = resolved(given_values, {}, {f"params/{name}": "changed"})
     assert {key for key, origin in found.origins.items() if origin == "build"} == {name}
     assert found.values == merged(given_values, {name: "changed"})
-    if [parameters.variable(other) for other in places].count(parameters.variable(name)) == 1:
-        assert resolved(given_values, {parameters.variable(name): "changed"}, {}).values == found.values
+    if [overrides.variable(other) for other in places].count(overrides.variable(name)) == 1:
+        assert resolved(given_values, {overrides.variable(name): "changed"}, {}).values == found.values

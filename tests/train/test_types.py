@@ -10,7 +10,7 @@ import pytest
 
 import flow_files
 from modelbuild.errors import ConfigurationError
-from modelbuild.train.commit import parameters, types
+from modelbuild.train.commit import overrides, types
 
 FILE = "flows/params.yaml"
 DEFAULTS: dict[str, Any] = {
@@ -37,8 +37,8 @@ def check(archived: bytes, changes: dict[str, Any], defaults: dict[str, Any] | N
     """Hold the file's values, with what the build sets, to their types."""
     defaults = defaults or DEFAULTS
     values = {f"params/{name}": text for name, text in changes.items()}
-    meta_data = parameters.from_meta_data(values, defaults, FILE)
-    types.require(parameters.resolve(defaults, meta_data, FILE), defaults, archived, FILE)
+    meta_data = overrides.from_meta_data(values, defaults, FILE)
+    types.require(overrides.resolve(defaults, meta_data, FILE), defaults, archived, FILE)
 
 
 @pytest.mark.parametrize("archived", [archive(), archive(parameters=MODEL), archive(parameters="x = 1")])
@@ -183,7 +183,7 @@ def test_parameter_model_is_loaded_before_the_values_arrive(tmp_path: Path) -> N
         pytest.raises(ConfigurationError, match="seed 13 needs mode good"),
     ):
         types.require(
-            parameters.resolve(defaults, [], FILE), defaults, archive(parameters=MODEL), FILE, loaded
+            overrides.resolve(defaults, [], FILE), defaults, archive(parameters=MODEL), FILE, loaded
         )
     with types.loading(tmp_path) as unasked:
         pass
@@ -200,7 +200,7 @@ def test_files_of_the_checkout_are_not_imported(tmp_path: Path, monkeypatch: pyt
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the checkout')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    resolved = parameters.resolve(DEFAULTS, [], FILE)
+    resolved = overrides.resolve(DEFAULTS, [], FILE)
     types.require(resolved, DEFAULTS, archive(parameters=MODEL), FILE)
 
 
@@ -210,7 +210,7 @@ def test_parameter_in_a_locale_of_another_encoding(monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv(name, value)
     defaults = {"note": "Größe 🎉"}
     types.require(
-        parameters.resolve(defaults, [], FILE),
+        overrides.resolve(defaults, [], FILE),
         defaults,
         archive(parameters=flow_files.source("typed", "greeting.py")),
         FILE,

@@ -17,7 +17,7 @@ from modelbuild.image_check.model import CheckedModel, describes, replace, varia
 from modelbuild.image_check.outcome import NotChecked, Outcome, run_check
 from modelbuild.image_check.pickled import packed_like, printing
 from modelbuild.image_check.server import Server, instances_body
-from modelbuild.image_check.session import Session
+from modelbuild.image_check.session import Session, instances_of
 
 TERM_SECONDS = 30.0
 """How long SageMaker waits after SIGTERM before it kills a container."""
@@ -98,7 +98,7 @@ def _end(container: Container) -> str:
 
 def _follow_variables(image: Image, watched: float) -> str:
     del watched
-    instances = server_checks.instances_of(image.model)[:1]
+    instances = instances_of(image.model)[:1]
     environment = variables(_OTHER, image.original)
     with image.engine.container(image.name, image.original, environment) as container:
         session = Session(_await_service(container, image.seconds), image.model, _OTHER)

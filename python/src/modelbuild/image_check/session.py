@@ -13,6 +13,7 @@ from modelbuild.answers import Identity, difference, read_predictions, shortened
 from modelbuild.contract import CUSTOM_ATTRIBUTES_HEADER, Predictions
 from modelbuild.errors import VerificationFailed
 from modelbuild.image_check.model import CheckedModel
+from modelbuild.image_check.outcome import NotChecked
 from modelbuild.image_check.server import Answer, Server, instances_body
 
 TOLERANCE = 1e-4
@@ -130,3 +131,17 @@ def _predictions(body: bytes) -> list[dict[str, Any]] | None:
     if not isinstance(predictions, list) or not all(isinstance(one, dict) for one in predictions):
         return None
     return predictions
+
+
+def instances_of(model: CheckedModel) -> tuple[JsonValue, ...]:
+    """The instances that the checks send.
+
+    Raises:
+        NotChecked: there are none.
+    """
+    if not model.instances:
+        raise NotChecked(
+            f"{model.unknown}, so no instance is known: give --manifest FILE with golden predictions, "
+            "or --instance JSON"
+        )
+    return model.instances

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from moto.logs.models import logs_backends
 
-from modelbuild_local.aws.sagemaker.server import Plan, Server, StartFailed
+from modelbuild_local.aws.sagemaker.model_files import StartFailed
+from modelbuild_local.aws.sagemaker.server import Plan, Server
 from modelbuild_local.aws.settings import Settings
 
 ACCOUNT, REGION = "123456789012", "us-east-1"

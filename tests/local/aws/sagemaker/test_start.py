@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from endpoints import BUCKET, Serving, refused
-from modelbuild_local.aws.sagemaker import server
+from modelbuild_local.aws.sagemaker import model_files
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_archive_of_a_model_has_files_and_folders_only(kind: bytes, tmp_path: Pa
         tarfile.open(fileobj=archive(*good, ("link", kind))) as files,
         pytest.raises(tarfile.TarError, match="link"),
     ):
-        server._unpack(files, tmp_path)
+        model_files._unpack(files, tmp_path)
     assert (tmp_path / "code/deep/model.json").read_bytes() == b"text"
     assert not (tmp_path / "link").is_symlink()
     assert not (tmp_path / "link").exists()

@@ -12,7 +12,8 @@ from typing import Any
 
 from moto.core.utils import utcnow
 
-from modelbuild_local.aws.sagemaker.server import INVOKE_SECONDS, Plan, Server, StartFailed
+from modelbuild_local.aws.sagemaker.model_files import StartFailed
+from modelbuild_local.aws.sagemaker.server import INVOKE_SECONDS, Plan, Server
 from modelbuild_local.aws.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -1,46 +1,36 @@
-"""The process behind one variant of an endpoint: its model's files, its start, health, calls and end."""
+"""The process behind one variant of an endpoint: its start, health, calls and end."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import logging
 import shutil
 import socket
 import subprocess
-import tarfile
 import threading
 import time
 import uuid
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from moto.logs.models import logs_backends
 
 from modelbuild_local.aws import images, process
 from modelbuild_local.aws.access import control
 from modelbuild_local.aws.logs import LogStream
-from modelbuild_local.aws.objects import NoSuchObject, Objects, split
+from modelbuild_local.aws.sagemaker.model_files import StartFailed, install_model
 from modelbuild_local.aws.settings import Settings
 
 log = logging.getLogger(__name__)
-
 HOST = "127.0.0.1"
 # SageMaker's documented limits for containers.
 PING_SECONDS = 2.0
 INVOKE_SECONDS = 60.0
 GRACE_SECONDS = 30.0
-
 _LOOK_AGAIN_SECONDS = 0.1
 _LONGEST_RESTART_SECONDS = 30.0
 _LAST_LINES_SECONDS = 5.0
-
-
-class StartFailed(Exception):
-    """A variant does not come into service; the message is the endpoint's FailureReason."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +105,7 @@ class Server:
             StartFailed: it does not; the process is stopped.
         """
         try:
-            _install_model(self.plan, self._folder / "opt" / "ml" / "model")
+            install_model(self.plan.account, self.plan.data, self._folder / "opt" / "ml" / "model")
             self._begin()
             self._watcher.start()
             self._wait_for_ping()
@@ -246,70 +236,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
-
-
-def _install_model(plan: Plan, folder: Path) -> None:
-    """Put the model's files into ``folder``.
-
-    Raises:
-        StartFailed: the files are missing or invalid.
-    """
-    folder.mkdir(parents=True)
-    if plan.data is None:
-        return
-    objects = Objects(plan.account)
-    try:
-        if plan.data.endswith("/"):
-            found = {uri: objects.read(uri) for uri, _ in objects.list(plan.data)}
-        else:
-            found = {plan.data: objects.read(plan.data)}
-    except (NoSuchObject, ValueError):
-        found = {}
-    if not found:
-        raise StartFailed(
-            f'Failed to download model data for container "container_1" from URL: "{plan.data}". Please '
-            "ensure that there is an object located at the URL and that the role passed to CreateModel has "
-            "permissions to download the object."
-        )
-    if plan.data.endswith("/"):
-        _write(found, plan.data, folder)
-    else:
-        _extract(found[plan.data], plan.data, folder)
-
-
-def _extract(archive: bytes, uri: str, folder: Path) -> None:
-    try:
-        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as files:
-            _unpack(files, folder)
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise StartFailed(
-            f'Failed to extract model data archive for container "container_1" from URL "{uri}". Please '
-            f"ensure that the object located at the URL is a valid tar.gz archive: {error}"
-        ) from None
-
-
-def _unpack(files: tarfile.TarFile, folder: Path) -> None:
-    """Write the archive's files and folders; Python 3.10.0 has no filter that makes ``extractall`` safe."""
-    for member in files:
-        path = (folder / member.name).resolve()
-        if not path.is_relative_to(folder.resolve()):
-            raise tarfile.ExtractError(f"{member.name!r} leads outside of the model's folder")
-        if member.isdir():
-            path.mkdir(parents=True, exist_ok=True)
-            continue
-        content = files.extractfile(member) if member.isfile() else None
-        if content is None:
-            raise tarfile.ExtractError(f"{member.name!r} is neither a file nor a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            shutil.copyfileobj(content, file)
-
-
-def _write(files: Mapping[str, bytes], prefix: str, folder: Path) -> None:
-    for uri, content in files.items():
-        name = split(uri)[1][len(split(prefix)[1]) :]
-        path = (folder / name).resolve()
-        if not name or not path.is_relative_to(folder.resolve()):
-            raise StartFailed(f"The object {uri} cannot be a file of the model; rename it.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)

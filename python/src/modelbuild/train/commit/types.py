@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import JsonValue, ValidationError
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.train.commit import parameters, source
+from modelbuild.train.commit import overrides, parameters, source
 from modelbuild.train.commit.model_check import FILE_NAME, Verdict
 
 _SECONDS = 60
@@ -26,7 +26,7 @@ import sys
 sys.path[:] = sys.argv[1:]
 from modelbuild.process import startup
 startup.skip_garbage_collection()
-from modelbuild.train.commit import model_check
+from modelbuild.train.commit import model_check, overrides
 model_check.main()
 """
 
@@ -45,7 +45,7 @@ def loading(folder: Path) -> Iterator[subprocess.Popen[str] | None]:
 
 
 def require(
-    resolved: parameters.Resolved,
+    resolved: overrides.Resolved,
     defaults: Mapping[str, JsonValue],
     archived: bytes,
     file: str,
@@ -70,7 +70,7 @@ def require(
         with nullcontext(loaded) if loaded else _process() as process:
             found = _ask(process, archived, folder, model, resolved.values)
     if found.kind == "none":
-        parameters.require_kinds(resolved, defaults, file)
+        overrides.require_kinds(resolved, defaults, file)
     elif found.kind != "good":
         raise ConfigurationError(_sentence(found, resolved, file, model))
 
@@ -121,7 +121,7 @@ def _ask(
         raise ConfigurationError(f"{model} ended the check of the parameters: {message}") from error
 
 
-def _sentence(verdict: Verdict, resolved: parameters.Resolved, file: str, model: str) -> str:
+def _sentence(verdict: Verdict, resolved: overrides.Resolved, file: str, model: str) -> str:
     if verdict.kind == "unreadable":
         message = " ".join(verdict.expected.split())
         return (

@@ -24,7 +24,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import ImageSettings, TrainSettings
-from modelbuild.train.commit import parameters, source, steps, syntax, types
+from modelbuild.train.commit import overrides, parameters, source, steps, syntax, types
 from modelbuild.train.submit import claim
 
 
@@ -112,7 +112,7 @@ def _parameters(
     environ: Mapping[str, str],
     keys: Collection[str],
     loaded: Popen[str] | None,
-) -> parameters.Resolved:
+) -> overrides.Resolved:
     """The file's values, overridden by the pipeline's, and these by the build's."""
     name = posixpath.join(posixpath.dirname(settings.flow), settings.params_file)
     text = read(name)
@@ -122,26 +122,26 @@ def _parameters(
             "params-file"
         )
     defaults = parameters.parse(text, name)
-    names = parameters.BuildNames.of(settings.model)
+    names = overrides.BuildNames.of(settings.model)
     _require_named(settings.model, names, environ, keys)
     own = [key for key in keys if key.startswith(names.meta_data)]
-    overrides = [
-        *parameters.from_options(settings.params),
-        *parameters.from_environment(environ, defaults, name, names),
-        *parameters.from_meta_data(
+    given = [
+        *overrides.from_options(settings.params),
+        *overrides.from_environment(environ, defaults, name, names),
+        *overrides.from_meta_data(
             {key: agent.get_meta_data(key) or "" for key in own}, defaults, name, names
         ),
     ]
-    resolved = parameters.resolve(defaults, overrides, name)
+    resolved = overrides.resolve(defaults, given, name)
     types.require(resolved, defaults, archived, name, loaded)
     return resolved
 
 
 def _require_named(
-    model: str | None, names: parameters.BuildNames, environ: Mapping[str, str], keys: Collection[str]
+    model: str | None, names: overrides.BuildNames, environ: Mapping[str, str], keys: Collection[str]
 ) -> None:
     """Refuse a parameter without a model's name when the trainings of the build have names."""
-    unnamed = parameters.BuildNames()
+    unnamed = overrides.BuildNames()
     if model is None:
         return
     set_by = [key for key in environ if key.startswith(unnamed.variables) and environ[key].strip()]
