@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelbuild.contract import StepRun
+from modelbuild.contract import StepInstance, StepRun
 from modelbuild.errors import ConfigurationError
 from modelbuild.report.cost import Prices, cost, read_prices
 
@@ -32,6 +32,31 @@ def test_a_step_costs_what_it_asked_for() -> None:
     assert [line.price for line in lines[1:]] == pytest.approx([2.48, 0.000475])
 
 
+INSTANCES = {"instance-hour": {"m5.xlarge": 0.2, "g5.xlarge": 1.2, "g5.xlarge spot": 0.4}}
+
+
+@pytest.mark.parametrize(
+    ("instance", "price", "of"),
+    [
+        (StepInstance(type="m5.xlarge", vcpus=4), 0.1, " of m5.xlarge"),
+        (StepInstance(type="m5.xlarge", vcpus=4, spot=True), 0.1, " of m5.xlarge (spot)"),
+        (StepInstance(type="g5.xlarge", vcpus=4, spot=True), 0.2, " of g5.xlarge (spot)"),
+        (StepInstance(type="m5.xlarge", vcpus=1), 0.2, " of m5.xlarge"),
+        (StepInstance(type="m7i.large", vcpus=2), 0.1, " of m7i.large"),
+        (None, 0.1, ""),
+    ],
+)
+def test_a_step_costs_its_part_of_an_instance(instance: StepInstance | None, price: float, of: str) -> None:
+    """By vCPUs, never more than the whole; a spot instance without a price is one on demand, and a type
+    without one costs what the step asked for.
+    """
+    prices = Prices.model_validate({**PRICES.model_dump(by_alias=True), **INSTANCES})
+    run = StepRun(step="train", task="1", seconds=3600, cpu=2, memory=4096, instance=instance)
+    [line] = cost([run], prices)
+    assert line.price == pytest.approx(price)
+    assert line.resources == f"2 vCPU, 4 GiB{of}"
+
+
 RUNS = st.lists(
     st.builds(
         StepRun,
@@ -41,6 +66,13 @@ RUNS = st.lists(
         cpu=st.none() | st.integers(1, 96),
         memory=st.none() | st.integers(1, 10**6),
         gpu=st.integers(0, 8),
+        instance=st.none()
+        | st.builds(
+            StepInstance,
+            type=st.sampled_from(["g5.xlarge", "m5.large"]),
+            spot=st.booleans(),
+            vcpus=st.integers(1, 96),
+        ),
     )
 )
 

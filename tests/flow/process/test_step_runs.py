@@ -12,8 +12,10 @@ import pytest
 from metaflow import FlowSpec, step  # type: ignore[attr-defined]
 
 import flow_files
-from modelbuild.contract import StepRun
+from modelbuild.aws.instance import Instance
+from modelbuild.contract import StepInstance, StepRun
 from modelbuild.flow.batch import on_batch
+from modelbuild.flow.process import step_runs
 from modelbuild.flow.process.step_runs import merged, run_until_now
 
 
@@ -21,6 +23,7 @@ def test_a_step_is_kept_with_what_its_job_asks_for(monkeypatch: pytest.MonkeyPat
     """For a build, sizes are those of the flow with those of the build in their place."""
     monkeypatch.setenv("MODEL_ID", "12")
     monkeypatch.setenv("STEP_RESOURCES", json.dumps({"train": {"memory": 9000}}))
+    monkeypatch.setattr(step_runs, "this_instance", lambda: Instance("m5.large", spot=True, vcpus=2))
 
     class Flow(FlowSpec):
         @on_batch(cpu=2, memory=4096)
@@ -34,9 +37,11 @@ def test_a_step_is_kept_with_what_its_job_asks_for(monkeypatch: pytest.MonkeyPat
 
     found = run_until_now(Flow, "train", "3")
     assert (found.step, found.task, found.cpu, found.memory, found.gpu) == ("train", "3", 2, 9000, 0)
+    assert found.instance == StepInstance(type="m5.large", spot=True, vcpus=2)
     assert found.seconds > 0
     later = run_until_now(Flow, "end", "4")
     assert (later.cpu, later.memory, later.gpu) == (None, None, 0)
+    assert later.instance is None
     assert later.seconds >= found.seconds
 
 

@@ -110,6 +110,14 @@ class TrainingSummary(Record):
     converged: bool | None = None
 
 
+class StepInstance(Record):
+    """The EC2 instance that a step's job ran on."""
+
+    type: Text
+    spot: bool = False
+    vcpus: int = Field(ge=1)
+
+
 class StepRun(Record):
     """One task of a step of the flow: how long its program ran, and what its Batch job asked for."""
 
@@ -122,6 +130,8 @@ class StepRun(Record):
     memory: int | None = None
     """MiB."""
     gpu: int = 0
+    instance: StepInstance | None = None
+    """None on Fargate, on a laptop, and for a step that ran in the head's job."""
 
 
 class Manifest(Record):

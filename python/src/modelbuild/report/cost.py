@@ -1,4 +1,4 @@
-"""What the steps of a training cost, by what they asked for and a price file."""
+"""What the steps of a training cost by a price file: a part of an EC2 instance, or what they asked for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from modelbuild.contract import StepRun
+from modelbuild.contract import StepInstance, StepRun
 from modelbuild.contract.report import CostLine
 from modelbuild.errors import ConfigurationError
 from modelbuild.formats import agent_yaml
@@ -20,7 +20,11 @@ Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Prices(BaseModel):
-    """A price file."""
+    """A price file.
+
+    Attributes:
+        instance_hour: prices of whole instances by type; ``g5.xlarge spot`` is that of a spot instance.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,6 +32,12 @@ class Prices(BaseModel):
     vcpu_hour: Price = Field(alias="vcpu-hour")
     gib_hour: Price = Field(alias="gib-hour")
     gpu_hour: Price = Field(alias="gpu-hour")
+    instance_hour: dict[str, Price] = Field({}, alias="instance-hour")
+
+    def of_instance(self, instance: StepInstance) -> float | None:
+        """The price of an instance, which is at most that of an instance on demand; None if it has none."""
+        on_demand = self.instance_hour.get(instance.type)
+        return self.instance_hour.get(f"{instance.type} spot", on_demand) if instance.spot else on_demand
 
 
 def read_prices(path: Path = DEFAULT) -> Prices:
@@ -66,11 +76,18 @@ def cost(steps: Sequence[StepRun], prices: Prices) -> tuple[CostLine, ...]:
 def _price(run: StepRun, prices: Prices) -> float | None:
     if run.cpu is None or run.memory is None:
         return None
-    an_hour = run.cpu * prices.vcpu_hour + run.memory / 1024 * prices.gib_hour + run.gpu * prices.gpu_hour
+    an_hour = None if run.instance is None else prices.of_instance(run.instance)
+    if run.instance is not None and an_hour is not None:
+        an_hour *= min(1.0, run.cpu / run.instance.vcpus)
+    else:
+        an_hour = run.cpu * prices.vcpu_hour + run.memory / 1024 * prices.gib_hour + run.gpu * prices.gpu_hour
     return an_hour * run.seconds / 3600
 
 
 def _resources(run: StepRun) -> str:
     if run.cpu is None or run.memory is None:
         return "in the job of the head"
-    return f"{run.cpu} vCPU, {run.memory / 1024:g} GiB{f', {run.gpu} GPU' if run.gpu else ''}"
+    size = f"{run.cpu} vCPU, {run.memory / 1024:g} GiB{f', {run.gpu} GPU' if run.gpu else ''}"
+    if run.instance is None:
+        return size
+    return f"{size} of {run.instance.type}{' (spot)' if run.instance.spot else ''}"

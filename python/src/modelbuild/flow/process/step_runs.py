@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from modelbuild.contract import StepRun
+from modelbuild.aws.instance import this_instance
+from modelbuild.contract import StepInstance, StepRun
 
 # The program of a task imports the flow first, so this is close to its start.
 _STARTED = time.monotonic()
@@ -22,7 +24,11 @@ def set_resources(step: Callable[..., None], size: Mapping[str, int]) -> None:
 def run_until_now(flow: type, step: str, task: str) -> StepRun:
     """The task of this process, as if it ended now."""
     size = getattr(getattr(flow, step), _RESOURCES, {})
-    return StepRun(step=step, task=task, seconds=round(time.monotonic() - _STARTED, 3), **size)
+    seconds = round(time.monotonic() - _STARTED, 3)
+    # A step without a size runs in the head's job, whose instance other heads share.
+    found = this_instance() if size else None
+    instance = StepInstance(**asdict(found)) if found is not None else None
+    return StepRun(step=step, task=task, seconds=seconds, instance=instance, **size)
 
 
 def merged(branches: Iterable[Any]) -> list[dict[str, Any]]:
