@@ -6,7 +6,10 @@ import json
 import time
 
 import pytest
-from laptop import QUICK, Laptop, Running, eventually, train_options
+
+from laptop import QUICK, Laptop
+from pipeline_changes import train_options
+from running_build import Running, eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -10,10 +10,12 @@ from functools import partial
 from typing import Any
 
 import pytest
-from laptop import QUICK, SMALL, Laptop, Running, for_endpoint
 
+from laptop import QUICK, SMALL, Laptop
 from modelbuild.contract import Decision
 from modelbuild.contract.report import Comparison, Report
+from pipeline_changes import for_endpoint
+from running_build import Running
 
 pytestmark = pytest.mark.e2e
 

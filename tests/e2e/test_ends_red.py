@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from laptop import QUICK, SMALL, Laptop, Running, eventually, is_red, train_options
 
+from laptop import QUICK, SMALL, Laptop
 from modelbuild_local.run.agents import agents
+from pipeline_changes import train_options
+from running_build import Running, eventually, is_red
 
 pytestmark = pytest.mark.e2e
 

@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from laptop import QUICK, Laptop, eventually, train_options
 
+from laptop import QUICK, Laptop
+from pipeline_changes import train_options
+from running_build import eventually
 from weather import changing
 
 pytestmark = pytest.mark.e2e

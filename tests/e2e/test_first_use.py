@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from laptop import Laptop, Running, git, laptop_of
 
+from laptop import Laptop, git, laptop_of
 from modelbuild.contract import Predictions, TrainingResult
+from running_build import Running
 
 pytestmark = pytest.mark.e2e
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from laptop import QUICK, Laptop, Running, eventually, is_red, train_options
 
+from laptop import QUICK, Laptop
 from modelbuild.contract import TrainingResult
 from modelbuild.onboarding import init
 from modelbuild_local.run.agents import agents
+from pipeline_changes import train_options
+from running_build import Running, eventually, is_red
 
 pytestmark = pytest.mark.e2e
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from laptop import QUICK, SMALL, Json, Laptop, Running, for_endpoint
 
+from laptop import QUICK, SMALL, Laptop
 from modelbuild.contract import Predictions, TrainingResult
+from pipeline_changes import for_endpoint
+from running_build import Json, Running
 
 pytestmark = pytest.mark.e2e
 

@@ -10,9 +10,10 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from laptop import PREPARED, Laptop, Running, eventually
 
+from laptop import PREPARED, Laptop
 from modelbuild.contract import LOG_GROUP, Predictions, TrainingResult
+from running_build import Running, eventually
 from weather import changing
 
 pytestmark = pytest.mark.e2e
