@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,3 +90,19 @@ def on_stand_in(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> str:
 def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> job_agent.JobAgent:
     """What this process finds as ``buildkite-agent``: a recorder."""
     return job_agent.first_on_path(tmp_path / "agent", monkeypatch)
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """``golden(name, text)``: the text is that of a file in golden/ beside the test.
+
+    UPDATE_GOLDEN=1 writes it there.
+    """
+
+    def check(name: str, text: str) -> None:
+        path = request.path.parent / "golden" / name
+        if os.environ.get("UPDATE_GOLDEN"):
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8"), "if this is right, run again with UPDATE_GOLDEN=1"
+
+    return check

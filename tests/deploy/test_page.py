@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -39,14 +39,6 @@ HOSTILE = st.one_of(
 )
 
 
-def require_golden(name: str, text: str) -> None:
-    """The text is what the file in golden/ holds; UPDATE_GOLDEN=1 writes it there."""
-    path = Path(__file__).with_name("golden") / name
-    if os.environ.get("UPDATE_GOLDEN"):
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
-
-
 def tags(body: str) -> list[str]:
     """The tags that a build page shows, in order; it must not read any of the body as Markdown."""
     found: list[str] = []
@@ -68,22 +60,24 @@ def served(deployment: Deployment) -> str:
     return page.succeeded(GIVEN, deployment, SETTINGS, "us-east-1")
 
 
-def test_a_deployment_is_what_the_golden_file_shows() -> None:
+def test_a_deployment_is_what_the_golden_file_shows(golden: Callable[[str, str], None]) -> None:
     """What serves, who approved it, and what it replaced."""
-    require_golden("succeeded.md", served(DEPLOYMENT))
+    golden("succeeded.md", served(DEPLOYMENT))
 
 
-def test_first_deployment_without_approver_matches_the_golden_file() -> None:
+def test_first_deployment_without_approver_matches_the_golden_file(
+    golden: Callable[[str, str], None],
+) -> None:
     """Nothing before it and no approver are said, not left blank."""
     first = DEPLOYMENT.model_copy(
         update={"previous_endpoint_config": "", "approver": Approver(name="", email="")}
     )
-    require_golden("first.md", served(first))
+    golden("first.md", served(first))
 
 
-def test_a_failure_is_what_the_golden_file_shows() -> None:
+def test_a_failure_is_what_the_golden_file_shows(golden: Callable[[str, str], None]) -> None:
     """The reason and where to look."""
-    require_golden("failed.md", page.failed(GIVEN, "sentiment", "endpoint sentiment is Failed (no /ping)"))
+    golden("failed.md", page.failed(GIVEN, "sentiment", "endpoint sentiment is Failed (no /ping)"))
 
 
 @given(HOSTILE)

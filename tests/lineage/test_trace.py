@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,19 +16,11 @@ from modelbuild.store.deployments import DeploymentHistory, root_of
 ROOT = "s3://modelbuild-123456789012/models/comments"
 MODELS = f"{ROOT}/sentiment"
 MODEL = Path(__file__).parents[1] / "data" / "model-12"
-GOLDEN = Path(__file__).with_name("golden")
 
 
-def require_golden(name: str, text: str) -> None:
-    """The text is what the file in golden/ holds; UPDATE_GOLDEN=1 writes it there."""
-    if os.environ.get("UPDATE_GOLDEN"):
-        (GOLDEN / name).write_text(text + "\n", encoding="utf-8")
-    assert text + "\n" == (GOLDEN / name).read_text(encoding="utf-8")
-
-
-def test_a_deployed_model_leads_back_to_everything(lake: Storage) -> None:
+def test_a_deployed_model_leads_back_to_everything(lake: Storage, golden: Callable[[str, str], None]) -> None:
     """Build, commit, creator, parameters, data, query, image, quality, W&B, approver and endpoint."""
-    require_golden("deployed.txt", render(trace(ROOT, "12", lake, lake)))
+    golden("deployed.txt", render(trace(ROOT, "12", lake, lake)) + "\n")
 
 
 def test_a_model_that_was_replaced_says_until_when(lake: Storage) -> None:
@@ -63,14 +55,16 @@ def test_a_slash_at_the_end_changes_nothing(lake: Storage) -> None:
         (["deployment.json", "manifest.json", "result.json"], "training.txt"),
     ],
 )
-def test_missing_records_are_named(lake: Storage, missing: list[str], name: str) -> None:
+def test_missing_records_are_named(
+    lake: Storage, missing: list[str], name: str, golden: Callable[[str, str], None]
+) -> None:
     """A model that is trained, and one that is being trained, are traced as far as they came."""
     for file in missing:
         lake.delete(f"{MODELS}/12/{file}")
-    require_golden(name, render(trace(ROOT, "12", lake, lake)))
+    golden(name, render(trace(ROOT, "12", lake, lake)) + "\n")
 
 
-def test_the_newest_attempt_is_what_is_traced(lake: Storage) -> None:
+def test_the_newest_attempt_is_what_is_traced(lake: Storage, golden: Callable[[str, str], None]) -> None:
     """A training that failed and was attempted again has ended as its newest attempt did, or not yet."""
     failed = TrainingResult(status="failed", reason="ValueError: no rows")
     succeeded = lake.read(f"{MODELS}/12/result.json")
@@ -78,7 +72,7 @@ def test_the_newest_attempt_is_what_is_traced(lake: Storage) -> None:
     lake.write(f"{MODELS}/12/job.json", b'{"job_id": "a-job", "queue": "q", "region": "r", "attempt": 2}')
     assert trace(ROOT, "12", lake, lake).result is None
     lake.write(f"{MODELS}/12/attempts/2/result.json", succeeded)
-    require_golden("deployed.txt", render(trace(ROOT, "12", lake, lake)))
+    golden("deployed.txt", render(trace(ROOT, "12", lake, lake)) + "\n")
 
 
 def test_a_failed_training_is_traced_with_its_reason(lake: Storage) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -15,20 +14,6 @@ from modelbuild.contract import Manifest, TrainingResult
 from modelbuild.settings import AwsSettings
 
 MODEL = Path(__file__).parents[1] / "data" / "model-12"
-UPDATE = "UPDATE_GOLDEN"
-
-
-@pytest.fixture
-def golden() -> Callable[[str, str], None]:
-    """``golden(name, text)``: the text is what the file in golden/ holds; UPDATE_GOLDEN=1 writes it there."""
-
-    def check(name: str, text: str) -> None:
-        path = Path(__file__).with_name("golden") / name
-        if os.environ.get(UPDATE):
-            path.write_text(text, encoding="utf-8")
-        assert text == path.read_text(encoding="utf-8"), f"if this is right, run again with {UPDATE}=1"
-
-    return check
 
 
 @pytest.fixture
