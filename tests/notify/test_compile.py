@@ -204,6 +204,18 @@ def test_the_best_earlier_model_is_compared_where_it_is_not_the_live_one(world: 
     assert only.report(only.trained(2, 0.8)).compared_with("best") is None
 
 
+def test_the_best_earlier_model_is_found_among_all(world: World) -> None:
+    """However many models came after it; one that was deleted gives way to the next best."""
+    gone = world.trained(1, 0.99)
+    world.trained(2, 0.95)
+    for number in range(3, 30):
+        world.trained(number, 0.5)
+    world.lake.delete(f"{gone.request.artifacts}/manifest.json")
+    best = world.report(world.trained(30, 0.8)).compared_with("best")
+    assert best is not None
+    assert best.name == "sentiment 2"
+
+
 def test_the_trend_has_the_newest_models_and_marks_deployed_ones(world: World) -> None:
     """The oldest comes first, this one last."""
     world.deployed(1, 0.7)

@@ -26,6 +26,7 @@ from modelbuild.flow.evaluation import Evaluated, EvaluationRows
 from modelbuild.store.deployments import DeploymentHistory
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
+from modelbuild.store.ranking import Ranking
 
 LAKE, PRODUCTION = "s3://modelbuild-123456789012/models", "s3://modelbuild-222222222222/models"
 LABELS = ("negative", "neutral", "positive")
@@ -109,6 +110,7 @@ def store_model(
     )
     store.write_request_once(request)
     store.write_predictions_once(content)
+    Ranking.of(objects, manifest).add(manifest)
     return store.write_manifest_once(manifest)
 
 

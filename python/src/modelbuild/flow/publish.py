@@ -21,6 +21,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import AwsError, ConfigurationError
 from modelbuild.store.model import ModelStore
+from modelbuild.store.ranking import Ranking
 
 
 def archive(files: Mapping[str, bytes]) -> bytes:
@@ -83,6 +84,14 @@ def clear_checkpoints(store: ModelStore) -> None:
         log.warn(f"The training's checkpoints stay where they are: {error}")
 
 
+def _rank(store: ModelStore, manifest: Manifest) -> None:
+    """Add the model to those among which notify looks for the best earlier one."""
+    try:
+        Ranking.of(store.objects, manifest).add(manifest)
+    except AwsError as error:
+        log.warn(f"Later reports do not compare with this model as the best one: {error}")
+
+
 def publish(store: ModelStore, manifest: Manifest, attempt: int = 1) -> TrainingResult:
     """Write ``manifest.json`` and this attempt's ``result.json``, once each, to the training's prefix.
 
@@ -92,6 +101,7 @@ def publish(store: ModelStore, manifest: Manifest, attempt: int = 1) -> Training
     """
     request = manifest.request
     manifest = store.write_manifest_once(manifest)
+    _rank(store, manifest)
     result = TrainingResult(
         status="succeeded",
         model_path=manifest.artifact.path,

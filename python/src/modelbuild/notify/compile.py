@@ -56,13 +56,14 @@ def compile_report(
     with ThreadPoolExecutor() as threads:
         asking = threads.submit(find_experiments, manifest)
         reading = threads.submit(models.read_model, manifest, lake)
+        ranking = threads.submit(models.find_best, pipeline, manifest)
         finding = threads.submit(_find_live, manifest, compare_with, lake, production, root)
         earlier, unreadable = models.find_earlier(pipeline, request.model, request.model_id)
         ours, problems = reading.result()
         live, live_problem = finding.result()
         answer = asking.result()
     live_comparison = _compare_live(ours, live, live_problem)
-    best = _compare_best(ours, models.best_of(earlier, manifest), live, lake)
+    best = _compare_best(ours, ranking.result(), live, lake)
     experiment = _compare_experiment(ours, answer)
     baselines = compare_baselines(ours)
     endpoint = compare_with.endpoint if compare_with else ""
@@ -143,12 +144,12 @@ def _compare_live(ours: Model, live: models.Live | None, problem: str) -> Compar
 
 
 def _compare_best(
-    ours: Model, best: models.Earlier | None, live: models.Live | None, lake: Objects
+    ours: Model, best: Manifest | None, live: models.Live | None, lake: Objects
 ) -> Comparison | None:
     """The comparison with the best earlier model, unless that is the live one."""
-    if best is None or (live and live.model and live.model.manifest == best.manifest):
+    if best is None or (live and live.model and live.model.manifest == best):
         return None
-    return compare_models("best", ours, models.read_model(best.manifest, lake, ours.manifest)[0])
+    return compare_models("best", ours, models.read_model(best, lake, ours.manifest)[0])
 
 
 def _examples(ours: Model, live: Model | None) -> Examples | None:

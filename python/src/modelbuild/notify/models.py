@@ -17,12 +17,13 @@ from modelbuild.store.deployments import DeploymentHistory
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
 from modelbuild.store.pipeline import PipelineStore
-
-EARLIER = 50
-"""How many of the newest earlier models are read to find the best one."""
+from modelbuild.store.ranking import Ranking
 
 TREND = 20
-"""How many of them the trend shows."""
+"""How many of the newest models the trend shows."""
+
+_TRIES = 10
+"""How many of the best models may be gone before there is none."""
 
 _THREADS = 16
 
@@ -138,12 +139,11 @@ def find_earlier(pipeline: PipelineStore, model: str, model_id: str) -> tuple[li
     Raises:
         AwsError: S3 refused.
     """
-    ids = [one for one in pipeline.ids(model) if one != model_id][:EARLIER]
+    ids = [one for one in pipeline.ids(model) if one != model_id][: TREND - 1]
     stores = [pipeline.model(model, one) for one in ids]
     with ThreadPoolExecutor(_THREADS) as threads:
         manifests = list(threads.map(_readable_manifest, stores))
-        deployed = list(threads.map(lambda store: store.objects.exists(store.deployment_uri), stores[:TREND]))
-    deployed += [False] * (len(stores) - len(deployed))
+        deployed = list(threads.map(lambda store: store.objects.exists(store.deployment_uri), stores))
     found = [
         Earlier(store, manifest, is_deployed)
         for store, manifest, is_deployed in zip(stores, manifests, deployed, strict=True)
@@ -161,16 +161,19 @@ def _readable_manifest(store: ModelStore) -> Manifest | records.InvalidRecord | 
         return error
 
 
-def best_of(earlier: Sequence[Earlier], manifest: Manifest) -> Earlier | None:
-    """The best of the earlier models that were evaluated on the same rows as ``manifest``."""
-    evaluation = manifest.evaluation
-    metric = evaluation.metric(evaluation.primary)
-    comparable = [one for one in earlier if _is_comparable(one.manifest, manifest)]
-    return max(
-        comparable,
-        key=lambda one: metric.gain(one.manifest.evaluation.overall.metrics[metric.name], 0.0),
-        default=None,
-    )
+def find_best(pipeline: PipelineStore, manifest: Manifest) -> Manifest | None:
+    """The best of all other models of this name that were evaluated on the same rows as ``manifest``.
+
+    Raises:
+        AwsError: S3 refused.
+    """
+    request = manifest.request
+    ids = [one for one in Ranking.of(pipeline.objects, manifest).best() if one != request.model_id]
+    for one in ids[:_TRIES]:
+        found = _readable_manifest(pipeline.model(request.model, one))
+        if isinstance(found, Manifest) and _is_comparable(found, manifest):
+            return found
+    return None
 
 
 def trend(earlier: Sequence[Earlier], manifest: Manifest) -> tuple[TrendPoint, ...]:
@@ -183,7 +186,7 @@ def trend(earlier: Sequence[Earlier], manifest: Manifest) -> tuple[TrendPoint, .
             comparable=_is_comparable(one.manifest, manifest),
             deployed=one.deployed,
         )
-        for one in reversed(earlier[: TREND - 1])
+        for one in reversed(earlier)
         if primary in one.manifest.evaluation.overall.metrics
     ]
     own = TrendPoint(
