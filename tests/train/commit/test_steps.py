@@ -25,7 +25,7 @@ def test_a_step_that_the_flow_does_not_have_is_refused(name: str, hint: str) -> 
 
 def test_steps_of_a_model_flow_are_known() -> None:
     """The base class of models hides no step: those of this repository's flow are in its own file."""
-    flow = Path(__file__).parents[2] / "flows" / "sentiment" / "flow.py"
+    flow = Path(__file__).parents[3] / "flows" / "sentiment" / "flow.py"
     steps.require(["start", "train", "evaluate", "notify_buildkite", "end"], flow.read_bytes(), "flow.py")
     with pytest.raises(ConfigurationError, match="did you mean evaluate"):
         steps.require(["evalute"], flow.read_bytes(), "flow.py")
