@@ -7,6 +7,7 @@ from scipy import stats
 from sklearn.metrics import f1_score, root_mean_squared_error
 
 from modelbuild.comparison import compare
+from modelbuild.contract import Metric
 from modelbuild.contract.report import Difference
 from modelbuild.flow import classification, regression
 
@@ -25,7 +26,7 @@ def noisy(truth: np.ndarray, right: float, random: np.random.Generator) -> np.nd
 
 def labels_difference(truth: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> dict[str, Difference]:
     """The comparison of two classifiers."""
-    rows = compare.rows_of(column(truth), column(ours), column(theirs), "macro_f1")
+    rows = compare.rows_of(column(truth), column(ours), column(theirs), ["macro_f1"])
     assert rows is not None
     return compare.Sample.of(rows.cells(), classification.METRICS, SEED).differences(classification.METRICS)
 
@@ -67,7 +68,7 @@ def test_the_interval_of_rmse_is_scipys_and_a_lower_error_is_better() -> None:
     expected = stats.bootstrap(
         (np.arange(400),), gain, vectorized=False, method="percentile", n_resamples=3_000, rng=2
     ).confidence_interval
-    rows = compare.rows_of(column(truth), column(ours), column(theirs), "rmse")
+    rows = compare.rows_of(column(truth), column(ours), column(theirs), ["rmse"])
     assert rows is not None
     found = compare.Sample.of(rows.cells(), regression.METRICS, SEED).differences(regression.METRICS)
     assert set(found) == {"rmse", "mae", "r2"}
@@ -81,7 +82,7 @@ def test_each_label_has_its_difference() -> None:
     """Labels keep their names, and a label that only one model predicts is there."""
     truth = np.array(["b", "a", "b", "a"] * 20)
     ours, theirs = truth, np.array(["b", "a", "c", "a"] * 20)
-    rows = compare.rows_of(column(truth), column(ours), column(theirs), "accuracy")
+    rows = compare.rows_of(column(truth), column(ours), column(theirs), ["accuracy"])
     assert rows is not None
     f1 = next(metric for metric in classification.METRICS if metric.name == "f1")
     found = compare.Sample.of(rows.cells(), [f1], SEED).label_differences(f1)
@@ -122,7 +123,7 @@ def test_the_same_rows_give_the_same_interval() -> None:
 def test_a_metric_of_the_flows_own_is_not_computed_again() -> None:
     """Only the flow knows what its own metric means."""
     labels = column(["a", "b"])
-    assert compare.rows_of(labels, labels, labels, "top_2_accuracy") is None
+    assert compare.rows_of(labels, labels, labels, ["top_2_accuracy"]) is None
 
 
 def test_the_interval_covers_the_true_difference_in_95_of_100_trials() -> None:
@@ -138,3 +139,25 @@ def test_the_interval_covers_the_true_difference_in_95_of_100_trials() -> None:
         assert found.interval is not None
         covered += found.interval.low <= 0.05 <= found.interval.high
     assert covered / 2_000 == pytest.approx(0.95, abs=0.02)
+
+
+def test_the_interval_of_a_mean_of_row_values_is_scipys() -> None:
+    """A metric of the flow's own, whose values are kept for each row."""
+    random = np.random.default_rng(4)
+    ours, theirs = random.exponential(1.0, 500), random.exponential(1.2, 500)
+
+    def gain(rows: np.ndarray) -> float:
+        return float(theirs[rows].mean() - ours[rows].mean())
+
+    expected = stats.bootstrap(
+        (np.arange(500),), gain, vectorized=False, method="percentile", n_resamples=3_000, rng=2
+    ).confidence_interval
+    metric = Metric(name="cost", title="cost", better="lower")
+    rows = compare.MeanRows({"cost": ours}, {"cost": theirs})
+    [found] = compare.Sample.of(rows.cells(), [metric], SEED).differences([metric]).values()
+    assert found.gain == pytest.approx(gain(np.arange(500)))
+    assert found.interval is not None
+    assert found.interval.low == pytest.approx(expected.low, abs=0.02)
+    assert found.interval.high == pytest.approx(expected.high, abs=0.02)
+    part = rows.where(np.arange(500) < 3).cells()
+    assert compare.Sample.of(part, [metric], SEED).ours["cost"][0] == pytest.approx(ours[:3].mean())

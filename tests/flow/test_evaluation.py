@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from modelbuild.contract import Evaluation, Metric, Quality
 from modelbuild.errors import ConfigurationError
-from modelbuild.flow.evaluation import EvaluationRows, evaluate
+from modelbuild.flow.evaluation import EvaluationRows, RowMetric, evaluate
 
 ROWS = EvaluationRows(
     ids=["a", "b"], inputs=[{"rooms": 2}, {"rooms": 3}], truth=[100.0, 200.0], description="sold last year"
@@ -48,6 +48,37 @@ def test_a_regression_fits_into_the_contract() -> None:
         {"id": "a", "input": '{"rooms": 2}', "truth": 100.0, "prediction": 110.0, "baseline:mean": 150.0},
         {"id": "b", "input": '{"rooms": 3}', "truth": 200.0, "prediction": 190.0, "baseline:mean": 150.0},
     ]
+
+
+def test_a_metric_of_rows_is_their_mean_and_its_values_are_kept() -> None:
+    """On all rows, on each slice and of each baseline; a baseline without values has no such metric."""
+    cost = RowMetric(Metric(name="cost", title="cost", better="lower"), [1.0, 4.0], {"mean": [2.0, 2.0]})
+    rows = replace(ROWS, slices={"town": ["X", "Y"]})
+    evaluated = evaluate(
+        rows,
+        [110.0, 190.0],
+        metrics=METRICS,
+        primary="cost",
+        measure=measure,
+        baselines={"mean": [150.0, 150.0]},
+        row_metrics=[cost],
+    )
+    found = evaluated.evaluation
+    assert found.metric("cost") == cost.metric
+    assert found.overall.metrics["cost"] == 2.5
+    assert found.slices["town"]["Y"].metrics["cost"] == 4.0
+    assert found.baselines["mean"].metrics["cost"] == 2.0
+    kept = pq.read_table(io.BytesIO(evaluated.predictions)).to_pydict()
+    assert (kept["metric:cost"], kept["metric:cost:mean"]) == ([1.0, 4.0], [2.0, 2.0])
+    with pytest.raises(ConfigurationError, match="metric:cost has 1 elements"):
+        evaluate(
+            ROWS,
+            [110.0, 190.0],
+            metrics=METRICS,
+            primary="rmse",
+            measure=measure,
+            row_metrics=[replace(cost, values=[1.0])],
+        )
 
 
 def test_the_hash_is_that_of_the_rows() -> None:

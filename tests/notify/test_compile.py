@@ -11,8 +11,9 @@ import pytest
 import samples
 import trained
 from memory import MemoryObjects
-from modelbuild.contract import Manifest, StepRun, TrainingResult
+from modelbuild.contract import Manifest, Metric, StepRun, TrainingResult
 from modelbuild.contract.report import Comparison, Report
+from modelbuild.flow.evaluation import Evaluated, RowMetric
 from modelbuild.handoff.manifest import Handoff
 from modelbuild.notify import experiments
 from modelbuild.notify.compile import compile_report
@@ -190,6 +191,36 @@ def test_slices_that_became_worse_than_live_are_named(world: World) -> None:
     report = world.report(trained.store_model(world.lake, 2, after))
     assert report.verdict.outcome == "better"
     assert "Worse than live on domain tweets." in report.verdict.details
+
+
+def test_a_metric_of_rows_has_an_interval_also_as_the_primary_one(world: World) -> None:
+    """The values of each row are compared, on all rows, on shared ones, and on slices; so are baselines'."""
+    cost = Metric(name="cost", title="cost", better="lower")
+    domains = ["news" if number % 2 else "tweets" for number in range(len(TRUTH))]
+
+    def model(number: int, right: float, rows: int) -> Manifest:
+        predicted = trained.guesses(TRUTH[:rows], right, number)
+        values = [float(one != true) * 3 for one, true in zip(predicted, TRUTH, strict=False)]
+        metric = RowMetric(cost, values, {"majority": [3.0] * rows})
+        found = trained.evaluated(TRUTH[:rows], predicted, domains=domains[:rows], row_metrics=[metric])
+        by_cost = found.evaluation.model_copy(update={"primary": "cost"})
+        return trained.store_model(world.lake, number, Evaluated(by_cost, found.predictions))
+
+    trained.deploy(world.lake, world.production, model(1, 0.6, len(TRUTH)))
+    for number, rows in ((2, len(TRUTH)), (3, len(TRUTH) - 100)):
+        report = world.report(model(number, 0.9, rows))
+        live, baseline = report.compared_with("live"), report.compared_with("baseline")
+        assert report.verdict.outcome == "better"
+        assert live is not None
+        assert live.rows == rows
+        assert live.metrics["cost"].interval is not None
+        assert live.metrics["macro_f1"].interval is not None
+        assert {name: one.outcome for name, one in live.slices["domain"].items()} == {
+            "news": "better",
+            "tweets": "better",
+        }
+        assert baseline is not None
+        assert baseline.metrics["cost"].interval is not None
 
 
 def test_the_best_earlier_model_is_compared_where_it_is_not_the_live_one(world: World) -> None:

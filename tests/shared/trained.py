@@ -22,7 +22,7 @@ from modelbuild.contract import (
     sha256_of_json,
 )
 from modelbuild.flow import classification
-from modelbuild.flow.evaluation import Evaluated, EvaluationRows
+from modelbuild.flow.evaluation import Evaluated, EvaluationRows, RowMetric
 from modelbuild.store.deployments import DeploymentHistory
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
@@ -51,6 +51,7 @@ def evaluated(
     first: int = 0,
     domains: Sequence[str] | None = None,
     baselines: Mapping[str, Sequence[str]] | None = None,
+    row_metrics: Sequence[RowMetric] = (),
 ) -> Evaluated:
     """The evaluation of a classifier on rows whose ids count from ``first``."""
     ids = [f"row-{first + number:06}" for number in range(len(truth))]
@@ -66,7 +67,7 @@ def evaluated(
         for label in predicted
     ]
     others = baselines or {"majority": ["positive"] * len(truth)}
-    return classification.evaluate(rows, answers, labels=LABELS, baselines=others)
+    return classification.evaluate(rows, answers, labels=LABELS, baselines=others, row_metrics=row_metrics)
 
 
 def request_of(number: int, **changes: Any) -> TrainingRequest:

@@ -83,22 +83,47 @@ class NumberRows:
         return Cells(np.ones(len(self.truth), dtype=np.int64), measure)
 
 
-Rows: TypeAlias = LabelRows | NumberRows
+@dataclass(frozen=True)
+class MeanRows:
+    """Values of some rows whose means are metrics, by the names of these."""
+
+    ours: Mapping[str, Floats]
+    theirs: Mapping[str, Floats]
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> MeanRows:
+        """Those rows that are chosen."""
+        ours, theirs = (
+            {name: values[chosen] for name, values in one.items()} for one in (self.ours, self.theirs)
+        )
+        return MeanRows(ours, theirs)
+
+    def cells(self) -> Cells:
+        """The cells: each row is one."""
+        both = (self.ours, self.theirs)
+
+        def measure(weights: Floats, which: int) -> Measured:
+            rows = weights.sum(axis=1)
+            return {name: weights @ values / rows for name, values in both[which].items()}
+
+        size = max((len(values) for values in self.ours.values()), default=0)
+        return Cells(np.ones(size, dtype=np.int64), measure)
+
+
+Rows: TypeAlias = LabelRows | NumberRows | MeanRows
 
 
 def rows_of(
-    truth: pa.ChunkedArray, ours: pa.ChunkedArray, theirs: pa.ChunkedArray, primary: str
-) -> Rows | None:
-    """Two predictions of the task that the primary metric is of; None for a metric that only the flow can
-    compute.
-    """
+    truth: pa.ChunkedArray, ours: pa.ChunkedArray, theirs: pa.ChunkedArray, names: Sequence[str]
+) -> LabelRows | NumberRows | None:
+    """Two predictions of the task that the first known one of these metrics is of; None if none is known."""
     columns = (truth, ours, theirs)
     numeric = all(pa.types.is_integer(one.type) or pa.types.is_floating(one.type) for one in columns)
-    if primary in metrics.OF_NUMBERS and numeric:
-        return NumberRows(*(np.asarray(column.to_numpy(), dtype=float) for column in columns))
-    if primary in metrics.OF_LABELS and truth.type == ours.type == theirs.type:
-        labels, codes = label_codes(columns)
-        return LabelRows(labels, *codes)
+    for name in names:
+        if name in metrics.OF_NUMBERS and numeric:
+            return NumberRows(*(np.asarray(column.to_numpy(), dtype=float) for column in columns))
+        if name in metrics.OF_LABELS and truth.type == ours.type == theirs.type:
+            labels, codes = label_codes(columns)
+            return LabelRows(labels, *codes)
     return None
 
 
@@ -131,7 +156,7 @@ class Sample:
 
     def differences(self, compared: Sequence[Metric]) -> dict[str, Difference]:
         """The difference by each of those metrics that are of all rows."""
-        whole = {*metrics.OF_LABELS, *metrics.OF_NUMBERS} & self.ours.keys()
+        whole = self.ours.keys() - metrics.OF_ONE_LABEL.keys()
         found = {metric.name: self._difference(metric) for metric in compared if metric.name in whole}
         return {name: difference for name, difference in found.items() if difference is not None}
 

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from modelbuild.comparison import compare, metrics
+from modelbuild.comparison.metrics import Floats
 from modelbuild.comparison.predictions import PredictionTable, label_codes, shared_rows
-from modelbuild.contract import Evaluation, Manifest, Metric
+from modelbuild.contract import Evaluation, Manifest, Metric, Quality
 from modelbuild.contract.report import Comparison, Difference, Role
 
 CLASS = "class"
@@ -21,6 +22,7 @@ VALUES = 50
 """How many values of a slicing column are compared, those with the most rows."""
 
 _TOLERANCE = 1e-6
+_NO_ROW_METRICS = compare.MeanRows({}, {})
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Model:
         if table is None:
             return []
         own = table.column("prediction")
-        rows = compare.rows_of(table.column("truth"), own, own, evaluation.primary)
+        rows = compare.rows_of(table.column("truth"), own, own, _names(evaluation))
         if rows is None:
             return []
         cells = rows.cells()
@@ -64,6 +66,28 @@ class Model:
                 atol=_TOLERANCE,
             )
         ]
+
+    @cached_property
+    def row_metrics(self) -> Mapping[str, Floats]:
+        """The values of each metric that is recorded as the mean of these values, by its name."""
+        found = {} if self.predictions is None else self.predictions.row_metrics()
+        return _means(found, self.evaluation.overall)
+
+
+def _names(evaluation: Evaluation) -> list[str]:
+    """The names of the metrics of all rows, the primary one first."""
+    others = (metric.name for metric in evaluation.overall_metrics)
+    return list(dict.fromkeys([evaluation.primary, *others]))
+
+
+def _means(values: Mapping[str, Floats], quality: Quality) -> dict[str, Floats]:
+    """Those values whose mean is the recorded metric."""
+    recorded = quality.metrics
+    return {
+        name: found
+        for name, found in values.items()
+        if name in recorded and np.isclose(found.mean(), recorded[name], rtol=_TOLERANCE, atol=_TOLERANCE)
+    }
 
 
 def compare_models(role: Role, ours: Model, theirs: Model) -> Comparison:
@@ -116,7 +140,8 @@ def _baseline(ours: Model, name: str) -> Comparison:
         values = ours.evaluation.baselines[name].metrics
         found = _without_rows(ours.evaluation, values, "its predictions are not recorded")
     else:
-        found = _with_rows(ours, table, table.column(column), "")
+        theirs = _means(table.row_metrics(name), ours.evaluation.baselines[name])
+        found = _with_rows(ours, table, table.column(column), "", _both(ours.row_metrics, theirs))
     return Comparison.model_validate({**about, **found})
 
 
@@ -133,7 +158,8 @@ def _on_rows(ours: Model, theirs: Model) -> Mapping[str, object]:
     if first is None or second is None:
         return {"reason": "it was evaluated on other rows, and the predictions cannot be read"}
     if same:
-        return _with_rows(ours, first, second.column("prediction"), "")
+        both = _both(ours.row_metrics, theirs.row_metrics)
+        return _with_rows(ours, first, second.column("prediction"), "", both)
     positions, their_positions = shared_rows(first, second)
     if len(positions) == 0:
         return {"reason": f"it was evaluated on {len(second):,} other rows"}
@@ -142,34 +168,49 @@ def _on_rows(ours: Model, theirs: Model) -> Mapping[str, object]:
         first.take(positions),
         second.take(their_positions).column("prediction"),
         f"on the {len(positions):,} of {len(first):,} rows that it was evaluated on as well",
+        _both(
+            {name: values[positions] for name, values in ours.row_metrics.items()},
+            {name: values[their_positions] for name, values in theirs.row_metrics.items()},
+        ),
     )
 
 
+def _both(ours: Mapping[str, Floats], theirs: Mapping[str, Floats]) -> compare.MeanRows:
+    """The metrics that both have."""
+    names = [name for name in ours if name in theirs]
+    return compare.MeanRows({name: ours[name] for name in names}, {name: theirs[name] for name in names})
+
+
 def _with_rows(
-    ours: Model, table: PredictionTable, predicted: pa.ChunkedArray, reason: str
+    ours: Model,
+    table: PredictionTable,
+    predicted: pa.ChunkedArray,
+    reason: str,
+    row_metrics: compare.MeanRows = _NO_ROW_METRICS,
 ) -> Mapping[str, object]:
-    """The comparison of this model's predictions with others for the same rows."""
+    """The comparison of this model's predictions and row metrics with others for the same rows."""
     evaluation, truth, own = ours.evaluation, table.column("truth"), table.column("prediction")
-    known = ours.recomputed
-    rows = compare.rows_of(truth, own, predicted, evaluation.primary)
-    if rows is None or evaluation.primary not in {metric.name for metric in known}:
-        title = evaluation.metric(evaluation.primary).title
-        return {"reason": f"only the flow can compute {title}, not from the predictions"}
+    primary = evaluation.metric(evaluation.primary)
+    known = [metric for metric in ours.recomputed if metric.name not in row_metrics.ours]
+    means = [metric for metric in evaluation.overall_metrics if metric.name in row_metrics.ours]
+    answers = compare.rows_of(truth, own, predicted, [metric.name for metric in known])
+    decisive = row_metrics if primary in means else answers if primary in known else None
+    if decisive is None:
+        return {"reason": f"only the flow can compute {primary.title}, not from the predictions"}
     seed = int(evaluation.dataset_sha256[:8], 16)
     slices = {
-        column: _slice_differences(table, rows, column, evaluation.metric(evaluation.primary), seed)
-        for column in table.names("slice:")
+        column: _slice_differences(table, decisive, column, primary, seed) for column in table.names("slice:")
     }
-    label_metrics = evaluation.used_in(evaluation.slices.get(CLASS, {}))[:1]
-    sample = compare.Sample.of(rows.cells(), [*known, *label_metrics], seed)
-    if label_metrics:
-        slices = {CLASS: sample.label_differences(label_metrics[0]), **slices}
-    return {
-        "rows": len(table),
-        "reason": reason,
-        "metrics": sample.differences(known),
-        "slices": slices,
-    }
+    differences = {}
+    if means:
+        differences = compare.Sample.of(row_metrics.cells(), means, seed).differences(means)
+    if answers is not None:
+        label_metrics = evaluation.used_in(evaluation.slices.get(CLASS, {}))[:1]
+        sample = compare.Sample.of(answers.cells(), [*known, *label_metrics], seed)
+        if label_metrics:
+            slices = {CLASS: sample.label_differences(label_metrics[0]), **slices}
+        differences |= sample.differences(known)
+    return {"rows": len(table), "reason": reason, "metrics": differences, "slices": slices}
 
 
 def _without_rows(evaluation: Evaluation, others: Mapping[str, float], reason: str) -> Mapping[str, object]:
@@ -192,7 +233,7 @@ def _without_rows(evaluation: Evaluation, others: Mapping[str, float], reason: s
 
 def _slice_differences(
     table: PredictionTable,
-    rows: compare.LabelRows | compare.NumberRows,
+    rows: compare.Rows,
     column: str,
     metric: Metric,
     seed: int,

@@ -35,6 +35,17 @@ class PredictionTable:
         """The names, without the prefix, of the columns whose names begin with ``prefix``."""
         return [name.removeprefix(prefix) for name in self.table.column_names if name.startswith(prefix)]
 
+    def row_metrics(self, baseline: str = "") -> dict[str, npt.NDArray[np.float64]]:
+        """The values of metrics that are means over the rows, by the metric's name: of the model, or of a
+        baseline.
+        """
+        found = {}
+        for column in self.names("metric:"):
+            name, _, of = column.partition(":")
+            if of == baseline:
+                found[name] = np.asarray(self.column(f"metric:{column}").to_numpy(), dtype=float)
+        return found
+
     def has_inputs(self) -> bool:
         """Whether the file holds the inputs."""
         return "input" in self.table.column_names

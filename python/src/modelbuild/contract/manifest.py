@@ -35,9 +35,10 @@ class PredictionsFile(Record):
     """What the model answers for each evaluation row: a Parquet file beside the manifest.
 
     Its columns are ``id``, ``input`` (the input's JSON text), ``truth``, ``prediction``, ``score:<name>`` for
-    each score of an answer, ``baseline:<name>`` for the prediction of each baseline, and ``slice:<column>``
-    for each column that divides the rows. Rows are sorted by ``id``, which no two rows share, so that the
-    predictions of two models on the same rows can be compared row by row.
+    each score of an answer, ``baseline:<name>`` for the prediction of each baseline, ``slice:<column>`` for
+    each column that divides the rows, ``metric:<name>`` for the values of a metric that is their mean, and
+    ``metric:<name>:<baseline>`` for those of a baseline. Rows are sorted by ``id``, which no two rows share,
+    so that the predictions of two models on the same rows can be compared row by row.
     """
 
     path: S3Uri

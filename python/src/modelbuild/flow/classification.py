@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelbuild.contract import Metric, Quality
-from modelbuild.flow.evaluation import Evaluated, EvaluationRows, Values
+from modelbuild.flow.evaluation import Evaluated, EvaluationRows, RowMetric, Values
 from modelbuild.flow.evaluation import evaluate as evaluate_any
 
 METRICS = (
@@ -32,6 +32,7 @@ def evaluate(
     *,
     labels: Sequence[str],
     baselines: Mapping[str, Values],
+    row_metrics: Sequence[RowMetric] = (),
 ) -> Evaluated:
     """Compare predicted labels with the true ones; the primary metric is macro-F1.
 
@@ -40,6 +41,7 @@ def evaluate(
         answers: the model's answer to each row: its label, and the score of each label.
         labels: every label, in the order of the tables.
         baselines: the labels that each baseline predicts for the same rows, by its name.
+        row_metrics: metrics of the flow's own that are means over the rows.
 
     Raises:
         ConfigurationError: the rows are not consistent.
@@ -54,6 +56,7 @@ def evaluate(
         measure=measure,
         scores=columns,
         baselines=baselines,
+        row_metrics=row_metrics,
     )
     classes = {"class": class_qualities(rows.truth, predicted, labels), **found.evaluation.slices}
     return Evaluated(found.evaluation.model_copy(update={"slices": classes}), found.predictions)

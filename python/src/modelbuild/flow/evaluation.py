@@ -83,6 +83,30 @@ class EvaluationRows:
 
 
 @dataclass(frozen=True)
+class RowMetric:
+    """A metric of the flow's own that is the mean of a value of each row, such as the cost of an error.
+
+    Reports compare it with an interval, as the values are in the file of the predictions.
+
+    Attributes:
+        metric: its name, title and direction.
+        values: of the model, for each row.
+        baselines: of each baseline, by its name.
+    """
+
+    metric: Metric
+    values: Values
+    baselines: Mapping[str, Values] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> dict[str, npt.NDArray[np.float64]]:
+        """The columns of the file of the predictions."""
+        name = f"metric:{self.metric.name}"
+        others = {f"{name}:{one}": values for one, values in self.baselines.items()}
+        return {one: np.asarray(values, dtype=float) for one, values in {name: self.values, **others}.items()}
+
+
+@dataclass(frozen=True)
 class Evaluated:
     """An evaluation, and the content of the Parquet file with the prediction for each row.
 
@@ -102,6 +126,7 @@ def evaluate(
     measure: Measure,
     scores: Mapping[str, Values] | None = None,
     baselines: Mapping[str, Values] | None = None,
+    row_metrics: Sequence[RowMetric] = (),
 ) -> Evaluated:
     """Compare a model's predictions with the truth.
 
@@ -113,18 +138,24 @@ def evaluate(
         measure: computes the metrics, on all rows and on each slice of them.
         scores: further numbers of each prediction, by name, such as the probability of each label.
         baselines: predictions of each baseline for the same rows, by its name.
+        row_metrics: metrics beside those of ``measure`` that are means over the rows.
 
     Raises:
         ConfigurationError: the rows are not consistent.
     """
+    means = {name: column for one in row_metrics for name, column in one.columns.items()}
     named = {f"score {name}": column for name, column in (scores or {}).items()}
     named |= {f"baseline {name}": column for name, column in (baselines or {}).items()}
-    rows.require_consistent(predicted=predicted, **named)
+    rows.require_consistent(predicted=predicted, **named, **means)
     truth, guesses = np.asarray(rows.truth), np.asarray(predicted)
     slices = {name: [str(value) for value in column] for name, column in rows.slices.items()}
 
-    def quality(predictions: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> Quality:
-        found = measure(truth[mask], predictions[mask])
+    def quality(predictions: npt.NDArray[Any], mask: npt.NDArray[np.bool_], baseline: str = "") -> Quality:
+        found = dict(measure(truth[mask], predictions[mask]))
+        for one in row_metrics:
+            name = f"metric:{one.metric.name}{baseline}"
+            if name in means:
+                found[one.metric.name] = float(means[name][mask].mean())
         # A slice may be too small for a metric, such as a variance of one row.
         finite = {name: float(value) for name, value in found.items() if math.isfinite(value)}
         return Quality(rows=int(mask.sum()), metrics=finite)
@@ -139,19 +170,21 @@ def evaluate(
     evaluation = Evaluation(
         rows_are=rows.description,
         dataset_sha256=rows.sha256(),
-        metrics=tuple(metrics),
+        metrics=(*metrics, *(one.metric for one in row_metrics)),
         primary=primary,
         overall=overall,
         slices={
             name: {value: quality(guesses, np.array(column) == value) for value in sorted(set(column))}
             for name, column in slices.items()
         },
-        baselines={name: quality(np.asarray(one), everything) for name, one in (baselines or {}).items()},
+        baselines={
+            name: quality(np.asarray(one), everything, f":{name}") for name, one in (baselines or {}).items()
+        },
     )
     columns = {"prediction": guesses}
     columns |= {f"score:{name}": np.asarray(column) for name, column in (scores or {}).items()}
     columns |= {f"baseline:{name}": np.asarray(column) for name, column in (baselines or {}).items()}
-    return Evaluated(evaluation, _parquet(rows, columns))
+    return Evaluated(evaluation, _parquet(rows, {**columns, **means}))
 
 
 def _parquet(rows: EvaluationRows, predictions: Mapping[str, npt.NDArray[Any]]) -> bytes:

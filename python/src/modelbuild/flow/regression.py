@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelbuild.contract import Metric
-from modelbuild.flow.evaluation import Evaluated, EvaluationRows, Values
+from modelbuild.flow.evaluation import Evaluated, EvaluationRows, RowMetric, Values
 from modelbuild.flow.evaluation import evaluate as evaluate_any
 
 METRICS = (
@@ -20,7 +20,11 @@ METRICS = (
 
 
 def evaluate(
-    rows: EvaluationRows, answers: Sequence[Mapping[str, Any]], *, baselines: Mapping[str, Values]
+    rows: EvaluationRows,
+    answers: Sequence[Mapping[str, Any]],
+    *,
+    baselines: Mapping[str, Values],
+    row_metrics: Sequence[RowMetric] = (),
 ) -> Evaluated:
     """Compare predicted numbers with the true ones; the primary metric is the root of the mean squared error.
 
@@ -28,6 +32,7 @@ def evaluate(
         rows: the rows, each with its true number.
         answers: the model's answer to each row: its value.
         baselines: the numbers that each baseline predicts for the same rows, by its name.
+        row_metrics: metrics of the flow's own that are means over the rows.
 
     Raises:
         ConfigurationError: the rows are not consistent.
@@ -39,6 +44,7 @@ def evaluate(
         primary="rmse",
         measure=measure,
         baselines=baselines,
+        row_metrics=row_metrics,
     )
 
 

@@ -129,8 +129,9 @@ def _columns(manifest: Manifest, new: Manifest | None) -> Sequence[str] | None:
     if new is None:
         return None
     same_rows = manifest.evaluation.dataset_sha256 == new.evaluation.dataset_sha256
+    row_metrics = (f"metric:{metric.name}" for metric in new.evaluation.overall_metrics)
     # Other rows are known by their inputs, too, which are most of the file.
-    return ("id", "truth", "prediction", *(() if same_rows else ("input",)))
+    return ("id", "truth", "prediction", *row_metrics, *(() if same_rows else ("input",)))
 
 
 def find_earlier(pipeline: PipelineStore, model: str, model_id: str) -> tuple[list[Earlier], tuple[str, ...]]:

@@ -1,7 +1,8 @@
-"""Which models of one name are the best: an index in the keys of S3, by which they are found without a manifest.
+"""Which models of one name are the best: an index in the keys of S3.
 
-Each model has one object below ``<root>/<model>/ranking/<hash of the evaluation rows>/<primary metric>/``, with
-the name ``<rank>-<model id>``. Ranks sort as texts as the metric does as a number, the best first.
+Each model has one object, ``<rank>-<model id>``, below
+``<root>/<model>/ranking/<hash of the evaluation rows>/<primary metric>/``. Ranks sort as texts as the metric
+does as a number, the best first.
 """
 
 from __future__ import annotations
