@@ -25,11 +25,13 @@ from modelbuild.contract.environment import (
     SCHEDULE_TIMEOUT,
     STEP_RESOURCES,
     STEP_VARIABLES,
+    SWEEP_WORK,
     TRAINING_ANNOTATION,
     WANDB_ENTITY,
     HeadEnvironment,
     StepEnvironment,
     Variables,
+    WorkerEnvironment,
 )
 from modelbuild.contract.evaluation import Evaluation, Metric, Quality, figure
 from modelbuild.contract.failure import Failure
@@ -138,6 +140,7 @@ __all__ = [
     "SOURCE_FILE",
     "STEP_RESOURCES",
     "STEP_VARIABLES",
+    "SWEEP_WORK",
     "TRAINING_ANNOTATION",
     "WANDB_ENTITY",
     "Approver",
@@ -191,6 +194,7 @@ __all__ = [
     "Variables",
     "WandbRun",
     "Work",
+    "WorkerEnvironment",
     "attempt_prefix",
     "custom_attributes",
     "document",

@@ -25,6 +25,9 @@ flow's steps.
 WANDB_ENTITY = "WANDB_ENTITY"
 """W&B's own variable with the team or user that runs belong to; if unset, the default of the API key."""
 
+SWEEP_WORK = "SWEEP_WORK"
+"""The variable with the URI of what the workers of a sweep train, for the children of an array job."""
+
 ATTEMPT = "ATTEMPT"
 """The variable with the number of the attempt at a training, from 1, for its head and the flow's steps."""
 
@@ -128,3 +131,15 @@ class StepEnvironment(Variables):
     def runs_on_gpu_queue(self) -> bool:
         """Whether this step is a job of the queue of steps with a GPU."""
         return bool(self.queue) and self.queue == self.gpu_queue.rsplit("/", 1)[-1]
+
+
+class WorkerEnvironment(Variables):
+    """What a worker of a sweep reads of the variables of its job."""
+
+    artifacts: S3Uri = Field(alias="ARTIFACTS")
+    """The S3 prefix of the sweep."""
+    work: S3Uri = Field(alias=SWEEP_WORK)
+    index: int = Field(0, alias="AWS_BATCH_JOB_ARRAY_INDEX", ge=0)
+    """Which child of the array job this is; Batch sets it."""
+    wandb_secret: str = Field("", alias="WANDB_SECRET_ARN")
+    """The secret with the key of W&B's API; without one, candidates have no W&B runs."""

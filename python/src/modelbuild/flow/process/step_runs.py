@@ -21,6 +21,12 @@ def set_resources(step: Callable[..., None], size: Mapping[str, int]) -> None:
     setattr(step, _RESOURCES, {name: size[name] for name in ("cpu", "memory", "gpu")})
 
 
+def resources(flow: type) -> dict[str, dict[str, int]]:
+    """What the Batch job of each step asks for, by the step's name; other steps have none."""
+    found = ((name, getattr(getattr(flow, name), _RESOURCES, None)) for name in dir(flow))
+    return {name: size for name, size in found if size is not None}
+
+
 def run_until_now(flow: type, step: str, task: str) -> StepRun:
     """The task of this process, as if it ended now."""
     size = getattr(getattr(flow, step), _RESOURCES, {})

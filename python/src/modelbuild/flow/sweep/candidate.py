@@ -52,8 +52,10 @@ class CandidateContext:
         sweep: the request of the sweep.
         request: the request of the candidate.
         task: what to train; None to take the snapshot only.
-        objects: the objects in S3; they may come from memory.
+        objects: the objects in S3.
         sizes: the resources of each step that runs on Batch.
+        snapshot: the rows of the sweep; None to take them.
+        table: the rows that a query selected, read before; None for other rows.
     """
 
     sweep: TrainingRequest
@@ -61,6 +63,8 @@ class CandidateContext:
     task: CandidateTask | None
     objects: Objects
     sizes: Mapping[str, Mapping[str, int]]
+    snapshot: DataSnapshot | None = None
+    table: pa.Table | None = None
 
     @property
     def searches(self) -> bool:
@@ -108,26 +112,35 @@ class CandidateFlow(ModelFlow):
         Raises:
             ConfigurationError: the candidate's parameters select other rows.
         """
-        with self.timed("snapshot"):
-            taken = snapshot.take(Athena(session(AwsSettings())), self._sweep_store(), query)
-        if taken.source != query:
-            raise ConfigurationError(
-                "the parameters of this candidate select other rows than the sweep's snapshot, so it could "
-                "not be compared with the others: sweep parameters that do not change the query"
-            )
-        self.snapshot = taken.model_dump(mode="json")
+        found = self.context.snapshot
+        if found is None:
+            with self.timed("snapshot"):
+                found = snapshot.take(Athena(session(AwsSettings())), self._sweep_store(), query)
+        self._use(found, found.source == query)
 
     def read_snapshot(self) -> pa.Table:
         """The rows of the sweep's snapshot."""
+        if self.context.table is not None:
+            return self.context.table
         return snapshot.read(self.context.objects, DataSnapshot.model_validate(self.snapshot))
 
     def keep_rows(self, rows: Sequence[Any], source: str) -> None:
-        """Keep the rows of the sweep, once.
+        """Use the rows of the sweep, which are kept once.
 
         Raises:
-            VerificationFailed: this candidate's parameters give other rows than another one's.
+            ConfigurationError: the candidate's parameters give other rows.
         """
-        self.snapshot = snapshot.keep(self._sweep_store(), rows, source).model_dump(mode="json")
+        kept = snapshot.keep(None if self.context.snapshot else self._sweep_store(), rows, source)
+        found = self.context.snapshot or self._sweep_store().write_snapshot_once(kept)
+        self._use(found, found.sha256 == kept.sha256)
+
+    def _use(self, found: DataSnapshot, is_same: bool) -> None:
+        if not is_same:
+            raise ConfigurationError(
+                "the parameters of this candidate select other rows than the sweep's snapshot, so it could "
+                "not be compared with the others: sweep parameters that do not change the rows"
+            )
+        self.snapshot = found.model_dump(mode="json")
 
     def search_split(
         self, train: list[Row], held_out: list[Row], key: Callable[[Row], str]

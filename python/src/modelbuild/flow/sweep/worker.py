@@ -1,0 +1,146 @@
+"""Trains candidates of a sweep in one job of Batch: ``python -m modelbuild.flow.sweep.worker flow.py``.
+
+It runs in the folder of the flow. The first job of a sweep has no candidates: it takes the snapshot. Each
+other job is a child of an array job, and trains its share of the candidates that have not ended.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from modelbuild import log
+from modelbuild.aws.identity import session
+from modelbuild.aws.secrets import secret
+from modelbuild.aws.storage import Storage
+from modelbuild.contract import CandidateOutcome, CandidateTask, Work, WorkerEnvironment
+from modelbuild.errors import ConfigurationError, ModelbuildError, variable_error
+from modelbuild.flow import snapshot
+from modelbuild.flow.base import ModelFlow
+from modelbuild.flow.steps import resources
+from modelbuild.flow.sweep.candidate import CandidateContext, candidate_flow
+from modelbuild.flow.sweep.load import flow_class
+from modelbuild.flow.sweep.pool import run_all
+from modelbuild.settings import AwsSettings
+from modelbuild.store.model import ModelStore
+from modelbuild.store.sweep import SweepStore
+
+_WANDB_KEY = "WANDB_API_KEY"
+_REASON_CHARACTERS = 500
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What each process of a worker has in its memory.
+
+    Attributes:
+        flow: the user's flow.
+        context: what all candidates share; its request and task are replaced for each.
+        store: where outcomes are written.
+    """
+
+    flow: type[ModelFlow]
+    context: CandidateContext
+    store: SweepStore
+
+    def train(self, task: CandidateTask) -> None:
+        """Train a candidate, and write how it ended."""
+        began = time.monotonic()
+        values = {**task.candidate.values, **task.changes}
+        request = self.context.sweep.candidate(task.candidate.number, values)
+        flow = candidate_flow(self.flow, replace(self.context, request=request, task=task))
+        try:
+            flow.run_steps()
+            outcome = flow.outcome(task, time.monotonic() - began)
+        except Exception as error:  # noqa: BLE001 - a candidate that fails is a result, whatever the reason
+            traceback.print_exc()
+            failed(self.store, task, reason(error), time.monotonic() - began)
+            return
+        searched = task.stage == "search"
+        self.store.write_outcome_once(outcome, flow.predictions if searched else None)
+        assert outcome.evaluation is not None
+        log.say(outcome.evaluation.describe(outcome.evaluation.overall))
+
+
+def failed(store: SweepStore, task: CandidateTask, why: str, seconds: float = 0.0) -> None:
+    """Write that a candidate failed."""
+    outcome = CandidateOutcome(task=task, status="failed", reason=why, seconds=round(seconds, 3))
+    store.write_outcome_once(outcome, None)
+
+
+def reason(error: Exception) -> str:
+    """Why a candidate failed, with file and line of the user's code, at most 500 characters."""
+    if isinstance(error, ModelbuildError):
+        return str(error)[:_REASON_CHARACTERS]
+    here = str(Path.cwd().resolve())
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(here)]
+    place = f" ({Path(frames[-1].filename).relative_to(here)}, line {frames[-1].lineno})" if frames else ""
+    text = " ".join(str(error).split())
+    return log.redact(f"{type(error).__name__}: {text[:_REASON_CHARACTERS]}{place}")
+
+
+def main(file: Path) -> None:
+    """Train this worker's share of the candidates.
+
+    Raises:
+        ConfigurationError: this is no job of a sweep, or the file has no flow that can be swept.
+        AwsError: AWS refused.
+    """
+    try:
+        own = WorkerEnvironment.read(os.environ)
+    except ValidationError as error:
+        raise variable_error(error, "the head of a sweep starts this program") from error
+    aws = session(AwsSettings())
+    _fetch_wandb_key(own)
+    # The processes of the candidates inherit this client. This process never sends a request with it, so that
+    # they do not inherit a connection, which they would have to share.
+    inherited, objects = Storage(aws), Storage(aws)
+    store = SweepStore(objects, own.artifacts)
+    model = ModelStore(objects, own.artifacts)
+    request = model.request()
+    flow = flow_class(file)
+    work = store.work(own.work)
+    context = CandidateContext(
+        sweep=request, request=request, task=None, objects=inherited, sizes=resources(flow)
+    )
+    if not work.tasks:
+        candidate_flow(flow, replace(context, objects=objects)).run_steps()
+        return
+    found = model.snapshot()
+    if found is None:
+        raise ConfigurationError("the sweep has no snapshot: its first job must take it")
+    table = snapshot.read(objects, found) if found.athena_execution_id else None
+    worker = Worker(flow, replace(context, snapshot=found, table=table), SweepStore(inherited, own.artifacts))
+    ended = store.outcome_names()
+    tasks = [task for task in _share(work, own.index) if task.name not in ended]
+    log.say(f"{len(tasks)} candidates to train, {work.processes} at the same time")
+    run_all(tasks, work.processes, worker.train, lambda task: task.name, partial(failed, store))
+
+
+def _share(work: Work, index: int) -> list[CandidateTask]:
+    """The tasks of one child of an array job."""
+    return [*work.tasks[index :: work.workers]]
+
+
+def _fetch_wandb_key(own: WorkerEnvironment) -> None:
+    """Set the variable of W&B's key, as Metaflow does for the steps that ask for it."""
+    if own.wandb_secret:
+        try:
+            os.environ[_WANDB_KEY] = secret(session(AwsSettings()), own.wandb_secret, _WANDB_KEY)
+        except ConfigurationError as error:
+            log.say(f"the candidates have no W&B runs: {error}")
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]))
+    except ModelbuildError as error:
+        log.warn(str(error))
+        sys.exit(error.exit_code)
