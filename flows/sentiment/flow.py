@@ -20,7 +20,7 @@ from modelbuild.flow.models import linear
 from modelbuild.flow.packaging import golden
 from modelbuild.serving.model import load
 from parameters import Data, LinearParameters, TransformerParameters, read
-from rows import LABELS, Labelled, Rated, labelled, split
+from rows import LABELS, Labelled, Rated, document, labelled, split
 
 
 def query(data: Data) -> str:
@@ -119,7 +119,8 @@ class SentimentFlow(ModelFlow):
         rated = (Rated(**row) for row in self.read_snapshot().to_pylist())
         dropped: dict[str, int] = {}
         kept = labelled(rated, parsed.labels.tau, dropped)
-        return *split(kept, parsed.split.test_percent, parsed.seed), dropped
+        train, test = split(kept, parsed.split.test_percent, parsed.seed)
+        return *self.search_split(train, test, document), dropped
 
 
 if __name__ == "__main__":

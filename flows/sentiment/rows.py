@@ -59,9 +59,14 @@ def labelled(rows: Iterable[Rated], tau: float, dropped: dict[str, int] | None =
     return one_of_each(same_text.values(), label=lambda item: item.target, dropped=dropped, refused=refused)
 
 
+def document(item: Labelled) -> str:
+    """The source document of a row, whose rows are on one side of each split."""
+    return item.row.document
+
+
 def split(rows: Iterable[Labelled], test_percent: int, seed: int) -> tuple[list[Labelled], list[Labelled]]:
     """The rows to train on and the rows held out; all rows of a source document are on one side."""
-    return split_by(rows, lambda item: item.row.document, test_percent=test_percent, seed=seed)
+    return split_by(rows, document, test_percent=test_percent, seed=seed)
 
 
 def split_validation(
@@ -69,4 +74,4 @@ def split_validation(
 ) -> tuple[list[Labelled], list[Labelled]]:
     """Training rows to learn from, and those that decide when to stop, by the same rule as :func:`split`."""
     # Another seed than that of any split: by the same one, these documents would be those held out already.
-    return split_by(rows, lambda item: item.row.document, test_percent=percent, seed=seed + 2**32)
+    return split_by(rows, document, test_percent=percent, seed=seed + 2**32)

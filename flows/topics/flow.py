@@ -53,8 +53,7 @@ class TopicsFlow(base.ModelFlow):
         ids, texts, truth = ([row[name] for row in held_out] for name in ("id", "text", "topic"))
         inputs, labels = ([row[name] for row in known] for name in ("text", "topic"))
         self.keep_training_rows(inputs, labels, evaluation_inputs=texts, dropped=dropped)
-        description = "texts of articles that were not trained on, with the topics of the articles"
-        found = EvaluationRows(ids=ids, inputs=texts, truth=truth, description=description)
+        found = EvaluationRows(ids=ids, inputs=texts, truth=truth, description="articles not trained on")
         baselines = {"majority": classification.majority(labels, len(texts))}
         answers = model.predict_json(texts)
         evaluated = classification.evaluate(found, answers, labels=self.labels, baselines=baselines)
@@ -74,10 +73,10 @@ class TopicsFlow(base.ModelFlow):
 
     def _halves(self) -> tuple[list[dict[str, str]], list[dict[str, str]], dict[str, int]]:
         """The rows to train on, those held out, and how many others there are, by reason."""
-        parsed, found = Parameters.model_validate(self.parameters), self.read_snapshot().to_pylist()
-        dropped: dict[str, int] = {}
+        parsed, key = Parameters.model_validate(self.parameters), itemgetter("article")
+        found, dropped = self.read_snapshot().to_pylist(), dict[str, int]()
         kept = rows.distinct(found, text=itemgetter("text"), label=itemgetter("topic"), dropped=dropped)
-        return *rows.hold_out(kept, itemgetter("article"), parsed.data.held_out, parsed.seed), dropped
+        return *self.search_split(*rows.hold_out(kept, key, parsed.data.held_out, parsed.seed), key), dropped
 
 
 if __name__ == "__main__":

@@ -107,6 +107,34 @@ class Batch:
             )
         return answer["jobDefinitionArn"]
 
+    def worker_definition(self, head: str, name: str, image: str) -> str:
+        """The ARN of a job definition for jobs that train as the head's steps do.
+
+        It is a copy of the head's, with another image, and without the secrets that only the head needs.
+
+        Args:
+            head: the name of the head's definition.
+            name: what the name of the copy begins with.
+            image: the image of the copy.
+
+        Raises:
+            ConfigurationError: there is no active definition ``head``.
+        """
+        content = dict(self.definition(head, image).content)
+        container = {
+            key: value
+            for key, value in content["containerProperties"].items()
+            if key not in ("secrets", "executionRoleArn")
+        }
+        content["containerProperties"] = container
+        own_name = f"{name}-{sha256_of_json(_in_order(content))[:12]}"
+        existing = self._newest(own_name)
+        if existing is not None:
+            return str(existing["jobDefinitionArn"])
+        with translated(f"register job definition {own_name}"):
+            answer = self._batch.register_job_definition(jobDefinitionName=own_name, **content)
+        return answer["jobDefinitionArn"]
+
     def definition(self, name: str, image: str) -> Definition:
         """The definition that :meth:`definition_with_image` uses, without registering it.
 
@@ -143,14 +171,32 @@ class Batch:
         environment: Mapping[str, str],
         timeout: int,
         tags: Mapping[str, str],
+        resources: Mapping[str, int] | None = None,
+        children: int = 1,
     ) -> str:
-        """Submit a job, once, and return its id; ``timeout`` is in seconds of running.
+        """Submit a job, once, and return its id.
+
+        Args:
+            name: the name of the job.
+            queue: the queue.
+            definition: the ARN of the job definition.
+            command: the command of the container.
+            environment: the variables, beside those of the definition.
+            timeout: how many seconds it may run.
+            tags: the tags of the job.
+            resources: ``VCPU``, ``MEMORY`` in MiB and ``GPU`` in place of the definition's.
+            children: how many children an array job has; 1 for a job that is none.
 
         Raises:
             ConfigurationError: the environment is larger than Batch takes.
         """
         require_fitting(command, environment)
         overrides = _overrides(command, environment)
+        if resources is not None:
+            overrides["resourceRequirements"] = [
+                {"type": kind, "value": str(value)} for kind, value in sorted(resources.items()) if value
+            ]
+        array: Any = {"arrayProperties": {"size": children}} if children > 1 else {}
         with translated(f"submit job {name} to queue {queue}"):
             for pause in _PAUSES:
                 try:
@@ -162,6 +208,7 @@ class Batch:
                         timeout={"attemptDurationSeconds": timeout},
                         tags=dict(tags),
                         propagateTags=True,
+                        **array,
                     )
                     return answer["jobId"]
                 except ClientError as error:

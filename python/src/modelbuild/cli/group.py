@@ -12,6 +12,7 @@ _MODULES = {
     "notify": "plugins",
     "deploy": "plugins",
     "head": "heads",
+    "sweep-worker": "heads",
     "ended": "heads",
     "reconcile": "heads",
     "trace": "trace",

@@ -25,6 +25,14 @@ def head() -> None:
 
 
 @click.command()
+def sweep_worker() -> None:
+    """Train a share of a sweep's candidates inside a Batch job, which the head of the sweep submits."""
+    from modelbuild.train.head import worker
+
+    sys.exit(worker.run(os.environ))
+
+
+@click.command()
 def ended() -> None:
     """Be the Lambda function of the stack.
 

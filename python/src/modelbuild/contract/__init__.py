@@ -93,7 +93,7 @@ from modelbuild.contract.record import (
 )
 from modelbuild.contract.report import Report
 from modelbuild.contract.request import Build, Images, Source, TrainingRequest
-from modelbuild.contract.result import TrainingResult, unsuccessful
+from modelbuild.contract.result import TrainingResult, succeeded, unsuccessful
 from modelbuild.contract.serving import (
     CUSTOM_ATTRIBUTES_HEADER,
     DESCRIPTION_FILE,
@@ -203,6 +203,7 @@ __all__ = [
     "sha256_of_json",
     "shortened",
     "split_s3_uri",
+    "succeeded",
     "sweep_prefix",
     "unsuccessful",
 ]

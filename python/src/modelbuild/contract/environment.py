@@ -101,6 +101,13 @@ class HeadEnvironment(Variables):
     """Metaflow's user, with whose name the jobs of the flow's steps begin."""
     queue: str = Field("", alias="METAFLOW_BATCH_JOB_QUEUE")
     gpu_queue: str = Field("", alias="GPU_JOB_QUEUE")
+    head_queue: str = Field("", alias="AWS_BATCH_JQ_NAME")
+    """The head's own queue, which has the name of its job definition; Batch sets it."""
+    wandb_entity: str = Field("", alias=WANDB_ENTITY)
+    variables: str = Field("", alias=STEP_VARIABLES)
+    resources: str = Field("", alias=STEP_RESOURCES)
+    tags: Json[dict[str, str]] = Field("{}", alias="METAFLOW_BATCH_DEFAULT_TAGS", validate_default=True)
+    """The tags of the jobs that the head submits."""
     job_id: str = Field("", alias="AWS_BATCH_JOB_ID")
     """The head's own job, which Batch names to the head only."""
 

@@ -9,7 +9,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from modelbuild.contract.manifest import Manifest
 from modelbuild.contract.record import FIELD_CHARACTERS, FieldText, Record, Text
+from modelbuild.contract.serving import DESCRIPTION_FILE, ServingEnvironment
 
 
 class TrainingResult(Record):
@@ -69,3 +71,28 @@ class TrainingResult(Record):
 def unsuccessful(status: Literal["failed", "cancelled"], reason: str) -> TrainingResult:
     """The result of a training without a model."""
     return TrainingResult.model_validate({"training/status": status, "training/reason": reason})
+
+
+def succeeded(manifest: Manifest, uri: str) -> TrainingResult:
+    """The result of a training whose model has this manifest.
+
+    Args:
+        manifest: the manifest.
+        uri: where it lies.
+    """
+    request = manifest.request
+    return TrainingResult(
+        status="succeeded",
+        model_path=manifest.artifact.path,
+        model_sha256=manifest.artifact.sha256,
+        manifest=uri,
+        env=ServingEnvironment(
+            model=request.model,
+            model_id=request.model_id,
+            pipeline=request.build.pipeline,
+            description_sha256=manifest.artifact.files[DESCRIPTION_FILE],
+        ).to_env(),
+        image=request.images.serve,
+        wandb_run_id=manifest.wandb.id,
+        wandb_run_url=manifest.wandb.url,
+    )

@@ -16,8 +16,8 @@ from modelbuild.contract import (
     Artifact,
     Manifest,
     PredictionsFile,
-    ServingEnvironment,
     TrainingResult,
+    succeeded,
 )
 from modelbuild.errors import AwsError, ConfigurationError
 from modelbuild.store.model import ModelStore
@@ -99,22 +99,6 @@ def publish(store: ModelStore, manifest: Manifest, attempt: int = 1) -> Training
         The result in S3. An earlier run of this step may have written it, or a program that recorded this
         attempt as failed.
     """
-    request = manifest.request
     manifest = store.write_manifest_once(manifest)
     _rank(store, manifest)
-    result = TrainingResult(
-        status="succeeded",
-        model_path=manifest.artifact.path,
-        model_sha256=manifest.artifact.sha256,
-        manifest=store.manifest_uri,
-        env=ServingEnvironment(
-            model=request.model,
-            model_id=request.model_id,
-            pipeline=request.build.pipeline,
-            description_sha256=manifest.artifact.files[DESCRIPTION_FILE],
-        ).to_env(),
-        image=request.images.serve,
-        wandb_run_id=manifest.wandb.id,
-        wandb_run_url=manifest.wandb.url,
-    )
-    return store.attempt(attempt).write_result_once(result)
+    return store.attempt(attempt).write_result_once(succeeded(manifest, store.manifest_uri))

@@ -91,6 +91,7 @@ VariableName = Annotated[
 ]
 VariableValue = Annotated[str, AfterValidator(_unreserved_value)]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*\.ya?ml$")]
+RepositoryFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/-]*\.ya?ml$")]
 StepName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 # The tags that AWS and Metaflow both accept, except the names reserved by AWS and modelbuild.
 TagKey = Annotated[
@@ -135,6 +136,10 @@ class TrainSettings(PluginOptions):
     params: dict[str, JsonValue] = Field(
         {},
         description="Values in place of those in the parameter file; keys may be nested or dotted.",
+    )
+    sweep: RepositoryFile | None = Field(
+        None,
+        description="File with the candidates to try in place of one training; by default none.",
     )
     artifacts: S3Uri = Field(
         description="Where models lie in S3; each lies below the pipeline, the model and the build's number."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -30,10 +31,11 @@ class SweepStore:
     objects: Objects
     prefix: str
 
-    def write_work(self, name: str, work: Work) -> str:
-        """Write what an array job trains; returns the URI that its workers read."""
-        uri = f"{self.prefix}/sweep/work/{name}.json"
-        self.objects.write_once(uri, work.to_json().encode())
+    def write_work(self, work: Work) -> str:
+        """Write what an array job trains, under a name that is its hash; returns the URI."""
+        content = work.to_json().encode()
+        uri = f"{self.prefix}/sweep/work/{hashlib.sha256(content).hexdigest()}.json"
+        self.objects.write_once(uri, content)
         return uri
 
     def work(self, uri: str) -> Work:
@@ -61,10 +63,6 @@ class SweepStore:
         folder = f"{self.prefix}/sweep/outcomes/"
         listed = (uri.removeprefix(folder) for uri, _ in self.objects.list(folder))
         return {name.removesuffix(".json") for name in listed if name.endswith(".json")}
-
-    def has_outcome(self, task: CandidateTask) -> bool:
-        """Whether a task has ended."""
-        return self.objects.exists(self._outcome_uri(task.name))
 
     def outcomes(self, tasks: list[CandidateTask]) -> list[CandidateOutcome | None]:
         """How each of these tasks ended; None for one that has not."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from modelbuild.errors import ConfigurationError
 from modelbuild.flow.base import ModelFlow
-from modelbuild.flow.steps import resources
+from modelbuild.flow.process.step_runs import resources
 
 
 def flow_class(file: Path) -> type[ModelFlow]:

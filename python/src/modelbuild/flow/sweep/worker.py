@@ -24,7 +24,7 @@ from modelbuild.contract import CandidateOutcome, CandidateTask, Work, WorkerEnv
 from modelbuild.errors import ConfigurationError, ModelbuildError, variable_error
 from modelbuild.flow import snapshot
 from modelbuild.flow.base import ModelFlow
-from modelbuild.flow.steps import resources
+from modelbuild.flow.process.step_runs import resources
 from modelbuild.flow.sweep.candidate import CandidateContext, candidate_flow
 from modelbuild.flow.sweep.load import flow_class
 from modelbuild.flow.sweep.pool import run_all

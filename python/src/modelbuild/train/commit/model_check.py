@@ -1,18 +1,19 @@
 """Validates parameters with the flow's own pydantic model, in a separate process, because the model is the
 commit's code.
 
-The process runs :func:`main`: it reads ``{"folder": …, "values": …}`` from standard input and prints a
+The process runs :func:`main`: it reads ``{"folder": …, "values": [{…}, …]}`` from standard input and prints a
 :class:`Verdict` as JSON; the model is ``Parameters`` in ``parameters.py`` of that folder.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +44,8 @@ class Verdict(BaseModel):
     path: tuple[str | int, ...] = ()
     expected: str = ""
     """The type of a missing parameter, a known name like an unknown one, or the expected value."""
+    index: int = 0
+    """Which of the values are wrong; those before are valid."""
 
 
 def verdict(folder: Path, values: str) -> Verdict:
@@ -70,6 +73,17 @@ def verdict(folder: Path, values: str) -> Verdict:
     return Verdict(kind="good")
 
 
+def first_verdict(folder: Path, several: Sequence[Mapping[str, Any]]) -> Verdict:
+    """Validate several values with the model in a folder; the verdict on the first that are not valid."""
+    found = Verdict(kind="none")
+    for index, values in enumerate(several):
+        found = verdict(folder, json.dumps(values))
+        if found.kind != "good":
+            return found.model_copy(update={"index": index})
+    return found
+
+
+@functools.cache
 def _model(folder: Path) -> type[BaseModel] | None:
     file = folder / FILE_NAME
     # At the end, so that no file of the flow hides an installed module.
@@ -149,5 +163,5 @@ def main() -> None:
     answer = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     asked = json.load(sys.stdin)
-    answer.write(verdict(Path(asked["folder"]), json.dumps(asked["values"])).model_dump_json())
+    answer.write(first_verdict(Path(asked["folder"]), asked["values"]).model_dump_json())
     answer.flush()

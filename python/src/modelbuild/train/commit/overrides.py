@@ -46,7 +46,7 @@ class BuildNames:
         return cls(f"{re.sub('[^A-Z0-9]', '_', model.upper())}_PARAM_", f"{model}/params/")
 
 
-Origin = Literal["file", "plugin", "build"]
+Origin = Literal["file", "plugin", "build", "sweep"]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import json
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from modelbuild.contract import Sweep
 from modelbuild.errors import ConfigurationError
 from modelbuild.formats.validation import first_error
 from modelbuild.sweep import space
-from modelbuild.train.commit import parameters
+from modelbuild.train.commit import overrides, parameters
 
 
 def read(text: bytes, name: str) -> Sweep:
@@ -31,7 +32,52 @@ def read(text: bytes, name: str) -> Sweep:
     return found
 
 
-def require_known(sweep: Sweep, name: str, known: Mapping[str, JsonValue], parameter_file: str) -> None:
+def candidates(
+    sweep: Sweep, name: str, resolved: overrides.Resolved, parameter_file: str
+) -> list[overrides.Resolved]:
+    """The parameters of each candidate that is known before any is trained.
+
+    Of method ``tpe`` these are its first round, which has each kind of value that the later ones have.
+
+    Args:
+        sweep: the sweep.
+        name: its file.
+        resolved: the parameters where a candidate sets none.
+        parameter_file: their file.
+
+    Raises:
+        ConfigurationError: the sweep names an unknown parameter, or has more candidates than its limit.
+    """
+    known = {".".join(path): value for path, value in parameters.leaves(resolved.values)}
+    _require_known(sweep, name, known, parameter_file)
+    return [
+        overrides.resolve(
+            resolved.values,
+            [
+                overrides.Override(key, value, "sweep", f"space.{key} of {name}")
+                for key, value in candidate.values.items()
+            ],
+            parameter_file,
+        )
+        for candidate in space.candidates(sweep, known)
+    ]
+
+
+def require_split(text: bytes, flow: str) -> None:
+    """Require that a flow lets validation rows be split off, without which candidates cannot be ranked.
+
+    Raises:
+        ConfigurationError: the flow's file does not call ``search_split``.
+    """
+    calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute))
+    if not any(node.attr == "search_split" for node in calls):
+        raise ConfigurationError(
+            f"{flow} cannot be swept, as its candidates would be ranked by the test rows: where it splits "
+            "its rows, pass both parts through self.search_split(train, held_out, key)"
+        )
+
+
+def _require_known(sweep: Sweep, name: str, known: Mapping[str, JsonValue], parameter_file: str) -> None:
     """Require that the sweep names parameters of the flow only.
 
     Args:

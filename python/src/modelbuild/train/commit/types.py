@@ -8,7 +8,7 @@ import posixpath
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -50,6 +50,7 @@ def require(
     archived: bytes,
     file: str,
     loaded: subprocess.Popen[str] | None = None,
+    candidates: Sequence[overrides.Resolved] = (),
 ) -> None:
     """Refuse parameters of a wrong type.
 
@@ -59,20 +60,24 @@ def require(
         archived: the source, which may contain the flow's model.
         file: the parameter file.
         loaded: the result of :func:`loading`.
+        candidates: the parameters of each candidate of a sweep.
 
     Raises:
         ConfigurationError: a parameter has a wrong type, or the flow's model cannot be loaded.
     """
+    every = [resolved, *candidates]
     folder = posixpath.dirname(file)
     model = posixpath.join(folder, FILE_NAME)
     found = Verdict(kind="none")
     if source.read_member(archived, model) is not None:
         with nullcontext(loaded) if loaded else _process() as process:
-            found = _ask(process, archived, folder, model, resolved.values)
+            found = _ask(process, archived, folder, model, [one.values for one in every])
     if found.kind == "none":
-        overrides.require_kinds(resolved, defaults, file)
+        for one in every:
+            overrides.require_kinds(one, defaults, file)
     elif found.kind != "good":
-        raise ConfigurationError(_sentence(found, resolved, file, model))
+        whose = f"candidate {found.index} of the sweep: " if found.index else ""
+        raise ConfigurationError(whose + _sentence(found, every[found.index], file, model))
 
 
 @contextmanager
@@ -103,7 +108,11 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _ask(
-    process: subprocess.Popen[str], archived: bytes, folder: str, model: str, values: Mapping[str, JsonValue]
+    process: subprocess.Popen[str],
+    archived: bytes,
+    folder: str,
+    model: str,
+    values: Sequence[Mapping[str, JsonValue]],
 ) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="modelbuild-") as scratch:
         source.extract(archived, Path(scratch), below=folder)

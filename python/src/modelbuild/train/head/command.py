@@ -6,7 +6,6 @@ other case. The head delivers the result that lies in S3.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import sys
@@ -47,8 +46,9 @@ from modelbuild.settings import AwsSettings
 from modelbuild.store.attempts import Run
 from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import attempt, delivery, outcome
-from modelbuild.train.commit import packaging, parameters, source
+from modelbuild.train.commit import packaging, parameters
 from modelbuild.train.head import alert, diagnosis, flow_process, progress, resume, watch
+from modelbuild.train.head.source import unpack
 
 _HOST_ENDS_SECONDS = 120.0
 _CLOCKS_DIFFER_SECONDS = 60.0
@@ -194,10 +194,16 @@ def _train(head: _Head, request: TrainingRequest, watching: watch.Watch) -> Trai
     # What a stopped flow leaves behind may still write there.
     with tempfile.TemporaryDirectory(prefix="modelbuild-", ignore_cleanup_errors=True) as scratch:
         root = Path(scratch)
-        flow = _unpacked(head.store, request, root / "source")
+        flow = unpack(head.store, request, root / "source")
         values = root / "parameters.yaml"
         values.write_text(_parameters(request), encoding="utf-8")
         variables = _flow_variables(head.inherited, request, root)
+        if request.sweep is not None:
+            # Imported here: the head of one training needs none of it.
+            from modelbuild.train.head.sweep import SweepHead
+
+            sweep = SweepHead(head.own, variables, head.store, head.batch, head.page, watching)
+            return sweep.train(request, flow)
         attributes = root / "run.json"
 
         def start(origin: Run | None, on_line: Callable[[], None]) -> tuple[int, list[str]]:
@@ -244,22 +250,6 @@ def _flow_variables(inherited: Mapping[str, str], request: TrainingRequest, root
         "METAFLOW_BATCH_CONTAINER_IMAGE": request.images.default,
         "TRAIN_GPU_IMAGE": request.images.train_gpu,
     }
-
-
-def _unpacked(store: ModelStore, request: TrainingRequest, destination: Path) -> Path:
-    """The flow's file among the unpacked files of the commit."""
-    archived = store.objects.read(request.source.path)
-    digest = hashlib.sha256(archived).hexdigest()
-    if digest != request.source.sha256:
-        raise ConfigurationError(
-            f"{request.source.path} has SHA-256 {digest}, but {request.source.sha256} was asked for: the "
-            "archive was changed after the request"
-        )
-    source.extract(archived, destination)
-    flow = destination / request.flow
-    if not flow.is_file() or not flow.resolve().is_relative_to(destination.resolve()):
-        raise ConfigurationError(f"the commit has no flow {request.flow}: correct option flow")
-    return flow
 
 
 def _parameters(request: TrainingRequest) -> str:

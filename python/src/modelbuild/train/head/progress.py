@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from dataclasses import replace
 from types import TracebackType
 
 from modelbuild import log
@@ -132,6 +133,11 @@ class ProgressPage:
         before, self._stage = self._stage, self._stage.after(line)
         if (before.step, before.waits) != (self._stage.step, self._stage.waits):
             self._changed.set()
+
+    def show_sweep(self, sentence: str) -> None:
+        """Show how far a sweep is."""
+        if sentence != self._stage.sweep:
+            self._stage = replace(self._stage, sweep=sentence)
 
     def __enter__(self) -> ProgressPage:
         self._thread.start()

@@ -19,12 +19,14 @@ class Stage:
         waits: whether its job has no machine yet.
         since: when that began, in UTC.
         measured: what the flow measured last, as a sentence; empty if nothing yet.
+        sweep: how far a sweep is, as a sentence; empty for one training.
     """
 
     step: str = ""
     waits: bool = False
     since: str = ""
     measured: str = ""
+    sweep: str = ""
 
     def after(self, line: str) -> Stage:
         """Where the flow is after it printed a line."""

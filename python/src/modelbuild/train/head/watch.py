@@ -151,8 +151,13 @@ class Watch:
     def on_line(self, line: str) -> None:
         """Read a line of the flow, with which Metaflow may name a job of one of its steps."""
         task = metaflow_lines.parse_task_line(line)
-        if task is not None and task.starts_job and self._schedule_timeout is not None:
-            self._schedule_timeout.add_job(task.step, task.job_id)
+        if task is not None and task.starts_job:
+            self.add_job(task.step, task.job_id)
+
+    def add_job(self, step: str, job_id: str) -> None:
+        """Watch whether a job gets a machine; ``step`` is what it runs, for messages."""
+        if self._schedule_timeout is not None:
+            self._schedule_timeout.add_job(step, job_id)
 
     def __enter__(self) -> Watch:
         threading.Thread(target=self._run, name="watch", daemon=True).start()

@@ -9,7 +9,7 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from modelbuild import git
 from modelbuild.buildkite import agent, fork
@@ -18,13 +18,14 @@ from modelbuild.contract import (
     SOURCE_FILE,
     Images,
     Source,
+    Sweep,
     TrainingRequest,
     model_prefix,
     sha256_of_json,
 )
 from modelbuild.errors import ConfigurationError
-from modelbuild.settings.train import ImageSettings, TrainSettings
-from modelbuild.train.commit import overrides, parameters, source, steps, syntax, types
+from modelbuild.settings.train import ImageSettings, RepositoryFile, TrainSettings
+from modelbuild.train.commit import overrides, parameters, source, steps, sweep_file, syntax, types
 from modelbuild.train.submit import claim
 
 
@@ -73,7 +74,7 @@ def build_request(
         steps.require(settings.resources, flow, settings.flow)
         # One call lists all keys, because most of the possible keys are not set.
         keys = meta_data_keys()
-        resolved = _parameters(settings, archived, read, environ, keys, loaded)
+        resolved, sweep = _parameters(settings, archived, read, environ, keys, loaded)
     claimed = claim.claim_from_settings(settings)
     artifacts = model_prefix(settings.artifacts, build.pipeline, claimed.model, str(build.number))
     request = _checked(
@@ -87,6 +88,7 @@ def build_request(
         parameters_sha256=sha256_of_json(resolved.values),
         origins=resolved.origins,
         artifacts=artifacts,
+        sweep=sweep,
         unblock=settings.unblock,
         images=_images(settings.image, keys),
         dirty_diff=archive.diff,
@@ -112,8 +114,8 @@ def _parameters(
     environ: Mapping[str, str],
     keys: Collection[str],
     loaded: Popen[str] | None,
-) -> overrides.Resolved:
-    """The file's values, overridden by the pipeline's, and these by the build's."""
+) -> tuple[overrides.Resolved, Sweep | None]:
+    """The file's values, overridden by the pipeline's, and these by the build's; and the sweep, if any."""
     name = posixpath.join(posixpath.dirname(settings.flow), settings.params_file)
     text = read(name)
     if text is None:
@@ -133,8 +135,42 @@ def _parameters(
         ),
     ]
     resolved = overrides.resolve(defaults, given, name)
-    types.require(resolved, defaults, archived, name, loaded)
-    return resolved
+    sweep_name = _sweep_file(settings, names, keys)
+    if sweep_name is None:
+        types.require(resolved, defaults, archived, name, loaded)
+        return resolved, None
+    sweep = sweep_file.read(_required(read, sweep_name), sweep_name)
+    candidates = sweep_file.candidates(sweep, sweep_name, resolved, name)
+    sweep_file.require_split(_required(read, settings.flow), settings.flow)
+    types.require(resolved, defaults, archived, name, loaded, candidates)
+    return resolved, sweep
+
+
+def _sweep_file(settings: TrainSettings, names: overrides.BuildNames, keys: Collection[str]) -> str | None:
+    """The file of the sweep: the build's, by meta-data ``sweep``, or option ``sweep``; None for no sweep.
+
+    Raises:
+        ConfigurationError: the build names no file of the repository.
+    """
+    key = f"{names.meta_data.removesuffix('params/')}sweep"
+    chosen = (agent.get_meta_data(key) or "").strip() if key in keys else ""
+    if not chosen:
+        return settings.sweep
+    try:
+        return TypeAdapter[str](RepositoryFile).validate_python(chosen)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"meta-data {key} is {chosen[:200]!r}: give the path of a YAML file from the repository's root"
+        ) from error
+
+
+def _required(read: Callable[[str], bytes | None], name: str) -> bytes:
+    text = read(name)
+    if text is None:
+        raise ConfigurationError(
+            f"the commit has no {name}, or option include leaves it out: correct option sweep, or include it"
+        )
+    return text
 
 
 def _require_named(

@@ -1,0 +1,156 @@
+"""Trains candidates as children of array jobs on Batch, and waits until each has ended.
+
+An array job takes one request whatever the number of its children, and a look at how far it is takes two: one
+of Batch and one of S3. Metaflow's foreach takes several requests for each task, and a job and a process for
+each of its steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from modelbuild import log
+from modelbuild.aws.batch import Batch
+from modelbuild.contract import CandidateOutcome, CandidateTask, Work
+from modelbuild.errors import TrainingFailed
+from modelbuild.store.sweep import SweepStore
+
+_FIRST_LOOK_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 15.0
+_PAUSE_GROWTH = 1.2
+_LOST_REASON = "the job that trained it ended before it did, twice"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a child of an array job runs on.
+
+    Attributes:
+        queue: the queue.
+        definition: the ARN of the job definition.
+        resources: ``VCPU``, ``MEMORY`` in MiB and ``GPU`` of one candidate.
+        processes: how many candidates a child trains at the same time.
+    """
+
+    queue: str
+    definition: str
+    resources: Mapping[str, int]
+    processes: int
+
+
+@dataclass
+class Workers:
+    """The workers of one sweep.
+
+    Attributes:
+        store: the files of the sweep.
+        batch: submits the jobs.
+        machine: what each child runs on.
+        children: how many children an array job has at most.
+        prefix: what the names of the jobs begin with, by which they are found when the head has died.
+        command: the command of the jobs.
+        environment: their variables.
+        tags: their tags.
+        timeout: how many seconds each may run.
+        on_progress: is told the names of the tasks that have ended.
+        on_job: is told the id of a job, of which its first child, that waits for a machine.
+        work_variable: the variable that names what a worker trains.
+    """
+
+    store: SweepStore
+    batch: Batch
+    machine: Machine
+    children: int
+    prefix: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    tags: Mapping[str, str]
+    timeout: int
+    on_progress: Callable[[set[str]], None]
+    on_job: Callable[[str], None]
+    work_variable: str
+    _jobs: list[str] = field(default_factory=list)
+
+    def prepare(self) -> None:
+        """Have the snapshot taken, in a job without candidates.
+
+        Raises:
+            TrainingFailed: the job failed.
+            AwsError: S3 or Batch refused.
+        """
+        uri = self.store.write_work(Work(workers=1, processes=1, tasks=()))
+        job_id = self._submit("snapshot", uri, 1, 1)
+        reason = self._wait(job_id, lambda: False)
+        if reason:
+            raise TrainingFailed(f"the snapshot of the sweep could not be taken: {reason}")
+
+    def train(self, name: str, tasks: Sequence[CandidateTask]) -> list[CandidateOutcome]:
+        """Train candidates, but for those that have ended before; how each ended, in the same order.
+
+        A worker that dies takes those candidates with it that were in flight. They are trained once more,
+        each in a child of its own, and then count as failed.
+
+        Args:
+            name: the name of this part of the sweep, unique in it.
+            tasks: what to train.
+
+        Raises:
+            AwsError: S3 or Batch refused.
+        """
+        for attempt in (1, 2):
+            left = self._left(tasks)
+            if not left:
+                break
+            processes = self.machine.processes if attempt == 1 else 1
+            children = min(self.children, -(-len(left) // processes))
+            work = Work(workers=children, processes=processes, tasks=tuple(left))
+            job_id = self._submit(name, self.store.write_work(work), children, processes)
+            reason = self._wait(job_id, lambda: not self._left(tasks))
+            if reason and (still := self._left(tasks)):
+                log.say(f"sweep: {len(still)} candidates of {name} have not ended: {reason}")
+        for task in self._left(tasks):
+            lost = CandidateOutcome(task=task, status="failed", reason=_LOST_REASON)
+            self.store.write_outcome_once(lost, None)
+        return [found for found in self.store.outcomes([*tasks]) if found is not None]
+
+    def terminate(self, reason: str) -> None:
+        """Terminate the jobs that have been submitted; nothing happens to those that have ended."""
+        for job_id in self._jobs:
+            self.batch.terminate(job_id, reason)
+
+    def _left(self, tasks: Sequence[CandidateTask]) -> list[CandidateTask]:
+        ended = self.store.outcome_names()
+        self.on_progress(ended)
+        return [task for task in tasks if task.name not in ended]
+
+    def _submit(self, label: str, uri: str, children: int, processes: int) -> str:
+        each = {kind: value * processes for kind, value in self.machine.resources.items()}
+        job_id = self.batch.submit(
+            f"{self.prefix}{label}"[:128],
+            queue=self.machine.queue,
+            definition=self.machine.definition,
+            command=self.command,
+            environment={**self.environment, self.work_variable: uri},
+            timeout=self.timeout,
+            tags=self.tags,
+            resources=each,
+            children=children,
+        )
+        self._jobs.append(job_id)
+        self.on_job(f"{job_id}:0" if children > 1 else job_id)
+        log.say(f"sweep: job {job_id} with {children} workers of {processes} candidates at a time")
+        return job_id
+
+    def _wait(self, job_id: str, are_done: Callable[[], bool]) -> str:
+        """Wait until a job has ended, or all is done that it is for; why it failed, or an empty text."""
+        pause = _FIRST_LOOK_SECONDS
+        while True:
+            job = self.batch.describe(job_id)
+            if job.ended:
+                return "" if job.status == "SUCCEEDED" else job.reason or "Batch gives no reason"
+            if are_done():
+                return ""
+            time.sleep(pause)
+            pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE_SECONDS)

@@ -1,0 +1,278 @@
+"""The head of a sweep: has candidates trained, ranks them, and has the best ones trained to be offered."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelbuild import log
+from modelbuild.aws.batch import Batch
+from modelbuild.contract import (
+    ATTEMPT,
+    STEP_RESOURCES,
+    STEP_VARIABLES,
+    SWEEP_WORK,
+    WANDB_ENTITY,
+    Candidate,
+    CandidateOutcome,
+    CandidateTask,
+    HeadEnvironment,
+    Leaderboard,
+    LeaderboardRow,
+    Sweep,
+    TrainingRequest,
+    TrainingResult,
+    shortened,
+    succeeded,
+)
+from modelbuild.errors import TrainingFailed
+from modelbuild.report.cost import Prices, cost, read_prices
+from modelbuild.store.attempts import Run
+from modelbuild.store.model import ModelStore
+from modelbuild.store.sweep import SweepStore
+from modelbuild.sweep.search import Sampler, search
+from modelbuild.sweep.workers import Machine, Workers
+from modelbuild.train.commit import parameters
+from modelbuild.train.head import runs
+from modelbuild.train.head.progress import ProgressPage
+from modelbuild.train.head.watch import Watch
+
+COMMAND = ("python", "-m", "modelbuild", "sweep-worker")
+DEFINITION = "modelbuild-sweep"
+"""What the names of the workers' job definitions begin with, for the policy of the head's role."""
+
+# What a child asks for is what fits on the smallest of the stack's machines, with several candidates or one.
+_CHILD_VCPUS, _CHILD_MEMORY = 4, 15_360
+_DEFAULT_SIZE = {"cpu": 1, "memory": 2048, "gpu": 0}
+_TIMEOUT_SECONDS = 86_400
+_DESCRIBE_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class SweepHead:
+    """The head of a sweep.
+
+    Attributes:
+        own: the head's variables.
+        variables: the variables of the flow's processes.
+        store: the files of the sweep's model.
+        batch: submits the workers.
+        page: shows how far it is; None where the token cannot be used.
+        watching: watches whether the workers get machines.
+    """
+
+    own: HeadEnvironment
+    variables: Mapping[str, str]
+    store: ModelStore
+    batch: Batch
+    page: ProgressPage | None
+    watching: Watch
+
+    def train(self, request: TrainingRequest, flow: Path) -> TrainingResult:
+        """Run the sweep; the result has the best candidate as its model.
+
+        Args:
+            request: the request of the sweep.
+            flow: the flow's file among the unpacked files of the commit.
+
+        Raises:
+            TrainingFailed: no candidate can be offered.
+            AwsError: S3 or Batch refused.
+        """
+        assert request.sweep is not None
+        self._end_earlier(request)
+        workers = self._workers(request, _sizes(flow, self.variables))
+        try:
+            return self._run(request, request.sweep, workers)
+        except BaseException:
+            # Also when the build was cancelled, or the host of the head goes away.
+            workers.terminate("the head of the sweep ends")
+            raise
+
+    def _run(self, request: TrainingRequest, sweep: Sweep, workers: Workers) -> TrainingResult:
+        # Imported here: it loads numpy and pyarrow, which the head of one training does not need.
+        from modelbuild.sweep import ranking
+
+        prices, store = read_prices(), SweepStore(self.store.objects, self.store.prefix)
+        defaults = {".".join(path): value for path, value in parameters.leaves(request.parameters)}
+
+        def sampler() -> Sampler:
+            # Imported here: it loads a database library, which the other methods do not need.
+            from modelbuild.sweep.tpe import TpeSampler
+
+            return TpeSampler(sweep, defaults)
+
+        def may_continue(found: Sequence[CandidateOutcome]) -> bool:
+            age = self.store.request_age() or 0.0
+            spent = sum(_price(one, prices) or 0.0 for one in found)
+            return not (
+                (sweep.minutes is not None and age / 60 >= sweep.minutes)
+                or (sweep.money is not None and spent >= sweep.money)
+            )
+
+        if self.store.snapshot() is None:
+            workers.prepare()
+        outcomes = search(sweep, defaults, workers.train, sampler, may_continue)
+        leaderboard = ranking.rank(
+            request, outcomes, lambda task: store.predictions([task])[0], lambda one: _price(one, prices)
+        )
+        leaderboard, result = self._offer(request, sweep, leaderboard, workers)
+        store.write_leaderboard(leaderboard, ranking.table(leaderboard))
+        log.say(f"sweep: {store.leaderboard_uri}")
+        return result
+
+    def _offer(
+        self, request: TrainingRequest, sweep: Sweep, leaderboard: Leaderboard, workers: Workers
+    ) -> tuple[Leaderboard, TrainingResult]:
+        """Have the best candidates trained on all training rows.
+
+        Raises:
+            TrainingFailed: none of them can be offered.
+        """
+        from modelbuild.sweep import ranking
+
+        best = [row for row in leaderboard.rows if row.rank is not None][: sweep.offered]
+        if not best:
+            first = next((row.reason for row in leaderboard.rows if row.reason), "no reason was given")
+            raise TrainingFailed(
+                f"none of {len(leaderboard.rows):,} candidates can be offered; the first: {first}"
+            )
+        tasks = [CandidateTask(candidate=_candidate(row), stage="final") for row in best]
+        outcomes = workers.train("final", tasks)
+        good = [
+            (row, outcome)
+            for row, outcome in zip(best, outcomes, strict=True)
+            if outcome.status == "succeeded"
+        ]
+        if not good:
+            raise TrainingFailed(
+                f"the best of {len(leaderboard.rows):,} candidates failed when they were trained on all "
+                f"rows: {outcomes[0].reason}"
+            )
+        row, outcome = good[0]
+        model = ModelStore(self.store.objects, f"{request.artifacts}.{_candidate(row).number}")
+        manifest = model.manifest()
+        if manifest is None:
+            raise TrainingFailed(f"candidate {row.model_id} has no manifest")
+        test = self.store.objects.read(manifest.predictions.path)
+        selection = ranking.select(leaderboard, row, outcome, test)
+        offered = [one.model_id for one, _ in good]
+        return ranking.with_offers(leaderboard, offered, selection), succeeded(manifest, model.manifest_uri)
+
+    def _end_earlier(self, request: TrainingRequest) -> None:
+        """Terminate the workers of an earlier head, and record what the names of this one's begin with."""
+        earlier = runs.newest_run(self.store, self.own.attempt)
+        if earlier is not None:
+            for job_id in runs.end_steps(self.batch, self.own, earlier):
+                log.say(f"sweep: job {job_id} of an earlier head was still there and is terminated")
+        runs.record_run(self.store.attempt(self.own.attempt), _run_of(request))
+
+    def _workers(self, request: TrainingRequest, sizes: Mapping[str, Mapping[str, int]]) -> Workers:
+        assert request.sweep is not None
+        size = {
+            kind: max((one[kind] for one in sizes.values()), default=_DEFAULT_SIZE[kind])
+            for kind in _DEFAULT_SIZE
+        }
+        gpu, most = size["gpu"], request.sweep.max_parallel
+        fitting = 1 if gpu else min(_CHILD_VCPUS // size["cpu"], _CHILD_MEMORY // size["memory"], most)
+        processes = max(1, fitting)
+        image = request.images.train_gpu if gpu else request.images.default
+        run = _run_of(request)
+        return Workers(
+            store=SweepStore(self.store.objects, self.store.prefix),
+            batch=self.batch,
+            machine=Machine(
+                queue=self.own.gpu_queue if gpu else self.own.queue,
+                definition=self.batch.worker_definition(self.own.head_queue, DEFINITION, image),
+                resources={"VCPU": size["cpu"], "MEMORY": size["memory"], "GPU": gpu},
+                processes=processes,
+            ),
+            children=-(-most // processes),
+            prefix=f"{self.own.user}-{run.flow_name}-{run.run_id}-",
+            command=COMMAND,
+            environment=self._environment(request, size["cpu"]),
+            tags=self.own.tags,
+            timeout=_TIMEOUT_SECONDS,
+            on_progress=self._progress(),
+            on_job=lambda job_id: self.watching.add_job("of the sweep's workers", job_id),
+            work_variable=SWEEP_WORK,
+        )
+
+    def _environment(self, request: TrainingRequest, cpus: int) -> dict[str, str]:
+        """The variables of the workers, beside those of their definition."""
+        own = self.own.variables.split()
+        found = {
+            # By default libraries take all processors of the machine, which several candidates share.
+            "OMP_NUM_THREADS": str(cpus),
+            "OPENBLAS_NUM_THREADS": str(cpus),
+            **{name: self.variables[name] for name in own if name in self.variables},
+            STEP_VARIABLES: self.own.variables,
+            STEP_RESOURCES: self.own.resources,
+            WANDB_ENTITY: self.own.wandb_entity,
+            ATTEMPT: str(self.own.attempt),
+            "MODEL_ID": request.model_id,
+            "ARTIFACTS": request.artifacts,
+            "TRAIN_GPU_IMAGE": request.images.train_gpu,
+        }
+        return {name: value for name, value in found.items() if value}
+
+    def _progress(self) -> Callable[[set[str]], None]:
+        began = time.strftime("%H:%M", time.gmtime())
+
+        def tell(ended: set[str]) -> None:
+            searched = sum(name.startswith("search-") for name in ended)
+            final = len(ended) - searched
+            sentence = f"The sweep runs since {began} UTC: {searched:,} candidates have been trained"
+            sentence += f", and {final} of the best on all rows." if final else "."
+            if self.page is not None:
+                self.page.show_sweep(sentence)
+
+        return tell
+
+
+def _run_of(request: TrainingRequest) -> Run:
+    """What the names of the workers' jobs begin with, as the names of the jobs of a flow's run do."""
+    name = f"{request.build.pipeline}-{request.model}-{request.model_id}"
+    return Run(flow_name="sweep", run_id=shortened(re.sub(r"[^A-Za-z0-9_-]", "_", name), 80))
+
+
+def _sizes(flow: Path, variables: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """What the job of each step of the flow asks for.
+
+    Raises:
+        TrainingFailed: the flow cannot be read.
+    """
+    command = [sys.executable, "-m", "modelbuild.flow.sweep.load", flow.name]
+    done = subprocess.run(
+        command,
+        cwd=flow.parent,
+        env=dict(variables),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+        timeout=_DESCRIBE_SECONDS,
+    )
+    if done.returncode != 0:
+        log.lines(done.stderr)
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise TrainingFailed(f"the flow cannot be read: {last[:500]}")
+    found: dict[str, dict[str, int]] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def _candidate(row: LeaderboardRow) -> Candidate:
+    return Candidate(number=int(row.model_id.rpartition(".")[2]), values=row.values)
+
+
+def _price(outcome: CandidateOutcome, prices: Prices) -> float | None:
+    """What the training of a candidate cost; None if its steps have no price."""
+    found = [line.price for line in cost(outcome.steps, prices)]
+    known = [price for price in found if price is not None]
+    return round(sum(known), 6) if known else None
