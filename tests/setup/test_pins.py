@@ -28,6 +28,7 @@ INSTALLED = {
     "comparison": ("notify",),
     "notify": ("notify",),
     "report": ("notify",),
+    "sweep": ("flow",),
     "tests": ("flow", "torch", "serving", "notify", "local", "dev"),
 }
 # What is asked for and imported nowhere: commands, and what another package of the set finds by itself.
@@ -88,7 +89,7 @@ def files(room: str) -> Iterator[Path]:
     if room == "tests":
         folders = [ROOT / "tests", ROOT / "bench"]
     elif room == "product":
-        apart = {"comparison", "flow", "notify", "report", "serving"}
+        apart = {"comparison", "flow", "notify", "report", "serving", "sweep"}
         folders = [folder for folder in SOURCE.iterdir() if folder.is_dir() and folder.name not in apart]
         yield from SOURCE.glob("*.py")
     elif room == "local":

@@ -23,8 +23,9 @@ def set_resources(step: Callable[..., None], size: Mapping[str, int]) -> None:
 
 def resources(flow: type) -> dict[str, dict[str, int]]:
     """What the Batch job of each step asks for, by the step's name; other steps have none."""
+    # A Config of Metaflow answers with something for each attribute.
     found = ((name, getattr(getattr(flow, name), _RESOURCES, None)) for name in dir(flow))
-    return {name: size for name, size in found if size is not None}
+    return {name: size for name, size in found if isinstance(size, dict)}
 
 
 def run_until_now(flow: type, step: str, task: str) -> StepRun:
