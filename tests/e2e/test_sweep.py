@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from laptop import QUICK, SMALL, Laptop, Running, train_options
+from laptop import QUICK, SMALL, Laptop
 from modelbuild.contract import Leaderboard
+from pipeline_changes import train_options
+from running_build import Running
 
 pytestmark = pytest.mark.e2e
 
@@ -42,7 +44,7 @@ def leaderboard_of(running: Running) -> Leaderboard:
 
 
 def test_candidates_are_ranked_and_the_best_are_offered(prepared: Laptop) -> None:
-    """Candidates are trained on Batch and ranked on validation rows; the best can be deployed as any model."""
+    """Candidates are trained on Batch and ranked on validation rows; the best ten can be deployed."""
     space = {
         "training.epochs": {"minimum": 1, "maximum": 8},
         "training.learning_rate": {"minimum": 0.01, "maximum": 1.0, "scale": "log"},
