@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modelbuild.comparison import bootstrap, predictions
-from modelbuild.comparison.compare import Sample, rows_of
+from modelbuild.comparison.compare import MeanRows, Rows, Sample, rows_of
 from modelbuild.comparison.predictions import PredictionTable
 from modelbuild.contract import (
     CandidateOutcome,
@@ -247,16 +247,21 @@ def _measure(
     """The interval of a candidate's metric, and of its difference to the best one; None for a metric that
     only the flow can compute.
     """
-    compared = rows_of(
-        table.column("truth"), table.column("prediction"), best.column("prediction"), metric.name
-    )
+    means = [table.row_metrics(), best.row_metrics()]
+    compared: Rows | None
+    if all(metric.name in found for found in means):
+        ours, theirs = ({metric.name: found[metric.name]} for found in means)
+        compared = MeanRows(ours, theirs)
+    else:
+        truth, predicted, other = table.column("truth"), table.column("prediction"), best.column("prediction")
+        compared = rows_of(truth, predicted, other, [metric.name])
     if compared is None:
         return None
     sample = Sample.of(compared.cells(), [metric], _SEED)
     if metric.name not in sample.ours:
         return None
-    own, other = (np.asarray(one[metric.name]) for one in (sample.ours, sample.theirs))
-    return bootstrap.interval(own[1:]), bootstrap.interval(own[1:] - other[1:])
+    drawn, others = (np.asarray(one[metric.name])[1:] for one in (sample.ours, sample.theirs))
+    return bootstrap.interval(drawn), bootstrap.interval(drawn - others)
 
 
 def _score(objective: Objective, row: LeaderboardRow) -> float:
