@@ -1,0 +1,103 @@
+"""Tasks that run in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modelbuild.flow.sweep.pool import run_all
+
+
+def test_each_task_runs_in_a_process_and_its_output_is_told_apart(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What a task prints comes as one block with its name, whatever its descriptor."""
+
+    def run(task: int) -> None:
+        os.write(1, f"task {task}\n".encode())
+        os.write(2, b"on stderr\n")
+        (tmp_path / str(task)).write_text(str(os.getpid()))
+
+    deaths: list[tuple[int, str]] = []
+    run_all(range(5), 2, run, lambda task: f"t{task}", lambda task, how: deaths.append((task, how)))
+    assert deaths == []
+    pids = {(tmp_path / str(task)).read_text() for task in range(5)}
+    assert len(pids - {str(os.getpid())}) == 5
+    printed = "".join(capfd.readouterr())
+    assert all(f"t{task} | task {task}\nt{task} | on stderr\n" in printed for task in range(5))
+
+
+def test_a_task_that_dies_takes_no_other_with_it() -> None:
+    """A task that is killed, exits or raises is reported; the others run to their ends."""
+
+    def run(task: str) -> None:
+        if task == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if task == "exits":
+            os._exit(3)
+        if task == "raises":
+            raise ValueError("no rows")
+
+    deaths: dict[str, str] = {}
+    run_all(["killed", "exits", "raises", "good"], 4, run, str, deaths.__setitem__)
+    assert deaths == {
+        "killed": "its process was killed by signal 9, as Linux does when the memory of the job is used up",
+        "exits": "its process ended with exit code 3",
+        "raises": "its process ended with exit code 1",
+    }
+
+
+def test_no_more_tasks_run_at_the_same_time_than_asked_for(tmp_path: Path) -> None:
+    """With two processes, no task ever sees three that run."""
+
+    def run(task: int) -> None:
+        mark = tmp_path / f"{task}.running"
+        mark.touch()
+        (tmp_path / f"{task}.seen").write_text(str(len([*tmp_path.glob("*.running")])))
+        mark.unlink()
+
+    run_all(range(12), 2, run, str, lambda task, how: pytest.fail(f"{task}: {how}"))
+    assert {int((tmp_path / f"{task}.seen").read_text()) for task in range(12)} <= {1, 2}
+
+
+PROGRAM = """
+import os, sys, time
+from modelbuild.flow.sweep.pool import run_all
+def run(task):
+    open(f"{task}.pid", "w").write(str(os.getpid()))
+    os.rename(f"{task}.pid", f"{task}.started")
+    time.sleep(600)
+run_all(["one", "two"], 2, run, str, print)
+"""
+
+
+def test_the_tasks_end_with_the_process(tmp_path: Path) -> None:
+    """Batch ends a job with SIGTERM: no task outlives it."""
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=tmp_path)
+    marks = [tmp_path / "one.started", tmp_path / "two.started"]
+    while not all(mark.exists() for mark in marks):
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 143
+    for mark in marks:
+        # The parent has not waited for them, so they are gone once their new parent has.
+        pid = int(mark.read_text())
+        while _runs(pid):
+            pass
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process runs that is no zombie."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return not status.stdout.strip().startswith("Z") and status.returncode == 0
