@@ -1,0 +1,146 @@
+"""The jobs in which the candidates of a sweep are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import pytest
+
+from memory import MemoryObjects
+from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.contract import Candidate, CandidateOutcome, CandidateTask, Work
+from modelbuild.errors import TrainingFailed
+from modelbuild.store.sweep import SweepStore
+from modelbuild.sweep.workers import Machine, Workers
+
+PREFIX = "s3://bucket/models/shop/mail/12"
+
+
+class BatchTwin:
+    """Batch in memory: a job ends while it is submitted, after its workers have trained what they train."""
+
+    def __init__(self, store: SweepStore, dies: Callable[[CandidateTask], bool]) -> None:
+        self.submitted: list[tuple[str, Mapping[str, Any]]] = []
+        self.terminated: list[str] = []
+        self.works: list[Work] = []
+        self._store = store
+        self._dies = dies
+        self._ended: dict[str, str] = {}
+
+    def submit(self, name: str, **how: Any) -> str:
+        """Submit a job, whose children train in the order of their numbers until one of them dies."""
+        self.submitted.append((name, how))
+        work = self._store.work(how["environment"]["SWEEP_WORK"])
+        self.works.append(work)
+        status = "SUCCEEDED"
+        for index in range(work.workers):
+            for task in work.tasks[index :: work.workers]:
+                if self._dies(task):
+                    status = "FAILED"
+                    break
+                self._store.write_outcome_once(CandidateOutcome(task=task, status="succeeded"), None)
+        job_id = f"job-{len(self.submitted)}"
+        self._ended[job_id] = status
+        return job_id
+
+    def describe(self, job_id: str) -> BatchJob:
+        """A job that has ended."""
+        return BatchJob(job_id, self._ended[job_id], "Array Child Job failed", "", {})
+
+    def terminate(self, job_id: str, reason: str) -> None:
+        """Note that a job is terminated."""
+        assert reason
+        self.terminated.append(job_id)
+
+
+def tasks(count: int) -> list[CandidateTask]:
+    """Tasks of the candidates from 1 on."""
+    candidates = (Candidate(number=number, values={"rate": number}) for number in range(1, count + 1))
+    return [CandidateTask(candidate=candidate, stage="search") for candidate in candidates]
+
+
+def workers(
+    dies: Callable[[CandidateTask], bool] = lambda _: False, children: int = 4
+) -> tuple[Workers, BatchTwin]:
+    """Workers whose children train two candidates at the same time."""
+    store = SweepStore(MemoryObjects(), PREFIX)
+    batch = BatchTwin(store, dies)
+    made = Workers(
+        store=store,
+        batch=cast(Batch, batch),
+        machine=Machine("modelbuild-default", "definition:1", {"VCPU": 1, "MEMORY": 2048, "GPU": 0}, 2),
+        children=children,
+        prefix="modelbuild-sweep-shop-mail-12-",
+        command=("python", "-m", "modelbuild", "sweep-worker"),
+        environment={"ARTIFACTS": PREFIX},
+        tags={"modelbuild:model": "mail"},
+        timeout=3600,
+        on_progress=lambda _: None,
+        on_job=lambda _: None,
+        work_variable="SWEEP_WORK",
+    )
+    return made, batch
+
+
+def statuses(outcomes: Sequence[CandidateOutcome]) -> list[tuple[int, str]]:
+    """The number and status of each candidate."""
+    return [(outcome.task.candidate.number, outcome.status) for outcome in outcomes]
+
+
+def test_one_array_job_trains_all() -> None:
+    """One request for all: the children share the candidates, and have room for two at the same time."""
+    made, batch = workers()
+    assert statuses(made.train("round-1", tasks(9))) == [(number, "succeeded") for number in range(1, 10)]
+    ((name, how),) = batch.submitted
+    assert name == "modelbuild-sweep-shop-mail-12-round-1"
+    assert how["children"] == 4
+    assert how["resources"] == {"VCPU": 2, "MEMORY": 4096, "GPU": 0}
+    assert [len(batch.works[0].tasks[index::4]) for index in range(4)] == [3, 2, 2, 2]
+
+
+def test_few_candidates_need_few_children() -> None:
+    """A child without a candidate would only start a machine."""
+    made, batch = workers()
+    made.train("final", tasks(3))
+    assert batch.submitted[0][1]["children"] == 2
+
+
+def test_what_has_ended_is_not_trained_again() -> None:
+    """A head that goes on trains what is left; with nothing left it submits nothing."""
+    made, batch = workers()
+    made.train("round-1", tasks(4))
+    assert len(made.train("round-1", tasks(6))) == 6
+    assert [task.candidate.number for task in batch.works[1].tasks] == [5, 6]
+    made.train("round-1", tasks(6))
+    assert len(batch.submitted) == 2
+
+
+def test_a_candidate_whose_worker_dies_is_tried_once_more_alone() -> None:
+    """Those that a dead worker had left are trained by others; what kills a worker twice counts as failed."""
+    made, batch = workers(lambda task: task.candidate.number == 2)
+    outcomes = made.train("round-1", tasks(9))
+    assert [number for number, status in statuses(outcomes) if status == "failed"] == [2]
+    assert "twice" in outcomes[1].reason
+    # The second child had the candidates 2 and 6.
+    assert [task.candidate.number for task in batch.works[1].tasks] == [2, 6]
+    assert (batch.works[1].processes, batch.works[1].workers) == (1, 2)
+
+
+def test_jobs_are_terminated_with_the_sweep() -> None:
+    """Whatever has been submitted is terminated, and Batch ignores what has ended."""
+    made, batch = workers()
+    made.train("round-1", tasks(2))
+    made.train("round-2", tasks(4))
+    made.terminate("the build was cancelled")
+    assert batch.terminated == ["job-1", "job-2"]
+
+
+def test_a_sweep_without_a_snapshot_fails() -> None:
+    """The first job has no candidates; if it fails, no candidate could be trained."""
+    made, batch = workers()
+    made.prepare()
+    assert batch.works[0].tasks == ()
+    batch.describe = lambda job_id: BatchJob(job_id, "FAILED", "no rows", "", {})  # type: ignore[method-assign]
+    with pytest.raises(TrainingFailed, match="no rows"):
+        made.prepare()
