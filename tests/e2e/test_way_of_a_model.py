@@ -13,6 +13,7 @@ import pytest
 
 from laptop import PREPARED, Laptop
 from modelbuild.contract import LOG_GROUP, Predictions, TrainingResult
+from modelbuild.flow.convergence import of_curves
 from running_build import Running, eventually
 from weather import changing
 
@@ -159,7 +160,8 @@ def test_the_manifest_says_how_the_training_went(served: Running, model: str) ->
     losses = [point.values["loss"] for point in training.curve]
     assert len(losses) == 3
     assert losses == sorted(losses, reverse=True)
-    assert training.converged is True
+    ended = of_curves({"loss": [*enumerate(losses)]})
+    assert (training.converged, training.improving) == (ended.converged, ended.improving)
     assert [run.step for run in manifest.steps] == ["start", "train", "evaluate", "notify_buildkite"]
     assert all(run.seconds > 0 and run.cpu for run in manifest.steps)
 

@@ -69,16 +69,24 @@ def test_nothing_unusual_needs_no_warning() -> None:
         (
             {
                 "converged": False,
+                "improving": ("loss",),
                 "curve": (CurvePoint(step=1, values={"loss": 0.9}), CurvePoint(step=2, values={"loss": 0.6})),
             },
             (
-                "the loss had not settled when the training ended (0.9, then 0.6): more epochs may make a "
+                "the loss was still falling when the training ended (0.9, then 0.6): more epochs may make a "
                 "better model",
             ),
         ),
         (
+            {"converged": False, "improving": ("validation_macro_f1",)},
+            (
+                "validation_macro_f1 was still getting better at its last measurement: more epochs may make "
+                "a better model",
+            ),
+        ),
+        (
             {"converged": False},
-            ("the loss had not settled when the training ended: more epochs may make a better model",),
+            ("the loss had not settled when the training ended: the learning rate may be too high",),
         ),
         ({"converged": None, "exact_duplicates": None, "near_duplicates": None}, ()),
     ],

@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import math
-
-import pytest
-
 from modelbuild.contract import TrainingSummary
-from modelbuild.flow.training_rows.summary import NO_REASON, converged, describe, of_rows
+from modelbuild.flow.training_rows.summary import NO_REASON, describe, of_rows
 
 
 def test_says_what_the_model_was_fitted_on() -> None:
@@ -41,35 +37,3 @@ def test_log_says_what_is_unusual() -> None:
         "3 rows to train on, 2 left out (too long).",
         "Evaluation inputs that are also in the training rows: 1 the same, 4 almost the same.",
     ]
-
-
-@pytest.mark.parametrize(
-    ("losses", "expected"),
-    [
-        ([], None),
-        ([0.7], None),
-        ([0.70, 0.35, 0.29], True),
-        ([0.9, 0.6], False),
-        ([0.9, 0.9, 0.9], True),
-        ([0.5, 0.7, 0.6], False),
-        ([0.7, math.nan], False),
-        ([0.7, math.nan, 0.4, 0.4], True),
-        ([1.0 - step / 100 for step in range(100)], False),
-        ([math.exp(-step / 10) for step in range(100)], True),
-    ],
-    ids=str,
-)
-def test_converged_if_the_loss_stopped_falling(losses: list[float], expected: bool | None) -> None:
-    """A loss that falls by more than a tenth of its first value in the last fifth had not stopped falling."""
-    assert converged({"loss": [*enumerate(losses, start=1)]}) is expected
-
-
-def test_noise_is_no_convergence() -> None:
-    """A loss that jumps from step to step is judged by its means."""
-    noisy = [(step, 1.0 - step / 100 + (0.3 if step % 2 else -0.3)) for step in range(100)]
-    assert converged({"loss": noisy}) is False
-
-
-def test_without_a_loss_it_is_unknown() -> None:
-    """Other curves do not say whether a training converged."""
-    assert converged({"validation_macro_f1": [(1, 0.5), (2, 0.6)]}) is None

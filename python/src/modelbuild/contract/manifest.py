@@ -109,6 +109,8 @@ class TrainingSummary(Record):
     """How many more have an input that is almost one of them."""
     curve: tuple[CurvePoint, ...] = ()
     converged: bool | None = None
+    improving: tuple[Text, ...] = ()
+    """The curves that were still improving when the training ended: ``loss``, ``validation_macro_f1``."""
 
 
 class StepInstance(Record):

@@ -40,7 +40,7 @@ from modelbuild.contract import (
     TrainingSummary,
     WandbRun,
 )
-from modelbuild.flow import publish, snapshot, training
+from modelbuild.flow import convergence, publish, snapshot, training
 from modelbuild.flow.evaluation import Evaluated, table
 from modelbuild.flow.process import environment, runtime, step_runs
 from modelbuild.flow.progress import Curves, ProgressRecorder, curve
@@ -300,7 +300,12 @@ class ModelFlow(FlowSpec):
         if self.training_rows is None:
             return None
         kept = TrainingSummary.model_validate(self.training_rows)
-        measured = {"curve": curve(self.curves), "converged": summary.converged(self.curves)}
+        found = convergence.of_curves(self.curves)
+        measured = {
+            "curve": curve(self.curves),
+            "converged": found.converged,
+            "improving": found.improving,
+        }
         return kept.model_copy(update=measured)
 
     def _track_model(self, request: TrainingRequest | None, artifact: Artifact) -> None:

@@ -18,6 +18,7 @@ SHIFT = 0.05
 FEWER_ROWS = 0.2
 
 _NAMED = 5
+_MORE_EPOCHS = "more epochs may make a better model"
 
 
 def find(manifest: Manifest, live: Manifest | None = None) -> tuple[str, ...]:
@@ -71,10 +72,20 @@ def _lost_rows(manifest: Manifest, training: TrainingSummary) -> Iterator[str]:
 
 
 def _convergence(training: TrainingSummary) -> Iterator[str]:
-    if training.converged is False:
-        losses = [point.values["loss"] for point in training.curve if "loss" in point.values]
-        values = f" ({losses[-2]:.3g}, then {losses[-1]:.3g})" if len(losses) > 1 else ""
-        yield f"the loss had not settled when the training ended{values}: more epochs may make a better model"
+    for name in training.improving:
+        values = _last_values(training, name)
+        if name == "loss":
+            yield f"the loss was still falling when the training ended{values}: {_MORE_EPOCHS}"
+        else:
+            yield f"{name} was still getting better at its last measurement{values}: {_MORE_EPOCHS}"
+    if training.converged is False and not training.improving:
+        values = _last_values(training, "loss")
+        yield f"the loss had not settled when the training ended{values}: the learning rate may be too high"
+
+
+def _last_values(training: TrainingSummary, name: str) -> str:
+    found = [point.values[name] for point in training.curve if name in point.values]
+    return f" ({found[-2]:.3g}, then {found[-1]:.3g})" if len(found) > 1 else ""
 
 
 def _changed_rows(training: TrainingSummary, live: TrainingSummary) -> Iterator[str]:

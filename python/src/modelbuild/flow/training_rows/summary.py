@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from pydantic import JsonValue
 
 from modelbuild.contract import TrainingSummary
-from modelbuild.flow.progress import Curves
 from modelbuild.flow.training_rows import duplicates
 from modelbuild.text import storable
 
 NO_REASON = "no reason given"
 """The reason of rows of the snapshot of which a flow does not say why it left them out."""
-
-_STILL_FALLING = 0.1
 
 
 def of_rows(
@@ -48,25 +43,6 @@ def of_rows(
         exact_duplicates=found.exact,
         near_duplicates=found.near,
     )
-
-
-def converged(curves: Curves) -> bool | None:
-    """Whether the loss had stopped falling; None if it was not recorded, or only once.
-
-    It had not if at the end it is no finite number or higher than at first, or if in the last fifth of the
-    training, which is the last epoch where few are recorded, it fell by more than a tenth of its first value.
-    """
-    losses = [value for _, value in curves.get("loss", [])]
-    if losses and not math.isfinite(losses[-1]):
-        return False
-    losses = [loss for loss in losses if math.isfinite(loss)]
-    if len(losses) < 2:
-        return None
-    part = max(1, len(losses) // 5)
-    first, before, last = (
-        float(np.mean(some)) for some in (losses[:part], losses[-2 * part : -part], losses[-part:])
-    )
-    return last <= first and before - last <= _STILL_FALLING * abs(first)
 
 
 def describe(kept: TrainingSummary) -> str:
