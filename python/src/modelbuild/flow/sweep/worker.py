@@ -28,6 +28,7 @@ from modelbuild.flow.process.step_runs import resources
 from modelbuild.flow.sweep.candidate import CandidateContext, candidate_flow
 from modelbuild.flow.sweep.load import flow_class
 from modelbuild.flow.sweep.pool import run_all
+from modelbuild.flow.tracking.run import load_sdk
 from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore
 from modelbuild.store.sweep import SweepStore
@@ -134,6 +135,8 @@ def _fetch_wandb_key(own: WorkerEnvironment) -> None:
     if own.wandb_secret:
         try:
             os.environ[_WANDB_KEY] = secret(session(AwsSettings()), own.wandb_secret, _WANDB_KEY)
+            # The processes of the candidates inherit it; to import it takes longer than many a training.
+            load_sdk()
         except ConfigurationError as error:
             log.say(f"the candidates have no W&B runs: {error}")
 

@@ -141,15 +141,20 @@ def _write_model(run: Any, description: Description, artifact: Artifact) -> None
     run.log_artifact(reference, aliases=[*description.aliases])
 
 
-def _init(description: Description, folder: str) -> Any:
-    # The SDK reads these at its import. Without the first it reports its failures to W&B's developers, and
-    # waits for that.
+def load_sdk() -> Any:
+    """Import W&B's SDK, with the variables that it reads then; returns the module."""
+    # Without the first it reports its failures to W&B's developers, and waits for that.
     os.environ["WANDB_ERROR_REPORTING"] = "false"
     os.environ["WANDB_SILENT"] = "true"
     # For tables and artifacts the SDK waits for answers of W&B.
     os.environ.setdefault("WANDB_HTTP_TIMEOUT", str(_ANSWER_SECONDS))
     import wandb
 
+    return wandb
+
+
+def _init(description: Description, folder: str) -> Any:
+    wandb = load_sdk()
     if not wandb.login(prompt=False):
         return None
     settings = wandb.Settings(

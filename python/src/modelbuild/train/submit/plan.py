@@ -19,6 +19,7 @@ from modelbuild.contract import TrainingRequest
 from modelbuild.settings.train import TrainSettings
 from modelbuild.store.model import ModelStore
 from modelbuild.train.submit import claim, submission
+from modelbuild.train.submit.estimate import SweepPlan, plan_sweep
 from modelbuild.train.submit.request import build_request
 
 _NUMBER = "BUILDKITE_BUILD_NUMBER"
@@ -65,6 +66,8 @@ class Plan(BaseModel):
     job: Job
     roles: Roles
     bytes: Sizes
+    sweep: SweepPlan | None
+    """None for one training."""
 
 
 def environment(environ: Mapping[str, str], checkout: Path) -> dict[str, str]:
@@ -111,8 +114,9 @@ def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) ->
     definition = Batch(made).definition(settings.queue, request.images.default)
     container = definition.content["containerProperties"]
     variables = submission.variables(request, settings)
+    storage = Storage(made)
     return Plan(
-        stored=real and ModelStore(Storage(made), request.artifacts).has_request(),
+        stored=real and ModelStore(storage, request.artifacts).has_request(),
         request=request,
         job=Job(
             name=submission.job_name(request),
@@ -136,6 +140,7 @@ def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) ->
             request=len(request.to_json().encode()),
             overrides=overrides_bytes(submission.COMMAND, variables),
         ),
+        sweep=plan_sweep(request, storage),
     )
 
 
