@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +85,10 @@ def test_lost_hosts_cost_only_the_step_that_ran_there(reviews: Laptop) -> None:
     """First a step's host goes away, then the head's: the flow goes on each time, and the build is green."""
     with reviews.build("--pipeline", THREE_STEPS, model="reviews") as build:
         build.reaches("training_finished", "blocked")
-        lose_host(build, build.running_step("train"))
+        build.lose_host(build.running_step("train"))
         build.running_step("evaluate")
         (head,) = build.heads_now()
-        lose_host(build, head["jobId"])
+        build.lose_host(head["jobId"])
         build.reaches("notify", "passed", "failed", seconds=180)
         assert build.get()["meta_data"]["training/status"] == "succeeded", build.log.read_text()
         (head,) = build.heads()
@@ -108,11 +107,3 @@ def retry(build: Running, key: str) -> None:
 def names(build: Running) -> list[str]:
     """The flow's steps whose jobs succeeded."""
     return [job["jobName"].split("-")[3] for job in build.steps()]
-
-
-def lose_host(build: Running, job_id: str) -> None:
-    """Take a job's machine away."""
-    url = f"{build.laptop.state.aws_url}/laptop/batch/{job_id}/lose-host"
-    administrator = {"Authorization": f"Bearer {build.laptop.state.aws_secret}"}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=administrator, method="POST")) as answer:
-        assert answer.status == 204

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from laptop import QUICK, SMALL, Laptop
-from modelbuild.contract import Leaderboard, LeaderboardRow, Manifest
+from modelbuild.contract import LOG_GROUP, Leaderboard, LeaderboardRow, Manifest, Predictions
 from pipeline_changes import for_endpoint, train_options
-from running_build import Running
+from running_build import Running, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -87,3 +89,75 @@ def test_the_leaderboard_does_not_depend_on_the_parallelism(prepared: Laptop) ->
             manifest = build.get()["meta_data"]["model/manifest"]
             assert manifest == f"{build.artifacts}.{number(best)}/manifest.json"
             assert manifest_of(build, best).request.model_id == best.model_id
+
+
+def test_two_hundred_candidates_survive_lost_hosts_and_the_third_best_is_deployed(
+    prepared: Laptop, tmp_path: Path
+) -> None:
+    """Ten candidates fail; the hosts of a worker and of the head go away; no candidate is trained twice. A
+    person picks the third best, which is deployed as that candidate, and its predictions lead back to it.
+    """
+    space = {"training.epochs": [*range(1, 21)], "training.learning_rate": [0.05 * n for n in range(1, 11)]}
+    with prepared.model("fragile"):
+        pipeline = prepare(prepared, "large", method="grid", space=space, **{"max-parallel": 4})
+        with prepared.build("--pipeline", pipeline) as build:
+            eventually(lambda: _trained(build) >= 20 or None, "first candidates", 300)
+            build.lose_host(_running_worker(build))
+            eventually(lambda: _trained(build) >= 60 or None, "candidates of the next host", 300)
+            build.lose_host(build.heads_now()[0]["jobId"])
+            leaderboard = leaderboard_of(build)
+            failed = [row for row in leaderboard.rows if row.status == "failed"]
+            assert {row.values["training.epochs"] for row in failed} == {13}
+            reason = "ArithmeticError: the loss is not finite (model.py, line 13)"
+            assert {row.reason for row in failed} == {reason}
+            assert [row.rank for row in leaderboard.rows[:190]] == [*range(1, 191)]
+            assert len(leaderboard.rows) == 200
+            trained = _finished_trainings(build)
+            # The lines of what ended just before a host went away are lost with it.
+            assert len(trained) == len(set(trained)) >= 180
+
+            third = leaderboard.rows[2]
+            job = build.reaches("approve", "blocked")
+            fields = {"deploy/candidate": "3", "deploy/decision": "deploy", "deploy/reason": "the smallest"}
+            prepared.client.put(f"{build.path}/jobs/{job['id']}/unblock", {"fields": fields})
+            build.over()
+            assert build.get()["state"] == "passed", build.log.read_text()
+    runtime = prepared.aws("sagemaker-runtime", prepared.production)
+    answer = runtime.invoke_endpoint(
+        EndpointName="large", ContentType="application/json", Body='{"instances": ["I am happy"]}'
+    )
+    body = answer["Body"].read()
+    predictions = Predictions.model_validate_json(body)
+    assert predictions.model_id == third.model_id
+    stored = tmp_path / "answer.json"
+    stored.write_bytes(body)
+    artifacts = build.artifacts.rsplit("/", 2)[0]
+    traced = prepared.modelbuild("trace", "--prediction", str(stored), "--artifacts", artifacts)
+    assert f"Model sentiment {third.model_id} of {build.pipeline}" in traced
+    assert "endpoint large since" in traced
+
+
+def _trained(build: Running) -> int:
+    """How many candidates have ended."""
+    bucket, prefix = f"{build.artifacts}/sweep/outcomes/".removeprefix("s3://").split("/", 1)
+    listed = build.laptop.aws("s3").list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
+    return sum(item["Key"].endswith(".json") for item in listed)
+
+
+def _running_worker(build: Running) -> str:
+    """The id of a child of the sweep's array job that runs."""
+    batch = build.laptop.aws("batch")
+    name = f"modelbuild-sweep-{build.pipeline}-{build.model}-{build.model_id}-round-1"
+    filters = [{"name": "JOB_NAME", "values": [name]}]
+    (parent,) = batch.list_jobs(jobQueue="modelbuild-default", filters=filters)["jobSummaryList"]
+    children = batch.list_jobs(arrayJobId=parent["jobId"], jobStatus="RUNNING")["jobSummaryList"]
+    return str(children[0]["jobId"])
+
+
+def _finished_trainings(build: Running) -> list[str]:
+    """The names of the tasks of the search whose trainings came to their ends, by the logs of the workers."""
+    logs = build.laptop.aws("logs")
+    pages = logs.get_paginator("filter_log_events").paginate(logGroupName=LOG_GROUP)
+    messages = (event["message"] for page in pages for event in page["events"])
+    found = (re.match(r"(search-\d+) \| macro-F1 ", message) for message in messages)
+    return [match[1] for match in found if match]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -150,6 +151,17 @@ class Running:
             return next(jobs, None)
 
         return eventually(look, f"job of step {name} that runs", seconds)
+
+    def lose_host(self, job_id: str) -> None:
+        """Take a job's machine away."""
+        state = self.laptop.state
+        request = urllib.request.Request(
+            f"{state.aws_url}/laptop/batch/{job_id}/lose-host",
+            headers={"Authorization": f"Bearer {state.aws_secret}"},
+            method="POST",
+        )
+        with urllib.request.urlopen(request) as answer:
+            assert answer.status == 204
 
     def steps_end(self, seconds: float = 60) -> None:
         """Return once no job of a step of the flow runs."""
