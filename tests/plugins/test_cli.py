@@ -126,6 +126,7 @@ def test_help_lists_every_command() -> None:
         "head",
         "reconcile",
         "trace",
+        "adopt",
         "init",
         "check",
         "doctor",

@@ -20,6 +20,12 @@ artifacts_option: _Decorator = click.option(
 """A decorator that adds the required option ``--artifacts``."""
 
 
+def pipeline_root(artifacts: str, pipeline: str | None) -> str:
+    """The prefix of a pipeline's models, from one that ends with the pipeline or is that of all pipelines."""
+    root = artifacts.rstrip("/")
+    return root if pipeline is None or root.rsplit("/", 1)[-1] == pipeline else f"{root}/{pipeline}"
+
+
 def pipeline_option(help_text: str) -> _Decorator:
     """A decorator that adds option ``--pipeline`` with this help, as parameter ``file``."""
     return click.option(

@@ -13,13 +13,14 @@ its aliases multiply.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
 from modelbuild.formats.agent_scalars import CORE, Rewritten, YamlError, plain, require_no_tag, scalar
 
-__all__ = ["Map", "Rewritten", "YamlError", "dump", "load", "load_written"]
+__all__ = ["Map", "Rewritten", "YamlError", "dump", "events", "key_of", "load", "load_written"]
 
 MAXIMUM_BYTES = 1 << 20
 """Of a document as it is written."""
@@ -87,6 +88,25 @@ def _require_written(value: Any) -> None:
             if isinstance(key, Rewritten):
                 raise YamlError(f"key {key.written} is not text: put it in quotes", key.line)
             _require_written(item)
+
+
+def events(text: str) -> Iterator[Any]:
+    """PyYAML's events, whose marks count the characters of ``text``.
+
+    Raises:
+        YamlError: it is not YAML.
+    """
+    try:
+        yield from yaml.parse(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise YamlError(" ".join(str(error).split())) from error
+
+
+def key_of(event: Any) -> str | None:
+    """The text of the key that an event has; None for ``<<``, and for an alias."""
+    if not isinstance(event, yaml.ScalarEvent) or _is_merge(event):
+        return None
+    return _key(scalar(event, 0), 0)
 
 
 def dump(value: Any, *, sort_keys: bool = True, allow_unicode: bool = False) -> str:

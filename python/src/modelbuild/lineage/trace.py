@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from itertools import islice
 
 from modelbuild.contract import Decision, Deployment, Manifest, Record, TrainingRequest, TrainingResult
-from modelbuild.errors import AwsError, ConfigurationError
+from modelbuild.errors import AwsError
 from modelbuild.formats import agent_yaml
+from modelbuild.lineage.models import find_model
 from modelbuild.store.deployments import DeploymentHistory, root_of
-from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
-from modelbuild.store.pipeline import PipelineStore, is_model_id
+from modelbuild.store.pipeline import PipelineStore
 from modelbuild.text import one_line
 
-_NAMED_MODELS = 5
 _LABEL_WIDTH = 14
 
 
@@ -56,11 +54,7 @@ def trace(
         AwsError: S3 refused.
     """
     pipeline = PipelineStore(objects, artifacts.rstrip("/"))
-    if not is_model_id(model_id):
-        raise ConfigurationError(
-            f"{model_id!r} is no model id: give the number of the build that made the model, such as 1234"
-        )
-    store = _find(pipeline, model, model_id)
+    store = find_model(pipeline, model, model_id)
     request = store.request()
     job = store.job()
     deployment = store.deployment()
@@ -74,23 +68,6 @@ def trace(
         replaced_by=replaced_by,
         history_error=history_error,
     )
-
-
-def _find(pipeline: PipelineStore, model: str | None, model_id: str) -> ModelStore:
-    """The store of the model, below its name."""
-    names = pipeline.models() if model is None else [model]
-    stores = {name: pipeline.model(name, model_id) for name in names}
-    found = [name for name, store in stores.items() if store.has_request()]
-    if len(found) > 1:
-        raise ConfigurationError(
-            f"models {', '.join(found)} of {pipeline.root} have id {model_id}: say which with --model"
-        )
-    if not found:
-        raise ConfigurationError(
-            f"there is no model {model_id if model is None else f'{model} {model_id}'} in {pipeline.root}: "
-            f"{_recorded_models(pipeline, model)}"
-        )
-    return stores[found[0]]
 
 
 def _replacement(deployment: Deployment | None, production: Objects) -> tuple[Deployment | None, str]:
@@ -107,20 +84,6 @@ def _replacement(deployment: Deployment | None, production: Objects) -> tuple[De
 def render(trace: Trace) -> str:
     """The trace as text."""
     return "\n".join(_lines(trace))
-
-
-def _recorded_models(pipeline: PipelineStore, model: str | None) -> str:
-    """A text that lists the pipeline's models, the newest of each name first."""
-    names = pipeline.models()
-    shown = []
-    for name in [model] if model in names else names:
-        ids = (one for one in pipeline.ids(str(name)) if pipeline.model(str(name), one).has_request())
-        newest = list(islice(ids, _NAMED_MODELS + 1))
-        more = ", …" if len(newest) > _NAMED_MODELS else ""
-        shown += [f"{name} {', '.join(newest[:_NAMED_MODELS])}{more}"] if newest else []
-    if not shown:
-        return "no model lies there, so correct --artifacts or the credentials' account"
-    return f"it has {'; '.join(shown)}"
 
 
 def _lines(trace: Trace) -> Iterator[str]:
