@@ -11,11 +11,11 @@ import pytest
 import samples
 import trained
 from memory import MemoryObjects
+from modelbuild import experiments
 from modelbuild.contract import Manifest, Metric, StepRun, TrainingResult
 from modelbuild.contract.report import Comparison, Report
 from modelbuild.flow.evaluation import Evaluated, RowMetric
 from modelbuild.handoff.manifest import Handoff
-from modelbuild.notify import experiments
 from modelbuild.notify.compile import compile_report
 from modelbuild.settings.notify import NotifySettings
 from modelbuild.store.model import ModelStore

@@ -15,7 +15,7 @@ import pytest
 
 import standins
 from modelbuild.contract import Metric
-from modelbuild.notify.experiments import SECONDS, Answer, Experiment, Query, asking
+from modelbuild.experiments import SECONDS, Answer, Experiment, Query, asking
 
 KEY = "k" * 40
 SAME, OTHER = "a" * 64, "b" * 64

@@ -15,8 +15,8 @@ import yaml
 
 import standins
 from modelbuild.contract import Metric, sha256_of_json
+from modelbuild.experiments import Query, asking
 from modelbuild.formats import agent_yaml
-from modelbuild.notify.experiments import Query, asking
 from tables import Table, put
 
 NOTEBOOK = standins.ROOT / "notebooks" / "sentiment.ipynb"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from modelbuild import log
+from modelbuild import experiments, log
 from modelbuild.buildkite import agent, job
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
@@ -16,7 +16,7 @@ from modelbuild.errors import AwsError, ConfigurationError, GateFailed, Training
 from modelbuild.handoff import approval, pins
 from modelbuild.handoff.manifest import Handoff, read_manifest
 from modelbuild.handoff.result import META_DATA, read_failure, read_result
-from modelbuild.notify import experiments, summary
+from modelbuild.notify import summary
 from modelbuild.report.head_job import HeadJob
 from modelbuild.settings.notify import NotifySettings
 from modelbuild.store.objects import Objects

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from modelbuild import git
+from modelbuild import experiments, git
 from modelbuild.annotation import commit_url, compare_url
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.comparison import details
@@ -16,7 +16,7 @@ from modelbuild.contract import Manifest
 from modelbuild.contract.report import Changes, Commit, Comparison, Examples, Report
 from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
 from modelbuild.handoff.manifest import Handoff
-from modelbuild.notify import changes, experiments, gates, models
+from modelbuild.notify import changes, gates, models
 from modelbuild.notify.verdict import decide
 from modelbuild.report import cost, warnings
 from modelbuild.settings.notify import CompareSettings, NotifySettings

@@ -1,7 +1,7 @@
-"""The experimental runs in W&B that were made with the parameters of a training.
+"""The experimental runs in W&B: those that were made with the parameters of a training, or all of a project.
 
 W&B's SDK asks W&B in a process of its own, which is killed when its time is up: a slow W&B does not hold the
-step. ``python -m modelbuild.notify.experiments`` is that process: it reads a :class:`Query` from standard
+step. ``python -m modelbuild.experiments`` is that process: it reads a :class:`Query` from standard
 input and writes an :class:`Answer` to standard output.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from pydantic import ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
 from modelbuild import log
 from modelbuild.contract import PREDICTIONS_FILE, Manifest, Metric, Sha256, split_s3_uri
@@ -30,7 +30,7 @@ SECONDS = 20.0
 """How long W&B may take."""
 
 _FAILED = "W&B was not asked, because the process that asks it failed"
-_RUNS = 20
+_RUNS_AT_ONCE = 100
 _REASON_CHARACTERS = 200
 # An SDK that cannot reach W&B says so before its process is killed.
 _SHARE_OF_THE_SDK = 0.5
@@ -43,12 +43,14 @@ class Query(Record):
     """The team or user whose runs they are; None for the default of the API key."""
     project: str
     """W&B's project."""
-    parameters_sha256: Sha256
-    """The hash of the parameters that they have in common with the model."""
-    dataset_sha256: Sha256
-    """The hash of the evaluation rows of the model."""
-    primary: Metric
-    """The metric by which they are compared with the model."""
+    parameters_sha256: Sha256 | None = None
+    """The hash of the parameters that they have in common with the model; None for any parameters."""
+    dataset_sha256: Sha256 | None = None
+    """The hash of the evaluation rows of the model; None for any rows."""
+    primary: Metric | None = None
+    """The metric by which they are compared with the model; None for the newest first, whatever they have."""
+    most: int = Field(20, ge=1, le=1000)
+    """How many runs are read, the newest first."""
 
 
 class Experiment(Record):
@@ -64,6 +66,13 @@ class Experiment(Record):
     """The hash of its evaluation rows; empty if it is not known."""
     predictions: Text = ""
     """Where its predictions should be in S3; empty if it is not known."""
+    model: Text = ""
+    commit: Text = ""
+    branch: Text = ""
+    creator: Text = ""
+    """W&B's name of the user who made the run."""
+    data_sha256: Text = ""
+    parameters: dict[Text, JsonValue] = Field(default_factory=dict)
 
 
 class Answer(Record):
@@ -184,14 +193,15 @@ def _ask() -> Answer:
             return _unavailable("this step has no key of W&B")
         api = wandb.Api()
         query = Query.model_validate_json(sys.stdin.read())
+        same = {"config.parameters_sha256": query.parameters_sha256} if query.parameters_sha256 else {}
         found = api.runs(
             f"{query.entity}/{query.project}" if query.entity else query.project,
-            filters={"config.parameters_sha256": query.parameters_sha256, "jobType": "experiment"},
+            filters={**same, "jobType": "experiment"},
             order="-created_at",
-            per_page=_RUNS,
+            per_page=min(query.most, _RUNS_AT_ONCE),
             lazy=False,
         )
-        return _answer(query, [found[index] for index in range(min(len(found), _RUNS))])
+        return _answer(query, [found[index] for index in range(min(len(found), query.most))])
     except Exception as error:  # noqa: BLE001 - whatever the SDK raises, the page has no experiments
         lines = log.redact(str(error)).strip().splitlines() or [type(error).__name__]
         return _unavailable(f"W&B did not give them ({lines[0][:_REASON_CHARACTERS].rstrip('.')})")
@@ -200,31 +210,55 @@ def _ask() -> Answer:
 def _answer(query: Query, runs: list[Any]) -> Answer:
     experiments, unavailable = [], []
     for run in runs:
-        config, metrics = run.config, _numbers(run.summary._json_dict)
+        asked = query.parameters_sha256 in (None, run.config.get("parameters_sha256"))
         # A server may ignore what it does not know in filters.
-        if config.get("parameters_sha256") != query.parameters_sha256 or run.job_type != "experiment":
+        if not asked or run.job_type != "experiment":
             continue
+        found = _experiment(run)
         if run.state == "running":
             unavailable.append(f"Experiment {run.name} is still running.")
-        elif run.state == "finished" and query.primary.name not in metrics:
+        elif query.primary is None or query.primary.name in found.metrics:
+            experiments.append(found)
+        elif run.state == "finished":
             unavailable.append(f"Experiment {run.name} has no {query.primary.title}.")
-        elif query.primary.name in metrics:
-            experiments.append(
-                Experiment(
-                    name=run.name,
-                    url=run.url,
-                    created=run.created_at,
-                    metrics=metrics,
-                    dataset_sha256=str(config.get("evaluation_dataset_sha256") or ""),
-                    predictions=_predictions(config.get("artifacts")),
-                )
-            )
+    if query.primary is not None:
+        experiments = _best_first(experiments, query.primary, query.dataset_sha256)
+    return Answer(experiments=tuple(experiments), unavailable=tuple(unavailable))
+
+
+def _experiment(run: Any) -> Experiment:
+    config = run.config
+
+    def text(name: str) -> str:
+        return str(config.get(name) or "")
+
+    parameters = config.get("parameters")
+    return Experiment(
+        name=run.name,
+        url=run.url,
+        created=run.created_at,
+        metrics=_numbers(run.summary._json_dict),
+        dataset_sha256=text("evaluation_dataset_sha256"),
+        predictions=_predictions(config.get("artifacts")),
+        model=text("model"),
+        commit=text("commit"),
+        branch=text("branch"),
+        creator=str(getattr(getattr(run, "user", None), "username", None) or ""),
+        data_sha256=text("data_sha256"),
+        parameters=parameters if isinstance(parameters, dict) else {},
+    )
+
+
+def _best_first(
+    experiments: list[Experiment], primary: Metric, dataset_sha256: str | None
+) -> list[Experiment]:
+    """Those on the rows of the model first, and of these the best one first."""
 
     def rank(experiment: Experiment) -> tuple[bool, float]:
-        gain = query.primary.gain(experiment.metrics[query.primary.name], 0.0)
-        return experiment.dataset_sha256 != query.dataset_sha256, -gain
+        gain = primary.gain(experiment.metrics[primary.name], 0.0)
+        return experiment.dataset_sha256 != dataset_sha256, -gain
 
-    return Answer(experiments=tuple(sorted(experiments, key=rank)), unavailable=tuple(unavailable))
+    return sorted(experiments, key=rank)
 
 
 def _numbers(summary: Mapping[str, Any]) -> dict[str, float]:
