@@ -119,6 +119,7 @@ def test_experiments_with_the_same_parameters_are_found(service: standins.Servic
         created=best.created,
         metrics={"macro_f1": 0.8, "class/good/f1": 0.5},
         dataset_sha256=ROWS,
+        creator="local",
     )
     assert best.created[:2] == "20"
     predictions = [item.predictions for item in answer.experiments]
@@ -128,6 +129,17 @@ def test_experiments_with_the_same_parameters_are_found(service: standins.Servic
         "Experiment sentiment running is still running.",
         "Experiment sentiment without has no macro-F1.",
     )
+
+
+def test_all_experiments_of_a_project_are_found(service: standins.Service) -> None:
+    """Whatever their parameters and rows are, the newest first; trainings of builds are not among them."""
+    asked = Query(entity="local", project="comments", most=100)
+    answer = find(asked, service.url, KEY, seconds=60)
+    names = {item.name.removeprefix("sentiment ") for item in answer.experiments}
+    assert names >= {"good", "better", "other-rows", "other-parameters"}
+    assert not names & {"of-a-build", "deleted", "running"}
+    created = [item.created for item in answer.experiments]
+    assert created == sorted(created, reverse=True)
 
 
 def test_lower_may_be_better(service: standins.Service) -> None:

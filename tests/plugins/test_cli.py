@@ -127,6 +127,7 @@ def test_help_lists_every_command() -> None:
         "reconcile",
         "trace",
         "adopt",
+        "leaderboard",
         "init",
         "check",
         "doctor",

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from modelbuild.contract import (
-    Candidate,
     Deployment,
     Dimension,
     Leaderboard,
@@ -52,7 +51,7 @@ def manifest(
     found["evaluation"]["overall"]["metrics"]["macro_f1"] = metric
     found["predictions"]["path"] = f"{prefix}/predictions.parquet"
     name = f"comments-{model_id}" if wandb is None else wandb
-    found["wandb"] = {"id": name, "url": f"https://wandb.example/acme/comments/runs/{name}"}
+    found["wandb"] = {"id": name, "url": name and f"https://wandb.example/acme/comments/runs/{name}"}
     found["created_at"] = created_at
     return Manifest.model_validate(found)
 
@@ -112,8 +111,7 @@ def candidate(request: TrainingRequest, number: int, rate: float, **changes: Any
     """The manifest of a candidate that was trained to be offered."""
     parameters: dict[str, Any] = {"seed": 1, "training": {"epochs": 3, "learning_rate": rate}}
     made = manifest(f"{request.model_id}.{number}", parameters=parameters, **changes)
-    named = Candidate(number=number, values={"training.learning_rate": rate})
-    asked = request.candidate(number, parameters, named.values)
+    asked = request.candidate(number, {"training.learning_rate": rate})
     return made.model_copy(update={"request": asked})
 
 

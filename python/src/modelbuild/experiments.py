@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from pydantic import Field, JsonValue, ValidationError
 
 from modelbuild import log
-from modelbuild.contract import PREDICTIONS_FILE, Manifest, Metric, Sha256, split_s3_uri
+from modelbuild.contract import PREDICTIONS_FILE, WANDB_ENTITY, Manifest, Metric, Sha256, split_s3_uri
 from modelbuild.contract.record import Record, Text
 from modelbuild.process import startup
 from modelbuild.settings.notify import WandbSettings
@@ -31,6 +31,7 @@ SECONDS = 20.0
 
 _FAILED = "W&B was not asked, because the process that asks it failed"
 _RUNS_AT_ONCE = 100
+_MOST_RUNS = 500
 _REASON_CHARACTERS = 200
 # An SDK that cannot reach W&B says so before its process is killed.
 _SHARE_OF_THE_SDK = 0.5
@@ -104,6 +105,20 @@ def finding(settings: WandbSettings | None, environ: Mapping[str, str]) -> Itera
         return
     with asking(settings.base_url or environ.get("WANDB_BASE_URL") or WANDB_API, key) as ask:
         yield lambda manifest: ask(_query(manifest, settings))
+
+
+def of_project(project: str, environ: Mapping[str, str]) -> Answer:
+    """All experiments of a project, the newest first; none where ``WANDB_API_KEY`` is not set.
+
+    Args:
+        project: W&B's project.
+        environ: the variables of W&B: key, address and entity.
+    """
+    key = environ.get("WANDB_API_KEY", "").strip()
+    if not key:
+        return Answer()
+    with asking(environ.get("WANDB_BASE_URL") or WANDB_API, key) as ask:
+        return ask(Query(entity=environ.get(WANDB_ENTITY) or None, project=project, most=_MOST_RUNS))
 
 
 def _query(manifest: Manifest, settings: WandbSettings) -> Query:

@@ -16,6 +16,7 @@ _MODULES = {
     "ended": "heads",
     "reconcile": "heads",
     "trace": "trace",
+    "leaderboard": "leaderboard",
     "adopt": "adopt",
     "report": "report",
     "init": "onboarding",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from importlib import resources
 
 from markupsafe import Markup
 
@@ -12,6 +13,9 @@ from modelbuild.contract import Report
 from modelbuild.report.head_job import HeadJob
 from modelbuild.report.headline import title
 from modelbuild.report.sections import SECTIONS, Page, render_sections
+
+STYLES = resources.files("modelbuild.report").joinpath("templates/document.css").read_text("utf-8")
+"""The styles of the document, for pages that look like it."""
 
 
 def render_document(report: Report, job: HeadJob, pictures: Mapping[str, bytes]) -> str:

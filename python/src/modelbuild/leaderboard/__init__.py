@@ -1,0 +1,1 @@
+"""All models of a pipeline by their quality: all builds and branches, candidates, experiments."""
