@@ -16,9 +16,8 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pyarrow as pa
 from metaflow import FlowSpec, current  # type: ignore[attr-defined]
 from pydantic import JsonValue
 
@@ -50,6 +49,9 @@ from modelbuild.flow.training_rows import summary
 from modelbuild.log import events
 from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = TypeVar("Row")
 

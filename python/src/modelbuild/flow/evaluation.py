@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import JsonValue
 
 from modelbuild.contract import Evaluation, Metric, Quality, figure, sha256_of_json
@@ -188,6 +186,10 @@ def evaluate(
 
 
 def _parquet(rows: EvaluationRows, predictions: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    # Imported here, because each process of a flow imports this module, and one evaluates.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     table = pa.table(
         {
             "id": [str(one) for one in rows.ids],

@@ -8,8 +8,6 @@ import io
 import tarfile
 from collections.abc import Mapping
 
-import pyarrow.parquet as pq
-
 from modelbuild import log
 from modelbuild.contract import (
     DESCRIPTION_FILE,
@@ -66,6 +64,9 @@ def upload_predictions(store: ModelStore, content: bytes) -> PredictionsFile:
     Raises:
         VerificationFailed: other predictions are there already.
     """
+    # Imported here, because each process of a flow imports this module, and one publishes.
+    import pyarrow.parquet as pq
+
     store.write_predictions_once(content)
     return PredictionsFile(
         path=store.predictions_uri,

@@ -7,16 +7,16 @@ import io
 import json
 import uuid
 from collections.abc import Sequence
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from modelbuild.aws.athena import Athena
 from modelbuild.contract import DataSnapshot, SnapshotObject, document
 from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def take(athena: Athena, store: ModelStore, query: str) -> DataSnapshot:
@@ -103,6 +103,10 @@ def _table(contents: dict[str, bytes]) -> pa.Table | None:
     """The rows of Parquet files in an order that does not depend on the files."""
     if not contents:
         return None
+    # Imported here, because each process of a flow imports this module, and few read a snapshot.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     tables = [pq.read_table(io.BytesIO(content)) for content in contents.values()]
     table = pa.concat_tables(tables)
     for field in table.schema:

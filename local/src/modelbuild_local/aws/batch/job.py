@@ -298,7 +298,8 @@ class Job(moto_batch.Job):
             self.machines.bytecode.prepare()
         package = variables.get("METAFLOW_CODE_SHA", "")
         if re.fullmatch("[0-9a-f]+", package):
-            variables.setdefault("PYTHONPYCACHEPREFIX", str(self.machines.bytecode.cache(package)))
+            cache = self.machines.bytecode.cache(package, folder / "work")
+            variables.setdefault("PYTHONPYCACHEPREFIX", str(cache))
         return variables
 
     def _write_down(self, outcome: Outcome) -> None:

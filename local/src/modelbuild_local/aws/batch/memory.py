@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-from pathlib import Path
 
-_PROC = Path("/proc")  # Linux only: on other systems no job is too large
-_OWN = re.compile(r"^(?:RssAnon|Pss_Anon):\s+(\d+) kB$", re.MULTILINE)
+_PROC = "/proc"  # Linux only: on other systems no job is too large
+_OWN = re.compile(rb"^(?:RssAnon|Pss_Anon):\s+(\d+) kB$", re.MULTILINE)
 
 
 def exceeds(pid: int, limit: int) -> bool:
@@ -23,8 +23,8 @@ def exceeds(pid: int, limit: int) -> bool:
 def _tree(pid: int) -> list[int]:
     found = [pid]
     with contextlib.suppress(OSError):  # gone meanwhile
-        for children in (_PROC / str(pid) / "task").glob("*/children"):
-            for child in children.read_text().split():
+        for thread in os.listdir(f"{_PROC}/{pid}/task"):
+            for child in _read(f"{_PROC}/{pid}/task/{thread}/children").split():
                 found += _tree(int(child))
     return found
 
@@ -33,6 +33,15 @@ def _sum(pids: list[int], file: str) -> int:
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError):
-            match = _OWN.search((_PROC / str(pid) / file).read_text())
+            match = _OWN.search(_read(f"{_PROC}/{pid}/{file}"))
             total += int(match[1]) << 10 if match else 0
     return total
+
+
+def _read(file: str) -> bytes:
+    """The content of a file below /proc; called so often that a Path and a decoder would cost more."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        return os.read(descriptor, 65_536)
+    finally:
+        os.close(descriptor)

@@ -11,10 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
-# The two loops below are what scipy's products of sparse matrices call. The public products cannot add to a
-# matrix that is there: for each batch they would make and fill one of the size of all weights.
-from scipy.sparse._sparsetools import csc_matvecs, csr_matvecs
-
 from modelbuild.flow.models.shuffle import Rows, Shuffle
 from modelbuild.flow.progress import RecordProgress
 from modelbuild.serving.features import features
@@ -113,6 +109,11 @@ def _step(
     Returns:
         The score that each text's label had before.
     """
+    # These loops are what scipy's products of sparse matrices call. The public products cannot add to a
+    # matrix that is there: for each batch they would make and fill one of the size of all weights. Imported
+    # here, because each process of a flow imports this module, and one fits.
+    from scipy.sparse._sparsetools import csc_matvecs, csr_matvecs
+
     rows, (buckets, labels) = len(targets), weight.shape
     ones = np.ones(len(ids), np.float32)
     logits = np.tile(bias, (rows, 1))

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 
 from modelbuild.contract import TrainingSummary
-from modelbuild.flow.training_rows import duplicates
 from modelbuild.text import storable
 
 NO_REASON = "no reason given"
@@ -33,6 +32,9 @@ def of_rows(
         dropped: how many rows of the snapshot the flow left out of both, by reason; rows that are missing
             without one are added as :data:`NO_REASON`.
     """
+    # Imported here, because each process of a flow imports this module, and one needs scipy.
+    from modelbuild.flow.training_rows import duplicates
+
     found = duplicates.find(inputs, evaluation_inputs)
     counts = {storable(reason): int(rows) for reason, rows in dropped.items() if rows}
     missing = snapshot_rows - len(inputs) - len(evaluation_inputs) - sum(counts.values())
