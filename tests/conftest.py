@@ -26,8 +26,15 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 collect_ignore = ["fixtures"]
 
-_OWN_LAPTOP = "tests/e2e/test_first_use.py"
-"""The end-to-end tests that start laptop mode for a repository of their own."""
+_END_TO_END = "tests/e2e/"
+
+_LONGEST = [
+    f"{_END_TO_END}test_{name}.py" for name in ("several_models", "goes_on", "way_of_a_model", "ends_red")
+]
+"""The files that begin first, so that no process is busy with one when the others have none left."""
+
+_WITH_LAPTOP = ("gw0", "gw1")
+"""The processes of pytest-xdist that begin with the end-to-end tests: each starts a laptop."""
 
 
 def pytest_configure() -> None:
@@ -36,16 +43,21 @@ def pytest_configure() -> None:
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """One process of `pytest -n 2` begins with the end-to-end tests of one laptop, the other with the rest.
+    """Two processes begin with the end-to-end tests, the others with the rest.
 
-    A process that has done its unit takes the next one. A unit is a file, because a file's tests share what
-    its fixtures start; the end-to-end tests that share a laptop are one unit.
+    A process that has done its unit takes the next one of its kind, or one of the other kind if there is
+    none. A unit is a file, because a file's tests share what its fixtures start.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::")[0]
-        shares_laptop = file.startswith("tests/e2e/") and file != _OWN_LAPTOP
-        return "tests/e2e" if shares_laptop else file
+        return nodeid.split("::")[0]
+
+    def _assign_work_unit(self, node: Any) -> None:
+        with_laptop = node.gateway.id in _WITH_LAPTOP
+        own_kind = (file for file in self.workqueue if file.startswith(_END_TO_END) == with_laptop)
+        if file := next(own_kind, None):
+            self.workqueue.move_to_end(file, last=False)
+        super()._assign_work_unit(node)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
@@ -54,8 +66,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the end-to-end tests."""
-    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+    """Begin with the end-to-end tests, the longest files first."""
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        file = item.nodeid.split("::")[0]
+        return not file.startswith(_END_TO_END), _LONGEST.index(file) if file in _LONGEST else len(_LONGEST)
+
+    items.sort(key=place)
 
 
 @dataclass(frozen=True)
