@@ -30,7 +30,7 @@ bats: setup ## The tests of the plugins' hooks.
 	@node_modules/bats/bin/bats tests/plugins
 
 pytest: setup ## The tests of the Python code, and end to end.
-	@.venv/bin/pytest -q -n 4 --no-loadscope-reorder
+	@.venv/bin/pytest -q -n 3 --no-loadscope-reorder
 
 bench: setup ## Against awscli: a submission; against FastAPI: an answer; against fastText: a training.
 	@.venv/bin/python bench/submit.py

@@ -34,7 +34,7 @@ _LONGEST = [
 """The files that begin first, so that no process is busy with one when the others have none left."""
 
 _WITH_LAPTOP = ("gw0", "gw1")
-"""The processes of pytest-xdist that begin with the end-to-end tests: each starts a laptop."""
+"""The processes of `pytest -n 3` that begin with the end-to-end tests: each starts a laptop."""
 
 
 def pytest_configure() -> None:
@@ -43,7 +43,7 @@ def pytest_configure() -> None:
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """Two processes begin with the end-to-end tests, the others with the rest.
+    """Two processes begin with the end-to-end tests, which often wait, the others with the rest.
 
     A process that has done its unit takes the next one of its kind, or one of the other kind if there is
     none. A unit is a file, because a file's tests share what its fixtures start.

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,7 @@ def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         monkeypatch.setenv(name, value)
 
 
+@cache  # to make one takes longer than many of its calls
 def client(url: str, service: str) -> Any:
     """A boto3 client of the data lake's account."""
     made: Any = boto3.Session(KEY_ID, SECRET, region_name=REGION)
