@@ -11,8 +11,8 @@ import numpy as np
 from modelbuild.flow.progress import Curves
 
 STILL_IMPROVING = 0.03
-"""The part of the whole improvement that a curve may make in the last tenth of the training, where a curve that
-improves evenly makes a tenth.
+"""The part of its whole improvement that a curve may make in the last tenth of the training. An even curve
+makes a tenth.
 """
 
 _LOSS, _VALIDATION = "loss", "validation_"
@@ -69,7 +69,7 @@ def _rose(values: Sequence[float]) -> bool:
 
 
 def _still_falls(values: Sequence[float]) -> bool:
-    """Whether a curve falls from its last fifth but one to the last by more than may be, for a tenth of it."""
+    """Whether a curve falls by more than may be in a tenth of it, by the means of its last two fifths."""
     if len(values) < 2:
         return False
     part = _part(values)
