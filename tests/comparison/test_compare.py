@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import f1_score, root_mean_squared_error
 
-from modelbuild.comparison import compare
+from modelbuild.comparison import bootstrap, compare
 from modelbuild.contract import Metric
 from modelbuild.contract.report import Difference
 from modelbuild.flow import classification, regression
@@ -161,3 +161,26 @@ def test_the_interval_of_a_mean_of_row_values_is_scipys() -> None:
     assert found.interval.high == pytest.approx(expected.high, abs=0.02)
     part = rows.where(np.arange(500) < 3).cells()
     assert compare.Sample.of(part, [metric], SEED).ours["cost"][0] == pytest.approx(ours[:3].mean())
+
+
+def test_the_interval_of_many_rows_is_that_of_their_mean() -> None:
+    """Of so many rows the gain is normally distributed, by the standard error of the differences."""
+    random = np.random.default_rng(5)
+    ours, theirs = random.exponential(1.0, 40_000), random.exponential(1.02, 40_000)
+    metric = Metric(name="cost", title="cost", better="lower")
+    rows = compare.MeanRows({"cost": ours}, {"cost": theirs})
+    [found] = compare.Sample.of(rows.cells(), [metric], SEED).differences([metric]).values()
+    error = float(np.std(theirs - ours) / np.sqrt(40_000))
+    assert found.interval is not None
+    assert (found.interval.low - found.gain) / error == pytest.approx(-1.96, abs=0.2)
+    assert (found.interval.high - found.gain) / error == pytest.approx(1.96, abs=0.2)
+
+
+def test_poisson_numbers_have_mean_and_variance_one() -> None:
+    """By which resamples of many rows are drawn; the same seed draws the same."""
+    [first] = bootstrap.weightings(np.ones(20_000, dtype=np.int64), SEED, resamples=10)
+    [again] = bootstrap.weightings(np.ones(20_000, dtype=np.int64), SEED, resamples=10)
+    assert (first == again).all()
+    assert first.mean() == pytest.approx(1, abs=0.01)
+    assert first.var() == pytest.approx(1, abs=0.02)
+    assert (first == 0).mean() == pytest.approx(np.exp(-1), abs=0.01)

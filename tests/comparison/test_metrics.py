@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from modelbuild.comparison import metrics
-from modelbuild.comparison.metrics import LabelCounts, NumberSums
+from modelbuild.comparison.metrics import LabelCounts, NumberSums, number_columns
 
 WEIGHTED_LABELS = st.lists(
     st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=30
@@ -39,7 +39,7 @@ def test_metrics_of_labels_are_those_of_scikit_learn(rows: list[tuple[int, int, 
 def test_metrics_of_numbers_are_those_of_scikit_learn(rows: list[tuple[float, float]]) -> None:
     """Numbers of any size give the flow's values."""
     truth, predicted = (np.array(column) for column in zip(*rows, strict=True))
-    sums = NumberSums.of(np.ones((1, len(truth))), truth, predicted)
+    sums = NumberSums.of(np.ones((1, len(truth))), number_columns(truth, predicted))
     rmse = reference.root_mean_squared_error(truth, predicted)
     assert metrics.rmse(sums)[0] == pytest.approx(rmse, rel=1e-6, abs=1e-6)
     assert metrics.mae(sums)[0] == pytest.approx(reference.mean_absolute_error(truth, predicted), abs=1e-6)
@@ -50,5 +50,7 @@ def test_metrics_of_numbers_are_those_of_scikit_learn(rows: list[tuple[float, fl
 
 def test_r2_of_a_constant_truth_is_not_a_number() -> None:
     """It would divide by zero, and its resamples are left out of the interval."""
-    sums = NumberSums.of(np.ones((1, 3)), np.array([2.0, 2.0, 2.0]), np.array([1.0, 2.0, 3.0]))
+    sums = NumberSums.of(
+        np.ones((1, 3)), number_columns(np.array([2.0, 2.0, 2.0]), np.array([1.0, 2.0, 3.0]))
+    )
     assert np.isnan(metrics.r2(sums)[0])

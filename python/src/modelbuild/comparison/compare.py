@@ -74,10 +74,10 @@ class NumberRows:
 
     def cells(self) -> Cells:
         """The cells of two regressions: each row is one."""
-        predicted = (self.ours, self.theirs)
+        columns = [metrics.number_columns(self.truth, predicted) for predicted in (self.ours, self.theirs)]
 
         def measure(weights: Floats, which: int) -> Measured:
-            sums = NumberSums.of(weights, self.truth, predicted[which])
+            sums = NumberSums.of(weights, columns[which])
             return {name: function(sums) for name, function in metrics.OF_NUMBERS.items()}
 
         return Cells(np.ones(len(self.truth), dtype=np.int64), measure)

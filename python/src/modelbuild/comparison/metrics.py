@@ -57,12 +57,16 @@ class NumberSums:
     squared_truth: Floats
 
     @classmethod
-    def of(cls, weights: Floats, truth: Floats, predicted: Floats) -> NumberSums:
-        """Sum; ``truth`` and ``predicted`` have a number for each cell."""
-        # R² takes the difference of two large sums: around the mean, little of it is lost.
-        centred, errors = truth - truth.mean(), predicted - truth
-        columns = np.column_stack([np.ones(len(truth)), np.abs(errors), errors**2, centred, centred**2])
+    def of(cls, weights: Floats, columns: Floats) -> NumberSums:
+        """Sum the columns of :func:`number_columns`."""
         return cls(*(weights @ columns).T)
+
+
+def number_columns(truth: Floats, predicted: Floats) -> Floats:
+    """What is summed over rows with these numbers, a column for each field of :class:`NumberSums`."""
+    # R² takes the difference of two large sums: around the mean, little of it is lost.
+    centred, errors = truth - truth.mean(), predicted - truth
+    return np.column_stack([np.ones(len(truth)), np.abs(errors), errors**2, centred, centred**2])
 
 
 def f1(counts: LabelCounts) -> Floats:
