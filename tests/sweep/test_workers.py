@@ -10,7 +10,7 @@ import pytest
 from memory import MemoryObjects
 from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.contract import Candidate, CandidateOutcome, CandidateTask, Work
-from modelbuild.errors import TrainingFailed
+from modelbuild.errors import AwsError, TrainingFailed
 from modelbuild.store.sweep import SweepStore
 from modelbuild.sweep.workers import Machine, Workers
 
@@ -134,6 +134,21 @@ def test_jobs_are_terminated_with_the_sweep() -> None:
     made.train("round-2", tasks(4))
     made.terminate("the build was cancelled")
     assert batch.terminated == ["job-1", "job-2"]
+
+
+def test_a_refused_termination_does_not_hide_why_the_sweep_ends() -> None:
+    """The head goes on to deliver the result; the recovery finds the job by its name."""
+    made, batch = workers()
+    made.train("round-1", tasks(2))
+    made.train("round-2", tasks(4))
+
+    def refuse(job_id: str, reason: str) -> None:
+        batch.terminated.append(f"{job_id} {reason}")
+        raise AwsError("terminate job: ThrottlingException")
+
+    batch.terminate = refuse  # type: ignore[method-assign]
+    made.terminate("cancelled")
+    assert batch.terminated == ["job-1 cancelled", "job-2 cancelled"]
 
 
 def test_a_sweep_without_a_snapshot_fails() -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from modelbuild import log
 from modelbuild.aws.batch import Batch
 from modelbuild.contract import CandidateOutcome, CandidateTask, Work
-from modelbuild.errors import TrainingFailed
+from modelbuild.errors import AwsError, TrainingFailed
 from modelbuild.store.sweep import SweepStore
 
 _FIRST_LOOK_SECONDS = 1.0
@@ -116,9 +116,15 @@ class Workers:
         return [found for found in self.store.outcomes([*tasks]) if found is not None]
 
     def terminate(self, reason: str) -> None:
-        """Terminate the jobs that have been submitted; nothing happens to those that have ended."""
+        """Terminate the jobs that have been submitted; nothing happens to those that have ended.
+
+        A job that Batch does not terminate now is found by its name, and terminated, when the head has ended.
+        """
         for job_id in self._jobs:
-            self.batch.terminate(job_id, reason)
+            try:
+                self.batch.terminate(job_id, reason)
+            except AwsError as error:
+                log.say(f"sweep: {error}")
 
     def _left(self, tasks: Sequence[CandidateTask]) -> list[CandidateTask]:
         ended = self.store.outcome_names()

@@ -200,7 +200,7 @@ class SweepHead:
             tags=self.own.tags,
             timeout=_TIMEOUT_SECONDS,
             on_progress=self._progress(),
-            on_job=lambda job_id: self.watching.add_job("of the sweep's workers", job_id),
+            on_job=lambda job_id: self.watching.add_job("sweep", job_id),
             work_variable=SWEEP_WORK,
         )
 
