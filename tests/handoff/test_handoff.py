@@ -17,7 +17,8 @@ from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import Manifest, TrainingResult
 from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
 from modelbuild.handoff import approval, pins
-from modelbuild.handoff.manifest import Handoff, read_manifest
+from modelbuild.handoff.candidates import Candidates, read_approved, read_candidates
+from modelbuild.handoff.manifest import Handoff, read_manifest, read_request
 from modelbuild.handoff.result import read_result
 
 DATA = Path(__file__).parents[1] / "data" / "model-12"
@@ -57,7 +58,7 @@ class Build:
         objects.objects = self.objects
         here = job.read(self.environ)
         result = read_result(TrainingMetaData(), objects, here)
-        return read_manifest(TrainingMetaData(), result, objects, here)
+        return read_manifest(read_request(TrainingMetaData(), objects, here), result)
 
     def notify(self) -> None:
         """What notify does with it."""

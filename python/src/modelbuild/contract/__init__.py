@@ -12,6 +12,9 @@ from modelbuild.contract.deployment import Approver, Deployment
 from modelbuild.contract.environment import (
     ATTEMPT,
     CALLBACK_USER,
+    CANDIDATE_GATES,
+    CANDIDATES_PIN,
+    CHOSEN_CANDIDATE,
     DECISION,
     DECISION_REASON,
     DEPLOYMENT_ANNOTATION,
@@ -78,6 +81,7 @@ from modelbuild.contract.manifest import (
     TrainingSummary,
     WandbRun,
 )
+from modelbuild.contract.offer import CandidateGates, Offer, OfferedCandidate
 from modelbuild.contract.record import (
     ModelId,
     ModelName,
@@ -108,6 +112,9 @@ from modelbuild.contract.sweep import OFFERED, Candidate, Constraint, Dimension,
 __all__ = [
     "ATTEMPT",
     "CALLBACK_USER",
+    "CANDIDATES_PIN",
+    "CANDIDATE_GATES",
+    "CHOSEN_CANDIDATE",
     "CUSTOM_ATTRIBUTES_HEADER",
     "DECISION",
     "DECISION_FILE",
@@ -147,6 +154,7 @@ __all__ = [
     "Artifact",
     "Build",
     "Candidate",
+    "CandidateGates",
     "CandidateOutcome",
     "CandidateTask",
     "CandidateTiming",
@@ -169,6 +177,8 @@ __all__ = [
     "ModelId",
     "ModelName",
     "Objective",
+    "Offer",
+    "OfferedCandidate",
     "Prediction",
     "Predictions",
     "PredictionsFile",

@@ -72,6 +72,17 @@ DECISION = "deploy/decision"
 DECISION_REASON = "deploy/reason"
 """The field of that step with the person's reason."""
 
+CHOSEN_CANDIDATE = "deploy/candidate"
+"""The field of that step with the rank of the candidate of a sweep that the person chose; 1 is the best."""
+
+CANDIDATES_PIN = "notify/candidates"
+"""The meta-data with the candidates that notify offered on the page, and their hashes: an ``Offer``."""
+
+CANDIDATE_GATES = "notify/candidates/gates"
+"""The meta-data with the gates that offered candidates did not meet, unless option ``on-failure`` is
+``warn``: a ``CandidateGates``.
+"""
+
 
 class Variables(Record):
     """Environment variables of a process, typed; the alias of each field is the variable's name."""

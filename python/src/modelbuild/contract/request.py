@@ -95,6 +95,13 @@ class TrainingRequest(Record):
             }
         )
 
+    @property
+    def swept(self) -> dict[str, JsonValue]:
+        """The values that the sweep of this candidate has set, by their dotted names; none for other models."""
+        names = [name for name, origin in self.origins.items() if origin == "sweep"]
+        found = {name: _value(self.parameters, name) for name in names}
+        return {name: values[0] for name, values in found.items() if values}
+
     @model_validator(mode="after")
     def _prefix_is_the_models(self) -> Self:
         if self.meta_data_prefix not in ("", f"{self.model}/"):
@@ -131,3 +138,13 @@ def _with_value(values: Mapping[str, JsonValue], name: str, value: JsonValue) ->
         if name.startswith(f"{key}.") and isinstance(inner, dict):
             return {**values, key: _with_value(inner, name.removeprefix(f"{key}."), value)}
     raise ValueError(f"{name} is no parameter of the request")
+
+
+def _value(values: Mapping[str, JsonValue], name: str) -> list[JsonValue]:
+    """The value at a dotted name, whose parts may be keys with dots; empty if there is none."""
+    if name in values:
+        return [values[name]]
+    for key, inner in values.items():
+        if name.startswith(f"{key}.") and isinstance(inner, dict):
+            return _value(inner, name.removeprefix(f"{key}."))
+    return []

@@ -17,8 +17,9 @@ from modelbuild.deploy import decision, page, plan, smoke
 from modelbuild.deploy.copy import copy
 from modelbuild.deploy.endpoint import Served, ensure_endpoint, require_own, rollback
 from modelbuild.errors import AwsError, EndpointFailed, Rejected, TrainingFailed, VerificationFailed
-from modelbuild.handoff import approval, pins
-from modelbuild.handoff.manifest import Handoff, read_manifest
+from modelbuild.handoff import approval
+from modelbuild.handoff.candidates import read_approved
+from modelbuild.handoff.manifest import Handoff, read_request
 from modelbuild.handoff.result import read_result
 from modelbuild.settings.deploy import DeploySettings
 from modelbuild.store.deployments import DeploymentHistory
@@ -30,7 +31,8 @@ class NotRecorded(AwsError):
 
 
 def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> None:
-    """Serve the model of this build, and fail unless the endpoint answers as that model.
+    """Serve the model of this build, or the chosen candidate of its sweep, and fail unless the endpoint
+    answers as that model.
 
     If the answers cannot be verified, the endpoint is put back to its previous configuration.
 
@@ -57,8 +59,7 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
             f"the training {ended} ({result.reason or 'no reason was given'}), so there is no model to "
             "deploy: retry the step that trains, or start a new build"
         )
-    approved = read_manifest(meta_data, result, lake, here)
-    pins.require_pinned(approved, meta_data)
+    approved = read_approved(read_request(meta_data, lake, here), result, meta_data)
     approver = approval.require(settings.approvers, here)
     request = approved.manifest.request
     log.say(f"model {request.model} {request.model_id} of {request.build.pipeline}")

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+from pydantic import ValidationError
+
 from modelbuild.buildkite.trainings import TrainingMetaData
-from modelbuild.contract import DECISION, DECISION_REASON, FAILED_GATES, NO_GATES, Approver, Decision
+from modelbuild.contract import (
+    CANDIDATE_GATES,
+    DECISION,
+    DECISION_REASON,
+    FAILED_GATES,
+    NO_GATES,
+    Approver,
+    CandidateGates,
+    Decision,
+)
 from modelbuild.errors import ConfigurationError, Rejected
 from modelbuild.handoff.manifest import Handoff
 
@@ -18,18 +29,22 @@ def record(approved: Handoff, meta_data: TrainingMetaData, approver: Approver) -
     A block step without the fields asks for nothing: whoever unblocks it has decided to deploy.
 
     Raises:
-        ConfigurationError: the decision is neither to deploy nor to reject.
+        ConfigurationError: the decision is neither to deploy nor to reject, or the gates cannot be read.
+        Rejected: it is a candidate that does not meet the gates, and those are required.
         AwsError: S3 refused.
         BuildkiteError: the agent's command line failed.
     """
-    fields = meta_data.get_all([DECISION, DECISION_REASON, FAILED_GATES])
+    fields = meta_data.get_all([DECISION, DECISION_REASON, FAILED_GATES, CANDIDATE_GATES])
     written = fields[DECISION].strip() or "deploy"
     if written not in _DECISIONS:
         raise ConfigurationError(
             f"meta-data {meta_data.prefix}{DECISION} is {written[:80]!r}: give the field of the block step "
             f"the options {' and '.join(_DECISIONS)}"
         )
-    request, failed_gates = approved.manifest.request, fields[FAILED_GATES]
+    request = approved.manifest.request
+    failed_gates = "" if fields[FAILED_GATES] == NO_GATES else fields[FAILED_GATES]
+    if fields[CANDIDATE_GATES]:
+        failed_gates = _failed_of(request.model_id, fields[CANDIDATE_GATES], written, meta_data)
     return approved.store.write_decision_once(
         Decision.model_validate(
             {
@@ -38,12 +53,30 @@ def record(approved: Handoff, meta_data: TrainingMetaData, approver: Approver) -
                 "manifest_sha256": approved.manifest_sha256,
                 "decision": written,
                 "reason": fields[DECISION_REASON].strip(),
-                "failed_gates": "" if failed_gates == NO_GATES else failed_gates,
+                "failed_gates": failed_gates,
                 "approver": approver.model_dump(),
                 "decided_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             }
         )
     )
+
+
+def _failed_of(model_id: str, value: str, decision: str, meta_data: TrainingMetaData) -> str:
+    """The gates that a candidate of a sweep did not meet."""
+    try:
+        gates = CandidateGates.model_validate_json(value)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"meta-data {meta_data.prefix}{CANDIDATE_GATES} is {value[:80]!r}, which no notify step writes: "
+            "start a new build, and leave it to that step"
+        ) from error
+    failed = gates.failed.get(model_id, "")
+    if failed and gates.required and decision == "deploy":
+        raise Rejected(
+            f"candidate {model_id} does not meet the gates of this pipeline ({failed}): nothing was deployed; "
+            "start a new build, and choose a candidate that meets them"
+        )
+    return failed
 
 
 def require_deploy(decision: Decision, meta_data: TrainingMetaData) -> None:

@@ -10,6 +10,8 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import (
@@ -24,6 +26,7 @@ from modelbuild.contract import (
     TrainingResult,
 )
 from modelbuild.errors import ConfigurationError, VerificationFailed
+from modelbuild.formats.validation import first_error
 from modelbuild.handoff.result import find_store
 from modelbuild.store import records
 from modelbuild.store.model import ModelStore
@@ -47,33 +50,116 @@ class Handoff:
         return hashlib.sha256(self.manifest_bytes).hexdigest()
 
     @property
+    def source(self) -> str:
+        """The URI of the manifest."""
+        return self.store.manifest_uri
+
+    @property
     def pins(self) -> dict[str, str]:
         """The hashes that notify pins in the build's meta-data, and that deploy requires there."""
         return {MANIFEST_PIN: self.manifest_sha256, MODEL_PIN: self.manifest.artifact.sha256}
 
 
-def read_manifest(
-    meta_data: TrainingMetaData, result: TrainingResult, objects: Objects, job: JobEnvironment
-) -> Handoff:
-    """The manifest of a successful training; checked against this build and the result.
+@dataclass(frozen=True)
+class Requested:
+    """What the train step of this build asked for, and where its files are."""
+
+    store: ModelStore
+    request: TrainingRequest
+
+
+def read_request(meta_data: TrainingMetaData, objects: Objects, job: JobEnvironment) -> Requested:
+    """The request that the train step of this build stored.
 
     Raises:
         ConfigurationError: the train step recorded no prefix or request.
-        NotFound: there is no manifest, or no request.
-        VerificationFailed: request, manifest or fields are not this build's, or contradict each other.
+        NotFound: there is no request.
+        VerificationFailed: the request is not this build's.
         BuildkiteError: the agent's command line failed.
     """
     store = find_store(meta_data, objects, job)
+    return Requested(store, _request(meta_data, store, job))
+
+
+def read_manifest(requested: Requested, result: TrainingResult) -> Handoff:
+    """The manifest of a successful training; checked against this build and the result.
+
+    Raises:
+        NotFound: there is no manifest.
+        VerificationFailed: manifest or fields are not this build's, or contradict each other.
+        AwsError: S3 refused.
+    """
+    require_own_manifest(result, requested.store)
+    return check_manifest(requested, requested.store.manifest_bytes(), result)
+
+
+def require_own_manifest(result: TrainingResult, store: ModelStore) -> None:
+    """Require that the fields name the manifest in a store.
+
+    Raises:
+        VerificationFailed: they name another one.
+    """
     if result.manifest != store.manifest_uri:
         raise VerificationFailed(
             f"model/manifest is {result.manifest!r}, but the manifest of this build is {store.manifest_uri}: "
             "no training writes that; start a new build"
         )
-    content = store.manifest_bytes()
-    request = _request(meta_data, store, job)
+
+
+def check_manifest(requested: Requested, content: bytes, result: TrainingResult | None = None) -> Handoff:
+    """A manifest that agrees with a request and with the fields of the block step.
+
+    Args:
+        requested: the request, and where its model lies.
+        content: the bytes of the manifest.
+        result: the fields; None for a candidate that is in no field, whose result follows from its manifest.
+
+    Raises:
+        VerificationFailed: it is no manifest, of another request, or contradicts the fields.
+    """
+    store, request = requested.store, requested.request
     manifest = records.parse(content, store.manifest_uri, Manifest)
-    _require_agreement(result, manifest, request, store)
+    if manifest.request != request:
+        there, asked = manifest.request.model_dump(by_alias=True), request.model_dump(by_alias=True)
+        differing = ", ".join(sorted(key for key in asked if asked[key] != there[key]))
+        raise VerificationFailed(
+            f"the request in {store.manifest_uri} is not the one of this build ({differing}): the flow must "
+            "publish the request that it was given; start a new build"
+        )
+    result = result or _result_of(manifest, store)
+    _require_agreement(result, manifest, store)
     return Handoff(store, result, manifest, content)
+
+
+def _result_of(manifest: Manifest, store: ModelStore) -> TrainingResult:
+    """The fields with which a training would hand over this model."""
+    try:
+        return TrainingResult(
+            status="succeeded",
+            model_path=store.model_uri,
+            model_sha256=manifest.artifact.sha256,
+            manifest=store.manifest_uri,
+            env=ServingEnvironment.model_validate(_serving(manifest).model_dump()).to_env(),
+            image=manifest.request.images.serve,
+            wandb_run_id=manifest.wandb.id,
+            wandb_run_url=manifest.wandb.url,
+        )
+    except ValidationError as error:
+        raise VerificationFailed(
+            f"{store.manifest_uri} describes no model that can be served ({first_error(error)}): start a new "
+            "build"
+        ) from error
+
+
+def _serving(manifest: Manifest) -> ServingEnvironment:
+    request = manifest.request
+    # Not validated: what lacks a description of the model agrees with no field.
+    return ServingEnvironment.model_construct(
+        model=request.model,
+        model_id=request.model_id,
+        pipeline=request.build.pipeline,
+        description_sha256=manifest.artifact.files.get(DESCRIPTION_FILE, ""),
+    )
 
 
 def _request(meta_data: TrainingMetaData, store: ModelStore, job: JobEnvironment) -> TrainingRequest:
@@ -108,29 +194,13 @@ def _commit(job: JobEnvironment, build: Build) -> str:
     return job.commit if _FULL_COMMIT.fullmatch(job.commit) else build.commit
 
 
-def _require_agreement(
-    result: TrainingResult, manifest: Manifest, request: TrainingRequest, store: ModelStore
-) -> None:
-    # Not validated: a manifest without a description of the model fails the comparison below.
-    serving = ServingEnvironment.model_construct(
-        model=request.model,
-        model_id=request.model_id,
-        pipeline=request.build.pipeline,
-        description_sha256=manifest.artifact.files.get(DESCRIPTION_FILE, ""),
-    )
+def _require_agreement(result: TrainingResult, manifest: Manifest, store: ModelStore) -> None:
     uri = store.manifest_uri
-    if manifest.request != request:
-        there, asked = manifest.request.model_dump(by_alias=True), request.model_dump(by_alias=True)
-        differing = ", ".join(sorted(key for key in asked if asked[key] != there[key]))
-        raise VerificationFailed(
-            f"the request in {uri} is not the one of this build ({differing}): the flow must publish the "
-            "request that it was given; start a new build"
-        )
     claims: list[tuple[str, object, object]] = [
         ("model/data/path", store.model_uri, result.model_path),
         ("model/data/sha256", manifest.artifact.sha256, result.model_sha256),
-        ("model/image", request.images.serve, result.image),
-        ("model/env", serving.to_env(), result.env),
+        ("model/image", manifest.request.images.serve, result.image),
+        ("model/env", _serving(manifest).to_env(), result.env),
         ("wandb/run/id", manifest.wandb.id, result.wandb_run_id),
         ("wandb/run/url", manifest.wandb.url, result.wandb_run_url),
     ]

@@ -14,7 +14,15 @@ from pydantic import ValidationError
 
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData
-from modelbuild.contract import MANIFEST_PIN, MODEL_PIN, REQUEST_PIN, Failure, TrainingResult, split_s3_uri
+from modelbuild.contract import (
+    CANDIDATES_PIN,
+    MANIFEST_PIN,
+    MODEL_PIN,
+    REQUEST_PIN,
+    Failure,
+    TrainingResult,
+    split_s3_uri,
+)
 from modelbuild.errors import ConfigurationError, TrainingFailed, VerificationFailed
 from modelbuild.store import records
 from modelbuild.store.model import ModelStore
@@ -27,6 +35,7 @@ META_DATA = (
     REQUEST_PIN,
     MANIFEST_PIN,
     MODEL_PIN,
+    CANDIDATES_PIN,
 )
 """The keys of meta-data whose values this package reads."""
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from modelbuild.contract import Decision, Deployment, Manifest, Record, TrainingRequest, TrainingResult
+from modelbuild.contract import (
+    Decision,
+    Deployment,
+    Manifest,
+    Record,
+    ServingEnvironment,
+    TrainingRequest,
+    TrainingResult,
+    sweep_prefix,
+)
 from modelbuild.errors import AwsError
 from modelbuild.formats import agent_yaml
 from modelbuild.lineage.models import find_model
 from modelbuild.store.deployments import DeploymentHistory, root_of
+from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
 from modelbuild.store.pipeline import PipelineStore
 from modelbuild.text import one_line
@@ -21,6 +31,7 @@ class Trace(Record):
     """The records of one model; a record that does not exist yet is ``None``.
 
     Attributes:
+        result: how its training ended; of a candidate, how its sweep did.
         deployment: the newest deployment of the model.
         decision: what a person decided on the model.
         replaced_by: the next deployment to the same endpoint.
@@ -56,12 +67,14 @@ def trace(
     pipeline = PipelineStore(objects, artifacts.rstrip("/"))
     store = find_model(pipeline, model, model_id)
     request = store.request()
-    job = store.job()
+    # The training of a candidate is that of its sweep.
+    trained = ModelStore(objects, sweep_prefix(store.prefix))
+    job = trained.job()
     deployment = store.deployment()
     replaced_by, history_error = _replacement(deployment, production)
     return Trace(
         request=request,
-        result=store.attempt(job.attempt if job else 1).result(),
+        result=trained.attempt(job.attempt if job else 1).result(),
         manifest=store.manifest(),
         deployment=deployment,
         decision=store.decision(),
@@ -93,6 +106,10 @@ def _lines(trace: Trace) -> Iterator[str]:
     yield _row("commit", f"{build.commit} on {build.branch}")
     yield _row("message", build.message.split("\n")[0])
     yield _row("creator", build.creator)
+    if values := request.swept:
+        sweep, _, number = request.model_id.partition(".")
+        yield _row("sweep", f"candidate {number} of the sweep of build {sweep}, which set")
+        yield _block(agent_yaml.dump(values, allow_unicode=True))
     yield _row("flow", request.flow)
     yield _row("parameters", f"SHA-256 {request.parameters_sha256}")
     yield _block(agent_yaml.dump(request.parameters, allow_unicode=True))
@@ -106,6 +123,8 @@ def _training(trace: Trace) -> Iterator[str]:
         return
     reason = f": {trace.result.reason}" if trace.result.reason else ""
     yield _row("training", f"{trace.result.status}{reason}")
+    if trace.request.sweep is not None and trace.result.status == "succeeded":
+        yield _row("best", f"model {ServingEnvironment.read(trace.result.env).model_id}")
     if trace.manifest is None:
         return
     manifest = trace.manifest
