@@ -17,7 +17,6 @@ from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import Manifest, TrainingResult
 from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
 from modelbuild.handoff import approval, pins
-from modelbuild.handoff.candidates import Candidates, read_approved, read_candidates
 from modelbuild.handoff.manifest import Handoff, read_manifest, read_request
 from modelbuild.handoff.result import read_result
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 import reports
-from modelbuild.contract import Quality, Report
+import sweeps
+from modelbuild.contract import CandidateGates, Quality, Report, Sweep
 from modelbuild.contract.report import Change, Comparison, Example, Examples
 from reports import changed, judged, report_beside_live
 from text_places import replaced
@@ -104,7 +106,7 @@ def everywhere(*texts: str) -> Report:
         place = next(places)
         return f"{place:04} {texts[place % len(texts)]}"
 
-    report = better()
+    report = beside_candidates(6, better(), offered=2, noise=1, failures=("a",), unfit=("b",))
     request = changed(report.manifest.request, parameters={"note": "a", "name": "b"})
     report = replaced(changed(report, manifest=changed(report.manifest, request=request)), next_text)
     request = report.manifest.request
@@ -168,6 +170,64 @@ def regression() -> Report:
     )
 
 
+def sweep() -> Report:
+    """The best of 40 candidates, of which some are within noise of it."""
+    return beside_candidates(40, better())
+
+
+def sweep_with_failures() -> Report:
+    """Candidates failed, were stopped, miss a constraint or a gate, or have a parameter that others lack."""
+    report = beside_candidates(
+        60,
+        gates_failed(),
+        space={
+            "model.buckets": {"minimum": 1024, "maximum": 65536, "scale": "log"},
+            "model.ngrams": [1, 2, 3],
+            "training.loss": ["softmax", "hinge"],
+            "training.margin": {"minimum": 0.1, "maximum": 2.0, "when": {"training.loss": "hinge"}},
+            "training.shuffle": [True, False],
+            "training.batch": {"minimum": 16, "maximum": 256},
+        },
+        offered=10,
+        noise=0,
+        failures=(*["step train failed: CUDA out of memory"] * 4, "the loss is not a number"),
+        unfit=[f"model_bytes is {size:,}, above 900,000" for size in range(901_000, 907_000, 1_000)],
+        stopped=["rung 1: worse than two thirds"] * 12,
+    )
+    assert report.leaderboard is not None
+    failed = {row.model_id: "macro-F1 of domain tweets" for row in report.leaderboard.offered[::2]}
+    return changed(report, candidate_gates=CandidateGates(required=False, failed=failed))  # type: ignore[no-any-return]
+
+
+def sweep_hostile() -> Report:
+    """Parameters whose names and values would be markup, or are very long."""
+    return beside_candidates(
+        12,
+        better(),
+        method="grid",
+        candidates=None,
+        constraints=[],
+        space={
+            f"model.{HOSTILE[:150]}": [HOSTILE, "x" * 5_000, None, {"a": [HOSTILE]}],
+            "model.</table>": [1, "1", True],
+        },
+        failures=(HOSTILE,),
+    )
+
+
+def beside_candidates(count: int, report: Report, **changes: Any) -> Report:
+    """A report on the best of some candidates; ``changes`` are of the sweep, or of its leaderboard."""
+    of_sweep = Sweep.model_fields.keys() - {"offered"}
+    asked = {name: changes.pop(name) for name in [*changes] if name in of_sweep}
+    request = sweeps.request_of(report.manifest.request, **{"candidates": count, **asked})
+    board = sweeps.leaderboard(request, **changes)
+    best = board.rows[0]
+    number = int(best.model_id.partition(".")[2])
+    own = request.candidate(number, {**request.parameters, **best.values}, best.values)
+    manifest = changed(report.manifest, request=own)
+    return changed(report, manifest=manifest, leaderboard=board)  # type: ignore[no-any-return]
+
+
 SCENES: dict[str, Callable[[], Report]] = {
     scene.__name__.replace("_", "-"): scene
     for scene in (
@@ -185,5 +245,8 @@ SCENES: dict[str, Callable[[], Report]] = {
         class_missing,
         hundred_classes,
         regression,
+        sweep,
+        sweep_with_failures,
+        sweep_hostile,
     )
 }

@@ -10,7 +10,7 @@ from modelbuild.contract import Record
 # What programs act on, and what pages show a part of.
 _FIXED = {
     *("path", "artifacts", "model", "model_id", "version", "id", "commit", "pipeline", "organization"),
-    *("role", "outcome", "style", "primary", "better", "origins"),
+    *("role", "outcome", "style", "status", "method", "scale", "primary", "better", "origins"),
     *("url", "build_url", "commit_url", "compare_url", "message"),
 }
 

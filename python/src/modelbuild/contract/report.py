@@ -8,7 +8,9 @@ from pydantic import Field, JsonValue, StringConstraints
 
 from modelbuild.contract.deployment import Deployment
 from modelbuild.contract.evaluation import MetricName
+from modelbuild.contract.leaderboard import Leaderboard
 from modelbuild.contract.manifest import Manifest
+from modelbuild.contract.offer import CandidateGates
 from modelbuild.contract.record import ModelId, ModelName, Record, Sha256, Text
 from modelbuild.contract.request import Build
 
@@ -209,6 +211,10 @@ class Report(Record):
     comparisons: tuple[Comparison, ...] = ()
     changes: Changes | None = None
     gates: tuple[GateResult, ...] = ()
+    leaderboard: Leaderboard | None = None
+    """The candidates of the sweep whose best one this model is; None for a model that is of no sweep."""
+    candidate_gates: CandidateGates | None = None
+    """The gates that offered candidates do not meet; None without gates."""
     examples: Examples | None = None
     """None if the pipeline's options hide examples, or the model has none."""
     confusion: ConfusionMatrix | None = None

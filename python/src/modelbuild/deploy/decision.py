@@ -73,8 +73,8 @@ def _failed_of(model_id: str, value: str, decision: str, meta_data: TrainingMeta
     failed = gates.failed.get(model_id, "")
     if failed and gates.required and decision == "deploy":
         raise Rejected(
-            f"candidate {model_id} does not meet the gates of this pipeline ({failed}): nothing was deployed; "
-            "start a new build, and choose a candidate that meets them"
+            f"candidate {model_id} does not meet the gates of this pipeline ({failed}): nothing was "
+            "deployed; start a new build, and choose a candidate that meets them"
         )
     return failed
 

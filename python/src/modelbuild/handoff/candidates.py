@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import (
     CANDIDATES_PIN,
@@ -21,7 +22,6 @@ from modelbuild.contract import (
     Manifest,
     Offer,
     OfferedCandidate,
-    TrainingRequest,
     TrainingResult,
 )
 from modelbuild.errors import ConfigurationError, VerificationFailed
@@ -33,8 +33,10 @@ from modelbuild.handoff.manifest import (
     read_manifest,
     require_own_manifest,
 )
+from modelbuild.handoff.result import find_store
 from modelbuild.store import records
 from modelbuild.store.model import ModelStore
+from modelbuild.store.objects import Objects
 from modelbuild.store.sweep import SweepStore
 
 
@@ -82,8 +84,22 @@ def read_candidates(requested: Requested, result: TrainingResult) -> Candidates:
     return Candidates(leaderboard, tuple(map(check_manifest, places, contents, results)))
 
 
+def read_leaderboard(
+    meta_data: TrainingMetaData, objects: Objects, job: JobEnvironment
+) -> Leaderboard | None:
+    """The leaderboard of a sweep that failed, for people; None if this build has none.
+
+    Raises:
+        ConfigurationError: the train step recorded no prefix.
+        VerificationFailed: it cannot be read, or the prefix is another build's.
+        AwsError: S3 refused.
+        BuildkiteError: the agent's command line failed.
+    """
+    return SweepStore(objects, find_store(meta_data, objects, job).prefix).leaderboard()
+
+
 def read_approved(requested: Requested, result: TrainingResult, meta_data: TrainingMetaData) -> Handoff:
-    """The model that a person approved, as notify has shown it: that of the build, or a candidate of its sweep.
+    """The model that a person approved, as notify has shown it: of the build, or a candidate of its sweep.
 
     Raises:
         ConfigurationError: notify has shown no model, or offered no candidate of the rank that was chosen.
@@ -109,8 +125,8 @@ def read_approved(requested: Requested, result: TrainingResult, meta_data: Train
     if offered_as(approved) != offered[rank - 1]:
         raise VerificationFailed(
             f"{store.manifest_uri} was changed after notify showed it: meta-data "
-            f"{meta_data.prefix}{CANDIDATES_PIN} has other hashes for rank {rank}; nothing was deployed; start "
-            "a new build"
+            f"{meta_data.prefix}{CANDIDATES_PIN} has other hashes for rank {rank}; nothing was deployed; "
+            "start a new build"
         )
     return approved
 
@@ -143,9 +159,7 @@ def _leaderboard(requested: Requested) -> Leaderboard:
     uri = store.leaderboard_uri
     found = store.leaderboard()
     if found is None:
-        raise VerificationFailed(
-            f"there is no {uri}, which a sweep that succeeded leaves: start a new build"
-        )
+        raise VerificationFailed(f"there is no {uri}, which a sweep that succeeded leaves: start a new build")
     claims: list[tuple[str, object, object]] = [
         ("pipeline", found.pipeline, request.build.pipeline),
         ("model", found.model, request.model),
@@ -172,7 +186,8 @@ def _place(requested: Requested, model_id: str) -> ModelStore:
     sweep, _, number = model_id.partition(".")
     if sweep != requested.request.model_id or not number:
         raise VerificationFailed(
-            f"{model_id} is no candidate of the sweep of build {requested.request.model_id}: start a new build"
+            f"{model_id} is no candidate of the sweep of build {requested.request.model_id}: start a new "
+            "build"
         )
     return ModelStore(requested.store.objects, f"{requested.store.prefix}.{number}")
 

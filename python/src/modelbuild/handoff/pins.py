@@ -11,10 +11,9 @@ from modelbuild.contract import CANDIDATES_PIN, Offer
 from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.handoff.manifest import Handoff
 
-
 _NOTHING_SHOWN = (
-    "so no person has been shown what is to be deployed: put a step with the plugin notify before this one, or "
-    "retry that step now that the training has ended"
+    "so no person has been shown what is to be deployed: put a step with the plugin notify before this one, "
+    "or retry that step now that the training has ended"
 )
 
 
@@ -63,9 +62,7 @@ def require_pinned(handoff: Handoff, meta_data: TrainingMetaData) -> None:
     for key, value in handoff.pins.items():
         shown = pinned[key]
         if not shown:
-            raise ConfigurationError(
-                f"meta-data {meta_data.prefix}{key} is not set, {_NOTHING_SHOWN}"
-            )
+            raise ConfigurationError(f"meta-data {meta_data.prefix}{key} is not set, {_NOTHING_SHOWN}")
         if shown != value:
             raise VerificationFailed(
                 f"{handoff.result.manifest} was changed after notify showed it: {key} is {shown}, and was "

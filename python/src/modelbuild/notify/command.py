@@ -11,10 +11,19 @@ from modelbuild import experiments, log
 from modelbuild.buildkite import agent, job
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
-from modelbuild.contract import CALLBACK_USER, FAILED_GATES, NO_GATES, Failure, TrainingResult
+from modelbuild.contract import (
+    CALLBACK_USER,
+    CANDIDATE_GATES,
+    FAILED_GATES,
+    NO_GATES,
+    Failure,
+    Leaderboard,
+    TrainingResult,
+)
 from modelbuild.errors import AwsError, ConfigurationError, GateFailed, TrainingFailed, VerificationFailed
 from modelbuild.handoff import approval, pins
-from modelbuild.handoff.manifest import Handoff, read_manifest
+from modelbuild.handoff.candidates import read_candidates, read_leaderboard
+from modelbuild.handoff.manifest import read_manifest, read_request
 from modelbuild.handoff.result import META_DATA, read_failure, read_result
 from modelbuild.notify import summary
 from modelbuild.report.head_job import HeadJob
@@ -70,25 +79,30 @@ def _notify(
     log.say(f"status: {result.status}{': ' + result.reason if result.reason else ''}")
     if result.status != "succeeded":
         failure = _failure(meta_data, storage, here) if result.status == "failed" else None
-        body = page.failed(result, head, here, failure)
+        leaderboard = _leaderboard(meta_data, storage, here) if result.status == "failed" else None
+        body = page.failed(result, head, here, failure, leaderboard)
         show_page(body, "error", meta_data, settings)
         _end_without_model(settings, result, head)
         return
     with _refusal_on_page(meta_data, settings, head, here):
-        trained = read_manifest(meta_data, result, storage, here)
+        requested = read_request(meta_data, storage, here)
+        candidates = None if requested.request.sweep is None else read_candidates(requested, result)
+        trained = read_manifest(requested, result) if candidates is None else candidates.best
     log.group(":bar_chart: Comparing the model")
     with ThreadPoolExecutor(1) as threads:
-        pinning = threads.submit(_pin, trained, meta_data, here)
+        pinning = threads.submit(_pin, candidates or trained, meta_data, here)
         production = None
         if settings.compare_with is not None:
             production = Storage(session(settings.compare_with.aws, agent.oidc_token))
-        report = compile_report(trained, settings, here, storage, production, find_experiments)
+        report = compile_report(trained, settings, here, storage, production, find_experiments, candidates)
     with _refusal_on_page(meta_data, settings, head, here):
         pinning.result()
     failed_gates = ", ".join(gate.title for gate in report.gates if not gate.passed)
     if report.gates and settings.on_failure != "warn":
         # A value of meta-data cannot be deleted, so a retried step that finds the gates met says so.
         meta_data.set({FAILED_GATES: failed_gates or NO_GATES})
+        if report.candidate_gates is not None:
+            meta_data.set({CANDIDATE_GATES: report.candidate_gates.model_dump_json()})
     publish_report(report, head, trained.store, meta_data, settings)
     summary.show(report)
     if settings.github is not None:
@@ -117,9 +131,9 @@ def _refusal_on_page(
         raise
 
 
-def _pin(trained: Handoff, meta_data: TrainingMetaData, here: JobEnvironment) -> None:
+def _pin(shown: pins.Shown, meta_data: TrainingMetaData, here: JobEnvironment) -> None:
     """Pin what the page shows, and who unblocked the training's step."""
-    pins.pin(trained, meta_data)
+    pins.pin(shown, meta_data)
     approval.pin_callback_user(meta_data, here)
 
 
@@ -129,6 +143,15 @@ def _failure(meta_data: TrainingMetaData, objects: Objects, here: JobEnvironment
         return read_failure(meta_data, objects, here)
     except (AwsError, ConfigurationError, VerificationFailed) as error:
         log.warn(f"the page does not show the end of the log: {error}")
+        return None
+
+
+def _leaderboard(meta_data: TrainingMetaData, objects: Objects, here: JobEnvironment) -> Leaderboard | None:
+    """How the candidates of a sweep that failed ended; the page has the reason of the training without."""
+    try:
+        return read_leaderboard(meta_data, objects, here)
+    except (AwsError, ConfigurationError, VerificationFailed) as error:
+        log.warn(f"the page does not show how candidates ended: {error}")
         return None
 
 

@@ -15,8 +15,10 @@ from modelbuild.comparison.predictions import shared_rows
 from modelbuild.contract import Manifest
 from modelbuild.contract.report import Changes, Commit, Comparison, Examples, Report
 from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
+from modelbuild.handoff.candidates import Candidates
 from modelbuild.handoff.manifest import Handoff
 from modelbuild.notify import changes, gates, models
+from modelbuild.notify.candidates import check_candidates
 from modelbuild.notify.verdict import decide
 from modelbuild.report import cost, warnings
 from modelbuild.settings.notify import CompareSettings, NotifySettings
@@ -35,6 +37,7 @@ def compile_report(
     lake: Objects,
     production: Objects | None,
     find_experiments: experiments.Find,
+    candidates: Candidates | None = None,
 ) -> Report:
     """The report on a trained model.
 
@@ -48,6 +51,7 @@ def compile_report(
         lake: S3 of the account that trains.
         production: S3 of the account that serves; None without option ``compare-with``.
         find_experiments: what finds the experimental runs with the same parameters.
+        candidates: those of the sweep whose best one the model is; None for a model that is of no sweep.
     """
     manifest, compare_with = trained.manifest, settings.compare_with
     request = manifest.request
@@ -69,6 +73,9 @@ def compile_report(
     endpoint = compare_with.endpoint if compare_with else ""
     checked = gates.check(settings.gates, manifest, live_comparison)
     live_model = live.model if live else None
+    candidate_gates = None
+    if candidates is not None and settings.gates:
+        candidate_gates = check_candidates(candidates, checked, settings, live_comparison, live_model, lake)
     prices, no_prices = _prices(settings)
     return Report(
         build=job.build(request.build.commit),
@@ -81,6 +88,8 @@ def compile_report(
         comparisons=tuple(one for one in (live_comparison, best, experiment, *baselines) if one),
         changes=_changes(live_model.manifest, manifest, job) if live_model else None,
         gates=checked,
+        leaderboard=candidates.leaderboard if candidates else None,
+        candidate_gates=candidate_gates,
         examples=_examples(ours, live_model) if settings.show_examples else None,
         confusion=details.confusion_matrix(ours.predictions) if ours.predictions else None,
         calibration=details.calibration(ours.predictions) if ours.predictions else (),

@@ -6,11 +6,18 @@ from collections.abc import Sequence
 
 from modelbuild.annotation import commit_url, render, terminal
 from modelbuild.buildkite.job import JobEnvironment
-from modelbuild.contract import Failure, TrainingResult
+from modelbuild.contract import Failure, Leaderboard, TrainingResult
+from modelbuild.report.candidates import unranked
 from modelbuild.report.head_job import HeadJob
 
 
-def failed(result: TrainingResult, head: HeadJob, job: JobEnvironment, failure: Failure | None = None) -> str:
+def failed(
+    result: TrainingResult,
+    head: HeadJob,
+    job: JobEnvironment,
+    failure: Failure | None = None,
+    leaderboard: Leaderboard | None = None,
+) -> str:
     """The annotation of a training without a model.
 
     Args:
@@ -18,9 +25,14 @@ def failed(result: TrainingResult, head: HeadJob, job: JobEnvironment, failure: 
         head: the Batch job that ran the flow.
         job: the variables of the step's job.
         failure: what the head saw of the flow; not shown unless it is about this result.
+        leaderboard: how the candidates ended, if the training was a sweep.
     """
     if result.status == "cancelled":
         return _nothing_to_deploy("was cancelled", result.reason, head, job, result.wandb_run_url)
+    if leaderboard is not None:
+        return _nothing_to_deploy(
+            "failed", result.reason, head, job, result.wandb_run_url, leaderboard=leaderboard
+        )
     if failure is None or not failure.explains(result.reason):
         return _nothing_to_deploy("failed", result.reason, head, job, result.wandb_run_url)
     ended = f"failed in step {failure.step}" if failure.step else "failed"
@@ -39,6 +51,7 @@ def _nothing_to_deploy(
     job: JobEnvironment,
     wandb_run_url: str = "",
     lines: Sequence[str] = (),
+    leaderboard: Leaderboard | None = None,
 ) -> str:
     above = render(
         "modelbuild.notify",
@@ -48,6 +61,8 @@ def _nothing_to_deploy(
         job=head,
         number=job.number,
         pipeline=job.pipeline,
+        candidates=len(leaderboard.rows) if leaderboard else 0,
+        unranked=unranked(leaderboard) if leaderboard else [],
     )
     below = render(
         "modelbuild.notify",

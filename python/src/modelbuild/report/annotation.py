@@ -13,7 +13,7 @@ from modelbuild.report.head_job import HeadJob
 from modelbuild.report.sections import SECTIONS, Page, render_sections
 
 _IMPORTANCE = (
-    *("headline", "comparison", "gates", "warnings", "slices"),
+    *("headline", "comparison", "candidates", "gates", "warnings", "slices"),
     *("changes", "pictures", "details", "confusion", "examples"),
 )
 

@@ -15,11 +15,16 @@ _NAMED = 3
 def title(report: Report) -> str:
     """The model for people: ``sentiment 12 with training.learning_rate 0.1``.
 
-    The parameters are those that the build set, so two builds of one commit have different titles.
+    The parameters are those that the build or its sweep set, so two builds of one commit have different
+    titles.
     """
     request = report.manifest.request
     values = dict(_leaves(request.parameters))
-    own = [name for name, origin in sorted(request.origins.items()) if origin == "build" and name in values]
+    own = [
+        name
+        for name, origin in sorted(request.origins.items())
+        if origin in ("build", "sweep") and name in values
+    ]
     named = ", ".join(f"{name} {brief(values[name])}" for name in own[:_NAMED])
     more = f" and {len(own) - _NAMED} more" if len(own) > _NAMED else ""
     return f"{request.model} {request.model_id}{' with ' if own else ''}{named}{more}"

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from modelbuild import log
 from modelbuild.contract import Report
 from modelbuild.errors import describe
+from modelbuild.report.candidates import ranked, varying
 from modelbuild.report.matrix import MOST_LABELS
 from modelbuild.report.slices import slice_tables
 
 _CLASSES, _CONFUSION, _TREND = "classes.svg", "confusion.svg", "trend.svg"
-_CALIBRATION, _CURVE = "calibration.svg", "curve.svg"
+_CALIBRATION, _CURVE, _CANDIDATES = "calibration.svg", "curve.svg", "candidates.svg"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ def expected_pictures(report: Report) -> list[Picture]:
     evaluation, training = report.manifest.evaluation, report.manifest.training
     slices, matrix = slice_tables(report), report.confusion
     found = []
+    if report.leaderboard and len(ranked(report.leaderboard)) > 1 and varying(report.leaderboard):
+        found.append(Picture(_CANDIDATES, f"Candidates by {report.leaderboard.metric_title}"))
     if slices and slices[0].metrics:
         found.append(Picture(_CLASSES, f"{slices[0].metrics[0].title} by {slices[0].column}"))
     if matrix and len(matrix.labels) > MOST_LABELS and any(map(any, matrix.counts)):
@@ -67,6 +70,7 @@ def _draw(picture: Picture, report: Report) -> bytes:
         _TREND: charts.trend,
         _CALIBRATION: charts.calibration,
         _CURVE: charts.curve,
+        _CANDIDATES: charts.parallel,
     }
     return draw[picture.file](report, picture.title)
 

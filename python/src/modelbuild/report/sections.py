@@ -13,6 +13,7 @@ from modelbuild.aws.console import object_url
 from modelbuild.contract import MANIFEST_FILE, Report, figure
 from modelbuild.contract.report import Changes
 from modelbuild.formats import agent_yaml
+from modelbuild.report.candidates import candidates_table
 from modelbuild.report.comparisons import model_rows, shown_metrics
 from modelbuild.report.examples import shown_examples
 from modelbuild.report.head_job import HeadJob
@@ -24,6 +25,7 @@ from modelbuild.report.slices import slice_tables
 SECTIONS: Mapping[str, str] = {
     "headline": "verdict",
     "comparison": "other models",
+    "candidates": "candidates",
     "slices": "slices",
     "changes": "changes",
     "gates": "gates",
@@ -88,6 +90,7 @@ def _values(report: Report, page: Page) -> dict[str, Any]:
         "title": title(report),
         # What failed is never among the folded rows.
         "gates": sorted(report.gates, key=lambda gate: gate.passed),
+        "candidates": candidates_table(report, page.columns),
         "metrics": metrics,
         "models": model_rows(report, metrics),
         "slices": slice_tables(report),

@@ -4,6 +4,7 @@ from modelbuild.report.charts.bars import bars
 from modelbuild.report.charts.calibration import calibration
 from modelbuild.report.charts.curve import curve
 from modelbuild.report.charts.heatmap import heatmap
+from modelbuild.report.charts.parallel import parallel
 from modelbuild.report.charts.trend import trend
 
-__all__ = ["bars", "calibration", "curve", "heatmap", "trend"]
+__all__ = ["bars", "calibration", "curve", "heatmap", "parallel", "trend"]

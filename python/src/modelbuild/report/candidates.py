@@ -1,0 +1,253 @@
+"""The candidates of a sweep: the best ones, what speaks for another one, and why others have no rank."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from modelbuild.contract import CandidateTiming, Leaderboard, LeaderboardRow, Report, figure
+from modelbuild.report.headline import brief
+
+SHOWN = 20
+"""How many of the best candidates a page shows."""
+
+_REASONS = 3
+_WORTHWHILE = 0.9
+"""What a candidate must save to be recommended in place of the best: a tenth."""
+_BAR = 20
+
+_ENDED: Mapping[str, str] = {
+    "failed": "failed",
+    "unfit": "do not meet a constraint",
+    "stopped": "stopped early",
+}
+
+
+@dataclass(frozen=True)
+class CandidateRow:
+    """A candidate with a rank.
+
+    Attributes:
+        row: the candidate on the leaderboard.
+        values: of the parameters of the table, as text; empty for one that was not tried.
+        metric: the objective on the validation rows, with its interval.
+        size: of the model in bytes; empty if it is not known.
+        seconds: how long the training took; empty if it is not known.
+        cost: of the training; empty if it is not known.
+        gates: the gates that it does not meet.
+    """
+
+    row: LeaderboardRow
+    values: Sequence[str]
+    metric: str
+    size: str
+    seconds: str
+    cost: str
+    gates: str
+
+
+@dataclass(frozen=True)
+class Unranked:
+    """Candidates without a rank that ended in the same way.
+
+    Attributes:
+        ended: how, in words.
+        count: how many.
+        reasons: the most frequent reasons with their numbers.
+        more: how many of them have another reason.
+    """
+
+    ended: str
+    count: int
+    reasons: Sequence[tuple[str, int]]
+    more: int
+
+
+@dataclass(frozen=True)
+class ImportanceBar:
+    """Which part of the differences of the metric a parameter explains."""
+
+    parameter: str
+    bar: str
+    percent: str
+
+
+@dataclass(frozen=True)
+class CandidatesTable:
+    """What a page says about the candidates of a sweep.
+
+    Attributes:
+        selection: how the best candidate does on the test rows, in sentences.
+        advice: sentences about candidates within noise of the best that are smaller or cheaper.
+        count: how many candidates there are, and what they cost.
+        parameters: the parameters that are columns.
+        hidden: how many more parameters vary.
+        rows: the best candidates.
+        unranked: the other ones.
+        importance: of the parameters, the largest first.
+        offered: how many can be deployed.
+    """
+
+    selection: Sequence[str]
+    advice: Sequence[str]
+    count: str
+    parameters: Sequence[str]
+    hidden: int
+    rows: Sequence[CandidateRow]
+    unranked: Sequence[Unranked]
+    importance: Sequence[ImportanceBar]
+    offered: int
+
+
+def candidates_table(report: Report, columns: int) -> CandidatesTable | None:
+    """What a page says about the candidates; None for a model that is of no sweep.
+
+    Args:
+        report: the report.
+        columns: how many parameters are columns.
+    """
+    board = report.leaderboard
+    if board is None:
+        return None
+    timings = {one.model_id: one for one in board.timings}
+    names = varying(board)
+    gates = report.candidate_gates.failed if report.candidate_gates else {}
+    return CandidatesTable(
+        selection=[*_selection(board)],
+        advice=[*_advice(board, timings, report.currency)],
+        count=_count(board, report.currency),
+        parameters=names[:columns],
+        hidden=len(names[columns:]),
+        rows=[
+            _row(row, names[:columns], timings.get(row.model_id), gates.get(row.model_id, ""))
+            for row in ranked(board)[:SHOWN]
+        ],
+        unranked=unranked(board),
+        importance=[*_importance(board)],
+        offered=len(board.offered),
+    )
+
+
+def ranked(board: Leaderboard) -> list[LeaderboardRow]:
+    """The candidates that have a rank, the best first."""
+    return [row for row in board.rows if row.rank is not None]
+
+
+def varying(board: Leaderboard) -> list[str]:
+    """The parameters that differ between candidates, the most important first."""
+    names = sorted({name for row in board.rows for name in row.values})
+    values = {name: {json.dumps(row.values.get(name)) for row in board.rows} for name in names}
+    found = [name for name in names if len(values[name]) > 1]
+    return sorted(found, key=lambda name: -board.importance.get(name, 0.0))
+
+
+def unranked(board: Leaderboard) -> list[Unranked]:
+    """The candidates without a rank, by how they ended."""
+    found = []
+    for status, ended in _ENDED.items():
+        reasons = [row.reason for row in board.rows if row.status == status]
+        if reasons:
+            common = Counter(reason for reason in reasons if reason).most_common(_REASONS)
+            more = sum(1 for reason in reasons if reason) - sum(count for _, count in common)
+            found.append(Unranked(ended, len(reasons), common, more))
+    return found
+
+
+def _count(board: Leaderboard, currency: str) -> str:
+    text = f"{len(board.rows):,} candidates, {len(ranked(board)):,} with a rank"
+    if board.timings:
+        text += f"; their trainings took {sum(one.seconds for one in board.timings):,.0f} s"
+    costs = [one.cost for one in board.timings if one.cost is not None]
+    if costs:
+        at_least = "" if len(costs) == len(board.timings) else "at least "
+        text += f" and cost {at_least}{sum(costs):,.2f} {currency}".rstrip()
+    return f"{text}."
+
+
+def _selection(board: Leaderboard) -> Iterator[str]:
+    chosen = board.selection
+    if chosen is None:
+        return
+    evaluated = sum(row.metric is not None for row in board.rows)
+    interval = _interval(chosen.low, chosen.high)
+    yield (
+        f"Candidate {chosen.model_id} is the best of {evaluated:,} by {board.metric_title} on the validation "
+        f"rows: {figure(chosen.validation_metric)} there, and {figure(chosen.metric)}{interval} on the test "
+        "rows, which had no part in the choice."
+    )
+    difference = chosen.validation_metric - chosen.metric
+    optimism = difference if board.higher_is_better else -difference
+    if optimism > 0:
+        yield f"The best of {evaluated:,} on validation rows is optimistic by {figure(optimism)}."
+    others = chosen.within_noise
+    if others:
+        subject = "1 other candidate is" if others == 1 else f"{others:,} other candidates are"
+        yield f"{subject} within noise of it: the validation rows cannot tell them apart."
+    else:
+        yield "No other candidate is within noise of it."
+
+
+def _advice(board: Leaderboard, timings: Mapping[str, CandidateTiming], currency: str) -> Iterator[str]:
+    """Which offered candidates within noise of the best are smaller than it, or were cheaper to train."""
+    if not board.offered:
+        return
+    best, *others = board.offered
+    alike = [row for row in others if row.within_noise]
+    costs = {row.model_id: _price(timings.get(row.model_id)) for row in board.offered}
+    small = _least([(row, row.model_bytes) for row in alike], best.model_bytes)
+    cheap = _least([(row, costs[row.model_id]) for row in alike], costs[best.model_id])
+    if small is not None:
+        yield (
+            f"Consider rank {small.rank}, candidate {small.model_id}: it is within noise of the best, and "
+            f"its model is the smallest of those that are ({small.model_bytes:,} bytes; the best has "
+            f"{best.model_bytes:,})."
+        )
+    if cheap is not None:
+        price = f"{costs[cheap.model_id]:.4f} {currency}; the best cost {costs[best.model_id]:.4f}"
+        if cheap is small:
+            yield f"It was the cheapest of those to train, too ({price})."
+        else:
+            yield (
+                f"Rank {cheap.rank}, candidate {cheap.model_id}, is within noise of the best as well, and "
+                f"was the cheapest of those to train ({price})."
+            )
+
+
+def _least(found: Sequence[tuple[LeaderboardRow, float | None]], best: float | None) -> LeaderboardRow | None:
+    """The candidate with the smallest value, if that is worth it beside the value of the best one."""
+    known = [(value, place) for place, (_, value) in enumerate(found) if value is not None]
+    if not known or best is None or min(known)[0] >= _WORTHWHILE * best:
+        return None
+    return found[min(known)[1]][0]
+
+
+def _price(timing: CandidateTiming | None) -> float | None:
+    return timing.cost if timing else None
+
+
+def _row(
+    row: LeaderboardRow, names: Sequence[str], timing: CandidateTiming | None, gates: str
+) -> CandidateRow:
+    cost = _price(timing)
+    return CandidateRow(
+        row=row,
+        values=[brief(row.values[name]) if name in row.values else "" for name in names],
+        metric="" if row.metric is None else f"{figure(row.metric)}{_interval(row.low, row.high)}",
+        size="" if row.model_bytes is None else f"{row.model_bytes:,}",
+        seconds=f"{timing.seconds:,.1f}" if timing else "",
+        cost="" if cost is None else f"{cost:.4f}",
+        gates=gates,
+    )
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f" ({figure(low)} to {figure(high)})"
+
+
+def _importance(board: Leaderboard) -> Iterator[ImportanceBar]:
+    for name, share in sorted(board.importance.items(), key=lambda one: (-one[1], one[0])):
+        eighths = round(min(max(share, 0.0), 1.0) * _BAR * 8)
+        bar = "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
+        yield ImportanceBar(name, bar, f"{share:.0%}")
