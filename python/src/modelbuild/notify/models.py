@@ -18,6 +18,7 @@ from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
 from modelbuild.store.pipeline import PipelineStore
 from modelbuild.store.ranking import Ranking
+from modelbuild.store.sweep import SweepStore
 
 TREND = 20
 """How many of the newest models the trend shows."""
@@ -137,12 +138,21 @@ def _columns(manifest: Manifest, new: Manifest | None) -> Sequence[str] | None:
 def find_earlier(pipeline: PipelineStore, model: str, model_id: str) -> tuple[list[Earlier], tuple[str, ...]]:
     """The newest earlier models of a name, the newest first, and a sentence if some cannot be read.
 
+    Of an earlier sweep it is the best candidate, and of the model's own sweep none: figures on the test rows
+    are for one candidate of a sweep.
+
     Raises:
         AwsError: S3 refused.
     """
-    ids = [one for one in pipeline.ids(model) if one != model_id][: TREND - 1]
-    stores = [pipeline.model(model, one) for one in ids]
+    ids = pipeline.ids(model)
+    sweeps = {_build_of(one) for one in ids if one != _build_of(one)}
+    builds = dict.fromkeys(_build_of(one) for one in ids)
+    newest = [build for build in builds if build != _build_of(model_id)][: TREND - 1]
     with ThreadPoolExecutor(_THREADS) as threads:
+        best = threads.map(
+            lambda build: _best_of_sweep(pipeline, model, build) if build in sweeps else build, newest
+        )
+        stores = [pipeline.model(model, one) for one in best if one]
         manifests = list(threads.map(_readable_manifest, stores))
         deployed = list(threads.map(lambda store: store.objects.exists(store.deployment_uri), stores))
     found = [
@@ -153,6 +163,20 @@ def find_earlier(pipeline: PipelineStore, model: str, model_id: str) -> tuple[li
     unreadable = sum(isinstance(manifest, records.InvalidRecord) for manifest in manifests)
     problem = f"{unreadable} earlier models are of another version of modelbuild, and are not compared."
     return found, ((problem,) if unreadable else ())
+
+
+def _build_of(model_id: str) -> str:
+    return model_id.partition(".")[0]
+
+
+def _best_of_sweep(pipeline: PipelineStore, model: str, build: str) -> str:
+    """The id of the best candidate of a sweep; empty if it has none, or cannot be read."""
+    store = pipeline.model(model, build)
+    try:
+        found = SweepStore(store.objects, store.prefix).leaderboard()
+    except records.InvalidRecord:
+        return ""
+    return found.offered[0].model_id if found and found.offered else ""
 
 
 def _readable_manifest(store: ModelStore) -> Manifest | records.InvalidRecord | None:
@@ -169,7 +193,8 @@ def find_best(pipeline: PipelineStore, manifest: Manifest) -> Manifest | None:
         AwsError: S3 refused.
     """
     request = manifest.request
-    ids = [one for one in Ranking.of(pipeline.objects, manifest).best() if one != request.model_id]
+    ranked = Ranking.of(pipeline.objects, manifest).best()
+    ids = [one for one in ranked if _build_of(one) != _build_of(request.model_id)]
     for one in ids[:_TRIES]:
         found = _readable_manifest(pipeline.model(request.model, one))
         if isinstance(found, Manifest) and _is_comparable(found, manifest):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from modelbuild.annotation import commit_url, render, terminal
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.contract import Failure, Leaderboard, TrainingResult
-from modelbuild.report.candidates import unranked
+from modelbuild.report.candidates import counts, unranked
 from modelbuild.report.head_job import HeadJob
 
 
@@ -61,7 +61,7 @@ def _nothing_to_deploy(
         job=head,
         number=job.number,
         pipeline=job.pipeline,
-        candidates=len(leaderboard.rows) if leaderboard else 0,
+        counts=counts(leaderboard) if leaderboard else "",
         unranked=unranked(leaderboard) if leaderboard else [],
     )
     below = render(

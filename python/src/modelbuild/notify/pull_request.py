@@ -19,7 +19,7 @@ from modelbuild.report.sections import Page, render_sections
 from modelbuild.settings.notify import GitHubSettings
 
 _API = "GITHUB_API_URL"
-_SECTIONS = ("headline", "comparison", "gates", "slices", "changes", "warnings")
+_SECTIONS = ("headline", "comparison", "candidates", "gates", "slices", "changes", "warnings")
 
 
 def comment_of_build(

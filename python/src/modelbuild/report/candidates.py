@@ -55,14 +55,12 @@ class Unranked:
     Attributes:
         ended: how, in words.
         count: how many.
-        reasons: the most frequent reasons with their numbers.
-        more: how many of them have another reason.
+        reason: the reason of all of them.
     """
 
     ended: str
     count: int
-    reasons: Sequence[tuple[str, int]]
-    more: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class CandidatesTable:
     Attributes:
         selection: how the best candidate does on the test rows, in sentences.
         advice: sentences about candidates within noise of the best that are smaller or cheaper.
-        count: how many candidates there are, and what they cost.
+        counts: how many candidates there are, how they ended, and what they cost.
         parameters: the parameters that are columns.
         hidden: how many more parameters vary.
         rows: the best candidates.
@@ -92,7 +90,7 @@ class CandidatesTable:
 
     selection: Sequence[str]
     advice: Sequence[str]
-    count: str
+    counts: str
     parameters: Sequence[str]
     hidden: int
     rows: Sequence[CandidateRow]
@@ -117,7 +115,7 @@ def candidates_table(report: Report, columns: int) -> CandidatesTable | None:
     return CandidatesTable(
         selection=[*_selection(board)],
         advice=[*_advice(board, timings, report.currency)],
-        count=_count(board, report.currency),
+        counts=f"{counts(board)}. {_spent(board, report.currency)}".rstrip(),
         parameters=names[:columns],
         hidden=len(names[columns:]),
         rows=[
@@ -144,26 +142,32 @@ def varying(board: Leaderboard) -> list[str]:
 
 
 def unranked(board: Leaderboard) -> list[Unranked]:
-    """The candidates without a rank, by how they ended."""
+    """The candidates without a rank, by how they ended and by their most frequent reasons."""
     found = []
     for status, ended in _ENDED.items():
-        reasons = [row.reason for row in board.rows if row.status == status]
-        if reasons:
-            common = Counter(reason for reason in reasons if reason).most_common(_REASONS)
-            more = sum(1 for reason in reasons if reason) - sum(count for _, count in common)
-            found.append(Unranked(ended, len(reasons), common, more))
+        reasons = Counter(row.reason for row in board.rows if row.status == status)
+        common = reasons.most_common(_REASONS)
+        found += [Unranked(ended, count, reason or "no reason was given") for reason, count in common]
+        if more := reasons.total() - sum(count for _, count in common):
+            found.append(Unranked(ended, more, "other reasons"))
     return found
 
 
-def _count(board: Leaderboard, currency: str) -> str:
-    text = f"{len(board.rows):,} candidates, {len(ranked(board)):,} with a rank"
-    if board.timings:
-        text += f"; their trainings took {sum(one.seconds for one in board.timings):,.0f} s"
+def counts(board: Leaderboard) -> str:
+    """How many candidates there are, and how they ended: ``40 candidates: 37 have a rank, 3 failed``."""
+    ended = Counter[str](row.status for row in board.rows)
+    others = [f"{ended[status]:,} {text}" for status, text in _ENDED.items() if ended[status]]
+    return f"{len(board.rows):,} candidates: {', '.join([f'{len(ranked(board)):,} have a rank', *others])}"
+
+
+def _spent(board: Leaderboard, currency: str) -> str:
+    """How long all candidates were trained, and what that cost; empty if it is not known."""
+    if not board.timings:
+        return ""
     costs = [one.cost for one in board.timings if one.cost is not None]
-    if costs:
-        at_least = "" if len(costs) == len(board.timings) else "at least "
-        text += f" and cost {at_least}{sum(costs):,.2f} {currency}".rstrip()
-    return f"{text}."
+    at_least = "" if len(costs) == len(board.timings) else "at least "
+    price = f" and cost {at_least}{sum(costs):,.2f} {currency}".rstrip() if costs else ""
+    return f"Their trainings took {sum(one.seconds for one in board.timings):,.0f} s{price}."
 
 
 def _selection(board: Leaderboard) -> Iterator[str]:

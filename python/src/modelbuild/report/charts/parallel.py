@@ -20,6 +20,7 @@ from modelbuild.report.charts.canvas import (
     LEGEND_TOP,
     OTHER,
     OWN,
+    PAPER,
     SOFT,
     add_axes,
     add_legend,
@@ -58,7 +59,7 @@ def parallel(report: Report, title: str) -> bytes:
 
     def draw(figure: Figure) -> None:
         add_title(figure, title if len(rows) == len(board.rows) else f"{title}, {len(rows):,} of them")
-        plot = add_axes(figure, left=0.55, right=0.6, bottom=0.6, top=LEGEND_TOP + 0.1)
+        plot = add_axes(figure, left=0.25, right=0.6, bottom=0.6, top=LEGEND_TOP + 0.1)
         plot.set_axis_off()
         plot.set_xlim(0, len(axes) - 1)
         plot.set_ylim(-0.03, 1.03)
@@ -70,7 +71,7 @@ def parallel(report: Report, title: str) -> bytes:
             [line] = plot.plot(heights, color=color, linewidth=width, alpha=opacity)
             lines[_kind(row)] = line
         for place, axis in enumerate(axes):
-            _draw_axis(plot, place, axis, staggered=place % 2 == 1)
+            _draw_axis(plot, place, axis, len(axes) - 1)
         kinds = [kind for kind in _KINDS if kind in lines]
         add_legend(figure, [lines[kind] for kind in kinds], kinds)
 
@@ -81,7 +82,7 @@ def _kind(row: LeaderboardRow) -> str:
     return "best" if row.rank == 1 else "within noise of it" if row.within_noise else "worse"
 
 
-def _draw_axis(plot: Axes, place: int, axis: _Axis, *, staggered: bool) -> None:
+def _draw_axis(plot: Axes, place: int, axis: _Axis, last: int) -> None:
     plot.axvline(place, color=SOFT, linewidth=0.8, zorder=3)
     for height, text in axis.ticks:
         plot.annotate(
@@ -93,14 +94,15 @@ def _draw_axis(plot: Axes, place: int, axis: _Axis, *, staggered: bool) -> None:
             fontsize=7.5,
             color=INK,
             zorder=4,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
         )
     # Long names of neighbours do not overlap.
     plot.annotate(
         label(axis.name, 16),
         (place, 0),
-        (0, -28 if staggered else -16),
+        (0, -16 if place % 2 == 0 else -28),
         textcoords="offset points",
-        ha="center",
+        ha="left" if place == 0 else "right" if place == last else "center",
         fontsize=8,
         color=SOFT,
     )
@@ -138,12 +140,20 @@ def _scale(name: str, numbers: Sequence[float], *, is_log: bool) -> _Axis:
         return 0.0 if math.isnan(place) else begin + (1 - begin) * (place - low) / (high - low)
 
     if len(given) <= _MOST_TICKS:
-        ticks = [(height(math.log(one) if is_log else one), f"{one:g}") for one in given]
+        ticks = [(height(math.log(one) if is_log else one), _number(one)) for one in given]
     else:
         middle = (low + high) / 2
         value = math.exp(middle) if is_log else middle
-        ticks = [(begin, f"{given[0]:.3g}"), (height(middle), f"{value:.2g}"), (1.0, f"{given[-1]:.3g}")]
+        ticks = [
+            (begin, _number(given[0])),
+            (height(middle), _number(float(f"{value:.2g}"))),
+            (1.0, _number(given[-1])),
+        ]
     return _Axis(name, [height(place) for place in places], [*([(0.0, "\u2013")] if begin else []), *ticks])
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if 1_000 <= abs(value) < 10_000_000 else f"{value:.3g}"
 
 
 def _metric(rows: Sequence[LeaderboardRow], board: Leaderboard) -> _Axis:
