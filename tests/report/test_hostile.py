@@ -23,7 +23,10 @@ from text_fragments import HOSTILE
 # Each example has a text for each place, so that there are more than 10,000 texts.
 EXAMPLES, PLACES = 55, 190
 
-ALL_PICTURES = ("classes.svg", "trend.svg", "confusion.svg", "calibration.svg", "curve.svg")
+ALL_PICTURES = (
+    *("candidates.svg", "classes.svg", "trend.svg"),
+    *("confusion.svg", "calibration.svg", "curve.svg"),
+)
 FILES = (*ALL_PICTURES, DOCUMENT_FILE, RECORD_FILE)
 SHORT = HOSTILE.map(lambda text: text[:60])
 

@@ -115,7 +115,7 @@ def candidates_table(report: Report, columns: int) -> CandidatesTable | None:
     return CandidatesTable(
         selection=[*_selection(board)],
         advice=[*_advice(board, timings, report.currency)],
-        counts=f"{counts(board)}. {_spent(board, report.currency)}".rstrip(),
+        counts=f"{counts(board)}.{_spent(board, report.currency)}",
         parameters=names[:columns],
         hidden=len(names[columns:]),
         rows=[
@@ -166,8 +166,8 @@ def _spent(board: Leaderboard, currency: str) -> str:
         return ""
     costs = [one.cost for one in board.timings if one.cost is not None]
     at_least = "" if len(costs) == len(board.timings) else "at least "
-    price = f" and cost {at_least}{sum(costs):,.2f} {currency}".rstrip() if costs else ""
-    return f"Their trainings took {sum(one.seconds for one in board.timings):,.0f} s{price}."
+    price = f" and cost {at_least}{sum(costs):,.2f}{f' {currency}' if currency else ''}" if costs else ""
+    return f" Their trainings took {sum(one.seconds for one in board.timings):,.0f} s{price}."
 
 
 def _selection(board: Leaderboard) -> Iterator[str]:
