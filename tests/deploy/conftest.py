@@ -11,6 +11,7 @@ import safetensors.numpy
 
 import samples
 import standins
+import sweeps
 from job_agent import JobAgent
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
@@ -33,6 +34,7 @@ from modelbuild.contract import (
 from modelbuild.flow.models import linear
 from modelbuild.flow.packaging import golden
 from modelbuild.flow.publish import archive
+from modelbuild.handoff.candidates import Candidates
 from modelbuild.handoff.manifest import Handoff
 from modelbuild.serving.model import load
 from modelbuild.settings import AwsSettings
@@ -184,6 +186,32 @@ class Deployer:
         self._monkeypatch.setenv("BUILDKITE_BUILD_NUMBER", str(number))
         self._monkeypatch.setenv("BUILDKITE_BUILD_ID", request.build.id)
         return manifest
+
+    def sweep(self, number: int) -> sweeps.Stored:
+        """Have build ``number`` try seeds and offer three candidates, and make this job one of that build."""
+        asked = {"method": "grid", "candidates": None, "constraints": (), "space": {"seed": [7, 8, 9, 10]}}
+        stored = sweeps.store_sweep(self.lake, self.train(number), self._publish, asked)
+        store = ModelStore(self.lake, stored.request.artifacts)
+        offered = tuple(
+            Handoff(store, stored.result, manifest, manifest.to_json().encode())
+            for manifest in stored.manifests
+        )
+        pins = Candidates(stored.leaderboard, offered).pins
+        self.agent.meta_data = {**stored.result.to_fields(), **samples.noted(stored.request), **pins}
+        return stored
+
+    def _publish(self, manifest: Manifest) -> Manifest:
+        """Write the model of a candidate, whose seed is its parameter."""
+        files, golden = model_files(int(str(manifest.request.parameters["seed"])))
+        content = archive(files)
+        self.lake.write(manifest.artifact.path, content, "application/gzip")
+        artifact = Artifact(
+            path=manifest.artifact.path,
+            bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            files={name: hashlib.sha256(part).hexdigest() for name, part in files.items()},
+        )
+        return manifest.model_copy(update={"artifact": artifact, "golden": golden})
 
     def settings(self, endpoint: str, **options: Any) -> DeploySettings:
         """Options that deploy to the production account."""

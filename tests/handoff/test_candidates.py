@@ -150,7 +150,7 @@ def test_candidates_that_were_not_shown_are_refused(build: Build) -> None:
     with pytest.raises(ConfigurationError, match=r"notify/candidates is not set, so no person has been"):
         build.deploy("1")
     build.meta_data["notify/candidates"] = '{"candidates": []}'
-    with pytest.raises(VerificationFailed, match="notify/candidates is .*which no notify step writes"):
+    with pytest.raises(VerificationFailed, match=r"notify/candidates is .*which no notify step writes"):
         build.deploy("1")
 
 

@@ -223,7 +223,8 @@ def beside_candidates(count: int, report: Report, **changes: Any) -> Report:
     board = sweeps.leaderboard(request, **changes)
     best = board.rows[0]
     number = int(best.model_id.partition(".")[2])
-    own = request.candidate(number, {**request.parameters, **best.values}, best.values)
+    parameters = {**request.parameters, **best.values}
+    own = changed(request, parameters=parameters).candidate(number, best.values)
     manifest = changed(report.manifest, request=own)
     return changed(report, manifest=manifest, leaderboard=board)  # type: ignore[no-any-return]
 

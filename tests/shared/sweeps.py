@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,6 @@ from modelbuild.contract import (
     TrainingRequest,
     TrainingResult,
 )
-from modelbuild.contract.parameters import replaced
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
 from modelbuild.store.sweep import SweepStore
@@ -178,31 +177,38 @@ class Stored:
     result: TrainingResult
 
 
-def store_sweep(objects: Objects, manifest: Manifest, **changes: Any) -> Stored:
-    """Write the files of a sweep whose candidates are like a model; ``changes`` are of its leaderboard."""
-    request = request_of(manifest.request)
+def store_sweep(
+    objects: Objects,
+    manifest: Manifest,
+    publish: Callable[[Manifest], Manifest] = lambda manifest: manifest,
+    asked: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Stored:
+    """Write the files of a sweep whose candidates are like a model.
+
+    Args:
+        objects: where.
+        manifest: of the model.
+        publish: writes the model of an offered candidate, and returns its manifest.
+        asked: values in place of those of the sweep.
+        changes: values in place of those of its leaderboard.
+    """
+    request = request_of(manifest.request, **(asked or {}))
     board = leaderboard(request, **changes)
     objects.write(f"{request.artifacts}/request.json", request.to_json().encode())
     SweepStore(objects, request.artifacts).write_leaderboard(board, b"PAR1")
-    manifests = tuple(store_candidate(objects, manifest, request, row) for row in board.offered)
+    manifests = tuple(publish(manifest_of(manifest, request, row)) for row in board.offered)
+    for made in manifests:
+        store = ModelStore(objects, made.request.artifacts)
+        objects.write(store.request_uri, made.request.to_json().encode())
+        objects.write(store.manifest_uri, made.to_json().encode())
     return Stored(request, board, manifests, trained.result_of(manifests[0]))
-
-
-def store_candidate(
-    objects: Objects, manifest: Manifest, request: TrainingRequest, row: LeaderboardRow
-) -> Manifest:
-    """Write the files of a candidate that is offered."""
-    made = manifest_of(manifest, request, row)
-    store = ModelStore(objects, made.request.artifacts)
-    objects.write(store.request_uri, made.request.to_json().encode())
-    objects.write(store.manifest_uri, made.to_json().encode())
-    return made
 
 
 def manifest_of(manifest: Manifest, request: TrainingRequest, row: LeaderboardRow) -> Manifest:
     """The manifest of a candidate, with weights of its own."""
     number = int(row.model_id.partition(".")[2])
-    own = request.candidate(number, replaced(request.parameters, row.values), row.values)
+    own = request.candidate(number, row.values)
     weights = hashlib.sha256(row.model_id.encode()).hexdigest()
     artifact = {"path": f"{own.artifacts}/model.tar.gz", "sha256": weights}
     return Manifest.model_validate(

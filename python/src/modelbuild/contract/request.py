@@ -97,7 +97,7 @@ class TrainingRequest(Record):
 
     @property
     def swept(self) -> dict[str, JsonValue]:
-        """The values that the sweep of this candidate has set, by their dotted names; none for other models."""
+        """The values that the sweep of this candidate has set, by dotted name; none for other models."""
         names = [name for name, origin in self.origins.items() if origin == "sweep"]
         found = {name: _value(self.parameters, name) for name in names}
         return {name: values[0] for name, values in found.items() if values}
