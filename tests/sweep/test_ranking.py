@@ -234,6 +234,23 @@ def test_the_selection_says_how_the_best_does_on_the_test_rows() -> None:
     assert [row.model_id for row in offered.offered] == ["12.1", "12.2"]
 
 
+def test_a_candidate_that_fails_on_all_rows_loses_its_rank() -> None:
+    """Those that are offered have the ranks from 1, by which a person chooses."""
+    trained = Trained()
+    for right in (0.9, 0.895, 0.89, 0.6):
+        trained.add(right)
+    found = trained.rank()
+    offered = ranking.with_offers(found, ["12.2", "12.3"], None, {"12.1": "out of memory"})
+    assert [(row.model_id, row.rank, row.offered) for row in offered.rows] == [
+        ("12.2", 1, True),
+        ("12.3", 2, True),
+        ("12.4", 3, False),
+        ("12.1", None, False),
+    ]
+    assert not offered.rows[0].within_noise
+    assert (offered.rows[-1].status, offered.rows[-1].reason) == ("failed", "out of memory")
+
+
 def test_the_table_has_a_row_for_each_candidate() -> None:
     """Whoever computes with the leaderboard finds parameters and metrics in columns of their own."""
     trained = Trained()

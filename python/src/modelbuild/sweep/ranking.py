@@ -100,10 +100,40 @@ def rank(
     )
 
 
-def with_offers(leaderboard: Leaderboard, offered: Sequence[str], selection: Selection | None) -> Leaderboard:
-    """The leaderboard with the candidates that can be deployed."""
-    rows = tuple(row.model_copy(update={"offered": row.model_id in offered}) for row in leaderboard.rows)
-    return leaderboard.model_copy(update={"rows": rows, "selection": selection})
+def with_offers(
+    leaderboard: Leaderboard,
+    offered: Sequence[str],
+    selection: Selection | None,
+    failed: Mapping[str, str] | None = None,
+) -> Leaderboard:
+    """The leaderboard with the candidates that can be deployed, which have the ranks from 1.
+
+    Args:
+        leaderboard: the leaderboard.
+        offered: their ids.
+        selection: how the best of them does on the test rows.
+        failed: the reasons of those that failed when they were trained on all training rows, by id: they have
+            no rank, and the candidates behind them move up.
+    """
+    failed = failed or {}
+    kept = [row for row in leaderboard.rows if row.rank is not None and row.model_id not in failed]
+    rest = [row for row in leaderboard.rows if row.rank is None or row.model_id in failed]
+    rows = [
+        row.model_copy(
+            update={
+                "rank": rank,
+                "offered": row.model_id in offered,
+                "within_noise": row.within_noise and rank > 1,
+            }
+        )
+        for rank, row in enumerate(kept, 1)
+    ]
+    lost = {"rank": None, "within_noise": False, "status": "failed"}
+    rows += [
+        row.model_copy(update={**lost, "reason": failed[row.model_id]}) if row.model_id in failed else row
+        for row in rest
+    ]
+    return leaderboard.model_copy(update={"rows": tuple(rows), "selection": selection})
 
 
 def select(

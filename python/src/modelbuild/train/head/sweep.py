@@ -122,6 +122,8 @@ class SweepHead:
         leaderboard = ranking.rank(
             request, outcomes, lambda task: store.predictions([task])[0], lambda one: _price(one, prices)
         )
+        # For the page of a sweep that can offer no candidate.
+        store.write_leaderboard(leaderboard, ranking.table(leaderboard))
         leaderboard, result = self._offer(request, sweep, leaderboard, workers)
         store.write_leaderboard(leaderboard, ranking.table(leaderboard))
         log.say(f"sweep: {store.leaderboard_uri}")
@@ -163,7 +165,13 @@ class SweepHead:
         test = self.store.objects.read(manifest.predictions.path)
         selection = ranking.select(leaderboard, row, outcome, test)
         offered = [one.model_id for one, _ in good]
-        return ranking.with_offers(leaderboard, offered, selection), succeeded(manifest, model.manifest_uri)
+        failed = {
+            one.model_id: f"trained on all training rows: {ended.reason}"
+            for one, ended in zip(best, outcomes, strict=True)
+            if ended.status == "failed"
+        }
+        offers = ranking.with_offers(leaderboard, offered, selection, failed)
+        return offers, succeeded(manifest, model.manifest_uri)
 
     def _end_earlier(self, request: TrainingRequest) -> None:
         """Terminate the workers of an earlier head, and record what the names of this one's begin with."""
