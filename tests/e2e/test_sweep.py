@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def test_the_leaderboard_does_not_depend_on_the_parallelism(prepared: Laptop) ->
     """Two sweeps at the same time, one candidate after another and eight at once: the same order, figures,
     intervals and models.
     """
-    options = {"method": "random", "candidates": 12, "space": SPACE, "offered": 3}
+    options = {"method": "random", "candidates": 8, "space": SPACE, "offered": 2}
     one = prepare(prepared, "one", **options, **{"max-parallel": 1})
     eight = prepare(prepared, "eight", **options, **{"max-parallel": 8})
     with prepared.build("--pipeline", one) as first:
@@ -78,8 +79,8 @@ def test_the_leaderboard_does_not_depend_on_the_parallelism(prepared: Laptop) ->
             [row.model_copy(update={"model_id": f"1.{number(row)}"}) for row in board.rows] for board in found
         ]
         assert rows[0] == rows[1]
-        assert [row.rank for row in rows[0]] == [*range(1, 13)]
-        assert [row.offered for row in rows[0]] == [True] * 3 + [False] * 9
+        assert [row.rank for row in rows[0]] == [*range(1, 9)]
+        assert [row.offered for row in rows[0]] == [True] * 2 + [False] * 6
         assert found[0].importance == found[1].importance
         assert digests(first, found[0]) == digests(second, found[1])
         for build, board in zip(builds, found, strict=True):
@@ -89,6 +90,22 @@ def test_the_leaderboard_does_not_depend_on_the_parallelism(prepared: Laptop) ->
             manifest = build.get()["meta_data"]["model/manifest"]
             assert manifest == f"{build.artifacts}.{number(best)}/manifest.json"
             assert manifest_of(build, best).request.model_id == best.model_id
+
+
+def test_a_cancelled_build_ends_its_sweep(prepared: Laptop) -> None:
+    """Within 60 seconds neither the head nor a worker of it runs."""
+    with prepared.model("slow"):
+        pipeline = prepare(prepared, "slow", method="random", candidates=4, space=SPACE)
+        with prepared.build("--pipeline", pipeline) as build:
+            eventually(lambda: _running_worker(build), "worker of the sweep", 180)
+            cancelled = time.monotonic()
+            prepared.client.put(f"{build.path}/cancel", {})
+            eventually(
+                lambda: True if not build.live_jobs() else None,
+                "end of the sweep's jobs",
+                60 - (time.monotonic() - cancelled),
+            )
+            assert b"the build was cancelled" in build.object("result.json")
 
 
 def test_two_hundred_candidates_survive_lost_hosts_and_the_third_best_is_deployed(
@@ -102,7 +119,7 @@ def test_two_hundred_candidates_survive_lost_hosts_and_the_third_best_is_deploye
         pipeline = prepare(prepared, "large", method="grid", space=space, **{"max-parallel": 4})
         with prepared.build("--pipeline", pipeline) as build:
             eventually(lambda: _trained(build) >= 20 or None, "first candidates", 300)
-            build.lose_host(_running_worker(build))
+            build.lose_host(eventually(lambda: _running_worker(build), "worker of the sweep", 60))
             eventually(lambda: _trained(build) >= 60 or None, "candidates of the next host", 300)
             build.lose_host(build.heads_now()[0]["jobId"])
             leaderboard = leaderboard_of(build)
@@ -144,14 +161,16 @@ def _trained(build: Running) -> int:
     return sum(item["Key"].endswith(".json") for item in listed)
 
 
-def _running_worker(build: Running) -> str:
-    """The id of a child of the sweep's array job that runs."""
+def _running_worker(build: Running) -> str | None:
+    """The id of a child of the sweep's first array job that runs, or None."""
     batch = build.laptop.aws("batch")
     name = f"modelbuild-sweep-{build.pipeline}-{build.model}-{build.model_id}-round-1"
     filters = [{"name": "JOB_NAME", "values": [name]}]
-    (parent,) = batch.list_jobs(jobQueue="modelbuild-default", filters=filters)["jobSummaryList"]
-    children = batch.list_jobs(arrayJobId=parent["jobId"], jobStatus="RUNNING")["jobSummaryList"]
-    return str(children[0]["jobId"])
+    for parent in batch.list_jobs(jobQueue="modelbuild-default", filters=filters)["jobSummaryList"]:
+        children = batch.list_jobs(arrayJobId=parent["jobId"], jobStatus="RUNNING")["jobSummaryList"]
+        if children:
+            return str(children[0]["jobId"])
+    return None
 
 
 def _finished_trainings(build: Running) -> list[str]:
