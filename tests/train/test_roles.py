@@ -27,6 +27,7 @@ from modelbuild.buildkite import rate_limiter
 from modelbuild.errors import AwsError, BuildkiteError
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.train import TrainSettings
+from modelbuild.train.head.sweep import COMMAND, DEFINITION
 from modelbuild.train.recovery import ended, reconcile
 from modelbuild.train.submit import submission
 
@@ -210,6 +211,35 @@ def test_head_and_steps_work_with_their_role(role: Role) -> None:
     }
     assert calls.keys() | UNSEEN >= {statement["Sid"] for statement in policy["Statement"]}
     each_needs_its_statement(role, policy, calls)
+
+
+def test_head_of_a_sweep_works_with_its_role(role: Role) -> None:
+    """``modelbuild-job`` lets the head register what workers run as, and submit them as an array job. The
+    workers' definition is the head's without Buildkite's token.
+    """
+    role.act(role.policy("modelbuild-job", "job"))
+    batch = Batch(session(AwsSettings()))
+    definition = batch.worker_definition("modelbuild-head", DEFINITION, "modelbuild/default:sweep")
+    assert batch.worker_definition("modelbuild-head", DEFINITION, "modelbuild/default:sweep") == definition
+    job_id = batch.submit(
+        "modelbuild-sweep-roles-round-1",
+        queue="modelbuild-default",
+        definition=definition,
+        command=COMMAND,
+        environment={"SWEEP_WORK": f"{PREFIX}/work.json"},
+        timeout=60,
+        tags={"modelbuild:model": "roles"},
+        resources={"VCPU": 1, "MEMORY": 512, "GPU": 0},
+        children=2,
+    )
+    described = client("batch").describe_jobs(jobs=[job_id, f"{job_id}:1"])["jobs"]
+    assert described[0]["arrayProperties"]["size"] == 2
+    (found,) = client("batch").describe_job_definitions(jobDefinitions=[definition])["jobDefinitions"]
+    container = found["containerProperties"]
+    assert container["image"] == "modelbuild/default:sweep"
+    assert not container.get("secrets")
+    assert container["jobRoleArn"].endswith(":role/modelbuild-job")
+    batch.terminate(job_id, "the test is over")
 
 
 def test_batch_reads_the_heads_secret_with_its_role(role: Role) -> None:
