@@ -61,7 +61,7 @@ class Worker:
             flow.run_steps()
             outcome = flow.outcome(task, time.monotonic() - began)
         except Exception as error:  # noqa: BLE001 - a candidate that fails is a result, whatever the reason
-            traceback.print_exc()
+            log.lines(traceback.format_exc().rstrip())
             failed(self.store, task, reason(error), time.monotonic() - began)
             return
         searched = task.stage == "search"
