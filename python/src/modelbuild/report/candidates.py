@@ -213,8 +213,9 @@ def _advice(board: Leaderboard, timings: Mapping[str, CandidateTiming], currency
         if cheap is small:
             yield f"It was the cheapest of those to train, too ({price})."
         else:
+            too = " as well" if small else ""
             yield (
-                f"Rank {cheap.rank}, candidate {cheap.model_id}, is within noise of the best as well, and "
+                f"Rank {cheap.rank}, candidate {cheap.model_id}, is within noise of the best{too}, and "
                 f"was the cheapest of those to train ({price})."
             )
 
