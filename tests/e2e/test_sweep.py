@@ -116,7 +116,7 @@ def test_two_hundred_candidates_survive_lost_hosts_and_the_third_best_is_deploye
     """
     space = {"training.epochs": [*range(1, 21)], "training.learning_rate": [0.05 * n for n in range(1, 11)]}
     with prepared.model("fragile"):
-        pipeline = prepare(prepared, "large", method="grid", space=space, **{"max-parallel": 4})
+        pipeline = prepare(prepared, "large", method="grid", space=space, **{"max-parallel": 8})
         with prepared.build("--pipeline", pipeline) as build:
             eventually(lambda: _trained(build) >= 20 or None, "first candidates", 300)
             build.lose_host(eventually(lambda: _running_worker(build), "worker of the sweep", 60))
@@ -162,14 +162,15 @@ def _trained(build: Running) -> int:
 
 
 def _running_worker(build: Running) -> str | None:
-    """The id of a child of the sweep's first array job that runs, or None."""
+    """The id of a job of the sweep's first round that runs, which may be the child of an array; or None."""
     batch = build.laptop.aws("batch")
     name = f"modelbuild-sweep-{build.pipeline}-{build.model}-{build.model_id}-round-1"
     filters = [{"name": "JOB_NAME", "values": [name]}]
-    for parent in batch.list_jobs(jobQueue="modelbuild-default", filters=filters)["jobSummaryList"]:
-        children = batch.list_jobs(arrayJobId=parent["jobId"], jobStatus="RUNNING")["jobSummaryList"]
-        if children:
-            return str(children[0]["jobId"])
+    for job in batch.list_jobs(jobQueue="modelbuild-default", filters=filters)["jobSummaryList"]:
+        children = batch.list_jobs(arrayJobId=job["jobId"], jobStatus="RUNNING")["jobSummaryList"]
+        for one in (*children, job):
+            if one["status"] == "RUNNING":
+                return str(one["jobId"])
     return None
 
 
