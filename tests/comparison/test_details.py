@@ -85,7 +85,7 @@ def test_mistakes_come_with_the_most_confident_first() -> None:
 
 
 def test_a_score_that_is_no_probability_is_no_calibration() -> None:
-    """Scores of another kind, such as margins, are not shown as probabilities."""
+    """Scoring of another kind, such as margins, are not shown as probabilities."""
     found = trained.evaluated(["negative"], ["negative"])
     rows = pq.read_table(io.BytesIO(found.predictions))
     at = rows.column_names.index("score:negative")

@@ -54,7 +54,7 @@ def check(
 
 @pytest.mark.parametrize("shift", [0.0, 0.00009, -0.00009])
 def test_the_recorded_answer_passes(shift: float) -> None:
-    """Scores may differ by what another CPU rounds otherwise."""
+    """Scoring may differ by what another CPU rounds otherwise."""
     check(
         json.dumps(
             document(prediction={"scores": {"negative": 0.1 - shift, "positive": 0.9 + shift}})

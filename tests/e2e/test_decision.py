@@ -1,9 +1,12 @@
-"""Four models of one endpoint, as a person decides on them: the first, a worse, a better and an equal one."""
+"""Five models of one endpoint, as a person decides on them: the first, a worse, a better and an equal one,
+and one that was evaluated on more rows.
+"""
 
 from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,8 +26,8 @@ ENDPOINT = "decision"
 GATES = [{"metric": "macro_f1", "maximum-drop": 0.05}]
 
 
-def reviews() -> str:
-    """2,400 texts, in each of which one word of seven tells the label."""
+def reviews(rows: int = 2_400) -> str:
+    """Texts, in each of which one word of seven tells the label; fewer are the first of more."""
     chance = random.Random(1)
 
     def words(number: int) -> list[str]:
@@ -32,7 +35,7 @@ def reviews() -> str:
 
     fillers, telling = words(100), {label: words(40) for label in ("negative", "positive")}
     lines = ["text,label"]
-    for _ in range(2_400):
+    for _ in range(rows):
         label = chance.choice(["negative", "positive"])
         text = [*chance.choices(fillers, k=6), chance.choice(telling[label])]
         chance.shuffle(text)
@@ -66,11 +69,14 @@ def endpoint(laptop: Laptop) -> Iterator[Laptop]:
 
 
 @contextmanager
-def build(laptop: Laptop, epochs: int, learning_rate: float) -> Iterator[Running]:
-    """A build with these parameters, once its report is on the page."""
+def build(laptop: Laptop, epochs: int, learning_rate: float, data: str | None = None) -> Iterator[Running]:
+    """A build with these parameters and, if given, other rows, once its report is on the page."""
     text = f"training:\n  epochs: {epochs}\n  learning_rate: {learning_rate}\n"
+    files: dict[str, Callable[[str], str]] = {f"{SMALL}/params.yaml": partial(written, text)}
+    if data is not None:
+        files[f"{SMALL}/data.csv"] = partial(written, data)
     with (
-        laptop.changed(f"{epochs} epochs", {f"{SMALL}/params.yaml": partial(written, text)}),
+        laptop.changed(f"{epochs} epochs", files),
         laptop.build("--pipeline", QUICK) as running,
     ):
         running.reaches("notify", "passed", "failed")
@@ -104,9 +110,10 @@ def interval_of(comparison: Comparison) -> tuple[float, float]:
     return found.low, found.high
 
 
-def test_a_person_decides_on_four_models(endpoint: Laptop) -> None:
+def test_a_person_decides_on_five_models(endpoint: Laptop) -> None:
     """The first is deployed; a worse one stops at the gate; a better one is deployed; an equal one shows no
-    difference, and is rejected with a reason.
+    difference, and is rejected with a reason; one of more rows is compared on all of them, which the live
+    model's own server has scored.
     """
     with build(endpoint, 3, 0.1) as first:
         decide(first, "deploy", "the first one")
@@ -151,6 +158,20 @@ def test_a_person_decides_on_four_models(endpoint: Laptop) -> None:
         assert (decision.decision, decision.reason) == ("reject", "nothing gained")
         assert decision.approver.name
         assert "nothing gained" in equal.annotations()["deployment"]["body_html"]
+
+    with build(endpoint, 20, 0.5, reviews(3_600)) as newer:
+        report = report_of(newer)
+        live, evaluation = live_of(report), report.manifest.evaluation
+        assert live.unscored == ""
+        assert live.rows == evaluation.overall.rows > 1.3 * better.manifest().evaluation.overall.rows
+        found = re.fullmatch(r"on all [\d,]+ rows, which job (\S+) scored with the live model", live.reason)
+        assert found is not None, live.reason
+        filters = [{"name": "JOB_NAME", "values": [found[1]]}]
+        batch = endpoint.aws("batch")
+        [job] = batch.list_jobs(jobQueue="modelbuild-default", filters=filters)["jobSummaryList"]
+        assert job["status"] == "SUCCEEDED"
+        assert found[1] in newer.annotations()["training"]["body_html"]
+        decide(newer, "reject", "looked at only")
 
     config = endpoint.aws("sagemaker", endpoint.production).describe_endpoint(EndpointName=ENDPOINT)
     assert config["EndpointConfigName"].startswith(f"{ENDPOINT}-{better.model_id}-")

@@ -86,13 +86,14 @@ def test_buckets_do_not_grow_for_ever(name: str) -> None:
 
 
 def test_every_log_ends() -> None:
-    """Each log group has a retention, and heads and the function write into groups of the stack."""
+    """Each log group has a retention, and jobs and the function write into groups of the stack."""
     groups = [one["Properties"] for one in resources("AWS::Logs::LogGroup").values()]
     assert all(group["RetentionInDays"] for group in groups)
     names = {group["LogGroupName"] for group in groups}
-    head = TRAINING["HeadJobDefinition"]["Properties"]["ContainerProperties"]
     function = TRAINING["EndedFunction"]["Properties"]["FunctionName"]
-    assert head["LogConfiguration"]["Options"]["awslogs-group"] in names
+    for job in resources("AWS::Batch::JobDefinition").values():
+        log = job["Properties"]["ContainerProperties"]["LogConfiguration"]
+        assert log["Options"]["awslogs-group"] in names
     assert f"/aws/lambda/{function}" in names
 
 
@@ -165,10 +166,33 @@ def test_steps_run_on_spot_instances_first_and_heads_never() -> None:
     assert rules[0] == {"OnStatusReason": "Host EC2*", "Action": "RETRY"}
 
 
-def test_the_region_is_in_the_definition() -> None:
-    """Batch sets no region, and botocore reads this variable."""
-    entries = TRAINING["HeadJobDefinition"]["Properties"]["ContainerProperties"]["Environment"]
+@pytest.mark.parametrize("name", list(resources("AWS::Batch::JobDefinition")))
+def test_the_region_is_in_the_definition(name: str) -> None:
+    """Batch sets no region, and programs read this variable."""
+    definition = resources("AWS::Batch::JobDefinition")[name]["Properties"]
+    entries = definition["ContainerProperties"]["Environment"]
     assert {"Name": "AWS_DEFAULT_REGION", "Value": {"Ref": "AWS::Region"}} in entries
+
+
+def test_a_job_that_scores_has_little() -> None:
+    """A model's own code runs in it: no secret, no role of Batch, and a role for objects alone. Its host may
+    be lost.
+    """
+    definition = TRAINING["ScoreJobDefinition"]["Properties"]
+    container = definition["ContainerProperties"]
+    assert "Secrets" not in container
+    assert "ExecutionRoleArn" not in container
+    assert container["JobRoleArn"] == {"Fn::GetAtt": ["ScoreRole", "Arn"]}
+    assert actions(statements("ScoreRole")) == {"s3:GetObject", "s3:PutObject"}
+    assert definition["RetryStrategy"] == TRAINING["HeadJobDefinition"]["Properties"]["RetryStrategy"]
+
+
+def test_the_smallest_host_of_steps_can_score() -> None:
+    """An m5.large has 2 vCPUs and 8 GiB, of which the host itself needs some."""
+    wants = TRAINING["ScoreJobDefinition"]["Properties"]["ContainerProperties"]["ResourceRequirements"]
+    sizes = {one["Type"]: int(one["Value"]) for one in wants}
+    assert sizes["VCPU"] <= 2
+    assert sizes["MEMORY"] <= 7 * 1024
 
 
 def test_the_function_finds_its_program() -> None:
@@ -182,8 +206,11 @@ def test_the_function_finds_its_program() -> None:
 
 def test_policies_of_submitters_name_the_job() -> None:
     """The authorization reference of Batch has the job among the resources of SubmitJob."""
-    documented = json.loads((ROOT / "docs" / "iam" / "train.json").read_text())["Statement"]
-    for found in (statements("JobRole"), documented):
+    train, notify = (
+        json.loads((ROOT / "docs" / "iam" / f"{name}.json").read_text())["Statement"]
+        for name in ("train", "notify")
+    )
+    for found in (statements("JobRole"), train, notify):
         [submit] = [one for one in found if "batch:SubmitJob" in actions([one])]
         named = [json.dumps(resource) for resource in submit["Resource"]]
         assert all(
@@ -222,7 +249,7 @@ def test_with_a_key_it_encrypts_and_its_users_may_use_it() -> None:
     queue = branches(TRAINING["EndedLeft"]["Properties"], True)
     assert (queue["KmsMasterKeyId"], "SqsManagedSseEnabled" in queue) == (key, False)
     roles = {("production", name) for name in ("SageMakerRole", "DeployRole")}
-    roles |= {("training", name) for name in ("JobRole", "EndedRole", "ExecutionRole")}
+    roles |= {("training", name) for name in ("JobRole", "EndedRole", "ExecutionRole", "ScoreRole")}
     for template, role in roles:
         found = statements(role, True, template)
         used = actions(found)

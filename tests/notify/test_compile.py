@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import samples
+import scoring
 import trained
 from memory import MemoryObjects
 from modelbuild import experiments
@@ -17,7 +18,8 @@ from modelbuild.contract.report import Comparison, Report
 from modelbuild.flow.evaluation import Evaluated, RowMetric
 from modelbuild.handoff.manifest import Handoff
 from modelbuild.notify.compile import compile_report
-from modelbuild.settings.notify import NotifySettings
+from modelbuild.notify.scoring import Scorer
+from modelbuild.settings.notify import NotifySettings, ScoreSettings
 from modelbuild.store.model import ModelStore
 
 OPTIONS: dict[str, Any] = {"compare-with": {"endpoint": "sentiment", "artifacts": trained.PRODUCTION}}
@@ -29,6 +31,7 @@ class World:
 
     def __init__(self) -> None:
         self.lake, self.production = MemoryObjects(), MemoryObjects()
+        self.score: Scorer | None = None
 
     def report(self, manifest: Manifest, environ: Mapping[str, str] | None = None, **options: Any) -> Report:
         """The report on a model, as notify of its build compiles it."""
@@ -42,7 +45,7 @@ class World:
         settings = NotifySettings.from_options({**OPTIONS, **options})
         here = samples.job_environment(**variables)
         with experiments.finding(settings.wandb, environ or {}) as find:
-            return compile_report(handoff, settings, here, self.lake, self.production, find)
+            return compile_report(handoff, settings, here, self.lake, self.production, find, self.score)
 
     def deployed(self, number: int, right: float, **changes: Any) -> Manifest:
         """A model of which about this part of the predictions is right, live at the endpoint."""
@@ -155,6 +158,47 @@ def test_of_changed_rows_the_shared_ones_are_compared(world: World) -> None:
     assert "on the 1,500 of 1,800 rows that it was evaluated on as well" in report.verdict.sentence
     assert report.examples is not None
     assert report.examples.differences
+
+
+def test_of_changed_rows_all_are_compared_where_the_live_model_has_scored_them(world: World) -> None:
+    """The verdict, the gates, the slices and the examples are of all rows, and the verdict names the job."""
+    live = world.deployed(1, 0.7)
+    world.lake.write(live.artifact.path, b"the model")
+    truth = [*TRUTH, *trained.truth_of(300, seed=9)]
+    # Of the new rows, the live model knows none.
+    answers = [*trained.guesses(TRUTH, 0.7, 1), *["negative"] * 300]
+    domains = ["old"] * 1_500 + ["new"] * 300
+    more = trained.evaluated(truth, trained.guesses(truth, 0.95, 2), domains=domains)
+    by_input = {f'"text of row-{number:06}"': label for number, label in enumerate(answers)}
+    batch = scoring.ScoringBatch(world.lake, scoring.answering(by_input))
+    world.score = Scorer(ScoreSettings(), world.lake, lambda: batch)
+    gate = {"metric": "f1", "slice": "class=negative", "maximum-drop": 0.0}
+    report = world.report(trained.store_model(world.lake, 2, more), gates=[gate])
+    [job] = batch.submitted.values()
+    assert report.verdict.outcome == "better"
+    assert report.verdict.sentence.endswith(
+        f"on all 1,800 rows, which job {job['name']} scored with the live model."
+    )
+    assert live_of(report).slices["domain"]["new"].outcome == "better"
+    assert report.gates[0].passed
+    assert report.examples is not None
+    right = live_of(report).metrics["accuracy"].gain * 1_800
+    assert report.examples.gained - report.examples.lost == round(right)
+
+
+def test_the_verdict_says_why_the_live_model_was_not_scored(world: World) -> None:
+    """A person reads that the comparison is of some rows only, and why it is not of all."""
+    live = world.deployed(1, 0.7)
+    world.lake.write(live.artifact.path, b"the model")
+    batch = scoring.ScoringBatch(world.lake, scoring.answering({}, problem="it is of another task"))
+    world.score = Scorer(ScoreSettings(), world.lake, lambda: batch)
+    truth = [*TRUTH, *trained.truth_of(300, seed=9)]
+    more = trained.evaluated(truth, trained.guesses(truth, 0.9, 2))
+    report = world.report(trained.store_model(world.lake, 2, more))
+    assert live_of(report).rows == 1_500
+    assert report.verdict.details[0] == (
+        "The live model could not be scored on all rows: it is of another task."
+    )
 
 
 def test_a_changed_truth_is_another_row(world: World) -> None:

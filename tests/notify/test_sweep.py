@@ -15,6 +15,8 @@ import trained
 from memory import MemoryObjects
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import job
+from modelbuild.comparison import predictions
+from modelbuild.comparison.models import Scored, compare_models
 from modelbuild.contract import (
     CandidateGates,
     Leaderboard,
@@ -25,9 +27,13 @@ from modelbuild.contract import (
     TrainingResult,
 )
 from modelbuild.errors import GateFailed, TrainingFailed, VerificationFailed
-from modelbuild.notify import command, models, page
+from modelbuild.handoff.candidates import Candidates
+from modelbuild.handoff.manifest import Handoff
+from modelbuild.notify import command, gates, models, page
+from modelbuild.notify.candidates import check_candidates
 from modelbuild.report.head_job import HeadJob
 from modelbuild.settings.notify import NotifySettings
+from modelbuild.store.model import ModelStore
 from modelbuild.store.pipeline import PipelineStore
 from modelbuild.store.sweep import SweepStore
 
@@ -132,6 +138,35 @@ def test_gates_hold_for_each_candidate(build: Build, on_failure: str, gate: dict
     assert found == CandidateGates(required=on_failure == "fail", failed={second: "macro-F1"})
     assert build.agent.meta_data["notify/gates/failed"] == "none"
     assert "\u2717</span>&nbsp;macro-F1" in build.agent.annotations[-1].body
+
+
+def test_gates_of_candidates_are_of_the_rows_that_the_live_model_scored() -> None:
+    """What the live model answers to new evaluation rows counts for each candidate, by one job."""
+    lake = MemoryObjects()
+    sweep = stored_sweep(lake, 12)
+    other = trained.evaluated(TRUTH, trained.guesses(TRUTH, 0.7, 1), first=10_000)
+    live, _ = models.read_model(trained.store_model(lake, 11, other), lake, sweep.manifests[0])
+    succeeded = TrainingResult(status="succeeded")
+    offered = tuple(
+        Handoff(ModelStore(lake, one.request.artifacts), succeeded, one, b"") for one in sweep.manifests
+    )
+    best, _ = models.read_model(sweep.manifests[0], lake)
+    assert best.predictions is not None
+    answers = trained.evaluated(TRUTH, trained.guesses(TRUTH, 0.7, 1)).predictions
+    scored = Scored(job="score-1", predictions=predictions.read(answers, "scores"))
+    settings = NotifySettings.from_options({"gates": [{"metric": "macro_f1", "maximum-drop": 0.05}]})
+    comparison = compare_models("live", best, live, scored)
+    found = check_candidates(
+        Candidates(sweep.leaderboard, offered),
+        gates.check(settings.gates, best.manifest, comparison),
+        settings,
+        comparison,
+        live,
+        scored,
+        lake,
+    )
+    second = sweep.manifests[1].request.model_id
+    assert found == CandidateGates(required=True, failed={second: "macro-F1"})
 
 
 def test_a_best_candidate_that_misses_a_gate_fails_the_step(build: Build) -> None:

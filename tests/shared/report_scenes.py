@@ -47,6 +47,28 @@ def not_comparable() -> Report:
     return judged(changed(report, comparisons=(live, *report.comparisons[1:])))
 
 
+def beside_scored_live(**changes: Any) -> Report:
+    """A better model, compared with live on other rows than those of both."""
+    report = better()
+    live = changed(report.comparisons[0], **changes)
+    return judged(changed(report, comparisons=(live, *report.comparisons[1:])))
+
+
+def scored() -> Report:
+    """A model whose evaluation rows the live model has scored."""
+    job = "score-comments-sentiment-6-0f3c1a2b4d5e"
+    return beside_scored_live(reason=f"on all 2,345 rows, which job {job} scored with the live model")
+
+
+def not_scored() -> Report:
+    """A model some of whose evaluation rows the live model could not score."""
+    return beside_scored_live(
+        reason="on the 2,100 of 2,345 rows that it was evaluated on as well",
+        rows=2_100,
+        unscored="the model does not take row 7, which has no field 'area'; send the fields area, rooms",
+    )
+
+
 def gates_failed() -> Report:
     """A model that is better and still fails two gates."""
     return report_beside_live(0.018, gates=reports.gates(failed=True))
@@ -237,6 +259,8 @@ SCENES: dict[str, Callable[[], Report]] = {
         worse,
         no_difference,
         not_comparable,
+        scored,
+        not_scored,
         gates_failed,
         wandb_unavailable,
         three_megabytes,

@@ -209,7 +209,7 @@ def test_head_and_steps_work_with_their_role(role: Role) -> None:
         "Steps": lambda: Batch(session(AwsSettings())).terminate(job, "the test is over"),
         "Look": lambda: Batch(session(AwsSettings())).describe(job),
     }
-    assert calls.keys() | UNSEEN >= {statement["Sid"] for statement in policy["Statement"]}
+    assert calls.keys() | UNSEEN | {"NoScores"} >= {statement["Sid"] for statement in policy["Statement"]}
     each_needs_its_statement(role, policy, calls)
 
 
@@ -240,6 +240,17 @@ def test_head_of_a_sweep_works_with_its_role(role: Role) -> None:
     assert not container.get("secrets")
     assert container["jobRoleArn"].endswith(":role/modelbuild-job")
     batch.terminate(job_id, "the test is over")
+
+
+def test_a_flow_cannot_answer_for_the_live_model(role: Role) -> None:
+    """What the live model's server answers to new rows decides about a model, whose own flow may write
+    everything else beside it.
+    """
+    role.act(role.policy("modelbuild-job", "job"))
+    storage = Storage(session(AwsSettings()))
+    storage.write(f"{PREFIX}/sentiment/7/scored/a-model/rows.jsonl", b"")
+    with pytest.raises(AwsError, match=REFUSED):
+        storage.write(f"{PREFIX}/sentiment/7/scored/a-model/scores.json", b"")
 
 
 def test_batch_reads_the_heads_secret_with_its_role(role: Role) -> None:

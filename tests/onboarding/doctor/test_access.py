@@ -125,7 +125,10 @@ def test_actions_are_enough(on_agent: dict[str, str], allow: Callable[..., None]
         ),
         (
             "batch:describejobdefinitions",
-            ["job definition: could not look for job definition modelbuild-head"],
+            [
+                "job definition: could not look for job definition modelbuild-head",
+                "job definition modelbuild-score: could not look for job definition modelbuild-score",
+            ],
         ),
         (
             "batch:describejobqueues",

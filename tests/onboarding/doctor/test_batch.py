@@ -124,6 +124,27 @@ def test_one_compute_environment_is_enough(
     assert bool(message) == bool(found)
 
 
+@pytest.mark.parametrize(
+    ("option", "number"),
+    [("", 1), ("\n            score-live: {timeout: 0}", 0)],
+    ids=["by-default", "never"],
+)
+def test_without_its_definition_no_live_model_scores(
+    option: str, number: int, on_agent: dict[str, str], write: Write
+) -> None:
+    """Where notify would submit a job and the stack is older, the line says what notify does instead."""
+    elsewhere = "compare-with:\n            endpoint: sentiment"
+    text = PIPELINE.read_text()
+    assert elsewhere in text
+    aws = "aws: {region: eu-west-1}\n          "
+    found = wrong(write(text.replace(elsewhere, f"{aws}{elsewhere}{option}")), on_agent)
+    assert len(found) == number
+    assert all(
+        line.startswith("job definition modelbuild-score: there is no active one in eu-west-1, so where")
+        for line in found
+    )
+
+
 def test_queue_and_definition_that_do_not_exist(on_agent: dict[str, str], write: Write) -> None:
     """A queue without a stack lacks its definition as well; the stack is named as the fix."""
     text = PIPELINE.read_text()

@@ -30,7 +30,7 @@ def test_all_is_well(on_agent: dict[str, str]) -> None:
     assert [line for line in lines if not line.ok] == []
     assert [line.text.split(": ")[0].split(" ")[0] for line in lines] == [
         *("agent", "pipeline", "identity", "job"),
-        *("queue", "queue", "queue", "quotas", "quotas", "quotas", "bucket", "API"),
+        *("queue", "queue", "queue", "quotas", "quotas", "quotas", "bucket", "job", "API"),
     ]
     assert objects() == before
 

@@ -90,13 +90,44 @@ def _means(values: Mapping[str, Floats], quality: Quality) -> dict[str, Floats]:
     }
 
 
-def compare_models(role: Role, ours: Model, theirs: Model) -> Comparison:
-    """Compare a model with another one: on all evaluation rows if they are the same, else on the shared ones.
+@dataclass(frozen=True)
+class Scored:
+    """What another model answers to all evaluation rows of this one, or why it does not.
+
+    Attributes:
+        job: the job that scored the rows.
+        predictions: the predictions, with the ids and the truth of this model's rows; None if there are none.
+        problem: why there are none, as a part of a sentence.
+    """
+
+    job: str = ""
+    predictions: PredictionTable | None = None
+    problem: str = ""
+
+
+def lacks_answers(ours: Model, theirs: Model) -> bool:
+    """Whether another model of the same primary metric has no recorded answer to some evaluation rows of this
+    one.
+    """
+    first, second = ours.predictions, theirs.predictions
+    if first is None or theirs.evaluation.primary != ours.evaluation.primary:
+        return False
+    if second is None:
+        return True
+    if ours.evaluation.dataset_sha256 == theirs.evaluation.dataset_sha256:
+        return False
+    return len(shared_rows(first, second)[0]) < len(first)
+
+
+def compare_models(role: Role, ours: Model, theirs: Model, scored: Scored | None = None) -> Comparison:
+    """Compare a model with another one: on all evaluation rows if they are the same or the other model has
+    scored them, else on the shared ones.
 
     Args:
         role: what the other model is.
         ours: the model to decide about.
         theirs: the other model.
+        scored: what the other model answers to the rows of this one; None if that was not asked.
     """
     about = {
         "role": role,
@@ -104,8 +135,9 @@ def compare_models(role: Role, ours: Model, theirs: Model) -> Comparison:
         "model_id": theirs.manifest.request.model_id,
         "url": theirs.manifest.request.build.url,
         "primary": ours.evaluation.primary,
+        "unscored": scored.problem if scored else "",
     }
-    found = _on_rows(ours, theirs)
+    found = _on_rows(ours, theirs, scored)
     return Comparison.model_validate({**about, **found})
 
 
@@ -145,12 +177,15 @@ def _baseline(ours: Model, name: str) -> Comparison:
     return Comparison.model_validate({**about, **found})
 
 
-def _on_rows(ours: Model, theirs: Model) -> Mapping[str, object]:
+def _on_rows(ours: Model, theirs: Model, scored: Scored | None) -> Mapping[str, object]:
     if theirs.evaluation.primary != ours.evaluation.primary:
         title = theirs.evaluation.metric(theirs.evaluation.primary).title
         return {"reason": f"its primary metric is {title}"}
     same = ours.evaluation.dataset_sha256 == theirs.evaluation.dataset_sha256
     first, second = ours.predictions, theirs.predictions
+    if first is not None and scored is not None and scored.predictions is not None:
+        reason = f"on all {len(first):,} rows, which job {scored.job} scored with the live model"
+        return _with_rows(ours, first, scored.predictions.column("prediction"), reason)
     if same and (first is None or second is None):
         return _without_rows(
             ours.evaluation, theirs.evaluation.overall.metrics, "the predictions cannot be read"

@@ -64,7 +64,9 @@ class Comparison(Record):
     rows: int = Field(default=0, ge=0)
     """The number of rows that both models were compared on; 0 if they are not comparable."""
     reason: Text = ""
-    """Why the models are not comparable, or which rows they were compared on if not all."""
+    """Why the models are not comparable, or which rows they were compared on if not those of both."""
+    unscored: Text = ""
+    """Why the other model could not be scored on all rows, where that was tried; without a period."""
     primary: MetricName
     metrics: dict[MetricName, Difference] = Field(default_factory=dict)
     slices: dict[str, dict[str, Difference]] = Field(default_factory=dict)

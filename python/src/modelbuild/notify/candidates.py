@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from modelbuild.comparison.models import Model, compare_models
+from modelbuild.comparison.models import Model, Scored, compare_models
 from modelbuild.contract import CandidateGates, Manifest
 from modelbuild.contract.report import Comparison, GateResult
 from modelbuild.handoff.candidates import Candidates
@@ -24,6 +24,7 @@ def check_candidates(
     settings: NotifySettings,
     live_comparison: Comparison | None,
     live: Model | None,
+    scored: Scored | None,
     lake: Objects,
 ) -> CandidateGates:
     """The gates that candidates do not meet, so that none is deployed unchecked.
@@ -34,14 +35,18 @@ def check_candidates(
         settings: the options of the step.
         live_comparison: the comparison of the best one with the live model; None if no model is live.
         live: the live model; None if it cannot be read.
+        scored: what the live model answers to the evaluation rows of the best one; None if not asked.
         lake: S3 of the account that trains.
     """
+    rows = candidates.best.manifest.evaluation.dataset_sha256
     compares = any(gate.maximum_drop is not None for gate in settings.gates)
 
     def check(manifest: Manifest) -> Sequence[GateResult]:
         comparison = live_comparison
         if live is not None and compares:
-            comparison = compare_models("live", models.read_model(manifest, lake)[0], live)
+            same = manifest.evaluation.dataset_sha256 == rows
+            ours, _ = models.read_model(manifest, lake)
+            comparison = compare_models("live", ours, live, scored if same else None)
         return gates.check(settings.gates, manifest, comparison)
 
     with ThreadPoolExecutor(_THREADS) as threads:

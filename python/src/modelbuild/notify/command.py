@@ -60,13 +60,16 @@ def _notify(
     with ThreadPoolExecutor(1) as threads:
         following = threads.submit(follow, settings.model, (*META_DATA, *_HEAD_JOB, CALLBACK_USER))
         # Imported while the agent's command line works: see modelbuild.process.startup.
+        from modelbuild.aws.batch import Batch
         from modelbuild.aws.identity import session
         from modelbuild.aws.storage import Storage
         from modelbuild.notify import page
         from modelbuild.notify.compile import compile_report
         from modelbuild.notify.publish import publish_report, show_page
+        from modelbuild.notify.scoring import Scorer
 
-        storage = Storage(session(settings.aws, agent.oidc_token))
+        aws = session(settings.aws, agent.oidc_token)
+        storage = Storage(aws)
         meta_data = following.result()
     result = read_result(meta_data, storage, here)
     noted = meta_data.get_all(_HEAD_JOB)
@@ -91,10 +94,13 @@ def _notify(
     log.group(":bar_chart: Comparing the model")
     with ThreadPoolExecutor(1) as threads:
         pinning = threads.submit(_pin, candidates or trained, meta_data, here)
-        production = None
+        production, score = None, None
         if settings.compare_with is not None:
             production = Storage(session(settings.compare_with.aws, agent.oidc_token))
-        report = compile_report(trained, settings, here, storage, production, find_experiments, candidates)
+            score = Scorer(settings.compare_with.score_live, storage, lambda: Batch(aws))
+        report = compile_report(
+            trained, settings, here, storage, production, find_experiments, score, candidates
+        )
     with _refusal_on_page(meta_data, settings, head, here):
         pinning.result()
     failed_gates = ", ".join(gate.title for gate in report.gates if not gate.passed)

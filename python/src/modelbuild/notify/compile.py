@@ -10,7 +10,13 @@ from modelbuild import experiments, git
 from modelbuild.annotation import commit_url, compare_url
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.comparison import details
-from modelbuild.comparison.models import Model, compare_baselines, compare_experiment, compare_models
+from modelbuild.comparison.models import (
+    Model,
+    Scored,
+    compare_baselines,
+    compare_experiment,
+    compare_models,
+)
 from modelbuild.comparison.predictions import shared_rows
 from modelbuild.contract import Manifest
 from modelbuild.contract.report import Changes, Commit, Comparison, Examples, Report
@@ -19,6 +25,7 @@ from modelbuild.handoff.candidates import Candidates
 from modelbuild.handoff.manifest import Handoff
 from modelbuild.notify import changes, gates, models
 from modelbuild.notify.candidates import check_candidates
+from modelbuild.notify.scoring import Scorer
 from modelbuild.notify.verdict import decide
 from modelbuild.report import cost, warnings
 from modelbuild.settings.notify import CompareSettings, NotifySettings
@@ -37,6 +44,7 @@ def compile_report(
     lake: Objects,
     production: Objects | None,
     find_experiments: experiments.Find,
+    score: Scorer | None,
     candidates: Candidates | None = None,
 ) -> Report:
     """The report on a trained model.
@@ -51,6 +59,8 @@ def compile_report(
         lake: S3 of the account that trains.
         production: S3 of the account that serves; None without option ``compare-with``.
         find_experiments: what finds the experimental runs with the same parameters.
+        score: what scores evaluation rows that the live model was not evaluated on; None without option
+            ``compare-with``.
         candidates: those of the sweep whose best one the model is; None for a model that is of no sweep.
     """
     manifest, compare_with = trained.manifest, settings.compare_with
@@ -66,7 +76,8 @@ def compile_report(
         ours, problems = reading.result()
         live, live_problem = finding.result()
         answer = asking.result()
-    live_comparison = _compare_live(ours, live, live_problem)
+    scored = score(ours, live.model) if score and live and live.model else None
+    live_comparison = _compare_live(ours, live, live_problem, scored)
     best = _compare_best(ours, ranking.result(), live, lake)
     experiment = _compare_experiment(ours, answer)
     baselines = compare_baselines(ours)
@@ -75,7 +86,9 @@ def compile_report(
     live_model = live.model if live else None
     candidate_gates = None
     if candidates is not None and settings.gates:
-        candidate_gates = check_candidates(candidates, checked, settings, live_comparison, live_model, lake)
+        candidate_gates = check_candidates(
+            candidates, checked, settings, live_comparison, live_model, scored, lake
+        )
     prices, no_prices = _prices(settings)
     return Report(
         build=job.build(request.build.commit),
@@ -90,7 +103,7 @@ def compile_report(
         gates=checked,
         leaderboard=candidates.leaderboard if candidates else None,
         candidate_gates=candidate_gates,
-        examples=_examples(ours, live_model) if settings.show_examples else None,
+        examples=_examples(ours, live_model, scored) if settings.show_examples else None,
         confusion=details.confusion_matrix(ours.predictions) if ours.predictions else None,
         calibration=details.calibration(ours.predictions) if ours.predictions else (),
         trend=models.trend(earlier, manifest),
@@ -136,7 +149,9 @@ def _compare_experiment(ours: Model, answer: experiments.Answer) -> Comparison |
     return compare_experiment(ours, best.name, best.url, best.metrics, best.dataset_sha256)
 
 
-def _compare_live(ours: Model, live: models.Live | None, problem: str) -> Comparison | None:
+def _compare_live(
+    ours: Model, live: models.Live | None, problem: str, scored: Scored | None
+) -> Comparison | None:
     primary = ours.evaluation.primary
     if live is None:
         return Comparison(role="live", name="(unknown)", reason=problem, primary=primary) if problem else None
@@ -149,7 +164,7 @@ def _compare_live(ours: Model, live: models.Live | None, problem: str) -> Compar
             reason="its manifest cannot be read",
             primary=primary,
         )
-    return compare_models("live", ours, live.model)
+    return compare_models("live", ours, live.model, scored)
 
 
 def _compare_best(
@@ -161,11 +176,13 @@ def _compare_best(
     return compare_models("best", ours, models.read_model(best, lake, ours.manifest)[0])
 
 
-def _examples(ours: Model, live: Model | None) -> Examples | None:
-    """Rows for people to read; those that both models were evaluated on, for the differences."""
+def _examples(ours: Model, live: Model | None, scored: Scored | None) -> Examples | None:
+    """Rows for people to read; those that both models have predictions for, for the differences."""
     table = ours.predictions
     if table is None:
         return None
+    if scored and scored.predictions:
+        return details.examples(table, scored.predictions)
     if live is None or live.predictions is None:
         return details.examples(table, None)
     if live.evaluation.dataset_sha256 == ours.evaluation.dataset_sha256:

@@ -34,7 +34,7 @@ def decide(
     title = evaluation.metric(evaluation.primary).title
     outcome: Outcome | None = None if live is None else live.outcome
     style = _style(outcome, styles)
-    details = [*_worse_slices(live), *_better_baselines(baselines, title)]
+    details = [*_unscored(live), *_worse_slices(live), *_better_baselines(baselines, title)]
     failed = [gate.title for gate in gates if not gate.passed]
     if failed:
         details.insert(0, f"Not met: the gate for {_listed(failed)}.")
@@ -70,6 +70,13 @@ def _sentence(live: Comparison | None, evaluation: Evaluation, title: str, endpo
     if live.outcome == "no difference":
         return f"No difference from the live model {live.name} that these rows can show: {figures}"
     return f"{live.outcome.capitalize()} than the live model {live.name}: {figures}"
+
+
+def _unscored(live: Comparison | None) -> list[str]:
+    """Why the live model was not compared on all rows, where its server was asked."""
+    if live is None or not live.unscored:
+        return []
+    return [f"The live model could not be scored on all rows: {live.unscored}."]
 
 
 def _worse_slices(live: Comparison | None) -> list[str]:

@@ -25,3 +25,8 @@ def run_check(subject: str, check: Callable[[], str]) -> Check:
         return Check(True, f"{subject}: {check()}")
     except ModelbuildError as error:
         return Check(False, f"{subject}: {error}")
+
+
+def no_identity(error: ModelbuildError) -> Check:
+    """The line for an identity that cannot be had, which is the same for each check that needs it."""
+    return Check(False, f"identity: {error}; the rest of AWS was not checked")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from modelbuild.aws.account import Account
@@ -17,9 +17,9 @@ from modelbuild.buildkite.job import PullRequest
 from modelbuild.buildkite.rest import Rest
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import ConfigurationError, ModelbuildError
-from modelbuild.onboarding import batch, chaining, check, training
+from modelbuild.onboarding import batch, chaining, check, scoring, training
 from modelbuild.onboarding.batch import TOKEN
-from modelbuild.onboarding.checks import Check, run_check
+from modelbuild.onboarding.checks import Check, no_identity, run_check
 from modelbuild.onboarding.pipeline import Pipeline, read
 from modelbuild.settings.train import TrainSettings
 
@@ -55,8 +55,17 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Check]:
     if not found:
         yield Check(False, "AWS: not checked, because no train step can be read: fix that and run this again")
     yield from chaining.examine(pipeline.steps, training.environment_of(pipeline, environ))
-    yield from dict.fromkeys(line for settings in found for line in _aws(settings))
+    yield from dict.fromkeys(_accounts(found, pipeline, environ))
     yield run_check("API token", lambda: _token(ApiAccess.read(environ)))
+
+
+def _accounts(
+    found: Sequence[TrainSettings], pipeline: Pipeline, environ: Mapping[str, str]
+) -> Iterator[Check]:
+    """The lines about AWS; steps that share an account have the same ones."""
+    for settings in found:
+        yield from _aws(settings)
+    yield from scoring.examine(pipeline.steps, training.environment_of(pipeline, environ))
 
 
 def _agent() -> str:
@@ -97,7 +106,7 @@ def _aws(settings: TrainSettings) -> Iterator[Check]:
         account = Account(aws)
         yield Check(True, f"identity: {caller(aws)} in {account.region}")
     except ModelbuildError as error:
-        yield Check(False, f"identity: {error}; the rest of AWS was not checked")
+        yield no_identity(error)
         return
     yield from batch.examine(account, settings.queue, Quotas(aws).vcpus)
     yield run_check(f"bucket {settings.artifacts}", lambda: _bucket(Storage(aws), settings.artifacts))

@@ -1,8 +1,8 @@
-"""``python -m modelbuild.serving serve``: what the serving image runs.
+"""``python -m modelbuild.serving serve`` or ``score``: what the serving image runs.
 
-Reads ``SM_MODEL_DIR`` (default /opt/ml/model), ``SAGEMAKER_BIND_TO_PORT`` (default 8080),
+``serve`` reads ``SM_MODEL_DIR`` (default /opt/ml/model), ``SAGEMAKER_BIND_TO_PORT`` (default 8080),
 ``BIND_ADDRESS`` (default 0.0.0.0: SageMaker calls from outside the container) and the variables of
-:class:`modelbuild.contract.ServingEnvironment`.
+:class:`modelbuild.contract.ServingEnvironment`. ``score`` is :mod:`modelbuild.serving.scoring`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import uvloop
 from pydantic import ValidationError
 
 from modelbuild import log
-from modelbuild.contract import ServingEnvironment
+from modelbuild.contract import SCORE_COMMAND, ServingEnvironment
 from modelbuild.errors import ConfigurationError, ModelbuildError, variable_error
 from modelbuild.serving.app import Service
 from modelbuild.serving.connection import Connection
@@ -28,17 +28,30 @@ from modelbuild.serving.model import load_directory
 
 
 def main(arguments: list[str], environ: Mapping[str, str]) -> int:
-    """Serve until a signal ends the process; the exit code of the error otherwise."""
+    """Serve until a signal ends the process, or score some rows; the exit code of the error otherwise."""
     try:
-        if arguments != ["serve"]:
-            raise ConfigurationError(f"The only command is serve, not {' '.join(arguments) or 'nothing'}.")
-        uvloop.run(_serve(environ))
+        if arguments == ["serve"]:
+            uvloop.run(_serve(environ))
+        elif arguments == [*SCORE_COMMAND]:
+            _score(environ)
+        else:
+            raise ConfigurationError(
+                f"The commands are serve and score, not {' '.join(arguments) or 'nothing'}."
+            )
     except ModelbuildError as error:
         log.warn(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _score(environ: Mapping[str, str]) -> None:
+    # Imported only here, so that the server neither takes longer to start nor needs more memory.
+    from modelbuild.serving.scoring import program
+    from modelbuild.serving.scoring.objects import RoleObjects
+
+    program.run(environ, RoleObjects(environ))
 
 
 async def _serve(environ: Mapping[str, str]) -> None:

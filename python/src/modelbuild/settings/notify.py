@@ -20,6 +20,15 @@ LATENCY = "latency_seconds"
 Style = Literal["success", "info", "warning", "error"]
 
 
+class ScoreSettings(Options):
+    """Whether the live model scores evaluation rows that it was not evaluated on, as a job of Batch."""
+
+    timeout: int = Field(
+        900, ge=0, description="Seconds that this step waits for the job; 0: no job is submitted."
+    )
+    queue: Text = Field("modelbuild-default", description="Job queue of the job.")
+
+
 class CompareSettings(Options):
     """The endpoint whose live model a new one is compared with."""
 
@@ -30,6 +39,11 @@ class CompareSettings(Options):
         description="Where served models lie in S3, as in option artifacts of the deploy plugin."
     )
     aws: AwsSettings = Field(AwsSettings(), description="Where and as whom the history is read.")
+    score_live: ScoreSettings = Field(
+        ScoreSettings(),
+        alias="score-live",
+        description="How the live model scores evaluation rows that it was not evaluated on.",
+    )
 
 
 class Gate(Options):
