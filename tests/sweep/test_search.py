@@ -60,7 +60,7 @@ def run(found: Sweep, trainer: Trainer) -> list[CandidateOutcome]:
     def sampler() -> Sampler:
         return TpeSampler(found, DEFAULTS)
 
-    return search(found, DEFAULTS, trainer, sampler, lambda _: True)
+    return search(found, DEFAULTS, trainer, sampler, lambda *_: True)
 
 
 def test_a_grid_and_random_candidates_are_one_round() -> None:
@@ -75,7 +75,7 @@ def test_a_budget_ends_the_sweep_between_rounds() -> None:
     trainer = Trainer()
     found = sweep("random", minutes=5, round=3)
     outcomes = search(
-        found, DEFAULTS, trainer, lambda: TpeSampler(found, DEFAULTS), lambda some: len(some) < 6
+        found, DEFAULTS, trainer, lambda: TpeSampler(found, DEFAULTS), lambda some, _: len(some) < 6
     )
     assert [len(tasks) for tasks in trainer.rounds.values()] == [3, 3]
     assert [one.task.candidate.number for one in outcomes] == [*range(1, 7)]
@@ -154,6 +154,6 @@ def test_a_round_in_which_all_fail_ends_in_its_rung() -> None:
 
     halving = {"parameter": "epochs", "minimum": 1, "factor": 3}
     found = sweep("random", **{"early-stopping": halving})
-    outcomes = search(found, DEFAULTS, fails, lambda: TpeSampler(found, DEFAULTS), lambda _: True)
+    outcomes = search(found, DEFAULTS, fails, lambda: TpeSampler(found, DEFAULTS), lambda *_: True)
     assert [one.status for one in outcomes] == ["failed"] * 8
     assert Objective.of(found, outcomes) is None

@@ -24,9 +24,9 @@ from modelbuild.contract import (
     ServingEnvironment,
     TrainingRequest,
     TrainingResult,
+    succeeded,
 )
 from modelbuild.errors import ConfigurationError, VerificationFailed
-from modelbuild.formats.validation import first_error
 from modelbuild.handoff.result import find_store
 from modelbuild.store import records
 from modelbuild.store.model import ModelStore
@@ -134,21 +134,12 @@ def check_manifest(requested: Requested, content: bytes, result: TrainingResult 
 def _result_of(manifest: Manifest, store: ModelStore) -> TrainingResult:
     """The fields with which a training would hand over this model."""
     try:
-        return TrainingResult(
-            status="succeeded",
-            model_path=store.model_uri,
-            model_sha256=manifest.artifact.sha256,
-            manifest=store.manifest_uri,
-            env=ServingEnvironment.model_validate(_serving(manifest).model_dump()).to_env(),
-            image=manifest.request.images.serve,
-            wandb_run_id=manifest.wandb.id,
-            wandb_run_url=manifest.wandb.url,
-        )
-    except ValidationError as error:
+        found = succeeded(manifest, store.manifest_uri)
+    except (KeyError, ValidationError) as error:
         raise VerificationFailed(
-            f"{store.manifest_uri} describes no model that can be served ({first_error(error)}): start a new "
-            "build"
+            f"{store.manifest_uri} describes no model that can be served: start a new build"
         ) from error
+    return found.model_copy(update={"model_path": store.model_uri})
 
 
 def _serving(manifest: Manifest) -> ServingEnvironment:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from modelbuild.contract import (
     LEADERBOARD_FILE,
     LEADERBOARD_TABLE_FILE,
+    Candidate,
     CandidateOutcome,
     CandidateTask,
     Leaderboard,
@@ -63,6 +65,11 @@ class SweepStore:
         folder = f"{self.prefix}/sweep/outcomes/"
         listed = (uri.removeprefix(folder) for uri, _ in self.objects.list(folder))
         return {name.removesuffix(".json") for name in listed if name.endswith(".json")}
+
+    def has_begun(self, candidates: Sequence[Candidate]) -> bool:
+        """Whether one of these candidates has been trained, in any rung."""
+        trained = {name.split("-")[1] for name in self.outcome_names() if name.startswith("search-")}
+        return any(str(candidate.number) in trained for candidate in candidates)
 
     def outcomes(self, tasks: list[CandidateTask]) -> list[CandidateOutcome | None]:
         """How each of these tasks ended; None for one that has not."""

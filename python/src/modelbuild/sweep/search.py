@@ -70,7 +70,7 @@ def search(
     defaults: Mapping[str, JsonValue],
     train: Train,
     sampler: Callable[[], Sampler],
-    may_continue: Callable[[Sequence[CandidateOutcome]], bool],
+    may_continue: Callable[[Sequence[CandidateOutcome], Sequence[Candidate]], bool],
 ) -> list[CandidateOutcome]:
     """Train the candidates of a sweep; how each ended, by its last training, in the order of their numbers.
 
@@ -81,11 +81,11 @@ def search(
         defaults: the parameters that apply where a candidate sets none, by dotted name.
         train: trains them.
         sampler: makes what chooses candidates for method ``tpe``.
-        may_continue: whether the budget allows another round, from what has been trained.
+        may_continue: whether a round may begin, from what has been trained and the candidates of the round.
     """
     found: list[CandidateOutcome] = []
     for number, candidates in enumerate(_rounds(sweep, defaults, found, sampler), 1):
-        if found and not may_continue(found):
+        if found and not may_continue(found, candidates):
             log.say(f"sweep: the budget is used up after {len(found):,} candidates")
             break
         found += _train_round(sweep, number, candidates, defaults, train)

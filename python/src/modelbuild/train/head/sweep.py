@@ -35,6 +35,7 @@ from modelbuild.errors import TrainingFailed
 from modelbuild.report.cost import Prices, cost, read_prices
 from modelbuild.store.attempts import Run
 from modelbuild.store.model import ModelStore
+from modelbuild.store.ranking import Ranking
 from modelbuild.store.sweep import SweepStore
 from modelbuild.sweep.search import Sampler, search
 from modelbuild.sweep.workers import Machine, Workers
@@ -108,7 +109,10 @@ class SweepHead:
 
             return TpeSampler(sweep, defaults)
 
-        def may_continue(found: Sequence[CandidateOutcome]) -> bool:
+        def may_continue(found: Sequence[CandidateOutcome], candidates: Sequence[Candidate]) -> bool:
+            if store.has_begun(candidates):
+                # An earlier head had begun this round, within the budget.
+                return True
             age = self.store.request_age() or 0.0
             spent = sum(_price(one, prices) or 0.0 for one in found)
             return not (
@@ -162,6 +166,7 @@ class SweepHead:
         manifest = model.manifest()
         if manifest is None:
             raise TrainingFailed(f"candidate {row.model_id} has no manifest")
+        Ranking.of(self.store.objects, manifest).add(manifest)
         test = self.store.objects.read(manifest.predictions.path)
         selection = ranking.select(leaderboard, row, outcome, test)
         offered = [one.model_id for one, _ in good]
