@@ -1,0 +1,65 @@
+"""The files of a sweep."""
+
+from __future__ import annotations
+
+import pytest
+
+from memory import MemoryObjects
+from modelbuild.contract import Candidate, CandidateOutcome, CandidateTask, Work
+from modelbuild.store.records import InvalidRecord
+from modelbuild.store.sweep import SweepStore
+
+PREFIX = "s3://bucket/models/shop/mail/12"
+
+
+def task(number: int, rung: int = 0, stage: str = "search") -> CandidateTask:
+    """What a worker trains."""
+    candidate = Candidate(number=number, values={"rate": number})
+    return CandidateTask.model_validate({"candidate": candidate, "stage": stage, "rung": rung})
+
+
+@pytest.fixture
+def store() -> SweepStore:
+    """The files of a sweep, in memory."""
+    return SweepStore(MemoryObjects(), PREFIX)
+
+
+def test_the_same_work_is_one_file(store: SweepStore) -> None:
+    """A head that submits the same work again finds it."""
+    work = Work(workers=2, processes=1, tasks=(task(1), task(2)))
+    uri = store.write_work(work)
+    assert store.write_work(work) == uri
+    assert store.work(uri) == work
+    assert store.write_work(work.model_copy(update={"workers": 1})) != uri
+
+
+def test_the_first_outcome_stays(store: SweepStore) -> None:
+    """A worker that is late, or trains what another one trained, does not replace it or its predictions."""
+    first = CandidateOutcome(task=task(1), status="succeeded", seconds=1)
+    assert store.write_outcome_once(first, b"first")
+    assert not store.write_outcome_once(first.model_copy(update={"status": "failed"}), b"second")
+    assert store.outcomes([task(2), task(1)]) == [None, first]
+    assert store.predictions([task(1)]) == [b"first"]
+
+
+def test_outcomes_are_listed_by_the_names_of_their_tasks(store: SweepStore) -> None:
+    """Each rung and stage has its own, and predictions are none."""
+    for one in (task(1), task(1, rung=2), task(1, stage="final"), task(12)):
+        store.write_outcome_once(CandidateOutcome(task=one, status="succeeded"), b"")
+    assert store.outcome_names() == {"search-1", "search-1-rung-2", "final-1", "search-12"}
+
+
+@pytest.mark.parametrize(("trained", "begun"), [(task(2), True), (task(2, rung=1), True), (task(22), False)])
+def test_a_round_has_begun_with_the_first_outcome_of_its_candidates(
+    store: SweepStore, trained: CandidateTask, begun: bool
+) -> None:
+    """In any rung; the numbers of candidates are compared whole."""
+    store.write_outcome_once(CandidateOutcome(task=trained, status="failed"), None)
+    assert store.has_begun([task(1).candidate, task(2).candidate]) is begun
+
+
+def test_a_file_that_is_no_outcome_is_named(store: SweepStore) -> None:
+    """The error is one sentence with the place."""
+    store.objects.write(f"{PREFIX}/sweep/outcomes/search-1.json", b"{}")
+    with pytest.raises(InvalidRecord, match=r"search-1\.json is not a candidate outcome"):
+        store.outcomes([task(1)])
