@@ -39,9 +39,9 @@ def prepare(laptop: Laptop, name: str, **options: Any) -> str:
     return pipeline
 
 
-def leaderboard_of(running: Running) -> Leaderboard:
+def leaderboard_of(running: Running, seconds: float = 300) -> Leaderboard:
     """The leaderboard of a build, once its training has succeeded."""
-    running.reaches("training_finished", "unblocked", "finished")
+    running.reaches("training_finished", "unblocked", "finished", seconds=seconds)
     meta_data = running.get()["meta_data"]
     assert meta_data["training/status"] == "succeeded", meta_data["training/reason"]
     return Leaderboard.model_validate_json(running.object("leaderboard.json"))
@@ -122,7 +122,7 @@ def test_two_hundred_candidates_survive_lost_hosts_and_the_third_best_is_deploye
             build.lose_host(eventually(lambda: _running_worker(build), "worker of the sweep", 60))
             eventually(lambda: _trained(build) >= 60 or None, "candidates of the next host", 300)
             build.lose_host(build.heads_now()[0]["jobId"])
-            leaderboard = leaderboard_of(build)
+            leaderboard = leaderboard_of(build, 900)
             failed = [row for row in leaderboard.rows if row.status == "failed"]
             assert {row.values["training.epochs"] for row in failed} == {13}
             reason = "ArithmeticError: the loss is not finite (model.py, line 13)"
