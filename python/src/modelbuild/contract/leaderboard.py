@@ -81,6 +81,11 @@ class LeaderboardRow(Record):
     offered: bool = False
     """Whether it was trained on all training rows, so that it can be deployed."""
 
+    @property
+    def candidate(self) -> Candidate:
+        """The candidate, whose number is the end of its id."""
+        return Candidate(number=int(self.model_id.rpartition(".")[2]), values=self.values)
+
 
 class CandidateTiming(Record):
     """What differs between two runs of the same sweep: durations, cost and runs."""

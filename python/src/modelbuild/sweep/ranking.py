@@ -71,11 +71,11 @@ def rank(
     ended = {row.model_id: outcome for row, outcome in zip(rows, outcomes, strict=True)}
     ranked = sorted(
         (row for row in rows if row.status == "succeeded"),
-        key=lambda row: (-_score(objective, row), _number(row)),
+        key=lambda row: (-_score(objective, row), row.candidate.number),
     )
     ranked = [row.model_copy(update={"rank": place}) for place, row in enumerate(ranked, 1)]
     ranked = _with_intervals(ranked, objective.metric, lambda row: read(ended[row.model_id].task))
-    others = sorted((row for row in rows if row.status != "succeeded"), key=_number)
+    others = sorted((row for row in rows if row.status != "succeeded"), key=lambda row: row.candidate.number)
     return Leaderboard(
         pipeline=request.build.pipeline,
         model=request.model,
@@ -297,10 +297,6 @@ def _measure(
 def _score(objective: Objective, row: LeaderboardRow) -> float:
     assert row.metric is not None
     return row.metric if objective.metric.better == "higher" else -row.metric
-
-
-def _number(row: LeaderboardRow) -> int:
-    return int(row.model_id.rpartition(".")[2])
 
 
 def _why_none(outcomes: Sequence[CandidateOutcome], metric: str | None) -> str:

@@ -24,7 +24,6 @@ from modelbuild.contract import (
     CandidateTask,
     HeadEnvironment,
     Leaderboard,
-    LeaderboardRow,
     Sweep,
     TrainingRequest,
     TrainingResult,
@@ -149,7 +148,7 @@ class SweepHead:
             raise TrainingFailed(
                 f"none of {len(leaderboard.rows):,} candidates can be offered; the first: {first}"
             )
-        tasks = [CandidateTask(candidate=_candidate(row), stage="final") for row in best]
+        tasks = [CandidateTask(candidate=row.candidate, stage="final") for row in best]
         outcomes = workers.train("final", tasks)
         good = [
             (row, outcome)
@@ -162,7 +161,7 @@ class SweepHead:
                 f"rows: {outcomes[0].reason}"
             )
         row, outcome = good[0]
-        model = ModelStore(self.store.objects, f"{request.artifacts}.{_candidate(row).number}")
+        model = ModelStore(self.store.objects, f"{request.artifacts}.{row.candidate.number}")
         manifest = model.manifest()
         if manifest is None:
             raise TrainingFailed(f"candidate {row.model_id} has no manifest")
@@ -278,10 +277,6 @@ def _sizes(flow: Path, variables: Mapping[str, str]) -> dict[str, dict[str, int]
         raise TrainingFailed(f"the flow cannot be read: {last[:500]}")
     found: dict[str, dict[str, int]] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
-
-
-def _candidate(row: LeaderboardRow) -> Candidate:
-    return Candidate(number=int(row.model_id.rpartition(".")[2]), values=row.values)
 
 
 def _price(outcome: CandidateOutcome, prices: Prices) -> float | None:
