@@ -34,6 +34,11 @@ def prepare(laptop: Laptop, name: str, **options: Any) -> str:
     sweep, pipeline = f"{SMALL}/{name}.yaml", f"{name}.yml"
     quick = json.loads((laptop.repository / QUICK).read_text())
     changed = for_endpoint(train_options(quick, sweep=sweep), name)
+    approve = next(step for step in changed["steps"] if step.get("key") == "approve")
+    ranks = [{"label": f"Rank {rank}", "value": str(rank)} for rank in range(1, 11)]
+    approve["fields"].insert(
+        0, {"select": "Candidate", "key": "deploy/candidate", "default": "1", "options": ranks}
+    )
     files = {sweep: json.dumps(options), pipeline: json.dumps(changed)}
     laptop.commit(f"Sweep {name}", {file: partial(written, text) for file, text in files.items()})
     return pipeline
