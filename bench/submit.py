@@ -48,7 +48,7 @@ SUBMITTED = "submitted job "
 
 _HOP_HEADERS = ("connection", "content-length", "date", "server", "transfer-encoding")
 
-_SECRETS = {"key_id": "bench", "secret": "bench-secret-key", "web_identity_key": "bench"}
+SECRETS = {"key_id": "bench", "secret": "bench-secret-key", "web_identity_key": "bench"}
 _MODEL = """from pydantic import BaseModel, Field
 
 from modelbuild.flow import parameters
@@ -144,7 +144,7 @@ class Bench:
             "HOME": str(self.scratch),
             # The Python that the hook would find, and not a version manager's script in its place.
             "PATH": os.pathsep.join((f"{self.scratch}/agent", f"{sys.base_prefix}/bin", os.environ["PATH"])),
-            **_credentials(self.url),
+            **credentials(self.url),
             **({"HTTP_PROXY": proxy} if proxy else {}),
             **environ,
         }
@@ -171,11 +171,12 @@ class Bench:
         return Timing(submitted, ended)
 
 
-def _credentials(url: str) -> dict[str, str]:
+def credentials(url: str) -> dict[str, str]:
+    """The variables of a program that may do everything in the data lake's account."""
     return {
         "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": _SECRETS["key_id"],
-        "AWS_SECRET_ACCESS_KEY": _SECRETS["secret"],
+        "AWS_ACCESS_KEY_ID": SECRETS["key_id"],
+        "AWS_SECRET_ACCESS_KEY": SECRETS["secret"],
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
@@ -206,10 +207,10 @@ def bench() -> Iterator[Bench]:
             assert process.stdin is not None
             assert process.stdout is not None
             try:
-                process.stdin.write(json.dumps(_SECRETS).encode() + b"\n")
+                process.stdin.write(json.dumps(SECRETS).encode() + b"\n")
                 process.stdin.flush()
                 url = json.loads(process.stdout.readline())["url"]
-                _stack(url)
+                deploy_stack(url)
                 yield Bench(url, scratch, commit)
             finally:
                 process.stdin.close()
@@ -249,11 +250,11 @@ def _repository(folder: Path) -> str:
     return git("rev-parse", "HEAD")
 
 
-def _stack(url: str) -> None:
+def deploy_stack(url: str) -> None:
     """Deploy ``infra/training.yaml``."""
 
     def client(name: str) -> Any:
-        made = boto3.Session(_SECRETS["key_id"], _SECRETS["secret"], region_name="us-east-1")
+        made = boto3.Session(SECRETS["key_id"], SECRETS["secret"], region_name="us-east-1")
         return made.client(name, endpoint_url=url)  # type: ignore[call-overload]
 
     secret = client("secretsmanager").create_secret
@@ -264,7 +265,7 @@ def _stack(url: str) -> None:
         "BuildkiteSecretArn": secret(Name="buildkite", SecretString='{"BUILDKITE_API_TOKEN": "t"}')["ARN"],
         "WandbSecretArn": secret(Name="wandb", SecretString="{}")["ARN"],
     }
-    client("cloudformation").create_stack(
+    client("cloudformation").createdeploy_stack(
         StackName="modelbuild",
         TemplateBody=(ROOT / "infra/training.yaml").read_text(),
         Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
