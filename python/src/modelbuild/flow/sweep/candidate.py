@@ -88,6 +88,7 @@ class CandidateFlow(ModelFlow):
         self.wandb = WandbRun(id="", url="").model_dump(mode="json")
         self.artifact: Artifact | None = None
         self.is_split = False
+        self.may_have_checkpoints = False
 
     def next(self, *destinations: Any, **how: Any) -> None:
         """Keep which step comes next."""
@@ -103,8 +104,9 @@ class CandidateFlow(ModelFlow):
         return self.context.request
 
     def store(self) -> ModelStore:
-        """The files of the candidate."""
-        return ModelStore(self.context.objects, self.context.request.artifacts)
+        """The files of the candidate, among which the flow may write checkpoints."""
+        self.may_have_checkpoints = True
+        return self._own_store()
 
     def take_snapshot(self, query: str) -> None:
         """Use the snapshot of the sweep, which is taken once.
@@ -173,7 +175,7 @@ class CandidateFlow(ModelFlow):
                 "the flow would rank candidates by its test rows: where it splits its rows, it must pass "
                 "both parts through self.search_split(train, held_out, key)"
             )
-        store = self.store()
+        store = self._own_store()
         if self.context.searches:
             content = publish.archive(files)
             digests = {name: hashlib.sha256(part).hexdigest() for name, part in sorted(files.items())}
@@ -190,7 +192,8 @@ class CandidateFlow(ModelFlow):
             predictions = publish.upload_predictions(store, self.predictions)
             store.write_manifest_once(self._manifest(request, self.artifact, predictions))
             self._track_model(request, self.artifact)
-        publish.clear_checkpoints(store)
+        if self.may_have_checkpoints:
+            publish.clear_checkpoints(store)
 
     def outcome(self, task: CandidateTask, seconds: float) -> CandidateOutcome:
         """How the training of the candidate ended, after its last step.
@@ -231,6 +234,9 @@ class CandidateFlow(ModelFlow):
 
     def _step_runs(self) -> tuple[StepRun, ...]:
         return tuple(StepRun.model_validate(run) for run in self.step_runs)
+
+    def _own_store(self) -> ModelStore:
+        return ModelStore(self.context.objects, self.context.request.artifacts)
 
     def _sweep_store(self) -> ModelStore:
         return ModelStore(self.context.objects, self.context.sweep.artifacts)

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -122,6 +123,7 @@ def main(file: Path) -> None:
     ended = store.outcome_names()
     tasks = [task for task in _share(work, own.index) if task.name not in ended]
     log.say(f"{len(tasks)} candidates to train, {work.processes} at the same time")
+    _import_what_candidates_use()
     run_all(tasks, work.processes, worker.train, lambda task: task.name, partial(failed, store))
 
 
@@ -130,13 +132,22 @@ def _share(work: Work, index: int) -> list[CandidateTask]:
     return [*work.tasks[index :: work.workers]]
 
 
+def _import_what_candidates_use() -> None:
+    """Import what evaluation and W&B run import at their first use, so that no candidate has to.
+
+    The processes of the candidates inherit it; to import it takes longer than many a training.
+    """
+    with suppress(ImportError):
+        import sklearn.metrics  # noqa: F401
+    with suppress(ImportError):
+        load_sdk()
+
+
 def _fetch_wandb_key(own: WorkerEnvironment) -> None:
     """Set the variable of W&B's key, as Metaflow does for the steps that ask for it."""
     if own.wandb_secret:
         try:
             os.environ[_WANDB_KEY] = secret(session(AwsSettings()), own.wandb_secret, _WANDB_KEY)
-            # The processes of the candidates inherit it; to import it takes longer than many a training.
-            load_sdk()
         except ConfigurationError as error:
             log.say(f"the candidates have no W&B runs: {error}")
 
