@@ -265,7 +265,7 @@ def deploy_stack(url: str) -> None:
         "BuildkiteSecretArn": secret(Name="buildkite", SecretString='{"BUILDKITE_API_TOKEN": "t"}')["ARN"],
         "WandbSecretArn": secret(Name="wandb", SecretString="{}")["ARN"],
     }
-    client("cloudformation").createdeploy_stack(
+    client("cloudformation").create_stack(
         StackName="modelbuild",
         TemplateBody=(ROOT / "infra/training.yaml").read_text(),
         Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
