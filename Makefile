@@ -32,7 +32,8 @@ bats: setup ## The tests of the plugins' hooks.
 pytest: setup ## The tests of the Python code, and end to end.
 	@.venv/bin/pytest -q -n 3 --no-loadscope-reorder
 
-bench: setup ## Against awscli: a submission; against FastAPI: an answer; against fastText: a training.
+bench: setup ## Against awscli: a submission; against FastAPI: an answer; against fastText: a training; Metaflow: a sweep.
 	@.venv/bin/python bench/submit.py
 	@.venv/bin/python bench/serving.py
 	@.venv/bin/python bench/train.py
+	@.venv/bin/python bench/sweep.py

@@ -1,18 +1,19 @@
 """What a sweep costs beside the training of its candidates, against Metaflow's own foreach.
 
-A candidate's work takes a few milliseconds (``sweep_flow/``), so that seconds per candidate are the seconds of
-orchestration. Sweeps are run by ``modelbuild head``, from its start to its exit: the snapshot, the candidates,
-their ranking, the ten best on all rows, and the result. ``metaflow`` is ``python foreach_flow.py run`` with
-``@batch``, from its start to its exit. Both run at most eight candidates at the same time. Jobs are processes
-at the AWS stand-in of laptop mode, to which all requests go over HTTP; no container, image or machine is
-waited for, which on AWS takes Metaflow's foreach once for each candidate and a sweep once for each worker.
+The work of a candidate takes a few milliseconds (``sweep_flow/``), so that seconds per candidate are the
+seconds of orchestration. Sweeps are run by ``modelbuild head``, from its start to its result: the snapshot,
+the candidates, their ranking, and the ten best on all rows. What is left out is the delivery of the result to
+Buildkite, as Metaflow delivers none. ``metaflow`` is ``python foreach_flow.py run`` with ``@batch``, from its
+start to its exit. Both run at most eight candidates at the same time. Jobs are processes at the AWS stand-in
+of laptop mode, to which all requests go over HTTP. No container, image or machine is waited for, as on AWS
+Metaflow's foreach does once for each candidate, and a sweep once for each worker.
 
-Requests are those of the head and of all jobs, counted where they arrive. Memory is the most that the
-head and the processes below it had in memory together. Prices of requests are those of S3 Standard in
-us-east-1, and Batch costs nothing.
+Requests are those of the head and of all jobs, counted where they arrive. Memory is the most that the head
+and the processes below it had in memory together, where shared pages count for each. Prices of requests are
+those of S3 Standard in us-east-1, and Batch costs nothing.
 
-``ratio metaflow`` is the seconds per candidate of a sweep, by those of Metaflow at the same size, for the
-largest size that both have.
+``ratio metaflow`` is the seconds per candidate of a sweep, by those of Metaflow, at the largest size that
+both were run with.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from pydantic import JsonValue
 from submit import BUCKET, QUEUE, ROOT, SECRETS, credentials, deploy_stack
 
 from modelbuild.contract import Sweep, TrainingRequest, sha256_of_json
@@ -45,6 +47,7 @@ HERE = Path(__file__).parent
 FLOWS = HERE / "sweep_flow"
 IMAGE = "registry.example/modelbuild/default:1"
 PARALLEL = 8
+RESULT, DONE = "training-ended", "Done!"
 GOAL, GOAL_MEGABYTES = 0.1, 400
 # Dollars for a thousand requests, by https://aws.amazon.com/s3/pricing/
 _PRICES = {"S3 PUT": 0.005, "S3 POST": 0.005, "S3 LIST": 0.005, "S3 GET": 0.0004, "S3 HEAD": 0.0004}
@@ -130,7 +133,8 @@ class Bench:
             "BUILDKITE_API_URL": self.buildkite,
             "BUILDKITE_API_TOKEN": "bench",
         }
-        measured = self._run([sys.executable, "-m", "modelbuild", "head"], self.scratch, environ, count)
+        command = [sys.executable, "-m", "modelbuild", "head"]
+        measured = self._run(command, self.scratch, environ, count, RESULT)
         leaderboard = json.loads(self._get(f"{prefix}/leaderboard.json"))
         ranked = sum(row["rank"] is not None for row in leaderboard["rows"])
         if ranked != count:
@@ -147,13 +151,15 @@ class Bench:
         }
         command = [sys.executable, "foreach_flow.py", "--no-pylint", "run", "--max-workers", str(PARALLEL)]
         command += ["--max-num-splits", str(count)]
-        return self._run(command, FLOWS, environ, count)
+        return self._run(command, FLOWS, environ, count, DONE)
 
-    def _run(self, command: Sequence[str], folder: Path, environ: Mapping[str, str], count: int) -> Measured:
-        """Run a program to its end, and then wait for its jobs."""
+    def _run(
+        self, command: Sequence[str], folder: Path, environ: Mapping[str, str], count: int, mark: str
+    ) -> Measured:
+        """Run a program until its output has ``mark``, and then to its end and that of its jobs."""
         requests = self.scratch / "requests"
         requests.write_text("")
-        output, most = self.scratch / "output", 0.0
+        output, most, seconds = self.scratch / "output", 0.0, 0.0
         began = time.perf_counter()
         with output.open("w") as file:
             process = subprocess.Popen(
@@ -161,11 +167,13 @@ class Bench:
             )
             while process.poll() is None:
                 most = max(most, _megabytes(process.pid))
+                if not seconds and mark in output.read_text():
+                    seconds = time.perf_counter() - began
                 time.sleep(_LOOK_SECONDS)
-        seconds = time.perf_counter() - began
+        seconds = seconds or time.perf_counter() - began
         if process.returncode != 0 or self.shows:
             print(output.read_text())
-        if process.returncode != 0:
+        if process.returncode != 0 or mark not in output.read_text():
             sys.exit(f"{' '.join(command)} exited with {process.returncode}")
         self._wait_for_jobs()
         return Measured(count, seconds, Counter(requests.read_text().splitlines()), most)
@@ -208,7 +216,7 @@ class Bench:
 def _request(prefix: str, number: int, count: int, content: bytes) -> TrainingRequest:
     space = {"threshold": {"minimum": 0.0, "maximum": 1.0}}
     sweep = {"method": "random", "candidates": count, "space": space, "max-parallel": PARALLEL}
-    parameters = {"threshold": 0.5}
+    parameters: dict[str, JsonValue] = {"threshold": 0.5}
     return TrainingRequest.model_validate(
         {
             "model": "threshold",
@@ -283,13 +291,22 @@ def bench(shows: bool) -> Iterator[Bench]:
     """Start the stand-in with the stack of ``infra/``."""
     with tempfile.TemporaryDirectory(prefix="modelbuild-bench-") as folder, buildkite() as api:
         scratch = Path(folder)
-        arguments = ["--port", "0", "--vcpus", str(PARALLEL), "--scratch", f"{folder}/aws"]
+        arguments = [
+            "--port",
+            "0",
+            "--vcpus",
+            str(PARALLEL),
+            "--scratch",
+            f"{folder}/aws",
+            "--minute",
+            "3600",
+        ]
         arguments += ["--images", str(ROOT / "docker"), "--bin", str(Path(sys.executable).parent)]
         with subprocess.Popen(
             [sys.executable, str(HERE / "sweep_aws.py"), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "REQUESTS": str(scratch / "requests")},
+            env={**os.environ, "PYTHONWARNINGS": "ignore", "REQUESTS": str(scratch / "requests")},
         ) as process:
             assert process.stdin is not None
             assert process.stdout is not None

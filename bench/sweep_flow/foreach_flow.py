@@ -23,11 +23,11 @@ class ForeachFlow(FlowSpec):
         self.thresholds = [(number + 0.5) / count for number in range(count)]
         self.next(self.train, foreach="thresholds")
 
-    @batch(cpu=1, memory=2048)
+    @batch(cpu=1, memory=2048)  # type: ignore[untyped-decorator]
     @step
     def train(self) -> None:
         """Evaluate a candidate."""
-        self.threshold = float(self.input)
+        self.threshold = float(str(self.input))
         self.accuracy = threshold_work.accuracy(self.threshold, self.rows)
         self.next(self.join)
 
@@ -44,4 +44,4 @@ class ForeachFlow(FlowSpec):
 
 
 if __name__ == "__main__":
-    ForeachFlow()
+    ForeachFlow()  # type: ignore[no-untyped-call]

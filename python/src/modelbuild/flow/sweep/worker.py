@@ -137,6 +137,9 @@ def _import_what_candidates_use() -> None:
 
     The processes of the candidates inherit it; to import it takes longer than many a training.
     """
+    import pyarrow.compute  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+
     with suppress(ImportError):
         import sklearn.metrics  # noqa: F401
     with suppress(ImportError):
