@@ -22,6 +22,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -151,7 +152,7 @@ class Bench:
         }
         command = [sys.executable, "foreach_flow.py", "--no-pylint", "run", "--max-workers", str(PARALLEL)]
         command += ["--max-num-splits", str(count)]
-        return self._run(command, FLOWS, environ, count, DONE)
+        return self._run(command, self.scratch / "flows", environ, count, DONE)
 
     def _run(
         self, command: Sequence[str], folder: Path, environ: Mapping[str, str], count: int, mark: str
@@ -315,6 +316,8 @@ def bench(shows: bool) -> Iterator[Bench]:
                 process.stdin.flush()
                 url = json.loads(process.stdout.readline())["url"]
                 deploy_stack(url)
+                # Metaflow writes a folder of its own beside the flow.
+                shutil.copytree(FLOWS, scratch / "flows", ignore=shutil.ignore_patterns(".*", "__pycache__"))
                 yield Bench(url, scratch, api, shows)
             finally:
                 process.stdin.close()

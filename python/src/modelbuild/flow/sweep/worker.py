@@ -29,12 +29,11 @@ from modelbuild.flow.process.step_runs import resources
 from modelbuild.flow.sweep.candidate import CandidateContext, candidate_flow
 from modelbuild.flow.sweep.load import flow_class
 from modelbuild.flow.sweep.pool import run_all
-from modelbuild.flow.tracking.run import load_sdk
+from modelbuild.flow.tracking.run import KEY, load_sdk
 from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore
 from modelbuild.store.sweep import SweepStore
 
-_WANDB_KEY = "WANDB_API_KEY"
 _REASON_CHARACTERS = 500
 
 
@@ -142,15 +141,16 @@ def _import_what_candidates_use() -> None:
 
     with suppress(ImportError):
         import sklearn.metrics  # noqa: F401
-    with suppress(ImportError):
+    if os.environ.get(KEY):
         load_sdk()
 
 
 def _fetch_wandb_key(own: WorkerEnvironment) -> None:
-    """Set the variable of W&B's key, as Metaflow does for the steps that ask for it."""
+    """Set the variable of W&B's key, as Metaflow does for the steps that ask for it; empty without a key."""
+    os.environ.setdefault(KEY, "")
     if own.wandb_secret:
         try:
-            os.environ[_WANDB_KEY] = secret(session(AwsSettings()), own.wandb_secret, _WANDB_KEY)
+            os.environ[KEY] = secret(session(AwsSettings()), own.wandb_secret, KEY)
         except ConfigurationError as error:
             log.say(f"the candidates have no W&B runs: {error}")
 

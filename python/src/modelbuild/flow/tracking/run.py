@@ -15,6 +15,11 @@ from modelbuild.flow.tracking.description import Description
 if TYPE_CHECKING:
     from modelbuild.flow.evaluation import Evaluated
 
+KEY = "WANDB_API_KEY"
+"""W&B's own variable with the key of its API. If it is empty there is no key, and the SDK is not imported;
+without it, the SDK looks for a key elsewhere.
+"""
+
 _INIT_SECONDS = 15.0
 _ANSWER_SECONDS = 5
 _FINISH_SECONDS = 20.0
@@ -154,6 +159,8 @@ def load_sdk() -> Any:
 
 
 def _init(description: Description, folder: str) -> Any:
+    if os.environ.get(KEY) == "":
+        return None
     wandb = load_sdk()
     if not wandb.login(prompt=False):
         return None
