@@ -332,6 +332,13 @@ def test_without_a_key_nothing_is_tried(training: Training) -> None:
     assert said.splitlines()[-1].endswith("there is no key in WANDB_API_KEY")
 
 
+def test_an_empty_key_is_none(training: Training) -> None:
+    """W&B's SDK, which would look for a key in other places, is not imported."""
+    training.environ["WANDB_API_KEY"] = ""
+    said = training.succeeds(WHOLE + "\nimport sys; assert 'wandb' not in sys.modules\n")
+    assert "there is no key in WANDB_API_KEY" in said
+
+
 def test_a_key_that_is_none_is_not_shown(training: Training) -> None:
     """A malformed key is one sentence, without the key."""
     training.environ["WANDB_API_KEY"] = "the-malformed-key"
