@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 
-from modelbuild.formats import agent_yaml
-
 LABELS = ("negative", "positive")
 
 Row = tuple[float, str]
@@ -13,6 +11,9 @@ Row = tuple[float, str]
 
 def parse(text: str) -> dict[str, object]:
     """Metaflow's parser of the parameter file."""
+    # Imported here: the jobs of Metaflow's foreach do without it.
+    from modelbuild.formats import agent_yaml
+
     found = agent_yaml.load(text)
     assert isinstance(found, dict)
     return found
