@@ -143,6 +143,7 @@ def _import_what_candidates_use() -> None:
         import sklearn.metrics  # noqa: F401
     if os.environ.get(KEY):
         load_sdk()
+        import modelbuild.flow.tracking.media  # noqa: F401
 
 
 def _fetch_wandb_key(own: WorkerEnvironment) -> None:
