@@ -73,7 +73,7 @@ def test_policies_are_enough(deployer: Any, become: Callable[..., None], on_stan
 @pytest.mark.parametrize(
     ("sid", "message"),
     [
-        ("ManifestAndModel", r"could not read s3://.*/manifest\.json \(AccessDenied"),
+        ("ManifestAndModel", r"could not read s3://.*/request\.json \(AccessDenied"),
         ("Record", r"could not write s3://.*/decision\.json \(AccessDenied"),
         ("Roles", r"could not assume role .*modelbuild-deploy \(AccessDenied"),
     ],

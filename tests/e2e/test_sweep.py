@@ -184,5 +184,7 @@ def _finished_trainings(build: Running) -> list[str]:
     logs = build.laptop.aws("logs")
     pages = logs.get_paginator("filter_log_events").paginate(logGroupName=LOG_GROUP)
     messages = (event["message"] for page in pages for event in page["events"])
-    found = (re.match(r"(search-\d+) \| macro-F1 ", message) for message in messages)
+    # Other builds log to the same group; the name of the W&B run has the build's number.
+    run = re.compile(rf"(search-\d+) \| W&B run: .*/{build.pipeline}-{build.model}-{build.model_id}\.")
+    found = (run.match(message) for message in messages)
     return [match[1] for match in found if match]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import boto3
@@ -50,7 +51,7 @@ def test_a_pipeline_without_models_is_no_error(lake: Storage, capfd: pytest.Capt
     """One sentence, and exit code 0."""
     assert lake
     done = subprocess.run(
-        ["modelbuild", "leaderboard", "other", "--artifacts", BUCKET],
+        [sys.executable, "-m", "modelbuild", "leaderboard", "other", "--artifacts", BUCKET],
         capture_output=True,
         text=True,
         check=False,

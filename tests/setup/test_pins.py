@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
 SETS = sorted(path.stem for path in REQUIREMENTS.glob("*.in"))
 SOURCE = ROOT / "python" / "src" / "modelbuild"
+EXPERIMENTS = SOURCE / "experiments.py"
 LOCAL = ROOT / "local" / "src" / "modelbuild_local"
 # What is installed where each of these runs.
 INSTALLED = {
@@ -91,10 +92,12 @@ def files(room: str) -> Iterator[Path]:
     elif room == "product":
         apart = {"comparison", "flow", "notify", "report", "serving", "sweep"}
         folders = [folder for folder in SOURCE.iterdir() if folder.is_dir() and folder.name not in apart]
-        yield from SOURCE.glob("*.py")
+        yield from (path for path in SOURCE.glob("*.py") if path != EXPERIMENTS)
     elif room == "local":
         folders = [LOCAL]
     else:
+        if room == "notify":
+            yield EXPERIMENTS
         folders = [SOURCE / room, *([ROOT / "flows"] if room == "flow" else [])]
     for folder in folders:
         # fastText has an environment of its own, which bench/fasttext.txt pins.

@@ -123,6 +123,8 @@ def variables(url: str) -> dict[str, str]:
 def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Make the AWS stand-in the AWS of this process."""
     monkeypatch.delenv("AWS_PROFILE", raising=False)
+    # The session of boto3.client, which keeps the keys that its first call finds.
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     for name, value in variables(url).items():
         monkeypatch.setenv(name, value)
 

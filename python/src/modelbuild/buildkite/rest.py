@@ -182,23 +182,27 @@ class Rest:
         return self._call(_Annotations, "GET", f"{_path(build)}/annotations?per_page=100").root
 
     def annotate(
-        self, build: Build, body: str, *, context: str, style: str, seconds: float = _READ_SECONDS
+        self, build: Build, body: str, *, context: str, style: str, seconds: float | None = None
     ) -> Annotation:
-        """Put an annotation on a build, in place of the one of this context; waits so long for the answer."""
+        """Put an annotation on a build, in place of the one of this context.
+
+        It waits ``seconds`` for the answer, by default as long as for any other.
+        """
         content = {"body": body, "context": context, "style": style}
         return self._call(Annotation, "POST", f"{_path(build)}/annotations", content, seconds)
 
     def _call(
-        self, answer: type[Answer], method: str, path: str, body: Any = None, seconds: float = _READ_SECONDS
+        self, answer: type[Answer], method: str, path: str, body: Any = None, seconds: float | None = None
     ) -> Answer:
         what = f"Buildkite's API ({method} {self._url}{path})"
+        patience = _READ_SECONDS if seconds is None else seconds
         try:
             response = self._http.request(
                 method,
                 self._url + path,
                 json=body,
                 proxies=self._proxies,
-                timeout=(min(_CONNECT_SECONDS, seconds), seconds),
+                timeout=(min(_CONNECT_SECONDS, patience), patience),
                 allow_redirects=False,
             )
         except Exception as error:  # noqa: BLE001 - the text of any may hold the token, so none gets out
