@@ -13,7 +13,7 @@ from modelbuild.annotation import commit_url
 from modelbuild.buildkite import job
 from modelbuild.contract import Failure, TrainingResult
 from modelbuild.notify import page
-from modelbuild.report.head_job import HeadJob
+from modelbuild.report.build import HeadJob
 from page_structure import Structure
 from text_fragments import HOSTILE
 

@@ -31,7 +31,7 @@ from modelbuild.handoff.candidates import Candidates
 from modelbuild.handoff.manifest import Handoff
 from modelbuild.notify import command, gates, models, page
 from modelbuild.notify.candidates import check_candidates
-from modelbuild.report.head_job import HeadJob
+from modelbuild.report.build import HeadJob
 from modelbuild.settings.notify import NotifySettings
 from modelbuild.store.model import ModelStore
 from modelbuild.store.pipeline import PipelineStore

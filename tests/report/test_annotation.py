@@ -12,7 +12,7 @@ import reports
 from modelbuild.annotation import LIMIT_BYTES
 from modelbuild.contract import Report
 from modelbuild.report.annotation import render_annotation
-from modelbuild.report.files import DOCUMENT_FILE, RECORD_FILE
+from modelbuild.report.build import DOCUMENT_FILE, RECORD_FILE
 from modelbuild.report.pictures import expected_pictures
 from modelbuild_local.buildkite.pages.markdown import to_html
 from page_structure import Structure

@@ -12,8 +12,8 @@ from modelbuild.annotation import plain
 from modelbuild.contract import Report
 from modelbuild.formats import agent_yaml
 from modelbuild.report.annotation import render_annotation
+from modelbuild.report.build import DOCUMENT_FILE, RECORD_FILE
 from modelbuild.report.document import render_document
-from modelbuild.report.files import DOCUMENT_FILE, RECORD_FILE
 from modelbuild.report.pictures import expected_pictures
 from modelbuild_local.buildkite.pages.markdown import to_html
 from page_structure import Structure

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import modelbuild_local
 from modelbuild.contract import Report
-from modelbuild.report.files import artifact_path
+from modelbuild.report.build import artifact_path
 from modelbuild_local.buildkite.pages.markdown import to_html
 
 _LOCAL = Path(modelbuild_local.__file__).parent

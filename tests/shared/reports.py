@@ -37,7 +37,7 @@ from modelbuild.contract.report import (
 )
 from modelbuild.notify.verdict import decide
 from modelbuild.report import warnings
-from modelbuild.report.head_job import HeadJob
+from modelbuild.report.build import HeadJob
 from modelbuild.settings.notify import Styles
 
 MODEL = Path(__file__).parents[1] / "data" / "model-12"

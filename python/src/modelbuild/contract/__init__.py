@@ -7,7 +7,7 @@ place (an S3 key, a tag, a name) carries the pipeline and the model too.
 
 from __future__ import annotations
 
-from modelbuild.contract.decision import Decision
+from modelbuild.contract.decision import CandidateGates, Decision, Offer, OfferedCandidate
 from modelbuild.contract.deployment import Approver, Deployment
 from modelbuild.contract.environment import (
     ATTEMPT,
@@ -81,7 +81,6 @@ from modelbuild.contract.manifest import (
     TrainingSummary,
     WandbRun,
 )
-from modelbuild.contract.offer import CandidateGates, Offer, OfferedCandidate
 from modelbuild.contract.record import (
     ModelId,
     ModelName,

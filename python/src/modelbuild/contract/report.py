@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StringConstraints
 
+from modelbuild.contract.decision import CandidateGates
 from modelbuild.contract.deployment import Deployment
 from modelbuild.contract.evaluation import MetricName
 from modelbuild.contract.leaderboard import Leaderboard
 from modelbuild.contract.manifest import Manifest
-from modelbuild.contract.offer import CandidateGates
 from modelbuild.contract.record import ModelId, ModelName, Record, Sha256, Text
 from modelbuild.contract.request import Build
 

@@ -26,7 +26,7 @@ from modelbuild.handoff.candidates import read_candidates, read_leaderboard
 from modelbuild.handoff.manifest import read_manifest, read_request
 from modelbuild.handoff.result import META_DATA, read_failure, read_result
 from modelbuild.notify import summary
-from modelbuild.report.head_job import HeadJob
+from modelbuild.report.build import HeadJob
 from modelbuild.settings.notify import NotifySettings
 from modelbuild.store.objects import Objects
 

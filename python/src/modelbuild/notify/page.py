@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from modelbuild.annotation import commit_url, render, terminal
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.contract import Failure, Leaderboard, TrainingResult
+from modelbuild.report.build import HeadJob
 from modelbuild.report.candidates import counts, unranked
-from modelbuild.report.head_job import HeadJob
 
 
 def failed(

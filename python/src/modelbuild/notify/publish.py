@@ -14,9 +14,8 @@ from modelbuild.contract import TRAINING_ANNOTATION, Report
 from modelbuild.errors import AwsError, BuildkiteError
 from modelbuild.notify.template import paragraph, render_template
 from modelbuild.report.annotation import render_annotation
+from modelbuild.report.build import DOCUMENT_FILE, RECORD_FILE, HeadJob, artifact_path
 from modelbuild.report.document import render_document
-from modelbuild.report.files import DOCUMENT_FILE, RECORD_FILE, artifact_path
-from modelbuild.report.head_job import HeadJob
 from modelbuild.report.pictures import draw_pictures
 from modelbuild.settings.notify import NotifySettings
 from modelbuild.store.model import ModelStore

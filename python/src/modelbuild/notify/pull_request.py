@@ -14,7 +14,7 @@ from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.contract.report import Report
 from modelbuild.errors import ConfigurationError, GitHubError
 from modelbuild.github import HOST, PullRequest, api_of, repository_of
-from modelbuild.report.head_job import HeadJob
+from modelbuild.report.build import HeadJob
 from modelbuild.report.sections import Page, render_sections
 from modelbuild.settings.notify import GitHubSettings
 

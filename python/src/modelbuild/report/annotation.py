@@ -8,8 +8,7 @@ from markupsafe import Markup
 
 from modelbuild.annotation import LIMIT_BYTES, render
 from modelbuild.contract import Report
-from modelbuild.report.files import artifact_path
-from modelbuild.report.head_job import HeadJob
+from modelbuild.report.build import HeadJob, artifact_path
 from modelbuild.report.sections import SECTIONS, Page, render_sections
 
 _IMPORTANCE = (

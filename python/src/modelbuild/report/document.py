@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from modelbuild.annotation import render
 from modelbuild.contract import Report
-from modelbuild.report.head_job import HeadJob
+from modelbuild.report.build import HeadJob
 from modelbuild.report.headline import title
 from modelbuild.report.sections import SECTIONS, Page, render_sections
 

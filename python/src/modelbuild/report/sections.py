@@ -13,10 +13,10 @@ from modelbuild.aws.console import object_url
 from modelbuild.contract import MANIFEST_FILE, Report, figure
 from modelbuild.contract.report import Changes
 from modelbuild.formats import agent_yaml
+from modelbuild.report.build import HeadJob
 from modelbuild.report.candidates import candidates_table
 from modelbuild.report.comparisons import model_rows, shown_metrics
 from modelbuild.report.examples import shown_examples
-from modelbuild.report.head_job import HeadJob
 from modelbuild.report.headline import title
 from modelbuild.report.matrix import matrix_rows, most_confused
 from modelbuild.report.pictures import expected_pictures

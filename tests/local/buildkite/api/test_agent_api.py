@@ -13,8 +13,8 @@ import standins
 from agent_client import FakeAgent, start_build
 from browser import CHROMIUM, started_browser
 from modelbuild.report.annotation import render_annotation
+from modelbuild.report.build import artifact_path
 from modelbuild.report.document import render_document
-from modelbuild.report.files import artifact_path
 from modelbuild.report.pictures import draw_pictures
 from modelbuild_local.service.session import with_key
 from report_scenes import SCENES

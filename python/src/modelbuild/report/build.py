@@ -1,8 +1,18 @@
-"""The Batch job of a training, as the build's meta-data has it."""
+"""The build that a report belongs to: the job of its head, and the report's files among its artifacts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from modelbuild.contract import Report
+
+DOCUMENT_FILE = "report.html"
+RECORD_FILE = "report.json"
+
+
+def artifact_path(report: Report, name: str) -> str:
+    """The path of a file of the report, which it shares with no other model of the build."""
+    return f"report/{report.model}-{report.manifest.request.model_id}/{name}"
 
 
 @dataclass(frozen=True)
