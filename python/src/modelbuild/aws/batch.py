@@ -98,14 +98,7 @@ class Batch:
         Raises:
             ConfigurationError: there is no active definition ``name``.
         """
-        definition = self.definition(name, image)
-        if definition.arn:
-            return definition.arn
-        with translated(f"register job definition {definition.name}"):
-            answer = self._batch.register_job_definition(
-                jobDefinitionName=definition.name, **definition.content
-            )
-        return answer["jobDefinitionArn"]
+        return self._registered(self.definition(name, image))
 
     def worker_definition(self, head: str, name: str, image: str) -> str:
         """The ARN of a job definition for jobs that train as the head's steps do.
@@ -127,13 +120,7 @@ class Batch:
             if key not in ("secrets", "executionRoleArn")
         }
         content["containerProperties"] = container
-        own_name = f"{name}-{sha256_of_json(_in_order(content))[:12]}"
-        existing = self._newest(own_name)
-        if existing is not None:
-            return str(existing["jobDefinitionArn"])
-        with translated(f"register job definition {own_name}"):
-            answer = self._batch.register_job_definition(jobDefinitionName=own_name, **content)
-        return answer["jobDefinitionArn"]
+        return self._registered(self._named(name, content))
 
     def definition(self, name: str, image: str) -> Definition:
         """The definition that :meth:`definition_with_image` uses, without registering it.
@@ -149,9 +136,23 @@ class Batch:
             )
         copy = _clean({part: found[part] for part in _PARTS if part in found})
         copy["containerProperties"] = _clean(found["containerProperties"]) | {"image": image}
-        own_name = f"{name}-{sha256_of_json(_in_order(copy))[:12]}"
+        return self._named(name, copy)
+
+    def _named(self, name: str, content: Mapping[str, Any]) -> Definition:
+        """The definition with this content, whose name begins with ``name``."""
+        own_name = f"{name}-{sha256_of_json(_in_order(content))[:12]}"
         existing = self._newest(own_name)
-        return Definition(own_name, existing["jobDefinitionArn"] if existing else "", copy)
+        return Definition(own_name, existing["jobDefinitionArn"] if existing else "", content)
+
+    def _registered(self, definition: Definition) -> str:
+        """The ARN of a definition, which is registered if it is not there yet."""
+        if definition.arn:
+            return definition.arn
+        with translated(f"register job definition {definition.name}"):
+            answer = self._batch.register_job_definition(
+                jobDefinitionName=definition.name, **definition.content
+            )
+        return answer["jobDefinitionArn"]
 
     def _newest(self, name: str) -> Mapping[str, Any] | None:
         with translated(f"look for job definition {name}"):

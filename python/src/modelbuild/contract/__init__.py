@@ -95,7 +95,7 @@ from modelbuild.contract.record import (
     split_s3_uri,
 )
 from modelbuild.contract.report import Report
-from modelbuild.contract.request import Build, Images, Source, TrainingRequest
+from modelbuild.contract.request import Build, Images, Source, TrainingRequest, parameters_by_name
 from modelbuild.contract.result import TrainingResult, succeeded, unsuccessful
 from modelbuild.contract.serving import (
     CUSTOM_ATTRIBUTES_HEADER,
@@ -217,6 +217,7 @@ __all__ = [
     "document",
     "figure",
     "model_prefix",
+    "parameters_by_name",
     "sha256_of_json",
     "shortened",
     "split_s3_uri",

@@ -81,6 +81,14 @@ class Evaluation(Record):
         """The description of a metric of this evaluation."""
         return next(metric for metric in self.metrics if metric.name == name)
 
+    def value(self, metric: str, part: str | None = None) -> float | None:
+        """A metric of all rows, or of the slice ``<column>=<value>``; None if there is no such value."""
+        if part is None:
+            return self.overall.metrics.get(metric)
+        column, _, value = part.partition("=")
+        quality = self.slices.get(column, {}).get(value)
+        return None if quality is None else quality.metrics.get(metric)
+
     @property
     def overall_metrics(self) -> list[Metric]:
         """The metrics of all rows, in the order in which people read them."""

@@ -130,6 +130,17 @@ class TrainingRequest(Record):
         return next((f"{name} {written}" for name, written, expected in claims if written != expected), "")
 
 
+def parameters_by_name(parameters: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
+    """The value of each parameter by its dotted name; an empty map is a value."""
+    found: dict[str, JsonValue] = {}
+    for name, value in parameters.items():
+        if isinstance(value, Mapping) and value:
+            found |= parameters_by_name(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
 def _with_value(values: Mapping[str, JsonValue], name: str, value: JsonValue) -> dict[str, JsonValue]:
     """Parameters with another value at a dotted name, whose parts may be keys with dots."""
     if name in values:

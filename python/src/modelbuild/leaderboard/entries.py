@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from pydantic import JsonValue
-
-from modelbuild.contract import Leaderboard, LeaderboardRow, Manifest, Metric, TrainingRequest
+from modelbuild.contract import (
+    Leaderboard,
+    LeaderboardRow,
+    Manifest,
+    Metric,
+    TrainingRequest,
+    parameters_by_name,
+)
 from modelbuild.contract.report import Interval
 from modelbuild.experiments import Experiment
 from modelbuild.leaderboard.records import Entry, EvaluationRows
@@ -94,7 +99,7 @@ def of_experiment(experiment: Experiment) -> Entry:
         created_at=experiment.created,
         wandb_url=experiment.url,
         data_sha256=experiment.data_sha256,
-        parameters=dict(_leaves(experiment.parameters)),
+        parameters=parameters_by_name(experiment.parameters),
         metrics=dict(experiment.metrics),
     )
 
@@ -110,18 +115,10 @@ def _of_request(request: TrainingRequest) -> Entry:
         commit=build.commit,
         creator=build.creator,
         build_url=build.url,
-        parameters=dict(_leaves(request.parameters)),
+        parameters=parameters_by_name(request.parameters),
         metrics={},
     )
 
 
 def _interval(row: LeaderboardRow) -> Interval | None:
     return None if row.low is None or row.high is None else Interval(low=row.low, high=row.high)
-
-
-def _leaves(values: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, JsonValue]]:
-    for name, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

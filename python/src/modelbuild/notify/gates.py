@@ -71,11 +71,7 @@ def _value(gate: Gate, manifest: Manifest) -> float | None:
     if gate.metric == LATENCY:
         seconds = [golden.seconds for golden in manifest.golden if golden.seconds is not None]
         return statistics.median(seconds) if seconds else None
-    if gate.slice is None:
-        return manifest.evaluation.overall.metrics.get(gate.metric)
-    column, _, value = gate.slice.partition("=")
-    quality = manifest.evaluation.slices.get(column, {}).get(value)
-    return None if quality is None else quality.metrics.get(gate.metric)
+    return manifest.evaluation.value(gate.metric, gate.slice)
 
 
 def _title(gate: Gate, evaluation: Evaluation) -> str:

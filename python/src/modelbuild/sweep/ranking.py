@@ -28,6 +28,7 @@ from modelbuild.contract import (
 )
 from modelbuild.contract.report import Interval
 from modelbuild.errors import TrainingFailed
+from modelbuild.settings.notify import LATENCY, SIZE
 from modelbuild.sweep.importance import importance
 from modelbuild.sweep.search import Objective
 
@@ -35,7 +36,6 @@ _COMPARED = 100
 """How many of the best candidates get an interval: an interval takes about a tenth of a second."""
 
 _SEED = 1
-_SIZE, _LATENCY = "model_bytes", "latency_seconds"
 
 ReadPredictions = Callable[[CandidateTask], bytes]
 
@@ -234,17 +234,13 @@ def _unmet(constraint: Constraint, outcome: CandidateOutcome) -> str:
 
 
 def _constrained(constraint: Constraint, outcome: CandidateOutcome) -> float | None:
-    if constraint.metric == _SIZE:
+    if constraint.metric == SIZE:
         return outcome.model_bytes
-    if constraint.metric == _LATENCY:
+    if constraint.metric == LATENCY:
         return outcome.latency_seconds
     if outcome.evaluation is None:
         return None
-    if constraint.slice is None:
-        return outcome.evaluation.overall.metrics.get(constraint.metric)
-    column, _, value = constraint.slice.partition("=")
-    quality = outcome.evaluation.slices.get(column, {}).get(value)
-    return None if quality is None else quality.metrics.get(constraint.metric)
+    return outcome.evaluation.value(constraint.metric, constraint.slice)
 
 
 def _with_intervals(

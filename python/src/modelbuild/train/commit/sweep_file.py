@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue, ValidationError
 
-from modelbuild.contract import Sweep
+from modelbuild.contract import Sweep, parameters_by_name
 from modelbuild.errors import ConfigurationError
 from modelbuild.formats.validation import first_error
 from modelbuild.sweep import space
@@ -48,7 +48,7 @@ def candidates(
     Raises:
         ConfigurationError: the sweep names an unknown parameter, or has more candidates than its limit.
     """
-    known = {".".join(path): value for path, value in parameters.leaves(resolved.values)}
+    known = parameters_by_name(resolved.values)
     _require_known(sweep, name, known, parameter_file)
     return [
         overrides.resolve(

@@ -27,6 +27,7 @@ from modelbuild.contract import (
     Sweep,
     TrainingRequest,
     TrainingResult,
+    parameters_by_name,
     shortened,
     succeeded,
 )
@@ -38,7 +39,6 @@ from modelbuild.store.ranking import Ranking
 from modelbuild.store.sweep import SweepStore
 from modelbuild.sweep.search import Sampler, search
 from modelbuild.sweep.workers import Machine, Workers
-from modelbuild.train.commit import parameters
 from modelbuild.train.head import runs
 from modelbuild.train.head.progress import ProgressPage
 from modelbuild.train.head.watch import Watch
@@ -100,7 +100,7 @@ class SweepHead:
         from modelbuild.sweep import ranking
 
         prices, store = read_prices(), SweepStore(self.store.objects, self.store.prefix)
-        defaults = {".".join(path): value for path, value in parameters.leaves(request.parameters)}
+        defaults = parameters_by_name(request.parameters)
 
         def sampler() -> Sampler:
             # Imported here: it loads a database library, which the other methods do not need.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pydantic import BaseModel, JsonValue
 
-from modelbuild.contract import Manifest, TrainingRequest
+from modelbuild.contract import Manifest, TrainingRequest, parameters_by_name
 from modelbuild.report.cost import Prices, cost, read_prices
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
 from modelbuild.store.pipeline import PipelineStore
 from modelbuild.sweep import space
-from modelbuild.train.commit import parameters
 
 _SNAPSHOT_STEP = "start"
 
@@ -43,7 +42,7 @@ def plan_sweep(request: TrainingRequest, objects: Objects) -> SweepPlan | None:
     sweep = request.sweep
     if sweep is None:
         return None
-    defaults = {".".join(path): value for path, value in parameters.leaves(request.parameters)}
+    defaults = parameters_by_name(request.parameters)
     known = space.candidates(sweep, defaults)
     later = max(0, (sweep.candidates or 0) - len(known)) if sweep.method == "tpe" else 0
     total = len(known) + later
