@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from modelbuild.aws.batch import BatchJob
 from modelbuild.errors import TrainingFailed
 from modelbuild.store.attempts import JobRecord
+from modelbuild.train.head.stage import Stage
 from modelbuild.train.submit import follow, page
 from train_step import BUCKET, Build, put_result
 
@@ -56,3 +58,24 @@ def test_annotation_escapes_what_people_write(request_for: Any) -> None:
     assert "&lt;img src=x&gt;" in body
     assert 'href="https://console.example/#job"' in body
     assert f'href="https://github.com/your-org/your-repository/commit/{request.build.commit}"' in body
+
+
+STAGES = {
+    "running": Stage(step="train", since="12:30:00", measured="step 200: loss 0.41, learning_rate 0.05"),
+    "waiting": Stage(step="train", waits=True, since="12:30:00"),
+    "sweeping": Stage(sweep="The sweep runs since 12:30 UTC: 120 candidates have been trained."),
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_running_training_says_where_it_is(
+    request_for: Any, golden: Callable[[str, str], None], name: str
+) -> None:
+    """The whole annotation of a training that runs: its step, since when and what it measured; that its step
+    has no machine yet; or how far its sweep is.
+    """
+    request = request_for(f"{BUCKET}/models/demo/sentiment/7")
+    links = {"job_url": "https://console.example/#job", "logs_url": "https://console.example/#logs"}
+    job = BatchJob("an-id", "RUNNING", "", "", {})
+    record = JobRecord(job_id="an-id", queue="modelbuild-head", region="us-east-1")
+    golden(f"{name}.md", page.training(request, record, job, links, "", stage=STAGES[name]))
