@@ -51,8 +51,7 @@ class Page:
 
     store: ModelStore
     url: str = ""
-    status: int = 201
-    headers: dict[str, str] = field(default_factory=dict)
+    reply: tuple[int, dict[str, str]] = (201, {})
     notes: list[dict[str, str]] = field(default_factory=list)
     asked: int = 0
     answers: threading.Event = field(default_factory=threading.Event)
@@ -83,13 +82,15 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
 
     class Handler(http_api.JsonHandler):
         def do_POST(self) -> None:
+            # A test that sees the request counted may change the reply to the next one.
+            status, headers = page.reply
             page.asked += 1
             note = self.body()
             assert page.answers.wait(10)
             assert self.path.endswith("/organizations/local/pipelines/demo/builds/7/annotations")
-            if page.status == 201:
+            if status == 201:
                 page.notes.append(note)
-            self.answer(note if page.status == 201 else {"message": "no"}, page.status, page.headers)
+            self.answer(note if status == 201 else {"message": "no"}, status, headers)
 
     with http_api.served(Handler) as server:
         page.url = f"{http_api.url(server)}/v2"
@@ -181,7 +182,7 @@ def test_page_of_a_newer_attempt_is_left_alone(page: Page) -> None:
 @pytest.mark.parametrize("status", [401, 403, 404, 422])
 def test_refusal_is_logged_once(page: Page, status: int, capsys: pytest.CaptureFixture[str]) -> None:
     """A token without the scope is told once, and the training goes on without the page."""
-    page.status = status
+    page.reply = (status, {})
     with page.made() as shown:
         shown.on_line(starts("train"))
         eventually(lambda: not shown._thread.is_alive())
@@ -192,11 +193,11 @@ def test_refusal_is_logged_once(page: Page, status: int, capsys: pytest.CaptureF
 
 def test_too_many_requests_are_waited_out(page: Page, capsys: pytest.CaptureFixture[str]) -> None:
     """After a refusal for a while the page is updated when Buildkite allows it."""
-    page.status, page.headers = 429, {"Retry-After": "0"}
+    page.reply = (429, {"Retry-After": "0"})
     with page.made() as shown:
         shown.on_line(starts("train"))
         eventually(lambda: page.asked > 0)
-        page.status, page.headers = 201, {}
+        page.reply = (201, {})
         eventually(lambda: page.shows("Step <code>train</code>"))
     assert "answered 429" in capsys.readouterr().out
 
