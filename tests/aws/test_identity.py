@@ -17,8 +17,9 @@ import modelbuild.aws
 import standins
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import account, session
+from modelbuild.aws.storage import Storage
 from modelbuild.buildkite.agent import oidc_token
-from modelbuild.errors import AwsError, BuildkiteError
+from modelbuild.errors import AwsError
 from modelbuild.process import startup
 from modelbuild.settings import AwsSettings
 from modelbuild_local.service import web_identity
@@ -192,11 +193,25 @@ def test_each_renewal_has_its_own_token(cloud: str, agent: Agent, asked: list[An
 
 
 def test_token_that_is_refused_is_reported(cloud: str, agent: Agent) -> None:
-    """Where Buildkite gives no token, the agent's own words say why."""
+    """Where Buildkite gives no token, the call to AWS fails, and the agent's own words say why."""
     assert cloud
     (agent.folder / "refuse").write_text("")
-    with pytest.raises(BuildkiteError, match=r"oidc request-token --audience.* the job is over"):
+    with pytest.raises(AwsError, match=rf"role {ROLE}.*oidc request-token --audience.* the job is over"):
         account(session(AwsSettings(role_arn=ROLE, oidc=True), oidc_token))
+
+
+def test_token_that_is_refused_later_fails_the_call(cloud: str, agent: Agent) -> None:
+    """Where Buildkite gives no token for a renewal, the call that needs it raises what calls to AWS raise."""
+    assert cloud
+    made = session(AwsSettings(role_arn=ROLE, oidc=True), oidc_token)
+    storage = Storage(made)
+    storage.exists("s3://bucket/key")
+    credentials: Any = made.get_credentials()
+    later = datetime.now(timezone.utc) + timedelta(hours=2)
+    credentials._time_fetcher = lambda: later
+    (agent.folder / "refuse").write_text("")
+    with pytest.raises(AwsError, match="the job is over"):
+        storage.exists("s3://bucket/key")
 
 
 def test_options_of_the_role_reach_sts(cloud: str, asked: list[Any]) -> None:

@@ -225,3 +225,16 @@ def test_a_step_that_stops_after_the_update_still_knows_the_way_back(
     with pytest.raises(VerificationFailed, match="was put back to stopped-191-"):
         command.run(deployer.settings("stopped"))
     assert served_by(deployer, "stopped") == "191"
+
+
+def test_a_page_that_cannot_be_written_hides_no_failure(
+    deployer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the agent fails, the step still ends with why the model is not deployed."""
+    deployer.train(195, golden=(WRONG,))
+    deployer.agent.refuse("annotate")
+    with pytest.raises(VerificationFailed, match="nothing may rely on endpoint unseen"):
+        command.run(deployer.settings("unseen"))
+    assert "the page does not show why the model is not deployed: 'buildkite-agent annotate" in (
+        capsys.readouterr().err
+    )

@@ -181,6 +181,23 @@ def test_fields_that_contradict_the_manifest_are_refused(
     assert f"{key} is " in body
 
 
+def test_a_page_that_cannot_be_written_hides_no_refusal(
+    agent: Any,
+    storage: Storage,
+    manifest: Manifest,
+    result: TrainingResult,
+    environ: Mapping[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where the agent fails, the step still ends with why the model was refused."""
+    write(storage, manifest)
+    agent.meta_data = {**result.to_fields(), **samples.noted(manifest.request), "model/image": "team/other:1"}
+    agent.refuse("annotate")
+    with pytest.raises(VerificationFailed, match="model/image is "):
+        notify(environ)
+    assert "the page does not show why the model was refused: 'buildkite-agent" in capsys.readouterr().err
+
+
 def test_what_is_no_manifest_is_refused(
     agent: Any, storage: Storage, manifest: Manifest, result: TrainingResult, environ: Mapping[str, str]
 ) -> None:

@@ -21,6 +21,8 @@ fcntl.flock(lock, fcntl.LOCK_EX)
 with (folder / "calls").open("a") as calls:
     calls.write(json.dumps([argv, stdin]) + "\\n")
 data = json.loads((folder / "meta-data").read_text())
+if argv[0] in json.loads((folder / "refused").read_text()):
+    sys.exit("the job is over")
 if argv[:2] == ["meta-data", "get"] and argv[3] == "--default":
     print(data.get(argv[2], argv[4]))
 elif argv[:2] == ["meta-data", "keys"]:
@@ -56,6 +58,7 @@ class JobAgent:
         folder.mkdir()
         (folder / "calls").touch()
         self.meta_data = {}
+        self.refuse()
         script = folder / "buildkite-agent"
         script.write_text(_SCRIPT.format(python=sys.executable, folder=str(folder)))
         script.chmod(0o755)
@@ -69,6 +72,10 @@ class JobAgent:
     @meta_data.setter
     def meta_data(self, values: Mapping[str, str]) -> None:
         (self._folder / "meta-data").write_text(json.dumps(dict(values)))
+
+    def refuse(self, *commands: str) -> None:
+        """Fail from now on each call of these commands, such as ``annotate``, as for a job that is over."""
+        (self._folder / "refused").write_text(json.dumps(commands))
 
     @property
     def calls(self) -> list[tuple[list[str], str]]:

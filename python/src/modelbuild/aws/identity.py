@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.credentials import CredentialProvider, DeferredRefreshableCredentials
 
 from modelbuild.aws.failures import translated
+from modelbuild.errors import AwsError, BuildkiteError
 from modelbuild.process import startup
 from modelbuild.settings import AwsSettings
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     import boto3
 
 TokenProvider = Callable[[str, Sequence[str]], str]
-"""Returns an OIDC token for an audience; the second argument names the claims that become session tags."""
+"""Returns an OIDC token for an audience; the second argument names the claims that become session tags.
+
+It raises ``BuildkiteError`` if there is no token.
+"""
 
 _AUDIENCE = "sts.amazonaws.com"
 
@@ -118,7 +122,7 @@ class _Role(CredentialProvider):
             asked["DurationSeconds"] = self._aws.role_session_duration
         # A token is valid for minutes, the role's credentials for an hour: each renewal needs a new token.
         if self._request_token is not None:
-            asked["WebIdentityToken"] = self._request_token(_AUDIENCE, self._aws.session_tags)
+            asked["WebIdentityToken"] = self._token(self._request_token)
         elif self._aws.external_id is not None:
             asked["ExternalId"] = self._aws.external_id
         with translated(f"assume role {self._role_arn}"):
@@ -131,6 +135,13 @@ class _Role(CredentialProvider):
             "token": credentials["SessionToken"],
             "expiry_time": credentials["Expiration"].isoformat(),
         }
+
+    def _token(self, request_token: TokenProvider) -> str:
+        # botocore calls this within any call of any client, and these raise AwsError only.
+        try:
+            return request_token(_AUDIENCE, self._aws.session_tags)
+        except BuildkiteError as error:
+            raise AwsError(f"could not assume role {self._role_arn}, because {error}") from error
 
 
 def _session_name() -> str:

@@ -16,7 +16,14 @@ from modelbuild.contract import DEPLOYMENT_ANNOTATION, Decision, Deployment
 from modelbuild.deploy import decision, page, plan, smoke
 from modelbuild.deploy.copy import copy
 from modelbuild.deploy.endpoint import Served, ensure_endpoint, require_own, rollback
-from modelbuild.errors import AwsError, EndpointFailed, Rejected, TrainingFailed, VerificationFailed
+from modelbuild.errors import (
+    AwsError,
+    BuildkiteError,
+    EndpointFailed,
+    Rejected,
+    TrainingFailed,
+    VerificationFailed,
+)
 from modelbuild.handoff import approval
 from modelbuild.handoff.candidates import read_approved
 from modelbuild.handoff.manifest import Handoff, read_request
@@ -67,16 +74,22 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     try:
         decision.require_deploy(decided, meta_data)
     except Rejected as error:
-        body = page.rejected(decided, str(error))
-        meta_data.annotate(body, context=DEPLOYMENT_ANNOTATION, style="warning")
+        _show(meta_data, page.rejected(decided, str(error)), "warning")
         raise
     try:
         _serve(approved, meta_data, settings, production, SageMaker(destination), decided)
     except (VerificationFailed, EndpointFailed, AwsError) as error:
         served = isinstance(error, NotRecorded)
-        body = page.failed(approved, settings.endpoint, str(error), served=served)
-        meta_data.annotate(body, context=DEPLOYMENT_ANNOTATION, style="error")
+        _show(meta_data, page.failed(approved, settings.endpoint, str(error), served=served), "error")
         raise
+
+
+def _show(meta_data: TrainingMetaData, body: str, style: agent.Style) -> None:
+    """Show on the page why the model is not deployed; if the agent fails, the step's own error says it."""
+    try:
+        meta_data.annotate(body, context=DEPLOYMENT_ANNOTATION, style=style)
+    except BuildkiteError as error:
+        log.warn(f"the page does not show why the model is not deployed: {error}")
 
 
 def _serve(

@@ -20,7 +20,14 @@ from modelbuild.contract import (
     Leaderboard,
     TrainingResult,
 )
-from modelbuild.errors import AwsError, ConfigurationError, GateFailed, TrainingFailed, VerificationFailed
+from modelbuild.errors import (
+    AwsError,
+    BuildkiteError,
+    ConfigurationError,
+    GateFailed,
+    TrainingFailed,
+    VerificationFailed,
+)
 from modelbuild.handoff import approval, pins
 from modelbuild.handoff.candidates import read_candidates, read_leaderboard
 from modelbuild.handoff.manifest import read_manifest, read_request
@@ -133,7 +140,10 @@ def _refusal_on_page(
         from modelbuild.notify import page
         from modelbuild.notify.publish import show_page
 
-        show_page(page.refused(str(error), head, here), "error", meta_data, settings)
+        try:
+            show_page(page.refused(str(error), head, here), "error", meta_data, settings)
+        except BuildkiteError as failed:
+            log.warn(f"the page does not show why the model was refused: {failed}")
         raise
 
 
