@@ -142,5 +142,5 @@ def reconciled(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     capsys.readouterr()
     reconcile.run(MODELS, "modelbuild-head", "modelbuild/buildkite", os.environ)
     lines = capsys.readouterr().out.splitlines()
-    found = (re.fullmatch(r"sentiment (\d+): (.*)", line) for line in lines)
+    found = (re.fullmatch(r"sentiment ([\d.]+): (.*)", line) for line in lines)
     return {match[1]: match[2] for match in found if match}

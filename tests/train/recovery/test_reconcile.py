@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+import samples
+import sweeps
 from modelbuild.errors import BuildkiteError
 from modelbuild.train.attempts import delivery
 from modelbuild.train.recovery import reconcile
@@ -56,6 +58,34 @@ def test_reconciliation_finishes_what_is_over_and_nothing_else(
     stack_without_rule.ended(running)
     assert "with status cancelled (" in reconciled(capsys)[str(runs)]
     stack_without_rule.put(f"{of_failed_before}/delivered.json", "{}")
+
+
+def test_reconciliation_leaves_candidates_to_their_sweep(
+    stack_without_rule: TrainingStack,
+    request_for: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A candidate has a request and no head: while its sweep trains, its files end no training."""
+    monkeypatch.setattr(reconcile, "YOUNG_SECONDS", 0.0)
+    number, artifacts = stack_without_rule.write_request(request_for)
+    running = stack_without_rule.submit(artifacts, "sleep", "60")
+    wait(lambda: stack_without_rule.described(running)["status"] == "RUNNING")
+    parameters = {"model": {"buckets": 4096, "ngrams": 2}}
+    build = samples.build(number)
+    sweep = sweeps.request_of(
+        request_for(artifacts, model_id=str(number), build=build, parameters=parameters)
+    )
+    candidate = sweep.candidate(3, {"model.buckets": 2048})
+    stack_without_rule.put(f"{candidate.artifacts}/request.json", candidate.to_json())
+
+    assert reconciled(capsys) == {str(number): f"job {running} is RUNNING: nothing to do"}
+    assert number not in stack_without_rule.builds.fields
+    assert stack_without_rule.get(f"{candidate.artifacts}/result.json") is None
+    stack_without_rule.client("batch").terminate_job(jobId=running, reason="test is over")
+    stack_without_rule.ended(running)
+    assert "with status cancelled (" in reconciled(capsys)[str(number)]
+    assert reconciled(capsys) == {}
 
 
 def test_reconciliation_continues_after_a_failed_delivery(

@@ -37,6 +37,10 @@ class PipelineStore:
         found = [name for name in self.objects.folders(f"{self.root}/{model}/") if is_model_id(name)]
         return sorted(found, key=lambda one: [int(part) for part in one.split(".")], reverse=True)
 
+    def trainings(self, model: str) -> list[str]:
+        """The ids of the trainings of this name, the newest first: each has a head, as no candidate has."""
+        return [model_id for model_id in self.ids(model) if "." not in model_id]
+
     def model(self, model: str, model_id: str) -> ModelStore:
         """The files of one model."""
         return ModelStore(self.objects, f"{self.root}/{model}/{model_id}")

@@ -100,7 +100,9 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
 
 def _open(pipeline: PipelineStore, batch: Batch, queue: str) -> Iterator[_OpenTraining]:
     stores = [
-        pipeline.model(model, training) for model in pipeline.models() for training in pipeline.ids(model)
+        pipeline.model(model, training)
+        for model in pipeline.models()
+        for training in pipeline.trainings(model)
     ]
     # Most trainings are finished, which one or two small requests show.
     with ThreadPoolExecutor(_AT_ONCE) as threads:
