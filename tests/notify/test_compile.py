@@ -343,6 +343,36 @@ def test_gates_are_checked(world: World, gate: dict[str, Any], value: str, passe
     assert report.verdict.style == "error"
 
 
+@pytest.mark.parametrize(
+    ("gate", "value", "passed"),
+    [
+        ({"metric": "macro_f1", "slice": "domain=tweets"}, "better", True),
+        ({"metric": "accuracy", "slice": "domain=tweets"}, "0.080 worse", False),
+        ({"metric": "accuracy", "slice": "domain=reviews"}, "0.000 better", True),
+        ({"metric": "precision", "slice": "class=positive"}, "better", True),
+        ({"metric": "recall", "slice": "class=positive"}, "worse", False),
+        ({"metric": "brier", "slice": "domain=tweets"}, "not comparable: the comparison lacks it", False),
+        ({"metric": "accuracy", "slice": "domain=news"}, "not comparable: the comparison lacks it", False),
+    ],
+)
+def test_a_drop_in_a_slice_is_by_the_metric_of_the_gate(
+    world: World, gate: dict[str, Any], value: str, passed: bool
+) -> None:
+    """On the same rows one metric may fall while another, which the tables of slices show, rises."""
+    reviews, tweets = list(trained.LABELS), ["positive"] * 90 + ["neutral"] * 5 + ["negative"] * 5
+    domains = ["reviews"] * len(reviews) + ["tweets"] * len(tweets)
+    always_positive = [*reviews, *(["positive"] * len(tweets))]
+    wrong_about_positive = [*reviews, *(["neutral"] * 18), *tweets[18:]]
+    for number, predicted in ((1, always_positive), (2, wrong_about_positive)):
+        found = trained.evaluated([*reviews, *tweets], predicted, domains=domains)
+        manifest = trained.store_model(world.lake, number, found)
+        if number == 1:
+            trained.deploy(world.lake, world.production, manifest)
+    [result] = world.report(manifest, gates=[{**gate, "maximum-drop": 0.02}]).gates
+    assert value in result.value
+    assert result.passed is passed
+
+
 def test_a_drop_is_allowed_where_no_model_is_live(world: World) -> None:
     """An endpoint can have a first model; a model on other rows cannot show that it is no worse."""
     gate = {"metric": "macro_f1", "maximum-drop": 0.0}

@@ -131,6 +131,20 @@ def test_identity_that_would_do_nothing_is_refused(aws: dict[str, Any], message:
         train(aws=aws)
 
 
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [
+        ({"metric": "model_bytes", "slice": "domain=tweets", "maximum": 9}, "is of the model and not of a slice"),
+        ({"metric": "latency_seconds", "maximum-drop": 1}, "is not compared with the live model: give maximum"),
+        ({"metric": "macro_f1", "slice": "domain=tweets"}, "a gate needs minimum, maximum or maximum-drop"),
+    ],
+)
+def test_a_gate_that_would_check_something_else_is_refused(gate: dict[str, Any], message: str) -> None:
+    """A part of a gate that its metric does not have is an error, and is not ignored."""
+    with pytest.raises(ConfigurationError, match=message):
+        NotifySettings.from_options({"gates": [gate]})
+
+
 @pytest.mark.parametrize("name", ["WANDB_API_KEY", "MY_TOKEN", "db_password", "AWS_SECRET_ACCESS_KEY"])
 def test_secret_in_a_variable_is_refused_unseen(name: str) -> None:
     """A variable that is named like a secret is refused, and its value is not printed."""

@@ -233,19 +233,28 @@ def _with_rows(
     if decisive is None:
         return {"reason": f"only the flow can compute {primary.title}, not from the predictions"}
     seed = int(evaluation.dataset_sha256[:8], 16)
-    slices = {
-        column: _slice_differences(table, decisive, column, primary, seed) for column in table.names("slice:")
-    }
+    measured: list[tuple[compare.Rows, list[Metric]]] = [(row_metrics, means)] if means else []
+    if answers is not None and known:
+        measured.append((answers, known))
+    columns = {column: _slice_differences(table, measured, column, seed) for column in table.names("slice:")}
+    slices = {column: by_metric.get(primary.name, {}) for column, by_metric in columns.items()}
     differences = {}
     if means:
         differences = compare.Sample.of(row_metrics.cells(), means, seed).differences(means)
     if answers is not None:
-        label_metrics = evaluation.used_in(evaluation.slices.get(CLASS, {}))[:1]
+        label_metrics = evaluation.used_in(evaluation.slices.get(CLASS, {}))
         sample = compare.Sample.of(answers.cells(), [*known, *label_metrics], seed)
         if label_metrics:
-            slices = {CLASS: sample.label_differences(label_metrics[0]), **slices}
+            columns[CLASS] = {metric.name: sample.label_differences(metric) for metric in label_metrics}
+            slices = {CLASS: columns[CLASS][label_metrics[0].name], **slices}
         differences |= sample.differences(known)
-    return {"rows": len(table), "reason": reason, "metrics": differences, "slices": slices}
+    return {
+        "rows": len(table),
+        "reason": reason,
+        "metrics": differences,
+        "slices": slices,
+        "slices_by_metric": columns,
+    }
 
 
 def _without_rows(evaluation: Evaluation, others: Mapping[str, float], reason: str) -> Mapping[str, object]:
@@ -268,18 +277,26 @@ def _without_rows(evaluation: Evaluation, others: Mapping[str, float], reason: s
 
 def _slice_differences(
     table: PredictionTable,
-    rows: compare.Rows,
+    measured: Sequence[tuple[compare.Rows, list[Metric]]],
     column: str,
-    metric: Metric,
     seed: int,
-) -> dict[str, Difference]:
-    """The difference on the rows of each value of a slicing column."""
+) -> dict[str, dict[str, Difference]]:
+    """The differences on the rows of each value of a slicing column, by metric and value.
+
+    Args:
+        table: the predictions of this model.
+        measured: rows with the metrics that are computed from them.
+        column: the slicing column.
+        seed: the same seed draws the same rows.
+    """
     values, (numbers,) = label_codes([table.column(f"slice:{column}")])
     counts = np.bincount(numbers)
     most_frequent = sorted(range(len(values)), key=lambda number: (-counts[number], values[number]))[:VALUES]
-    found = {}
+    found: dict[str, dict[str, Difference]] = {}
     for number in sorted(most_frequent):
-        sample = compare.Sample.of(rows.where(numbers == number).cells(), [metric], seed)
-        if difference := sample.differences([metric]):
-            found[values[number]] = difference[metric.name]
+        for rows, metrics_of_rows in measured:
+            cells = rows.where(numbers == number).cells()
+            sample = compare.Sample.of(cells, metrics_of_rows, seed)
+            for name, difference in sample.differences(metrics_of_rows).items():
+                found.setdefault(name, {})[values[number]] = difference
     return found

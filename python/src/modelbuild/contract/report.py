@@ -71,6 +71,8 @@ class Comparison(Record):
     metrics: dict[MetricName, Difference] = Field(default_factory=dict)
     slices: dict[str, dict[str, Difference]] = Field(default_factory=dict)
     """By column and value: the column's first metric on the rows of that slice."""
+    slices_by_metric: dict[str, dict[MetricName, dict[str, Difference]]] = Field(default_factory=dict)
+    """By column, metric and value: each metric that could be compared on the rows of that slice."""
 
     @property
     def outcome(self) -> Outcome:

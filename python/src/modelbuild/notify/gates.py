@@ -47,7 +47,8 @@ def _check_drop(gate: Gate, title: str, limit: float, live: Comparison | None) -
         return GateResult(title=title, threshold=threshold, value="no model is live", passed=True)
     difference = _difference(gate, live)
     if difference is None:
-        reason = live.reason or "the comparison lacks it"
+        compared = live.slices if gate.slice else live.metrics
+        reason = "the comparison lacks it" if compared else live.reason
         return GateResult(title=title, threshold=threshold, value=f"not comparable: {reason}", passed=False)
     worse = "worse" if difference.gain < 0 else "better"
     return GateResult(
@@ -62,7 +63,7 @@ def _difference(gate: Gate, live: Comparison) -> Difference | None:
     if gate.slice is None:
         return live.metrics.get(gate.metric)
     column, _, value = gate.slice.partition("=")
-    return live.slices.get(column, {}).get(value)
+    return live.slices_by_metric.get(column, {}).get(gate.metric, {}).get(value)
 
 
 def _value(gate: Gate, manifest: Manifest) -> float | None:

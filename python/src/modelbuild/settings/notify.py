@@ -67,6 +67,15 @@ class Gate(Options):
             raise ValueError("a gate needs minimum, maximum or maximum-drop")
         return self
 
+    @model_validator(mode="after")
+    def _figures_of_the_archive_have_limits_only(self) -> Self:
+        if self.metric in (SIZE, LATENCY):
+            if self.slice is not None:
+                raise ValueError(f"{self.metric} is of the model and not of a slice: leave slice out")
+            if self.maximum_drop is not None:
+                raise ValueError(f"{self.metric} is not compared with the live model: give maximum")
+        return self
+
 
 class Styles(Options):
     """The style of the annotation by what the comparison with the live model shows."""
