@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from modelbuild.contract import Manifest
+from modelbuild.contract import Decision, Manifest
 from modelbuild.deploy import command
-from modelbuild.errors import ConfigurationError, ModelbuildError, Rejected
+from modelbuild.errors import ConfigurationError, ModelbuildError, Rejected, VerificationFailed
 from modelbuild.lineage.trace import render, trace
 from modelbuild.store.model import ModelStore
 
@@ -45,6 +45,46 @@ def test_a_rejection_holds_for_a_retried_step(deployer: Any) -> None:
     deployer.agent.meta_data |= {"deploy/decision": "deploy"}
     with pytest.raises(Rejected, match="no reason was given"):
         command.run(deployer.settings("rejected"))
+
+
+@pytest.mark.parametrize(
+    ("number", "forged"),
+    [
+        (76, {"decision": "deploy"}),
+        (77, {"approver": {"name": "Ada Lovelace", "email": "ada@example.org"}}),
+        (78, {"failed_gates": ""}),
+        (79, {"reason": "it was agreed"}),
+        (80, {"manifest_sha256": "0" * 64}),
+    ],
+)
+def test_a_decision_that_another_program_wrote_is_refused(
+    deployer: Any, number: int, forged: dict[str, Any]
+) -> None:
+    """A file that differs from what this job knows of the decision neither deploys nor is on a page."""
+    manifest = deployer.train(number)
+    deployer.agent.meta_data |= {
+        "deploy/decision": "reject" if "decision" in forged else "deploy",
+        "deploy/reason": "as discussed",
+        "notify/gates/failed": "macro-F1",
+    }
+    own = {
+        "model": "sentiment",
+        "model_id": str(number),
+        "manifest_sha256": deployer.agent.meta_data["notify/manifest/sha256"],
+        "decision": "deploy",
+        "reason": "as discussed",
+        "failed_gates": "macro-F1",
+        "approver": {"name": "Grace Hopper", "email": "grace@example.org"},
+        "decided_at": "2026-01-02T03:04:05+00:00",
+    }
+    recorded = Decision.model_validate({**own, **forged})
+    deployer.lake.write(f"{manifest.request.artifacts}/decision.json", recorded.to_json().encode())
+    differing = next(iter(forged))
+    with pytest.raises(VerificationFailed, match=rf"has another decision than this job \({differing} is"):
+        command.run(deployer.settings(f"forged-{number}"))
+    assert deployer.agent.annotations == []
+    endpoints = deployer.sagemaker.list_endpoints()["Endpoints"]
+    assert f"forged-{number}" not in [endpoint["EndpointName"] for endpoint in endpoints]
 
 
 def test_a_decision_that_is_no_option_is_an_error_of_the_pipeline(deployer: Any) -> None:

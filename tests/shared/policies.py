@@ -17,7 +17,8 @@ _numbers = itertools.count(1)
 
 
 def as_moto_reads(policy: Mapping[str, Any]) -> dict[str, Any]:
-    """The policy for moto, which knows resources of S3 only, and the actions of Batch in small letters.
+    """The policy for moto, which knows resources of S3 only, no ``?`` in them, and the actions of Batch in
+    small letters.
 
     What a call's resources must be, and conditions, are for other tests to hold.
     """
@@ -28,6 +29,9 @@ def as_moto_reads(policy: Mapping[str, Any]) -> dict[str, Any]:
             statement["Action"] = [action.lower() for action in actions]
         if not actions[0].startswith("s3:"):
             statement["Resource"] = "*"
+        elif isinstance(statement["Resource"], list):
+            # Moto takes resources for regular expressions, in which a dot is any character.
+            statement["Resource"] = [resource.replace("?", ".") for resource in statement["Resource"]]
         statement.pop("Condition", None)
     return changed
 

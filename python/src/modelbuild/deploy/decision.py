@@ -17,10 +17,11 @@ from modelbuild.contract import (
     CandidateGates,
     Decision,
 )
-from modelbuild.errors import ConfigurationError, Rejected
+from modelbuild.errors import ConfigurationError, Rejected, VerificationFailed
 from modelbuild.handoff.manifest import Handoff
 
 _DECISIONS = ("deploy", "reject")
+_SHOWN_CHARACTERS = 500
 
 
 def record(approved: Handoff, meta_data: TrainingMetaData, approver: Approver) -> Decision:
@@ -31,6 +32,7 @@ def record(approved: Handoff, meta_data: TrainingMetaData, approver: Approver) -
     Raises:
         ConfigurationError: the decision is neither to deploy nor to reject, or the gates cannot be read.
         Rejected: it is a candidate that does not meet the gates, and those are required.
+        VerificationFailed: another decision than that of this job is on record.
         AwsError: S3 refused.
         BuildkiteError: the agent's command line failed.
     """
@@ -45,20 +47,39 @@ def record(approved: Handoff, meta_data: TrainingMetaData, approver: Approver) -
     failed_gates = "" if fields[FAILED_GATES] == NO_GATES else fields[FAILED_GATES]
     if fields[CANDIDATE_GATES]:
         failed_gates = _failed_of(request.model_id, fields[CANDIDATE_GATES], written, meta_data)
-    return approved.store.write_decision_once(
-        Decision.model_validate(
-            {
-                "model": request.model,
-                "model_id": request.model_id,
-                "manifest_sha256": approved.manifest_sha256,
-                "decision": written,
-                "reason": fields[DECISION_REASON].strip(),
-                "failed_gates": failed_gates,
-                "approver": approver.model_dump(),
-                "decided_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            }
-        )
+    decision = Decision.model_validate(
+        {
+            "model": request.model,
+            "model_id": request.model_id,
+            "manifest_sha256": approved.manifest_sha256,
+            "decision": written,
+            "reason": fields[DECISION_REASON].strip(),
+            "failed_gates": failed_gates,
+            "approver": approver.model_dump(),
+            "decided_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
     )
+    recorded = approved.store.write_decision_once(decision)
+    _require_same(recorded, decision, approved.store.decision_uri)
+    return recorded
+
+
+def _require_same(recorded: Decision, decision: Decision, uri: str) -> None:
+    """Require that the decision on record is that of this job; a rejection by the same person holds.
+
+    Raises:
+        VerificationFailed: it is another one.
+    """
+    may_differ = {"decided_at"}
+    if recorded.decision == "reject":
+        may_differ |= {"decision", "reason", "failed_gates"}
+    there, here = (one.model_dump(mode="json", exclude=may_differ) for one in (recorded, decision))
+    if differing := [name for name in here if there[name] != here[name]]:
+        shown = "; ".join(f"{name} is {there[name]!r} in place of {here[name]!r}" for name in differing)
+        raise VerificationFailed(
+            f"{uri} has another decision than this job ({shown[:_SHOWN_CHARACTERS]}): nothing was deployed; "
+            "start a new build, and decide there"
+        )
 
 
 def _failed_of(model_id: str, value: str, decision: str, meta_data: TrainingMetaData) -> str:

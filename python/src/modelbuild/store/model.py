@@ -208,13 +208,18 @@ class ModelStore:
         self.objects.write(self._uri(REPORT_FILE), report)
         self.objects.write(self._uri(REPORT_PAGE_FILE), page, "text/html; charset=utf-8")
 
+    @property
+    def decision_uri(self) -> str:
+        """The URI of the decision."""
+        return self._uri(DECISION_FILE)
+
     def decision(self) -> Decision | None:
         """What a person decided on the model, or None before that."""
-        return records.find(self.objects, self._uri(DECISION_FILE), Decision)
+        return records.find(self.objects, self.decision_uri, Decision)
 
     def write_decision_once(self, decision: Decision) -> Decision:
         """Write the decision once; returns the decision in S3: this one, or an earlier one."""
-        if self.objects.write_once(self._uri(DECISION_FILE), decision.to_json().encode()):
+        if self.objects.write_once(self.decision_uri, decision.to_json().encode()):
             return decision
         return self.decision() or decision
 
