@@ -50,7 +50,7 @@ def test_another_console_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ends(links()) == ends(usual)
 
 
-@pytest.mark.parametrize("named", ["", " ", "console.example", "javascript:alert(1)"])
+@pytest.mark.parametrize("named", ["", " ", "console.example", "javascript:alert(1)", "https://["])
 def test_what_is_no_address_names_no_console(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
     """A variable that is empty, or no web address, changes nothing."""
     monkeypatch.setenv(CONSOLE_URL, named)

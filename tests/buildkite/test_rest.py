@@ -22,7 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import http_api
-from modelbuild.buildkite.access import DEFAULT_URL, usable_token
+from modelbuild.bearer import usable_token
+from modelbuild.buildkite.access import DEFAULT_URL
 from modelbuild.buildkite.rest import Rest, RestError
 from modelbuild.errors import BuildkiteError, ConfigurationError, describe
 
@@ -283,7 +284,7 @@ def test_what_is_no_token_is_refused_without_its_value(token: str) -> None:
 def test_any_token_can_be_sent_or_is_a_sentence(text: str) -> None:
     """Whatever a secret holds, it is what an HTTP header takes, or an error that people can read."""
     try:
-        token = usable_token(text)
+        token = usable_token(text, "TOKEN", "correct it")
     except ConfigurationError as error:
         message = str(error)
         assert message.isprintable(), text

@@ -36,7 +36,8 @@ def test_a_pull_request_gets_one_comment_with_the_verdict(github: GitHub) -> Non
 
 def test_the_comment_is_found_among_many(github: GitHub) -> None:
     """Comments come in pages of a hundred."""
-    github.comments += [{"id": number, "body": f"comment {number}"} for number in range(250)]
+    for number in range(250):
+        github.add(f"comment {number}")
     comment(github)
     comment(github)
     assert len(github.comments) == 251
@@ -44,12 +45,23 @@ def test_the_comment_is_found_among_many(github: GitHub) -> None:
 
 def test_each_model_has_its_own_comment(github: GitHub) -> None:
     """The marker of another model is another comment."""
-    github.comments.append({"id": 0, "body": "<!-- modelbuild comments/topics -->\nbetter"})
+    github.add("<!-- modelbuild comments/topics -->\nbetter", TOKEN)
     comment(github)
     assert [made["body"].split("\n")[0] for made in github.comments] == [
         "<!-- modelbuild comments/topics -->",
         "<!-- modelbuild comments/sentiment -->",
     ]
+
+
+def test_the_comment_of_a_stranger_is_not_replaced(github: GitHub) -> None:
+    """Anybody may write the marker first, and edit the verdict afterwards: the verdict has its own."""
+    forged = "<!-- modelbuild comments/sentiment -->\nbetter"
+    github.add(forged)
+    comment(github)
+    comment(github)
+    first, ours = github.comments
+    assert first["body"] == forged
+    assert REPORT.verdict.sentence in ours["body"]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +93,9 @@ def test_a_refusal_is_a_line_of_the_log(
 @pytest.mark.parametrize(
     ("api", "message"),
     [
-        ("http://github.example", "must begin with https://"),
+        ("http://github.example", "GITHUB_API_URL is http://github.example, where anyone on the way"),
+        ("https://[", "GITHUB_API_URL is not an address such as https://api.github.com"),
+        ("https://user:pw@github.example", "GITHUB_API_URL has a user or a password in it"),
         ("http://127.0.0.1:1", "GitHub could not be reached (ConnectionError)"),
     ],
 )
@@ -94,6 +108,29 @@ def test_an_address_without_tls_or_an_answer_is_a_line_of_the_log(
     output = capsys.readouterr()
     assert message in output.out + output.err
     assert TOKEN not in output.out + output.err
+
+
+@pytest.mark.parametrize("token", ["tok\u2019en-1", "tok\nen-1", "tok en-1", "tok\x00en-1"])
+def test_a_token_that_cannot_be_sent_is_a_line_of_the_log(
+    github: GitHub, capsys: pytest.CaptureFixture[str], token: str
+) -> None:
+    """The line has no part of the token."""
+    environ = {"GITHUB_TOKEN": token, "GITHUB_API_URL": github.url}
+    pull_request.comment_of_build(GitHubSettings(), REPORT, JOB, environ)
+    output = capsys.readouterr()
+    assert "the token for GitHub cannot be sent: character 4 of" in output.err
+    assert "en-1" not in output.out + output.err
+    assert github.tokens == []
+
+
+@pytest.mark.parametrize("answer", ["x", ["x"], 1, {"message": "hello"}, [{"id": "x"}]])
+def test_an_answer_of_another_form_is_a_line_of_the_log(
+    github: GitHub, capsys: pytest.CaptureFixture[str], answer: object
+) -> None:
+    """A proxy may answer with any JSON."""
+    github.raw = answer
+    comment(github)
+    assert "with JSON of another form" in capsys.readouterr().err
 
 
 def test_a_missing_token_is_named_by_its_variable(capsys: pytest.CaptureFixture[str]) -> None:

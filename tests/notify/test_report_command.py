@@ -82,7 +82,7 @@ def test_a_build_of_buildkite_needs_no_option_but_github(file: Path, github: Git
         (
             HERE,
             {"GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": "http://github.example"},
-            "the address of GitHub's API on github.example must begin with https://",
+            "GITHUB_API_URL is http://github.example, where anyone on the way could read the token",
         ),
         (
             (*HERE, "--repository", "https://gitlab.com/acme/comments"),

@@ -18,6 +18,7 @@ class GitHub:
     Attributes:
         comments: as GitHub has them.
         status: of every answer.
+        raw: the JSON of every answer, in place of GitHub's; None for GitHub's.
         tokens: the header with the token, of each request.
         url: the address of the API.
     """
@@ -25,8 +26,18 @@ class GitHub:
     def __init__(self) -> None:
         self.comments: list[dict[str, Any]] = []
         self.status = 200
+        self.raw: object = None
         self.tokens: list[str | None] = []
         self.url = ""
+        self.authors: dict[int, str] = {}
+
+    def add(self, body: str, author: str = "a stranger") -> dict[str, Any]:
+        """Add a comment of an author: of a person, or the token of this test."""
+        number = len(self.comments)
+        made = {"id": number, "node_id": f"IC_{number}", "html_url": "https://github.com/c", "body": body}
+        self.comments.append(made)
+        self.authors[number] = author
+        return made
 
 
 @contextmanager
@@ -44,10 +55,11 @@ def github_api() -> Iterator[GitHub]:
             self._reply(state.comments[start : start + 100])
 
         def do_POST(self) -> None:
+            if self.path == "/graphql":
+                self._reply({"data": {"nodes": [authored(one) for one in self.body()["variables"]["ids"]]}})
+                return
             assert self.path == "/repos/acme/comments/issues/7/comments"
-            made = {"id": len(state.comments), "html_url": "https://github.com/c", **self.body()}
-            if state.status == 200:
-                state.comments.append(made)
+            made = state.add(self.body()["body"], TOKEN) if state.status == 200 else {}
             self._reply(made)
 
         def do_PATCH(self) -> None:
@@ -57,7 +69,12 @@ def github_api() -> Iterator[GitHub]:
 
         def _reply(self, value: object) -> None:
             state.tokens.append(self.headers["Authorization"])
-            self.answer(value if state.status == 200 else {"message": "no"}, state.status)
+            answer = value if state.raw is None else state.raw
+            self.answer(answer if state.status == 200 else {"message": "no"}, state.status)
+
+    def authored(node_id: str) -> dict[str, bool]:
+        [found] = [comment for comment in state.comments if comment["node_id"] == node_id]
+        return {"viewerDidAuthor": state.authors[found["id"]] == TOKEN}
 
     with served(Handler) as server:
         state.url = url(server)

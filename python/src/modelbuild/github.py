@@ -1,18 +1,20 @@
-"""GitHub's REST API: one comment on a pull request, which is replaced when it is written again.
+"""GitHub's API: one comment on a pull request, which is replaced when it is written again.
 
-Source: https://docs.github.com/en/rest/issues/comments
+Sources: https://docs.github.com/en/rest/issues/comments and, for the author of a comment,
+https://docs.github.com/en/graphql/reference/interfaces#comment
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import requests
+from pydantic import BaseModel, RootModel, ValidationError
 
-from modelbuild.errors import ConfigurationError, GitHubError
+from modelbuild.bearer import usable_address, usable_token
+from modelbuild.errors import GitHubError
 
 HOST = "github.com"
 """The host of GitHub itself; GitHub Enterprise Server has the host of its installation."""
@@ -21,8 +23,37 @@ LIMIT_CHARACTERS = 65_536
 """How long a comment may be."""
 
 _SECONDS = 10.0
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PAGE, _PAGES = 100, 10
+_AUTHORS = "query($ids: [ID!]!) { nodes(ids: $ids) { ... on IssueComment { viewerDidAuthor } } }"
+
+
+class _Comment(BaseModel):
+    id: int
+    node_id: str
+    body: str | None = None
+
+
+class _Comments(RootModel[tuple[_Comment, ...]]):
+    pass
+
+
+class _Written(BaseModel):
+    html_url: str = ""
+
+
+class _Author(BaseModel):
+    viewerDidAuthor: bool = False
+
+
+class _Authors(BaseModel):
+    nodes: tuple[_Author | None, ...]
+
+
+class _AuthorsAnswer(BaseModel):
+    data: _Authors
+
+
+_Answer = TypeVar("_Answer", bound=BaseModel)
 
 
 def repository_of(address: str, host: str = HOST) -> str | None:
@@ -57,22 +88,18 @@ class PullRequest:
             api: the address of the REST API.
 
         Raises:
-            ConfigurationError: the token would leave this machine without TLS.
+            ConfigurationError: the token cannot be sent, or not to this address.
         """
-        parts = urlsplit(api)
-        if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
-            raise ConfigurationError(
-                f"the address of GitHub's API on {parts.hostname or 'no host'} must begin with https://: "
-                "correct GITHUB_API_URL"
-            )
+        usable_address(api, "GITHUB_API_URL", api_of(HOST))
         self._api = api.rstrip("/")
         self._repository, self._number = repository, number
         self._session = requests.Session()
         self._session.headers["Accept"] = "application/vnd.github+json"
-        self._session.auth = _Bearer(token)
+        fix = "put the token and nothing else into its variable"
+        self._session.auth = _Bearer(usable_token(token, "the token for GitHub", fix))
 
     def comment(self, marker: str, body: str) -> str:
-        """Write the comment that begins with a marker, or replace it; returns its address.
+        """Write the comment that begins with a marker, or replace the token owner's; returns its address.
 
         Args:
             marker: an HTML comment, by which the comment is found again.
@@ -81,41 +108,56 @@ class PullRequest:
         Raises:
             GitHubError: GitHub refused, or could not be reached.
         """
-        text = f"{marker}\n{body}"[:LIMIT_CHARACTERS]
+        text = {"body": f"{marker}\n{body}"[:LIMIT_CHARACTERS]}
+        comments = f"{self._api}/repos/{self._repository}/issues"
         found = self._find(marker)
         if found is None:
-            path = f"/repos/{self._repository}/issues/{self._number}/comments"
-            answer = self._call("POST", path, {"body": text})
-        else:
-            answer = self._call("PATCH", f"/repos/{self._repository}/issues/comments/{found}", {"body": text})
-        return str(answer.get("html_url", ""))
+            return self._call(_Written, "POST", f"{comments}/{self._number}/comments", text).html_url
+        return self._call(_Written, "PATCH", f"{comments}/comments/{found}", text).html_url
 
     def _find(self, marker: str) -> int | None:
+        """The number of the comment with this marker that the owner of the token wrote."""
+        comments = f"{self._api}/repos/{self._repository}/issues/{self._number}/comments"
         for page in range(1, _PAGES + 1):
-            path = f"/repos/{self._repository}/issues/{self._number}/comments?per_page={_PAGE}&page={page}"
-            comments: Any = self._call("GET", path)
-            for comment in comments:
-                if str(comment.get("body", "")).startswith(marker):
-                    return int(comment["id"])
-            if len(comments) < _PAGE:
+            found = self._call(_Comments, "GET", f"{comments}?per_page={_PAGE}&page={page}").root
+            own = self._own([comment for comment in found if (comment.body or "").startswith(marker)])
+            if own:
+                return own[0].id
+            if len(found) < _PAGE:
                 return None
         return None
 
-    def _call(self, method: str, path: str, content: Mapping[str, str] | None = None) -> Any:
+    def _own(self, comments: Sequence[_Comment]) -> list[_Comment]:
+        """Those that the owner of the token wrote: whoever may comment can write any marker."""
+        if not comments:
+            return []
+        # REST does not tell the token of an app who it is.
+        url = f"{self._api.removesuffix('/v3')}/graphql"
+        asked = {"query": _AUTHORS, "variables": {"ids": [comment.node_id for comment in comments]}}
+        authors = self._call(_AuthorsAnswer, "POST", url, asked).data.nodes
+        return [
+            comment
+            for comment, author in zip(comments, authors, strict=False)
+            if author is not None and author.viewerDidAuthor
+        ]
+
+    def _call(self, answer: type[_Answer], method: str, url: str, content: Any = None) -> _Answer:
+        what = f"{method} {url.removeprefix(self._api)}"
         # The exceptions of requests may hold a proxy's password, so their text goes nowhere.
         try:
-            answer = self._session.request(
-                method, f"{self._api}{path}", json=content, timeout=_SECONDS, allow_redirects=False
-            )
-            decoded = answer.json()
+            got = self._session.request(method, url, json=content, timeout=_SECONDS, allow_redirects=False)
+            decoded = got.json()
         except requests.JSONDecodeError:
-            raise GitHubError(f"GitHub answered {method} {path} with no JSON") from None
+            raise GitHubError(f"GitHub answered {what} with no JSON") from None
         except requests.RequestException as error:
             raise GitHubError(f"GitHub could not be reached ({type(error).__name__})") from None
-        if not answer.ok:
+        if not got.ok:
             reason = decoded.get("message", "") if isinstance(decoded, dict) else ""
-            raise GitHubError(f"GitHub answered {method} {path} with {answer.status_code} ({reason})")
-        return decoded
+            raise GitHubError(f"GitHub answered {what} with {got.status_code} ({reason})")
+        try:
+            return answer.model_validate(decoded)
+        except ValidationError:
+            raise GitHubError(f"GitHub answered {what} with JSON of another form than its API's") from None
 
 
 class _Bearer(requests.auth.AuthBase):

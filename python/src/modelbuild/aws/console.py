@@ -51,6 +51,10 @@ def endpoint_url(region: str, name: str) -> str:
 def _console(region: str = "") -> str:
     """The address of the console, without a slash at the end."""
     named = os.environ.get(CONSOLE_URL, "").strip().rstrip("/")
-    if urlsplit(named).scheme in ("http", "https"):
+    try:
+        scheme = urlsplit(named).scheme
+    except ValueError:
+        scheme = ""
+    if scheme in ("http", "https"):
         return named
     return f"https://{region}{'.' if region else ''}console.aws.amazon.com"

@@ -21,8 +21,9 @@ from pydantic import BaseModel, RootModel, ValidationError
 from requests.adapters import HTTPAdapter
 
 from modelbuild import log
+from modelbuild.bearer import on_this_machine, usable_address, usable_token
 from modelbuild.buildkite import limits
-from modelbuild.buildkite.access import ApiAccess, address, on_this_machine, usable_token
+from modelbuild.buildkite.access import DEFAULT_URL, TOKEN, TOKEN_FIX, URL, ApiAccess
 from modelbuild.contract import Build
 from modelbuild.errors import BuildkiteError, ConfigurationError
 
@@ -120,7 +121,7 @@ class Rest:
         self.pause = 0.0
         self._url = url.strip().rstrip("/")
         log.hide(token)
-        parts = address(self._url)
+        parts = usable_address(self._url, URL, DEFAULT_URL)
         self._proxies = {} if on_this_machine(parts) else requests.utils.get_environ_proxies(self._url)
         self._http = requests.Session()
         # Otherwise a .netrc would replace the token, and HTTP_PROXY get what is for this machine.
@@ -128,8 +129,9 @@ class Rest:
         if parts.scheme == "https":
             self._http.mount("https://", _Trusting())
             self._http.verify = _certificates(os.environ)
+        bearer = usable_token(token, TOKEN, TOKEN_FIX)
         self._http.headers = requests.structures.CaseInsensitiveDict(
-            {"Authorization": f"Bearer {usable_token(token)}", "Accept": "application/json"}
+            {"Authorization": f"Bearer {bearer}", "Accept": "application/json"}
         )
 
     @classmethod
