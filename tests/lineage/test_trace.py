@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelbuild.aws.storage import Storage
-from modelbuild.contract import Deployment, TrainingRequest, TrainingResult
+from modelbuild.contract import Deployment, TrainingRequest, TrainingResult, request_uri
 from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
 from modelbuild.lineage.trace import Trace, render, trace
 from modelbuild.store.deployments import DeploymentHistory, root_of
@@ -99,7 +99,7 @@ def test_an_unknown_model_is_a_sentence_with_the_newest_models(lake: Storage) ->
     """The error for an unknown id lists the ids by number, the newest first, and no other folders."""
     request = (MODEL / "request.json").read_bytes()
     for number in ("2", "9", "100", "100.2", "100.10", "1..2", ".", "007", "200.", "300/data"):
-        lake.write(f"{MODELS}/{number}/request.json", request)
+        lake.write(request_uri(f"{MODELS}/{number}"), request)
     with pytest.raises(
         ConfigurationError, match=r"no model 13 .*: it has sentiment 100\.10, 100\.2, 100, 12, 9, …$"
     ):

@@ -39,6 +39,7 @@ REFUSED = r"AccessDenied|not authorized|Forbidden"
 # Athena looks at in another database is no call of its own.
 UNSEEN = {"Missing", "Hand", "DefaultDatabase"}
 OF_FLOWS = (
+    "candidate.json",
     "data/snapshot.json",
     "data/rows.json",
     "model.tar.gz",
@@ -57,6 +58,7 @@ OF_FLOWS = (
     "sweep/outcomes/search-3-0.json",
 )
 OF_OTHERS = (
+    "request.json",
     "source.tar.gz",
     "job.json",
     "attempts/1.json",

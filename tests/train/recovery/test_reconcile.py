@@ -77,7 +77,7 @@ def test_reconciliation_leaves_candidates_to_their_sweep(
         request_for(artifacts, model_id=str(number), build=build, parameters=parameters)
     )
     candidate = sweep.candidate(3, {"model.buckets": 2048})
-    stack_without_rule.put(f"{candidate.artifacts}/request.json", candidate.to_json())
+    stack_without_rule.put(f"{candidate.artifacts}/candidate.json", candidate.to_json())
 
     assert reconciled(capsys) == {str(number): f"job {running} is RUNNING: nothing to do"}
     assert number not in stack_without_rule.builds.fields

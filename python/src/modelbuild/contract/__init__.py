@@ -56,6 +56,7 @@ from modelbuild.contract.layout import (
     SOURCE_FILE,
     attempt_prefix,
     model_prefix,
+    request_uri,
     sweep_prefix,
 )
 from modelbuild.contract.leaderboard import (
@@ -218,6 +219,7 @@ __all__ = [
     "figure",
     "model_prefix",
     "parameters_by_name",
+    "request_uri",
     "sha256_of_json",
     "shortened",
     "split_s3_uri",

@@ -7,6 +7,7 @@ files.
 from __future__ import annotations
 
 REQUEST_FILE = "request.json"
+CANDIDATE_REQUEST_FILE = "candidate.json"
 SOURCE_FILE = "source.tar.gz"
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
@@ -28,6 +29,16 @@ def model_prefix(root: str, pipeline: str, model: str, model_id: str) -> str:
     the end.
     """
     return f"{root.rstrip('/')}/{pipeline}/{model}/{model_id}"
+
+
+def request_uri(prefix: str) -> str:
+    """The URI of the request of the model at a prefix.
+
+    That of a candidate has another name, because a flow writes it: the role of flows is denied to write the
+    requests of builds.
+    """
+    is_candidate = "." in prefix.rpartition("/")[2]
+    return f"{prefix}/{CANDIDATE_REQUEST_FILE if is_candidate else REQUEST_FILE}"
 
 
 def attempt_prefix(prefix: str, attempt: int) -> str:

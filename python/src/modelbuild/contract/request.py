@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 from typing_extensions import Self
 
-from modelbuild.contract.layout import SOURCE_FILE, sweep_prefix
+from modelbuild.contract.layout import SOURCE_FILE, request_uri, sweep_prefix
 from modelbuild.contract.record import ModelId, ModelName, Record, S3Uri, Sha256, Slug, Text, sha256_of_json
 from modelbuild.contract.sweep import Sweep
 
@@ -43,7 +43,9 @@ class Images(Record):
 
 
 class TrainingRequest(Record):
-    """The request: ``request.json``, written once, before the head job is submitted."""
+    """The request: ``request.json``, written once, before the head job is submitted; of a candidate
+    ``candidate.json``, written by the job that trains it.
+    """
 
     version: Literal[1] = 1
     model: ModelName
@@ -69,6 +71,11 @@ class TrainingRequest(Record):
     """What to try in place of one training; None also for a candidate of a sweep."""
     dirty_diff: str = ""
     """The uncommitted changes in the source, as ``git diff`` prints them; usually empty."""
+
+    @property
+    def uri(self) -> str:
+        """The URI of this record."""
+        return request_uri(self.artifacts)
 
     def candidate(self, number: int, values: Mapping[str, JsonValue]) -> TrainingRequest:
         """The request for a candidate of this sweep, which has the sweep's source.

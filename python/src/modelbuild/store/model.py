@@ -14,7 +14,6 @@ from modelbuild.contract import (
     PREDICTIONS_FILE,
     REPORT_FILE,
     REPORT_PAGE_FILE,
-    REQUEST_FILE,
     SOURCE_FILE,
     DataSnapshot,
     Decision,
@@ -23,6 +22,7 @@ from modelbuild.contract import (
     Report,
     TrainingRequest,
     document,
+    request_uri,
 )
 from modelbuild.errors import VerificationFailed
 from modelbuild.store import records
@@ -53,7 +53,7 @@ class ModelStore:
     @property
     def request_uri(self) -> str:
         """The URI of the request."""
-        return self._uri(REQUEST_FILE)
+        return request_uri(self.prefix)
 
     def request(self, *, any_version: bool = False) -> TrainingRequest:
         """The request.
