@@ -42,6 +42,17 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let nothing interrupt a process of pytest-xdist that has reported its results.
+
+    Five seconds after the last result execnet sends SIGINT to a process that has not ended. On a busy machine
+    that process still collects garbage, and the interrupt is reported as an exception of a callback.
+    """
+    if hasattr(config, "workerinput"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
     """Two processes begin with the end-to-end tests, which often wait, the others with the rest.
 

@@ -13,7 +13,10 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.settings import AwsSettings
+from waiting import SECONDS
 
+HEAD_SECONDS = 3 * SECONDS
+"""How long a test waits for the end of a head, which starts a process of Metaflow for each step."""
 # ``python -m modelbuild head`` for a Buildkite that takes any number of calls: turns need not be waited for.
 QUICK_HEAD = """
 import runpy, sys
@@ -61,7 +64,7 @@ class Head:
     def run(self) -> tuple[int, str]:
         """Run the head to its end: exit code and output."""
         process = self.start()
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=HEAD_SECONDS)
         return process.returncode, output
 
     def result(self) -> TrainingResult:

@@ -16,6 +16,7 @@ import samples
 import standins
 from modelbuild.aws.batch import BatchJob, job
 from modelbuild.train.recovery import reconcile
+from waiting import wait_until
 
 MODELS = f"s3://{standins.BUCKET}/models/demo"
 
@@ -80,7 +81,7 @@ class TrainingStack:
                 jobQueue=queue,
                 jobDefinition="modelbuild-head",
                 containerOverrides={
-                    "command": ["sleep", "60"],
+                    "command": ["sleep", "600"],
                     "resourceRequirements": [{"type": "VCPU", "value": str(vcpus)}],
                 },
             )["jobId"]
@@ -88,8 +89,8 @@ class TrainingStack:
 
     def wait_in_queue(self, job_id: str) -> None:
         """Let more than a second pass in which a job has waited for a machine."""
-        wait(lambda: self.described(job_id)["status"] == "RUNNABLE")
-        wait(lambda: time.time() - job(self.described(job_id)).runnable_since > 1.2)
+        wait_until(lambda: self.described(job_id)["status"] == "RUNNABLE")
+        wait_until(lambda: time.time() - job(self.described(job_id)).runnable_since > 1.2)
 
     def run_schedule_rule(self) -> str:
         """What the function answers to what its rule on a schedule says to it."""
@@ -105,8 +106,16 @@ class TrainingStack:
 
     def ended(self, job_id: str) -> BatchJob:
         """The job once it has ended."""
-        wait(lambda: self.described(job_id)["status"] in ("SUCCEEDED", "FAILED"))
+        wait_until(lambda: self.described(job_id)["status"] in ("SUCCEEDED", "FAILED"))
         return job(self.described(job_id))
+
+    def delivered(self, number: int, artifacts: str) -> dict[str, str]:
+        """The fields that a build got, once the function has noted that it delivered them.
+
+        Before that, reconciliation still lists the training.
+        """
+        wait_until(lambda: self.get(f"{artifacts}/delivered.json"), f"the delivery of build {number}")
+        return self.builds.fields[number]
 
     def put(self, uri: str, text: str) -> None:
         """Write an object."""
@@ -126,15 +135,6 @@ class TrainingStack:
         """Everything that the function has printed."""
         events = self.client("logs").filter_log_events(logGroupName="/aws/lambda/modelbuild-ended")["events"]
         return "\n".join(event["message"] for event in events)
-
-
-def wait(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """The first true value of ``condition``, or a failure."""
-    until = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < until, "the condition did not come true in time"
-        time.sleep(0.05)
-    return value
 
 
 def reconciled(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -12,16 +13,29 @@ from modelbuild.aws.storage import Storage
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.train import TrainSettings
 from modelbuild.train.submit import command
+from waiting import wait_until
 
 BUCKET = "s3://modelbuild-123456789012"
-# What a job runs instead of the head: it does what its variable ACT says.
-PYTHON = '#!/bin/sh\necho "in the job: $*"\ncase "$ACT" in sleep) exec sleep 60 ;; fail) exit 3 ;; esac\n'
+# What a job runs instead of the head: it sleeps, or ends, well or not, once the test lets the heads of its
+# build end. The stack's function runs it as well, without a training.
+PYTHON = """#!/bin/sh
+echo "in the job: $*"
+[ "$ACT" != sleep ] || exec sleep 60
+[ -z "$ARTIFACTS" ] || until [ -e "${0%/*}/end-${ARTIFACTS##*/}" ]; do sleep 0.05; done
+[ "$ACT" != fail ] || exit 3
+"""
 
 
 class Build:
-    """A build of a commit, whose train step can be run again and again."""
+    """A build of a commit, whose train step can be run again and again.
 
-    def __init__(self, repository: Any, number: int) -> None:
+    Attributes:
+        programs: the folder with the program that its jobs run.
+    """
+
+    def __init__(self, repository: Any, number: int, programs: Path) -> None:
+        self.programs = programs
+        self._number = number
         self.commit = repository.commit(
             {"flows/flow.py": "# a flow", "flows/params.yaml": "act: 1\ntraining: {epochs: 3, rate: 0.5}\n"}
         )
@@ -48,6 +62,11 @@ class Build:
     def train(self, **options: Any) -> None:
         """Run the step."""
         command.run(TrainSettings.model_validate({**self.options, **options}), self.environ)
+
+    def end_head(self, status: str) -> None:
+        """Let the head end, which does not sleep; return when it has this status."""
+        (self.programs / f"end-{self._number}").touch()
+        wait_until(lambda: jobs(self)[0]["status"] == status, f"the head to be {status}")
 
 
 build_numbers = iter(range(100, 1000))

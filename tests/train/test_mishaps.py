@@ -18,6 +18,7 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingResult
 from modelbuild.settings import AwsSettings
+from waiting import SECONDS
 from weather import Weather, changing
 
 # The command line on a machine whose clock is so many seconds off.
@@ -82,7 +83,7 @@ class Step:
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Exit code, output and errors of a process."""
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=2 * SECONDS)
     return process.returncode, output, errors
 
 
@@ -91,7 +92,7 @@ def step(aws: Any, agent: Any, repository: Any) -> Iterator[Step]:
     """A step of a build of its own, whose head would sleep; its jobs are ended."""
     assert agent.calls == []
     script = Path(aws.bin) / "python"
-    script.write_text("#!/bin/sh\nexec sleep 60\n")
+    script.write_text("#!/bin/sh\nexec sleep 600\n")
     script.chmod(0o755)
     made = Step(repository, aws.url, time.monotonic_ns() % 10**9)
     yield made

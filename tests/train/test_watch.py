@@ -27,6 +27,7 @@ from modelbuild.log.events import TRAINING_ENDED, Event, parse_event
 from modelbuild.settings import AwsSettings
 from modelbuild.train.commit import source
 from modelbuild.train.head.watch import Cancellation, ScheduleTimeout, Watch
+from waiting import wait_until
 
 BUCKET = "s3://modelbuild-123456789012"
 JOB = "0b7c5a0e-7f0c-4c8b-9d5e-0123456789ab"
@@ -144,9 +145,7 @@ def test_verdict_interrupts_the_main_thread(head: Any, page: Page) -> None:
     earlier = signal.signal(signal.SIGTERM, lambda *_: is_cancelled.append(threading.current_thread()))
     try:
         with Watch(one, None, seconds=0.05) as watch:
-            deadline = time.monotonic() + 10
-            while not is_cancelled and time.monotonic() < deadline:
-                time.sleep(0.01)
+            wait_until(lambda: is_cancelled, "the interrupt of the main thread")
     finally:
         signal.signal(signal.SIGTERM, earlier)
     assert is_cancelled == [threading.main_thread()]
@@ -161,9 +160,7 @@ def test_first_look_is_at_once(head: Any, page: Page) -> None:
     earlier = signal.signal(signal.SIGTERM, lambda *_: is_cancelled.set())
     try:
         with Watch(head(7), None, seconds=3600) as watch:
-            deadline = time.monotonic() + 20
-            while not is_cancelled.is_set() and time.monotonic() < deadline:
-                time.sleep(0.01)
+            wait_until(is_cancelled.is_set, "the interrupt of the main thread")
     finally:
         signal.signal(signal.SIGTERM, earlier)
     assert watch.verdict is not None
@@ -186,7 +183,7 @@ def test_jobs_are_those_that_metaflow_names() -> None:
 
 def test_step_without_machine_is_ended(aws: Any) -> None:
     """A step's job that is RUNNABLE for too long is ended; the reason names the step, and has Batch's."""
-    (aws.bin / "python").write_text("#!/bin/sh\nexec sleep 60\n")
+    (aws.bin / "python").write_text("#!/bin/sh\nexec sleep 600\n")
     (aws.bin / "python").chmod(0o755)
     batch = Batch(session(AwsSettings()))
     definition = batch.definition_with_image("modelbuild-head", "modelbuild/default:1")
@@ -201,22 +198,20 @@ def test_step_without_machine_is_ended(aws: Any) -> None:
         return answer["jobId"]
 
     first, second = submit("first", 1), submit("second", 9)
+    # On a busy machine it would be overdue as well.
+    wait_until(lambda: batch.describe(first).status == "RUNNING", "the start of the first job")
     schedule_timeout = ScheduleTimeout(batch, 0.2)
     watch = Watch(None, schedule_timeout)
     watch.on_line(f"2026-01-31 12:00:00.123 [17/prepare/2 (pid 42)] [{first}] Task is starting.")
     watch.on_line(f"2026-01-31 12:00:00.123 [17/train/3 (pid 42)] [{second}] Task is starting.")
     try:
-        deadline = time.monotonic() + 20
-        while (reason := schedule_timeout.overdue()) is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        reason = wait_until(schedule_timeout.overdue, "a step that is overdue")
+        assert reason is not None
         assert reason.startswith(
             "step train waited more than 0.2 seconds for a machine (MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT"
         )
         assert batch.describe(first).status == "RUNNING"
-        while not batch.describe(second).ended:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: batch.describe(second).ended, "the end of the second job")
         assert batch.describe(second).status_reason == "waited longer than schedule-timeout"
     finally:
         batch.terminate(first, "the test is over")

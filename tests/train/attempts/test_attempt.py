@@ -24,6 +24,7 @@ from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import attempt
 from modelbuild.train.attempts.attempt import Attempts, Superseded
 from modelbuild.train.head import runs
+from waiting import SECONDS, wait_until
 
 BUCKET = "s3://modelbuild-123456789012"
 # One run of the step, from where it looks for a head; it waits until the file that it is given is there.
@@ -44,8 +45,8 @@ storage.exists(artifacts + "/warm")
 
 def submit(number):
     return batch.submit(
-        name, queue="modelbuild-head", definition=definition, command=["sh", "-c", "exec sleep 60"],
-        environment={"ARTIFACTS": artifacts, "ATTEMPT": str(number)}, timeout=60, tags={},
+        name, queue="modelbuild-head", definition=definition, command=["sh", "-c", "exec sleep 600"],
+        environment={"ARTIFACTS": artifacts, "ATTEMPT": str(number)}, timeout=600, tags={},
     )
 
 print("ready", flush=True)
@@ -71,7 +72,7 @@ def attempts(aws: Any, request: pytest.FixtureRequest) -> Attempts:
     return Attempts(store, Batch(made), "modelbuild-head", name)
 
 
-def submitter(attempts: Attempts, script: str = "exec sleep 60") -> Callable[[int], str]:
+def submitter(attempts: Attempts, script: str = "exec sleep 600") -> Callable[[int], str]:
     """Submits a head that runs a script."""
 
     def submit(number: int) -> str:
@@ -82,7 +83,7 @@ def submitter(attempts: Attempts, script: str = "exec sleep 60") -> Callable[[in
             definition=definition,
             command=["sh", "-c", script],
             environment={"ARTIFACTS": attempts.store.prefix, "ATTEMPT": str(number)},
-            timeout=60,
+            timeout=600,
             tags={},
         )
 
@@ -91,14 +92,11 @@ def submitter(attempts: Attempts, script: str = "exec sleep 60") -> Callable[[in
 
 def wait_until_over(attempts: Attempts, job_id: str) -> None:
     """Return once a job has ended."""
-    deadline = time.monotonic() + 20
-    while not attempts.batch.describe(job_id).ended:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: attempts.batch.describe(job_id).ended, f"the end of job {job_id}")
 
 
 def head(
-    attempts: Attempts, script: str = "exec sleep 60", unblocked: Callable[[], bool] = lambda: False
+    attempts: Attempts, script: str = "exec sleep 600", unblocked: Callable[[], bool] = lambda: False
 ) -> JobRecord:
     """What one run of the step does."""
     return attempts.find_or_submit(submitter(attempts, script), {"by": "a test"}, unblocked, unsaid)
@@ -121,7 +119,7 @@ def test_two_steps_that_race_share_one_head(
         assert racer.stdout is not None
         assert racer.stdout.readline() == "ready\n"
     gate.touch()
-    lines = [racer.communicate(timeout=30)[0].strip() for racer in racers]
+    lines = [racer.communicate(timeout=SECONDS)[0].strip() for racer in racers]
     assert lines[0] == lines[1] != ""
     assert set(attempts.batch.find(attempts.queue, attempts.name)) == {lines[0], *ended}
     attempts.batch.terminate(lines[0], "the test is over")
@@ -258,9 +256,9 @@ def test_what_a_head_left_is_ended_before_its_run_is_resumed(attempts: Attempts)
             f"modelbuild-DemoFlow-{run_id}-train-3-0",
             queue="modelbuild-default",
             definition=definition,
-            command=["sh", "-c", "exec sleep 60"],
+            command=["sh", "-c", "exec sleep 600"],
             environment={},
-            timeout=60,
+            timeout=600,
             tags={},
         )
 

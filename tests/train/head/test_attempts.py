@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import flow_files
-from heads import Head
+from heads import HEAD_SECONDS, Head
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite.access import ApiAccess
@@ -128,7 +128,7 @@ def test_head_whose_attempt_is_outdated_unblocks_nothing(head: Head, archived: b
     record = {"job_id": "another-job", "queue": "modelbuild-head", "region": "us-east-1", "attempt": 2}
     head.storage.write(f"{head.artifacts}/job.json", json.dumps(record).encode())
     buildkite.state = "blocked"
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=HEAD_SECONDS)
     assert process.returncode == 13
     assert "for a later attempt at the training to unblock: nothing to do" in output
     assert buildkite.fields == []

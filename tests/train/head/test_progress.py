@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +25,7 @@ from modelbuild.store.attempts import Attempt, JobRecord
 from modelbuild.store.model import ModelStore
 from modelbuild.train.head import progress
 from modelbuild.train.head.stage import Stage
+from waiting import SECONDS, wait_until
 
 PREFIX = "s3://bucket/models/demo/sentiment/7"
 JOB = "0b7c5a0e-7f0c-4c8b-9d5e-0123456789ab"
@@ -86,7 +87,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
             status, headers = page.reply
             page.asked += 1
             note = self.body()
-            assert page.answers.wait(10)
+            assert page.answers.wait(SECONDS)
             assert self.path.endswith("/organizations/local/pipelines/demo/builds/7/annotations")
             if status == 201:
                 page.notes.append(note)
@@ -95,14 +96,6 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     with http_api.served(Handler) as server:
         page.url = f"{http_api.url(server)}/v2"
         yield page
-
-
-def eventually(found: Callable[[], bool]) -> None:
-    """Return once it is so."""
-    deadline = time.monotonic() + 10
-    while not found():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_stage_is_what_metaflow_and_the_step_say() -> None:
@@ -137,11 +130,11 @@ def test_page_says_where_the_flow_is(page: Page) -> None:
     """Step, machine and measurements come to the training's annotation, in the style of one that runs."""
     with page.made() as shown:
         shown.on_line(starts("train", "RUNNABLE"))
-        eventually(lambda: page.shows("Step <code>train</code> of its flow waits for a machine since "))
+        wait_until(lambda: page.shows("Step <code>train</code> of its flow waits for a machine since "))
         shown.on_line(starts("train", "RUNNING"))
-        eventually(lambda: page.shows("Step <code>train</code> of its flow runs since "))
+        wait_until(lambda: page.shows("Step <code>train</code> of its flow runs since "))
         shown.on_line(event("step 3: loss 0.4 <b>"))
-        eventually(lambda: page.shows("Measured last: step 3: loss 0.4 &lt;b&gt;."))
+        wait_until(lambda: page.shows("Measured last: step 3: loss 0.4 &lt;b&gt;."))
     assert {(note["context"], note["style"]) for note in page.notes} == {("training", "info")}
     assert page.shows(f"#jobs/detail/{JOB}")
     assert page.shows("head$252F1")
@@ -152,10 +145,10 @@ def test_nothing_new_is_not_sent(page: Page) -> None:
     """A page that already says where the flow is costs no request."""
     with page.made() as shown:
         shown.on_line(starts("train"))
-        eventually(lambda: len(page.notes) == 1)
+        wait_until(lambda: len(page.notes) == 1)
         shown.on_line(line("Epoch 3"))
         shown.on_line(event("step 1: loss 0.5"))
-        eventually(lambda: len(page.notes) == 2)
+        wait_until(lambda: len(page.notes) == 2)
     assert page.asked == 2
 
 
@@ -166,7 +159,7 @@ def test_page_of_a_training_that_ended_is_left_alone(page: Page, attempt: int) -
     page.store.attempt(attempt).write_result_once(TrainingResult(status="failed", reason="boom"))
     with page.made(attempt) as shown:
         shown.on_line(starts("notify_buildkite"))
-        eventually(lambda: not shown._thread.is_alive())
+        wait_until(lambda: not shown._thread.is_alive())
     assert page.asked == 0
 
 
@@ -175,7 +168,7 @@ def test_page_of_a_newer_attempt_is_left_alone(page: Page) -> None:
     page.store.record_job(JobRecord(job_id="another", queue="q", region="us-east-1", attempt=2))
     with page.made() as shown:
         shown.on_line(starts("train"))
-        eventually(lambda: not shown._thread.is_alive())
+        wait_until(lambda: not shown._thread.is_alive())
     assert page.asked == 0
 
 
@@ -185,7 +178,7 @@ def test_refusal_is_logged_once(page: Page, status: int, capsys: pytest.CaptureF
     page.reply = (status, {})
     with page.made() as shown:
         shown.on_line(starts("train"))
-        eventually(lambda: not shown._thread.is_alive())
+        wait_until(lambda: not shown._thread.is_alive())
         shown.on_line(starts("evaluate"))
     assert page.asked == 1
     assert capsys.readouterr().out.count("the page of the build is not updated: Buildkite's API") == 1
@@ -196,9 +189,9 @@ def test_too_many_requests_are_waited_out(page: Page, capsys: pytest.CaptureFixt
     page.reply = (429, {"Retry-After": "0"})
     with page.made() as shown:
         shown.on_line(starts("train"))
-        eventually(lambda: page.asked > 0)
+        wait_until(lambda: page.asked > 0)
         page.reply = (201, {})
-        eventually(lambda: page.shows("Step <code>train</code>"))
+        wait_until(lambda: page.shows("Step <code>train</code>"))
     assert "answered 429" in capsys.readouterr().out
 
 
@@ -230,10 +223,10 @@ def test_without_a_spare_slot_the_page_waits(page: Page) -> None:
     with page.made() as shown:
         shown._rate_limiter = RateLimiter(claim)
         shown.on_line(starts("train"))
-        eventually(lambda: len(refused) > 2)
+        wait_until(lambda: len(refused) > 2)
         assert page.asked == 0
         free = True
-        eventually(lambda: page.shows("Step <code>train</code>"))
+        wait_until(lambda: page.shows("Step <code>train</code>"))
 
 
 def test_page_ends_in_time(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,9 +236,9 @@ def test_page_ends_in_time(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     with page.made() as shown:
         shown.on_line(starts("train"))
         before = time.monotonic()
-    shown._thread.join(2)
+    shown._thread.join(20)
     assert not shown._thread.is_alive()
-    assert time.monotonic() - before < 2
+    assert time.monotonic() - before < 20
 
 
 def test_flow_unblocks_after_the_request_that_is_under_way(page: Page) -> None:
@@ -261,12 +254,12 @@ def test_flow_unblocks_after_the_request_that_is_under_way(page: Page) -> None:
 
     with page.made() as shown:
         shown.on_line(starts("train"))
-        eventually(lambda: page.asked == 1)
+        wait_until(lambda: page.asked == 1)
         attempt.write_result_once(TrainingResult(status="failed", reason="boom"))
         wait_for_page(attempt, Clock(sleep=sleep))
         order.append(f"unblocks after {len(page.notes)}")
         shown.on_line(starts("evaluate"))
-        eventually(lambda: not shown._thread.is_alive())
+        wait_until(lambda: not shown._thread.is_alive())
     assert order[0] == "waits 0.5 s"
     assert order[-1] == "unblocks after 1"
     assert page.asked == 1
@@ -277,7 +270,7 @@ def test_head_delivers_after_the_request_that_is_under_way(page: Page) -> None:
     page.answers.clear()
     with page.made() as shown:
         shown.on_line(starts("train"))
-        eventually(lambda: page.asked == 1)
+        wait_until(lambda: page.asked == 1)
         threading.Timer(0.2, page.answers.set).start()
     assert len(page.notes) == 1
 
@@ -296,7 +289,7 @@ def test_result_that_comes_while_a_request_is_prepared_stops_it(
     monkeypatch.setattr(Attempt, "record_page_update", late)
     with page.made() as shown:
         shown.on_line(starts("train"))
-        eventually(lambda: not shown._thread.is_alive())
+        wait_until(lambda: not shown._thread.is_alive())
     assert page.asked == 0
     assert not attempt.has_open_page_update()
 
@@ -308,15 +301,16 @@ def test_page_that_is_closed_sends_nothing(page: Page, monkeypatch: pytest.Monke
 
     def slow(self: Attempt, *, is_open: bool) -> None:
         prepared.set()
-        assert ended.wait(10)
+        assert ended.wait(SECONDS)
         record(self, is_open=is_open)
 
     monkeypatch.setattr(Attempt, "record_page_update", slow)
     with page.made() as shown:
         shown.on_line(starts("train"))
-        assert prepared.wait(10)
+        assert prepared.wait(SECONDS)
     ended.set()
-    shown._thread.join(10)
+    shown._thread.join(SECONDS)
+    assert not shown._thread.is_alive()
     assert page.asked == 0
 
 

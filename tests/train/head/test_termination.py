@@ -13,12 +13,13 @@ from typing import Any
 import boto3
 import pytest
 
-from heads import Head
+from heads import HEAD_SECONDS, Head
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.identity import session
 from modelbuild.contract import TrainingResult
 from modelbuild.settings import AwsSettings
 from modelbuild.train.head import flow_process
+from waiting import runs, wait_until
 
 
 def test_termination_reaches_flow_and_build(head: Head, archived: bytes, buildkite: Any) -> None:
@@ -32,12 +33,12 @@ def test_termination_reaches_flow_and_build(head: Head, archived: bytes, buildki
             pid = line.split("(pid ")[1].split(")")[0]
             break
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=HEAD_SECONDS)
     assert process.returncode == 143, output
     assert buildkite.fields == [head.result().to_fields()]
     assert head.result().status == "cancelled"
     assert "terminated from outside" in head.result().reason
-    wait_until_gone(pid)
+    wait_until(lambda: not runs(pid), f"the end of process {pid}")
 
 
 @pytest.fixture
@@ -53,10 +54,7 @@ def own_job(aws: Any) -> Iterator[Any]:
         ),
         containerOverrides={"command": ["sh", "-c", "exec sleep 600"]},
     )["jobId"]
-    deadline = time.monotonic() + 60
-    while batch.describe_jobs(jobs=[job])["jobs"][0]["status"] != "RUNNING":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: batch.describe_jobs(jobs=[job])["jobs"][0]["status"] == "RUNNING", "the job to run")
     yield job
     batch.terminate_job(jobId=job, reason="the test is over")
 
@@ -95,20 +93,9 @@ def test_termination_that_batch_knows_of_is_a_cancellation(
     head.environ["AWS_BATCH_JOB_ID"] = own_job
     boto3.client("batch").terminate_job(jobId=own_job, reason="not needed any more")
     head.write_request(archived, parameters={"act": "wait"})
-    output, _ = terminated_while_it_waits(head).communicate(timeout=60)
+    output, _ = terminated_while_it_waits(head).communicate(timeout=HEAD_SECONDS)
     assert "cancelled" in output
     assert [fields["training/status"] for fields in buildkite.fields] == ["cancelled"]
-
-
-def wait_until_gone(pid: str) -> None:
-    """Return once a process has ended."""
-    deadline = time.monotonic() + 10
-    shown = "?"
-    while shown and not shown.startswith("Z"):
-        assert time.monotonic() < deadline, f"process {pid} is still there"
-        time.sleep(0.05)
-        command = ["ps", "-o", "stat=", "-p", pid]
-        shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def test_flow_that_will_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -124,7 +111,8 @@ def test_flow_that_will_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_
         flow_process._stop(process)
     assert process.returncode == -signal.SIGKILL
     assert time.monotonic() - before < 10
-    wait_until_gone((tmp_path / "child").read_text().strip())
+    child = (tmp_path / "child").read_text().strip()
+    wait_until(lambda: not runs(child), f"the end of process {child}")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows which signals a process holds back")
@@ -132,12 +120,10 @@ def test_early_termination_reaches_the_build(head: Head, archived: bytes, buildk
     """SIGTERM while the head still starts is not lost: the build is unblocked as cancelled."""
     head.write_request(archived, parameters={"act": "wait"})
     process = head.start()
-    deadline = time.monotonic() + 10
     # Once the head keeps SIGTERM waiting, it is the head that answers it.
-    while not _blocked(process.pid) & 1 << (signal.SIGTERM - 1):
-        assert time.monotonic() < deadline
+    wait_until(lambda: _blocked(process.pid) & 1 << (signal.SIGTERM - 1), "the head to hold SIGTERM back")
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=HEAD_SECONDS)
     assert process.returncode == 143, output
     assert buildkite.fields == [head.result().to_fields()]
     assert head.result().status == "cancelled"
@@ -160,7 +146,7 @@ def test_build_that_is_cancelled_before_its_block_ends_the_wait(
     assert process.stdout is not None
     assert any("waiting until it is blocked" in line for line in process.stdout)
     buildkite.over = True
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=HEAD_SECONDS)
     assert process.returncode == 0
     assert "nothing to do" in output
     assert buildkite.fields == []
@@ -174,7 +160,7 @@ def test_superseded_head_that_is_terminated_delivers_nothing(
     head.storage.write(f"{head.artifacts}/attempts/1.head", b'{"job_id": ""}')
     process = head.start(held=True)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=HEAD_SECONDS)
     assert process.returncode == 0, output
     assert "belongs to no job any more: nothing to do" in output
     assert buildkite.fields == []

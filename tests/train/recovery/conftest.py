@@ -35,11 +35,11 @@ def builds() -> Iterator[Builds]:
 
         def do_PUT(self) -> None:
             number = self._number()
-            fields = self.body()["fields"]
-            if page.status == 200:
+            fields, status = self.body()["fields"], page.status
+            if status == 200:
                 page.fields[number] = fields
                 page.states[number] = "unblocked"
-            self.answer({"id": "j"}, page.status)
+            self.answer({"id": "j"}, status)
 
         def _number(self) -> int:
             assert self.headers["Authorization"] == "Bearer the-rest-token"

@@ -11,7 +11,8 @@ import pytest
 
 from modelbuild.aws.batch import job
 from modelbuild.train.recovery import ended
-from recovery import MODELS, TrainingStack, wait
+from recovery import MODELS, TrainingStack
+from waiting import wait_until
 
 
 def test_function_delivers_the_end_of_a_killed_head(
@@ -22,17 +23,16 @@ def test_function_delivers_the_end_of_a_killed_head(
     """
     number, artifacts = stack.write_request(request_for)
     stack.submit(artifacts, "sh", "-c", "kill -9 $$")
-    fields = wait(lambda: stack.builds.fields.get(number))
+    fields = stack.delivered(number, artifacts)
     assert fields["training/status"] == "failed"
     assert fields["training/reason"] == (
         "the head died without giving a reason: Essential container in task exited; exit code 137"
     )
-    wait(lambda: stack.get(f"{artifacts}/delivered.json"))
     result = json.loads(stack.get(f"{artifacts}/result.json") or "")
     assert {key: result[key] for key in ("training/status", "training/reason")} == {
         key: fields[key] for key in ("training/status", "training/reason")
     }
-    wait(lambda: f"builds/{number} with status failed (the head died" in stack.function_log())
+    wait_until(lambda: f"builds/{number} with status failed (the head died" in stack.function_log())
     assert "the-rest-token" not in stack.function_log()
 
 
@@ -46,10 +46,10 @@ def test_steps_of_a_killed_head_end(
     steps = [stack.step(f"modelbuild-DemoFlow-{number}-train-3", "modelbuild-gpu")]
     steps.append(stack.step(f"modelbuild-DemoFlow-{number}-evaluate-4", "modelbuild-default"))
     other = stack.step(f"modelbuild-DemoFlow-{number}1-train-3", "modelbuild-gpu")
-    wait(lambda: {stack.described(job_id)["status"] for job_id in (*steps, other)} == {"RUNNING"})
+    wait_until(lambda: {stack.described(job_id)["status"] for job_id in (*steps, other)} == {"RUNNING"})
     stack.put(f"{artifacts}/attempts/1.run", json.dumps({"flow_name": "DemoFlow", "run_id": str(number)}))
     stack.submit(artifacts, "sh", "-c", "kill -9 $$")
-    wait(lambda: stack.get(f"{artifacts}/delivered.json"))
+    stack.delivered(number, artifacts)
     assert {stack.described(job_id)["status"] for job_id in steps} == {"RUNNING"}
 
     noted = tmp_path / "noted"
@@ -76,7 +76,7 @@ def test_head_that_cannot_start_is_delivered_with_the_reason(
         },
     )
     stack.submit(artifacts, "true", definition="gone")
-    fields = wait(lambda: stack.builds.fields.get(number))
+    fields = stack.delivered(number, artifacts)
     assert fields["training/status"] == "failed"
     assert "Task failed to start; CannotPullContainerError" in fields["training/reason"]
 
@@ -86,10 +86,10 @@ def test_terminated_head_without_a_result_is_cancelled(
 ) -> None:
     """Somebody's TerminateJob is no failure, and the build says with which reason it came."""
     number, artifacts = stack.write_request(request_for)
-    job_id = stack.submit(artifacts, "sleep", "60")
-    wait(lambda: stack.described(job_id)["status"] == "RUNNING")
+    job_id = stack.submit(artifacts, "sleep", "600")
+    wait_until(lambda: stack.described(job_id)["status"] == "RUNNING")
     stack.client("batch").terminate_job(jobId=job_id, reason="Ada needs the machine")
-    fields = wait(lambda: stack.builds.fields.get(number))
+    fields = stack.delivered(number, artifacts)
     assert fields["training/status"] == "cancelled"
     assert "Ada needs the machine" in fields["training/reason"]
 
@@ -103,12 +103,12 @@ def test_event_of_a_cancelled_build_ends_its_heads(
     number, artifacts = stack.write_request(request_for)
     other, of_other = stack.write_request(request_for)
     own, waits, stays = (
-        stack.submit(artifacts, "sleep", "60"),
+        stack.submit(artifacts, "sleep", "600"),
         stack.submit(artifacts, "true", VCPU="9"),
-        stack.submit(of_other, "sleep", "60"),
+        stack.submit(of_other, "sleep", "600"),
     )
-    forged = stack.submit(f"{MODELS}/sentiment/none", "sleep", "60")
-    wait(lambda: stack.described(own)["status"] == "RUNNING")
+    forged = stack.submit(f"{MODELS}/sentiment/none", "sleep", "600")
+    wait_until(lambda: stack.described(own)["status"] == "RUNNING")
     build = {"organization": "local", "pipeline": "demo", "number": number, "queue": "modelbuild-head"}
     others = [{**build, "organization": "acme"}, {**build, "pipeline": "dem"}, {**build, "number": 10**6}]
     context: Any = None
@@ -117,7 +117,7 @@ def test_event_of_a_cancelled_build_ends_its_heads(
     message = ended.handler({"cancelled": build}, context)
     assert own in message
     assert waits in message
-    fields = wait(lambda: stack.builds.fields.get(number))
+    fields = stack.delivered(number, artifacts)
     assert (fields["training/status"], fields["training/reason"]) == ("cancelled", "the build was cancelled")
     assert not {stays, forged} & set(message.split())
     assert stack.described(stays)["status"] != "FAILED"
@@ -125,7 +125,7 @@ def test_event_of_a_cancelled_build_ends_its_heads(
     assert "no head runs" in ended.handler({"cancelled": build}, context)
     for job_id in (stays, forged):
         stack.client("batch").terminate_job(jobId=job_id, reason="test is over")
-    wait(lambda: stack.builds.fields.get(other))
+    stack.delivered(other, of_other)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import sweeps
 from modelbuild.errors import BuildkiteError
 from modelbuild.train.attempts import delivery
 from modelbuild.train.recovery import reconcile
-from recovery import MODELS, TrainingStack, reconciled, wait
+from recovery import MODELS, TrainingStack, reconciled
+from waiting import wait_until
 
 
 def test_reconciliation_finishes_what_is_over_and_nothing_else(
@@ -30,8 +31,8 @@ def test_reconciliation_finishes_what_is_over_and_nothing_else(
     head = stack_without_rule.ended(stack_without_rule.submit(of_died, "sh", "-c", "kill -9 $$"))
     stack_without_rule.put(f"{of_died}/job.json", json.dumps({"job_id": head.id, **record}))
     runs, of_runs = stack_without_rule.write_request(request_for)
-    running = stack_without_rule.submit(of_runs, "sleep", "60")
-    wait(lambda: stack_without_rule.described(running)["status"] == "RUNNING")
+    running = stack_without_rule.submit(of_runs, "sleep", "600")
+    wait_until(lambda: stack_without_rule.described(running)["status"] == "RUNNING")
     vanished, of_vanished = stack_without_rule.write_request(request_for)
     stack_without_rule.put(f"{of_vanished}/job.json", json.dumps({"job_id": "0000-gone", **record}))
     unasked, of_unasked = stack_without_rule.write_request(request_for)

@@ -10,7 +10,8 @@ import pytest
 
 from modelbuild.errors import BuildkiteError, VerificationFailed
 from modelbuild.train.recovery import ended
-from recovery import MODELS, TrainingStack, reconciled, wait
+from recovery import MODELS, TrainingStack, reconciled
+from waiting import wait_until
 
 
 def test_function_repeats_no_delivery(stack: TrainingStack, request_for: Callable[..., Any]) -> None:
@@ -18,14 +19,14 @@ def test_function_repeats_no_delivery(stack: TrainingStack, request_for: Callabl
     number, artifacts = stack.write_request(request_for)
     stack.put(f"{artifacts}/delivered.json", "{}")
     job_id = stack.submit(artifacts, "false")
-    wait(lambda: f"{artifacts} ended: nothing to do" in stack.function_log())
+    wait_until(lambda: f"{artifacts} ended: nothing to do" in stack.function_log())
     other = stack.client("batch").submit_job(
         jobName="other",
         jobQueue="modelbuild-head",
         jobDefinition="modelbuild-head",
         containerOverrides={"command": ["true"]},
     )["jobId"]
-    wait(lambda: f"job {other} is no head of a training" in stack.function_log())
+    wait_until(lambda: f"job {other} is no head of a training" in stack.function_log())
     assert number not in stack.builds.calls
     assert stack.get(f"{artifacts}/result.json") is None
     assert stack.ended(job_id).status == "FAILED"

@@ -17,6 +17,6 @@ def build(aws: Any, agent: Any, repository: Any, monkeypatch: pytest.MonkeyPatch
     script = Path(aws.bin) / "python"
     script.write_text(PYTHON)
     script.chmod(0o755)
-    made = Build(repository, next(build_numbers))
+    made = Build(repository, next(build_numbers), script.parent)
     monkeypatch.chdir(repository.folder)
     return made

@@ -141,7 +141,7 @@ def test_steps_have_their_sizes_and_tags(build: Build) -> None:
 def test_definition_is_reused(build: Build, repository: Any) -> None:
     """Two builds with one image share the job definition that was registered for it."""
     build.train()
-    second = Build(repository, next(build_numbers))
+    second = Build(repository, next(build_numbers), build.programs)
     second.train()
     assert jobs(build)[0]["jobDefinition"] == jobs(second)[0]["jobDefinition"]
     assert "/modelbuild-head-" in jobs(build)[0]["jobDefinition"]

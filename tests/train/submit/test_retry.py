@@ -16,14 +16,6 @@ from modelbuild.settings import AwsSettings
 from train_step import Build, jobs, put_result, read_object
 
 
-def wait_for(build: Build, status: str) -> None:
-    """Return once the build's job is in a state."""
-    deadline = time.monotonic() + 20
-    while jobs(build)[0]["status"] != status:
-        assert time.monotonic() < deadline, jobs(build)[0]
-        time.sleep(0.05)
-
-
 def test_retried_step_attaches(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
     """Running the step again shows the training under way, and starts none."""
     build.train()
@@ -69,7 +61,7 @@ def test_retried_step_after_success_says_so(
 ) -> None:
     """The step says that the training succeeded and is green, and notify's annotation stays."""
     build.train(environment={})
-    wait_for(build, "SUCCEEDED")
+    build.end_head("SUCCEEDED")
     put_result(build, "result.json", "succeeded")
     capsys.readouterr()
     build.train(environment={})
@@ -93,7 +85,7 @@ def test_retried_step_goes_on_after_failure(
 ) -> None:
     """A training that has failed is attempted again by a retried step, once, under the same model id."""
     build.train(environment={"ACT": "fail"})
-    wait_for(build, "FAILED")
+    build.end_head("FAILED")
     put_result(build, "result.json", "failed")
     agent.meta_data |= {"training/status": "failed"}
     build.train()
@@ -114,7 +106,7 @@ def test_undelivered_model_is_delivered_by_a_retry(
 ) -> None:
     """A training that ended when its build was over: a retried step does not leave the block waiting."""
     build.train(environment={})
-    wait_for(build, "SUCCEEDED")
+    build.end_head("SUCCEEDED")
     put_result(build, "result.json", "succeeded")
     put_result(build, "delivered.json", "succeeded")
     build.train()
@@ -128,7 +120,7 @@ def test_undelivered_model_is_delivered_by_a_retry(
 def test_record_says_with_what_an_attempt_was_submitted(build: Build) -> None:
     """Options of the job may differ between attempts: each is written down with its own."""
     build.train(timeout=120, environment={"ACT": "fail"}, resources={"train": {"memory": 9000}})
-    wait_for(build, "FAILED")
+    build.end_head("FAILED")
     build.train(tags={"team": "comments"})
     first, second = (
         json.loads(read_object(build, f"attempts/{number}.json"))["options"] for number in (1, 2)
@@ -142,7 +134,7 @@ def test_record_says_with_what_an_attempt_was_submitted(build: Build) -> None:
 def test_head_that_died_after_success_is_not_replaced(build: Build) -> None:
     """What counts is the result: a model that was published is not trained again because its head broke."""
     build.train(environment={"ACT": "fail"})
-    wait_for(build, "FAILED")
+    build.end_head("FAILED")
     put_result(build, "result.json", "succeeded")
     build.train()
     assert attempts(build) == ["1"]
