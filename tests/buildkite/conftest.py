@@ -3,16 +3,18 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, SupportsIndex
 
 import pytest
 
 import http_api
 import samples
+from modelbuild.buildkite import rest
 from modelbuild.contract import TrainingRequest
+from waiting import SECONDS
 
 STEP = "training_finished"
 TOKEN = "bkua_the-rest-token"
@@ -34,6 +36,33 @@ class Fault:
     garbage: bool = False
     reset: bool = False
     silent: bool = False
+
+
+class Faults(list[Fault]):
+    """The faults of a service whose client waits briefly for the answer of a silent one, and long for others.
+
+    So a busy machine makes no fault of its own.
+    """
+
+    def __init__(self, faults: Sequence[Fault], monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(faults)
+        self._monkeypatch = monkeypatch
+        self._set_patience()
+
+    def next(self) -> Fault | None:
+        """The fault of the next request."""
+        return self[0] if self else None
+
+    def pop(self, index: SupportsIndex = -1) -> Fault:
+        """Take the fault of this request."""
+        fault = super().pop(index)
+        self._set_patience()
+        return fault
+
+    def _set_patience(self) -> None:
+        fault = self.next()
+        is_silent = fault is not None and fault.silent
+        self._monkeypatch.setattr(rest, "_READ_SECONDS", 0.3 if is_silent else SECONDS)
 
 
 @dataclass
@@ -201,6 +230,6 @@ def names() -> Any:
     """The classes and constants of this file, which tests cannot import."""
 
     class Names:
-        fault, service, token = Fault, Service, TOKEN
+        fault, faults, service, token = Fault, Faults, Service, TOKEN
 
     return Names

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelbuild.buildkite import rest
 from modelbuild.buildkite.access import ApiAccess
 from modelbuild.callback import deliver
 from modelbuild.clock import Clock
@@ -302,9 +301,8 @@ def test_silence_is_retried(
     serve: Any, deliver_to: Any, names: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """A call that is not answered in time, reading or unblocking, is made again."""
-    monkeypatch.setattr(rest, "_READ_SECONDS", 0.2)
     faults = [names.fault(silent=True), names.fault(), names.fault(silent=True)]
-    service = serve(names.service(faults=faults))
+    service = serve(names.service(faults=names.faults(faults, monkeypatch)))
     deliver_to(service)
     assert [call[1] for call in service.calls] == ["GET", "GET", "PUT", "GET", "PUT"]
     assert service.applied == [RESULT.to_fields()]

@@ -20,31 +20,11 @@ from modelbuild.buildkite.access import ApiAccess
 from modelbuild.callback import deliver
 from modelbuild.clock import Clock
 from modelbuild.contract import TrainingRequest, TrainingResult
+from waiting import SECONDS
 
 MINUTES_10 = 600.0
 SILENCE_SECONDS = rest._READ_SECONDS
 RESULT = TrainingResult(status="failed", reason="step train failed: ValueError: no")
-
-
-class Outage(list[Any]):
-    """The faults of a service: one kind until ten minutes are over, and then none."""
-
-    def __init__(self, service: Any, faults: list[Any]) -> None:
-        super().__init__(faults)
-        self._service = service
-        self._next = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._service.now < MINUTES_10)
-
-    def pop(self, index: Any = -1) -> Any:
-        """The next fault, in turn."""
-        del index
-        self._next += 1
-        fault = self[self._next % len(self)]
-        if fault.silent:
-            self._service.now += SILENCE_SECONDS
-        return fault
 
 
 KINDS: dict[str, list[dict[str, Any]]] = {
@@ -70,9 +50,30 @@ def test_ten_minutes_of_outage(
     """Over real HTTP, in time that only waiting moves: after ten minutes of outage the step is unblocked
     once, with the right status, soon after, and the outage saw few requests.
     """
-    monkeypatch.setattr(rest, "_READ_SECONDS", 0.3)
     service = serve(names.service())
-    service.faults = Outage(service, [names.fault(**fault) for fault in KINDS[kind]])
+
+    class Outage(names.faults):  # type: ignore[misc]
+        """One kind of fault until ten minutes are over, and then none."""
+
+        taken = 0
+
+        def __bool__(self) -> bool:
+            return bool(service.now < MINUTES_10)
+
+        def next(self) -> Any:
+            """The faults come in turn, again and again."""
+            return self[(self.taken + 1) % len(self)] if self else None
+
+        def pop(self, index: Any = -1) -> Any:
+            """Take the next fault; a silent one takes time."""
+            del index
+            fault = self.next()
+            self.taken += 1
+            service.now += SILENCE_SECONDS if fault.silent else 0.0
+            self._set_patience()
+            return fault
+
+    service.faults = Outage([names.fault(**fault) for fault in KINDS[kind]], monkeypatch)
     deliver(
         training,
         RESULT,
@@ -154,8 +155,8 @@ def test_six_concurrent_deliveries_unblock_once(
         assert teller.stdin is not None
         teller.stdin.write("\n")
         teller.stdin.flush()
-    lines = [teller.communicate(timeout=30)[0] for teller in tellers[:5]]
-    lines.append(tellers[5].communicate("\n", timeout=30)[0])
+    lines = [teller.communicate(timeout=2 * SECONDS)[0] for teller in tellers[:5]]
+    lines.append(tellers[5].communicate("\n", timeout=2 * SECONDS)[0])
     assert [teller.returncode for teller in tellers] == [0] * 6
     (job,) = ask(f"{path}/jobs?step_key={training.unblock}", "GET")["items"]
     assert job["state"] == "unblocked"

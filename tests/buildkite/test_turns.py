@@ -21,6 +21,7 @@ from modelbuild.callback import deliver
 from modelbuild.clock import Clock
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.train.head import watch
+from waiting import SECONDS
 
 LIMIT = 50
 _HEADS = 4
@@ -57,7 +58,7 @@ class Time:
             heapq.heappush(self._waiting, (self.now, next(self._order), turn))
             threading.Thread(target=live, args=(program, turn), daemon=True).start()
         self._wake_next()
-        assert ended.wait(60)
+        assert ended.wait(5 * SECONDS)
 
     def sleep(self, seconds: float) -> None:
         """Let the others run until it is time."""

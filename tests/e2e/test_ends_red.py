@@ -15,6 +15,7 @@ from laptop import QUICK, SMALL, Laptop
 from modelbuild_local.run.agents import agents
 from pipeline_changes import train_options
 from running_build import Running, eventually, is_red
+from waiting import SECONDS
 
 pytestmark = pytest.mark.e2e
 
@@ -49,7 +50,7 @@ def test_heads_that_are_killed_or_take_too_long_turn_their_builds_red(prepared: 
             late = prepared.build_beside(killed, QUICK)
             late.reaches("training_finished", "blocked")
         _killed_head_is_red(killed)
-        killed.process.wait(60)
+        killed.process.wait(2 * SECONDS)
         with agents(prepared.state):
             late.over()
         # On a slow machine the minute is over before the step of the flow has begun.
@@ -73,7 +74,7 @@ def _killed_head_is_red(build: Running) -> None:
                     found.append(int(environ.parent.name))
         return found or None
 
-    for pid in eventually(processes, "process of the head", 30):
+    for pid in eventually(processes, "process of the head", SECONDS):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(os.getpgid(pid), signal.SIGKILL)
     build.over()

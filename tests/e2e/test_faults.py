@@ -11,6 +11,7 @@ import pytest
 from laptop import QUICK, Laptop
 from pipeline_changes import train_options
 from running_build import eventually
+from waiting import SECONDS
 from weather import changing
 
 pytestmark = pytest.mark.e2e
@@ -40,7 +41,7 @@ def test_a_step_that_takes_too_much_memory_turns_the_build_red(prepared: Laptop)
         reason = build.get()["meta_data"]["training/reason"]
         assert reason.startswith("step train failed: OutOfMemoryError: Container killed due to memory usage")
         assert reason in build.annotations()["training"]["body_html"]
-        assert (build.get()["state"], build.process.wait(30)) == ("failed", 1)
+        assert (build.get()["state"], build.process.wait(SECONDS)) == ("failed", 1)
         assert build.jobs("deploy")[0]["started_at"] is None
 
 
@@ -55,7 +56,7 @@ def test_builds_cancelled_before_their_heads(prepared: Laptop) -> None:
         aws.add("s3 PUT */source.tar.gz", silence=5)
         eventually(lambda: any(aws.struck()) or None, "call of the step", 60)
         prepared.client.put(f"{build.path}/cancel", {})
-        build.reaches("train", "canceled", seconds=20)
+        build.reaches("train", "canceled", seconds=SECONDS)
         assert build.over()["state"] == "canceled"
         assert build.heads_now() == []
     batch = prepared.aws("batch")

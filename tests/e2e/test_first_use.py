@@ -12,6 +12,7 @@ import pytest
 from laptop import Laptop, git, laptop_of
 from modelbuild.contract import Predictions, TrainingResult
 from running_build import Running
+from waiting import SECONDS
 
 pytestmark = pytest.mark.e2e
 
@@ -40,8 +41,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
 def first(shop: Laptop) -> Iterator[Running]:
     """The repository's first build, over: blocks for people were accepted."""
     with shop.build("--yes", model="shop") as build:
-        build.over(180)
-        assert build.process.wait(30) == 0, build.log.read_text(encoding="utf-8")
+        build.over()
+        assert build.process.wait(SECONDS) == 0, build.log.read_text(encoding="utf-8")
         yield build
 
 

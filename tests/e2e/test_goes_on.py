@@ -15,6 +15,7 @@ from modelbuild.onboarding import init
 from modelbuild_local.run.agents import agents
 from pipeline_changes import train_options
 from running_build import Running, eventually, is_red
+from waiting import SECONDS
 
 pytestmark = pytest.mark.e2e
 
@@ -34,8 +35,8 @@ def test_a_retried_training_goes_on_and_notify_turns_green(prepared: Laptop) -> 
             html = build.annotations()["training"]["body_html"]
             assert "failed in step train" in html
             assert "Traceback (most recent call last):" in html[html.index('<pre class="term">') :]
-            assert build.process.wait(30) == 1
-        build.put_object("needed", b"")
+            assert build.process.wait(SECONDS) == 1
+        build.put_object("needed", b"hold")
         with agents(prepared.state):
             retry(build, "train")
             build.reaches("train", "passed")
@@ -50,7 +51,8 @@ def test_a_retried_training_goes_on_and_notify_turns_green(prepared: Laptop) -> 
             assert "attempt 2 of the training has not ended yet" in build.job_log(
                 build.reaches("notify", "failed")
             )
-            assert eventually(result, "result of the second attempt", 120).status == "succeeded"
+            build.put_object("needed", b"")
+            assert eventually(result, "result of the second attempt", 300).status == "succeeded"
             retry(build, "notify")
             build.reaches("notify", "passed", "failed")
             assert build.jobs("notify")[-1]["state"] == "passed", build.job_log(build.jobs("notify")[-1])
@@ -89,7 +91,7 @@ def test_lost_hosts_cost_only_the_step_that_ran_there(reviews: Laptop) -> None:
         build.running_step("evaluate")
         (head,) = build.heads_now()
         build.lose_host(head["jobId"])
-        build.reaches("notify", "passed", "failed", seconds=180)
+        build.reaches("notify", "passed", "failed")
         assert build.get()["meta_data"]["training/status"] == "succeeded", build.log.read_text()
         (head,) = build.heads()
         assert [attempt["statusReason"][:8] for attempt in head["attempts"]] == ["Host EC2", "Essentia"]

@@ -15,6 +15,7 @@ from laptop import PREPARED, Laptop
 from modelbuild.contract import LOG_GROUP, Predictions, TrainingResult
 from modelbuild.flow.convergence import of_curves
 from running_build import Running, eventually
+from waiting import SECONDS
 from weather import changing
 
 pytestmark = pytest.mark.e2e
@@ -44,7 +45,7 @@ def served(laptop: Laptop) -> Iterator[Running]:
         for model in TEXTS:
             build.unblock(f"{model}_approve")
         build.over()
-        build.process.wait(30)
+        build.process.wait(SECONDS)
         yield build
 
 

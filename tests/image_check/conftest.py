@@ -9,9 +9,10 @@ import pytest
 
 from model_servers import RightServer
 from modelbuild.contract import GoldenPrediction, Manifest
-from modelbuild.image_check import load_check, server_checks
+from modelbuild.image_check import load_check, server, server_checks
 from modelbuild.serving.model import load_directory
 from models import Published, publish
+from waiting import SECONDS
 
 MANIFEST = Path(__file__).parents[1] / "data" / "model-12" / "manifest.json"
 
@@ -60,6 +61,8 @@ def own_manifest(published: Published, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _short_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The load and the wait for a dead server are short: the servers of these tests are fast."""
+    """The load and the wait for a dead server are short, and on a busy machine no server is found slow."""
     monkeypatch.setattr(load_check, "_LOAD_SECONDS", 0.2)
     monkeypatch.setattr(server_checks, "_RECOVERY_SECONDS", 0.2)
+    monkeypatch.setattr(server_checks, "_SLOW_SECONDS", SECONDS)
+    monkeypatch.setattr(server, "PING_SECONDS", SECONDS)

@@ -94,7 +94,7 @@ def test_an_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     start = time.monotonic()
     with talking(drip) as found, pytest.raises(NoAnswer, match=r"to the end \(not within 0\.3 s\)"):
         found.invoke(b"{}")
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20
 
 
 def test_an_answer_that_is_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from modelbuild.image_check.engine import find_engine
 from modelbuild.image_check.model import read_model
 from modelbuild.image_check.pickled import packed_like, printing
 from models import Published
+from waiting import SECONDS, wait_until
 
 SHARED = Path(__file__).parents[1] / "shared"
 FAULTY = Path(__file__).parent / "faulty_container.py"
@@ -72,12 +72,11 @@ Run = Callable[..., dict[str, str]]
 
 
 @pytest.fixture
-def run(engine: EngineStandIn, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(engine: EngineStandIn, capsys: pytest.CaptureFixture[str]) -> Run:
     """Checks an image, and gives the line of each subject; whether it passed is in line ``passed``."""
-    monkeypatch.setattr(container_checks, "TERM_SECONDS", 1.0)
 
     def run(
-        image: str, directory: Path, manifest: Path | None = None, seconds: float = 30.0
+        image: str, directory: Path, manifest: Path | None = None, seconds: float = SECONDS
     ) -> dict[str, str]:
         instances = [] if manifest else ["It works."]
         model = read_model(directory, manifest, instances)
@@ -115,11 +114,14 @@ def test_an_image_with_a_format_of_its_own_passes(run: Run, own_model: Path) -> 
     assert "vocabulary.json, weights.pkl" in lines["changed file"]
 
 
-def test_faults_that_only_a_container_shows_are_found(run: Run, own_model: Path) -> None:
+def test_faults_that_only_a_container_shows_are_found(
+    run: Run, own_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A server unpickles, compares no hashes, has an id in its code, and ignores SIGTERM; each is found.
 
     It reads another file before the one that it unpickles, and stops there if that is a pickle too.
     """
+    monkeypatch.setattr(container_checks, "TERM_SECONDS", 1.0)
     lines = run("careless", own_model)
     assert lines.pop("passed") == "False"
     failed = {subject for subject, line in lines.items() if line.startswith("failed")}
@@ -149,17 +151,17 @@ def test_a_model_that_holds_no_hashes_cannot_be_verified(run: Run, own_model: Pa
 
 
 @pytest.mark.parametrize(
-    ("image", "message"),
+    ("image", "seconds", "message"),
     [
-        ("missing-module", "ended with exit code 1: .*No module named nowhere_to_be_found"),
-        ("never", r"/ping on port 8080 was not answered with 200 within 1 s; listen on 0\.0\.0\.0:8080"),
+        ("missing-module", SECONDS, "ended with exit code 1: .*No module named nowhere_to_be_found"),
+        ("never", 1.0, r"/ping on port 8080 was not answered with 200 within 1 s; listen on 0\.0\.0\.0:8080"),
     ],
 )
 def test_an_image_that_does_not_start_is_not_checked_further(
-    image: str, message: str, run: Run, own_model: Path
+    image: str, seconds: float, message: str, run: Run, own_model: Path
 ) -> None:
     """The line says how the container ended, and what was not checked is no success."""
-    lines = run(image, own_model, seconds=1.0)
+    lines = run(image, own_model, seconds=seconds)
     assert lines.pop("passed") == "False"
     start = lines.pop("start")
     assert start.startswith("failed")
@@ -214,13 +216,14 @@ def test_a_signal_removes_the_container(
         text=True,
         env={**os.environ, "PATH": engine.path},
     )
-    deadline = time.monotonic() + 60
-    while not engine.running:
+
+    def is_running() -> bool:
         assert checking.poll() is None, checking.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        return bool(engine.running)
+
+    wait_until(is_running, "the container")
     checking.send_signal(number)
-    printed = checking.communicate(timeout=60)[0]
+    printed = checking.communicate(timeout=SECONDS)[0]
     assert checking.returncode == (1 if number == signal.SIGINT else 143), printed
     assert "Traceback" not in printed
     assert engine.running == []

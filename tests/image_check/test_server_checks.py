@@ -16,6 +16,7 @@ from modelbuild.image_check.outcome import Outcome, run_check
 from modelbuild.image_check.server import Server
 from modelbuild.image_check.session import Session
 from models import Published
+from waiting import SECONDS
 
 
 def examine(behaviour: RightServer, model: CheckedModel, seconds: float = 5.0) -> dict[str, Outcome]:
@@ -92,7 +93,7 @@ class _LoadsAtFirstRequest(RightServer):
 
     def predict(self, text: str) -> dict[str, Any]:
         if next(self.loading, None) is not None:
-            threading.Event().wait(0.6)
+            threading.Event().wait(2.0)
         return super().predict(text)
 
 
@@ -130,22 +131,29 @@ class _OneAtATime(RightServer):
 
 
 class _Unhealthy(RightServer):
-    """It says that it is not healthy while it predicts."""
+    """It says once, while it computes several requests, that it is not healthy."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.busy = threading.Semaphore(2)
+        self.alone = threading.Lock()
+        self.several, self.refused = threading.Event(), threading.Event()
 
     def ping(self) -> tuple[int, bytes]:
-        if not self.busy.acquire(blocking=False):
+        if self.several.is_set() and not self.refused.is_set():
+            self.refused.set()
             return 503, b""
-        self.busy.release()
         return super().ping()
 
     def invoke(self, content_type: str, body: bytes) -> tuple[int, bytes]:
-        with self.busy:
+        if not self.alone.acquire(blocking=False):
+            self.several.set()
+            self.refused.wait(SECONDS)
+            return super().invoke(content_type, body)
+        try:
             threading.Event().wait(0.01)
             return super().invoke(content_type, body)
+        finally:
+            self.alone.release()
 
 
 class _Traceback(RightServer):
@@ -224,7 +232,6 @@ def test_a_right_server_passes_every_check(behaviour: type[RightServer], model: 
         (_GuessesEarly, {"first request"}, "it answered {"),
         (_Random, {"first request", "golden predictions", "repetition", "batch"}, "differs by"),
         (_MixesBatch, {"batch"}, "in a batch of 7"),
-        (_Unhealthy, {"/ping under load"}, "answered with 503 while 4 requests are computed"),
         (_Traceback, {"bad body", "empty body"}, 'status 500 and "_Traceback'),
         (_SilentRefusal, {"bad body", "empty body"}, "say in a sentence"),
         (_AnyType, {"wrong content type"}, "status 200"),
@@ -249,6 +256,17 @@ def test_a_fault_is_found_where_it_is(
     wrong = {subject for subject, outcome in outcomes.items() if outcome.status != "ok"}
     assert wrong == failed, [*map(str, outcomes.values())]
     assert any(message in outcomes[subject].text for subject in failed), [*map(str, outcomes.values())]
+
+
+def test_ping_must_be_200_while_requests_are_computed(
+    model: CheckedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that calls itself unhealthy when it is busy is found, and what follows is checked as well."""
+    monkeypatch.setattr(load_check, "_LOAD_SECONDS", 2.0)
+    outcomes = examine(_Unhealthy(), model)
+    failed = [outcome for outcome in outcomes.values() if outcome.status != "ok"]
+    assert [outcome.subject for outcome in failed] == ["/ping under load"], [*map(str, failed)]
+    assert "answered with 503 while 4 requests are computed" in failed[0].text
 
 
 def test_a_model_that_is_loaded_by_the_first_request_is_found(
@@ -278,6 +296,7 @@ def test_ping_must_be_answered_while_requests_are_computed(
     model: CheckedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that does one thing at a time answers /ping later than SageMaker waits."""
+    monkeypatch.setattr(load_check, "_LOAD_SECONDS", 2.0)
     monkeypatch.setattr(server, "PING_SECONDS", 0.01)
     with running(_OneAtATime()) as running_server:
         session = Session(Server("127.0.0.1", running_server.server_port), model, model.identity)

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -22,6 +21,7 @@ from typing import Any
 import pytest
 
 from models import Published, publish
+from waiting import SECONDS, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 MiB = 1 << 20
@@ -103,14 +103,6 @@ def container(engine: Engine) -> Iterator[Callable[..., str]]:
         engine.call("rm", "--force", name, check=False)
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not happen within {seconds:.0f} s"
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="session")
 def serve(build: Callable[[str], str]) -> str:
     """The serving image."""
@@ -156,7 +148,7 @@ def served(engine: Engine, serve: str, container: Callable[..., str], published:
         *environment,
     )
     found = Served(engine, container(serve, "serve", options=options))
-    until(lambda: found.ask("GET", "/ping")[0] == 200, "a 200 of /ping")
+    wait_until(lambda: found.ask("GET", "/ping")[0] == 200, "a 200 of /ping")
     return found
 
 
@@ -173,7 +165,7 @@ def test_serving_image_answers_as_sagemaker_asks(served: Served) -> None:
 def test_serving_image_ends_on_sigterm(engine: Engine, served: Served) -> None:
     """The server ends by itself, with exit code 0, in less than the 30 seconds that SageMaker gives it."""
     engine.call("kill", "--signal", "TERM", served.name)
-    until(lambda: not engine.inspect("container", served.name)["State"]["Running"], "the end", 30.0)
+    wait_until(lambda: not engine.inspect("container", served.name)["State"]["Running"], "the end", 30.0)
     assert engine.inspect("container", served.name)["State"]["ExitCode"] == 0
 
 
@@ -187,7 +179,7 @@ def test_serving_image_refuses_another_model(
         *(f"--env={key}={value}" for key, value in environment.items()),
     )
     name = container(serve, "serve", options=options)
-    until(lambda: not engine.inspect("container", name)["State"]["Running"], "the end")
+    wait_until(lambda: not engine.inspect("container", name)["State"]["Running"], "the end")
     assert engine.inspect("container", name)["State"]["ExitCode"] == 14
     output = engine.call("logs", name)
     assert "0" * 64 in output.stdout + output.stderr
@@ -259,5 +251,5 @@ def test_default_image_is_a_function(engine: Engine, default: str, container: Ca
             *(f"--env=AWS_LAMBDA_RUNTIME_API=127.0.0.1:{server.server_port}", "--env=HOME=/tmp"),
         )
         name = container(default, "python", "-m", "modelbuild", "ended", options=options)
-        assert asked.wait(60), engine.call("logs", name).stderr
+        assert asked.wait(SECONDS), engine.call("logs", name).stderr
         server.shutdown()

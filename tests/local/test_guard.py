@@ -6,7 +6,6 @@ import http.client
 import json
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ import standins
 from modelbuild_local.service import web_identity
 from modelbuild_local.service.guard import Guard
 from modelbuild_local.service.session import COOKIE
+from waiting import SECONDS, wait_until
 
 URL = "http://127.0.0.1:4000"
 CLAIMS = {"aud": "sts.amazonaws.com", "nbf": 0, "exp": 1 << 40}
@@ -90,7 +90,7 @@ def test_requests_of_other_sites_are_refused(service: Any, headers: dict[str, st
 
 def test_a_large_body_is_refused_before_it_is_read(service: Any) -> None:
     """The server answers a request that announces 100 GB at once."""
-    connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=SECONDS)
     connection.putrequest("POST", "/graphql")
     connection.putheader("Content-Length", str(100 << 30))
     connection.endheaders()
@@ -206,14 +206,8 @@ def test_a_presigned_address_ends(aws: str) -> None:
     s3.put_object(Bucket="ends", Key="x", Body=b"x")
     address = s3.generate_presigned_url("get_object", {"Bucket": "ends", "Key": "x"}, ExpiresIn=1)
 
-    def status() -> int:
-        return httpx.get(address).status_code
-
-    end = time.monotonic() + 20
-    while (found := status()) == 200:
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    assert found == 403
+    wait_until(lambda: httpx.get(address).status_code != 200, "the end of the address")
+    assert httpx.get(address).status_code == 403
 
 
 @pytest.mark.parametrize(

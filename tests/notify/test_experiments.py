@@ -188,7 +188,7 @@ def test_a_silent_wandb_is_killed_in_time(tmp_path: Path) -> None:
         running.process.send_signal(signal.SIGSTOP)
         start = time.monotonic()
         said = sentence(find(query(), running.url, KEY, seconds=2))
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 15
         running.process.send_signal(signal.SIGCONT)
     assert said == "Experiments: W&B did not answer within 2 seconds."
 

@@ -12,7 +12,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 import venv
 import zipfile
 from collections.abc import Callable, Iterator
@@ -20,6 +19,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from waiting import SECONDS, wait_until
 
 FILE = Path(__file__).parents[2] / "plugins/lib/install.py"
 NAME = "0123456789abcdef"
@@ -97,13 +98,6 @@ def starter(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable
         process.communicate()
 
 
-def _until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 def _builds(folder: Path) -> int:
     file = folder / "builds"
     return len(file.read_text().splitlines()) if file.exists() else 0
@@ -114,12 +108,12 @@ def test_second_installation_waits_for_the_first(
 ) -> None:
     """Two installations at once install once, wherever they run."""
     first = starter()
-    _until(lambda: _builds(tmp_path) == 1)
+    wait_until(lambda: _builds(tmp_path) == 1)
     second = starter()
     assert second.stderr is not None
     assert "Waiting for another process" in second.stderr.readline()
     (tmp_path / "go").touch()
-    assert [first.wait(30), second.wait(30)] == [0, 0]
+    assert [first.wait(SECONDS), second.wait(SECONDS)] == [0, 0]
     assert _builds(tmp_path) == 1
     assert os.listdir(tmp_path / "cache") == [NAME]
 
@@ -129,12 +123,12 @@ def test_killed_installation_is_made_anew_at_once(
 ) -> None:
     """What is killed holds no lock, and what it left is removed."""
     killed = starter()
-    _until(lambda: _builds(tmp_path) == 1)
+    wait_until(lambda: _builds(tmp_path) == 1)
     killed.kill()
-    killed.wait(30)
+    killed.wait(SECONDS)
     assert len(os.listdir(tmp_path / "cache")) == 1
     (tmp_path / "go").touch()
-    assert starter().wait(30) == 0
+    assert starter().wait(SECONDS) == 0
     assert _builds(tmp_path) == 2
     assert os.listdir(tmp_path / "cache") == [NAME]
 
@@ -145,9 +139,9 @@ def test_cancelled_installation_leaves_nothing(
 ) -> None:
     """SIGTERM ends an installation with 143, and removes what it has made."""
     cancelled = starter()
-    _until(lambda: _builds(tmp_path) == 1)
+    wait_until(lambda: _builds(tmp_path) == 1)
     cancelled.send_signal(signal.SIGTERM)
-    assert cancelled.wait(30) == 143
+    assert cancelled.wait(SECONDS) == 143
     assert os.listdir(tmp_path / "cache") == []
 
 

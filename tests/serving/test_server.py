@@ -3,18 +3,21 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from servers import free_port, serving, start
+from servers import reserved_port, serving, start
+from waiting import SECONDS
 
 
 @pytest.fixture
-def port() -> int:
-    """A port that was free a moment ago."""
-    return free_port()
+def port() -> Iterator[int]:
+    """A port where nothing listens."""
+    with reserved_port() as port:
+        yield port
 
 
 def test_serves_until_sigterm(published: Any) -> None:
@@ -22,14 +25,14 @@ def test_serves_until_sigterm(published: Any) -> None:
     with serving(published.directory, published.environment) as served:
         assert served.invoke(["fine"])["model_id"] == "12.3"
         served.process.terminate()
-        assert served.process.communicate(timeout=10)[1] == ""
+        assert served.process.communicate(timeout=SECONDS)[1] == ""
 
 
 def test_ends_when_the_weights_are_not_the_approved_ones(published: Any, port: int) -> None:
     """A wrong hash is one sentence and exit code 14, never a server."""
     wrong = published.environment.model_copy(update={"description_sha256": "f" * 64})
     server = start(published.directory, wrong, port)
-    message = server.communicate(timeout=20)[1]
+    message = server.communicate(timeout=SECONDS)[1]
     assert server.returncode == 14
     assert message.count("\n") == 1
     assert "SHA-256" in message
@@ -38,17 +41,18 @@ def test_ends_when_the_weights_are_not_the_approved_ones(published: Any, port: i
 def test_ends_when_there_is_no_model(published: Any, port: int, tmp_path: Path) -> None:
     """A missing model is one sentence and exit code 10."""
     server = start(tmp_path / "nowhere", published.environment, port)
-    message = server.communicate(timeout=20)[1]
+    message = server.communicate(timeout=SECONDS)[1]
     assert server.returncode == 10
     assert message.startswith("cannot read the model file")
     assert message.count("\n") == 1
 
 
-def test_ends_when_its_port_is_taken(published: Any, port: int) -> None:
+def test_ends_when_its_port_is_taken(published: Any) -> None:
     """A port that another program has is one sentence and exit code 10."""
-    with socket.create_server(("127.0.0.1", port)):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
         server = start(published.directory, published.environment, port)
-        message = server.communicate(timeout=20)[1]
+        message = server.communicate(timeout=SECONDS)[1]
     assert server.returncode == 10
     assert message == f"Cannot listen on 127.0.0.1:{port}: Address already in use.\n"
 

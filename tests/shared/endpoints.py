@@ -13,7 +13,8 @@ from botocore.exceptions import ClientError
 
 BUCKET = "models-of-serving"
 IMAGE = "registry.example/serve:1"
-# What a serving container does, and what tests ask of it: see ANSWERS.
+# What a serving container does, as the mode in its model says; with "held PATH" it is not healthy before that
+# file is there.
 PROGRAM = r"""
 import http.server, json, os, pathlib, sys, time
 
@@ -34,7 +35,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
-        self.answer(503 if mode == "never" else 200, b"")
+        held = mode.startswith("held ") and not os.path.exists(mode[len("held "):])
+        self.answer(503 if held else 200, b"")
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))

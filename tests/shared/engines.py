@@ -41,8 +41,11 @@ def run(*arguments):
     found = (options["--publish"], mount["target"], "readonly" in mount)
     if found != ("127.0.0.1::8080", "/opt/ml/model", True):
         sys.exit("not as SageMaker runs a container: " + repr(arguments))
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        number = probe.getsockname()[1]
+    # The supervisor keeps it open: until the container listens there, nobody else is given the port.
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    number = holder.getsockname()[1]
     environment = {{**environment, "PATH": os.environ["PATH"], "SM_MODEL_DIR": mount["source"],
                    "SAGEMAKER_BIND_TO_PORT": str(number), "BIND_ADDRESS": "127.0.0.1"}}
     name = options["--name"]
@@ -50,7 +53,8 @@ def run(*arguments):
     (FOLDER / "containers" / name / "port").write_text(str(number))
     plan = json.dumps([IMAGES[rest[0]] + rest[1:], environment])
     supervisor = subprocess.Popen([__file__, "supervise", name, plan], stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+                                  pass_fds=[holder.fileno()])
     supervisor.stdout.read()
     print(name)
 

@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from modelbuild.contract import ServingEnvironment
+from waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -52,32 +52,35 @@ def start(
     return subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port that nobody else is given while the block runs.
+
+    A server can listen there, because servers set SO_REUSEADDR; without one, connections are refused.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
 
 
 @contextlib.contextmanager
 def serving(directory: Path, environment: ServingEnvironment, **variables: str) -> Iterator[Served]:
     """A server, until the block ends."""
-    served = Served(start(directory, environment, port := free_port(), **variables), port)
-    try:
-        deadline = time.monotonic() + 60
-        while not _answers_ping(port):
-            assert served.process.poll() is None, served.process.communicate()[1]
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield served
-    finally:
-        served.process.kill()
-        served.process.wait()
+    with reserved_port() as port:
+        served = Served(start(directory, environment, port, **variables), port)
+        try:
+            wait_until(lambda: _answers_ping(served), "an answer to /ping")
+            yield served
+        finally:
+            served.process.kill()
+            served.process.wait()
 
 
-def _answers_ping(port: int) -> bool:
+def _answers_ping(served: Served) -> bool:
+    assert served.process.poll() is None, served.process.communicate()[1]
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping") as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{served.port}/ping") as answer:
             return int(answer.status) == 200
     except (urllib.error.URLError, ConnectionError):
         return False

@@ -16,6 +16,8 @@ from typing import Any
 import boto3
 import pytest
 
+from waiting import SECONDS
+
 ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
 BUCKET = "modelbuild-123456789012"
@@ -50,7 +52,7 @@ class Service:
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:
-            return self.process.wait(20)
+            return self.process.wait(SECONDS)
         finally:
             self.process.kill()
 

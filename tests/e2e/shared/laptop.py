@@ -130,14 +130,14 @@ class Laptop:
             )
         try:
             build = eventually(
-                lambda: next((b for b in self._builds() if b["id"] not in earlier), None), "new build", 30
+                lambda: next((b for b in self._builds() if b["id"] not in earlier), None), "new build", 120
             )
             path = f"pipelines/{build['pipeline']['slug']}/builds/{build['number']}"
             yield Running(self, process, log, path, model)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-            process.wait(60)
+            process.wait(120)
 
     def build_beside(self, other: Running, pipeline: str) -> Running:
         """A build of the current commit whose jobs the agents of another build run as well."""
@@ -206,7 +206,7 @@ def laptop_of(repository: Path, folder: Path) -> Iterator[Laptop]:
             assert process.poll() is None, log.read_text()
             return running(repository.resolve())
 
-        yield Laptop(repository, eventually(look, f"laptop mode; see {log}", 60))
+        yield Laptop(repository, eventually(look, f"laptop mode; see {log}", 180))
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(120)

@@ -129,7 +129,7 @@ class Running:
             heads = self.heads_now()
             return heads if all("stoppedAt" in head for head in heads) else None
 
-        return eventually(look, "end of the head", 30)
+        return eventually(look, "end of the head", 60)
 
     def heads_now(self) -> list[Json]:
         """The head jobs of this build, in Batch, as they are."""

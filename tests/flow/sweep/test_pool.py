@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from modelbuild.flow.sweep.pool import run_all
+from waiting import SECONDS, runs, wait_until
 
 
 def test_each_task_runs_in_a_process_and_its_output_is_told_apart(
@@ -80,24 +82,14 @@ def test_the_tasks_end_with_the_process(tmp_path: Path) -> None:
     """Batch ends a job with SIGTERM: no task outlives it."""
     process = subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=tmp_path)
     marks = [tmp_path / "one.started", tmp_path / "two.started"]
-    while not all(mark.exists() for mark in marks):
-        assert process.poll() is None
+    wait_until(lambda: all(mark.exists() for mark in marks) or process.poll() is not None, "both tasks")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 143
+    assert process.wait(SECONDS) == 143
     for mark in marks:
         # The parent has not waited for them, so they are gone once their new parent has.
-        pid = int(mark.read_text())
-        while _runs(pid):
-            pass
+        pid = mark.read_text()
+        wait_until(functools.partial(_is_gone, pid), f"the end of task {pid}")
 
 
-def _runs(pid: int) -> bool:
-    """Whether a process runs that is no zombie."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    status = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return not status.stdout.strip().startswith("Z") and status.returncode == 0
+def _is_gone(pid: str) -> bool:
+    return not runs(pid)

@@ -24,6 +24,7 @@ from modelbuild.flow import classification, regression
 from modelbuild.flow.evaluation import Evaluated, EvaluationRows
 from modelbuild.flow.tracking.description import of_checkout
 from modelbuild.flow.tracking.run import summary
+from waiting import SECONDS, wait_until
 
 KEY = "k" * 40
 PARAMETERS: dict[str, JsonValue] = {"seed": 1, "training": {"learning_rate": 0.5}}
@@ -42,6 +43,11 @@ evaluated = Evaluated(
     Evaluation.model_validate_json(pathlib.Path("evaluation.json").read_text()),
     pathlib.Path("predictions.parquet").read_bytes(),
 )
+"""
+# A busy machine may need longer than the limits of a training that goes on without W&B.
+PATIENT = """
+from modelbuild.flow.tracking import run as module
+module._INIT_SECONDS = module._FINISH_SECONDS = module._ANSWER_SECONDS = 120
 """
 READ = """
 import json, sys, wandb
@@ -103,21 +109,23 @@ class Training:
             text=True,
         )
 
-    def run(self, program: str) -> subprocess.CompletedProcess[str]:
+    def run(self, program: str, begin: str = BEGIN) -> subprocess.CompletedProcess[str]:
         """Run a process to its end."""
-        process = self.start(BEGIN + program)
-        stdout, stderr = process.communicate(timeout=90)
+        process = self.start(begin + program)
+        stdout, stderr = process.communicate(timeout=3 * SECONDS)
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def succeeds(self, program: str) -> str:
         """What a process prints that ends well and warns of nothing."""
-        done = self.run(program)
+        done = self.run(program, PATIENT + BEGIN)
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
         return done.stdout
 
     def read(self, id: str = "") -> Any:
         """The run as W&B's API has it."""
-        stdout, stderr = self.start(READ, f"local/{self.project}/{id or self.id}").communicate(timeout=60)
+        stdout, stderr = self.start(READ, f"local/{self.project}/{id or self.id}").communicate(
+            timeout=3 * SECONDS
+        )
         assert stdout, stderr
         return json.loads(stdout)
 
@@ -257,12 +265,11 @@ def test_a_regression_has_metrics_only(tmp_path: Path, wandb_url: str) -> None:
 def test_a_training_that_lost_its_host_continues_its_run(training: Training) -> None:
     """What goes on from a checkpoint records again what it recorded before, and no point is there twice."""
     killed = training.start(
-        BEGIN + TRAIN.replace("1 / step", "2 / step") + "sys.stdout.flush()\ntime.sleep(60)"
+        BEGIN + TRAIN.replace("1 / step", "2 / step") + "sys.stdout.flush()\ntime.sleep(600)"
     )
     assert killed.stdout is not None
     assert killed.stdout.readline()
-    while len(training.read()["history"]) < 2:
-        time.sleep(0.2)
+    wait_until(lambda: len(training.read()["history"]) >= 2, "two points of the history")
     assert training.read()["state"] == "running"
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
@@ -315,7 +322,7 @@ def test_a_training_goes_on_without_wandb(training: Training) -> None:
     training.environ["WANDB_BASE_URL"] = "http://127.0.0.1:9"
     start = time.monotonic()
     done = training.run(WHOLE)
-    assert time.monotonic() - start < 40
+    assert time.monotonic() - start < 60
     assert done.returncode == 0
     assert done.stderr.startswith(f"W&B did not take run {training.id} (")
     assert done.stderr.count("\n") == 1
@@ -326,10 +333,12 @@ def test_a_training_goes_on_without_wandb(training: Training) -> None:
 def test_without_a_key_nothing_is_tried(training: Training) -> None:
     """No key is no error: nothing is sent, asked for or warned of, and the run says why it is not there."""
     del training.environ["WANDB_API_KEY"]
-    start = time.monotonic()
-    said = training.succeeds(WHOLE)
-    assert time.monotonic() - start < 15
-    assert said.splitlines()[-1].endswith("there is no key in WANDB_API_KEY")
+    begin = BEGIN.replace("run = open_run", "start = time.monotonic()\nrun = open_run")
+    done = training.run(f"{WHOLE}\nprint(time.monotonic() - start)", begin)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    *_, said, seconds = done.stdout.splitlines()
+    assert said.endswith("there is no key in WANDB_API_KEY")
+    assert float(seconds) < 15
 
 
 def test_an_empty_key_is_none(training: Training) -> None:
@@ -347,6 +356,14 @@ def test_a_key_that_is_none_is_not_shown(training: Training) -> None:
     assert "the-malformed-key" not in done.stdout + done.stderr
 
 
+TIMED_END = """
+start = time.monotonic()
+run.add_evaluation(evaluated, private=False)
+print(run.finish().url)
+print(time.monotonic() - start)
+"""
+
+
 def test_a_training_ends_while_wandb_is_silent(tmp_path: Path) -> None:
     """A W&B that falls silent in the middle delays the end by its limit and costs a sentence; the address of
     the run stays.
@@ -357,16 +374,17 @@ def test_a_training_ends_while_wandb_is_silent(tmp_path: Path) -> None:
     )
     with standins.started("wandb", "--data", tmp_path / "data") as service:
         training = Training(tmp_path, service.url, of_classifier())
-        process = training.start(f"{limited}{TRAIN}sys.stdout.flush()\nsys.stdin.readline()\n{EVALUATE}")
+        process = training.start(f"{limited}{TRAIN}sys.stdout.flush()\nsys.stdin.readline()\n{TIMED_END}")
         assert process.stdin is not None
         assert process.stdout is not None
         url = process.stdout.readline()
         service.process.send_signal(signal.SIGSTOP)
-        start = time.monotonic()
-        stdout, stderr = process.communicate("go on\n", timeout=60)
+        stdout, stderr = process.communicate("go on\n", timeout=3 * SECONDS)
         service.process.send_signal(signal.SIGCONT)
-    assert time.monotonic() - start < 15
-    assert (process.returncode, stdout) == (0, url)
+    assert process.returncode == 0, stderr
+    shown, seconds = stdout.splitlines()
+    assert shown == url.strip()
+    assert float(seconds) < 30
     assert stderr.startswith(f"W&B did not take run {training.id} (")
     assert stderr.count("\n") == 1
 

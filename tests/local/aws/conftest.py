@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,23 +15,9 @@ import pytest
 from botocore.config import Config
 
 import standins
+from waiting import runs, wait_until
 
 ENDED = ("SUCCEEDED", "FAILED")
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """The first true value of ``condition``, or a failure after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.05)
-    return value
-
-
-def runs(pid: int | str) -> bool:
-    """Whether a process runs; one that has ended and waits to be reaped does not."""
-    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return bool(shown.stdout.strip()) and not shown.stdout.startswith("Z")
 
 
 @dataclass

@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from modelbuild_local.aws.athena.query import Query
+from waiting import SECONDS
 
 BUCKET = "athena-lake"
 OUTPUT = f"s3://{BUCKET}/results/"
@@ -310,7 +311,7 @@ def test_nothing_computes_for_a_query_that_was_stopped() -> None:
         (thread,) = (one for one in threading.enumerate() if one.name == f"query {query.id}")
         thread.join(seconds)
         query.cancel()
-        thread.join(20)
+        thread.join(SECONDS)
         assert not thread.is_alive()
         assert query.state == "CANCELLED"
 

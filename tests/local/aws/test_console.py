@@ -17,6 +17,7 @@ import standins
 from modelbuild_local.console.app import create_app
 from modelbuild_local.console.reader import Reader
 from modelbuild_local.service.session import COOKIE
+from waiting import SECONDS
 
 URL = "http://127.0.0.1:1"
 HOSTILE = "<script>alert(1)</script>"
@@ -131,6 +132,6 @@ def test_the_products_links_lead_here(cloud: Any, tmp_path: Path) -> None:
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", file.as_uri()]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=2 * SECONDS)
     output = done.stdout.partition('data-said="')[2].partition('"')[0].replace("&amp;", "&")
     assert output.split() == list(addresses.values()), done.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import flow_files
+from waiting import SECONDS
 
 
 def test_batch_step_of_a_flow(cloud: Any, tmp_path: Path) -> None:
@@ -33,7 +34,7 @@ def test_batch_step_of_a_flow(cloud: Any, tmp_path: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=3 * SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

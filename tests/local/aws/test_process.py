@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelbuild_local.aws import process
+from waiting import SECONDS
 
 LEAVES_HOME = """
 import os, signal, subprocess, sys, time
@@ -33,7 +34,7 @@ def test_sweep_reaches_other_sessions(
     """What a process leaves behind in another session ends with it, as in a container."""
     running = start(tmp_path, "leave")
     child = int(running.stdout.readline())
-    running.wait(10)
+    running.wait(SECONDS)
     assert alive(child)
     process.sweep(running)
     wait(lambda: not alive(child))

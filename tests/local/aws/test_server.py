@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import requests
 
+from waiting import SECONDS
+
 
 @pytest.mark.parametrize("way", ["end of input", "SIGTERM"])
 def test_nothing_is_left_after_the_end(
@@ -24,11 +26,11 @@ def test_nothing_is_left_after_the_end(
     assert all(alive(pid) for pid in pids)
     if way == "SIGTERM":
         cloud.service.process.send_signal(signal.SIGTERM)
-        assert cloud.service.process.wait(20) == 0
+        assert cloud.service.process.wait(SECONDS) == 0
     assert cloud.service.stop() == 0
     assert not any(alive(pid) for pid in pids)
     with pytest.raises(requests.ConnectionError):
-        requests.get(cloud.url, timeout=5)
+        requests.get(cloud.url, timeout=SECONDS)
 
 
 def test_large_objects_survive(cloud: Any) -> None:

@@ -114,7 +114,7 @@ def test_an_endless_regular_expression_is_cut_off() -> None:
     began = time.monotonic()
     with pytest.raises(ConditionError, match="takes too long"):
         is_met(r"build.message =~ /^(a|a)*$/", {"build.message": "a" * 60 + "b"}, {})
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 @given(st.text(alphabet="ab.\"'/!=~&|()[] \\\n1?:,$", max_size=30))

@@ -21,6 +21,7 @@ from modelbuild_local.buildkite.engine import Engine
 from modelbuild_local.buildkite.state import Build
 from modelbuild_local.service.session import COOKIE
 from scenes import SCENES
+from waiting import SECONDS
 
 URL = "http://127.0.0.1:1"
 WIDTH = 360
@@ -261,7 +262,9 @@ def measure(pages: dict[str, str], folder: Path) -> dict[str, tuple[int, int]]:
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     command += [f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
     environment = {**os.environ, "HOME": str(folder)}
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", timeout=2 * SECONDS, env=environment
+    )
     found = re.search(r'data-widths="([^"]*)"', done.stdout)
     assert found is not None, done.stderr
     return {name: (width, title) for name, (width, title) in json.loads(html.unescape(found[1])).items()}

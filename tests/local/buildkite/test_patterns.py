@@ -71,7 +71,7 @@ def test_an_endless_match_ends(bench: Any) -> None:
     began = time.monotonic()
     with pytest.raises(Refused, match="takes too long"):
         bench.engine.unblock(job, {"name": "a" * 60 + "b"}, bench.engine.user)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     bench.engine.unblock(job, {"name": "aa"}, bench.engine.user)
 
 
@@ -95,7 +95,7 @@ def test_an_endless_search_ends() -> None:
     began = time.monotonic()
     with pytest.raises(Refused, match="takes too long"):
         matches("*a?" * 30 + "c", "a" * 3000 + "b")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 @given(st.text(alphabet=r"ab\pdwuk{}[]()<>?*+|^$-,L:1=&", max_size=14), st.text(max_size=8))

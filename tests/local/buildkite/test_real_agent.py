@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from modelbuild_local.agent import find
+from waiting import SECONDS
 
 # The jobs side by side end when both have begun.
 PIPELINE = """
@@ -112,12 +113,12 @@ def agents(server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         yield
         process.terminate()
-        process.wait(20)
+        process.wait(SECONDS)
 
 
 def wait_for(server: Any, build: str, what: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The build once ``what`` holds of it."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 3 * SECONDS
     while not what(shown := server.rest.get(build).json()):
         if time.monotonic() > deadline:
             jobs = [(job["step_key"], job["state"]) for job in shown["jobs"]]
@@ -180,8 +181,8 @@ def test_the_agent_does_a_whole_build(server: Any, repository: Path) -> None:
 @pytest.mark.usefixtures("agents")
 def test_the_agent_stops_a_canceled_job(server: Any, repository: Path) -> None:
     """A canceled build ends its running job within seconds, as canceled."""
-    build = start(server, "real cancel", repository, [{"key": "long", "command": "sleep 60"}])
-    wait_for(server, build, lambda build: "sleep 60" in log_of(server, build, "long"))
+    build = start(server, "real cancel", repository, [{"key": "long", "command": "sleep 600"}])
+    wait_for(server, build, lambda build: "sleep 600" in log_of(server, build, "long"))
     server.rest.put(f"{build}/cancel")
     shown = wait_for(server, build, over)
     assert (shown["state"], job_with(shown, "long")["state"]) == ("canceled", "canceled")

@@ -6,16 +6,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from modelbuild_local import agent
 from modelbuild_local.laptop import State, running
+from waiting import SECONDS, runs, wait_until
 
-UNTIL_SECONDS = 90.0
+COMMAND_SECONDS = 3 * SECONDS
+"""How long a command of laptop mode may take, which may be a whole build."""
 
 PIPELINES = {
     ".buildkite/pipeline.yml": """\
@@ -82,14 +83,6 @@ steps:
 }
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = UNTIL_SECONDS) -> None:
-    """Wait until the condition holds; fail with what was waited for."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.05)
-
-
 def make_repository(folder: Path, files: dict[str, str]) -> Path:
     """A git repository with one commit that holds the files."""
     for name, text in files.items():
@@ -110,7 +103,8 @@ def make_repository(folder: Path, files: dict[str, str]) -> Path:
 class Laptop:
     """Commands of laptop mode in one repository, with a cache of their own."""
 
-    until = staticmethod(until)
+    until = staticmethod(wait_until)
+    alive = staticmethod(runs)
 
     def __init__(self, repository: Path) -> None:
         self.repository = repository
@@ -126,23 +120,16 @@ class Laptop:
         command = [sys.executable, "-m", "modelbuild", "local", *arguments]
         return subprocess.Popen(command, cwd=self.repository, text=True, **settings)  # type: ignore[call-overload, no-any-return]
 
-    @staticmethod
-    def alive(pid: int) -> bool:
-        """Whether the process runs; one that only waits to be reaped does not."""
-        command = ["ps", "-o", "stat=", "-p", str(pid)]
-        output = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-        return bool(output) and not output.startswith("Z")
-
     def run(self, *arguments: str) -> tuple[int, str]:
         """Exit code and output of ``modelbuild local`` with these arguments."""
         process = self.start(*arguments)
-        output, _ = process.communicate(timeout=UNTIL_SECONDS)
+        output, _ = process.communicate(timeout=COMMAND_SECONDS)
         return process.returncode, output
 
     def up(self, *arguments: str) -> tuple[subprocess.Popen[str], State]:
         """Start the services, and wait until they serve."""
         process = self.start("up", *arguments, stdout=subprocess.DEVNULL)
-        until(lambda: running(self.repository) or process.poll() is not None, "modelbuild local up")
+        wait_until(lambda: running(self.repository) or process.poll() is not None, "modelbuild local up")
         state = running(self.repository)
         assert state is not None, "modelbuild local up ended"
         return process, state
@@ -175,4 +162,4 @@ def laptop(own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield found
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(SECONDS) == 0

@@ -15,6 +15,7 @@ from modelbuild_local.buildkite.identity import slug_of
 from modelbuild_local.laptop import State, running
 from modelbuild_local.run import command as run_command
 from modelbuild_local.run.client import Client
+from waiting import SECONDS
 
 
 def state_of(laptop: Any) -> State:
@@ -91,7 +92,7 @@ def test_yes_never_opens_what_the_api_is_to_open(laptop: Any) -> None:
     (job,) = client.get(f"{build}/jobs?step_key=training")["items"]
     assert job["state"] == "blocked"
     client.put(f"{build}/jobs/{job['id']}/unblock", {"fields": {"training/status": "succeeded"}})
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=2 * SECONDS)
     assert process.returncode == 0, output
     assert client.get(build)["meta_data"]["training/status"] == "succeeded"
 
@@ -105,7 +106,7 @@ def test_without_a_person_it_says_where_to_unblock(laptop: Any) -> None:
     (job,) = client.get(f"{build}/jobs?step_key=approve")["items"]
     assert job["state"] == "blocked"
     client.put(f"{build}/jobs/{job['id']}/unblock", {"fields": {"name": "Ada"}})
-    assert process.wait(30) == 0
+    assert process.wait(2 * SECONDS) == 0
 
 
 def test_yes_cannot_fill_in_what_has_no_default(laptop: Any) -> None:
@@ -131,7 +132,7 @@ def test_a_person_at_a_terminal_is_asked(laptop: Any) -> None:
             shown += os.read(ours, 1024)
         except OSError:
             break
-    assert process.wait(30) == 0, shown.decode()
+    assert process.wait(2 * SECONDS) == 0, shown.decode()
     os.close(ours)
     assert Client(state_of(laptop)).get(newest(laptop))["meta_data"]["name"] == "Ada"
 
@@ -142,7 +143,7 @@ def test_ctrl_c_cancels_the_build(laptop: Any) -> None:
     pid = int(lines(process, "| begun")[-1].split()[-1])
     assert laptop.alive(pid)
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=2 * SECONDS)
     assert process.returncode == 130, output
     assert Client(state_of(laptop)).get(newest(laptop))["state"] == "canceled"
     data = str(state_of(laptop).data)
@@ -165,8 +166,8 @@ def test_killed_run_leaves_no_agent(laptop: Any) -> None:
 
     assert agents()
     process.kill()
-    process.communicate(timeout=30)
-    laptop.until(lambda: not agents(), "the agents to end", 30)
+    process.communicate(timeout=2 * SECONDS)
+    laptop.until(lambda: not agents(), "the agents to end")
 
 
 def test_agents_that_end_by_themselves(laptop: Any) -> None:
@@ -181,7 +182,7 @@ def test_agents_that_end_by_themselves(laptop: Any) -> None:
         line for line in found.splitlines() if data in line and "--spawn" in line and "supervisor" not in line
     ]
     os.kill(int(agents.split()[0]), signal.SIGTERM)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=2 * SECONDS)
     assert process.returncode == 12
     assert re.search(r"the agents ended with exit code \d+: see .*agent\.log", output)
 
@@ -262,4 +263,4 @@ def test_supervisor_ends_its_command_with_its_input() -> None:
     assert process.poll() is None
     assert process.stdin is not None
     process.stdin.close()
-    assert process.wait(30) == -signal.SIGTERM % 256
+    assert process.wait(2 * SECONDS) == -signal.SIGTERM % 256

@@ -13,6 +13,7 @@ from typing import Any
 from modelbuild_local.laptop import running, state_file
 from modelbuild_local.run.client import Client
 from modelbuild_local.up.seed import data_lake, production
+from waiting import SECONDS
 
 
 def test_accounts_are_as_their_owner_set_them_up(laptop: Any) -> None:
@@ -64,9 +65,9 @@ def test_nothing_is_left(new_laptop: Any, tmp_path: Path) -> None:
         assert len(services) == 4
         assert all(new_laptop.alive(pid) for pid in services)
         os.kill(process.pid, number)
-        assert process.wait(30) == code
+        assert process.wait(SECONDS) == code
         for pid in services:
-            new_laptop.until(lambda pid=pid: not new_laptop.alive(pid), f"process {pid} to end", 20)
+            new_laptop.until(lambda pid=pid: not new_laptop.alive(pid), f"process {pid} to end")
         assert running(new_laptop.repository) is None
     assert {"aws.log", "buildkite.log", "console.log", "wandb.log"} <= {path.name for path in data.iterdir()}
     assert not state_file(new_laptop.repository).exists()
@@ -87,7 +88,7 @@ def test_the_person_is_whom_git_knows(new_laptop: Any) -> None:
         assert (creator["name"], creator["email"]) == ('Ada "the first" Lovelace', "ada@example.org")
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(SECONDS) == 0
 
 
 def test_outside_a_repository(new_laptop: Any) -> None:

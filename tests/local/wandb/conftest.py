@@ -16,6 +16,7 @@ import pytest
 
 import standins
 from modelbuild_local.service.session import COOKIE
+from waiting import SECONDS
 
 KEY = standins.SECRETS["api_key"]
 
@@ -45,7 +46,7 @@ class WandbServer:
             },
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=2 * SECONDS,
         )
 
     def answer(self, program: str) -> Any:

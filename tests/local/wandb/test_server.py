@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from modelbuild_local.service.session import COOKIE
 from modelbuild_local.wandb.app import create_app
 from modelbuild_local.wandb.state import Store, now
+from waiting import SECONDS
 
 KEY = ("api", "k" * 40)
 
@@ -69,7 +70,7 @@ def test_an_unknown_operation_is_answered_and_counted(own_server: Any) -> None:
 def test_a_signal_ends_the_process(own_server: Any) -> None:
     """SIGTERM is a clean end, as that of standard input is for the fixtures; stdout had one line in all."""
     own_server.process.send_signal(signal.SIGTERM)
-    assert own_server.process.wait(15) == 0
+    assert own_server.process.wait(SECONDS) == 0
     assert own_server.process.stdout.read() == ""
 
 

@@ -54,7 +54,7 @@ def test_lost_host_is_retried_as_the_strategy_says(cloud: Any, wait: Wait) -> No
             {"onReason": "*", "action": "EXIT"},
         ],
     }
-    script = "trap 'echo asked to end' TERM; echo attempt $AWS_BATCH_JOB_ATTEMPT; sleep 60"
+    script = "trap 'echo asked to end' TERM; echo attempt $AWS_BATCH_JOB_ATTEMPT; sleep 600"
     job_id = cloud.submit(
         cloud.define(
             "hosts", sh(f'[ "$AWS_BATCH_JOB_ATTEMPT" = 2 ] && exit 4; {script}'), retryStrategy=strategy

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelbuild_local.aws.batch.capacity import Capacity, Share
+from waiting import SECONDS
 
 
 def never() -> bool:
@@ -29,11 +30,11 @@ def test_first_come_first_served(wait: Callable[..., Any]) -> None:
         wait(lambda: len(capacity._line) == 2)
         assert not small.done()
         capacity.release(first)
-        share = large.result(5)
+        share = large.result(SECONDS)
         assert share == Share(2, ())
         assert not small.done()
         capacity.release(share)
-        assert small.result(5) == Share(1, ())
+        assert small.result(SECONDS) == Share(1, ())
 
 
 def test_terminated_job_leaves_the_queue() -> None:

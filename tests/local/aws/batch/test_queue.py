@@ -42,7 +42,7 @@ def test_queue_goes_on_to_the_next_compute_environment(cloud: Any) -> None:
 
 def test_jobs_wait_for_capacity_and_can_be_cancelled(cloud: Any, wait: Wait) -> None:
     """On two vCPUs the third one-vCPU job is RUNNABLE until one ends; a waiting job can be cancelled."""
-    cloud.define("seat", sh("sleep 30"))
+    cloud.define("seat", sh("sleep 600"))
     batch = cloud.client("batch")
     jobs = [cloud.submit("seat", queue="narrow") for _ in range(3)]
     wait(lambda: sorted(cloud.job(job)["status"] for job in jobs) == ["RUNNABLE", "RUNNING", "RUNNING"])
@@ -120,7 +120,7 @@ def test_gpus_are_assigned(cloud: Any, wait: Wait) -> None:
     """Two one-GPU jobs see different GPUs, a job without sees none, one that asks for more gets all."""
     needs = {"GPU": "1", "VCPU": "1", "MEMORY": "128"}
     gpu = {"resourceRequirements": [{"type": kind, "value": value} for kind, value in needs.items()]}
-    cloud.define("gpu", sh('echo "[$CUDA_VISIBLE_DEVICES]"; sleep 30'), properties=gpu)
+    cloud.define("gpu", sh('echo "[$CUDA_VISIBLE_DEVICES]"; sleep 600'), properties=gpu)
     pair = [cloud.submit("gpu", queue="narrow") for _ in range(2)]
     wait(lambda: all(cloud.log(cloud.job(job)) for job in pair))
     assert sorted(cloud.log(cloud.job(job))[0] for job in pair) == ["[0]", "[1]"]
@@ -148,7 +148,7 @@ def test_array_fails_with_one_of_its_children(cloud: Any) -> None:
 
 def test_dependent_job_waits_and_fails_with_what_it_waits_for(cloud: Any, wait: Wait) -> None:
     """A job with dependsOn is PENDING until the other succeeds; if that fails, it never runs."""
-    cloud.define("first", sh("sleep 30"))
+    cloud.define("first", sh("sleep 600"))
     first = cloud.submit("first")
     second = cloud.submit("first", dependsOn=[{"jobId": first}])
     wait(lambda: (cloud.job(first)["status"], cloud.job(second)["status"]) == ("RUNNING", "PENDING"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
@@ -25,7 +27,9 @@ def test_calls_that_sagemaker_refuses(serving: Serving) -> None:
     assert serving.call("strict", bytes(6_291_456))[1]["size"] == 6_291_456
 
 
-def test_what_is_there_cannot_be_created_again_nor_changed_while_it_changes(serving: Serving) -> None:
+def test_what_is_there_cannot_be_created_again_nor_changed_while_it_changes(
+    serving: Serving, tmp_path: Path
+) -> None:
     """Names are taken once, whatever their case, and an endpoint does one thing at a time."""
     serving.deployed("taken")
     create = serving.sagemaker.create_endpoint
@@ -36,12 +40,14 @@ def test_what_is_there_cannot_be_created_again_nor_changed_while_it_changes(serv
     assert 'Cannot create already existing endpoint "arn:' in refused(
         create, EndpointName="TAKEN", EndpointConfigName="taken"
     )
-    serving.config("taken-2", serving.model("taken-2"))
+    healthy = tmp_path / "healthy"
+    serving.config("taken-2", serving.model("taken-2", f"held {healthy}"))
     change = {"EndpointName": "taken", "EndpointConfigName": "taken-2"}
     serving.sagemaker.update_endpoint(**change)
     assert serving.look("taken")["PendingDeploymentSummary"]["EndpointConfigName"] == "taken-2"
     assert "Cannot update in-progress endpoint" in refused(serving.sagemaker.update_endpoint, **change)
     assert "Cannot update in-progress" in refused(serving.sagemaker.delete_endpoint, EndpointName="taken")
+    healthy.touch()
     assert serving.settled("taken")["EndpointConfigName"] == "taken-2"
 
 

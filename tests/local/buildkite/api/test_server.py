@@ -11,6 +11,7 @@ import pytest
 
 import standins
 from modelbuild_local.buildkite.api.rest import RateLimit
+from waiting import SECONDS
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_the_server_stops_when_it_is_reported(tmp_path: Path, how: str) -> None:
             assert running.stop() == 0
         else:
             running.process.send_signal(signal.Signals[how])
-            assert running.process.wait(10) == 0
+            assert running.process.wait(SECONDS) == 0
 
 
 def test_token_says_what_it_may_do(server: Any) -> None:
