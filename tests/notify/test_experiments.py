@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import standins
+from modelbuild import experiments
 from modelbuild.contract import Metric
 from modelbuild.experiments import SECONDS, Answer, Experiment, Query, asking
 
@@ -180,10 +181,12 @@ def test_a_wandb_that_is_down_is_a_sentence() -> None:
     assert said.startswith("Experiments: W&B did not give them (")
 
 
-def test_a_silent_wandb_is_killed_in_time(tmp_path: Path) -> None:
+def test_a_silent_wandb_is_killed_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A W&B that takes the connection and says nothing holds the step no longer than it may, and no process
     stays behind.
     """
+    # The SDK, which has a limit of its own, does not give up first.
+    monkeypatch.setattr(experiments, "_SHARE_OF_THE_SDK", 60.0)
     with standins.started("wandb", "--data", tmp_path / "data") as running:
         running.process.send_signal(signal.SIGSTOP)
         start = time.monotonic()
