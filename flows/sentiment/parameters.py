@@ -48,6 +48,9 @@ class LinearModel(_Section):
 
     kind: Literal["linear"]
     ngrams: Annotated[int, Field(ge=1, le=5)]
+    """The words of the longest n-gram of words."""
+    characters: Literal[0, 3, 4, 5, 6, 7, 8]
+    """The bytes of the longest n-gram of characters; 0 for none."""
     buckets: Annotated[int, Field(ge=1, le=2**24)]
 
 
@@ -59,6 +62,8 @@ class LinearTraining(_Section):
     learning_rate: Annotated[float, Field(gt=0)]
     balance: Share
     """0 weighs every row the same, 1 every label the same."""
+    weight_decay: Annotated[float, Field(ge=0)]
+    """A step makes all weights smaller by this share of how far it goes."""
 
 
 class TransformerModel(_Section):

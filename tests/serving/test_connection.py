@@ -13,7 +13,7 @@ import uvicorn
 
 from modelbuild.serving import connection, queues
 from modelbuild.serving.app import Service
-from modelbuild.serving.connection import Connection
+from modelbuild.serving.connection import AnswerTransport, Connection
 from modelbuild.serving.limits import LARGE_BODIES, SMALL_BODY_BYTES
 from modelbuild.serving.model import load_directory
 from waiting import SECONDS
@@ -220,6 +220,70 @@ def test_a_large_body_in_pieces_is_answered(serving: Serving) -> None:
             writer.write(body[start : start + 50_000])
             await writer.drain()
         assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
+
+    serving.run(test)
+
+
+class WrittenParts:
+    """A transport that keeps what it is to send, write by write."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Keep one write."""
+        self.parts.append(data)
+
+    def close(self) -> None:
+        """Keep that the connection was closed."""
+        self.parts.append(b"closed")
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ([ANSWER, b"{}"], [ANSWER + b"{}"]),
+        ([ANSWER, b"{", b"}"], [ANSWER + b"{", b"}"]),
+        ([b"HTTP/1.1 100 Continue\r\n\r\n"], [b"HTTP/1.1 100 Continue\r\n\r\n"]),
+        ([b"HTTP/1.1 400 Bad Request\r\n\r\n{}"], [b"HTTP/1.1 400 Bad Request\r\n\r\n{}"]),
+    ],
+)
+def test_head_of_an_answer_is_sent_with_its_body(written: list[bytes], sent: list[bytes]) -> None:
+    """An answer is one write, so that it wakes its client once; nothing else waits for a later write."""
+    parts = WrittenParts()
+    transport = AnswerTransport(parts)  # type: ignore[arg-type]
+    for data in written:
+        transport.write(data)
+    assert parts.parts == sent
+
+
+def test_head_without_a_body_is_sent() -> None:
+    """An answer without a body is sent once it is complete, and before the connection is closed."""
+    parts = WrittenParts()
+    transport = AnswerTransport(parts)  # type: ignore[arg-type]
+    transport.write(ANSWER)
+    transport.flush()
+    transport.write(ANSWER)
+    transport.close()
+    assert parts.parts == [ANSWER, ANSWER, b"closed"]
+
+
+def test_answers_to_head_and_to_a_client_that_waits_for_100_arrive(serving: Serving) -> None:
+    """What uvicorn sends without a body reaches the client: the answer to HEAD, and status 100."""
+
+    async def test() -> None:
+        reader, writer = await serving.connect(PING.replace(b"GET", b"HEAD"))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        body = json.dumps({"instances": ["good"]}).encode()
+        writer.write((HEAD % len(body))[:-2] + b"Expect: 100-continue\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+        writer.write(body)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
         writer.close()
 
     serving.run(test)

@@ -15,9 +15,12 @@ TEXTS = st.lists(
 )
 
 
-def ids_of(text: str, ngrams: int = 1, buckets: int = 2**20) -> list[int]:
+LONGEST = st.sampled_from([0, *range(3, 9)])
+
+
+def ids_of(text: str, ngrams: int = 1, buckets: int = 2**20, characters: int = 0) -> list[int]:
     """The buckets of one text."""
-    ids, offsets = features([text], buckets=buckets, ngrams=ngrams)
+    ids, offsets = features([text], buckets=buckets, ngrams=ngrams, characters=characters)
     assert offsets.tolist() == [0, len(ids)]
     return [int(one) for one in ids]
 
@@ -33,6 +36,20 @@ def ids_of(text: str, ngrams: int = 1, buckets: int = 2**20) -> list[int]:
 def test_buckets_never_change(text: str, expected: list[int]) -> None:
     """A bucket is part of every published model: these values hold on every machine and version."""
     assert ids_of(text, ngrams=2) == expected
+
+
+def test_buckets_of_characters_never_change() -> None:
+    """The buckets of n-grams of characters follow those of words, and hold on every machine and version."""
+    expected = [431310, 698801, 923855, 385205, 668253, 874084]
+    assert ids_of("so ok", characters=3) == expected
+    assert ids_of("so ok") == expected[:2]
+
+
+def test_characters_do_not_cross_words() -> None:
+    """A word has the same n-grams of characters wherever it stands, and signs beside it belong to it."""
+    word, other = ids_of("great", characters=5), ids_of("tools", characters=5)
+    assert sorted(ids_of("great  \ttools", characters=5)) == sorted(word + other)
+    assert len(ids_of("a!", characters=8)) == 2 + 3
 
 
 def test_case_and_apostrophes_do_not_matter() -> None:
@@ -60,12 +77,14 @@ def test_order_of_tokens_matters_to_ngrams() -> None:
     assert set(first) != set(second)
 
 
-@given(TEXTS, st.integers(1, 2**24), st.integers(1, 5))
-def test_a_batch_is_its_texts_one_by_one(texts: list[str], buckets: int, ngrams: int) -> None:
+@given(TEXTS, st.integers(1, 2**24), st.integers(1, 5), LONGEST)
+def test_a_batch_is_its_texts_one_by_one(
+    texts: list[str], buckets: int, ngrams: int, characters: int
+) -> None:
     """Whatever stands beside a text does not change its buckets, and every bucket exists."""
-    ids, offsets = features(texts, buckets=buckets, ngrams=ngrams)
+    ids, offsets = features(texts, buckets=buckets, ngrams=ngrams, characters=characters)
     assert ((ids >= 0) & (ids < buckets)).all()
-    alone = [ids_of(text, ngrams, buckets) for text in texts]
+    alone = [ids_of(text, ngrams, buckets, characters) for text in texts]
     assert [ids[a:b].tolist() for a, b in pairwise(offsets)] == alone
 
 
@@ -75,7 +94,7 @@ def test_different_words_rarely_collide() -> None:
     assert 10_000 - len(np.unique(ids)) < 100
 
 
-def reference(text: str, buckets: int, ngrams: int) -> list[int]:
+def reference(text: str, buckets: int, ngrams: int, characters: int = 0) -> list[int]:
     """The same features by plain loops over Python's own integers."""
 
     def mixed(value: int) -> int:
@@ -105,21 +124,29 @@ def reference(text: str, buckets: int, ngrams: int) -> list[int]:
         for token in tokens[start : start + ngrams]:
             gram = (gram * base + token) % 2**64
             hashes.append(gram)
+    blanks = bytes(32 if kind(byte) == "space" else byte for byte in normalize(text).encode(errors="replace"))
+    spaced = b" " + blanks + b" "
+    for start in range(len(spaced)):
+        for size in range(3, characters + 1):
+            gram_bytes = spaced[start : start + size]
+            if len(gram_bytes) == size and b" " not in gram_bytes[1:-1]:
+                value = int.from_bytes(gram_bytes, "little") * 0xD1B54A32D192ED03 % 2**64
+                hashes.append(mixed(value))
     return [(value >> 32) * buckets >> 32 for value in hashes]
 
 
 LONG = st.text(st.sampled_from("abzA.'\"\x00\x01 !\u00e9\u2019\U0001f600"), max_size=80)
 
 
-@given(st.text(max_size=60) | LONG, st.integers(1, 2**24), st.integers(1, 5))
-def test_the_batch_arithmetic_is_the_plain_one(text: str, buckets: int, ngrams: int) -> None:
+@given(st.text(max_size=60) | LONG, st.integers(1, 2**24), st.integers(1, 5), LONGEST)
+def test_the_batch_arithmetic_is_the_plain_one(text: str, buckets: int, ngrams: int, characters: int) -> None:
     """Numpy's wrapping 64-bit numbers give what the definition by plain integers gives."""
-    assert ids_of(text, ngrams, buckets) == reference(text, buckets, ngrams)
+    assert ids_of(text, ngrams, buckets, characters) == reference(text, buckets, ngrams, characters)
 
 
 def test_long_texts_and_tokens_are_hashed_whole() -> None:
     """Texts of more than one chunk, and tokens of a thousand words, have the features of the definition."""
     texts = ["x" * 9_000 + " y", "", "ab " * 30_000, "\0" * 70_000, "z" * 8 + "!" * 17]
-    ids, offsets = features(texts, buckets=2**20, ngrams=3)
-    alone = [reference(text, 2**20, 3) for text in texts]
+    ids, offsets = features(texts, buckets=2**20, ngrams=3, characters=4)
+    alone = [reference(text, 2**20, 3, 4) for text in texts]
     assert [ids[start:end].tolist() for start, end in pairwise(offsets)] == alone

@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 
 from modelbuild.flow.models import softmax
+from modelbuild.flow.models.shuffle import Rows, Shuffle
 from modelbuild.serving.features import features
 
 LABELS = ("bad", "fine", "odd")
@@ -32,6 +33,8 @@ def fitted(rows: Any = SHOWN, **changes: Any) -> bytes:
         {"seed": 2},
         {"buckets": 2048},
         {"ngrams": 1},
+        {"characters": 4},
+        {"weight_decay": 0.01},
     ],
     ids=str,
 )
@@ -73,6 +76,38 @@ def test_one_step_goes_down_the_slope() -> None:
             times = int((ids == bucket).sum())
             assert weights["weight"][bucket] == pytest.approx(changes[-1] * times / times**0.5, abs=1e-6)
     assert weights["bias"] == pytest.approx(np.mean(changes, axis=0), abs=1e-6)
+
+
+@pytest.mark.parametrize("weight_decay", [0.1, 3.0, 1e9])
+def test_weight_decay_shrinks_all_weights_each_step(weight_decay: float) -> None:
+    """Before each step all weights get smaller by exp(-rate * decay), however strong the decay is."""
+    rows = [("a b", "fine"), ("c", "bad"), ("a c", "odd")] * 20
+    how = {"epochs": 1, "batch_size": 4, "learning_rate": 1.0, "ngrams": 1, "buckets": 64}
+    weights = loaded(fitted(rows, **how, weight_decay=weight_decay))
+    assert weights["weight"] == pytest.approx(decayed(rows, weight_decay), abs=1e-5)
+
+
+def decayed(rows: list[tuple[str, str]], weight_decay: float) -> npt.NDArray[np.float64]:
+    """The weights by plain loops over a dense matrix, an epoch in batches of 4 in the trainer's order."""
+    ids, offsets = features([text for text, _ in rows], buckets=64, ngrams=1)
+    counted = np.zeros((len(rows), 64))
+    np.add.at(counted, (np.repeat(np.arange(len(rows)), np.diff(offsets)), ids), 1)
+    truth = np.eye(3)[[LABELS.index(label) for _, label in rows]]
+    with Shuffle(1) as shuffle:
+        numbers = np.arange(len(rows), dtype=np.int32)
+        shuffle.add(Rows(numbers, np.ones(len(rows), np.int32), numbers))
+        order = np.concatenate([some.targets for some in shuffle.epoch()])
+    speed = np.maximum(counted.sum(axis=0), 1) ** -0.5
+    weight, bias = np.zeros((64, 3)), np.zeros(3)
+    for first in range(0, len(rows), 4):
+        chosen, rate = order[first : first + 4], 1 - first / len(rows)
+        weight *= np.exp(-rate * weight_decay)
+        powers = np.exp(counted[chosen] @ weight + bias)
+        error = truth[chosen] - powers / powers.sum(axis=1, keepdims=True)
+        change = rate * error / np.sqrt(counted[chosen].sum(axis=1, keepdims=True))
+        weight += speed[:, None] * (counted[chosen].T @ change)
+        bias += change.mean(axis=0)
+    return weight
 
 
 def test_records_the_loss_of_each_epoch() -> None:

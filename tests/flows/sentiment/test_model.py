@@ -90,11 +90,13 @@ def test_what_is_written_otherwise_and_means_the_same_is_the_same(
         ("labels.tau", 0.6),
         ("split.test_percent", 30),
         ("model.ngrams", 2),
+        ("model.characters", 4),
         ("model.buckets", 4095),
         ("training.epochs", 2),
         ("training.batch_size", 100),
         ("training.learning_rate", 0.02),
         ("training.balance", 0.0),
+        ("training.weight_decay", 0.1),
     ],
 )
 def test_every_parameter_matters(

@@ -70,6 +70,8 @@ async def _serve(environ: Mapping[str, str]) -> None:
             # At a lower level uvicorn logs each request that is not valid HTTP, and a client can send many.
             log_level="error",
             server_header=False,
+            # The application does not ask for the client's address.
+            proxy_headers=False,
         )
     )
     listening = _listen(environ)

@@ -25,6 +25,40 @@ from modelbuild.serving.limits import (
 _MAX_REQUEST_BYTES = MAX_HEADER_BYTES + 2 * MAX_BODY_BYTES
 
 
+class AnswerTransport:
+    """A transport that sends the head of an answer together with the first part of its body.
+
+    uvicorn writes the two apart, and each write is a system call that wakes the client.
+    """
+
+    def __init__(self, transport: asyncio.Transport):
+        self._transport = transport
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send data, or keep it for the next write if it is the head of an answer."""
+        # After status 100 the client sends the body of its request.
+        is_head = data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1")
+        if is_head and data.endswith(b"\r\n\r\n"):
+            self._head = data
+        else:
+            self._transport.write(self._head + data)
+            self._head = b""
+
+    def flush(self) -> None:
+        """Send a head that no body follows."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Send what was written, and close the connection."""
+        self.flush()
+        self._transport.close()
+
+
 class Connection(HttpToolsProtocol):
     """One client's connection.
 
@@ -42,7 +76,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection; if there are now too many, close the oldest without a complete request."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, AnswerTransport(transport)))
         # Without TCP_NODELAY the second part of an answer waits 40 ms until the client confirms the first.
         accepted = cast(socket.socket, transport.get_extra_info("socket"))
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -83,6 +117,11 @@ class Connection(HttpToolsProtocol):
         self._received = 0
         self._waiting_since = self.loop.time()
         self._stop()
+
+    def on_response_complete(self) -> None:
+        """An answer is complete; it may have no body."""
+        cast(AnswerTransport, self.transport).flush()
+        super().on_response_complete()
 
     def pause_writing(self) -> None:
         """The client reads its answer too slowly; start the timer."""

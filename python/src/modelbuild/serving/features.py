@@ -1,4 +1,4 @@
-"""Turns texts into hashed word n-grams. Training and serving share this one function.
+"""Turns texts into hashed n-grams of words and characters. Training and serving share this one function.
 
 It hashes the UTF-8 bytes of normalised texts with unsigned 64-bit arithmetic that wraps around, so a text has
 the same buckets on every machine. numpy handles many texts at once, without a loop over tokens.
@@ -28,6 +28,8 @@ _CHUNK = 65_536
 """Characters that are hashed together: numpy's arrays of so many stay in a core's cache."""
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
+_CHARACTER_BASE = np.uint64(0xD1B54A32D192ED03)
+"""Another factor, so that a word and the same characters within a word are two features."""
 _SHIFTS = tuple(np.uint64(bits) for bits in (30, 27, 31))
 _FACTORS = tuple(np.uint64(factor) for factor in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _HALF = np.uint64(32)
@@ -38,6 +40,9 @@ _MASKS = np.array([(1 << 8 * count) - 1 for count in range(_WORD + 1)], dtype=np
 """What is kept of a word of which so many bytes belong to the token."""
 
 _SPACE = 0
+
+SHORTEST_CHARACTERS: Final = 3
+"""The bytes of the shortest n-gram of characters."""
 
 
 def _byte_classes() -> bytes:
@@ -55,28 +60,40 @@ def _powers(count: int) -> Hashes:
 
 
 _CLASSES = _byte_classes()
+_BLANKS = bytes(ord(" ") if kind == _SPACE else byte for byte, kind in enumerate(_CLASSES))
+"""Each byte itself, or a space in place of white space, control characters and the end of a text."""
 _POWERS = _powers(64)
 
 
-def features(texts: Sequence[str], *, buckets: int, ngrams: int) -> tuple[Integers, Integers]:
-    """The bucket of every n-gram of 1 to ``ngrams`` tokens, text after text and token after token.
+def features(
+    texts: Sequence[str], *, buckets: int, ngrams: int, characters: int = 0
+) -> tuple[Integers, Integers]:
+    """The bucket of every n-gram of 1 to ``ngrams`` tokens, and of 3 to ``characters`` characters.
 
     The text is normalised first (:func:`~modelbuild.serving.text.normalize`). A token is the longest run of
     letters, digits and characters beyond ASCII, or of other visible ASCII characters (``:)``, ``!!``).
 
+    An n-gram of characters lies in a run of visible characters, which has one space before and one after it:
+    those of three in ``so ok`` are ``" so"``, ``"so "``, ``" ok"`` and ``"ok "``. It is counted in bytes of
+    UTF-8.
+
     Args:
         texts: any strings; one without tokens has no buckets.
         buckets: how many buckets there are, from 1 to 2**32.
-        ngrams: the longest n-gram, in tokens, at least 1.
+        ngrams: the longest n-gram of tokens, at least 1.
+        characters: the longest n-gram of characters, from 3 to 8, or 0 for none.
 
     Returns:
         ``ids``, the buckets from 0 to ``buckets`` - 1, and ``offsets``, of one element more than
-        ``texts``: those of text ``i`` are ``ids[offsets[i]:offsets[i + 1]]``.
+        ``texts``: those of text ``i`` are ``ids[offsets[i]:offsets[i + 1]]``, the n-grams of tokens first.
     """
     offsets = np.zeros(len(texts) + 1, dtype=np.int64)
     ids, done = [np.empty(0, dtype=np.int64)], 0
     for chunk in chunks(texts, _CHUNK):
-        hashes, counts = _ngrams(chunk, ngrams)
+        joined = b"\0" + normalized_bytes(chunk) + b"\0"
+        hashes, counts = _ngrams(joined, ngrams)
+        if characters:
+            hashes, counts = _merge(hashes, counts, *_character_ngrams(joined, characters))
         # The upper half of a hash as a fraction of all hashes: an even spread without a division.
         ids.append(((hashes >> _HALF) * np.uint64(buckets) >> _HALF).view(np.int64))
         offsets[done + 1 : done + 1 + len(chunk)] = counts
@@ -96,9 +113,42 @@ def chunks(texts: Sequence[str], characters: int) -> Iterator[Sequence[str]]:
         yield texts[start:]
 
 
-def _ngrams(texts: Sequence[str], ngrams: int) -> tuple[Hashes, Integers]:
-    """The hash of each n-gram, and how many each text has."""
-    tokens, offsets = _tokens(texts)
+def _merge(
+    first: Hashes, first_counts: Integers, second: Hashes, second_counts: Integers
+) -> tuple[Hashes, Integers]:
+    """The hashes of both, for each text those of the first before those of the second."""
+    merged = np.empty(len(first) + len(second), dtype=np.uint64)
+    before_first = np.repeat(second_counts.cumsum() - second_counts, first_counts)
+    merged[np.arange(len(first)) + before_first] = first
+    merged[np.arange(len(second)) + np.repeat(first_counts.cumsum(), second_counts)] = second
+    return merged, first_counts + second_counts
+
+
+def _character_ngrams(joined: bytes, longest: int) -> tuple[Hashes, Integers]:
+    """The hash of each n-gram of characters, and how many each text has.
+
+    Args:
+        joined: the normalised texts, with NUL before and after each.
+        longest: the bytes of the longest n-gram, at most those of a word of :func:`_read`.
+    """
+    blanks = (np.frombuffer(joined.translate(_CLASSES), dtype=np.uint8) == _SPACE).cumsum()
+    words = _words(joined.translate(_BLANKS))
+    hashes, starts = [], []
+    for size in range(SHORTEST_CHARACTERS, longest + 1):
+        # Between the first and the last byte there is no space.
+        first = np.flatnonzero(blanks[size - 2 : -1] == blanks[: -size + 1])
+        hashes.append(_mix(_read(words, first, np.full(len(first), size)) * _CHARACTER_BASE))
+        # The first byte may be the NUL before the text; the next one is in the text.
+        starts.append(first + 1)
+    begins = np.concatenate(starts)
+    order = begins.argsort(kind="stable")
+    texts = np.flatnonzero(np.frombuffer(joined, dtype=np.uint8) == 0)
+    return np.concatenate(hashes)[order], np.diff(begins[order].searchsorted(texts))
+
+
+def _ngrams(joined: bytes, ngrams: int) -> tuple[Hashes, Integers]:
+    """The hash of each n-gram of tokens, and how many each text has."""
+    tokens, offsets = _tokens(joined)
     tokens_of_text = np.diff(offsets)
     left = np.repeat(offsets[1:], tokens_of_text) - np.arange(len(tokens))
     hashes = np.empty((len(tokens), ngrams), dtype=np.uint64)
@@ -113,16 +163,14 @@ def _ngrams(texts: Sequence[str], ngrams: int) -> tuple[Hashes, Integers]:
     return hashes[inside], counts
 
 
-def _tokens(texts: Sequence[str]) -> tuple[Hashes, Integers]:
+def _tokens(joined: bytes) -> tuple[Hashes, Integers]:
     """One hash for each token, and where the tokens of each text begin, with the end of the last."""
-    joined = b"\0" + normalized_bytes(texts) + b"\0"
     data = np.frombuffer(joined, dtype=np.uint8)
     classes = np.frombuffer(joined.translate(_CLASSES), dtype=np.uint8)
     changes = np.flatnonzero(classes[1:] != classes[:-1]) + 1
     visible = classes[changes[:-1]] != _SPACE
     starts, lengths = changes[:-1][visible], np.diff(changes)[visible]
-    # Two words of zeros after the last byte, for tokens that end there.
-    words = np.frombuffer(joined + bytes(2 * _WORD + -len(joined) % _WORD), dtype="<u8")
+    words = _words(joined)
     sums = _read(words, starts, lengths) * _BASE
     longer = np.flatnonzero(lengths > _WORD)
     if len(longer):
@@ -139,6 +187,11 @@ def _rest(words: Hashes, starts: Integers, lengths: Integers) -> Hashes:
     skipped = place * _WORD
     values = _read(words, np.repeat(starts, counts) + skipped, np.repeat(lengths, counts) - skipped)
     return np.asarray(np.add.reduceat(values * powers[place], ends - counts))
+
+
+def _words(data: bytes) -> Hashes:
+    """The bytes as words, with two words of zeros after the last byte, for what ends there."""
+    return np.frombuffer(data + bytes(2 * _WORD + -len(data) % _WORD), dtype="<u8")
 
 
 def _read(words: Hashes, starts: Integers, lengths: Integers) -> Hashes:

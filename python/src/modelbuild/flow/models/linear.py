@@ -16,7 +16,13 @@ __all__ = ["files", "fit"]
 
 
 def files(
-    weights: bytes, *, labels: Sequence[str], buckets: int, ngrams: int, parameters: Mapping[str, Any]
+    weights: bytes,
+    *,
+    labels: Sequence[str],
+    buckets: int,
+    ngrams: int,
+    parameters: Mapping[str, Any],
+    characters: int = 0,
 ) -> dict[str, bytes]:
     """The files of the model's archive, by name.
 
@@ -27,6 +33,7 @@ def files(
         buckets: how many rows the n-grams are hashed to.
         ngrams: how many words the longest n-gram has.
         parameters: what the model was trained with.
+        characters: how many bytes the longest n-gram of characters has, from 3 to 8; 0 for none.
 
     Raises:
         VerificationFailed: the weights are not of that shape.
@@ -35,7 +42,12 @@ def files(
         kind="hashed-ngrams-linear",
         takes=TextInput(),
         answers=LabelOutput(labels=tuple(labels)),
-        options={"features": FEATURES_VERSION, "buckets": buckets, "ngrams": ngrams},
+        options={
+            "features": FEATURES_VERSION,
+            "buckets": buckets,
+            "ngrams": ngrams,
+            "characters": characters,
+        },
         files={WEIGHTS_FILE: weights},
         parameters=parameters,
     )

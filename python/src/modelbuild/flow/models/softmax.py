@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,9 @@ Labelled = tuple[str, str]
 
 _SMALLEST = np.finfo(np.float32).tiny
 
+_SMALLEST_SCALE = 1e-3
+"""Below it the weights are multiplied, so that what is added to them does not get too large."""
+
 _CHARACTERS = 2**20
 """Texts of so many characters together are hashed by one thread at a time."""
 
@@ -35,6 +39,8 @@ def fit(
     learning_rate: float,
     seed: int,
     balance: float = 0.0,
+    characters: int = 0,
+    weight_decay: float = 0.0,
     record: RecordProgress | None = None,
 ) -> bytes:
     """Train by stochastic gradient descent; the same arguments give the same bytes on the same processor.
@@ -56,6 +62,8 @@ def fit(
         learning_rate: how far the first step goes.
         seed: decides the order of the texts.
         balance: a label weighs by this power of how rare it is: 0 weighs every text the same, 1 every label.
+        characters: how many bytes the longest n-gram of characters has, from 3 to 8; 0 for none.
+        weight_decay: a step makes all weights smaller by this share of how far it goes.
         record: is called after each epoch, with the mean loss of the texts, each measured just before its
             step, and the learning rate.
 
@@ -65,38 +73,44 @@ def fit(
     weight, bias = np.zeros((buckets, len(labels)), np.float32), np.zeros(len(labels), np.float32)
     counts, frequency = np.zeros(len(labels), dtype=np.int64), np.zeros(buckets, dtype=np.int64)
     with Shuffle(seed) as shuffle:
-        for some in _hashed(rows, labels, buckets, ngrams):
+        for some in _hashed(rows, labels, buckets, ngrams, characters):
             counts += np.bincount(some.targets, minlength=len(labels))
             np.add.at(frequency, some.ids.astype(np.intp), np.int64(1))
             shuffle.add(some)
         speed = (np.maximum(frequency, 1) ** -0.5).astype(np.float32)
         importance = _importance(counts, balance)
         texts, rate = int(counts.sum()), np.float32(learning_rate)
-        total, done = epochs * texts, 0
+        total, done, scale = epochs * texts, 0, 1.0
         for epoch in range(epochs):
             loss = 0.0
             for some in shuffle.epoch():
                 starts = np.concatenate([[0], some.counts.cumsum()]).astype(np.int32)
-                scale = importance[some.targets] / np.sqrt(np.maximum(some.counts, 1), dtype=np.float32)
+                sizes = importance[some.targets] / np.sqrt(np.maximum(some.counts, 1), dtype=np.float32)
                 scores = np.empty(len(some.targets), np.float32)
                 for first in range(0, len(some.targets), batch_size):
                     chosen = slice(first, first + batch_size)
                     rate = np.float32(learning_rate * (1 - done / total))
                     ends = starts[first : first + batch_size + 1]
                     ids = some.ids[ends[0] : ends[-1]]
-                    rates = rate * scale[chosen]
+                    scale *= math.exp(-float(rate) * weight_decay)
+                    if scale < _SMALLEST_SCALE:
+                        weight *= np.float32(scale)
+                        scale = 1.0
+                    rates = rate * sizes[chosen]
                     scores[chosen] = _step(
-                        weight, bias, ids, speed[ids], ends - ends[0], some.targets[chosen], rates
+                        weight, scale, bias, ids, speed[ids], ends - ends[0], some.targets[chosen], rates
                     )
                     done += len(rates)
                 loss -= float(np.log(np.maximum(scores, _SMALLEST)).sum(dtype=np.float64))
             if record is not None:
                 record(epoch + 1, {"loss": loss / max(texts, 1), "learning_rate": float(rate)})
+    weight *= np.float32(scale)
     return safetensors.numpy.save({"weight": weight, "bias": bias})
 
 
 def _step(
     weight: Floats,
+    scale: float,
     bias: Floats,
     ids: npt.NDArray[np.int32],
     speeds: Floats,
@@ -105,6 +119,8 @@ def _step(
     rates: Floats,
 ) -> Floats:
     """Change the weights by the gradient of some texts; n-grams have speeds and texts have rates.
+
+    The model's weights are ``scale * weight``, so that all of them get smaller without a pass over them.
 
     Returns:
         The score that each text's label had before.
@@ -116,14 +132,16 @@ def _step(
 
     rows, (buckets, labels) = len(targets), weight.shape
     ones = np.ones(len(ids), np.float32)
-    logits = np.tile(bias, (rows, 1))
+    logits = np.tile(bias / np.float32(scale), (rows, 1))
     csr_matvecs(rows, buckets, labels, offsets, ids, ones, weight.ravel(), logits.ravel())
+    logits *= np.float32(scale)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     error = powers / powers.sum(axis=1, keepdims=True)
     scores: Floats = error[np.arange(rows), targets]
     error[np.arange(rows), targets] = scores - 1
     change = error * -rates[:, None]
-    csc_matvecs(buckets, rows, labels, offsets, ids, speeds, change.ravel(), weight.ravel())
+    unscaled = change / np.float32(scale)
+    csc_matvecs(buckets, rows, labels, offsets, ids, speeds, unscaled.ravel(), weight.ravel())
     bias += change.mean(axis=0)
     return scores
 
@@ -134,12 +152,16 @@ def _importance(counts: npt.NDArray[np.int64], balance: float) -> Floats:
     return np.asarray(rarity * (counts.sum() / max((rarity * counts).sum(), 1)), dtype=np.float32)
 
 
-def _hashed(rows: Iterable[Labelled], labels: Sequence[str], buckets: int, ngrams: int) -> Iterator[Rows]:
+def _hashed(
+    rows: Iterable[Labelled], labels: Sequence[str], buckets: int, ngrams: int, characters: int
+) -> Iterator[Rows]:
     """The n-grams of the texts, some thousand texts at a time, in their order."""
     number = {label: index for index, label in enumerate(labels)}
 
     def hash_texts(some: list[Labelled]) -> Rows:
-        ids, offsets = features([text for text, _ in some], buckets=buckets, ngrams=ngrams)
+        ids, offsets = features(
+            [text for text, _ in some], buckets=buckets, ngrams=ngrams, characters=characters
+        )
         targets = np.array([number[label] for _, label in some], dtype=np.int32)
         return Rows(targets, np.diff(offsets).astype(np.int32), ids.astype(np.int32))
 

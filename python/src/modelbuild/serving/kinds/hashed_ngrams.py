@@ -1,4 +1,4 @@
-"""Kind ``hashed-ngrams-linear``: for each label a sum of weights of words and word pairs, in numpy."""
+"""Kind ``hashed-ngrams-linear``: for each label a sum of weights of n-grams, in numpy."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ class HashedNgramsOptions(Record):
     looked up in the wrong buckets."""
     buckets: int = Field(ge=1)
     ngrams: int = Field(ge=1, le=5)
+    characters: Literal[0, 3, 4, 5, 6, 7, 8] = 0
+    """The bytes of the longest n-gram of characters; 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,10 @@ class HashedNgramsModel:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _scores(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
-        ids, offsets = features(texts, buckets=self.options.buckets, ngrams=self.options.ngrams)
+        options = self.options
+        ids, offsets = features(
+            texts, buckets=options.buckets, ngrams=options.ngrams, characters=options.characters
+        )
         logits = np.empty((len(texts), len(self.bias)))
         logits[:] = self.bias
         with_tokens = np.flatnonzero(offsets[1:] - offsets[:-1])
