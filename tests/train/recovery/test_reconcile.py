@@ -70,8 +70,8 @@ def test_reconciliation_leaves_candidates_to_their_sweep(
     """A candidate has a request and no head: while its sweep trains, its files end no training."""
     monkeypatch.setattr(reconcile, "YOUNG_SECONDS", 0.0)
     number, artifacts = stack_without_rule.write_request(request_for)
-    running = stack_without_rule.submit(artifacts, "sleep", "60")
-    wait(lambda: stack_without_rule.described(running)["status"] == "RUNNING")
+    running = stack_without_rule.submit(artifacts, "sleep", "600")
+    wait_until(lambda: stack_without_rule.described(running)["status"] == "RUNNING")
     parameters = {"model": {"buckets": 4096, "ngrams": 2}}
     build = samples.build(number)
     sweep = sweeps.request_of(
