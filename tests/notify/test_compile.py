@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -394,6 +395,24 @@ def test_the_live_model_is_compared_by_its_figures_without_its_predictions(world
     assert difference.interval is None
     assert difference.gain > 0
     assert any("has SHA-256" in problem for problem in report.unavailable)
+
+
+def test_predictions_of_other_rows_than_the_evaluation_says_are_not_compared(world: World) -> None:
+    """A flow may record the hash of rows that its predictions are not of: they have no common order."""
+    live = world.deployed(1, 0.7)
+    other = trained.evaluated(TRUTH[:900], trained.guesses(TRUTH[:900], 0.9, 1), first=5_000)
+    digest = hashlib.sha256(other.predictions).hexdigest()
+    claimed = live.predictions.model_copy(update={"sha256": digest, "bytes": len(other.predictions)})
+    manifest = live.model_copy(update={"predictions": claimed})
+    for uri in (f"{live.request.artifacts}/manifest.json", live.predictions.path):
+        world.lake.delete(uri)
+    ModelStore(world.lake, live.request.artifacts).write_predictions_once(other.predictions)
+    ModelStore(world.lake, live.request.artifacts).write_manifest_once(manifest)
+    trained.deploy(world.lake, world.production, manifest)
+    report = world.report(world.trained(2, 0.9))
+    assert live_of(report).reason == "its predictions are of other rows than its evaluation says"
+    assert report.examples is not None
+    assert report.examples.differences == ()
 
 
 def test_the_manifest_of_a_live_model_is_read_in_production_where_the_lake_lacks_it(world: World) -> None:

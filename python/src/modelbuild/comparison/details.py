@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from modelbuild.comparison.metrics import Floats
 from modelbuild.comparison.predictions import Codes, PredictionTable, label_codes
+from modelbuild.contract.record import document
 from modelbuild.contract.report import CalibrationBin, ConfusionMatrix, Example, Examples
 
 LABELS = 100
@@ -126,7 +127,17 @@ def _examples(
 
 
 def _input(record: Mapping[str, Any]) -> Any:
-    return json.loads(record["input"]) if "input" in record else _MISSING
+    """The input of a row, or its text where that is no JSON that a document can hold."""
+    if "input" not in record:
+        return _MISSING
+    text = record["input"]
+    try:
+        value = json.loads(text)
+        # In a report, the value is nested some times more.
+        document([[[[[[[[value]]]]]]]])
+    except (ValueError, RecursionError):
+        return text
+    return value
 
 
 def _confidence(table: PredictionTable, scores: Floats | None) -> Floats:

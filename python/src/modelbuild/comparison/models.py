@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from modelbuild.comparison import compare, metrics
 from modelbuild.comparison.metrics import Floats
-from modelbuild.comparison.predictions import PredictionTable, label_codes, shared_rows
+from modelbuild.comparison.predictions import PredictionTable, label_codes, same_rows, shared_rows
 from modelbuild.contract import Evaluation, Manifest, Metric, Quality
 from modelbuild.contract.report import Comparison, Difference, Role
 
@@ -183,6 +183,8 @@ def _on_rows(ours: Model, theirs: Model, scored: Scored | None) -> Mapping[str, 
         return {"reason": f"its primary metric is {title}"}
     same = ours.evaluation.dataset_sha256 == theirs.evaluation.dataset_sha256
     first, second = ours.predictions, theirs.predictions
+    if same and first is not None and second is not None and not same_rows(first, second):
+        return {"reason": "its predictions are of other rows than its evaluation says"}
     if first is not None and scored is not None and scored.predictions is not None:
         reason = f"on all {len(first):,} rows, which job {scored.job} scored with the live model"
         return _with_rows(ours, first, scored.predictions.column("prediction"), reason)

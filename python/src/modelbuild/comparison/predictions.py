@@ -72,23 +72,79 @@ def read(content: bytes, uri: str, columns: Sequence[str] | None = None) -> Pred
         VerificationFailed: it is no such file.
     """
     try:
-        table = pq.ParquetFile(pa.BufferReader(content)).read(columns)
-        found = PredictionTable(_sorted_by_id(table))
-        for name in ("truth", "prediction"):
-            found.column(name)
-    except (pa.ArrowException, KeyError) as error:
+        return PredictionTable(_verified(pq.ParquetFile(pa.BufferReader(content)).read(columns)))
+    # pyarrow raises OSError for broken pages, and ValueError for names that are no Unicode.
+    except (pa.ArrowException, OSError, ValueError, _Malformed) as error:
+        reason = str(error) if isinstance(error, _Malformed) else type(error).__name__
         raise VerificationFailed(
-            f"{uri} holds no predictions of this version of modelbuild ({type(error).__name__}): start a new "
-            "build, whose programs all have one version"
+            f"{uri} holds no predictions of this version of modelbuild ({reason}): start a new build, whose "
+            "programs all have one version"
         ) from error
-    return found
+
+
+class _Malformed(Exception):
+    """A table holds no predictions; the message is why."""
+
+
+def _verified(table: pa.Table) -> pa.Table:
+    """A table that a flow wrote, sorted by id, as the rest of this package expects it."""
+    # Without this, arrow believes what the file says about its texts.
+    table.validate(full=True)
+    names = table.column_names
+    if len(set(names)) < len(names):
+        raise _Malformed("two columns have one name")
+    for name in ("id", "truth", "prediction"):
+        if name not in names:
+            raise _Malformed(f"it has no column {name}")
+    for name in names:
+        column = table.column(name)
+        if column.null_count:
+            raise _Malformed(f"column {name} lacks values")
+        if not _has_expected_type(name, column):
+            raise _Malformed(f"column {name} is of type {column.type}")
+        if name in ("truth", "prediction") and not _is_finite(column):
+            raise _Malformed(f"column {name} has numbers that are not finite")
+    truth, prediction = table.column("truth").type, table.column("prediction").type
+    if truth != prediction and not (_is_number(truth) and _is_number(prediction)):
+        raise _Malformed(f"column truth is of type {truth}, and column prediction of type {prediction}")
+    return _sorted_by_id(table)
+
+
+def _has_expected_type(name: str, column: pa.ChunkedArray) -> bool:
+    is_text = bool(pa.types.is_string(column.type))
+    if name in ("id", "input") or name.startswith("slice:"):
+        return is_text
+    if name.startswith(("score:", "metric:")):
+        return _is_number(column.type)
+    return is_text or _is_number(column.type) or bool(pa.types.is_boolean(column.type))
+
+
+def _is_finite(column: pa.ChunkedArray) -> bool:
+    return not pa.types.is_floating(column.type) or bool(pc.all(pc.is_finite(column), min_count=0).as_py())
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _sorted_by_id(table: pa.Table) -> pa.Table:
-    ids = table.column("id")
     # Flows write the rows sorted, and a copy of them takes as much memory again.
-    is_sorted = pc.all(pc.less_equal(ids[:-1], ids[1:]), skip_nulls=False).as_py()
-    return table if is_sorted else table.sort_by("id")
+    if _ascends(table):
+        return table
+    found = table.sort_by("id")
+    if not _ascends(found):
+        raise _Malformed("two rows have one id")
+    return found
+
+
+def _ascends(table: pa.Table) -> bool:
+    ids = table.column("id")
+    return bool(pc.all(pc.less(ids[:-1], ids[1:]), min_count=0).as_py())
+
+
+def same_rows(first: PredictionTable, second: PredictionTable) -> bool:
+    """Whether two tables have the same ids, so that they can be compared row by row."""
+    return bool(first.column("id").equals(second.column("id")))
 
 
 def shared_rows(first: PredictionTable, second: PredictionTable) -> tuple[Codes, Codes]:

@@ -17,7 +17,7 @@ from modelbuild.comparison.models import (
     compare_experiment,
     compare_models,
 )
-from modelbuild.comparison.predictions import shared_rows
+from modelbuild.comparison.predictions import same_rows, shared_rows
 from modelbuild.contract import Manifest
 from modelbuild.contract.report import Changes, Commit, Comparison, Examples, Report
 from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
@@ -185,7 +185,7 @@ def _examples(ours: Model, live: Model | None, scored: Scored | None) -> Example
         return details.examples(table, scored.predictions)
     if live is None or live.predictions is None:
         return details.examples(table, None)
-    if live.evaluation.dataset_sha256 == ours.evaluation.dataset_sha256:
+    if same_rows(table, live.predictions):
         return details.examples(table, live.predictions)
     positions, their_positions = shared_rows(table, live.predictions)
     shared = details.examples(table.take(positions), live.predictions.take(their_positions))

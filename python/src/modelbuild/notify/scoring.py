@@ -225,7 +225,8 @@ class _Asked:
             )
         try:
             predicted = pa.array(scores.predictions, table.column("prediction").type)
-        except pa.ArrowException:
+        # Of numbers that are too large and of texts that are no Unicode, pyarrow raises Python's own errors.
+        except (pa.ArrowException, ValueError, OverflowError):
             raise _NotScored("its server answers with values of another type than this model") from None
         if checks is not None:
             _require_recorded(checks.column("prediction"), predicted[len(table) :])
@@ -242,7 +243,11 @@ def _checks(table: PredictionTable | None) -> PredictionTable | None:
 
 def _lines(table: PredictionTable) -> bytes:
     """The inputs of the rows, which are JSON already, a line each."""
-    return "".join(f"{json.dumps(json.loads(one))}\n" for one in table.column("input").to_pylist()).encode()
+    try:
+        lines = [json.dumps(json.loads(one)) for one in table.column("input").to_pylist()]
+    except (ValueError, RecursionError):
+        raise _NotScored("the predictions hold inputs that are no JSON") from None
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _require_recorded(recorded: pa.ChunkedArray, predicted: pa.Array) -> None:
