@@ -114,19 +114,36 @@ def test_each_attempt_has_its_own_result(
     assert TrainingResult.model_validate_json(second) == result
 
 
-def test_another_model_under_the_same_prefix_is_refused(store: ModelStore) -> None:
-    """A model that exists is never replaced; the same one again is fine."""
+def test_another_model_under_the_same_prefix_is_refused(
+    store: ModelStore, asked: TrainingRequest, evaluation: Evaluation
+) -> None:
+    """A model with a manifest is never replaced; the same one again is fine."""
+    store.write_manifest_once(manifest_of(store, asked, evaluation, "2026-01-01T00:00:00+00:00"))
     first = upload_model(store, FILES)
     assert upload_model(store, FILES) == first
     with pytest.raises(VerificationFailed, match=r"model\.tar\.gz is there with SHA-256"):
         upload_model(store, {**FILES, "model.safetensors": b"others"})
+    assert hashlib.sha256(store.objects.read(first.path)).hexdigest() == first.sha256
 
 
-def test_predictions_lie_beside_the_model(store: ModelStore) -> None:
-    """They are written once, and others in their place are refused."""
+def test_what_an_interrupted_training_left_is_replaced(store: ModelStore) -> None:
+    """Without a manifest no program has used the model: one that is trained again takes its place."""
+    upload_model(store, FILES)
+    upload_predictions(store, predictions())
+    model = upload_model(store, {**FILES, "model.safetensors": b"others"})
+    answers = upload_predictions(store, predictions("n"))
+    for written in (model, answers):
+        assert hashlib.sha256(store.objects.read(written.path)).hexdigest() == written.sha256
+
+
+def test_predictions_lie_beside_the_model(
+    store: ModelStore, asked: TrainingRequest, evaluation: Evaluation
+) -> None:
+    """Those that a manifest names are not replaced by others."""
     first = upload_predictions(store, predictions())
     assert (first.path, first.rows) == (f"{store.prefix}/predictions.parquet", 1)
     assert hashlib.sha256(store.objects.read(first.path)).hexdigest() == first.sha256
+    store.write_manifest_once(manifest_of(store, asked, evaluation, "2026-01-01T00:00:00+00:00"))
     assert upload_predictions(store, predictions()) == first
     with pytest.raises(VerificationFailed, match=r"predictions\.parquet is there with SHA-256"):
         upload_predictions(store, predictions("n"))

@@ -170,7 +170,7 @@ def test_the_interval_is_that_of_the_sweep_or_of_the_predictions() -> None:
         made = recorded.manifest(model_id, parameters=parameters(1.0), metric=metric)
         written = {"bytes": len(content), "rows": 100, "sha256": hashlib.sha256(content).hexdigest()}
         made = made.model_copy(update={"predictions": made.predictions.model_copy(update=written)})
-        recorded.put(objects, made).write_predictions_once(content)
+        recorded.put(objects, made).write_predictions(content)
     entries = {entry.name: entry for entry in board(objects, answer, measure=measure()).tables[1].entries}
     computed = entries["sentiment 20"].interval
     assert computed is not None

@@ -110,7 +110,7 @@ def store_model(
         )
     )
     store.write_request_once(request)
-    store.write_predictions_once(content)
+    store.write_predictions(content)
     Ranking.of(objects, manifest).add(manifest)
     return store.write_manifest_once(manifest)
 

@@ -38,8 +38,37 @@ def test_the_first_outcome_stays(store: SweepStore) -> None:
     first = CandidateOutcome(task=task(1), status="succeeded", seconds=1)
     assert store.write_outcome_once(first, b"first")
     assert not store.write_outcome_once(first.model_copy(update={"status": "failed"}), b"second")
-    assert store.outcomes([task(2), task(1)]) == [None, first]
-    assert store.predictions([task(1)]) == [b"first"]
+    missing, found = store.outcomes([task(2), task(1)])
+    assert missing is None
+    assert found is not None
+    assert found.model_copy(update={"predictions_sha256": None}) == first
+    assert store.predictions(found) == b"first"
+
+
+def test_predictions_are_those_of_the_outcome(store: SweepStore) -> None:
+    """A worker that died between the two writes leaves predictions, which do not belong to the outcome of the
+    next training.
+    """
+
+    class Died(Exception):
+        """Of the worker."""
+
+    class DyingObjects(MemoryObjects):
+        def write_once(self, uri: str, body: bytes, content_type: str = "application/json") -> bool:
+            if uri.endswith(".json"):
+                raise Died
+            return super().write_once(uri, body, content_type)
+
+    objects = DyingObjects()
+    first = CandidateOutcome(task=task(1), status="succeeded", seconds=1)
+    with pytest.raises(Died):
+        SweepStore(objects, PREFIX).write_outcome_once(first, b"first")
+    for uri, body in objects.objects.items():
+        store.objects.write(uri, body)
+    assert store.write_outcome_once(first.model_copy(update={"seconds": 2}), b"second")
+    [found] = store.outcomes([task(1)])
+    assert found is not None
+    assert store.predictions(found) == b"second"
 
 
 def test_outcomes_are_listed_by_the_names_of_their_tasks(store: SweepStore) -> None:

@@ -84,9 +84,9 @@ class Trained:
         candidate = Candidate(number=number, values=values or {"rate": number})
         return CandidateTask(candidate=candidate, stage="search", rung=rung)
 
-    def read(self, task: CandidateTask) -> bytes:
+    def read(self, outcome: CandidateOutcome) -> bytes:
         """What a candidate answered."""
-        return self._predictions[task.candidate.number]
+        return self._predictions[outcome.task.candidate.number]
 
     def rank(self) -> Leaderboard:
         """The leaderboard."""
@@ -117,7 +117,7 @@ def test_metric_and_interval_are_those_of_the_predictions() -> None:
     trained = Trained()
     trained.add(0.8)
     (row,) = trained.rank().rows
-    table = pq.read_table(io.BytesIO(trained.read(trained.outcomes[0].task)))
+    table = pq.read_table(io.BytesIO(trained.read(trained.outcomes[0])))
     truth, predicted = (np.array(table.column(name).to_pylist()) for name in ("truth", "prediction"))
     assert row.metric == pytest.approx(f1_score(truth, predicted, average="macro"))
 
@@ -222,7 +222,7 @@ def test_the_selection_says_how_the_best_does_on_the_test_rows() -> None:
     found = trained.rank()
     test = Trained()
     test.add(0.8)
-    selection = ranking.select(found, found.rows[0], test.outcomes[0], test.read(test.outcomes[0].task))
+    selection = ranking.select(found, found.rows[0], test.outcomes[0], test.read(test.outcomes[0]))
     assert selection.model_id == "12.1"
     assert selection.metric == pytest.approx(0.8, abs=0.001)
     assert selection.validation_metric == pytest.approx(0.9, abs=0.001)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import shutil
 import sys
@@ -17,6 +18,7 @@ import samples
 from memory import MemoryObjects
 from modelbuild.contract import Candidate, CandidateOutcome, CandidateTask, Sweep, TrainingRequest
 from modelbuild.errors import ConfigurationError, VerificationFailed
+from modelbuild.flow import publish
 from modelbuild.flow.base import ModelFlow
 from modelbuild.flow.process.step_runs import resources
 from modelbuild.flow.sweep.candidate import CandidateContext, CandidateFlow, candidate_flow
@@ -137,6 +139,35 @@ def test_what_is_offered_lies_as_any_model_does(sweeping: Sweeping) -> None:
     with tarfile.open(fileobj=io.BytesIO(sweeping.objects.read(store.model_uri))) as archive:
         assert set(archive.getnames()) == set(manifest.artifact.files)
     assert not sweeping.objects.exists(f"{PREFIX}.3/result.json")
+
+
+def test_what_a_job_that_died_left_of_a_candidate_is_replaced(sweeping: Sweeping) -> None:
+    """A model and predictions without a manifest are of a training that did not end."""
+    store = ModelStore(sweeping.objects, f"{PREFIX}.3")
+    sweeping.objects.write(store.model_uri, b"of the job that died")
+    sweeping.objects.write(store.predictions_uri, b"of the job that died")
+    sweeping.run("final")
+    manifest = store.manifest()
+    assert manifest is not None
+    for written in (manifest.artifact, manifest.predictions):
+        assert hashlib.sha256(sweeping.objects.read(written.path)).hexdigest() == written.sha256
+
+
+def test_a_candidate_with_a_manifest_has_the_outcome_of_its_model(
+    sweeping: Sweeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job may die between manifest and outcome: the next one trains other bytes, and keeps the first."""
+    store = ModelStore(sweeping.objects, f"{PREFIX}.3")
+    sweeping.run("final")
+    manifest, model = store.manifest(), sweeping.objects.read(store.model_uri)
+    assert manifest is not None
+    of_files = publish.archive
+    monkeypatch.setattr(publish, "archive", lambda files: of_files(files) + b"as on another machine")
+    _, outcome = sweeping.run("final")
+    assert sweeping.objects.read(store.model_uri) == model
+    assert store.manifest() == manifest
+    assert outcome is not None
+    assert (outcome.evaluation, outcome.model_bytes) == (manifest.evaluation, len(model))
 
 
 def test_the_same_candidate_is_the_same_model(sweeping: Sweeping) -> None:

@@ -52,6 +52,8 @@ class CandidateOutcome(Record):
     model_bytes: int | None = None
     latency_seconds: float | None = None
     """The median time of one prediction, without a server around it."""
+    predictions_sha256: Sha256 | None = None
+    """The hash of what it answers for the validation rows; None if that is not kept."""
     wandb: WandbRun | None = None
     steps: tuple[StepRun, ...] = ()
     seconds: float = Field(0, ge=0)

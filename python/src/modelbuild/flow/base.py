@@ -238,7 +238,7 @@ class ModelFlow(FlowSpec):
         self.golden: list[dict[str, Any]] = [item.model_dump(mode="json") for item in golden]
 
     def publish_model(self, files: Mapping[str, bytes]) -> None:
-        """Write the model, its manifest and the result of this attempt, once each, and unblock the build.
+        """Write the model, then its manifest and the result of this attempt, once each; unblock the build.
 
         The W&B run gets a reference to the model after that.
 
@@ -248,7 +248,7 @@ class ModelFlow(FlowSpec):
         Raises:
             AwsError: S3 refused.
             BuildkiteError: the result could not be delivered.
-            VerificationFailed: another model is there already.
+            VerificationFailed: there is a manifest already, of another model.
         """
         if not self.prefix:
             log.say("This flow runs on its own, without ARTIFACTS: its model is kept by Metaflow only.")

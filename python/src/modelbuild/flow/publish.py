@@ -37,11 +37,11 @@ def archive(files: Mapping[str, bytes]) -> bytes:
 
 
 def upload_model(store: ModelStore, files: Mapping[str, bytes]) -> Artifact:
-    """Write ``model.tar.gz`` once.
+    """Write ``model.tar.gz``.
 
     Raises:
         ConfigurationError: the files lack ``model.json``.
-        VerificationFailed: another model is there already.
+        VerificationFailed: there is a manifest already, of another model.
     """
     if DESCRIPTION_FILE not in files:
         raise ConfigurationError(
@@ -49,7 +49,7 @@ def upload_model(store: ModelStore, files: Mapping[str, bytes]) -> Artifact:
             "them"
         )
     content = archive(files)
-    store.write_model_once(content)
+    store.write_model(content)
     return Artifact(
         path=store.model_uri,
         bytes=len(content),
@@ -59,15 +59,15 @@ def upload_model(store: ModelStore, files: Mapping[str, bytes]) -> Artifact:
 
 
 def upload_predictions(store: ModelStore, content: bytes) -> PredictionsFile:
-    """Write the predictions for the evaluation rows once.
+    """Write the predictions for the evaluation rows.
 
     Raises:
-        VerificationFailed: other predictions are there already.
+        VerificationFailed: there is a manifest already, with other predictions.
     """
     # Imported here, because each process of a flow imports this module, and one publishes.
     import pyarrow.parquet as pq
 
-    store.write_predictions_once(content)
+    store.write_predictions(content)
     return PredictionsFile(
         path=store.predictions_uri,
         bytes=len(content),

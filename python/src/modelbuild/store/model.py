@@ -147,7 +147,8 @@ class ModelStore:
             VerificationFailed: other rows are there.
         """
         uri = f"{self.data}rows.json"
-        self._write_once_or_verify(uri, content, "application/json")
+        if not self.objects.write_once(uri, content, "application/json"):
+            self._require_same(uri, content)
         return uri
 
     @property
@@ -155,26 +156,26 @@ class ModelStore:
         """Where ``model.tar.gz`` is."""
         return self._uri(MODEL_FILE)
 
-    def write_model_once(self, archive: bytes) -> None:
-        """Write ``model.tar.gz``.
+    def write_model(self, archive: bytes) -> None:
+        """Write ``model.tar.gz``; before there is a manifest, in place of what an interrupted training left.
 
         Raises:
-            VerificationFailed: another model is there.
+            VerificationFailed: the manifest is there, and names another model.
         """
-        self._write_once_or_verify(self.model_uri, archive, "application/gzip")
+        self._write_until_manifest(self.model_uri, archive, "application/gzip")
 
     @property
     def predictions_uri(self) -> str:
         """The URI of the predictions for the evaluation rows."""
         return self._uri(PREDICTIONS_FILE)
 
-    def write_predictions_once(self, content: bytes) -> None:
-        """Write the predictions for the evaluation rows.
+    def write_predictions(self, content: bytes) -> None:
+        """Write the predictions for the evaluation rows, as :meth:`write_model` writes the model.
 
         Raises:
-            VerificationFailed: others are there.
+            VerificationFailed: the manifest is there, and names others.
         """
-        self._write_once_or_verify(self.predictions_uri, content, "application/vnd.apache.parquet")
+        self._write_until_manifest(self.predictions_uri, content, "application/vnd.apache.parquet")
 
     @property
     def manifest_uri(self) -> str:
@@ -247,9 +248,18 @@ class ModelStore:
             )
         return request
 
-    def _write_once_or_verify(self, uri: str, content: bytes, content_type: str) -> None:
+    def _write_until_manifest(self, uri: str, content: bytes, content_type: str) -> None:
+        """Write an object that the manifest names. Trained again, a model has other bytes: without a manifest
+        no program has used the first ones.
+        """
         if self.objects.write_once(uri, content, content_type):
             return
+        if self.objects.exists(self.manifest_uri):
+            self._require_same(uri, content)
+        else:
+            self.objects.write(uri, content, content_type)
+
+    def _require_same(self, uri: str, content: bytes) -> None:
         present, made = (hashlib.sha256(part).hexdigest() for part in (self.objects.read(uri), content))
         if present != made:
             raise VerificationFailed(

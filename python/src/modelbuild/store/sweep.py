@@ -55,8 +55,11 @@ class SweepStore:
             False if another worker wrote it first.
         """
         if predictions is not None:
+            # Named by their hash: an earlier training of the candidate may have left others and no outcome.
+            digest = hashlib.sha256(predictions).hexdigest()
+            outcome = outcome.model_copy(update={"predictions_sha256": digest})
             self.objects.write_once(
-                self._predictions_uri(outcome.task), predictions, "application/vnd.apache.parquet"
+                self._predictions_uri(outcome), predictions, "application/vnd.apache.parquet"
             )
         return self.objects.write_once(self._outcome_uri(outcome.task.name), outcome.to_json().encode())
 
@@ -81,14 +84,13 @@ class SweepStore:
                 )
             ]
 
-    def predictions(self, tasks: list[CandidateTask]) -> list[bytes]:
-        """What each of these candidates answers for the validation rows.
+    def predictions(self, outcome: CandidateOutcome) -> bytes:
+        """What a candidate answers for the validation rows.
 
         Raises:
-            NotFound: a candidate has no answers.
+            NotFound: its answers are not kept.
         """
-        with ThreadPoolExecutor(_READ_AT_ONCE) as threads:
-            return [*threads.map(lambda task: self.objects.read(self._predictions_uri(task)), tasks)]
+        return self.objects.read(self._predictions_uri(outcome))
 
     @property
     def leaderboard_uri(self) -> str:
@@ -107,5 +109,5 @@ class SweepStore:
     def _outcome_uri(self, name: str) -> str:
         return f"{self.prefix}/sweep/outcomes/{name}.json"
 
-    def _predictions_uri(self, task: CandidateTask) -> str:
-        return f"{self.prefix}/sweep/outcomes/{task.name}.parquet"
+    def _predictions_uri(self, outcome: CandidateOutcome) -> str:
+        return f"{self.prefix}/sweep/outcomes/{outcome.task.name}-{outcome.predictions_sha256}.parquet"

@@ -16,7 +16,6 @@ from modelbuild.comparison.compare import MeanRows, Rows, Sample, rows_of
 from modelbuild.comparison.predictions import PredictionTable
 from modelbuild.contract import (
     CandidateOutcome,
-    CandidateTask,
     CandidateTiming,
     Constraint,
     Leaderboard,
@@ -37,7 +36,7 @@ _COMPARED = 100
 
 _SEED = 1
 
-ReadPredictions = Callable[[CandidateTask], bytes]
+ReadPredictions = Callable[[CandidateOutcome], bytes]
 
 
 def rank(
@@ -74,7 +73,7 @@ def rank(
         key=lambda row: (-_score(objective, row), row.candidate.number),
     )
     ranked = [row.model_copy(update={"rank": place}) for place, row in enumerate(ranked, 1)]
-    ranked = _with_intervals(ranked, objective.metric, lambda row: read(ended[row.model_id].task))
+    ranked = _with_intervals(ranked, objective.metric, lambda row: read(ended[row.model_id]))
     others = sorted((row for row in rows if row.status != "succeeded"), key=lambda row: row.candidate.number)
     return Leaderboard(
         pipeline=request.build.pipeline,

@@ -25,6 +25,7 @@ from modelbuild.contract import (
     CandidateTask,
     DataSnapshot,
     Evaluation,
+    Manifest,
     StepRun,
     TrainingRequest,
     WandbRun,
@@ -166,6 +167,8 @@ class CandidateFlow(ModelFlow):
     def publish_model(self, files: Mapping[str, bytes]) -> None:
         """Measure the model; write it and its manifest if it is to be offered.
 
+        If an earlier job wrote them and died before it wrote the outcome, the outcome is that of its model.
+
         Raises:
             ConfigurationError: the flow does not let validation rows be split off.
             AwsError: S3 refused.
@@ -188,12 +191,19 @@ class CandidateFlow(ModelFlow):
         else:
             request = self.context.request
             store.write_request_once(request)
-            self.artifact = publish.upload_model(store, files)
-            predictions = publish.upload_predictions(store, self.predictions)
-            store.write_manifest_once(self._manifest(request, self.artifact, predictions))
-            self._track_model(request, self.artifact)
+            kept = store.manifest()
+            if kept is None or kept.request != request:
+                kept = self._publish(request, store, files)
+            self.artifact = kept.artifact
+            self.evaluation = kept.evaluation.model_dump(mode="json", by_alias=True)
+            self._track_model(request, kept.artifact)
         if self.may_have_checkpoints:
             publish.clear_checkpoints(store)
+
+    def _publish(self, request: TrainingRequest, store: ModelStore, files: Mapping[str, bytes]) -> Manifest:
+        artifact = publish.upload_model(store, files)
+        predictions = publish.upload_predictions(store, self.predictions)
+        return store.write_manifest_once(self._manifest(request, artifact, predictions))
 
     def outcome(self, task: CandidateTask, seconds: float) -> CandidateOutcome:
         """How the training of the candidate ended, after its last step.

@@ -122,9 +122,7 @@ class SweepHead:
         if self.store.snapshot() is None:
             workers.prepare()
         outcomes = search(sweep, defaults, workers.train, sampler, may_continue)
-        leaderboard = ranking.rank(
-            request, outcomes, lambda task: store.predictions([task])[0], lambda one: _price(one, prices)
-        )
+        leaderboard = ranking.rank(request, outcomes, store.predictions, lambda one: _price(one, prices))
         # For the page of a sweep that can offer no candidate.
         store.write_leaderboard(leaderboard, ranking.table(leaderboard))
         leaderboard, result = self._offer(request, sweep, leaderboard, workers)
