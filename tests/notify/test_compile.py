@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ from memory import MemoryObjects
 from modelbuild import experiments
 from modelbuild.contract import Manifest, Metric, StepRun, TrainingResult
 from modelbuild.contract.report import Comparison, Report
+from modelbuild.errors import AwsError
 from modelbuild.flow.evaluation import Evaluated, RowMetric
 from modelbuild.handoff.manifest import Handoff
 from modelbuild.notify.compile import compile_report
 from modelbuild.notify.scoring import Scorer
 from modelbuild.settings.notify import NotifySettings, ScoreSettings
+from modelbuild.store.deployments import DeploymentHistory
 from modelbuild.store.model import ModelStore
 
 OPTIONS: dict[str, Any] = {"compare-with": {"endpoint": "sentiment", "artifacts": trained.PRODUCTION}}
@@ -422,14 +424,80 @@ def test_the_manifest_of_a_live_model_is_read_in_production_where_the_lake_lacks
     assert live_of(world.report(world.trained(2, 0.9))).outcome == "better"
 
 
-def test_a_manifest_that_was_changed_is_not_compared_with(world: World) -> None:
-    """What was deployed is known by its hash."""
+def test_a_manifest_that_was_changed_is_read_in_production(world: World) -> None:
+    """What was deployed is known by its hash: a flow may write its own manifest, and none in production."""
     live = world.deployed(1, 0.7)
     uri = f"{live.request.artifacts}/manifest.json"
-    world.lake.write(uri, world.lake.read(uri).replace(b'"rows": 1500', b'"rows": 1501'))
+    changed = world.lake.read(uri).replace(b'"rows": 1500', b'"rows": 1501')
+    world.lake.write(uri, changed)
     report = world.report(world.trained(2, 0.9))
+    assert report.verdict.outcome == "better"
+    assert any(f"copy in production, because {uri} has" in problem for problem in report.unavailable)
+
+    current = DeploymentHistory(world.production, trained.PRODUCTION, "sentiment").current()
+    assert current is not None
+    world.production.write(current.manifest, changed)
+    report = world.report(world.trained(3, 0.9))
     assert report.verdict.outcome == "not comparable"
     assert any("was deployed" in problem for problem in report.unavailable)
+
+
+class Refusing(MemoryObjects):
+    """S3 that refuses what a test names, and nothing else."""
+
+    def __init__(self, objects: MemoryObjects) -> None:
+        super().__init__()
+        self.objects = objects.objects
+        self._written = objects._written
+        self.refused: Callable[[str], bool] = lambda _: False
+
+    def _check(self, uri: str) -> None:
+        if self.refused(uri):
+            raise AwsError(f"could not read {uri} (AccessDenied)")
+
+    def read(self, uri: str) -> bytes:
+        """Refuse the object, or read it."""
+        self._check(uri)
+        return super().read(uri)
+
+    def age(self, uri: str) -> float | None:
+        """Refuse the object, or look at it."""
+        self._check(uri)
+        return super().age(uri)
+
+    def list(self, prefix_uri: str) -> list[tuple[str, int]]:
+        """Refuse the prefix, or list it."""
+        self._check(prefix_uri)
+        return super().list(prefix_uri)
+
+    def folders(self, folder_uri: str) -> Sequence[str]:
+        """Refuse the folder, or list it."""
+        self._check(folder_uri)
+        return super().folders(folder_uri)
+
+
+@pytest.mark.parametrize(
+    ("refused", "sentence", "trend", "best"),
+    [
+        ("/sentiment/", "The earlier models cannot be listed: could not read", 1, True),
+        ("/2/manifest.json", "1 of the earlier models cannot be read: could not read", 2, False),
+        ("/2/deployment.json", "1 of the earlier models cannot be read: could not read", 2, True),
+        ("/macro_f1/", "The best earlier model cannot be read: could not read", 3, False),
+        ("/1/manifest.json", "The live model is known by its copy in production", 2, True),
+    ],
+)
+def test_what_s3_refuses_costs_a_sentence(world: World, refused: str, sentence: str, trend: int, best: bool) -> None:
+    """The page is what a person waits for: each part that cannot be read is left out by itself."""
+    world.deployed(1, 0.7)
+    world.trained(2, 0.95)
+    manifest = world.trained(3, 0.8)
+    world.lake = refusing = Refusing(world.lake)
+    refusing.refused = lambda uri: uri.endswith(refused)
+    report = world.report(manifest)
+    assert any(problem.startswith(sentence) for problem in report.unavailable)
+    assert report.verdict.outcome == "better"
+    assert len(report.trend) == trend
+    assert (report.compared_with("best") is not None) is best
 
 
 def test_a_history_that_cannot_be_read_is_no_first_model(world: World) -> None:

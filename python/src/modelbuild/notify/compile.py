@@ -76,9 +76,10 @@ def compile_report(
         ours, problems = reading.result()
         live, live_problem = finding.result()
         answer = asking.result()
+        best_earlier, no_best = ranking.result()
     scored = score(ours, live.model) if score and live and live.model else None
     live_comparison = _compare_live(ours, live, live_problem, scored)
-    best = _compare_best(ours, ranking.result(), live, lake)
+    best = _compare_best(ours, best_earlier, live, lake)
     experiment = _compare_experiment(ours, answer)
     baselines = compare_baselines(ours)
     endpoint = compare_with.endpoint if compare_with else ""
@@ -113,6 +114,7 @@ def compile_report(
         unavailable=(
             *problems,
             *unreadable,
+            *no_best,
             *no_prices,
             *(live.problems if live else ()),
             *answer.unavailable,

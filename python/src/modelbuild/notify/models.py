@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from modelbuild.aws.failures import NotFound
 from modelbuild.comparison import predictions
 from modelbuild.comparison.models import Model
 from modelbuild.contract import Deployment, Manifest, model_prefix
@@ -74,26 +75,32 @@ def find_live(
         return None
     prefix = model_prefix(root, deployment.pipeline, deployment.model, deployment.model_id)
     store = ModelStore(lake, prefix)
+    refused: tuple[str, ...] = ()
     try:
-        manifest = _manifest(store, lake, deployment) or _copied_manifest(production, deployment)
+        manifest = _deployed_manifest(lake, store.manifest_uri, deployment)
+    except NotFound:
+        # Retention in one account does not end comparisons in the other.
+        manifest = None
     except (AwsError, VerificationFailed) as error:
-        return Live(deployment, None, (f"The manifest of the live model cannot be read: {error}.",))
+        manifest, refused = None, (f"The live model is known by its copy in production, because {error}.",)
+    if manifest is None:
+        try:
+            manifest = _deployed_manifest(production, deployment.manifest, deployment)
+        except (AwsError, VerificationFailed) as error:
+            return Live(deployment, None, (f"The manifest of the live model cannot be read: {error}.",))
     model, problems = read_model(manifest, lake, new)
-    return Live(deployment, model, problems)
+    return Live(deployment, model, (*refused, *problems))
 
 
-def _manifest(store: ModelStore, objects: Objects, deployment: Deployment) -> Manifest | None:
-    """The manifest that was deployed, from the account that trains; None if it was deleted there."""
-    if not objects.exists(store.manifest_uri):
-        return None
-    return _verified(store.manifest_bytes(), store.manifest_uri, deployment)
+def _deployed_manifest(objects: Objects, uri: str, deployment: Deployment) -> Manifest:
+    """The manifest that was deployed, from one of the accounts.
 
-
-def _copied_manifest(production: Objects, deployment: Deployment) -> Manifest:
-    return _verified(production.read(deployment.manifest), deployment.manifest, deployment)
-
-
-def _verified(content: bytes, uri: str, deployment: Deployment) -> Manifest:
+    Raises:
+        NotFound: it is not there.
+        AwsError: S3 refused.
+        VerificationFailed: it is not the one that was deployed.
+    """
+    content = objects.read(uri)
     found = hashlib.sha256(content).hexdigest()
     if found != deployment.manifest_sha256:
         raise VerificationFailed(f"{uri} has SHA-256 {found}, but {deployment.manifest_sha256} was deployed")
@@ -140,33 +147,54 @@ def find_earlier(pipeline: PipelineStore, model: str, model_id: str) -> tuple[li
 
     Of an earlier sweep it is the best candidate, and of the model's own sweep none: figures on the test rows
     are for one candidate of a sweep.
-
-    Raises:
-        AwsError: S3 refused.
     """
-    ids = pipeline.ids(model)
+    try:
+        ids = pipeline.ids(model)
+    except AwsError as error:
+        return [], (f"The earlier models cannot be listed: {error}.",)
     sweeps = {_build_of(one) for one in ids if one != _build_of(one)}
     builds = dict.fromkeys(_build_of(one) for one in ids)
     newest = [build for build in builds if build != _build_of(model_id)][: TREND - 1]
     with ThreadPoolExecutor(_THREADS) as threads:
-        best = threads.map(
-            lambda build: _best_of_sweep(pipeline, model, build) if build in sweeps else build, newest
+        read = list(threads.map(lambda build: _earlier(pipeline, model, build, build in sweeps), newest))
+    return [one for one in read if isinstance(one, Earlier)], _unreadable(read)
+
+
+def _unreadable(read: Sequence[object]) -> tuple[str, ...]:
+    """Sentences about the earlier models that could not be read."""
+    invalid = sum(isinstance(one, records.InvalidRecord) for one in read)
+    refused = [one for one in read if isinstance(one, AwsError)]
+    sentences = []
+    if invalid:
+        sentences.append(
+            f"{invalid} earlier models are of another version of modelbuild, and are not compared."
         )
-        stores = [pipeline.model(model, one) for one in best if one]
-        manifests = list(threads.map(_readable_manifest, stores))
-        deployed = list(threads.map(lambda store: store.objects.exists(store.deployment_uri), stores))
-    found = [
-        Earlier(store, manifest, is_deployed)
-        for store, manifest, is_deployed in zip(stores, manifests, deployed, strict=True)
-        if isinstance(manifest, Manifest)
-    ]
-    unreadable = sum(isinstance(manifest, records.InvalidRecord) for manifest in manifests)
-    problem = f"{unreadable} earlier models are of another version of modelbuild, and are not compared."
-    return found, ((problem,) if unreadable else ())
+    if refused:
+        sentences.append(f"{len(refused)} of the earlier models cannot be read: {refused[0]}.")
+    return tuple(sentences)
 
 
 def _build_of(model_id: str) -> str:
     return model_id.partition(".")[0]
+
+
+def _earlier(
+    pipeline: PipelineStore, model: str, build: str, is_sweep: bool
+) -> Earlier | records.InvalidRecord | AwsError | None:
+    """The model of a build, or the best candidate of its sweep; None if there is none, or why it cannot be
+    read.
+    """
+    try:
+        model_id = _best_of_sweep(pipeline, model, build) if is_sweep else build
+        if not model_id:
+            return None
+        store = pipeline.model(model, model_id)
+        manifest = store.manifest()
+        if manifest is None:
+            return None
+        return Earlier(store, manifest, store.objects.exists(store.deployment_uri))
+    except (records.InvalidRecord, AwsError) as error:
+        return error
 
 
 def _best_of_sweep(pipeline: PipelineStore, model: str, build: str) -> str:
@@ -179,27 +207,28 @@ def _best_of_sweep(pipeline: PipelineStore, model: str, build: str) -> str:
     return found.offered[0].model_id if found and found.offered else ""
 
 
-def _readable_manifest(store: ModelStore) -> Manifest | records.InvalidRecord | None:
-    try:
-        return store.manifest()
-    except records.InvalidRecord as error:
-        return error
-
-
-def find_best(pipeline: PipelineStore, manifest: Manifest) -> Manifest | None:
-    """The best of all other models of this name that were evaluated on the same rows as ``manifest``.
-
-    Raises:
-        AwsError: S3 refused.
+def find_best(pipeline: PipelineStore, manifest: Manifest) -> tuple[Manifest | None, tuple[str, ...]]:
+    """The best of all other models of this name that were evaluated on the same rows as ``manifest``, and a
+    sentence if it cannot be found.
     """
     request = manifest.request
-    ranked = Ranking.of(pipeline.objects, manifest).best()
-    ids = [one for one in ranked if _build_of(one) != _build_of(request.model_id)]
-    for one in ids[:_TRIES]:
-        found = _readable_manifest(pipeline.model(request.model, one))
-        if isinstance(found, Manifest) and _is_comparable(found, manifest):
-            return found
-    return None
+    try:
+        ranked = Ranking.of(pipeline.objects, manifest).best()
+        ids = [one for one in ranked if _build_of(one) != _build_of(request.model_id)]
+        for one in ids[:_TRIES]:
+            found = _readable_manifest(pipeline.model(request.model, one))
+            if found is not None and _is_comparable(found, manifest):
+                return found, ()
+    except AwsError as error:
+        return None, (f"The best earlier model cannot be read: {error}.",)
+    return None, ()
+
+
+def _readable_manifest(store: ModelStore) -> Manifest | None:
+    try:
+        return store.manifest()
+    except records.InvalidRecord:
+        return None
 
 
 def trend(earlier: Sequence[Earlier], manifest: Manifest) -> tuple[TrendPoint, ...]:
