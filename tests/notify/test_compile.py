@@ -486,7 +486,9 @@ class Refusing(MemoryObjects):
         ("/1/manifest.json", "The live model is known by its copy in production", 2, True),
     ],
 )
-def test_what_s3_refuses_costs_a_sentence(world: World, refused: str, sentence: str, trend: int, best: bool) -> None:
+def test_what_s3_refuses_costs_a_sentence(
+    world: World, refused: str, sentence: str, trend: int, best: bool
+) -> None:
     """The page is what a person waits for: each part that cannot be read is left out by itself."""
     world.deployed(1, 0.7)
     world.trained(2, 0.95)
