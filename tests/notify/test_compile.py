@@ -408,7 +408,7 @@ def test_predictions_of_other_rows_than_the_evaluation_says_are_not_compared(wor
     manifest = live.model_copy(update={"predictions": claimed})
     for uri in (f"{live.request.artifacts}/manifest.json", live.predictions.path):
         world.lake.delete(uri)
-    ModelStore(world.lake, live.request.artifacts).write_predictions_once(other.predictions)
+    ModelStore(world.lake, live.request.artifacts).write_predictions(other.predictions)
     ModelStore(world.lake, live.request.artifacts).write_manifest_once(manifest)
     trained.deploy(world.lake, world.production, manifest)
     report = world.report(world.trained(2, 0.9))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -35,7 +36,7 @@ class BatchTwin:
         self.works.append(work)
         status = "SUCCEEDED"
         for index in range(work.workers):
-            for task in work.tasks[index :: work.workers]:
+            for task in work.share(index):
                 if self._dies(task):
                     status = "FAILED"
                     break
@@ -125,6 +126,32 @@ def test_a_candidate_whose_worker_dies_is_tried_once_more_alone() -> None:
     # The second child had the candidates 2 and 6.
     assert [task.candidate.number for task in batch.works[1].tasks] == [2, 6]
     assert (batch.works[1].processes, batch.works[1].workers) == (1, 2)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_only_candidates_that_take_workers_down_are_lost(processes: int) -> None:
+    """What stood behind them in the share of a dead worker is trained, however long that share was."""
+    killers = {1, 2, 50}
+    made, batch = workers(lambda task: task.candidate.number in killers, children=2)
+    made.machine = replace(made.machine, processes=processes)
+    outcomes = made.train("round-1", tasks(100))
+    assert {number for number, status in statuses(outcomes) if status == "failed"} == killers
+    assert all("twice" in outcomes[number - 1].reason for number in killers)
+    # Each had its second training in a worker that trains one candidate at a time.
+    for number in killers:
+        found = [work for work in batch.works if number in {task.candidate.number for task in work.tasks}]
+        assert found[-1].processes == 1
+
+
+def test_jobs_in_which_nothing_ends_are_not_repeated_for_ever() -> None:
+    """Where no worker starts at all, the candidates count as failed after three jobs, with the reason."""
+    made, batch = workers(lambda _: True)
+    outcomes = made.train("round-1", tasks(100))
+    assert len(batch.submitted) == 3
+    assert {status for _, status in statuses(outcomes)} == {"failed"}
+    assert outcomes[99].reason == (
+        "3 jobs in a row ended before a candidate did, the last one: Array Child Job failed"
+    )
 
 
 def test_jobs_are_terminated_with_the_sweep() -> None:

@@ -40,6 +40,10 @@ class Work(Record):
     """How many tasks a child trains at the same time."""
     tasks: tuple[CandidateTask, ...]
 
+    def share(self, index: int) -> tuple[CandidateTask, ...]:
+        """The tasks of one child, in the order in which it trains them."""
+        return self.tasks[index :: self.workers]
+
 
 class CandidateOutcome(Record):
     """How the training of a candidate ended: written once by the worker that trained it."""

@@ -21,6 +21,8 @@ _FIRST_LOOK_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 15.0
 _PAUSE_GROWTH = 1.2
 _LOST_REASON = "the job that trained it ended before it did, twice"
+_FRUITLESS_JOBS = 3
+"""After as many jobs in a row in which no candidate ended, the others would end as they did."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ class Workers:
     def train(self, name: str, tasks: Sequence[CandidateTask]) -> list[CandidateOutcome]:
         """Train candidates, but for those that have ended before; how each ended, in the same order.
 
-        A worker that dies takes those candidates with it that were in flight. They are trained once more,
-        each in a child of its own, and then count as failed.
+        Those that were in flight in a worker that ended early are trained once more, after all others, and
+        none beside another in one worker. One that is in flight again when its worker ends counts as failed.
 
         Args:
             name: the name of this part of the sweep, unique in it.
@@ -99,21 +101,37 @@ class Workers:
         Raises:
             AwsError: S3 or Batch refused.
         """
-        for attempt in (1, 2):
-            left = self._left(tasks)
-            if not left:
-                break
-            processes = self.machine.processes if attempt == 1 else 1
-            children = min(self.children, -(-len(left) // processes))
-            work = Work(workers=children, processes=processes, tasks=tuple(left))
-            job_id = self._submit(name, self.store.write_work(work), children, processes)
-            reason = self._wait(job_id, lambda: not self._left(tasks))
-            if reason and (still := self._left(tasks)):
+        suspects: set[str] = set()
+        fruitless, reason = 0, ""
+        while (left := self._left(tasks)) and fruitless < _FRUITLESS_JOBS:
+            others = [task for task in left if task.name not in suspects]
+            work = self._share_out(others or left, self.machine.processes if others else 1)
+            reason = self._run(name, work)
+            still = self._left(work.tasks)
+            if still:
                 log.say(f"sweep: {len(still)} candidates of {name} have not ended: {reason}")
+            fruitless = fruitless + 1 if len(still) == len(work.tasks) else 0
+            for task in _in_flight(work, still):
+                if task.name in suspects:
+                    self._lose(task, _LOST_REASON)
+                suspects.add(task.name)
         for task in self._left(tasks):
-            lost = CandidateOutcome(task=task, status="failed", reason=_LOST_REASON)
-            self.store.write_outcome_once(lost, None)
+            self._lose(
+                task, f"{_FRUITLESS_JOBS} jobs in a row ended before a candidate did, the last one: {reason}"
+            )
         return [found for found in self.store.outcomes([*tasks]) if found is not None]
+
+    def _share_out(self, tasks: Sequence[CandidateTask], processes: int) -> Work:
+        children = min(self.children, -(-len(tasks) // processes))
+        return Work(workers=children, processes=processes, tasks=tuple(tasks))
+
+    def _run(self, name: str, work: Work) -> str:
+        """Train what the children of one array job are for; why the job failed, or an empty text."""
+        job_id = self._submit(name, self.store.write_work(work), work.workers, work.processes)
+        return self._wait(job_id, lambda: not self._left(work.tasks))
+
+    def _lose(self, task: CandidateTask, reason: str) -> None:
+        self.store.write_outcome_once(CandidateOutcome(task=task, status="failed", reason=reason), None)
 
     def terminate(self, reason: str) -> None:
         """Terminate the jobs that have been submitted; nothing happens to those that have ended.
@@ -160,3 +178,15 @@ class Workers:
                 return ""
             time.sleep(pause)
             pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE_SECONDS)
+
+
+def _in_flight(work: Work, left: Sequence[CandidateTask]) -> list[CandidateTask]:
+    """Of the tasks that are left when a job has ended, those that its children may have been training.
+
+    A child takes its tasks in their order, so they are the first ones that are left of its share.
+    """
+    names = {task.name for task in left}
+    shares = (work.share(index) for index in range(work.workers))
+    return [
+        task for share in shares for task in [task for task in share if task.name in names][: work.processes]
+    ]

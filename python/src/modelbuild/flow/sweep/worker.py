@@ -21,7 +21,7 @@ from modelbuild import log
 from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import Storage
-from modelbuild.contract import CandidateOutcome, CandidateTask, Work, WorkerEnvironment
+from modelbuild.contract import CandidateOutcome, CandidateTask, WorkerEnvironment
 from modelbuild.errors import ConfigurationError, ModelbuildError, variable_error
 from modelbuild.flow import snapshot
 from modelbuild.flow.base import ModelFlow
@@ -120,15 +120,10 @@ def main(file: Path) -> None:
     table = snapshot.read(objects, found) if found.athena_execution_id else None
     worker = Worker(flow, replace(context, snapshot=found, table=table), SweepStore(inherited, own.artifacts))
     ended = store.outcome_names()
-    tasks = [task for task in _share(work, own.index) if task.name not in ended]
+    tasks = [task for task in work.share(own.index) if task.name not in ended]
     log.say(f"{len(tasks)} candidates to train, {work.processes} at the same time")
     _import_what_candidates_use()
     run_all(tasks, work.processes, worker.train, lambda task: task.name, partial(failed, store))
-
-
-def _share(work: Work, index: int) -> list[CandidateTask]:
-    """The tasks of one child of an array job."""
-    return [*work.tasks[index :: work.workers]]
 
 
 def _import_what_candidates_use() -> None:
