@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 
+import http_api
+from modelbuild.aws import storage as storage_module
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.errors import AwsError, ConfigurationError
@@ -38,6 +41,85 @@ def test_stream_is_in_chunks(storage: Storage, bucket: str) -> None:
     assert b"".join(chunks) == body
     assert len(chunks) > 2
     assert max(len(chunk) for chunk in chunks) <= 1 << 20
+
+
+@dataclass
+class BreakingObject:
+    """An object whose bytes break off after some of them, as often as ``breaks`` says, over HTTP."""
+
+    content: bytes
+    breaks: int
+    after: int
+    versions: list[str] = field(default_factory=lambda: ["first"])
+    ranges: list[str | None] = field(default_factory=list)
+
+    def handler(self) -> type[http_api.JsonHandler]:
+        """The server of the object."""
+        about = self
+
+        class Handler(http_api.JsonHandler):
+            def do_GET(self) -> None:
+                asked, expected = self.headers["Range"], self.headers["If-Match"]
+                about.ranges.append(asked)
+                etag = f'"{about.versions[-1]}"'
+                if expected not in (None, etag):
+                    self._send(412, b"<Error><Code>PreconditionFailed</Code></Error>", etag)
+                    return
+                start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+                self._send(206 if asked else 200, about.content[start:], etag)
+
+            def _send(self, status: int, body: bytes, etag: str) -> None:
+                self.send_response(status)
+                self.send_header("ETag", etag)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if status != 412 and about.breaks:
+                    about.breaks -= 1
+                    body, self.close_connection = body[: about.after], True
+                self.wfile.write(body)
+
+        return Handler
+
+
+def reader(address: str, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """S3 at an address, whose reads are repeated without a pause."""
+    for name, value in {"ENDPOINT_URL": address, "ACCESS_KEY_ID": "k", "SECRET_ACCESS_KEY": "s"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr(storage_module, "_BODY_WAIT_SECONDS", 0.0)
+    return Storage(session(AwsSettings()))
+
+
+@pytest.mark.parametrize("after", [0, 10, 1_500_000])
+def test_a_body_that_breaks_off_is_continued(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the same object is asked for; no byte is there twice or missing."""
+    broken = BreakingObject(os.urandom(4_000_000), breaks=2, after=after)
+    with http_api.served(broken.handler()) as server:
+        found = reader(http_api.url(server), monkeypatch).read("s3://bucket/model.tar.gz")
+    assert found == broken.content
+    assert len(broken.ranges) == 3
+    assert broken.ranges[0] is None
+
+
+def test_a_body_that_always_breaks_off_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After some tries the error says which object could not be read."""
+    broken = BreakingObject(b"0123456789", breaks=1000, after=1)
+    with http_api.served(broken.handler()) as server:
+        there = reader(http_api.url(server), monkeypatch)
+        with pytest.raises(AwsError, match=r"could not read s3://bucket/model\.tar\.gz \("):
+            there.read("s3://bucket/model.tar.gz")
+    assert len(broken.ranges) == 6
+
+
+def test_an_object_that_was_replaced_is_not_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of two versions are not one object."""
+    broken = BreakingObject(os.urandom(3_000_000), breaks=1, after=1_500_000)
+    with http_api.served(broken.handler()) as server:
+        chunks = reader(http_api.url(server), monkeypatch).stream("s3://bucket/model.tar.gz")
+        next(chunks)
+        broken.versions.append("second")
+        with pytest.raises(AwsError, match="PreconditionFailed"):
+            list(chunks)
 
 
 def test_first_writer_wins(storage: Storage, bucket: str) -> None:

@@ -9,7 +9,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import (
+    ClientError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
 from botocore.utils import determine_content_length
 
 from modelbuild.aws.failures import NotFound, error_code, translated
@@ -22,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["NotFound", "Storage"]
 
 _CHUNK_BYTES = 1 << 20
-
-
+_BODY_ATTEMPTS = 6
+_BODY_WAIT_SECONDS = 1.0
 # S3 refuses a conditional write while it executes another one of the same object; it asks to retry.
 _CONFLICT_ATTEMPTS = 8
 _CONFLICT_WAIT_SECONDS = 3.0
@@ -51,13 +56,29 @@ class Storage:
     def stream(self, uri: str) -> Iterator[bytes]:
         """The bytes of an object in chunks of at most 1 MiB.
 
+        botocore sends a request again that fails, and does not read a body again that breaks off: the rest of
+        the same object is asked for.
+
         Raises:
             NotFound: there is no such object.
         """
         bucket, key = _bucket_and_key(uri)
         with translated(f"read {uri}"):
-            body = self._s3.get_object(Bucket=bucket, Key=key)["Body"]
-            yield from body.iter_chunks(_CHUNK_BYTES)
+            found = self._s3.get_object(Bucket=bucket, Key=key)
+            same, size, read = found["ETag"], found["ContentLength"], 0
+            for attempt in range(1, _BODY_ATTEMPTS + 1):
+                try:
+                    for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
+                        read += len(chunk)
+                        yield chunk
+                    return
+                except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+                    if read == size:
+                        return
+                    if attempt == _BODY_ATTEMPTS:
+                        raise
+                time.sleep(random.uniform(0, _BODY_WAIT_SECONDS * attempt))
+                found = self._s3.get_object(Bucket=bucket, Key=key, IfMatch=same, Range=f"bytes={read}-")
 
     def exists(self, uri: str) -> bool:
         """Whether there is such an object."""
