@@ -167,6 +167,18 @@ def test_csv_of_a_vector_is_its_numbers() -> None:
         (TEXT, CSV, "a\n" * 1001, "The body must have 1 to 1,000 rows, not more"),
         (TEXT, JSON_LINES, "", "The body must have 1 to 1,000 lines, not 0"),
         (TEXT, JSON_LINES, '"a"\n' * 1001, "The body must have 1 to 1,000 lines, not more"),
+        (
+            TEXT,
+            JSON,
+            '{"instances": ["a", "bc\\ud800"]}',
+            "instances[1] has half a surrogate pair as character 3; send whole characters",
+        ),
+        (
+            RECORD,
+            JSON,
+            '{"instances": [{"area": 1, "district": "\\ud800"}]}',
+            "instances[0] has half a surrogate pair as character 1 in district; send whole characters",
+        ),
         (TEXT, JSON_LINES, '"a"\n{', "Line 2 is not JSON in UTF-8"),
         (TEXT, JSON_LINES, '"a"\n" "\n', "line 2 is empty: it has no word and no sign"),
     ],

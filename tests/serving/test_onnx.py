@@ -102,6 +102,16 @@ def test_a_record_is_a_column_for_each_field(dtype: int) -> None:
     assert model.predict_json(records) == [{"value": 80.0}, {"value": 80.0}]
 
 
+@pytest.mark.parametrize("dtype", [TensorProto.INT32, TensorProto.INT64])
+@pytest.mark.parametrize("area", [1e38, -1e38, 2.0**63, 2.0**31])
+def test_a_number_beyond_the_whole_numbers_of_a_graph_has_an_answer(dtype: int, area: float) -> None:
+    """A request with a large number is no error of the server: the graph gets the nearest number it takes."""
+    model = load(files(columns(rooms=dtype), FLAT, NumberOutput()))
+    limit = 2.0**31 if dtype == TensorProto.INT32 else 2.0**63
+    (answer,) = model.predict_json([{"area": area, "district": "south"}])
+    assert answer["value"] == pytest.approx(max(-limit, min(area, limit)))
+
+
 def test_a_record_of_numbers_can_be_one_matrix() -> None:
     """A graph with one input takes the fields in their order."""
     fields = RecordInput(fields=tuple(RecordField(name=name, type="number") for name in "cab"))

@@ -48,12 +48,11 @@ class TextInput(Record):
         """The text of an instance.
 
         Raises:
-            BadInstance: it is no text, is too long, or has no token.
+            BadInstance: it is no text or no Unicode, is too long, or has no token.
         """
         if not isinstance(value, str):
             raise BadInstance(f"must be a text, not {type_name(value)}")
-        if len(value) > MAX_CHARACTERS:
-            raise BadInstance(f"has {len(value):,} characters; send at most {MAX_CHARACTERS:,}")
+        _require_text(value, "")
         if not has_tokens(value):
             raise BadInstance("is empty: it has no word and no sign; send at least one")
         return value
@@ -83,15 +82,12 @@ class RecordField(Record):
         """The value of the field.
 
         Raises:
-            BadInstance: it is of another type, too long, or beyond the range of float32.
+            BadInstance: it is of another type, no Unicode, too long, or beyond the range of float32.
         """
         if self.type == "text":
             if not isinstance(value, str):
                 raise BadInstance(f"has {type_name(value)} as {self.name}; send a text")
-            if len(value) > MAX_CHARACTERS:
-                raise BadInstance(
-                    f"has {len(value):,} characters in {self.name}; send at most {MAX_CHARACTERS:,}"
-                )
+            _require_text(value, f" in {self.name}")
             return value
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadInstance(f"has {type_name(value)} as {self.name}; send a number")
@@ -245,6 +241,18 @@ def type_name(value: JsonValue) -> str:
     """What people call the type of a JSON value."""
     names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
     return names.get(type(value), "a number")
+
+
+def _require_text(text: str, where: str) -> None:
+    """Refuse a text that is too long, or that has no bytes in UTF-8, as tokenizers and graphs need them."""
+    if len(text) > MAX_CHARACTERS:
+        raise BadInstance(f"has {len(text):,} characters{where}; send at most {MAX_CHARACTERS:,}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadInstance(
+            f"has half a surrogate pair as character {error.start + 1}{where}; send whole characters"
+        ) from error
 
 
 def _number(name: str, cell: str) -> float:

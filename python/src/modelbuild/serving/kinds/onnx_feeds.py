@@ -122,12 +122,12 @@ class RecordFeeds:
             rows = [instances[index] for index in chosen]
             if self._matrix:
                 values: Any = [list(row.values()) for row in rows]
-                yield chosen, {self._matrix: np.array(values, dtype=self._dtypes[self._matrix])}
+                yield chosen, {self._matrix: _as_type(values, self._dtypes[self._matrix])}
             else:
                 yield (
                     chosen,
                     {
-                        name: np.array([[row[name]] for row in rows], dtype=dtype)
+                        name: _as_type([[row[name]] for row in rows], dtype)
                         for name, dtype in self._dtypes.items()
                     },
                 )
@@ -153,7 +153,20 @@ class TensorFeeds:
         """The tensors in their order."""
         for chosen in _slices(len(instances), BATCH_NUMBERS // self._numbers):
             stacked = np.stack([instances[index] for index in chosen])
-            yield chosen, {self._name: stacked.astype(self._dtype)}
+            yield chosen, {self._name: _as_type(stacked, self._dtype)}
+
+
+def _as_type(values: Any, dtype: Any) -> npt.NDArray[Any]:
+    """Values as a graph takes them. A number beyond the range of a whole-number type becomes the nearest one
+    in it.
+    """
+    if not np.issubdtype(dtype, np.integer):
+        return np.asarray(values, dtype=dtype)
+    lowest, highest = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
+    if int(highest) > np.iinfo(dtype).max:
+        # The largest whole number of 64 bits has no float of its own.
+        highest = float(np.nextafter(highest, 0))
+    return np.clip(np.asarray(values, dtype=np.float64), lowest, highest).astype(dtype)
 
 
 def _slices(count: int, size: int) -> Iterator[range]:
