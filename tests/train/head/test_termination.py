@@ -6,19 +6,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 
 from heads import HEAD_SECONDS, Head
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.aws.identity import session
 from modelbuild.contract import TrainingResult
+from modelbuild.errors import AwsError
 from modelbuild.settings import AwsSettings
-from modelbuild.train.head import flow_process
+from modelbuild.train.head import command, flow_process
 from waiting import runs, wait_until
 
 
@@ -96,6 +98,26 @@ def test_termination_that_batch_knows_of_is_a_cancellation(
     output, _ = terminated_while_it_waits(head).communicate(timeout=HEAD_SECONDS)
     assert "cancelled" in output
     assert [fields["training/status"] for fields in buildkite.fields] == ["cancelled"]
+
+
+def test_termination_that_batch_cannot_explain_ends_no_training() -> None:
+    """A host that goes away may have no network any more, and Batch throttles: a refused look is not
+    taken for a cancellation, which would be the result for good. What Batch forgot was ended by a person.
+    """
+
+    def refuse(job_ids: list[str]) -> dict[str, BatchJob]:
+        raise AwsError(f"could not look for job {job_ids[0]} (ThrottlingException)")
+
+    def terminated(describe: Callable[[list[str]], dict[str, BatchJob]]) -> TrainingResult | None:
+        head: Any = SimpleNamespace(
+            own=SimpleNamespace(job_id="job-1"), batch=SimpleNamespace(describe_all=describe)
+        )
+        return command._why_terminated(head)
+
+    assert terminated(refuse) is None
+    unknown = terminated(lambda _: {})
+    assert unknown is not None
+    assert unknown.status == "cancelled"
 
 
 def test_flow_that_will_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -139,13 +139,17 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _why_terminated(head: _Head) -> TrainingResult | None:
-    """What it means that the head has to end; None where it is not the training that ends, but the host."""
+    """What it means that the head has to end; None where it is not the training that ends, but the host.
+
+    If Batch does not answer, the host may be losing its network. For a head that was terminated the function
+    ``modelbuild-ended`` then writes the result.
+    """
     job_id = head.own.job_id
     try:
         job = head.batch.describe_all([job_id]).get(job_id) if job_id else None
     except AwsError as error:
         log.say(f"head: {error}")
-        job = None
+        return None
     if job is None or job.stopped:
         return unsuccessful("cancelled", "the head was terminated from outside")
     if time.time() > job.runs_until - _CLOCKS_DIFFER_SECONDS:
