@@ -1,7 +1,7 @@
 """Reads the class of a flow from its file, without running it.
 
-As a program, it prints what the jobs of the flow's steps ask for, as JSON: ``python -m
-modelbuild.flow.sweep.load flow.py``.
+As a program, it writes what the jobs of the flow's steps ask for into a file, as JSON: ``python -m
+modelbuild.flow.sweep.load flow.py sizes.json``.
 """
 
 from __future__ import annotations
@@ -42,4 +42,5 @@ def flow_class(file: Path) -> type[ModelFlow]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(resources(flow_class(Path(sys.argv[1])))))
+    found = resources(flow_class(Path(sys.argv[1])))
+    Path(sys.argv[2]).write_text(json.dumps(found), encoding="utf-8")

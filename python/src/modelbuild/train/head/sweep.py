@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ COMMAND = ("python", "-m", "modelbuild", "sweep-worker")
 DEFINITION = "modelbuild-sweep"
 """What the names of the workers' job definitions begin with, for the policy of the head's role."""
 
-# What a child asks for is what fits on the smallest of the stack's machines, with several candidates or one.
+# What a child with several candidates asks for at most: what fits on a machine of 4 vCPUs and 16 GiB.
 _CHILD_VCPUS, _CHILD_MEMORY = 4, 15_360
 _DEFAULT_SIZE = {"cpu": 1, "memory": 2048, "gpu": 0}
 _TIMEOUT_SECONDS = 86_400
@@ -258,22 +259,35 @@ def _sizes(flow: Path, variables: Mapping[str, str]) -> dict[str, dict[str, int]
     Raises:
         TrainingFailed: the flow cannot be read.
     """
-    command = [sys.executable, "-m", "modelbuild.flow.sweep.load", flow.name]
-    done = subprocess.run(
-        command,
-        cwd=flow.parent,
-        env=dict(variables),
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-        timeout=_DESCRIBE_SECONDS,
-    )
-    if done.returncode != 0:
-        log.lines(done.stderr)
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise TrainingFailed(f"the flow cannot be read: {last[:500]}")
-    found: dict[str, dict[str, int]] = json.loads(done.stdout.strip().splitlines()[-1])
+    with tempfile.TemporaryDirectory(prefix="modelbuild-") as scratch:
+        # A file, because the modules of the flow may print.
+        answer = Path(scratch) / "sizes.json"
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "modelbuild.flow.sweep.load", flow.name, str(answer)],
+                cwd=flow.parent,
+                env=dict(variables),
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                check=False,
+                timeout=_DESCRIBE_SECONDS,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise TrainingFailed(
+                f"the flow cannot be read: {flow.name} was not imported in {_DESCRIBE_SECONDS:g} seconds; "
+                "do what takes long in a step"
+            ) from error
+        if done.returncode != 0:
+            log.lines(done.stderr)
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise TrainingFailed(f"the flow cannot be read: {last[:500]}")
+        if not answer.exists():
+            raise TrainingFailed(
+                f"the flow cannot be read: {flow.name}, or a module that it imports, ends Python when it is "
+                "imported; do so only if __name__ is '__main__'"
+            )
+        found: dict[str, dict[str, int]] = json.loads(answer.read_text(encoding="utf-8"))
     return found
 
 
