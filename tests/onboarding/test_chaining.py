@@ -29,6 +29,18 @@ steps:
 """
 
 
+COMPARE = """
+steps:
+  - key: notify
+    plugins:
+      - ./plugins/notify:
+          compare-with:
+            endpoint: e
+            artifacts: s3://modelbuild-222222222222/models
+            aws: {role-arn: "ROLE", role-session-duration: SECONDS, oidc: OIDC}
+"""
+
+
 @pytest.fixture
 def in_role(on_stand_in: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Be an agent that is itself in a role, as one with an instance profile is."""
@@ -45,7 +57,7 @@ def message(write: Callable[[str], Path], text: str, seconds: int, oidc: bool = 
     return [line.text for line in examine(read(write(text)).steps, {}) if not line.ok]
 
 
-@pytest.mark.parametrize(("text", "option"), [(NOTIFY, "aws"), (DEPLOY, "aws.source")])
+@pytest.mark.parametrize(("text", "option"), [(NOTIFY, "aws"), (COMPARE, "compare-with.aws"), (DEPLOY, "aws.source")])
 @pytest.mark.usefixtures("in_role")
 def test_a_chained_role_lives_for_an_hour(write: Callable[[str], Path], text: str, option: str) -> None:
     """An agent in a role is given another role for an hour at most, in whichever plugin it is asked for."""

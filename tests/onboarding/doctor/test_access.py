@@ -12,6 +12,7 @@ import pytest
 import http_api
 import standins
 from doctor import PIPELINE, Write, client, wrong
+from modelbuild.onboarding.doctor import examine
 
 
 def test_identity(on_agent: dict[str, str], write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,6 +33,16 @@ def test_bucket_that_does_not_exist(on_agent: dict[str, str], write: Write) -> N
         "bucket s3://nobodys-bucket/models: could not write s3://nobodys-bucket/models/model"
     )
     assert found.endswith("deploy the stack that makes it, or correct the bucket's name")
+
+
+def test_an_environment_that_the_agent_would_refuse(on_agent: dict[str, str], write: Write) -> None:
+    """A variable that the pipeline's env requires is one line, and what does not depend on it is examined."""
+    text = PIPELINE.read_text()
+    file = write(f'env:\n  REGION: "${{MISSING?set it on the agent}}"\n{text}')
+    lines = list(examine(file, {**on_agent, "BUILDKITE_API_TOKEN": "wrong-token"}))
+    [found] = [line.text for line in lines if line.text.startswith("env of ")]
+    assert found.startswith(f"env of {file}: the pipeline requires MISSING, which this environment does not")
+    assert {line.text.split(":")[0].split(" ")[0] for line in lines} >= {"agent", "identity", "bucket", "API"}
 
 
 def test_token_that_is_wrong(on_agent: dict[str, str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from pydantic import BaseModel
+
 from modelbuild.aws.identity import caller, session
 from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.onboarding.checks import Check
@@ -56,9 +58,15 @@ def _identities(step: Step, environ: Mapping[str, str]) -> Iterator[tuple[str, A
         try:
             options = kind.from_options(completed(plugin.options, environ))
         except ConfigurationError:
-            continue  # the check of the pipeline or of the options reports it
-        if isinstance(options, DeploySettings):
-            yield "aws.source", options.aws.source
-            yield "aws.destination", options.aws.destination
-        elif isinstance(options, (TrainSettings, NotifySettings)):
-            yield "aws", options.aws
+            continue  # modelbuild check names a wrong option
+        yield from _within(options)
+
+
+def _within(options: BaseModel, prefix: str = "") -> Iterator[tuple[str, AwsSettings]]:
+    """The identities among options, at any depth, by the dotted names of their options."""
+    for name, field in type(options).model_fields.items():
+        option, value = f"{prefix}{field.alias or name}", getattr(options, name)
+        if isinstance(value, AwsSettings):
+            yield option, value
+        elif isinstance(value, BaseModel):
+            yield from _within(value, f"{option}.")

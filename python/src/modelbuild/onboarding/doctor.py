@@ -41,10 +41,15 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Check]:
         pipeline = Pipeline((), {})
     else:
         yield from _pipeline(file, pipeline)
+    variables = dict(environ)
+    try:
+        variables = training.environment_of(pipeline, environ)
+    except ConfigurationError as error:
+        yield Check(False, f"env of {file}: {error}")
     found: list[TrainSettings] = []
     for one in training.trainings(pipeline.steps):
         try:
-            found.append(training.settings(one.options, training.environment_of(pipeline, environ)))
+            found.append(training.settings(one.options, variables))
         except ConfigurationError as error:
             yield Check(False, f"options of {one.step.shown()} ({file}:{one.step.line}): {error}")
     for settings in found:
@@ -54,18 +59,18 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Check]:
             yield Check(False, f"pull request: {error}")
     if not found:
         yield Check(False, "AWS: not checked, because no train step can be read: fix that and run this again")
-    yield from chaining.examine(pipeline.steps, training.environment_of(pipeline, environ))
-    yield from dict.fromkeys(_accounts(found, pipeline, environ))
+    yield from chaining.examine(pipeline.steps, variables)
+    yield from dict.fromkeys(_accounts(found, pipeline, variables))
     yield run_check("API token", lambda: _token(ApiAccess.read(environ)))
 
 
 def _accounts(
-    found: Sequence[TrainSettings], pipeline: Pipeline, environ: Mapping[str, str]
+    found: Sequence[TrainSettings], pipeline: Pipeline, variables: Mapping[str, str]
 ) -> Iterator[Check]:
     """The lines about AWS; steps that share an account have the same ones."""
     for settings in found:
         yield from _aws(settings)
-    yield from scoring.examine(pipeline.steps, training.environment_of(pipeline, environ))
+    yield from scoring.examine(pipeline.steps, variables)
 
 
 def _agent() -> str:

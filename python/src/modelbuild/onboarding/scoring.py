@@ -50,6 +50,6 @@ def _accounts(steps: Sequence[Step], environ: Mapping[str, str]) -> Iterator[Aws
             try:
                 settings = NotifySettings.from_options(completed(plugin.options, environ))
             except ConfigurationError:
-                continue  # the check of the pipeline reports it
+                continue  # modelbuild check names a wrong option
             if settings.compare_with is not None and settings.compare_with.score_live.timeout:
                 yield settings.aws
