@@ -57,7 +57,9 @@ def message(write: Callable[[str], Path], text: str, seconds: int, oidc: bool = 
     return [line.text for line in examine(read(write(text)).steps, {}) if not line.ok]
 
 
-@pytest.mark.parametrize(("text", "option"), [(NOTIFY, "aws"), (COMPARE, "compare-with.aws"), (DEPLOY, "aws.source")])
+@pytest.mark.parametrize(
+    ("text", "option"), [(NOTIFY, "aws"), (COMPARE, "compare-with.aws"), (DEPLOY, "aws.source")]
+)
 @pytest.mark.usefixtures("in_role")
 def test_a_chained_role_lives_for_an_hour(write: Callable[[str], Path], text: str, option: str) -> None:
     """An agent in a role is given another role for an hour at most, in whichever plugin it is asked for."""
