@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import recorded
 from memory import MemoryObjects
 from modelbuild.errors import ConfigurationError
 from modelbuild.formats import agent_yaml
-from modelbuild.lineage.adopt import Adopted, adopt, change_lines
+from modelbuild.lineage.adopt import Adopted, adopt, change_lines, write
 from modelbuild.store.model import ModelStore
 
 FILE = """\
@@ -147,3 +149,33 @@ def test_parameters_that_were_changed_in_s3_are_refused(checkout: Path) -> None:
         ConfigurationError, match="would not have the parameters of sentiment 12, whose SHA-256"
     ):
         adopted(store, checkout)
+
+
+def test_the_file_is_replaced_as_a_whole(checkout: Path) -> None:
+    """Its mode stays, a link to it stays one, and nothing is left beside it."""
+    file = checkout / "flows" / "sentiment" / "params.yaml"
+    file.chmod(0o640)
+    link = checkout / "params.yaml"
+    link.symlink_to(file)
+    found = adopted(stored(0.5), checkout, link, allow_dirty=True)
+    write(found)
+    assert link.is_symlink()
+    assert file.read_bytes() == found.content
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in file.parent.iterdir()] == ["params.yaml"]
+
+
+def test_a_file_that_cannot_be_written_stays_as_it_is(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, or a folder of another user, is a sentence and costs no values of the file."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    found = adopted(stored(0.5), checkout)
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(ConfigurationError, match=r"cannot write .*params.yaml \(No space left on device\)"):
+        write(found)
+    assert found.file.read_text() == FILE
+    assert [path.name for path in found.file.parent.iterdir()] == ["params.yaml"]

@@ -176,6 +176,16 @@ def test_no_folder_is_a_sentence(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_a_file_that_cannot_be_written_leaves_none(tmp_path: Path) -> None:
+    """What was written before it is removed, so that the command can be run again."""
+    (tmp_path / "flows").write_text("a file")
+    with pytest.raises(ConfigurationError, match="and no file was written"):
+        write(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["flows"]
+    (tmp_path / "flows").unlink()
+    assert write(tmp_path).pipeline.is_file()
+
+
 def test_what_stands_in_the_way_is_a_sentence(tmp_path: Path) -> None:
     """A file where a folder must be is named with the reason."""
     (tmp_path / ".buildkite").write_text("a file")

@@ -51,6 +51,6 @@ def adopt(
         return
     for line in adoption.change_lines(found):
         log.say(line)
-    found.file.write_bytes(found.content)
+    adoption.write(found)
     log.say(f"wrote {found.file}; commit it, for example with:")
     log.say(f"git commit -m {shlex.quote(found.message)} -- {shlex.quote(str(found.file))}")

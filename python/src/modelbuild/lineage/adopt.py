@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -62,6 +65,26 @@ def adopt(store: ModelStore, file: Path | None, folder: Path, *, allow_dirty: bo
         _require_committed(target)
     text, changes = _edited(target, content, request)
     return Adopted(target, text.encode(), tuple(changes), _message(store, request))
+
+
+def write(adopted: Adopted) -> None:
+    """Write the parameter file: as a whole, or not at all.
+
+    Raises:
+        ConfigurationError: it cannot be written, and is as it was.
+    """
+    # A link stays one, and what it leads to is replaced.
+    target = adopted.file.resolve()
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+            beside = Path(folder) / target.name
+            beside.write_bytes(adopted.content)
+            shutil.copymode(target, beside)
+            os.replace(beside, target)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot write {adopted.file} ({error.strerror}), which is as it was: run this where you may write"
+        ) from error
 
 
 def change_lines(adopted: Adopted) -> list[str]:

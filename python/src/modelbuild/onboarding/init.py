@@ -113,14 +113,18 @@ def write(folder: Path, team: str = "", rows: DataFile | None = None) -> Written
     for path in files:
         if path.exists() or path.is_symlink():
             raise ConfigurationError(f"{path} is there already, and nothing was written: move it away first")
+    begun: list[Path] = []
     for path, content in files.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as file:
+                begun.append(path)
                 file.write(content)
         except OSError as error:
+            for one in begun:
+                one.unlink(missing_ok=True)
             raise ConfigurationError(
-                f"cannot write {path} ({error.strerror}): run this where you may"
+                f"cannot write {path} ({error.strerror}), and no file was written: run this where you may"
             ) from error
     return written
 
