@@ -83,7 +83,7 @@ def write(adopted: Adopted) -> None:
             os.replace(beside, target)
     except OSError as error:
         raise ConfigurationError(
-            f"cannot write {adopted.file} ({error.strerror}), which is as it was: run this where you may write"
+            f"cannot write {adopted.file} ({error.strerror}), which is as it was: run this where you may"
         ) from error
 
 
