@@ -9,7 +9,7 @@ import flow_files
 from modelbuild.buildkite import job
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train.commit import steps
+from modelbuild.train.commit import steps, sweep_file
 from modelbuild.train.submit import request
 
 
@@ -40,11 +40,24 @@ def test_steps_of_a_model_flow_are_known() -> None:
         b"\0",
         b"\xff",
         b"# no flow",
+        b"x = " + b"-" * 100_000 + b"1",
+        b"x = 1" + b" + 1" * 100_000,
     ],
 )
 def test_what_only_the_head_can_know_is_left_to_it(text: bytes) -> None:
     """Steps may be inherited, and the agent's Python may be older than the flow's."""
     steps.require(["anything"], text, "f.py")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"def (", b"\0", b"\xff", b"x = " + b"-" * 100_000 + b"1", b"x = 1" + b" + 1" * 100_000],
+)
+def test_a_flow_that_only_a_newer_python_parses_may_be_swept(text: bytes) -> None:
+    """Whether it lets validation rows be split off is left to the workers."""
+    sweep_file.require_split(text, "f.py")
+    with pytest.raises(ConfigurationError, match=r"f\.py cannot be swept"):
+        sweep_file.require_split(b"x = 1", "f.py")
 
 
 def test_request_is_refused_before_the_build_is_asked(repository: Any) -> None:

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Iterable
 
 from modelbuild.errors import ConfigurationError
+from modelbuild.train.commit.syntax import parse
 
 
 def require(named: Iterable[str], text: bytes, flow: str) -> None:
@@ -27,12 +28,11 @@ def _steps(text: bytes) -> list[str]:
 
     ``ModelFlow`` has no steps of its own.
     """
-    try:
-        classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
-    except (SyntaxError, ValueError, RecursionError):
+    tree = parse(text)
+    if tree is None:
         return []
     found = []
-    for flow in classes:
+    for flow in (node for node in tree.body if isinstance(node, ast.ClassDef)):
         functions = [node for node in flow.body if isinstance(node, ast.FunctionDef)]
         steps = [node.name for node in functions if "step" in map(_name, node.decorator_list)]
         if steps and list(map(_name, flow.bases)) not in (["FlowSpec"], ["ModelFlow"]):

@@ -13,7 +13,7 @@ from modelbuild.contract import Sweep, parameters_by_name
 from modelbuild.errors import ConfigurationError
 from modelbuild.formats.validation import first_error
 from modelbuild.sweep import space
-from modelbuild.train.commit import overrides, parameters
+from modelbuild.train.commit import overrides, parameters, syntax
 
 
 def read(text: bytes, name: str) -> Sweep:
@@ -66,10 +66,15 @@ def candidates(
 def require_split(text: bytes, flow: str) -> None:
     """Require that a flow lets validation rows be split off, without which candidates cannot be ranked.
 
+    Where this Python cannot parse the flow, the workers find out.
+
     Raises:
         ConfigurationError: the flow's file does not call ``search_split``.
     """
-    calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute))
+    tree = syntax.parse(text)
+    if tree is None:
+        return
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
     if not any(node.attr == "search_split" for node in calls):
         raise ConfigurationError(
             f"{flow} cannot be swept, as its candidates would be ranked by the test rows: where it splits "

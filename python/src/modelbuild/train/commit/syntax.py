@@ -81,16 +81,23 @@ def _files(read: Callable[[str], bytes | None], flow: str) -> Iterator[tuple[str
                     left.append(candidate)
 
 
-def _imports(text: bytes) -> list[str]:
-    """The modules that a file imports, with their parent packages; none for a file with a syntax error."""
+def parse(text: bytes) -> ast.Module | None:
+    """The syntax tree of a file; None if this Python cannot parse it, as a newer one might."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            nodes = list(ast.walk(ast.parse(text)))
+            return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _imports(text: bytes) -> list[str]:
+    """The modules that a file imports, with their parent packages; none for a file that is not parsed."""
+    tree = parse(text)
+    if tree is None:
         return []
     names = []
-    for node in nodes:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
