@@ -139,6 +139,8 @@ def test_a_step_that_was_unblocked_by_hand_never_turns_green(
     [
         ("training/status", "green"),
         ("model/env", "not JSON"),
+        ("model/env", "[" * 100_000),
+        ("train/attempt", "1" * 5_000),
         ("model/env", '["MODEL_ID"]'),
         ("model/manifest", ""),
         ("model/data/sha256", ""),

@@ -60,6 +60,22 @@ def test_text_that_the_agent_refuses(text: str) -> None:
     assert has_variable(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("${a:-" * 2000 + "}" * 2000, "nests variables deeper than 100 levels"),
+        ("${SET:" + "1" * 5000 + "}", "the agent refuses the pipeline"),
+    ],
+)
+def test_text_without_bounds_is_refused(text: str, message: str) -> None:
+    """Neither depth nor digits lead to an error of Python; a hundred levels are read."""
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        completed(text, ENVIRON)
+    assert list(problems(text)) == [str(caught.value)]
+    assert has_variable(text)
+    assert completed("${A:-" * 100 + "x" + "}" * 100, ENVIRON) == "x"
+
+
 def test_environment_of_a_pipeline() -> None:
     """Each variable may use those before it, and stands above the agent's own."""
     env = {"A": "${SET}-1", "SET": "new", "B": "$A-$SET", "X$A": "$B"}

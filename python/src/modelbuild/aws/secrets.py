@@ -29,7 +29,7 @@ def secret(session: boto3.Session, name: str, key: str) -> str:
         text = session.client("secretsmanager").get_secret_value(SecretId=name).get("SecretString", "")
     try:
         found = json.loads(text)[key]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         found = None
     if not isinstance(found, str):
         # Raised without a cause: that would show the secret.

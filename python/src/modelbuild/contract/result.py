@@ -48,7 +48,10 @@ class TrainingResult(Record):
             ValueError: a value is invalid (pydantic's ``ValidationError`` is a ValueError).
         """
         values: dict[str, Any] = {key: fields[key] for key in cls.field_keys() if key in fields}
-        values["model/env"] = json.loads(values.get("model/env") or "{}")
+        try:
+            values["model/env"] = json.loads(values.get("model/env") or "{}")
+        except RecursionError as error:
+            raise ValueError("model/env is nested too deeply") from error
         return cls.model_validate(values)
 
     @classmethod

@@ -40,6 +40,9 @@ META_DATA = (
 """The keys of meta-data whose values this package reads."""
 
 
+_ATTEMPT_DIGITS = 9
+
+
 def find_store(meta_data: TrainingMetaData, objects: Objects, job: JobEnvironment) -> ModelStore:
     """The store at the S3 prefix that this build's train step recorded.
 
@@ -110,7 +113,7 @@ def read_failure(meta_data: TrainingMetaData, objects: Objects, job: JobEnvironm
 def _attempt(meta_data: TrainingMetaData) -> int:
     """The number of the newest attempt."""
     attempt = meta_data.get("train/attempt") or "1"
-    if not attempt.isdecimal():
+    if not attempt.isdecimal() or len(attempt) > _ATTEMPT_DIGITS:
         raise ConfigurationError(
             f"meta-data {meta_data.prefix}train/attempt is {attempt[:80]!r}, which no train step sets: start "
             "a new build, and leave it to that step"

@@ -16,7 +16,8 @@ from pydantic import JsonValue
 from modelbuild.errors import ConfigurationError
 
 _ESCAPED = ("\\$", "$$")
-_NUMBER = re.compile(r"\s*([-+]?[0-9]+)\s*", re.ASCII)
+_NUMBER = re.compile(r"\s*([-+]?[0-9]{1,18})\s*", re.ASCII)
+_MOST_NESTED = 100
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self._text = text
         self._position = 0
+        self._depth = 0
 
     def expression(self, stop: str = "") -> _Expression:
         """Parse up to the character ``stop``, or to the end."""
@@ -189,10 +191,20 @@ class _Parser:
             raise self._refused(f"${{{name} is followed by none of }}, :-, -, ? and :")
         if operator == ":":
             return self._substring(name)
-        default = self.expression("}")
+        default = self._default()
         if not self._takes("}"):
             raise self._refused(f"${{{name} is not closed")
         return _Variable(name, operator, default)
+
+    def _default(self) -> _Expression:
+        if self._depth == _MOST_NESTED:
+            raise ConfigurationError(
+                f"{self._shown()!r} nests variables deeper than {_MOST_NESTED} levels: nest fewer"
+            )
+        self._depth += 1
+        found = self.expression("}")
+        self._depth -= 1
+        return found
 
     def _substring(self, name: str) -> _Variable:
         inner, closed, _ = self._text[self._position :].partition("}")
@@ -204,7 +216,10 @@ class _Parser:
         return _Variable(name, ":", offset=offset, length=length[0] if length else None)
 
     def _refused(self, problem: str) -> ConfigurationError:
-        text = self._text if len(self._text) <= 80 else f"{self._text[:77]}..."
         return ConfigurationError(
-            f"the agent refuses the pipeline, because in {text!r} {problem}: write $$ for a dollar sign"
+            f"the agent refuses the pipeline, because in {self._shown()!r} {problem}: write $$ for a dollar "
+            "sign"
         )
+
+    def _shown(self) -> str:
+        return self._text if len(self._text) <= 80 else f"{self._text[:77]}..."
