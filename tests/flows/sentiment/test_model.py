@@ -59,7 +59,7 @@ def first(few: list[Rated], small: dict[str, Any]) -> tuple[str, bytes]:
 
 
 def test_quality_on_documents_it_never_saw(halves: Halves, parameters: LinearParameters) -> None:
-    """Macro-F1 is at least 0.60 as served, above VADER's and the majority's; once more is the same file."""
+    """Macro-F1 is at least 0.63 as served, above VADER's and the majority's; once more is the same file."""
     train, test = halves
     weights = trained(train, parameters)
     shape = parameters.model.model_dump(exclude={"kind"})
@@ -71,7 +71,7 @@ def test_quality_on_documents_it_never_saw(halves: Halves, parameters: LinearPar
         quality.metrics["macro_f1"]
         for quality in (found.overall, found.baselines["vader"], found.baselines["majority"])
     )
-    assert own >= 0.60
+    assert own >= 0.63
     assert own > vader > frequent
     assert trained(train, parameters) == weights
 
@@ -89,7 +89,7 @@ def test_what_is_written_otherwise_and_means_the_same_is_the_same(
         ("seed", 2),
         ("labels.tau", 0.6),
         ("split.test_percent", 30),
-        ("model.ngrams", 2),
+        ("model.ngrams", 1),
         ("model.characters", 4),
         ("model.buckets", 4095),
         ("training.epochs", 2),
