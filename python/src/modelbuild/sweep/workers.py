@@ -110,11 +110,13 @@ class Workers:
             still = self._left(work.tasks)
             if still:
                 log.say(f"sweep: {len(still)} candidates of {name} have not ended: {reason}")
-            fruitless = fruitless + 1 if len(still) == len(work.tasks) else 0
-            for task in _in_flight(work, still):
-                if task.name in suspects:
-                    self._lose(task, _LOST_REASON)
-                suspects.add(task.name)
+            in_flight = _in_flight(work, still)
+            lost = [task for task in in_flight if task.name in suspects]
+            for task in lost:
+                self._lose(task, _LOST_REASON)
+            suspects |= {task.name for task in in_flight}
+            # A candidate that is lost explains why its job ended, so the next job may do better.
+            fruitless = fruitless + 1 if len(still) == len(work.tasks) and not lost else 0
         for task in self._left(tasks):
             self._lose(
                 task, f"{_FRUITLESS_JOBS} jobs in a row ended before a candidate did, the last one: {reason}"
