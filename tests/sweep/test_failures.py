@@ -96,7 +96,7 @@ def outcome(task: CandidateTask, mishaps: Mishaps) -> CandidateOutcome:
 
 
 def _score(values: Mapping[str, JsonValue]) -> float:
-    return int(sha256_of_json(values)[:8], 16) / 2**32
+    return int(sha256_of_json(dict(values))[:8], 16) / 2**32
 
 
 def run(sweep: Sweep, mishaps: Mishaps, children: int, processes: int) -> tuple[list[Any], BatchTwin]:
