@@ -121,6 +121,42 @@ def test_the_text_of_an_unknown_error_is_not_shown(
     assert scores.problem == "the model failed at some rows with ValueError"
 
 
+@pytest.mark.parametrize("error", [MemoryError(), OSError("no space is left")])
+def test_what_another_job_may_not_meet_is_no_answer(
+    published: Published, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A job without enough memory, or with a broken machine, fails: scores are written for good."""
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    objects, environ = stored(archive(files(published)), lines(["good"]))
+    monkeypatch.setattr(Model, "predict", fail)
+    with pytest.raises(program.ScoringFailed, match=f"failed with {type(error).__name__}: give"):
+        program.run(environ, objects)
+    assert not objects.exists(SCORES)
+
+
+@pytest.mark.parametrize("row", [b"{", b"[" * 100_000, b"\xff"])
+def test_a_row_that_is_not_json_is_a_sentence(published: Published, row: bytes) -> None:
+    """It is the row's, and not a defect of the server."""
+    objects, environ = stored(archive(files(published)), lines(["good"]) + row)
+    program.run(environ, objects)
+    assert Scoring.model_validate_json(objects.read(SCORES)).problem == "row 2 is not JSON"
+
+
+@pytest.mark.parametrize("other", [b"5\n", b"{\n"])
+def test_rows_that_were_changed_are_no_answer(published: Published, other: bytes) -> None:
+    """Also rows that the model does not take: what is written would be an answer to the rows asked for."""
+    asked = lines(["good"])
+    objects, environ = stored(
+        archive(files(published)), other, SCORE_ROWS_SHA256=hashlib.sha256(asked).hexdigest()
+    )
+    with pytest.raises(VerificationFailed, match="but this job was asked for"):
+        program.run(environ, objects)
+    assert not objects.exists(SCORES)
+
+
 @pytest.mark.parametrize("name", ["SCORE_MODEL_SHA256", "SCORE_ROWS_SHA256"])
 def test_other_bytes_than_those_asked_for_are_no_answer(published: Published, name: str) -> None:
     """Nothing is written for a model or for rows that were changed."""

@@ -9,7 +9,7 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from urllib.parse import quote
 
@@ -23,6 +23,8 @@ _ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.5
 _CREDENTIALS_HOST = "http://169.254.170.2"
 _EXISTS = 412
+# A conditional write while S3 executes another one of the same object, and too many requests.
+_TRY_AGAIN = (409, 429)
 
 
 class RoleObjects:
@@ -38,26 +40,22 @@ class RoleObjects:
         suffix = "amazonaws.com.cn" if self._region.startswith("cn-") else "amazonaws.com"
         self._address = environ.get("AWS_ENDPOINT_URL") or f"https://s3.{self._region}.{suffix}"
 
-    def stream(self, uri: str) -> Iterator[bytes]:
-        """The bytes of an object in chunks."""
-        with self._open("GET", uri, b"", {}) as answer:
-            while chunk := _reading(uri, answer):
-                yield chunk
+    def read(self, uri: str) -> bytes:
+        """The bytes of an object."""
+        return self._send("GET", uri, b"", {})
 
     def write_once(self, uri: str, body: bytes) -> bool:
         """Write a JSON document unless the object exists; returns whether this call wrote it."""
         try:
-            self._open("PUT", uri, body, {"content-type": "application/json", "if-none-match": "*"}).close()
+            self._send("PUT", uri, body, {"content-type": "application/json", "if-none-match": "*"})
         except _Refused as error:
             if error.status == _EXISTS:
                 return False
             raise
         return True
 
-    def _open(
-        self, method: str, uri: str, body: bytes, headers: Mapping[str, str]
-    ) -> http.client.HTTPResponse:
-        """Send a request, again if S3 is busy or out of reach."""
+    def _send(self, method: str, uri: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+        """The body of the answer to a request, which is sent again if S3 is busy or a connection breaks."""
         verb = "read" if method == "GET" else "write"
         bucket, key = split_s3_uri(uri)
         url = f"{self._address.rstrip('/')}/{bucket}/{quote(key, safe='/-_.~')}"
@@ -73,15 +71,16 @@ class RoleObjects:
             )
             request = urllib.request.Request(url, body if method == "PUT" else None, signed, method=method)
             try:
-                answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_SECONDS)
-                return answer
+                answer: http.client.HTTPResponse
+                with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
+                    return answer.read()
             except urllib.error.HTTPError as error:
-                if error.code < 500 or attempt == _ATTEMPTS:
+                if (error.code < 500 and error.code not in _TRY_AGAIN) or attempt == _ATTEMPTS:
                     raise _Refused(verb, uri, error) from None
                 error.close()
             except (OSError, http.client.HTTPException) as error:
                 if attempt == _ATTEMPTS:
-                    raise AwsError(f"could not {verb} {uri}: S3 did not answer") from error
+                    raise AwsError(f"could not {verb} {uri}: S3 did not answer in full") from error
             time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
@@ -118,10 +117,3 @@ class _Refused(AwsError):
             code = re.search(rb"<Code>(\w+)</Code>", error.read(_CHUNK_BYTES))
         self.status = error.code
         super().__init__(f"could not {verb} {uri} ({code[1].decode() if code else f'HTTP {error.code}'})")
-
-
-def _reading(uri: str, answer: http.client.HTTPResponse) -> bytes:
-    try:
-        return answer.read(_CHUNK_BYTES)
-    except (OSError, http.client.HTTPException) as error:
-        raise AwsError(f"could not read {uri}: the connection broke") from error

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from modelbuild import log
 from modelbuild.contract import Scoring, ScoringEnvironment
-from modelbuild.errors import ConfigurationError, VerificationFailed, variable_error
+from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed, variable_error
 from modelbuild.serving.inputs import BadInstance
 from modelbuild.serving.limits import BATCH_SIZE, MAX_INSTANCES
 from modelbuild.serving.model import Model, load
@@ -27,11 +27,15 @@ from modelbuild.serving.outputs import LabelOutput, NumberOutput
 class Objects(Protocol):
     """What the program needs of S3; :class:`modelbuild.serving.scoring.objects.RoleObjects` has it."""
 
-    def stream(self, uri: str) -> Iterator[bytes]:
-        """The bytes of an object in chunks."""
+    def read(self, uri: str) -> bytes:
+        """The bytes of an object."""
 
     def write_once(self, uri: str, body: bytes) -> bool:
         """Write an object unless it exists; returns whether this call wrote it."""
+
+
+class ScoringFailed(ModelbuildError):
+    """The job failed for a reason that another job may not have."""
 
 
 def run(environ: Mapping[str, str], objects: Objects) -> None:
@@ -42,24 +46,28 @@ def run(environ: Mapping[str, str], objects: Objects) -> None:
     Raises:
         ConfigurationError: a variable is not set or wrong.
         VerificationFailed: the model or the rows are not those that were asked for.
+        ScoringFailed: the job has not enough memory, or its machine fails.
         AwsError: S3 refused.
     """
     try:
         asked = ScoringEnvironment.read(environ)
     except ValidationError as error:
         raise variable_error(error, "notify sets it when it submits this job") from error
-    archive = b"".join(objects.stream(asked.model))
-    _require_same(asked.model, hashlib.sha256(archive).hexdigest(), asked.model_sha256)
-    digest = hashlib.sha256()
+    # Both are read and compared first: what is written is an answer to these bytes, whatever it says.
+    archive = _read(objects, asked.model, asked.model_sha256)
+    rows = _read(objects, asked.rows, asked.rows_sha256)
     predictions: list[Any] = []
     problem = ""
     try:
         model = load(_unpacked(archive))
-        predictions = list(_predictions(model, _lines(objects.stream(asked.rows), digest)))
+        predictions = list(_predictions(model, io.BytesIO(rows)))
     except (ConfigurationError, VerificationFailed) as error:
         problem = str(error)
-    else:
-        _require_same(asked.rows, digest.hexdigest(), asked.rows_sha256)
+    except (MemoryError, OSError) as error:
+        raise ScoringFailed(
+            f"the rows are not scored, because the job failed with {type(error).__name__}: give the job "
+            "definition modelbuild-score more memory, or retry the notify step"
+        ) from error
     scores = Scoring(
         model_sha256=asked.model_sha256,
         rows_sha256=asked.rows_sha256,
@@ -71,9 +79,12 @@ def run(environ: Mapping[str, str], objects: Objects) -> None:
     log.say(f"{asked.scores}{'' if wrote else ' was there already'}")
 
 
-def _require_same(uri: str, found: str, expected: str) -> None:
+def _read(objects: Objects, uri: str, expected: str) -> bytes:
+    content = objects.read(uri)
+    found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise VerificationFailed(f"{uri} has SHA-256 {found}, but this job was asked for {expected}")
+    return content
 
 
 def _unpacked(archive: bytes) -> dict[str, bytes]:
@@ -87,17 +98,6 @@ def _unpacked(archive: bytes) -> dict[str, bytes]:
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise ConfigurationError("model.tar.gz is no archive of files") from error
     return files
-
-
-def _lines(chunks: Iterable[bytes], digest: Any) -> Iterator[bytes]:
-    """The lines in some chunks, whose bytes go into ``digest``."""
-    rest = b""
-    for chunk in chunks:
-        digest.update(chunk)
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
-    if rest:
-        yield rest
 
 
 def _predictions(model: Model, lines: Iterable[bytes]) -> Iterator[str | float]:
@@ -120,6 +120,8 @@ def _predictions(model: Model, lines: Iterable[bytes]) -> Iterator[str | float]:
 def _answers(model: Model, instances: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
     try:
         return model.predict(instances)
+    except (MemoryError, OSError):
+        raise
     except Exception as error:
         # The text of an unknown error may hold rows, which are private.
         raise VerificationFailed(f"the model failed at some rows with {type(error).__name__}") from error
@@ -135,6 +137,8 @@ def _batches(model: Model, lines: Iterable[bytes]) -> Iterator[list[Any]]:
             instance = declared.from_json(json.loads(line))
         except BadInstance as error:
             raise VerificationFailed(f"the model does not take row {number:,}, which {error}") from None
+        except (ValueError, RecursionError):
+            raise VerificationFailed(f"row {number:,} is not JSON") from None
         batch.append(instance)
         size += declared.size(instance)
         if size >= BATCH_SIZE or len(batch) == MAX_INSTANCES:
