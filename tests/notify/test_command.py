@@ -110,6 +110,7 @@ def test_a_later_attempt_says_how_the_training_ended(
     ("about", "message"),
     [
         ({"train/attempt": "second"}, "train/attempt is 'second', which no train step sets"),
+        ({"train/attempt": "9" * 5_000}, "train/attempt is '999.*', which no train step sets"),
         ({"train/attempt": "2"}, "train/artifacts is not set"),
     ],
 )

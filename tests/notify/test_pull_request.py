@@ -140,6 +140,17 @@ def test_a_missing_token_is_named_by_its_variable(capsys: pytest.CaptureFixture[
     assert "MY_TOKEN is not set (option github.token)" in output.out + output.err
 
 
+def test_a_long_comment_has_whole_sections(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that is cut in the middle would take what follows it into itself; what is left out is named."""
+    sections = {"headline": "<p>verdict</p>", "slices": f"<table>{'x' * 70_000}", "changes": "<p>c</p>"}
+    monkeypatch.setattr(pull_request, "render_sections", lambda *_: sections.items())
+    comment(github)
+    text = github.comments[0]["body"]
+    assert "<p>verdict</p><p>c</p>" in text
+    assert "<table>" not in text
+    assert "slices" in text
+
+
 def test_a_comment_fits_into_what_github_takes(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long page is cut, and the comment is written."""
     monkeypatch.setattr(pull_request, "body", lambda *_: "x" * 100_000)

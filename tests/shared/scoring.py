@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from memory import MemoryObjects
-from modelbuild.aws.batch import BatchJob
+from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.contract import Scoring
 from modelbuild.errors import ConfigurationError, ModelbuildError
 
@@ -15,7 +15,7 @@ Run = Callable[[Mapping[str, str], MemoryObjects], None]
 """What a job does with its variables."""
 
 
-class ScoringBatch:
+class ScoringBatch(Batch):
     """The jobs, each of which runs when it is first looked at.
 
     Attributes:
@@ -51,8 +51,12 @@ class ScoringBatch:
         environment: Mapping[str, str],
         timeout: int,
         tags: Mapping[str, str],
+        resources: Mapping[str, int] | None = None,
+        children: int = 1,
     ) -> str:
-        """Take a job."""
+        """Take a job, which has its definition's size and no children."""
+        assert resources is None
+        assert children == 1
         job_id = f"job-{len(self._jobs) + 1}"
         self._jobs[job_id] = BatchJob(job_id, "SUBMITTED", "", "", environment)
         self._names[job_id] = name

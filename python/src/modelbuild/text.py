@@ -1,9 +1,9 @@
-"""Makes foreign text fit for a document or a line of a log, and redacts the secrets in it."""
+"""Makes foreign text fit for a document or a line of a log, redacts the secrets in it, and lists names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 
 REDACTED = "[redacted]"
@@ -110,3 +110,9 @@ def redact(text: str, secrets: Iterable[str]) -> str:
         text = text.replace(secret, REDACTED)
     text = _ADDRESS_USER.sub(rf"\g<scheme>{REDACTED}@", text)
     return _AUTHORIZATION.sub(rf"\1 {REDACTED}", text)
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names in a sentence; of more than ``most`` the number of the others."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

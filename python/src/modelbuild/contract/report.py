@@ -79,6 +79,12 @@ class Comparison(Record):
         """What the rows show by the primary metric."""
         return self.metrics[self.primary].outcome if self.primary in self.metrics else "not comparable"
 
+    @property
+    def gain(self) -> float:
+        """By how much this model is better by the primary metric; infinite if that is not known."""
+        difference = self.metrics.get(self.primary)
+        return difference.gain if difference else float("inf")
+
 
 class Verdict(Record):
     """The comparison with the live model in words."""
@@ -239,9 +245,4 @@ class Report(Record):
     def compared_with(self, role: Role) -> Comparison | None:
         """The comparison of this role; of baselines the strongest."""
         found = [comparison for comparison in self.comparisons if comparison.role == role]
-        return min(found, key=_primary_gain, default=None)
-
-
-def _primary_gain(comparison: Comparison) -> float:
-    difference = comparison.metrics.get(comparison.primary)
-    return difference.gain if difference else float("inf")
+        return min(found, key=lambda one: one.gain, default=None)

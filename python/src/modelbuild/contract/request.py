@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StringConstraints, model_validator
@@ -106,6 +106,10 @@ class TrainingRequest(Record):
     def swept(self) -> dict[str, JsonValue]:
         """The values that the sweep of this candidate has set, by dotted name; none for other models."""
         names = [name for name, origin in self.origins.items() if origin == "sweep"]
+        return self.values_of(names)
+
+    def values_of(self, names: Iterable[str]) -> dict[str, JsonValue]:
+        """The values of those parameters that there are, by dotted name."""
         found = {name: _value(self.parameters, name) for name in names}
         return {name: values[0] for name, values in found.items() if values}
 

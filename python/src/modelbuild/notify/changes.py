@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from pydantic import JsonValue
-
-from modelbuild.contract import Manifest
+from modelbuild.contract import Manifest, parameters_by_name
 from modelbuild.contract.report import Change
 
 _HASH = 12
@@ -15,7 +13,7 @@ _HASH = 12
 
 def parameters(live: Manifest, new: Manifest) -> tuple[Change, ...]:
     """The parameters with another value, by their dotted names, with the origin of the new value."""
-    before, after = (dict(_flat(manifest.request.parameters)) for manifest in (live, new))
+    before, after = (_parameters(manifest) for manifest in (live, new))
     return tuple(
         Change(name=name, before=old, after=value, origin=new.request.origins.get(name, ""))
         for name, old, value in _different(before, after)
@@ -80,10 +78,9 @@ def _different(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[
             yield name, old, new
 
 
-def _flat(value: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """The values of nested maps by their dotted names, as JSON."""
-    for name, inner in value.items():
-        if isinstance(inner, dict) and inner:
-            yield from _flat(inner, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", json.dumps(inner, ensure_ascii=False, sort_keys=True)
+def _parameters(manifest: Manifest) -> dict[str, str]:
+    """The parameters by their dotted names, as JSON."""
+    return {
+        name: json.dumps(value, ensure_ascii=False, sort_keys=True)
+        for name, value in parameters_by_name(manifest.request.parameters).items()
+    }

@@ -13,13 +13,16 @@ from modelbuild import log
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.contract.report import Report
 from modelbuild.errors import ConfigurationError, GitHubError
-from modelbuild.github import HOST, PullRequest, api_of, repository_of
+from modelbuild.github import HOST, LIMIT_CHARACTERS, PullRequest, api_of, repository_of
 from modelbuild.report.build import HeadJob
-from modelbuild.report.sections import Page, render_sections
+from modelbuild.report.sections import Page, fitting, render_sections
 from modelbuild.settings.notify import GitHubSettings
 
 _API = "GITHUB_API_URL"
 _SECTIONS = ("headline", "comparison", "candidates", "gates", "slices", "changes", "warnings")
+
+# The marker and the note about omitted sections have room beside the sections.
+_LIMIT_CHARACTERS = LIMIT_CHARACTERS - 1_024
 
 
 def comment_of_build(
@@ -122,7 +125,10 @@ def write(report: Report, pull_request: PullRequest) -> str:
 
 
 def body(report: Report) -> str:
-    """The comment as HTML, which GitHub's Markdown takes: the page's sections that need no picture."""
+    """The comment as HTML, which GitHub's Markdown takes: the page's sections that need no picture.
+
+    Of what is too long for a comment, the least important sections are left out.
+    """
     page = Page(
         address=lambda _: Markup(""),
         shade=lambda _level, _right: "",
@@ -139,4 +145,6 @@ def body(report: Report) -> str:
     # The sections with links to the Batch job are not among those of a comment.
     head = HeadJob(id="", url="", logs_url="", artifacts=report.manifest.request.artifacts)
     sections = dict(render_sections(report, head, page))
-    return "".join(sections[name] for name in _SECTIONS if name in sections)
+    # The order of the sections is that of their importance.
+    ordered = {name: sections[name] for name in _SECTIONS if name in sections}
+    return fitting(ordered, _SECTIONS, _LIMIT_CHARACTERS, len)

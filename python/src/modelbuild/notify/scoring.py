@@ -10,15 +10,14 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from modelbuild import log
-from modelbuild.aws.batch import BatchJob
+from modelbuild.aws.batch import Batch
 from modelbuild.aws.console import job_url
 from modelbuild.comparison.models import Model, Scored, lacks_answers
 from modelbuild.comparison.predictions import PredictionTable
@@ -50,34 +49,6 @@ _TOLERANCE = 1e-3
 _PROBLEM_CHARACTERS = 300
 
 
-class Jobs(Protocol):
-    """What is needed of Batch; :class:`modelbuild.aws.batch.Batch` has it."""
-
-    region: str
-
-    def definition_with_image(self, name: str, image: str) -> str:
-        """The ARN of the definition ``name`` with another image."""
-
-    def submit(
-        self,
-        name: str,
-        *,
-        queue: str,
-        definition: str,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        timeout: int,
-        tags: Mapping[str, str],
-    ) -> str:
-        """Submit a job, and return its id."""
-
-    def find(self, queue: str, name: str) -> list[str]:
-        """The ids of the jobs of this name."""
-
-    def describe_all(self, job_ids: Sequence[str]) -> dict[str, BatchJob]:
-        """The jobs that Batch still knows, by id."""
-
-
 class _NotScored(Exception):
     """The rows have no scores; the message is why, as a part of a sentence."""
 
@@ -94,7 +65,7 @@ class Scorer:
 
     settings: ScoreSettings
     objects: Objects
-    jobs: Callable[[], Jobs]
+    jobs: Callable[[], Batch]
 
     def __call__(self, ours: Model, live: Model) -> Scored | None:
         """What the live model answers to all evaluation rows of this one; None if no answer is missing, or
@@ -154,7 +125,7 @@ class Scorer:
                 )
             time.sleep(LOOK_SECONDS)
 
-    def _find_or_submit(self, jobs: Jobs, asked: _Asked) -> str:
+    def _find_or_submit(self, jobs: Batch, asked: _Asked) -> str:
         found = jobs.describe_all(jobs.find(self.settings.queue, asked.name))
         if running := [job.id for job in found.values() if not job.ended]:
             return running[0]

@@ -8,9 +8,7 @@ from modelbuild.contract import Evaluation, figure
 from modelbuild.contract.report import Comparison, GateResult, Outcome, Style, Verdict
 from modelbuild.report.deltas import delta
 from modelbuild.settings.notify import Styles
-
-_NAMED = 5
-"""How many slices a sentence names."""
+from modelbuild.text import listed
 
 
 def decide(
@@ -37,7 +35,7 @@ def decide(
     details = [*_unscored(live), *_worse_slices(live), *_better_baselines(baselines, title)]
     failed = [gate.title for gate in gates if not gate.passed]
     if failed:
-        details.insert(0, f"Not met: the gate for {_listed(failed)}.")
+        details.insert(0, f"Not met: the gate for {listed(failed)}.")
         style = "error"
     elif style == "success" and any(one.outcome == "worse" for one in baselines):
         style = "warning"
@@ -90,7 +88,7 @@ def _worse_slices(live: Comparison | None) -> list[str]:
             key=lambda value: values[value].gain,
         )
         if worse:
-            sentences.append(f"Worse than live on {column} {_listed(worse)}.")
+            sentences.append(f"Worse than live on {column} {listed(worse)}.")
     return sentences
 
 
@@ -109,13 +107,8 @@ def _better_baselines(baselines: Sequence[Comparison], title: str) -> list[str]:
             if difference.outcome == "worse"
         ]
         if won:
-            sentences.append(f"Baseline {baseline.name} is better on {_listed(won)}.")
+            sentences.append(f"Baseline {baseline.name} is better on {listed(won)}.")
     return sentences
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 def _style(outcome: Outcome | None, styles: Styles) -> Style:

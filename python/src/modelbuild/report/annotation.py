@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from markupsafe import Markup
 
-from modelbuild.annotation import LIMIT_BYTES, render
+from modelbuild.annotation import LIMIT_BYTES
 from modelbuild.contract import Report
 from modelbuild.report.build import HeadJob, artifact_path
-from modelbuild.report.sections import SECTIONS, Page, render_sections
+from modelbuild.report.sections import Page, fitting, render_sections
 
 _IMPORTANCE = (
     *("headline", "comparison", "candidates", "gates", "warnings", "slices"),
@@ -33,25 +33,7 @@ def render_annotation(report: Report, job: HeadJob, artifacts: Collection[str]) 
         artifacts: the names of the report's files that are among the artifacts of the build.
     """
     sections = dict(render_sections(report, job, _page(report, artifacts)))
-    sizes = {name: len(sections[name].encode()) for name in _IMPORTANCE if name in sections}
-    kept = _fitting(sizes)
-    omitted = [title for name, title in SECTIONS.items() if name in sizes.keys() - kept]
-    note = render("modelbuild.report", "omitted.html.j2", omitted=omitted) if omitted else ""
-    return "".join(html for name, html in sections.items() if name in kept) + note
-
-
-def _fitting(sizes: Mapping[str, int]) -> set[str]:
-    """The sections that fit into an annotation, by their sizes in bytes in the order of importance.
-
-    The least important ones are left out until the rest fits; then what still fits of them is taken back.
-    """
-    kept = list(sizes)
-    while sum(sizes[name] for name in kept) > _BUDGET_BYTES:
-        kept.pop()
-    for name in sizes:
-        if name not in kept and sum(sizes[one] for one in [*kept, name]) <= _BUDGET_BYTES:
-            kept.append(name)
-    return set(kept)
+    return fitting(sections, _IMPORTANCE, _BUDGET_BYTES, lambda html: len(html.encode()))
 
 
 def _page(report: Report, artifacts: Collection[str]) -> Page:

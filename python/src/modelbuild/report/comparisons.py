@@ -57,17 +57,12 @@ def shown_metrics(report: Report) -> list[Metric]:
 
 def model_rows(report: Report, metrics: Sequence[Metric]) -> list[ModelRow]:
     """The other models in the order of their roles; of baselines the strongest first."""
-    ordered = [one for role in _ROLES for one in sorted(_with_role(report, role), key=_primary_gain)]
+    ordered = [one for role in _ROLES for one in sorted(_with_role(report, role), key=lambda one: one.gain)]
     return [_row(comparison, metrics, report) for comparison in ordered]
 
 
 def _with_role(report: Report, role: Role) -> list[Comparison]:
     return [comparison for comparison in report.comparisons if comparison.role == role]
-
-
-def _primary_gain(comparison: Comparison) -> float:
-    difference = comparison.metrics.get(comparison.primary)
-    return difference.gain if difference else float("inf")
 
 
 def _row(comparison: Comparison, metrics: Sequence[Metric], report: Report) -> ModelRow:

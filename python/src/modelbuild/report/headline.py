@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 
@@ -19,13 +18,10 @@ def title(report: Report) -> str:
     titles.
     """
     request = report.manifest.request
-    values = dict(_leaves(request.parameters))
-    own = [
-        name
-        for name, origin in sorted(request.origins.items())
-        if origin in ("build", "sweep") and name in values
-    ]
-    named = ", ".join(f"{name} {brief(values[name])}" for name in own[:_NAMED])
+    own = request.values_of(
+        name for name, origin in sorted(request.origins.items()) if origin in ("build", "sweep")
+    )
+    named = ", ".join(f"{name} {brief(value)}" for name, value in list(own.items())[:_NAMED])
     more = f" and {len(own) - _NAMED} more" if len(own) > _NAMED else ""
     return f"{request.model} {request.model_id}{' with ' if own else ''}{named}{more}"
 
@@ -33,10 +29,3 @@ def title(report: Report) -> str:
 def brief(value: JsonValue) -> str:
     """A JSON value on one line; a text without quotes."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _leaves(values: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, JsonValue]]:
-    for name, value in values.items():
-        yield f"{prefix}{name}", value
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")

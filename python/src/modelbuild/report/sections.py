@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,3 +123,28 @@ def _total_cost(report: Report) -> str:
 def _unchanged(changes: Changes) -> list[str]:
     kinds = ("parameters", "data", "images", "packages")
     return [kind for kind in kinds if not getattr(changes, kind)]
+
+
+def fitting(
+    sections: Mapping[str, str], importance: Sequence[str], limit: int, size: Callable[[str], int]
+) -> str:
+    """Those sections that fit into a page, in their order, and a note that names the others.
+
+    The least important ones are left out until the rest fits; then what still fits of them is taken back.
+
+    Args:
+        sections: the HTML of each section by its name.
+        importance: the names of the sections, the most important one first.
+        limit: how large the page may be, beside the note.
+        size: the size of HTML as the page counts it.
+    """
+    sizes = {name: size(sections[name]) for name in importance if name in sections}
+    kept = list(sizes)
+    while sum(sizes[name] for name in kept) > limit:
+        kept.pop()
+    for name in sizes:
+        if name not in kept and sum(sizes[one] for one in [*kept, name]) <= limit:
+            kept.append(name)
+    omitted = [title for name, title in SECTIONS.items() if name in sizes and name not in kept]
+    note = render("modelbuild.report", "omitted.html.j2", omitted=omitted) if omitted else ""
+    return "".join(html for name, html in sections.items() if name in kept) + note

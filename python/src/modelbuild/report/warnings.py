@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from modelbuild.contract import Manifest, TrainingSummary
+from modelbuild.text import listed
 
 FEW_ROWS = 30
 """On fewer rows, chance moves a metric by more than most models differ."""
@@ -17,7 +18,6 @@ SHIFT = 0.05
 """By how much the share of a label may change without a word; and by chance, by three standard errors."""
 FEWER_ROWS = 0.2
 
-_NAMED = 5
 _MORE_EPOCHS = "more epochs may make a better model"
 
 
@@ -59,7 +59,7 @@ def _evaluation_rows(manifest: Manifest) -> Iterator[str]:
     for column, values in evaluation.slices.items():
         few = sorted((quality.rows, name) for name, quality in values.items() if quality.rows < FEW_ROWS)
         if few:
-            shown = _listed([f"{name} ({rows:,})" for rows, name in few])
+            shown = listed([f"{name} ({rows:,})" for rows, name in few])
             yield f"{column} with fewer than {FEW_ROWS} evaluation rows, too few to compare: {shown}"
 
 
@@ -67,7 +67,7 @@ def _lost_rows(manifest: Manifest, training: TrainingSummary) -> Iterator[str]:
     lost, rows = sum(training.dropped.values()), manifest.data.rows
     if lost > LEFT_OUT * rows:
         largest = sorted(training.dropped.items(), key=lambda one: -one[1])
-        reasons = _listed([f"{count:,} {reason}" for reason, count in largest])
+        reasons = listed([f"{count:,} {reason}" for reason, count in largest])
         yield f"{_of(lost, rows)} rows of the snapshot were neither trained on nor evaluated: {reasons}"
 
 
@@ -98,9 +98,9 @@ def _label_shift(labels: Mapping[str, int], live: Mapping[str, int]) -> Iterator
     if not total or not total_live:
         return
     if new := sorted(labels.keys() - live.keys()):
-        yield f"labels that the live model does not know: {_listed(new)}"
+        yield f"labels that the live model does not know: {listed(new)}"
     if gone := sorted(live.keys() - labels.keys()):
-        yield f"labels that only the live model knows: {_listed(gone)}"
+        yield f"labels that only the live model knows: {listed(gone)}"
     for label in sorted(labels.keys() & live.keys()):
         now, before = labels[label] / total, live[label] / total_live
         pooled = (labels[label] + live[label]) / (total + total_live)
@@ -112,8 +112,3 @@ def _label_shift(labels: Mapping[str, int], live: Mapping[str, int]) -> Iterator
 def _of(part: int, whole: int) -> str:
     share = f" ({part / whole:.1%})" if whole else ""
     return f"{part:,} of {whole:,}{share}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

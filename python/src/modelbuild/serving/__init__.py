@@ -1,1 +1,1 @@
-"""The inference server of the serving image: numpy, safetensors, Starlette and uvicorn, without torch."""
+"""The inference server of the serving image: numpy, safetensors and uvicorn, without torch."""
