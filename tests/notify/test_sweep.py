@@ -191,6 +191,21 @@ def test_of_an_earlier_sweep_the_best_candidate_is_compared() -> None:
     assert problems == ()
 
 
+def test_of_an_earlier_sweep_the_candidate_that_was_deployed_is_in_the_trend() -> None:
+    """It is marked there, although another candidate of the sweep is better on the validation rows."""
+    lake = MemoryObjects()
+    first, second = stored_sweep(lake, 7), stored_sweep(lake, 8)
+    chosen, own = first.manifests[2], second.manifests[0]
+    trained.deploy(lake, lake, chosen)
+    root = first.request.artifacts.rsplit("/", 2)[0]
+    earlier, _ = models.find_earlier(PipelineStore(lake, root), own.request.model, own.request.model_id)
+    points = models.trend(earlier, own)
+    assert [(point.model_id, point.deployed) for point in points] == [
+        (chosen.request.model_id, True),
+        (own.request.model_id, False),
+    ]
+
+
 def failed_leaderboard() -> Leaderboard:
     """How the candidates of a sweep ended of which none can be offered."""
     base = trained.request_of(12, parameters=PARAMETERS)

@@ -145,8 +145,8 @@ def _columns(manifest: Manifest, new: Manifest | None) -> Sequence[str] | None:
 def find_earlier(pipeline: PipelineStore, model: str, model_id: str) -> tuple[list[Earlier], tuple[str, ...]]:
     """The newest earlier models of a name, the newest first, and a sentence if some cannot be read.
 
-    Of an earlier sweep it is the best candidate, and of the model's own sweep none: figures on the test rows
-    are for one candidate of a sweep.
+    Of an earlier sweep it is the candidate that was deployed, else the best one, and of the model's own sweep
+    none: figures on the test rows are for one candidate of a sweep.
     """
     try:
         ids = pipeline.ids(model)
@@ -181,30 +181,36 @@ def _build_of(model_id: str) -> str:
 def _earlier(
     pipeline: PipelineStore, model: str, build: str, is_sweep: bool
 ) -> Earlier | records.InvalidRecord | AwsError | None:
-    """The model of a build, or the best candidate of its sweep; None if there is none, or why it cannot be
-    read.
-    """
+    """The model of a build, or a candidate of its sweep; None if there is none, or why it cannot be read."""
     try:
-        model_id = _best_of_sweep(pipeline, model, build) if is_sweep else build
+        model_id = _of_sweep(pipeline, model, build) if is_sweep else build
         if not model_id:
             return None
         store = pipeline.model(model, model_id)
         manifest = store.manifest()
         if manifest is None:
             return None
-        return Earlier(store, manifest, store.objects.exists(store.deployment_uri))
+        return Earlier(store, manifest, _is_deployed(store))
     except (records.InvalidRecord, AwsError) as error:
         return error
 
 
-def _best_of_sweep(pipeline: PipelineStore, model: str, build: str) -> str:
-    """The id of the best candidate of a sweep; empty if it has none, or cannot be read."""
+def _of_sweep(pipeline: PipelineStore, model: str, build: str) -> str:
+    """The id of the candidate of a sweep that was deployed, else of the best one; empty if it has none, or
+    cannot be read.
+    """
     store = pipeline.model(model, build)
     try:
         found = SweepStore(store.objects, store.prefix).leaderboard()
     except records.InvalidRecord:
         return ""
-    return found.offered[0].model_id if found and found.offered else ""
+    offered = [row.model_id for row in found.offered] if found else []
+    best = offered[0] if offered else ""
+    return next((one for one in offered if _is_deployed(pipeline.model(model, one))), best)
+
+
+def _is_deployed(store: ModelStore) -> bool:
+    return store.objects.exists(store.deployment_uri)
 
 
 def find_best(pipeline: PipelineStore, manifest: Manifest) -> tuple[Manifest | None, tuple[str, ...]]:
