@@ -70,7 +70,7 @@ class Service:
     """Buildkite's REST API for one build, over HTTP, with a clock that only sleeping moves.
 
     ``unblocked_by`` does so at ``by_hand_at``. ``jumps`` are seconds by which the next sleeps last longer.
-    ``limit`` is how many requests a minute are answered; ``others`` of them go to somebody else.
+    ``limit`` is how many requests a minute are answered; ``others`` of them are of another program.
     """
 
     url: str = ""

@@ -95,7 +95,7 @@ def test_step_that_a_person_unblocked_is_left(serve: Any, deliver_to: Any, names
 
 
 def test_over_build_is_left(serve: Any, deliver_to: Any, names: Any, capsys: Any) -> None:
-    """Nobody waits in a cancelled build: the callback says so and stops."""
+    """No step waits in a cancelled build: the callback says so and stops."""
     service = serve(names.service(blocked_at=1000, over_at=100))
     deliver_to(service)
     assert service.applied == []

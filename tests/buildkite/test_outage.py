@@ -81,7 +81,7 @@ def test_ten_minutes_of_outage(
         clock=Clock(lambda: service.now, service.sleep, random.Random(kind).random),
     )
     assert service.applied == [RESULT.to_fields()]
-    # Whoever was refused for the number of requests comes back at a random moment of ten minutes.
+    # A head that was refused for the number of requests comes back at a random moment of ten minutes.
     limited = any(fault.get("status") == 429 for fault in KINDS[kind])
     assert MINUTES_10 <= service.now < MINUTES_10 + (620 if limited else 60)
     assert len(service.calls) < 60
@@ -163,7 +163,7 @@ def test_six_concurrent_deliveries_unblock_once(
     meta_data = ask(path, "GET")["meta_data"]
     assert {key: meta_data[key] for key in RESULT.to_fields()} == RESULT.to_fields()
     assert [fault["struck"] for fault in ask(f"{local}/laptop/faults", "GET")] == [1, 1]
-    # Whoever unblocked it and has not heard so finds it done, like the others.
+    # A head that unblocked it without an answer finds it done, like the others.
     by_itself = sum("callback: unblocked" in text for text in lines)
     assert by_itself <= 1
     assert sum("is unblocked already by" in text for text in lines) == 6 - by_itself

@@ -193,7 +193,7 @@ def other_image(build: Build) -> None:
 
 
 def other_commit(build: Build) -> None:
-    """A candidate is of a commit that nobody built."""
+    """A candidate is of a commit without a build."""
     about = MANIFEST.request.build.model_copy(update={"commit": "d" * 40})
     build.ask(0, build=about)
 
@@ -304,7 +304,7 @@ def test_a_pin_alone_does_not_let_a_forged_candidate_through(
 
 
 def test_a_model_of_no_sweep_has_rank_1_only(build: Build) -> None:
-    """The block step may have the field where the build has no sweep, and nobody chooses another model."""
+    """The block step may have the field where the build has no sweep, and no person chooses another model."""
     result = TrainingResult.model_validate_json((DATA / "result.json").read_bytes())
     build.objects.write(f"{PREFIX}/request.json", MANIFEST.request.to_json().encode())
     build.objects.write(f"{PREFIX}/manifest.json", MANIFEST.to_json().encode())

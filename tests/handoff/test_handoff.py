@@ -170,7 +170,7 @@ def test_forged_handover_is_refused(build: Build, attack: Callable[[Build], None
         ("BUILDKITE_ORGANIZATION_SLUG", "other", "the organization of this build is 'other'"),
         ("BUILDKITE_PIPELINE_SLUG", "reviews", "no prefix of build 12 of pipeline reviews"),
         ("BUILDKITE_BUILD_NUMBER", "13", "no prefix of build 13 of pipeline comments"),
-        # /112 ends as /12 does only to those who compare letters.
+        # /112 ends as /12 does only where letters are compared.
         ("BUILDKITE_BUILD_NUMBER", "2", "no prefix of build 2 of pipeline comments"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Who tried what, and who may be compared with whom."""
+"""The models of a pipeline, and which of them may be compared."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def names(table: Table) -> list[str]:
 
 
 def test_each_evaluation_set_has_a_table_of_its_own() -> None:
-    """Only who was evaluated on the same rows is ranked together; the newest rows come first.
+    """Only models that were evaluated on the same rows are ranked together; the newest rows come first.
 
     An older model with a larger value on other rows is not above the newer ones.
     """

@@ -24,7 +24,7 @@ def test_a_deployed_model_leads_back_to_everything(lake: Storage, golden: Callab
 
 
 def test_a_model_that_was_replaced_says_until_when(lake: Storage) -> None:
-    """Nobody reads that a model is served after another took its place, nor where that cannot be known."""
+    """No trace says that a model is served after another took its place, nor where that cannot be known."""
     deployment = Deployment.model_validate_json(lake.read(f"{MODELS}/12/deployment.json"))
     history = DeploymentHistory(lake, root_of(deployment), "sentiment")
     history.append(deployment, changed=True)

@@ -150,7 +150,7 @@ def test_lower_may_be_better(service: standins.Service) -> None:
 
 
 def test_no_experiment_is_no_problem(service: standins.Service) -> None:
-    """Parameters that nobody tried: nothing is found, and nothing is wrong."""
+    """Parameters that no run has: nothing is found, and nothing is wrong."""
     assert find(query(parameters_sha256="d" * 64), service.url, KEY, seconds=60) == Answer()
 
 
@@ -176,7 +176,7 @@ def test_a_wrong_key_is_not_shown(service: standins.Service, key: str) -> None:
 
 
 def test_a_wandb_that_is_down_is_a_sentence() -> None:
-    """Nobody listens at the address."""
+    """No server listens at the address."""
     said = sentence(find(query(), "http://127.0.0.1:9", KEY, seconds=60))
     assert said.startswith("Experiments: W&B did not give them (")
 

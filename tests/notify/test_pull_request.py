@@ -54,7 +54,7 @@ def test_each_model_has_its_own_comment(github: GitHub) -> None:
 
 
 def test_the_comment_of_a_stranger_is_not_replaced(github: GitHub) -> None:
-    """Anybody may write the marker first, and edit the verdict afterwards: the verdict has its own."""
+    """Any user may write the marker first, and edit the verdict afterwards: the verdict has its own."""
     forged = "<!-- modelbuild comments/sentiment -->\nbetter"
     github.add(forged)
     comment(github)

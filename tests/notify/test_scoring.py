@@ -217,7 +217,7 @@ def test_what_batch_refuses_is_a_reason() -> None:
 
 
 def test_a_stack_without_the_definition_is_named() -> None:
-    """Who deployed the stack before it could score learns what to do."""
+    """A user with a stack from before jobs could score learns what to do."""
     world = World()
     world.batch.has_definition = False
     assert world.comparison().unscored.endswith(

@@ -36,7 +36,7 @@ def cleaned(body: str) -> Structure:
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_annotation_is_what_the_golden_file_shows(scene: str, golden: Callable[[str, str], None]) -> None:
-    """Everything needed to decide is on the page, and nobody changes it unawares."""
+    """Everything needed to decide is on the page, and no change of it goes unseen."""
     golden(f"{scene}.md", LONG.sub("[long]", annotation(SCENES[scene]())))
 
 
@@ -88,7 +88,7 @@ def test_a_run_that_wandb_does_not_have_is_no_link() -> None:
 
 
 def test_failed_gates_are_at_the_top_and_first_in_their_table() -> None:
-    """Nobody overlooks a gate that failed."""
+    """A gate that failed comes first."""
     text = cleaned(annotation(SCENES["gates-failed"]())).text
     assert text.index("Not met: the gate for") < text.index("W&B run")
     assert text.rindex("macro-F1 of domain tweets") < text.rindex("size of model.tar.gz")

@@ -71,7 +71,7 @@ def test_the_bytes_depend_on_the_report_only(tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfigure.figsize: 1, 1\nfont.size: 99\n")
     first = drawn_elsewhere(ROOT)
     assert len(first.splitlines()) == 4
-    # The home is no folder, so that nobody can write to it.
+    # The home is no folder, so that no process can write to it.
     elsewhere = drawn_elsewhere(
         tmp_path, HOME=str(tmp_path / "file"), PYTHONHASHSEED="1", MPLBACKEND="pdf", XDG_CACHE_HOME=""
     )

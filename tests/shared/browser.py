@@ -28,7 +28,7 @@ class Browser:
         self._call("Page.enable")
 
     def show(self, url: str, *, width: int, theme: str) -> None:
-        """Open a page in a window of this width, for someone who prefers the theme ``light`` or ``dark``."""
+        """Open a page in a window of this width, for a person who prefers the theme ``light`` or ``dark``."""
         self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
         )

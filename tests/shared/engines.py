@@ -41,7 +41,7 @@ def run(*arguments):
     found = (options["--publish"], mount["target"], "readonly" in mount)
     if found != ("127.0.0.1::8080", "/opt/ml/model", True):
         sys.exit("not as SageMaker runs a container: " + repr(arguments))
-    # The supervisor keeps it open: until the container listens there, nobody else is given the port.
+    # The supervisor keeps it open: until the container listens there, no other test is given the port.
     holder = socket.socket()
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     holder.bind(("127.0.0.1", 0))

@@ -31,7 +31,7 @@ class JsonHandler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nobody reads it."""
+        """No test reads it."""
         del format, args
 
 

@@ -54,7 +54,7 @@ def start(
 
 @contextlib.contextmanager
 def reserved_port() -> Iterator[int]:
-    """A port that nobody else is given while the block runs.
+    """A port that no other program is given while the block runs.
 
     A server can listen there, because servers set SO_REUSEADDR; without one, connections are refused.
     """

@@ -252,7 +252,7 @@ def test_a_candidate_that_fails_on_all_rows_loses_its_rank() -> None:
 
 
 def test_the_table_has_a_row_for_each_candidate() -> None:
-    """Whoever computes with the leaderboard finds parameters and metrics in columns of their own."""
+    """A program that computes with the leaderboard finds parameters and metrics in columns of their own."""
     trained = Trained()
     trained.add(0.9, rate=0.5)
     trained.fail("it diverged")

@@ -66,7 +66,7 @@ def test_conditions_in_a_circle_are_refused() -> None:
     ],
 )
 def test_more_candidates_than_the_limit_are_refused(found: Sweep) -> None:
-    """Nobody trains a thousand models by a typing mistake."""
+    """A typing mistake does not train a thousand models."""
     with pytest.raises(ConfigurationError, match="its limit is"):
         values(found)
 

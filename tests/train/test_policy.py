@@ -70,7 +70,7 @@ class Person:
 
 @pytest.fixture
 def person(aws: Any, agent: Any, repository: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Person]:
-    """Somebody in the checkout of a build; afterwards policies are ignored again."""
+    """A user in the checkout of a build; afterwards policies are ignored again."""
     assert agent.calls == []
     script = Path(aws.bin) / "python"
     script.write_text("#!/bin/sh\nexec sleep 60\n")

@@ -153,7 +153,7 @@ def asking(base_url: str, api_key: str, *, seconds: float = SECONDS) -> Iterator
                 cwd=folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                # The SDK's own messages are for those who called it.
+                # The SDK's own messages are for programs that call it.
                 stderr=subprocess.DEVNULL,
                 encoding="utf-8",
                 errors="replace",

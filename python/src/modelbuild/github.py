@@ -128,10 +128,10 @@ class PullRequest:
         return None
 
     def _own(self, comments: Sequence[_Comment]) -> list[_Comment]:
-        """Those that the owner of the token wrote: whoever may comment can write any marker."""
+        """Those that the owner of the token wrote, because any user can write the marker."""
         if not comments:
             return []
-        # REST does not tell the token of an app who it is.
+        # REST gives an app's token no answer to GET /user.
         url = f"{self._api.removesuffix('/v3')}/graphql"
         asked = {"query": _AUTHORS, "variables": {"ids": [comment.node_id for comment in comments]}}
         authors = self._call(_AuthorsAnswer, "POST", url, asked).data.nodes

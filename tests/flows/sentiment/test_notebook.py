@@ -72,7 +72,7 @@ def parameters(tmp_path: Path, on_stand_in: str) -> Path:
 
 
 def test_notebook_is_committed_without_results() -> None:
-    """The file is a notebook of format 4.5 that was never run: what a cell printed is in nobody's commit."""
+    """The file is a notebook of format 4.5 that was never run: what a cell printed is in no commit."""
     notebook: dict[str, Any] = json.loads(NOTEBOOK.read_text())
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]

@@ -213,7 +213,7 @@ def test_a_barrier_that_is_left_out_holds_nothing_up(bench: Any, kind: str) -> N
 
 @pytest.mark.parametrize("more", [{"if": "false"}, {"skip": "later"}])
 def test_a_group_hands_if_and_skip_to_its_steps(bench: Any, more: dict[str, object]) -> None:
-    """``if`` and ``skip`` of a group count for each of its steps; who depends on the group runs."""
+    """``if`` and ``skip`` of a group count for each of its steps; a step that depends on the group runs."""
     group = {"group": "G", "key": "g", "steps": [command("a"), "wait", command("b")], **more}
     build = build_on(bench, "dev", [group, command("c", depends_on="g")])
     assert omitted(build, "a") == omitted(build, "b") == more.get("skip", "conditional_failed")

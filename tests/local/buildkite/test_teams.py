@@ -29,7 +29,7 @@ def blocked(tmp_path: Path, block: dict[str, Any]) -> tuple[Engine, Job]:
 
 @pytest.mark.parametrize("teams", ["approvers", ["approvers", "admins"]])
 def test_step_for_a_team_is_unblocked_by_its_members_alone(tmp_path: Path, teams: Any) -> None:
-    """Everybody else gets 403, also the bot, who belongs to no team, and the step stays blocked."""
+    """Every other user gets 403, also the bot, who belongs to no team, and the step stays blocked."""
     engine, job = blocked(tmp_path, {"allowed_teams": teams})
     for outsider in (engine.bot, replace(ADA, teams=("everyone",)), replace(ADA, teams=())):
         with pytest.raises(Refused) as refused:

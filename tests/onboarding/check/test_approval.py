@@ -71,7 +71,7 @@ def test_deploy_behind_a_person(steps: list[Any], write: Write) -> None:
 )
 def test_deploy_without_a_person(steps: list[Any], write: Write) -> None:
     """No block before the deploy, one that it does not wait for, one that may be skipped, or one that
-    the training opens: nobody decides.
+    the training opens: no person decides.
     """
     (found,) = texts(write(deploying(*steps)))
     assert "no person decides before this deploy" in found

@@ -317,7 +317,7 @@ def test_page_that_is_closed_sends_nothing(page: Page, monkeypatch: pytest.Monke
 def test_head_that_died_while_it_sent_holds_a_result_up_for_seconds(
     page: Page, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody will say that its request has an answer."""
+    """No program will say that its request has an answer."""
     attempt = page.store.attempt(1)
     attempt.record_page_update(is_open=True)
     passed = 0.0

@@ -68,7 +68,7 @@ def stack(deployed: TrainingStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setenv("BUILDKITE_SECRET_ARN", "modelbuild/buildkite")
     monkeypatch.delenv("BUILDKITE_API_TOKEN", raising=False)
     # These builds take any number of calls: the turns, which are held elsewhere, need not be waited for,
-    # neither here nor by the function, for which nobody has had a turn yet.
+    # neither here nor by the function, for which no program has had a turn yet.
     monkeypatch.setattr(rate_limiter, "SLICE_SECONDS", 0.05)
     boto3.resource("s3").Bucket(standins.BUCKET).objects.filter(Prefix="buildkite/turns/").delete()
     yield deployed

@@ -84,7 +84,7 @@ def test_head_that_cannot_start_is_delivered_with_the_reason(
 def test_terminated_head_without_a_result_is_cancelled(
     stack: TrainingStack, request_for: Callable[..., Any]
 ) -> None:
-    """Somebody's TerminateJob is no failure, and the build says with which reason it came."""
+    """A user's TerminateJob is no failure, and the build says with which reason it came."""
     number, artifacts = stack.write_request(request_for)
     job_id = stack.submit(artifacts, "sleep", "600")
     wait_until(lambda: stack.described(job_id)["status"] == "RUNNING")

@@ -14,7 +14,7 @@ def test_head_without_a_machine_ends_red_with_batchs_reason(
     stack: TrainingStack, request_for: Callable[..., Any]
 ) -> None:
     """A head that is RUNNABLE for longer than schedule-timeout ends as failed, with what Batch says of it.
-    Who may wait for longer, by default a day, goes on waiting.
+    A job that may wait for longer, by default a day, goes on waiting.
     """
     large, of_large = stack.write_request(request_for)
     _, of_patient = stack.write_request(request_for)

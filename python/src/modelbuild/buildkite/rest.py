@@ -156,7 +156,7 @@ class Rest:
     def deleted(self, build: Build) -> bool:
         """Whether a build that is not found is gone, and not just out of this token's reach.
 
-        Buildkite answers 404 for both. Who sees other builds of the pipeline would see this one.
+        Buildkite answers 404 for both. A token that sees other builds of the pipeline would see this one.
         """
         try:
             self._call(_Builds, "GET", f"{_pipeline(build.organization, build.pipeline)}/builds?per_page=1")

@@ -31,7 +31,7 @@ from modelbuild.errors import ConfigurationError
 def leaderboard(
     pipeline: str, artifacts: str, model: str | None, page: Path | None, as_json: bool, limit: int
 ) -> None:
-    """Show who tried what: all models by their quality.
+    """Show all models of a pipeline by their quality.
 
     Models of all builds and branches of PIPELINE, candidates of sweeps, and, where WANDB_API_KEY is set,
     experimental runs of W&B. There is a table for each set of evaluation rows, because only values on the

@@ -27,7 +27,7 @@ _SHOWN_CHARACTERS = 500
 def record(approved: Handoff, meta_data: TrainingMetaData, approver: Approver) -> Decision:
     """Record what the person decided, once, beside the manifest.
 
-    A block step without the fields asks for nothing: whoever unblocks it has decided to deploy.
+    A block step without the fields asks for nothing: to unblock it is the decision to deploy.
 
     Raises:
         ConfigurationError: the decision is neither to deploy nor to reject, or the gates cannot be read.

@@ -21,7 +21,7 @@ class EvaluationRows(Record):
     rows_are: Text = ""
     """The flow's description of them."""
     metric: Metric
-    """The primary metric of those who were evaluated on them."""
+    """The primary metric of the models that were evaluated on them."""
 
 
 class Entry(Record):
@@ -53,7 +53,7 @@ class Entry(Record):
 
 
 class Table(Record):
-    """Those who were evaluated on the same rows, the best first."""
+    """The models that were evaluated on the same rows, the best first."""
 
     rows: EvaluationRows
     entries: tuple[Entry, ...]

@@ -17,7 +17,7 @@ from modelbuild.onboarding.interpolation import has_variable, problems
 from modelbuild.onboarding.pipeline import PLUGINS, Pipeline, Plugin, Step, nearest, steps_before
 from modelbuild.onboarding.training import conflicts, trainings
 
-# A whole version such as v0.1.0, or a commit; v1 and v1.2 are moved to each release by who keeps them.
+# A whole version such as v0.1.0, or a commit; owners of a plugin move v1 and v1.2 to each release.
 _PINNED = re.compile(r"(.*[-/@_])?v?\d+\.\d+\.\d+([-+.][\w.+-]*)?|[0-9a-f]{7,64}")
 # The placeholder for the owner of the repository; GitHub allows no such name.
 PLACEHOLDER = "YOUR_ORG"

@@ -21,7 +21,7 @@ class ShownExample:
         prediction: this model's.
         score: of the prediction; empty if the model has none.
         live: the live model's prediction; empty where the example is not about it.
-        right: who is right: ``this model``, ``live``, or ``neither``.
+        right: which model is right: ``this model``, ``live``, or ``neither``.
     """
 
     id: str

@@ -102,7 +102,7 @@ class SweepStore:
         return records.find(self.objects, self.leaderboard_uri, Leaderboard)
 
     def write_leaderboard(self, leaderboard: Leaderboard, table: bytes) -> None:
-        """Write the leaderboard as a record, and as a Parquet file for those who compute with it."""
+        """Write the leaderboard as a record, and as a Parquet file for programs that compute with it."""
         self.objects.write(f"{self.prefix}/{LEADERBOARD_TABLE_FILE}", table, "application/vnd.apache.parquet")
         self.objects.write(self.leaderboard_uri, leaderboard.to_json().encode())
 

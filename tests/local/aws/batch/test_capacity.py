@@ -47,7 +47,7 @@ def test_terminated_job_leaves_the_queue() -> None:
 
 @given(st.lists(st.tuples(st.floats(0.25, 64), st.integers(0, 8)), max_size=8))
 def test_a_job_larger_than_the_machine_gets_all_of_it(wishes: list[tuple[float, int]]) -> None:
-    """Nobody waits for what does not exist, and everything given back is whole again."""
+    """No job waits for what does not exist, and everything given back is whole again."""
     capacity = Capacity(4, 2)
     for vcpus, gpus in wishes:
         share = capacity.take(vcpus, gpus, never)

@@ -38,7 +38,7 @@ def sign(
         url: the address, percent-encoded and without a query.
         headers: further headers, which are signed as well, by their names in small letters.
         body_sha256: the hash of the body.
-        keys: who signs.
+        keys: the identity that signs.
         region: of the bucket.
         now: the time of the request, in UTC.
     """
