@@ -60,7 +60,7 @@ def test_nothing_is_written_or_read_without_a_key(wandb_server: Any) -> None:
 
 
 def test_an_unknown_operation_is_answered_and_counted(own_server: Any) -> None:
-    """An operation that the server lacks is an error with its name, and listed for a person who tests an upgrade."""
+    """An operation that the server lacks is an error with its name, and listed for tests of an upgrade."""
     assert own_server.unknown() == []
     answer = own_server.graphql("FlyToTheMoon", project="p")
     assert "FlyToTheMoon" in answer["errors"][0]["message"]

@@ -149,7 +149,7 @@ def test_annotations_are_replaced_by_context(server: Any, agent: FakeAgent, name
 
 
 def test_artifacts_come_back_as_they_went(server: Any, agent: FakeAgent, name: str) -> None:
-    """What is uploaded by the form is found by its pattern, and only a request to its address gets the bytes."""
+    """What is uploaded by the form is found by its pattern, and a request to its address gets the bytes."""
     build = start_build(server, name, {"command": "x", "key": "step"})
     agent.take()
     content = b"--\r\n\r\n\x00\xff" * 100
