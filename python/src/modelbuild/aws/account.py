@@ -41,7 +41,7 @@ class Queue:
 
 
 @dataclass(frozen=True)
-class Definition:
+class JobDefinition:
     """The newest active revision of a job definition; a field that it does not set is empty."""
 
     arn: str
@@ -93,7 +93,7 @@ class Account:
             for one in found["computeEnvironments"]
         )
 
-    def definition(self, name: str) -> Definition | None:
+    def definition(self, name: str) -> JobDefinition | None:
         """The newest active job definition of this name, or None."""
         with translated(f"look for job definition {name}"):
             pages = self._batch.get_paginator("describe_job_definitions").paginate(
@@ -105,7 +105,7 @@ class Account:
         newest = max(revisions, key=lambda found: int(found["revision"]))
         container = newest.get("containerProperties", {})
         sizes = {entry["type"]: entry["value"] for entry in container.get("resourceRequirements", [])}
-        return Definition(
+        return JobDefinition(
             arn=newest["jobDefinitionArn"],
             job_role=container.get("jobRoleArn") or "",
             execution_role=container.get("executionRoleArn") or "",

@@ -68,7 +68,7 @@ class BatchJob:
 
 
 @dataclass(frozen=True)
-class Definition:
+class DerivedDefinition:
     """A job definition with a name derived from its content; ``arn`` is empty until it is registered."""
 
     name: str
@@ -122,7 +122,7 @@ class Batch:
         content["containerProperties"] = container
         return self._registered(self._named(name, content))
 
-    def definition(self, name: str, image: str) -> Definition:
+    def definition(self, name: str, image: str) -> DerivedDefinition:
         """The definition that :meth:`definition_with_image` uses, without registering it.
 
         Raises:
@@ -138,13 +138,13 @@ class Batch:
         copy["containerProperties"] = _clean(found["containerProperties"]) | {"image": image}
         return self._named(name, copy)
 
-    def _named(self, name: str, content: Mapping[str, Any]) -> Definition:
+    def _named(self, name: str, content: Mapping[str, Any]) -> DerivedDefinition:
         """The definition with this content, whose name begins with ``name``."""
         own_name = f"{name}-{sha256_of_json(_in_order(content))[:12]}"
         existing = self._newest(own_name)
-        return Definition(own_name, existing["jobDefinitionArn"] if existing else "", content)
+        return DerivedDefinition(own_name, existing["jobDefinitionArn"] if existing else "", content)
 
-    def _registered(self, definition: Definition) -> str:
+    def _registered(self, definition: DerivedDefinition) -> str:
         """The ARN of a definition, which is registered if it is not there yet."""
         if definition.arn:
             return definition.arn

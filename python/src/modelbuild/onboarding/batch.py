@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from modelbuild.aws.account import Account, Compute, Definition, Queue
+from modelbuild.aws.account import Account, Compute, JobDefinition, Queue
 from modelbuild.aws.quotas import Quota
 from modelbuild.contract import LOG_GROUP
 from modelbuild.errors import ConfigurationError, ModelbuildError
@@ -37,7 +37,7 @@ def examine(account: Account, queue: str, allowed: Callable[[Quota], float]) -> 
         queue: their name.
         allowed: reads the number of vCPUs that a quota of EC2 allows; raises ``AwsError`` when AWS refuses.
     """
-    definition: Definition | None = None
+    definition: JobDefinition | None = None
     try:
         definition = account.definition(queue)
         yield from _definition(queue, definition, account.region)
@@ -60,7 +60,7 @@ def _queues_of(account: Account, names: Sequence[str]) -> dict[str, Queue]:
     return found
 
 
-def _definition(name: str, definition: Definition | None, region: str) -> Iterator[Check]:
+def _definition(name: str, definition: JobDefinition | None, region: str) -> Iterator[Check]:
     subject = f"job definition {name}"
     if definition is None:
         yield Check(
