@@ -15,6 +15,7 @@ from modelbuild.contract.report import (
     Example,
     Interval,
 )
+from modelbuild.report.candidates import headings
 from modelbuild.report.comparisons import model_rows, shown_metrics
 from modelbuild.report.deltas import delta
 from modelbuild.report.document import render_document
@@ -241,3 +242,9 @@ def test_an_unknown_comparison_is_no_row_of_figures() -> None:
     )
     text = document_text(changed(report, comparisons=(other,)))
     assert "not comparable: no reason is given" in text
+
+
+def test_parameters_are_headed_by_their_last_part() -> None:
+    """A column has the last part of a parameter's name, or the whole text where that part names two."""
+    names = ["training.learning_rate", "model.size", "vocabulary.size", "seed", "<b>.x"]
+    assert headings(names) == ["learning_rate", "model.size", "vocabulary.size", "seed", "<b>.x"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ _ENDED: Mapping[str, str] = {
     "unfit": "do not meet a constraint",
     "stopped": "stopped early",
 }
+
+_DOTTED = re.compile(r"[\w-]+(\.[\w-]+)+")
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class CandidatesTable:
         selection: how the best candidate does on the test rows, in sentences.
         advice: sentences about candidates within noise of the best that are smaller or cheaper.
         counts: how many candidates there are, how they ended, and what they cost.
-        parameters: the parameters that are columns.
+        parameters: the headings of the parameters that are columns.
         hidden: how many more parameters vary.
         rows: the best candidates.
         unranked: the other ones.
@@ -116,7 +119,7 @@ def candidates_table(report: Report, columns: int) -> CandidatesTable | None:
         selection=[*_selection(board)],
         advice=[*_advice(board, timings, report.currency)],
         counts=f"{counts(board)}.{_spent(board, report.currency)}",
-        parameters=names[:columns],
+        parameters=headings(names)[:columns],
         hidden=len(names[columns:]),
         rows=[
             _row(row, names[:columns], timings.get(row.model_id), gates.get(row.model_id, ""))
@@ -131,6 +134,12 @@ def candidates_table(report: Report, columns: int) -> CandidatesTable | None:
 def ranked(board: Leaderboard) -> list[LeaderboardRow]:
     """The candidates that have a rank, the best first."""
     return [row for row in board.rows if row.rank is not None]
+
+
+def headings(names: Sequence[str]) -> list[str]:
+    """The last part of each name, or the whole name where others have the same last part."""
+    last = [name.rsplit(".", 1)[-1] if _DOTTED.fullmatch(name) else name for name in names]
+    return [short if last.count(short) == 1 else name for name, short in zip(names, last, strict=True)]
 
 
 def varying(board: Leaderboard) -> list[str]:

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from modelbuild.contract import Leaderboard, LeaderboardRow, Report
 from modelbuild.contract import figure as metric_text
-from modelbuild.report.candidates import ranked, varying
+from modelbuild.report.candidates import headings, ranked, varying
 from modelbuild.report.charts.canvas import (
     GOOD,
     INK,
@@ -55,7 +55,9 @@ def parallel(report: Report, title: str) -> bytes:
     assert report.leaderboard is not None
     board = report.leaderboard
     rows = ranked(board)[:_MOST_LINES]
-    axes = [*(_parameter(name, rows, board) for name in varying(board)[:_MOST_AXES]), _metric(rows, board)]
+    names = varying(board)
+    named = [*zip(names, headings(names), strict=True)][:_MOST_AXES]
+    axes = [*(_parameter(name, heading, rows, board) for name, heading in named), _metric(rows, board)]
 
     def draw(figure: Figure) -> None:
         add_title(figure, title if len(rows) == len(board.rows) else f"{title}, {len(rows):,} of them")
@@ -108,9 +110,8 @@ def _draw_axis(plot: Axes, place: int, axis: _Axis, last: int) -> None:
     )
 
 
-def _parameter(name: str, rows: Sequence[LeaderboardRow], board: Leaderboard) -> _Axis:
+def _parameter(name: str, heading: str, rows: Sequence[LeaderboardRow], board: Leaderboard) -> _Axis:
     """The axis of a parameter: a scale of numbers, or a place for each value."""
-    last = name.rsplit(".", 1)[-1]
     values = [row.values.get(name) for row in rows]
     numbers = [
         float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
@@ -121,12 +122,12 @@ def _parameter(name: str, rows: Sequence[LeaderboardRow], board: Leaderboard) ->
     if not others and len(set(given)) > 1:
         dimension = board.sweep.space.get(name)
         is_log = dimension is not None and dimension.scale == "log" and min(given) > 0
-        return _scale(last, numbers, is_log=is_log)
+        return _scale(heading, numbers, is_log=is_log)
     texts = sorted({brief(value) for value in values})
     step = 1 / max(len(texts) - 1, 1)
     ticks = [(number * step, text) for number, text in enumerate(texts)]
     every = max(1, -(-len(ticks) // (2 * _MOST_TICKS)))
-    return _Axis(last, [texts.index(brief(value)) * step for value in values], ticks[::every])
+    return _Axis(heading, [texts.index(brief(value)) * step for value in values], ticks[::every])
 
 
 def _scale(name: str, numbers: Sequence[float], *, is_log: bool) -> _Axis:
