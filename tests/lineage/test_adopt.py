@@ -15,7 +15,9 @@ from memory import MemoryObjects
 from modelbuild.errors import ConfigurationError
 from modelbuild.formats import agent_yaml
 from modelbuild.lineage.adopt import Adopted, adopt, change_lines, write
+from modelbuild.lineage.models import find_model
 from modelbuild.store.model import ModelStore
+from modelbuild.store.pipeline import PipelineStore
 
 FILE = """\
 # Every value that decides what the model is.
@@ -58,7 +60,9 @@ def adopted(
     store: ModelStore, folder: Path, file: Path | None = None, *, allow_dirty: bool = False
 ) -> Adopted:
     """What adopting a model changes in the checkout."""
-    return adopt(store, file, folder, allow_dirty=allow_dirty)
+    root, model, model_id = store.prefix.rsplit("/", 2)
+    found = find_model(PipelineStore(store.objects, root), model, model_id)
+    return adopt(found, file, folder, allow_dirty=allow_dirty)
 
 
 def test_a_model_becomes_a_change_to_commit(checkout: Path) -> None:
@@ -85,6 +89,22 @@ def test_a_candidate_says_how_it_was_chosen(checkout: Path) -> None:
         == "Adopt sentiment 12.2: macro-F1 0.652 on validation rows, macro-F1 0.640 on 2,345 test rows"
     )
     assert agent_yaml.load_written(found.content) == parameters(0.5)
+
+
+def test_a_candidate_without_a_model_has_parameters(checkout: Path) -> None:
+    """A candidate that cannot be deployed can be adopted: its parameters follow from the sweep's request."""
+    objects, request = MemoryObjects(), recorded.sweep_request(12)
+    recorded.put_sweep(
+        objects,
+        request,
+        [
+            recorded.row("12.2", 0.5, 0.652, rank=1, offered=True),
+            recorded.row("12.3", 2.0, 0.641, rank=2),
+        ],
+    )
+    found = adopted(ModelStore(objects, f"{request.artifacts}.3"), checkout)
+    assert found.message == "Adopt sentiment 12.3: macro-F1 0.641 on validation rows"
+    assert agent_yaml.load_written(found.content) == parameters(2.0)
 
 
 def test_a_sweep_is_no_model(checkout: Path) -> None:

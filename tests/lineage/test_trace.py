@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
+import recorded
+import trained
+from memory import MemoryObjects
 from modelbuild.aws.storage import Storage
-from modelbuild.contract import Deployment, TrainingRequest, TrainingResult, request_uri
+from modelbuild.contract import CandidateTiming, Deployment, TrainingRequest, TrainingResult, request_uri
 from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
 from modelbuild.lineage.trace import Trace, render, trace
 from modelbuild.store.deployments import DeploymentHistory, root_of
+from modelbuild.store.model import ModelStore
+from modelbuild.store.sweep import SweepStore
 
 ROOT = "s3://modelbuild-123456789012/models/comments"
 MODELS = f"{ROOT}/sentiment"
@@ -174,3 +179,33 @@ def test_no_value_steers_a_terminal(lake: Storage) -> None:
     text = render(trace(ROOT, "12", lake, lake))
     assert "gone" in text
     assert not {"\x1b", "\x07"} & set(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(2, "candidate-offered.txt"), (3, "candidate.txt"), (4, "candidate-failed.txt")]
+)
+def test_each_candidate_of_a_sweep_is_traced(
+    number: int, name: str, golden: Callable[[str, str], None]
+) -> None:
+    """Also one that did not become a model leads to its build, parameters, rank and W&B run."""
+    objects, request = MemoryObjects(), recorded.sweep_request(12)
+    board = recorded.put_sweep(
+        objects,
+        request,
+        [
+            recorded.row("12.2", 0.5, 0.652, rank=1, low=0.64, high=0.664, offered=True),
+            recorded.row("12.3", 2.0, 0.641, rank=2, low=0.63, high=0.652),
+            recorded.row("12.4", 0.1, None, status="failed", reason="ValueError: it diverged"),
+        ],
+    )
+    timing = CandidateTiming(model_id="12.3", seconds=4.0, wandb_url="https://wandb.example/runs/12.3-search")
+    SweepStore(objects, request.artifacts).write_leaderboard(
+        board.model_copy(update={"timings": (timing,)}), b"PAR1"
+    )
+    best = recorded.candidate(request, 2, 0.5, metric=0.64)
+    recorded.put(objects, best)
+    ModelStore(objects, request.artifacts).attempt(1).write_result_once(trained.result_of(best))
+    root = request.artifacts.rsplit("/", 2)[0]
+    golden(name, render(trace(root, f"12.{number}", objects, objects)) + "\n")
+    with pytest.raises(ConfigurationError, match=r"there is no model 12\.5 in "):
+        trace(root, "12.5", objects, objects)

@@ -11,11 +11,12 @@ from pathlib import Path, PurePosixPath
 from pydantic import JsonValue
 
 from modelbuild import git
-from modelbuild.contract import Leaderboard, Manifest, TrainingRequest, figure, sha256_of_json, sweep_prefix
+from modelbuild.contract import Manifest, TrainingRequest, figure, sha256_of_json
 from modelbuild.errors import ConfigurationError
 from modelbuild.formats import agent_yaml
 from modelbuild.formats.inline_yaml import inline
 from modelbuild.formats.yaml_edit import Change, NotEditable, edited
+from modelbuild.lineage.models import FoundModel
 from modelbuild.settings.train import PARAMS_FILE
 from modelbuild.store.model import ModelStore
 from modelbuild.store.sweep import SweepStore
@@ -38,11 +39,11 @@ class Adopted:
     message: str
 
 
-def adopt(store: ModelStore, file: Path | None, folder: Path, *, allow_dirty: bool) -> Adopted:
+def adopt(found: FoundModel, file: Path | None, folder: Path, *, allow_dirty: bool) -> Adopted:
     """What the parameter file must become; nothing is written.
 
     Args:
-        store: the files of the model.
+        found: the model.
         file: the parameter file; None for ``params.yaml`` beside the flow, in the checkout of ``folder``.
         folder: a folder in the checkout of the repository.
         allow_dirty: change a file that has uncommitted changes.
@@ -53,18 +54,18 @@ def adopt(store: ModelStore, file: Path | None, folder: Path, *, allow_dirty: bo
         VerificationFailed: the records in S3 are not those of this model.
         AwsError: S3 refused.
     """
-    request = store.request()
+    request = found.request
     if request.sweep is not None:
         raise ConfigurationError(
             f"{request.model} {request.model_id} is a sweep, whose candidates have the parameters: "
-            f"{_offered(store)}"
+            f"{_offered(found.store)}"
         )
     target = file or _beside(request.flow, folder)
     content = _content(target)
     if not allow_dirty:
         _require_committed(target)
     text, changes = _edited(target, content, request)
-    return Adopted(target, text.encode(), tuple(changes), _message(store, request))
+    return Adopted(target, text.encode(), tuple(changes), _message(found))
 
 
 def write(adopted: Adopted) -> None:
@@ -146,23 +147,17 @@ def _edited(file: Path, content: str, request: TrainingRequest) -> tuple[str, li
     return text, changes
 
 
-def _message(store: ModelStore, request: TrainingRequest) -> str:
+def _message(found: FoundModel) -> str:
     """The suggested message: "Adopt sentiment 12.7: macro-F1 0.652 on validation rows, …"."""
     figures = []
-    is_candidate = "." in request.model_id
-    board = SweepStore(store.objects, sweep_prefix(store.prefix)).leaderboard() if is_candidate else None
-    if board is not None:
-        figures += _validation_figure(board, request.model_id)
-    manifest = store.manifest()
+    candidate = found.candidate
+    if candidate is not None and candidate.row.metric is not None:
+        figures.append(f"{candidate.metric_title} {figure(candidate.row.metric)} on validation rows")
+    manifest = found.store.manifest()
     if manifest is not None:
         figures.append(_test_figure(manifest, within_sweep=bool(figures)))
-    subject = f"Adopt {request.model} {request.model_id}"
+    subject = f"Adopt {found.request.model} {found.request.model_id}"
     return f"{subject}: {', '.join(figures)}" if figures else subject
-
-
-def _validation_figure(board: Leaderboard, model_id: str) -> list[str]:
-    values = (row.metric for row in board.rows if row.model_id == model_id and row.metric is not None)
-    return [f"{board.metric_title} {figure(value)} on validation rows" for value in values]
 
 
 def _test_figure(manifest: Manifest, *, within_sweep: bool) -> str:

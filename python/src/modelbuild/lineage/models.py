@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import islice
 
+from modelbuild.contract import CandidateTiming, LeaderboardRow, Record, TrainingRequest
 from modelbuild.errors import ConfigurationError
 from modelbuild.store.model import ModelStore
 from modelbuild.store.pipeline import PipelineStore, is_model_id
+from modelbuild.store.sweep import SweepStore
 
 _NAMED_MODELS = 5
 
 
-def find_model(pipeline: PipelineStore, model: str | None, model_id: str) -> ModelStore:
-    """The files of the model.
+class RankedCandidate(Record):
+    """A candidate on the leaderboard of its sweep.
+
+    Attributes:
+        row: its row.
+        candidates: how many candidates the sweep has.
+        metric_title: of the objective.
+        timing: what its training took, and its W&B run.
+    """
+
+    row: LeaderboardRow
+    candidates: int
+    metric_title: str
+    timing: CandidateTiming | None
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A model, or a candidate of a sweep that did not become one.
+
+    Attributes:
+        store: its files; a candidate that is not offered has none.
+        request: what it was trained with.
+        candidate: its place on the leaderboard of its sweep; None for other models, and before there is one.
+    """
+
+    store: ModelStore
+    request: TrainingRequest
+    candidate: RankedCandidate | None = None
+
+
+def find_model(pipeline: PipelineStore, model: str | None, model_id: str) -> FoundModel:
+    """The model with its request, which for a candidate that is not offered follows from that of its sweep.
 
     Args:
         pipeline: where the models lie.
@@ -29,7 +63,8 @@ def find_model(pipeline: PipelineStore, model: str | None, model_id: str) -> Mod
         )
     names = pipeline.models() if model is None else [model]
     stores = {name: pipeline.model(name, model_id) for name in names}
-    found = [name for name, store in stores.items() if store.has_request()]
+    candidates = {name: _candidate(pipeline, name, model_id) for name in names}
+    found = [name for name, store in stores.items() if store.has_request() or candidates[name]]
     if len(found) > 1:
         raise ConfigurationError(
             f"models {', '.join(found)} of {pipeline.root} have id {model_id}: say which with --model"
@@ -39,7 +74,26 @@ def find_model(pipeline: PipelineStore, model: str | None, model_id: str) -> Mod
             f"there is no model {model_id if model is None else f'{model} {model_id}'} in {pipeline.root}: "
             f"{_recorded_models(pipeline, model)}"
         )
-    return stores[found[0]]
+    name, store, candidate = found[0], stores[found[0]], candidates[found[0]]
+    if candidate is None or store.has_request():
+        return FoundModel(store, store.request(), candidate)
+    sweep, _, number = model_id.partition(".")
+    request = pipeline.model(name, sweep).request().candidate(int(number), candidate.row.values)
+    return FoundModel(store, request, candidate)
+
+
+def _candidate(pipeline: PipelineStore, model: str, model_id: str) -> RankedCandidate | None:
+    """The candidate of this id, or None if there is no such candidate, or its sweep has not ended."""
+    sweep, is_candidate, _ = model_id.partition(".")
+    store = pipeline.model(model, sweep)
+    board = SweepStore(store.objects, store.prefix).leaderboard() if is_candidate else None
+    row = next((row for row in board.rows if row.model_id == model_id), None) if board else None
+    if board is None or row is None:
+        return None
+    timing = next((one for one in board.timings if one.model_id == model_id), None)
+    return RankedCandidate(
+        row=row, candidates=len(board.rows), metric_title=board.metric_title, timing=timing
+    )
 
 
 def _recorded_models(pipeline: PipelineStore, model: str | None) -> str:

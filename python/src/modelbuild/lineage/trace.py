@@ -13,11 +13,12 @@ from modelbuild.contract import (
     ServingEnvironment,
     TrainingRequest,
     TrainingResult,
+    figure,
     sweep_prefix,
 )
 from modelbuild.errors import AwsError
 from modelbuild.formats import agent_yaml
-from modelbuild.lineage.models import find_model
+from modelbuild.lineage.models import RankedCandidate, find_model
 from modelbuild.store.deployments import DeploymentHistory, root_of
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
@@ -34,6 +35,7 @@ class Trace(Record):
         result: how its training ended; of a candidate, how its sweep did.
         deployment: the newest deployment of the model.
         decision: what a person decided on the model.
+        candidate: its place on the leaderboard of its sweep; None for a model of no sweep.
         replaced_by: the next deployment to the same endpoint.
         history_error: the error if the endpoint's history could not be read; ``replaced_by`` is then unknown.
     """
@@ -43,6 +45,7 @@ class Trace(Record):
     manifest: Manifest | None
     deployment: Deployment | None
     decision: Decision | None = None
+    candidate: RankedCandidate | None = None
     replaced_by: Deployment | None = None
     history_error: str = ""
 
@@ -65,19 +68,20 @@ def trace(
         AwsError: S3 refused.
     """
     pipeline = PipelineStore(objects, artifacts.rstrip("/"))
-    store = find_model(pipeline, model, model_id)
-    request = store.request()
+    found = find_model(pipeline, model, model_id)
+    store = found.store
     # The training of a candidate is that of its sweep.
     trained = ModelStore(objects, sweep_prefix(store.prefix))
     job = trained.job()
     deployment = store.deployment()
     replaced_by, history_error = _replacement(deployment, production)
     return Trace(
-        request=request,
+        request=found.request,
         result=trained.attempt(job.attempt if job else 1).result(),
         manifest=store.manifest(),
         deployment=deployment,
         decision=store.decision(),
+        candidate=found.candidate,
         replaced_by=replaced_by,
         history_error=history_error,
     )
@@ -110,6 +114,8 @@ def _lines(trace: Trace) -> Iterator[str]:
         sweep, _, number = request.model_id.partition(".")
         yield _row("sweep", f"candidate {number} of the sweep of build {sweep}, which set")
         yield _block(agent_yaml.dump(values, allow_unicode=True))
+    if trace.candidate is not None:
+        yield from _candidate(trace.candidate)
     yield _row("flow", request.flow)
     yield _row("parameters", f"SHA-256 {request.parameters_sha256}")
     yield _block(agent_yaml.dump(request.parameters, allow_unicode=True))
@@ -142,6 +148,26 @@ def _training(trace: Trace) -> Iterator[str]:
     yield _row("W&B run", manifest.wandb.url or f"{manifest.wandb.id} (recorded offline)")
     yield _row("model", manifest.artifact.path)
     yield _row("", f"SHA-256 {manifest.artifact.sha256}")
+
+
+def _candidate(candidate: RankedCandidate) -> Iterator[str]:
+    row, timing = candidate.row, candidate.timing
+    among = f"of {candidate.candidates:,} by {candidate.metric_title} on the validation rows"
+    if row.rank is None:
+        yield _row("rank", f"none {among}: {row.status}")
+        if row.reason:
+            yield _row("", row.reason)
+    else:
+        yield _row("rank", f"{row.rank:,} {among}")
+    if row.metric is not None:
+        interval = ""
+        if row.low is not None and row.high is not None:
+            interval = f" ({figure(row.low)} to {figure(row.high)})"
+        yield _row("", f"{candidate.metric_title} {figure(row.metric)}{interval} there")
+    if not row.offered:
+        if timing is not None and timing.wandb_url:
+            yield _row("W&B run", timing.wandb_url)
+        yield _row("model", "not kept: the candidate is none of those that can be deployed")
 
 
 def _deployment(trace: Trace) -> Iterator[str]:
