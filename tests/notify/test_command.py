@@ -322,6 +322,7 @@ def test_a_template_of_the_user_replaces_the_page(notifier: Notifier, tmp_path: 
         ("{{ report.nothing }}", "has no attribute 'nothing'"),
         ("{% if %}", "in line 1"),
         ("{{ report.__class__.__mro__ }}", "access to attribute '__class__' of 'Report' object is unsafe"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "maximum recursion depth exceeded"),
         ("{% for _ in range(2000) %}{{ 'x' * 999 }}{% endfor %}", "and Buildkite takes 1,048,576"),
     ],
 )

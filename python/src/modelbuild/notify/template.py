@@ -13,6 +13,16 @@ from modelbuild.errors import ConfigurationError
 
 _CHARACTERS = 1_000
 
+_FAILURES = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+)
+"""What a template raises that is wrong, or that calls itself without end."""
+
 
 def render_template(path: Path, report: Report) -> str:
     """The annotation that a template of the checkout makes of a report.
@@ -39,7 +49,7 @@ def render_template(path: Path, report: Report) -> str:
         raise ConfigurationError(
             f"option template is {path}, which cannot be read ({error.strerror}): name a file of the checkout"
         ) from error
-    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+    except _FAILURES as error:
         raise ConfigurationError(f"{path} cannot be rendered: {_message(error)}") from error
     size = len(body.encode())
     if size > LIMIT_BYTES:

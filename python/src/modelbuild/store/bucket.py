@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 
-from modelbuild.aws.failures import NotFound
+from pydantic import RootModel
+
 from modelbuild.contract import Build, document, split_s3_uri
+from modelbuild.store import records
 from modelbuild.store.objects import Objects
+
+
+class ListOfCancelledBuilds(RootModel[frozenset[int]]):
+    """The numbers of builds that were cancelled."""
 
 
 class BucketStore:
     """The folder ``buildkite/`` of the bucket of ``artifacts``.
 
-    Every method raises ``AwsError`` when S3 refuses.
+    Every method raises ``AwsError`` when S3 refuses, and ``InvalidRecord`` for a file that does not hold its
+    record.
     """
 
     def __init__(self, objects: Objects, artifacts: str) -> None:
@@ -33,12 +39,11 @@ class BucketStore:
         body = document([*sorted(numbers)]).encode()
         self._objects.write_once(f"{self._cancelled(build, slice_number)}.json", body)
 
-    def cancelled(self, build: Build, slice_number: int) -> set[int] | None:
+    def cancelled(self, build: Build, slice_number: int) -> Collection[int] | None:
         """The numbers of the pipeline's cancelled builds, or None until another head has written them."""
-        try:
-            return set(json.loads(self._objects.read(f"{self._cancelled(build, slice_number)}.json")))
-        except NotFound:
-            return None
+        uri = f"{self._cancelled(build, slice_number)}.json"
+        found = records.find(self._objects, uri, ListOfCancelledBuilds)
+        return None if found is None else found.root
 
     def _cancelled(self, build: Build, slice_number: int) -> str:
         return f"{self._root}/cancelled/{build.organization}/{build.pipeline}/{slice_number}"

@@ -14,7 +14,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timezone
 from types import TracebackType
 
@@ -75,7 +75,7 @@ class Cancellation:
         self._sure = True
         return state in ("canceled", "canceling")
 
-    def _shared(self, wait: Callable[[float], bool]) -> set[int]:
+    def _shared(self, wait: Callable[[float], bool]) -> Collection[int]:
         slice_number = int(time.time() / SLICE_SECONDS)
         found = self._bucket.cancelled(self._build, slice_number)
         if found is None and self._bucket.claim_question(self._build, slice_number):
@@ -86,7 +86,7 @@ class Cancellation:
             if found is not None or wait(seconds):
                 break
             found = self._bucket.cancelled(self._build, slice_number)
-        return found or set()
+        return found or ()
 
     def _asked(self, wait: Callable[[float], bool]) -> set[int] | None:
         found: set[int] = set()
