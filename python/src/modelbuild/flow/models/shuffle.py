@@ -1,13 +1,14 @@
 """Rows of n-grams in a new random order for each epoch, most of them in temporary files.
 
-In memory are at most 256 MB of bins, and twice the rows that are mixed at once: 16 MB of n-grams, or one bin,
-which has a 64th of all.
+In memory are at most 256 MB of bins, and three times the rows that are mixed at once: 16 MB of n-grams, or one
+bin, which has a 64th of all.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
@@ -40,6 +41,13 @@ class Rows:
         new_ends = counts.cumsum(dtype=np.int64)
         moved = (ends[chosen] - new_ends).repeat(counts)
         return Rows(self.targets[chosen], counts, self.ids[np.arange(len(moved)) + moved])
+
+    def split(self, ends: npt.NDArray[np.int64]) -> Iterator[Rows]:
+        """The rows before the first of these numbers, those from there to the second one, and so on."""
+        ids_before = np.concatenate([[0], self.counts.cumsum(dtype=np.int64)])
+        for first, last in pairwise([0, *ends.tolist(), len(self.targets)]):
+            ids = self.ids[ids_before[first] : ids_before[last]]
+            yield Rows(self.targets[first:last], self.counts[first:last], ids)
 
     def to_bytes(self) -> bytes:
         """One block of a bin's file."""
@@ -75,13 +83,22 @@ class Shuffle:
     def add(self, rows: Rows) -> None:
         """Put each row into a bin."""
         drawn = self._random.integers(_BINS, size=len(rows.targets))
-        for number, file in enumerate(self._bins):
-            chosen = np.flatnonzero(drawn == number)
-            if len(chosen):
-                file.write(rows.select(chosen).to_bytes())
+        by_bin = rows.select(drawn.argsort(kind="stable"))
+        ends = np.bincount(drawn, minlength=_BINS).cumsum()
+        for file, part in zip(self._bins, by_bin.split(ends[:-1]), strict=True):
+            if len(part.targets):
+                file.write(part.to_bytes())
 
     def epoch(self) -> Iterator[Rows]:
-        """All rows in a new order, many thousands at a time."""
+        """All rows in a new order, many thousands at a time; a thread mixes the next ones meanwhile."""
+        mixed = self._epoch()
+        with ThreadPoolExecutor(1) as thread:
+            coming = thread.submit(next, mixed, None)
+            while (rows := coming.result()) is not None:
+                coming = thread.submit(next, mixed, None)
+                yield rows
+
+    def _epoch(self) -> Iterator[Rows]:
         some: list[Rows] = []
         for number in self._random.permutation(_BINS):
             some += self._read(number)

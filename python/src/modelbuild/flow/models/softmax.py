@@ -132,7 +132,8 @@ def _step(
 
     rows, (buckets, labels) = len(targets), weight.shape
     ones = np.ones(len(ids), np.float32)
-    logits = np.tile(bias / np.float32(scale), (rows, 1))
+    logits = np.empty((rows, labels), np.float32)
+    logits[:] = bias / np.float32(scale)
     csr_matvecs(rows, buckets, labels, offsets, ids, ones, weight.ravel(), logits.ravel())
     logits *= np.float32(scale)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -142,7 +143,7 @@ def _step(
     change = error * -rates[:, None]
     unscaled = change / np.float32(scale)
     csc_matvecs(buckets, rows, labels, offsets, ids, speeds, unscaled.ravel(), weight.ravel())
-    bias += change.mean(axis=0)
+    bias += np.add.reduce(change, axis=0) / np.float32(rows)
     return scores
 
 
