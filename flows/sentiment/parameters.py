@@ -63,7 +63,7 @@ class LinearTraining(_Section):
     balance: Share
     """0 weighs every row the same, 1 every label the same."""
     weight_decay: Annotated[float, Field(ge=0)]
-    """A step makes all weights smaller by this share of how far it goes."""
+    """Before a step, all weights but the bias are multiplied by exp(-rate * weight_decay)."""
 
 
 class TransformerModel(_Section):

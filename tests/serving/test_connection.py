@@ -248,6 +248,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
     [
         ([ANSWER, b"{}"], [ANSWER + b"{}"]),
         ([ANSWER, b"{", b"}"], [ANSWER + b"{", b"}"]),
+        ([ANSWER, ANSWER], [ANSWER + ANSWER]),
         ([b"HTTP/1.1 100 Continue\r\n\r\n"], [b"HTTP/1.1 100 Continue\r\n\r\n"]),
         ([b"HTTP/1.1 400 Bad Request\r\n\r\n{}"], [b"HTTP/1.1 400 Bad Request\r\n\r\n{}"]),
     ],

@@ -156,11 +156,14 @@ NUMBERS = st.integers(1, 14)
 
 @st.composite
 def mishaps(draw: st.DrawFn) -> Mishaps:
-    """Any that fail, and up to two that take workers down: three jobs in which none ends end the sweep."""
-    down = draw(st.sets(NUMBERS, max_size=2))
-    lose = draw(st.sets(st.sampled_from(sorted(down)))) if down else set()
-    fail = draw(st.sets(NUMBERS)) - down
-    return Mishaps(frozenset(fail), frozenset(down - lose), frozenset(lose))
+    """Any candidates that fail or lose their host, and no three in a row that take workers down."""
+    kill: set[int] = set()
+    for number in sorted(draw(st.sets(NUMBERS))):
+        if not {number - 1, number - 2} <= kill:
+            kill.add(number)
+    lose = draw(st.sets(NUMBERS)) - kill
+    fail = draw(st.sets(NUMBERS)) - kill
+    return Mishaps(frozenset(fail), frozenset(kill), frozenset(lose))
 
 
 FOUR = Sweep.model_validate_json(

@@ -144,14 +144,22 @@ def test_only_candidates_that_take_workers_down_are_lost(processes: int) -> None
 
 
 def test_jobs_in_which_nothing_ends_are_not_repeated_for_ever() -> None:
-    """Where no worker starts at all, the candidates count as failed after three jobs, with the reason."""
+    """Where no worker starts at all, candidates are tried alone three times, and then all count as failed."""
     made, batch = workers(lambda _: True)
     outcomes = made.train("round-1", tasks(100))
-    assert len(batch.submitted) == 3
+    assert [work.processes for work in batch.works] == [2, 1, 1, 2, 1]
     assert {status for _, status in statuses(outcomes)} == {"failed"}
     assert outcomes[99].reason == (
-        "3 jobs in a row ended before a candidate did, the last one: Array Child Job failed"
+        "no candidate ended any more, also alone in its worker: Array Child Job failed"
     )
+
+
+def test_workers_that_stop_starting_are_not_tried_for_ever() -> None:
+    """Once candidates have ended, ten jobs in a row without an end are what ends the sweep."""
+    made, batch = workers(lambda task: task.candidate.number > 8, children=1)
+    outcomes = made.train("round-1", tasks(100))
+    assert [status for _, status in statuses(outcomes)].count("succeeded") == 8
+    assert sum(work.processes == 1 for work in batch.works) == 10
 
 
 def test_jobs_are_terminated_with_the_sweep() -> None:

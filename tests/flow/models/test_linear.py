@@ -43,6 +43,17 @@ def test_files_are_what_the_server_reads() -> None:
     assert load(files).predict(["a text"])[0]["label"] in ("n", "p")
 
 
+@pytest.mark.parametrize("characters", [0, 4])
+def test_only_a_model_of_characters_names_them(characters: int) -> None:
+    """A model without them is described as before there were any, so that an older image can serve it."""
+    files = linear.files(
+        weights(), labels=["n", "p"], buckets=16, ngrams=2, parameters=PARAMETERS, characters=characters
+    )
+    options = {"features": 3, "buckets": 16, "ngrams": 2} | ({"characters": 4} if characters else {})
+    assert ModelDescription.model_validate_json(files["model.json"]).options == options
+    assert load(files).predict(["a text"])[0]["label"] in ("n", "p")
+
+
 def test_weights_of_another_shape_are_refused() -> None:
     """A flow that mixes up its parameters fails where it trains, and not where the model is served."""
     with pytest.raises(VerificationFailed):

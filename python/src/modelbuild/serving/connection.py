@@ -42,7 +42,7 @@ class AnswerTransport:
         """Send data, or keep it for the next write if it is the head of an answer."""
         # After status 100 the client sends the body of its request.
         is_head = data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1")
-        if is_head and data.endswith(b"\r\n\r\n"):
+        if not self._head and is_head and data.endswith(b"\r\n\r\n"):
             self._head = data
         else:
             self._transport.write(self._head + data)

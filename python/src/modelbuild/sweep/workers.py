@@ -21,7 +21,10 @@ _FIRST_LOOK_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 15.0
 _PAUSE_GROWTH = 1.2
 _LOST_REASON = "the job that trained it ended before it did, twice"
-_FRUITLESS_JOBS = 3
+_FRUITLESS_JOBS = 10
+"""After so many jobs in a row that retry candidates, and in which none ended, all that are left fail."""
+_FIRST_FRUITLESS_JOBS = 3
+"""The same while no candidate has ended yet: then it is likely that no worker starts at all."""
 """After as many jobs in a row in which no candidate ended, the others would end as they did."""
 
 
@@ -91,8 +94,10 @@ class Workers:
     def train(self, name: str, tasks: Sequence[CandidateTask]) -> list[CandidateOutcome]:
         """Train candidates, but for those that have ended before; how each ended, in the same order.
 
-        Those that were in flight in a worker that ended early are trained once more, after all others, and
-        none beside another in one worker. One that is in flight again when its worker ends counts as failed.
+        Those that were in flight in a worker that ended early are trained once more, none beside another in
+        one worker: after all others, or at once if no candidate ended. One that is in flight again when its
+        worker ends counts as failed. After some such jobs in a row in which none ended, all that are left
+        fail.
 
         Args:
             name: the name of this part of the sweep, unique in it.
@@ -102,28 +107,33 @@ class Workers:
             AwsError: S3 or Batch refused.
         """
         suspects: set[str] = set()
-        fruitless, reason = 0, ""
-        while (left := self._left(tasks)) and fruitless < _FRUITLESS_JOBS:
+        has_ended, lost, fruitless, reason = True, 0, 0, ""
+        while left := self._left(tasks):
+            some_ended = len(left) + lost < len(tasks)
+            if fruitless == (_FRUITLESS_JOBS if some_ended else _FIRST_FRUITLESS_JOBS):
+                break
+            suspected = [task for task in left if task.name in suspects]
             others = [task for task in left if task.name not in suspects]
-            work = self._share_out(others or left, self.machine.processes if others else 1)
-            reason = self._run(name, work)
+            is_retry = bool(suspected) and not (others and has_ended)
+            work = self._share_out(suspected, 1) if is_retry else self._share_out(others)
+            reason = self._run(name, work) or "the job succeeded without them"
             still = self._left(work.tasks)
             if still:
                 log.say(f"sweep: {len(still)} candidates of {name} have not ended: {reason}")
             in_flight = _in_flight(work, still)
-            lost = [task for task in in_flight if task.name in suspects]
-            for task in lost:
-                self._lose(task, _LOST_REASON)
+            if is_retry:
+                lost += len(in_flight)
+                for task in in_flight:
+                    self._lose(task, _LOST_REASON)
             suspects |= {task.name for task in in_flight}
-            # A candidate that is lost explains why its job ended, so the next job may do better.
-            fruitless = fruitless + 1 if len(still) == len(work.tasks) and not lost else 0
+            has_ended = len(still) < len(work.tasks)
+            fruitless = 0 if has_ended else fruitless + is_retry
         for task in self._left(tasks):
-            self._lose(
-                task, f"{_FRUITLESS_JOBS} jobs in a row ended before a candidate did, the last one: {reason}"
-            )
+            self._lose(task, f"no candidate ended any more, also alone in its worker: {reason}")
         return [found for found in self.store.outcomes([*tasks]) if found is not None]
 
-    def _share_out(self, tasks: Sequence[CandidateTask], processes: int) -> Work:
+    def _share_out(self, tasks: Sequence[CandidateTask], processes: int | None = None) -> Work:
+        processes = processes or self.machine.processes
         children = min(self.children, -(-len(tasks) // processes))
         return Work(workers=children, processes=processes, tasks=tuple(tasks))
 

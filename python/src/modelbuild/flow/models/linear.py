@@ -38,16 +38,15 @@ def files(
     Raises:
         VerificationFailed: the weights are not of that shape.
     """
+    options = {"features": FEATURES_VERSION, "buckets": buckets, "ngrams": ngrams}
+    if characters:
+        # A model without them can be served by an image that does not know the option yet.
+        options["characters"] = characters
     return package(
         kind="hashed-ngrams-linear",
         takes=TextInput(),
         answers=LabelOutput(labels=tuple(labels)),
-        options={
-            "features": FEATURES_VERSION,
-            "buckets": buckets,
-            "ngrams": ngrams,
-            "characters": characters,
-        },
+        options=options,
         files={WEIGHTS_FILE: weights},
         parameters=parameters,
     )

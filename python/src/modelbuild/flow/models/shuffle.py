@@ -1,7 +1,7 @@
 """Rows of n-grams in a new random order for each epoch, most of them in temporary files.
 
-In memory are at most 256 MB of bins, and three times the rows that are mixed at once: 16 MB of n-grams, or one
-bin, which has a 64th of all.
+In memory are at most 256 MB of bins, and three times the rows that are mixed at once: 16 MB of n-grams, or
+one bin, which has a 64th of all.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def fit(
         seed: decides the order of the texts.
         balance: a label weighs by this power of how rare it is: 0 weighs every text the same, 1 every label.
         characters: how many bytes the longest n-gram of characters has, from 3 to 8; 0 for none.
-        weight_decay: a step makes all weights smaller by this share of how far it goes.
+        weight_decay: before a step, all weights but the bias are multiplied by exp(-rate * weight_decay).
         record: is called after each epoch, with the mean loss of the texts, each measured just before its
             step, and the learning rate.
 
