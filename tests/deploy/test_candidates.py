@@ -11,6 +11,7 @@ from modelbuild.contract import CandidateGates, Deployment, Predictions
 from modelbuild.deploy import command
 from modelbuild.errors import ConfigurationError, Rejected
 from modelbuild.lineage.trace import render, trace
+from modelbuild.store.decisions import DecisionStore
 from modelbuild.store.deployments import DeploymentHistory
 from modelbuild.store.model import ModelStore
 
@@ -41,11 +42,10 @@ def test_the_chosen_candidate_is_served_and_traced(deployer: Any) -> None:
     assert {"Key": "MODEL_ID", "Value": chosen.model_id} in tags
 
     store = ModelStore(deployer.lake, chosen.artifacts)
-    decided = store.decision()
-    assert decided is not None
+    [decided] = DecisionStore(deployer.lake, chosen.artifacts).all()
     assert (decided.model_id, decided.decision) == (chosen.model_id, "deploy")
     assert store.deployment() == current
-    assert ModelStore(deployer.lake, stored.request.artifacts).decision() is None
+    assert DecisionStore(deployer.lake, stored.request.artifacts).all() == ()
     others = {one.request.model_id for one in stored.manifests} - {chosen.model_id}
     assert not any(deployer.production.list(f"{MODELS}/comments/sentiment/{one}/") for one in others)
 
@@ -80,9 +80,7 @@ def test_a_rank_that_was_not_offered_reaches_no_production(deployer: Any) -> Non
     with pytest.raises(ConfigurationError, match="notify offered 3 candidates"):
         command.run(deployer.settings("no-rank"))
     assert deployer.production.list(f"{MODELS}/comments/sentiment/321") == []
-    assert all(
-        ModelStore(deployer.lake, one.request.artifacts).decision() is None for one in stored.manifests
-    )
+    assert all(DecisionStore(deployer.lake, one.request.artifacts).all() == () for one in stored.manifests)
 
 
 @pytest.mark.parametrize(

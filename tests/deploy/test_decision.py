@@ -8,12 +8,13 @@ from modelbuild.contract import Decision, Manifest
 from modelbuild.deploy import command
 from modelbuild.errors import ConfigurationError, ModelbuildError, Rejected, VerificationFailed
 from modelbuild.lineage.trace import render, trace
+from modelbuild.store.decisions import DecisionStore
 from modelbuild.store.model import ModelStore
 
 
-def decided(deployer: Any, manifest: Manifest) -> Any:
-    """The decision on record."""
-    return ModelStore(deployer.lake, manifest.request.artifacts).decision()
+def decided(deployer: Any, manifest: Manifest, endpoint: str) -> Any:
+    """The decision on record for an endpoint."""
+    return DecisionStore(deployer.lake, manifest.request.artifacts).read(endpoint)
 
 
 def test_a_rejected_model_is_not_deployed_and_the_reason_is_on_record(deployer: Any) -> None:
@@ -25,14 +26,14 @@ def test_a_rejected_model_is_not_deployed_and_the_reason_is_on_record(deployer: 
     [(context, style, body)] = deployer.agent.annotations
     assert (context, style) == ("deployment", "warning")
     assert "worse on &lt;tweets&gt;" in body
-    record = decided(deployer, manifest)
+    record = decided(deployer, manifest, "rejected")
     assert (record.decision, record.reason) == ("reject", "worse on <tweets>")
     assert record.approver.email == "grace@example.org"
     endpoints = deployer.sagemaker.list_endpoints()["Endpoints"]
     assert "rejected" not in [endpoint["EndpointName"] for endpoint in endpoints]
     root = manifest.request.artifacts.rsplit("/", 2)[0]
     lines = render(trace(root, "71", deployer.lake, deployer.production))
-    assert "rejected      by Grace Hopper" in lines
+    assert "rejected      for endpoint rejected, by Grace Hopper" in lines
     assert "worse on <tweets>" in lines
 
 
@@ -52,7 +53,6 @@ def test_a_rejection_holds_for_a_retried_step(deployer: Any) -> None:
     [
         (76, {"decision": "deploy"}),
         (77, {"approver": {"name": "Ada Lovelace", "email": "ada@example.org"}}),
-        (78, {"failed_gates": ""}),
         (79, {"reason": "it was agreed"}),
         (80, {"manifest_sha256": "0" * 64}),
     ],
@@ -70,6 +70,7 @@ def test_a_decision_that_another_program_wrote_is_refused(
     own = {
         "model": "sentiment",
         "model_id": str(number),
+        "endpoint": f"forged-{number}",
         "manifest_sha256": deployer.agent.meta_data["notify/manifest/sha256"],
         "decision": "deploy",
         "reason": "as discussed",
@@ -78,13 +79,56 @@ def test_a_decision_that_another_program_wrote_is_refused(
         "decided_at": "2026-01-02T03:04:05+00:00",
     }
     recorded = Decision.model_validate({**own, **forged})
-    deployer.lake.write(f"{manifest.request.artifacts}/decision.json", recorded.to_json().encode())
+    uri = f"{manifest.request.artifacts}/decisions/forged-{number}.json"
+    deployer.lake.write(uri, recorded.to_json().encode())
     differing = next(iter(forged))
     with pytest.raises(VerificationFailed, match=rf"has another decision than this job \({differing} is"):
         command.run(deployer.settings(f"forged-{number}"))
     assert deployer.agent.annotations == []
     endpoints = deployer.sagemaker.list_endpoints()["Endpoints"]
     assert f"forged-{number}" not in [endpoint["EndpointName"] for endpoint in endpoints]
+
+
+def test_each_endpoint_has_a_decision_of_its_own(deployer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One build deploys to staging and then to production, each after a block step of its own: another
+    person decides there, and may reject what staging serves.
+    """
+    manifest = deployer.train(81)
+    monkeypatch.setenv("BUILDKITE_UNBLOCKER", "Ada Lovelace")
+    monkeypatch.setenv("BUILDKITE_UNBLOCKER_EMAIL", "ada@example.org")
+    command.run(deployer.settings("staging"))
+    monkeypatch.setenv("BUILDKITE_UNBLOCKER", "Grace Hopper")
+    monkeypatch.setenv("BUILDKITE_UNBLOCKER_EMAIL", "grace@example.org")
+    deployer.agent.meta_data |= {"deploy/reason": "after a week in staging"}
+    command.run(deployer.settings("production"))
+    deployer.agent.meta_data |= {"deploy/decision": "reject", "deploy/reason": "too slow there"}
+    with pytest.raises(Rejected, match="too slow there"):
+        command.run(deployer.settings("edge"))
+    decisions = DecisionStore(deployer.lake, manifest.request.artifacts).all()
+    assert {(one.endpoint, one.decision, one.approver.name, one.reason) for one in decisions} == {
+        ("staging", "deploy", "Ada Lovelace", ""),
+        ("production", "deploy", "Grace Hopper", "after a week in staging"),
+        ("edge", "reject", "Grace Hopper", "too slow there"),
+    }
+    root = manifest.request.artifacts.rsplit("/", 2)[0]
+    lines = render(trace(root, "81", deployer.lake, deployer.production))
+    assert "rejected      for endpoint edge, by Grace Hopper" in lines
+    assert "deployment    endpoint production since" in lines
+
+
+def test_the_gates_of_a_retried_notify_replace_those_on_record(deployer: Any) -> None:
+    """No person decided them. Their change blocks no deployment for which a reason is given, and without one
+    an earlier record lets no model through.
+    """
+    manifest = deployer.train(82)
+    command.run(deployer.settings("gates"))
+    deployer.agent.meta_data |= {"notify/gates/failed": "macro-F1"}
+    with pytest.raises(Rejected, match=r"does not meet the gates of this pipeline \(macro-F1\).*no reason"):
+        command.run(deployer.settings("gates"))
+    assert decided(deployer, manifest, "gates").failed_gates == "macro-F1"
+    deployer.agent.meta_data |= {"notify/gates/failed": "none"}
+    command.run(deployer.settings("gates"))
+    assert decided(deployer, manifest, "gates").failed_gates == ""
 
 
 def test_a_decision_that_is_no_option_is_an_error_of_the_pipeline(deployer: Any) -> None:
@@ -118,7 +162,7 @@ def test_the_reason_of_a_deployment_is_on_record(deployer: Any) -> None:
     deployment = store.deployment()
     assert deployment is not None
     assert deployment.reason == reason
-    assert decided(deployer, manifest).failed_gates == "macro-F1"
+    assert decided(deployer, manifest, "reasoned").failed_gates == "macro-F1"
 
 
 def test_exit_codes_are_documented() -> None:

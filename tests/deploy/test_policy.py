@@ -74,7 +74,7 @@ def test_policies_are_enough(deployer: Any, become: Callable[..., None], on_stan
     ("sid", "message"),
     [
         ("ManifestAndModel", r"could not read s3://.*/request\.json \(AccessDenied"),
-        ("Record", r"could not write s3://.*/decision\.json \(AccessDenied"),
+        ("Record", r"could not write s3://.*/decisions/policy\.json \(AccessDenied"),
         ("Roles", r"could not assume role .*modelbuild-deploy \(AccessDenied"),
     ],
 )

@@ -154,7 +154,7 @@ def test_a_person_decides_on_five_models(endpoint: Laptop) -> None:
         decide(equal, "reject", "nothing gained")
         (deploy,) = equal.jobs("deploy")
         assert (deploy["state"], deploy["exit_status"]) == ("failed", 17)
-        decision = Decision.model_validate_json(equal.object("decision.json"))
+        decision = Decision.model_validate_json(equal.object(f"decisions/{ENDPOINT}.json"))
         assert (decision.decision, decision.reason) == ("reject", "nothing gained")
         assert decision.approver.name
         assert "nothing gained" in equal.annotations()["deployment"]["body_html"]

@@ -67,7 +67,7 @@ OF_OTHERS = (
     "scored/a-model/scores.json",
     "report.json",
     "report.html",
-    "decision.json",
+    "decisions/sentiment.json",
     "deployment.json",
 )
 

@@ -40,6 +40,7 @@ from modelbuild.contract.evaluation import Evaluation, Metric, Quality, figure
 from modelbuild.contract.failure import Failure
 from modelbuild.contract.layout import (
     DECISION_FILE,
+    DECISIONS_FOLDER,
     DELIVERED_FILE,
     DEPLOYMENT_FILE,
     FAILURE_FILE,
@@ -121,6 +122,7 @@ __all__ = [
     "CHOSEN_CANDIDATE",
     "CUSTOM_ATTRIBUTES_HEADER",
     "DECISION",
+    "DECISIONS_FOLDER",
     "DECISION_FILE",
     "DECISION_REASON",
     "DELIVERED_FILE",

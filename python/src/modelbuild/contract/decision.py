@@ -12,17 +12,20 @@ from modelbuild.contract.sweep import OFFERED
 
 
 class Decision(Record):
-    """What a person decided on the build page: ``decision.json``, written once, beside the manifest."""
+    """What a person decided on the build page: ``decisions/<endpoint>.json``, beside the manifest."""
 
     version: Literal[1] = 1
     model: ModelName
     model_id: ModelId
     manifest_sha256: Sha256
+    endpoint: Text
+    """The endpoint whose deployment was asked for."""
     decision: Literal["deploy", "reject"]
     reason: Text
     """The approver's own words; empty if the block step did not ask, or the approver gave none."""
     failed_gates: Text = ""
-    """The gates that the model did not meet, unless option ``on-failure`` of notify is ``warn``."""
+    """The gates that the model did not meet, unless option ``on-failure`` of notify is ``warn``;
+    those of the newest notify, where notify was retried."""
     approver: Approver
     decided_at: str
 

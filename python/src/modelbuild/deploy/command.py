@@ -70,7 +70,7 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     approver = approval.require(settings.approvers, here)
     request = approved.manifest.request
     log.say(f"model {request.model} {request.model_id} of {request.build.pipeline}")
-    decided = decision.record(approved, meta_data, approver)
+    decided = decision.record(approved, settings.endpoint, meta_data, approver)
     try:
         decision.require_deploy(decided, meta_data)
     except Rejected as error:

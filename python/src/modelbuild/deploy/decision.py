@@ -19,20 +19,23 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import ConfigurationError, Rejected, VerificationFailed
 from modelbuild.handoff.manifest import Handoff
+from modelbuild.store.decisions import DecisionStore
 
 _DECISIONS = ("deploy", "reject")
 _SHOWN_CHARACTERS = 500
 
 
-def record(approved: Handoff, meta_data: TrainingMetaData, approver: Approver) -> Decision:
-    """Record what the person decided, once, beside the manifest.
+def record(approved: Handoff, endpoint: str, meta_data: TrainingMetaData, approver: Approver) -> Decision:
+    """Record what the person decided for an endpoint, once, beside the manifest.
+
+    Where notify was retried after that, the record gets the gates of its newest run.
 
     A block step without the fields asks for nothing: to unblock it is the decision to deploy.
 
     Raises:
         ConfigurationError: the decision is neither to deploy nor to reject, or the gates cannot be read.
         Rejected: it is a candidate that does not meet the gates, and those are required.
-        VerificationFailed: another decision than that of this job is on record.
+        VerificationFailed: another decision for this endpoint than that of this job is on record.
         AwsError: S3 refused.
         BuildkiteError: the agent's command line failed.
     """
@@ -52,6 +55,7 @@ def record(approved: Handoff, meta_data: TrainingMetaData, approver: Approver) -
             "model": request.model,
             "model_id": request.model_id,
             "manifest_sha256": approved.manifest_sha256,
+            "endpoint": endpoint,
             "decision": written,
             "reason": fields[DECISION_REASON].strip(),
             "failed_gates": failed_gates,
@@ -59,20 +63,26 @@ def record(approved: Handoff, meta_data: TrainingMetaData, approver: Approver) -
             "decided_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
     )
-    recorded = approved.store.write_decision_once(decision)
-    _require_same(recorded, decision, approved.store.decision_uri)
+    store = DecisionStore(approved.store.objects, approved.store.prefix)
+    recorded = store.write_once(decision)
+    _require_same(recorded, decision, store.uri(endpoint))
+    if recorded.failed_gates != failed_gates:
+        recorded = recorded.model_copy(update={"failed_gates": failed_gates})
+        store.write(recorded)
     return recorded
 
 
 def _require_same(recorded: Decision, decision: Decision, uri: str) -> None:
     """Require that the decision on record is that of this job; a rejection by the same person holds.
 
+    No person decides which gates are not met, so these may differ.
+
     Raises:
         VerificationFailed: it is another one.
     """
-    may_differ = {"decided_at"}
+    may_differ = {"decided_at", "failed_gates"}
     if recorded.decision == "reject":
-        may_differ |= {"decision", "reason", "failed_gates"}
+        may_differ |= {"decision", "reason"}
     there, here = (one.model_dump(mode="json", exclude=may_differ) for one in (recorded, decision))
     if differing := [name for name in here if there[name] != here[name]]:
         shown = "; ".join(f"{name} is {there[name]!r} in place of {here[name]!r}" for name in differing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from modelbuild.contract import (
     Decision,
@@ -19,6 +19,7 @@ from modelbuild.contract import (
 from modelbuild.errors import AwsError
 from modelbuild.formats import agent_yaml
 from modelbuild.lineage.models import RankedCandidate, find_model
+from modelbuild.store.decisions import DecisionStore
 from modelbuild.store.deployments import DeploymentHistory, root_of
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
@@ -34,7 +35,7 @@ class Trace(Record):
     Attributes:
         result: how its training ended; of a candidate, how its sweep did.
         deployment: the newest deployment of the model.
-        decision: what a person decided on the model.
+        decisions: what people decided on the model, for each endpoint.
         candidate: its place on the leaderboard of its sweep; None for a model of no sweep.
         replaced_by: the next deployment to the same endpoint.
         history_error: the error if the endpoint's history could not be read; ``replaced_by`` is then unknown.
@@ -44,7 +45,7 @@ class Trace(Record):
     result: TrainingResult | None
     manifest: Manifest | None
     deployment: Deployment | None
-    decision: Decision | None = None
+    decisions: tuple[Decision, ...] = ()
     candidate: RankedCandidate | None = None
     replaced_by: Deployment | None = None
     history_error: str = ""
@@ -80,7 +81,7 @@ def trace(
         result=trained.attempt(job.attempt if job else 1).result(),
         manifest=store.manifest(),
         deployment=deployment,
-        decision=store.decision(),
+        decisions=DecisionStore(objects, store.prefix).all(),
         candidate=found.candidate,
         replaced_by=replaced_by,
         history_error=history_error,
@@ -172,8 +173,8 @@ def _candidate(candidate: RankedCandidate) -> Iterator[str]:
 
 def _deployment(trace: Trace) -> Iterator[str]:
     deployment, replaced_by = trace.deployment, trace.replaced_by
+    yield from _rejections(trace.decisions)
     if deployment is None:
-        yield from _decision(trace.decision)
         yield _row("deployment", "not deployed")
         return
     approver = deployment.approver
@@ -197,11 +198,13 @@ def _deployment(trace: Trace) -> Iterator[str]:
     yield _row("", deployment.model_path)
 
 
-def _decision(decision: Decision | None) -> Iterator[str]:
-    if decision is not None and decision.decision == "reject":
-        by = decision.approver.name or "a user without a name"
-        reason = decision.reason or "no reason was given"
-        yield _row("rejected", f"by {by} at {decision.decided_at}: {reason}")
+def _rejections(decisions: Iterable[Decision]) -> Iterator[str]:
+    for decision in decisions:
+        if decision.decision == "reject":
+            by = decision.approver.name or "a user without a name"
+            reason = decision.reason or "no reason was given"
+            what = f"for endpoint {decision.endpoint}, by {by} at {decision.decided_at}"
+            yield _row("rejected", f"{what}: {reason}")
 
 
 def _row(label: str, text: str) -> str:
