@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from memory import MemoryObjects
-from modelbuild.aws.batch import Batch, BatchJob
 from modelbuild.contract import (
     CandidateOutcome,
     CandidateTask,
@@ -22,10 +20,9 @@ from modelbuild.contract import (
     Sweep,
     sha256_of_json,
 )
-from modelbuild.store.sweep import SweepStore
 from modelbuild.sweep.search import search
 from modelbuild.sweep.tpe import TpeSampler
-from modelbuild.sweep.workers import Machine, Workers
+from sweep_workers import BatchTwin, workers
 
 DEFAULTS: dict[str, JsonValue] = {"rate": 0.1, "size": 4, "kind": "linear", "epochs": 8}
 
@@ -43,43 +40,6 @@ class Mishaps:
     fail: frozenset[int] = frozenset()
     kill: frozenset[int] = frozenset()
     lose: frozenset[int] = frozenset()
-
-
-@dataclass
-class BatchTwin:
-    """Batch in memory: the children of a job train some candidates at a time, until one takes them down."""
-
-    store: SweepStore
-    mishaps: Mishaps
-    trained: list[str] = field(default_factory=list)
-    _lost: set[int] = field(default_factory=set)
-    _statuses: dict[str, str] = field(default_factory=dict)
-
-    def submit(self, name: str, **how: Any) -> str:
-        """Run a job to its end."""
-        work = self.store.work(how["environment"]["SWEEP_WORK"])
-        are_well = [self._child(work.share(index), work.processes) for index in range(work.workers)]
-        job_id = f"{name}-{len(self._statuses)}"
-        self._statuses[job_id] = "SUCCEEDED" if all(are_well) else "FAILED"
-        return job_id
-
-    def _child(self, share: Sequence[CandidateTask], processes: int) -> bool:
-        """Train the share of a child; False if it was taken down."""
-        for first in range(0, len(share), processes):
-            at_once = share[first : first + processes]
-            numbers = {task.candidate.number for task in at_once}
-            lost = numbers & self.mishaps.lose - self._lost
-            self._lost |= lost
-            if lost or numbers & self.mishaps.kill:
-                return False
-            for task in at_once:
-                self.trained.append(task.name)
-                assert self.store.write_outcome_once(outcome(task, self.mishaps), None)
-        return True
-
-    def describe(self, job_id: str) -> BatchJob:
-        """A job that has ended."""
-        return BatchJob(job_id, self._statuses[job_id], "Host EC2 terminated", "", {})
 
 
 def outcome(task: CandidateTask, mishaps: Mishaps) -> CandidateOutcome:
@@ -101,23 +61,18 @@ def _score(values: Mapping[str, JsonValue]) -> float:
 
 def run(sweep: Sweep, mishaps: Mishaps, children: int, processes: int) -> tuple[list[Any], BatchTwin]:
     """The outcomes of a sweep on machines of this kind, and what was trained."""
-    store = SweepStore(MemoryObjects(), "s3://bucket/models/shop/mail/12")
-    batch = BatchTwin(store, mishaps)
-    workers = Workers(
-        store=store,
-        batch=cast(Batch, batch),
-        machine=Machine("queue", "definition:1", {"VCPU": 1, "MEMORY": 2048, "GPU": 0}, processes),
-        children=children,
-        prefix="sweep-",
-        command=("sweep-worker",),
-        environment={},
-        tags={},
-        timeout=3600,
-        on_progress=lambda _: None,
-        on_job=lambda _: None,
-        work_variable="SWEEP_WORK",
+    lost: set[int] = set()
+
+    def takes_down(at_once: Sequence[CandidateTask]) -> bool:
+        numbers = {task.candidate.number for task in at_once}
+        losing = numbers & mishaps.lose - lost
+        lost.update(losing)
+        return bool(losing or numbers & mishaps.kill)
+
+    made, batch = workers(
+        takes_down, lambda task: outcome(task, mishaps), children=children, processes=processes
     )
-    found = search(sweep, DEFAULTS, workers.train, lambda: TpeSampler(sweep, DEFAULTS), lambda *_: True)
+    found = search(sweep, DEFAULTS, made.train, lambda: TpeSampler(sweep, DEFAULTS), lambda *_: True)
     return found, batch
 
 

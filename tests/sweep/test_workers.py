@@ -2,57 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, cast
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from memory import MemoryObjects
-from modelbuild.aws.batch import Batch, BatchJob
-from modelbuild.contract import Candidate, CandidateOutcome, CandidateTask, Work
+from modelbuild.aws.batch import BatchJob
+from modelbuild.contract import Candidate, CandidateOutcome, CandidateTask
 from modelbuild.errors import AwsError, TrainingFailed
-from modelbuild.store.sweep import SweepStore
-from modelbuild.sweep.workers import Machine, Workers
-
-PREFIX = "s3://bucket/models/shop/mail/12"
-
-
-class BatchTwin:
-    """Batch in memory: a job ends while it is submitted, after its workers have trained what they train."""
-
-    def __init__(self, store: SweepStore, dies: Callable[[CandidateTask], bool]) -> None:
-        self.submitted: list[tuple[str, Mapping[str, Any]]] = []
-        self.terminated: list[str] = []
-        self.works: list[Work] = []
-        self._store = store
-        self._dies = dies
-        self._ended: dict[str, str] = {}
-
-    def submit(self, name: str, **how: Any) -> str:
-        """Submit a job, whose children train in the order of their numbers until one of them dies."""
-        self.submitted.append((name, how))
-        work = self._store.work(how["environment"]["SWEEP_WORK"])
-        self.works.append(work)
-        status = "SUCCEEDED"
-        for index in range(work.workers):
-            for task in work.share(index):
-                if self._dies(task):
-                    status = "FAILED"
-                    break
-                self._store.write_outcome_once(CandidateOutcome(task=task, status="succeeded"), None)
-        job_id = f"job-{len(self.submitted)}"
-        self._ended[job_id] = status
-        return job_id
-
-    def describe(self, job_id: str) -> BatchJob:
-        """A job that has ended."""
-        return BatchJob(job_id, self._ended[job_id], "Array Child Job failed", "", {})
-
-    def terminate(self, job_id: str, reason: str) -> None:
-        """Note that a job is terminated."""
-        assert reason
-        self.terminated.append(job_id)
+from sweep_workers import workers
 
 
 def tasks(count: int) -> list[CandidateTask]:
@@ -61,27 +18,9 @@ def tasks(count: int) -> list[CandidateTask]:
     return [CandidateTask(candidate=candidate, stage="search") for candidate in candidates]
 
 
-def workers(
-    dies: Callable[[CandidateTask], bool] = lambda _: False, children: int = 4
-) -> tuple[Workers, BatchTwin]:
-    """Workers whose children train two candidates at the same time."""
-    store = SweepStore(MemoryObjects(), PREFIX)
-    batch = BatchTwin(store, dies)
-    made = Workers(
-        store=store,
-        batch=cast(Batch, batch),
-        machine=Machine("modelbuild-default", "definition:1", {"VCPU": 1, "MEMORY": 2048, "GPU": 0}, 2),
-        children=children,
-        prefix="modelbuild-sweep-shop-mail-12-",
-        command=("python", "-m", "modelbuild", "sweep-worker"),
-        environment={"ARTIFACTS": PREFIX},
-        tags={"modelbuild:model": "mail"},
-        timeout=3600,
-        on_progress=lambda _: None,
-        on_job=lambda _: None,
-        work_variable="SWEEP_WORK",
-    )
-    return made, batch
+def down(numbers: set[int]) -> Callable[[Sequence[CandidateTask]], bool]:
+    """Workers go down while they train one of these."""
+    return lambda at_once: any(task.candidate.number in numbers for task in at_once)
 
 
 def statuses(outcomes: Sequence[CandidateOutcome]) -> list[tuple[int, str]]:
@@ -119,7 +58,7 @@ def test_what_has_ended_is_not_trained_again() -> None:
 
 def test_a_candidate_whose_worker_dies_is_tried_once_more_alone() -> None:
     """Those that a dead worker had left are trained by others; what kills a worker twice counts as failed."""
-    made, batch = workers(lambda task: task.candidate.number == 2)
+    made, batch = workers(down({2}))
     outcomes = made.train("round-1", tasks(9))
     assert [number for number, status in statuses(outcomes) if status == "failed"] == [2]
     assert "twice" in outcomes[1].reason
@@ -132,8 +71,7 @@ def test_a_candidate_whose_worker_dies_is_tried_once_more_alone() -> None:
 def test_only_candidates_that_take_workers_down_are_lost(processes: int) -> None:
     """What stood behind them in the share of a dead worker is trained, however long that share was."""
     killers = {1, 2, 50}
-    made, batch = workers(lambda task: task.candidate.number in killers, children=2)
-    made.machine = replace(made.machine, processes=processes)
+    made, batch = workers(down(killers), children=2, processes=processes)
     outcomes = made.train("round-1", tasks(100))
     assert {number for number, status in statuses(outcomes) if status == "failed"} == killers
     assert all("twice" in outcomes[number - 1].reason for number in killers)
@@ -156,7 +94,7 @@ def test_jobs_in_which_nothing_ends_are_not_repeated_for_ever() -> None:
 
 def test_workers_that_stop_starting_are_not_tried_for_ever() -> None:
     """Once candidates have ended, ten jobs in a row without an end are what ends the sweep."""
-    made, batch = workers(lambda task: task.candidate.number > 8, children=1)
+    made, batch = workers(down({*range(9, 101)}), children=1)
     outcomes = made.train("round-1", tasks(100))
     assert [status for _, status in statuses(outcomes)].count("succeeded") == 8
     assert sum(work.processes == 1 for work in batch.works) == 10

@@ -1,0 +1,101 @@
+"""A sweep's workers over Batch in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from memory import MemoryObjects
+from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.contract import CandidateOutcome, CandidateTask, Work
+from modelbuild.store.sweep import SweepStore
+from modelbuild.sweep.workers import Machine, Workers
+
+PREFIX = "s3://bucket/models/shop/mail/12"
+
+
+def succeeded(task: CandidateTask) -> CandidateOutcome:
+    """The outcome of a candidate of which nothing is measured."""
+    return CandidateOutcome(task=task, status="succeeded")
+
+
+@dataclass
+class BatchTwin:
+    """Batch in memory: a job has ended when it is submitted.
+
+    Each of its children trains its share, as many at a time as the work says, until some that it trains at
+    the same time take it down.
+
+    Attributes:
+        store: the files of the sweep.
+        takes_down: whether a worker that trains these at the same time goes down.
+        outcome: how a candidate ends.
+    """
+
+    store: SweepStore
+    takes_down: Callable[[Sequence[CandidateTask]], bool]
+    outcome: Callable[[CandidateTask], CandidateOutcome]
+    submitted: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    terminated: list[str] = field(default_factory=list)
+    works: list[Work] = field(default_factory=list)
+    trained: list[str] = field(default_factory=list)
+    _statuses: dict[str, str] = field(default_factory=dict)
+
+    def submit(self, name: str, **how: Any) -> str:
+        """Run a job to its end."""
+        self.submitted.append((name, how))
+        work = self.store.work(how["environment"]["SWEEP_WORK"])
+        self.works.append(work)
+        are_well = [self._child(work.share(index), work.processes) for index in range(work.workers)]
+        job_id = f"job-{len(self.submitted)}"
+        self._statuses[job_id] = "SUCCEEDED" if all(are_well) else "FAILED"
+        return job_id
+
+    def _child(self, share: Sequence[CandidateTask], processes: int) -> bool:
+        for first in range(0, len(share), processes):
+            at_once = share[first : first + processes]
+            if self.takes_down(at_once):
+                return False
+            for task in at_once:
+                self.trained.append(task.name)
+                assert self.store.write_outcome_once(self.outcome(task), None)
+        return True
+
+    def describe(self, job_id: str) -> BatchJob:
+        """A job that has ended."""
+        return BatchJob(job_id, self._statuses[job_id], "Array Child Job failed", "", {})
+
+    def terminate(self, job_id: str, reason: str) -> None:
+        """Note that a job is terminated."""
+        assert reason
+        self.terminated.append(job_id)
+
+
+def workers(
+    takes_down: Callable[[Sequence[CandidateTask]], bool] = lambda _: False,
+    outcome: Callable[[CandidateTask], CandidateOutcome] = succeeded,
+    *,
+    children: int = 4,
+    processes: int = 2,
+) -> tuple[Workers, BatchTwin]:
+    """Workers of which there are up to ``children``, each with room for ``processes`` candidates."""
+    store = SweepStore(MemoryObjects(), PREFIX)
+    batch = BatchTwin(store, takes_down, outcome)
+    made = Workers(
+        store=store,
+        batch=cast(Batch, batch),
+        machine=Machine(
+            "modelbuild-default", "definition:1", {"VCPU": 1, "MEMORY": 2048, "GPU": 0}, processes
+        ),
+        children=children,
+        prefix="modelbuild-sweep-shop-mail-12-",
+        command=("python", "-m", "modelbuild", "sweep-worker"),
+        environment={"ARTIFACTS": PREFIX},
+        tags={"modelbuild:model": "mail"},
+        timeout=3600,
+        on_progress=lambda _: None,
+        on_job=lambda _: None,
+        work_variable="SWEEP_WORK",
+    )
+    return made, batch
