@@ -19,9 +19,10 @@ from modelbuild.contract.report import Comparison, Report
 from modelbuild.errors import AwsError
 from modelbuild.flow.evaluation import Evaluated, RowMetric
 from modelbuild.handoff.manifest import Handoff
+from modelbuild.notify import gates
 from modelbuild.notify.compile import compile_report
 from modelbuild.notify.scoring import Scorer
-from modelbuild.settings.notify import NotifySettings, ScoreSettings
+from modelbuild.settings.notify import Gate, NotifySettings, ScoreSettings
 from modelbuild.store.deployments import DeploymentHistory
 from modelbuild.store.model import ModelStore
 
@@ -374,6 +375,31 @@ def test_a_drop_in_a_slice_is_by_the_metric_of_the_gate(
     [result] = world.report(manifest, gates=[{**gate, "maximum-drop": 0.02}]).gates
     assert value in result.value
     assert result.passed is passed
+
+
+@pytest.mark.parametrize("reason", ["", "on the 300 rows that both have"])
+def test_a_comparison_without_slices_lacks_the_slice_of_a_gate(world: World, reason: str) -> None:
+    """Neither an empty text nor which rows were compared explains why a slice is not comparable."""
+    world.deployed(1, 0.9)
+    manifest = world.trained(2, 0.9)
+    live = live_of(world.report(manifest))
+    assert live.metrics
+    live = live.model_copy(update={"slices": {}, "slices_by_metric": {}, "reason": reason})
+    gate = Gate.model_validate({"metric": "f1", "slice": "class=neutral", "maximum-drop": 0.0})
+    [result] = gates.check([gate], manifest, live)
+    assert (result.value, result.passed) == ("not comparable: the comparison lacks it", False)
+
+
+def test_a_drop_in_a_slice_of_models_that_are_not_comparable_has_their_reason(world: World) -> None:
+    """Where no rows could be compared, the gate says why."""
+    world.deployed(1, 0.9)
+    manifest = world.trained(2, 0.9)
+    live = live_of(world.report(manifest)).model_copy(
+        update={"metrics": {}, "slices": {}, "slices_by_metric": {}, "rows": 0, "reason": "other rows"}
+    )
+    gate = Gate.model_validate({"metric": "f1", "slice": "class=neutral", "maximum-drop": 0.0})
+    [result] = gates.check([gate], manifest, live)
+    assert (result.value, result.passed) == ("not comparable: other rows", False)
 
 
 def test_a_drop_is_allowed_where_no_model_is_live(world: World) -> None:

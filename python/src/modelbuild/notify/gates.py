@@ -47,8 +47,7 @@ def _check_drop(gate: Gate, title: str, limit: float, live: Comparison | None) -
         return GateResult(title=title, threshold=threshold, value="no model is live", passed=True)
     difference = _difference(gate, live)
     if difference is None:
-        compared = live.slices if gate.slice else live.metrics
-        reason = "the comparison lacks it" if compared else live.reason
+        reason = "the comparison lacks it" if live.metrics else live.reason
         return GateResult(title=title, threshold=threshold, value=f"not comparable: {reason}", passed=False)
     worse = "worse" if difference.gain < 0 else "better"
     return GateResult(
