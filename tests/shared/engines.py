@@ -41,7 +41,8 @@ def run(*arguments):
     found = (options["--publish"], mount["target"], "readonly" in mount)
     if found != ("127.0.0.1::8080", "/opt/ml/model", True):
         sys.exit("not as SageMaker runs a container: " + repr(arguments))
-    # The supervisor keeps it open: until the container listens there, no other test is given the port.
+    # The supervisor keeps it open: until the container listens there, no other test is given the port. Only
+    # Linux lets the container share it.
     holder = socket.socket()
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     holder.bind(("127.0.0.1", 0))
@@ -54,7 +55,7 @@ def run(*arguments):
     plan = json.dumps([IMAGES[rest[0]] + rest[1:], environment])
     supervisor = subprocess.Popen([__file__, "supervise", name, plan], stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
-                                  pass_fds=[holder.fileno()])
+                                  pass_fds=[holder.fileno()] if sys.platform == "linux" else [])
     supervisor.stdout.read()
     print(name)
 

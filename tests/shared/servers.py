@@ -54,14 +54,18 @@ def start(
 
 @contextlib.contextmanager
 def reserved_port() -> Iterator[int]:
-    """A port that no other program is given while the block runs.
+    """A port that no other program is given while the block runs; outside of Linux, one that is free now.
 
-    A server can listen there, because servers set SO_REUSEADDR; without one, connections are refused.
+    A server can listen there, because servers set SO_REUSEADDR, which on Linux is enough to share a port
+    without a listener; without one, connections are refused.
     """
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))
-        yield int(holder.getsockname()[1])
+        port = int(holder.getsockname()[1])
+        if sys.platform != "linux":
+            holder.close()
+        yield port
 
 
 @contextlib.contextmanager
