@@ -219,7 +219,7 @@ def test_a_signal_removes_the_container(
 
     def is_running() -> bool:
         assert checking.poll() is None, checking.communicate()[0]
-        return bool(engine.running)
+        return bool(engine.started)
 
     wait_until(is_running, "the container")
     checking.send_signal(number)

@@ -127,8 +127,13 @@ class EngineStandIn:
 
     @property
     def running(self) -> list[str]:
-        """The containers that were started and not removed."""
+        """The containers that were made and not removed."""
         return [path.name for path in (self._folder / "containers").iterdir()]
+
+    @property
+    def started(self) -> list[str]:
+        """Those of them that have their process."""
+        return [name for name in self.running if (self._folder / "containers" / name / "pid").exists()]
 
     @property
     def removed(self) -> list[str]:
