@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,11 @@ class MemoryObjects:
         """The bytes of an object in one chunk."""
         yield self.read(uri)
 
+    def read_tagged(self, uri: str) -> tuple[bytes, str]:
+        """The bytes of an object and their tag."""
+        body = self.read(uri)
+        return body, _tag(body)
+
     def exists(self, uri: str) -> bool:
         """Whether there is such an object."""
         return self.age(uri) is not None
@@ -46,6 +52,15 @@ class MemoryObjects:
                 return False
             self._put(uri, body)
             return True
+
+    def replace(self, uri: str, body: bytes, tag: str, content_type: str = "application/json") -> str | None:
+        """Write an object in place of the bytes with this tag; the answer is the new tag, or None."""
+        del content_type
+        with self._lock:
+            if uri not in self.objects or _tag(self.objects[uri]) != tag:
+                return None
+            self._put(uri, body)
+            return _tag(body)
 
     def write(self, uri: str, body: bytes, content_type: str = "application/json") -> None:
         """Write an object over whatever is there."""
@@ -79,3 +94,8 @@ class MemoryObjects:
     def _put(self, uri: str, body: bytes) -> None:
         self.objects[uri] = body
         self._written[uri] = time.time()
+
+
+def _tag(body: bytes) -> str:
+    # As in S3, the same bytes have the same tag.
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()

@@ -66,13 +66,45 @@ def test_of_many_that_race_one_wins(objects: Objects, root: str) -> None:
     assert objects.read(f"{root}a") == str(won.index(True)).encode()
 
 
+def test_only_the_bytes_with_the_tag_are_replaced(objects: Objects, root: str) -> None:
+    """A writer that has not seen the newest bytes replaces nothing, and makes no object that is not there."""
+    objects.write(f"{root}a", b"first")
+    body, tag = objects.read_tagged(f"{root}a")
+    assert body == b"first"
+    newer = objects.replace(f"{root}a", b"second", tag)
+    assert objects.read_tagged(f"{root}a") == (b"second", newer)
+    assert objects.replace(f"{root}a", b"third", tag) is None
+    assert objects.read(f"{root}a") == b"second"
+    objects.delete(f"{root}a")
+    assert newer is not None
+    assert objects.replace(f"{root}a", b"fourth", newer) is None
+    assert not objects.exists(f"{root}a")
+
+
+def test_of_many_that_replace_at_once_one_wins(objects: Objects, root: str) -> None:
+    """Of writers that have seen the same bytes, one learns that it wrote, and its bytes are there."""
+    objects.write(f"{root}a", b"first")
+    _, tag = objects.read_tagged(f"{root}a")
+    start = threading.Barrier(6)
+
+    def replace(number: int) -> bool:
+        start.wait()
+        return objects.replace(f"{root}a", str(number).encode(), tag) is not None
+
+    with ThreadPoolExecutor(6) as threads:
+        won = list(threads.map(replace, range(6)))
+    assert won.count(True) == 1
+    assert objects.read(f"{root}a") == str(won.index(True)).encode()
+
+
 @pytest.mark.parametrize(
     "missing",
     [
         lambda objects, uri: objects.read(uri),
+        lambda objects, uri: objects.read_tagged(uri),
         lambda objects, uri: next(objects.stream(uri)),
     ],
-    ids=["read", "stream"],
+    ids=["read", "read_tagged", "stream"],
 )
 def test_what_is_not_there(objects: Objects, root: str, missing: Callable[[Objects, str], object]) -> None:
     """It is an error to read it, and none to look for it or to delete it."""

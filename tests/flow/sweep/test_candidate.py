@@ -170,6 +170,14 @@ def test_a_candidate_with_a_manifest_has_the_outcome_of_its_model(
     assert (outcome.evaluation, outcome.model_bytes) == (manifest.evaluation, len(model))
 
 
+def test_a_manifest_of_a_model_that_was_replaced_is_no_candidate(sweeping: Sweeping) -> None:
+    """Another training of the candidate wrote its model a moment before the manifest: it is not offered."""
+    sweeping.run("final")
+    sweeping.objects.write(ModelStore(sweeping.objects, f"{PREFIX}.3").model_uri, b"of another training")
+    with pytest.raises(VerificationFailed, match="another training of the model has replaced the file"):
+        sweeping.run("final")
+
+
 def test_the_same_candidate_is_the_same_model(sweeping: Sweeping) -> None:
     """Trained again, it has the same bytes; with another value it is refused at that place."""
     sweeping.run("final")

@@ -64,21 +64,19 @@ class Storage:
         """
         bucket, key = _bucket_and_key(uri)
         with translated(f"read {uri}"):
+            yield from self._chunks(self._s3.get_object(Bucket=bucket, Key=key), bucket, key)
+
+    def read_tagged(self, uri: str) -> tuple[bytes, str]:
+        """The bytes of an object and their ETag, by which :meth:`replace` knows them.
+
+        Raises:
+            NotFound: there is no such object.
+        """
+        bucket, key = _bucket_and_key(uri)
+        with translated(f"read {uri}"):
             found = self._s3.get_object(Bucket=bucket, Key=key)
-            same, size, read = found["ETag"], found["ContentLength"], 0
-            for attempt in range(1, _BODY_ATTEMPTS + 1):
-                try:
-                    for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
-                        read += len(chunk)
-                        yield chunk
-                    return
-                except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
-                    if read == size:
-                        return
-                    if attempt == _BODY_ATTEMPTS:
-                        raise
-                time.sleep(random.uniform(0, _BODY_WAIT_SECONDS * attempt))
-                found = self._s3.get_object(Bucket=bucket, Key=key, IfMatch=same, Range=f"bytes={read}-")
+            tag: str = found["ETag"]
+            return b"".join(self._chunks(found, bucket, key)), tag
 
     def exists(self, uri: str) -> bool:
         """Whether there is such an object."""
@@ -97,22 +95,16 @@ class Storage:
 
     def write_once(self, uri: str, body: bytes, content_type: str = "application/json") -> bool:
         """Write an object unless it exists; returns whether this call wrote it."""
-        bucket, key = _bucket_and_key(uri)
+        return self._write_if(uri, body, content_type, IfNoneMatch="*") is not None
 
-        with translated(f"write {uri}"):
-            for attempt in range(1, _CONFLICT_ATTEMPTS + 1):
-                try:
-                    self._s3.put_object(
-                        Bucket=bucket, Key=key, Body=body, ContentType=content_type, IfNoneMatch="*"
-                    )
-                    return True
-                except ClientError as error:
-                    if error_code(error) == "PreconditionFailed":
-                        return False
-                    if error_code(error) != "ConditionalRequestConflict" or attempt == _CONFLICT_ATTEMPTS:
-                        raise
-                time.sleep(random.uniform(0, min(_CONFLICT_WAIT_SECONDS, 0.1 * 2**attempt)))
-        raise AssertionError("the last attempt returns or raises")
+    def replace(self, uri: str, body: bytes, tag: str, content_type: str = "application/json") -> str | None:
+        """Write an object in place of the bytes with this ETag; returns the new ETag, or None if other bytes
+        or none are there.
+        """
+        try:
+            return self._write_if(uri, body, content_type, IfMatch=tag)
+        except NotFound:
+            return None
 
     def write(self, uri: str, body: bytes, content_type: str = "application/json") -> None:
         """Write an object, and replace an existing one."""
@@ -161,6 +153,41 @@ class Storage:
                 for page in pages
                 for item in page.get("CommonPrefixes", [])
             )
+
+    def _chunks(self, found: Mapping[str, Any], bucket: str, key: str) -> Iterator[bytes]:
+        """The bytes of an object that was asked for."""
+        same, size, read = found["ETag"], found["ContentLength"], 0
+        for attempt in range(1, _BODY_ATTEMPTS + 1):
+            try:
+                for chunk in found["Body"].iter_chunks(_CHUNK_BYTES):
+                    read += len(chunk)
+                    yield chunk
+                return
+            except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+                if read == size:
+                    return
+                if attempt == _BODY_ATTEMPTS:
+                    raise
+            time.sleep(random.uniform(0, _BODY_WAIT_SECONDS * attempt))
+            found = self._s3.get_object(Bucket=bucket, Key=key, IfMatch=same, Range=f"bytes={read}-")
+
+    def _write_if(self, uri: str, body: bytes, content_type: str, **condition: Any) -> str | None:
+        """Write an object under a condition; returns its ETag, or None if the condition does not hold."""
+        bucket, key = _bucket_and_key(uri)
+        with translated(f"write {uri}"):
+            for attempt in range(1, _CONFLICT_ATTEMPTS + 1):
+                try:
+                    written: str = self._s3.put_object(
+                        Bucket=bucket, Key=key, Body=body, ContentType=content_type, **condition
+                    )["ETag"]
+                    return written
+                except ClientError as error:
+                    if error_code(error) == "PreconditionFailed":
+                        return None
+                    if error_code(error) != "ConditionalRequestConflict" or attempt == _CONFLICT_ATTEMPTS:
+                        raise
+                time.sleep(random.uniform(0, min(_CONFLICT_WAIT_SECONDS, 0.1 * 2**attempt)))
+        raise AssertionError("the last attempt returns or raises")
 
 
 def _send_small_at_once(params: Mapping[str, Any], **_: object) -> None:

@@ -41,7 +41,7 @@ def upload_model(store: ModelStore, files: Mapping[str, bytes]) -> Artifact:
 
     Raises:
         ConfigurationError: the files lack ``model.json``.
-        VerificationFailed: there is a manifest already, of another model.
+        VerificationFailed: there is a manifest already, of another model; or another training writes one.
     """
     if DESCRIPTION_FILE not in files:
         raise ConfigurationError(
@@ -62,7 +62,8 @@ def upload_predictions(store: ModelStore, content: bytes) -> PredictionsFile:
     """Write the predictions for the evaluation rows.
 
     Raises:
-        VerificationFailed: there is a manifest already, with other predictions.
+        VerificationFailed: there is a manifest already, with other predictions; or another training writes
+            some.
     """
     # Imported here, because each process of a flow imports this module, and one publishes.
     import pyarrow.parquet as pq
@@ -99,7 +100,10 @@ def publish(store: ModelStore, manifest: Manifest, attempt: int = 1) -> Training
     Returns:
         The result in S3. An earlier run of this step may have written it, or a program that recorded this
         attempt as failed.
+
+    Raises:
+        VerificationFailed: another training has replaced the model or the predictions.
     """
-    manifest = store.write_manifest_once(manifest)
+    manifest = store.publish_manifest(manifest)
     _rank(store, manifest)
     return store.attempt(attempt).write_result_once(succeeded(manifest, store.manifest_uri))

@@ -25,7 +25,7 @@ from modelbuild.contract import (
     request_uri,
 )
 from modelbuild.errors import VerificationFailed
-from modelbuild.store import records
+from modelbuild.store import named_files, records
 from modelbuild.store.attempts import Attempt, JobRecord
 from modelbuild.store.checkpoints import CheckpointStore
 from modelbuild.store.objects import Objects
@@ -160,7 +160,7 @@ class ModelStore:
         """Write ``model.tar.gz``; before there is a manifest, in place of what an interrupted training left.
 
         Raises:
-            VerificationFailed: the manifest is there, and names another model.
+            VerificationFailed: the manifest is there and names another model, or another training writes one.
         """
         self._write_until_manifest(self.model_uri, archive, "application/gzip")
 
@@ -173,7 +173,7 @@ class ModelStore:
         """Write the predictions for the evaluation rows, as :meth:`write_model` writes the model.
 
         Raises:
-            VerificationFailed: the manifest is there, and names others.
+            VerificationFailed: the manifest is there and names others, or another training writes some.
         """
         self._write_until_manifest(self.predictions_uri, content, "application/vnd.apache.parquet")
 
@@ -199,6 +199,26 @@ class ModelStore:
         if self.objects.write_once(self.manifest_uri, manifest.to_json().encode()):
             return manifest
         return self.manifest() or manifest
+
+    def publish_manifest(self, manifest: Manifest) -> Manifest:
+        """Write the manifest of the model and predictions that lie here, once; returns the manifest in S3.
+
+        Raises:
+            VerificationFailed: another training has replaced one of the two.
+        """
+        self.require_files(manifest)
+        kept = self.write_manifest_once(manifest)
+        # Another training may have found no manifest a moment ago.
+        self.require_files(kept)
+        return kept
+
+    def require_files(self, manifest: Manifest) -> None:
+        """Require that the model and the predictions that lie here are those of a manifest.
+
+        Raises:
+            VerificationFailed: another training has replaced one of the two.
+        """
+        named_files.require_hashes(self.objects, self.manifest_uri, self._hashes(manifest))
 
     def report(self) -> Report | None:
         """The report that notify wrote, or None before that."""
@@ -248,16 +268,19 @@ class ModelStore:
             )
         return request
 
+    def _hashes(self, manifest: Manifest) -> dict[str, str]:
+        """The hashes that a manifest names, by the URI of the file."""
+        return {
+            self.model_uri: manifest.artifact.sha256,
+            self.predictions_uri: manifest.predictions.sha256,
+        }
+
     def _write_until_manifest(self, uri: str, content: bytes, content_type: str) -> None:
-        """Write an object that the manifest names. Trained again, a model has other bytes: without a manifest
-        no program has used the first ones.
-        """
-        if self.objects.write_once(uri, content, content_type):
-            return
-        if self.objects.exists(self.manifest_uri):
-            self._require_same(uri, content)
-        else:
-            self.objects.write(uri, content, content_type)
+        def named() -> str | None:
+            manifest = self.manifest()
+            return None if manifest is None else self._hashes(manifest)[uri]
+
+        named_files.write_until_manifest(self.objects, uri, content, content_type, named)
 
     def _require_same(self, uri: str, content: bytes) -> None:
         present, made = (hashlib.sha256(part).hexdigest() for part in (self.objects.read(uri), content))

@@ -18,6 +18,9 @@ class Objects(Protocol):
     def stream(self, uri: str) -> Iterator[bytes]:
         """The bytes of an object in chunks; raises ``NotFound``."""
 
+    def read_tagged(self, uri: str) -> tuple[bytes, str]:
+        """The bytes of an object and their tag, by which :meth:`replace` knows them; raises ``NotFound``."""
+
     def exists(self, uri: str) -> bool:
         """Whether there is such an object."""
 
@@ -26,6 +29,11 @@ class Objects(Protocol):
 
     def write_once(self, uri: str, body: bytes, content_type: str = "application/json") -> bool:
         """Write an object unless it exists; returns whether this call wrote it."""
+
+    def replace(self, uri: str, body: bytes, tag: str, content_type: str = "application/json") -> str | None:
+        """Write an object in place of the bytes with this tag; returns the new tag, or None if other bytes or
+        none are there.
+        """
 
     def write(self, uri: str, body: bytes, content_type: str = "application/json") -> None:
         """Write an object, and replace an existing one."""

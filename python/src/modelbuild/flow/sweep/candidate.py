@@ -171,6 +171,7 @@ class CandidateFlow(ModelFlow):
 
         Raises:
             ConfigurationError: the flow does not let validation rows be split off.
+            VerificationFailed: another training of the candidate writes its model, too.
             AwsError: S3 refused.
         """
         if not self.is_split:
@@ -194,6 +195,8 @@ class CandidateFlow(ModelFlow):
             kept = store.manifest()
             if kept is None or kept.request != request:
                 kept = self._publish(request, store, files)
+            else:
+                store.require_files(kept)
             self.artifact = kept.artifact
             self.evaluation = kept.evaluation.model_dump(mode="json", by_alias=True)
             self._track_model(request, kept.artifact)
@@ -203,7 +206,7 @@ class CandidateFlow(ModelFlow):
     def _publish(self, request: TrainingRequest, store: ModelStore, files: Mapping[str, bytes]) -> Manifest:
         artifact = publish.upload_model(store, files)
         predictions = publish.upload_predictions(store, self.predictions)
-        return store.write_manifest_once(self._manifest(request, artifact, predictions))
+        return store.publish_manifest(self._manifest(request, artifact, predictions))
 
     def outcome(self, task: CandidateTask, seconds: float) -> CandidateOutcome:
         """How the training of the candidate ended, after its last step.
