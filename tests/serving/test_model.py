@@ -54,6 +54,17 @@ def test_refuses_another_model(published: Any) -> None:
         load_directory(published.directory, "0" * 64)
 
 
+def test_a_machine_that_is_too_small_is_named(published: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server ends with what to change, and does not call it a defect of the model."""
+
+    def fail(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(HashedNgramsModel, "predict", fail)
+    with pytest.raises(ConfigurationError, match="not fit into the memory of this machine: deploy it to a"):
+        load_directory(published.directory, published.environment.description_sha256)
+
+
 def test_refuses_weights_that_do_not_fit_their_description(published: Any) -> None:
     """A description of another shape is refused, rather than answers from the wrong rows."""
     wrong = with_options(published.description, buckets=32)

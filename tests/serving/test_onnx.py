@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
 
 import graphs
+from modelbuild.errors import VerificationFailed
 from modelbuild.flow.packaging import golden
 from modelbuild.serving.inputs import RecordField, RecordInput
 from modelbuild.serving.model import Model, load
@@ -70,6 +73,52 @@ def test_a_long_text_is_cut_at_max_tokens() -> None:
     model = text_model(max_tokens=8)
     first, second = model.predict_json(["good " * 6 + "bad " * 100, "good " * 6])
     assert first == second
+
+
+NO_MEMORY = [
+    RuntimeException("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : ... Status Message: std::bad_alloc"),
+    RuntimeException("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : ... Status Message: bad allocation"),
+    Fail("[ONNXRuntimeError] : 1 : FAIL : ... Failed to allocate memory for requested buffer of size 4096"),
+]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY)
+def test_a_machine_without_memory_is_no_defect_of_the_model(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where onnxruntime gets no memory, to load or to run, Python's own error is raised."""
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    model = load(files(graphs.linear()))
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", fail)
+    with pytest.raises(MemoryError):
+        model.predict_json([[1, 0, 0]])
+    with pytest.raises(MemoryError):
+        load(files(graphs.linear()))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fail)
+    with pytest.raises(MemoryError):
+        load(files(graphs.linear()))
+
+
+def test_a_graph_that_needs_more_than_the_arena_has_no_answer() -> None:
+    """That is the model's own, on any machine: no error of the machine's memory."""
+    expand = graphs.graph(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["m"]),
+            helper.make_node("Expand", ["m", "huge"], ["e"]),
+            helper.make_node("ReduceMax", ["e"], ["y"], axes=[1], keepdims=0),
+        ],
+        [graphs.floats("x", "batch", 3)],
+        [graphs.floats("y", "batch", 2)],
+        [
+            graphs.weight("w", [[0, 1], [1, 1], [2, 1]]),
+            helper.make_tensor("huge", TensorProto.INT64, [3], [1 << 29, 1, 1]),
+        ],
+    )
+    with pytest.raises(VerificationFailed, match=r"Available memory of \d+ is smaller than"):
+        load(files(expand))
 
 
 def test_many_long_texts_are_run_in_batches(classifier: Model) -> None:

@@ -6,14 +6,17 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
+import onnxruntime
 import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
+from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
 import graphs
+import onnx_models
 from memory import MemoryObjects
 from modelbuild.contract import Scoring, ScoringEnvironment
 from modelbuild.errors import ConfigurationError, VerificationFailed
@@ -133,6 +136,24 @@ def test_what_another_job_may_not_meet_is_no_answer(
     objects, environ = stored(archive(files(published)), lines(["good"]))
     monkeypatch.setattr(Model, "predict", fail)
     with pytest.raises(program.ScoringFailed, match=f"failed with {type(error).__name__}: give"):
+        program.run(environ, objects)
+    assert not objects.exists(SCORES)
+
+
+@pytest.mark.parametrize("rows", [1, 3], ids=["example", "rows"])
+def test_a_graph_that_gets_no_memory_is_no_answer(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also kind onnx, whose library raises errors of its own, fails the job: scores are written for good."""
+    model = onnx_models.files(graphs.linear(outputs=1), answers=NumberOutput())
+    objects, environ = stored(archive(model), lines([[1, 2, 3]] * 3))
+    run = onnxruntime.InferenceSession.run
+
+    def fail(self: Any, names: Any, feed: dict[str, Any]) -> Any:
+        if len(feed["x"]) == rows:
+            raise RuntimeException("Status Message: Failed to allocate memory for requested buffer of size 9")
+        return run(self, names, feed)
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", fail)
+    with pytest.raises(program.ScoringFailed, match="failed with MemoryError: give"):
         program.run(environ, objects)
     assert not objects.exists(SCORES)
 

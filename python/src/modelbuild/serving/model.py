@@ -57,7 +57,7 @@ def load_directory(directory: Path, description_sha256: str) -> Model:
         description_sha256: the SHA-256 of the approved ``model.json``, which holds those of the others.
 
     Raises:
-        ConfigurationError: a file is missing, or not in its format.
+        ConfigurationError: a file is missing, or not in its format; or the machine has not enough memory.
         VerificationFailed: the files are not the approved ones, or do not fit together.
     """
     path = directory / DESCRIPTION_FILE
@@ -69,7 +69,13 @@ def load_directory(directory: Path, description_sha256: str) -> Model:
             "the model from its own artifacts again"
         )
     description = parse_description(content)
-    return _load(description, {name: _read(directory / name) for name in description.files})
+    try:
+        return _load(description, {name: _read(directory / name) for name in description.files})
+    except MemoryError as error:
+        raise ConfigurationError(
+            f"the model in {directory} does not fit into the memory of this machine: deploy it to a larger "
+            "instance type"
+        ) from error
 
 
 def load(files: Mapping[str, bytes]) -> Model:
@@ -78,6 +84,7 @@ def load(files: Mapping[str, bytes]) -> Model:
     Raises:
         ConfigurationError: a file is missing, or not in its format.
         VerificationFailed: the files do not fit together.
+        MemoryError: the machine has not enough memory.
     """
     description = parse_description(read_file(files, DESCRIPTION_FILE))
     return _load(description, {name: read_file(files, name) for name in description.files})
@@ -129,7 +136,7 @@ def _seconds_of_example(description: ModelDescription, predictor: Predictor) -> 
         start = time.perf_counter()
         try:
             predictions = predictor.predict([instance])
-        except ModelbuildError:
+        except (ModelbuildError, MemoryError):
             raise
         except Exception as error:
             raise VerificationFailed(

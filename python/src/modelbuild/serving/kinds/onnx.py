@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -26,6 +27,8 @@ NAME = "onnx"
 TOKENIZER_FILE = "tokenizer.json"
 ACTIVATION_BYTES = 1 << 30
 """How much memory onnxruntime may take beside the weights; a graph that needs more gets no answer."""
+# What onnxruntime says where the machine has no memory; it says otherwise where ACTIVATION_BYTES are too few.
+_NO_MEMORY = re.compile(r"std::bad_alloc|bad allocation|Failed to allocate memory")
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -56,7 +59,11 @@ class OnnxModel:
     alone: bool
 
     def predict(self, instances: Sequence[Any]) -> list[Answer]:
-        """An answer for each instance. As many are run at once as :class:`Feeds` puts into one batch."""
+        """An answer for each instance. As many are run at once as :class:`Feeds` puts into one batch.
+
+        Raises:
+            MemoryError: the machine has not enough memory.
+        """
         if self.alone:
             return [answer for instance in instances for answer in self._predict([instance])]
         return self._predict(instances)
@@ -72,7 +79,8 @@ class OnnxModel:
 
     def _run(self, feed: Mapping[str, npt.NDArray[Any]], rows: int) -> Floats:
         """The output of the graph in float64, one row for each instance."""
-        found = np.asarray(self.session.run([self.options.output], dict(feed))[0])
+        with _memory_errors():
+            found = np.asarray(self.session.run([self.options.output], dict(feed))[0])
         columns = _columns(self.output)
         if found.shape not in {(rows, columns)} | ({(rows,)} if columns == 1 else set()):
             raise VerificationFailed(
@@ -98,6 +106,7 @@ class Onnx:
         Raises:
             ConfigurationError: a file cannot be read as what it should be, or an option is missing or wrong.
             VerificationFailed: the graph does not fit the description, or needs something that is not run.
+            MemoryError: the machine has not enough memory.
         """
         options = read_options(description, OnnxOptions)
         if options.activation == "softmax" and not isinstance(description.output, LabelOutput):
@@ -133,7 +142,10 @@ def _session(content: bytes) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        with _memory_errors():
+            return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except MemoryError:
+        raise
     except Exception as error:
         # onnxruntime raises a class of its own for each of its status codes, which have no common base.
         raise VerificationFailed(f"onnxruntime cannot load {GRAPH_FILE}: {_reason(error)}") from error
@@ -173,13 +185,24 @@ def _require_batches(model: OnnxModel, description: ModelDescription) -> None:
     instance = description.input.from_json(description.input.example())
     try:
         model.predict([instance, instance])
-    except VerificationFailed:
+    except (VerificationFailed, MemoryError):
         raise
     except Exception as error:
         raise VerificationFailed(
             f"{GRAPH_FILE} cannot answer two instances at once: {_reason(error)}: export it with a first "
             "dimension of any size for its inputs and outputs"
         ) from error
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Raise ``MemoryError`` where the machine has no memory: onnxruntime raises classes of its own."""
+    try:
+        yield
+    except Exception as error:
+        if _NO_MEMORY.search(str(error)):
+            raise MemoryError("onnxruntime gets no memory from the machine") from error
+        raise
 
 
 def _reason(error: Exception) -> str:
