@@ -7,9 +7,9 @@ from contextlib import nullcontext
 
 import pytest
 
-from modelbuild.deploy.endpoint import require_own
+from modelbuild.deploy.endpoint import UpdateNotFollowed, require_own, rollback_when_served
 from modelbuild.errors import EndpointFailed, VerificationFailed
-from scripted_sagemaker import Cloud, State
+from scripted_sagemaker import PLAN, Cloud, State
 
 
 @pytest.fixture
@@ -201,6 +201,28 @@ def test_another_configuration_under_the_name(cloud: Cloud) -> None:
     cloud.makes(config={"InstanceType": "ml.c6i.large"})
     with pytest.raises(VerificationFailed, match=r"ml\.c6i\.large"):
         cloud.bring()
+
+
+def test_an_update_that_cannot_be_followed_names_the_way_back(cloud: Cloud) -> None:
+    """SageMaker ends an update whether or not this step may look; the error has what was served before."""
+    cloud.makes()
+    cloud.finds(OLD)
+    cloud.notes("old")
+    cloud.updates()
+    cloud.finds(UPDATING)
+    cloud.refuses_looks()
+    with pytest.raises(UpdateNotFollowed, match="could not look at endpoint sentiment") as caught:
+        cloud.bring()
+    assert caught.value.previous_config == "old"
+
+
+def test_put_back_after_an_update_that_could_not_be_followed(cloud: Cloud) -> None:
+    """SageMaker takes no update while one runs, and may show the state before it for a moment."""
+    cloud.finds(OLD, UPDATING, NEW, NEW)
+    cloud._updates("old")
+    cloud.finds(State("Updating", "new", pending="old"), OLD)
+    with cloud.stubber:
+        rollback_when_served(PLAN, "old", cloud.sagemaker, 600, cloud.clock)
 
 
 def test_put_back(cloud: Cloud) -> None:

@@ -132,6 +132,10 @@ class Cloud:
             else:
                 self.stubber.add_response("describe_endpoint", state.described())
 
+    def refuses_looks(self) -> None:
+        """The next look at the endpoint is refused."""
+        self.stubber.add_client_error("describe_endpoint", "ExpiredTokenException", "The token has expired")
+
     def creates(self) -> None:
         """The endpoint is created, with the tags of its owner."""
         self.stubber.add_response(

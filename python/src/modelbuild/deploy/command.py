@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from functools import partial
 
 from modelbuild import log
 from modelbuild.aws.identity import session
@@ -15,7 +16,14 @@ from modelbuild.buildkite.trainings import TrainingMetaData, follow
 from modelbuild.contract import DEPLOYMENT_ANNOTATION, Decision, Deployment
 from modelbuild.deploy import decision, page, plan, smoke
 from modelbuild.deploy.copy import copy
-from modelbuild.deploy.endpoint import Served, ensure_endpoint, require_own, rollback
+from modelbuild.deploy.endpoint import (
+    Served,
+    UpdateNotFollowed,
+    ensure_endpoint,
+    require_own,
+    rollback,
+    rollback_when_served,
+)
 from modelbuild.errors import (
     AwsError,
     BuildkiteError,
@@ -41,7 +49,8 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     """Serve the model of this build, or the chosen candidate of its sweep, and fail unless the endpoint
     answers as that model.
 
-    If the answers cannot be verified, the endpoint is put back to its previous configuration.
+    If the answers cannot be verified, the endpoint is put back to its previous configuration; where AWS
+    refuses that as well, the error has the command that does it.
 
     Raises:
         TrainingFailed: the training did not succeed.
@@ -107,13 +116,19 @@ def _serve(
 
     log.group(":aws: Updating the endpoint")
     planned = plan.plan_deployment(approved, copied, settings)
-    served = ensure_endpoint(planned, sagemaker, settings.timeout)
+    try:
+        served = ensure_endpoint(planned, sagemaker, settings.timeout)
+    except UpdateNotFollowed as error:
+        undo = partial(rollback_when_served, planned, error.previous_config, sagemaker, settings.timeout)
+        outcome = _roll_back(planned, error.previous_config, undo)
+        raise AwsError(f"{error}, so its answers were not verified; {outcome}") from error
 
     log.group(":microscope: Comparing the endpoint's answers with the recorded ones")
     try:
         smoke.check(sagemaker, planned.endpoint, approved.manifest)
     except (VerificationFailed, AwsError) as error:
-        raise type(error)(f"{error}; {_roll_back(planned, served, sagemaker, settings.timeout)}") from error
+        undo = partial(rollback, planned, served.previous_config, sagemaker, settings.timeout)
+        raise type(error)(f"{error}; {_roll_back(planned, served.previous_config, undo)}") from error
 
     log.group(":pencil: Recording the deployment")
     try:
@@ -141,11 +156,11 @@ def _serve(
     log.say(f"Previous  {deployment.previous_endpoint_config or 'none'}")
 
 
-def _roll_back(planned: plan.Plan, served: Served, sagemaker: SageMaker, timeout: float) -> str:
-    """Put an endpoint with unverified answers back to its previous configuration; returns a text about the
-    outcome.
+def _roll_back(planned: plan.Plan, previous: str, undo: Callable[[], None]) -> str:
+    """Have ``undo`` put an endpoint with unverified answers back to its previous configuration; returns a
+    text about the outcome.
     """
-    endpoint, previous = planned.endpoint, served.previous_config
+    endpoint = planned.endpoint
     if not previous:
         return (
             f"nothing may rely on endpoint {endpoint} until it serves another model: to remove it, run aws "
@@ -153,11 +168,11 @@ def _roll_back(planned: plan.Plan, served: Served, sagemaker: SageMaker, timeout
         )
     log.group(":leftwards_arrow_with_hook: Putting the endpoint back")
     try:
-        rollback(planned, previous, sagemaker, timeout)
+        undo()
     except (EndpointFailed, AwsError) as error:
         return (
-            f"it was not put back to {previous} ({error}): if it still runs {planned.name}, run aws "
-            f"sagemaker update-endpoint --endpoint-name {endpoint} --endpoint-config-name {previous}"
+            f"it was not put back to {previous} ({error}): if it runs {planned.name} once it is InService, "
+            f"run aws sagemaker update-endpoint --endpoint-name {endpoint} --endpoint-config-name {previous}"
         )
     return f"endpoint {endpoint} was put back to {previous}, which it ran before"
 

@@ -12,12 +12,10 @@ from modelbuild.aws.sagemaker import AlreadyExists, Endpoint, EndpointConfig, Mo
 from modelbuild.aws.storage import NotFound
 from modelbuild.clock import SYSTEM_CLOCK, Clock
 from modelbuild.deploy.plan import Plan
-from modelbuild.errors import EndpointFailed, VerificationFailed
+from modelbuild.deploy.watch import EndpointWatch
+from modelbuild.errors import AwsError, EndpointFailed, VerificationFailed
 
-_CHANGING = {"Creating", "Updating", "SystemUpdating", "RollingBack"}
-_BROKEN = {"Failed", "UpdateRollbackFailed", "OutOfService", "Deleting"}
 _CONSISTENT_SECONDS = 20
-_FIRST_WAIT, _LONGEST_WAIT = 0.2, 15.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,18 @@ class Served:
     endpoint: Endpoint
     previous_config: str
     changed: bool
+
+
+class UpdateNotFollowed(AwsError):
+    """AWS refused while this step waited for the endpoint; SageMaker goes on, and then serves the plan.
+
+    Attributes:
+        previous_config: as in ``Served``.
+    """
+
+    def __init__(self, message: str, previous_config: str) -> None:
+        super().__init__(message)
+        self.previous_config = previous_config
 
 
 def require_own(endpoint: str, owner_tags: Mapping[str, str], sagemaker: SageMaker) -> None:
@@ -79,13 +89,14 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
             failure.
         VerificationFailed: a model or configuration of the plan's name has other properties, or the endpoint
             has become that of another model in the meantime.
-        AwsError: SageMaker refused.
+        UpdateNotFollowed: SageMaker refused while the endpoint was on its way to the plan.
+        AwsError: SageMaker refused before that.
     """
     _create_model_and_config(plan, sagemaker)
-    watch = _Watch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout)
+    watch = EndpointWatch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout)
     before = watch.until_stable()
     if before is None and _create(plan, sagemaker):
-        return Served(watch.until_served(), "", True)
+        return _followed(watch, "")
     before = before or watch.until_stable()
     if before is None:
         raise EndpointFailed(
@@ -104,7 +115,15 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
         sagemaker.update_endpoint(plan.endpoint, plan.name)
         log.say(f"updating endpoint {plan.endpoint} from {before.config}")
     previous = before.config if before.config != plan.name else sagemaker.previous(plan.name)
-    return Served(watch.until_served(), previous, True)
+    return _followed(watch, previous)
+
+
+def _followed(watch: EndpointWatch, previous: str) -> Served:
+    """What is served when the update that this deployment began has ended."""
+    try:
+        return Served(watch.until_served(), previous, True)
+    except AwsError as error:
+        raise UpdateNotFollowed(str(error), previous) from error
 
 
 def _create(plan: Plan, sagemaker: SageMaker) -> bool:
@@ -132,6 +151,16 @@ def _claim(endpoint: Endpoint, plan: Plan, sagemaker: SageMaker) -> None:
         sagemaker.tag(endpoint.arn, plan.owner_tags)
 
 
+def rollback_when_served(
+    plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, clock: Clock = SYSTEM_CLOCK
+) -> None:
+    """Wait for the update to the plan to end, because SageMaker takes no other one before that, and then put
+    the endpoint back as :func:`rollback` does; each may take ``timeout`` seconds.
+    """
+    EndpointWatch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout).until_served()
+    rollback(plan, previous, sagemaker, timeout, clock)
+
+
 def rollback(
     plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, clock: Clock = SYSTEM_CLOCK
 ) -> None:
@@ -157,7 +186,7 @@ def rollback(
         )
     sagemaker.update_endpoint(plan.endpoint, previous)
     log.say(f"putting endpoint {plan.endpoint} back to {previous}")
-    _Watch(plan.endpoint, previous, sagemaker, clock, clock.now() + timeout).until_served()
+    EndpointWatch(plan.endpoint, previous, sagemaker, clock, clock.now() + timeout).until_served()
 
 
 def _create_model_and_config(plan: Plan, sagemaker: SageMaker) -> None:
@@ -205,86 +234,6 @@ def _difference(actual: Model | EndpointConfig | None, planned: Model | Endpoint
     return ", ".join(f"{key} is {there[key]!r} and not {here[key]!r}" for key in wrong)
 
 
-class _Watch:
-    """Polls an endpoint and logs changes of its status."""
-
-    def __init__(self, endpoint: str, config: str, sagemaker: SageMaker, clock: Clock, until: float) -> None:
-        self._endpoint = endpoint
-        self._config = config
-        self._sagemaker = sagemaker
-        self._clock = clock
-        self._until = until
-        self._logged_status = ""
-        self._wait = _FIRST_WAIT
-
-    def until_stable(self) -> Endpoint | None:
-        """Wait until no other deployment changes the endpoint; returns the endpoint, or None if it does not
-        exist.
-        """
-        while True:
-            try:
-                found = self._poll()
-            except NotFound:
-                return None
-            if found.status == "Failed":
-                raise EndpointFailed(
-                    f"endpoint {self._endpoint} is Failed ({_reason(found)}), and SageMaker can only "
-                    f"delete it: run aws sagemaker delete-endpoint --endpoint-name {self._endpoint}, "
-                    "then retry this step"
-                )
-            towards = found.pending_config or (found.config if found.status == "Creating" else "")
-            if found.status not in _CHANGING or (found.status != "RollingBack" and towards == self._config):
-                return found
-            self._pause()
-
-    def until_served(self) -> Endpoint:
-        """Wait until the endpoint is in service with the configuration, and no deployment runs."""
-        name = self._endpoint
-        changing = False
-        while True:
-            found = self._poll()
-            arrived = found.status == "InService" and not found.pending_config
-            if arrived and found.config == self._config:
-                return found
-            if found.status in _BROKEN:
-                raise EndpointFailed(
-                    f"endpoint {name} is {found.status} ({_reason(found)}): look at log group {self._logs()}"
-                )
-            if arrived and changing:
-                raise EndpointFailed(
-                    f"endpoint {name} was rolled back to {found.config} ({_reason(found)}): look at log "
-                    f"group {self._logs()}"
-                )
-            changing = changing or found.status in _CHANGING
-            self._pause()
-
-    def _poll(self) -> Endpoint:
-        found = self._sagemaker.endpoint(self._endpoint)
-        status = f"{found.status}, runs {found.config or 'nothing'}"
-        if found.pending_config:
-            status += f", on the way to {found.pending_config}"
-        if status != self._logged_status:
-            log.say(f"endpoint {self._endpoint}: {status}")
-        self._logged_status = status
-        return found
-
-    def _pause(self) -> None:
-        if self._clock.now() >= self._until:
-            raise EndpointFailed(
-                f"endpoint {self._endpoint} is still {self._logged_status} at the end of option timeout: "
-                f"SageMaker goes on, so look at log group {self._logs()}, raise timeout, or retry this step"
-            )
-        self._clock.sleep(self._wait)
-        self._wait = min(self._wait * 1.5, _LONGEST_WAIT)
-
-    def _logs(self) -> str:
-        return f"/aws/sagemaker/Endpoints/{self._endpoint}"
-
-
 def _changes_to(endpoint: Endpoint, config: str) -> bool:
     """Whether the running deployment ends in the configuration."""
     return config == endpoint.pending_config or (endpoint.status == "Creating" and endpoint.config == config)
-
-
-def _reason(endpoint: Endpoint) -> str:
-    return endpoint.reason.rstrip(".") or "SageMaker gave no reason"

@@ -1,0 +1,93 @@
+"""Waits for an endpoint to come to a configuration."""
+
+from __future__ import annotations
+
+from modelbuild import log
+from modelbuild.aws.sagemaker import Endpoint, SageMaker
+from modelbuild.aws.storage import NotFound
+from modelbuild.clock import Clock
+from modelbuild.errors import EndpointFailed
+
+_CHANGING = {"Creating", "Updating", "SystemUpdating", "RollingBack"}
+_BROKEN = {"Failed", "UpdateRollbackFailed", "OutOfService", "Deleting"}
+_FIRST_WAIT, _LONGEST_WAIT = 0.2, 15.0
+
+
+class EndpointWatch:
+    """Polls an endpoint and logs changes of its status."""
+
+    def __init__(self, endpoint: str, config: str, sagemaker: SageMaker, clock: Clock, until: float) -> None:
+        self._endpoint = endpoint
+        self._config = config
+        self._sagemaker = sagemaker
+        self._clock = clock
+        self._until = until
+        self._logged_status = ""
+        self._wait = _FIRST_WAIT
+
+    def until_stable(self) -> Endpoint | None:
+        """Wait until no other deployment changes the endpoint; returns the endpoint, or None if it does not
+        exist.
+        """
+        while True:
+            try:
+                found = self._poll()
+            except NotFound:
+                return None
+            if found.status == "Failed":
+                raise EndpointFailed(
+                    f"endpoint {self._endpoint} is Failed ({_reason(found)}), and SageMaker can only "
+                    f"delete it: run aws sagemaker delete-endpoint --endpoint-name {self._endpoint}, "
+                    "then retry this step"
+                )
+            towards = found.pending_config or (found.config if found.status == "Creating" else "")
+            if found.status not in _CHANGING or (found.status != "RollingBack" and towards == self._config):
+                return found
+            self._pause()
+
+    def until_served(self) -> Endpoint:
+        """Wait until the endpoint is in service with the configuration, and no deployment runs."""
+        name = self._endpoint
+        changing = False
+        while True:
+            found = self._poll()
+            arrived = found.status == "InService" and not found.pending_config
+            if arrived and found.config == self._config:
+                return found
+            if found.status in _BROKEN:
+                raise EndpointFailed(
+                    f"endpoint {name} is {found.status} ({_reason(found)}): look at log group {self._logs()}"
+                )
+            if arrived and changing:
+                raise EndpointFailed(
+                    f"endpoint {name} was rolled back to {found.config} ({_reason(found)}): look at log "
+                    f"group {self._logs()}"
+                )
+            changing = changing or found.status in _CHANGING
+            self._pause()
+
+    def _poll(self) -> Endpoint:
+        found = self._sagemaker.endpoint(self._endpoint)
+        status = f"{found.status}, runs {found.config or 'nothing'}"
+        if found.pending_config:
+            status += f", on the way to {found.pending_config}"
+        if status != self._logged_status:
+            log.say(f"endpoint {self._endpoint}: {status}")
+        self._logged_status = status
+        return found
+
+    def _pause(self) -> None:
+        if self._clock.now() >= self._until:
+            raise EndpointFailed(
+                f"endpoint {self._endpoint} is still {self._logged_status} at the end of option timeout: "
+                f"SageMaker goes on, so look at log group {self._logs()}, raise timeout, or retry this step"
+            )
+        self._clock.sleep(self._wait)
+        self._wait = min(self._wait * 1.5, _LONGEST_WAIT)
+
+    def _logs(self) -> str:
+        return f"/aws/sagemaker/Endpoints/{self._endpoint}"
+
+
+def _reason(endpoint: Endpoint) -> str:
+    return endpoint.reason.rstrip(".") or "SageMaker gave no reason"
