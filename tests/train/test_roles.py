@@ -67,6 +67,7 @@ OF_OTHERS = (
     "scored/a-model/scores.json",
     "report.json",
     "report.html",
+    "eval/report.html",
     "decisions/sentiment.json",
     "deployment.json",
 )
