@@ -185,6 +185,32 @@ def test_the_file_is_replaced_as_a_whole(checkout: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == ["params.yaml"]
 
 
+@pytest.mark.parametrize(
+    ("call", "number", "reason"),
+    [
+        ("tempfile.mkdtemp", errno.EROFS, "Read-only file system"),
+        ("os.replace", errno.EBUSY, "Device or resource busy"),
+    ],
+)
+def test_a_file_that_cannot_be_replaced_is_refused_with_its_folder(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, reason: str
+) -> None:
+    """A writable file of a read-only folder, and a file that is a mount, are written by other commands: the
+    sentence says why they are not by this one.
+    """
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    found = adopted(stored(0.5), checkout)
+    monkeypatch.setattr(call, fail)
+    message = rf"cannot write .*params.yaml \({reason}\).*a new file of folder {found.file.parent}"
+    with pytest.raises(ConfigurationError, match=message):
+        write(found)
+    assert found.file.read_text() == FILE
+    assert [path.name for path in found.file.parent.iterdir()] == ["params.yaml"]
+
+
 def test_a_file_that_cannot_be_written_stays_as_it_is(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,9 @@ def write(adopted: Adopted) -> None:
             os.replace(beside, target)
     except OSError as error:
         raise ConfigurationError(
-            f"cannot write {adopted.file} ({error.strerror}), which is as it was: run this where you may"
+            f"cannot write {adopted.file} ({error.strerror}), which is as it was: adopt puts a new file of "
+            f"folder {target.parent} in its place, so run this where you may write that folder and the file "
+            "is no mount of its own"
         ) from error
 
 
