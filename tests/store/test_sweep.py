@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memory import MemoryObjects
+from modelbuild.aws.failures import NotFound
 from modelbuild.contract import Candidate, CandidateOutcome, CandidateTask, Work
 from modelbuild.store.records import InvalidRecord
 from modelbuild.store.sweep import SweepStore
@@ -69,6 +70,13 @@ def test_predictions_are_those_of_the_outcome(store: SweepStore) -> None:
     [found] = store.outcomes([task(1)])
     assert found is not None
     assert store.predictions(found) == b"second"
+
+
+def test_an_outcome_without_predictions_is_a_sentence(store: SweepStore) -> None:
+    """A candidate that failed answers nothing, and S3 is not asked for it."""
+    failed = CandidateOutcome(task=task(1), status="failed", reason="ValueError: it diverged")
+    with pytest.raises(NotFound, match=f"^task search-1 of the sweep in {PREFIX} has no predictions"):
+        store.predictions(failed)
 
 
 def test_outcomes_are_listed_by_the_names_of_their_tasks(store: SweepStore) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from modelbuild.aws.failures import NotFound
 from modelbuild.contract import (
     LEADERBOARD_FILE,
     LEADERBOARD_TABLE_FILE,
@@ -88,8 +89,13 @@ class SweepStore:
         """What a candidate answers for the validation rows.
 
         Raises:
-            NotFound: its answers are not kept.
+            NotFound: it has none, or they are not kept.
         """
+        if outcome.predictions_sha256 is None:
+            raise NotFound(
+                f"task {outcome.task.name} of the sweep in {self.prefix} has no predictions: it ended as "
+                f"{outcome.status}"
+            )
         return self.objects.read(self._predictions_uri(outcome))
 
     @property
