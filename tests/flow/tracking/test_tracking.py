@@ -384,7 +384,8 @@ def test_a_training_ends_while_wandb_is_silent(tmp_path: Path) -> None:
     assert process.returncode == 0, stderr
     shown, seconds = stdout.splitlines()
     assert shown == url.strip()
-    assert float(seconds) < 30
+    # Without the limit above, the module's own alone takes longer.
+    assert float(seconds) < 20
     assert stderr.startswith(f"W&B did not take run {training.id} (")
     assert stderr.count("\n") == 1
 

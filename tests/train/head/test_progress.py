@@ -233,12 +233,13 @@ def test_page_ends_in_time(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that waits for its next update does not hold the head up."""
     monkeypatch.setattr(progress, "REFRESH_SECONDS", 600.0)
     monkeypatch.setattr(progress, "CHANGE_SECONDS", 600.0)
+    monkeypatch.setattr(progress, "_END_SECONDS", 600.0)
     with page.made() as shown:
         shown.on_line(starts("train"))
         before = time.monotonic()
-    shown._thread.join(20)
+    shown._thread.join(8)
     assert not shown._thread.is_alive()
-    assert time.monotonic() - before < 20
+    assert time.monotonic() - before < 8
 
 
 def test_flow_unblocks_after_the_request_that_is_under_way(page: Page) -> None:
