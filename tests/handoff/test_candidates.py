@@ -270,7 +270,7 @@ def no_leaderboard(build: Build) -> None:
         (no_description, r"describes no model that can be served"),
         (another_builds_candidate, r"11\.3 is no candidate of the sweep of build 12"),
         (no_candidate, r"12 is no candidate of the sweep of build 12"),
-        (parameter_of_no_sweep, r"has a value for seed, which the sweep of this build does not set"),
+        (parameter_of_no_sweep, r"has a value for seed, which the sweep of build 12 does not set"),
         (another_sweep, r"the sweep in .*/12/leaderboard\.json is not that of this build"),
         (another_model, r"the model in .*/12/leaderboard\.json is not that of this build"),
         (nothing_offered, r"offers candidates of the ranks \[\], which must be 1, 2"),

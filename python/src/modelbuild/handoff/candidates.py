@@ -22,6 +22,7 @@ from modelbuild.contract import (
     Manifest,
     Offer,
     OfferedCandidate,
+    TrainingRequest,
     TrainingResult,
 )
 from modelbuild.errors import ConfigurationError, VerificationFailed
@@ -131,6 +132,34 @@ def read_approved(requested: Requested, result: TrainingResult, meta_data: Train
     return approved
 
 
+def candidate_request(
+    sweep: TrainingRequest, number: int, values: Mapping[str, JsonValue], source: str
+) -> TrainingRequest:
+    """The request that a sweep makes for one of its candidates.
+
+    Args:
+        sweep: the request of the sweep.
+        number: of the candidate.
+        values: what the sweep is said to have set.
+        source: what says that, for errors.
+
+    Raises:
+        VerificationFailed: the sweep makes no such candidate.
+    """
+    space = {} if sweep.sweep is None else sweep.sweep.space
+    if foreign := sorted(values.keys() - space.keys()):
+        raise VerificationFailed(
+            f"{source} has a value for {foreign[0]}, which the sweep of build {sweep.model_id} does not set: "
+            "start a new build"
+        )
+    try:
+        return sweep.candidate(number, values)
+    except ValueError as error:
+        raise VerificationFailed(
+            f"{source} is not of the flow of build {sweep.model_id} ({error}): start a new build"
+        ) from error
+
+
 def offered_as(handoff: Handoff) -> OfferedCandidate:
     """What notify pins of a candidate."""
     return OfferedCandidate(
@@ -194,17 +223,5 @@ def _place(requested: Requested, model_id: str) -> ModelStore:
 
 def _candidate(requested: Requested, store: ModelStore, values: Mapping[str, JsonValue]) -> Requested:
     """The request that this sweep makes for the candidate in a store, with these values."""
-    request = requested.request
-    assert request.sweep is not None
-    if foreign := sorted(values.keys() - request.sweep.space.keys()):
-        raise VerificationFailed(
-            f"candidate {store.prefix} has a value for {foreign[0]}, which the sweep of this build does not "
-            "set: start a new build"
-        )
     number = int(store.prefix.rpartition(".")[2])
-    try:
-        return Requested(store, request.candidate(number, values))
-    except ValueError as error:
-        raise VerificationFailed(
-            f"the candidate in {store.prefix} is not of the flow of this build ({error}): start a new build"
-        ) from error
+    return Requested(store, candidate_request(requested.request, number, values, f"candidate {store.prefix}"))

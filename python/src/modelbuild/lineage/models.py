@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from modelbuild.contract import CandidateTiming, LeaderboardRow, Record, TrainingRequest
-from modelbuild.errors import ConfigurationError
+from modelbuild.errors import ConfigurationError, VerificationFailed
+from modelbuild.handoff.candidates import candidate_request
 from modelbuild.store.model import ModelStore
 from modelbuild.store.pipeline import PipelineStore, is_model_id
 from modelbuild.store.sweep import SweepStore
@@ -14,8 +15,8 @@ from modelbuild.store.sweep import SweepStore
 _NAMED_MODELS = 5
 
 
-class RankedCandidate(Record):
-    """A candidate on the leaderboard of its sweep.
+class CandidatePlace(Record):
+    """The place of a candidate on the leaderboard of its sweep, which for some has no rank.
 
     Attributes:
         row: its row.
@@ -42,11 +43,11 @@ class FoundModel:
 
     store: ModelStore
     request: TrainingRequest
-    candidate: RankedCandidate | None = None
+    candidate: CandidatePlace | None = None
 
 
 def find_model(pipeline: PipelineStore, model: str | None, model_id: str) -> FoundModel:
-    """The model with its request, which for a candidate that is not offered follows from that of its sweep.
+    """The model with its request, which for a candidate must be the one that its sweep's request makes.
 
     Args:
         pipeline: where the models lie.
@@ -55,6 +56,7 @@ def find_model(pipeline: PipelineStore, model: str | None, model_id: str) -> Fou
 
     Raises:
         ConfigurationError: there is no such model, or several have this id.
+        VerificationFailed: the candidate's request, or its place on the leaderboard, is not of the sweep.
         AwsError: S3 refused.
     """
     if not is_model_id(model_id):
@@ -75,14 +77,36 @@ def find_model(pipeline: PipelineStore, model: str | None, model_id: str) -> Fou
             f"{_recorded_models(pipeline, model)}"
         )
     name, store, candidate = found[0], stores[found[0]], candidates[found[0]]
-    if candidate is None or store.has_request():
-        return FoundModel(store, store.request(), candidate)
-    sweep, _, number = model_id.partition(".")
-    request = pipeline.model(name, sweep).request().candidate(int(number), candidate.row.values)
-    return FoundModel(store, request, candidate)
+    sweep, is_candidate, number = model_id.partition(".")
+    if not is_candidate:
+        return FoundModel(store, store.request())
+    of_sweep = pipeline.model(name, sweep)
+    return FoundModel(store, _candidate_request(of_sweep, store, int(number), candidate), candidate)
 
 
-def _candidate(pipeline: PipelineStore, model: str, model_id: str) -> RankedCandidate | None:
+def _candidate_request(
+    of_sweep: ModelStore, store: ModelStore, number: int, place: CandidatePlace | None
+) -> TrainingRequest:
+    """The request that the sweep makes for a candidate.
+
+    A flow can write the candidate's own request, and the leaderboard, but not the request of the sweep.
+    """
+    own = store.find_request()
+    if place is not None:
+        leaderboard = SweepStore(of_sweep.objects, of_sweep.prefix).leaderboard_uri
+        values, source = place.row.values, f"candidate {place.row.model_id} in {leaderboard}"
+    else:
+        values, source = ({} if own is None else own.swept), store.request_uri
+    request = candidate_request(of_sweep.request(), number, values, source)
+    if own not in (None, request):
+        raise VerificationFailed(
+            f"{store.request_uri} is not the request that {of_sweep.request_uri} makes with the values of "
+            f"{source}: the flow must not change it; start a new build"
+        )
+    return request
+
+
+def _candidate(pipeline: PipelineStore, model: str, model_id: str) -> CandidatePlace | None:
     """The candidate of this id, or None if there is no such candidate, or its sweep has not ended."""
     sweep, is_candidate, _ = model_id.partition(".")
     store = pipeline.model(model, sweep)
@@ -91,9 +115,7 @@ def _candidate(pipeline: PipelineStore, model: str, model_id: str) -> RankedCand
     if board is None or row is None:
         return None
     timing = next((one for one in board.timings if one.model_id == model_id), None)
-    return RankedCandidate(
-        row=row, candidates=len(board.rows), metric_title=board.metric_title, timing=timing
-    )
+    return CandidatePlace(row=row, candidates=len(board.rows), metric_title=board.metric_title, timing=timing)
 
 
 def _recorded_models(pipeline: PipelineStore, model: str | None) -> str:

@@ -18,7 +18,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import AwsError
 from modelbuild.formats import agent_yaml
-from modelbuild.lineage.models import RankedCandidate, find_model
+from modelbuild.lineage.models import CandidatePlace, find_model
 from modelbuild.store.decisions import DecisionStore
 from modelbuild.store.deployments import DeploymentHistory, root_of
 from modelbuild.store.model import ModelStore
@@ -46,7 +46,7 @@ class Trace(Record):
     manifest: Manifest | None
     deployment: Deployment | None
     decisions: tuple[Decision, ...] = ()
-    candidate: RankedCandidate | None = None
+    candidate: CandidatePlace | None = None
     replaced_by: Deployment | None = None
     history_error: str = ""
 
@@ -65,7 +65,8 @@ def trace(
 
     Raises:
         ConfigurationError: there is no such model, or several have this id.
-        VerificationFailed: a file holds no such record, or the record of another model.
+        VerificationFailed: a file holds no such record, or the record of another model; or a candidate is not
+            of its sweep.
         AwsError: S3 refused.
     """
     pipeline = PipelineStore(objects, artifacts.rstrip("/"))
@@ -151,7 +152,7 @@ def _training(trace: Trace) -> Iterator[str]:
     yield _row("", f"SHA-256 {manifest.artifact.sha256}")
 
 
-def _candidate(candidate: RankedCandidate) -> Iterator[str]:
+def _candidate(candidate: CandidatePlace) -> Iterator[str]:
     row, timing = candidate.row, candidate.timing
     among = f"of {candidate.candidates:,} by {candidate.metric_title} on the validation rows"
     if row.rank is None:
