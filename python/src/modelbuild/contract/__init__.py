@@ -39,7 +39,6 @@ from modelbuild.contract.environment import (
 from modelbuild.contract.evaluation import Evaluation, Metric, Quality, figure
 from modelbuild.contract.failure import Failure
 from modelbuild.contract.layout import (
-    DECISION_FILE,
     DECISIONS_FOLDER,
     DELIVERED_FILE,
     DEPLOYMENT_FILE,
@@ -123,7 +122,6 @@ __all__ = [
     "CUSTOM_ATTRIBUTES_HEADER",
     "DECISION",
     "DECISIONS_FOLDER",
-    "DECISION_FILE",
     "DECISION_REASON",
     "DELIVERED_FILE",
     "DEPLOYMENT_ANNOTATION",

@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass
 
 from modelbuild.contract import (
-    DECISION_FILE,
     DEPLOYMENT_FILE,
     JOB_FILE,
     MANIFEST_FILE,
@@ -16,7 +15,6 @@ from modelbuild.contract import (
     REPORT_PAGE_FILE,
     SOURCE_FILE,
     DataSnapshot,
-    Decision,
     Deployment,
     Manifest,
     Report,
@@ -228,21 +226,6 @@ class ModelStore:
         """Write the report and its page; a later comparison replaces an earlier one."""
         self.objects.write(self._uri(REPORT_FILE), report)
         self.objects.write(self._uri(REPORT_PAGE_FILE), page, "text/html; charset=utf-8")
-
-    @property
-    def decision_uri(self) -> str:
-        """The URI of the decision."""
-        return self._uri(DECISION_FILE)
-
-    def decision(self) -> Decision | None:
-        """What a person decided on the model, or None before that."""
-        return records.find(self.objects, self.decision_uri, Decision)
-
-    def write_decision_once(self, decision: Decision) -> Decision:
-        """Write the decision once; returns the decision in S3: this one, or an earlier one."""
-        if self.objects.write_once(self.decision_uri, decision.to_json().encode()):
-            return decision
-        return self.decision() or decision
 
     @property
     def deployment_uri(self) -> str:
