@@ -18,10 +18,11 @@ pytestmark = pytest.mark.e2e
 
 
 def _twice(text: str) -> str:
-    """The pipeline whose step that trains runs twice, with too little memory."""
-    pipeline = train_options(json.loads(text), resources={"train": {"memory": 900}})
-    steps = pipeline["steps"]
-    return json.dumps({"steps": [steps[0], {**steps[0], "key": "again"}, *steps[1:]]})
+    """The pipeline whose step that trains runs twice, with too little memory, one of which is refused."""
+    train, finished, *rest = train_options(json.loads(text), resources={"train": {"memory": 900}})["steps"]
+    assert (train["key"], finished["key"]) == ("train", "training_finished")
+    finished["depends_on"] = [{"step": key, "allow_failure": True} for key in ("train", "again")]
+    return json.dumps({"steps": [train, {**train, "key": "again"}, finished, *rest]})
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="memory is read from /proc")

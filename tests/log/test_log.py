@@ -30,7 +30,6 @@ PRINTING = {
 JSON = {
     "cli/leaderboard.py": 1,
     "cli/trace.py": 1,
-    "flow/sweep/load.py": 1,
     "train/submit/plan.py": 1,
 }
 
