@@ -44,7 +44,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_an_update_that_could_not_be_followed_is_undone(deployer: Any, refused: list[str]) -> None:
-    """SageMaker would end it and serve a model whose answers nobody verified."""
+    """Without that, SageMaker ends the update and serves a model whose answers were not verified."""
     deployer.train(201)
     command.run(deployer.settings("lost"))
     deployer.train(202)
@@ -61,7 +61,7 @@ def test_an_update_that_could_not_be_followed_is_undone(deployer: Any, refused: 
 def test_the_command_that_puts_back_is_shown_where_aws_refuses_the_way_back(
     deployer: Any, refused: list[str]
 ) -> None:
-    """Whoever may run it needs the names of the endpoint and of the configuration before."""
+    """The command names the endpoint and its previous configuration, for a person who may run it."""
     deployer.train(205)
     command.run(deployer.settings("stuck"))
     good = deployer.sagemaker.describe_endpoint(EndpointName="stuck")["EndpointConfigName"]

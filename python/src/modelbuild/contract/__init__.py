@@ -36,7 +36,7 @@ from modelbuild.contract.environment import (
     Variables,
     WorkerEnvironment,
 )
-from modelbuild.contract.evaluation import Evaluation, Metric, Quality, figure
+from modelbuild.contract.evaluation import Evaluation, Metric, Quality, figure, figure_with_interval
 from modelbuild.contract.failure import Failure
 from modelbuild.contract.layout import (
     DECISIONS_FOLDER,
@@ -217,6 +217,7 @@ __all__ = [
     "custom_attributes",
     "document",
     "figure",
+    "figure_with_interval",
     "model_prefix",
     "parameters_by_name",
     "request_uri",

@@ -26,6 +26,12 @@ def figure(value: float) -> str:
     return f"{value:.2e}" if 0 < abs(value) < 0.001 else f"{value:,.3f}"
 
 
+def figure_with_interval(value: float, low: float | None, high: float | None) -> str:
+    """A value of a metric with its interval as text, such as ``0.652 (0.640 to 0.664)``."""
+    interval = "" if low is None or high is None else f" ({figure(low)} to {figure(high)})"
+    return f"{figure(value)}{interval}"
+
+
 class Metric(Record):
     """A figure of quality, such as macro-F1 or the root of the mean squared error."""
 

@@ -13,7 +13,7 @@ from modelbuild.contract import (
     ServingEnvironment,
     TrainingRequest,
     TrainingResult,
-    figure,
+    figure_with_interval,
     sweep_prefix,
 )
 from modelbuild.errors import AwsError
@@ -162,14 +162,12 @@ def _candidate(candidate: CandidatePlace) -> Iterator[str]:
     else:
         yield _row("rank", f"{row.rank:,} {among}")
     if row.metric is not None:
-        interval = ""
-        if row.low is not None and row.high is not None:
-            interval = f" ({figure(row.low)} to {figure(row.high)})"
-        yield _row("", f"{candidate.metric_title} {figure(row.metric)}{interval} there")
+        value = figure_with_interval(row.metric, row.low, row.high)
+        yield _row("", f"{candidate.metric_title} {value} there")
     if not row.offered:
         if timing is not None and timing.wandb_url:
             yield _row("W&B run", timing.wandb_url)
-        yield _row("model", "not kept: the candidate is none of those that can be deployed")
+        yield _row("model", "not kept: this candidate cannot be deployed")
 
 
 def _deployment(trace: Trace) -> Iterator[str]:

@@ -8,7 +8,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from modelbuild.contract import CandidateTiming, Leaderboard, LeaderboardRow, Report, figure
+from modelbuild.contract import (
+    CandidateTiming,
+    Leaderboard,
+    LeaderboardRow,
+    Report,
+    figure,
+    figure_with_interval,
+)
 from modelbuild.report.headline import brief
 
 SHOWN = 20
@@ -184,11 +191,11 @@ def _selection(board: Leaderboard) -> Iterator[str]:
     if chosen is None:
         return
     evaluated = sum(row.metric is not None for row in board.rows)
-    interval = _interval(chosen.low, chosen.high)
+    on_test_rows = figure_with_interval(chosen.metric, chosen.low, chosen.high)
     yield (
         f"Candidate {chosen.model_id} is the best of {evaluated:,} by {board.metric_title} on the validation "
-        f"rows: {figure(chosen.validation_metric)} there, and {figure(chosen.metric)}{interval} on the test "
-        "rows, which had no part in the choice."
+        f"rows: {figure(chosen.validation_metric)} there, and {on_test_rows} on the test rows, which had no "
+        "part in the choice."
     )
     difference = chosen.validation_metric - chosen.metric
     optimism = difference if board.higher_is_better else -difference
@@ -248,16 +255,12 @@ def _row(
     return CandidateRow(
         row=row,
         values=[brief(row.values[name]) if name in row.values else "" for name in names],
-        metric="" if row.metric is None else f"{figure(row.metric)}{_interval(row.low, row.high)}",
+        metric="" if row.metric is None else figure_with_interval(row.metric, row.low, row.high),
         size="" if row.model_bytes is None else f"{row.model_bytes:,}",
         seconds=f"{timing.seconds:,.1f}" if timing else "",
         cost="" if cost is None else f"{cost:.4f}",
         gates=gates,
     )
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f" ({figure(low)} to {figure(high)})"
 
 
 def _importance(board: Leaderboard) -> Iterator[ImportanceBar]:
