@@ -11,12 +11,11 @@ import recorded
 import trained
 from memory import MemoryObjects
 from modelbuild.aws.storage import Storage
-from modelbuild.contract import CandidateTiming, Deployment, TrainingRequest, TrainingResult, request_uri
+from modelbuild.contract import Deployment, TrainingRequest, TrainingResult, request_uri
 from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
 from modelbuild.lineage.trace import Trace, render, trace
 from modelbuild.store.deployments import DeploymentHistory, root_of
 from modelbuild.store.model import ModelStore
-from modelbuild.store.sweep import SweepStore
 
 ROOT = "s3://modelbuild-123456789012/models/comments"
 MODELS = f"{ROOT}/sentiment"
@@ -187,7 +186,7 @@ def test_no_value_steers_a_terminal(lake: Storage) -> None:
 def test_each_candidate_of_a_sweep_is_traced(
     number: int, name: str, golden: Callable[[str, str], None]
 ) -> None:
-    """Also one that did not become a model leads to its build, parameters, rank and W&B run."""
+    """Also one that did not become a model leads to its build, parameters, rank, data and W&B run."""
     objects, request = MemoryObjects(), recorded.sweep_request(12)
     board = recorded.put_sweep(
         objects,
@@ -198,10 +197,7 @@ def test_each_candidate_of_a_sweep_is_traced(
             recorded.row("12.4", 0.1, None, status="failed", reason="ValueError: it diverged"),
         ],
     )
-    timing = CandidateTiming(model_id="12.3", seconds=4.0, wandb_url="https://wandb.example/runs/12.3-search")
-    SweepStore(objects, request.artifacts).write_leaderboard(
-        board.model_copy(update={"timings": (timing,)}), b"PAR1"
-    )
+    recorded.put_ranked(objects, request, board.rows[1])
     best = recorded.candidate(request, 2, 0.5, metric=0.64)
     recorded.put(objects, best)
     ModelStore(objects, request.artifacts).attempt(1).write_result_once(trained.result_of(best))
@@ -209,3 +205,14 @@ def test_each_candidate_of_a_sweep_is_traced(
     golden(name, render(trace(root, f"12.{number}", objects, objects)) + "\n")
     with pytest.raises(ConfigurationError, match=r"there is no model 12\.5 in "):
         trace(root, "12.5", objects, objects)
+
+
+def test_manifest_of_a_candidate_is_of_its_sweep() -> None:
+    """A flow that writes it with another build leads nobody there."""
+    objects, request = MemoryObjects(), recorded.sweep_request(12)
+    board = recorded.put_sweep(objects, request, [recorded.row("12.3", 2.0, 0.641, rank=1)])
+    elsewhere = request.build.model_copy(update={"commit": "d" * 40})
+    recorded.put_ranked(objects, request.model_copy(update={"build": elsewhere}), board.rows[0])
+    root = request.artifacts.rsplit("/", 2)[0]
+    with pytest.raises(VerificationFailed, match=r"^the manifest of candidate 12\.3 in .*/sweep is of model"):
+        trace(root, "12.3", objects, objects)

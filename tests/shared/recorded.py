@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from modelbuild.contract import (
+    CandidateOutcome,
+    CandidateTask,
     Deployment,
     Dimension,
     Leaderboard,
@@ -113,6 +115,18 @@ def candidate(request: TrainingRequest, number: int, rate: float, **changes: Any
     made = manifest(f"{request.model_id}.{number}", parameters=parameters, **changes)
     asked = request.candidate(number, {"training.learning_rate": rate})
     return made.model_copy(update={"request": asked})
+
+
+def put_ranked(objects: Objects, request: TrainingRequest, ranked: LeaderboardRow) -> None:
+    """Write what the training of a candidate for the ranking leaves."""
+    found, store = ranked.candidate, SweepStore(objects, request.artifacts)
+    task = CandidateTask(candidate=found, stage="search")
+    rate, answers = found.values["training.learning_rate"], b"PAR1"
+    assert isinstance(rate, float)
+    made = candidate(request, found.number, rate, metric=ranked.metric)
+    predictions = made.predictions.model_copy(update={"path": store.predictions_uri(task, answers)})
+    outcome = CandidateOutcome(task=task, status="succeeded", evaluation=made.evaluation, wandb=made.wandb)
+    assert store.write_ranked_once(outcome, made.model_copy(update={"predictions": predictions}), answers)
 
 
 def row(model_id: str, rate: float, metric: float | None, **changes: Any) -> LeaderboardRow:

@@ -59,7 +59,7 @@ class BatchTwin:
                 return False
             for task in at_once:
                 self.trained.append(task.name)
-                assert self.store.write_outcome_once(self.outcome(task), None)
+                assert self.store.write_outcome_once(self.outcome(task))
         return True
 
     def describe(self, job_id: str) -> BatchJob:

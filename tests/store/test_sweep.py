@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import recorded
 from memory import MemoryObjects
 from modelbuild.aws.failures import NotFound
 from modelbuild.contract import Candidate, CandidateOutcome, CandidateTask, Work
@@ -25,6 +26,16 @@ def store() -> SweepStore:
     return SweepStore(MemoryObjects(), PREFIX)
 
 
+def write(store: SweepStore, outcome: CandidateOutcome, predictions: bytes, metric: float = 0.6) -> bool:
+    """Write what a training for the ranking leaves."""
+    manifest = recorded.manifest(f"12.{outcome.task.candidate.number}", metric=metric)
+    uri = store.predictions_uri(outcome.task, predictions)
+    described = manifest.predictions.model_copy(update={"path": uri})
+    return store.write_ranked_once(
+        outcome, manifest.model_copy(update={"predictions": described}), predictions
+    )
+
+
 def test_the_same_work_is_one_file(store: SweepStore) -> None:
     """A head that submits the same work again finds it."""
     work = Work(workers=2, processes=1, tasks=(task(1), task(2)))
@@ -37,13 +48,16 @@ def test_the_same_work_is_one_file(store: SweepStore) -> None:
 def test_the_first_outcome_stays(store: SweepStore) -> None:
     """A worker that is late, or trains what another one trained, does not replace it or its predictions."""
     first = CandidateOutcome(task=task(1), status="succeeded", seconds=1)
-    assert store.write_outcome_once(first, b"first")
-    assert not store.write_outcome_once(first.model_copy(update={"status": "failed"}), b"second")
+    assert write(store, first, b"first")
+    assert not write(store, first.model_copy(update={"status": "failed"}), b"second")
     missing, found = store.outcomes([task(2), task(1)])
     assert missing is None
     assert found is not None
-    assert found.model_copy(update={"predictions_sha256": None}) == first
+    assert found.model_copy(update={"predictions_sha256": None, "manifest_sha256": None}) == first
     assert store.predictions(found) == b"first"
+    manifest = store.manifest(1)
+    assert manifest is not None
+    assert store.objects.read(manifest.predictions.path) == b"first"
 
 
 def test_predictions_are_those_of_the_outcome(store: SweepStore) -> None:
@@ -63,10 +77,10 @@ def test_predictions_are_those_of_the_outcome(store: SweepStore) -> None:
     objects = DyingObjects()
     first = CandidateOutcome(task=task(1), status="succeeded", seconds=1)
     with pytest.raises(Died):
-        SweepStore(objects, PREFIX).write_outcome_once(first, b"first")
+        write(SweepStore(objects, PREFIX), first, b"first")
     for uri, body in objects.objects.items():
         store.objects.write(uri, body)
-    assert store.write_outcome_once(first.model_copy(update={"seconds": 2}), b"second")
+    assert write(store, first.model_copy(update={"seconds": 2}), b"second")
     [found] = store.outcomes([task(1)])
     assert found is not None
     assert store.predictions(found) == b"second"
@@ -82,8 +96,35 @@ def test_an_outcome_without_predictions_is_a_sentence(store: SweepStore) -> None
 def test_outcomes_are_listed_by_the_names_of_their_tasks(store: SweepStore) -> None:
     """Each rung and stage has its own, and predictions are none."""
     for one in (task(1), task(1, rung=2), task(1, stage="final"), task(12)):
-        store.write_outcome_once(CandidateOutcome(task=one, status="succeeded"), b"")
+        assert write(store, CandidateOutcome(task=one, status="succeeded"), b"")
     assert store.outcome_names() == {"search-1", "search-1-rung-2", "final-1", "search-12"}
+
+
+@pytest.mark.parametrize(
+    ("trained", "metric"),
+    [
+        ([(1, 0.1), (2, 0.2), (10, 0.3)], 0.3),
+        ([(1, 0.1), (2, 0.2), (0, 0.3)], 0.3),
+        ([(0, 0.3)], 0.3),
+        ([], None),
+    ],
+)
+def test_the_manifest_of_a_candidate_is_that_of_its_last_rung(
+    store: SweepStore, trained: list[tuple[int, float]], metric: float | None
+) -> None:
+    """The last rung of all has no number; other candidates and other trainings have no part."""
+    for rung, quality in trained:
+        write(store, CandidateOutcome(task=task(7, rung=rung), status="succeeded"), b"", quality)
+    write(store, CandidateOutcome(task=task(71), status="succeeded"), b"", 0.9)
+    store.write_outcome_once(CandidateOutcome(task=task(7, stage="final"), status="succeeded"))
+    found = store.manifest(7)
+    assert (found and found.evaluation.overall.metrics["macro_f1"]) == metric
+
+
+def test_a_candidate_that_failed_has_no_manifest(store: SweepStore) -> None:
+    """There is no model to describe."""
+    store.write_outcome_once(CandidateOutcome(task=task(1), status="failed"))
+    assert store.manifest(1) is None
 
 
 @pytest.mark.parametrize(("trained", "begun"), [(task(2), True), (task(2, rung=1), True), (task(22), False)])
@@ -91,7 +132,7 @@ def test_a_round_has_begun_with_the_first_outcome_of_its_candidates(
     store: SweepStore, trained: CandidateTask, begun: bool
 ) -> None:
     """In any rung; the numbers of candidates are compared whole."""
-    store.write_outcome_once(CandidateOutcome(task=trained, status="failed"), None)
+    store.write_outcome_once(CandidateOutcome(task=trained, status="failed"))
     assert store.has_begun([task(1).candidate, task(2).candidate]) is begun
 
 

@@ -123,6 +123,20 @@ def test_the_search_ranks_by_rows_that_are_no_test_rows(sweeping: Sweeping) -> N
     assert sweeping.objects.list(f"{PREFIX}/") == before
 
 
+def test_each_candidate_has_a_manifest(sweeping: Sweeping) -> None:
+    """Also one that is not offered: its rows, figures and steps, and the hash of the model that it made."""
+    searched, outcome = sweeping.run("search")
+    assert outcome is not None
+    manifest = searched.manifest("s3://bucket/predictions.parquet")
+    assert manifest.request.model_id == "12.3"
+    assert manifest.data == ModelStore(sweeping.objects, PREFIX).snapshot()
+    assert (manifest.evaluation, manifest.artifact.bytes) == (outcome.evaluation, outcome.model_bytes)
+    assert manifest.predictions.rows == len(ids(searched.predictions))
+    assert [run.step for run in manifest.steps] == ["start", "train", "end"]
+    again, _ = sweeping.run("search")
+    assert again.manifest("s3://bucket/predictions.parquet").artifact == manifest.artifact
+
+
 def test_what_is_offered_lies_as_any_model_does(sweeping: Sweeping) -> None:
     """Request, model, predictions and manifest lie at the candidate's prefix, and name each other."""
     sweeping.run("final")
@@ -136,6 +150,7 @@ def test_what_is_offered_lies_as_any_model_does(sweeping: Sweeping) -> None:
         {"training": {"epochs": 2, "learning_rate": 0.2}},
     )
     assert manifest.artifact.path == store.model_uri
+    assert [run.step for run in manifest.steps] == ["start", "train", "end"]
     with tarfile.open(fileobj=io.BytesIO(sweeping.objects.read(store.model_uri))) as archive:
         assert set(archive.getnames()) == set(manifest.artifact.files)
     assert not sweeping.objects.exists(f"{PREFIX}.3/result.json")

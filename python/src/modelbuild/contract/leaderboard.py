@@ -58,6 +58,9 @@ class CandidateOutcome(Record):
     """The median time of one prediction, without a server around it."""
     predictions_sha256: Sha256 | None = None
     """The hash of what it answers for the validation rows; None if that is not kept."""
+    manifest_sha256: Sha256 | None = None
+    """The hash of its manifest, among the files of the sweep. The model that this describes is not kept. None
+    for a training that was not for the ranking, or failed."""
     wandb: WandbRun | None = None
     steps: tuple[StepRun, ...] = ()
     seconds: float = Field(0, ge=0)

@@ -36,12 +36,15 @@ def archive(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def upload_model(store: ModelStore, files: Mapping[str, bytes]) -> Artifact:
-    """Write ``model.tar.gz``.
+def pack_model(files: Mapping[str, bytes], uri: str) -> tuple[bytes, Artifact]:
+    """The archive of a model's files, and what the manifest says of it.
+
+    Args:
+        files: the files of the model, by name.
+        uri: the object that the archive is for.
 
     Raises:
         ConfigurationError: the files lack ``model.json``.
-        VerificationFailed: there is a manifest already, of another model; or another training writes one.
     """
     if DESCRIPTION_FILE not in files:
         raise ConfigurationError(
@@ -49,12 +52,36 @@ def upload_model(store: ModelStore, files: Mapping[str, bytes]) -> Artifact:
             "them"
         )
     content = archive(files)
-    store.write_model(content)
-    return Artifact(
-        path=store.model_uri,
+    return content, Artifact(
+        path=uri,
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         files={name: hashlib.sha256(part).hexdigest() for name, part in sorted(files.items())},
+    )
+
+
+def upload_model(store: ModelStore, files: Mapping[str, bytes]) -> Artifact:
+    """Write ``model.tar.gz``.
+
+    Raises:
+        ConfigurationError: the files lack ``model.json``.
+        VerificationFailed: there is a manifest already, of another model; or another training writes one.
+    """
+    content, artifact = pack_model(files, store.model_uri)
+    store.write_model(content)
+    return artifact
+
+
+def describe_predictions(content: bytes, uri: str) -> PredictionsFile:
+    """What the manifest says of the predictions in the object ``uri``."""
+    # Imported here, because each process of a flow imports this module, and one publishes.
+    import pyarrow.parquet as pq
+
+    return PredictionsFile(
+        path=uri,
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        rows=pq.read_metadata(io.BytesIO(content)).num_rows,
     )
 
 
@@ -65,16 +92,8 @@ def upload_predictions(store: ModelStore, content: bytes) -> PredictionsFile:
         VerificationFailed: there is a manifest already, with other predictions; or another training writes
             some.
     """
-    # Imported here, because each process of a flow imports this module, and one publishes.
-    import pyarrow.parquet as pq
-
     store.write_predictions(content)
-    return PredictionsFile(
-        path=store.predictions_uri,
-        bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        rows=pq.read_metadata(io.BytesIO(content)).num_rows,
-    )
+    return describe_predictions(content, store.predictions_uri)
 
 
 def clear_checkpoints(store: ModelStore) -> None:

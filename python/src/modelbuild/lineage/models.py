@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 
-from modelbuild.contract import CandidateTiming, LeaderboardRow, Record, TrainingRequest
+from modelbuild.contract import LeaderboardRow, Record, TrainingRequest
 from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.handoff.candidates import candidate_request
 from modelbuild.store.model import ModelStore
@@ -22,13 +22,11 @@ class CandidatePlace(Record):
         row: its row.
         candidates: how many candidates the sweep has.
         metric_title: of the objective.
-        timing: what its training took, and its W&B run.
     """
 
     row: LeaderboardRow
     candidates: int
     metric_title: str
-    timing: CandidateTiming | None
 
 
 @dataclass(frozen=True)
@@ -114,8 +112,7 @@ def _candidate(pipeline: PipelineStore, model: str, model_id: str) -> CandidateP
     row = next((row for row in board.rows if row.model_id == model_id), None) if board else None
     if board is None or row is None:
         return None
-    timing = next((one for one in board.timings if one.model_id == model_id), None)
-    return CandidatePlace(row=row, candidates=len(board.rows), metric_title=board.metric_title, timing=timing)
+    return CandidatePlace(row=row, candidates=len(board.rows), metric_title=board.metric_title)
 
 
 def _recorded_models(pipeline: PipelineStore, model: str | None) -> str:

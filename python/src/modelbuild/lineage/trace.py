@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from modelbuild.contract import (
+    Build,
     Decision,
     Deployment,
     Manifest,
@@ -16,17 +17,19 @@ from modelbuild.contract import (
     figure_with_interval,
     sweep_prefix,
 )
-from modelbuild.errors import AwsError
+from modelbuild.errors import AwsError, VerificationFailed
 from modelbuild.formats import agent_yaml
-from modelbuild.lineage.models import CandidatePlace, find_model
+from modelbuild.lineage.models import CandidatePlace, FoundModel, find_model
 from modelbuild.store.decisions import DecisionStore
 from modelbuild.store.deployments import DeploymentHistory, root_of
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
 from modelbuild.store.pipeline import PipelineStore
+from modelbuild.store.sweep import SweepStore
 from modelbuild.text import one_line
 
 _LABEL_WIDTH = 14
+_NOT_KEPT = "not kept, so it cannot be deployed"
 
 
 class Trace(Record):
@@ -80,13 +83,33 @@ def trace(
     return Trace(
         request=found.request,
         result=trained.attempt(job.attempt if job else 1).result(),
-        manifest=store.manifest(),
+        manifest=_manifest(found, trained),
         deployment=deployment,
         decisions=DecisionStore(objects, store.prefix).all(),
         candidate=found.candidate,
         replaced_by=replaced_by,
         history_error=history_error,
     )
+
+
+def _manifest(found: FoundModel, trained: ModelStore) -> Manifest | None:
+    """The manifest of a model, or of a candidate that is not offered as the ranking saw it."""
+    if found.candidate is None or found.candidate.row.offered:
+        return found.store.manifest()
+    sweep = SweepStore(trained.objects, trained.prefix)
+    manifest = sweep.manifest(found.candidate.row.candidate.number)
+    # Its parameters may differ from the request's: successive halving ends a training early.
+    if manifest is not None and _identity(manifest.request) != _identity(found.request):
+        raise VerificationFailed(
+            f"the manifest of candidate {found.request.model_id} in {trained.prefix}/sweep is of model "
+            f"{manifest.request.model_id} of {manifest.request.build.url}, commit "
+            f"{manifest.request.build.commit}: the flow must not change it; start a new build"
+        )
+    return manifest
+
+
+def _identity(request: TrainingRequest) -> tuple[str, str, Build]:
+    return request.artifacts, request.model_id, request.build
 
 
 def _replacement(deployment: Deployment | None, production: Objects) -> tuple[Deployment | None, str]:
@@ -130,12 +153,15 @@ def _training(trace: Trace) -> Iterator[str]:
         yield _row("training", "not finished")
         return
     reason = f": {trace.result.reason}" if trace.result.reason else ""
-    yield _row("training", f"{trace.result.status}{reason}")
+    what = "" if trace.candidate is None else "of the sweep: "
+    yield _row("training", f"{what}{trace.result.status}{reason}")
     if trace.request.sweep is not None and trace.result.status == "succeeded":
         yield _row("best", f"model {ServingEnvironment.read(trace.result.env).model_id}")
     if trace.manifest is None:
+        if trace.candidate is not None:
+            yield _row("model", _NOT_KEPT)
         return
-    manifest = trace.manifest
+    manifest, is_kept = trace.manifest, trace.candidate is None or trace.candidate.row.offered
     yield _row("data", f"{manifest.data.rows:,} rows, SHA-256 {manifest.data.sha256}")
     if manifest.data.athena_execution_id is not None:
         yield _row("query", f"Athena execution {manifest.data.athena_execution_id}")
@@ -148,12 +174,12 @@ def _training(trace: Trace) -> Iterator[str]:
     for name, quality in evaluation.baselines.items():
         yield _row("", f"{evaluation.describe(quality)} by {name}")
     yield _row("W&B run", manifest.wandb.url or f"{manifest.wandb.id} (recorded offline)")
-    yield _row("model", manifest.artifact.path)
+    yield _row("model", manifest.artifact.path if is_kept else _NOT_KEPT)
     yield _row("", f"SHA-256 {manifest.artifact.sha256}")
 
 
 def _candidate(candidate: CandidatePlace) -> Iterator[str]:
-    row, timing = candidate.row, candidate.timing
+    row = candidate.row
     among = f"of {candidate.candidates:,} by {candidate.metric_title} on the validation rows"
     if row.rank is None:
         yield _row("rank", f"none {among}: {row.status}")
@@ -164,10 +190,6 @@ def _candidate(candidate: CandidatePlace) -> Iterator[str]:
     if row.metric is not None:
         value = figure_with_interval(row.metric, row.low, row.high)
         yield _row("", f"{candidate.metric_title} {value} there")
-    if not row.offered:
-        if timing is not None and timing.wandb_url:
-            yield _row("W&B run", timing.wandb_url)
-        yield _row("model", "not kept: this candidate cannot be deployed")
 
 
 def _deployment(trace: Trace) -> Iterator[str]:

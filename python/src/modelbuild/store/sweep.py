@@ -15,6 +15,7 @@ from modelbuild.contract import (
     CandidateOutcome,
     CandidateTask,
     Leaderboard,
+    Manifest,
     Work,
 )
 from modelbuild.store import records
@@ -49,20 +50,32 @@ class SweepStore:
         """
         return records.read(self.objects, uri, Work)
 
-    def write_outcome_once(self, outcome: CandidateOutcome, predictions: bytes | None) -> bool:
-        """Write how a candidate ended, and before it what it answers for the validation rows, if it answers.
+    def write_ranked_once(self, outcome: CandidateOutcome, manifest: Manifest, predictions: bytes) -> bool:
+        """Write how a candidate ended that was trained for the ranking, and before it its other files.
+
+        Args:
+            outcome: how it ended.
+            manifest: its manifest, in which the predictions are at :meth:`predictions_uri`.
+            predictions: what it answers for the validation rows.
 
         Returns:
-            False if another worker wrote it first.
+            False if another worker wrote an outcome first.
         """
-        if predictions is not None:
-            # Named by their hash: an earlier training of the candidate may have left others and no outcome.
-            digest = hashlib.sha256(predictions).hexdigest()
-            outcome = outcome.model_copy(update={"predictions_sha256": digest})
-            self.objects.write_once(
-                self._predictions_uri(outcome), predictions, "application/vnd.apache.parquet"
-            )
+        # Named by their hashes: an earlier training of the candidate may have left others and no outcome.
+        content = manifest.to_json().encode()
+        hashes = {"predictions_sha256": _sha256(predictions), "manifest_sha256": _sha256(content)}
+        outcome = outcome.model_copy(update=hashes)
+        self.objects.write_once(manifest.predictions.path, predictions, "application/vnd.apache.parquet")
+        self.objects.write_once(self._manifest_uri(outcome), content)
+        return self.write_outcome_once(outcome)
+
+    def write_outcome_once(self, outcome: CandidateOutcome) -> bool:
+        """Write how a candidate ended; returns False if another worker wrote it first."""
         return self.objects.write_once(self._outcome_uri(outcome.task.name), outcome.to_json().encode())
+
+    def predictions_uri(self, task: CandidateTask, predictions: bytes) -> str:
+        """Where the predictions of a candidate for the validation rows are written."""
+        return f"{self.prefix}/sweep/outcomes/{task.name}-{_sha256(predictions)}.parquet"
 
     def outcome_names(self) -> set[str]:
         """The names of the tasks that have ended; one request for each thousand of them."""
@@ -96,7 +109,26 @@ class SweepStore:
                 f"task {outcome.task.name} of the sweep in {self.prefix} has no predictions: it ended as "
                 f"{outcome.status}"
             )
-        return self.objects.read(self._predictions_uri(outcome))
+        name = f"{outcome.task.name}-{outcome.predictions_sha256}.parquet"
+        return self.objects.read(f"{self.prefix}/sweep/outcomes/{name}")
+
+    def manifest(self, candidate: int) -> Manifest | None:
+        """The manifest of a candidate's training for the ranking, or None if that failed.
+
+        With successive halving it is the one of the last rung that trained the candidate.
+
+        Args:
+            candidate: its number.
+        """
+        trained = [name for name in self.outcome_names() if name.split("-")[:2] == ["search", str(candidate)]]
+        if not trained:
+            return None
+        # The last rung has no number in the name of its task.
+        name = min(trained, key=lambda name: (name.count("-rung-"), -int(name.rpartition("-")[2])))
+        outcome = records.read(self.objects, self._outcome_uri(name), CandidateOutcome)
+        if outcome.manifest_sha256 is None:
+            return None
+        return records.read(self.objects, self._manifest_uri(outcome), Manifest)
 
     @property
     def leaderboard_uri(self) -> str:
@@ -115,5 +147,9 @@ class SweepStore:
     def _outcome_uri(self, name: str) -> str:
         return f"{self.prefix}/sweep/outcomes/{name}.json"
 
-    def _predictions_uri(self, outcome: CandidateOutcome) -> str:
-        return f"{self.prefix}/sweep/outcomes/{outcome.task.name}-{outcome.predictions_sha256}.parquet"
+    def _manifest_uri(self, outcome: CandidateOutcome) -> str:
+        return f"{self.prefix}/sweep/manifests/{outcome.task.name}-{outcome.manifest_sha256}.json"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -143,7 +143,7 @@ class Workers:
         return self._wait(job_id, lambda: not self._left(work.tasks))
 
     def _lose(self, task: CandidateTask, reason: str) -> None:
-        self.store.write_outcome_once(CandidateOutcome(task=task, status="failed", reason=reason), None)
+        self.store.write_outcome_once(CandidateOutcome(task=task, status="failed", reason=reason))
 
     def terminate(self, reason: str) -> None:
         """Terminate the jobs that have been submitted; nothing happens to those that have ended.

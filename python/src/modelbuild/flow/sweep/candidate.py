@@ -7,7 +7,6 @@ candidate and the snapshot of the sweep, where an ordinary flow reads its reques
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -181,14 +180,7 @@ class CandidateFlow(ModelFlow):
             )
         store = self._own_store()
         if self.context.searches:
-            content = publish.archive(files)
-            digests = {name: hashlib.sha256(part).hexdigest() for name, part in sorted(files.items())}
-            self.artifact = Artifact(
-                path=store.model_uri,
-                bytes=len(content),
-                sha256=hashlib.sha256(content).hexdigest(),
-                files=digests,
-            )
+            _, self.artifact = publish.pack_model(files, store.model_uri)
         else:
             request = self.context.request
             store.write_request_once(request)
@@ -207,6 +199,16 @@ class CandidateFlow(ModelFlow):
         artifact = publish.upload_model(store, files)
         predictions = publish.upload_predictions(store, self.predictions)
         return store.publish_manifest(self._manifest(request, artifact, predictions))
+
+    def manifest(self, predictions_uri: str) -> Manifest:
+        """Everything about the training of the candidate for the ranking, after its last step.
+
+        Args:
+            predictions_uri: where its predictions for the validation rows are written.
+        """
+        assert self.artifact is not None
+        predictions = publish.describe_predictions(self.predictions, predictions_uri)
+        return self._manifest(self.context.request, self.artifact, predictions)
 
     def outcome(self, task: CandidateTask, seconds: float) -> CandidateOutcome:
         """How the training of the candidate ended, after its last step.
@@ -232,21 +234,26 @@ class CandidateFlow(ModelFlow):
 
     def run_steps(self) -> None:
         """Call the steps from ``start`` to ``end``; for the snapshot, only ``start``."""
-        name, finished = "start", list[StepRun]()
-        while True:
-            began = time.monotonic()
-            self.next_step = ""
+        self.finished: list[StepRun] = []
+        self.next_step = "start"
+        while self.next_step:
+            self.running: tuple[str, float] | None = (self.next_step, time.monotonic())
+            name, self.next_step = self.next_step, ""
             getattr(self, name)()
-            size = self.context.sizes.get(name, {})
-            ran = round(time.monotonic() - began, 3)
-            finished.append(StepRun(step=name, task=self.context.request.model_id, seconds=ran, **size))
-            self.step_runs = [run.model_dump(mode="json") for run in finished]
-            if not self.next_step or self.context.task is None:
+            self.finished, self.running = [*self._step_runs()], None
+            if self.context.task is None:
                 return
-            name = self.next_step
 
     def _step_runs(self) -> tuple[StepRun, ...]:
-        return tuple(StepRun.model_validate(run) for run in self.step_runs)
+        """The steps that have ended, with the one that runs."""
+        if self.running is None:
+            return tuple(self.finished)
+        name, began = self.running
+        seconds, task = round(time.monotonic() - began, 3), self.context.request.model_id
+        return (
+            *self.finished,
+            StepRun(step=name, task=task, seconds=seconds, **self.context.sizes.get(name, {})),
+        )
 
     def _own_store(self) -> ModelStore:
         return ModelStore(self.context.objects, self.context.request.artifacts)

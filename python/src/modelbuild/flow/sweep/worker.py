@@ -60,12 +60,16 @@ class Worker:
         try:
             flow.run_steps()
             outcome = flow.outcome(task, time.monotonic() - began)
+            uri = self.store.predictions_uri(task, flow.predictions)
+            manifest = flow.manifest(uri) if task.stage == "search" else None
         except Exception as error:  # noqa: BLE001 - a candidate that fails is a result, whatever the reason
             log.lines(traceback.format_exc().rstrip())
             failed(self.store, task, reason(error), time.monotonic() - began)
             return
-        searched = task.stage == "search"
-        self.store.write_outcome_once(outcome, flow.predictions if searched else None)
+        if manifest is None:
+            self.store.write_outcome_once(outcome)
+        else:
+            self.store.write_ranked_once(outcome, manifest, flow.predictions)
         assert outcome.evaluation is not None
         log.say(outcome.evaluation.describe(outcome.evaluation.overall))
 
@@ -73,7 +77,7 @@ class Worker:
 def failed(store: SweepStore, task: CandidateTask, why: str, seconds: float = 0.0) -> None:
     """Write that a candidate failed."""
     outcome = CandidateOutcome(task=task, status="failed", reason=why, seconds=round(seconds, 3))
-    store.write_outcome_once(outcome, None)
+    store.write_outcome_once(outcome)
 
 
 def reason(error: Exception) -> str:
