@@ -14,11 +14,19 @@ from scipy import stats
 from sklearn.metrics import f1_score
 
 import samples
-from modelbuild.contract import Candidate, CandidateOutcome, CandidateTask, Leaderboard, Sweep
+from modelbuild.contract import (
+    Candidate,
+    CandidateOutcome,
+    CandidateTask,
+    Leaderboard,
+    LeaderboardRow,
+    Sweep,
+)
 from modelbuild.errors import TrainingFailed
 from modelbuild.flow import classification
 from modelbuild.flow.evaluation import EvaluationRows
 from modelbuild.sweep import ranking
+from modelbuild.sweep.importance import importance
 
 ROWS = 400
 TRUTH = [("bad", "good")[number % 2] for number in range(ROWS)]
@@ -212,6 +220,30 @@ def test_the_parameter_that_decides_is_the_important_one() -> None:
     assert list(found) == ["rate", "kind"]
     assert found["rate"] > 0.9
     assert sum(found.values()) == pytest.approx(1, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("rates", "scale"),
+    [
+        ([1e40, 1e50, 1e60], 1.0),
+        ([1e-60, 1e-50, 1e-40], 1.0),
+        ([10**400, 2, 3], 1.0),
+        ([1, 2, 3], 8e307),
+        ([1, 2, 3], 1e-300),
+    ],
+)
+def test_importance_holds_for_any_number(rates: Sequence[float], scale: float) -> None:
+    """Neither a parameter nor a metric beyond float32 ends a sweep, or has no importance."""
+    rows = [
+        LeaderboardRow(
+            model_id=f"12.{number + 1}",
+            values={"rate": rates[number % 3], "kind": "ab"[number % 2]},
+            status="succeeded",
+            metric=scale * (number % 3),
+        )
+        for number in range(24)
+    ]
+    assert importance(rows)["rate"] > 0.9
 
 
 def test_the_selection_says_how_the_best_does_on_the_test_rows() -> None:

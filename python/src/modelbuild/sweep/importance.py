@@ -28,14 +28,18 @@ def importance(rows: Sequence[LeaderboardRow]) -> dict[str, float]:
     trained = [row for row in rows if row.metric is not None and row.status in ("succeeded", "unfit")]
     names = sorted({name for row in trained for name in row.values})
     metrics = np.array([row.metric for row in trained], dtype=float)
-    if len(trained) < _FEWEST or not names or np.ptp(metrics) == 0:
+    if len(trained) < _FEWEST or not names:
+        return {}
+    # Of halves, because float64 does not hold the difference of the largest numbers.
+    distances = metrics / 2 - metrics.min() / 2
+    if not distances.any():
         return {}
     # Imported here: only the head of a sweep needs it, and it takes half a second.
     from sklearn.ensemble import RandomForestRegressor
 
     columns = {name: _columns([row.values.get(name) for row in trained]) for name in names}
     features = np.column_stack([column for some in columns.values() for column in some])
-    forest = RandomForestRegressor(_TREES, random_state=0).fit(features, metrics)
+    forest = RandomForestRegressor(_TREES, random_state=0).fit(features, distances / distances.max())
     parts = iter(forest.feature_importances_)
     found = {name: float(sum(next(parts) for _ in some)) for name, some in columns.items()}
     return {
@@ -44,10 +48,16 @@ def importance(rows: Sequence[LeaderboardRow]) -> dict[str, float]:
 
 
 def _columns(values: Sequence[JsonValue]) -> list[npt.NDArray[np.float64]]:
-    """A parameter as numbers: its own, or one column for each other value; absent ones are below all."""
+    """A parameter as numbers: the ranks of its own, or one column for each other value; absent ones are
+    below all.
+
+    A tree splits by the order of numbers only, and scikit-learn has them as float32, which holds neither
+    1e40 nor the difference of 1e-50 and 1e-60.
+    """
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) == sum(value is not None for value in values) and numbers:
-        lowest = min(numbers) - 1
-        return [np.array([lowest if value is None else value for value in values], dtype=float)]
+        ranks = {number: rank for rank, number in enumerate(sorted(set(numbers)))}
+        places = [ranks[value] if isinstance(value, int | float) else -1 for value in values]
+        return [np.array(places, dtype=np.float64)]
     texts = [json.dumps(value, sort_keys=True) for value in values]
     return [np.array([text == other for text in texts], dtype=float) for other in sorted(set(texts))]
