@@ -159,5 +159,7 @@ class WorkerEnvironment(Variables):
     work: S3Uri = Field(alias=SWEEP_WORK)
     index: int = Field(0, alias="AWS_BATCH_JOB_ARRAY_INDEX", ge=0)
     """Which child of the array job this is; Batch sets it."""
+    buildkite_secret: str = Field("", alias="BUILDKITE_SECRET_ARN")
+    """The secret with the token of Buildkite's API, which no candidate gets."""
     wandb_secret: str = Field("", alias="WANDB_SECRET_ARN")
     """The secret with the key of W&B's API; without one, candidates have no W&B runs."""

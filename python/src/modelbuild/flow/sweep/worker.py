@@ -26,6 +26,7 @@ from modelbuild.errors import ConfigurationError, ModelbuildError, variable_erro
 from modelbuild.flow import snapshot
 from modelbuild.flow.base import ModelFlow
 from modelbuild.flow.process.step_runs import resources
+from modelbuild.flow.sweep import step_secrets
 from modelbuild.flow.sweep.candidate import CandidateContext, candidate_flow
 from modelbuild.flow.sweep.load import flow_class
 from modelbuild.flow.sweep.pool import run_all
@@ -103,7 +104,6 @@ def main(file: Path) -> None:
     except ValidationError as error:
         raise variable_error(error, "the head of a sweep starts this program") from error
     aws = session(AwsSettings())
-    _fetch_wandb_key(own)
     # The processes of the candidates inherit this client. This process never sends a request with it, so that
     # they do not inherit a connection, which they would have to share.
     inherited, objects = Storage(aws), Storage(aws)
@@ -111,6 +111,9 @@ def main(file: Path) -> None:
     model = ModelStore(objects, own.artifacts)
     request = model.request()
     flow = flow_class(file)
+    # No candidate needs the token of Buildkite, and W&B's key is fetched below.
+    step_secrets.set_variables(flow, (own.buildkite_secret, own.wandb_secret))
+    _fetch_wandb_key(own)
     work = store.work(own.work)
     context = CandidateContext(
         sweep=request, request=request, task=None, objects=inherited, sizes=resources(flow)
@@ -148,7 +151,7 @@ def _import_what_candidates_use() -> None:
 def _fetch_wandb_key(own: WorkerEnvironment) -> None:
     """Set the variable of W&B's key, as Metaflow does for the steps that ask for it; empty without a key."""
     os.environ.setdefault(KEY, "")
-    if own.wandb_secret:
+    if own.wandb_secret and not os.environ[KEY]:
         try:
             os.environ[KEY] = secret(session(AwsSettings()), own.wandb_secret, KEY)
         except ConfigurationError as error:
