@@ -14,10 +14,11 @@ from modelbuild.store.sweep import SweepStore
 PREFIX = "s3://bucket/models/shop/mail/12"
 
 
-def task(number: int, rung: int = 0, stage: str = "search") -> CandidateTask:
+def task(number: int, rung: int = 0, stage: str = "search", attempt: int = 1) -> CandidateTask:
     """What a worker trains."""
     candidate = Candidate(number=number, values={"rate": number})
-    return CandidateTask.model_validate({"candidate": candidate, "stage": stage, "rung": rung})
+    values = {"candidate": candidate, "stage": stage, "rung": rung, "attempt": attempt}
+    return CandidateTask.model_validate(values)
 
 
 @pytest.fixture
@@ -133,7 +134,37 @@ def test_a_round_has_begun_with_the_first_outcome_of_its_candidates(
 ) -> None:
     """In any rung; the numbers of candidates are compared whole."""
     store.write_outcome_once(CandidateOutcome(task=trained, status="failed"))
-    assert store.has_begun([task(1).candidate, task(2).candidate]) is begun
+    assert store.has_begun([task(1).candidate, task(2).candidate], 1) is begun
+    assert not store.has_begun([task(1).candidate, task(2).candidate], 2)
+
+
+def test_the_manifest_of_a_candidate_is_that_of_its_last_attempt(store: SweepStore) -> None:
+    """What an earlier attempt trained, also in a later rung, is no part of the search that counts."""
+    for one, quality in ((task(7, 2), 0.1), (task(7, 1, attempt=10), 0.2), (task(7, attempt=2), 0.3)):
+        write(store, CandidateOutcome(task=one, status="succeeded"), b"", quality)
+    found = store.manifest(7)
+    assert found is not None
+    assert found.evaluation.overall.metrics["macro_f1"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("earlier", "status", "attempt"),
+    [
+        (task(1), "succeeded", 1),
+        (task(1, attempt=2), "succeeded", 2),
+        (task(1), "failed", 3),
+        (task(1, rung=1), "succeeded", 3),
+        (task(1, stage="final"), "succeeded", 3),
+        (task(1, attempt=3), "succeeded", 3),
+        (task(1, attempt=4), "succeeded", 3),
+    ],
+)
+def test_a_search_without_a_candidate_to_rank_begins_anew(
+    store: SweepStore, earlier: CandidateTask, status: str, attempt: int
+) -> None:
+    """A candidate counts that succeeded in an earlier attempt, and in the last rung."""
+    store.write_outcome_once(CandidateOutcome.model_validate({"task": earlier, "status": status}))
+    assert store.search_attempt(3) == attempt
 
 
 def test_a_file_that_is_no_outcome_is_named(store: SweepStore) -> None:

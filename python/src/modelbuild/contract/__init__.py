@@ -66,6 +66,7 @@ from modelbuild.contract.leaderboard import (
     Leaderboard,
     LeaderboardRow,
     Selection,
+    TaskName,
     Work,
 )
 from modelbuild.contract.manifest import (
@@ -205,6 +206,7 @@ __all__ = [
     "StepInstance",
     "StepRun",
     "Sweep",
+    "TaskName",
     "Text",
     "TrainingRequest",
     "TrainingResult",

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Literal, NamedTuple
 
 from pydantic import Field, JsonValue
+from typing_extensions import Self
 
 from modelbuild.contract.evaluation import Evaluation
 from modelbuild.contract.manifest import StepRun, WandbRun
 from modelbuild.contract.record import ModelId, ModelName, Record, Sha256, Slug, Text
 from modelbuild.contract.sweep import Candidate, ParameterName, Sweep
+
+_TASK_NAME = re.compile(r"([a-z]+)-(\d+)(?:-rung-(\d+))?(?:-attempt-(\d+))?")
+
+
+class TaskName(NamedTuple):
+    """What the name of a task says of it: ``search-7``, ``search-7-rung-1``, ``final-7-attempt-2``."""
+
+    stage: str
+    number: int
+    rung: int = 0
+    attempt: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """What a name says; None for a text that is no name of a task."""
+        found = _TASK_NAME.fullmatch(text)
+        if found is None:
+            return None
+        stage, number, rung, attempt = found.groups()
+        return cls(stage, int(number), int(rung or 0), int(attempt or 1))
+
+    def __str__(self) -> str:
+        rung = f"-rung-{self.rung}" if self.rung else ""
+        attempt = f"-attempt-{self.attempt}" if self.attempt > 1 else ""
+        return f"{self.stage}-{self.number}{rung}{attempt}"
 
 
 class CandidateTask(Record):
@@ -23,12 +50,13 @@ class CandidateTask(Record):
     """Which rung of successive halving; 0 without it, and for the last one."""
     changes: dict[ParameterName, JsonValue] = Field(default_factory=dict)
     """Values of this rung."""
+    attempt: int = Field(1, ge=1)
+    """The attempt at the sweep that this belongs to: what failed in an earlier one is trained anew."""
 
     @property
     def name(self) -> str:
-        """The name of its outcome in the sweep: ``search-7``, ``search-7-rung-1`` or ``final-7``."""
-        rung = f"-rung-{self.rung}" if self.rung else ""
-        return f"{self.stage}-{self.candidate.number}{rung}"
+        """The name of its outcome in the sweep, which is a :class:`TaskName`."""
+        return str(TaskName(self.stage, self.candidate.number, self.rung, self.attempt))
 
 
 class Work(Record):

@@ -16,6 +16,7 @@ from modelbuild.contract import (
     CandidateTask,
     Leaderboard,
     Manifest,
+    TaskName,
     Work,
 )
 from modelbuild.store import records
@@ -83,10 +84,37 @@ class SweepStore:
         listed = (uri.removeprefix(folder) for uri, _ in self.objects.list(folder))
         return {name.removesuffix(".json") for name in listed if name.endswith(".json")}
 
-    def has_begun(self, candidates: Sequence[Candidate]) -> bool:
-        """Whether one of these candidates has been trained, in any rung."""
-        trained = {name.split("-")[1] for name in self.outcome_names() if name.startswith("search-")}
-        return any(str(candidate.number) in trained for candidate in candidates)
+    def has_begun(self, candidates: Sequence[Candidate], attempt: int) -> bool:
+        """Whether one of these candidates has been trained, in any rung of the search of an attempt."""
+        trained = {one.number for one in self._searched() if one.attempt == attempt}
+        return any(candidate.number in trained for candidate in candidates)
+
+    def search_attempt(self, attempt: int) -> int:
+        """The attempt whose search this attempt goes on with.
+
+        That is the first one in which a candidate succeeded with all that it may take. Without one, nothing
+        could be ranked, so this attempt begins anew: another machine or permission may be what was missing.
+        """
+        full = [one for one in self._searched() if one.attempt < attempt and not one.rung]
+        with ThreadPoolExecutor(_READ_AT_ONCE) as threads:
+            good = threads.map(self._has_succeeded, full)
+            return min(
+                (one.attempt for one, is_good in zip(full, good, strict=True) if is_good), default=attempt
+            )
+
+    def final_attempt(self, candidate: Candidate, attempt: int) -> int:
+        """The first attempt whose training of a candidate on all training rows succeeded; else this one."""
+        names = (TaskName("final", candidate.number, attempt=earlier) for earlier in range(1, attempt))
+        return next((name.attempt for name in names if self._has_succeeded(name)), attempt)
+
+    def _has_succeeded(self, name: TaskName) -> bool:
+        found = records.find(self.objects, self._outcome_uri(str(name)), CandidateOutcome)
+        return found is not None and found.status == "succeeded"
+
+    def _searched(self) -> list[TaskName]:
+        """What has been trained for the ranking."""
+        names = map(TaskName.parse, self.outcome_names())
+        return [name for name in names if name is not None and name.stage == "search"]
 
     def outcomes(self, tasks: list[CandidateTask]) -> list[CandidateOutcome | None]:
         """How each of these tasks ended; None for one that has not."""
@@ -113,19 +141,19 @@ class SweepStore:
         return self.objects.read(f"{self.prefix}/sweep/outcomes/{name}")
 
     def manifest(self, candidate: int) -> Manifest | None:
-        """The manifest of a candidate's training for the ranking, or None if that failed.
+        """The manifest of a candidate's last training for the ranking, or None if that failed.
 
         With successive halving it is the one of the last rung that trained the candidate.
 
         Args:
             candidate: its number.
         """
-        trained = [name for name in self.outcome_names() if name.split("-")[:2] == ["search", str(candidate)]]
+        trained = [name for name in self._searched() if name.number == candidate]
         if not trained:
             return None
         # The last rung has no number in the name of its task.
-        name = min(trained, key=lambda name: (name.count("-rung-"), -int(name.rpartition("-")[2])))
-        outcome = records.read(self.objects, self._outcome_uri(name), CandidateOutcome)
+        name = max(trained, key=lambda one: (one.attempt, not one.rung, one.rung))
+        outcome = records.read(self.objects, self._outcome_uri(str(name)), CandidateOutcome)
         if outcome.manifest_sha256 is None:
             return None
         return records.read(self.objects, self._manifest_uri(outcome), Manifest)

@@ -102,6 +102,10 @@ class SweepHead:
 
         prices, store = read_prices(), SweepStore(self.store.objects, self.store.prefix)
         defaults = parameters_by_name(request.parameters)
+        attempt = store.search_attempt(self.own.attempt)
+
+        def train(name: str, tasks: Sequence[CandidateTask]) -> list[CandidateOutcome]:
+            return workers.train(name, [task.model_copy(update={"attempt": attempt}) for task in tasks])
 
         def sampler() -> Sampler:
             # Imported here: it loads a database library, which the other methods do not need.
@@ -110,7 +114,7 @@ class SweepHead:
             return TpeSampler(sweep, defaults)
 
         def may_continue(found: Sequence[CandidateOutcome], candidates: Sequence[Candidate]) -> bool:
-            if store.has_begun(candidates):
+            if store.has_begun(candidates, attempt):
                 # An earlier head had begun this round, within the budget.
                 return True
             age = self.store.request_age() or 0.0
@@ -122,7 +126,7 @@ class SweepHead:
 
         if self.store.snapshot() is None:
             workers.prepare()
-        outcomes = search(sweep, defaults, workers.train, sampler, may_continue)
+        outcomes = search(sweep, defaults, train, sampler, may_continue)
         leaderboard = ranking.rank(request, outcomes, store.predictions, lambda one: _price(one, prices))
         # For the page of a sweep that can offer no candidate.
         store.write_leaderboard(leaderboard, ranking.table(leaderboard))
@@ -147,7 +151,14 @@ class SweepHead:
             raise TrainingFailed(
                 f"none of {len(leaderboard.rows):,} candidates can be offered; the first: {first}"
             )
-        tasks = [CandidateTask(candidate=row.candidate, stage="final") for row in best]
+        tasks = [
+            CandidateTask(
+                candidate=row.candidate,
+                stage="final",
+                attempt=workers.store.final_attempt(row.candidate, self.own.attempt),
+            )
+            for row in best
+        ]
         outcomes = workers.train("final", tasks)
         good = [
             (row, outcome)
