@@ -1,4 +1,4 @@
-"""Makes foreign text fit for a document or a line of a log, redacts the secrets in it, and lists names."""
+"""Makes foreign text fit for a document or a line of a log, redacts secrets, lists names, counts things."""
 
 from __future__ import annotations
 
@@ -116,3 +116,8 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     """Names in a sentence; of more than ``most`` the number of the others."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def counted(number: int, name: str) -> str:
+    """A number of things: "1 sweep", "2 sweeps"."""
+    return f"{number:,} {name}{'' if number == 1 else 's'}"

@@ -16,10 +16,10 @@ from modelbuild.experiments import Answer
 from modelbuild.leaderboard.entries import of_experiment, of_manifest, of_sweep, with_interval_of_sweep
 from modelbuild.leaderboard.ranking import tables
 from modelbuild.leaderboard.records import Board, Entry, EvaluationRows, Table
-from modelbuild.leaderboard.words import counted
 from modelbuild.store.model import ModelStore
 from modelbuild.store.pipeline import PipelineStore
 from modelbuild.store.sweep import SweepStore
+from modelbuild.text import counted
 
 MOST_MODELS = 5_000
 """The most models that are read, of all names together."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from modelbuild.contract import figure
 from modelbuild.leaderboard.records import Board, Entry, Table
+from modelbuild.text import counted
 
 COMMIT_CHARACTERS = 7
 HASH_CHARACTERS = 12
@@ -35,11 +36,6 @@ def value(table: Table, entry: Entry) -> str:
     interval = entry.interval
     known = f" ({figure(interval.low)} … {figure(interval.high)})" if interval else ""
     return f"{figure(table.value(entry))}{known}"
-
-
-def counted(number: int, name: str) -> str:
-    """A number of things: "1 sweep", "2 sweeps"."""
-    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def footer(board: Board) -> Iterator[str]:

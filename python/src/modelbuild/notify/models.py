@@ -20,6 +20,7 @@ from modelbuild.store.objects import Objects
 from modelbuild.store.pipeline import PipelineStore
 from modelbuild.store.ranking import Ranking
 from modelbuild.store.sweep import SweepStore
+from modelbuild.text import counted
 
 TREND = 20
 """How many of the newest models the trend shows."""
@@ -167,10 +168,10 @@ def _unreadable(read: Sequence[object]) -> tuple[str, ...]:
     sentences = []
     if invalid:
         sentences.append(
-            f"{invalid} earlier models are of another version of modelbuild, and are not compared."
+            f"Not compared: {counted(invalid, 'earlier model')} of another version of modelbuild."
         )
     if refused:
-        sentences.append(f"{len(refused)} of the earlier models cannot be read: {refused[0]}.")
+        sentences.append(f"Not read: {counted(len(refused), 'earlier model')}: {refused[0]}.")
     return tuple(sentences)
 
 
