@@ -116,6 +116,44 @@ def test_each_endpoint_has_a_decision_of_its_own(deployer: Any, monkeypatch: pyt
     assert "deployment    endpoint production since" in lines
 
 
+def test_a_rejection_for_one_endpoint_is_not_what_was_decided_for_another(deployer: Any) -> None:
+    """Fields whose keys carry the endpoint hold for it, also where another block step with plain keys, or
+    with those of its own endpoint, was unblocked before the job of this one began.
+    """
+    manifest = deployer.train(83)
+    deployer.agent.meta_data |= {
+        "deploy/eu/decision": "reject",
+        "deploy/eu/reason": "too slow there",
+        "deploy/us/decision": "deploy",
+        "deploy/us/reason": "fine here",
+        "deploy/decision": "deploy",
+        "deploy/reason": "fine in staging",
+        "notify/gates/failed": "macro-F1",
+    }
+    with pytest.raises(Rejected, match=r"Grace Hopper rejected model sentiment 83 \(too slow there\)"):
+        command.run(deployer.settings("eu"))
+    assert decided(deployer, manifest, "eu").decision == "reject"
+    # The person left the reason empty, and the reason of another endpoint is none for this one.
+    deployer.agent.meta_data |= {"deploy/us/reason": "", "deploy/us/decision": ""}
+    with pytest.raises(Rejected, match="gave no reason to deploy it in field deploy/us/reason"):
+        command.run(deployer.settings("us"))
+
+
+def test_a_retried_step_reads_the_fields_of_its_own_block_step(deployer: Any) -> None:
+    """Where the block step of the next endpoint has set the same keys since, the retry of the first
+    deployment deploys what was decided for it, under the reason that was given for it.
+    """
+    stored = deployer.sweep(341)
+    deployer.agent.meta_data |= {"deploy/candidate": "2", "deploy/reason": "the smallest of them"}
+    command.run(deployer.settings("staged"))
+    deployer.agent.meta_data |= {"deploy/candidate": "3", "deploy/reason": "the fastest of them"}
+    command.run(deployer.settings("staged"))
+    second, third = (one.request.artifacts for one in stored.manifests[1:])
+    assert DecisionStore(deployer.lake, third).all() == ()
+    [recorded] = DecisionStore(deployer.lake, second).all()
+    assert (recorded.endpoint, recorded.reason) == ("staged", "the smallest of them")
+
+
 def test_the_gates_of_a_retried_notify_replace_those_on_record(deployer: Any) -> None:
     """No person decided them. Their change blocks no deployment for which a reason is given, and without one
     an earlier record lets no model through.

@@ -21,6 +21,7 @@ from modelbuild.contract.record import FIELD_CHARACTERS
 from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.handoff import pins
 from modelbuild.handoff.candidates import Candidates, read_approved, read_candidates
+from modelbuild.handoff.fields import read_fields
 from modelbuild.handoff.manifest import Handoff, read_request
 from modelbuild.handoff.result import read_result
 from modelbuild.store.model import ModelStore
@@ -70,7 +71,8 @@ class Build:
         here, meta_data = job.read(ENVIRON), TrainingMetaData()
         self.meta_data["deploy/candidate"] = rank
         result = read_result(meta_data, self.objects, here)
-        return read_approved(read_request(meta_data, self.objects, here), result, meta_data)
+        fields = read_fields(meta_data, "sentiment")
+        return read_approved(read_request(meta_data, self.objects, here), result, meta_data, fields)
 
     def rank(self, **changes: Any) -> None:
         """Write the leaderboard over."""

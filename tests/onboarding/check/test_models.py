@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -174,3 +175,97 @@ def test_chains_that_share_a_decision_or_an_order_are_right(change: dict[str, An
     for key, depends_on in change.items():
         steps[key]["depends_on"] = depends_on
     assert texts(write(yaml.safe_dump({"steps": list(steps.values())}, sort_keys=False))) == []
+
+
+def endpoints(*names: str, fields: dict[str, list[str]], **depends_on: Any) -> list[Any]:
+    """Steps that train one model and deploy it to several endpoints, each after a block step of its own.
+
+    Args:
+        names: the endpoints.
+        fields: the keys of the fields of the block step for an endpoint.
+        depends_on: what a step depends on, by its key, where it is not the usual.
+    """
+    steps: list[Any] = list(chains("a").values())
+    (deploy,) = (step for step in steps if step.get("key") == "a_deploy")
+    ((plugin, options),) = deploy["plugins"][0].items()
+    steps = steps[:3]
+    for name in names:
+        steps.append(
+            {
+                "block": f"deploy to {name}?",
+                "key": f"approve_{name}",
+                "depends_on": "a_notify",
+                "fields": [{"text": key, "key": key, "required": False} for key in fields.get(name, [])],
+            }
+        )
+        own = [{plugin: {**options, "endpoint": name}}]
+        steps.append(
+            {**deploy, "key": f"deploy_{name}", "depends_on": f"approve_{name}", "plugins": own},
+        )
+    for step in steps:
+        step["depends_on"] = depends_on.get(step["key"], step.get("depends_on"))
+    return steps
+
+
+PLAIN = ["a/deploy/decision", "a/deploy/reason"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "depends_on", "asking"),
+    [
+        ({"eu": PLAIN, "us": PLAIN}, {}, {"approve_us", "approve_eu"}),
+        ({"eu": PLAIN, "us": PLAIN}, {"deploy_us": ["approve_us", "deploy_eu"]}, {"approve_us"}),
+        ({"eu": PLAIN, "us": []}, {}, {"approve_eu"}),
+        ({"eu": ["a/deploy/candidate"], "us": []}, {}, {"approve_eu"}),
+        (
+            {"eu": ["a/deploy/eu/decision"], "us": ["a/deploy/reason", "a/deploy/eu/reason"]},
+            {},
+            {"approve_us"},
+        ),
+    ],
+)
+def test_deployments_that_read_the_same_fields_are_found(
+    fields: dict[str, list[str]], depends_on: dict[str, Any], asking: set[str], write: Write
+) -> None:
+    """A person who decides for one endpoint must not change what was decided for another that has not been
+    deployed to.
+    """
+    steps = endpoints("eu", "us", fields=fields, **depends_on)
+    found = texts(write(yaml.safe_dump({"steps": steps}, sort_keys=False)))
+    shared = [
+        text for text in found if re.search(r"may find changed: .* such as a/deploy/(eu|us)/reason$", text)
+    ]
+    assert {text.split(":")[0].removeprefix("step ") for text in shared} == asking, found
+
+
+@pytest.mark.parametrize(
+    ("fields", "depends_on"),
+    [
+        ({"eu": ["a/deploy/eu/decision"], "us": ["a/deploy/us/decision", "a/deploy/us/reason"]}, {}),
+        ({"eu": PLAIN, "us": ["a/deploy/us/decision"]}, {}),
+        ({"eu": PLAIN, "us": PLAIN}, {"approve_us": "deploy_eu"}),
+        ({"eu": PLAIN}, {"deploy_us": "approve_eu", "approve_us": "deploy_eu"}),
+        ({}, {}),
+    ],
+)
+def test_deployments_with_decisions_of_their_own_are_right(
+    fields: dict[str, list[str]], depends_on: dict[str, Any], write: Write
+) -> None:
+    """Keys with the endpoint, one deployment after the other, one decision for both, or no fields at all."""
+    steps = endpoints("eu", "us", fields=fields, **depends_on)
+    assert texts(write(yaml.safe_dump({"steps": steps}, sort_keys=False))) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("a/deploy/ue/decision", "a/deploy/eu/decision"),
+        ("deploy/decision", "a/deploy/decision"),
+        ("b/deploy/reason", "a/deploy/reason"),
+    ],
+)
+def test_a_decision_that_no_deployment_reads_is_found(key: str, meant: str, write: Write) -> None:
+    """A rejection in such a field would be lost, and the model deployed."""
+    steps = endpoints("eu", fields={"eu": [key]})
+    (found,) = texts(write(yaml.safe_dump({"steps": steps}, sort_keys=False)))
+    assert found.endswith(f"no deploy step after it reads field {key}: did you mean {meant}?")

@@ -100,12 +100,15 @@ class TrainingMetaData:
         """The value of a key, or None if it was never set; raises ``BuildkiteError``."""
         return self._known[name] if name in self._known else agent.get_meta_data(self.prefix + name)
 
-    def get_all(self, names: Iterable[str]) -> dict[str, str]:
-        """The values of several keys, empty for each that was never set; raises ``BuildkiteError``."""
+    def find_all(self, names: Iterable[str]) -> dict[str, str | None]:
+        """The values of several keys, None for each that was never set; raises ``BuildkiteError``."""
         asked = list(names)
         unknown = agent.get_all_meta_data(self.prefix + name for name in asked if name not in self._known)
-        found = {name: self._known.get(name, unknown.get(self.prefix + name)) for name in asked}
-        return {name: value or "" for name, value in found.items()}
+        return {name: self._known.get(name, unknown.get(self.prefix + name)) for name in asked}
+
+    def get_all(self, names: Iterable[str]) -> dict[str, str]:
+        """The values of several keys, empty for each that was never set; raises ``BuildkiteError``."""
+        return {name: value or "" for name, value in self.find_all(names).items()}
 
     def set(self, values: Mapping[str, str]) -> None:
         """Set values by their keys, except blank ones; raises ``BuildkiteError``."""

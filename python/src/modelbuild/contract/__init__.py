@@ -35,6 +35,7 @@ from modelbuild.contract.environment import (
     StepEnvironment,
     Variables,
     WorkerEnvironment,
+    endpoint_field,
 )
 from modelbuild.contract.evaluation import Evaluation, Metric, Quality, figure, figure_with_interval
 from modelbuild.contract.failure import Failure
@@ -218,6 +219,7 @@ __all__ = [
     "attempt_prefix",
     "custom_attributes",
     "document",
+    "endpoint_field",
     "figure",
     "figure_with_interval",
     "model_prefix",

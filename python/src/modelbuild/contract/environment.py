@@ -67,7 +67,9 @@ NO_GATES = "none"
 """Its value if the model meets all gates."""
 
 DECISION = "deploy/decision"
-"""The field of the block step before deploy with a person's decision: ``deploy`` or ``reject``."""
+"""The field of the block step before deploy with a person's decision: ``deploy`` or ``reject``; see
+:func:`endpoint_field` for builds that deploy to several endpoints.
+"""
 
 DECISION_REASON = "deploy/reason"
 """The field of that step with the person's reason."""
@@ -82,6 +84,14 @@ CANDIDATE_GATES = "notify/candidates/gates"
 """The meta-data with the gates that offered candidates did not meet, unless option ``on-failure`` is
 ``warn``: a ``CandidateGates``.
 """
+
+
+def endpoint_field(key: str, endpoint: str) -> str:
+    """The key of a field of the block step before deploy (``deploy/decision``) that is for one endpoint
+    (``deploy/<endpoint>/decision``).
+    """
+    step, name = key.split("/")
+    return f"{step}/{endpoint}/{name}"
 
 
 class Variables(Record):

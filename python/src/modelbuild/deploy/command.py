@@ -13,7 +13,7 @@ from modelbuild.aws.sagemaker import SageMaker
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent, job
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
-from modelbuild.contract import DEPLOYMENT_ANNOTATION, Decision, Deployment
+from modelbuild.contract import CANDIDATE_GATES, DEPLOYMENT_ANNOTATION, FAILED_GATES, Decision, Deployment
 from modelbuild.deploy import decision, page, plan, smoke
 from modelbuild.deploy.copy import copy
 from modelbuild.deploy.endpoint import (
@@ -34,6 +34,7 @@ from modelbuild.errors import (
 )
 from modelbuild.handoff import approval
 from modelbuild.handoff.candidates import read_approved
+from modelbuild.handoff.fields import field_keys, read_fields
 from modelbuild.handoff.manifest import Handoff, read_request
 from modelbuild.handoff.result import read_result
 from modelbuild.settings.deploy import DeploySettings
@@ -67,7 +68,7 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     source = session(settings.aws.source, agent.oidc_token)
     destination = session(settings.aws.destination, agent.oidc_token)
     lake, production = Storage(source), Storage(destination)
-    meta_data = follow(settings.model)
+    meta_data = follow(settings.model, (*field_keys(settings.endpoint), FAILED_GATES, CANDIDATE_GATES))
     result = read_result(meta_data, lake, here)
     if result.status != "succeeded":
         ended = "was cancelled" if result.status == "cancelled" else "failed"
@@ -75,13 +76,14 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
             f"the training {ended} ({result.reason or 'no reason was given'}), so there is no model to "
             "deploy: retry the step that trains, or start a new build"
         )
-    approved = read_approved(read_request(meta_data, lake, here), result, meta_data)
+    fields = read_fields(meta_data, settings.endpoint)
+    approved = read_approved(read_request(meta_data, lake, here), result, meta_data, fields)
     approver = approval.require(settings.approvers, here)
     request = approved.manifest.request
     log.say(f"model {request.model} {request.model_id} of {request.build.pipeline}")
-    decided = decision.record(approved, settings.endpoint, meta_data, approver)
+    decided = decision.record(approved, settings.endpoint, fields, meta_data, approver)
     try:
-        decision.require_deploy(decided, meta_data)
+        decision.require_deploy(decided, fields, meta_data)
     except Rejected as error:
         _show(meta_data, page.rejected(decided, str(error)), "warning")
         raise

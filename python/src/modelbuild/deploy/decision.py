@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from pydantic import ValidationError
@@ -18,6 +19,7 @@ from modelbuild.contract import (
     Decision,
 )
 from modelbuild.errors import ConfigurationError, Rejected, VerificationFailed
+from modelbuild.handoff.fields import DecisionFields
 from modelbuild.handoff.manifest import Handoff
 from modelbuild.store.decisions import DecisionStore
 
@@ -25,7 +27,13 @@ _DECISIONS = ("deploy", "reject")
 _SHOWN_CHARACTERS = 500
 
 
-def record(approved: Handoff, endpoint: str, meta_data: TrainingMetaData, approver: Approver) -> Decision:
+def record(
+    approved: Handoff,
+    endpoint: str,
+    fields: DecisionFields,
+    meta_data: TrainingMetaData,
+    approver: Approver,
+) -> Decision:
     """Record what the person decided for an endpoint, once, beside the manifest.
 
     Where notify was retried after that, the record gets the gates of its newest run.
@@ -34,22 +42,18 @@ def record(approved: Handoff, endpoint: str, meta_data: TrainingMetaData, approv
 
     Raises:
         ConfigurationError: the decision is neither to deploy nor to reject, or the gates cannot be read.
-        Rejected: it is a candidate that does not meet the gates, and those are required.
         VerificationFailed: another decision for this endpoint than that of this job is on record.
         AwsError: S3 refused.
         BuildkiteError: the agent's command line failed.
     """
-    fields = meta_data.get_all([DECISION, DECISION_REASON, FAILED_GATES, CANDIDATE_GATES])
-    written = fields[DECISION].strip() or "deploy"
+    written = fields.decision or "deploy"
     if written not in _DECISIONS:
         raise ConfigurationError(
-            f"meta-data {meta_data.prefix}{DECISION} is {written[:80]!r}: give the field of the block step "
+            f"meta-data {fields.keys[DECISION]} is {written[:80]!r}: give the field of the block step "
             f"the options {' and '.join(_DECISIONS)}"
         )
     request = approved.manifest.request
-    failed_gates = "" if fields[FAILED_GATES] == NO_GATES else fields[FAILED_GATES]
-    if fields[CANDIDATE_GATES]:
-        failed_gates = _failed_of(request.model_id, fields[CANDIDATE_GATES], written, meta_data)
+    failed_gates = _failed_gates(request.model_id, meta_data)
     decision = Decision.model_validate(
         {
             "model": request.model,
@@ -57,12 +61,13 @@ def record(approved: Handoff, endpoint: str, meta_data: TrainingMetaData, approv
             "manifest_sha256": approved.manifest_sha256,
             "endpoint": endpoint,
             "decision": written,
-            "reason": fields[DECISION_REASON].strip(),
+            "reason": fields.reason,
             "failed_gates": failed_gates,
             "approver": approver.model_dump(),
             "decided_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
     )
+    replace(fields, decision=written).keep(meta_data, endpoint)
     store = DecisionStore(approved.store.objects, approved.store.prefix)
     recorded = store.write_once(decision)
     _require_same(recorded, decision, store.uri(endpoint))
@@ -92,29 +97,36 @@ def _require_same(recorded: Decision, decision: Decision, uri: str) -> None:
         )
 
 
-def _failed_of(model_id: str, value: str, decision: str, meta_data: TrainingMetaData) -> str:
-    """The gates that a candidate of a sweep did not meet."""
+def _failed_gates(model_id: str, meta_data: TrainingMetaData) -> str:
+    """The gates that the model, or the candidate of a sweep, did not meet."""
+    if (gates := _candidate_gates(meta_data)) is not None:
+        return gates.failed.get(model_id, "")
+    failed = meta_data.get(FAILED_GATES) or ""
+    return "" if failed == NO_GATES else failed
+
+
+def _candidate_gates(meta_data: TrainingMetaData) -> CandidateGates | None:
+    """The gates of the candidates of a sweep; None if notify noted none."""
+    value = meta_data.get(CANDIDATE_GATES)
+    if not value:
+        return None
     try:
-        gates = CandidateGates.model_validate_json(value)
+        return CandidateGates.model_validate_json(value)
     except ValidationError as error:
         raise ConfigurationError(
             f"meta-data {meta_data.prefix}{CANDIDATE_GATES} is {value[:80]!r}, which no notify step writes: "
             "start a new build, and leave it to that step"
         ) from error
-    failed = gates.failed.get(model_id, "")
-    if failed and gates.required and decision == "deploy":
-        raise Rejected(
-            f"candidate {model_id} does not meet the gates of this pipeline ({failed}): nothing was "
-            "deployed; start a new build, and choose a candidate that meets them"
-        )
-    return failed
 
 
-def require_deploy(decision: Decision, meta_data: TrainingMetaData) -> None:
-    """Require that the person decided to deploy, and gave a reason where gates were not met.
+def require_deploy(decision: Decision, fields: DecisionFields, meta_data: TrainingMetaData) -> None:
+    """Require that the person decided to deploy, and gave a reason where gates were not met; no reason lets a
+    candidate of a sweep through that does not meet required gates.
 
     Raises:
         Rejected: the model is not to be deployed.
+        ConfigurationError: the gates of candidates cannot be read.
+        BuildkiteError: the agent's command line failed.
     """
     name, by = f"model {decision.model} {decision.model_id}", decision.approver.name or "the approver"
     reason = decision.reason or "no reason was given"
@@ -122,8 +134,15 @@ def require_deploy(decision: Decision, meta_data: TrainingMetaData) -> None:
         raise Rejected(
             f"{by} rejected {name} ({reason}): nothing was deployed; to try again, start a new build"
         )
+    gates = _candidate_gates(meta_data)
+    if decision.failed_gates and gates is not None and gates.required:
+        raise Rejected(
+            f"candidate {decision.model_id} does not meet the gates of this pipeline "
+            f"({decision.failed_gates}): nothing was deployed; start a new build, and choose a candidate "
+            "that meets them"
+        )
     if decision.failed_gates and not decision.reason:
         raise Rejected(
             f"{name} does not meet the gates of this pipeline ({decision.failed_gates}), and {by} gave no "
-            f"reason to deploy it in field {meta_data.prefix}{DECISION_REASON}: start a new build"
+            f"reason to deploy it in field {fields.keys[DECISION_REASON]}: start a new build"
         )

@@ -27,6 +27,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.handoff import pins
+from modelbuild.handoff.fields import DecisionFields
 from modelbuild.handoff.manifest import (
     Handoff,
     Requested,
@@ -99,8 +100,16 @@ def read_leaderboard(
     return SweepStore(objects, find_store(meta_data, objects, job).prefix).leaderboard()
 
 
-def read_approved(requested: Requested, result: TrainingResult, meta_data: TrainingMetaData) -> Handoff:
+def read_approved(
+    requested: Requested, result: TrainingResult, meta_data: TrainingMetaData, fields: DecisionFields
+) -> Handoff:
     """The model that a person approved, as notify has shown it: of the build, or a candidate of its sweep.
+
+    Args:
+        requested: what the build asked for.
+        result: of the training.
+        meta_data: of the training.
+        fields: what the person chose.
 
     Raises:
         ConfigurationError: notify has shown no model, or offered no candidate of the rank that was chosen.
@@ -110,14 +119,14 @@ def read_approved(requested: Requested, result: TrainingResult, meta_data: Train
         BuildkiteError: the agent's command line failed.
     """
     if requested.request.sweep is None:
-        _rank(meta_data, "this build has no sweep, and so one model only", 1)
+        _rank(fields, "this build has no sweep, and so one model only", 1)
         approved = read_manifest(requested, result)
         pins.require_pinned(approved, meta_data)
         return approved
     offered = pins.pinned_offer(meta_data).candidates
     places = [_place(requested, one.model_id) for one in offered]
     require_own_manifest(result, places[0])
-    rank = _rank(meta_data, f"notify offered {len(offered)} candidates", len(offered))
+    rank = _rank(fields, f"notify offered {len(offered)} candidates", len(offered))
     store = places[rank - 1]
     content = store.manifest_bytes()
     manifest = records.parse(content, store.manifest_uri, Manifest)
@@ -169,14 +178,14 @@ def offered_as(handoff: Handoff) -> OfferedCandidate:
     )
 
 
-def _rank(meta_data: TrainingMetaData, why: str, last: int) -> int:
+def _rank(fields: DecisionFields, why: str, last: int) -> int:
     """The rank that the person chose; the best one's if the block step does not ask."""
-    written = (meta_data.get(CHOSEN_CANDIDATE) or "").strip() or "1"
+    written = fields.candidate or "1"
     ranks = [str(rank) for rank in range(1, last + 1)]
     if written not in ranks:
         allowed = f"a rank from 1 to {last}" if last > 1 else "rank 1"
         raise ConfigurationError(
-            f"meta-data {meta_data.prefix}{CHOSEN_CANDIDATE} is {written[:80]!r}, but {why}: nothing was "
+            f"meta-data {fields.keys[CHOSEN_CANDIDATE]} is {written[:80]!r}, but {why}: nothing was "
             f"deployed; start a new build, and choose {allowed}"
         )
     return int(written)

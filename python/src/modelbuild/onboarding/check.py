@@ -139,7 +139,7 @@ def _asked(index: int, steps: Sequence[Step]) -> Iterator[Finding]:
     """Whether a training waits for the steps that ask a person for its parameters."""
     train, before = steps[index], steps_before(index, steps)
     for other, step in enumerate(steps):
-        asks = next((key for key in _by_key(step) if re.match(r"([A-Za-z0-9_-]+/)?params/", key)), None)
+        asks = next((key for key in step.fields if re.match(r"([A-Za-z0-9_-]+/)?params/", key)), None)
         if asks and other not in before:
             yield Finding(
                 train.line,
@@ -151,7 +151,7 @@ def _asked(index: int, steps: Sequence[Step]) -> Iterator[Finding]:
 def _keys(step: Step) -> Iterator[str]:
     """Whether Buildkite takes the keys of a step's fields."""
     if step.kind in ("block", "input"):
-        for key in _by_key(step):
+        for key in step.fields:
             if not has_variable(key) and not re.fullmatch(FIELD_KEY_PATTERN, key):
                 yield (
                     f"field {key} has a key that Buildkite refuses, which takes letters, digits, /, - and _: "
@@ -159,13 +159,6 @@ def _keys(step: Step) -> Iterator[str]:
                 )
             if _OWN_KEYS.match(key):
                 yield f"field {key} would change what train and notify note in the build: give it another key"
-
-
-def _by_key(step: Step) -> dict[str, dict[Any, Any]]:
-    """The fields of a step that asks for some."""
-    fields = step.values.get("fields")
-    fields = [field for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
-    return {str(field.get("key")): field for field in fields}
 
 
 def _state(block: Step) -> Iterator[str]:
@@ -176,7 +169,7 @@ def _state(block: Step) -> Iterator[str]:
 
 
 def _fields(block: Step, prefix: str) -> Iterator[str]:
-    fields, expected = _by_key(block), [prefix + key for key in TrainingResult.field_keys()]
+    fields, expected = block.fields, [prefix + key for key in TrainingResult.field_keys()]
     missing = [key for key in expected if key not in fields]
     for key, field in fields.items():
         if key not in expected:

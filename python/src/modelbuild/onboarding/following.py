@@ -2,21 +2,31 @@
 
 Each model of a build has a chain of its own: its training unblocks a block step, notify shows the model
 after that, then a person decides, and then deploy runs. Where the chains of two models are crossed, a person
-would approve one model, and the other would be deployed.
+would approve one model, and the other would be deployed. Where two deployments of one model read the same
+fields, what a person decided on the one would be done to the other.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+from modelbuild.contract import CHOSEN_CANDIDATE, DECISION, DECISION_REASON, endpoint_field
 from modelbuild.onboarding.interpolation import has_variable
 from modelbuild.onboarding.pipeline import Plugin, Step, nearest, steps_before
 from modelbuild.onboarding.training import Training
+
+_FIELDS = (DECISION, DECISION_REASON, CHOSEN_CANDIDATE)
+_ANY_FIELD = re.compile(r"(?:.+/)?deploy/(?:[^/]+/)?(?:decision|reason|candidate)")
 
 
 def mistakes(steps: Sequence[Step], trained: Sequence[Training]) -> Iterator[tuple[Step, str]]:
     """What is wrong with the steps that follow a training, each with the step."""
     yield from _endpoints(steps)
+    readers = list(_readers(steps, trained))
+    yield from _shared_fields(readers, steps)
+    yield from _unread_fields(readers, steps)
     for index, step in enumerate(steps):
         for plugin in step.plugins:
             if plugin.name in ("notify", "deploy"):
@@ -101,12 +111,11 @@ def _decisions(index: int, steps: Sequence[Step], trained: Sequence[Training]) -
 
 def _endpoints(steps: Sequence[Step]) -> Iterator[tuple[Step, str]]:
     """Whether two models of the pipeline are deployed to one endpoint."""
-    deployed: dict[str, tuple[Step, object]] = {}
+    deployed: dict[str, tuple[Step, str | None]] = {}
     for step in steps:
         for plugin in step.plugins:
-            options = plugin.options if plugin.name == "deploy" and isinstance(plugin.options, dict) else {}
-            endpoint, model = options.get("endpoint"), options.get("model")
-            if not isinstance(endpoint, str) or has_variable(endpoint):
+            endpoint, model = _endpoint(plugin), _model(plugin)
+            if plugin.name != "deploy" or endpoint is None:
                 continue
             first, other = deployed.setdefault(endpoint, (step, model))
             if other != model:
@@ -115,3 +124,74 @@ def _endpoints(steps: Sequence[Step]) -> Iterator[tuple[Step, str]]:
                     f"{first.shown()} deploys another model to endpoint {endpoint}: give each model an "
                     "endpoint of its own",
                 )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A deploy step: where it is, and the keys of the fields that it may read (see ``handoff.fields``)."""
+
+    index: int
+    own: frozenset[str]
+    plain: frozenset[str]
+
+
+def _readers(steps: Sequence[Step], trained: Sequence[Training]) -> Iterator[_Reader | None]:
+    """The deploy steps; None for each whose model or endpoint the file does not say."""
+    for index, step in enumerate(steps):
+        for plugin in step.plugins:
+            if plugin.name == "deploy":
+                prefix, endpoint = _key_prefix(plugin, trained), _endpoint(plugin)
+                if prefix is None or endpoint is None:
+                    yield None
+                    continue
+                own = frozenset(prefix + endpoint_field(key, endpoint) for key in _FIELDS)
+                yield _Reader(index, own, frozenset(prefix + key for key in _FIELDS))
+
+
+def _shared_fields(readers: Sequence[_Reader | None], steps: Sequence[Step]) -> Iterator[tuple[Step, str]]:
+    """Whether a person who decides elsewhere can change the fields that a deploy step is about to read."""
+    asking = {at: step.fields.keys() for at, step in enumerate(steps) if step.kind in ("block", "input")}
+    for reader in readers:
+        if reader is None:
+            continue
+        before = steps_before(reader.index, steps)
+        read = reader.own if any(asking[at] & reader.own for at in before & asking.keys()) else reader.plain
+        for at, keys in asking.items():
+            if keys & read and at not in before and reader.index not in steps_before(at, steps):
+                deploy = steps[reader.index].shown()
+                yield (
+                    steps[at],
+                    f"it asks for {min(keys & read)}, which {deploy} reads and may find changed: let it wait "
+                    f"for {deploy}, or give each endpoint fields with its name, such as {max(reader.own)}",
+                )
+
+
+def _unread_fields(readers: Sequence[_Reader | None], steps: Sequence[Step]) -> Iterator[tuple[Step, str]]:
+    """Whether a person is asked for a decision that no deploy step reads, so that a rejection is lost."""
+    known = [reader for reader in readers if reader is not None]
+    if len(known) < len(readers):
+        return
+    for at, step in enumerate(steps):
+        after = [one.own | one.plain for one in known if at in steps_before(one.index, steps)]
+        read = frozenset().union(*after)
+        for key in sorted(step.fields.keys() - read) if after and step.kind in ("block", "input") else ():
+            if _ANY_FIELD.fullmatch(key):
+                yield step, f"no deploy step after it reads field {key}: {nearest(key, sorted(read))}"
+
+
+def _key_prefix(plugin: Plugin, trained: Sequence[Training]) -> str | None:
+    """What the keys begin with of the training that a step follows; None if the file does not say which."""
+    claims = [training.claim for training in trained if training.claim is not None]
+    model = _model(plugin)
+    if len(claims) < len(trained) or has_variable(model or ""):
+        return None
+    found = next((claim for claim in claims if model in (None, claim.model)), None)
+    if found is None:
+        return f"{model}/" if model else ""
+    return found.meta_data_prefix
+
+
+def _endpoint(plugin: Plugin) -> str | None:
+    """The endpoint that a deploy step names; None if the file does not say it."""
+    endpoint = plugin.options.get("endpoint") if isinstance(plugin.options, dict) else None
+    return endpoint if isinstance(endpoint, str) and not has_variable(endpoint) else None

@@ -63,6 +63,13 @@ class Step:
         title = self.values.get("label") or self.values.get("name") or self.values.get(self.kind)
         return f"step {self.key or title or self.kind}"
 
+    @property
+    def fields(self) -> dict[str, dict[Any, Any]]:
+        """The fields that the step asks for, by their keys."""
+        fields = self.values.get("fields")
+        fields = [field for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
+        return {str(field.get("key")): field for field in fields}
+
 
 @dataclass(frozen=True)
 class Pipeline:
