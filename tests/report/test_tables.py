@@ -15,7 +15,7 @@ from modelbuild.contract.report import (
     Example,
     Interval,
 )
-from modelbuild.report.candidates import headings
+from modelbuild.report.candidates import candidates_table, headings
 from modelbuild.report.comparisons import model_rows, shown_metrics
 from modelbuild.report.deltas import delta
 from modelbuild.report.document import render_document
@@ -248,3 +248,15 @@ def test_parameters_are_headed_by_their_last_part() -> None:
     """A column has the last part of a parameter's name, or the whole text where that part names two."""
     names = ["training.learning_rate", "model.size", "vocabulary.size", "seed", "<b>.x"]
     assert headings(names) == ["learning_rate", "model.size", "vocabulary.size", "seed", "<b>.x"]
+
+
+def test_what_candidates_cost_has_the_currency_that_the_head_counted_in() -> None:
+    """The price file of notify may have another one, in which the cost of the model's own training is."""
+    report = changed(SCENES["sweep"](), currency="EUR")
+    table = candidates_table(report, 3)
+    assert table is not None
+    assert "USD" in table.counts
+    assert "EUR" not in "".join([table.counts, *table.advice])
+    text = document_text(report)
+    assert "cost, USD" in text
+    assert "cost, EUR" not in text

@@ -114,6 +114,7 @@ def leaderboard(
             )
             for row in rows
         ),
+        "currency": "USD",
     }
     return Leaderboard.model_validate({**values, **changes})
 

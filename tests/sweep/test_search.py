@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from modelbuild.contract import CandidateOutcome, CandidateTask, Evaluation, Metric, Quality, Sweep
+from modelbuild.contract import CandidateOutcome, CandidateTask, Evaluation, Metric, Quality, StepRun, Sweep
 from modelbuild.sweep.search import Objective, Sampler, search
 from modelbuild.sweep.tpe import TpeSampler
 
@@ -144,6 +144,24 @@ def test_successive_halving_trains_the_best_with_more() -> None:
     assert objective is not None
     (winner,) = [one for one in outcomes if one.task.rung == 0]
     assert objective.score(winner) == max(objective.score(one) or -9 for one in outcomes)
+
+
+def test_what_the_rungs_of_a_candidate_took_adds_up() -> None:
+    """The cost of a sweep is that of all rungs, not only of the last one of each candidate."""
+
+    def trains(_: str, tasks: Sequence[CandidateTask]) -> list[CandidateOutcome]:
+        return [
+            outcome(task, float(task.candidate.number)).model_copy(
+                update={"steps": (StepRun(step="train", task=task.name, seconds=1.0),)}
+            )
+            for task in tasks
+        ]
+
+    halving = {"parameter": "epochs", "minimum": 1, "factor": 3}
+    found = sweep("random", candidates=9, **{"early-stopping": halving})
+    outcomes = search(found, DEFAULTS, trains, lambda: TpeSampler(found, DEFAULTS), lambda *_: True)
+    assert [one.seconds for one in outcomes] == [1.0] * 6 + [2.0, 2.0, 3.0]
+    assert [run.task for run in outcomes[8].steps] == ["search-9-rung-1", "search-9-rung-2", "search-9"]
 
 
 def test_a_round_in_which_all_fail_ends_in_its_rung() -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_each_task_runs_in_a_process_and_its_output_is_told_apart(
         (tmp_path / str(task)).write_text(str(os.getpid()))
 
     deaths: list[tuple[int, str]] = []
-    run_all(range(5), 2, run, lambda task: f"t{task}", lambda task, how: deaths.append((task, how)))
+    run_all(range(5), 2, run, lambda task: f"t{task}", lambda task, how, _: deaths.append((task, how)))
     assert deaths == []
     pids = {(tmp_path / str(task)).read_text() for task in range(5)}
     assert len(pids - {str(os.getpid())}) == 5
@@ -42,16 +43,44 @@ def test_a_task_that_dies_takes_no_other_with_it() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         if task == "exits":
             os._exit(3)
+        if task == "exits well":
+            os._exit(0)
         if task == "raises":
             raise ValueError("no rows")
 
     deaths: dict[str, str] = {}
-    run_all(["killed", "exits", "raises", "good"], 4, run, str, deaths.__setitem__)
+    run_all(
+        ["killed", "exits", "exits well", "raises", "good"],
+        5,
+        run,
+        str,
+        lambda task, how, _: deaths.update({task: how}),
+    )
     assert deaths == {
         "killed": "its process was killed by signal 9, as Linux does when the memory of the job is used up",
         "exits": "its process ended with exit code 3",
+        "exits well": "its process ended before its last step did, as if a step called os._exit(0)",
         "raises": "its process ended with exit code 1",
     }
+
+
+def test_what_a_dead_task_has_started_does_not_outlive_it(tmp_path: Path) -> None:
+    """Its own processes keep open what tells that it has ended, and are ended with it; its time is told."""
+
+    def run(_: int) -> None:
+        child = os.fork()
+        if child == 0:
+            time.sleep(600)
+        (tmp_path / "child").write_text(str(child))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    deaths: list[float] = []
+    began = time.monotonic()
+    run_all([1], 1, run, str, lambda *how: deaths.append(how[-1]))
+    (seconds,) = deaths
+    assert 0 < seconds <= time.monotonic() - began
+    child = (tmp_path / "child").read_text()
+    wait_until(functools.partial(_is_gone, child), f"the end of process {child}")
 
 
 def test_no_more_tasks_run_at_the_same_time_than_asked_for(tmp_path: Path) -> None:
@@ -63,7 +92,7 @@ def test_no_more_tasks_run_at_the_same_time_than_asked_for(tmp_path: Path) -> No
         (tmp_path / f"{task}.seen").write_text(str(len([*tmp_path.glob("*.running")])))
         mark.unlink()
 
-    run_all(range(12), 2, run, str, lambda task, how: pytest.fail(f"{task}: {how}"))
+    run_all(range(12), 2, run, str, lambda task, how, _: pytest.fail(f"{task}: {how}"))
     assert {int((tmp_path / f"{task}.seen").read_text()) for task in range(12)} <= {1, 2}
 
 

@@ -169,6 +169,8 @@ class Leaderboard(Record):
     selection: Selection | None = None
     """None if no candidate could be offered."""
     timings: tuple[CandidateTiming, ...] = ()
+    currency: Text = Field("", max_length=10)
+    """That of the costs, which the head has counted by modelbuild's own prices."""
 
     @property
     def offered(self) -> tuple[LeaderboardRow, ...]:

@@ -124,8 +124,8 @@ def candidates_table(report: Report, columns: int) -> CandidatesTable | None:
     gates = report.candidate_gates.failed if report.candidate_gates else {}
     return CandidatesTable(
         selection=[*_selection(board)],
-        advice=[*_advice(board, timings, report.currency)],
-        counts=f"{counts(board)}.{_spent(board, report.currency)}",
+        advice=[*_advice(board, timings)],
+        counts=f"{counts(board)}.{_spent(board)}",
         parameters=headings(names)[:columns],
         hidden=len(names[columns:]),
         rows=[
@@ -176,13 +176,13 @@ def counts(board: Leaderboard) -> str:
     return f"{len(board.rows):,} candidates: {', '.join([f'{len(ranked(board)):,} have a rank', *others])}"
 
 
-def _spent(board: Leaderboard, currency: str) -> str:
+def _spent(board: Leaderboard) -> str:
     """How long all candidates were trained, and what that cost; empty if it is not known."""
     if not board.timings:
         return ""
     costs = [one.cost for one in board.timings if one.cost is not None]
     at_least = "" if len(costs) == len(board.timings) else "at least "
-    price = f" and cost {at_least}{sum(costs):,.2f}{f' {currency}' if currency else ''}" if costs else ""
+    price = f" and cost {at_least}{_amount(f'{sum(costs):,.2f}', board)}" if costs else ""
     return f" Their trainings took {sum(one.seconds for one in board.timings):,.0f} s{price}."
 
 
@@ -209,7 +209,7 @@ def _selection(board: Leaderboard) -> Iterator[str]:
         yield "No other candidate is within noise of it."
 
 
-def _advice(board: Leaderboard, timings: Mapping[str, CandidateTiming], currency: str) -> Iterator[str]:
+def _advice(board: Leaderboard, timings: Mapping[str, CandidateTiming]) -> Iterator[str]:
     """Which offered candidates within noise of the best are smaller than it, or were cheaper to train."""
     if not board.offered:
         return
@@ -225,7 +225,7 @@ def _advice(board: Leaderboard, timings: Mapping[str, CandidateTiming], currency
             f"{best.model_bytes:,})."
         )
     if cheap is not None:
-        price = f"{costs[cheap.model_id]:.4f} {currency}; the best cost {costs[best.model_id]:.4f}"
+        price = f"{_amount(f'{costs[cheap.model_id]:.4f}', board)}; the best cost {costs[best.model_id]:.4f}"
         if cheap is small:
             yield f"It was the cheapest of those to train, too ({price})."
         else:
@@ -242,6 +242,11 @@ def _least(found: Sequence[tuple[LeaderboardRow, float | None]], best: float | N
     if not known or best is None or min(known)[0] >= _WORTHWHILE * best:
         return None
     return found[min(known)[1]][0]
+
+
+def _amount(number: str, board: Leaderboard) -> str:
+    """An amount of money with the currency, which a leaderboard of an earlier version does not have."""
+    return f"{number} {board.currency}" if board.currency else number
 
 
 def _price(timing: CandidateTiming | None) -> float | None:

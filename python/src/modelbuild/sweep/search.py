@@ -74,6 +74,8 @@ def search(
 ) -> list[CandidateOutcome]:
     """Train the candidates of a sweep; how each ended, by its last training, in the order of their numbers.
 
+    With early stopping, an outcome has the seconds and the steps of all rungs of its candidate.
+
     The candidates depend on the sweep and on the outcomes alone, so a head that goes on finds the same ones.
 
     Args:
@@ -149,12 +151,23 @@ def _train_round(
         changes: dict[str, JsonValue] = {sweep.early_stopping.parameter: value}
         tasks = [CandidateTask(candidate=one, stage="search", rung=rung, changes=changes) for one in left]
         outcomes = train(f"round-{number}-rung-{rung}", tasks)
-        last |= {outcome.task.candidate.number: outcome for outcome in outcomes}
+        _add(outcomes, last)
         left = _survivors(sweep, outcomes, sweep.early_stopping.factor)
     tasks = [CandidateTask(candidate=one, stage="search") for one in left]
     if tasks:
-        last |= {found.task.candidate.number: found for found in train(f"round-{number}", tasks)}
+        _add(train(f"round-{number}", tasks), last)
     return [last[one.number] for one in candidates]
+
+
+def _add(outcomes: Sequence[CandidateOutcome], last: dict[int, CandidateOutcome]) -> None:
+    """Put the outcomes of a rung in place of those of the rungs before; time and steps add up."""
+    for outcome in outcomes:
+        number = outcome.task.candidate.number
+        before = last.get(number)
+        if before is not None:
+            spent = {"seconds": before.seconds + outcome.seconds, "steps": (*before.steps, *outcome.steps)}
+            outcome = outcome.model_copy(update=spent)
+        last[number] = outcome
 
 
 def _rungs(sweep: Sweep, defaults: Mapping[str, JsonValue]) -> Iterator[int]:

@@ -232,6 +232,12 @@ class CandidateFlow(ModelFlow):
             seconds=round(seconds, 3),
         )
 
+    def failure(self, task: CandidateTask, reason: str, seconds: float) -> CandidateOutcome:
+        """How the training of the candidate ended that failed, with the steps until then."""
+        return CandidateOutcome(
+            task=task, status="failed", reason=reason, steps=self._step_runs(), seconds=round(seconds, 3)
+        )
+
     def run_steps(self) -> None:
         """Call the steps from ``start`` to ``end``; for the snapshot, only ``start``."""
         self.finished: list[StepRun] = []

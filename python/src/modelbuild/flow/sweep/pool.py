@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,13 +25,34 @@ from modelbuild import log
 Task = TypeVar("Task")
 
 _TERMINATED_EXIT = 128 + signal.SIGTERM
+_LOOK_SECONDS = 1.0
+"""How often to look whether a process has ended whose own processes keep its sentinel open."""
 
 
 @dataclass(frozen=True)
 class _Running(Generic[Task]):
+    """A task that runs.
+
+    Attributes:
+        task: the task.
+        process: its process, which leads a process group of its own.
+        output: the file with what it prints.
+        mark: a file that is there once the task has been run to its end.
+        began: when it was started.
+    """
+
     task: Task
     process: BaseProcess
     output: Path
+    mark: Path
+    began: float
+
+    def kill(self) -> None:
+        """End what is left of its process and of those that it has started."""
+        assert self.process.pid is not None
+        # macOS answers EPERM for a group of zombies.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 def run_all(
@@ -38,18 +60,20 @@ def run_all(
     processes: int,
     run: Callable[[Task], None],
     name: Callable[[Task], str],
-    on_death: Callable[[Task, str], None],
+    on_death: Callable[[Task, str, float], None],
 ) -> None:
     """Run each task in a process, and print its output when it has ended.
 
-    When this process gets SIGTERM, it ends those that run, and exits.
+    The processes that a task has started, and left behind, are ended with it. When this process gets SIGTERM,
+    it ends those that run, and exits.
 
     Args:
         tasks: the tasks, in the order in which they start.
         processes: how many run at the same time.
         run: runs a task, in its process.
         name: the name of a task, with which its lines in the log begin.
-        on_death: is told, in this process, of a task whose process ended with an error, and how.
+        on_death: is told, in this process, of a task whose process ended before the task did, how, and after
+            how many seconds.
     """
     context = multiprocessing.get_context("fork")
     running: dict[int, _Running[Task]] = {}
@@ -57,7 +81,7 @@ def run_all(
     def stop(number: int, frame: FrameType | None) -> None:
         del number, frame
         for one in running.values():
-            one.process.kill()
+            one.kill()
         os._exit(_TERMINATED_EXIT)
 
     before = signal.signal(signal.SIGTERM, stop)
@@ -66,25 +90,29 @@ def run_all(
         with tempfile.TemporaryDirectory(prefix="modelbuild-") as scratch:
             while True:
                 while len(running) < processes and (task := next(left, None)) is not None:
-                    output = Path(scratch) / f"{name(task)}.log"
-                    process = context.Process(target=_in_process, args=(run, task, output))
+                    output, mark = (Path(scratch) / f"{name(task)}.{end}" for end in ("log", "ended"))
+                    process = context.Process(target=_in_process, args=(run, task, output, mark))
                     process.start()
-                    running[process.sentinel] = _Running(task, process, output)
+                    running[process.sentinel] = _Running(task, process, output, mark, time.monotonic())
                 if not running:
                     return
-                for sentinel in wait([*running]):
+                for sentinel in wait([*running], _LOOK_SECONDS):
                     assert isinstance(sentinel, int)
-                    ended = running.pop(sentinel)
-                    ended.process.join()
-                    _print_log(ended.output, name(ended.task))
-                    if ended.process.exitcode:
-                        on_death(ended.task, _how(ended.process.exitcode))
+                    running[sentinel].process.join(_LOOK_SECONDS)
+                for sentinel, one in [*running.items()]:
+                    if one.process.exitcode is not None:
+                        del running[sentinel]
+                        one.kill()
+                        _print_log(one.output, name(one.task))
+                        if not one.mark.exists():
+                            on_death(one.task, _how(one.process.exitcode), time.monotonic() - one.began)
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _in_process(run: Callable[[Task], None], task: Task, output: Path) -> None:
-    """Run a task with its output in a file."""
+def _in_process(run: Callable[[Task], None], task: Task, output: Path, mark: Path) -> None:
+    """Run a task with its output in a file, and make another one when it has ended."""
+    os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Of all processes in a container whose memory is used up, Linux then ends this one.
     with suppress(OSError):
@@ -93,6 +121,7 @@ def _in_process(run: Callable[[Task], None], task: Task, output: Path) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     run(task)
+    mark.touch()
 
 
 def _print_log(output: Path, name: str) -> None:
@@ -102,7 +131,9 @@ def _print_log(output: Path, name: str) -> None:
 
 def _how(exit_code: int) -> str:
     """How a process ended, in words."""
-    if exit_code >= 0:
+    if exit_code == 0:
+        return "its process ended before its last step did, as if a step called os._exit(0)"
+    if exit_code > 0:
         return f"its process ended with exit code {exit_code}"
     killed = -exit_code == signal.SIGKILL
     hint = ", as Linux does when the memory of the job is used up" if killed else ""

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +22,7 @@ from modelbuild import log
 from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import Storage
-from modelbuild.contract import CandidateOutcome, CandidateTask, WorkerEnvironment
+from modelbuild.contract import CandidateOutcome, CandidateTask, StepRun, WorkerEnvironment
 from modelbuild.errors import ConfigurationError, ModelbuildError, variable_error
 from modelbuild.flow import snapshot
 from modelbuild.flow.base import ModelFlow
@@ -36,6 +37,7 @@ from modelbuild.store.model import ModelStore
 from modelbuild.store.sweep import SweepStore
 
 _REASON_CHARACTERS = 500
+_SIZE = ("cpu", "memory", "gpu")
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,9 @@ class Worker:
             outcome = flow.outcome(task, time.monotonic() - began)
             uri = self.store.predictions_uri(task, flow.predictions)
             manifest = flow.manifest(uri) if task.stage == "search" else None
-        except Exception as error:  # noqa: BLE001 - a candidate that fails is a result, whatever the reason
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a candidate that fails is a result, whatever why
             log.lines(traceback.format_exc().rstrip())
-            failed(self.store, task, reason(error), time.monotonic() - began)
+            self.store.write_outcome_once(flow.failure(task, reason(error), time.monotonic() - began))
             return
         if manifest is None:
             self.store.write_outcome_once(outcome)
@@ -75,19 +77,35 @@ class Worker:
         log.say(outcome.evaluation.describe(outcome.evaluation.overall))
 
 
-def failed(store: SweepStore, task: CandidateTask, why: str, seconds: float = 0.0) -> None:
-    """Write that a candidate failed."""
-    outcome = CandidateOutcome(task=task, status="failed", reason=why, seconds=round(seconds, 3))
-    store.write_outcome_once(outcome)
+def died(
+    store: SweepStore, sizes: Mapping[str, Mapping[str, int]], task: CandidateTask, how: str, seconds: float
+) -> None:
+    """Write that a candidate failed because its process ended.
+
+    Args:
+        store: where outcomes are written.
+        sizes: what the jobs of the flow's steps ask for; the time counts as that of the largest, because it
+            is not known which steps took it.
+        task: what was trained.
+        how: how its process ended.
+        seconds: how long it ran.
+    """
+    largest = {kind: max(size[kind] for size in sizes.values()) for kind in _SIZE} if sizes else {}
+    run = StepRun(step="unknown", task=task.name, seconds=round(seconds, 3), **largest)
+    store.write_outcome_once(
+        CandidateOutcome(task=task, status="failed", reason=how, steps=(run,), seconds=run.seconds)
+    )
 
 
-def reason(error: Exception) -> str:
+def reason(error: Exception | SystemExit) -> str:
     """Why a candidate failed, with file and line of the user's code, at most 500 characters."""
     if isinstance(error, ModelbuildError):
         return str(error)[:_REASON_CHARACTERS]
     here = str(Path.cwd().resolve())
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(here)]
     place = f" ({Path(frames[-1].filename).relative_to(here)}, line {frames[-1].lineno})" if frames else ""
+    if isinstance(error, SystemExit):
+        return f"a step ended Python by sys.exit{place}: return from the step in its place"
     text = " ".join(str(error).split())
     return log.redact(f"{type(error).__name__}: {text[:_REASON_CHARACTERS]}{place}")
 
@@ -130,7 +148,7 @@ def main(file: Path) -> None:
     tasks = [task for task in work.share(own.index) if task.name not in ended]
     log.say(f"{len(tasks)} candidates to train, {work.processes} at the same time")
     _import_what_candidates_use()
-    run_all(tasks, work.processes, worker.train, lambda task: task.name, partial(failed, store))
+    run_all(tasks, work.processes, worker.train, lambda task: task.name, partial(died, store, context.sizes))
 
 
 def _import_what_candidates_use() -> None:

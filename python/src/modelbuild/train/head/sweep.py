@@ -128,6 +128,7 @@ class SweepHead:
             workers.prepare()
         outcomes = search(sweep, defaults, train, sampler, may_continue)
         leaderboard = ranking.rank(request, outcomes, store.predictions, lambda one: _price(one, prices))
+        leaderboard = leaderboard.model_copy(update={"currency": prices.currency})
         # For the page of a sweep that can offer no candidate.
         store.write_leaderboard(leaderboard, ranking.table(leaderboard))
         leaderboard, result = self._offer(request, sweep, leaderboard, workers)
