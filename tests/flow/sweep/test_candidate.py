@@ -16,7 +16,14 @@ import pytest
 
 import samples
 from memory import MemoryObjects
-from modelbuild.contract import Candidate, CandidateOutcome, CandidateTask, Sweep, TrainingRequest
+from modelbuild.contract import (
+    Candidate,
+    CandidateOutcome,
+    CandidateTask,
+    Constraint,
+    Sweep,
+    TrainingRequest,
+)
 from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.flow import publish
 from modelbuild.flow.base import ModelFlow
@@ -130,11 +137,26 @@ def test_each_candidate_has_a_manifest(sweeping: Sweeping) -> None:
     manifest = searched.manifest("s3://bucket/predictions.parquet")
     assert manifest.request.model_id == "12.3"
     assert manifest.data == ModelStore(sweeping.objects, PREFIX).snapshot()
-    assert (manifest.evaluation, manifest.artifact.bytes) == (outcome.evaluation, outcome.model_bytes)
+    assert manifest.evaluation.with_slices([]) == outcome.evaluation
+    assert manifest.artifact.bytes == outcome.model_bytes
     assert manifest.predictions.rows == len(ids(searched.predictions))
     assert [run.step for run in manifest.steps] == ["start", "train", "end"]
     again, _ = sweeping.run("search")
     assert again.manifest("s3://bucket/predictions.parquet").artifact == manifest.artifact
+
+
+def test_an_outcome_has_the_slices_that_are_constrained(sweeping: Sweeping) -> None:
+    """The head has the outcomes of all candidates in memory, and needs no other slices."""
+    assert sweeping.request.sweep is not None
+    constraint = Constraint(metric="f1", slice="class=positive", minimum=0.0)
+    constrained = sweeping.request.sweep.model_copy(update={"constraints": (constraint,)})
+    sweeping.request = sweeping.request.model_copy(update={"sweep": constrained})
+    searched, outcome = sweeping.run("search")
+    assert outcome is not None
+    assert outcome.evaluation is not None
+    all_slices = searched.manifest("s3://bucket/predictions.parquet").evaluation.slices
+    assert {*all_slices["class"]} == {"negative", "positive"}
+    assert outcome.evaluation.slices == {"class": {"positive": all_slices["class"]["positive"]}}
 
 
 def test_what_is_offered_lies_as_any_model_does(sweeping: Sweeping) -> None:
@@ -182,7 +204,8 @@ def test_a_candidate_with_a_manifest_has_the_outcome_of_its_model(
     assert sweeping.objects.read(store.model_uri) == model
     assert store.manifest() == manifest
     assert outcome is not None
-    assert (outcome.evaluation, outcome.model_bytes) == (manifest.evaluation, len(model))
+    assert outcome.evaluation == manifest.evaluation.with_slices([])
+    assert outcome.model_bytes == len(model)
 
 
 def test_a_manifest_of_a_model_that_was_replaced_is_no_candidate(sweeping: Sweeping) -> None:

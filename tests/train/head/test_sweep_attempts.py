@@ -58,8 +58,9 @@ class Sweeping:
     def offer(self, attempt: int, reason: str, well: Set[int] = frozenset()) -> tuple[str, list[str]]:
         """The same with the training of the best candidates on all rows."""
         head, made, batch = self.head(attempt, reason, well)
+        leaderboard = sweeps.leaderboard(self.request, offered=0)
         with pytest.raises(TrainingFailed) as caught:
-            head._offer(self.request, self.asked, sweeps.leaderboard(self.request, offered=0), made)
+            head._offer(self.request, self.asked, leaderboard, made, lambda row: row.model_id.encode())
         return str(caught.value), batch.trained
 
 

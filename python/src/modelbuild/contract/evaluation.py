@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -94,6 +94,14 @@ class Evaluation(Record):
         column, _, value = part.partition("=")
         quality = self.slices.get(column, {}).get(value)
         return None if quality is None else quality.metrics.get(metric)
+
+    def with_slices(self, parts: Collection[str]) -> Evaluation:
+        """The evaluation with these slices, ``<column>=<value>``, and no others."""
+        kept = {
+            column: {value: quality for value, quality in values.items() if f"{column}={value}" in parts}
+            for column, values in self.slices.items()
+        }
+        return self.model_copy(update={"slices": {column: some for column, some in kept.items() if some}})
 
     @property
     def overall_metrics(self) -> list[Metric]:

@@ -111,7 +111,7 @@ class LeaderboardRow(Record):
     high: float | None = None
     """The 95 % interval of the metric, by a bootstrap of the validation rows."""
     within_noise: bool = False
-    """Whether the paired difference to the best candidate is one that the validation rows cannot show."""
+    """Whether the validation rows cannot show a paired difference to the best one, which never has it."""
     model_bytes: int | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     """All metrics on the validation rows."""
@@ -171,6 +171,11 @@ class Leaderboard(Record):
     timings: tuple[CandidateTiming, ...] = ()
     currency: Text = Field("", max_length=10)
     """That of the costs, which the head has counted by modelbuild's own prices."""
+
+    @property
+    def ranked(self) -> tuple[LeaderboardRow, ...]:
+        """The candidates that have a rank, the best first."""
+        return tuple(row for row in self.rows if row.rank is not None)
 
     @property
     def offered(self) -> tuple[LeaderboardRow, ...]:

@@ -130,17 +130,12 @@ def candidates_table(report: Report, columns: int) -> CandidatesTable | None:
         hidden=len(names[columns:]),
         rows=[
             _row(row, names[:columns], timings.get(row.model_id), gates.get(row.model_id, ""))
-            for row in ranked(board)[:SHOWN]
+            for row in board.ranked[:SHOWN]
         ],
         unranked=unranked(board),
         importance=[*_importance(board)],
         offered=len(board.offered),
     )
-
-
-def ranked(board: Leaderboard) -> list[LeaderboardRow]:
-    """The candidates that have a rank, the best first."""
-    return [row for row in board.rows if row.rank is not None]
 
 
 def headings(names: Sequence[str]) -> list[str]:
@@ -173,7 +168,7 @@ def counts(board: Leaderboard) -> str:
     """How many candidates there are, and how they ended: ``40 candidates: 37 have a rank, 3 failed``."""
     ended = Counter[str](row.status for row in board.rows)
     others = [f"{ended[status]:,} {text}" for status, text in _ENDED.items() if ended[status]]
-    return f"{len(board.rows):,} candidates: {', '.join([f'{len(ranked(board)):,} have a rank', *others])}"
+    return f"{len(board.rows):,} candidates: {', '.join([f'{len(board.ranked):,} have a rank', *others])}"
 
 
 def _spent(board: Leaderboard) -> str:
@@ -190,17 +185,17 @@ def _selection(board: Leaderboard) -> Iterator[str]:
     chosen = board.selection
     if chosen is None:
         return
-    evaluated = sum(row.metric is not None for row in board.rows)
+    count = f"{len(board.ranked):,}"
     on_test_rows = figure_with_interval(chosen.metric, chosen.low, chosen.high)
     yield (
-        f"Candidate {chosen.model_id} is the best of {evaluated:,} by {board.metric_title} on the validation "
-        f"rows: {figure(chosen.validation_metric)} there, and {on_test_rows} on the test rows, which had no "
-        "part in the choice."
+        f"Candidate {chosen.model_id} is the best of {count} with a rank by {board.metric_title} on the "
+        f"validation rows: {figure(chosen.validation_metric)} there, and {on_test_rows} on the test rows, "
+        "which had no part in the choice."
     )
     difference = chosen.validation_metric - chosen.metric
     optimism = difference if board.higher_is_better else -difference
     if optimism > 0:
-        yield f"The best of {evaluated:,} on validation rows is optimistic by {figure(optimism)}."
+        yield f"The best of {count} on validation rows is optimistic by {figure(optimism)}."
     others = chosen.within_noise
     if others:
         subject = "1 other candidate is" if others == 1 else f"{others:,} other candidates are"

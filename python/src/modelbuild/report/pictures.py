@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from modelbuild import log
 from modelbuild.contract import Report
 from modelbuild.errors import describe
-from modelbuild.report.candidates import ranked, varying
+from modelbuild.report.candidates import varying
 from modelbuild.report.matrix import MOST_LABELS
 from modelbuild.report.slices import slice_tables
 
@@ -33,7 +33,7 @@ def expected_pictures(report: Report) -> list[Picture]:
     evaluation, training = report.manifest.evaluation, report.manifest.training
     slices, matrix = slice_tables(report), report.confusion
     found = []
-    if report.leaderboard and len(ranked(report.leaderboard)) > 1 and varying(report.leaderboard):
+    if report.leaderboard and len(report.leaderboard.ranked) > 1 and varying(report.leaderboard):
         found.append(Picture(_CANDIDATES, f"Candidates by {report.leaderboard.metric_title}"))
     if slices and slices[0].metrics:
         found.append(Picture(_CLASSES, f"{slices[0].metrics[0].title} by {slices[0].column}"))

@@ -213,6 +213,9 @@ class CandidateFlow(ModelFlow):
     def outcome(self, task: CandidateTask, seconds: float) -> CandidateOutcome:
         """How the training of the candidate ended, after its last step.
 
+        Its evaluation has only those slices that the sweep has constraints on: the head keeps the outcomes of
+        all candidates in memory, and the manifest has all slices.
+
         Raises:
             ConfigurationError: the flow has published no model.
         """
@@ -220,11 +223,13 @@ class CandidateFlow(ModelFlow):
             raise ConfigurationError(
                 "the flow ended well but published no model: it must in one of its steps"
             )
+        assert self.context.sweep.sweep is not None
+        constrained = [one.slice for one in self.context.sweep.sweep.constraints if one.slice]
         latencies = [item["seconds"] for item in self.golden if item["seconds"] is not None]
         return CandidateOutcome(
             task=task,
             status="succeeded",
-            evaluation=Evaluation.model_validate(self.evaluation),
+            evaluation=Evaluation.model_validate(self.evaluation).with_slices(constrained),
             model_bytes=self.artifact.bytes,
             latency_seconds=statistics.median(latencies) if latencies else None,
             wandb=WandbRun.model_validate(self.wandb),

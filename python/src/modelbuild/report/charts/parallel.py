@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from modelbuild.contract import Leaderboard, LeaderboardRow, Report
 from modelbuild.contract import figure as metric_text
-from modelbuild.report.candidates import headings, ranked, varying
+from modelbuild.report.candidates import headings, varying
 from modelbuild.report.charts.canvas import (
     GOOD,
     INK,
@@ -54,7 +54,7 @@ def parallel(report: Report, title: str) -> bytes:
     """The candidates with a rank by the most important parameters, and by the metric at the right."""
     assert report.leaderboard is not None
     board = report.leaderboard
-    rows = ranked(board)[:_MOST_LINES]
+    rows = board.ranked[:_MOST_LINES]
     names = varying(board)
     named = [*zip(names, headings(names), strict=True)][:_MOST_AXES]
     axes = [*(_parameter(name, heading, rows, board) for name, heading in named), _metric(rows, board)]

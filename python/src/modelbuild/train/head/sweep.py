@@ -25,6 +25,7 @@ from modelbuild.contract import (
     CandidateTask,
     HeadEnvironment,
     Leaderboard,
+    LeaderboardRow,
     Sweep,
     TrainingRequest,
     TrainingResult,
@@ -98,7 +99,7 @@ class SweepHead:
 
     def _run(self, request: TrainingRequest, sweep: Sweep, workers: Workers) -> TrainingResult:
         # Imported here: it loads numpy and pyarrow, which the head of one training does not need.
-        from modelbuild.sweep import ranking
+        from modelbuild.sweep import noise, ranking, table
 
         prices, store = read_prices(), SweepStore(self.store.objects, self.store.prefix)
         defaults = parameters_by_name(request.parameters)
@@ -127,26 +128,37 @@ class SweepHead:
         if self.store.snapshot() is None:
             workers.prepare()
         outcomes = search(sweep, defaults, train, sampler, may_continue)
-        leaderboard = ranking.rank(request, outcomes, store.predictions, lambda one: _price(one, prices))
+        ended = {one.task.candidate.number: one for one in outcomes}
+
+        def read(row: LeaderboardRow) -> bytes:
+            return store.predictions(ended[row.candidate.number])
+
+        leaderboard = ranking.rank(request, outcomes, lambda one: _price(one, prices))
+        leaderboard = noise.with_intervals(leaderboard, read)
         leaderboard = leaderboard.model_copy(update={"currency": prices.currency})
         # For the page of a sweep that can offer no candidate.
-        store.write_leaderboard(leaderboard, ranking.table(leaderboard))
-        leaderboard, result = self._offer(request, sweep, leaderboard, workers)
-        store.write_leaderboard(leaderboard, ranking.table(leaderboard))
+        store.write_leaderboard(leaderboard, table.parquet(leaderboard))
+        leaderboard, result = self._offer(request, sweep, leaderboard, workers, read)
+        store.write_leaderboard(leaderboard, table.parquet(leaderboard))
         log.say(f"sweep: {store.leaderboard_uri}")
         return result
 
     def _offer(
-        self, request: TrainingRequest, sweep: Sweep, leaderboard: Leaderboard, workers: Workers
+        self,
+        request: TrainingRequest,
+        sweep: Sweep,
+        leaderboard: Leaderboard,
+        workers: Workers,
+        read: Callable[[LeaderboardRow], bytes],
     ) -> tuple[Leaderboard, TrainingResult]:
         """Have the best candidates trained on all training rows.
 
         Raises:
             TrainingFailed: none of them can be offered.
         """
-        from modelbuild.sweep import ranking
+        from modelbuild.sweep import offers
 
-        best = [row for row in leaderboard.rows if row.rank is not None][: sweep.offered]
+        best = leaderboard.ranked[: sweep.offered]
         if not best:
             first = next((row.reason for row in leaderboard.rows if row.reason), "no reason was given")
             raise TrainingFailed(
@@ -161,32 +173,25 @@ class SweepHead:
             for row in best
         ]
         outcomes = workers.train("final", tasks)
-        good = [
-            (row, outcome)
-            for row, outcome in zip(best, outcomes, strict=True)
-            if outcome.status == "succeeded"
-        ]
+        ended = {row.model_id: outcome for row, outcome in zip(best, outcomes, strict=True)}
+        leaderboard = offers.without_failed(leaderboard, ended, read)
+        good = [row for row in leaderboard.ranked if row.model_id in ended]
         if not good:
+            first = next(row.reason for row in leaderboard.rows if row.model_id == best[0].model_id)
             raise TrainingFailed(
-                f"the best of {len(leaderboard.rows):,} candidates failed when they were trained on all "
-                f"rows: {outcomes[0].reason}"
+                f"none of the best {len(best)} of {len(leaderboard.rows):,} candidates can be offered; the "
+                f"first: {first}"
             )
-        row, outcome = good[0]
+        row = good[0]
         model = ModelStore(self.store.objects, f"{request.artifacts}.{row.candidate.number}")
         manifest = model.manifest()
         if manifest is None:
             raise TrainingFailed(f"candidate {row.model_id} has no manifest")
         Ranking.of(self.store.objects, manifest).add(manifest)
         test = self.store.objects.read(manifest.predictions.path)
-        selection = ranking.select(leaderboard, row, outcome, test)
-        offered = [one.model_id for one, _ in good]
-        failed = {
-            one.model_id: f"trained on all training rows: {ended.reason}"
-            for one, ended in zip(best, outcomes, strict=True)
-            if ended.status == "failed"
-        }
-        offers = ranking.with_offers(leaderboard, offered, selection, failed)
-        return offers, succeeded(manifest, model.manifest_uri)
+        selection = offers.select(leaderboard, row, ended[row.model_id], test)
+        leaderboard = offers.with_offers(leaderboard, [one.model_id for one in good], selection)
+        return leaderboard, succeeded(manifest, model.manifest_uri)
 
     def _end_earlier(self, request: TrainingRequest) -> None:
         """Terminate the workers of an earlier head, and record what the names of this one's begin with."""

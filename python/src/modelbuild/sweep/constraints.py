@@ -1,0 +1,35 @@
+"""The limits that a candidate must meet to be chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modelbuild.contract import CandidateOutcome, Constraint, figure
+from modelbuild.settings.notify import LATENCY, SIZE
+
+
+def unmet(constraints: Sequence[Constraint], outcome: CandidateOutcome) -> str:
+    """Why a candidate does not meet the first of the constraints that it does not; empty if it meets all."""
+    return next((why for one in constraints if (why := _unmet(one, outcome))), "")
+
+
+def _unmet(constraint: Constraint, outcome: CandidateOutcome) -> str:
+    value = _value(constraint, outcome)
+    where = f" of {constraint.slice}" if constraint.slice else ""
+    if value is None:
+        return f"it has no {constraint.metric}{where}"
+    if constraint.minimum is not None and value < constraint.minimum:
+        return f"{constraint.metric}{where} is {figure(value)}, below {figure(constraint.minimum)}"
+    if constraint.maximum is not None and value > constraint.maximum:
+        return f"{constraint.metric}{where} is {figure(value)}, above {figure(constraint.maximum)}"
+    return ""
+
+
+def _value(constraint: Constraint, outcome: CandidateOutcome) -> float | None:
+    if constraint.metric == SIZE:
+        return outcome.model_bytes
+    if constraint.metric == LATENCY:
+        return outcome.latency_seconds
+    if outcome.evaluation is None:
+        return None
+    return outcome.evaluation.value(constraint.metric, constraint.slice)

@@ -1,0 +1,107 @@
+"""The intervals of the best candidates, and which ones are within noise of the best."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scipy import stats
+from sklearn.metrics import f1_score
+
+from modelbuild.aws.failures import NotFound
+from modelbuild.comparison import predictions
+from modelbuild.contract import LeaderboardRow
+from modelbuild.sweep import noise
+from sweep_outcomes import ROWS, Trained
+
+
+def test_metric_and_interval_are_those_of_the_predictions() -> None:
+    """The metric is scikit-learn's, and the interval agrees with scipy's bootstrap of the same rows."""
+    trained = Trained()
+    trained.add(0.8)
+    (row,) = trained.rank().rows
+    table = pq.read_table(io.BytesIO(trained.predictions[1]))
+    truth, predicted = (np.array(table.column(name).to_pylist()) for name in ("truth", "prediction"))
+    assert row.metric == pytest.approx(f1_score(truth, predicted, average="macro"))
+
+    def metric(rows: Any) -> float:
+        return float(f1_score(truth[rows], predicted[rows], average="macro"))
+
+    reference = stats.bootstrap(
+        (np.arange(ROWS),), metric, n_resamples=500, method="percentile", vectorized=False, random_state=1
+    ).confidence_interval
+    assert row.low == pytest.approx(reference.low, abs=0.01)
+    assert row.high == pytest.approx(reference.high, abs=0.01)
+
+
+def test_candidates_that_the_rows_cannot_tell_apart_are_within_noise() -> None:
+    """A candidate with a few more mistakes is within noise of the best, one with many more is not."""
+    trained = Trained()
+    for right in (0.9, 0.895, 0.6):
+        trained.add(right)
+    assert [row.within_noise for row in trained.rank().rows] == [False, True, False]
+
+
+def test_inputs_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be larger than the head's memory, and no metric needs them."""
+    found: list[str] = []
+    read = predictions.read
+
+    def watched(*arguments: Any) -> predictions.PredictionTable:
+        table = read(*arguments)
+        found.extend(table.table.column_names)
+        return table
+
+    monkeypatch.setattr(predictions, "read", watched)
+    trained = Trained(objective={"metric": "accuracy"})
+    trained.add(0.9)
+    assert trained.rank().rows[0].low is not None
+    assert {*found} <= {"id", "truth", "prediction", "metric:accuracy"}
+    assert "input" in pq.read_table(io.BytesIO(trained.predictions[1])).column_names
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_candidate_with_unreadable_predictions_has_failed(damaged: int) -> None:
+    """Of the best as of any other; the others move up, and the sweep goes on."""
+    trained = Trained()
+    for right in (0.9, 0.895, 0.89):
+        trained.add(right)
+    trained.predictions[damaged] = b"no Parquet"
+    found = trained.rank()
+    others = [number for number in (1, 2, 3) if number != damaged]
+    assert [(row.model_id, row.rank) for row in found.rows] == [
+        (f"12.{others[0]}", 1),
+        (f"12.{others[1]}", 2),
+        (f"12.{damaged}", None),
+    ]
+    assert [row.within_noise for row in found.rows] == [False, True, False]
+    assert found.rows[2].status == "failed"
+    assert f"12.{damaged} holds no predictions" in found.rows[2].reason
+
+
+def test_predictions_that_are_not_there_are_no_defect() -> None:
+    """The candidate has failed, with what S3 says."""
+    trained = Trained()
+    trained.add(0.9)
+
+    def read(row: LeaderboardRow) -> bytes:
+        raise NotFound(f"{row.model_id} has no predictions")
+
+    (row,) = noise.with_intervals(trained.rank(), read).rows
+    assert (row.status, row.rank, row.reason) == ("failed", None, "12.1 has no predictions")
+
+
+def test_candidates_are_not_compared_on_other_rows() -> None:
+    """One whose predictions have other ids than the best one's has no interval, and is not within noise."""
+    trained = Trained()
+    for right in (0.9, 0.895):
+        trained.add(right)
+    other = Trained()
+    other.add(0.9, rows=100)
+    trained.predictions[2] = other.predictions[1]
+    first, second = trained.rank().rows
+    assert first.low is not None
+    assert (second.low, second.within_noise, second.rank) == (None, False, 2)
