@@ -182,10 +182,14 @@ class Deployer:
         )
         store = ModelStore(self.lake, request.artifacts)
         pins = Handoff(store, result, manifest, manifest.to_json().encode()).pins
-        self.agent.meta_data = {**result.to_fields(), **samples.noted(request), **pins}
-        self._monkeypatch.setenv("BUILDKITE_BUILD_NUMBER", str(number))
-        self._monkeypatch.setenv("BUILDKITE_BUILD_ID", request.build.id)
+        self.join(manifest, {**result.to_fields(), **samples.noted(request), **pins})
         return manifest
+
+    def join(self, manifest: Manifest, meta_data: dict[str, str]) -> None:
+        """Make this job one of the build of a manifest, which has these meta-data."""
+        self.agent.meta_data = meta_data
+        self._monkeypatch.setenv("BUILDKITE_BUILD_NUMBER", str(manifest.request.build.number))
+        self._monkeypatch.setenv("BUILDKITE_BUILD_ID", manifest.request.build.id)
 
     def sweep(self, number: int) -> sweeps.Stored:
         """Have build ``number`` try seeds and offer three candidates, and make this job one of that build."""

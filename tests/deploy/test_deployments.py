@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import standins
+from memory import MemoryObjects
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import Deployment
@@ -66,6 +67,22 @@ def test_interrupted_record_of_a_deployment_is_completed(
     assert history.current() == first
     assert history.append(of("2"), changed=False) == second
     assert history.current() == second
+
+
+def test_a_deployment_whose_answer_is_lost_is_in_the_history_once() -> None:
+    """S3 refuses the request that is sent again, because the first one has written the record."""
+
+    class LosesFirst(MemoryObjects):
+        lost = False
+
+        def write_once(self, uri: str, body: bytes, content_type: str = "application/json") -> bool:
+            if not self.lost:
+                self.lost = super().write_once(uri, body, content_type)
+            return super().write_once(uri, body, content_type)
+
+    history = DeploymentHistory(LosesFirst(), "s3://production/models", "sentiment")
+    assert history.append(of("1"), changed=True).number == 1
+    assert history.read(2) is None
 
 
 def test_deployments_at_the_same_time_lose_none(history: DeploymentHistory) -> None:

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import pytest
 
 from modelbuild.deploy.endpoint import UpdateNotFollowed, require_own, rollback_when_served
-from modelbuild.errors import EndpointFailed, VerificationFailed
+from modelbuild.errors import AwsError, EndpointFailed, VerificationFailed
 from scripted_sagemaker import PLAN, Cloud, State
 
 
@@ -92,6 +92,8 @@ def test_in_service_counts_only_with_the_new_configuration_and_nothing_pending(c
             ("rolled back", "No /ping"),
         ),
         ((UPDATING, OLD), ("rolled back to old",)),
+        ((UPDATING, State("InService", "third")), ("runs third, to which another deployment",)),
+        ((State("InService", "third"),), ("runs third, to which another deployment",)),
         ((UPDATING, State("UpdateRollbackFailed", "old", reason="Both.")), ("UpdateRollbackFailed", "Both")),
         ((UPDATING, State("Failed", "old", reason="Capacity.")), ("Failed", "Capacity")),
     ],
@@ -121,14 +123,18 @@ def test_failed_creation(cloud: Cloud) -> None:
 
 
 def test_timeout(cloud: Cloud) -> None:
-    """An update that does not end in time is a failure that names the state; looks become rarer."""
+    """An update that does not end in time is a failure that names the state, and what to go back to, because
+    SageMaker goes on; looks become rarer.
+    """
     cloud.makes()
     cloud.finds(OLD)
     cloud.notes("old")
     cloud.updates()
     cloud.finds(*[UPDATING] * 50)
-    with pytest.raises(EndpointFailed, match=r"still Updating.*timeout"):
+    with pytest.raises(UpdateNotFollowed, match=r"still Updating.*timeout") as caught:
         cloud.bring()
+    assert isinstance(caught.value.reason, EndpointFailed)
+    assert caught.value.previous_config == "old"
     assert 600 <= cloud.seconds <= 615
 
 
@@ -214,6 +220,63 @@ def test_an_update_that_cannot_be_followed_names_the_way_back(cloud: Cloud) -> N
     with pytest.raises(UpdateNotFollowed, match="could not look at endpoint sentiment") as caught:
         cloud.bring()
     assert caught.value.previous_config == "old"
+
+
+@pytest.mark.parametrize("looks", [(UPDATING, NEW), (OLD, OLD, UPDATING, NEW), (NEW, NEW)])
+def test_an_update_whose_answer_is_lost_is_followed(cloud: Cloud, looks: tuple[State, ...]) -> None:
+    """The request that is sent again is refused, because the update runs: the endpoint tells that it is ours,
+    also where SageMaker shows the state before for a moment.
+    """
+    cloud.makes()
+    cloud.finds(OLD)
+    cloud.notes("old")
+    cloud.loses_update()
+    cloud.finds(*looks)
+    served = cloud.bring()
+    assert (served.endpoint.config, served.previous_config, served.changed) == ("new", "old", True)
+
+
+def test_a_creation_whose_answer_is_lost_is_followed(cloud: Cloud) -> None:
+    """Where the request is not sent again, the error is that of the connection."""
+    cloud.makes()
+    cloud.finds(None)
+    cloud.notes("")
+    cloud.stubber.add_client_error("create_endpoint", "InternalFailure", "Try again.")
+    cloud.finds(State("Creating", "new"), State("Creating", "new"), NEW)
+    assert cloud.bring().changed
+
+
+@pytest.mark.parametrize("state", [OLD, State("Updating", "old", pending="third"), ROLLING_BACK])
+def test_an_update_that_is_refused_is_no_update(cloud: Cloud, state: State) -> None:
+    """Where the endpoint stays as it was, or another deployment changes it, the error is SageMaker's."""
+    cloud.makes()
+    cloud.finds(OLD)
+    cloud.notes("old")
+    cloud.loses_update()
+    cloud.finds(*[state] * 6)
+    with pytest.raises(AwsError, match="Cannot update in-progress endpoint"):
+        cloud.bring()
+
+
+def test_an_update_that_may_have_begun_names_the_way_back(cloud: Cloud) -> None:
+    """AWS refuses the update and the look after it, so SageMaker may be about to serve the plan."""
+    cloud.makes()
+    cloud.finds(OLD)
+    cloud.notes("old")
+    cloud.loses_update()
+    cloud.refuses_looks()
+    with pytest.raises(UpdateNotFollowed, match=r"in-progress.*not known.*The token has expired") as caught:
+        cloud.bring()
+    assert isinstance(caught.value.reason, AwsError)
+    assert caught.value.previous_config == "old"
+
+
+def test_the_way_back_whose_answer_is_lost_is_followed(cloud: Cloud) -> None:
+    """An endpoint that is on its way back is waited for."""
+    cloud.finds(NEW)
+    cloud.loses_update(claimed=True)
+    cloud.finds(State("Updating", "new", pending="old"), OLD)
+    cloud.put_back()
 
 
 def test_put_back_after_an_update_that_could_not_be_followed(cloud: Cloud) -> None:

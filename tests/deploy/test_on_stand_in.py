@@ -174,6 +174,20 @@ def test_container_that_never_answers(deployer: Any) -> None:
     assert len(names(deployer, "silent")) == 1
 
 
+def test_an_update_that_does_not_end_in_time_is_not_left_to_itself(deployer: Any) -> None:
+    """SageMaker goes on with it, so the step shows the command that puts the endpoint back, where the wait
+    for the update, as long again, is over as well.
+    """
+    deployer.train(156)
+    command.run(deployer.settings("slow"))
+    good = deployer.sagemaker.describe_endpoint(EndpointName="slow")["EndpointConfigName"]
+    deployer.train(157, image="team/silent:1")
+    shown = f"aws sagemaker update-endpoint --endpoint-name slow --endpoint-config-name {good}"
+    with pytest.raises(EndpointFailed, match=rf"still Updating.*so its answers were not verified; .*{shown}"):
+        command.run(deployer.settings("slow").model_copy(update={"timeout": 0.3}))
+    assert shown in deployer.agent.annotations[-1].body
+
+
 def test_what_was_served_before_is_served_again(deployer: Any) -> None:
     """Neither an update that SageMaker undoes nor a model that answers otherwise replaces a good one."""
     deployer.train(161)

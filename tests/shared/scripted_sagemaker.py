@@ -165,6 +165,13 @@ class Cloud:
             self.shows_tags(pipeline="comments", model="sentiment")
         self._updates(config)
 
+    def loses_update(self, *, claimed: bool = False) -> None:
+        """The answer to an update is lost, and the request that is sent again is refused."""
+        if not claimed:
+            self.shows_tags(pipeline="comments", model="sentiment")
+        message = f'Cannot update in-progress endpoint "{ENDPOINT_ARN}".'
+        self.stubber.add_client_error("update_endpoint", "ValidationException", message)
+
     def _updates(self, config: str = "new") -> None:
         self.stubber.add_response(
             "update_endpoint",

@@ -112,6 +112,9 @@ def _serve(
     decided: Decision,
 ) -> None:
     require_own(settings.endpoint, plan.owner_tags(approved), sagemaker)
+    history = DeploymentHistory(production, settings.artifacts, settings.endpoint)
+    newest = history.newest()
+    _require_not_replaced(newest, decided, meta_data)
 
     log.group(":s3: Copying the model to production")
     copied = copy(approved, settings.artifacts, approved.store.objects, production)
@@ -123,19 +126,25 @@ def _serve(
     except UpdateNotFollowed as error:
         undo = partial(rollback_when_served, planned, error.previous_config, sagemaker, settings.timeout)
         outcome = _roll_back(planned, error.previous_config, undo)
-        raise AwsError(f"{error}, so its answers were not verified; {outcome}") from error
+        raise type(error.reason)(f"{error}, so its answers were not verified; {outcome}") from error
 
     log.group(":microscope: Comparing the endpoint's answers with the recorded ones")
     try:
         smoke.check(sagemaker, planned.endpoint, approved.manifest)
     except (VerificationFailed, AwsError) as error:
+        if newest is not None and newest.endpoint_config == planned.name and not served.changed:
+            raise type(error)(
+                f"{error}; endpoint {planned.endpoint} was left as it is, because it has served this model "
+                f"since {newest.deployed_at}, when its answers were verified: look at the endpoint, and "
+                "retry this step"
+            ) from error
         undo = partial(rollback, planned, served.previous_config, sagemaker, settings.timeout)
         raise type(error)(f"{error}; {_roll_back(planned, served.previous_config, undo)}") from error
 
     log.group(":pencil: Recording the deployment")
     try:
         sagemaker.tag(served.endpoint.arn, planned.tags)
-        deployment = DeploymentHistory(production, settings.artifacts, planned.endpoint).append(
+        deployment = history.append(
             _record(approved, copied, planned, served, decided), changed=served.changed
         )
         log.say(f"deployment {deployment.number} of endpoint {planned.endpoint}")
@@ -147,15 +156,55 @@ def _serve(
             f"endpoint {planned.endpoint} serves the model, but that could not be recorded ({error}): retry "
             "this step"
         ) from error
-    meta_data.set({"deploy/endpoint": planned.endpoint, "deploy/endpoint-config": planned.name})
     body = page.succeeded(approved, deployment, settings, sagemaker.region)
     meta_data.annotate(body, context=DEPLOYMENT_ANNOTATION, style="success")
+    meta_data.set(
+        {
+            "deploy/endpoint": planned.endpoint,
+            "deploy/endpoint-config": planned.name,
+            _deployed_key(planned.endpoint): str(deployment.number),
+        }
+    )
     log.open_group(
         f":rocket: Endpoint {planned.endpoint} serves model {deployment.model} {deployment.model_id}"
     )
     log.say(f"Config    {planned.name}{'' if served.changed else ' (nothing had to change)'}")
     log.say(f"Model     {deployment.model_path}")
     log.say(f"Previous  {deployment.previous_endpoint_config or 'none'}")
+
+
+def _deployed_key(endpoint: str) -> str:
+    """The meta-data with the number of the newest deployment of this build to an endpoint, set when it is
+    complete.
+    """
+    return f"deploy/{endpoint}/deployment"
+
+
+def _require_not_replaced(newest: Deployment | None, decided: Decision, meta_data: TrainingMetaData) -> None:
+    """Require that no other model was deployed to the endpoint since the person decided on this one.
+
+    A step that has passed is retried to serve its model again, and that may replace a later one.
+
+    Args:
+        newest: the newest deployment of the endpoint.
+        decided: the decision on this model, from when this step ran first.
+        meta_data: of the training.
+
+    Raises:
+        EndpointFailed: another one was deployed, and this step has never passed.
+        BuildkiteError: the agent's command line failed.
+    """
+    if newest is None or newest.model_id == decided.model_id or newest.deployed_at <= decided.decided_at:
+        return
+    served = f"model {newest.model} {newest.model_id}"
+    if meta_data.get(_deployed_key(decided.endpoint)):
+        log.say(f"endpoint {decided.endpoint} serves {served} now, and is to serve {decided.model_id} again")
+        return
+    raise EndpointFailed(
+        f"endpoint {decided.endpoint} has served {served} since {newest.deployed_at} ({newest.build_url}), "
+        f"and the decision to deploy model {decided.model_id} is older, of {decided.decided_at}: nothing was "
+        "changed; start a new build"
+    )
 
 
 def _roll_back(planned: plan.Plan, previous: str, undo: Callable[[], None]) -> str:

@@ -12,8 +12,8 @@ from modelbuild.aws.sagemaker import AlreadyExists, Endpoint, EndpointConfig, Mo
 from modelbuild.aws.storage import NotFound
 from modelbuild.clock import SYSTEM_CLOCK, Clock
 from modelbuild.deploy.plan import Plan
-from modelbuild.deploy.watch import EndpointWatch
-from modelbuild.errors import AwsError, EndpointFailed, VerificationFailed
+from modelbuild.deploy.watch import EndpointWatch, StillChanging
+from modelbuild.errors import AwsError, EndpointFailed, ModelbuildError, VerificationFailed
 
 _CONSISTENT_SECONDS = 20
 
@@ -34,16 +34,22 @@ class Served:
     changed: bool
 
 
-class UpdateNotFollowed(AwsError):
-    """AWS refused while this step waited for the endpoint; SageMaker goes on, and then serves the plan.
+class UpdateNotFollowed(ModelbuildError):
+    """This step cannot wait for the endpoint any longer; SageMaker goes on, and then serves the plan.
 
     Attributes:
+        reason: why: AWS refused, or option ``timeout`` is over.
         previous_config: as in ``Served``.
     """
 
-    def __init__(self, message: str, previous_config: str) -> None:
-        super().__init__(message)
+    def __init__(self, reason: AwsError | StillChanging, previous_config: str) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
         self.previous_config = previous_config
+
+
+class _Unseen(AwsError):
+    """AWS refused a change of the endpoint, and then to show whether it has begun all the same."""
 
 
 def require_own(endpoint: str, owner_tags: Mapping[str, str], sagemaker: SageMaker) -> None:
@@ -89,13 +95,14 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
             failure.
         VerificationFailed: a model or configuration of the plan's name has other properties, or the endpoint
             has become that of another model in the meantime.
-        UpdateNotFollowed: SageMaker refused while the endpoint was on its way to the plan.
+        UpdateNotFollowed: SageMaker refused while the endpoint was on its way to the plan, or may have been;
+            or the time was over then.
         AwsError: SageMaker refused before that.
     """
     _create_model_and_config(plan, sagemaker)
     watch = EndpointWatch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout)
     before = watch.until_stable()
-    if before is None and _create(plan, sagemaker):
+    if before is None and _create(plan, sagemaker, watch):
         return _followed(watch, "")
     before = before or watch.until_stable()
     if before is None:
@@ -112,7 +119,10 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
         # configuration.
         sagemaker.record_previous(plan.name, before.config)
         _claim(before, plan, sagemaker)
-        sagemaker.update_endpoint(plan.endpoint, plan.name)
+        try:
+            _begin(lambda: sagemaker.update_endpoint(plan.endpoint, plan.name), watch)
+        except _Unseen as error:
+            raise UpdateNotFollowed(error, before.config) from error
         log.say(f"updating endpoint {plan.endpoint} from {before.config}")
     previous = before.config if before.config != plan.name else sagemaker.previous(plan.name)
     return _followed(watch, previous)
@@ -121,16 +131,41 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
 def _followed(watch: EndpointWatch, previous: str) -> Served:
     """What is served when the update that this deployment began has ended."""
     try:
-        return Served(watch.until_served(), previous, True)
+        return Served(watch.until_served(previous), previous, True)
+    except (AwsError, StillChanging) as error:
+        raise UpdateNotFollowed(error, previous) from error
+
+
+def _begin(change: Callable[[], None], watch: EndpointWatch) -> None:
+    """Have SageMaker begin a change of the endpoint.
+
+    An answer may be lost; SageMaker then refuses the request that is sent again, because the endpoint is
+    changing. So after an error the endpoint itself tells whether the change has begun.
+
+    Raises:
+        AwsError: SageMaker refused, and the endpoint does not change.
+    """
+    try:
+        change()
+    except AlreadyExists:
+        raise
     except AwsError as error:
-        raise UpdateNotFollowed(str(error), previous) from error
+        try:
+            begun = watch.has_begun()
+        except AwsError as refused:
+            raise _Unseen(f"{error}, and it is not known whether it has begun ({refused})") from error
+        if not begun:
+            raise
+        log.say(f"SageMaker has begun the change, although it said: {error}")
 
 
-def _create(plan: Plan, sagemaker: SageMaker) -> bool:
+def _create(plan: Plan, sagemaker: SageMaker, watch: EndpointWatch) -> bool:
     """Start the creation of the endpoint; False where another deployment has created it in the meantime."""
     sagemaker.record_previous(plan.name, "")
     try:
-        sagemaker.create_endpoint(plan.endpoint, plan.name, plan.owner_tags)
+        _begin(lambda: sagemaker.create_endpoint(plan.endpoint, plan.name, plan.owner_tags), watch)
+    except _Unseen as error:
+        raise UpdateNotFollowed(error, "") from error
     except AlreadyExists:
         log.say(f"endpoint {plan.endpoint} was created by another deployment in the meantime")
         return False
@@ -157,7 +192,8 @@ def rollback_when_served(
     """Wait for the update to the plan to end, because SageMaker takes no other one before that, and then put
     the endpoint back as :func:`rollback` does; each may take ``timeout`` seconds.
     """
-    EndpointWatch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout).until_served()
+    watch = EndpointWatch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout)
+    watch.until_served(previous)
     rollback(plan, previous, sagemaker, timeout, clock)
 
 
@@ -184,9 +220,10 @@ def rollback(
             f"another program has updated endpoint {plan.endpoint} to "
             f"{found.pending_config or found.config}, so it was not changed"
         )
-    sagemaker.update_endpoint(plan.endpoint, previous)
+    watch = EndpointWatch(plan.endpoint, previous, sagemaker, clock, clock.now() + timeout)
+    _begin(lambda: sagemaker.update_endpoint(plan.endpoint, previous), watch)
     log.say(f"putting endpoint {plan.endpoint} back to {previous}")
-    EndpointWatch(plan.endpoint, previous, sagemaker, clock, clock.now() + timeout).until_served()
+    watch.until_served(plan.name)
 
 
 def _create_model_and_config(plan: Plan, sagemaker: SageMaker) -> None:

@@ -11,6 +11,12 @@ from modelbuild.errors import EndpointFailed
 _CHANGING = {"Creating", "Updating", "SystemUpdating", "RollingBack"}
 _BROKEN = {"Failed", "UpdateRollbackFailed", "OutOfService", "Deleting"}
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 15.0
+_SHOWN_SECONDS = 5.0
+"""How long SageMaker may show an endpoint as it was before a change that has begun."""
+
+
+class StillChanging(EndpointFailed):
+    """The endpoint is on its way to another configuration at the end of option ``timeout``."""
 
 
 class EndpointWatch:
@@ -45,8 +51,31 @@ class EndpointWatch:
                 return found
             self._pause()
 
-    def until_served(self) -> Endpoint:
-        """Wait until the endpoint is in service with the configuration, and no deployment runs."""
+    def has_begun(self) -> bool:
+        """Whether the endpoint runs the configuration, or is on its way to it."""
+        until = self._clock.now() + _SHOWN_SECONDS
+        while True:
+            try:
+                found = self._poll()
+            except NotFound:
+                return False
+            if (found.pending_config or found.config) == self._config:
+                return True
+            if self._clock.now() >= until:
+                return False
+            self._clock.sleep(1.0)
+
+    def until_served(self, before: str) -> Endpoint:
+        """Wait until the endpoint is in service with the configuration, and no deployment runs.
+
+        Args:
+            before: the configuration that it ran before, to which SageMaker returns after a failure.
+
+        Raises:
+            EndpointFailed: SageMaker could not do it, or another deployment has updated the endpoint.
+            StillChanging: it takes longer than option ``timeout``.
+            AwsError: SageMaker refused.
+        """
         name = self._endpoint
         changing = False
         while True:
@@ -57,6 +86,11 @@ class EndpointWatch:
             if found.status in _BROKEN:
                 raise EndpointFailed(
                     f"endpoint {name} is {found.status} ({_reason(found)}): look at log group {self._logs()}"
+                )
+            if arrived and found.config not in (before, ""):
+                raise EndpointFailed(
+                    f"endpoint {name} runs {found.config}, to which another deployment has updated it in the "
+                    "meantime: if this one is to be served, start a new build"
                 )
             if arrived and changing:
                 raise EndpointFailed(
@@ -78,9 +112,9 @@ class EndpointWatch:
 
     def _pause(self) -> None:
         if self._clock.now() >= self._until:
-            raise EndpointFailed(
-                f"endpoint {self._endpoint} is still {self._logged_status} at the end of option timeout: "
-                f"SageMaker goes on, so look at log group {self._logs()}, raise timeout, or retry this step"
+            raise StillChanging(
+                f"endpoint {self._endpoint} is still {self._logged_status} at the end of option timeout "
+                f"(look at log group {self._logs()}, and raise timeout if it needs longer)"
             )
         self._clock.sleep(self._wait)
         self._wait = min(self._wait * 1.5, _LONGEST_WAIT)

@@ -33,6 +33,13 @@ class DeploymentHistory:
         """The newest deployment, in one read; None before the first one."""
         return self._read("current")
 
+    def newest(self) -> Deployment | None:
+        """The newest deployment, also if its writer was stopped before it wrote ``current.json``."""
+        newest = self.current()
+        while (following := self.read(newest.number + 1 if newest else 1)) is not None:
+            newest = following
+        return newest
+
     def read(self, number: int) -> Deployment | None:
         """The deployment of that number, if there is one."""
         return self._read(str(number))
@@ -48,7 +55,7 @@ class DeploymentHistory:
         Returns:
             The recorded deployment, with its number.
         """
-        newest = self._newest()
+        newest = self.newest()
         if newest is not None and not changed and newest.endpoint_config == deployment.endpoint_config:
             recorded = newest
         else:
@@ -56,17 +63,12 @@ class DeploymentHistory:
         self._point_to(recorded)
         return recorded
 
-    def _newest(self) -> Deployment | None:
-        """The newest deployment, also if its writer was stopped before it wrote ``current.json``."""
-        newest = self.current()
-        while (following := self.read(newest.number + 1 if newest else 1)) is not None:
-            newest = following
-        return newest
-
     def _write(self, deployment: Deployment, number: int) -> Deployment:
         while True:
             numbered = deployment.model_copy(update={"number": number})
-            if self._objects.write_once(self._uri(str(number)), numbered.to_json().encode()):
+            written = self._objects.write_once(self._uri(str(number)), numbered.to_json().encode())
+            # If the answer to the first request is lost, S3 refuses the one that is sent again.
+            if written or self.read(number) == numbered:
                 return numbered
             number += 1
 
