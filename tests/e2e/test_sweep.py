@@ -169,9 +169,10 @@ def _trained(build: Running) -> int:
 def _running_worker(build: Running) -> str | None:
     """The id of a job of the sweep's first round that runs, which may be the child of an array; or None."""
     batch = build.laptop.aws("batch")
-    name = f"modelbuild-sweep-{build.pipeline}-{build.model}-{build.model_id}-round-1"
+    name = f"modelbuild-sweep-{build.pipeline}-{build.model}-{build.model_id}-*"
     filters = [{"name": "JOB_NAME", "values": [name]}]
-    for job in batch.list_jobs(jobQueue="modelbuild-default", filters=filters)["jobSummaryList"]:
+    found = batch.list_jobs(jobQueue="modelbuild-default", filters=filters)["jobSummaryList"]
+    for job in [job for job in found if job["jobName"].endswith("-round-1")]:
         children = batch.list_jobs(arrayJobId=job["jobId"], jobStatus="RUNNING")["jobSummaryList"]
         for one in (*children, job):
             if one["status"] == "RUNNING":

@@ -27,7 +27,7 @@ from modelbuild.buildkite import rate_limiter
 from modelbuild.errors import AwsError, BuildkiteError
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.train import TrainSettings
-from modelbuild.train.head.sweep import COMMAND, DEFINITION
+from modelbuild.train.head.sweep_jobs import COMMAND, DEFINITION
 from modelbuild.train.recovery import ended, reconcile
 from modelbuild.train.submit import submission
 

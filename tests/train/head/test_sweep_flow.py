@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelbuild.errors import TrainingFailed
-from modelbuild.train.head import sweep
+from modelbuild.train.head import sweep_jobs
 
 FLOW = """
 from metaflow import step
@@ -36,7 +36,7 @@ def sizes(folder: Path, before: str = "") -> dict[str, dict[str, int]]:
     flow = folder / "flow.py"
     flow.write_text(before + FLOW)
     stack = {"MODEL_ID": "12", "ARTIFACTS": "s3://bucket/models/shop/mail/12", "WANDB_SECRET_ARN": ""}
-    return sweep._sizes(flow, {**os.environ, **stack})
+    return sweep_jobs.sizes(flow, {**os.environ, **stack})
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,6 @@ def test_a_flow_that_cannot_be_imported_is_the_reason(
 ) -> None:
     """Each ends the sweep with a sentence about the flow."""
     if "sleep" in before:
-        monkeypatch.setattr(sweep, "_DESCRIBE_SECONDS", 0.5)
+        monkeypatch.setattr(sweep_jobs, "_DESCRIBE_SECONDS", 0.5)
     with pytest.raises(TrainingFailed, match=f"the flow cannot be read: {message}"):
         sizes(tmp_path, before)

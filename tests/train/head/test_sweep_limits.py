@@ -131,6 +131,7 @@ def largest_settings() -> TrainSettings:
         "artifacts": "s3://bucket/models",
         "unblock": "training",
         "image": images,
+        "timeout": 3600,
     }
     for size in range(OVERRIDES_LIMIT, 0, -50):
         settings = TrainSettings.model_validate({**options, "environment": {"WORDS": "x" * size}})
@@ -154,6 +155,8 @@ def test_the_largest_sweep_is_within_the_quotas_of_batch(client: BatchClient) ->
         assert len(json.dumps(job["containerOverrides"]).encode()) <= OVERRIDES_LIMIT
         assert len(json.dumps(job).encode()) <= PAYLOAD_BYTES
         assert len(job["jobName"]) <= 128
+        assert job["jobName"].endswith("-round-1-rung-1")
+        assert job["timeout"] == {"attemptDurationSeconds": 3600}
         assert len(job["tags"]) <= TAGS
     assert {len(jobs) for jobs in client.described} <= {*range(1, DESCRIBED + 1)}
 

@@ -17,6 +17,9 @@ SCHEDULE_TIMEOUT = "SCHEDULE_TIMEOUT"
 """The head's variable with the seconds that a job of a step may wait for a machine; if unset, without limit.
 """
 
+TRAINING_TIMEOUT = "TRAINING_TIMEOUT"
+"""The head's variable with the seconds that it may run, which its sweep's workers may run, too."""
+
 STEP_VARIABLES = "STEP_VARIABLES"
 """The variable with the names, separated by spaces, of the head's variables that the head passes to the
 flow's steps.
@@ -118,6 +121,8 @@ class HeadEnvironment(Variables):
     attempt: int = Field(1, alias=ATTEMPT, ge=1)
     schedule_timeout: float | None = Field(None, alias=SCHEDULE_TIMEOUT)
     """Seconds that the head and the jobs of its flow's steps may wait for a machine; None for no limit."""
+    timeout: int = Field(86_400, alias=TRAINING_TIMEOUT, ge=60)
+    """Seconds that the head may run."""
     user: str = Field("", alias="METAFLOW_USER")
     """Metaflow's user, with whose name the jobs of the flow's steps begin."""
     queue: str = Field("", alias="METAFLOW_BATCH_JOB_QUEUE")

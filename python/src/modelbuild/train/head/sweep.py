@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +10,7 @@ from pathlib import Path
 from modelbuild import log
 from modelbuild.aws.batch import Batch
 from modelbuild.contract import (
-    ATTEMPT,
-    STEP_RESOURCES,
-    STEP_VARIABLES,
     SWEEP_WORK,
-    WANDB_ENTITY,
     Candidate,
     CandidateOutcome,
     CandidateTask,
@@ -27,33 +18,22 @@ from modelbuild.contract import (
     Leaderboard,
     LeaderboardRow,
     Sweep,
+    TaskName,
     TrainingRequest,
     TrainingResult,
     parameters_by_name,
-    shortened,
     succeeded,
 )
 from modelbuild.errors import TrainingFailed
 from modelbuild.report.cost import Prices, cost, read_prices
-from modelbuild.store.attempts import Run
 from modelbuild.store.model import ModelStore
 from modelbuild.store.ranking import Ranking
 from modelbuild.store.sweep import SweepStore
 from modelbuild.sweep.search import Sampler, search
 from modelbuild.sweep.workers import Machine, Workers
-from modelbuild.train.head import runs
+from modelbuild.train.head import runs, sweep_jobs
 from modelbuild.train.head.progress import ProgressPage
 from modelbuild.train.head.watch import Watch
-
-COMMAND = ("python", "-m", "modelbuild", "sweep-worker")
-DEFINITION = "modelbuild-sweep"
-"""What the names of the workers' job definitions begin with, for the policy of the head's role."""
-
-# What a child with several candidates asks for at most: what fits on a machine of 4 vCPUs and 16 GiB.
-_CHILD_VCPUS, _CHILD_MEMORY = 4, 15_360
-_DEFAULT_SIZE = {"cpu": 1, "memory": 2048, "gpu": 0}
-_TIMEOUT_SECONDS = 86_400
-_DESCRIBE_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -89,7 +69,7 @@ class SweepHead:
         """
         assert request.sweep is not None
         self._end_earlier(request)
-        workers = self._workers(request, _sizes(flow, self.variables))
+        workers = self._workers(request, sweep_jobs.sizes(flow, self.variables))
         try:
             return self._run(request, request.sweep, workers)
         except BaseException:
@@ -127,6 +107,11 @@ class SweepHead:
 
         if self.store.snapshot() is None:
             workers.prepare()
+            if self.store.snapshot() is None:
+                raise TrainingFailed(
+                    "step start of the flow has taken no snapshot, and a sweep takes it in that step alone: "
+                    "call take_snapshot or keep_rows there"
+                )
         outcomes = search(sweep, defaults, train, sampler, may_continue)
         ended = {one.task.candidate.number: one for one in outcomes}
 
@@ -199,113 +184,53 @@ class SweepHead:
         if earlier is not None:
             for job_id in runs.end_steps(self.batch, self.own, earlier):
                 log.say(f"sweep: job {job_id} of an earlier head was still there and is terminated")
-        runs.record_run(self.store.attempt(self.own.attempt), _run_of(request))
+        runs.record_run(self.store.attempt(self.own.attempt), sweep_jobs.run_of(request))
 
     def _workers(self, request: TrainingRequest, sizes: Mapping[str, Mapping[str, int]]) -> Workers:
         assert request.sweep is not None
-        size = {
-            kind: max((one[kind] for one in sizes.values()), default=_DEFAULT_SIZE[kind])
-            for kind in _DEFAULT_SIZE
-        }
-        gpu, most = size["gpu"], request.sweep.max_parallel
-        fitting = 1 if gpu else min(_CHILD_VCPUS // size["cpu"], _CHILD_MEMORY // size["memory"], most)
-        processes = max(1, fitting)
+        size = sweep_jobs.candidate_size(sizes)
+        gpu = size["gpu"]
+        children, processes = sweep_jobs.share_out(size, request.sweep.max_parallel)
         image = request.images.train_gpu if gpu else request.images.default
-        run = _run_of(request)
+        run = sweep_jobs.run_of(request)
+        store = SweepStore(self.store.objects, self.store.prefix)
         return Workers(
-            store=SweepStore(self.store.objects, self.store.prefix),
+            store=store,
             batch=self.batch,
             machine=Machine(
                 queue=self.own.gpu_queue if gpu else self.own.queue,
-                definition=self.batch.worker_definition(self.own.head_queue, DEFINITION, image),
+                definition=self.batch.worker_definition(self.own.head_queue, sweep_jobs.DEFINITION, image),
                 resources={"VCPU": size["cpu"], "MEMORY": size["memory"], "GPU": gpu},
                 processes=processes,
             ),
-            children=-(-most // processes),
+            children=children,
             prefix=f"{self.own.user}-{run.flow_name}-{run.run_id}-",
-            command=COMMAND,
-            environment=self._environment(request, size["cpu"]),
+            command=sweep_jobs.COMMAND,
+            environment=sweep_jobs.environment(self.own, self.variables, request, size["cpu"]),
             tags=self.own.tags,
-            timeout=_TIMEOUT_SECONDS,
-            on_progress=self._progress(),
+            timeout=self.own.timeout,
+            on_progress=self._progress(store.search_attempt(self.own.attempt)),
             on_job=lambda job_id: self.watching.add_job("sweep", job_id),
             work_variable=SWEEP_WORK,
         )
 
-    def _environment(self, request: TrainingRequest, cpus: int) -> dict[str, str]:
-        """The variables of the workers, beside those of their definition."""
-        own = self.own.variables.split()
-        found = {
-            # By default libraries take all processors of the machine, which several candidates share.
-            "OMP_NUM_THREADS": str(cpus),
-            "OPENBLAS_NUM_THREADS": str(cpus),
-            **{name: self.variables[name] for name in own if name in self.variables},
-            STEP_VARIABLES: self.own.variables,
-            STEP_RESOURCES: self.own.resources,
-            WANDB_ENTITY: self.own.wandb_entity,
-            ATTEMPT: str(self.own.attempt),
-            "MODEL_ID": request.model_id,
-            "ARTIFACTS": request.artifacts,
-            "TRAIN_GPU_IMAGE": request.images.train_gpu,
-        }
-        return {name: value for name, value in found.items() if value}
-
-    def _progress(self) -> Callable[[set[str]], None]:
+    def _progress(self, attempt: int) -> Callable[[set[str]], None]:
+        """What tells the page how many candidates the search of an attempt has trained."""
         began = time.strftime("%H:%M", time.gmtime())
 
         def tell(ended: set[str]) -> None:
-            searched = sum(name.startswith("search-") for name in ended)
-            final = len(ended) - searched
+            tasks = [task for name in ended if (task := TaskName.parse(name)) is not None]
+            # With early stopping, a candidate has a task in each rung.
+            searched = len(
+                {task.number for task in tasks if (task.stage, task.attempt) == ("search", attempt)}
+            )
+            final = len({task.number for task in tasks if task.stage == "final"})
             sentence = f"The sweep runs since {began} UTC: {searched:,} candidates have been trained"
             sentence += f", and {final} of the best on all rows." if final else "."
             if self.page is not None:
                 self.page.show_sweep(sentence)
 
         return tell
-
-
-def _run_of(request: TrainingRequest) -> Run:
-    """What the names of the workers' jobs begin with, as the names of the jobs of a flow's run do."""
-    name = f"{request.build.pipeline}-{request.model}-{request.model_id}"
-    return Run(flow_name="sweep", run_id=shortened(re.sub(r"[^A-Za-z0-9_-]", "_", name), 80))
-
-
-def _sizes(flow: Path, variables: Mapping[str, str]) -> dict[str, dict[str, int]]:
-    """What the job of each step of the flow asks for.
-
-    Raises:
-        TrainingFailed: the flow cannot be read.
-    """
-    with tempfile.TemporaryDirectory(prefix="modelbuild-") as scratch:
-        # A file, because the modules of the flow may print.
-        answer = Path(scratch) / "sizes.json"
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "modelbuild.flow.sweep.load", flow.name, str(answer)],
-                cwd=flow.parent,
-                env=dict(variables),
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                check=False,
-                timeout=_DESCRIBE_SECONDS,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise TrainingFailed(
-                f"the flow cannot be read: {flow.name} was not imported in {_DESCRIBE_SECONDS:g} seconds; "
-                "do what takes long in a step"
-            ) from error
-        if done.returncode != 0:
-            log.lines(done.stderr)
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise TrainingFailed(f"the flow cannot be read: {last[:500]}")
-        if not answer.exists():
-            raise TrainingFailed(
-                f"the flow cannot be read: {flow.name}, or a module that it imports, ends Python when it is "
-                "imported; do so only if __name__ is '__main__'"
-            )
-        found: dict[str, dict[str, int]] = json.loads(answer.read_text(encoding="utf-8"))
-    return found
 
 
 def _price(outcome: CandidateOutcome, prices: Prices) -> float | None:

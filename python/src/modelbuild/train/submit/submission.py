@@ -23,6 +23,7 @@ from modelbuild.contract import (
     STEP_RESOURCES,
     STEP_VARIABLES,
     TRAINING_ANNOTATION,
+    TRAINING_TIMEOUT,
     WANDB_ENTITY,
     TrainingRequest,
     TrainingResult,
@@ -179,6 +180,7 @@ def variables(request: TrainingRequest, settings: TrainSettings, number: int = 1
         # Metaflow tags the jobs of steps only with this variable.
         "METAFLOW_BATCH_EMIT_TAGS": "true",
         "METAFLOW_BATCH_DEFAULT_TAGS": json.dumps(tags(request, settings), separators=(",", ":")),
+        TRAINING_TIMEOUT: str(settings.timeout),
         **({SCHEDULE_TIMEOUT: str(settings.schedule_timeout)} if settings.schedule_timeout else {}),
         **console.inherited(),
         **({WANDB_ENTITY: settings.wandb_entity} if settings.wandb_entity else {}),
