@@ -111,6 +111,13 @@ def test_delivery_says_whether_the_step_is_unblocked(serve: Any, answer: Any, na
     assert not answer(serve(names.service(blocked_at=1000, over_at=100))).unblocked
 
 
+def test_step_behind_a_lost_answer_was_unblocked_by_this_call(serve: Any, answer: Any, names: Any) -> None:
+    """Only a refusal says that another program or person was first."""
+    lost = serve(names.service(faults=[names.fault(), names.fault(lost=True)]))
+    assert answer(lost).end == "unblocked"
+    assert answer(lost).end == "before"
+
+
 def test_outdated_result_unblocks_nothing(serve: Any, answer: Any, names: Any) -> None:
     """A delivery that still waits when a later attempt is made leaves the step to that attempt."""
     service = serve(names.service(blocked_at=300))

@@ -12,6 +12,7 @@ import samples
 from memory import MemoryObjects
 from modelbuild.buildkite.access import ApiAccess
 from modelbuild.contract import TrainingResult
+from modelbuild.flow import publish
 from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import delivery
 
@@ -27,6 +28,7 @@ class Page:
     step: str = "waiting"
     annotations: dict[str, dict[str, str]] = field(default_factory=dict)
     status: int = 201
+    loses_answer: bool = False
     url: str = ""
 
     def says_under_way(self) -> None:
@@ -53,7 +55,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
 
         def do_PUT(self) -> None:
             page.step = "unblocked"
-            self.answer({"id": "j"})
+            self.answer({"id": "j"}, 502 if page.loses_answer else 200)
 
         def do_POST(self) -> None:
             note = self.body()
@@ -103,6 +105,36 @@ def test_annotation_of_notify_is_not_replaced(page: Page, style: str) -> None:
     page.state, page.step = "running", "unblocked"
     deliver_result(page, CANCELLED)
     assert page.annotations["training"]["body"] == "by notify"
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_step_that_the_own_flow_unblocked_leaves_the_page_to_notify(page: Page, lost: bool) -> None:
+    """A flow of a later attempt that unblocks the step itself, as after an attempt that was abandoned, leaves
+    the page to notify, which runs by then; also where only the answer of Buildkite was lost.
+    """
+    page.says_under_way()
+    page.state, page.step, page.loses_answer = "running", "blocked", lost
+    store = ModelStore(MemoryObjects(), PREFIX)
+    store.attempt(1).hold("")
+    access, result = ApiAccess(page.url, "token"), TrainingResult(status="succeeded")
+    publish.unblock(store, 2, samples.request_for(PREFIX), result, access)
+    assert page.step == "unblocked"
+    assert store.attempt(2).delivered()
+    summary = delivery.deliver_result(store, 2, samples.request_for(PREFIX), result, access)
+    assert "is unblocked already" in summary
+    assert page.annotations["training"]["body"] == "is being trained"
+
+
+def test_flow_that_finds_the_step_unblocked_leaves_the_record_to_the_head(page: Page) -> None:
+    """The page of a later attempt behind an open step is the head's to correct."""
+    page.says_under_way()
+    page.state, page.step = "failed", "unblocked"
+    store = ModelStore(MemoryObjects(), PREFIX)
+    access, result = ApiAccess(page.url, "token"), TrainingResult(status="succeeded")
+    publish.unblock(store, 2, samples.request_for(PREFIX), result, access)
+    assert not store.attempt(2).delivered()
+    delivery.deliver_result(store, 2, samples.request_for(PREFIX), result, access)
+    assert "retry the step behind it" in page.annotations["training"]["body"]
 
 
 def test_step_that_is_unblocked_now_leaves_the_page_to_notify(page: Page) -> None:

@@ -182,6 +182,8 @@ class _Delivery:
         self._rate_limiter = rate_limiter
         self._outdated = outdated
         self._logged_text = ""
+        # Buildkite may have done what a request without an answer asked for.
+        self._answer_lost = False
 
     def run(self) -> Delivery:
         tries = limited = 0
@@ -228,11 +230,18 @@ class _Delivery:
             return "deleted"
         if job is not None and job.state == "blocked":
             self._wait_for_slot()
-            self._rest.unblock(build, job.id, self._fields())
+            try:
+                self._rest.unblock(build, job.id, self._fields())
+            except RestError as error:
+                self._answer_lost = self._answer_lost or error.status is None or error.status >= 500
+                raise
             self._say(f"unblocked {step} with status {self._result.status}")
             return "unblocked"
         if job is not None and job.state.startswith("unblocked"):
             by = f" by {job.unblocked_by.name}" if job.unblocked_by and job.unblocked_by.name else ""
+            if self._answer_lost:
+                self._say(f"{step} is unblocked{by}, after a request of this program without an answer")
+                return "unblocked"
             self._say(f"{step} is unblocked already{by}: nothing to do")
             return "before"
         self._wait_for_slot()

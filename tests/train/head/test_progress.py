@@ -163,6 +163,20 @@ def test_page_of_a_training_that_ended_is_left_alone(page: Page, attempt: int) -
     assert page.asked == 0
 
 
+@pytest.mark.parametrize("unblocked", [False, True])
+def test_page_of_a_later_attempt_says_whether_the_step_is_unblocked(page: Page, unblocked: bool) -> None:
+    """An earlier attempt may have been abandoned, or have ended when its build was over: then this attempt
+    unblocks the step.
+    """
+    ended = TrainingResult(status="cancelled", reason="the build was cancelled")
+    page.store.attempt(2).record_delivered(ended, step_unblocked=unblocked)
+    page.store.record_job(JobRecord(job_id=JOB, queue="q", region="us-east-1", attempt=3))
+    with page.made(3) as shown:
+        shown.on_line(starts("train"))
+        wait_until(lambda: page.shows("This is attempt 3"))
+    assert page.shows("An earlier attempt unblocked step") is unblocked
+
+
 def test_page_of_a_newer_attempt_is_left_alone(page: Page) -> None:
     """A head that is not the newest says nothing of its flow."""
     page.store.record_job(JobRecord(job_id="another", queue="q", region="us-east-1", attempt=2))

@@ -25,7 +25,6 @@ from modelbuild import log
 from modelbuild.aws.athena import Athena
 from modelbuild.aws.identity import session
 from modelbuild.buildkite.access import ApiAccess
-from modelbuild.callback import deliver, shared_rate_limiter, wait_for_page
 from modelbuild.contract import (
     Artifact,
     DataSnapshot,
@@ -266,9 +265,7 @@ class ModelFlow(FlowSpec):
         manifest = self._manifest(request, artifact, predictions)
         number = environment.read().attempt
         result = publish.publish(store, manifest, number)
-        wait_for_page(store.attempt(number))
-        limiter = shared_rate_limiter(store.objects, store.prefix)
-        deliver(request, result, access=ApiAccess.read(os.environ), rate_limiter=limiter)
+        publish.unblock(store, number, request, result, ApiAccess.read(os.environ))
         # The build does not wait for W&B.
         self._track_model(request, artifact)
 

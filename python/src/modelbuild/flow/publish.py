@@ -8,12 +8,14 @@ import io
 import tarfile
 from collections.abc import Mapping
 
-from modelbuild import log
+from modelbuild import callback, log
+from modelbuild.buildkite.access import ApiAccess
 from modelbuild.contract import (
     DESCRIPTION_FILE,
     Artifact,
     Manifest,
     PredictionsFile,
+    TrainingRequest,
     TrainingResult,
     succeeded,
 )
@@ -126,3 +128,32 @@ def publish(store: ModelStore, manifest: Manifest, attempt: int = 1) -> Training
     manifest = store.publish_manifest(manifest)
     _rank(store, manifest)
     return store.attempt(attempt).write_result_once(succeeded(manifest, store.manifest_uri))
+
+
+def unblock(
+    store: ModelStore, number: int, request: TrainingRequest, result: TrainingResult, access: ApiAccess
+) -> None:
+    """Unblock the step that waits for the training, and record that this attempt has unblocked it.
+
+    The head delivers the same result when the flow has ended. By the record it knows that the annotation of
+    the training is for notify to write.
+
+    Args:
+        store: the store of the model.
+        number: the number of the attempt, whose result is in S3.
+        request: the request of the training.
+        result: the result.
+        access: the API of Buildkite.
+
+    Raises:
+        BuildkiteError: the result could not be delivered.
+    """
+    attempt = store.attempt(number)
+    callback.wait_for_page(attempt)
+    limiter = callback.shared_rate_limiter(store.objects, store.prefix)
+    delivery = callback.deliver(request, result, access=access, rate_limiter=limiter)
+    if delivery.end == "unblocked":
+        try:
+            attempt.record_delivered(result, step_unblocked=True)
+        except AwsError as error:
+            log.warn(f"The head may replace the annotation of the training: {error}")

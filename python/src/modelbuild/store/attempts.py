@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from modelbuild.contract import (
     DELIVERED_FILE,
@@ -55,6 +55,13 @@ class PageUpdate(BaseModel):
     """``attempts/<n>.page``: whether the head is sending the annotation of its attempt."""
 
     is_open: bool
+
+
+class DeliveryRecord(BaseModel):
+    """``delivered.json``: how the attempt ended, and whether the step that waits was unblocked then."""
+
+    status: str = Field("", alias="training/status")
+    step_unblocked: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,14 +155,19 @@ class Attempt:
         """How this attempt's flow failed, or None if no head has recorded that."""
         return records.find(self.objects, f"{self.results}/{FAILURE_FILE}", Failure)
 
-    def record_delivered(self, result: TrainingResult) -> None:
-        """Record that the build has the result, or is over."""
-        note = document({"training/status": result.status})
+    def record_delivered(self, result: TrainingResult, *, step_unblocked: bool) -> None:
+        """Record that the build has the result, or is over; and whether the step that waits is unblocked."""
+        note = document({"training/status": result.status, "step_unblocked": step_unblocked})
         self.objects.write_once(f"{self.results}/{DELIVERED_FILE}", note.encode())
 
     def delivered(self) -> bool:
         """Whether the build has the result, or is over."""
         return self.objects.exists(f"{self.results}/{DELIVERED_FILE}")
+
+    def unblocked_step(self) -> bool:
+        """Whether the step was unblocked when the result of this attempt was delivered."""
+        found = records.find(self.objects, f"{self.results}/{DELIVERED_FILE}", DeliveryRecord)
+        return found is not None and found.step_unblocked
 
     @property
     def _stem(self) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from modelbuild import callback, log
 from modelbuild.buildkite.access import ApiAccess
 from modelbuild.contract import TrainingRequest, TrainingResult
-from modelbuild.errors import AwsError, ModelbuildError
+from modelbuild.errors import AwsError, ModelbuildError, VerificationFailed
+from modelbuild.store.attempts import Attempt
 from modelbuild.store.model import ModelStore
 
 
@@ -39,6 +40,7 @@ def deliver_result(
             return False
         return newest is not None and newest.attempt > number
 
+    own = store.attempt(number)
     rate_limiter = callback.shared_rate_limiter(store.objects, store.prefix)
 
     def deliver() -> callback.Delivery:
@@ -46,9 +48,10 @@ def deliver_result(
             request, result, access=access, deadline=deadline, rate_limiter=rate_limiter, outdated=outdated
         )
 
+    unblocked_by_flow = _was_unblocked(own)
     delivery = deliver()
     try:
-        store.attempt(number).record_delivered(result)
+        own.record_delivered(result, step_unblocked=delivery.unblocked)
     except AwsError as error:
         # The build has the result. Without the record, the next reconciliation only checks this training
         # again.
@@ -57,12 +60,21 @@ def deliver_result(
         # A step that was retried before the record was written relies on this result. After any other result,
         # a retried step starts a new attempt.
         delivery = deliver()
-    if delivery.end == "over" or (delivery.end == "before" and number > 1):
-        # In the other cases notify writes the annotation, or a later attempt does, or there is no page. The
-        # first attempt finds the step unblocked by its own flow, and notify may have shown the model by then.
+    if delivery.end == "over" or (delivery.end == "before" and number > 1 and not unblocked_by_flow):
+        # In the other cases notify writes the annotation, or a later attempt does, or there is no page. Where
+        # this attempt's own flow has unblocked the step, notify may have shown the model by then.
         from modelbuild.train.submit import page
 
         body = page.ended(request, result, number, over=delivery.end == "over")
         style = "success" if result.status == "succeeded" else "error"
         callback.correct_page(request, body, style, access=access, rate_limiter=rate_limiter)
     return delivery.summary
+
+
+def _was_unblocked(attempt: Attempt) -> bool:
+    """Whether the flow of this attempt, or an earlier start of its head, has unblocked the step."""
+    try:
+        return attempt.unblocked_step()
+    except (AwsError, VerificationFailed) as error:
+        log.say(f"result: {error}")
+        return False

@@ -112,9 +112,9 @@ class Page:
             "job_url": job_url(record.region, record.job_id),
             "logs_url": logs_url(record.region, self._job.log_stream, record.queue),
         }
-        return page.training(
-            self._request, record, self._job, links, "", unblocked=self._attempt > 1, stage=stage
-        )
+        earlier = (self._store.attempt(number) for number in range(1, self._attempt))
+        unblocked = any(attempt.unblocked_step() for attempt in earlier)
+        return page.training(self._request, record, self._job, links, "", unblocked=unblocked, stage=stage)
 
 
 class ProgressPage:
