@@ -61,9 +61,11 @@ def test_refuses_what_is_no_request(store: ModelStore) -> None:
 def test_a_step_does_not_replace_a_method_of_the_base(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A step named as a method of the base class is a sentence; other steps are those of the flow."""
+    """A step named as a method or attribute of the base is a sentence; other steps are those of the flow."""
 
     class Base:
+        evaluation: int
+
         def timed(self) -> None:
             """A method."""
 
@@ -81,4 +83,7 @@ def test_a_step_does_not_replace_a_method_of_the_base(
     assert (
         "step timed has the name of a method of Base: give the step another name" in capsys.readouterr().err
     )
+    with pytest.raises(SystemExit):
+        main(step("evaluation"))
+    assert "step evaluation has the name of an attribute of Base" in capsys.readouterr().err
     main(step("train"))

@@ -28,7 +28,7 @@ from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.flow import publish
 from modelbuild.flow.base import ModelFlow
 from modelbuild.flow.process.step_runs import resources
-from modelbuild.flow.sweep.candidate import CandidateContext, CandidateFlow, candidate_flow
+from modelbuild.flow.sweep.candidate import CandidateContext, CandidateTraining
 from modelbuild.flow.sweep.load import flow_class
 from modelbuild.store.model import ModelStore
 
@@ -51,7 +51,9 @@ class Sweeping:
             sweep=Sweep.model_validate({"method": "grid", "space": space}),
         )
 
-    def flow(self, stage: str | None = "search", **values: Any) -> tuple[CandidateFlow, CandidateTask | None]:
+    def flow(
+        self, stage: str | None = "search", **values: Any
+    ) -> tuple[CandidateTraining, CandidateTask | None]:
         """The flow of candidate 3; of the first job of the sweep without a stage."""
         flow: type[ModelFlow] = flow_class(self.folder / "flow.py")
         task, request = None, self.request
@@ -68,11 +70,11 @@ class Sweeping:
             sizes=resources(flow),
             snapshot=None if stage is None else store.snapshot(),
         )
-        return candidate_flow(flow, context), task
+        return CandidateTraining(flow, context), task
 
     def run(
         self, stage: str | None = "search", **values: Any
-    ) -> tuple[CandidateFlow, CandidateOutcome | None]:
+    ) -> tuple[CandidateTraining, CandidateOutcome | None]:
         """Run the steps; the flow, and how it ended."""
         flow, task = self.flow(stage, **values)
         flow.run_steps()
@@ -224,6 +226,24 @@ def test_the_same_candidate_is_the_same_model(sweeping: Sweeping) -> None:
     assert ModelStore(sweeping.objects, f"{PREFIX}.3").manifest() == first
     with pytest.raises(VerificationFailed, match="is there with SHA-256"):
         sweeping.run("final", **{"training.epochs": 1})
+
+
+def test_a_flow_has_names_of_its_own(sweeping: Sweeping) -> None:
+    """Whatever a flow calls its attributes and steps, it trains in a sweep as it does alone."""
+    _, expected = sweeping.run("search")
+    own = ("context", "artifact", "next_step", "is_split", "running", "finished", "flow", "step_runs_of")
+    kept = "".join(f"        self.{name} = 'of the flow'\n" for name in own)
+    file = sweeping.folder / "flow.py"
+    text = file.read_text().replace("        self.begin()\n", f"        self.begin()\n{kept}")
+    file.write_text(
+        text.replace("self.next(self.train)", "self.next(self.outcome)").replace("def train(", "def outcome(")
+    )
+    training, outcome = sweeping.run("search")
+    assert outcome is not None
+    assert expected is not None
+    assert [run.step for run in outcome.steps] == ["start", "outcome", "end"]
+    assert outcome.evaluation == expected.evaluation
+    assert {getattr(training.flow, name) for name in own} == {"of the flow"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from metaflow import step  # type: ignore[attr-defined]
 from memory import MemoryObjects
 from modelbuild.contract import Candidate, CandidateTask, Sweep
 from modelbuild.flow.base import ModelFlow
-from modelbuild.flow.sweep.candidate import CandidateContext, candidate_flow
+from modelbuild.flow.sweep.candidate import CandidateContext, CandidateTraining
 from modelbuild.store.model import ModelStore
 from samples import request_for
 
@@ -63,7 +63,7 @@ def trained(flow: type[ModelFlow]) -> ListedObjects:
     sweep = Sweep.model_validate({"method": "random", "candidates": 9, "space": space})
     request = request_for(PREFIX, sweep=sweep)
     context = CandidateContext(sweep=request, request=request, task=None, objects=objects, sizes={})
-    candidate_flow(flow, context).run_steps()
+    CandidateTraining(flow, context).run_steps()
     objects.listed.clear()
     task = CandidateTask(candidate=Candidate(number=2, values={"epochs": 3}), stage="search")
     own = request.candidate(2, task.candidate.values)
@@ -71,7 +71,7 @@ def trained(flow: type[ModelFlow]) -> ListedObjects:
     found = CandidateContext(
         sweep=request, request=own, task=task, objects=objects, sizes={}, snapshot=snapshot
     )
-    candidate_flow(flow, found).run_steps()
+    CandidateTraining(flow, found).run_steps()
     return objects
 
 

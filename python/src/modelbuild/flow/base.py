@@ -65,13 +65,34 @@ class ModelFlow(FlowSpec):
         curves: what the fit measured, by name.
         training_rows: what is known of the rows of the training, or None.
         step_runs: how long each step ran, and on what.
+        run_name: the name of the run, which a run that resumes it keeps.
+        snapshot: the rows.
+        runtime: what the model was computed with.
+        evaluation: the quality of the model.
+        predictions: the model's answers for the evaluation rows, as a Parquet file.
+        golden: inputs with the answers that the endpoint must give.
+        wandb: the W&B run.
         private_rows: whether rows must not be copied to W&B; a subclass sets it. W&B then gets no table of
             mistakes.
 
-    These attributes and the values that the methods keep are artifacts of Metaflow, with records as JSON.
+    These attributes are artifacts of Metaflow, with records as JSON. A flow keeps nothing else under their
+    names, and no step has one of them.
     """
 
     private_rows = False
+    parameters: dict[str, Any]
+    prefix: str
+    seconds: dict[str, float]
+    curves: Curves
+    training_rows: dict[str, Any] | None
+    step_runs: list[dict[str, Any]]
+    run_name: str
+    snapshot: dict[str, Any]
+    runtime: dict[str, Any]
+    evaluation: dict[str, Any]
+    predictions: bytes
+    golden: list[dict[str, Any]]
+    wandb: dict[str, Any]
 
     def begin(self) -> None:
         """Check in step ``start`` that the parameters are those of the request.
@@ -80,19 +101,19 @@ class ModelFlow(FlowSpec):
             ConfigurationError: ``ARTIFACTS`` is no S3 prefix, or the request there is not of this build.
             VerificationFailed: the flow runs with other parameters than the request has.
         """
-        self.parameters: dict[str, Any] = self.config.to_dict()
+        self.parameters = self.config.to_dict()
         self.prefix = training.prefix(environment.read(), str(current.run_id))
         # A run that resumes this one keeps the name.
         self.run_name = str(current.run_id)
-        self.seconds: dict[str, float] = {}
-        self.curves: Curves = {}
-        self.training_rows: dict[str, Any] | None = None
+        self.seconds = {}
+        self.curves = {}
+        self.training_rows = None
         self.wandb = WandbRun(id="", url="").model_dump(mode="json")
         self.find_request()
 
     def next(self, *destinations: Any, **how: Any) -> None:
         """Metaflow's own; keeps how long this step ran, and on what."""
-        self.step_runs: list[dict[str, Any]] = [run.model_dump(mode="json") for run in self._step_runs()]
+        self.step_runs = [run.model_dump(mode="json") for run in self._step_runs()]
         super().next(*destinations, **how)
 
     def merge_artifacts(self, inputs: Any, *arguments: Any, **options: Any) -> None:
@@ -131,7 +152,7 @@ class ModelFlow(FlowSpec):
         with self.timed("snapshot"):
             taken = snapshot.take(Athena(session(AwsSettings())), self.store(), query)
         log.say(f"{taken.rows:,} rows in {len(taken.objects)} objects, SHA-256 {taken.sha256}.")
-        self.snapshot: dict[str, Any] = taken.model_dump(mode="json")
+        self.snapshot = taken.model_dump(mode="json")
 
     def read_snapshot(self) -> pa.Table:
         """The rows that :meth:`take_snapshot` kept, sorted by their columns from left to right.
@@ -216,7 +237,7 @@ class ModelFlow(FlowSpec):
         """Keep the runtime of the model (packages, image, device); call it in the step that fits it."""
         own = environment.read()
         image = own.gpu_image if own.runs_on_gpu_queue else ""
-        self.runtime: dict[str, Any] = runtime.describe(image).model_dump(mode="json")
+        self.runtime = runtime.describe(image).model_dump(mode="json")
 
     def keep_evaluation(self, evaluated: Evaluated, golden: Sequence[GoldenPrediction]) -> None:
         """Log an evaluation, write the W&B run, and keep both.
@@ -230,11 +251,11 @@ class ModelFlow(FlowSpec):
         tracker.add_evaluation(evaluated, private=self.private_rows)
         run = tracker.finish()
         log.say(f"W&B run: {run.url or f'none, because {tracker.problem}'}")
-        self.evaluation: dict[str, Any] = evaluated.evaluation.model_dump(mode="json")
-        self.predictions: bytes = evaluated.predictions
+        self.evaluation = evaluated.evaluation.model_dump(mode="json")
+        self.predictions = evaluated.predictions
         # W&B may have had the run when the model was fitted, and be out of reach now.
         self.wandb = {"id": run.id, "url": run.url or self.wandb["url"]}
-        self.golden: list[dict[str, Any]] = [item.model_dump(mode="json") for item in golden]
+        self.golden = [item.model_dump(mode="json") for item in golden]
 
     def publish_model(self, files: Mapping[str, bytes]) -> None:
         """Write the model, then its manifest and the result of this attempt, once each; unblock the build.

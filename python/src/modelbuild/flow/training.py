@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 
@@ -30,29 +31,30 @@ def main(flow: Callable[[], object], *, needs_artifacts: bool = False) -> None:
             own = environment.read()
             if needs_artifacts or own.model_id is not None:
                 require_prefix(own.artifacts)
-            check_resources(_steps(flow))
+            check_resources(steps(flow))
         flow()
     except ModelbuildError as error:
         log.warn(str(error))
         sys.exit(error.exit_code)
 
 
-def _steps(flow: object) -> list[str]:
+def steps(flow: object) -> list[str]:
     """The names of a flow's steps.
 
     Raises:
-        ConfigurationError: a step has the name of a method that the flow inherits.
+        ConfigurationError: a step has the name of a method or an attribute that the flow inherits.
     """
     bases = getattr(flow, "__mro__", ())
-    steps = [name for base in bases for name, value in vars(base).items() if hasattr(value, "is_step")]
+    names = [name for base in bases for name, value in vars(base).items() if hasattr(value, "is_step")]
     for base in bases[1:]:
-        if taken := sorted(
-            set(steps) & {name for name, value in vars(base).items() if not hasattr(value, "is_step")}
-        ):
-            raise ConfigurationError(
-                f"step {taken[0]} has the name of a method of {base.__name__}: give the step another name"
-            )
-    return steps
+        methods = {name for name, value in vars(base).items() if not hasattr(value, "is_step")}
+        attributes = {*inspect.get_annotations(base)} - methods
+        for kind, taken in (("a method", methods), ("an attribute", attributes)):
+            if found := sorted(taken.intersection(names)):
+                raise ConfigurationError(
+                    f"step {found[0]} has the name of {kind} of {base.__name__}: give the step another name"
+                )
+    return names
 
 
 def prefix(own: StepEnvironment, run_id: str) -> str:

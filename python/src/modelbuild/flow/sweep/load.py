@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from modelbuild.errors import ConfigurationError
+from modelbuild.flow import training
 from modelbuild.flow.base import ModelFlow
 from modelbuild.flow.process.step_runs import resources
 
@@ -20,7 +21,7 @@ def flow_class(file: Path) -> type[ModelFlow]:
     """The flow in a file, whose folder the file imports its own modules from.
 
     Raises:
-        ConfigurationError: the file has no flow, or several.
+        ConfigurationError: the file has no flow, or several, or a step has a name that the flow inherits.
     """
     sys.path.insert(0, str(file.parent.resolve()))
     spec = importlib.util.spec_from_file_location(file.stem, file)
@@ -38,6 +39,7 @@ def flow_class(file: Path) -> type[ModelFlow]:
         raise ConfigurationError(
             f"{file.name} has {len(found)} flows that are a ModelFlow: a sweep trains the one of its file"
         )
+    training.steps(found[0])
     return found[0]
 
 

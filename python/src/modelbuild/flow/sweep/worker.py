@@ -28,7 +28,7 @@ from modelbuild.flow import snapshot
 from modelbuild.flow.base import ModelFlow
 from modelbuild.flow.process.step_runs import resources
 from modelbuild.flow.sweep import step_secrets
-from modelbuild.flow.sweep.candidate import CandidateContext, candidate_flow
+from modelbuild.flow.sweep.candidate import CandidateContext, CandidateTraining
 from modelbuild.flow.sweep.load import flow_class
 from modelbuild.flow.sweep.pool import run_all
 from modelbuild.flow.tracking.run import KEY, load_sdk
@@ -59,20 +59,20 @@ class Worker:
         began = time.monotonic()
         values = {**task.candidate.values, **task.changes}
         request = self.context.sweep.candidate(task.candidate.number, values)
-        flow = candidate_flow(self.flow, replace(self.context, request=request, task=task))
+        training = CandidateTraining(self.flow, replace(self.context, request=request, task=task))
         try:
-            flow.run_steps()
-            outcome = flow.outcome(task, time.monotonic() - began)
-            uri = self.store.predictions_uri(task, flow.predictions)
-            manifest = flow.manifest(uri) if task.stage == "search" else None
+            training.run_steps()
+            outcome = training.outcome(task, time.monotonic() - began)
+            uri = self.store.predictions_uri(task, training.predictions)
+            manifest = training.manifest(uri) if task.stage == "search" else None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a candidate that fails is a result, whatever why
             log.lines(traceback.format_exc().rstrip())
-            self.store.write_outcome_once(flow.failure(task, reason(error), time.monotonic() - began))
+            self.store.write_outcome_once(training.failure(task, reason(error), time.monotonic() - began))
             return
         if manifest is None:
             self.store.write_outcome_once(outcome)
         else:
-            self.store.write_ranked_once(outcome, manifest, flow.predictions)
+            self.store.write_ranked_once(outcome, manifest, training.predictions)
         assert outcome.evaluation is not None
         log.say(outcome.evaluation.describe(outcome.evaluation.overall))
 
@@ -137,7 +137,7 @@ def main(file: Path) -> None:
         sweep=request, request=request, task=None, objects=inherited, sizes=resources(flow)
     )
     if not work.tasks:
-        candidate_flow(flow, replace(context, objects=objects)).run_steps()
+        CandidateTraining(flow, replace(context, objects=objects)).run_steps()
         return
     found = model.snapshot()
     if found is None:
