@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from memory import MemoryObjects
 from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.clock import Clock
 from modelbuild.contract import CandidateOutcome, CandidateTask, Work
 from modelbuild.store.sweep import SweepStore
 from modelbuild.sweep.workers import Machine, Workers
@@ -18,6 +19,17 @@ PREFIX = "s3://bucket/models/shop/mail/12"
 def succeeded(task: CandidateTask) -> CandidateOutcome:
     """The outcome of a candidate of which nothing is measured."""
     return CandidateOutcome(task=task, status="succeeded")
+
+
+class Time:
+    """The time, which passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.clock = Clock(lambda: self.now, self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        self.now += seconds
 
 
 @dataclass
@@ -31,11 +43,13 @@ class BatchTwin:
         store: the files of the sweep.
         takes_down: whether a worker that trains these at the same time goes down.
         outcome: how a candidate ends.
+        time: the time of its workers' head.
     """
 
     store: SweepStore
     takes_down: Callable[[Sequence[CandidateTask]], bool]
     outcome: Callable[[CandidateTask], CandidateOutcome]
+    time: Time
     submitted: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     terminated: list[str] = field(default_factory=list)
     works: list[Work] = field(default_factory=list)
@@ -66,6 +80,19 @@ class BatchTwin:
         """A job that has ended."""
         return BatchJob(job_id, self._statuses[job_id], "Array Child Job failed", "", {})
 
+    def describe_all(self, job_ids: Sequence[str]) -> dict[str, BatchJob]:
+        """The children of array jobs that have ended as their job did, each with a log."""
+        found = {}
+        for job_id in job_ids:
+            status = self._statuses[job_id.partition(":")[0]]
+            found[job_id] = BatchJob(job_id, status, "exit code 137", f"log/{job_id}", {})
+        return found
+
+    def find(self, queue: str, name: str) -> list[str]:
+        """The jobs of this name."""
+        assert queue
+        return [f"job-{place}" for place, (known, _) in enumerate(self.submitted, 1) if known == name]
+
     def terminate(self, job_id: str, reason: str) -> None:
         """Note that a job is terminated."""
         assert reason
@@ -80,8 +107,8 @@ def workers(
     processes: int = 2,
 ) -> tuple[Workers, BatchTwin]:
     """Workers of which there are up to ``children``, each with room for ``processes`` candidates."""
-    store = SweepStore(MemoryObjects(), PREFIX)
-    batch = BatchTwin(store, takes_down, outcome)
+    store, time = SweepStore(MemoryObjects(), PREFIX), Time()
+    batch = BatchTwin(store, takes_down, outcome, time)
     made = Workers(
         store=store,
         batch=cast(Batch, batch),
@@ -97,5 +124,6 @@ def workers(
         on_progress=lambda _: None,
         on_job=lambda _: None,
         work_variable="SWEEP_WORK",
+        clock=time.clock,
     )
     return made, batch

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from modelbuild.aws.batch import BatchJob
+from modelbuild.aws.failures import NotFound, translated
 from modelbuild.contract import Candidate, CandidateOutcome, CandidateTask
 from modelbuild.errors import AwsError, TrainingFailed
-from sweep_workers import workers
+from modelbuild.store.sweep import SweepStore
+from sweep_workers import BatchTwin, workers
 
 
 def tasks(count: int) -> list[CandidateTask]:
@@ -33,7 +38,7 @@ def test_one_array_job_trains_all() -> None:
     made, batch = workers()
     assert statuses(made.train("round-1", tasks(9))) == [(number, "succeeded") for number in range(1, 10)]
     ((name, how),) = batch.submitted
-    assert name == "modelbuild-sweep-shop-mail-12-round-1"
+    assert re.fullmatch(r"modelbuild-sweep-shop-mail-12-[0-9a-f]{8}-round-1", name)
     assert how["children"] == 4
     assert how["resources"] == {"VCPU": 2, "MEMORY": 4096, "GPU": 0}
     assert [len(batch.works[0].tasks[index::4]) for index in range(4)] == [3, 2, 2, 2]
@@ -88,7 +93,8 @@ def test_jobs_in_which_nothing_ends_are_not_repeated_for_ever() -> None:
     assert [work.processes for work in batch.works] == [2, 1, 1, 2, 1]
     assert {status for _, status in statuses(outcomes)} == {"failed"}
     assert outcomes[99].reason == (
-        "no candidate ended any more, also alone in its worker: Array Child Job failed"
+        "no candidate ended any more, also alone in its worker: exit code 137; its log is log/job-5:0 of "
+        "/aws/batch/modelbuild"
     )
 
 
@@ -129,6 +135,94 @@ def test_a_sweep_without_a_snapshot_fails() -> None:
     made, batch = workers()
     made.prepare()
     assert batch.works[0].tasks == ()
-    batch.describe = lambda job_id: BatchJob(job_id, "FAILED", "no rows", "", {})  # type: ignore[method-assign]
-    with pytest.raises(TrainingFailed, match="no rows"):
+    batch.describe = lambda job_id: BatchJob(job_id, "FAILED", "no rows", "a/b", {})  # type: ignore[method-assign]
+    with pytest.raises(TrainingFailed, match=r"no rows; its log is a/b of /aws/batch/modelbuild$"):
         made.prepare()
+
+
+class Outage:
+    """Calls that fail as often as is said, and then do what they are for."""
+
+    def __init__(self, call: Callable[..., Any], times: float, error: AwsError) -> None:
+        self.call, self.left, self.error = call, times, error
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """Fail, or call."""
+        if self.left > 0:
+            self.left -= 1
+            raise self.error
+        return self.call(*args, **named)
+
+
+UNKNOWN = NotFound("Batch has no job job-1")
+SILENCE = AwsError("could not look at job job-1 (Read timeout)")
+
+
+def refused() -> AwsError:
+    """What the answer of AWS to a call without permission becomes."""
+    answer: Any = {
+        "Error": {"Code": "AccessDeniedException", "Message": "no"},
+        "ResponseMetadata": {"HTTPStatusCode": 403},
+    }
+    with pytest.raises(AwsError) as caught, translated("submit job"):
+        raise ClientError(answer, "SubmitJob")
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("place", "method"),
+    [("batch", "describe"), ("batch", "submit"), ("store", "outcome_names"), ("store", "outcomes")],
+)
+@pytest.mark.parametrize("error", [UNKNOWN, SILENCE])
+def test_a_sweep_outlasts_ten_minutes_without_an_answer(
+    monkeypatch: pytest.MonkeyPatch, place: str, method: str, error: AwsError
+) -> None:
+    """Batch may not know a job that it has just taken, and AWS may be out of reach for a while."""
+    made, batch = workers()
+    owner = {"batch": BatchTwin, "store": SweepStore}[place]
+    outage = Outage(getattr(batch if place == "batch" else made.store, method), 20, error)
+    monkeypatch.setattr(owner, method, lambda _, *args, **named: outage(*args, **named))
+    assert statuses(made.train("round-1", tasks(2))) == [(1, "succeeded"), (2, "succeeded")]
+    assert len(batch.submitted) == 1
+    assert batch.time.now >= 600
+
+
+def test_an_outage_of_hours_ends_the_sweep() -> None:
+    """The head does not wait until its own timeout; a retried step goes on."""
+    made, batch = workers()
+    batch.describe = Outage(batch.describe, float("inf"), SILENCE)  # type: ignore[method-assign]
+    with pytest.raises(AwsError, match="Read timeout"):
+        made.train("round-1", tasks(2))
+    assert 900 <= batch.time.now < 1000
+
+
+def test_what_aws_refuses_ends_the_sweep_at_once() -> None:
+    """Another try would be refused as well."""
+    made, batch = workers()
+    batch.submit = Outage(batch.submit, 1, refused())  # type: ignore[method-assign]
+    with pytest.raises(AwsError, match="AccessDenied"):
+        made.train("round-1", tasks(2))
+    assert (batch.submitted, batch.time.now) == ([], 0.0)
+
+
+def test_a_job_whose_submission_was_not_answered_is_found() -> None:
+    """Batch may have taken the job although its answer was lost: a second one would train the same."""
+    made, batch = workers()
+    submit = batch.submit
+
+    def lose_answer(name: str, **how: Any) -> str:
+        submit(name, **how)
+        raise SILENCE
+
+    batch.submit = lose_answer  # type: ignore[method-assign]
+    assert statuses(made.train("round-1", tasks(2))) == [(1, "succeeded"), (2, "succeeded")]
+    assert len(batch.submitted) == 1
+    made.terminate("the build was cancelled")
+    assert batch.terminated == ["job-1"]
+
+
+def test_no_two_jobs_have_the_same_name() -> None:
+    """By its name a job is found whose submission was not answered."""
+    made, batch = workers(down({1}))
+    made.train("round-1", tasks(2))
+    assert len({name for name, _ in batch.submitted}) == len(batch.submitted) > 1

@@ -78,6 +78,14 @@ def translated(action: str) -> Iterator[None]:
         raise AwsError(_sentence(action, str(error).rstrip("."), None)) from error
 
 
+def is_refusal(error: AwsError) -> bool:
+    """Whether AWS answered that it does not execute the call, for a reason that is not one of the moment."""
+    cause = error.__cause__
+    if not isinstance(cause, ClientError) or error_code(cause) in THROTTLED:
+        return False
+    return cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500
+
+
 def error_code(error: ClientError) -> str:
     """AWS's own code for a refused call, such as ``AccessDenied``."""
     return str(error.response.get("Error", {}).get("Code", "Unknown"))

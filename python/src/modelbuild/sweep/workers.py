@@ -7,19 +7,28 @@ each of its steps.
 
 from __future__ import annotations
 
-import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from modelbuild import log
-from modelbuild.aws.batch import Batch
-from modelbuild.contract import CandidateOutcome, CandidateTask, Work
+from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.aws.failures import is_refusal
+from modelbuild.clock import SYSTEM_CLOCK, Clock
+from modelbuild.contract import LOG_GROUP, CandidateOutcome, CandidateTask, Work
 from modelbuild.errors import AwsError, TrainingFailed
 from modelbuild.store.sweep import SweepStore
+
+Answer = TypeVar("Answer")
 
 _FIRST_LOOK_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 15.0
 _PAUSE_GROWTH = 1.2
+_PATIENCE_SECONDS = 900.0
+"""How long S3 and Batch may give no answer."""
+_AGAIN_SECONDS = 30.0
+"""How long to wait before another try; Batch lists a new job with a delay."""
 _LOST_REASON = "the job that trained it ended before it did, twice"
 _FRUITLESS_JOBS = 10
 """After so many jobs in a row that retry candidates, and in which none ended, all that are left fail."""
@@ -62,6 +71,7 @@ class Workers:
         on_progress: is told the names of the tasks that have ended.
         on_job: is told the id of a job, of which its first child, that waits for a machine.
         work_variable: the variable that names what a worker trains.
+        clock: what time is and how it passes.
     """
 
     store: SweepStore
@@ -76,6 +86,7 @@ class Workers:
     on_progress: Callable[[set[str]], None]
     on_job: Callable[[str], None]
     work_variable: str
+    clock: Clock = SYSTEM_CLOCK
     _jobs: list[str] = field(default_factory=list)
 
     def prepare(self) -> None:
@@ -85,9 +96,8 @@ class Workers:
             TrainingFailed: the job failed.
             AwsError: S3 or Batch refused.
         """
-        uri = self.store.write_work(Work(workers=1, processes=1, tasks=()))
-        job_id = self._submit("snapshot", uri, 1, 1)
-        reason = self._wait(job_id, lambda: False)
+        job_id = self._submit("snapshot", Work(workers=1, processes=1, tasks=()))
+        reason = self._wait(job_id, 1, lambda: False)
         if reason:
             raise TrainingFailed(f"the snapshot of the sweep could not be taken: {reason}")
 
@@ -130,7 +140,8 @@ class Workers:
             fruitless = 0 if has_ended else fruitless + is_retry
         for task in self._left(tasks):
             self._lose(task, f"no candidate ended any more, also alone in its worker: {reason}")
-        return [found for found in self.store.outcomes([*tasks]) if found is not None]
+        outcomes = self._patiently(lambda: self.store.outcomes([*tasks]))
+        return [found for found in outcomes if found is not None]
 
     def _share_out(self, tasks: Sequence[CandidateTask], processes: int | None = None) -> Work:
         processes = processes or self.machine.processes
@@ -139,11 +150,12 @@ class Workers:
 
     def _run(self, name: str, work: Work) -> str:
         """Train what the children of one array job are for; why the job failed, or an empty text."""
-        job_id = self._submit(name, self.store.write_work(work), work.workers, work.processes)
-        return self._wait(job_id, lambda: not self._left(work.tasks))
+        job_id = self._submit(name, work)
+        return self._wait(job_id, work.workers, lambda: not self._left(work.tasks))
 
     def _lose(self, task: CandidateTask, reason: str) -> None:
-        self.store.write_outcome_once(CandidateOutcome(task=task, status="failed", reason=reason))
+        lost = CandidateOutcome(task=task, status="failed", reason=reason)
+        self._patiently(lambda: self.store.write_outcome_once(lost))
 
     def terminate(self, reason: str) -> None:
         """Terminate the jobs that have been submitted; nothing happens to those that have ended.
@@ -157,39 +169,75 @@ class Workers:
                 log.say(f"sweep: {error}")
 
     def _left(self, tasks: Sequence[CandidateTask]) -> list[CandidateTask]:
-        ended = self.store.outcome_names()
+        ended = self._patiently(self.store.outcome_names)
         self.on_progress(ended)
         return [task for task in tasks if task.name not in ended]
 
-    def _submit(self, label: str, uri: str, children: int, processes: int) -> str:
-        each = {kind: value * processes for kind, value in self.machine.resources.items()}
-        job_id = self.batch.submit(
-            f"{self.prefix}{label}"[:128],
-            queue=self.machine.queue,
-            definition=self.machine.definition,
-            command=self.command,
-            environment={**self.environment, self.work_variable: uri},
-            timeout=self.timeout,
-            tags=self.tags,
-            resources=each,
-            children=children,
-        )
+    def _submit(self, label: str, work: Work) -> str:
+        uri = self._patiently(lambda: self.store.write_work(work))
+        each = {kind: value * work.processes for kind, value in self.machine.resources.items()}
+        # No other job has this name, so that one is found whose submission was not answered.
+        name = f"{self.prefix}{uuid.uuid4().hex[:8]}-{label}"[:128]
+        was_sent = False
+
+        def send() -> str:
+            nonlocal was_sent
+            if was_sent and (found := self.batch.find(self.machine.queue, name)):
+                return found[0]
+            was_sent = True
+            return self.batch.submit(
+                name,
+                queue=self.machine.queue,
+                definition=self.machine.definition,
+                command=self.command,
+                environment={**self.environment, self.work_variable: uri},
+                timeout=self.timeout,
+                tags=self.tags,
+                resources=each,
+                children=work.workers,
+            )
+
+        job_id = self._patiently(send)
         self._jobs.append(job_id)
-        self.on_job(f"{job_id}:0" if children > 1 else job_id)
-        log.say(f"sweep: job {job_id} with {children} workers of {processes} candidates at a time")
+        self.on_job(f"{job_id}:0" if work.workers > 1 else job_id)
+        log.say(f"sweep: job {job_id} with {work.workers} workers of {work.processes} candidates at a time")
         return job_id
 
-    def _wait(self, job_id: str, are_done: Callable[[], bool]) -> str:
+    def _wait(self, job_id: str, children: int, are_done: Callable[[], bool]) -> str:
         """Wait until a job has ended, or all is done that it is for; why it failed, or an empty text."""
         pause = _FIRST_LOOK_SECONDS
         while True:
-            job = self.batch.describe(job_id)
+            job = self._patiently(lambda: self.batch.describe(job_id))
             if job.ended:
-                return "" if job.status == "SUCCEEDED" else job.reason or "Batch gives no reason"
+                return "" if job.status == "SUCCEEDED" else self._why(job, children)
             if are_done():
                 return ""
-            time.sleep(pause)
+            self.clock.sleep(pause)
             pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE_SECONDS)
+
+    def _why(self, job: BatchJob, children: int) -> str:
+        """Why a job failed, and where its log is; of an array job, those of its first child that failed."""
+        ids = [f"{job.id}:{index}" for index in range(children)] if children > 1 else []
+        found = self._patiently(lambda: self.batch.describe_all(ids))
+        failed = next((found[one] for one in ids if one in found and found[one].status == "FAILED"), job)
+        where = f"; its log is {failed.log_stream} of {LOG_GROUP}" if failed.log_stream else ""
+        return f"{failed.reason or 'Batch gives no reason'}{where}"
+
+    def _patiently(self, call: Callable[[], Answer]) -> Answer:
+        """The answer to a call, which is made again for a while if AWS does not answer, or lacks a new job.
+
+        Raises:
+            AwsError: AWS refused, or has not answered for too long.
+        """
+        until = self.clock.now() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return call()
+            except AwsError as error:
+                if is_refusal(error) or self.clock.now() > until:
+                    raise
+                log.say(f"sweep: {error}; trying again")
+            self.clock.sleep(_AGAIN_SECONDS)
 
 
 def _in_flight(work: Work, left: Sequence[CandidateTask]) -> list[CandidateTask]:
