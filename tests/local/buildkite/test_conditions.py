@@ -253,11 +253,11 @@ def test_all_wrong_conditions_are_reported_at_once(bench: Any) -> None:
 
 
 def test_an_upload_sees_its_own_environment(bench: Any) -> None:
-    """``build.env()`` reads what the uploaded pipeline sets, and the build's own variables above it."""
+    """``build.env()`` reads what the uploaded pipeline sets, which overrides the variables of the build."""
     build = build_on(bench, "dev", [command("up")], env={"A": "build"})
     job = bench.begin(bench.agent())
     steps = [
-        command("a", **{"if": "build.env('A') == 'build'"}),
+        command("a", **{"if": "build.env('A') == 'top'"}),
         command("b", **{"if": "build.env('B') == 'top'"}),
     ]
     bench.engine.upload(job, "1", {"env": {"A": "top", "B": "top"}, "steps": steps})

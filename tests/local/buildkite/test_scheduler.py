@@ -281,18 +281,23 @@ def test_a_job_is_accepted_by_its_own_agent_alone(bench: Any) -> None:
         bench.engine.accept(bench.agent(), job)
 
 
-def test_variables_of_a_build_override_those_of_the_pipeline(bench: Any) -> None:
-    """A variable of the build wins over the ``env`` of an uploaded pipeline, and the step's over both."""
-    build = bench.build([command("up")])
-    build.env["A"] = "build"
+def test_each_place_that_sets_a_variable_overrides_the_places_before(bench: Any) -> None:
+    """Each of these wins over those before: the pipeline, the ``env`` of its own steps, the build, the ``env``
+    of an uploaded pipeline, the step.
+    """
+    names = ["settings", "editor", "build", "upload", "step"]
+    values = {place: dict.fromkeys(names[number:], place) for number, place in enumerate(names)}
+    editor = json.dumps({"env": values["editor"], "steps": [command("up")]})
+    pipeline = bench.engine.create_pipeline("p", "/repository", editor, env=values["settings"])
+    bench.engine.create_build(pipeline, commit="HEAD", branch="main", env=values["build"])
     agent = bench.agent()
     job = bench.begin(agent)
-    step = command("x", env={"C": "step"})
-    bench.engine.upload(job, "1", {"env": {"A": "top", "B": "top", "C": "top"}, "steps": [step]})
+    step = command("x", env=values["step"])
+    bench.engine.upload(job, "1", {"env": values["upload"], "steps": [step]})
     bench.engine.finish(job, 0, "", "")
     job = bench.begin(agent)
     env = job_environment(job, job.step.definition, agent, "local", "http://page")
-    assert (env["A"], env["B"], env["C"]) == ("build", "top", "step")
+    assert {name: env[name] for name in names} == {name: name for name in names}
 
 
 @st.composite

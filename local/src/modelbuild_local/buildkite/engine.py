@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from modelbuild_local.buildkite.environment import configured_environment
 from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.identity import User, slug_of, user_id
 from modelbuild_local.buildkite.notes import field_value
@@ -105,7 +106,7 @@ class Engine:
             commit: the commit, or ``HEAD`` for the newest of the branch.
             branch: the branch.
             message: what people read as the build's title.
-            env: variables for every job; they override those of the pipeline.
+            env: variables for every job; they override those of the pipeline, but no ``env`` of an upload.
             meta_data: the initial meta-data of the build.
             creator: the user who creates it; by default the organization's user.
             source: ``api``, or ``ui`` for the build page.
@@ -120,7 +121,6 @@ class Engine:
             branch=branch,
             message=message,
             env=dict(env or {}),
-            uploaded_env=dict(pipeline.start.env),
             meta_data=dict(meta_data or {}),
             creator=creator or self.user,
             created_at=self.clock.now(),
@@ -302,7 +302,9 @@ class Engine:
     # Consequences of a change
 
     def _insert(self, build: Build, pipeline: Pipeline, uploader: Step | None) -> None:
-        env = {**build.pipeline.env, **build.uploaded_env, **pipeline.env, **build.env}
+        env = configured_environment(build)
+        if uploader is not None:
+            env |= pipeline.env
         context = build_context(build, self.organization, env)
         graph.insert(build, pipeline, uploader, context, self.clock.now())
 

@@ -10,7 +10,7 @@ from modelbuild_local.buildkite.state import Agent, Build, Job
 
 
 def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str, url: str) -> dict[str, str]:
-    """The environment of a job: the variables of the pipeline, the build and the step, and Buildkite's own.
+    """The environment of a job: ``configured_environment``, the variables of the step, and Buildkite's own.
     Each overrides those before.
 
     Args:
@@ -70,8 +70,19 @@ def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str
         own["BUILDKITE_GROUP_ID"] = job.step.group.id
         own["BUILDKITE_GROUP_KEY"] = job.step.group.key or ""
         own["BUILDKITE_GROUP_LABEL"] = job.step.group.label
-    configured = {**pipeline.env, **build.uploaded_env, **build.env, **step.env}
+    configured = {**configured_environment(build), **step.env}
     return {**configured, **own, **pull_request_environment(build), **_unblocker(job)}
+
+
+def configured_environment(build: Build) -> dict[str, str]:
+    """The variables that users set for all jobs of a build: on the pipeline, in the ``env`` of its own steps,
+    on the build, and in the ``env`` of uploaded pipelines. Each overrides those before.
+
+    Buildkite treats the ``env`` of an uploaded pipeline like an ``env`` on each step, which overrides the
+    build's.
+    """
+    pipeline = build.pipeline
+    return {**pipeline.env, **pipeline.start.env, **build.env, **build.uploaded_env}
 
 
 def pull_request_environment(build: Build) -> dict[str, str]:

@@ -269,7 +269,6 @@ class Build:
     branch: str
     message: str
     env: dict[str, str]
-    uploaded_env: dict[str, str]
     meta_data: dict[str, str]
     creator: User
     created_at: datetime
@@ -277,6 +276,7 @@ class Build:
     rebuilt_from: Build | None = None
     clean_checkout: bool = False
     pull_request: PullRequest | None = None
+    uploaded_env: dict[str, str] = field(default_factory=dict)
     id: str = field(default_factory=new_id)
     state: BuildState = "scheduled"
     blocked: bool = False
