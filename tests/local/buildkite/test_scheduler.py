@@ -282,8 +282,8 @@ def test_a_job_is_accepted_by_its_own_agent_alone(bench: Any) -> None:
 
 
 def test_each_place_that_sets_a_variable_overrides_the_places_before(bench: Any) -> None:
-    """Each of these wins over those before: the pipeline, the ``env`` of its own steps, the build, the ``env``
-    of an uploaded pipeline, the step.
+    """Each of these wins over those before: the pipeline, the ``env`` of its own steps, the build, the
+    ``env`` of an uploaded pipeline, the step.
     """
     names = ["settings", "editor", "build", "upload", "step"]
     values = {place: dict.fromkeys(names[number:], place) for number, place in enumerate(names)}

@@ -66,8 +66,8 @@ def test_whatever_address_and_version(tmp_path: Path, url: str, version: str | N
 
 
 def test_a_changed_clone_is_another_plugin(tmp_path: Path, own_clone: Path) -> None:
-    """What was changed in the clone and not committed is what agents run next, under the same version; agents
-    that run keep the folder they know.
+    """What was changed in the clone and not committed is what agents run next, under the same version, also
+    when it was so before; agents that run keep the folder they know.
     """
     url, version = "https://github.com/YOUR_ORG/modelbuild.git", "v0.1.0"
     before = write_plugins(tmp_path)
@@ -77,6 +77,10 @@ def test_a_changed_clone_is_another_plugin(tmp_path: Path, own_clone: Path) -> N
     assert write_plugins(tmp_path) != before
     assert before.is_dir()
     assert checked_out(tmp_path, url, version) == "second\n"
+    (own_clone / "plugins/train/hooks/command").write_text("first\n", encoding="utf-8")
+    assert write_plugins(tmp_path) == before
+    assert checked_out(tmp_path, url, version) == "first\n"
+    assert checked_out(tmp_path, url, None) == "first\n"
 
 
 def test_other_plugins_are_left_alone(tmp_path: Path, own_clone: Path) -> None:

@@ -61,8 +61,23 @@ def _ask_field(field: Json) -> str:
     click.echo(text)
     for option in options:
         click.echo(f"  {option['value']}: {option['label']}")
-    choice = click.Choice([option["value"] for option in options])
-    return str(click.prompt("Choose", default=default, type=choice, show_choices=False))
+    if default is not None:
+        default = default.replace("\n", ", ")
+    question = "Choose (commas between several)" if field.get("multiple") else "Choose"
+    return str(click.prompt(question, default=default, value_proc=lambda answer: _chosen(field, answer)))
+
+
+def _chosen(field: Json, answer: str) -> str:
+    """The values of the chosen options, one per line. Raises: click.BadParameter: it is no valid choice."""
+    parts = answer.split(",") if field.get("multiple") else [answer]
+    values = [part.strip() for part in parts if part.strip()]
+    known = [option["value"] for option in field["options"]]
+    for value in values:
+        if value not in known:
+            raise click.BadParameter(f"'{value}' is not one of {', '.join(known)}")
+    if not values and field.get("required", True):
+        raise click.BadParameter(f"choose one of {', '.join(known)}")
+    return "\n".join(values)
 
 
 def interactive() -> bool:

@@ -69,13 +69,14 @@ def write_plugins(folder: Path, hooks: Path) -> Path:
     environ = {**_AUTHOR, "GIT_DIR": str(repository), "GIT_WORK_TREE": str(clone.ROOT)}
     git.run(clone.ROOT, "add", "--all", "--", *_PARTS, environ=environ)
     tree = git.run(clone.ROOT, "write-tree", environ=environ).decode().strip()
-    kept = folder / f"plugins-{tree[:16]}"
-    if not kept.exists():
+    if not git.succeeds(repository, "diff-tree", "--quiet", "HEAD", tree):
         commit = git.run(clone.ROOT, "commit-tree", "-m", "The clone as it is", tree, environ=environ)
+        # A tag names the commit that HEAD was when the hook made the tag.
         for version in git.run(repository, "tag", "--list").decode().split():
             git.run(repository, "tag", "--delete", version)
         git.run(repository, "update-ref", "HEAD", commit.decode().strip())
-        kept.mkdir()
+    kept = folder / f"plugins-{tree[:16]}"
+    kept.mkdir(exist_ok=True)
     hook = hooks / "environment"
     hook.write_text(_HOOK.format(repository=shlex.quote(str(repository))), encoding="utf-8")
     hook.chmod(0o755)
