@@ -44,15 +44,15 @@ def test_version(text: str, version: tuple[int, ...]) -> None:
     assert parse_version(text) == version
 
 
-@pytest.mark.parametrize("version", ["3.108.0", "3.138.3", "4.0.0"])
+@pytest.mark.parametrize("version", ["3.119.0", "3.138.3", "4.0.0"])
 def test_agent_on_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
-    """An agent on PATH that can load plugins from a folder of a repository is the one that runs."""
+    """An agent on PATH that knows all options is the one that runs."""
     program = executable_saying(tmp_path / "buildkite-agent", f"buildkite-agent version {version}, build x")
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     assert agent.find() == program
 
 
-@pytest.mark.parametrize("message", ["buildkite-agent version 3.107.2", "no version at all"])
+@pytest.mark.parametrize("message", ["buildkite-agent version 3.118.1", "no version at all"])
 def test_old_agent_on_path_is_passed_over(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, message: str
 ) -> None:

@@ -113,6 +113,24 @@ def test_broken_connection_and_lost_answer(cloud: Any, bucket: str, weather: Wea
     assert "broken" not in found
 
 
+def test_a_fault_runs_no_request_without_the_key(cloud: Any, bucket: str, weather: Weather) -> None:
+    """A request with a forged signature is refused, and a fault that is to strike once waits for another."""
+    s3 = cloud.client("s3")
+    forged = boto3.client(
+        "s3",
+        endpoint_url=cloud.url,
+        region_name="us-east-1",
+        aws_access_key_id=KEY_ID,
+        aws_secret_access_key=SECRET[::-1],
+    )
+    weather.add("s3 PUT /faults/forged", lost=True, count=1)
+    code = refusal(lambda: forged.put_object(Bucket=bucket, Key="forged", Body=b"1"))
+    assert code == (403, "SignatureDoesNotMatch")
+    assert "forged" not in str(s3.list_objects_v2(Bucket=bucket).get("Contents", []))
+    with pytest.raises((ConnectionClosedError, NoAnswer)):
+        s3.put_object(Bucket=bucket, Key="forged", Body=b"2")
+
+
 @pytest.mark.parametrize(
     ("value", "kind", "status"),
     [

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import standins
+from browser import CHROMIUM, started_browser
 from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.logs import JobLog, group_lines
 from modelbuild_local.buildkite.pages.forms import form_values
@@ -101,6 +103,30 @@ def test_retry_is_offered_where_it_is_possible(
         with pytest.raises(Refused):
             bench.engine.retry(job)
     assert job_row(job, bench.clock.now()).can_retry is False
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium is on PATH to open the page")
+def test_a_field_keeps_the_focus_while_the_page_refreshes(server: Any) -> None:
+    """Durations change each second, and yet a person can choose from a list and type a text."""
+    page, _ = start(server, "page focus", [BLOCK])
+    with started_browser() as browser:
+        browser.show(f"{page}?key={standins.PAGE_KEY}", width=1000, theme="light")
+        refreshed = browser.evaluate(
+            """
+            new Promise(resolve => {
+              const field = document.querySelector("input[name='why/text']");
+              field.closest("details").open = true;
+              field.focus();
+              const fetched = window.fetch;
+              let rounds = 0;
+              window.fetch = (...all) => {
+                if (rounds++ == 3) resolve([document.activeElement.name, field.isConnected]);
+                return fetched(...all);
+              };
+            })
+            """
+        )
+    assert refreshed == ["why/text", True]
 
 
 def test_a_foreign_name_for_this_machine_gets_nothing(server: Any) -> None:

@@ -75,6 +75,12 @@ steps:
     fields:
       - {text: Name, key: name}
 """,
+    "held.yml": """\
+steps:
+  - label: held
+    command: echo begun; until [ -e "$$GO" ]; do sleep 0.1; done; cat README
+""",
+    "README": "Hello\n",
     "slow.yml": """\
 steps:
   - label: slow

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,74 @@ def test_a_person_at_a_terminal_is_asked(laptop: Any) -> None:
     assert process.wait(2 * SECONDS) == 0, shown.decode()
     os.close(ours)
     assert Client(state_of(laptop)).get(newest(laptop))["meta_data"]["name"] == "Ada"
+
+
+def test_ctrl_c_at_a_question_cancels_the_build(laptop: Any) -> None:
+    """Whoever is asked for a field can end the run as at any other time."""
+    ours, theirs = pty.openpty()
+    process = laptop.start("run", "--pipeline", "person.yml", stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while not shown.endswith(b"Name: "):
+        shown += os.read(ours, 1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(2 * SECONDS) == 130
+    os.close(ours)
+    assert Client(state_of(laptop)).get(newest(laptop))["state"] == "canceled"
+
+
+def test_two_runs_at_once_build_their_own_commits(laptop: Any, tmp_path: Path) -> None:
+    """A job of the first run sees the files of its commit, also when the second one checks out another."""
+    first_go, second_go = tmp_path / "first", tmp_path / "second"
+    second_go.touch()
+    first = laptop.start("run", "--pipeline", "held.yml", "--env", f"GO={first_go}")
+    lines(first, "| begun")
+    (laptop.repository / "README").write_text("Goodbye\n")
+    commit = ["-c", "user.name=Test", "-c", "user.email=test@example.org", "commit", "-qam", "Goodbye"]
+    subprocess.run(["git", "-C", str(laptop.repository), *commit], check=True)
+    code, output = laptop.run("run", "--pipeline", "held.yml", "--env", f"GO={second_go}")
+    assert (code, "| Goodbye" in output) == (0, True), output
+    first_go.touch()
+    output, _ = first.communicate(timeout=2 * SECONDS)
+    assert (first.returncode, "| Hello" in output) == (0, True), output
+
+
+def test_agents_end_what_they_run_for_another_build(laptop: Any, tmp_path: Path) -> None:
+    """A build that begins on the page is run by the agents of a run, which ends after it."""
+    go = tmp_path / "go"
+    process = laptop.start("run", "--pipeline", "api.yml")
+    lines(process, "waits for the training")
+    client, build = Client(state_of(laptop)), newest(laptop)
+    (job,) = client.get(f"{build}/jobs?step_key=training")["items"]
+    commit = client.get(build)["commit"]
+    env = {"LOCAL_PIPELINE_FILE": "held.yml", "GO": str(go)}
+    other = client.post(
+        "pipelines/tiny/builds", {"commit": commit, "branch": "main", "message": "x", "env": env}
+    )
+    path = f"pipelines/tiny/builds/{other['number']}"
+
+    def begun() -> bool:
+        return any(job["name"] == "held" and job["state"] == "running" for job in client.get(path)["jobs"])
+
+    laptop.until(begun, "the job of the other build")
+    client.put(f"{build}/jobs/{job['id']}/unblock", {"fields": {"training/status": "succeeded"}})
+    assert other["web_url"] in lines(process, "The agents also run jobs of")[-1]
+    go.touch()
+    assert process.wait(2 * SECONDS) == 0
+    assert client.get(path)["state"] == "passed"
+
+
+def test_the_settings_of_an_installed_agent_do_not_apply(laptop: Any) -> None:
+    """The agents of a run do not read the file of settings of an agent that is installed on this machine."""
+    # The agent makes a socket in the home folder, whose path must be short.
+    with tempfile.TemporaryDirectory() as home:
+        settings = Path(home) / ".buildkite-agent" / "buildkite-agent.cfg"
+        settings.parent.mkdir()
+        settings.write_text('no-plugins=true\ntags="queue=elsewhere"\n')
+        process = laptop.start("run", "--yes", env={**os.environ, "HOME": home})
+        output, _ = process.communicate(timeout=3 * SECONDS)
+    assert process.returncode == 0, output
+    assert "right            | variable STRICT_COLOUR" in output
 
 
 def test_ctrl_c_cancels_the_build(laptop: Any) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from modelbuild_local.agent.build import build
 
-OLDEST = (3, 108)
-"""Older agents cannot load a plugin from a subfolder of a repository."""
+OLDEST = (3, 119)
+"""Older agents do not know the option ``--ping-mode``."""
 
 
 def find() -> Path:
-    """The agent to run: ``buildkite-agent`` on PATH if it is 3.108 or newer, else the one that is built here.
+    """The agent to run: ``buildkite-agent`` on PATH if it is 3.119 or newer, else the one that is built here.
 
     Raises:
         ConfigurationError: there is no agent, and it cannot be built.

@@ -131,7 +131,7 @@ def _run(
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise ConfigurationError(
-            f"could not {action}: {lines[-1].strip()}; repair that, or install buildkite-agent 3.108 or newer"
+            f"could not {action}: {lines[-1].strip()}; repair that, or install buildkite-agent 3.119 or newer"
         )
 
 

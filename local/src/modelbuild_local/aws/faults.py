@@ -60,11 +60,13 @@ def with_faults(application: Application) -> Application:
                 (sold_out.add if method == "PUT" else sold_out.discard)(match["queue"])
                 start_response("204 No Content", [("Content-Length", "0")])
                 return []
+        refused = control.refused(environ, start_response)
+        if refused is not None:
+            return refused
         fault = injected.strike(_request(environ))
         if fault is not None:
             return _disturb(fault, application, environ, start_response)
-        refused = control.refused(environ, start_response)
-        return application(environ, start_response) if refused is None else refused
+        return application(environ, start_response)
 
     return answer
 

@@ -47,27 +47,26 @@ def run(
     """
     client = Client(state)
     terminal = Terminal(sys.stdout)
-    build = _create(client, state, pipeline, branch, dict(env), terminal)
-    path = f"pipelines/{build['pipeline']['slug']}/builds/{build['number']}"
-    watch = Watch(state, client, path, terminal, accept)
-    with agents(state) as check:
+    wanted = _wanted(state.repository, pipeline, branch, dict(env), terminal)
+    # The first ones may be built for minutes, in which there is no build to cancel yet.
+    with agents(state) as running:
+        build = _create(client, state, wanted, terminal)
+        path = f"pipelines/{build['pipeline']['slug']}/builds/{build['number']}"
+        watch = Watch(state, client, path, terminal, accept)
         try:
-            return watch.until_over(check)
+            passed = watch.until_over(running.require_running)
         except (KeyboardInterrupt, ConfigurationError):
             terminal.say("Cancelling the build")
             watch.cancel()
             raise
+        running.wait_until_idle(client, terminal.say)
+        return passed
 
 
-def _create(
-    client: Client,
-    state: State,
-    pipeline: str | None,
-    branch: str | None,
-    env: dict[str, str],
-    terminal: Terminal,
+def _wanted(
+    repository: Path, pipeline: str | None, branch: str | None, env: dict[str, str], terminal: Terminal
 ) -> Json:
-    repository = state.repository
+    """What is asked of Buildkite: a build of the commit that is checked out."""
     commit = git.commit_of(repository, "HEAD")
     if git.run(repository, *git.filters(repository), "status", "--porcelain", "--ignore-submodules=all"):
         terminal.say("The working tree has changes that are not committed; they are not built")
@@ -77,18 +76,19 @@ def _create(
                 f"{pipeline} is not in commit {commit[:12]}: commit it, or name another file"
             )
         env[_PIPELINE_FILE] = pipeline
-    slug = pipeline_slug(client, repository)
-    build: Json = client.post(
-        f"pipelines/{slug}/builds",
-        {
-            "commit": commit,
-            "branch": branch or _git(repository, "branch", "--show-current") or "main",
-            "message": _git(repository, "log", "-1", "--format=%s"),
-            "env": env,
-        },
-    )
+    return {
+        "commit": commit,
+        "branch": branch or _git(repository, "branch", "--show-current") or "main",
+        "message": _git(repository, "log", "-1", "--format=%s"),
+        "env": env,
+    }
+
+
+def _create(client: Client, state: State, wanted: Json, terminal: Terminal) -> Json:
+    slug = pipeline_slug(client, state.repository)
+    build: Json = client.post(f"pipelines/{slug}/builds", wanted)
     page = state.page(build["web_url"])
-    terminal.say(f"Build {build['number']} of {slug}, commit {commit[:12]}: {page}")
+    terminal.say(f"Build {build['number']} of {slug}, commit {wanted['commit'][:12]}: {page}")
     return build
 
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import click
+
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import BuildkiteError
 from modelbuild_local.laptop import State
@@ -134,7 +136,10 @@ class Watch:
             fields = blocks.defaults(job)
             self._terminal.say(f"{label}: accepted with its defaults")
         elif blocks.interactive():
-            fields = blocks.ask(job)
+            try:
+                fields = blocks.ask(job)
+            except click.Abort:
+                raise KeyboardInterrupt from None
         if fields is None:
             self._left.add(job["id"])
             self._terminal.say(f"{label}: waits to be unblocked at {page}; Ctrl-C cancels the build")

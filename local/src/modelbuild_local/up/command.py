@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import sys
@@ -184,7 +185,7 @@ def _description(state: State) -> str:
             f"Logs and data     {state.data}",
             "",
             "# For a shell of your own; the tokens open only these services of this machine.",
-            *(f"export {name}={value}" for name, value in variables.items()),
+            *(f"export {name}={shlex.quote(value)}" for name, value in variables.items()),
             "",
             "Ready: modelbuild local run builds the current commit. Ctrl-C stops everything.",
         ]
