@@ -130,6 +130,11 @@ def test_a_container_that_refuses_an_input_is_not_the_approved_model() -> None:
             smoke.check(sagemaker, "sentiment", MANIFEST)
 
 
+def scored(label: str, **scores: float) -> dict[str, Any]:
+    """An answer of a classifier."""
+    return {"label": label, "scores": scores}
+
+
 @pytest.mark.parametrize(
     ("expected", "found", "message"),
     [
@@ -147,8 +152,19 @@ def test_a_container_that_refuses_an_input_is_not_the_approved_model() -> None:
         ({"vector": [1.0, 2.0]}, {"vector": [1.0]}, "vector has 1 elements, not 2"),
         ({"label": "a"}, {"label": "a", "more": 1}, "the answer has other fields: more"),
         ({"label": None}, {"label": "a"}, "another label"),
+        (scored("a", a=0.50002, b=0.49998), scored("b", a=0.49998, b=0.50002), ""),
+        (scored("a", a=0.6, b=0.4), scored("b", a=0.6, b=0.4), "another label"),
+        (scored("a", a=0.5, b=0.5), scored("c", a=0.5, b=0.5), "another label"),
+        (
+            scored("a", a=0.5, b=0.5),
+            scored("b", a=0.4, b=0.6),
+            "scores.a differs by 0.100000, and 0.0001 is allowed",
+        ),
     ],
 )
 def test_any_output_is_compared(expected: dict[str, Any], found: dict[str, Any], message: str) -> None:
-    """Numbers, vectors and texts, wherever they stand in an answer: the first difference is named."""
+    """Numbers, vectors and texts, wherever they stand in an answer: the first difference is named.
+
+    Where two labels have the best score within the tolerance, rounding decides between them.
+    """
     assert answers.difference(expected, found, 1e-4) == message

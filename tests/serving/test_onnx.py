@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -15,7 +16,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
 import graphs
 from modelbuild.errors import VerificationFailed
 from modelbuild.flow.packaging import golden
-from modelbuild.serving.inputs import RecordField, RecordInput
+from modelbuild.serving.inputs import RecordField, RecordInput, TextInput
 from modelbuild.serving.model import Model, load
 from modelbuild.serving.outputs import NumberOutput, VectorOutput
 from onnx_models import FLAT, WORDS, files, text_model
@@ -66,6 +67,22 @@ def test_a_text_gets_the_same_answer_in_any_company(classifier: Model, texts: li
     for text, answer in zip(texts, together, strict=True):
         (alone,) = classifier.predict_json([text])
         assert answer["scores"] == pytest.approx(alone["scores"], abs=1e-6)
+
+
+def test_a_text_of_a_graph_without_mask_gets_the_same_answer_in_any_company() -> None:
+    """A graph that takes only ``input_ids`` cannot tell what fills up a shorter text, so nothing does."""
+    mean = graphs.graph(
+        [
+            helper.make_node("Gather", ["table", "input_ids"], ["rows"]),
+            helper.make_node("ReduceMean", ["rows"], ["y"], axes=[1], keepdims=0),
+        ],
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "tokens"])],
+        [graphs.floats("y", "batch", 1)],
+        [graphs.weight("table", [[100 - token] for token in range(len(WORDS) + 4)])],
+    )
+    model = load(files(mean, TextInput(), NumberOutput(), graphs.tokenizer(WORDS)))
+    texts = ["good", "good bad day very good", "day", "bad bad very"]
+    assert model.predict_json(texts) == [answer for text in texts for answer in model.predict_json([text])]
 
 
 def test_a_long_text_is_cut_at_max_tokens() -> None:
@@ -181,6 +198,48 @@ def test_rounding_by_the_range_of_a_batch_changes_no_answer() -> None:
     small, large = model.predict_json([[0.1, 0.2, 0.3], [1000, 0, 0]])
     assert small["vector"] == pytest.approx([0.1, 0.2, 0.3], abs=0.001)
     assert large["vector"] == pytest.approx([1000, 0, 0], abs=1)
+
+
+def test_a_double_beyond_float32_is_a_weight() -> None:
+    """A weight is finite in its own type: 1e300 is, as the bound of a double."""
+    bound = onnx.numpy_helper.from_array(np.array([1e300]), "bound")
+    nodes = [
+        helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.DOUBLE),
+        helper.make_node("Min", ["wide", "bound"], ["y"]),
+    ]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.DOUBLE, ["batch", 3])]
+    graph = graphs.graph(nodes, [graphs.floats("x", "batch", 3)], outputs, [bound])
+    assert load(files(graph, answers=VectorOutput(length=3))).predict_json([[1, 2, 3]]) == [
+        {"vector": [1.0, 2.0, 3.0]}
+    ]
+
+
+def test_a_machine_without_memory_for_weights_is_no_defect_of_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the weights cannot be read for lack of memory, Python's own error is raised."""
+
+    def fail(_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(onnx.numpy_helper, "to_array", fail)
+    with pytest.raises(MemoryError):
+        files(graphs.linear())
+
+
+def test_a_dropout_that_is_switched_off_is_served() -> None:
+    """A graph may say that its Dropout is not in training."""
+    nodes = [
+        helper.make_node("Dropout", ["x", "ratio", "off"], ["d"]),
+        helper.make_node("MatMul", ["d", "w"], ["y"]),
+    ]
+    weights = [
+        graphs.weight("w", [[0, 1], [1, 1], [2, 1]]),
+        graphs.weight("ratio", 0.5),
+        helper.make_tensor("off", TensorProto.BOOL, [], [False]),
+    ]
+    graph = graphs.graph(nodes, [graphs.floats("x", "batch", 3)], [graphs.floats("y", "batch", 2)], weights)
+    assert load(files(graph)).predict_json([[1, 0, 0]]) == [{"vector": [0.0, 1.0]}]
 
 
 def test_golden_predictions_have_the_tolerance_of_the_kind(classifier: Model) -> None:

@@ -87,6 +87,25 @@ def within_if(inner: onnx.ModelProto) -> onnx.ModelProto:
     return made
 
 
+def dropout() -> onnx.ModelProto:
+    """A graph that sets numbers to zero at random."""
+    made = node("Dropout")
+    made.graph.initializer.extend(
+        [graphs.weight("ratio", 0.5), helper.make_tensor("on", TensorProto.BOOL, [], [True])]
+    )
+    made.graph.node[-1].input.extend(["ratio", "on"])
+    return made
+
+
+def normalization() -> onnx.ModelProto:
+    """A graph that scales by mean and variance of the batch."""
+    made = node("BatchNormalization", training_mode=1)
+    made.graph.initializer.extend([graphs.weight(name, [1, 1]) for name in ("s", "b", "m0", "v")])
+    made.graph.node[-1].input.extend(["s", "b", "m0", "v"])
+    made.graph.node[-1].output.extend(["mean", "variance"])
+    return made
+
+
 def bomb() -> onnx.ModelProto:
     """A graph of some bytes that takes 40 GB when it is run."""
     made = graphs.linear()
@@ -157,6 +176,10 @@ def zipped() -> bytes:
         (with_dimension(-3), "onnxruntime cannot load model.onnx: "),
         (changed(lambda made: setattr(made.opset_import[0], "version", 99)), "onnxruntime cannot load"),
         (changed(lambda made: setattr(made, "ir_version", 99)), "onnxruntime cannot load model.onnx: "),
+        (dropout(), "has the operator Dropout in the mode of training"),
+        (normalization(), "has the operator BatchNormalization in the mode of training"),
+        (within_if(dropout()), "has the operator Dropout in the mode of training"),
+        (node("Softmax", axis=0), "answers an instance differently alone and beside another one"),
         (with_weights(np.nan), "weights 'w' that are infinite or NaN: the training diverged"),
         (with_weights(-np.inf), "weights 'w' that are infinite or NaN: the training diverged"),
         (changed(lambda made: setattr(made.graph.output[0], "name", "z")), "onnxruntime cannot load"),

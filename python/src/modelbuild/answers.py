@@ -72,7 +72,10 @@ def read_predictions(
 
 
 def difference(expected: JsonValue, found: JsonValue, tolerance: float, path: str = "") -> str:
-    """The first difference of two outputs beyond the tolerance for numbers; empty if there is none."""
+    """The first difference of two outputs beyond the tolerance for numbers; empty if there is none.
+
+    Another label is no difference where both labels have the best expected score, within the tolerance.
+    """
     # Whole numbers, such as ids, must be equal.
     if _is_number(expected) and _is_number(found) and float in (type(expected), type(found)):
         return _exceeds_tolerance(expected, found, tolerance, path)
@@ -80,8 +83,11 @@ def difference(expected: JsonValue, found: JsonValue, tolerance: float, path: st
         if expected.keys() != found.keys():
             names = ", ".join(sorted(expected.keys() ^ found.keys()))
             return f"{path or 'the answer'} has other fields: {names}"
+        tied = _is_tie(expected, found["label"], tolerance) if "label" in found else False
         pairs = [
-            (expected[name], found[name], tolerance, f"{path}.{name}" if path else name) for name in expected
+            (expected[name], found[name], tolerance, f"{path}.{name}" if path else name)
+            for name in expected
+            if not (tied and name == "label")
         ]
     elif isinstance(expected, list) and isinstance(found, list):
         if len(expected) != len(found):
@@ -104,6 +110,16 @@ def shortened(output: Mapping[str, JsonValue]) -> str:
 def shortened_bytes(body: bytes) -> str:
     """The beginning of a body, between quotes."""
     return repr(body[:_SHOWN_CHARACTERS].decode(errors="replace"))
+
+
+def _is_tie(expected: Mapping[str, JsonValue], label: JsonValue, tolerance: float) -> bool:
+    """Whether a label has the best of the expected scores, within the tolerance."""
+    scores = expected.get("scores")
+    if not isinstance(scores, dict) or not isinstance(label, str):
+        return False
+    score = scores.get(label)
+    numbers = [one for one in scores.values() if _is_number(one)]
+    return _is_number(score) and not _exceeds_tolerance(max(numbers), score, tolerance, "")
 
 
 def _is_number(value: JsonValue) -> TypeGuard[float]:

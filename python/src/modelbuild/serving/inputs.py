@@ -71,6 +71,10 @@ class TextInput(Record):
         """An instance that every model of this input can answer."""
         return "An example."
 
+    def other_example(self) -> JsonValue:
+        """An instance that differs from :meth:`example`."""
+        return "Another example, which is longer than the first one."
+
 
 class RecordField(Record):
     """A field of a record, and a column of CSV."""
@@ -169,6 +173,10 @@ class RecordInput(Record):
         """An instance of zeros and empty texts."""
         return {field.name: 0.0 if field.type == "number" else "" for field in self.fields}
 
+    def other_example(self) -> JsonValue:
+        """An instance that differs from :meth:`example` in its numbers."""
+        return {field.name: 1.0 if field.type == "number" else "" for field in self.fields}
+
     @cached_property
     def _readers(self) -> list[tuple[str, Callable[[JsonValue], float | str]]]:
         return [(field.name, field.read) for field in self.fields]
@@ -222,6 +230,11 @@ class TensorInput(Record):
         """An instance of zeros."""
         zeros: JsonValue = np.zeros(self.shape).tolist()
         return zeros
+
+    def other_example(self) -> JsonValue:
+        """An instance of ones."""
+        ones: JsonValue = np.ones(self.shape).tolist()
+        return ones
 
     def _array(self, value: list[Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
         values = np.asarray(value, dtype=object)

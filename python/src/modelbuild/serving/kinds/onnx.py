@@ -122,6 +122,7 @@ class Onnx:
         feeds = _feeds(description, options, files, session)
         model = OnnxModel(session, feeds, description.output, options, alone)
         _require_batches(model, description)
+        _require_independence(model, description, self.tolerance)
         return model
 
 
@@ -194,6 +195,27 @@ def _require_batches(model: OnnxModel, description: ModelDescription) -> None:
         ) from error
 
 
+def _require_independence(model: OnnxModel, description: ModelDescription, tolerance: float) -> None:
+    """Each of two different instances must be answered as it is alone."""
+    declared = description.input
+    pair = [declared.from_json(declared.example()), declared.from_json(declared.other_example())]
+    try:
+        alone = [answer for instance in pair for answer in model.predict([instance])]
+        together = model.predict(pair)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 -- a model must answer the first example, and may refuse the other
+        return
+    if any(description.output.problem(answer) for answer in alone):
+        # The loader of the model says what is wrong with an answer.
+        return
+    if not np.allclose(_numbers(alone), _numbers(together), rtol=tolerance, atol=tolerance):
+        raise VerificationFailed(
+            f"{GRAPH_FILE} answers an instance differently alone and beside another one: export it for "
+            "inference, without operators that are random or that mix the instances of a batch"
+        )
+
+
 @contextmanager
 def _memory_errors() -> Iterator[None]:
     """Raise ``MemoryError`` where the machine has no memory: onnxruntime raises classes of its own."""
@@ -227,3 +249,8 @@ def _answers(output: Output, table: Floats) -> Iterator[Answer]:
     else:
         for row in table.tolist():
             yield {"vector": row}
+
+
+def _numbers(answers: Sequence[Answer]) -> Floats:
+    """The numbers of some answers, which :func:`_answers` made."""
+    return np.array([list(one["scores"].values()) if "scores" in one else [*one.values()] for one in answers])

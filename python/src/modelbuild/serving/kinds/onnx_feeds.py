@@ -41,7 +41,11 @@ class Feeds(Protocol):
 
 
 class TextFeeds:
-    """Texts as token ids, mask and token types, each int64 of shape (texts, tokens)."""
+    """Texts as token ids, mask and token types, each int64 of shape (texts, tokens).
+
+    Zeros fill up a text that is shorter than others of its batch. A graph without ``attention_mask`` would
+    take them for tokens, so it gets texts of one length in a batch.
+    """
 
     def __init__(self, tokenizer: bytes, max_tokens: int, inputs: GraphInputs):
         if "input_ids" not in inputs or not inputs.keys() <= set(_TOKEN_INPUTS):
@@ -56,6 +60,7 @@ class TextFeeds:
                     "dimensions batch and tokens"
                 )
         self._names = list(inputs)
+        self._fills_up = "attention_mask" in inputs
         self._tokenizer = _tokenizer(tokenizer)
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
@@ -68,7 +73,11 @@ class TextFeeds:
         start = 0
         while start < len(order):
             end = start + 1
-            while end < len(order) and (end + 1 - start) * lengths[order[end]] <= BATCH_TOKENS:
+            while (
+                end < len(order)
+                and (end + 1 - start) * lengths[order[end]] <= BATCH_TOKENS
+                and (self._fills_up or lengths[order[end]] == lengths[order[start]])
+            ):
                 end += 1
             chosen = order[start:end]
             yield chosen, self._tensors([encodings[index] for index in chosen], lengths[chosen[-1]])

@@ -1,12 +1,13 @@
 """Which ONNX graphs are run: read with the library ``onnx`` before onnxruntime sees them.
 
 onnxruntime itself refuses most graphs that are broken. This module refuses what onnxruntime would run: loops
-without end, weights in other files, operators of other libraries, and weights that are infinite or NaN.
+without end, weights in other files, operators of other libraries, operators in the mode of training, and
+weights that are infinite or NaN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 import numpy as np
 import onnx
@@ -56,8 +57,10 @@ def read_safe(content: bytes) -> ModelProto:
             f"{GRAPH_FILE} needs the operators of {domain[:100]!r}: export it with those of ONNX and "
             "onnxruntime alone"
         )
+    off = _false_constants(model)
     for node in _nodes(model):
         _require_node(node)
+        _require_inference(node, off)
     for tensor in _tensors(model):
         _require_tensor(tensor)
     return model
@@ -83,6 +86,33 @@ def _require_node(node: NodeProto) -> None:
         )
 
 
+def _require_inference(node: NodeProto, off: Set[str]) -> None:
+    """Refuse a node that does what it does in training: drop at random, or scale by the mean of a batch."""
+    trains = any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
+    # The third input of Dropout is whether it is in training.
+    if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
+        trains = node.input[2] not in off
+    if trains:
+        raise VerificationFailed(
+            f"{GRAPH_FILE} has the operator {node.op_type} in the mode of training, in which its answers are "
+            "random or depend on other instances: export the model for inference, in PyTorch after "
+            "model.eval()"
+        )
+
+
+def _false_constants(model: ModelProto) -> set[str]:
+    """The names of the constants that are false."""
+    named = [(tensor.name, tensor) for graph in _graphs(model) for tensor in graph.initializer]
+    for node in _nodes(model):
+        if node.op_type == "Constant":
+            named += [(node.output[0], one.t) for one in node.attribute if one.name == "value"]
+    return {name for name, tensor in named if _is_false(tensor)}
+
+
+def _is_false(tensor: TensorProto) -> bool:
+    return tensor.data_type == TensorProto.BOOL and not any(tensor.raw_data) and not any(tensor.int32_data)
+
+
 def _require_tensor(tensor: TensorProto) -> None:
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise VerificationFailed(
@@ -93,8 +123,8 @@ def _require_tensor(tensor: TensorProto) -> None:
         return
     try:
         values = onnx.numpy_helper.to_array(tensor)
-        finite = bool(np.isfinite(values.astype(np.float32, copy=False)).all())
-    except (ValueError, TypeError, OverflowError, MemoryError) as error:
+        finite = bool(np.isfinite(values).all())
+    except (ValueError, TypeError, OverflowError) as error:
         raise VerificationFailed(
             f"{GRAPH_FILE} has the weights {tensor.name[:100]!r} of shape {list(tensor.dims)}, which do not "
             "fit the numbers that are there: export the model again"
@@ -102,7 +132,8 @@ def _require_tensor(tensor: TensorProto) -> None:
     if not finite and tensor.name:
         raise VerificationFailed(
             f"{GRAPH_FILE} has weights {tensor.name[:100]!r} that are infinite or NaN: the training "
-            "diverged, so lower its learning rate and train again"
+            "diverged, so lower its learning rate and train again; or, where they are a mask, export it with "
+            "the lowest finite number in place of infinity"
         )
 
 
