@@ -57,7 +57,7 @@ def test_the_chosen_candidate_is_served_and_traced(deployer: Any) -> None:
     assert f"seed: {chosen.parameters['seed']}\n" in text
     assert stored.request.build.url in text
     assert "c" * 40 in text
-    assert "training      succeeded" in text
+    assert "training      of the sweep: succeeded" in text
     assert "approver      Grace Hopper <grace@example.org>" in text
     assert "endpoint candidates since" in text
     sweep = render(trace(root, "301", deployer.lake, deployer.production))
