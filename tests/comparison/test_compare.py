@@ -7,7 +7,7 @@ from scipy import stats
 from sklearn.metrics import f1_score, root_mean_squared_error
 
 from modelbuild.comparison import bootstrap, compare
-from modelbuild.contract import Metric
+from modelbuild.contract import FEW_ROWS, Metric
 from modelbuild.contract.report import Difference
 from modelbuild.flow import classification, regression
 
@@ -184,3 +184,44 @@ def test_poisson_numbers_have_mean_and_variance_one() -> None:
     assert first.mean() == pytest.approx(1, abs=0.01)
     assert first.var() == pytest.approx(1, abs=0.02)
     assert (first == 0).mean() == pytest.approx(np.exp(-1), abs=0.01)
+
+
+@pytest.mark.parametrize("rows", [1, 2, FEW_ROWS - 1])
+def test_few_rows_have_figures_without_an_interval(rows: int) -> None:
+    """Each resample of one row is that row, so its interval would never contain 0; of a few, too rarely."""
+    random = np.random.default_rng(rows)
+    truth = random.normal(size=rows)
+    cells = compare.NumberRows(truth, truth + 1.0, truth + 2.0).cells()
+    found = compare.Sample.of(cells, regression.METRICS, SEED).differences(regression.METRICS)["rmse"]
+    assert found.value == pytest.approx(1.0)
+    assert found.other == pytest.approx(2.0)
+    assert (found.interval, found.outcome) == (None, "not known")
+
+
+def test_a_label_of_few_rows_has_no_interval() -> None:
+    """Its F1 is that of these few rows, however many others there are."""
+    truth = np.array(["a"] * 200 + ["b"] * (FEW_ROWS - 1) + ["c"] * FEW_ROWS)
+    theirs = np.where(truth == "a", "a", "d")
+    rows = compare.rows_of(column(truth), column(truth), column(theirs), ["accuracy"])
+    assert rows is not None
+    f1 = next(metric for metric in classification.METRICS if metric.name == "f1")
+    found = compare.Sample.of(rows.cells(), [f1], SEED).label_differences(f1)
+    assert {label: one.outcome for label, one in found.items()} == {
+        "a": "no difference",
+        "b": "not known",
+        "c": "better",
+        "d": "not known",
+    }
+
+
+def test_on_the_fewest_rows_one_of_ten_equal_models_is_marked() -> None:
+    """What the documentation says about slices of so many rows, by simulation with errors of one kind."""
+    random = np.random.default_rng(12)
+    rmse = regression.METRICS[:1]
+    marked = 0
+    for trial in range(300):
+        truth, errors = np.zeros(FEW_ROWS), random.normal(size=(2, FEW_ROWS))
+        cells = compare.NumberRows(truth, *errors).cells()
+        found = compare.Sample.of(cells, rmse, trial).differences(rmse)["rmse"]
+        marked += found.outcome in ("better", "worse")
+    assert 0 < marked / 300 <= 0.10

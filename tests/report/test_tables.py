@@ -45,7 +45,7 @@ def document_text(report: Report) -> str:
         # Of a small metric the digits are those of the metric.
         (2.5e-5, 2e-5, (1e-6, 8e-6), "+5.00e-06", "+1.00e-06 to +8.00e-06", "better"),
         # Without an interval nothing shows that it is no chance.
-        (0.9, 0.1, None, "+0.800", "", "no difference"),
+        (0.9, 0.1, None, "+0.800", "", "not known"),
     ],
 )
 def test_a_difference_has_its_sign_and_interval(

@@ -13,7 +13,7 @@ import pyarrow as pa
 from modelbuild.comparison import bootstrap, metrics
 from modelbuild.comparison.metrics import Floats, LabelCounts, NumberSums
 from modelbuild.comparison.predictions import Codes, label_codes
-from modelbuild.contract import Metric
+from modelbuild.contract import FEW_ROWS, Metric
 from modelbuild.contract.report import Difference
 
 Measured = Mapping[str, Floats]
@@ -29,6 +29,8 @@ class Cells:
     counts: Codes
     measure: Callable[[Floats, int], Measured]
     labels: Sequence[Any] = ()
+    label_rows: Sequence[int] = ()
+    """On how many rows each label is the true one."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class LabelRows:
             named = {**metrics.OF_LABELS, **metrics.OF_ONE_LABEL}
             return {name: function(counted) for name, function in named.items()}
 
-        return Cells(counts, measure, [self.labels[number] for number in present])
+        rows = np.bincount(true, counts, len(present)).astype(int).tolist()
+        return Cells(counts, measure, [self.labels[number] for number in present], rows)
 
 
 @dataclass(frozen=True)
@@ -129,9 +132,13 @@ def rows_of(
 
 @dataclass(frozen=True)
 class Sample:
-    """Metrics of both predictions by name: on the rows as they are (first row), and on each resample."""
+    """Metrics of both predictions by name: on the rows as they are (first row), and on each resample.
+
+    There are no resamples of fewer than ``FEW_ROWS`` rows: with one row each would be the same.
+    """
 
     labels: Sequence[Any]
+    label_rows: Sequence[int]
     ours: Measured
     theirs: Measured
 
@@ -152,7 +159,7 @@ class Sample:
                     if name in names:
                         kept.setdefault(name, []).append(values)
         ours, theirs = ({name: np.concatenate(parts) for name, parts in kept.items()} for kept in both)
-        return cls(cells.labels, ours, theirs)
+        return cls(cells.labels, cells.label_rows, ours, theirs)
 
     def differences(self, compared: Sequence[Metric]) -> dict[str, Difference]:
         """The difference by each of those metrics that are of all rows."""
@@ -176,14 +183,16 @@ class Sample:
         if not (np.isfinite(ours[0]) and np.isfinite(theirs[0])):
             return None
         sign = 1.0 if metric.better == "higher" else -1.0
+        few = label is not None and self.label_rows[label] < FEW_ROWS
         return Difference(
             value=float(ours[0]),
             other=float(theirs[0]),
             gain=metric.gain(float(ours[0]), float(theirs[0])),
-            interval=bootstrap.interval(sign * (ours[1:] - theirs[1:])),
+            interval=None if few else bootstrap.interval(sign * (ours[1:] - theirs[1:])),
         )
 
 
 def _observed_and_drawn(counts: Codes, seed: int) -> Iterator[Floats]:
     yield counts[np.newaxis, :].astype(float)
-    yield from bootstrap.weightings(counts, seed)
+    if counts.sum() >= FEW_ROWS:
+        yield from bootstrap.weightings(counts, seed)

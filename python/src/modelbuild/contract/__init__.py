@@ -38,7 +38,14 @@ from modelbuild.contract.environment import (
     WorkerEnvironment,
     endpoint_field,
 )
-from modelbuild.contract.evaluation import Evaluation, Metric, Quality, figure, figure_with_interval
+from modelbuild.contract.evaluation import (
+    FEW_ROWS,
+    Evaluation,
+    Metric,
+    Quality,
+    figure,
+    figure_with_interval,
+)
 from modelbuild.contract.failure import Failure
 from modelbuild.contract.layout import (
     DECISIONS_FOLDER,
@@ -132,6 +139,7 @@ __all__ = [
     "DESCRIPTION_FILE",
     "FAILED_GATES",
     "FAILURE_FILE",
+    "FEW_ROWS",
     "JOB_FILE",
     "LEADERBOARD_FILE",
     "LEADERBOARD_TABLE_FILE",

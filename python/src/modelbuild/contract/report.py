@@ -19,7 +19,8 @@ Role = Literal["live", "best", "experiment", "baseline"]
 the best experimental run with the same parameters, or a baseline of the evaluation.
 """
 
-Outcome = Literal["better", "worse", "no difference", "not comparable"]
+Outcome = Literal["better", "worse", "no difference", "not known", "not comparable"]
+"""What a comparison shows; ``not known`` if there are figures without an interval."""
 
 Style = Literal["success", "info", "warning", "error"]
 
@@ -41,15 +42,18 @@ class Difference(Record):
     gain: float
     """By how much this model is better; negative if it is worse."""
     interval: Interval | None = None
-    """The interval of the gain; None for a metric that cannot be computed again from the predictions."""
+    """The interval of the gain; None for a metric that cannot be computed again from the predictions, and on
+    too few rows.
+    """
 
     @property
     def outcome(self) -> Outcome:
         """What the rows show: a difference only if the interval does not contain 0."""
-        low, high = (self.interval.low, self.interval.high) if self.interval else (self.gain, self.gain)
-        if low > 0:
+        if self.interval is None:
+            return "not known"
+        if self.interval.low > 0:
             return "better"
-        return "worse" if high < 0 else "no difference"
+        return "worse" if self.interval.high < 0 else "no difference"
 
 
 class Comparison(Record):
@@ -64,7 +68,9 @@ class Comparison(Record):
     rows: int = Field(default=0, ge=0)
     """The number of rows that both models were compared on; 0 if they are not comparable."""
     reason: Text = ""
-    """Why the models are not comparable, or which rows they were compared on if not those of both."""
+    """Why the models are not comparable, which rows they were compared on if not those of both, and why there
+    is no interval.
+    """
     unscored: Text = ""
     """Why the other model could not be scored on all rows, where that was tried; without a period."""
     primary: MetricName

@@ -67,6 +67,8 @@ def _sentence(live: Comparison | None, evaluation: Evaluation, title: str, endpo
     )
     if live.outcome == "no difference":
         return f"No difference from the live model {live.name} that these rows can show: {figures}"
+    if live.outcome == "not known":
+        return f"Not known whether better or worse than the live model {live.name}: {figures}"
     return f"{live.outcome.capitalize()} than the live model {live.name}: {figures}"
 
 
@@ -96,9 +98,15 @@ def _better_baselines(baselines: Sequence[Comparison], title: str) -> list[str]:
     """Sentences about baselines that are better than the model, on all rows or on some slices."""
     sentences = []
     for baseline in baselines:
+        gain = baseline.metrics[baseline.primary].gain if baseline.primary in baseline.metrics else 0.0
         if baseline.outcome == "worse":
-            gain = baseline.metrics[baseline.primary].gain
             sentences.append(f"Baseline {baseline.name} is better by {figure(-gain)} {title}.")
+            continue
+        if baseline.outcome == "not known" and gain < 0:
+            sentences.append(
+                f"Baseline {baseline.name} has {title} that is better by {figure(-gain)}, which may be "
+                f"chance: {baseline.reason}."
+            )
             continue
         won = [
             f"{column} {value}"
@@ -117,6 +125,7 @@ def _style(outcome: Outcome | None, styles: Styles) -> Style:
         "better": styles.better,
         "no difference": styles.no_difference,
         "worse": styles.worse,
+        "not known": styles.not_comparable,
         "not comparable": styles.not_comparable,
     }
     return by_outcome[outcome]

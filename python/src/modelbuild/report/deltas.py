@@ -15,7 +15,7 @@ class Delta:
     Attributes:
         gain: ``+0.012``; ``-0.012`` if this model is worse.
         interval: ``+0.003 to +0.021``; empty if it is not known.
-        outcome: ``better`` or ``worse`` if the interval does not contain 0.
+        outcome: ``better`` or ``worse`` if there is an interval that does not contain 0.
     """
 
     gain: str
@@ -29,8 +29,7 @@ def delta(difference: Difference) -> Delta:
     return Delta(
         _signed(difference.gain, scale),
         f"{_signed(interval.low, scale)} to {_signed(interval.high, scale)}" if interval else "",
-        # Without an interval nothing shows that the difference is more than chance.
-        difference.outcome if interval else "no difference",
+        difference.outcome,
     )
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from modelbuild.contract import Manifest, TrainingSummary
+from modelbuild.contract import FEW_ROWS, Manifest, TrainingSummary
 from modelbuild.text import listed
 
-FEW_ROWS = 30
-"""On fewer rows, chance moves a metric by more than most models differ."""
 FEW_EVALUATION_ROWS = 100
 
 LEFT_OUT = 0.05

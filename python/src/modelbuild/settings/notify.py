@@ -85,7 +85,9 @@ class Styles(Options):
     no_difference: Style = Field("info", alias="no-difference", description="The rows show no difference.")
     worse: Style = Field("error", description="The model is worse than the live one.")
     not_comparable: Style = Field(
-        "warning", alias="not-comparable", description="The two cannot be compared."
+        "warning",
+        alias="not-comparable",
+        description="The two cannot be compared, or their difference has no interval.",
     )
 
 
