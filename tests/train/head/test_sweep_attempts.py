@@ -104,3 +104,15 @@ def test_a_retry_trains_anew_what_failed_on_all_rows() -> None:
     assert sweeping.offer(2, KILLED)[1] == []
     _, trained = sweeping.offer(3, DIVERGED)
     assert set(trained) == names(3, "final") - {"final-2-attempt-3"}
+
+
+def test_minutes_count_from_the_attempt_that_began_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A retry on the next day has its rounds; one that goes on with a search has what is left of its time."""
+    ages = {f"{PREFIX}/attempts/1.head": 86_400.0, f"{PREFIX}/attempts/2.head": 0.0}
+    monkeypatch.setattr(MemoryObjects, "age", lambda _, uri: ages.get(uri))
+    late = Sweeping(minutes=5, round=2)
+    assert set(late.search(1, KILLED)[1]) == {"search-1", "search-2"}
+    assert set(late.search(2, DIVERGED)[1]) == names(2)
+    goes_on = Sweeping(minutes=5, round=2)
+    goes_on.search(1, KILLED, well={1})
+    assert goes_on.search(2, DIVERGED)[1] == []

@@ -116,6 +116,10 @@ class Attempt:
         found = records.find(self.objects, f"{self._stem}.head", Holder)
         return None if found is None else found.job_id
 
+    def age(self) -> float | None:
+        """Seconds since a job has held the attempt, or None before that."""
+        return self.objects.age(f"{self._stem}.head")
+
     def record_run(self, run: Run) -> None:
         """Record Metaflow's run of this attempt."""
         self.objects.write(f"{self._stem}.run", document(run.model_dump()).encode())

@@ -98,7 +98,7 @@ class SweepHead:
             if store.has_begun(candidates, attempt):
                 # An earlier head had begun this round, within the budget.
                 return True
-            age = self.store.request_age() or 0.0
+            age = self.store.attempt(attempt).age() or 0.0
             spent = sum(_price(one, prices) or 0.0 for one in found)
             return not (
                 (sweep.minutes is not None and age / 60 >= sweep.minutes)
