@@ -86,6 +86,12 @@ def test_whatever_differs_in_serving_differs_in_name(change: dict[str, Any]) -> 
     assert planned(**change).name != planned().name
 
 
+def test_two_endpoints_with_long_names_have_a_configuration_each() -> None:
+    """Each configuration says what its endpoint ran before, so that no two endpoints may share one."""
+    stem = "reviews-of-products-in-all-shops-of-the-company-in"
+    assert planned(f"{stem}-europe").name != planned(f"{stem}-america").name
+
+
 @given(st.text())
 def test_every_tag_is_one_that_aws_takes(url: str) -> None:
     """Whatever stands in a build's address, the tags can be set."""

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import tarfile
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -99,6 +100,22 @@ def test_a_training_that_was_declared_failed_stays_failed(
     failed = TrainingResult(status="failed", reason="the host was lost")
     store.objects.write_once(f"{asked.artifacts}/result.json", failed.to_json().encode())
     assert publish(store, manifest_of(store, asked, evaluation, "2026-01-01T00:00:00+00:00")) == failed
+
+
+def test_checkpoints_go_when_the_model_is_published(
+    store: ModelStore, asked: TrainingRequest, evaluation: Evaluation, tmp_path: Path
+) -> None:
+    """A training whose model is refused leaves them to the other one, which may still need them."""
+    (tmp_path / "tensors").write_bytes(b"tensors")
+    store.checkpoints().write(tmp_path / "tensors", step=1, inputs_sha256="1" * 64, progress={})
+    manifest = manifest_of(store, asked, evaluation, "2026-01-01T00:00:00+00:00")
+    others = manifest.artifact.model_copy(update={"sha256": "0" * 64})
+    with pytest.raises(VerificationFailed, match="another training of the model has replaced"):
+        publish(store, manifest.model_copy(update={"artifact": others}))
+    read = store.checkpoints().read_newest("1" * 64, tmp_path / "read")
+    assert read is not None
+    publish(store, manifest)
+    assert store.checkpoints().read_newest("1" * 64, tmp_path / "read") is None
 
 
 def test_each_attempt_has_its_own_result(

@@ -96,6 +96,19 @@ def test_host_lost_while_it_writes(checkpoints: CheckpointStore, objects: Memory
     assert not objects.objects
 
 
+def test_cleared_while_another_training_writes(checkpoints: CheckpointStore, file: Path) -> None:
+    """The training that goes on is not stopped by one that is over, and keeps its next checkpoints."""
+
+    class Clears(MemoryObjects):
+        def write(self, uri: str, body: bytes, content_type: str = "application/json") -> None:
+            super().write(uri, body, content_type)
+            ModelStore(self, PREFIX).checkpoints().clear()
+
+    write(ModelStore(Clears(), PREFIX).checkpoints(), file, 7)
+    write(checkpoints, file, 8)
+    assert newest(checkpoints, file) == (8, "tensors of 8")
+
+
 def test_of_another_training_is_not_resumed(
     checkpoints: CheckpointStore, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

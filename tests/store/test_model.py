@@ -11,6 +11,7 @@ import recorded
 from memory import MemoryObjects
 from modelbuild.contract import Manifest
 from modelbuild.errors import VerificationFailed
+from modelbuild.store.attempts import JobRecord
 from modelbuild.store.model import ModelStore
 
 PREFIX = recorded.manifest("12").request.artifacts
@@ -50,6 +51,23 @@ def objects() -> OneAtATime:
 def store(objects: OneAtATime) -> ModelStore:
     """The model, as both trainings see it."""
     return ModelStore(objects, PREFIX)
+
+
+def head(attempt: int) -> JobRecord:
+    """The head of an attempt."""
+    return JobRecord(job_id=f"job-{attempt}", queue="heads", region="us-east-1", attempt=attempt)
+
+
+def test_the_newest_head_stays_on_record(objects: OneAtATime, store: ModelStore) -> None:
+    """A newer head may be recorded between the look of a late program and its write."""
+    store.record_job(head(1))
+    objects.before["replace", "job.json"] = lambda: store.record_job(head(3))
+    store.record_job(head(2))
+    assert store.job() == head(3)
+    store.record_job(head(1))
+    assert store.job() == head(3)
+    store.record_job(head(4))
+    assert store.job() == head(4)
 
 
 def manifest_of(model: bytes, predictions: bytes = PREDICTIONS) -> Manifest:

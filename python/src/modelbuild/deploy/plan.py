@@ -51,6 +51,8 @@ def plan_deployment(approved: Handoff, copied: ModelStore, settings: DeploySetti
         role=settings.role,
     )
     content: dict[str, Any] = {
+        # A long name is cut in that of the configuration, which says what its one endpoint ran before.
+        "endpoint": settings.endpoint,
         "model": asdict(model),
         "model_sha256": approved.result.model_sha256,
         "variant": VARIANT,

@@ -276,11 +276,11 @@ class ModelFlow(FlowSpec):
         store = self.store()
         artifact = publish.upload_model(store, files)
         predictions = publish.upload_predictions(store, self.predictions)
-        publish.clear_checkpoints(store)
         log.say(f"The model is {artifact.path}, {artifact.bytes:,} bytes.")
         request = self.find_request()
         if request is None:
             log.say("This flow runs on its own: there is no manifest to write and no build to unblock.")
+            publish.clear_checkpoints(store)
             self._track_model(None, artifact)
             return
         manifest = self._manifest(request, artifact, predictions)

@@ -116,7 +116,8 @@ def _rank(store: ModelStore, manifest: Manifest) -> None:
 
 
 def publish(store: ModelStore, manifest: Manifest, attempt: int = 1) -> TrainingResult:
-    """Write ``manifest.json`` and this attempt's ``result.json``, once each, to the training's prefix.
+    """Write ``manifest.json`` and this attempt's ``result.json``, once each, to the training's prefix, and
+    delete the checkpoints, which another training needs if this one's model is refused.
 
     Returns:
         The result in S3. An earlier run of this step may have written it, or a program that recorded this
@@ -127,7 +128,9 @@ def publish(store: ModelStore, manifest: Manifest, attempt: int = 1) -> Training
     """
     manifest = store.publish_manifest(manifest)
     _rank(store, manifest)
-    return store.attempt(attempt).write_result_once(succeeded(manifest, store.manifest_uri))
+    result = store.attempt(attempt).write_result_once(succeeded(manifest, store.manifest_uri))
+    clear_checkpoints(store)
+    return result
 
 
 def unblock(

@@ -63,7 +63,8 @@ class CheckpointStore:
         )
         self.objects.upload(tensors, self._uri(step, "safetensors"))
         self.objects.write(self._uri(step, "json"), document(checkpoint.model_dump()).encode())
-        oldest = self._recorded()[:_KEPT][-1]
+        # Another training of the model, which is over, may have deleted all of them just now.
+        oldest = min(self._recorded()[:_KEPT], default=step)
         self._delete(step for step in self._steps() if step < oldest)
 
     def read_newest(self, inputs_sha256: str, into: Path) -> Checkpoint | None:

@@ -117,11 +117,15 @@ class ModelStore:
 
     def record_job(self, job: JobRecord) -> None:
         """Record the newest head; a late program does not replace a newer head by an older one."""
-        body = document(job.model_dump()).encode()
-        if not self.objects.write_once(self._uri(JOB_FILE), body):
-            newest = self.job()
-            if newest is None or newest.attempt < job.attempt:
-                self.objects.write(self._uri(JOB_FILE), body)
+        uri, body = self._uri(JOB_FILE), document(job.model_dump()).encode()
+        if self.objects.write_once(uri, body):
+            return
+        replaced = None
+        while replaced is None:
+            newest, tag = self.objects.read_tagged(uri)
+            if records.parse(newest, uri, JobRecord).attempt >= job.attempt:
+                return
+            replaced = self.objects.replace(uri, body, tag)
 
     @property
     def data(self) -> str:
