@@ -290,6 +290,23 @@ def test_a_gate_that_is_not_met_fails_the_step_after_the_page_is_shown(notifier:
     assert notifier.agent.meta_data["notify/gates/failed"] == "macro-F1"
 
 
+def test_what_is_pinned_for_deploy_was_shown_and_its_gates_are_noted(
+    notifier: Notifier, tmp_path: Path
+) -> None:
+    """A step that ends before leaves nothing that could be deployed without its gates; a retry pins it."""
+    template = tmp_path / "page.html.j2"
+    template.write_text("{{ report.nothing }}")
+    gates = [{"metric": "macro_f1", "minimum": 0.99}]
+    with pytest.raises(ConfigurationError, match="has no attribute 'nothing'"):
+        notifier.run(gates=gates, template=str(template), **{"on-failure": "block"})
+    assert not {"notify/manifest/sha256", "notify/model/sha256"} & notifier.agent.meta_data.keys()
+    notifier.run(gates=gates, **{"on-failure": "block"})
+    calls = [" ".join(argv[:3]) for argv, _ in notifier.agent.calls]
+    pinned = calls.index("meta-data set notify/manifest/sha256")
+    shown = calls.index("annotate --context training")
+    assert calls.index("meta-data set notify/gates/failed") < shown < pinned
+
+
 @pytest.mark.parametrize(("on_failure", "noted"), [("block", "macro-F1"), ("warn", None)])
 def test_a_gate_may_block_deploy_or_only_warn(notifier: Notifier, on_failure: str, noted: str | None) -> None:
     """With block, deploy asks the approver for a reason; with warn, the page alone says it."""

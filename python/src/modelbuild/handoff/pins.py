@@ -29,8 +29,8 @@ class Shown(Protocol):
         """The URI of the file that the page shows."""
 
 
-def pin(shown: Shown, meta_data: TrainingMetaData) -> None:
-    """Pin the hashes of what the page shows: a person approves it, and deploy requires them.
+def require_unchanged(shown: Shown, meta_data: TrainingMetaData) -> None:
+    """Require that the build has shown nothing else than what is about to be shown.
 
     A build shows one model of a name, or the candidates of one sweep: if the page has shown others, a person
     may have approved those.
@@ -47,6 +47,16 @@ def pin(shown: Shown, meta_data: TrainingMetaData) -> None:
                 f"{shown.source} was changed after this build showed it: {key} is {before}, and "
                 f"was found to be {value}; start a new build"
             )
+
+
+def pin(shown: Shown, meta_data: TrainingMetaData) -> None:
+    """Pin the hashes of what the page shows: a person approves it, and deploy requires them.
+
+    Raises:
+        VerificationFailed: another manifest or model has been shown.
+        BuildkiteError: the agent's command line failed.
+    """
+    require_unchanged(shown, meta_data)
     meta_data.set(shown.pins)
 
 

@@ -98,9 +98,10 @@ def _notify(
         requested = read_request(meta_data, storage, here)
         candidates = None if requested.request.sweep is None else read_candidates(requested, result)
         trained = read_manifest(requested, result) if candidates is None else candidates.best
+    shown = candidates or trained
     log.group(":bar_chart: Comparing the model")
     with ThreadPoolExecutor(1) as threads:
-        pinning = threads.submit(_pin, candidates or trained, meta_data, here)
+        checking = threads.submit(_check_first, shown, meta_data, here)
         production, score = None, None
         if settings.compare_with is not None:
             production = Storage(session(settings.compare_with.aws, agent.oidc_token))
@@ -109,7 +110,7 @@ def _notify(
             trained, settings, here, storage, production, find_experiments, score, candidates
         )
     with _refusal_on_page(meta_data, settings, head, here):
-        pinning.result()
+        checking.result()
     failed_gates = ", ".join(gate.title for gate in report.gates if not gate.passed)
     if report.gates and settings.on_failure != "warn":
         # A value of meta-data cannot be deleted, so a retried step that finds the gates met says so.
@@ -117,6 +118,8 @@ def _notify(
         if report.candidate_gates is not None:
             meta_data.set({CANDIDATE_GATES: report.candidate_gates.model_dump_json()})
     publish_report(report, head, trained.store, meta_data, settings)
+    # What is pinned can be deployed, so this comes when the gates are noted and the page is shown.
+    pins.pin(shown, meta_data)
     summary.show(report)
     if settings.github is not None:
         from modelbuild.notify import pull_request
@@ -147,9 +150,9 @@ def _refusal_on_page(
         raise
 
 
-def _pin(shown: pins.Shown, meta_data: TrainingMetaData, here: JobEnvironment) -> None:
-    """Pin what the page shows, and who unblocked the training's step."""
-    pins.pin(shown, meta_data)
+def _check_first(shown: pins.Shown, meta_data: TrainingMetaData, here: JobEnvironment) -> None:
+    """Require that the page has shown nothing else, and record who unblocked the training's step."""
+    pins.require_unchanged(shown, meta_data)
     approval.pin_callback_user(meta_data, here)
 
 
