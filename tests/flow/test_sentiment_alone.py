@@ -16,7 +16,6 @@ import yaml
 import standins
 from modelbuild.aws.storage import Storage
 from modelbuild.serving.model import load_directory
-from modelbuild_local.service.session import COOKIE
 
 FLOWS = Path(__file__).parents[2] / "flows"
 SCRATCH = "s3://modelbuild-123456789012/scratch/ada"
@@ -102,7 +101,7 @@ def test_writes_an_experiment_to_wandb(
         )
         assert result.returncode == 0, result.stdout + result.stderr
         urls = re.findall(r"W&B run: (\S+)", result.stdout)
-        page = httpx.get(urls[0], cookies={COOKIE: standins.PAGE_KEY}).text
+        page = httpx.get(urls[0], cookies=standins.PAGE_COOKIES).text
     assert urls == [urls[0]] * 2
     assert "/local/comments/runs/sentiment-" in urls[0]
     (model,) = (

@@ -18,11 +18,16 @@ import httpx
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
 import standins
 from modelbuild_local.service import web_identity
 from modelbuild_local.service.guard import Guard
-from modelbuild_local.service.session import COOKIE
+from modelbuild_local.service.session import PageSession, with_key
 from waiting import SECONDS, wait_until
 
 URL = "http://127.0.0.1:4000"
@@ -125,13 +130,30 @@ def test_pages_want_the_key_once(name: str, tmp_path: Path) -> None:
     with standins.started(name, "--data", tmp_path) as running:
         assert httpx.get(running.url).status_code == 401
         assert httpx.get(running.url, params={"key": "wrong"}).status_code == 401
-        assert httpx.get(running.url, cookies={COOKIE: "wrong"}).status_code == 401
+        assert (
+            httpx.get(running.url, cookies=dict.fromkeys(standins.PAGE_COOKIES, "wrong")).status_code == 401
+        )
         with httpx.Client(base_url=running.url) as browser:
             answer = browser.get("/", params={"key": standins.PAGE_KEY, "page": "2"})
             assert answer.status_code == 303
             assert answer.headers["location"] == "/?page=2"
             assert {"httponly", "samesite=strict"} <= set(answer.headers["set-cookie"].lower().split("; "))
             assert browser.get("/").status_code == 200
+
+
+def test_pages_of_two_runs_are_open_in_one_browser() -> None:
+    """A browser that opens the pages of a second run keeps the key of the first: cookies have no ports."""
+
+    async def page(_: Request) -> Response:
+        return PlainTextResponse("the page")
+
+    first, second = (
+        TestClient(Starlette(routes=[Route("/", PageSession(key).required(page))])) for key in ("one", "two")
+    )
+    second.cookies = first.cookies
+    for client, key in ((first, "one"), (second, "two")):
+        assert client.get(with_key("/", key)).text == "the page"
+    assert first.get("/").text == second.get("/").text == "the page"
 
 
 def test_faults_want_the_token(tmp_path: Path, aws: str) -> None:

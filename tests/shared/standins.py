@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 
+from modelbuild_local.service.session import cookie_name
 from waiting import SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,7 @@ BUCKET = "modelbuild-123456789012"
 KEY_ID = "testing"
 SECRET = "testing-secret-key"
 PAGE_KEY = "the-page-key"
+PAGE_COOKIES = {cookie_name(PAGE_KEY): PAGE_KEY}
 WEB_IDENTITY_KEY = "the-web-identity-key"
 SECRETS = {
     "key_id": KEY_ID,

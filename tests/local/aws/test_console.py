@@ -16,7 +16,7 @@ import pytest
 import standins
 from modelbuild_local.console.app import create_app
 from modelbuild_local.console.reader import Reader
-from modelbuild_local.service.session import COOKIE
+from modelbuild_local.service.session import cookie_name
 from waiting import SECONDS
 
 URL = "http://127.0.0.1:1"
@@ -35,7 +35,9 @@ def get(cloud: Any, path: str, key: str = "key") -> httpx.Response:
 
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url=URL, cookies={COOKIE: key}) as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url=URL, cookies={cookie_name("key"): key}
+        ) as client:
             return await client.get(path)
 
     return asyncio.run(send())

@@ -16,7 +16,6 @@ from modelbuild_local.buildkite.engine import Engine
 from modelbuild_local.buildkite.identity import User, user_id
 from modelbuild_local.buildkite.scheduling.clock import Clock
 from modelbuild_local.buildkite.state import Agent, Build, Job
-from modelbuild_local.service.session import COOKIE
 
 AGENT_TOKEN = "agent-token"
 API_TOKEN = "api-token"
@@ -133,6 +132,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             base_url=f"{running.url}/v2/organizations/local", headers={"Authorization": f"Bearer {API_TOKEN}"}
         ) as rest,
         httpx.Client(base_url=f"{running.url}/v3") as agent_api,
-        httpx.Client(cookies={COOKIE: standins.PAGE_KEY}) as browser,
+        httpx.Client(cookies=standins.PAGE_COOKIES) as browser,
     ):
         yield Server(running.url, rest, agent_api, browser)

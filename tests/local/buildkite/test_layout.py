@@ -19,7 +19,7 @@ import pytest
 from modelbuild_local.buildkite.app import create_app
 from modelbuild_local.buildkite.engine import Engine
 from modelbuild_local.buildkite.state import Build
-from modelbuild_local.service.session import COOKIE
+from modelbuild_local.service.session import cookie_name
 from scenes import SCENES
 from waiting import SECONDS
 
@@ -35,7 +35,7 @@ def ask(engine: Engine, method: str, path: str, **data: str) -> httpx.Response:
 
     async def send() -> httpx.Response:
         async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url=URL, cookies={COOKIE: "key"}
+            transport=httpx.ASGITransport(app), base_url=URL, cookies={cookie_name("key"): "key"}
         ) as client:
             return await client.request(method, path, data=data, headers={"Origin": URL})
 

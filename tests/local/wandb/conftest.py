@@ -15,7 +15,6 @@ import httpx
 import pytest
 
 import standins
-from modelbuild_local.service.session import COOKIE
 from waiting import SECONDS
 
 KEY = standins.SECRETS["api_key"]
@@ -67,7 +66,7 @@ class WandbServer:
 
     def page(self, path: str) -> str:
         """The page at a path."""
-        answer = httpx.get(self.url + path, cookies={COOKIE: standins.PAGE_KEY})
+        answer = httpx.get(self.url + path, cookies=standins.PAGE_COOKIES)
         assert answer.status_code == 200
         return answer.text
 

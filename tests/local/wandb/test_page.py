@@ -15,7 +15,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import standins
-from modelbuild_local.service.session import COOKIE
 from modelbuild_local.wandb.charts import HEIGHT, WIDTH, charts
 from modelbuild_local.wandb.compare import compare
 from modelbuild_local.wandb.page import tables
@@ -50,7 +49,7 @@ class Tags(HTMLParser):
 @pytest.fixture(scope="module")
 def client(wandb_server: Any) -> Iterator[httpx.Client]:
     """A client of the server as people reach it: what an address says is read there, and nowhere else."""
-    with httpx.Client(base_url=wandb_server.url, cookies={COOKIE: standins.PAGE_KEY}) as client:
+    with httpx.Client(base_url=wandb_server.url, cookies=standins.PAGE_COOKIES) as client:
         yield client
 
 

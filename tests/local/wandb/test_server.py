@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from modelbuild_local.service.session import COOKIE
+from modelbuild_local.service.session import cookie_name
 from modelbuild_local.wandb.app import create_app
 from modelbuild_local.wandb.state import Store, now
 from waiting import SECONDS
@@ -104,7 +104,7 @@ def test_only_given_addresses_take_files(tmp_path: Path) -> None:
 def in_memory(folder: Path) -> TestClient:
     """A client of a server in this process, with the cookie of its pages."""
     app = create_app(folder, "http://127.0.0.1:1", KEY[1], "page")
-    return TestClient(app, "http://127.0.0.1:1", cookies={COOKIE: "page"})
+    return TestClient(app, "http://127.0.0.1:1", cookies={cookie_name("page"): "page"})
 
 
 def ask(client: TestClient, operation: str, /, **variables: object) -> Any:

@@ -12,7 +12,6 @@ import pytest
 
 import standins
 from heads import Head
-from modelbuild_local.service.session import COOKIE
 
 KEY = "k" * 40
 
@@ -38,9 +37,7 @@ def test_failure_is_told_to_wandb(head: Head, archived: bytes, buildkite: Any, w
     code, output = head.run()
     assert code == 13, output
     assert buildkite.fields == [head.result().to_fields()]
-    page = httpx.get(
-        f"{wandb_url}/local/demo/runs/demo-sentiment-7", cookies={COOKIE: standins.PAGE_KEY}
-    ).text
+    page = httpx.get(f"{wandb_url}/local/demo/runs/demo-sentiment-7", cookies=standins.PAGE_COOKIES).text
     assert "Training of sentiment 7 failed" in page
     assert "step start failed: RuntimeError: lost the key [redacted]" in page
     assert '<span class="badge">failed</span>' in page
@@ -53,7 +50,7 @@ def test_success_is_not_told(head: Head, archived: bytes, wandb_url: str) -> Non
     head.write_request(archived, parameters={"act": "publish"})
     code, output = head.run()
     assert code == 0, output
-    assert "No run yet" in httpx.get(wandb_url, cookies={COOKIE: standins.PAGE_KEY}).text
+    assert "No run yet" in httpx.get(wandb_url, cookies=standins.PAGE_COOKIES).text
 
 
 @pytest.mark.parametrize(
