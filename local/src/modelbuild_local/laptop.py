@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -66,6 +67,11 @@ def state_file(repository: Path) -> Path:
     return state_folder(repository) / "state.json"
 
 
+def lock_file(repository: Path) -> Path:
+    """The file that laptop mode locks as long as it runs; the system releases the lock when it is killed."""
+    return state_folder(repository) / "lock"
+
+
 def write_state(state: State) -> None:
     """Write the state atomically, to a file that only the user can read."""
     path = state_file(state.repository)
@@ -82,10 +88,18 @@ def running(repository: Path) -> State | None:
     """The state of the laptop mode that runs for this repository, or None."""
     try:
         state = State.model_validate_json(state_file(repository).read_text(encoding="utf-8"))
-        os.kill(state.pid, 0)
-    except (FileNotFoundError, PermissionError, ProcessLookupError, ValidationError):
+    except (FileNotFoundError, ValidationError):
         return None
-    return state
+    return state if _is_locked(repository) else None
+
+
+def _is_locked(repository: Path) -> bool:
+    with lock_file(repository).open("a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def require_running(repository: Path) -> State:

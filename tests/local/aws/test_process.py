@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,10 @@ if sys.argv[1] == "stubborn":
 
 def start(folder: Path, argument: str) -> Any:
     """A process whose child lives in a session of its own; stdout gives the child's id."""
-    return process.start([sys.executable, "-c", LEAVES_HOME, argument], folder, {"PATH": "/usr/bin:/bin"})
+    folder.mkdir(exist_ok=True)
+    return process.start(
+        [sys.executable, "-c", LEAVES_HOME, argument], folder, {"PATH": "/usr/bin:/bin"}, folder
+    )
 
 
 def test_sweep_reaches_other_sessions(
@@ -50,3 +54,20 @@ def test_end_insists_after_the_grace(
     process.end(running, grace=0.3)
     assert process.exit_code(running) == 137
     wait(lambda: not alive(child))
+
+
+def test_what_a_killed_stand_in_left_is_found(
+    tmp_path: Path, wait: Callable[..., Any], alive: Callable[[int], bool]
+) -> None:
+    """What a stand-in started is found by its folder alone, in all sessions, and nothing of another one."""
+    of_folder = {name: start(tmp_path / name, "stubborn") for name in ("killed", "other")}
+    children = {name: int(running.stdout.readline()) for name, running in of_folder.items()}
+    try:
+        process.kill_left(tmp_path / "killed")
+        assert of_folder["killed"].wait(SECONDS) == -signal.SIGKILL
+        wait(lambda: not alive(children["killed"]))
+        assert alive(children["other"])
+        assert of_folder["other"].poll() is None
+    finally:
+        for running in of_folder.values():
+            process.sweep(running)

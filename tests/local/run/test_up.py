@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from modelbuild_local.aws import process
 from modelbuild_local.laptop import running, state_file
 from modelbuild_local.run.client import Client
 from modelbuild_local.up.seed import data_lake, production
@@ -60,17 +61,30 @@ def test_nothing_is_left(new_laptop: Any, tmp_path: Path) -> None:
     """
     data = tmp_path / "data"
     for number, code in [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)]:
-        process, state = new_laptop.up("--data", str(data))
+        laptop_process, state = new_laptop.up("--data", str(data))
         services = list(state.services.values())
         assert len(services) == 4
         assert all(new_laptop.alive(pid) for pid in services)
-        os.kill(process.pid, number)
-        assert process.wait(SECONDS) == code
+        os.kill(laptop_process.pid, number)
+        assert laptop_process.wait(SECONDS) == code
         for pid in services:
             new_laptop.until(lambda pid=pid: not new_laptop.alive(pid), f"process {pid} to end")
         assert running(new_laptop.repository) is None
     assert {"aws.log", "buildkite.log", "console.log", "wandb.log"} <= {path.name for path in data.iterdir()}
     assert not state_file(new_laptop.repository).exists()
+
+
+def test_jobs_of_a_killed_stand_in_end(new_laptop: Any, tmp_path: Path) -> None:
+    """When the AWS stand-in is killed, laptop mode ends, and so do the jobs and endpoints of the stand-in."""
+    laptop_process, state = new_laptop.up("--data", str(tmp_path))
+    command = ["sleep", str(10 * SECONDS)]
+    job = process.start(command, tmp_path, {"PATH": os.environ["PATH"]}, tmp_path / "aws")
+    try:
+        os.kill(state.services["aws"], signal.SIGKILL)
+        assert laptop_process.wait(SECONDS) == 1
+        assert job.poll() == -signal.SIGKILL
+    finally:
+        process.sweep(job)
 
 
 def test_the_person_is_whom_git_knows(new_laptop: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -45,6 +46,7 @@ def start(
     command: Sequence[str],
     folder: Path,
     environment: Mapping[str, str],
+    scratch: Path,
     output: int | IO[bytes] = subprocess.PIPE,
 ) -> subprocess.Popen[bytes]:
     """Start ``command`` in ``folder`` as the leader of its own process group, with stderr redirected to
@@ -52,12 +54,12 @@ def start(
 
     HOSTNAME is unique, as in a container. Descendants inherit it and can be found by it, also outside the
     process group. The caller must finally call ``end`` or ``sweep``, also after the process has exited by
-    itself.
+    itself. ``kill_left`` finds what a stand-in with this ``scratch`` left when it was killed itself.
 
     Raises:
         OSError: the program is not on the PATH of ``environment``, cannot be started, or the stand-in stops.
     """
-    name = uuid.uuid4().hex[:12]
+    name = f"{_host_prefix(scratch)}{uuid.uuid4().hex[:12]}"
     with _lock:  # so that no process starts while stop_all runs
         if _stopped.is_set():
             raise OSError("the stand-in is stopping")
@@ -117,6 +119,15 @@ def stop_all(grace: float) -> None:
         ender.join()
 
 
+def kill_left(scratch: Path) -> None:
+    """Kill what a stand-in that no longer runs has started and not ended, with the process groups."""
+    while left := _member_processes(_host_prefix(scratch)):
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                _signal(os.getpgid(pid), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
+
+
 def exit_code(process: subprocess.Popen[bytes]) -> int:
     """The exit code as a container engine shows it: 128 + the signal's number for a killed process."""
     code = process.wait()
@@ -147,14 +158,19 @@ def _alive(group: int) -> bool:
     return False
 
 
-def _member_processes(name: str) -> list[int]:
-    """The processes with this HOSTNAME; a zombie has no environment."""
-    variable = f"HOSTNAME={name}"
+def _host_prefix(scratch: Path) -> str:
+    """How the HOSTNAME of each process begins that a stand-in with this folder starts."""
+    return f"{hashlib.sha256(os.fsencode(scratch.resolve())).hexdigest()[:16]}-"
+
+
+def _member_processes(prefix: str) -> list[int]:
+    """The processes whose HOSTNAME begins like this; a zombie has no environment."""
+    variable = f"HOSTNAME={prefix}"
     found = []
     if _PROC.is_dir():
         for environ in _PROC.glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):  # exited meanwhile, or another user's
-                if variable.encode() in environ.read_bytes().split(b"\0"):
+                if any(entry.startswith(variable.encode()) for entry in environ.read_bytes().split(b"\0")):
                     found.append(int(environ.parent.name))
         return found
     shown = subprocess.run(
@@ -164,4 +180,4 @@ def _member_processes(name: str) -> list[int]:
         errors="replace",
         check=False,
     )
-    return [int(line.split()[0]) for line in shown.stdout.splitlines() if variable in line.split()]
+    return [int(line.split()[0]) for line in shown.stdout.splitlines() if f" {variable}" in line]

@@ -18,6 +18,7 @@ from pathlib import Path
 from modelbuild import git
 from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild_local import clone, laptop
+from modelbuild_local.aws import process
 from modelbuild_local.laptop import ORGANIZATION, State
 from modelbuild_local.up import services
 from modelbuild_local.up.environment import agent_environment
@@ -57,13 +58,15 @@ def run(repository: Path, data: Path | None, teams: Sequence[str] = ()) -> None:
 @contextmanager
 def _exclusive_lock(repository: Path) -> Iterator[None]:
     """Hold the repository's lock, which the system releases when this process ends."""
-    with (laptop.state_folder(repository) / "lock").open("w", encoding="utf-8") as file:
+    with laptop.lock_file(repository).open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             state = laptop.running(repository)
             where = f"Buildkite at {state.buildkite_url}, process {state.pid}" if state else "it is starting"
             raise ConfigurationError(f"modelbuild local up already runs for {repository}: {where}") from None
+        # A process that was killed leaves its state.
+        laptop.state_file(repository).unlink(missing_ok=True)
         yield
 
 
@@ -108,7 +111,9 @@ def _started(
     }
     started: list[services.Service] = []
     with ExitStack() as stack:
-        # Undone in reverse order: remove the state, ask all services to end, and wait for them.
+        # Undone in reverse order: remove the state, ask all services to end, wait for them, and kill the jobs
+        # and endpoints of an AWS stand-in that was killed.
+        stack.callback(process.kill_left, data / "aws")
         stack.callback(_call_each, started, services.Service.wait)
         stack.callback(_call_each, started, services.Service.end)
         for name, arguments in commands.items():

@@ -207,7 +207,7 @@ class Job(moto_batch.Job):
             command = [*image.entrypoint, *self._add_parameters_to_command(self.container.command)]
             variables = self._variables(number, environment_name, image, share, folder)
             command = process.program(command, self.machines.settings)
-            running = process.start(command, folder / "work", variables)
+            running = process.start(command, folder / "work", variables, self.machines.settings.scratch)
         except (images.CannotPull, container.CannotStart) as error:
             return Outcome(None, str(error), "Task failed to start")
         except (OSError, IndexError) as error:

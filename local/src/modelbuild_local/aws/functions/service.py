@@ -129,7 +129,7 @@ def _run(function: LambdaFunction, event: Any, request_id: str) -> tuple[str, bo
         }
         try:
             command = process.program([*entrypoint, *function.image_config.cmd], settings)
-            running = process.start(command, folder / "work", environment)
+            running = process.start(command, folder / "work", environment, settings.scratch)
         except OSError as error:
             return _failure("Runtime.InvalidEntrypoint", str(error))
         try:

@@ -152,7 +152,9 @@ class Server:
         with self._lock:
             if self._stopping.is_set():
                 return
-            self._process = process.start(command, self._folder, self._variables(image))
+            self._process = process.start(
+                command, self._folder, self._variables(image), self._settings.scratch
+            )
 
     def _variables(self, image: images.Image) -> dict[str, str]:
         plan, settings = self.plan, self._settings
