@@ -20,13 +20,13 @@ FLOW = "def rows(self):\n    return self.search_split(train, test, key)\n"
 PARAMETERS = """
 from pydantic import BaseModel, Field
 class Training(BaseModel):
-    epochs: int = Field(ge=1, le=9)
+    epochs: int = Field(ge=2, le=9)
     rate: float
 class Parameters(BaseModel):
     act: int
     training: Training
 """
-SPACE = {"training.epochs": [1, 2, 3], "training.rate": {"minimum": 0.1, "maximum": 1.0, "count": 2}}
+SPACE = {"training.epochs": [2, 3, 4], "training.rate": {"minimum": 0.1, "maximum": 1.0, "count": 2}}
 
 
 def commit(build: Build, repository: Any, sweep: Any, **files: str) -> None:
@@ -83,10 +83,10 @@ def test_a_build_names_a_file_of_the_repository(
             r"tries training.epoch .* did you mean training.epochs\?",
         ),
         (
-            "method: grid\nspace: {training.epochs: [1, 12]}",
+            "method: grid\nspace: {training.epochs: [2, 12]}",
             r"candidate 2 of the sweep: .*epochs is 12 .*less than",
         ),
-        ("method: grid\nspace: {training.epochs: [1, fast]}", r"candidate 2 of the sweep: .*must be a whole"),
+        ("method: grid\nspace: {training.epochs: [2, fast]}", r"candidate 2 of the sweep: .*must be a whole"),
         ("method: grid\nspace: {training: [1]}", "tries training .*no such parameter"),
         ("method: grid\nspace: {}", "no sweep: space"),
         ("method: grid\nspace: {act: []}", "it needs values, or a minimum and a maximum"),
@@ -96,6 +96,10 @@ def test_a_build_names_a_file_of_the_repository(
         ("method: grid\nspce: {act: [1]}", "no sweep: "),
         ("method: grid\nlimit: 2\nspace: {act: [1, 2, 3]}", "more than 2 candidates, and its limit is 2"),
         ("method: grid\nspace: {act: {values: [1], when: {kind: x}}}", r"tries kind \(space.act.when\)"),
+        (
+            "method: grid\nspace: {act: [1]}\nearly-stopping: {parameter: training.epochs, minimum: 1}",
+            r"rung 1 of the sweep: .*epochs is 1 \(early-stopping of flows/sweep.yaml\): .*greater than",
+        ),
         ("- a list", "must be a map"),
         ("method: [", "line 1, cannot be read as YAML"),
         (

@@ -146,7 +146,7 @@ def _train_round(
     """Train the candidates of a round, in rungs if hopeless ones are stopped early."""
     last: dict[int, CandidateOutcome] = {}
     left = list(candidates)
-    for rung, value in enumerate(_rungs(sweep, defaults), 1):
+    for rung, value in enumerate(space.rungs(sweep, defaults), 1):
         assert sweep.early_stopping is not None
         changes: dict[str, JsonValue] = {sweep.early_stopping.parameter: value}
         tasks = [CandidateTask(candidate=one, stage="search", rung=rung, changes=changes) for one in left]
@@ -168,17 +168,6 @@ def _add(outcomes: Sequence[CandidateOutcome], last: dict[int, CandidateOutcome]
             spent = {"seconds": before.seconds + outcome.seconds, "steps": (*before.steps, *outcome.steps)}
             outcome = outcome.model_copy(update=spent)
         last[number] = outcome
-
-
-def _rungs(sweep: Sweep, defaults: Mapping[str, JsonValue]) -> Iterator[int]:
-    """The values of the parameter of successive halving below the full one."""
-    if sweep.early_stopping is not None:
-        full = defaults[sweep.early_stopping.parameter]
-        assert isinstance(full, int)
-        value = sweep.early_stopping.minimum
-        while value < full:
-            yield value
-            value *= sweep.early_stopping.factor
 
 
 def _survivors(sweep: Sweep, outcomes: Sequence[CandidateOutcome], factor: int) -> list[Candidate]:

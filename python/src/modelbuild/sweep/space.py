@@ -51,6 +51,22 @@ def candidates(sweep: Sweep, defaults: Mapping[str, JsonValue]) -> list[Candidat
     return found
 
 
+def rungs(sweep: Sweep, defaults: Mapping[str, JsonValue]) -> Iterator[int]:
+    """The values of the parameter of successive halving below the full one.
+
+    Args:
+        sweep: what to try.
+        defaults: the parameters that apply where a candidate sets none, by dotted name.
+    """
+    if sweep.early_stopping is not None:
+        full = defaults[sweep.early_stopping.parameter]
+        assert isinstance(full, int)
+        value = sweep.early_stopping.minimum
+        while value < full:
+            yield value
+            value *= sweep.early_stopping.factor
+
+
 def _too_many(count: str, sweep: Sweep) -> ConfigurationError:
     return ConfigurationError(
         f"the sweep has {count} candidates, and its limit is {sweep.limit:,}: reduce the space, set "

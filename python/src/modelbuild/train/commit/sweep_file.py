@@ -34,10 +34,10 @@ def read(text: bytes, name: str) -> Sweep:
 
 def candidates(
     sweep: Sweep, name: str, resolved: overrides.Resolved, parameter_file: str
-) -> list[overrides.Resolved]:
-    """The parameters of each candidate that is known before any is trained.
+) -> dict[str, overrides.Resolved]:
+    """The parameters of each candidate that is known before any is trained, and of each rung.
 
-    Of method ``tpe`` these are its first round, which has each kind of value that the later ones have.
+    Of method ``tpe`` these are the candidates of its first round.
 
     Args:
         sweep: the sweep.
@@ -45,22 +45,31 @@ def candidates(
         resolved: the parameters where a candidate sets none.
         parameter_file: their file.
 
+    Returns:
+        The parameters, by what they are of, for messages.
+
     Raises:
         ConfigurationError: the sweep names an unknown parameter, or has more candidates than its limit.
     """
     known = parameters_by_name(resolved.values)
     _require_known(sweep, name, known, parameter_file)
-    return [
-        overrides.resolve(
-            resolved.values,
-            [
-                overrides.Override(key, value, "sweep", f"space.{key} of {name}")
-                for key, value in candidate.values.items()
-            ],
-            parameter_file,
-        )
-        for candidate in space.candidates(sweep, known)
-    ]
+
+    def with_values(values: Mapping[str, JsonValue], place: str) -> overrides.Resolved:
+        changes = [
+            overrides.Override(key, value, "sweep", f"{place.format(key)} of {name}")
+            for key, value in values.items()
+        ]
+        return overrides.resolve(resolved.values, changes, parameter_file)
+
+    found = {
+        f"candidate {one.number} of the sweep": with_values(one.values, "space.{}")
+        for one in space.candidates(sweep, known)
+    }
+    if sweep.early_stopping is not None:
+        for rung, value in enumerate(space.rungs(sweep, known), 1):
+            changed = {sweep.early_stopping.parameter: value}
+            found[f"rung {rung} of the sweep"] = with_values(changed, "early-stopping")
+    return found
 
 
 def require_split(text: bytes, flow: str) -> None:

@@ -50,7 +50,7 @@ def require(
     archived: bytes,
     file: str,
     loaded: subprocess.Popen[str] | None = None,
-    candidates: Sequence[overrides.Resolved] = (),
+    candidates: Mapping[str, overrides.Resolved] | None = None,
 ) -> None:
     """Refuse parameters of a wrong type.
 
@@ -60,12 +60,12 @@ def require(
         archived: the source, which may contain the flow's model.
         file: the parameter file.
         loaded: the result of :func:`loading`.
-        candidates: the parameters of each candidate of a sweep.
+        candidates: the parameters of candidates of a sweep, by what they are of.
 
     Raises:
         ConfigurationError: a parameter has a wrong type, or the flow's model cannot be loaded.
     """
-    every = [resolved, *candidates]
+    every = [resolved, *(candidates or {}).values()]
     folder = posixpath.dirname(file)
     model = posixpath.join(folder, FILE_NAME)
     found = Verdict(kind="none")
@@ -76,7 +76,7 @@ def require(
         for one in every:
             overrides.require_kinds(one, defaults, file)
     elif found.kind != "good":
-        whose = f"candidate {found.index} of the sweep: " if found.index else ""
+        whose = ["", *(f"{name}: " for name in candidates or {})][found.index]
         raise ConfigurationError(whose + _sentence(found, every[found.index], file, model))
 
 
