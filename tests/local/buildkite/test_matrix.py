@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -133,6 +134,18 @@ def test_limits_of_a_matrix(step: dict[str, object], message: str) -> None:
     """Six dimensions, 25 elements of 128 bytes, 12 adjustments, 50 jobs; and no parallelism beside it."""
     with pytest.raises(PipelineError, match=message):
         parse_pipeline([{"command": "x", "key": "k", **step}])
+
+
+def test_the_jobs_of_a_matrix_are_counted_before_they_are_made() -> None:
+    """A matrix with far too many combinations is refused at once, in little memory."""
+    step = {"command": "x", "matrix": {"setup": {str(n): list(range(25)) for n in range(3)}}}
+    tracemalloc.start()
+    try:
+        with pytest.raises(PipelineError, match="1 to 50 jobs, not 15625"):
+            parse_pipeline([step])
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_unknown_dimension_is_refused(bench: Any) -> None:

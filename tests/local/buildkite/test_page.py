@@ -52,6 +52,14 @@ def test_the_page_shows_the_build_without_a_token(server: Any) -> None:
     assert server.browser.get(f"{server.url}/local").text.count(page) == 1
 
 
+def test_a_block_labels_its_button(server: Any) -> None:
+    """The attribute ``submit`` is the label of the button that unblocks."""
+    page, _ = start(server, "page submit", [{**BLOCK, "submit": "Send <it>"}])
+    shown = server.browser.get(page).text
+    assert ">Send &lt;it&gt;</button>" in shown
+    assert ">Unblock</button>" not in shown
+
+
 def test_a_click_on_the_page_unblocks(server: Any) -> None:
     """The form of the page unblocks with its fields, as the person the server acts for."""
     page, build = start(server, "page click", [BLOCK])

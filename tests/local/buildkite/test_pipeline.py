@@ -18,6 +18,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
+OPTION = {"label": "A", "value": "a"}
 SKIPPED = "if_changed matched no unexcluded changed files in this build"
 attributes = st.sampled_from(
     [
@@ -118,6 +119,13 @@ def test_short_plugin_names_become_full_ones(written: str, full: str) -> None:
         ({"command": "x", "key": "5a1a1b46-2c7e-4d8f-9a55-0c1d2e3f4a5b"}, "must not look like a UUID"),
         ({"command": "x", "timeout_in_minutes": 0}, "timeout_in_minutes"),
         ({"block": "b", "fields": [{"text": "t", "key": "a b"}]}, "fields.0.key"),
+        ({"block": "b", "fields": [{"key": "k"}]}, "either 'text' or 'select'"),
+        ({"block": "b", "fields": [{"text": "t", "select": "s", "key": "k"}]}, "either 'text' or 'select'"),
+        ({"block": "b", "fields": [{"select": "s", "key": "k"}]}, "needs 'options'"),
+        (
+            {"input": "b", "fields": [{"text": "t", "key": "k", "options": [OPTION]}]},
+            "for fields with 'select'",
+        ),
         ({"group": "g", "steps": [{"group": "h", "steps": ["wait"]}]}, "cannot hold another group"),
         ({"command": "x", "retry": {"automatic": {"limit": 11}}}, "limit"),
         (3, "a step must be a map"),

@@ -144,6 +144,17 @@ def test_pages_lead_to_each_other(bench: Any, rest: Rest) -> None:
     assert "Link" not in rest.get(f"{ROOT}/builds").headers
 
 
+def test_a_finished_wait_step_has_passed(bench: Any, rest: Rest) -> None:
+    """The filters by state know no ``finished``: ``passed`` finds a wait step that is over."""
+    build = bench.build([{"command": "x"}, "wait", {"command": "y"}, "wait", {"block": "go?"}])
+    path = f"{ROOT}/pipelines/{build.pipeline.slug}/builds/1"
+    for expected in ([], ["script", "waiter", "script", "waiter"]):
+        listed = rest.get(f"{path}/jobs?state[]=passed").json()["items"]
+        within = rest.get(f"{path}?job_states[]=passed").json()["jobs"]
+        assert [job["type"] for job in listed] == [job["type"] for job in within] == expected
+        bench.drain(bench.agent())
+
+
 def test_a_page_has_30_items_and_100_at_most(bench: Any, rest: Rest) -> None:
     """A list has 30 items a page unless the query says otherwise, and never more than 100."""
     pipeline = pipeline_of(bench, "many", [{"command": "x"}])

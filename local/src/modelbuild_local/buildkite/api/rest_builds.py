@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from modelbuild_local.buildkite.api.listing import answer_page, flag, select_builds
 from modelbuild_local.buildkite.api.resources import Resources
-from modelbuild_local.buildkite.api.views import Json, Views, job_state
+from modelbuild_local.buildkite.api.views import Json, Views, in_states
 from modelbuild_local.buildkite.api.web import Endpoint, json_body, text_map
 from modelbuild_local.buildkite.engine import UPLOAD_STEP, Engine
 from modelbuild_local.buildkite.errors import Refused
@@ -133,8 +133,7 @@ class BuildApi:
         jobs = [
             job
             for job in build.jobs
-            if (job.retried_in is None or flag(request, "include_retried_jobs"))
-            and (not states or job_state(job) in states)
+            if (job.retried_in is None or flag(request, "include_retried_jobs")) and in_states(job, states)
         ]
         shown = self._views.build(build, jobs)
         for name in ("jobs", "pipeline"):

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from modelbuild_local.buildkite import artifacts
 from modelbuild_local.buildkite.api.listing import answer_page, cursor_page, flag
 from modelbuild_local.buildkite.api.resources import Resources
-from modelbuild_local.buildkite.api.views import Views, job_state
+from modelbuild_local.buildkite.api.views import Views, in_states
 from modelbuild_local.buildkite.api.web import Endpoint, json_body
 from modelbuild_local.buildkite.engine import Engine, require_allowed
 from modelbuild_local.buildkite.environment import job_environment
@@ -82,7 +82,7 @@ class JobApi:
         found = [
             job
             for job in self._find.build(request).jobs
-            if (not states or job_state(job) in states)
+            if in_states(job, states)
             and (job.retried_in is None or flag(request, "include_retried_jobs", "true"))
             and (key is None or job.step.key == key)
             and (group is None or (job.step.group is not None and job.step.group.key == group))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 from modelbuild_local.buildkite.api.web import iso
 from modelbuild_local.buildkite.engine import Engine
@@ -244,6 +245,12 @@ def job_state(job: Job) -> str:
     if job.state != "finished" or job.type == "waiter":
         return job.state
     return "passed" if job.exit_status == 0 else "failed"
+
+
+def in_states(job: Job, states: Collection[str]) -> bool:
+    """Whether a job passes a filter by states, which knows no ``finished``: a finished waiter has passed."""
+    state = job_state(job)
+    return not states or ("passed" if state == "finished" else state) in states
 
 
 def _broken_reason(job: Job) -> str | None:

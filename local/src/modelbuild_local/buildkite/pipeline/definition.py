@@ -57,7 +57,7 @@ class SelectOption(_Part):
 
 
 class InputField(_Part):
-    """One field of a block or input step: a text field, or a select field if ``options`` is not empty."""
+    """One field of a block or input step: a text field, or a select field, which has ``options``."""
 
     key: str = Field(pattern=FIELD_KEY_PATTERN)
     text: str | None = None
@@ -78,6 +78,16 @@ class InputField(_Part):
             except PatternError as error:
                 raise ValueError(str(error)) from None
         return pattern
+
+    @model_validator(mode="after")
+    def _text_or_select(self) -> InputField:
+        if (self.text is None) == (self.select is None):
+            raise ValueError("a field needs either 'text' or 'select', its label")
+        if self.select is not None and not self.options:
+            raise ValueError("a field with 'select' needs 'options'")
+        if self.text is not None and self.options:
+            raise ValueError("'options' are for fields with 'select'")
+        return self
 
     @property
     def title(self) -> str:
@@ -160,10 +170,11 @@ class WaitStep(_BranchStep):
 
 
 class ManualStep(_BranchStep):
-    """A block step (later steps depend on it) or an input step (they do not)."""
+    """A block step (later steps depend on it) or an input step (they do not). ``submit``: its button's label."""
 
     type: Literal["block", "input"]
     prompt: str = ""
+    submit: str = ""
     fields: list[InputField] = []
     blocked_state: Literal["passed", "failed", "running"] = "passed"
     allowed_teams: Annotated[list[Text], BeforeValidator(as_list)] = []

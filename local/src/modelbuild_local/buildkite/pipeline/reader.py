@@ -2,7 +2,8 @@
 
 The agent parses and interpolates pipeline files and sends normalised JSON; a pipeline's own configuration is
 YAML. This module refuses an unsupported attribute with an error and does not ignore it, because a build that
-silently differs from Buildkite's would be misleading.
+silently differs from Buildkite's would be misleading. The exception is ``notify``, which is accepted and does
+nothing: the laptop sends no mail and no messages.
 """
 
 from __future__ import annotations
