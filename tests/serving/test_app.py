@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from modelbuild.contract import Predictions
 from modelbuild.serving.app import Service
-from modelbuild.serving.limits import MAX_BODY_BYTES
-from modelbuild.serving.model import load_directory
+from modelbuild.serving.limits import MAX_ANSWER_BYTES, MAX_BODY_BYTES, SMALL_BODY_BYTES
+from modelbuild.serving.model import Model, load_directory
+from modelbuild.serving.outputs import VectorOutput
 
 JSON = {"Content-Type": "application/json"}
 
@@ -146,6 +147,65 @@ def test_refuses_a_body_beyond_sagemakers_limit(client: Client) -> None:
     """More bytes than SageMaker forwards get 413, before they are parsed."""
     answer = client.post("/invocations", content=b" " * (MAX_BODY_BYTES + 1), headers=JSON)
     assert answer.status_code == 413
+
+
+class Vectors:
+    """Answers a text with a vector of 768 numbers, or, where it says so, with an error that quotes it."""
+
+    def predict(self, instances: Sequence[str]) -> list[dict[str, Any]]:
+        """The vectors."""
+        if "fail" in instances:
+            raise ValueError(f"cannot read {instances}")
+        return [{"vector": [0.1] * 767 + [float(len(text))]} for text in instances]
+
+
+@pytest.fixture
+def vectors(published: Any) -> Iterator[Client]:
+    """A client of an application whose model answers long vectors."""
+    service = Service(published.environment)
+    description = published.description.model_copy(update={"output": VectorOutput(length=768)})
+    service.serve(Model(description, Vectors(), 0.0, 0.001))
+    client = Client(service)
+    yield client
+    client.close()
+
+
+@pytest.mark.parametrize("padding", [0, SMALL_BODY_BYTES])
+def test_an_answer_beyond_sagemakers_limit_is_refused(vectors: Client, padding: int) -> None:
+    """A small body can ask for an answer of many megabytes: it is refused before it is computed."""
+    body = json.dumps({"instances": ["a"] * 400}).encode() + b" " * padding
+    answer = vectors.post("/invocations", content=body, headers=JSON)
+    assert answer.status_code == 400
+    assert answer.json()["error"] == (
+        "The answer to 400 instances is larger than 6,291,456 bytes; send at most 372 in a request."
+    )
+
+
+def test_an_answer_of_the_largest_size_is_written(vectors: Client) -> None:
+    """In whichever thread it is written, an answer has every prediction, in order."""
+    texts = ["a" * (1 + index % 50) for index in range(372)]
+    answer = vectors.post("/invocations", json={"instances": texts})
+    assert answer.status_code == 200
+    assert len(answer.content) < MAX_ANSWER_BYTES
+    predictions = Predictions.model_validate_json(answer.content).predictions
+    assert [one.output["vector"][-1] for one in predictions] == [len(text) for text in texts]  # type: ignore[index]
+    lines = vectors.post(
+        "/invocations", json={"instances": texts}, headers={"Accept": "application/jsonlines"}
+    )
+    assert [json.loads(line) for line in lines.text.splitlines()] == answer.json()["predictions"]
+
+
+@pytest.mark.parametrize("padding", [0, SMALL_BODY_BYTES])
+def test_the_text_of_an_unknown_error_stays_in_the_server(
+    vectors: Client, padding: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error of a kind may quote instances, which are private: answer and log have its type and place."""
+    body = json.dumps({"instances": ["secret", "fail"]}).encode() + b" " * padding
+    answer = vectors.post("/invocations", content=body, headers=JSON)
+    assert (answer.status_code, answer.json()) == (500, {"error": "The model cannot answer: ValueError."})
+    logged = capsys.readouterr().err
+    assert re.search(r"The model cannot answer: ValueError \(at .*test_app\.py:\d+\)", logged)
+    assert "secret" not in logged
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-npy"])

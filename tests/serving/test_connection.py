@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ import uvicorn
 from modelbuild.serving import connection, queues
 from modelbuild.serving.app import Service
 from modelbuild.serving.connection import AnswerTransport, Connection
+from modelbuild.serving.description import ModelDescription
 from modelbuild.serving.limits import LARGE_BODIES, SMALL_BODY_BYTES
-from modelbuild.serving.model import load_directory
+from modelbuild.serving.model import Model, load_directory
 from waiting import SECONDS
 
 PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -29,8 +31,11 @@ Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class Serving:
     """A server on a socket, and what a test does with it."""
 
+    description: ModelDescription
+
     def __init__(self, service: Service):
         self._listening = socket.create_server(("127.0.0.1", 0))
+        self.service = service
         self.port = int(self._listening.getsockname()[1])
         config = uvicorn.Config(service, http=Connection, ws="none", lifespan="off", log_level="error")
         self.server = uvicorn.Server(config)
@@ -69,6 +74,7 @@ def serving(published: Any) -> Serving:
     service = Service(published.environment)
     service.serve(load_directory(published.directory, published.environment.description_sha256))
     made = Serving(service)
+    made.description = published.description
     made.server.config.timeout_graceful_shutdown = 1
     return made
 
@@ -221,6 +227,43 @@ def test_a_large_body_in_pieces_is_answered(serving: Serving) -> None:
             await writer.drain()
         assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
         writer.close()
+
+    serving.run(test)
+
+
+def test_nothing_is_predicted_for_connections_that_are_closed(serving: Serving) -> None:
+    """While a slow model predicts, clients that close their connections leave no work behind."""
+    asked: list[str] = []
+    began, release = threading.Event(), threading.Event()
+
+    class Slow:
+        def predict(self, instances: Sequence[str]) -> list[dict[str, Any]]:
+            asked.extend(instances)
+            began.set()
+            release.wait(SECONDS)
+            return [{"label": "positive"} for _ in instances]
+
+    serving.service.serve(Model(serving.description, Slow(), 0.0, 0.05))
+
+    async def test() -> None:
+        def request(text: str) -> bytes:
+            body = json.dumps({"instances": [text]}).encode()
+            return HEAD % len(body) + body
+
+        first, first_writer = await serving.connect(request("first"))
+        await asyncio.to_thread(began.wait, SECONDS)
+        for _ in range(5):
+            _, writer = await serving.connect(request("gone"))
+            writer.close()
+        last, last_writer = await serving.connect(request("last"))
+        while len(serving.server.server_state.connections) != 2 or asked != ["first"]:
+            await asyncio.sleep(0.01)
+        release.set()
+        assert (await first.readline()).startswith(b"HTTP/1.1 200 ")
+        assert (await last.readline()).startswith(b"HTTP/1.1 200 ")
+        assert asked == ["first", "last"]
+        first_writer.close()
+        last_writer.close()
 
     serving.run(test)
 

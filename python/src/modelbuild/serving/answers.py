@@ -10,6 +10,9 @@ from modelbuild.serving.body import JSON, JSON_LINES, MEDIA_TYPES, accepted_type
 from modelbuild.serving.description import ModelDescription
 from modelbuild.serving.outputs import Answer
 
+_PART = 32
+"""How many predictions are written at once."""
+
 
 class NotFinite(Exception):
     """The model answered with a number that JSON does not have."""
@@ -24,6 +27,9 @@ class AnswerWriter:
     def __init__(self, environment: ServingEnvironment):
         self._model = {"model": environment.model, "model_id": environment.model_id}
         self._pipeline = environment.pipeline
+        self._encode = json.JSONEncoder(allow_nan=False).encode
+        empty = self._encode({**self._model, "pipeline": self._pipeline, "predictions": []})
+        self._head = empty.removesuffix("]}")
 
     def write(self, answers: Sequence[Answer], media_type: str) -> bytes:
         """The answers as JSON or JSON lines: the constants of :mod:`modelbuild.serving.body`.
@@ -34,9 +40,11 @@ class AnswerWriter:
         predictions = [{**answer, **self._model} for answer in answers]
         try:
             if media_type == JSON_LINES:
-                return "".join(json.dumps(one, allow_nan=False) + "\n" for one in predictions).encode()
-            document = {**self._model, "pipeline": self._pipeline, "predictions": predictions}
-            return json.dumps(document, allow_nan=False).encode()
+                return "".join(self._encode(one) + "\n" for one in predictions).encode()
+            # No other thread runs while a part is written.
+            parts = (predictions[at : at + _PART] for at in range(0, len(predictions), _PART))
+            written = ", ".join([self._encode(part)[1:-1] for part in parts])
+            return f"{self._head}{written}]}}".encode()
         except ValueError as error:
             raise NotFinite from error
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,14 +19,33 @@ from modelbuild.contract import (
     ServingEnvironment,
     custom_attributes,
 )
+from modelbuild.errors import ModelbuildError
 from modelbuild.serving.answers import AnswerWriter, NotFinite, answer_type
 from modelbuild.serving.body import JSON, MEDIA_TYPES, BadBody, accepted_types, parse_instances
-from modelbuild.serving.limits import FAST_SECONDS, MAX_BODY_BYTES, SMALL_BODY_BYTES
+from modelbuild.serving.limits import (
+    FAST_SECONDS,
+    MAX_ANSWER_BYTES,
+    MAX_BODY_BYTES,
+    SMALL_ANSWER_BYTES,
+    SMALL_BODY_BYTES,
+)
 from modelbuild.serving.model import Model
-from modelbuild.serving.queues import Batches, LargeBodySemaphore, Overloaded, ThreadBatches
+from modelbuild.serving.queues import (
+    Batches,
+    Caller,
+    Disconnected,
+    LargeBodySemaphore,
+    LoopBatches,
+    Overloaded,
+    Speed,
+    ThreadBatches,
+)
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+
+IS_LOST = "modelbuild.is_lost"
+"""The extension of the scope with which the server says whether the connection of a request is lost."""
 
 # The body was not read, so the connection cannot carry another request.
 _CLOSE_CONNECTION = {"connection": "close"}
@@ -44,10 +64,6 @@ class Refusal(Exception):
         super().__init__(sentence)
         self.status = status
         self.headers = dict(headers or {})
-
-
-class Disconnected(Exception):
-    """The client closed the connection before it had sent the whole body."""
 
 
 class Service:
@@ -71,8 +87,9 @@ class Service:
     def serve(self, model: Model) -> None:
         """Answer requests with a model."""
         self._accepted = accepted_types(model.description.input)
-        fast = model.seconds < FAST_SECONDS
-        self._batches = Batches(model) if fast else ThreadBatches(model, ThreadPoolExecutor(1))
+        speed = Speed(model)
+        thread = ThreadBatches(model, speed, ThreadPoolExecutor(1))
+        self._batches = LoopBatches(model, speed, thread) if model.seconds < FAST_SECONDS else thread
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -104,24 +121,30 @@ class Service:
         received = dict(scope["headers"])
         media_type = _media_type(received, self._accepted)
         answer = answer_type(received, media_type)
-        return answer, await self._invoke(self._batches, receive, media_type, answer)
+        caller = Caller(scope.get("extensions", {}).get(IS_LOST, _is_present))
+        return answer, await self._invoke(self._batches, receive, caller, media_type, answer)
 
-    async def _invoke(self, batches: Batches, receive: Receive, media_type: str, answer: str) -> bytes:
+    async def _invoke(
+        self, batches: Batches, receive: Receive, caller: Caller, media_type: str, answer: str
+    ) -> bytes:
+        loop = asyncio.get_running_loop()
         try:
             body = bytearray()
             more = await _read(receive, body, SMALL_BODY_BYTES)
             if not more and len(body) <= SMALL_BODY_BYTES:
-                instances = parse_instances(body, media_type, batches.model.description.input)
-                return self._writer.write(await batches.predict(instances), answer)
+                instances = _parse(batches.model, body, media_type)
+                answers = await batches.predict(instances, caller)
+                if len(answers) * batches.model.description.output.json_bytes <= SMALL_ANSWER_BYTES:
+                    return self._writer.write(answers, answer)
+                return await loop.run_in_executor(None, self._writer.write, answers, answer)
             async with self._large_bodies:
                 if more:
                     await _read(receive, body, MAX_BODY_BYTES)
                 if len(body) > MAX_BODY_BYTES:
                     message = f"The body is larger than {MAX_BODY_BYTES:,} bytes; send fewer instances."
                     raise Refusal(413, message, _CLOSE_CONNECTION)
-                loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(
-                    self._thread, self._predict_large, batches.model, body, media_type, answer
+                    self._thread, self._predict_large, batches.model, body, caller, media_type, answer
                 )
         except BadBody as error:
             raise Refusal(400, str(error)) from error
@@ -132,14 +155,42 @@ class Service:
         except (Disconnected, Refusal):
             raise
         except Exception as error:
-            message = f"The model cannot answer: {type(error).__name__}: {str(error)[:300]}"
-            log.warn(message)
-            raise Refusal(500, message) from error
+            # The text of an unknown error may hold instances, which are private.
+            reason = str(error) if isinstance(error, ModelbuildError) else type(error).__name__
+            log.warn(f"The model cannot answer: {reason} (at {_place(error)}).")
+            raise Refusal(500, f"The model cannot answer: {reason}.") from error
 
-    def _predict_large(self, model: Model, body: bytearray, media_type: str, answer: str) -> bytes:
-        instances = parse_instances(body, media_type, model.description.input)
+    def _predict_large(
+        self, model: Model, body: bytearray, caller: Caller, media_type: str, answer: str
+    ) -> bytes:
+        if problem := caller.problem():
+            raise problem
+        instances = _parse(model, body, media_type)
         body.clear()
         return self._writer.write(model.predict(instances), answer)
+
+
+def _parse(model: Model, body: bytearray, media_type: str) -> list[Any]:
+    """The instances of a body, whose answer is not too large."""
+    instances = parse_instances(body, media_type, model.description.input)
+    most = max(1, MAX_ANSWER_BYTES // model.description.output.json_bytes)
+    if len(instances) > most:
+        raise BadBody(
+            f"The answer to {len(instances):,} instances is larger than {MAX_ANSWER_BYTES:,} bytes; send at "
+            f"most {most:,} in a request."
+        )
+    return instances
+
+
+def _place(error: Exception) -> str:
+    """The file and the line that raised an error."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}"
+
+
+def _is_present() -> bool:
+    """The answer, in place of a server that does not say it, whether the client has gone."""
+    return False
 
 
 def _media_type(headers: Mapping[bytes, bytes], accepted: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from modelbuild.serving.app import IS_LOST
 from modelbuild.serving.limits import (
     ANSWER_SECONDS,
     BODY_SECONDS,
@@ -70,6 +71,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._waiting_since = self.loop.time()
         self._received = 0
+        self._lost = False
         self._in_header = self._in_body = False
         self._timer: asyncio.TimerHandle | None = None
         self._timed_part = ""
@@ -87,6 +89,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timer."""
         super().connection_lost(exc)
+        self._lost = True
         self._stop()
 
     def data_received(self, data: bytes) -> None:
@@ -103,6 +106,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A header has begun."""
         super().on_message_begin()
+        cast(dict[str, Any], self.scope)["extensions"] = {IS_LOST: self._is_lost}
         self._in_header = True
 
     def on_headers_complete(self) -> None:
@@ -140,6 +144,9 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that is not valid HTTP."""
         self._refuse(400, msg)
+
+    def _is_lost(self) -> bool:
+        return self._lost
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

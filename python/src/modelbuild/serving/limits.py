@@ -24,6 +24,18 @@ BATCH_SECONDS = 0.1
 """How long a batch in a thread should take."""
 FAST_SECONDS = 0.002
 """A model that answers one instance faster predicts on the event loop; a slower one predicts in a thread."""
+LOOP_SECONDS = 0.05
+"""How long a batch on the event loop should take; a request that takes longer is predicted in the thread."""
+
+REQUEST_SECONDS = 60.0
+"""How long SageMaker waits for an answer. What a request that is older asks for is not computed."""
+BUSY_SECONDS = 5.0
+"""Since when requests must be waiting before one is refused because of those before it."""
+
+MAX_ANSWER_BYTES = 6_291_456
+"""The largest answer, about: that of the largest body."""
+SMALL_ANSWER_BYTES = 262_144
+"""An answer up to about this size is written on the event loop, which takes some milliseconds."""
 
 MAX_CONNECTIONS = 512
 """Half of the 1,024 files that a process may have open by default."""

@@ -37,8 +37,21 @@ class Model:
     seconds: float
 
     def predict(self, instances: Sequence[Any]) -> list[Answer]:
-        """An answer for each instance, each as the input type makes it of JSON."""
-        return self.predictor.predict(instances)
+        """An answer for each instance, each as the input type makes it of JSON.
+
+        Raises:
+            VerificationFailed: the kind gives another number of answers.
+        """
+        try:
+            answers = self.predictor.predict(instances)
+        except StopIteration as error:
+            # A future cannot hold it, so nobody would learn of it.
+            raise RuntimeError("the kind raised StopIteration") from error
+        if len(answers) != len(instances):
+            raise VerificationFailed(
+                f"the model gives {len(answers):,} answers to {len(instances):,} instances"
+            )
+        return answers
 
     def predict_json(self, values: Sequence[JsonValue]) -> list[Answer]:
         """An answer for each instance, each as JSON has it.

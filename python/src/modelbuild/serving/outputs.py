@@ -5,9 +5,11 @@ The types are part of ``model.json``. :data:`Output` is one of them, told apart 
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
@@ -15,6 +17,8 @@ from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 from modelbuild.contract import Record
 
 _LARGEST = sys.float_info.max
+# A float32 with its sign and the comma behind it, such as -0.10000000149011612.
+_NUMBER_BYTES = 22
 
 Label = Annotated[str, StringConstraints(min_length=1)]
 Answer: TypeAlias = dict[str, Any]
@@ -34,6 +38,11 @@ class LabelOutput(Record):
     type: Literal["label"] = "label"
     labels: Annotated[tuple[Label, ...], Field(min_length=1), AfterValidator(_distinct)]
 
+    @cached_property
+    def json_bytes(self) -> int:
+        """How many bytes an answer has as JSON, about."""
+        return sum(len(json.dumps(label)) + 2 + _NUMBER_BYTES for label in self.labels)
+
     def problem(self, answer: Mapping[str, JsonValue]) -> str:
         """What is wrong with an answer; empty where nothing is."""
         scores = answer.get("scores")
@@ -51,6 +60,11 @@ class NumberOutput(Record):
 
     type: Literal["number"] = "number"
 
+    @property
+    def json_bytes(self) -> int:
+        """How many bytes an answer has as JSON, about."""
+        return _NUMBER_BYTES
+
     def problem(self, answer: Mapping[str, JsonValue]) -> str:
         """What is wrong with an answer; empty where nothing is."""
         if answer.keys() != {"value"} or not _is_finite(answer["value"]):
@@ -63,6 +77,11 @@ class VectorOutput(Record):
 
     type: Literal["vector"] = "vector"
     length: int = Field(ge=1, le=100_000)
+
+    @property
+    def json_bytes(self) -> int:
+        """How many bytes an answer has as JSON, about."""
+        return self.length * _NUMBER_BYTES
 
     def problem(self, answer: Mapping[str, JsonValue]) -> str:
         """What is wrong with an answer; empty where nothing is."""

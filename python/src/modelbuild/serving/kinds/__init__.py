@@ -34,6 +34,8 @@ class Predictor(Protocol):
 
         The instances are what the input type of the description makes of JSON: texts, records as dictionaries
         with every field, or float32 arrays. The memory that this takes must not grow with their number.
+
+        The server calls it in several threads at the same time: small requests in one, large ones in another.
         """
         ...
 
