@@ -184,9 +184,10 @@ def _rank(fields: DecisionFields, why: str, last: int) -> int:
     ranks = [str(rank) for rank in range(1, last + 1)]
     if written not in ranks:
         allowed = f"a rank from 1 to {last}" if last > 1 else "rank 1"
+        adopt = "adopt one with modelbuild adopt and train it alone, or " if last > 1 else ""
         raise ConfigurationError(
             f"meta-data {fields.keys[CHOSEN_CANDIDATE]} is {written[:80]!r}, but {why}: nothing was "
-            f"deployed; start a new build, and choose {allowed}"
+            f"deployed; {adopt}start a new build, and choose {allowed}"
         )
     return int(written)
 
