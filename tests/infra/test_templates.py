@@ -14,6 +14,8 @@ from cfnlint.data import AdditionalSpecs  # type: ignore[import-untyped]
 from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped]
 from cfnlint.helpers import load_resource  # type: ignore[import-untyped]
 
+from modelbuild.train.recovery.cancelled import CancelledBuild
+
 ROOT = Path(__file__).parents[2]
 TEMPLATES = {path.stem: cfn_yaml.load(str(path)) for path in sorted((ROOT / "infra").glob("*.yaml"))}
 TRAINING = TEMPLATES["training"]["Resources"]
@@ -316,3 +318,16 @@ def test_policy_of_stack_deployments_allows_its_resources() -> None:
         for key in ("RoleName", "InstanceProfileName", "LogGroupName", "QueueName", "FunctionName"):
             if isinstance(name := resource["Properties"].get(key), str):
                 assert name in named, name
+
+
+def test_rule_gives_the_time_of_the_event() -> None:
+    """What the rule of cancelled builds makes of an event is what the function reads."""
+    [target] = TRAINING["CancelledRule"]["Properties"]["Targets"]
+    made = target["InputTransformer"]
+    paths, text = made["InputPathsMap"], made["InputTemplate"]["Fn::Sub"]
+    assert paths["time"] == "$.time"
+    values = {"organization": "acme", "pipeline": "demo", "number": "7", "time": "2026-01-31T12:00:00Z"}
+    for name in paths:
+        text = text.replace(f"<{name}>", values[name])
+    build = CancelledBuild.model_validate(json.loads(text)["cancelled"])
+    assert (build.number, build.time.isoformat()) == (7, "2026-01-31T12:00:00+00:00")

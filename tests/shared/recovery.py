@@ -31,6 +31,7 @@ class Builds:
     calls: list[int] = field(default_factory=list)
     status: int = 200
     deleted: set[int] = field(default_factory=set)
+    over: set[int] = field(default_factory=set)
     pipeline: bool = True
 
 

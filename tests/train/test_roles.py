@@ -324,8 +324,8 @@ def test_reconciliation_needs_what_its_policy_allows(
     """With the documented policy it delivers the end of a job that vanished and ends a head that waits;
     without one of its statements it says what was refused.
     """
-    vanished, waits = next(_numbers), next(_numbers)
-    places = {number: f"{PREFIX}-{missing}/sentiment/{number}" for number in (vanished, waits)}
+    vanished, waits, unasked = next(_numbers), next(_numbers), next(_numbers)
+    places = {number: f"{PREFIX}-{missing}/sentiment/{number}" for number in (vanished, waits, unasked)}
     variables = {"ARTIFACTS": places[waits], "SCHEDULE_TIMEOUT": "0.01"}
     head = admin(role, "batch").submit_job(
         jobName=f"demo-{waits}",
@@ -337,10 +337,10 @@ def test_reconciliation_needs_what_its_policy_allows(
         },
     )["jobId"]
     storage = Storage(session(AwsSettings()))
+    for prefix in places.values():
+        storage.write(f"{prefix}/request.json", samples.request_for(prefix).to_json().encode())
     for number, job_id in ((vanished, "0000-gone"), (waits, head)):
         prefix = places[number]
-        request = samples.request_for(prefix)
-        storage.write(f"{prefix}/request.json", request.to_json().encode())
         record = {"job_id": job_id, "queue": "modelbuild-head", "region": standins.REGION}
         storage.write(f"{prefix}/job.json", json.dumps(record).encode())
     monkeypatch.setattr(reconcile, "YOUNG_SECONDS", 0.0)
@@ -356,7 +356,8 @@ def test_reconciliation_needs_what_its_policy_allows(
     assert batch.describe(head).stopped is (missing in (None, "ResultsAndTurns"))
     batch.terminate(head, "the test is over")
     assert bool(buildkite.fields) is (missing in (None, "ResultsAndTurns", "End"))
-    assert storage.exists(f"{places[vanished]}/delivered.json") is (missing in (None, "End"))
+    for number in (vanished, unasked):
+        assert storage.exists(f"{places[number]}/delivered.json") is (missing in (None, "End"))
 
 
 def client(service: str) -> Any:

@@ -42,7 +42,10 @@ _FIXES = {
     403: f"give the token the scopes read_builds and write_builds, {_THEN}",
     404: f"give the token the organization of the build, {_THEN}",
 }
-_OVER = {"passed", "failed", "canceled", "canceling", "skipped", "not_run"}
+
+
+class StepNotReached(BuildkiteError):
+    """The deadline passed before the build came to the step that waits; Buildkite answered."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ def deliver(
 
     Raises:
         ConfigurationError: the token is missing or malformed, or the address may not receive it.
+        StepNotReached: the deadline passed, and the build has not come to the step.
         BuildkiteError: Buildkite refused permanently, or the deadline passed.
     """
     if not access.token:
@@ -182,6 +186,8 @@ class _Delivery:
         self._rate_limiter = rate_limiter
         self._outdated = outdated
         self._logged_text = ""
+        # Whether the last reading of the build shows that the step is not reached yet.
+        self._early = False
         # Buildkite may have done what a request without an answer asked for.
         self._answer_lost = False
 
@@ -194,8 +200,9 @@ class _Delivery:
                 end = self._end()
                 if end is not None:
                     return Delivery(end, self._logged_text)
-                limited = 0
+                limited, self._early = 0, True
             except RestError as error:
+                self._early = False
                 # A person may have unblocked or cancelled since the build was read: the next reading shows
                 # it.
                 if not (error.is_temporary or _lost_race(error) or (error.status == 422 and not refused)):
@@ -246,7 +253,7 @@ class _Delivery:
             return "before"
         self._wait_for_slot()
         found = self._rest.build(build)
-        if found.state in _OVER and not found.blocked:
+        if found.is_over:
             self._say(f"{step} will not be reached, the build is {found.state}: nothing to do")
             return "over"
         state = "not there yet" if job is None else job.state
@@ -284,7 +291,8 @@ class _Delivery:
 
     def _sleep(self, seconds: float) -> None:
         if self._clock.now() + seconds > self._until:
-            raise BuildkiteError(
+            kind = StepNotReached if self._early else BuildkiteError
+            raise kind(
                 "could not deliver the result to Buildkite before the deadline; last status: "
                 f"{self._logged_text}"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,3 +126,14 @@ def test_a_retry_or_the_same_job_again_attaches() -> None:
 
     assert asks("a", True) == asks("a", True) == asks("b", False)
     assert len(batch.jobs) == 1
+
+
+def test_retry_does_not_attach_to_a_head_that_is_being_stopped() -> None:
+    """A head that was terminated runs until its flow has ended, and its result is a cancellation."""
+    batch: Any = MemoryBatch()
+    store = ModelStore(MemoryObjects(), f"{BUCKET}/models/demo/sentiment/1")
+    attempts = Attempts(store, batch, "modelbuild-head", "a-training")
+    first = attempts.find_or_submit(in_memory(attempts), {}, lambda: False, unsaid)
+    assert attempts.find_or_submit(in_memory(attempts), {}, lambda: False, unsaid) == first
+    batch.jobs[first.job_id] = replace(batch.jobs[first.job_id], stopped=True)
+    assert attempts.find_or_submit(in_memory(attempts), {}, lambda: False, unsaid).attempt == 2

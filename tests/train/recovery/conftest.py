@@ -31,7 +31,9 @@ def builds() -> Iterator[Builds]:
             state = page.states.get(number, "blocked")
             step = {"id": "j", "type": "manual", "step_key": "training_finished", "state": state}
             listed = "/jobs?" in self.path
-            self.answer({"items": [step]} if listed else {"state": "running", "blocked": True}, page.status)
+            over = number in page.over
+            build = {"state": "failed" if over else "running", "blocked": not over}
+            self.answer({"items": [step]} if listed else build, page.status)
 
         def do_PUT(self) -> None:
             number = self._number()

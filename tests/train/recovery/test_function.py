@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def test_event_of_a_cancelled_build_ends_its_heads(
     )
     forged = stack.submit(f"{MODELS}/sentiment/none", "sleep", "600")
     wait_until(lambda: stack.described(own)["status"] == "RUNNING")
-    build = {"organization": "local", "pipeline": "demo", "number": number, "queue": "modelbuild-head"}
+    build = cancelled(number)
     others = [{**build, "organization": "acme"}, {**build, "pipeline": "dem"}, {**build, "number": 10**6}]
     context: Any = None
     for unknown in others:
@@ -126,6 +127,40 @@ def test_event_of_a_cancelled_build_ends_its_heads(
     for job_id in (stays, forged):
         stack.client("batch").terminate_job(jobId=job_id, reason="test is over")
     stack.delivered(other, of_other)
+
+
+def cancelled(number: int, seconds: float = 0.0) -> dict[str, Any]:
+    """What the rule says of a build that was cancelled so many seconds ago."""
+    moment = datetime.now(timezone.utc) - timedelta(seconds=seconds)
+    about = {"organization": "local", "pipeline": "demo", "number": number, "queue": "modelbuild-head"}
+    return {**about, "time": moment.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+def test_late_event_of_a_cancelled_build_leaves_a_later_head(
+    stack: TrainingStack, request_for: Callable[..., Any]
+) -> None:
+    """EventBridge delivers an event late or twice: a training that was started again meanwhile goes on."""
+    number, artifacts = stack.write_request(request_for)
+    again = stack.submit(artifacts, "sleep", "600")
+    context: Any = None
+    assert "no head runs" in ended.handler({"cancelled": cancelled(number, seconds=60)}, context)
+    assert stack.get(f"{artifacts}/result.json") is None
+    assert again in ended.handler({"cancelled": cancelled(number)}, context)
+    stack.delivered(number, artifacts)
+
+
+@pytest.mark.parametrize("holder", ["", "another-job"])
+def test_end_of_a_head_that_had_to_stand_down_is_no_result(
+    stack_without_rule: TrainingStack, request_for: Callable[..., Any], holder: str
+) -> None:
+    """A head whose attempt was abandoned, or belongs to another job, ends well and has not trained."""
+    number, artifacts = stack_without_rule.write_request(request_for)
+    stack_without_rule.put(f"{artifacts}/attempts/1.head", json.dumps({"job_id": holder}))
+    head = stack_without_rule.ended(stack_without_rule.submit(artifacts, "true"))
+    assert f"is the head of attempt 1 at {artifacts}: nothing to do" in ended.run(head, 5)
+    assert number not in stack_without_rule.builds.calls
+    assert stack_without_rule.get(f"{artifacts}/result.json") is None
+    stack_without_rule.put(f"{artifacts}/delivered.json", "{}")
 
 
 @pytest.mark.parametrize(

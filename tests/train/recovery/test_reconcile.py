@@ -12,8 +12,16 @@ import pytest
 
 import samples
 import sweeps
+from modelbuild.aws.batch import Batch
+from modelbuild.aws.identity import session
+from modelbuild.aws.storage import Storage
+from modelbuild.buildkite.access import ApiAccess
+from modelbuild.contract import unsuccessful
 from modelbuild.errors import BuildkiteError
+from modelbuild.settings import AwsSettings
+from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import delivery
+from modelbuild.train.attempts.attempt import Attempts
 from modelbuild.train.recovery import reconcile
 from recovery import MODELS, TrainingStack, reconciled
 from waiting import wait_until
@@ -188,3 +196,104 @@ def test_reconciliation_drops_deleted_builds(
     assert all("is gone, the build was deleted: nothing to do" in line for line in lines.values())
     assert stack_without_rule.get(f"{of_over}/delivered.json")
     assert reconciled(capsys) == {}
+
+
+def test_head_that_waits_for_its_step_is_healthy(
+    stack_without_rule: TrainingStack, request_for: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A head with a result lives until its build comes to the step, and delivers the result itself."""
+    number, artifacts = stack_without_rule.write_request(request_for)
+    head = stack_without_rule.submit(artifacts, "sleep", "600")
+    wait_until(lambda: stack_without_rule.described(head)["status"] == "RUNNING")
+    stack_without_rule.put(f"{artifacts}/result.json", json.dumps({"training/status": "cancelled"}))
+    line = f"job {head} delivers that the training was cancelled: nothing to do"
+    assert reconciled(capsys) == {str(number): line}
+    assert number not in stack_without_rule.builds.calls
+    stack_without_rule.client("batch").terminate_job(jobId=head, reason="test is over")
+    stack_without_rule.ended(head)
+    assert "with status cancelled" in reconciled(capsys)[str(number)]
+
+
+def test_step_that_is_not_reached_is_no_failure_and_not_waited_for_without_end(
+    stack_without_rule: TrainingStack,
+    request_for: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each run looks again, for a month; a Buildkite that does not answer is a failure as before."""
+    monkeypatch.setattr(reconcile, "_SECONDS_EACH", 1.0)
+    number, artifacts = stack_without_rule.write_request(request_for)
+    stack_without_rule.put(f"{artifacts}/result.json", json.dumps({"training/status": "cancelled"}))
+    stack_without_rule.builds.states[number] = "waiting"
+    line = reconciled(capsys)[str(number)]
+    assert line.startswith("not delivered yet, the next run looks again: ")
+    assert line.endswith("is waiting; waiting until it is blocked")
+    stack_without_rule.builds.status = 503
+    with pytest.raises(BuildkiteError, match="1 of 1 trainings"):
+        reconciled(capsys)
+    stack_without_rule.builds.status = 200
+    monkeypatch.setattr(reconcile, "_OLD_SECONDS", 0.0)
+    assert "not looked at again" in reconciled(capsys)[str(number)]
+    assert reconciled(capsys) == {}
+
+
+@pytest.mark.parametrize("state", ["waiting", "blocked"])
+def test_training_that_was_never_submitted_is_closed_and_may_be_retried(
+    stack_without_rule: TrainingStack,
+    request_for: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+) -> None:
+    """Once its build is over, or waits, it is looked at no more; a retried step makes the next attempt, which
+    does not end with the result of this one.
+    """
+    number, artifacts = stack_without_rule.write_request(request_for)
+    stack_without_rule.builds.states[number] = state
+    if state == "waiting":
+        stack_without_rule.builds.over.add(number)
+    monkeypatch.setattr(reconcile, "YOUNG_SECONDS", 0.0)
+    reconciled(capsys)
+    assert reconciled(capsys) == {}
+    aws = session(AwsSettings())
+    store = ModelStore(Storage(aws), artifacts)
+    attempts = Attempts(store, Batch(aws), "modelbuild-head", f"demo-sentiment-{number}")
+
+    def submit(attempt: int) -> str:
+        return stack_without_rule.submit(artifacts, "true", ATTEMPT=str(attempt))
+
+    record = attempts.find_or_submit(submit, {"by": "the retry"}, lambda: True, print, first_run=True)
+    assert record.attempt == 2
+    assert store.attempt(2).result() is None
+    stack_without_rule.ended(record.job_id)
+    store.attempt(2).record_delivered(unsuccessful("failed", "the test is over"), step_unblocked=True)
+
+
+def test_step_that_submits_at_this_moment_is_left(
+    stack_without_rule: TrainingStack, request_for: Callable[..., Any]
+) -> None:
+    """A retried step may submit the head of an old request."""
+    _, artifacts = stack_without_rule.write_request(request_for)
+    store = ModelStore(Storage(session(AwsSettings())), artifacts)
+    assert store.attempt(1).claim({"by": "the retry"})
+    old = reconcile._OpenTraining(store, store.request(), 10 * reconcile.YOUNG_SECONDS, None, 1)
+    assert "not submitted yet: skipped" in reconcile._deliver(old, None, ApiAccess.read(os.environ))
+    assert store.attempt(1).holder() is None
+    stack_without_rule.put(f"{artifacts}/delivered.json", "{}")
+
+
+def test_head_of_an_abandoned_attempt_is_no_head(
+    stack_without_rule: TrainingStack,
+    request_for: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A job that stood down has ended well and has not trained: its end is no result."""
+    monkeypatch.setattr(reconcile, "YOUNG_SECONDS", 0.0)
+    number, artifacts = stack_without_rule.write_request(request_for)
+    stack_without_rule.builds.states[number] = "waiting"
+    stack_without_rule.put(f"{artifacts}/attempts/1.head", json.dumps({"job_id": ""}))
+    stack_without_rule.ended(stack_without_rule.submit(artifacts, "true"))
+    assert reconciled(capsys) == {str(number): "never submitted, and no build waits for it: skipped"}
+    assert stack_without_rule.get(f"{artifacts}/result.json") is None
+    stack_without_rule.put(f"{artifacts}/delivered.json", "{}")

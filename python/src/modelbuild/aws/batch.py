@@ -45,6 +45,7 @@ class BatchJob:
         exit_code: of its container, if that has ended.
         status_reason: Batch's own reason, or empty.
         stopped: whether it was cancelled or terminated.
+        created: when it was submitted, in seconds since 1970.
         runnable_since: when it began to wait for a machine, in seconds since 1970: at its submission, or at
             the end of an attempt that Batch retries.
         runs_until: when Batch ends it for its timeout, in seconds since 1970.
@@ -58,6 +59,7 @@ class BatchJob:
     exit_code: int | None = None
     status_reason: str = ""
     stopped: bool = False
+    created: float = 0.0
     runnable_since: float = 0.0
     runs_until: float = math.inf
 
@@ -277,6 +279,7 @@ def job(described: Mapping[str, Any]) -> BatchJob:
         exit_code=container.get("exitCode"),
         status_reason=described.get("statusReason") or "",
         stopped=bool(described.get("isTerminated") or described.get("isCancelled")),
+        created=described.get("createdAt", 0) / 1000,
         runnable_since=max(described.get("createdAt", 0), *began, 0) / 1000,
         runs_until=described["startedAt"] / 1000 + seconds if "startedAt" in described else math.inf,
     )

@@ -55,12 +55,20 @@ class AccessToken(BaseModel):
     scopes: tuple[str, ...] = ()
 
 
+_OVER = {"passed", "failed", "canceled", "canceling", "skipped", "not_run"}
+
+
 class BuildState(BaseModel):
     """A build. ``state`` keeps its last value while ``blocked`` is true."""
 
     number: int = 0
     state: str
     blocked: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no step of the build runs or waits, unless one is retried."""
+        return self.state in _OVER and not self.blocked
 
 
 class Annotation(BaseModel):

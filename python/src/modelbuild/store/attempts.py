@@ -100,6 +100,10 @@ class Attempt:
         """Whether a program has claimed to submit this attempt's head."""
         return self.objects.exists(f"{self._stem}.json")
 
+    def claim_age(self) -> float | None:
+        """Seconds since a program claimed to submit this attempt's head, or None if none has."""
+        return self.objects.age(f"{self._stem}.json")
+
     def claimed_by(self) -> str:
         """The job of the agent that has claimed to submit this attempt's head; empty for none."""
         found = records.find(self.objects, f"{self._stem}.json", Claim)

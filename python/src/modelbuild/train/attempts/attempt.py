@@ -91,7 +91,8 @@ class Attempts:
         attempt = self.store.attempt(job.attempt)
         result = attempt.result()
         if result is None:
-            return described is None or described.ended
+            # A head that is being stopped has a result when its flow has ended.
+            return described is None or described.ended or described.stopped
         if result.status != "succeeded":
             return True
         # The build was over when the attempt ended, so no step got the result. Now the build runs again.
@@ -146,6 +147,16 @@ class Attempts:
         job = JobRecord(job_id=job_id, queue=self.queue, region=self.batch.region, attempt=number)
         self.store.record_job(job)
         return job
+
+
+def abandon(attempt: Attempt) -> bool:
+    """End an attempt that has no head: a retried step makes the next attempt; False if a job holds it.
+
+    Raises:
+        AwsError: S3 refused.
+    """
+    attempt.claim({"attempt": attempt.number, "id": uuid.uuid4().hex})
+    return attempt.hold("") == ""
 
 
 def head_environment(job: BatchJob) -> HeadEnvironment | None:

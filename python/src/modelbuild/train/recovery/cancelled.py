@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 
 from modelbuild.aws.batch import Batch
 from modelbuild.aws.storage import NotFound
@@ -18,20 +18,25 @@ from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
 from modelbuild.train.attempts import attempt, outcome
 
+# EventBridge gives the time of an event in whole seconds.
+_EVENT_SECONDS = 1.0
+
 
 class CancelledBuild(BaseModel):
-    """A cancelled build, and the queue of its heads."""
+    """A cancelled build, the queue of its heads, and when Buildkite sent the event."""
 
     organization: str
     pipeline: str
     number: int
     queue: str
+    time: AwareDatetime
 
 
 def terminate_heads(objects: Objects, batch: Batch, build: CancelledBuild) -> list[str]:
     """Write the results of a cancelled build's heads, and terminate the heads; returns their job ids.
 
-    A terminated head stops its flow and delivers the result that is in S3.
+    A terminated head stops its flow and delivers the result that is in S3. Heads that were submitted after
+    the event go on: it came late or again, and a train step of the build was retried meanwhile.
 
     Raises:
         AwsError: S3 or Batch refused.
@@ -40,6 +45,8 @@ def terminate_heads(objects: Objects, batch: Batch, build: CancelledBuild) -> li
     terminated = []
     for head in batch.describe_all(batch.find(build.queue, f"{build.pipeline}-*")).values():
         variables = attempt.head_environment(head)
+        if head.created > build.time.timestamp() + _EVENT_SECONDS:
+            continue
         if head.ended or variables is None or not own_prefix.search(variables.artifacts):
             continue
         store = ModelStore(objects, variables.artifacts)

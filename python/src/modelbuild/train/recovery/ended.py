@@ -125,6 +125,10 @@ def _deliver(
     own = store.attempt(number)
     if own.delivered():
         return f"the build knows how {own.results} ended: nothing to do"
+    holder = own.holder()
+    if holder is not None and holder != head.id:
+        by = f"job {holder} is the head of" if holder else "no job is the head of"
+        return f"{by} attempt {number} at {store.prefix}: nothing to do"
     newest = store.job()
     if newest is not None and newest.job_id != head.id:
         return f"job {newest.job_id} is the head of {store.prefix}: nothing to do"

@@ -31,9 +31,12 @@ from modelbuild.train.submit.submission import job_name
 
 # The train step may still be submitting the head of a request this young.
 YOUNG_SECONDS = 900.0
+# A build that has not come to the step that waits, so long after its training was requested, gets no result.
+_OLD_SECONDS = 30 * 86400.0
 # How long the delivery of one result may take before the next training is checked.
 _SECONDS_EACH = 60.0
 _AT_ONCE = 16
+_ENDED = {"succeeded": "succeeded", "failed": "failed", "cancelled": "was cancelled"}
 
 
 @dataclass(frozen=True)
@@ -129,13 +132,17 @@ def _is_finished(store: ModelStore) -> bool:
 
 
 def _head(store: ModelStore, batch: Batch, queue: str, request: TrainingRequest) -> tuple[str | None, int]:
-    """The newest head and the number of its attempt, also of a head that was not recorded."""
+    """The newest head and the number of its attempt, also of a head that was not recorded; a head whose
+    attempt was abandoned does not count.
+    """
     record = store.job()
     if record is not None:
         return record.job_id, record.attempt
     for job in batch.describe_all(batch.find(queue, job_name(request))).values():
         head = attempt.head_environment(job)
-        if head is not None and head.artifacts == request.artifacts:
+        if head is None or head.artifacts != request.artifacts:
+            continue
+        if store.attempt(head.attempt).holder() in (None, job.id):
             return job.id, head.attempt
     return None, 1
 
@@ -154,30 +161,47 @@ def _finish(batch: Batch, training: _OpenTraining, heads: Mapping[str, BatchJob]
 
 
 def _deliver(training: _OpenTraining, head: BatchJob | None, access: ApiAccess) -> str:
-    result = training.attempt.result()
+    own = training.attempt
+    result = own.result()
+    if result is not None and head is not None and head.status == "RUNNING":
+        return f"job {head.id} delivers that the training {_ENDED[result.status]}: nothing to do"
     if result is None:
         if head is not None and not head.ended:
             return f"job {head.id} is {head.status}: nothing to do"
         if head is not None:
             found = describe_head(head)
-        elif training.age < YOUNG_SECONDS:
+        elif _is_young(training):
             return f"requested {training.age / 60:.0f} minutes ago and not submitted yet: skipped"
         elif training.job_id:
             found = unsuccessful("failed", f"Batch does not know job {training.job_id} any more: train again")
-        elif not _waits(training, access):
+        elif training.age < _OLD_SECONDS and not _waits(training, access):
             # Its step failed before it submitted a job, and may be retried: the training is not over.
             return "never submitted, and no build waits for it: skipped"
+        elif not attempt.abandon(own):
+            return f"job {own.holder()} is its head: skipped"
         else:
             found = unsuccessful("failed", "no job was submitted for this training: train again")
-        result = outcome.write_result_once(training.attempt, found)
-    summary = delivery.deliver_result(
-        training.store, training.number, training.request, result, access, _SECONDS_EACH
-    )
+        result = outcome.write_result_once(own, found)
+    try:
+        summary = delivery.deliver_result(
+            training.store, training.number, training.request, result, access, _SECONDS_EACH
+        )
+    except callback.StepNotReached as error:
+        if training.age < _OLD_SECONDS:
+            return f"not delivered yet, the next run looks again: {error}"
+        own.record_delivered(result, step_unblocked=False)
+        return f"not delivered and not looked at again, {training.age / 86400:.0f} days old: {error}"
     return f"{summary} ({result.reason})" if result.reason else summary
 
 
+def _is_young(training: _OpenTraining) -> bool:
+    """Whether a train step may be submitting the head at this moment."""
+    claim_age = training.attempt.claim_age()
+    return min(training.age, training.age if claim_age is None else claim_age) < YOUNG_SECONDS
+
+
 def _waits(training: _OpenTraining, access: ApiAccess) -> bool:
-    """Whether the build waits at the step that this training unblocks, or will never reach it."""
+    """Whether the build waits at the step that this training unblocks, or is over or deleted."""
     request = training.request
     rest = Rest.of(access)
     rate_limiter = callback.shared_rate_limiter(training.store.objects, request.artifacts)
@@ -191,4 +215,7 @@ def _waits(training: _OpenTraining, access: ApiAccess) -> bool:
         if not rest.deleted(request.build):
             raise
         return True
-    return any(job.type == "manual" and job.state == "blocked" for job in jobs)
+    if any(job.type == "manual" and job.state == "blocked" for job in jobs):
+        return True
+    time.sleep(rate_limiter.next())
+    return rest.build(request.build).is_over
