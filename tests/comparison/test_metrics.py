@@ -54,3 +54,15 @@ def test_r2_of_a_constant_truth_is_not_a_number() -> None:
         np.ones((1, 3)), number_columns(np.array([2.0, 2.0, 2.0]), np.array([1.0, 2.0, 3.0]))
     )
     assert np.isnan(metrics.r2(sums)[0])
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+def test_r2_has_no_scale(scale: float) -> None:
+    """The unit of the numbers changes nothing, and rows of one number have no R²."""
+    truth = np.random.default_rng(0).normal(size=50) * scale
+    columns = number_columns(truth, truth * 0.9)
+    only_first = np.zeros(50)
+    only_first[0] = 50
+    sums = NumberSums.of(np.stack([np.ones(50), only_first]), columns)
+    assert metrics.r2(sums)[0] == pytest.approx(reference.r2_score(truth, truth * 0.9))
+    assert np.isnan(metrics.r2(sums)[1])

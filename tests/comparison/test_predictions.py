@@ -94,3 +94,14 @@ def test_an_input_that_no_document_can_hold_is_shown_as_its_text(text: str) -> N
     found = predictions.read(parquet(input=["1", "2", text]), URI)
     inputs = {example.id: example.input for example in details.examples(found, None).mistakes}
     assert inputs == {"b": 2, "c": text}
+
+
+def test_whole_numbers_and_numbers_with_fractions_share_rows() -> None:
+    """One new row with a fraction makes the whole column one of floats."""
+    inputs = ["1", "2", "3"]
+    before = predictions.read(parquet(input=inputs, truth=[1, 2, 3], prediction=[1, 2, 3]), URI)
+    after = predictions.read(parquet(input=inputs, truth=[1.0, 2.5, 3.0], prediction=[1.0, 2.0, 3.0]), URI)
+    labels = predictions.read(parquet(input=inputs, truth=["1", "2", "3"], prediction=["1"] * 3), URI)
+    assert [rows.tolist() for rows in predictions.shared_rows(before, after)] == [[0, 2], [0, 2]]
+    assert [rows.tolist() for rows in predictions.shared_rows(after, before)] == [[0, 2], [0, 2]]
+    assert len(predictions.shared_rows(before, labels)[0]) == 0

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from html import unescape
+
 import pytest
 
 import reports
@@ -202,3 +205,18 @@ def test_a_build_of_enterprise_server_comments_where_the_option_names_its_host(
     pull_request.comment_of_build(GitHubSettings(host="github.acme.example"), REPORT, job, environ)
     assert len(github.comments) == 1
     assert asked == ["github.acme.example"]
+
+
+def test_text_from_outside_mentions_nobody_and_links_no_issue() -> None:
+    """GitHub would notify a user whose name is in a commit's subject, on each build."""
+    report = reports.report_beside_live(0.01)
+    assert report.changes is not None
+    commit = report.changes.commits[0].model_copy(
+        update={"subject": "Fix (#123, gh-7, a/b#8), thanks @alice & 'co'", "author": "@bob"}
+    )
+    changes = report.changes.model_copy(update={"commits": (commit,)})
+    html = pull_request.body(report.model_copy(update={"changes": changes}))
+    text = unescape(re.sub(r"<[^>]*>", "", html))
+    assert "Fix (#\u2060123, gh-\u20607, a/b#\u20608), thanks @\u2060alice & 'co'" in text
+    assert "@\u2060bob" in text
+    assert not re.search(r"(?i)[@#]\w|gh-\d", text)

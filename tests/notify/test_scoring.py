@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -278,6 +279,17 @@ def test_numbers_are_compared_with_a_tolerance() -> None:
     scoring._require_recorded(known, pa.array([1.0004, 200.1]))
     with pytest.raises(scoring._NotScored, match="answers 1 of 2 rows otherwise"):
         scoring._require_recorded(known, pa.array([1.0, 210.0]))
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_the_tolerance_is_a_part_of_the_spread_of_the_numbers(scale: float) -> None:
+    """A server that answers one number to all rows is refused, however small or large the numbers are."""
+    numbers = 20 + np.random.default_rng(0).normal(size=200)
+    known = pa.chunked_array([pa.array(numbers * scale)])
+    scoring._require_recorded(known, pa.array((numbers * scale).astype(np.float32), pa.float64()))
+    for wrong in (0.0, 20.0):
+        with pytest.raises(scoring._NotScored, match="of 200 rows otherwise"):
+            scoring._require_recorded(known, pa.array([wrong * scale] * 200))
 
 
 def fewer_rows(world: World) -> Manifest:

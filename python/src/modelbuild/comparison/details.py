@@ -49,7 +49,7 @@ def calibration(table: PredictionTable) -> tuple[CalibrationBin, ...]:
     scores = predicted_scores(table)
     if scores is None:
         return ()
-    right = _is_right(table)
+    right = _is_right(table, table)
     numbers = np.minimum((scores * BINS).astype(int), BINS - 1)
     return tuple(
         CalibrationBin(
@@ -78,15 +78,16 @@ def examples(table: PredictionTable, live: PredictionTable | None) -> Examples:
 
     Args:
         table: the model's predictions.
-        live: the live model's predictions for the same rows, if they can be compared.
+        live: the live model's predictions for the same rows, if they can be compared. Which of them are right
+            says the truth in ``table``.
     """
-    right, scores = _is_right(table), predicted_scores(table)
+    right, scores = _is_right(table, table), predicted_scores(table)
     wrong = np.flatnonzero(~right)
     worst = wrong[np.argsort(-_confidence(table, scores)[wrong], kind="stable")][:SHOWN]
     mistakes = _examples(table, worst, scores, None)
     if live is None:
         return Examples(mistakes=mistakes)
-    live_right = _is_right(live)
+    live_right = _is_right(table, live)
     gained, lost = np.flatnonzero(right & ~live_right), np.flatnonzero(~right & live_right)
     # What became worse comes first: it is what a person looks for.
     chosen = np.concatenate([_spread(lost), _spread(gained)])
@@ -147,12 +148,15 @@ def _confidence(table: PredictionTable, scores: Floats | None) -> Floats:
     return scores if scores is not None else np.zeros(len(table))
 
 
-def _is_right(table: PredictionTable) -> npt.NDArray[np.bool_]:
-    """Whether each prediction is the truth; a number is never exactly right, so it counts by its error."""
-    if _are_numbers(table):
+def _is_right(table: PredictionTable, answers: PredictionTable) -> npt.NDArray[np.bool_]:
+    """Whether each prediction of ``answers`` is the truth in ``table``; a number is never exactly right, so
+    it counts by its error.
+    """
+    truth, prediction = table.column("truth"), answers.column("prediction")
+    if _are_numbers(table) or truth.type != prediction.type:
         return np.zeros(len(table), dtype=bool)
-    _, (truth, predicted) = label_codes([table.column("truth"), table.column("prediction")])
-    return np.asarray(truth == predicted)
+    _, (true, predicted) = label_codes([truth, prediction])
+    return np.asarray(true == predicted)
 
 
 def _numbers(table: PredictionTable, column: str) -> Floats:

@@ -108,10 +108,9 @@ def mae(sums: NumberSums) -> Floats:
 def r2(sums: NumberSums) -> Floats:
     """The coefficient of determination; not a number where the truth is the same in all rows."""
     spread = sums.squared_truth - sums.truth**2 / sums.rows
-    # A resample may hold one row many times.
-    return 1 - np.divide(
-        sums.squared_errors, spread, out=np.full_like(spread, np.nan), where=spread > _NO_SPREAD
-    )
+    # A resample may hold one row many times: its spread is then what rounding leaves of the sums.
+    spreads = spread > _NO_SPREAD * sums.squared_truth
+    return 1 - np.divide(sums.squared_errors, spread, out=np.full_like(spread, np.nan), where=spreads)
 
 
 OF_LABELS: Mapping[str, Callable[[LabelCounts], Floats]] = {"macro_f1": macro_f1, "accuracy": accuracy}
@@ -128,6 +127,7 @@ OF_NUMBERS: Mapping[str, Callable[[NumberSums], Floats]] = {"rmse": rmse, "mae":
 """Metrics of all rows from predicted numbers."""
 
 _NO_SPREAD = 1e-12
+"""The part of the sum of squares below which a spread is none."""
 
 
 def _sums(weights: Floats, codes: npt.NDArray[Any], labels: int) -> Floats:

@@ -16,6 +16,8 @@ from modelbuild.contract import Evaluation, Manifest, Metric, Quality
 from modelbuild.contract.report import Comparison, Role
 
 _TOLERANCE = 1e-6
+"""By which part of itself a metric that is computed again may differ from the recorded one."""
+_ZERO = 1e-12
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Model:
                 values[metric.name][0],
                 evaluation.overall.metrics[metric.name],
                 rtol=_TOLERANCE,
-                atol=_TOLERANCE,
+                atol=_ZERO,
             )
         ]
 
@@ -79,7 +81,7 @@ def _means(values: Mapping[str, Floats], quality: Quality) -> dict[str, Floats]:
     return {
         name: found
         for name, found in values.items()
-        if name in recorded and np.isclose(found.mean(), recorded[name], rtol=_TOLERANCE, atol=_TOLERANCE)
+        if name in recorded and np.isclose(found.mean(), recorded[name], rtol=_TOLERANCE, atol=_ZERO)
     }
 
 

@@ -148,15 +148,21 @@ def same_rows(first: PredictionTable, second: PredictionTable) -> bool:
 
 
 def shared_rows(first: PredictionTable, second: PredictionTable) -> tuple[Codes, Codes]:
-    """The positions, in each of two tables, of the rows that both have: with the same id, input and truth."""
+    """The positions, in each of two tables, of the rows that both have: with the same id, input and truth.
+
+    Of numbers, 1 and 1.0 are the same truth: one number with a fraction makes a column one of floats.
+    """
     keys = ["id", "input", "truth"]
     if not (first.has_inputs() and second.has_inputs()):
         return np.array([], dtype=np.int64), np.array([], dtype=np.int64)
-    if first.column("truth").type != second.column("truth").type:
-        return np.array([], dtype=np.int64), np.array([], dtype=np.int64)
+    truths = [table.column("truth") for table in (first, second)]
+    if truths[0].type != truths[1].type:
+        if not all(_is_number(truth.type) for truth in truths):
+            return np.array([], dtype=np.int64), np.array([], dtype=np.int64)
+        truths = [truth.cast(pa.float64(), safe=False) for truth in truths]
     numbered = [
-        table.table.select(keys).append_column(name, pa.array(np.arange(len(table))))
-        for name, table in (("first", first), ("second", second))
+        pa.table([table.column("id"), table.column("input"), truth, np.arange(len(table))], [*keys, name])
+        for name, table, truth in zip(("first", "second"), (first, second), truths, strict=True)
     ]
     joined = numbered[0].join(numbered[1], keys, join_type="inner").sort_by("first")
     return np.asarray(joined.column("first").to_numpy()), np.asarray(joined.column("second").to_numpy())

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from modelbuild.comparison import bootstrap, compare, predictions
+from modelbuild.contract import FEW_ROWS
 from modelbuild.contract.report import Interval
 
 _SEED = 1
@@ -22,7 +23,8 @@ def interval(content: bytes, uri: str, metric: str, value: float) -> Interval | 
         value: its recorded value.
 
     Returns:
-        None for a metric that cannot be computed from the predictions, or has another value by them.
+        None for a metric that cannot be computed from the predictions, or has another value by them, and on
+        too few rows.
 
     Raises:
         VerificationFailed: the file holds no predictions.
@@ -30,11 +32,11 @@ def interval(content: bytes, uri: str, metric: str, value: float) -> Interval | 
     table = predictions.read(content, uri, ["id", "truth", "prediction"])
     truth, answers = table.column("truth"), table.column("prediction")
     rows = compare.rows_of(truth, answers, answers, [metric])
-    if rows is None:
+    if rows is None or len(table) < FEW_ROWS:
         return None
     cells = rows.cells()
     observed = cells.measure(cells.counts[np.newaxis, :].astype(float), 0)
-    if metric not in observed or not math.isclose(observed[metric][0], value, rel_tol=1e-6, abs_tol=1e-9):
+    if metric not in observed or not math.isclose(observed[metric][0], value, rel_tol=1e-6, abs_tol=1e-12):
         return None
     drawn = [cells.measure(weights, 0)[metric] for weights in bootstrap.weightings(cells.counts, _SEED)]
     return bootstrap.interval(np.concatenate(drawn))

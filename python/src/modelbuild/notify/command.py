@@ -111,7 +111,7 @@ def _notify(
         )
     with _refusal_on_page(meta_data, settings, head, here):
         checking.result()
-    failed_gates = ", ".join(gate.title for gate in report.gates if not gate.passed)
+    failed_gates = ", ".join(dict.fromkeys(gate.title for gate in report.gates if not gate.passed))
     if report.gates and settings.on_failure != "warn":
         # A value of meta-data cannot be deleted, so a retried step that finds the gates met says so.
         meta_data.set({FAILED_GATES: failed_gates or NO_GATES})

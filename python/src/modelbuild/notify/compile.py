@@ -187,7 +187,8 @@ def _examples(ours: Model, live: Model | None, scored: Scored | None) -> Example
         return details.examples(table, scored.predictions)
     if live is None or live.predictions is None:
         return details.examples(table, None)
-    if same_rows(table, live.predictions):
+    same = ours.evaluation.dataset_sha256 == live.evaluation.dataset_sha256
+    if same and same_rows(table, live.predictions):
         return details.examples(table, live.predictions)
     positions, their_positions = shared_rows(table, live.predictions)
     shared = details.examples(table.take(positions), live.predictions.take(their_positions))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -26,19 +27,25 @@ def check(gates: Sequence[Gate], manifest: Manifest, live: Comparison | None) ->
 def _check(gate: Gate, manifest: Manifest, live: Comparison | None) -> list[GateResult]:
     title = _title(gate, manifest.evaluation)
     value = _value(gate, manifest)
-    shown = "the evaluation lacks it" if value is None else _shown(gate, value)
     found = []
     if gate.minimum is not None:
-        passed = value is not None and value >= gate.minimum
-        threshold = f"at least {_shown(gate, gate.minimum)}"
-        found.append(GateResult(title=title, threshold=threshold, value=shown, passed=passed))
+        passed = value is not None and (value >= gate.minimum or _is_same(value, gate.minimum))
+        limit, shown = _shown(gate, gate.minimum, value)
+        found.append(GateResult(title=title, threshold=f"at least {limit}", value=shown, passed=passed))
     if gate.maximum is not None:
-        passed = value is not None and value <= gate.maximum
-        threshold = f"at most {_shown(gate, gate.maximum)}"
-        found.append(GateResult(title=title, threshold=threshold, value=shown, passed=passed))
+        passed = value is not None and (value <= gate.maximum or _is_same(value, gate.maximum))
+        limit, shown = _shown(gate, gate.maximum, value)
+        found.append(GateResult(title=title, threshold=f"at most {limit}", value=shown, passed=passed))
     if gate.maximum_drop is not None:
         found.append(_check_drop(gate, title, gate.maximum_drop, live))
     return found
+
+
+def _is_same(value: float, limit: float, scale: float = 0.0) -> bool:
+    """Whether a value differs from a limit by no more than rounding; ``scale`` is the size of the numbers
+    whose difference the value is.
+    """
+    return math.isclose(value, limit, rel_tol=1e-9, abs_tol=1e-12 * scale)
 
 
 def _check_drop(gate: Gate, title: str, limit: float, live: Comparison | None) -> GateResult:
@@ -49,13 +56,14 @@ def _check_drop(gate: Gate, title: str, limit: float, live: Comparison | None) -
     if difference is None:
         reason = "the comparison lacks it" if live.metrics else live.reason
         return GateResult(title=title, threshold=threshold, value=f"not comparable: {reason}", passed=False)
-    worse = "worse" if difference.gain < 0 else "better"
-    return GateResult(
-        title=title,
-        threshold=threshold,
-        value=f"{figure(abs(difference.gain))} {worse}",
-        passed=-difference.gain <= limit,
-    )
+    drop, scale = -difference.gain, max(abs(difference.value), abs(difference.other))
+    if drop <= 0:
+        value = f"{figure(-drop)} better" if drop < 0 else "equal"
+        return GateResult(title=title, threshold=threshold, value=value, passed=True)
+    passed = drop < limit or _is_same(drop, limit, scale)
+    shown_limit, shown = _shown(gate, limit, drop)
+    threshold = f"at most {shown_limit} worse than live"
+    return GateResult(title=title, threshold=threshold, value=f"{shown} worse", passed=passed)
 
 
 def _difference(gate: Gate, live: Comparison) -> Difference | None:
@@ -82,7 +90,22 @@ def _title(gate: Gate, evaluation: Evaluation) -> str:
     return f"{title} of {gate.slice.replace('=', ' ', 1)}" if gate.slice else title
 
 
-def _shown(gate: Gate, value: float) -> str:
+def _shown(gate: Gate, limit: float, value: float | None) -> tuple[str, str]:
+    """A limit and the value that was found as text, with as many digits as tell them apart."""
+    if value is None:
+        return _text(gate, limit), "the evaluation lacks it"
+    texts = _text(gate, limit), _text(gate, value)
+    if texts[0] != texts[1] or _is_same(value, limit):
+        return texts
+    factor, unit = {SIZE: (1, " bytes"), LATENCY: (1000, " ms")}.get(gate.metric, (1, ""))
+    for digits in range(4, 17):
+        texts = f"{factor * limit:,.{digits}g}{unit}", f"{factor * value:,.{digits}g}{unit}"
+        if texts[0] != texts[1]:
+            break
+    return texts
+
+
+def _text(gate: Gate, value: float) -> str:
     if gate.metric == SIZE:
         return f"{value:,.0f} bytes"
     return f"{value * 1000:,.2f} ms" if gate.metric == LATENCY else figure(value)

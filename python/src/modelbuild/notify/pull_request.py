@@ -144,7 +144,20 @@ def body(report: Report) -> str:
     )
     # The sections with links to the Batch job are not among those of a comment.
     head = HeadJob(id="", url="", logs_url="", artifacts=report.manifest.request.artifacts)
-    sections = dict(render_sections(report, head, page))
+    sections = {name: _without_references(html) for name, html in render_sections(report, head, page)}
     # The order of the sections is that of their importance.
     ordered = {name: sections[name] for name in _SECTIONS if name in sections}
     return fitting(ordered, _SECTIONS, _LIMIT_CHARACTERS, len)
+
+
+def _without_references(html: str) -> str:
+    """HTML in whose text GitHub finds neither users to notify nor issues to link: ``@ada``, ``#7``, ``GH-7``.
+
+    A word joiner, which has no width, stands behind each such mark.
+    """
+    parts = re.split(r"(<[^>]*>)", html)
+    # An entity such as &#39; keeps its number sign.
+    parts[::2] = [
+        re.sub(r"@|(?<!&)#|\bGH-", "\\g<0>\u2060", text, flags=re.IGNORECASE) for text in parts[::2]
+    ]
+    return "".join(parts)

@@ -33,7 +33,7 @@ def decide(
     outcome: Outcome | None = None if live is None else live.outcome
     style = _style(outcome, styles)
     details = [*_unscored(live), *_worse_slices(live), *_better_baselines(baselines, title)]
-    failed = [gate.title for gate in gates if not gate.passed]
+    failed = list(dict.fromkeys(gate.title for gate in gates if not gate.passed))
     if failed:
         details.insert(0, f"Not met: the gate for {listed(failed)}.")
         style = "error"
