@@ -215,6 +215,55 @@ def test_only_large_bodies_wait_for_the_semaphore(serving: Serving, monkeypatch:
     serving.run(test)
 
 
+def test_an_answer_that_is_not_read_does_not_stay(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second request of the same client does not stop the time that it has to read the first answer."""
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.5)
+
+    class Long:
+        def predict(self, instances: Sequence[str]) -> list[dict[str, Any]]:
+            return [{"label": "positive" * 1_000_000} for _ in instances]
+
+    serving.service.serve(Model(serving.description, Long(), 0.0, 0.001))
+    body = b'{"instances": ["good"]}'
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await loop.sock_connect(client, ("127.0.0.1", serving.port))
+        await loop.sock_sendall(client, HEAD % len(body) + body)
+        connections: Any = serving.server.server_state.connections
+        while not any(one.flow.write_paused for one in connections):
+            await asyncio.sleep(0.01)
+        await loop.sock_sendall(client, PING)
+        while connections:
+            await asyncio.sleep(0.01)
+        client.close()
+
+    serving.run(test)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_request_for_another_protocol_is_answered_as_any(serving: Serving, together: bool) -> None:
+    """Clients of HTTP/2 ask for it in their first request of HTTP/1.1; the server ignores that."""
+    body = b'{"instances": ["good\\r\\nupgrade: a"]}'
+    asks = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n"
+
+    async def test() -> None:
+        head = (HEAD % len(body))[:-2] + asks
+        reader, writer = await serving.connect(head + body if together else head)
+        if not together:
+            writer.write(body)
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        await reader.readuntil(b"}")
+        writer.write(HEAD % len(body) + body)
+        await reader.readuntil(b"HTTP/1.1 200 OK\r\n")
+        writer.close()
+
+    serving.run(test)
+
+
 def test_a_large_body_in_pieces_is_answered(serving: Serving) -> None:
     """A body larger than a small one is read to its end, however it arrives."""
     body = json.dumps({"instances": ["fine day " * 900] * 40}).encode()

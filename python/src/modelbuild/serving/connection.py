@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from typing import Any, cast
 
@@ -21,6 +22,8 @@ from modelbuild.serving.limits import (
     MAX_CONNECTIONS,
     MAX_HEADER_BYTES,
 )
+
+_UPGRADE = re.compile(rb"\nupgrade:", re.IGNORECASE)
 
 # Chunked encoding makes a body larger; this bounds by how much.
 _MAX_REQUEST_BYTES = MAX_HEADER_BYTES + 2 * MAX_BODY_BYTES
@@ -75,6 +78,7 @@ class Connection(HttpToolsProtocol):
         self._in_header = self._in_body = False
         self._timer: asyncio.TimerHandle | None = None
         self._timed_part = ""
+        self._answer_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection; if there are now too many, close the oldest without a complete request."""
@@ -91,11 +95,12 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         self._lost = True
         self._stop()
+        self._stop_answer()
 
     def data_received(self, data: bytes) -> None:
         """Parse the data, and start the timer for the part of the request that is not complete."""
         self._received += len(data)
-        super().data_received(data)
+        super().data_received(data if self._in_body else _without_upgrade(data))
         if self._in_header and self._received > MAX_HEADER_BYTES:
             self._refuse(431, f"The header is larger than {MAX_HEADER_BYTES:,} bytes.")
         elif self._in_body and self._received > _MAX_REQUEST_BYTES:
@@ -128,14 +133,18 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """The client reads its answer too slowly; start the timer."""
+        """The client reads its answer too slowly; start the timer of the answer.
+
+        It runs until the client has read, whatever else the client sends meanwhile.
+        """
         super().pause_writing()
-        self._start("answer", ANSWER_SECONDS)
+        self._stop_answer()
+        self._answer_timer = self.loop.call_later(ANSWER_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
         """The client has read its answer; stop the timer."""
         super().resume_writing()
-        self._stop()
+        self._stop_answer()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that was idle too long, and drop the rest of an answer."""
@@ -174,10 +183,13 @@ class Connection(HttpToolsProtocol):
             self._timer.cancel()
             self._timed_part, self._timer = "", None
 
+    def _stop_answer(self) -> None:
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._answer_timer = None
+
     def _expire(self, awaited: str, seconds: float) -> None:
-        if awaited == "answer":
-            self.transport.abort()
-        elif self._in_header or self._in_body:
+        if self._in_header or self._in_body:
             self._refuse(408, f"The {awaited} of the request was not complete after {seconds:g} s.")
         else:
             self.transport.close()
@@ -209,3 +221,16 @@ class Connection(HttpToolsProtocol):
         head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + head.encode() + body)
         self.transport.close()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """Data that may begin with a header, with another name for the header Upgrade in it.
+
+    The parser drops the body of a request that asks for another protocol, as clients of HTTP/2 do with their
+    first one. A server may ignore that they ask.
+    """
+    end = data.find(b"\r\n\r\n")
+    head = data if end < 0 else data[:end]
+    if b"\nupgrade:" not in head.lower():
+        return data
+    return _UPGRADE.sub(b"\nignored:", head) + data[len(head) :]
