@@ -14,7 +14,7 @@ from modelbuild.contract import TrainingResult
 from modelbuild.onboarding import init
 from modelbuild_local.run.agents import agents
 from pipeline_changes import train_options
-from running_build import Running, eventually, is_red
+from running_build import Running, eventually, is_red, retry
 from waiting import SECONDS
 
 pytestmark = pytest.mark.e2e
@@ -98,12 +98,6 @@ def test_lost_hosts_cost_only_the_step_that_ran_there(reviews: Laptop) -> None:
         assert [names(build).count(step) for step in ("train", "evaluate")] == [1, 1]
         tags: Any = next(job["tags"] for job in build.steps())
         assert tags["modelbuild:model-id"] == build.model_id
-
-
-def retry(build: Running, key: str) -> None:
-    """Press the button at the newest job of a step."""
-    job = build.jobs(key)[-1]
-    build.laptop.client.put(f"{build.path}/jobs/{job['id']}/retry", {})
 
 
 def names(build: Running) -> list[str]:

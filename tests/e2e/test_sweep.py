@@ -13,8 +13,10 @@ import pytest
 
 from laptop import QUICK, SMALL, Laptop
 from modelbuild.contract import LOG_GROUP, Leaderboard, LeaderboardRow, Manifest, Predictions
+from modelbuild_local.run.agents import agents
 from pipeline_changes import for_endpoint, train_options
-from running_build import Running, eventually
+from running_build import Running, eventually, is_red, retry
+from waiting import SECONDS
 
 pytestmark = pytest.mark.e2e
 
@@ -111,6 +113,39 @@ def test_a_cancelled_build_ends_its_sweep(prepared: Laptop) -> None:
                 60 - (time.monotonic() - cancelled),
             )
             assert b"the build was cancelled" in build.object("result.json")
+
+
+def test_a_retried_sweep_trains_anew_what_all_failed(prepared: Laptop) -> None:
+    """All candidates fail for something outside of the commit. It is mended, and train is retried: they are
+    trained, and notify offers the best one.
+    """
+    with prepared.model("needing"):
+        options = {"method": "random", "candidates": 3, "space": SPACE, "offered": 1}
+        pipeline = prepare(prepared, "needing", **options)
+        with prepared.build("--pipeline", pipeline) as build:
+            build.over()
+            is_red(build, "failed", "what it needs is not there")
+            assert build.process.wait(SECONDS) == 1
+        build.put_object("needed", b"")
+        with agents(prepared.state):
+            retry(build, "train")
+            build.reaches("train", "passed")
+            eventually(lambda: _succeeded(build), "result of the second attempt", 300)
+            retry(build, "notify")
+            build.reaches("approve", "blocked")
+        leaderboard = Leaderboard.model_validate_json(build.object("leaderboard.json"))
+        assert [row.rank for row in leaderboard.rows] == [1, 2, 3]
+        assert manifest_of(build, leaderboard.rows[0]).request.build.number == int(build.model_id)
+        prepared.client.put(f"{build.path}/cancel", {})
+        build.over()
+
+
+def _succeeded(build: Running) -> bool | None:
+    """Whether the second attempt has succeeded; None while it has not ended."""
+    try:
+        return b'"succeeded"' in build.object("attempts/2/result.json")
+    except build.laptop.aws("s3").exceptions.NoSuchKey:
+        return None
 
 
 def test_two_hundred_candidates_survive_lost_hosts_and_the_third_best_is_deployed(

@@ -186,6 +186,12 @@ class Running:
         return found
 
 
+def retry(build: Running, key: str) -> None:
+    """Press the button at the newest job of a step."""
+    job = build.jobs(key)[-1]
+    build.laptop.client.put(f"{build.path}/jobs/{job['id']}/retry", {})
+
+
 def is_red(build: Running, status: str, reason: str) -> None:
     """The result says why, notify is red with the same words, and nothing was deployed."""
     meta_data = build.get()["meta_data"]
