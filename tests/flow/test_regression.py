@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import JsonValue
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -92,6 +93,17 @@ def test_a_record_that_lacks_a_field_is_refused() -> None:
     """A matrix has every field of every record."""
     with pytest.raises(BadInstance, match="has no field 'district'"):
         scikit_learn.matrix([{"area": 1.0}], FLAT)
+
+
+@pytest.mark.parametrize("name", ["living area", "straße", "1st"])
+def test_a_name_that_onnx_does_not_take_is_refused_before_the_fit(name: str) -> None:
+    """Beside texts each field is an input of the graph, which is renamed there; numbers are one input."""
+    record: dict[str, JsonValue] = {name: 1.0, "town": "x"}
+    number, text = RecordField(name=name, type="number"), RecordField(name="town", type="text")
+    takes = RecordInput(fields=(number, text))
+    with pytest.raises(ConfigurationError, match="cannot be an input of an ONNX graph"):
+        scikit_learn.matrix([record], takes)
+    assert scikit_learn.matrix([{name: 1.0}], RecordInput(fields=(number,))).tolist() == [[1.0]]
 
 
 def test_a_regression_is_measured_against_its_baselines() -> None:

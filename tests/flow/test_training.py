@@ -5,7 +5,7 @@ import pytest
 from modelbuild.aws.storage import NotFound
 from modelbuild.contract import StepEnvironment, TrainingRequest
 from modelbuild.errors import ConfigurationError, VerificationFailed
-from modelbuild.flow.training import main, prefix, require_request
+from modelbuild.flow.training import main, prefix, require_request, steps
 from modelbuild.store.model import ModelStore
 
 
@@ -87,3 +87,13 @@ def test_a_step_does_not_replace_a_method_of_the_base(
         main(step("evaluation"))
     assert "step evaluation has the name of an attribute of Base" in capsys.readouterr().err
     main(step("train"))
+
+
+def test_a_parameter_file_is_no_step() -> None:
+    """Metaflow's Config answers each name, also that by which steps are known."""
+
+    class Config:
+        def __getattr__(self, name: str) -> object:
+            return self
+
+    assert steps(type("Flow", (), {"config": Config()})) == []

@@ -78,6 +78,16 @@ def test_a_model_becomes_a_change_to_commit(checkout: Path) -> None:
     assert found.file.read_text() == FILE
 
 
+def test_the_file_that_the_model_was_trained_with_is_changed(checkout: Path) -> None:
+    """Another model of the same flow has a file of its own, which stays as it is."""
+    folder = checkout / "flows" / "sentiment"
+    (folder / "tweets.yaml").write_text(FILE)
+    made = recorded.manifest("12", parameters=parameters(0.5))
+    request = made.request.model_copy(update={"params_file": "tweets.yaml"})
+    store = recorded.put(MemoryObjects(), made.model_copy(update={"request": request}))
+    assert adopted(store, checkout, allow_dirty=True).file == folder / "tweets.yaml"
+
+
 def test_a_candidate_says_how_it_was_chosen(checkout: Path) -> None:
     """The message has the metric on the validation rows, by which it was ranked, and on the test rows."""
     objects, request = MemoryObjects(), recorded.sweep_request(12)

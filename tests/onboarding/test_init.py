@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelbuild.errors import ConfigurationError
+from modelbuild.onboarding import data
 from modelbuild.onboarding.check import PLACEHOLDER, findings
 from modelbuild.onboarding.init import write
 from modelbuild.onboarding.pipeline import read
@@ -157,6 +158,39 @@ def test_what_a_run_leaves_is_ignored(tmp_path: Path) -> None:
     written = write(tmp_path / "old")
     assert (tmp_path / "old" / ".gitignore").read_text() == "mine"
     assert any("Have git ignore .metaflow/" in text for text in written.next_steps())
+
+
+def test_a_file_that_git_ignores_is_named(tmp_path: Path) -> None:
+    """A repository that ignores all CSV files would commit a flow without its rows."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    subprocess.run(["git", "-C", str(folder), "init", "-q"], check=True)
+    (folder / ".gitignore").write_text("*.csv\n")
+    written = write(folder)
+    assert written.excluded == (folder / "flows" / "shop" / "data.csv",)
+    assert any(text.endswith("git add --force flows/shop/data.csv") for text in written.next_steps())
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "expected"),
+    [
+        (["id,comment,label", "1,a,x", "2,b,y"], {"text": "comment"}, ("comment", "label")),
+        (["comment,label", "a,x", "a,y"], {"text": "comment"}, ("comment", "label")),
+        (["comment,label", "a,x", "a,y", "c,z"], {}, ("comment", "label")),
+        (["text,mood", "a,x", "a,y", "c,z"], {}, ("text", "mood")),
+        (["words,mood", "a,x", "b,y", "c,y"], {}, ("words", "mood")),
+        (["mood,words", "x,a", "y,b", "y,c"], {"label": "mood"}, ("words", "mood")),
+        (["text,label", "x,a", "y,b"], {"text": "label"}, ("label", "text")),
+    ],
+)
+def test_columns_are_those_with_the_names(
+    lines: list[str], options: dict[str, str], expected: tuple[str, str], tmp_path: Path
+) -> None:
+    """Options come first, then the names ``text`` and ``label``, then of two columns the other one."""
+    file = tmp_path / "rows.csv"
+    file.write_text("\n".join(lines))
+    found = data.read(file, options.get("text"), options.get("label"))
+    assert (found.text, found.label) == expected
 
 
 def test_folder_inside_a_repository_is_a_sentence(tmp_path: Path) -> None:

@@ -33,6 +33,13 @@ def test_taken_from_what_trainings_share(cache: Path) -> None:
     assert PACKAGE.content() == CONTENT
 
 
+def test_missing_pip_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that uv made has no pip, and the sentence says how to get it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ConfigurationError, match=r"pip, which this environment lacks: run .* -m ensurepip"):
+        PACKAGE.content()
+
+
 def test_changed_file_is_not_used(cache: Path) -> None:
     """Neither the cache nor S3 gives other bytes than the pinned ones: without an index there are none."""
     cache.mkdir()

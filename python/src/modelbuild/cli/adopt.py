@@ -20,7 +20,7 @@ from modelbuild.cli.options import artifacts_option, pipeline_root
     "--file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="The parameter file; by default params.yaml beside the model's flow.",
+    help="The parameter file; by default the one that the model was trained with.",
 )
 @click.option("--allow-dirty", is_flag=True, help="Change a file that has uncommitted changes.")
 def adopt(

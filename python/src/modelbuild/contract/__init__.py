@@ -57,6 +57,7 @@ from modelbuild.contract.layout import (
     LEADERBOARD_TABLE_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
+    PARAMS_FILE,
     PREDICTIONS_FILE,
     REPORT_FILE,
     REPORT_PAGE_FILE,
@@ -106,7 +107,14 @@ from modelbuild.contract.record import (
     split_s3_uri,
 )
 from modelbuild.contract.report import Report
-from modelbuild.contract.request import Build, Images, Source, TrainingRequest, parameters_by_name
+from modelbuild.contract.request import (
+    Build,
+    Images,
+    ParamsFile,
+    Source,
+    TrainingRequest,
+    parameters_by_name,
+)
 from modelbuild.contract.result import TrainingResult, succeeded, unsuccessful
 from modelbuild.contract.serving import (
     CUSTOM_ATTRIBUTES_HEADER,
@@ -151,6 +159,7 @@ __all__ = [
     "MODEL_PIN",
     "NO_GATES",
     "OFFERED",
+    "PARAMS_FILE",
     "PREDICTIONS_FILE",
     "REPORT_FILE",
     "REPORT_PAGE_FILE",
@@ -197,6 +206,7 @@ __all__ = [
     "Objective",
     "Offer",
     "OfferedCandidate",
+    "ParamsFile",
     "Prediction",
     "Predictions",
     "PredictionsFile",

@@ -23,6 +23,9 @@ DEPLOYMENT_FILE = "deployment.json"
 LEADERBOARD_FILE = "leaderboard.json"
 LEADERBOARD_TABLE_FILE = "leaderboard.parquet"
 
+PARAMS_FILE = "params.yaml"
+"""The file beside a flow that has its parameters, where option ``params-file`` names no other."""
+
 
 def model_prefix(root: str, pipeline: str, model: str, model_id: str) -> str:
     """The prefix of everything about one model: ``<root>/<pipeline>/<model>/<model id>``, without a slash at

@@ -8,9 +8,12 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 from typing_extensions import Self
 
-from modelbuild.contract.layout import SOURCE_FILE, request_uri, sweep_prefix
+from modelbuild.contract.layout import PARAMS_FILE, SOURCE_FILE, request_uri, sweep_prefix
 from modelbuild.contract.record import ModelId, ModelName, Record, S3Uri, Sha256, Slug, Text, sha256_of_json
 from modelbuild.contract.sweep import Sweep
+
+ParamsFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*\.ya?ml$")]
+"""The name of a parameter file, which lies beside its flow."""
 
 
 class Build(Record):
@@ -58,6 +61,8 @@ class TrainingRequest(Record):
     build: Build
     source: Source
     flow: str
+    params_file: ParamsFile = PARAMS_FILE
+    """The name of the file beside the flow that has its parameters."""
     parameters: dict[str, JsonValue]
     parameters_sha256: Sha256
     artifacts: S3Uri

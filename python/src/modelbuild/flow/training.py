@@ -45,9 +45,9 @@ def steps(flow: object) -> list[str]:
         ConfigurationError: a step has the name of a method or an attribute that the flow inherits.
     """
     bases = getattr(flow, "__mro__", ())
-    names = [name for base in bases for name, value in vars(base).items() if hasattr(value, "is_step")]
+    names = [name for base in bases for name, value in vars(base).items() if _is_step(value)]
     for base in bases[1:]:
-        methods = {name for name, value in vars(base).items() if not hasattr(value, "is_step")}
+        methods = {name for name, value in vars(base).items() if not _is_step(value)}
         attributes = {*inspect.get_annotations(base)} - methods
         for kind, taken in (("a method", methods), ("an attribute", attributes)):
             if found := sorted(taken.intersection(names)):
@@ -55,6 +55,11 @@ def steps(flow: object) -> list[str]:
                     f"step {found[0]} has the name of {kind} of {base.__name__}: give the step another name"
                 )
     return names
+
+
+def _is_step(value: object) -> bool:
+    # A parameter file of Metaflow answers each name with a proxy.
+    return getattr(value, "is_step", None) is True
 
 
 def prefix(own: StepEnvironment, run_id: str) -> str:

@@ -17,7 +17,6 @@ from modelbuild.formats import agent_yaml
 from modelbuild.formats.inline_yaml import inline
 from modelbuild.formats.yaml_edit import Change, NotEditable, edited
 from modelbuild.lineage.models import FoundModel
-from modelbuild.settings.train import PARAMS_FILE
 from modelbuild.store.model import ModelStore
 from modelbuild.store.sweep import SweepStore
 
@@ -60,7 +59,7 @@ def adopt(found: FoundModel, file: Path | None, folder: Path, *, allow_dirty: bo
             f"{request.model} {request.model_id} is a sweep, whose candidates have the parameters: "
             f"{_offered(found.store)}"
         )
-    target = file or _beside(request.flow, folder)
+    target = file or _beside(request, folder)
     content = _content(target)
     if not allow_dirty:
         _require_committed(target)
@@ -104,8 +103,8 @@ def _offered(store: ModelStore) -> str:
     return f"adopt one of {', '.join(offered)}" if offered else "none of them has become a model"
 
 
-def _beside(flow: str, folder: Path) -> Path:
-    return git.root(folder).joinpath(*PurePosixPath(flow).parent.parts, PARAMS_FILE)
+def _beside(request: TrainingRequest, folder: Path) -> Path:
+    return git.root(folder).joinpath(*PurePosixPath(request.flow).parent.parts, request.params_file)
 
 
 def _content(file: Path) -> str:

@@ -30,8 +30,10 @@ def read(path: Path, text: str | None, label: str | None) -> DataFile:
 
     Args:
         path: the file.
-        text: the column with the texts; None for ``text``, or of two columns the one with more values.
-        label: the column with the labels; None for ``label``, or of two columns the one with fewer values.
+        text: the column with the texts; None for the column ``text``, else the one of two columns that has no
+            labels.
+        label: the column with the labels; None for the column ``label``, else the one of two columns that has
+            no texts. If neither column is known, labels are those with fewer values.
 
     Raises:
         ConfigurationError: the file cannot be read, or it is not known which columns are meant.
@@ -52,8 +54,7 @@ def read(path: Path, text: str | None, label: str | None) -> DataFile:
     for option, name in (("--text", text), ("--label", label)):
         if name is not None and name not in names:
             raise ConfigurationError(f"{option} is {name!r}, but the columns of {path} are {shown}")
-    guessed = _guess(names, rows)
-    text, label = text or guessed.get("text"), label or guessed.get("label")
+    text, label = _columns(names, rows, text, label)
     if not text or not label or text == label:
         raise ConfigurationError(
             f"the columns of {path} are {shown}: say with --text and --label which of them have the texts "
@@ -68,12 +69,24 @@ def read(path: Path, text: str | None, label: str | None) -> DataFile:
     return DataFile(path.read_bytes(), text, label, len(rows), len(labels))
 
 
-def _guess(names: Sequence[str], rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """The columns ``text`` and ``label``; of two others, labels are those with fewer values."""
-    if {"text", "label"} <= set(names):
-        return {"text": "text", "label": "label"}
-    values = {name: len({row[name] for row in rows}) for name in names}
-    if len(names) == 2 and values[names[0]] != values[names[1]]:
-        fewer, more = sorted(names, key=lambda name: values[name])
-        return {"text": more, "label": fewer}
-    return {}
+def _columns(
+    names: Sequence[str], rows: Sequence[Mapping[str, str]], text: str | None, label: str | None
+) -> tuple[str | None, str | None]:
+    """The columns of the texts and of the labels; None for one that is not known."""
+    if text is None and "text" in names and label != "text":
+        text = "text"
+    if label is None and "label" in names and text != "label":
+        label = "label"
+    if len(names) != 2:
+        return text, label
+    first, second = names
+    if text is None and label is None:
+        values = {name: len({row[name] for row in rows}) for name in names}
+        if values[first] == values[second]:
+            return None, None
+        label = min(names, key=lambda name: values[name])
+    if text is None:
+        text = second if label == first else first
+    if label is None:
+        label = second if text == first else first
+    return text, label

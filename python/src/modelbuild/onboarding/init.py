@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
 
-from modelbuild import __version__
+from modelbuild import __version__, git
 from modelbuild.errors import ConfigurationError
 from modelbuild.formats import agent_yaml
 from modelbuild.onboarding import data
@@ -42,6 +43,8 @@ class Written:
     """The pipeline that was there before."""
     team: str
     """The team that may deploy; empty where it is to be named."""
+    excluded: tuple[Path, ...] = ()
+    """The files that git ignores, by the repository's own rules."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -54,6 +57,9 @@ class Written:
         named = "" if default else f" --pipeline {self.pipeline.relative_to(self.folder)}"
         if not self.ignored:
             yield "Have git ignore .metaflow/ and __pycache__/, which the flow leaves where it runs."
+        if self.excluded:
+            files = " ".join(shlex.quote(str(file.relative_to(self.folder))) for file in self.excluded)
+            yield f"Git ignores what the flow needs, so a commit would lack it: git add --force {files}"
         yield f"Try the flow on this machine, where it needs no account: python {self.flow[-1]} run"
         yield (
             "Commit, and see the whole way to a served model on this machine, without any account: "
@@ -126,7 +132,13 @@ def write(folder: Path, team: str = "", rows: DataFile | None = None) -> Written
             raise ConfigurationError(
                 f"cannot write {path} ({error.strerror}), and no file was written: run this where you may"
             ) from error
-    return written
+    return replace(written, excluded=tuple(file for file in written.files if _is_ignored(folder, file)))
+
+
+def _is_ignored(folder: Path, file: Path) -> bool:
+    if not (folder / ".git").exists():
+        return False
+    return git.succeeds(folder, "check-ignore", "--quiet", "--", str(file.resolve()))
 
 
 def _require_root(folder: Path) -> None:

@@ -10,21 +10,20 @@ from pydantic import AfterValidator, Field, JsonValue, StringConstraints, TypeAd
 
 from modelbuild.contract import (
     ATTEMPT,
+    PARAMS_FILE,
     SCHEDULE_TIMEOUT,
     STEP_RESOURCES,
     STEP_VARIABLES,
     TRAINING_TIMEOUT,
     WANDB_ENTITY,
     ModelName,
+    ParamsFile,
     S3Uri,
 )
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.aws import AwsSettings
 from modelbuild.settings.options import Options, PluginOptions, Text
 from modelbuild.text import holds_secret, is_secret_name
-
-PARAMS_FILE = "params.yaml"
-"""The file beside a flow that has its parameters, where option ``params-file`` names no other."""
 
 _OWN_VARIABLES = (
     "MODEL_ID",
@@ -92,7 +91,6 @@ VariableName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_unreserved_name)
 ]
 VariableValue = Annotated[str, AfterValidator(_unreserved_value)]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*\.ya?ml$")]
 RepositoryFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/-]*\.ya?ml$")]
 StepName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 # The tags that AWS and Metaflow both accept, except the names reserved by AWS and modelbuild.
@@ -132,7 +130,7 @@ class TrainSettings(PluginOptions):
         None,
         description="Name of the model, needed where a build trains several; by default the flow's folder.",
     )
-    params_file: FileName = Field(
+    params_file: ParamsFile = Field(
         PARAMS_FILE, alias="params-file", description="Name of the file beside the flow with its parameters."
     )
     params: dict[str, JsonValue] = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -60,6 +61,11 @@ class Package:
         return hashlib.sha256(content).hexdigest() == self.sha256
 
     def _download(self) -> bytes:
+        if importlib.util.find_spec("pip") is None:
+            raise ConfigurationError(
+                f"{self} is downloaded with pip, which this environment lacks: run {sys.executable} -m "
+                "ensurepip"
+            )
         form = "--only-binary=:all:" if self.file.endswith(".whl") else "--no-binary=:all:"
         with tempfile.TemporaryDirectory() as folder:
             requirement = Path(folder) / "requirement.txt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,7 +28,9 @@ def matrix(records: Sequence[Mapping[str, JsonValue]], takes: RecordInput) -> np
 
     Raises:
         BadInstance: a record does not have the fields.
+        ConfigurationError: a field cannot be an input of an ONNX graph.
     """
+    _require_names(takes)
     rows = [list(takes.from_json(dict(record)).values()) for record in records]
     return np.array(rows, dtype=object)
 
@@ -69,6 +72,18 @@ def files(
         files={GRAPH_FILE: graph.SerializeToString()},
         parameters=parameters,
     )
+
+
+def _require_names(takes: RecordInput) -> None:
+    """Refuse what skl2onnx would rename: beside texts, each field is an input of the graph by its name."""
+    if all(field.type == "number" for field in takes.fields):
+        return
+    for field in takes.fields:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", field.name):
+            raise ConfigurationError(
+                f"the field {field.name!r} cannot be an input of an ONNX graph: where a record has texts, "
+                "name its fields with letters of ASCII, digits and _"
+            )
 
 
 def _graph_inputs(takes: RecordInput) -> list[tuple[str, Any]]:

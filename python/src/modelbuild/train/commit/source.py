@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelbuild import git
+from modelbuild.contract import PARAMS_FILE
 from modelbuild.errors import ConfigurationError
-from modelbuild.settings.train import PARAMS_FILE
 from modelbuild.train.commit import checkout, members, model_check, objects
 from modelbuild.train.commit.objects import EXECUTABLE, LINK, Entry, Selection, lies_in, plain
 

@@ -84,6 +84,7 @@ def build_request(
         build=build,
         source=Source(path=f"{artifacts}/{SOURCE_FILE}", sha256=hashlib.sha256(archived).hexdigest()),
         flow=settings.flow,
+        params_file=settings.params_file,
         parameters=resolved.values,
         parameters_sha256=sha256_of_json(resolved.values),
         origins=resolved.origins,
