@@ -138,7 +138,8 @@ def write(folder: Path, team: str = "", rows: DataFile | None = None) -> Written
 def _is_ignored(folder: Path, file: Path) -> bool:
     if not (folder / ".git").exists():
         return False
-    return git.succeeds(folder, "check-ignore", "--quiet", "--", str(file.resolve()))
+    options = ("--others", "--ignored", "--exclude-standard")
+    return bool(git.run(folder, "ls-files", *options, "--", str(file.resolve())))
 
 
 def _require_root(folder: Path) -> None:

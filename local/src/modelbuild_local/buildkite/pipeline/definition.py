@@ -170,7 +170,7 @@ class WaitStep(_BranchStep):
 
 
 class ManualStep(_BranchStep):
-    """A block step (later steps depend on it) or an input step (they do not). ``submit``: its button's label."""
+    """A block step (later steps depend on it) or an input step; ``submit`` is its button's label."""
 
     type: Literal["block", "input"]
     prompt: str = ""
