@@ -136,7 +136,7 @@ def write(folder: Path, team: str = "", rows: DataFile | None = None) -> Written
 
 
 def _is_ignored(folder: Path, file: Path) -> bool:
-    if not (folder / ".git").exists():
+    if not git.succeeds(folder, "rev-parse", "--git-dir"):
         return False
     options = ("--others", "--ignored", "--exclude-standard")
     return bool(git.run(folder, "ls-files", *options, "--", str(file.resolve())))
