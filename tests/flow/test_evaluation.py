@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from modelbuild.contract import Evaluation, Metric, Quality
 from modelbuild.errors import ConfigurationError
+from modelbuild.flow import evaluation
 from modelbuild.flow.evaluation import EvaluationRows, RowMetric, evaluate
 
 ROWS = EvaluationRows(
@@ -79,6 +80,38 @@ def test_a_metric_of_rows_is_their_mean_and_its_values_are_kept() -> None:
             measure=measure,
             row_metrics=[replace(cost, values=[1.0])],
         )
+
+
+def test_a_baseline_without_the_primary_metric_is_refused() -> None:
+    """A primary metric that is a mean over the rows needs the values of each baseline."""
+    cost = RowMetric(Metric(name="cost", title="cost", better="lower"), [1.0, 4.0])
+    with pytest.raises(ConfigurationError, match=r"baseline mean lacks the primary metric cost.*RowMetric"):
+        evaluate(
+            ROWS,
+            [110.0, 190.0],
+            metrics=METRICS,
+            primary="cost",
+            measure=measure,
+            baselines={"mean": [150.0, 150.0]},
+            row_metrics=[cost],
+        )
+
+
+def test_a_column_of_too_many_slices_costs_those_with_the_fewest_rows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A column of ids would make a manifest as large as the rows; a training does not fail for it."""
+    monkeypatch.setattr(evaluation, "SLICES", 2)
+    rows = EvaluationRows(
+        ids=list("abcde"),
+        inputs=list("abcde"),
+        truth=[1.0] * 5,
+        description="",
+        slices={"shop": ["b", "c", "a", "c", "b"]},
+    )
+    found = evaluate(rows, [1.0] * 5, metrics=METRICS, primary="rmse", measure=measure).evaluation
+    assert {value: quality.rows for value, quality in found.slices["shop"].items()} == {"b": 2, "c": 2}
+    assert "column shop divides the evaluation rows into 3 slices, of which the 2" in capsys.readouterr().err
 
 
 def test_the_hash_is_that_of_the_rows() -> None:

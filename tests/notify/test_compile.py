@@ -756,3 +756,26 @@ def test_after_corrections_of_labels_the_examples_are_of_the_same_truth(world: W
     assert live_of(report).rows == 1_460
     assert report.examples is not None
     assert (report.examples.gained, report.examples.lost, report.examples.differences) == (0, 0, ())
+
+
+def test_a_retried_step_shows_no_later_models(world: World) -> None:
+    """What is earlier does not change by what was trained since."""
+    world.trained(1, 0.7)
+    manifest = world.trained(2, 0.8)
+    world.trained(3, 0.9)
+    report = world.report(manifest)
+    assert [point.model_id for point in report.trend] == ["1", "2"]
+    best = report.compared_with("best")
+    assert best is not None
+    assert best.model_id == "1"
+
+
+def test_a_step_that_is_retried_after_the_deployment_says_that_the_model_is_live(world: World) -> None:
+    """Without that, a person would take the comparison for one with another model."""
+    manifest = world.deployed(2, 0.8)
+    report = world.report(manifest, gates=[{"metric": "macro_f1", "maximum-drop": 0.0}])
+    assert report.verdict.outcome == "no difference"
+    assert report.verdict.sentence.endswith(
+        ", the endpoint serves this model already, so it is compared with itself."
+    )
+    assert report.gates[0].passed

@@ -139,6 +139,18 @@ def test_matplotlib_is_imported_when_a_picture_is_drawn() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_deployed_model_on_other_rows_is_hollow() -> None:
+    """A filled point says that its figure can be compared."""
+
+    def drawn(comparable: bool) -> str:
+        point = TrendPoint(model_id="1", value=0.5, comparable=comparable, deployed=True)
+        own = TrendPoint(model_id="2", value=0.6, comparable=True, deployed=False)
+        return charts.trend(changed(SCENES["better"](), trend=(point, own)), "a title").decode()
+
+    assert "deployed, other rows" in drawn(comparable=False)
+    assert "deployed, other rows" not in drawn(comparable=True)
+
+
 @pytest.mark.parametrize(
     ("draw", "changes"),
     [

@@ -15,6 +15,7 @@ from modelbuild.contract.report import (
     Example,
     Interval,
 )
+from modelbuild.report.annotation import render_annotation
 from modelbuild.report.candidates import candidates_table, headings
 from modelbuild.report.comparisons import model_rows, shown_metrics
 from modelbuild.report.deltas import delta
@@ -260,3 +261,17 @@ def test_what_candidates_cost_has_the_currency_that_the_head_counted_in() -> Non
     text = document_text(report)
     assert "cost, USD" in text
     assert "cost, EUR" not in text
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "sentence"),
+    [
+        (1, 1, "1 row is right now and was wrong with live; 1 is wrong now and was right."),
+        (2, 0, "2 rows are right now and were wrong with live; 0 are wrong now and were right."),
+    ],
+)
+def test_one_row_is_no_rows(gained: int, lost: int, sentence: str) -> None:
+    """Sentences about a number of things are right for one."""
+    report = SCENES["better"]()
+    examples = changed(report.examples, gained=gained, lost=lost)
+    assert sentence in render_annotation(changed(report, examples=examples), reports.JOB, ())

@@ -111,6 +111,15 @@ def test_of_few_evaluation_rows() -> None:
     )
 
 
+def test_of_one_row() -> None:
+    """A sentence about a number of rows is right for one."""
+    assert find(manifest(rows=1, exact_duplicates=1)) == (
+        "1 of 1 (100.0%) evaluation rows has an input that the model was trained on: on new inputs it may be "
+        "worse than the metrics say",
+        "there is only 1 evaluation row: the metrics say little about new inputs",
+    )
+
+
 def test_of_other_labels_than_the_live_models() -> None:
     """A label that is more frequent by more than chance, new or gone is named with both shares."""
     ours = manifest(labels={"negative": 2_000, "new": 1_000, "positive": 5_000}, rows=2_000)

@@ -14,6 +14,7 @@ from modelbuild.comparison.metrics import Floats
 from modelbuild.comparison.predictions import PredictionTable, same_rows, shared_rows
 from modelbuild.contract import Evaluation, Manifest, Metric, Quality
 from modelbuild.contract.report import Comparison, Role
+from modelbuild.text import counted
 
 _TOLERANCE = 1e-6
 """By which part of itself a metric that is computed again may differ from the recorded one."""
@@ -206,7 +207,7 @@ def _on_rows(ours: Model, theirs: Model, scored: Scored | None) -> Mapping[str, 
         )
     positions, their_positions = shared_rows(first, second)
     if len(positions) == 0:
-        return {"reason": f"it was evaluated on {len(second):,} other rows"}
+        return {"reason": f"it was evaluated on {counted(len(second), 'other row')}"}
     return by_predictions(
         ours.evaluation,
         ours.recomputed,

@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
+from modelbuild import log
 from modelbuild.contract import Evaluation, Metric, Quality, figure, sha256_of_json
 from modelbuild.errors import ConfigurationError
+
+SLICES = 1_000
+"""How many slices of a column are evaluated, those with the most rows: a manifest holds them all."""
 
 Values = Sequence[Any] | npt.NDArray[Any]
 """A label or a number for each row."""
@@ -139,7 +143,7 @@ def evaluate(
         row_metrics: metrics beside those of ``measure`` that are means over the rows.
 
     Raises:
-        ConfigurationError: the rows are not consistent.
+        ConfigurationError: the rows are not consistent, or the model or a baseline lacks the primary metric.
     """
     means = {name: column for one in row_metrics for name, column in one.columns.items()}
     named = {f"score {name}": column for name, column in (scores or {}).items()}
@@ -165,6 +169,15 @@ def evaluate(
             f"the primary metric {primary} of the evaluation is not there, or no finite number: have measure "
             "compute it"
         )
+    others = {
+        name: quality(np.asarray(one), everything, f":{name}") for name, one in (baselines or {}).items()
+    }
+    for name, one in others.items():
+        if primary not in one.metrics:
+            raise ConfigurationError(
+                f"baseline {name} lacks the primary metric {primary}, or it is no finite number: have "
+                f"measure compute it, or give RowMetric the values of the baseline, baselines={{{name!r}: …}}"
+            )
     evaluation = Evaluation(
         rows_are=rows.description,
         dataset_sha256=rows.sha256(),
@@ -172,17 +185,31 @@ def evaluate(
         primary=primary,
         overall=overall,
         slices={
-            name: {value: quality(guesses, np.array(column) == value) for value in sorted(set(column))}
+            name: {value: quality(guesses, mask) for value, mask in _parts(name, column)}
             for name, column in slices.items()
         },
-        baselines={
-            name: quality(np.asarray(one), everything, f":{name}") for name, one in (baselines or {}).items()
-        },
+        baselines=others,
     )
     columns = {"prediction": guesses}
     columns |= {f"score:{name}": np.asarray(column) for name, column in (scores or {}).items()}
     columns |= {f"baseline:{name}": np.asarray(column) for name, column in (baselines or {}).items()}
     return Evaluated(evaluation, _parquet(rows, {**columns, **means}))
+
+
+def _parts(name: str, column: Sequence[str]) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    """The values of a column of slices, sorted, each with the rows that have it; of more than ``SLICES`` the
+    most frequent ones.
+    """
+    found = Counter(column)
+    kept = sorted(found, key=lambda value: (-found[value], value))[:SLICES]
+    if len(kept) < len(found):
+        log.warn(
+            f"column {name} divides the evaluation rows into {len(found):,} slices, of which the {SLICES:,} "
+            "with the most rows are evaluated: name the others alike, or leave the column out of slices"
+        )
+    values = np.array(column)
+    for value in sorted(kept):
+        yield value, values == value
 
 
 def _parquet(rows: EvaluationRows, predictions: Mapping[str, npt.NDArray[Any]]) -> bytes:

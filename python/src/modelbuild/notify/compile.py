@@ -18,7 +18,7 @@ from modelbuild.comparison.models import (
     compare_models,
 )
 from modelbuild.comparison.predictions import same_rows, shared_rows
-from modelbuild.contract import Manifest
+from modelbuild.contract import Deployment, Manifest
 from modelbuild.contract.report import Changes, Commit, Comparison, Examples, Report
 from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
 from modelbuild.handoff.candidates import Candidates
@@ -166,7 +166,18 @@ def _compare_live(
             reason="its manifest cannot be read",
             primary=primary,
         )
-    return compare_models("live", ours, live.model, scored)
+    found = compare_models("live", ours, live.model, scored)
+    if _is_live(ours.manifest, live.deployment):
+        itself = "the endpoint serves this model already, so it is compared with itself"
+        return found.model_copy(update={"reason": "; ".join(filter(None, (found.reason, itself)))})
+    return found
+
+
+def _is_live(manifest: Manifest, deployment: Deployment) -> bool:
+    """Whether a model is the deployed one, as in a step that is retried after the deployment."""
+    request = manifest.request
+    own = (request.build.pipeline, request.model, request.model_id)
+    return own == (deployment.pipeline, deployment.model, deployment.model_id)
 
 
 def _compare_best(

@@ -144,7 +144,8 @@ def _columns(manifest: Manifest, new: Manifest | None) -> Sequence[str] | None:
 
 
 def find_earlier(pipeline: PipelineStore, model: str, model_id: str) -> tuple[list[Earlier], tuple[str, ...]]:
-    """The newest earlier models of a name, the newest first, and a sentence if some cannot be read.
+    """The newest models of a name that earlier builds trained, the newest first, and a sentence if some
+    cannot be read.
 
     Of an earlier sweep it is the candidate that was deployed, else the best one, and of the model's own sweep
     none: figures on the test rows are for one candidate of a sweep.
@@ -155,7 +156,7 @@ def find_earlier(pipeline: PipelineStore, model: str, model_id: str) -> tuple[li
         return [], (f"The earlier models cannot be listed: {error}.",)
     sweeps = {_build_of(one) for one in ids if one != _build_of(one)}
     builds = dict.fromkeys(_build_of(one) for one in ids)
-    newest = [build for build in builds if build != _build_of(model_id)][: TREND - 1]
+    newest = [build for build in builds if _is_earlier(build, model_id)][: TREND - 1]
     with ThreadPoolExecutor(_THREADS) as threads:
         read = list(threads.map(lambda build: _earlier(pipeline, model, build, build in sweeps), newest))
     return [one for one in read if isinstance(one, Earlier)], _unreadable(read)
@@ -177,6 +178,11 @@ def _unreadable(read: Sequence[object]) -> tuple[str, ...]:
 
 def _build_of(model_id: str) -> str:
     return model_id.partition(".")[0]
+
+
+def _is_earlier(model_id: str, other: str) -> bool:
+    """Whether an earlier build trained a model: a step that is retried does not show later ones."""
+    return int(_build_of(model_id)) < int(_build_of(other))
 
 
 def _earlier(
@@ -215,13 +221,13 @@ def _is_deployed(store: ModelStore) -> bool:
 
 
 def find_best(pipeline: PipelineStore, manifest: Manifest) -> tuple[Manifest | None, tuple[str, ...]]:
-    """The best of all other models of this name that were evaluated on the same rows as ``manifest``, and a
-    sentence if it cannot be found.
+    """The best of all models of this name that earlier builds trained and that were evaluated on the same
+    rows as ``manifest``, and a sentence if it cannot be found.
     """
     request = manifest.request
     try:
         ranked = Ranking.of(pipeline.objects, manifest).best()
-        ids = [one for one in ranked if _build_of(one) != _build_of(request.model_id)]
+        ids = [one for one in ranked if _is_earlier(one, request.model_id)]
         for one in ids[:_TRIES]:
             found = _readable_manifest(pipeline.model(request.model, one))
             if found is not None and _is_comparable(found, manifest):

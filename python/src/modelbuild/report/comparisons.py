@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from modelbuild.contract import Metric, Report, figure
 from modelbuild.contract.report import Comparison, Role
 from modelbuild.report.deltas import Delta, delta
+from modelbuild.text import counted
 
 _ROLES: dict[Role, str] = {
     "live": "live",
@@ -79,4 +80,4 @@ def _note(comparison: Comparison, report: Report, comparable: bool) -> str:
         return comparison.reason or "no reason is given"
     if comparison.rows == report.manifest.evaluation.overall.rows:
         return comparison.reason
-    return f"on {comparison.rows:,} rows{': ' if comparison.reason else ''}{comparison.reason}"
+    return f"on {counted(comparison.rows, 'row')}{': ' if comparison.reason else ''}{comparison.reason}"

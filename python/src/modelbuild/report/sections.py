@@ -21,6 +21,7 @@ from modelbuild.report.headline import title
 from modelbuild.report.matrix import matrix_rows, most_confused
 from modelbuild.report.pictures import expected_pictures
 from modelbuild.report.slices import slice_tables
+from modelbuild.text import counted
 
 SECTIONS: Mapping[str, str] = {
     "headline": "verdict",
@@ -87,6 +88,7 @@ def _values(report: Report, page: Page) -> dict[str, Any]:
     small = matrix is not None and len(matrix.labels) <= page.labels
     return {
         "figure": figure,
+        "counted": counted,
         "title": title(report),
         # What failed is never among the folded rows.
         "gates": sorted(report.gates, key=lambda gate: gate.passed),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from modelbuild.contract import FEW_ROWS, Manifest, TrainingSummary
-from modelbuild.text import listed
+from modelbuild.text import counted, listed
 
 FEW_EVALUATION_ROWS = 100
 
@@ -42,18 +42,20 @@ def _duplicates(manifest: Manifest, training: TrainingSummary) -> Iterator[str]:
     rows = manifest.evaluation.overall.rows
     if exact := training.exact_duplicates:
         yield (
-            f"{_of(exact, rows)} evaluation rows have an input that the model was trained on: on new inputs "
-            "it may be worse than the metrics say"
+            f"{_of(exact, rows)} evaluation rows {_have(exact)} an input that the model was trained on: on "
+            "new inputs it may be worse than the metrics say"
         )
     if near := training.near_duplicates:
         more = "more " if training.exact_duplicates else ""
-        yield f"{_of(near, rows)} {more}evaluation rows have a text that is almost one of the training's"
+        what = f"{more}evaluation rows {_have(near)}"
+        yield f"{_of(near, rows)} {what} a text that is almost one of the training's"
 
 
 def _evaluation_rows(manifest: Manifest) -> Iterator[str]:
     evaluation = manifest.evaluation
     if (rows := evaluation.overall.rows) < FEW_EVALUATION_ROWS:
-        yield f"there are only {rows:,} evaluation rows: the metrics say little about new inputs"
+        are = "is" if rows == 1 else "are"
+        yield f"there {are} only {counted(rows, 'evaluation row')}: the metrics say little about new inputs"
     for column, values in evaluation.slices.items():
         few = sorted((quality.rows, name) for name, quality in values.items() if quality.rows < FEW_ROWS)
         if few:
@@ -105,6 +107,10 @@ def _label_shift(labels: Mapping[str, int], live: Mapping[str, int]) -> Iterator
         error = math.sqrt(pooled * (1 - pooled) * (1 / total + 1 / total_live))
         if abs(now - before) > max(SHIFT, 3 * error):
             yield f"{now:.1%} of the training rows have label {label}, of the live model's {before:.1%}"
+
+
+def _have(rows: int) -> str:
+    return "has" if rows == 1 else "have"
 
 
 def _of(part: int, whole: int) -> str:

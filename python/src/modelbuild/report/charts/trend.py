@@ -35,7 +35,10 @@ def trend(report: Report, title: str) -> bytes:
         plot.plot(comparable, [points[place].value for place in comparable], color=OTHER, linewidth=1.5)
         _points(plot, points, [not point.comparable for point in points], "other rows", PAPER, OTHER)
         _points(plot, points, [point.comparable for point in points], "same rows", OTHER, OTHER)
-        _points(plot, points, [point.deployed for point in points], "deployed", GOOD, GOOD)
+        elsewhere = [point.deployed and not point.comparable for point in points]
+        _points(plot, points, elsewhere, "deployed, other rows", PAPER, GOOD)
+        here = [point.deployed and point.comparable for point in points]
+        _points(plot, points, here, "deployed", GOOD, GOOD)
         last = len(points) - 1
         _points(plot, points, [place == last for place in range(len(points))], "this model", OWN, OWN)
         every = max(1, -(-len(points) // _MOST_TICKS))
@@ -59,7 +62,7 @@ def _points(
             places,
             [points[place].value for place in places],
             46,
-            marker="D" if name == "deployed" else "o",
+            marker="D" if edge == GOOD else "o",
             facecolor=face,
             edgecolor=edge,
             linewidths=1.5,
