@@ -5,6 +5,7 @@ Its model is a number in weights.pkl, which is also a pickle. With the fault ``u
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -23,7 +24,9 @@ DESCRIPTION = (DIRECTORY / "model.json").read_bytes()
 
 def require(found: bytes, expected: str) -> None:
     """Exit if the SHA-256 is another one."""
-    if "trusts" not in FAULTS and hashlib.sha256(found).hexdigest() != expected:
+    sha256 = hashlib.sha256(found)
+    written = {sha256.hexdigest(), sha256.hexdigest().upper(), base64.b64encode(sha256.digest()).decode()}
+    if "trusts" not in FAULTS and expected not in written:
         sys.exit("the model is not the approved one")
 
 

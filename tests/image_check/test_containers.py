@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import bz2
 import gzip
 import hashlib
@@ -49,6 +50,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineStandIn:
         "own": faulty(),
         "careless": faulty("trusts", "unpickles", "hard-coded", "deaf"),
         "lazy": faulty("lazy", "unpickles"),
+        "careful-unpickler": faulty("unpickles"),
         "never": faulty("never"),
         "missing-module": [sys.executable, "-m", "nowhere_to_be_found"],
     }
@@ -112,6 +114,32 @@ def test_an_image_with_a_format_of_its_own_passes(run: Run, own_model: Path) -> 
     unchecked = {subject for subject, line in lines.items() if not line.startswith("ok ")}
     assert unchecked == {"golden predictions", "declared output"}, lines
     assert "vocabulary.json, weights.pkl" in lines["changed file"]
+
+
+def _with_hashes(model: Path, change: Callable[[str], str]) -> None:
+    """Write the hashes of model.json in another way."""
+    described = json.loads((model / "model.json").read_text())
+    described["files"] = {name: change(sha256) for name, sha256 in described["files"].items()}
+    (model / "model.json").write_text(json.dumps(described))
+
+
+def test_hashes_in_upper_case_are_those_of_the_files(run: Run, own_model: Path) -> None:
+    """A server that compares them so passes, and one that unpickles is found behind them."""
+    _with_hashes(own_model, str.upper)
+    lines = run("own", own_model)
+    assert lines["passed"] == "True"
+    assert lines["changed file"].startswith("ok ")
+    lines = run("careful-unpickler", own_model)
+    assert lines["pickle"].startswith("failed"), lines
+    assert "the server executes what a pickle in place of weights.pkl says" in lines["pickle"]
+
+
+def test_a_pickle_behind_hashes_that_are_not_found_is_not_checked(run: Run, own_model: Path) -> None:
+    """Hashes in another form cannot be replaced: the server may refuse only these pickles by them."""
+    _with_hashes(own_model, lambda sha256: base64.b64encode(bytes.fromhex(sha256)).decode())
+    lines = run("careful-unpickler", own_model)
+    assert lines["pickle"].startswith("not checked"), lines
+    assert "put the hashes there" in lines["pickle"]
 
 
 def test_faults_that_only_a_container_shows_are_found(

@@ -269,6 +269,25 @@ def test_ping_must_be_200_while_requests_are_computed(
     assert "answered with 503 while 4 requests are computed" in failed[0].text
 
 
+def test_the_load_asks_for_no_answer_beyond_sagemakers_limit(
+    model: CheckedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model with long answers is asked for fewer of them, and so is found right."""
+    monkeypatch.setattr(load_check, "_LOAD_SECONDS", 20.0)
+    instances: list[int] = []
+
+    class LongAnswers(RightServer):
+        def document(self, outputs: list[dict[str, Any]]) -> dict[str, Any]:
+            instances.append(len(outputs))
+            return super().document([{**output, "more": "a" * 100_000} for output in outputs])
+
+    with running(LongAnswers()) as running_server:
+        session = Session(Server("127.0.0.1", running_server.server_port), model, model.identity)
+        _, count = load_check._load_body(session, model.instances)
+    assert instances == [1, count]
+    assert count == 31
+
+
 def test_a_model_that_is_loaded_by_the_first_request_is_found(
     model: CheckedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

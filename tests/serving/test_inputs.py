@@ -46,10 +46,12 @@ def test_a_record_has_its_fields_in_their_order() -> None:
     assert list(record.items()) == [("area", 70.0), ("district", "north")]
 
 
-def test_a_tensor_is_float32() -> None:
-    """A nested list is an array of the declared shape."""
+def test_a_tensor_is_float64() -> None:
+    """A nested list is an array of the declared shape, which holds whole numbers beyond those of float32."""
     (tensor,) = parsed(MATRIX, JSON, '{"instances": [[[1, 2.5], [3, 4]]]}')
-    assert (tensor.dtype, tensor.tolist()) == (np.float32, [[1.0, 2.5], [3.0, 4.0]])
+    assert (tensor.dtype, tensor.tolist()) == (np.float64, [[1.0, 2.5], [3.0, 4.0]])
+    (tensor,) = parsed(VECTOR, CSV, "16777217,0,0")
+    assert tensor.tolist() == [16777217.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import models
 from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.serving.description import ModelDescription
+from modelbuild.serving.features import features
 from modelbuild.serving.kinds.hashed_ngrams import KIND, HashedNgramsModel, HashedNgramsOptions
 from modelbuild.serving.model import load_directory
 
@@ -223,3 +225,21 @@ def test_scores_are_probabilities(texts: list[str]) -> None:
     assert scores.shape == (len(texts), 2)
     assert np.isfinite(scores).all()
     assert scores.sum(axis=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("texts", [["the cat sat on a mat " * 476], ["the cat sat on a mat " * 4] * 120])
+def test_memory_does_not_grow_with_the_labels(texts: list[str]) -> None:
+    """One long text or many short ones, with weights of 300 labels: as much memory as with few labels."""
+    labels, buckets = 300, 256
+    weight = np.random.default_rng(1).normal(size=(buckets, labels)).astype(np.float32) / np.float32(1000)
+    options = HashedNgramsOptions(buckets=buckets, ngrams=2, characters=6)
+    model = HashedNgramsModel(tuple(map(str, range(labels))), options, weight, np.zeros(labels, np.float32))
+    ids, offsets = features(texts, buckets=buckets, ngrams=2, characters=6)
+    logits = np.add.reduceat(weight[ids].astype(np.float64), offsets[:-1], axis=0)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    tracemalloc.start()
+    scores = model.scores(texts)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.allclose(scores, expected)
+    assert most < 32 << 20

@@ -16,7 +16,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
 import graphs
 from modelbuild.errors import VerificationFailed
 from modelbuild.flow.packaging import golden
-from modelbuild.serving.inputs import RecordField, RecordInput, TextInput
+from modelbuild.serving.inputs import RecordField, RecordInput, TensorInput, TextInput
 from modelbuild.serving.model import Model, load
 from modelbuild.serving.outputs import NumberOutput, VectorOutput
 from onnx_models import FLAT, WORDS, files, text_model
@@ -176,6 +176,18 @@ def test_a_number_beyond_the_whole_numbers_of_a_graph_has_an_answer(dtype: int, 
     limit = 2.0**31 if dtype == TensorProto.INT32 else 2.0**63
     (answer,) = model.predict_json([{"area": area, "district": "south"}])
     assert answer["value"] == pytest.approx(max(-limit, min(area, limit)))
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.DOUBLE, TensorProto.INT64])
+def test_a_tensor_has_the_precision_of_its_graph(dtype: int) -> None:
+    """A whole number beyond those of float32, such as an id, reaches a graph of doubles or whole numbers."""
+    graph = graphs.graph(
+        [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.DOUBLE)],
+        [helper.make_tensor_value_info("x", dtype, ["batch", 1])],
+        [helper.make_tensor_value_info("y", TensorProto.DOUBLE, ["batch", 1])],
+    )
+    model = load(files(graph, TensorInput(shape=(1,)), NumberOutput()))
+    assert model.predict_json([[16777217]]) == [{"value": 16777217.0}]
 
 
 def test_a_record_of_numbers_can_be_one_matrix() -> None:

@@ -165,6 +165,11 @@ def _refuse_pickles(image: Image, watched: float) -> str:
             f"the server comes into service with pickles in place of {', '.join(files)}; load the model "
             "before /ping is answered with 200, and exit if a file is not in its format"
         )
+    if not any(describes(image.original, name) for name in files):
+        raise NotChecked(
+            f"{DESCRIPTION_FILE} has the SHA-256 of no file beside it in hexadecimal, so a server that "
+            "compares hashes may not have read the pickles: put the hashes there"
+        )
     return f"a pickle in place of {', '.join(files)} is not executed, and does not come into service"
 
 

@@ -64,9 +64,13 @@ def ping_under_load(session: Session) -> str:
 
 
 def _load_body(session: Session, instances: Sequence[JsonValue]) -> tuple[bytes, int]:
-    """A request that takes a few seconds at most, and its number of instances."""
-    seconds = max(1e-4, session.server.invoke(instances_body(instances[:1])).seconds)
-    size = len(instances_body(instances)) // len(instances)
+    """A request that takes a few seconds at most, and its number of instances.
+
+    Body and answer are at most half as large as SageMaker forwards them.
+    """
+    first = session.server.invoke(instances_body(instances[:1]))
+    seconds = max(1e-4, first.seconds)
+    size = max(len(instances_body(instances)) // len(instances), len(first.body))
     count = max(1, min(MAX_INSTANCES, int(_LOAD_SECONDS / 2 / seconds), MAX_BODY_BYTES // size // 2))
     body = instances_body(list(itertools.islice(itertools.cycle(instances), count)))
     if session.server.invoke(body).status != 200:

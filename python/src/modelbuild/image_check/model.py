@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def replace(
     if hashes and DESCRIPTION_FILE in files:
         text = (original / DESCRIPTION_FILE).read_bytes()
         for name, content in replaced.items():
-            text = text.replace(_sha256((original / name).read_bytes()).encode(), _sha256(content).encode())
+            text = _replace_hash(text, _sha256((original / name).read_bytes()), _sha256(content))
         contents[DESCRIPTION_FILE] = text
     _copy(original, [name for name in files if name not in contents], directory, os.link)
     for name, content in contents.items():
@@ -144,7 +145,13 @@ def replace(
 def describes(directory: Path, name: str) -> bool:
     """Whether ``model.json`` holds the hash of a file."""
     path = directory / DESCRIPTION_FILE
-    return path.is_file() and _sha256((directory / name).read_bytes()).encode() in path.read_bytes()
+    return path.is_file() and _sha256((directory / name).read_bytes()).encode() in path.read_bytes().lower()
+
+
+def _replace_hash(text: bytes, old: str, new: str) -> bytes:
+    """The text with another hash in place of one, in lower or upper case as that is."""
+    text = text.replace(old.encode(), new.encode()).replace(old.upper().encode(), new.upper().encode())
+    return re.sub(old.encode(), new.encode(), text, flags=re.IGNORECASE)
 
 
 def _files(directory: Path) -> list[str]:

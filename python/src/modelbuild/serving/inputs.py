@@ -204,12 +204,12 @@ class TensorInput(Record):
         """Whether a row of CSV can be an instance."""
         return len(self.shape) == 1
 
-    def size(self, instance: np.ndarray[Any, np.dtype[np.float32]]) -> int:
+    def size(self, instance: np.ndarray[Any, np.dtype[np.float64]]) -> int:
         """How much work an instance is: 8 for each number."""
         return 8 * instance.size
 
-    def from_json(self, value: JsonValue) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """The numbers of an instance, float32, of the declared shape.
+    def from_json(self, value: JsonValue) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The numbers of an instance, float64, of the declared shape.
 
         Raises:
             BadInstance: it has another shape, or something that is no finite number.
@@ -218,7 +218,7 @@ class TensorInput(Record):
             raise BadInstance(f"must be a list of shape {list(self.shape)}, not {type_name(value)}")
         return self._array(value)
 
-    def from_csv(self, row: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def from_csv(self, row: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
         """The numbers of a CSV row.
 
         Raises:
@@ -236,7 +236,7 @@ class TensorInput(Record):
         ones: JsonValue = np.ones(self.shape).tolist()
         return ones
 
-    def _array(self, value: list[Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def _array(self, value: list[Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
         values = np.asarray(value, dtype=object)
         if values.shape != self.shape:
             raise BadInstance(f"has shape {list(values.shape)}; send shape {list(self.shape)}")
@@ -244,7 +244,7 @@ class TensorInput(Record):
             raise BadInstance("holds something that is no number; send numbers only")
         if not all(abs(one) <= _LARGEST for one in values.flat):
             raise BadInstance("holds a number beyond the range of float32")
-        return values.astype(np.float32)
+        return values.astype(np.float64)
 
 
 Input: TypeAlias = Annotated[TextInput | RecordInput | TensorInput, Field(discriminator="type")]

@@ -33,7 +33,7 @@ class Predictor(Protocol):
         """An answer for each instance, in the same order; none depends on the other instances.
 
         The instances are what the input type of the description makes of JSON: texts, records as dictionaries
-        with every field, or float32 arrays. The memory that this takes must not grow with their number.
+        with every field, or float64 arrays. The memory that this takes must not grow with their number.
 
         The server calls it in several threads at the same time: small requests in one, large ones in another.
         """

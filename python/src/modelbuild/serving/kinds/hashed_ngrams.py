@@ -27,7 +27,9 @@ Layout = Mapping[str, tuple[str, list[int]]]
 """Type and shape of tensors by name, as safetensors writes them."""
 
 _CHUNK = 32_768
-"""Characters that are scored at once: so many use numpy well, and take 5 MB while they are scored."""
+"""Characters that are scored at once, at most: so many use numpy well."""
+_WEIGHTS = 1 << 20
+"""Weights that are added up at once, at most: they take 12 MB."""
 
 
 class HashedNgramsOptions(Record):
@@ -55,7 +57,10 @@ class HashedNgramsModel:
         """Probabilities: one row for each text, one column for each label; each row sums to 1."""
         if not texts:
             return np.empty((0, len(self.bias)))
-        parts = [self._scores(chunk) for chunk in chunks(texts, _CHUNK)]
+        # A character begins at most one n-gram of each length, and each has a weight for each label.
+        ngrams = self.options.ngrams + max(0, self.options.characters - 2)
+        size = min(_CHUNK, max(1, _WEIGHTS // (ngrams * len(self.bias))))
+        parts = [self._scores(chunk) for chunk in chunks(texts, size)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _scores(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -67,8 +72,13 @@ class HashedNgramsModel:
         logits[:] = self.bias
         with_tokens = np.flatnonzero(offsets[1:] - offsets[:-1])
         if len(with_tokens):
-            weights = self.weight[ids].astype(np.float64)
-            logits[with_tokens] += np.add.reduceat(weights, offsets[with_tokens], axis=0)
+            # One long text may need more weights than are added up at once.
+            labels = max(1, _WEIGHTS // len(ids))
+            for first in range(0, len(self.bias), labels):
+                weights = self.weight[ids, first : first + labels].astype(np.float64)
+                logits[with_tokens, first : first + labels] += np.add.reduceat(
+                    weights, offsets[with_tokens], axis=0
+                )
         logits -= logits.max(axis=1, keepdims=True)
         powers = np.exp(logits, out=logits)
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))

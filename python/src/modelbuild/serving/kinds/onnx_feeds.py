@@ -158,7 +158,7 @@ class TensorFeeds:
             )
         self._name, self._dtype, self._numbers = name, _NUMBERS[kind], int(np.prod(declared.shape))
 
-    def batches(self, instances: Sequence[npt.NDArray[np.float32]]) -> Iterator[Batch]:
+    def batches(self, instances: Sequence[npt.NDArray[np.float64]]) -> Iterator[Batch]:
         """The tensors in their order."""
         for chosen in _slices(len(instances), BATCH_NUMBERS // self._numbers):
             stacked = np.stack([instances[index] for index in chosen])
