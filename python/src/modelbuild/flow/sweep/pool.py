@@ -11,8 +11,8 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -50,6 +50,8 @@ class _Running(Generic[Task]):
     def kill(self) -> None:
         """End what is left of its process and of those that it has started."""
         assert self.process.pid is not None
+        # Until the process leads its group, there is none.
+        self.process.kill()
         # macOS answers EPERM for a group of zombies.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -92,8 +94,9 @@ def run_all(
                 while len(running) < processes and (task := next(left, None)) is not None:
                     output, mark = (Path(scratch) / f"{name(task)}.{end}" for end in ("log", "ended"))
                     process = context.Process(target=_in_process, args=(run, task, output, mark))
-                    process.start()
-                    running[process.sentinel] = _Running(task, process, output, mark, time.monotonic())
+                    with _sigterm_later():
+                        process.start()
+                        running[process.sentinel] = _Running(task, process, output, mark, time.monotonic())
                 if not running:
                     return
                 for sentinel in wait([*running], _LOOK_SECONDS):
@@ -110,10 +113,21 @@ def run_all(
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def _sigterm_later() -> Iterator[None]:
+    """Handle a SIGTERM that comes during the block after it: a process in the making would not be ended."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
 def _in_process(run: Callable[[Task], None], task: Task, output: Path, mark: Path) -> None:
     """Run a task with its output in a file, and make another one when it has ended."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     # Of all processes in a container whose memory is used up, Linux then ends this one.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
