@@ -32,6 +32,13 @@ def arn(made: boto3.Session) -> str:
     return made.client("sts").get_caller_identity()["Arn"]
 
 
+@pytest.fixture
+def cloud(cloud: str) -> str:
+    """AWS, where the role exists; its address."""
+    standins.create_role(cloud, ROLE)
+    return cloud
+
+
 def test_default_is_the_agents_own_identity(cloud: str) -> None:
     """Without a role, calls are made with the environment's credentials."""
     assert cloud

@@ -255,6 +255,7 @@ def test_what_is_no_token_is_not_valid(token: str) -> None:
 
 def test_roles_are_assumed_with_a_token_of_this_run(aws: str) -> None:
     """STS gives keys for an unsigned request with a token of the local Buildkite, and for no other."""
+    standins.create_role(aws, ROLE)
 
     def ask(token: str) -> httpx.Response:
         asked = {

@@ -6,6 +6,7 @@ from pathlib import Path
 import boto3
 import pytest
 
+import standins
 from modelbuild.onboarding.chaining import examine
 from modelbuild.onboarding.pipeline import read
 
@@ -44,7 +45,7 @@ steps:
 @pytest.fixture
 def in_role(on_stand_in: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Be an agent that is itself in a role, as one with an instance profile is."""
-    assert on_stand_in
+    standins.create_role(on_stand_in, ROLE)
     credentials = boto3.client("sts").assume_role(RoleArn=ROLE, RoleSessionName="i-0abc")["Credentials"]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", credentials["AccessKeyId"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", credentials["SecretAccessKey"])

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 
+from modelbuild_local.laptop import OWNER_ROLE
 from modelbuild_local.service.session import cookie_name
 from waiting import SECONDS
 
@@ -138,6 +139,17 @@ def client(url: str, service: str) -> Any:
     """A boto3 client of the data lake's account."""
     made: Any = boto3.Session(KEY_ID, SECRET, region_name=REGION)
     return made.client(service, endpoint_url=url)
+
+
+def create_role(url: str, arn: str) -> None:
+    """Create a role, as the owner of the account that its ARN names; it may be there already."""
+    account, name = arn.split(":")[4], arn.rpartition("/")[2]
+    owner = f"arn:aws:iam::{account}:role/{OWNER_ROLE}"
+    keys = client(url, "sts").assume_role(RoleArn=owner, RoleSessionName="owner")["Credentials"]
+    session = boto3.Session(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], REGION)
+    iam: Any = session.client("iam", endpoint_url=url)
+    with suppress(iam.exceptions.EntityAlreadyExistsException):
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
 
 
 def deploy_training(url: str, **parameters: str) -> None:

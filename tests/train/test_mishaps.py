@@ -149,11 +149,12 @@ def test_submission_that_failed_otherwise_is_not_sent_again(step: Step, weather:
 
 def test_expired_keys_of_the_agent_are_a_sentence(step: Step, weather: Weather, aws: Any) -> None:
     """Of the agent's own expired keys it says one sentence with the fix, and nothing is submitted."""
+    role = "arn:aws:iam::123456789012:role/agent"
+    standins.create_role(aws.url, role)
     weather.keys_live(1)
     try:
-        credentials = standins.client(aws.url, "sts").assume_role(
-            RoleArn="arn:aws:iam::123456789012:role/agent", RoleSessionName="agent"
-        )["Credentials"]
+        sts = standins.client(aws.url, "sts")
+        credentials = sts.assume_role(RoleArn=role, RoleSessionName="agent")["Credentials"]
     finally:
         weather.keys_live(43200)
     time.sleep(max(0.0, credentials["Expiration"].timestamp() - time.time()) + 0.1)

@@ -16,6 +16,8 @@ from modelbuild_local.service.session import with_key
 ORGANIZATION = "local"
 DATA_LAKE_ACCOUNT = "123456789012"
 PRODUCTION_ACCOUNT = "222222222222"
+OWNER_ROLE = "OrganizationAccountAccessRole"
+"""The role that AWS Organizations creates in each account, for the person who sets it up."""
 REGION = "us-east-1"
 
 

@@ -4,17 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from botocore.exceptions import ClientError
 
-def production_keys(cloud: Any) -> dict[str, str]:
-    """Credentials in account 222222222222, by AssumeRole."""
-    credentials = cloud.client("sts").assume_role(
-        RoleArn="arn:aws:iam::222222222222:role/modelbuild-deploy", RoleSessionName="test"
-    )["Credentials"]
+import standins
+
+PRODUCTION = "arn:aws:iam::222222222222"
+
+
+def keys_of(cloud: Any, role: str) -> dict[str, str]:
+    """Credentials of a role in account 222222222222, by AssumeRole."""
+    arn = f"{PRODUCTION}:role/{role}"
+    credentials = cloud.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
     return {
         "aws_access_key_id": credentials["AccessKeyId"],
         "aws_secret_access_key": credentials["SecretAccessKey"],
         "aws_session_token": credentials["SessionToken"],
     }
+
+
+def production_keys(cloud: Any) -> dict[str, str]:
+    """Credentials of the role that deploys, which the account's owner has created."""
+    standins.create_role(cloud.url, f"{PRODUCTION}:role/modelbuild-deploy")
+    return keys_of(cloud, "modelbuild-deploy")
+
+
+@pytest.mark.parametrize(
+    ("role", "code"),
+    [
+        (f"{PRODUCTION}:role/modelbuild-depoly", "AccessDenied"),
+        ("arn:aws:iam::333333333333:role/modelbuild-deploy", "AccessDenied"),
+        ("role/modelbuild-deploy-long-enough", "ValidationError"),
+    ],
+)
+def test_a_role_that_iam_does_not_have_is_refused(cloud: Any, role: str, code: str) -> None:
+    """A wrong role is refused as by AWS, which does not say whether the role exists."""
+    production_keys(cloud)
+    with pytest.raises(ClientError) as refused:
+        cloud.client("sts").assume_role(RoleArn=role, RoleSessionName="test")
+    assert refused.value.response["Error"]["Code"] == code
+    assert role in refused.value.response["Error"]["Message"]
 
 
 def test_assumed_role_is_in_its_own_account(cloud: Any) -> None:

@@ -12,9 +12,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from modelbuild import __version__
 from modelbuild.errors import ModelbuildError
 from modelbuild_local import clone
-from modelbuild_local.laptop import DATA_LAKE_ACCOUNT, PRODUCTION_ACCOUNT, REGION
+from modelbuild_local.laptop import DATA_LAKE_ACCOUNT, OWNER_ROLE, PRODUCTION_ACCOUNT, REGION
 
 DEPLOY_ROLE = f"arn:aws:iam::{PRODUCTION_ACCOUNT}:role/modelbuild-deploy"
+_PRODUCTION_OWNER = f"arn:aws:iam::{PRODUCTION_ACCOUNT}:role/{OWNER_ROLE}"
 
 
 def data_lake(key_id: str, secret: str) -> boto3.Session:
@@ -24,8 +25,12 @@ def data_lake(key_id: str, secret: str) -> boto3.Session:
 
 def production(url: str, lake: boto3.Session) -> boto3.Session:
     """A session in the production account, with the role that deploys, which the agents' identity assumes."""
+    return _with_role(url, lake, DEPLOY_ROLE)
+
+
+def _with_role(url: str, lake: boto3.Session, role: str) -> boto3.Session:
     sts: Any = lake.client("sts", endpoint_url=url)
-    assumed = sts.assume_role(RoleArn=DEPLOY_ROLE, RoleSessionName="modelbuild-local")["Credentials"]
+    assumed = sts.assume_role(RoleArn=role, RoleSessionName="modelbuild-local")["Credentials"]
     return boto3.Session(
         region_name=REGION,
         aws_access_key_id=assumed["AccessKeyId"],
@@ -55,7 +60,7 @@ def seed(
         for name, value in secrets.items():
             vault.create_secret(Name=name, SecretString=json.dumps(value))
         _deploy(
-            production(aws, lake),
+            _with_role(aws, lake, _PRODUCTION_OWNER),
             aws,
             "production",
             {"DeployerArn": f"arn:aws:iam::{DATA_LAKE_ACCOUNT}:root"},

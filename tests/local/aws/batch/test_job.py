@@ -43,6 +43,15 @@ def test_job_acts_as_its_role(cloud: Any) -> None:
     assert cloud.log(job)[0].startswith("arn:aws:sts::123456789012:assumed-role/job/")
 
 
+def test_a_job_role_that_iam_does_not_have_gives_no_keys(cloud: Any) -> None:
+    """A job whose role does not exist has no credentials, and its log says so."""
+    ask = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
+    region = [{"name": "AWS_DEFAULT_REGION", "value": "us-east-1"}]
+    own = {"jobRoleArn": f"{ROLE}-typo", "environment": region}
+    job = cloud.run("no-identity", ["python", "-c", ask], properties=own)
+    assert f"not authorized to perform: sts:AssumeRole on resource: {ROLE}-typo" in "\n".join(cloud.log(job))
+
+
 def test_job_sees_a_containers_environment(cloud: Any) -> None:
     """Image, definition, overrides and secrets reach the job, the developer's own variables do not."""
     secret = cloud.client("secretsmanager").create_secret(

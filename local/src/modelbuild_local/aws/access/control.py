@@ -5,6 +5,8 @@ its keys: the key of this run, a key of a role, or a key of an IAM user. It refu
 requests with a wrong time. A container gets its keys from an address, and AWS's libraries renew them in time.
 ``AssumeRoleWithWebIdentity`` needs a token of the local Buildkite instead of a signature.
 
+Everyone with a key may assume each role that IAM has, and do everything: no policy is evaluated.
+
 ``PUT /laptop/credentials`` with ``{"seconds": 20}`` limits the lifetime of all further keys of roles, to test
 their expiry.
 """
@@ -22,12 +24,14 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from moto.iam.models import iam_backends
+from moto.sts.exceptions import STSClientError, STSValidationError
 from moto.sts.models import AssumedRole, STSBackend, sts_backends
 
 from modelbuild_local.aws.access import signature
 from modelbuild_local.aws.access.signature import Signature
 from modelbuild_local.aws.errors import Start, drain, refuse
 from modelbuild_local.aws.patching import replace
+from modelbuild_local.laptop import OWNER_ROLE
 from modelbuild_local.service import web_identity
 
 PATH = "/laptop/credentials"
@@ -97,19 +101,25 @@ def answer(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
         except (KeyError, TypeError, ValueError):
             status, shown = "400 Bad Request", '{"message": "Send {\\"seconds\\": 20}."}'
     elif environ.get("HTTP_AUTHORIZATION", "") in _containers:
-        role, session, region = _containers[environ["HTTP_AUTHORIZATION"]]
-        credentials = _keys(role, session, region)
-        keys = {
-            "RoleArn": role,
-            "AccessKeyId": credentials.access_key_id,
-            "SecretAccessKey": credentials.secret_access_key,
-            "Token": credentials.session_token,
-            "Expiration": credentials.expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        }
-        status, shown = "200 OK", json.dumps(keys)
+        try:
+            keys = _keys_for_container(*_containers[environ["HTTP_AUTHORIZATION"]])
+            status, shown = "200 OK", json.dumps(keys)
+        except STSClientError as error:
+            status, shown = "400 Bad Request", json.dumps({"code": error.code, "message": error.message})
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(shown)))]
     start_response(status, headers)
     return [shown.encode()]
+
+
+def _keys_for_container(role: str, session: str, region: str) -> dict[str, str]:
+    credentials = _keys(role, session, region)
+    return {
+        "RoleArn": role,
+        "AccessKeyId": credentials.access_key_id,
+        "SecretAccessKey": credentials.secret_access_key,
+        "Token": credentials.session_token,
+        "Expiration": credentials.expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
 
 
 def may_administer(environ: dict[str, Any]) -> bool:
@@ -242,8 +252,24 @@ def _keys(role: str, session: str, region: str) -> AssumedRole:
     )
 
 
-def _assume_role_with_lifetime(self: STSBackend, *, duration: int, **asked: Any) -> AssumedRole:
-    credentials = _assume_role(self, duration=min(int(duration), _longest["seconds"]), **asked)
+def _assume_role_with_lifetime(
+    self: STSBackend, *, role_arn: str, duration: int, **asked: Any
+) -> AssumedRole:
+    _require_role(self.account_id, role_arn)
+    seconds = min(int(duration), _longest["seconds"])
+    credentials = _assume_role(self, role_arn=role_arn, duration=seconds, **asked)
     _secrets[credentials.access_key_id] = credentials.secret_access_key
     _expiry[credentials.access_key_id] = credentials.expiration.replace(tzinfo=timezone.utc).timestamp()
     return credentials
+
+
+def _require_role(caller: str, role: str) -> None:
+    """Raises: STSClientError: IAM has no such role, which AWS tells nobody; it answers like this."""
+    parts = role.split(":")
+    if len(parts) != 6:
+        raise STSValidationError(f"{role} is invalid")
+    partition, account = parts[1], parts[4]
+    known = iam_backends[account][partition].roles.values()
+    if parts[5] != f"role/{OWNER_ROLE}" and role not in [one.arn for one in known]:
+        message = f"account {caller} is not authorized to perform: sts:AssumeRole on resource: {role}"
+        raise STSClientError("AccessDenied", message)
