@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -181,6 +182,19 @@ def test_csv_of_a_vector_is_its_numbers() -> None:
             '{"instances": [{"area": 1, "district": "\\ud800"}]}',
             "instances[0] has half a surrogate pair as character 1 in district; send whole characters",
         ),
+        (TEXT, JSON_LINES, '"a"\n\n5\n', "line 3 must be a text, not a number"),
+        (TEXT, CSV, 'a\n\n"b"\nc,d\n', "row 4 has 2 columns"),
+        (RECORD, CSV, "area,district\n70,north\nx,south\n", "row 3 has 'x' as area"),
+        (VECTOR, CSV, "1,2,1_000\n", "row 1 has '1_000' as column 3; send a number"),
+        (VECTOR, CSV, "1,2,\u0661\n", "row 1 has '\u0661' as column 3; send a number"),
+        (VECTOR, CSV, "1,2,3\n1,2,3,4,5\n", "Line 2 has more commas than a row of input tensor can have"),
+        (
+            RECORD,
+            JSON,
+            '{"instances": [{"area": 1, "area": 2, "district": "n"}]}',
+            "The body holds an object with the key 'area' twice; send it once",
+        ),
+        (TEXT, JSON, '{"instances": ["a"], "instances": ["b"]}', "The body holds an object with the key"),
         (TEXT, JSON_LINES, '"a"\n{', "Line 2 is not JSON in UTF-8"),
         (TEXT, JSON_LINES, '"a"\n" "\n', "line 2 is empty: it has no word and no sign"),
     ],
@@ -211,6 +225,21 @@ def test_a_document_that_would_fill_the_memory_is_not_parsed(declared: Input) ->
     body = '{"instances": [' + "[]," * 50_000 + "[]]}"
     with pytest.raises(BadBody, match="holds more than 1,000 instances of input"):
         parsed(declared, JSON, body)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body"),
+    [(JSON_LINES, b"11\n" * 2_000_000), (CSV, b"111," * 1_500_000), (CSV, b"1,1\n" * 1_500_000)],
+)
+def test_many_small_values_are_not_kept(media_type: str, body: bytes) -> None:
+    """Rows are read one by one: what is refused has not become millions of Python objects."""
+    content = bytearray(body)
+    tracemalloc.start()
+    with pytest.raises(BadBody):
+        parse_instances(content, media_type, VECTOR)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 40_000_000
 
 
 @given(

@@ -6,7 +6,8 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -67,36 +68,53 @@ def _from_json(body: bytearray, declared: Input) -> list[Any]:
 
 def _from_json_lines(body: bytearray, declared: Input) -> list[Any]:
     _require_few_values(body, declared)
-    lines = [line for line in bytes(body).split(b"\n") if line.strip()]
-    _require_count(len(lines), "lines")
-    named = ((f"line {number}", line) for number, line in enumerate(lines, 1))
-    return _check(((name, _decode(line, name.capitalize())) for name, line in named), declared.from_json)
+    lines = ((number, line) for number, line in enumerate(io.BytesIO(body), 1) if line.strip())
+    values = ((f"line {number}", _decode(line, f"Line {number}")) for number, line in lines)
+    return _require_count(_check(values, declared.from_json), "lines")
 
 
 def _from_csv(body: bytearray, declared: Input) -> list[Any]:
     try:
         text = body.decode("utf-8-sig")
-        rows = list(itertools.islice(_rows(text), MAX_INSTANCES + 2))
+        rows = ((number, row) for number, row in enumerate(_rows(text, declared), 1) if row)
+        named = ((f"row {number}", row) for number, row in _without_header(rows, declared))
+        return _require_count(_check(named, declared.from_csv), "rows")
     except (ValueError, csv.Error) as error:
         raise BadBody(f"The body is not CSV in UTF-8 ({error}).") from error
-    if rows and isinstance(declared, RecordInput) and declared.is_header(rows[0]):
-        del rows[0]
-    _require_count(len(rows), "rows")
-    return _check(((f"row {number}", row) for number, row in enumerate(rows, 1)), declared.from_csv)
 
 
 _READERS = {JSON: _from_json, JSON_LINES: _from_json_lines, CSV: _from_csv}
 
 
-def _rows(text: str) -> Iterable[list[str]]:
+def _without_header(
+    rows: Iterable[tuple[int, list[str]]], declared: Input
+) -> Iterator[tuple[int, list[str]]]:
+    for at, (number, row) in enumerate(rows):
+        if at or not isinstance(declared, RecordInput) or not declared.is_header(row):
+            yield number, row
+
+
+def _rows(text: str, declared: Input) -> Iterable[list[str]]:
     csv.field_size_limit(4 * MAX_CHARACTERS)
-    return (row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row)
+    return csv.reader(_lines(text, declared), strict=True)
+
+
+def _lines(text: str, declared: Input) -> Iterator[str]:
+    """The lines of CSV, of which none has more cells than a row can have and than fit into memory."""
+    for number, line in enumerate(io.StringIO(text, newline=""), 1):
+        if line.count(",") > min(declared.csv_commas, MAX_JSON_MARKS):
+            raise BadBody(f"Line {number} has more commas than a row of input {declared.type} can have.")
+        yield line
 
 
 def _check(named: Iterable[tuple[str, Any]], read: Callable[[Any], Any]) -> list[Any]:
-    """What ``read`` makes of each value; the name of a value begins the sentence that refuses it."""
-    instances = []
-    for name, value in named:
+    """What ``read`` makes of each value, up to one more than is allowed.
+
+    The name of a value begins the sentence that refuses it. No value is kept as it was sent: as Python
+    objects all of them can take many times their size.
+    """
+    instances: list[Any] = []
+    for name, value in itertools.islice(named, MAX_INSTANCES + 1):
         try:
             instances.append(read(value))
         except BadInstance as error:
@@ -106,7 +124,7 @@ def _check(named: Iterable[tuple[str, Any]], read: Callable[[Any], Any]) -> list
 
 def _decode(text: bytearray | bytes, subject: str) -> Any:
     try:
-        return json.loads(text.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        return _DECODER.decode(text.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError) else "it cannot be decoded"
         raise BadBody(f"{subject} is not JSON in UTF-8 ({reason}).") from error
@@ -116,12 +134,22 @@ def _refuse_constant(name: str) -> None:
     raise BadBody(f"The body holds {name}, which is no number of JSON.")
 
 
-def _require_count(found: int, unit: str) -> None:
-    if not 1 <= found <= MAX_INSTANCES:
-        raise BadBody(
-            f"The body must have 1 to {MAX_INSTANCES:,} {unit}, not "
-            f"{found if found <= MAX_INSTANCES else 'more'}."
-        )
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, each of whose keys occurs once."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise BadBody(f"The body holds an object with the key {twice[:60]!r} twice; send it once.")
+    return made
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_object)
+
+
+def _require_count(instances: list[Any], unit: str) -> list[Any]:
+    if not 1 <= len(instances) <= MAX_INSTANCES:
+        raise BadBody(f"The body must have 1 to {MAX_INSTANCES:,} {unit}, not {'more' if instances else 0}.")
+    return instances
 
 
 def _require_few_values(body: bytearray, declared: Input) -> None:

@@ -36,6 +36,11 @@ class TextInput(Record):
         return 1
 
     @property
+    def csv_commas(self) -> int:
+        """How many commas a line of CSV has, at most."""
+        return MAX_CHARACTERS
+
+    @property
     def fits_csv(self) -> bool:
         """Whether a row of CSV can be an instance."""
         return True
@@ -130,6 +135,11 @@ class RecordInput(Record):
         return 1 + 2 * len(self.fields)
 
     @property
+    def csv_commas(self) -> int:
+        """How many commas a line of CSV has, at most."""
+        return len(self.fields) + sum(MAX_CHARACTERS for field in self.fields if field.type == "text")
+
+    @property
     def fits_csv(self) -> bool:
         """Whether a row of CSV can be an instance."""
         return True
@@ -198,6 +208,11 @@ class TensorInput(Record):
     def json_marks(self) -> int:
         """How many of the characters ``,:[{`` the JSON of an instance has outside its texts, at most."""
         return sum(math.prod(self.shape[:depth]) for depth in range(len(self.shape) + 1))
+
+    @property
+    def csv_commas(self) -> int:
+        """How many commas a line of CSV has, at most."""
+        return self.shape[0]
 
     @property
     def fits_csv(self) -> bool:
@@ -270,6 +285,9 @@ def _require_text(text: str, where: str) -> None:
 
 def _number(name: str, cell: str) -> float:
     try:
-        return float(cell)
-    except ValueError as error:
-        raise BadInstance(f"has {cell[:60]!r} as {name}; send a number") from error
+        # Python also takes 1_000 and the digits of other scripts.
+        if "_" not in cell and cell.isascii():
+            return float(cell)
+    except ValueError:
+        pass
+    raise BadInstance(f"has {cell[:60]!r} as {name}; send a number")
