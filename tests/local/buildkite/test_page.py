@@ -137,6 +137,46 @@ def test_a_field_keeps_the_focus_while_the_page_refreshes(server: Any) -> None:
     assert refreshed == ["why/text", True]
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium is on PATH to open the page")
+def test_a_page_whose_key_is_gone_says_so(server: Any) -> None:
+    """When the server does not take the browser's key any more, the page says that it is out of date."""
+    page, _ = start(server, "page key", [BLOCK])
+    with started_browser() as browser:
+        browser.show(f"{page}?key={standins.PAGE_KEY}", width=1000, theme="light")
+        shown = browser.evaluate(
+            """
+            new Promise(resolve => {
+              const main = document.querySelector("main");
+              const look = () => resolve(main.firstChild.textContent);
+              new MutationObserver(look).observe(main, {childList: true});
+              const fetched = window.fetch;
+              window.fetch = address => fetched(address, {credentials: "omit"});
+            })
+            """
+        )
+    assert shown.startswith("This page is out of date. Open this page with an address that")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium is on PATH to open the page")
+def test_marked_text_stays_while_the_page_refreshes(server: Any) -> None:
+    """What a person has marked to copy it is not replaced."""
+    page, build = start(server, "page marked", [BLOCK])
+    with started_browser() as browser:
+        browser.show(f"{page}?key={standins.PAGE_KEY}", width=1000, theme="light")
+        browser.evaluate("getSelection().selectAllChildren(document.querySelector('#steps'))")
+        assert server.rest.put(f"{build}/cancel").status_code == 200
+        kept = browser.evaluate(
+            """
+            new Promise(resolve => {
+              const [head, steps] = ["#head", "#steps"].map(id => document.querySelector(id));
+              const look = () => head.isConnected ? setTimeout(look, 50) : resolve(steps.isConnected);
+              look();
+            })
+            """
+        )
+    assert kept is True
+
+
 def test_a_foreign_name_for_this_machine_gets_nothing(server: Any) -> None:
     """A name that merely resolves to this machine opens no page, so that no site can read one."""
     assert server.browser.get(f"{server.url}/", headers={"Host": "evil.example"}).status_code == 403

@@ -28,7 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BODY_BYTES = 1 << 16
-_POLICY = "script-src 'nonce-{nonce}'; form-action 'none'"
+_POLICY = "script-src 'nonce-{nonce}'; connect-src 'self'; form-action 'none'"
 
 
 def create_app(reader: Reader, url: str, page_key: str) -> Starlette:

@@ -22,6 +22,8 @@ from modelbuild_local.wandb.files import Files
 from modelbuild_local.wandb.media import media
 from modelbuild_local.wandb.state import Run, Store, now
 
+_POLICY = "form-action 'none'"
+_POLICY_OF_RUN = f"{_POLICY}; script-src 'nonce-{{nonce}}'; connect-src 'self'"
 LOG_LINES = 500
 """How many of the last lines of a run's console output the page shows."""
 
@@ -84,6 +86,7 @@ class Page:
         single, matrices = tables(run.summary)
         return self._html(
             "run.html",
+            _POLICY_OF_RUN,
             run=run,
             summary=single,
             matrices=matrices,
@@ -104,8 +107,8 @@ class Page:
             log=run.log[-LOG_LINES:],
         )
 
-    def _html(self, template: str, **values: object) -> Response:
-        return pages.answer(self._templates, template, "form-action 'none'", values)
+    def _html(self, template: str, policy: str = _POLICY, **values: object) -> Response:
+        return pages.answer(self._templates, template, policy, values)
 
 
 def shown(value: object) -> str:
