@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,7 @@ from typing import Any
 import pytest
 
 from servers import reserved_port, serving, start
-from waiting import SECONDS
+from waiting import SECONDS, wait_until
 
 
 @pytest.fixture
@@ -26,6 +30,81 @@ def test_serves_until_sigterm(published: Any) -> None:
         assert served.invoke(["fine"])["model_id"] == "12.3"
         served.process.terminate()
         assert served.process.communicate(timeout=SECONDS)[1] == ""
+
+
+STUCK = """
+import runpy, signal, sys, time
+from modelbuild.serving import limits, model
+from modelbuild.serving.kinds.hashed_ngrams import HashedNgramsModel
+
+# As of PID 1, the signal that uvicorn raises again at its end does not end the process.
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+limits.SHUTDOWN_SECONDS = 0.1
+right = {"predict": HashedNgramsModel.predict, "load": model.load_directory}
+
+def stay():
+    print("began", flush=True)
+    time.sleep(600)
+
+def predict(self, texts):
+    if "wait" in texts:
+        stay()
+    return right["predict"](self, texts)
+
+def load(*arguments):
+    if where == "loading":
+        stay()
+    return right["load"](*arguments)
+
+HashedNgramsModel.predict = predict
+model.load_directory = load
+sys.argv[1:], where = ["serve"], sys.argv[1]
+runpy.run_module("modelbuild.serving", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("where", ["predicting", "loading"])
+def test_sigterm_does_not_wait_for_a_thread(published: Any, port: int, where: str) -> None:
+    """As PID 1 of its container, too, the server ends while a long prediction, or the load, goes on."""
+    variables = {
+        "PATH": os.environ["PATH"],
+        "SM_MODEL_DIR": str(published.directory),
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        "BIND_ADDRESS": "127.0.0.1",
+        **published.environment.to_env(),
+    }
+    command = [sys.executable, "-c", STUCK, where]
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, encoding="utf-8") as server:
+        assert server.stdout is not None
+        with contextlib.ExitStack() as stack:
+            stack.callback(server.kill)
+            expected = 503 if where == "loading" else 200
+            wait_until(lambda: _status_of_ping(port) == expected, f"/ping to be answered with {expected}")
+            if where == "predicting":
+                stack.enter_context(_client_that_waits(port))
+            assert server.stdout.readline() == "began\n"
+            server.terminate()
+            assert server.wait(timeout=SECONDS) == 0
+
+
+def _status_of_ping(port: int) -> int:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping") as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def _client_that_waits(port: int) -> socket.socket:
+    """A connection on which a prediction without end is asked for."""
+    client = socket.create_connection(("127.0.0.1", port))
+    # A body of this size is computed in a thread.
+    body = b'{"instances": ["wait"]}' + b" " * 100_000
+    head = f"Host: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    client.sendall(b"POST /invocations HTTP/1.1\r\n" + head.encode() + body)
+    return client
 
 
 def test_ends_when_the_weights_are_not_the_approved_ones(published: Any, port: int) -> None:

@@ -12,7 +12,9 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -23,7 +25,7 @@ from modelbuild.contract import SCORE_COMMAND, ServingEnvironment
 from modelbuild.errors import ConfigurationError, ModelbuildError, variable_error
 from modelbuild.serving.app import Service
 from modelbuild.serving.connection import Connection
-from modelbuild.serving.limits import KEEP_ALIVE_SECONDS
+from modelbuild.serving.limits import KEEP_ALIVE_SECONDS, SHUTDOWN_SECONDS
 from modelbuild.serving.model import load_directory
 
 
@@ -65,8 +67,7 @@ async def _serve(environ: Mapping[str, str]) -> None:
             lifespan="off",
             access_log=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            # SageMaker kills the container 30 seconds after SIGTERM.
-            timeout_graceful_shutdown=20,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             # At a lower level uvicorn logs each request that is not valid HTTP, and a client can send many.
             log_level="error",
             server_header=False,
@@ -76,9 +77,16 @@ async def _serve(environ: Mapping[str, str]) -> None:
     )
     listening = _listen(environ)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
+    directory = Path(environ.get("SM_MODEL_DIR", "/opt/ml/model"))
+    loading = asyncio.get_running_loop().run_in_executor(
+        ThreadPoolExecutor(1), load_directory, directory, environment.description_sha256
+    )
+    # A signal ends the server also while the model is loaded.
+    either: set[asyncio.Future[Any]] = {serving, loading}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     try:
-        directory = Path(environ.get("SM_MODEL_DIR", "/opt/ml/model"))
-        service.serve(await asyncio.to_thread(load_directory, directory, environment.description_sha256))
+        if loading.done():
+            service.serve(loading.result())
     except ModelbuildError:
         server.should_exit = True
         await serving
@@ -107,4 +115,8 @@ def _listen(environ: Mapping[str, str]) -> socket.socket:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ))
+    code = main(sys.argv[1:], os.environ)
+    # The interpreter would wait for the thread of a prediction, and SageMaker does not.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

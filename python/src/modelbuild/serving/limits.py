@@ -44,5 +44,7 @@ HEADER_SECONDS = 10.0
 BODY_SECONDS = 30.0
 ANSWER_SECONDS = 30.0
 """How long the client may take to read its answer."""
+SHUTDOWN_SECONDS = 20
+"""How long requests may take after SIGTERM; SageMaker kills the container after 30 seconds."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than the 60 seconds for which SageMaker keeps a connection, so that SageMaker closes it first."""
