@@ -155,6 +155,8 @@ def scored(label: str, **scores: float) -> dict[str, Any]:
         (scored("a", a=0.50002, b=0.49998), scored("b", a=0.49998, b=0.50002), ""),
         (scored("a", a=0.6, b=0.4), scored("b", a=0.6, b=0.4), "another label"),
         (scored("a", a=0.5, b=0.5), scored("c", a=0.5, b=0.5), "another label"),
+        (scored("a", a=10**400, b=0.5), scored("b", a=10**400, b=0.5), "another label"),
+        ({"value": 10**400}, {"value": 0.5}, "value is beyond the range of float64"),
         (
             scored("a", a=0.5, b=0.5),
             scored("b", a=0.4, b=0.6),

@@ -127,8 +127,8 @@ def _is_number(value: JsonValue) -> TypeGuard[float]:
 
 
 def _exceeds_tolerance(expected: float, found: float, tolerance: float, path: str) -> str:
-    allowed = tolerance * max(1.0, abs(expected))
     try:
+        allowed = tolerance * max(1.0, abs(expected))
         distance = abs(found - expected)
     except OverflowError:
         # A whole number of JSON may be larger than every float.
