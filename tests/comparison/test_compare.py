@@ -6,7 +6,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import f1_score, root_mean_squared_error
 
-from modelbuild.comparison import bootstrap, compare
+import trained
+from modelbuild.comparison import bootstrap, compare, quality
 from modelbuild.contract import FEW_ROWS, Metric
 from modelbuild.contract.report import Difference
 from modelbuild.flow import classification, regression
@@ -225,3 +226,12 @@ def test_on_the_fewest_rows_one_of_ten_equal_models_is_marked() -> None:
         found = compare.Sample.of(cells, rmse, trial).differences(rmse)["rmse"]
         marked += found.outcome in ("better", "worse")
     assert 0 < marked / 300 <= 0.10
+
+
+@pytest.mark.parametrize(("rows", "known"), [(1, False), (FEW_ROWS - 1, False), (FEW_ROWS, True)])
+def test_the_metric_of_one_model_on_few_rows_has_no_interval(rows: int, known: bool) -> None:
+    """On one row it would be as wide as nothing, and a leaderboard would show a certain figure."""
+    truth = trained.truth_of(rows)
+    made = trained.evaluated(truth, trained.guesses(truth, 0.5, 1))
+    accuracy = made.evaluation.overall.metrics["accuracy"]
+    assert (quality.interval(made.predictions, "s3://b/p", "accuracy", accuracy) is not None) is known
