@@ -288,6 +288,21 @@ def test_put_back_after_an_update_that_could_not_be_followed(cloud: Cloud) -> No
         rollback_when_served(PLAN, "old", cloud.sagemaker, 600, cloud.clock)
 
 
+@pytest.mark.parametrize(
+    "looks",
+    [
+        (UPDATING, ROLLING_BACK, State("InService", "old", reason="No /ping."), OLD),
+        (*[OLD] * 6, OLD),
+    ],
+)
+def test_nothing_to_put_back(cloud: Cloud, looks: tuple[State, ...]) -> None:
+    """SageMaker has undone the update itself, or has never begun it: the endpoint runs what it ran before."""
+    cloud.finds(*looks)
+    with cloud.stubber:
+        rollback_when_served(PLAN, "old", cloud.sagemaker, 600, cloud.clock)
+    assert cloud.seconds < 60
+
+
 def test_put_back(cloud: Cloud) -> None:
     """Going back has an end only when the previous configuration is in service and nothing is pending."""
     cloud.finds(NEW)

@@ -12,7 +12,7 @@ from modelbuild.aws.sagemaker import AlreadyExists, Endpoint, EndpointConfig, Mo
 from modelbuild.aws.storage import NotFound
 from modelbuild.clock import SYSTEM_CLOCK, Clock
 from modelbuild.deploy.plan import Plan
-from modelbuild.deploy.watch import EndpointWatch, StillChanging
+from modelbuild.deploy.watch import EndpointWatch, RolledBack, StillChanging
 from modelbuild.errors import AwsError, EndpointFailed, ModelbuildError, VerificationFailed
 
 _CONSISTENT_SECONDS = 20
@@ -189,18 +189,22 @@ def _claim(endpoint: Endpoint, plan: Plan, sagemaker: SageMaker) -> None:
 def rollback_when_served(
     plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, clock: Clock = SYSTEM_CLOCK
 ) -> None:
-    """Wait for the update to the plan to end, because SageMaker takes no other one before that, and then put
-    the endpoint back as :func:`rollback` does; each may take ``timeout`` seconds.
+    """Wait for the update to the plan to end, if it has begun, because SageMaker takes no other one before
+    that, and then put the endpoint back as :func:`rollback` does; each may take ``timeout`` seconds.
     """
     watch = EndpointWatch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout)
-    watch.until_served(previous)
+    try:
+        if watch.has_begun():
+            watch.until_served(previous)
+    except RolledBack as error:
+        log.say(str(error))
     rollback(plan, previous, sagemaker, timeout, clock)
 
 
 def rollback(
     plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, clock: Clock = SYSTEM_CLOCK
 ) -> None:
-    """Put an endpoint that runs the plan back to its previous configuration.
+    """Put an endpoint that runs the plan back to its previous configuration, unless it runs that already.
 
     Args:
         plan: the plan that it runs now.
@@ -215,6 +219,9 @@ def rollback(
         AwsError: SageMaker refused.
     """
     found = sagemaker.endpoint(plan.endpoint)
+    if found.config == previous and not found.pending_config:
+        log.say(f"endpoint {plan.endpoint} runs {previous}")
+        return
     if found.config != plan.name or found.pending_config:
         raise EndpointFailed(
             f"another program has updated endpoint {plan.endpoint} to "

@@ -19,6 +19,10 @@ class StillChanging(EndpointFailed):
     """The endpoint is on its way to another configuration at the end of option ``timeout``."""
 
 
+class RolledBack(EndpointFailed):
+    """SageMaker has undone an update, and the endpoint runs again what it ran before."""
+
+
 class EndpointWatch:
     """Polls an endpoint and logs changes of its status."""
 
@@ -93,7 +97,7 @@ class EndpointWatch:
                     "meantime: if this one is to be served, start a new build"
                 )
             if arrived and changing:
-                raise EndpointFailed(
+                raise RolledBack(
                     f"endpoint {name} was rolled back to {found.config} ({_reason(found)}): look at log "
                     f"group {self._logs()}"
                 )
