@@ -83,6 +83,8 @@ class Service:
         self._large_bodies = LargeBodySemaphore()
         # One thread: Python computes one large body at a time anyway, and two would need twice the memory.
         self._thread = ThreadPoolExecutor(1)
+        # One thread, too: several that write would keep Python from the event loop for longer.
+        self._writing = ThreadPoolExecutor(1)
 
     def serve(self, model: Model) -> None:
         """Answer requests with a model."""
@@ -136,7 +138,7 @@ class Service:
                 answers = await batches.predict(instances, caller)
                 if len(answers) * batches.model.description.output.json_bytes <= SMALL_ANSWER_BYTES:
                     return self._writer.write(answers, answer)
-                return await loop.run_in_executor(None, self._writer.write, answers, answer)
+                return await loop.run_in_executor(self._writing, self._writer.write, answers, answer)
             async with self._large_bodies:
                 if more:
                     await _read(receive, body, MAX_BODY_BYTES)
