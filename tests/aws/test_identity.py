@@ -24,7 +24,7 @@ from modelbuild.process import startup
 from modelbuild.settings import AwsSettings
 from modelbuild_local.service import web_identity
 
-ROLE = "arn:aws:iam::222222222222:role/modelbuild-deploy"
+ROLE = "arn:aws:iam::222222222222:role/of-another-account"
 
 
 def arn(made: boto3.Session) -> str:
@@ -52,7 +52,7 @@ def test_role_is_assumed_for_the_build(cloud: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("BUILDKITE_BUILD_NUMBER", "1234")
     made = session(AwsSettings(role_arn=ROLE))
     assert account(made) == "222222222222"
-    assert arn(made).endswith(":assumed-role/modelbuild-deploy/modelbuild-sentiment-1234")
+    assert arn(made).endswith(":assumed-role/of-another-account/modelbuild-sentiment-1234")
 
 
 def test_oidc_needs_a_token_provider() -> None:

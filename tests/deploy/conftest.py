@@ -40,6 +40,7 @@ from modelbuild.serving.model import load
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.deploy import CopySettings, DeploySettings
 from modelbuild.store.model import ModelStore
+from modelbuild_local.laptop import OWNER_ROLE
 
 LAKE = standins.BUCKET
 PRODUCTION = "modelbuild-222222222222"
@@ -74,13 +75,14 @@ def accounts(stand_in: Any) -> Accounts:
         (stand_in.images / name / "Dockerfile").write_text(f"FROM scratch\nENTRYPOINT {entrypoint}\n")
     with pytest.MonkeyPatch.context() as patch:
         standins.use(patch, stand_in.url)
-        production = session(AwsSettings(role_arn=DEPLOY_ROLE))
-        production.client("cloudformation").create_stack(
+        owner = session(AwsSettings(role_arn=f"arn:aws:iam::222222222222:role/{OWNER_ROLE}"))
+        owner.client("cloudformation").create_stack(
             StackName="modelbuild",
             TemplateBody=(standins.ROOT / "infra" / "production.yaml").read_text(),
             Parameters=[{"ParameterKey": "DeployerArn", "ParameterValue": AGENTS_ROLE}],
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )
+        production = session(AwsSettings(role_arn=DEPLOY_ROLE))
         return Accounts(Storage(session(AwsSettings())), production, production.client("sagemaker"))
 
 
