@@ -12,7 +12,7 @@ from scipy import stats
 from sklearn.metrics import f1_score
 
 from modelbuild.aws.failures import NotFound
-from modelbuild.comparison import predictions
+from modelbuild.comparison import compare, predictions
 from modelbuild.contract import LeaderboardRow
 from modelbuild.sweep import noise
 from sweep_outcomes import ROWS, Trained
@@ -43,6 +43,16 @@ def test_candidates_that_the_rows_cannot_tell_apart_are_within_noise() -> None:
     for right in (0.9, 0.895, 0.6):
         trained.add(right)
     assert [row.within_noise for row in trained.rank().rows] == [False, True, False]
+
+
+def test_few_rows_tell_no_candidates_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have no interval, and without one a candidate would be called worse."""
+    for module in (compare, noise):
+        monkeypatch.setattr(module, "FEW_ROWS", ROWS + 1)
+    trained = Trained()
+    for right in (0.9, 0.6):
+        trained.add(right)
+    assert [(row.low, row.within_noise) for row in trained.rank().rows] == [(None, False), (None, True)]
 
 
 def test_inputs_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

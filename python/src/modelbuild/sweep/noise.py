@@ -10,7 +10,7 @@ from modelbuild.aws.failures import NotFound
 from modelbuild.comparison import bootstrap, predictions
 from modelbuild.comparison.compare import MeanRows, Rows, Sample, rows_of
 from modelbuild.comparison.predictions import PredictionTable
-from modelbuild.contract import Leaderboard, LeaderboardRow, Metric
+from modelbuild.contract import FEW_ROWS, Leaderboard, LeaderboardRow, Metric
 from modelbuild.contract.report import Interval
 from modelbuild.errors import VerificationFailed
 from modelbuild.sweep.ranking import with_failed
@@ -51,6 +51,9 @@ def with_intervals(leaderboard: Leaderboard, read: ReadPredictions) -> Leaderboa
         best = table if best is None else best
         own, difference = _measure(table, best, metric)
         is_noise = difference is not None and difference.low <= 0 <= difference.high
+        if len(table) < FEW_ROWS and predictions.same_rows(table, best):
+            # So few rows have no interval, and tell no candidate from the best.
+            is_noise = True
         update = {
             "low": own.low if own else None,
             "high": own.high if own else None,
