@@ -7,6 +7,7 @@ import boto3
 import pytest
 
 import standins
+from compiled_reports import World
 from github_api import GitHub, github_api
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
@@ -14,6 +15,12 @@ from modelbuild.contract import Manifest, TrainingResult
 from modelbuild.settings import AwsSettings
 
 MODEL = Path(__file__).parents[1] / "data" / "model-12"
+
+
+@pytest.fixture
+def world() -> World:
+    """Two accounts without a model."""
+    return World()
 
 
 @pytest.fixture

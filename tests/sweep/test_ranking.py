@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modelbuild.contract import Leaderboard
+from modelbuild.contract import Leaderboard, LeaderboardRow
 from modelbuild.errors import TrainingFailed
 from sweep_outcomes import Trained
 
@@ -49,6 +49,22 @@ def test_a_candidate_that_breaks_a_constraint_has_no_rank(constraint: dict[str, 
     (row,) = [one for one in found.rows if one.status == "unfit"]
     assert (row.model_id, row.rank) == ("12.2", None)
     assert row.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(("above", "status"), [(1e-15, "succeeded"), (1e-4, "unfit")])
+def test_a_constraint_is_met_at_exactly_its_limit(above: float, status: str) -> None:
+    """Also where binary numbers miss the limit."""
+    value = _only_row().metric
+    assert value is not None
+    assert _only_row(constraints=[{"metric": "macro_f1", "minimum": value + above}]).status == status
+
+
+def _only_row(**options: Any) -> LeaderboardRow:
+    """The row of a candidate that is right for 70 % of the rows."""
+    trained = Trained(**options)
+    trained.add(0.7)
+    (row,) = trained.rank().rows
+    return row
 
 
 def test_a_candidate_on_other_rows_is_not_ranked() -> None:

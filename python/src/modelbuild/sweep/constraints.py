@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from modelbuild.contract import CandidateOutcome, Constraint, figure
@@ -18,11 +19,16 @@ def _unmet(constraint: Constraint, outcome: CandidateOutcome) -> str:
     where = f" of {constraint.slice}" if constraint.slice else ""
     if value is None:
         return f"it has no {constraint.metric}{where}"
-    if constraint.minimum is not None and value < constraint.minimum:
+    if constraint.minimum is not None and value < constraint.minimum and not _is_at(value, constraint.minimum):
         return f"{constraint.metric}{where} is {figure(value)}, below {figure(constraint.minimum)}"
-    if constraint.maximum is not None and value > constraint.maximum:
+    if constraint.maximum is not None and value > constraint.maximum and not _is_at(value, constraint.maximum):
         return f"{constraint.metric}{where} is {figure(value)}, above {figure(constraint.maximum)}"
     return ""
+
+
+def _is_at(value: float, limit: float) -> bool:
+    """Whether a value is at its limit but for the rounding of binary numbers, as gates of notify see it."""
+    return math.isclose(value, limit, rel_tol=1e-9)
 
 
 def _value(constraint: Constraint, outcome: CandidateOutcome) -> float | None:

@@ -1,0 +1,106 @@
+"""Which gates a model meets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import trained
+from compiled_reports import World, live_of
+from modelbuild.notify import gates
+from modelbuild.settings.notify import Gate
+
+
+@pytest.mark.parametrize(
+    ("gate", "value", "passed"),
+    [
+        ({"metric": "macro_f1", "minimum": 0.5}, "0.8", True),
+        ({"metric": "macro_f1", "minimum": 0.99}, "0.8", False),
+        ({"metric": "f1", "slice": "class=neutral", "minimum": 0.5}, "0.", True),
+        ({"metric": "f1", "slice": "class=sarcastic", "minimum": 0.5}, "the evaluation lacks it", False),
+        ({"metric": "macro_f1", "maximum-drop": 0.5}, "worse", True),
+        ({"metric": "macro_f1", "maximum-drop": 0.01}, "worse", False),
+        ({"metric": "f1", "slice": "class=neutral", "maximum-drop": 0.01}, "worse", False),
+        ({"metric": "model_bytes", "maximum": 10}, "bytes", False),
+        ({"metric": "latency_seconds", "maximum": 0.01}, "2.00 ms", True),
+        ({"metric": "latency_seconds", "maximum": 0.001}, "2.00 ms", False),
+    ],
+)
+def test_gates_are_checked(world: World, gate: dict[str, Any], value: str, passed: bool) -> None:
+    """A gate shows its threshold and what was found; one that is not met is in the verdict."""
+    world.deployed(1, 0.95)
+    golden = [{"input": "a", "output": {}, "seconds": seconds} for seconds in (0.001, 0.002, 0.9)]
+    report = world.report(world.trained(2, 0.85, golden=golden), gates=[gate])
+    [result] = report.gates
+    assert value in result.value
+    assert result.passed is passed
+    assert any(detail.startswith("Not met: the gate for") for detail in report.verdict.details) is not passed
+    assert report.verdict.style == "error"
+
+
+@pytest.mark.parametrize(
+    ("gate", "value", "passed"),
+    [
+        ({"metric": "macro_f1", "slice": "domain=tweets"}, "better", True),
+        ({"metric": "accuracy", "slice": "domain=tweets"}, "0.080 worse", False),
+        ({"metric": "accuracy", "slice": "domain=reviews"}, "equal", True),
+        ({"metric": "precision", "slice": "class=positive"}, "better", True),
+        ({"metric": "recall", "slice": "class=positive"}, "worse", False),
+        ({"metric": "brier", "slice": "domain=tweets"}, "not comparable: the comparison lacks it", False),
+        ({"metric": "accuracy", "slice": "domain=news"}, "not comparable: the comparison lacks it", False),
+    ],
+)
+def test_a_drop_in_a_slice_is_by_the_metric_of_the_gate(
+    world: World, gate: dict[str, Any], value: str, passed: bool
+) -> None:
+    """On the same rows one metric may fall while another, which the tables of slices show, rises."""
+    reviews, tweets = list(trained.LABELS), ["positive"] * 90 + ["neutral"] * 5 + ["negative"] * 5
+    domains = ["reviews"] * len(reviews) + ["tweets"] * len(tweets)
+    always_positive = [*reviews, *(["positive"] * len(tweets))]
+    wrong_about_positive = [*reviews, *(["neutral"] * 18), *tweets[18:]]
+    for number, predicted in ((1, always_positive), (2, wrong_about_positive)):
+        found = trained.evaluated([*reviews, *tweets], predicted, domains=domains)
+        manifest = trained.store_model(world.lake, number, found)
+        if number == 1:
+            trained.deploy(world.lake, world.production, manifest)
+    [result] = world.report(manifest, gates=[{**gate, "maximum-drop": 0.02}]).gates
+    assert value in result.value
+    assert result.passed is passed
+
+
+@pytest.mark.parametrize("reason", ["", "on the 300 rows that both have"])
+def test_a_comparison_without_slices_lacks_the_slice_of_a_gate(world: World, reason: str) -> None:
+    """Neither an empty text nor which rows were compared explains why a slice is not comparable."""
+    world.deployed(1, 0.9)
+    manifest = world.trained(2, 0.9)
+    live = live_of(world.report(manifest))
+    assert live.metrics
+    live = live.model_copy(update={"slices": {}, "slices_by_metric": {}, "reason": reason})
+    gate = Gate.model_validate({"metric": "f1", "slice": "class=neutral", "maximum-drop": 0.0})
+    [result] = gates.check([gate], manifest, live)
+    assert (result.value, result.passed) == ("not comparable: the comparison lacks it", False)
+
+
+def test_a_drop_in_a_slice_of_models_that_are_not_comparable_has_their_reason(world: World) -> None:
+    """Where no rows could be compared, the gate says why."""
+    world.deployed(1, 0.9)
+    manifest = world.trained(2, 0.9)
+    live = live_of(world.report(manifest)).model_copy(
+        update={"metrics": {}, "slices": {}, "slices_by_metric": {}, "rows": 0, "reason": "other rows"}
+    )
+    gate = Gate.model_validate({"metric": "f1", "slice": "class=neutral", "maximum-drop": 0.0})
+    [result] = gates.check([gate], manifest, live)
+    assert (result.value, result.passed) == ("not comparable: other rows", False)
+
+
+def test_a_drop_is_allowed_where_no_model_is_live(world: World) -> None:
+    """An endpoint can have a first model; a model on other rows cannot show that it is no worse."""
+    gate = {"metric": "macro_f1", "maximum-drop": 0.0}
+    assert world.report(world.trained(1, 0.8), gates=[gate]).gates[0].passed
+    world.deployed(2, 0.8)
+    truth = trained.truth_of(500, seed=5)
+    other = trained.evaluated(truth, trained.guesses(truth, 0.9, 3), first=10_000)
+    [result] = world.report(trained.store_model(world.lake, 3, other), gates=[gate]).gates
+    assert not result.passed
+    assert result.value.startswith("not comparable: ")
