@@ -19,10 +19,11 @@ def _unmet(constraint: Constraint, outcome: CandidateOutcome) -> str:
     where = f" of {constraint.slice}" if constraint.slice else ""
     if value is None:
         return f"it has no {constraint.metric}{where}"
-    if constraint.minimum is not None and value < constraint.minimum and not _is_at(value, constraint.minimum):
-        return f"{constraint.metric}{where} is {figure(value)}, below {figure(constraint.minimum)}"
-    if constraint.maximum is not None and value > constraint.maximum and not _is_at(value, constraint.maximum):
-        return f"{constraint.metric}{where} is {figure(value)}, above {figure(constraint.maximum)}"
+    least, most = constraint.minimum, constraint.maximum
+    if least is not None and value < least and not _is_at(value, least):
+        return f"{constraint.metric}{where} is {figure(value)}, below {figure(least)}"
+    if most is not None and value > most and not _is_at(value, most):
+        return f"{constraint.metric}{where} is {figure(value)}, above {figure(most)}"
     return ""
 
 
