@@ -52,7 +52,7 @@ class Caller:
         return None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Request:
     """A small request that waits for its answers.
 
@@ -107,7 +107,7 @@ class Batches(ABC):
         return request.answers
 
     def _add(self, request: _Request) -> None:
-        if self._is_overloaded(request):
+        if self._waiting and self._is_overloaded(request):
             raise Overloaded(
                 f"The requests before this one take more than {REQUEST_SECONDS:g} s; send it again later."
             )
@@ -117,8 +117,8 @@ class Batches(ABC):
 
     def _is_overloaded(self, request: _Request) -> bool:
         # The speed is that of these requests only when some like them were predicted.
-        busy = self._waiting and request.caller.arrived - self._waiting[0].caller.arrived > BUSY_SECONDS
-        return bool(busy) and self._size > self._speed.per_second * REQUEST_SECONDS
+        busy = request.caller.arrived - self._waiting[0].caller.arrived > BUSY_SECONDS
+        return busy and self._size > self._speed.per_second * REQUEST_SECONDS
 
     @abstractmethod
     def _schedule(self) -> None:

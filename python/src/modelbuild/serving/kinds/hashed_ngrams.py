@@ -75,10 +75,9 @@ class HashedNgramsModel:
             # One long text may need more weights than are added up at once.
             labels = max(1, _WEIGHTS // len(ids))
             for first in range(0, len(self.bias), labels):
-                weights = self.weight[ids, first : first + labels].astype(np.float64)
-                logits[with_tokens, first : first + labels] += np.add.reduceat(
-                    weights, offsets[with_tokens], axis=0
-                )
+                some = slice(first, first + labels)
+                weights = self.weight[:, some][ids].astype(np.float64)
+                logits[:, some][with_tokens] += np.add.reduceat(weights, offsets[with_tokens], axis=0)
         logits -= logits.max(axis=1, keepdims=True)
         powers = np.exp(logits, out=logits)
         return np.asarray(powers / powers.sum(axis=1, keepdims=True))
