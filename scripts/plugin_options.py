@@ -23,7 +23,10 @@ MODELS: tuple[type[TrainSettings | NotifySettings | DeploySettings], ...] = (
     DeploySettings,
 )
 
-_KEPT = ("type", "description", "enum", "pattern", "minLength", "minimum", "maximum", "required")
+_KEPT = (
+    *("type", "description", "enum", "pattern", "minLength", "minimum", "maximum", "maxProperties"),
+    "required",
+)
 _HEADING = "## Options\n\n"
 _CONFIGURATION = "configuration:\n"
 

@@ -27,6 +27,7 @@ modelbuild() {
 # Prints the path of the interpreter that has the requirements; every message goes to stderr.
 # The caller tests the result, which switches errexit off: each command here handles its own failure.
 modelbuild_python() (
+  modelbuild_keep_absolute_folders
   home="${HOME:-}"
   # Bash then reads the home folder from the user database.
   [ -n "$home" ] || { unset HOME && home=~; }
@@ -44,14 +45,24 @@ modelbuild_python() (
   printf '%s\n' "$venv/bin/python"
 )
 
+# Drops the entries of PATH that are relative or empty: the working directory is the checkout.
+modelbuild_keep_absolute_folders() {
+  local left="$PATH:" folder kept=""
+  while [ -n "$left" ]; do
+    folder="${left%%:*}"
+    left="${left#*:}"
+    [ "${folder:0:1}" != / ] || kept="$kept:$folder"
+  done
+  PATH="${kept:-:/bin:/usr/bin}"
+  PATH="${PATH#:}"
+}
+
 # Sets modelbuild_found to the first Python that is new enough, and modelbuild_version to its version.
 # Python prints its version without starting up, so a hook that finds everything installed starts it once.
 modelbuild_find_python() {
   local name said=""
   for name in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
     modelbuild_found="$(type -P "$name")" || continue
-    # A relative folder on PATH is one of the checkout.
-    [ "${modelbuild_found:0:1}" = / ] || continue
     modelbuild_version="$("$modelbuild_found" -V 2>&1)" || modelbuild_version="broken: $modelbuild_version"
     case "$modelbuild_version" in
     "Python 3."[1-9][0-9]*) return ;;

@@ -250,6 +250,17 @@ modelbuild: Python 3.10 or newer is needed, and $BATS_TEST_TMPDIR/bin/python3 is
   refute_output --partial "ran the checkout"
 }
 
+@test "no program of the checkout is run by the hook" {
+  mkdir -p "$BATS_TEST_TMPDIR/checkout/bin"
+  cd "$BATS_TEST_TMPDIR/checkout"
+  printf '#!/usr/bin/env bash\ntouch "%s/ran"\nexit 1\n' "$BATS_TEST_TMPDIR" | tee bin/git bin/cat git >cat
+  chmod +x bin/git bin/cat git cat
+  stub_python
+  PATH=".:bin::$PATH" run "$clone/plugins/train/hooks/command"
+  assert_success
+  [ ! -e "$BATS_TEST_TMPDIR/ran" ]
+}
+
 @test "a cache that cannot be written is told with its remedy" {
   touch "$BATS_TEST_TMPDIR/file"
   MODELBUILD_CACHE="$BATS_TEST_TMPDIR/file" run "$clone/plugins/train/hooks/command"

@@ -51,6 +51,15 @@ def test_wandb_entity_is_set_by_its_option_only() -> None:
         train(environment={"WANDB_ENTITY": "the-team"})
 
 
+@pytest.mark.parametrize("model", ["param", "Param", "param-x"])
+def test_model_whose_variables_would_have_no_name_is_refused(model: str) -> None:
+    """A training without a name reads all variables PARAM_…, so one with a name may not read any."""
+    with pytest.raises(ConfigurationError, match=f"option model is '{model}', and the variables PARAM_"):
+        assert train(model=model).model_name
+    assert train(model="params-2").model_name == "params-2"
+    assert train(flow="flows/param/flow.py").model_name == "param"
+
+
 def test_two_identities_of_deploy() -> None:
     """Deploy has one identity that reads and one that writes."""
     options = {
@@ -104,6 +113,11 @@ def test_plugin_without_options(text: str) -> None:
         ),
         ({"resources": {"train": 2}}, "option resources.train of the train plugin is 2: it must be a map"),
         ({"tags": {"modelbuild:build": "x"}}, "it must not begin with aws:, modelbuild: or metaflow."),
+        (
+            {"tags": {"team": "AWS:x"}},
+            'option tags.team of the train plugin is "AWS:x": it must not begin with',
+        ),
+        ({"tags": {f"k{n}": "v" for n in range(36)}}, "it must have at most 35 entries"),
         ({"tags": {"team": "a=b"}}, 'option tags.team of the train plugin is "a=b": it must match'),
         ({"flow": None}, "option flow of the train plugin is null: it must be text; put it in quotes"),
     ],

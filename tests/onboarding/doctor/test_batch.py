@@ -11,6 +11,7 @@ import pytest
 from doctor import PIPELINE, Write, client, wrong
 from modelbuild.aws.account import Compute, Queue
 from modelbuild.onboarding.batch import obstacle
+from modelbuild.onboarding.doctor import examine
 
 
 def registered(**changes: Any) -> str:
@@ -96,6 +97,10 @@ def test_compute_environment_too_small(
     assert found == (
         [f"queue {name}: jobs wait there for ever, as compute environment {message}"] if message else []
     )
+    told = f"queue {name}: the function modelbuild-ended sees heads in modelbuild-head only"
+    for pipeline, is_told in ((file, True), (PIPELINE, False)):
+        lines = [line.text for line in examine(pipeline, on_agent) if line.ok]
+        assert any(line.startswith(told) for line in lines) is is_told
 
 
 @pytest.mark.parametrize(

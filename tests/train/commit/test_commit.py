@@ -288,6 +288,16 @@ def test_difference_in_line_ends_is_reported(repository: Any) -> None:
         pack(repository.folder, commit)
 
 
+@pytest.mark.parametrize("text", ["a\nb\n", "a\r\nb\r\n"])
+def test_difference_in_mode_is_not_one_in_line_ends(repository: Any, text: str) -> None:
+    """A file that became executable is a change to commit, which no setting of line ends would end."""
+    commit = repository.commit({"flow.py": "x\n", "a.sh": "a\nb\n"})
+    (repository.folder / "a.sh").write_bytes(text.encode())
+    (repository.folder / "a.sh").chmod(0o755)
+    with pytest.raises(ConfigurationError, match=r"differs from commit \w+ \(a\.sh\): commit it"):
+        pack(repository.folder, commit)
+
+
 def test_file_of_a_filter_that_is_not_run_is_reported(repository: Any) -> None:
     """A changed file that a filter of the checkout would clean names the filter."""
     commit = repository.commit(

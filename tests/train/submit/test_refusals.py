@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
+import samples
+from memory import MemoryObjects
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.errors import AwsError, ConfigurationError
 from modelbuild.settings import AwsSettings
+from modelbuild.store.model import ModelStore
+from modelbuild.train.submit import submission
 from train_step import BUCKET, Build, jobs, read_object
 
 
@@ -118,3 +122,17 @@ def test_outside_a_build_it_says_what_is_missing(build: Build) -> None:
     build.environ |= {"BUILDKITE_BUILD_URL": "http://buildkite.example", "BUILDKITE_BUILD_NUMBER": "first"}
     with pytest.raises(ConfigurationError, match="the build's number is 'first', which Buildkite never sets"):
         build.train()
+
+
+def test_number_of_a_pipeline_that_was_made_again_is_not_reused() -> None:
+    """A build of a new pipeline with an old slug collides with each build of the old one: the sentence says
+    what to do about all of them.
+    """
+    prefix = "s3://bucket/models/demo/sentiment/7"
+    store = ModelStore(MemoryObjects(), prefix)
+    submission.store_request(store, samples.request_for(prefix), b"the source")
+    new = samples.request_for(prefix, build=samples.build(7, id="0190-of-the-new-pipeline"))
+    for archive in (b"the source", b"another source"):
+        with pytest.raises(ConfigurationError, match="not repeat under option artifacts, so name another"):
+            submission.store_request(store, new, archive)
+    assert store.request().build.id == "0190-7"

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from modelbuild.buildkite import agent
+from modelbuild.contract import parameter_variables
 from modelbuild.errors import ConfigurationError
 
 _CLAIMS = "train/claim/"
@@ -67,6 +68,12 @@ class Claim:
             return (
                 f"another step of this build trains model {other.model}, and their meta-data would have the "
                 "same keys: give each training of a build option model"
+            )
+        prefixes = sorted((parameter_variables(self.model), parameter_variables(other.model)))
+        if prefixes[1].startswith(prefixes[0]):
+            return (
+                f"the training of model {other.model} reads the same variables {prefixes[1]}… as this one: "
+                "give one of them a name that differs in letters or digits"
             )
         if self.unblock == other.unblock:
             return (

@@ -13,7 +13,7 @@ import click
 from modelbuild import __version__, log
 from modelbuild.cli.group import Commands
 from modelbuild.errors import ModelbuildError
-from modelbuild.process import encoding
+from modelbuild.process import encoding, search_path
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,6 +27,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    search_path.keep_absolute_folders()
     encoding.require_utf8()
     try:
         cli(prog_name="modelbuild")

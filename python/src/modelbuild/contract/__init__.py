@@ -94,6 +94,7 @@ from modelbuild.contract.manifest import (
     WandbRun,
 )
 from modelbuild.contract.record import (
+    UNNAMED_VARIABLES,
     ModelId,
     ModelName,
     Record,
@@ -102,6 +103,7 @@ from modelbuild.contract.record import (
     Slug,
     Text,
     document,
+    parameter_variables,
     sha256_of_json,
     shortened,
     split_s3_uri,
@@ -176,6 +178,7 @@ __all__ = [
     "SWEEP_WORK",
     "TRAINING_ANNOTATION",
     "TRAINING_TIMEOUT",
+    "UNNAMED_VARIABLES",
     "WANDB_ENTITY",
     "Approver",
     "Artifact",
@@ -243,6 +246,7 @@ __all__ = [
     "figure",
     "figure_with_interval",
     "model_prefix",
+    "parameter_variables",
     "parameters_by_name",
     "request_uri",
     "sha256_of_json",

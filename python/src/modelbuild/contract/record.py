@@ -22,6 +22,15 @@ ModelName = Annotated[
     StringConstraints(pattern=r"^([A-Za-z]|[0-9]+[A-Za-z_-])[A-Za-z0-9_-]*$", max_length=63),
 ]
 """The name of a model; never only digits, so that it cannot be taken for a model id."""
+UNNAMED_VARIABLES = "PARAM_"
+"""The prefix of the variables by which a build sets parameters of its only training."""
+
+
+def parameter_variables(model: str) -> str:
+    """The prefix of the variables by which a build sets parameters of the training of a named model."""
+    return f"{re.sub('[^A-Z0-9]', '_', model.upper())}_{UNNAMED_VARIABLES}"
+
+
 MODEL_ID_PATTERN = r"[1-9][0-9]*(\.[1-9][0-9]*)?"
 ModelId = Annotated[str, StringConstraints(pattern=f"^{MODEL_ID_PATTERN}$")]
 """The number of the build that made the model, or ``<number>.<n>`` for the build's *n*th candidate."""

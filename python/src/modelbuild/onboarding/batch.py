@@ -12,6 +12,7 @@ from modelbuild.contract import LOG_GROUP
 from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.onboarding import quotas
 from modelbuild.onboarding.checks import Check, run_check
+from modelbuild.settings.train import HEAD_QUEUE
 
 TOKEN = "BUILDKITE_API_TOKEN"
 
@@ -47,6 +48,12 @@ def examine(account: Account, queue: str, allowed: Callable[[Quota], float]) -> 
     queues = {environment.get(setting) or default: 1.0 for setting, default in _QUEUES.items()}
     for name, vcpus in ({queue: definition.vcpus if definition else 1.0} | queues).items():
         yield run_check(f"queue {name}", partial(_queue, account, name, vcpus))
+    if queue != HEAD_QUEUE:
+        yield Check(
+            True,
+            f"queue {queue}: the function modelbuild-ended sees heads in {HEAD_QUEUE} only: run modelbuild "
+            f"reconcile --queue {queue} on a schedule, which answers for heads that died or wait too long",
+        )
     yield from quotas.examine(_queues_of(account, [queue, *queues]), allowed)
 
 

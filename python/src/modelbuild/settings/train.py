@@ -15,15 +15,20 @@ from modelbuild.contract import (
     STEP_RESOURCES,
     STEP_VARIABLES,
     TRAINING_TIMEOUT,
+    UNNAMED_VARIABLES,
     WANDB_ENTITY,
     ModelName,
     ParamsFile,
     S3Uri,
+    parameter_variables,
 )
 from modelbuild.errors import ConfigurationError
 from modelbuild.settings.aws import AwsSettings
 from modelbuild.settings.options import Options, PluginOptions, Text
 from modelbuild.text import holds_secret, is_secret_name
+
+HEAD_QUEUE = "modelbuild-head"
+"""The queue of heads in the stack, the only one that its function watches."""
 
 _OWN_VARIABLES = (
     "MODEL_ID",
@@ -87,6 +92,13 @@ def _unreserved_tag(key: str) -> str:
     return key
 
 
+def _unreserved_tag_value(value: str) -> str:
+    """Refuse values that AWS reserves."""
+    if value.lower().startswith("aws:"):
+        raise ValueError("it must not begin with aws:")
+    return value
+
+
 VariableName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_unreserved_name)
 ]
@@ -97,7 +109,13 @@ StepName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
 TagKey = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9 +._:/@-]{1,128}$"), AfterValidator(_unreserved_tag)
 ]
-TagValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 +._:/@-]{1,256}$")]
+TagValue = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9 +._:/@-]{1,256}$"),
+    AfterValidator(_unreserved_tag_value),
+]
+# Batch takes 50; modelbuild and Metaflow add theirs to the jobs of steps.
+_TAGS_LIMIT = 35
 
 
 class ImageSettings(Options):
@@ -146,7 +164,9 @@ class TrainSettings(PluginOptions):
     )
     unblock: Text = Field(description="Key of the block step that the end of the training unblocks.")
     queue: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")] = Field(
-        "modelbuild-head", description="Batch queue of the head; its job definition has the same name."
+        HEAD_QUEUE,
+        description="Batch queue of the head; its job definition has the same name. The stack's function "
+        "watches its own queue only: in another one, reconcile answers for heads that died or wait too long.",
     )
     image: ImageSettings = Field(description="The images of this build.")
     environment: dict[VariableName, VariableValue] = Field(
@@ -159,7 +179,9 @@ class TrainSettings(PluginOptions):
         description="W&B entity, a team or a user, of the training's run; by default the one of the API key.",
     )
     tags: dict[TagKey, TagValue] = Field(
-        {}, description="Tags of the jobs of head and steps, by which their cost can be told apart."
+        {},
+        max_length=_TAGS_LIMIT,
+        description="Tags of the jobs of head and steps, at most 35, by which their cost can be told apart.",
     )
     resources: dict[StepName, ResourceSettings] = Field(
         {}, description="Sizes of the flow's steps in place of those in the flow, by the step's name."
@@ -218,6 +240,11 @@ def model_name(model: str | None, flow: str) -> str:
             f"{source} is {name!r}, which is no name for a model: set option model to at most 63 letters, "
             "digits, - and _, not only digits"
         ) from error
+    if model and parameter_variables(model).startswith(UNNAMED_VARIABLES):
+        raise ConfigurationError(
+            f"option model is {model!r}, and the variables {parameter_variables(model)}… of its parameters "
+            f"begin as those of a training without a name ({UNNAMED_VARIABLES}…): choose another name"
+        )
     if model in _RESERVED_NAMES:
         raise ConfigurationError(
             f"option model is {model!r}, with which keys of meta-data begin: choose another name"

@@ -49,6 +49,8 @@ def _expected(first: ErrorDetails) -> str:
             return f"it must be at least {context['ge']}"
         case "less_than_equal":
             return f"it must be at most {context['le']}"
+        case "too_long":
+            return f"it must have at most {context['max_length']} entries"
         case "dict_type" | "model_type":
             return "it must be a map"
         case "value_error":

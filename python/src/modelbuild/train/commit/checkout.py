@@ -166,7 +166,7 @@ def _content(root: Path, name: str) -> tuple[str, bytes] | None:
 
 def _line_ends_only(root: Path, entry: Entry) -> bool:
     found = _content(root, entry.name)
-    if found is None or entry.mode == LINK or found[0] == LINK:
+    if found is None or entry.mode == LINK or found[0] != entry.mode:
         return False
     here = found[1].replace(b"\r\n", b"\n")
     (_, there), *_ = committed.contents(root, [entry])

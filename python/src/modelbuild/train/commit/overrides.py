@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 
 from pydantic import JsonValue
 
+from modelbuild.contract import UNNAMED_VARIABLES, parameter_variables
 from modelbuild.errors import ConfigurationError
 from modelbuild.formats import agent_yaml
 from modelbuild.train.commit.parameters import (
@@ -35,7 +36,7 @@ class BuildNames:
         meta_data: the prefix of keys of meta-data; the parameter's name follows, with dots or slashes.
     """
 
-    variables: str = "PARAM_"
+    variables: str = UNNAMED_VARIABLES
     meta_data: str = "params/"
 
     @classmethod
@@ -43,7 +44,7 @@ class BuildNames:
         """The names for a training whose step has option ``model``, or for the only training of a build."""
         if model is None:
             return cls()
-        return cls(f"{re.sub('[^A-Z0-9]', '_', model.upper())}_PARAM_", f"{model}/params/")
+        return cls(parameter_variables(model), f"{model}/params/")
 
 
 Origin = Literal["file", "plugin", "build", "sweep"]

@@ -3,9 +3,10 @@
 No agent is attached to a build while its training is under way, so no agent hears that the build was
 cancelled. And a job that no machine can take waits for ever, and Metaflow waits for the job.
 
-The heads of a pipeline share one request: the first head of a slice of time asks Buildkite which builds were
-cancelled, and writes the answer to the bucket for the others. Each request takes a turn of the rate limiter,
-as the delivery of results does.
+The heads of a pipeline ask together: the first head of a slice of time asks Buildkite which builds were
+cancelled, by a request for each of two states, and writes the answer to the bucket for the others. At its
+start each head asks for its own build. Each request takes a turn of the rate limiter, as the delivery of
+results does.
 """
 
 from __future__ import annotations

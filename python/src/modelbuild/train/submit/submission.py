@@ -66,7 +66,7 @@ def store_request(store: ModelStore, request: TrainingRequest, archived: bytes) 
         if kept != request.source.sha256:
             raise ConfigurationError(
                 f"{store.source_uri} is there already and has other bytes than this commit's files: "
-                "build numbers must not repeat under option artifacts"
+                "build numbers must not repeat under option artifacts, so name another prefix there"
             )
     if store.write_request_once(request):
         return request
@@ -75,6 +75,12 @@ def store_request(store: ModelStore, request: TrainingRequest, archived: bytes) 
 
 def _same(earlier: TrainingRequest, request: TrainingRequest, uri: str) -> TrainingRequest:
     """The earlier request, which must be for the same training."""
+    if earlier.build.id != request.build.id:
+        raise ConfigurationError(
+            f"{uri} asks for the training of another build with this number, {earlier.build.id}, as of a "
+            "pipeline that was deleted and made again: build numbers must not repeat under option "
+            "artifacts, so name another prefix there"
+        )
     # Another version of git or zlib may pack the same commit into other bytes: the first archive is kept.
     if earlier != request.model_copy(update={"source": earlier.source}):
         raise ConfigurationError(
