@@ -165,7 +165,7 @@ class TrainSettings(PluginOptions):
     unblock: Text = Field(description="Key of the block step that the end of the training unblocks.")
     queue: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")] = Field(
         HEAD_QUEUE,
-        description="Batch queue and job definition of the head; the stack's function watches the default only.",
+        description="Batch queue and job definition of the head; the stack watches the default queue only.",
     )
     image: ImageSettings = Field(description="The images of this build.")
     environment: dict[VariableName, VariableValue] = Field(
