@@ -10,13 +10,23 @@ import pytest
 import http_api
 import samples
 from memory import MemoryObjects
+from modelbuild.aws.batch import BatchJob
 from modelbuild.buildkite.access import ApiAccess
 from modelbuild.contract import TrainingResult
 from modelbuild.flow import publish
+from modelbuild.store.attempts import JobRecord
 from modelbuild.store.model import ModelStore
 from modelbuild.train.attempts import delivery
+from modelbuild.train.submit import page as page_text
 
 PREFIX = "s3://bucket/models/demo/sentiment/7"
+UNDER_WAY = page_text.training(
+    samples.request_for(PREFIX),
+    JobRecord(job_id="j", queue="q", region="r"),
+    BatchJob("j", "RUNNING", "", "", {}),
+    {"job_url": "https://aws.example/job", "logs_url": "https://aws.example/log"},
+    "",
+)
 CANCELLED = TrainingResult(status="cancelled", reason="the build was cancelled <on its page>")
 
 
@@ -33,7 +43,7 @@ class Page:
 
     def says_under_way(self) -> None:
         """The train step has put its annotation there."""
-        self.annotations["training"] = {"context": "training", "style": "info", "body": "is being trained"}
+        self.annotations["training"] = {"context": "training", "style": "info", "body": UNDER_WAY}
 
 
 @pytest.fixture
@@ -46,7 +56,8 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     class Handler(http_api.JsonHandler):
         def do_GET(self) -> None:
             if self.path.partition("?")[0].endswith("/annotations"):
-                self.answer([{**note, "body_html": "", "body": ""} for note in page.annotations.values()])
+                notes = page.annotations.values()
+                self.answer([{**note, "body_html": note["body"], "body": ""} for note in notes])
             elif "/jobs?" in self.path:
                 step = {"id": "j", "type": "manual", "step_key": "training_finished", "state": page.step}
                 self.answer({"items": [step]})
@@ -107,6 +118,16 @@ def test_annotation_of_notify_is_not_replaced(page: Page, style: str) -> None:
     assert page.annotations["training"]["body"] == "by notify"
 
 
+def test_report_of_a_notify_that_was_retried_at_once_is_not_replaced(page: Page) -> None:
+    """A person retries notify when the later attempt has its result, while its head still runs; a model that
+    is the first for its endpoint has the style of a training that runs.
+    """
+    page.annotations["training"] = {"context": "training", "style": "info", "body": "by notify"}
+    page.state, page.step = "failed", "unblocked"
+    deliver_result(page, TrainingResult(status="succeeded"), attempt=2)
+    assert page.annotations["training"]["body"] == "by notify"
+
+
 @pytest.mark.parametrize("lost", [False, True])
 def test_step_that_the_own_flow_unblocked_leaves_the_page_to_notify(page: Page, lost: bool) -> None:
     """A flow of a later attempt that unblocks the step itself, as after an attempt that was abandoned, leaves
@@ -122,7 +143,7 @@ def test_step_that_the_own_flow_unblocked_leaves_the_page_to_notify(page: Page, 
     assert store.attempt(2).delivered()
     summary = delivery.deliver_result(store, 2, samples.request_for(PREFIX), result, access)
     assert "is unblocked already" in summary
-    assert page.annotations["training"]["body"] == "is being trained"
+    assert page.annotations["training"]["body"] == UNDER_WAY
 
 
 def test_flow_that_finds_the_step_unblocked_leaves_the_record_to_the_head(page: Page) -> None:
@@ -142,7 +163,7 @@ def test_step_that_is_unblocked_now_leaves_the_page_to_notify(page: Page) -> Non
     page.says_under_way()
     page.state, page.step = "running", "blocked"
     deliver_result(page, TrainingResult(status="succeeded"))
-    assert page.annotations["training"]["body"] == "is being trained"
+    assert page.annotations["training"]["body"] == UNDER_WAY
 
 
 def test_page_that_cannot_be_corrected_stops_nothing(page: Page, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,13 @@ from modelbuild.buildkite.access import TOKEN, ApiAccess
 from modelbuild.buildkite.rate_limiter import RateLimiter
 from modelbuild.buildkite.rest import Job, Rest, RestError
 from modelbuild.clock import SYSTEM_CLOCK, Clock
-from modelbuild.contract import RUNNING_STYLE, TRAINING_ANNOTATION, TrainingRequest, TrainingResult
+from modelbuild.contract import (
+    RUNNING_STYLE,
+    RUNNING_TEXT,
+    TRAINING_ANNOTATION,
+    TrainingRequest,
+    TrainingResult,
+)
 from modelbuild.errors import AwsError, BuildkiteError, ConfigurationError, VerificationFailed
 from modelbuild.store.attempts import Attempt
 from modelbuild.store.bucket import BucketStore
@@ -158,9 +164,10 @@ def correct_page(
     try:
         rest = Rest.of(access)
         clock.sleep(rate_limiter.next() if rate_limiter else 0.0)
-        styles = {note.context: note.style for note in rest.annotations(request.build)}
         context = request.meta_data_key(TRAINING_ANNOTATION)
-        if styles.get(context) == RUNNING_STYLE:
+        notes = [note for note in rest.annotations(request.build) if note.context == context]
+        # The annotation of notify may have the same style.
+        if any(note.style == RUNNING_STYLE and RUNNING_TEXT in note.body_html for note in notes):
             clock.sleep(rate_limiter.next() if rate_limiter else 0.0)
             rest.annotate(request.build, body, context=context, style=style)
     except (AwsError, BuildkiteError, ConfigurationError) as error:

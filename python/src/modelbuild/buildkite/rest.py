@@ -72,10 +72,11 @@ class BuildState(BaseModel):
 
 
 class Annotation(BaseModel):
-    """Context and style of an annotation of a build."""
+    """An annotation of a build: its context, its style and what it shows."""
 
     context: str
     style: str | None = None
+    body_html: str = ""
 
 
 class _Annotations(RootModel[tuple[Annotation, ...]]):

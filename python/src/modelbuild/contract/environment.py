@@ -47,6 +47,8 @@ RUNNING_STYLE: Literal["info"] = "info"
 """The style of the training's annotation while the training runs. By default notify uses it too, for a model
 that no live one is compared with, and for one that shows no difference: that is after the training.
 """
+RUNNING_TEXT = "is being trained."
+"""What the training's annotation says while the training runs, and not after that."""
 
 REQUEST_PIN = "train/request/sha256"
 """The meta-data with the SHA-256 of ``request.json``, as the train step stored it."""
