@@ -34,7 +34,6 @@ _FRUITLESS_JOBS = 10
 """After so many jobs in a row that retry candidates, and in which none ended, all that are left fail."""
 _FIRST_FRUITLESS_JOBS = 3
 """The same while no candidate has ended yet: then it is likely that no worker starts at all."""
-"""After as many jobs in a row in which no candidate ended, the others would end as they did."""
 
 
 @dataclass(frozen=True)
