@@ -147,6 +147,8 @@ def test_ctrl_c_at_a_question_cancels_the_build(laptop: Any) -> None:
     while not shown.endswith(b"Name: "):
         shown += os.read(ours, 1)
     process.send_signal(signal.SIGINT)
+    # readline looks for a signal that came before it waits only when it has read something.
+    os.write(ours, b"\n")
     assert process.wait(2 * SECONDS) == 130
     os.close(ours)
     assert Client(state_of(laptop)).get(newest(laptop))["state"] == "canceled"
