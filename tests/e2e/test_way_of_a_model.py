@@ -79,7 +79,7 @@ def repeated(laptop: Laptop, served: Running, tmp_path_factory: pytest.TempPathF
         # The step that asks writes it, and the head reads it.
         aws.add("s3 * */request.json", status=503, code="SlowDown", every=2)
         # Metaflow's clients send slower and slower when they are refused more often.
-        aws.add("s3 *", status=503, code="SlowDown", every=150)
+        aws.add("s3 *", status=503, code="SlowDown", every=300)
         aws.add("athena *", status=400, code="ThrottlingException", every=3)
         aws.add("secretsmanager *", status=400, code="ThrottlingException", every=2)
         build = stack.enter_context(laptop.build("--pipeline", PREPARED))
