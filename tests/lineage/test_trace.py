@@ -208,7 +208,7 @@ def test_each_candidate_of_a_sweep_is_traced(
 
 
 def test_manifest_of_a_candidate_is_of_its_sweep() -> None:
-    """A flow that writes it with another build leads nobody there."""
+    """A manifest that a flow has written with another build is refused."""
     objects, request = MemoryObjects(), recorded.sweep_request(12)
     board = recorded.put_sweep(objects, request, [recorded.row("12.3", 2.0, 0.641, rank=1)])
     elsewhere = request.build.model_copy(update={"commit": "d" * 40})

@@ -307,7 +307,7 @@ def test_batch_reads_the_heads_secret_with_its_role(role: Role) -> None:
         (None, None),
         ("Trainings", AwsError),
         ("List", AwsError),
-        # The result of a job that vanished is delivered; an attempt that nobody holds cannot be abandoned.
+        # The result of a job that vanished is delivered; an attempt without a holder cannot be abandoned.
         ("ResultsAndTurns", BuildkiteError),
         ("Look", AwsError),
         ("End", BuildkiteError),

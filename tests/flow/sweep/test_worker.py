@@ -82,7 +82,7 @@ def test_a_candidate_that_was_killed_costs_the_time_of_its_process() -> None:
 
 
 def test_a_flow_whose_steps_have_no_jobs_has_no_price() -> None:
-    """Its candidates are trained in jobs all the same, but nobody said how large."""
+    """Its candidates are trained in jobs all the same, of a size that the flow does not state."""
     store = SweepStore(MemoryObjects(), PREFIX)
     died(store, {}, TASK, "its process was killed", 1.0)
     assert outcome(store).steps[0].cpu is None

@@ -139,7 +139,7 @@ def test_a_person_at_a_terminal_is_asked(laptop: Any) -> None:
 
 
 def test_ctrl_c_at_a_question_cancels_the_build(laptop: Any) -> None:
-    """Whoever is asked for a field can end the run as at any other time."""
+    """Ctrl-C ends the run at the question for a field as at any other time."""
     ours, theirs = pty.openpty()
     process = laptop.start("run", "--pipeline", "person.yml", stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)

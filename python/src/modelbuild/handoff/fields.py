@@ -2,7 +2,7 @@
 
 The keys of the fields are those of the model (``deploy/decision``), or carry the endpoint
 (``deploy/<endpoint>/decision``): where a build deploys one model to several endpoints, each endpoint then has
-a decision of its own, whoever unblocks another step in the meantime.
+a decision of its own, which the unblocking of another step does not change.
 """
 
 from __future__ import annotations

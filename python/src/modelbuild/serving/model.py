@@ -45,7 +45,7 @@ class Model:
         try:
             answers = self.predictor.predict(instances)
         except StopIteration as error:
-            # A future cannot hold it, so nobody would learn of it.
+            # A future cannot hold it, so the request would wait for ever.
             raise RuntimeError("the kind raised StopIteration") from error
         if len(answers) != len(instances):
             raise VerificationFailed(

@@ -35,7 +35,7 @@ class Disconnected(Exception):
 
 
 class Caller:
-    """Who waits for an answer, and since when."""
+    """The client of a request, and when its request arrived."""
 
     __slots__ = ("_is_gone", "arrived")
 
@@ -59,7 +59,7 @@ class _Request:
     Attributes:
         instances: what the model is asked for.
         size: how much work they are, as the input type measures it.
-        caller: who asks.
+        caller: the client that the answers are for.
         answers: the future that the request waits for.
     """
 

@@ -264,7 +264,11 @@ def _assume_role_with_lifetime(
 
 
 def _require_role(caller: str, role: str) -> None:
-    """Raises: STSClientError: IAM has no such role, which AWS tells nobody; it answers like this."""
+    """Refuse a role that IAM does not have, with the error by which AWS refuses any role.
+
+    Raises:
+        STSClientError: IAM has no such role.
+    """
     parts = role.split(":")
     if len(parts) != 6:
         raise STSValidationError(f"{role} is invalid")
