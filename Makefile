@@ -5,6 +5,8 @@
 export BATS_LIB_PATH := $(CURDIR)/node_modules
 # Files, programs and pages are UTF-8, whatever the locale of this machine is.
 export PYTHONUTF8 := 1
+# Hundreds of processes import the same modules; with this variable each of them compiles all of them again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Show this.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile

@@ -163,6 +163,10 @@ def test_six_concurrent_deliveries_unblock_once(
     meta_data = ask(path, "GET")["meta_data"]
     assert {key: meta_data[key] for key in RESULT.to_fields()} == RESULT.to_fields()
     assert [fault["struck"] for fault in ask(f"{local}/laptop/faults", "GET")] == [1, 1]
-    # The first request to unblock it was carried out, and its answer was lost.
-    assert sum("after a request of this program without an answer" in text for text in lines) == 1
-    assert sum("is unblocked already by" in text for text in lines) == 5
+    lost = sum("after a request of this program without an answer" in text for text in lines)
+    unblocked = sum("unblocked step " in text for text in lines)
+    already = sum("is unblocked already by" in text for text in lines)
+    # The answer to the first request was lost. A second one, on its way at that moment, may be executed
+    # before it; then the first finds the step unblocked.
+    assert (lost, lost + unblocked + already) == (1, 6)
+    assert unblocked <= 1
