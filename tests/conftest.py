@@ -26,7 +26,7 @@ settings.register_profile("ci", deadline=None, derandomize=True, database=None, 
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
-class SharedFileLoader(JSONFileLoader):  # type: ignore[misc]
+class SharedFileLoader(JSONFileLoader):
     """Reads each of botocore's descriptions of services once for all sessions of this process.
 
     A session keeps what it reads, but most tests that call AWS make sessions of their own.
