@@ -180,7 +180,12 @@ def test_a_decision_that_is_no_option_is_an_error_of_the_pipeline(deployer: Any)
 def test_a_model_that_misses_gates_needs_a_reason(deployer: Any) -> None:
     """With on-failure block, an approver may override a gate, in words that stay on record."""
     deployer.train(74)
-    deployer.agent.meta_data |= {"notify/gates/failed": "macro-F1", "deploy/decision": "deploy"}
+    # Of a model of no sweep, notify notes no gates of candidates: only who made the build can have set them.
+    deployer.agent.meta_data |= {
+        "notify/gates/failed": "macro-F1",
+        "notify/candidates/gates": '{"required": false, "failed": {}}',
+        "deploy/decision": "deploy",
+    }
     with pytest.raises(Rejected, match=r"does not meet the gates of this pipeline \(macro-F1\).*no reason"):
         command.run(deployer.settings("rejected"))
 

@@ -307,6 +307,24 @@ def test_what_is_pinned_for_deploy_was_shown_and_its_gates_are_noted(
     assert calls.index("meta-data set notify/gates/failed") < shown < pinned
 
 
+@pytest.mark.parametrize("field", ["decision", "reason", "candidate"])
+def test_a_decision_that_a_build_was_made_with_is_refused(notifier: Notifier, field: str) -> None:
+    """Meta-data of a new build would replace what the approver decides on the page, in the approver's name;
+    what was decided after the page was shown is no reason to refuse a retried step.
+    """
+    key = f"deploy/sentiment/{field}"
+    notifier.agent.meta_data = {key: "deploy"}
+    with pytest.raises(VerificationFailed, match=f"meta-data {key} was set before this build showed a model"):
+        notifier.run()
+    assert f"meta-data {key} was set" in notifier.agent.annotations[-1].body
+    assert "notify/manifest/sha256" not in notifier.agent.meta_data
+    notifier.agent.meta_data = {}
+    notifier.run()
+    notifier.agent.meta_data = {**notifier.agent.meta_data, key: "deploy"}
+    notifier.run()
+    assert notifier.agent.annotations[-1].body.startswith("<h2>Worse than the live model")
+
+
 @pytest.mark.parametrize(("on_failure", "noted"), [("block", "macro-F1"), ("warn", None)])
 def test_a_gate_may_block_deploy_or_only_warn(notifier: Notifier, on_failure: str, noted: str | None) -> None:
     """With block, deploy asks the approver for a reason; with warn, the page alone says it."""

@@ -117,6 +117,11 @@ class TrainingMetaData:
         """The values of several keys, empty for each that was never set; raises ``BuildkiteError``."""
         return {name: value or "" for name, value in self.find_all(names).items()}
 
+    def names(self) -> list[str]:
+        """The keys that are set; raises ``BuildkiteError``."""
+        found = (key for key in agent.meta_data_keys() if key.startswith(self.prefix))
+        return [key.removeprefix(self.prefix) for key in found]
+
     def set(self, values: Mapping[str, str]) -> None:
         """Set values by their keys, except blank ones; raises ``BuildkiteError``."""
         agent.set_meta_data({self.prefix + name: value for name, value in values.items()})

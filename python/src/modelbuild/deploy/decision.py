@@ -99,15 +99,15 @@ def _require_same(recorded: Decision, decision: Decision, uri: str) -> None:
 
 def _failed_gates(model_id: str, meta_data: TrainingMetaData) -> str:
     """The gates that the model, or the candidate of a sweep, did not meet."""
-    if (gates := _candidate_gates(meta_data)) is not None:
+    if (gates := _candidate_gates(model_id, meta_data)) is not None:
         return gates.failed.get(model_id, "")
     failed = meta_data.get(FAILED_GATES) or ""
     return "" if failed == NO_GATES else failed
 
 
-def _candidate_gates(meta_data: TrainingMetaData) -> CandidateGates | None:
-    """The gates of the candidates of a sweep; None if notify noted none."""
-    value = meta_data.get(CANDIDATE_GATES)
+def _candidate_gates(model_id: str, meta_data: TrainingMetaData) -> CandidateGates | None:
+    """The gates of the candidates of a sweep; None if notify noted none, and for a model of no sweep."""
+    value = meta_data.get(CANDIDATE_GATES) if "." in model_id else None
     if not value:
         return None
     try:
@@ -134,7 +134,7 @@ def require_deploy(decision: Decision, fields: DecisionFields, meta_data: Traini
         raise Rejected(
             f"{by} rejected {name} ({reason}): nothing was deployed; to try again, start a new build"
         )
-    gates = _candidate_gates(meta_data)
+    gates = _candidate_gates(decision.model_id, meta_data)
     if decision.failed_gates and gates is not None and gates.required:
         raise Rejected(
             f"candidate {decision.model_id} does not meet the gates of this pipeline "

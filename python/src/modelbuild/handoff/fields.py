@@ -7,11 +7,13 @@ a decision of its own, which the unblocking of another step does not change.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import CHOSEN_CANDIDATE, DECISION, DECISION_REASON, endpoint_field
+from modelbuild.errors import VerificationFailed
 
 _FIELDS = (DECISION, DECISION_REASON, CHOSEN_CANDIDATE)
 
@@ -50,6 +52,25 @@ class DecisionFields:
 def field_keys(endpoint: str) -> list[str]:
     """All keys of meta-data that a deployment to an endpoint may find fields in, without the model's name."""
     return [*_FIELDS, *(endpoint_field(key, endpoint) for key in _FIELDS)]
+
+
+def require_undecided(meta_data: TrainingMetaData) -> None:
+    """Require that no field with the name of an endpoint is set, as long as no page has shown a model.
+
+    Whoever makes a build by the API may give it any meta-data. The keys that carry the endpoint go before the
+    plain ones, so they would replace what the person decides who unblocks the deployment later.
+
+    Raises:
+        VerificationFailed: one is set.
+        BuildkiteError: the agent's command line failed.
+    """
+    field = re.compile("|".join(endpoint_field(key, "[^/]+") for key in _FIELDS))
+    found = sorted(key for key in meta_data.names() if field.fullmatch(key))
+    if found:
+        raise VerificationFailed(
+            f"meta-data {meta_data.prefix}{found[0]} was set before this build showed a model, so it is no "
+            "decision of a person who saw one: start a new build without it"
+        )
 
 
 def read_fields(meta_data: TrainingMetaData, endpoint: str) -> DecisionFields:

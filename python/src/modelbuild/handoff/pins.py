@@ -29,6 +29,11 @@ class Shown(Protocol):
         """The URI of the file that the page shows."""
 
 
+def has_shown(shown: Shown, meta_data: TrainingMetaData) -> bool:
+    """Whether the build has shown a model, this one or another one; raises ``BuildkiteError``."""
+    return any(meta_data.get_all(shown.pins).values())
+
+
 def require_unchanged(shown: Shown, meta_data: TrainingMetaData) -> None:
     """Require that the build has shown nothing else than what is about to be shown.
 

@@ -30,6 +30,7 @@ from modelbuild.errors import (
 )
 from modelbuild.handoff import approval, pins
 from modelbuild.handoff.candidates import read_candidates, read_leaderboard
+from modelbuild.handoff.fields import require_undecided
 from modelbuild.handoff.manifest import read_manifest, read_request
 from modelbuild.handoff.result import META_DATA, read_failure, read_result
 from modelbuild.notify import summary
@@ -151,8 +152,12 @@ def _refusal_on_page(
 
 
 def _check_first(shown: pins.Shown, meta_data: TrainingMetaData, here: JobEnvironment) -> None:
-    """Require that the page has shown nothing else, and record who unblocked the training's step."""
+    """Require that the page has shown nothing else, and that no deployment was decided before it has shown
+    anything; record who unblocked the training's step.
+    """
     pins.require_unchanged(shown, meta_data)
+    if not pins.has_shown(shown, meta_data):
+        require_undecided(meta_data)
     approval.pin_callback_user(meta_data, here)
 
 
