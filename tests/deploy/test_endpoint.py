@@ -175,6 +175,20 @@ def test_nothing_to_change(cloud: Cloud, capsys: pytest.CaptureFixture[str], not
     assert "already" in capsys.readouterr().out
 
 
+def test_the_way_back_from_a_broken_endpoint_leads_to_another_configuration(cloud: Cloud) -> None:
+    """Where an endpoint that runs the configuration is out of service, what it ran before stays on record: an
+    endpoint cannot be put back to the configuration whose answers are not verified.
+    """
+    cloud.makes()
+    cloud.finds(State("OutOfService", "new"))
+    cloud.has_noted("old")
+    cloud.notes("old")
+    cloud.updates()
+    cloud.finds(State("Updating", "new", pending="new"), NEW)
+    served = cloud.bring()
+    assert (served.previous_config, served.changed) == ("old", True)
+
+
 def test_failed_endpoint_is_not_updated(cloud: Cloud) -> None:
     """An endpoint that can only be deleted is left to a person, with the command to do so."""
     cloud.makes()

@@ -109,22 +109,23 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
         raise EndpointFailed(
             f"endpoint {plan.endpoint} was deleted while this step was about to deploy to it: retry this step"
         )
+    # An endpoint that has the plan is not what it ran before, whatever its status.
+    previous = before.config if before.config != plan.name else sagemaker.previous(plan.name)
     if before.config == plan.name and before.status == "InService" and not before.pending_config:
         log.say(f"endpoint {plan.endpoint} runs {plan.name} already")
-        return Served(before, sagemaker.previous(plan.name), False)
+        return Served(before, previous, False)
     if _changes_to(before, plan.name):
         log.say(f"endpoint {plan.endpoint} is being updated to {plan.name} already")
     else:
         # If this step is killed before it has checked the answers, its retry needs the previous
         # configuration.
-        sagemaker.record_previous(plan.name, before.config)
+        sagemaker.record_previous(plan.name, previous)
         _claim(before, plan, sagemaker)
         try:
             _begin(lambda: sagemaker.update_endpoint(plan.endpoint, plan.name), watch)
         except _Unseen as error:
-            raise UpdateNotFollowed(error, before.config) from error
+            raise UpdateNotFollowed(error, previous) from error
         log.say(f"updating endpoint {plan.endpoint} from {before.config}")
-    previous = before.config if before.config != plan.name else sagemaker.previous(plan.name)
     return _followed(watch, previous)
 
 
