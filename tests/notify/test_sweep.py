@@ -12,6 +12,7 @@ import pytest
 import samples
 import sweeps
 import trained
+from compiled_reports import OPTIONS
 from memory import MemoryObjects
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import job
@@ -140,6 +141,14 @@ def test_gates_hold_for_each_candidate(build: Build, on_failure: str, gate: dict
     assert "\u2717</span>&nbsp;macro-F1" in build.agent.annotations[-1].body
 
 
+def test_a_metric_whose_gates_both_fail_is_named_once(build: Build) -> None:
+    """The page, and deploy, name what a candidate does not meet."""
+    gates = [{"metric": "macro_f1", "minimum": 0.6}, {"metric": "macro_f1", "maximum-drop": 0.05}]
+    build.notify(gates=gates)
+    found = CandidateGates.model_validate_json(build.agent.meta_data["notify/candidates/gates"])
+    assert set(found.failed.values()) == {"macro-F1"}
+
+
 def test_gates_of_candidates_are_of_the_rows_that_the_live_model_scored() -> None:
     """What the live model answers to new evaluation rows counts for each candidate, by one job."""
     lake = MemoryObjects()
@@ -154,7 +163,8 @@ def test_gates_of_candidates_are_of_the_rows_that_the_live_model_scored() -> Non
     assert best.predictions is not None
     answers = trained.evaluated(TRUTH, trained.guesses(TRUTH, 0.7, 1)).predictions
     scored = Scored(job="score-1", predictions=predictions.read(answers, "scores"))
-    settings = NotifySettings.from_options({"gates": [{"metric": "macro_f1", "maximum-drop": 0.05}]})
+    gate: Any = {"metric": "macro_f1", "maximum-drop": 0.05}
+    settings = NotifySettings.from_options({**OPTIONS, "gates": [gate]})
     comparison = compare_models("live", best, live, scored)
     found = check_candidates(
         Candidates(sweep.leaderboard, offered),

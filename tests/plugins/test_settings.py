@@ -151,10 +151,11 @@ def test_identity_that_would_do_nothing_is_refused(aws: dict[str, Any], message:
         ({"metric": "model_bytes", "slice": "a=b", "maximum": 9}, "is of the model and not of a slice"),
         ({"metric": "latency_seconds", "maximum-drop": 1}, "is not compared with the live model"),
         ({"metric": "macro_f1", "slice": "domain=tweets"}, "a gate needs minimum, maximum or maximum-drop"),
+        ({"metric": "macro_f1", "maximum-drop": 0.02}, "gates .*: maximum-drop needs compare-with"),
     ],
 )
 def test_a_gate_that_would_check_something_else_is_refused(gate: dict[str, Any], message: str) -> None:
-    """A part of a gate that its metric does not have is an error, and is not ignored."""
+    """A part of a gate that its metric does not have, or that is never checked, is an error."""
     with pytest.raises(ConfigurationError, match=message):
         NotifySettings.from_options({"gates": [gate]})
 

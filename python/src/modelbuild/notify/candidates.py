@@ -53,7 +53,7 @@ def check_candidates(
         others = list(threads.map(lambda one: check(one.manifest), candidates.offered[1:]))
     failed = {}
     for one, results in zip(candidates.offered, [best, *others], strict=True):
-        titles = ", ".join(result.title for result in results if not result.passed)
+        titles = ", ".join(dict.fromkeys(result.title for result in results if not result.passed))
         if titles:
             failed[one.manifest.request.model_id] = titles[:_CHARACTERS]
     return CandidateGates(required=settings.on_failure == "fail", failed=failed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
 
 from modelbuild.contract import TRAINING_ANNOTATION, ModelName, S3Uri
@@ -169,3 +169,11 @@ class NotifySettings(PluginOptions):
         None, description="Comment on the pull request of the build, on GitHub; by default there is none."
     )
     aws: AwsSettings = Field(AwsSettings(), description="Where and as whom the manifest is read.")
+
+    @field_validator("gates", mode="after")
+    @classmethod
+    def _drops_are_compared(cls, gates: list[Gate], info: ValidationInfo) -> list[Gate]:
+        """Refuse a drop that is never checked: without an endpoint, no model is known to be live."""
+        if info.data.get("compare_with") is None and any(gate.maximum_drop is not None for gate in gates):
+            raise ValueError("maximum-drop needs compare-with, the endpoint whose live model is compared")
+        return gates
