@@ -113,8 +113,8 @@ class Refusing(MemoryObjects):
     ("refused", "sentence", "trend", "best"),
     [
         ("/sentiment/", "The earlier models cannot be listed: could not read", 1, True),
-        ("/2/manifest.json", "Not read: 1 earlier model: could not read", 2, False),
-        ("/2/deployment.json", "Not read: 1 earlier model: could not read", 2, True),
+        ("/2/manifest.json", "1 earlier model cannot be read: could not read", 2, False),
+        ("/2/deployment.json", "1 earlier model cannot be read: could not read", 2, True),
         ("/macro_f1/", "The best earlier model cannot be read: could not read", 3, False),
         ("/1/manifest.json", "The live model is known by its copy in production", 2, True),
     ],

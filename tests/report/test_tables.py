@@ -16,7 +16,7 @@ from modelbuild.contract.report import (
     Interval,
 )
 from modelbuild.report.annotation import render_annotation
-from modelbuild.report.candidates import candidates_table, headings
+from modelbuild.report.candidates import candidates_table, counts, headings
 from modelbuild.report.comparisons import model_rows, shown_metrics
 from modelbuild.report.deltas import delta
 from modelbuild.report.document import render_document
@@ -41,8 +41,12 @@ def document_text(report: Report) -> str:
         (0.6, 0.61, (-0.03, 0.01), "-0.010", "-0.030 to +0.010", "no difference"),
         # An interval that ends at 0 contains it.
         (0.61, 0.6, (0.0, 0.018), "+0.010", "0.000 to +0.018", "no difference"),
+        # Neither a bound nor a gain is rounded to 0 where the interval does not contain it.
+        (0.61, 0.6, (0.0001, 0.018), "+0.0100", "+0.0001 to +0.0180", "better"),
+        (0.0996, 0.1, (-0.00061, -0.00019), "-0.0004", "-0.0006 to -0.0002", "worse"),
+        (0.61, 0.6, (1e-17, 0.018), "+0.010000", "+0.000000 to +0.018000", "better"),
         # A bound that is rounded to 0 keeps its sign.
-        (0.61, 0.6, (0.0001, 0.018), "+0.010", "+0.000 to +0.018", "better"),
+        (0.6, 0.61, (-0.03, 0.0001), "-0.010", "-0.030 to +0.000", "no difference"),
         # Of a small metric the digits are those of the metric.
         (2.5e-5, 2e-5, (1e-6, 8e-6), "+5.00e-06", "+1.00e-06 to +8.00e-06", "better"),
         # Without an interval nothing shows that it is no chance.
@@ -261,6 +265,28 @@ def test_what_candidates_cost_has_the_currency_that_the_head_counted_in() -> Non
     text = document_text(report)
     assert "cost, USD" in text
     assert "cost, EUR" not in text
+
+
+@pytest.mark.parametrize(
+    ("statuses", "text"),
+    [
+        (["succeeded"], "1 candidate: 1 has a rank"),
+        (
+            ["unfit", "succeeded", "failed"],
+            "3 candidates: 1 has a rank, 1 failed, 1 does not meet a constraint",
+        ),
+        (["unfit", "unfit"], "2 candidates: 0 have a rank, 2 do not meet a constraint"),
+    ],
+)
+def test_one_candidate_is_no_candidates(statuses: list[str], text: str) -> None:
+    """Sentences about a number of candidates are right for one."""
+    board = SCENES["sweep"]().leaderboard
+    assert board is not None
+    rows = [
+        changed(row, status=status, rank=1 if status == "succeeded" else None)
+        for row, status in zip(board.rows, statuses, strict=False)
+    ]
+    assert counts(changed(board, rows=tuple(rows))) == text
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,23 @@ def test_of_the_training(training: dict[str, Any], warnings: tuple[str, ...]) ->
     assert find(manifest(**training)) == warnings
 
 
+@pytest.mark.parametrize(
+    ("improving", "values", "shown"),
+    [
+        ("loss", (0.9, 0.512, 0.514), "ended: more"),
+        ("loss", (0.9, 0.51234, 0.51229), "ended: more"),
+        ("loss", (0.9, 0.6), "ended (0.9, then 0.6): more"),
+        ("validation_macro_f1", (0.61, 0.61204, 0.61209), "measurement: more"),
+        ("validation_macro_f1", (0.61, 0.62), "measurement (0.61, then 0.62): more"),
+    ],
+)
+def test_values_that_show_nothing_are_left_out(improving: str, values: tuple[float, ...], shown: str) -> None:
+    """A loss that was still falling by the means of its steps may be higher at the last one."""
+    curve = tuple(CurvePoint(step=step, values={improving: value}) for step, value in enumerate(values))
+    [warning] = find(manifest(converged=False, improving=(improving,), curve=curve))
+    assert shown in warning
+
+
 def test_of_few_evaluation_rows() -> None:
     """Classes and slices on which chance decides are named, the smallest first, and not all of many."""
     slices = {

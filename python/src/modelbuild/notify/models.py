@@ -168,11 +168,10 @@ def _unreadable(read: Sequence[object]) -> tuple[str, ...]:
     refused = [one for one in read if isinstance(one, AwsError)]
     sentences = []
     if invalid:
-        sentences.append(
-            f"Not compared: {counted(invalid, 'earlier model')} of another version of modelbuild."
-        )
+        are = "is" if invalid == 1 else "are"
+        sentences.append(f"{counted(invalid, 'earlier model')} {are} of another version of modelbuild.")
     if refused:
-        sentences.append(f"Not read: {counted(len(refused), 'earlier model')}: {refused[0]}.")
+        sentences.append(f"{counted(len(refused), 'earlier model')} cannot be read: {refused[0]}.")
     return tuple(sentences)
 
 

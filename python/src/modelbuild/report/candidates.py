@@ -17,6 +17,7 @@ from modelbuild.contract import (
     figure_with_interval,
 )
 from modelbuild.report.headline import brief
+from modelbuild.text import counted
 
 SHOWN = 20
 """How many of the best candidates a page shows."""
@@ -31,6 +32,7 @@ _ENDED: Mapping[str, str] = {
     "unfit": "do not meet a constraint",
     "stopped": "stopped early",
 }
+_ONE_ENDED: Mapping[str, str] = {**_ENDED, "unfit": "does not meet a constraint"}
 
 _DOTTED = re.compile(r"[\w-]+(\.[\w-]+)+")
 
@@ -167,8 +169,12 @@ def unranked(board: Leaderboard) -> list[Unranked]:
 def counts(board: Leaderboard) -> str:
     """How many candidates there are, and how they ended: ``40 candidates: 37 have a rank, 3 failed``."""
     ended = Counter[str](row.status for row in board.rows)
-    others = [f"{ended[status]:,} {text}" for status, text in _ENDED.items() if ended[status]]
-    return f"{len(board.rows):,} candidates: {', '.join([f'{len(board.ranked):,} have a rank', *others])}"
+    ranked = len(board.ranked)
+    parts = [f"{ranked:,} {'has' if ranked == 1 else 'have'} a rank"]
+    for status, count in ((status, ended[status]) for status in _ENDED):
+        if count:
+            parts.append(f"{count:,} {(_ONE_ENDED if count == 1 else _ENDED)[status]}")
+    return f"{counted(len(board.rows), 'candidate')}: {', '.join(parts)}"
 
 
 def _spent(board: Leaderboard) -> str:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from modelbuild.contract import figure
 from modelbuild.contract.report import Difference, Outcome
+
+_DECIMALS, _MOST_DECIMALS = 3, 6
+
+_SMALL = 0.05
+"""Below this, a metric is shown with three digits: its differences are, too."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +31,25 @@ class Delta:
 
 def delta(difference: Difference) -> Delta:
     """A difference as text."""
-    interval, scale = difference.interval, max(abs(difference.value), abs(difference.other))
+    interval, small = difference.interval, max(abs(difference.value), abs(difference.other)) < _SMALL
+    decimals = None if small else _decimals(difference)
     return Delta(
-        _signed(difference.gain, scale),
-        f"{_signed(interval.low, scale)} to {_signed(interval.high, scale)}" if interval else "",
+        _signed(difference.gain, decimals),
+        f"{_signed(interval.low, decimals)} to {_signed(interval.high, decimals)}" if interval else "",
         difference.outcome,
     )
 
 
-def _signed(value: float, scale: float) -> str:
-    """A part of a value of about this size, with its sign and with the digits of the value."""
+def _decimals(difference: Difference) -> int:
+    """As many decimals as metrics have, or more where an interval that does not contain 0 would end at it."""
+    interval = difference.interval
+    if interval is None or difference.outcome == "no difference":
+        return _DECIMALS
+    nearest = min(abs(interval.low), abs(interval.high))
+    return min(max(_DECIMALS, -math.floor(math.log10(nearest))), _MOST_DECIMALS)
+
+
+def _signed(value: float, decimals: int | None) -> str:
+    """A number with its sign: with so many decimals, or with the digits of a metric."""
     sign = "+" if value > 0 else "-" if value < 0 else ""
-    return f"{sign}{abs(value):,.3f}" if scale >= 0.05 else f"{sign}{figure(abs(value))}"
+    return f"{sign}{figure(abs(value)) if decimals is None else f'{abs(value):,.{decimals}f}'}"

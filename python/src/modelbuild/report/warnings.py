@@ -73,19 +73,26 @@ def _lost_rows(manifest: Manifest, training: TrainingSummary) -> Iterator[str]:
 
 def _convergence(training: TrainingSummary) -> Iterator[str]:
     for name in training.improving:
-        values = _last_values(training, name)
         if name == "loss":
+            values = _last_values(training, name, falling=True)
             yield f"the loss was still falling when the training ended{values}: {_MORE_EPOCHS}"
         else:
+            values = _last_values(training, name)
             yield f"{name} was still getting better at its last measurement{values}: {_MORE_EPOCHS}"
     if training.converged is False and not training.improving:
         values = _last_values(training, "loss")
         yield f"the loss had not settled when the training ended{values}: the learning rate may be too high"
 
 
-def _last_values(training: TrainingSummary, name: str) -> str:
+def _last_values(training: TrainingSummary, name: str, *, falling: bool = False) -> str:
+    """The last two values of a curve, unless they do not show what is said of it: they look equal, or the
+    last one of a noisy curve whose means were falling is the higher one.
+    """
     found = [point.values[name] for point in training.curve if name in point.values]
-    return f" ({found[-2]:.3g}, then {found[-1]:.3g})" if len(found) > 1 else ""
+    shown = [f"{value:.3g}" for value in found[-2:]]
+    if len(set(shown)) < 2 or (falling and found[-1] > found[-2]):
+        return ""
+    return f" ({shown[0]}, then {shown[1]})"
 
 
 def _changed_rows(training: TrainingSummary, live: TrainingSummary) -> Iterator[str]:
