@@ -156,6 +156,8 @@ class Vectors:
         """The vectors."""
         if "fail" in instances:
             raise ValueError(f"cannot read {instances}")
+        if "stop" in instances:
+            raise StopIteration(instances)
         return [{"vector": [0.1] * 767 + [float(len(text))]} for text in instances]
 
 
@@ -196,15 +198,18 @@ def test_an_answer_of_the_largest_size_is_written(vectors: Client) -> None:
 
 
 @pytest.mark.parametrize("padding", [0, SMALL_BODY_BYTES])
+@pytest.mark.parametrize(
+    ("text", "reason"), [("fail", "ValueError"), ("stop", "the kind raised StopIteration")]
+)
 def test_the_text_of_an_unknown_error_stays_in_the_server(
-    vectors: Client, padding: int, capsys: pytest.CaptureFixture[str]
+    vectors: Client, padding: int, text: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An error of a kind may quote instances, which are private: answer and log have its type and place."""
-    body = json.dumps({"instances": ["secret", "fail"]}).encode() + b" " * padding
+    body = json.dumps({"instances": ["secret", text]}).encode() + b" " * padding
     answer = vectors.post("/invocations", content=body, headers=JSON)
-    assert (answer.status_code, answer.json()) == (500, {"error": "The model cannot answer: ValueError."})
+    assert (answer.status_code, answer.json()) == (500, {"error": f"The model cannot answer: {reason}."})
     logged = capsys.readouterr().err
-    assert re.search(r"The model cannot answer: ValueError \(at .*test_app\.py:\d+\)", logged)
+    assert re.search(rf"The model cannot answer: {reason} \(at .*test_app\.py:\d+\)", logged)
     assert "secret" not in logged
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,11 +47,9 @@ class Lengths:
         self.threads: set[int] = set()
 
     def predict(self, instances: Sequence[str]) -> Answers:
-        """A length for each text; none for "skip", two for "twice", and no end for "stop"."""
+        """A length for each text; none for "skip", and two for "twice"."""
         self.texts += instances
         self.threads.add(threading.get_ident())
-        if "stop" in instances:
-            raise StopIteration
         answers: Answers = []
         for text in instances:
             answers += [{"value": len(text)}] * {"skip": 0, "twice": 2}.get(text, 1)
@@ -90,16 +89,47 @@ def test_another_number_of_answers_is_an_error_of_its_request_only(bad: list[str
     run(Lengths(), test)
 
 
-def test_a_kind_that_raises_stop_iteration_gets_an_error() -> None:
-    """No future can hold StopIteration: the request gets another error, and later ones their answers."""
+class Panic(BaseException):
+    """What is no Exception, as the errors of libraries in Rust are."""
+
+
+@pytest.mark.parametrize("raised", [StopIteration, Panic, SystemExit, asyncio.CancelledError])
+def test_whatever_a_kind_raises_ends_its_request_only(raised: type[BaseException]) -> None:
+    """The request gets an error that a future can hold; those of its batch and later ones get answers."""
+
+    class Raises(Lengths):
+        def predict(self, instances: Sequence[str]) -> Answers:
+            if "fail" in instances:
+                raise raised
+            return super().predict(instances)
 
     async def test(loop: Batches, thread: Batches) -> None:
         for queue in (loop, thread):
-            with pytest.raises(RuntimeError, match="StopIteration"):
-                await queue.predict(["stop"], Caller(present))
+            wrong, right = (queue.predict([text], Caller(present)) for text in ("fail", "fine"))
+            with pytest.raises(VerificationFailed, match=f"the kind raised {raised.__name__}"):
+                await wrong
+            assert await right == [{"value": 4}]
             assert await queue.predict(["later"], Caller(present)) == [{"value": 5}]
 
-    run(Lengths(), test)
+    run(Raises(), test)
+
+
+@pytest.mark.parametrize(
+    "collection", [collections.deque, iter, lambda answers: dict(enumerate(answers)).values()]
+)
+def test_answers_may_be_any_iterable(collection: Callable[[Answers], Any]) -> None:
+    """A kind may answer with what is no list: each request gets its part of it."""
+
+    class Iterates(Lengths):
+        def predict(self, instances: Sequence[str]) -> Any:
+            return collection(super().predict(instances))
+
+    async def test(loop: Batches, thread: Batches) -> None:
+        for queue in (loop, thread):
+            found = await asyncio.gather(*(queue.predict([text], Caller(present)) for text in ("a", "it")))
+            assert found == [[{"value": 1}], [{"value": 2}]]
+
+    run(Iterates(), test)
 
 
 def test_only_what_is_quick_is_predicted_on_the_event_loop() -> None:

@@ -40,18 +40,9 @@ class Model:
         """An answer for each instance, each as the input type makes it of JSON.
 
         Raises:
-            VerificationFailed: the kind gives another number of answers.
+            VerificationFailed: the kind gives another number of answers, or raises what no request can hold.
         """
-        try:
-            answers = self.predictor.predict(instances)
-        except StopIteration as error:
-            # A future cannot hold it, so the request would wait for ever.
-            raise RuntimeError("the kind raised StopIteration") from error
-        if len(answers) != len(instances):
-            raise VerificationFailed(
-                f"the model gives {len(answers):,} answers to {len(instances):,} instances"
-            )
-        return answers
+        return _answers(self.predictor, instances)
 
     def predict_json(self, values: Sequence[JsonValue]) -> list[Answer]:
         """An answer for each instance, each as JSON has it.
@@ -137,6 +128,21 @@ def parse_description(content: bytes) -> ModelDescription:
         ) from error
 
 
+def _answers(predictor: Predictor, instances: Sequence[Any]) -> list[Answer]:
+    try:
+        answers = list(predictor.predict(instances))
+    except BaseException as error:
+        if isinstance(error, (Exception, KeyboardInterrupt)) and not isinstance(error, StopIteration):
+            raise
+        # No future can hold StopIteration, and what is no Exception, such as a panic of a library in Rust,
+        # would end the queue: all requests of the batch would wait for ever.
+        problem = VerificationFailed(f"the kind raised {type(error).__name__}")
+        raise problem.with_traceback(error.__traceback__) from error
+    if len(answers) != len(instances):
+        raise VerificationFailed(f"the model gives {len(answers):,} answers to {len(instances):,} instances")
+    return answers
+
+
 def _seconds_of_example(description: ModelDescription, predictor: Predictor) -> float:
     """How long an answer to the example of the declared input takes, once a first one has loaded everything.
 
@@ -148,7 +154,7 @@ def _seconds_of_example(description: ModelDescription, predictor: Predictor) -> 
     for _ in range(2):
         start = time.perf_counter()
         try:
-            predictions = predictor.predict([instance])
+            predictions = _answers(predictor, [instance])
         except (ModelbuildError, MemoryError):
             raise
         except Exception as error:
@@ -157,8 +163,6 @@ def _seconds_of_example(description: ModelDescription, predictor: Predictor) -> 
                 f"{description.input.type}: {type(error).__name__}: {str(error)[:300]}"
             ) from error
         seconds = time.perf_counter() - start
-    if len(predictions) != 1:
-        raise VerificationFailed(f"the model gives {len(predictions)} answers to one instance")
     if problem := description.output.problem(predictions[0]):
         raise VerificationFailed(
             f"the model's answer {str(predictions[0])[:300]} is no {description.output.type}: {problem}"
