@@ -145,6 +145,26 @@ def test_only_what_is_quick_is_predicted_on_the_event_loop() -> None:
     run(predictor, test)
 
 
+def test_a_batch_that_fails_at_once_does_not_make_a_model_fast() -> None:
+    """The kind refuses 504 characters in microseconds: 5,000 characters take the thread all the same."""
+
+    class Fails(Lengths):
+        def predict(self, instances: Sequence[str]) -> Answers:
+            if "fail" in instances:
+                raise ValueError("refused")
+            return super().predict(instances)
+
+    predictor = Fails()
+
+    async def test(loop: Batches, _: Batches) -> None:
+        with pytest.raises(ValueError, match="refused"):
+            await loop.predict(["fail", "a" * 500], Caller(present))
+        assert await loop.predict(["a" * 5_000], Caller(present)) == [{"value": 5_000}]
+        assert threading.get_ident() not in predictor.threads
+
+    run(predictor, test)
+
+
 def test_a_batch_on_the_event_loop_ends_before_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests that wait together are predicted in parts of about 50 ms; /ping has its turn between two."""
     sizes: list[int] = []

@@ -70,15 +70,19 @@ class _Request:
 
 
 class Speed:
-    """How much a model predicts in a second, in the unit of its input type; the last batches count most."""
+    """How much a model predicts in a second, in the unit of its input type; the last batches count most.
+
+    It is the harmonic mean, in which a slow batch counts more than a fast one: a batch that failed at once,
+    or whose answers the kind had kept, says little about the next one.
+    """
 
     def __init__(self, model: Model):
         declared: Any = model.description.input
-        self.per_second = declared.size(declared.from_json(declared.example())) / model.seconds
+        self.per_second = max(1, declared.size(declared.from_json(declared.example()))) / model.seconds
 
     def note(self, size: int, seconds: float) -> None:
         """Take account of a batch."""
-        self.per_second = (self.per_second + size / max(seconds, 1e-6)) / 2
+        self.per_second = 2 / (1 / self.per_second + seconds / max(1, size))
 
 
 class Batches(ABC):
