@@ -95,17 +95,19 @@ def test_less_is_better_where_the_sweep_says_so() -> None:
             ["it diverged", "killed", "it diverged"],
             "all 3 candidates failed, 2 of them because: it",
         ),
-        ({"objective": {"metric": "auc"}}, [], "no candidate has a metric 'auc'"),
+        ({"objective": {"metric": "auc"}}, [], "a metric 'auc' .* name one of accuracy, macro_f1 in"),
+        ({"objective": {"metric": "f1"}}, [], "a metric 'f1' .* name one of accuracy, macro_f1 in"),
+        ({"objective": {"metric": "f1"}}, ["killed"], "no candidate has a metric 'f1'"),
     ],
 )
 def test_a_sweep_without_a_metric_fails_with_the_reason(
     options: dict[str, Any], reasons: Sequence[str], sentence: str
 ) -> None:
-    """The most frequent reason, or that the objective is no metric of the flow."""
+    """The most frequent reason; or that the objective is no metric of the flow, or one of its slices only."""
     trained = Trained(**options)
     for reason in reasons:
         trained.fail(reason)
-    if not reasons:
+    if options:
         trained.add(0.5)
     with pytest.raises(TrainingFailed, match=sentence):
         trained.rank()

@@ -106,6 +106,21 @@ def test_a_retry_trains_anew_what_failed_on_all_rows() -> None:
     assert set(trained) == names(3, "final") - {"final-2-attempt-3"}
 
 
+def test_a_candidate_that_was_stopped_is_no_reason() -> None:
+    """With early stopping, why no candidate can be offered is what those say that went on and failed."""
+    sweeping = Sweeping()
+    head, made, _ = sweeping.head(1, KILLED, frozenset())
+    ended = [("stopped", "others of its rung were better"), ("failed", DIVERGED), ("failed", KILLED)]
+    board = sweeps.leaderboard(sweeping.request, offered=0)
+    rows = (
+        row.model_copy(update={"rank": None, "status": status, "reason": reason})
+        for row, (status, reason) in zip(board.rows, ended, strict=False)
+    )
+    board = board.model_copy(update={"rows": tuple(rows)})
+    with pytest.raises(TrainingFailed, match=f"none of 3 candidates can be offered; the first: {DIVERGED}$"):
+        head._offer(sweeping.request, sweeping.asked, board, made, lambda row: row.model_id.encode())
+
+
 def test_minutes_count_from_the_attempt_that_began_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """A retry on the next day has its rounds; one that goes on with a search has what is left of its time."""
     ages = {f"{PREFIX}/attempts/1.head": 86_400.0, f"{PREFIX}/attempts/2.head": 0.0}

@@ -134,8 +134,12 @@ def _score(objective: Objective, row: LeaderboardRow) -> float:
 
 
 def _why_none(outcomes: Sequence[CandidateOutcome], metric: str | None) -> str:
-    reasons = Counter(one.reason for one in outcomes if one.reason)
-    if not reasons:
-        return f"no candidate has a metric {metric!r}: name one of the evaluation in objective.metric"
-    [(first, count)] = reasons.most_common(1)
+    evaluations = [one.evaluation for one in outcomes if one.evaluation is not None]
+    if evaluations:
+        known = sorted({name for one in evaluations for name in one.overall.metrics})
+        return (
+            f"no candidate has a metric {metric!r} on all validation rows: name one of {', '.join(known)} in "
+            "objective.metric"
+        )
+    [(first, count)] = Counter(one.reason for one in outcomes).most_common(1)
     return f"all {len(outcomes):,} candidates failed, {count:,} of them because: {first}"

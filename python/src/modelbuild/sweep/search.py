@@ -39,13 +39,13 @@ class Objective:
 
     @classmethod
     def of(cls, sweep: Sweep, outcomes: Sequence[CandidateOutcome]) -> Objective | None:
-        """The objective of a sweep, from the first evaluation that has it; None if there is none."""
+        """The objective of a sweep, from the first evaluation that has it on all rows; None if none has."""
         for outcome in outcomes:
             evaluation = outcome.evaluation
             if evaluation is None:
                 continue
             name = sweep.objective.metric or evaluation.primary
-            found = next((metric for metric in evaluation.metrics if metric.name == name), None)
+            found = next((metric for metric in evaluation.overall_metrics if metric.name == name), None)
             if found is not None:
                 directions = {"maximize": "higher", "minimize": "lower", None: found.better}
                 better = directions[sweep.objective.direction]

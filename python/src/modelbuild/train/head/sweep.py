@@ -145,7 +145,9 @@ class SweepHead:
 
         best = leaderboard.ranked[: sweep.offered]
         if not best:
-            first = next((row.reason for row in leaderboard.rows if row.reason), "no reason was given")
+            # One that was stopped early did not fail: its reason does not say why none is left.
+            reasons = (row.reason for row in leaderboard.rows if row.status != "stopped" and row.reason)
+            first = next(reasons, "no reason was given")
             raise TrainingFailed(
                 f"none of {len(leaderboard.rows):,} candidates can be offered; the first: {first}"
             )
