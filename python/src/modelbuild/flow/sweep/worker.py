@@ -63,16 +63,15 @@ class Worker:
         try:
             training.run_steps()
             outcome = training.outcome(task, time.monotonic() - began)
-            uri = self.store.predictions_uri(task, training.predictions)
-            manifest = training.manifest(uri) if task.stage == "search" else None
+            if task.stage == "search":
+                manifest = training.manifest(self.store.predictions_uri(task, training.predictions))
+                self.store.write_ranked_once(outcome, manifest, training.predictions)
+            else:
+                self.store.write_outcome_once(outcome)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a candidate that fails is a result, whatever why
             log.lines(traceback.format_exc().rstrip())
             self.store.write_outcome_once(training.failure(task, reason(error), time.monotonic() - began))
             return
-        if manifest is None:
-            self.store.write_outcome_once(outcome)
-        else:
-            self.store.write_ranked_once(outcome, manifest, training.predictions)
         assert outcome.evaluation is not None
         log.say(outcome.evaluation.describe(outcome.evaluation.overall))
 
@@ -98,16 +97,18 @@ def died(
 
 
 def reason(error: Exception | SystemExit) -> str:
-    """Why a candidate failed, with file and line of the user's code, at most 500 characters."""
+    """Why a candidate failed, with file and line of the user's code, and without secrets; of the error's own
+    text it has at most 500 characters.
+    """
+    text = log.redact(" ".join(str(error).split()))[:_REASON_CHARACTERS]
     if isinstance(error, ModelbuildError):
-        return str(error)[:_REASON_CHARACTERS]
+        return text
     here = str(Path.cwd().resolve())
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(here)]
     place = f" ({Path(frames[-1].filename).relative_to(here)}, line {frames[-1].lineno})" if frames else ""
     if isinstance(error, SystemExit):
         return f"a step ended Python by sys.exit{place}: return from the step in its place"
-    text = " ".join(str(error).split())
-    return log.redact(f"{type(error).__name__}: {text[:_REASON_CHARACTERS]}{place}")
+    return f"{type(error).__name__}: {text}{place}"
 
 
 def main(file: Path) -> None:
