@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from modelbuild.flow.sweep import pool
 from modelbuild.flow.sweep.pool import run_all
 from waiting import SECONDS, runs, wait_until
 
@@ -83,6 +85,23 @@ def test_what_a_dead_task_has_started_does_not_outlive_it(tmp_path: Path) -> Non
     wait_until(functools.partial(_is_gone, child), f"the end of process {child}")
 
 
+def test_what_a_task_prints_is_not_held_in_memory(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It may be more than the memory of the worker, of which Linux would then kill another candidate."""
+    output = tmp_path / "log"
+    with output.open("w", encoding="utf-8") as file:
+        for number in range(2_000):
+            file.write(f"{number} {'x' * 10_000}\r")
+    tracemalloc.start()
+    try:
+        pool._print_log(output, "one")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000
+    printed = capfd.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in printed] == [["one", "|", str(number)] for number in range(2_000)]
+
+
 def test_no_more_tasks_run_at_the_same_time_than_asked_for(tmp_path: Path) -> None:
     """With two processes, no task ever sees three that run."""
 
@@ -118,6 +137,32 @@ def test_the_tasks_end_with_the_process(tmp_path: Path) -> None:
         # The parent has not waited for them, so they are gone once their new parent has.
         pid = mark.read_text()
         wait_until(functools.partial(_is_gone, pid), f"the end of task {pid}")
+
+
+PROGRAM_THAT_IS_STOPPED = """
+import multiprocessing.process, os, signal, threading, time
+from modelbuild.flow.sweep.pool import run_all
+start = multiprocessing.process.BaseProcess.start
+came, handled = os.pipe()
+os.set_blocking(handled, False)
+signal.set_wakeup_fd(handled)
+def start_and_stop(self):
+    start(self)
+    open("pid", "w").write(str(self.pid))
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.read(came, 1)
+multiprocessing.process.BaseProcess.start = start_and_stop
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+run_all(["one"], 1, lambda task: time.sleep(600), str, print)
+"""
+
+
+def test_a_task_that_is_just_being_started_ends_with_the_process(tmp_path: Path) -> None:
+    """SIGTERM may come when its process is there and not yet known, and another thread may take it."""
+    command = [sys.executable, "-c", PROGRAM_THAT_IS_STOPPED]
+    assert subprocess.run(command, cwd=tmp_path, timeout=SECONDS, check=False).returncode == 143
+    pid = (tmp_path / "pid").read_text()
+    wait_until(functools.partial(_is_gone, pid), f"the end of task {pid}")
 
 
 def _is_gone(pid: str) -> bool:

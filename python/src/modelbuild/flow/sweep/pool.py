@@ -115,19 +115,24 @@ def run_all(
 
 @contextmanager
 def _sigterm_later() -> Iterator[None]:
-    """Handle a SIGTERM that comes during the block after it: a process in the making would not be ended."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    """Handle a SIGTERM that comes during the block after it: a process in the making would not be ended.
+
+    To block the signal would not do: another thread, such as one of arrow's, would take it.
+    """
+    came: list[int] = []
+    handler = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        signal.signal(signal.SIGTERM, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _in_process(run: Callable[[Task], None], task: Task, output: Path, mark: Path) -> None:
     """Run a task with its output in a file, and make another one when it has ended."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     # Of all processes in a container whose memory is used up, Linux then ends this one.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
@@ -139,8 +144,13 @@ def _in_process(run: Callable[[Task], None], task: Task, output: Path, mark: Pat
 
 
 def _print_log(output: Path, name: str) -> None:
-    lines = output.read_text(encoding="utf-8", errors="replace").splitlines() if output.exists() else []
-    log.lines("\n".join(f"{name} | {line}" for line in lines) or f"{name} | (no output)")
+    """Print what a task has printed, a line at a time: all of it may be more than the memory."""
+    if not output.exists() or not output.stat().st_size:
+        log.say(f"{name} | (no output)")
+        return
+    with output.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            log.say(f"{name} | {line}")
 
 
 def _how(exit_code: int) -> str:
