@@ -44,6 +44,7 @@ class BatchTwin:
         takes_down: whether a worker that trains these at the same time goes down.
         outcome: how a candidate ends.
         time: the time of its workers' head.
+        statuses: the status of each job, by id.
     """
 
     store: SweepStore
@@ -54,7 +55,7 @@ class BatchTwin:
     terminated: list[str] = field(default_factory=list)
     works: list[Work] = field(default_factory=list)
     trained: list[str] = field(default_factory=list)
-    _statuses: dict[str, str] = field(default_factory=dict)
+    statuses: dict[str, str] = field(default_factory=dict)
 
     def submit(self, name: str, **how: Any) -> str:
         """Run a job to its end."""
@@ -63,7 +64,7 @@ class BatchTwin:
         self.works.append(work)
         are_well = [self._child(work.share(index), work.processes) for index in range(work.workers)]
         job_id = f"job-{len(self.submitted)}"
-        self._statuses[job_id] = "SUCCEEDED" if all(are_well) else "FAILED"
+        self.statuses[job_id] = "SUCCEEDED" if all(are_well) else "FAILED"
         return job_id
 
     def _child(self, share: Sequence[CandidateTask], processes: int) -> bool:
@@ -78,13 +79,13 @@ class BatchTwin:
 
     def describe(self, job_id: str) -> BatchJob:
         """A job that has ended."""
-        return BatchJob(job_id, self._statuses[job_id], "Array Child Job failed", "", {})
+        return BatchJob(job_id, self.statuses[job_id], "Array Child Job failed", "", {})
 
     def describe_all(self, job_ids: Sequence[str]) -> dict[str, BatchJob]:
         """The children of array jobs that have ended as their job did, each with a log."""
         found = {}
         for job_id in job_ids:
-            status = self._statuses[job_id.partition(":")[0]]
+            status = self.statuses[job_id.partition(":")[0]]
             found[job_id] = BatchJob(job_id, status, "exit code 137", f"log/{job_id}", {})
         return found
 

@@ -14,6 +14,7 @@ from modelbuild.aws.failures import NotFound, translated
 from modelbuild.contract import Candidate, CandidateOutcome, CandidateTask
 from modelbuild.errors import AwsError, TrainingFailed
 from modelbuild.store.sweep import SweepStore
+from modelbuild.sweep.workers import Workers
 from sweep_workers import BatchTwin, workers
 
 
@@ -106,20 +107,38 @@ def test_workers_that_stop_starting_are_not_tried_for_ever() -> None:
     assert sum(work.processes == 1 for work in batch.works) == 10
 
 
-def test_jobs_are_terminated_with_the_sweep() -> None:
-    """Whatever has been submitted is terminated, and Batch ignores what has ended."""
+def three_rounds(**statuses: str) -> tuple[Workers, BatchTwin]:
+    """Workers that were submitted as three jobs, which have ended if no other status is given."""
     made, batch = workers()
-    made.train("round-1", tasks(2))
-    made.train("round-2", tasks(4))
+    for count in (2, 4, 6):
+        made.train(f"round-{count}", tasks(count))
+    batch.statuses.update({name.replace("_", "-"): status for name, status in statuses.items()})
+    return made, batch
+
+
+def test_jobs_are_terminated_with_the_sweep() -> None:
+    """The newest first: Batch gives the head half a minute, and a long sweep has thousands of jobs that have
+    ended.
+    """
+    made, batch = three_rounds(job_1="RUNNING", job_3="RUNNABLE")
     made.terminate("the build was cancelled")
-    assert batch.terminated == ["job-1", "job-2"]
+    assert batch.terminated == ["job-3", "job-1"]
+
+
+def test_a_job_of_which_batch_says_nothing_is_terminated() -> None:
+    """Batch lists a new job with a delay, and may be out of reach."""
+    made, batch = three_rounds()
+    batch.describe_all = lambda _: {}  # type: ignore[method-assign]
+    made.terminate("cancelled")
+    assert batch.terminated == ["job-3", "job-2", "job-1"]
+    batch.describe_all = Outage(batch.describe_all, 1, SILENCE)  # type: ignore[method-assign]
+    made.terminate("cancelled")
+    assert batch.terminated[3:] == ["job-3", "job-2", "job-1"]
 
 
 def test_a_refused_termination_does_not_hide_why_the_sweep_ends() -> None:
     """The head goes on to deliver the result; the recovery finds the job by its name."""
-    made, batch = workers()
-    made.train("round-1", tasks(2))
-    made.train("round-2", tasks(4))
+    made, batch = three_rounds(job_2="RUNNING", job_3="RUNNING")
 
     def refuse(job_id: str, reason: str) -> None:
         batch.terminated.append(f"{job_id} {reason}")
@@ -127,7 +146,7 @@ def test_a_refused_termination_does_not_hide_why_the_sweep_ends() -> None:
 
     batch.terminate = refuse  # type: ignore[method-assign]
     made.terminate("cancelled")
-    assert batch.terminated == ["job-1 cancelled", "job-2 cancelled"]
+    assert batch.terminated == ["job-3 cancelled", "job-2 cancelled"]
 
 
 def test_a_sweep_without_a_snapshot_fails() -> None:
@@ -217,6 +236,7 @@ def test_a_job_whose_submission_was_not_answered_is_found() -> None:
     batch.submit = lose_answer  # type: ignore[method-assign]
     assert statuses(made.train("round-1", tasks(2))) == [(1, "succeeded"), (2, "succeeded")]
     assert len(batch.submitted) == 1
+    batch.statuses["job-1"] = "RUNNING"
     made.terminate("the build was cancelled")
     assert batch.terminated == ["job-1"]
 

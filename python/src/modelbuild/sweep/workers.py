@@ -157,15 +157,27 @@ class Workers:
         self._patiently(lambda: self.store.write_outcome_once(lost))
 
     def terminate(self, reason: str) -> None:
-        """Terminate the jobs that have been submitted; nothing happens to those that have ended.
+        """Terminate the jobs that have been submitted and not ended, the newest first.
 
         A job that Batch does not terminate now is found by its name, and terminated, when the head has ended.
         """
-        for job_id in self._jobs:
+        for job_id in self._not_ended():
             try:
                 self.batch.terminate(job_id, reason)
             except AwsError as error:
                 log.say(f"sweep: {error}")
+
+    def _not_ended(self) -> list[str]:
+        """The jobs that may still run, the newest first; a job of which Batch says nothing is one of them.
+
+        Batch kills the head half a minute after SIGTERM, and a long sweep has thousands of ended jobs.
+        """
+        try:
+            known = self.batch.describe_all(self._jobs)
+        except AwsError as error:
+            log.say(f"sweep: {error}")
+            known = {}
+        return [one for one in reversed(self._jobs) if one not in known or not known[one].ended]
 
     def _left(self, tasks: Sequence[CandidateTask]) -> list[CandidateTask]:
         ended = self._patiently(self.store.outcome_names)
