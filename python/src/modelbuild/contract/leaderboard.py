@@ -111,7 +111,7 @@ class LeaderboardRow(Record):
     high: float | None = None
     """The 95 % interval of the metric, by a bootstrap of the validation rows."""
     within_noise: bool = False
-    """Whether the validation rows cannot show a paired difference to the best one, which never has it."""
+    """Whether the validation rows show no difference to the best one; False for that one itself."""
     model_bytes: int | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     """All metrics on the validation rows."""

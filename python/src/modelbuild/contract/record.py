@@ -87,14 +87,19 @@ def document(value: JsonValue) -> str:
 def sha256_of_json(value: JsonValue) -> str:
     """SHA-256 of ``value`` in its canonical JSON form: sorted keys, no spaces, UTF-8 (RFC 8785 in spirit)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256_of(text.encode())
+
+
+def sha256_of(content: bytes) -> str:
+    """SHA-256 of some bytes, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def shortened(name: str, characters: int) -> str:
     """``name``, or its beginning and a hash of the whole name if it has more than ``characters``."""
     if len(name) <= characters:
         return name
-    return f"{name[: characters - 17]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return f"{name[: characters - 17]}-{sha256_of(name.encode())[:16]}"
 
 
 def split_s3_uri(uri: str) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import tarfile
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from modelbuild.contract import (
     PredictionsFile,
     TrainingRequest,
     TrainingResult,
+    sha256_of,
     succeeded,
 )
 from modelbuild.errors import AwsError, ConfigurationError
@@ -57,8 +57,8 @@ def pack_model(files: Mapping[str, bytes], uri: str) -> tuple[bytes, Artifact]:
     return content, Artifact(
         path=uri,
         bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        files={name: hashlib.sha256(part).hexdigest() for name, part in sorted(files.items())},
+        sha256=sha256_of(content),
+        files={name: sha256_of(part) for name, part in sorted(files.items())},
     )
 
 
@@ -82,7 +82,7 @@ def describe_predictions(content: bytes, uri: str) -> PredictionsFile:
     return PredictionsFile(
         path=uri,
         bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=sha256_of(content),
         rows=pq.read_metadata(io.BytesIO(content)).num_rows,
     )
 

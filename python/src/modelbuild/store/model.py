@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from modelbuild.contract import (
@@ -21,6 +20,7 @@ from modelbuild.contract import (
     TrainingRequest,
     document,
     request_uri,
+    sha256_of,
 )
 from modelbuild.errors import VerificationFailed
 from modelbuild.store import named_files, records
@@ -82,7 +82,7 @@ class ModelStore:
             VerificationFailed: it was changed, or names the build of another prefix.
         """
         content = self.objects.read(self.request_uri)
-        found = hashlib.sha256(content).hexdigest()
+        found = sha256_of(content)
         if found != sha256:
             raise VerificationFailed(
                 f"{self.request_uri} has SHA-256 {found}, but the train step stored {sha256}: the request "
@@ -270,7 +270,7 @@ class ModelStore:
         named_files.write_until_manifest(self.objects, uri, content, content_type, named)
 
     def _require_same(self, uri: str, content: bytes) -> None:
-        present, made = (hashlib.sha256(part).hexdigest() for part in (self.objects.read(uri), content))
+        present, made = (sha256_of(part) for part in (self.objects.read(uri), content))
         if present != made:
             raise VerificationFailed(
                 f"{uri} is there with SHA-256 {present}, but this training made {made}: start a new build"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 
+from modelbuild.contract import sha256_of
 from modelbuild.errors import VerificationFailed
 from modelbuild.store.objects import Objects
 
@@ -35,7 +36,7 @@ def write_until_manifest(
     present, tag = objects.read_tagged(uri)
     if present == content:
         return
-    made = _sha256(content)
+    made = sha256_of(content)
     if named() not in (None, made):
         raise _other(uri, present, made)
     written = objects.replace(uri, content, tag, content_type)
@@ -74,9 +75,5 @@ def require_hashes(objects: Objects, manifest_uri: str, hashes: Mapping[str, str
 
 def _other(uri: str, present: bytes, made: str) -> VerificationFailed:
     return VerificationFailed(
-        f"{uri} is there with SHA-256 {_sha256(present)}, but this training made {made}: start a new build"
+        f"{uri} is there with SHA-256 {sha256_of(present)}, but this training made {made}: start a new build"
     )
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from modelbuild import log
 from modelbuild.aws.failures import NotFound
-from modelbuild.contract import split_s3_uri
+from modelbuild.contract import sha256_of, split_s3_uri
 from modelbuild.store.objects import Objects
 
 
@@ -28,7 +27,7 @@ class PackageStore:
             content = self.objects.read(uri)
         except NotFound:
             return None
-        found = hashlib.sha256(content).hexdigest()
+        found = sha256_of(content)
         if found != sha256:
             log.warn(f"{uri} has SHA-256 {found}: it is not used.")
             return None
@@ -36,9 +35,7 @@ class PackageStore:
 
     def write(self, content: bytes) -> None:
         """Keep a file for later trainings, also in place of something else."""
-        self.objects.write(
-            self._uri(hashlib.sha256(content).hexdigest()), content, "application/octet-stream"
-        )
+        self.objects.write(self._uri(sha256_of(content)), content, "application/octet-stream")
 
     def _uri(self, sha256: str) -> str:
         return f"s3://{split_s3_uri(self.location)[0]}/packages/{sha256}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from modelbuild.contract import (
     Manifest,
     TaskName,
     Work,
+    sha256_of,
 )
 from modelbuild.store import records
 from modelbuild.store.objects import Objects
@@ -39,7 +39,7 @@ class SweepStore:
     def write_work(self, work: Work) -> str:
         """Write what an array job trains, under a name that is its hash; returns the URI."""
         content = work.to_json().encode()
-        uri = f"{self.prefix}/sweep/work/{hashlib.sha256(content).hexdigest()}.json"
+        uri = f"{self.prefix}/sweep/work/{sha256_of(content)}.json"
         self.objects.write_once(uri, content)
         return uri
 
@@ -64,7 +64,7 @@ class SweepStore:
         """
         # Named by their hashes: an earlier training of the candidate may have left others and no outcome.
         content = manifest.to_json().encode()
-        hashes = {"predictions_sha256": _sha256(predictions), "manifest_sha256": _sha256(content)}
+        hashes = {"predictions_sha256": sha256_of(predictions), "manifest_sha256": sha256_of(content)}
         outcome = outcome.model_copy(update=hashes)
         self.objects.write_once(manifest.predictions.path, predictions, "application/vnd.apache.parquet")
         self.objects.write_once(self._manifest_uri(outcome), content)
@@ -76,7 +76,7 @@ class SweepStore:
 
     def predictions_uri(self, task: CandidateTask, predictions: bytes) -> str:
         """Where the predictions of a candidate for the validation rows are written."""
-        return f"{self.prefix}/sweep/outcomes/{task.name}-{_sha256(predictions)}.parquet"
+        return f"{self.prefix}/sweep/outcomes/{task.name}-{sha256_of(predictions)}.parquet"
 
     def outcome_names(self) -> set[str]:
         """The names of the tasks that have ended; one request for each thousand of them."""
@@ -177,7 +177,3 @@ class SweepStore:
 
     def _manifest_uri(self, outcome: CandidateOutcome) -> str:
         return f"{self.prefix}/sweep/manifests/{outcome.task.name}-{outcome.manifest_sha256}.json"
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

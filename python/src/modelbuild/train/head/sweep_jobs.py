@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import subprocess
@@ -19,6 +18,7 @@ from modelbuild.contract import (
     WANDB_ENTITY,
     HeadEnvironment,
     TrainingRequest,
+    sha256_of,
     shortened,
 )
 from modelbuild.errors import TrainingFailed
@@ -43,7 +43,7 @@ def run_of(request: TrainingRequest) -> Run:
     found by the beginning of those of build 5 of model ``mail``.
     """
     name = f"{request.build.pipeline}-{request.model}-{request.model_id}"
-    known = hashlib.sha256(request.artifacts.encode()).hexdigest()[:_HASH_CHARACTERS]
+    known = sha256_of(request.artifacts.encode())[:_HASH_CHARACTERS]
     readable = shortened(re.sub(r"[^A-Za-z0-9_-]", "_", name), _NAME_CHARACTERS)
     return Run(flow_name="sweep", run_id=f"{readable}-{known}")
 
