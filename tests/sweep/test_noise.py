@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 
 from modelbuild.aws.failures import NotFound
 from modelbuild.comparison import compare, predictions
-from modelbuild.contract import LeaderboardRow
+from modelbuild.contract import CandidateOutcome, LeaderboardRow
 from modelbuild.sweep import noise
 from sweep_outcomes import ROWS, Trained
 
@@ -102,6 +102,31 @@ def test_predictions_that_are_not_there_are_no_defect() -> None:
 
     (row,) = noise.with_intervals(trained.rank(), read).rows
     assert (row.status, row.rank, row.reason) == ("failed", None, "12.1 has no predictions")
+
+
+@pytest.mark.parametrize("changed", [1, 2])
+def test_a_metric_that_the_flow_computes_in_its_own_way_has_no_interval(changed: int) -> None:
+    """An accuracy within a tenth of a number, or F1 of fixed labels, is not what the predictions give: the
+    interval would be of another figure, and two candidates with the same one within noise of each other.
+    """
+    trained = Trained(objective={"metric": "accuracy"})
+    for right in (0.9, 0.895):
+        trained.add(right)
+    outcome = trained.outcomes[changed - 1]
+    assert outcome.evaluation is not None
+    trained.outcomes[changed - 1] = with_accuracy(outcome, 0.93 if changed == 1 else 0.85)
+    first, second = trained.rank().rows
+    assert (first.low is None, second.low is None) == (changed == 1, changed == 2)
+    assert not second.within_noise
+
+
+def with_accuracy(outcome: CandidateOutcome, value: float) -> CandidateOutcome:
+    """The outcome with another recorded accuracy."""
+    assert outcome.evaluation is not None
+    overall = outcome.evaluation.overall
+    changed = overall.model_copy(update={"metrics": {**overall.metrics, "accuracy": value}})
+    evaluation = outcome.evaluation.model_copy(update={"overall": changed})
+    return outcome.model_copy(update={"evaluation": evaluation})
 
 
 def test_candidates_are_not_compared_on_other_rows() -> None:

@@ -83,6 +83,17 @@ def test_a_final_evaluation_without_the_objective_is_a_failure() -> None:
     assert found.rows[1].reason == "its evaluation on the test rows has no accuracy"
 
 
+def test_the_interval_is_of_the_figure_that_is_recorded() -> None:
+    """If the predictions give another figure on the test rows, only the flow can compute the metric."""
+    trained = Trained()
+    for right in (0.9, 0.8):
+        trained.add(right)
+    found = trained.rank()
+    selection = offers.select(found, found.rows[0], trained.outcomes[0], trained.predictions[2])
+    assert selection.metric == pytest.approx(0.9, abs=0.001)
+    assert selection.low is None
+
+
 def test_unreadable_test_predictions_have_no_interval() -> None:
     """The selection is the evaluation's metric; the page of notify says what is wrong with the file."""
     trained = Trained()

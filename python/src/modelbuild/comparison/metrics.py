@@ -8,6 +8,7 @@ metrics.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -16,6 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+
+
+def is_recorded(value: float, recorded: float) -> bool:
+    """Whether a metric that is computed again has its recorded value, but for rounding; if not, the flow
+    computes another metric of that name.
+    """
+    return math.isclose(value, recorded, rel_tol=1e-6, abs_tol=1e-12)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from modelbuild.comparison import bootstrap, compare, predictions
+from modelbuild.comparison import bootstrap, compare, metrics, predictions
 from modelbuild.contract import FEW_ROWS
 from modelbuild.contract.report import Interval
 
@@ -36,7 +34,7 @@ def interval(content: bytes, uri: str, metric: str, value: float) -> Interval | 
         return None
     cells = rows.cells()
     observed = cells.measure(cells.counts[np.newaxis, :].astype(float), 0)
-    if metric not in observed or not math.isclose(observed[metric][0], value, rel_tol=1e-6, abs_tol=1e-12):
+    if metric not in observed or not metrics.is_recorded(observed[metric][0], value):
         return None
     drawn = [cells.measure(weights, 0)[metric] for weights in bootstrap.weightings(cells.counts, _SEED)]
     return bootstrap.interval(np.concatenate(drawn))

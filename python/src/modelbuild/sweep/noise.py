@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from modelbuild.aws.failures import NotFound
-from modelbuild.comparison import bootstrap, predictions
+from modelbuild.comparison import bootstrap, metrics, predictions
 from modelbuild.comparison.compare import MeanRows, Rows, Sample, rows_of
 from modelbuild.comparison.predictions import PredictionTable
 from modelbuild.contract import FEW_ROWS, Leaderboard, LeaderboardRow, Metric
@@ -19,6 +20,15 @@ _COMPARED = 100
 """How many of the best candidates get an interval: an interval takes about a tenth of a second."""
 
 _SEED = 1
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What a candidate answers, and the value of the metric that its evaluation has."""
+
+    table: PredictionTable
+    recorded: float
+
 
 ReadPredictions = Callable[[LeaderboardRow], bytes]
 """Reads what a candidate answers for the validation rows."""
@@ -37,46 +47,48 @@ def with_intervals(leaderboard: Leaderboard, read: ReadPredictions) -> Leaderboa
         AwsError: S3 refused.
     """
     metric = objective(leaderboard)
-    best: PredictionTable | None = None
+    best: _Answers | None = None
     measured: dict[str, LeaderboardRow] = {}
     unreadable: dict[str, str] = {}
     for row in leaderboard.ranked:
         if len(measured) == _COMPARED:
             break
+        assert row.metric is not None
         try:
-            table = _read(read(row), row.model_id, metric)
+            found = _Answers(_read(read(row), row.model_id, metric), row.metric)
         except (VerificationFailed, NotFound) as error:
             unreadable[row.model_id] = str(error)
             continue
-        best = table if best is None else best
-        own, difference = _measure(table, best, metric)
+        best = found if best is None else best
+        own, difference = _measure(found, best, metric)
         is_noise = difference is not None and difference.low <= 0 <= difference.high
-        if len(table) < FEW_ROWS and predictions.same_rows(table, best):
+        if len(found.table) < FEW_ROWS and predictions.same_rows(found.table, best.table):
             # So few rows have no interval, and tell no candidate from the best.
             is_noise = True
         update = {
             "low": own.low if own else None,
             "high": own.high if own else None,
-            "within_noise": table is not best and is_noise,
+            "within_noise": found is not best and is_noise,
         }
         measured[row.model_id] = row.model_copy(update=update)
     rows = tuple(measured.get(row.model_id, row) for row in leaderboard.rows)
     return with_failed(leaderboard.model_copy(update={"rows": rows}), unreadable)
 
 
-def interval(content: bytes, uri: str, metric: Metric) -> Interval | None:
+def interval(content: bytes, uri: str, metric: Metric, value: float) -> Interval | None:
     """The interval of a metric of the predictions in a file; None for one that only the flow can compute.
 
     Args:
         content: the bytes of the file.
         uri: where it lies, for the error.
         metric: the metric.
+        value: its recorded value.
 
     Raises:
         VerificationFailed: it holds no predictions.
     """
-    table = _read(content, uri, metric)
-    return _measure(table, table, metric)[0]
+    found = _Answers(_read(content, uri, metric), value)
+    return _measure(found, found, metric)[0]
 
 
 def objective(leaderboard: Leaderboard) -> Metric:
@@ -92,26 +104,30 @@ def _read(content: bytes, uri: str, metric: Metric) -> PredictionTable:
     return predictions.read(content, uri, ["id", "truth", "prediction", f"metric:{metric.name}"])
 
 
-def _measure(
-    table: PredictionTable, best: PredictionTable, metric: Metric
-) -> tuple[Interval | None, Interval | None]:
+def _measure(found: _Answers, best: _Answers, metric: Metric) -> tuple[Interval | None, Interval | None]:
     """The interval of a candidate's metric, and of its difference to the best one; None for a metric that
     only the flow can compute, or that the two do not have for the same rows.
     """
-    if not predictions.same_rows(table, best):
+    table, other = found.table, best.table
+    if not predictions.same_rows(table, other):
         return None, None
-    means = [table.row_metrics(), best.row_metrics()]
+    means = [table.row_metrics(), other.row_metrics()]
     compared: Rows | None
-    if all(metric.name in found for found in means):
-        ours, theirs = ({metric.name: found[metric.name]} for found in means)
+    if all(metric.name in named for named in means):
+        ours, theirs = ({metric.name: named[metric.name]} for named in means)
         compared = MeanRows(ours, theirs)
     else:
-        truth, predicted, other = table.column("truth"), table.column("prediction"), best.column("prediction")
-        compared = rows_of(truth, predicted, other, [metric.name])
+        answers = (one.column("prediction") for one in (table, other))
+        compared = rows_of(table.column("truth"), *answers, [metric.name])
     if compared is None:
         return None, None
     sample = Sample.of(compared.cells(), [metric], _SEED)
     if metric.name not in sample.ours:
         return None, None
-    drawn, others = (np.asarray(one[metric.name])[1:] for one in (sample.ours, sample.theirs))
-    return bootstrap.interval(drawn), bootstrap.interval(drawn - others)
+    drawn, others = (np.asarray(one[metric.name]) for one in (sample.ours, sample.theirs))
+    if not metrics.is_recorded(drawn[0], found.recorded):
+        return None, None
+    own = bootstrap.interval(drawn[1:])
+    if not metrics.is_recorded(others[0], best.recorded):
+        return own, None
+    return own, bootstrap.interval(drawn[1:] - others[1:])

@@ -48,14 +48,15 @@ def select(
     """
     assert outcome.evaluation is not None
     assert best.metric is not None
+    value = outcome.evaluation.overall.metrics[leaderboard.metric]
     try:
-        interval = noise.interval(test, best.model_id, noise.objective(leaderboard))
+        interval = noise.interval(test, best.model_id, noise.objective(leaderboard), value)
     except VerificationFailed:
         # The page of notify says what is wrong with them.
         interval = None
     return Selection(
         model_id=best.model_id,
-        metric=outcome.evaluation.overall.metrics[leaderboard.metric],
+        metric=value,
         low=interval.low if interval else None,
         high=interval.high if interval else None,
         validation_metric=best.metric,
