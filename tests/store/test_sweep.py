@@ -148,22 +148,30 @@ def test_the_manifest_of_a_candidate_is_that_of_its_last_attempt(store: SweepSto
 
 
 @pytest.mark.parametrize(
-    ("earlier", "status", "attempt"),
+    ("succeeded", "failed", "attempt"),
     [
-        (task(1), "succeeded", 1),
-        (task(1, attempt=2), "succeeded", 2),
-        (task(1), "failed", 3),
-        (task(1, rung=1), "succeeded", 3),
-        (task(1, stage="final"), "succeeded", 3),
-        (task(1, attempt=3), "succeeded", 3),
-        (task(1, attempt=4), "succeeded", 3),
+        ([task(1)], [task(2)], 1),
+        ([task(1, attempt=2)], [task(1)], 2),
+        ([], [task(1)], 3),
+        ([task(1, rung=1)], [task(1)], 3),
+        ([task(1, rung=1)], [task(2, rung=1)], 1),
+        ([task(1, rung=1)], [task(1, rung=2)], 3),
+        ([], [task(1, rung=1)], 3),
+        ([task(1, stage="final")], [], 3),
+        ([task(1, attempt=3)], [], 3),
+        ([task(1, attempt=4)], [], 3),
     ],
 )
 def test_a_search_without_a_candidate_to_rank_begins_anew(
-    store: SweepStore, earlier: CandidateTask, status: str, attempt: int
+    store: SweepStore, succeeded: list[CandidateTask], failed: list[CandidateTask], attempt: int
 ) -> None:
-    """A candidate counts that succeeded in an earlier attempt, and in the last rung."""
-    store.write_outcome_once(CandidateOutcome.model_validate({"task": earlier, "status": status}))
+    """A candidate counts that succeeded in an earlier attempt, in the last rung that its search came to: one
+    that was interrupted goes on there, and one that failed there may have lacked what this attempt has.
+    """
+    for one in succeeded:
+        store.write_outcome_once(CandidateOutcome(task=one, status="succeeded"))
+    for one in failed:
+        store.write_outcome_once(CandidateOutcome(task=one, status="failed"))
     assert store.search_attempt(3) == attempt
 
 

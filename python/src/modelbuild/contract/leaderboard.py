@@ -33,6 +33,11 @@ class TaskName(NamedTuple):
         stage, number, rung, attempt = found.groups()
         return cls(stage, int(number), int(rung or 0), int(attempt or 1))
 
+    @property
+    def place(self) -> tuple[bool, int]:
+        """Where its rung is among those of a search: the last rung has no number."""
+        return not self.rung, self.rung
+
     def __str__(self) -> str:
         rung = f"-rung-{self.rung}" if self.rung else ""
         attempt = f"-attempt-{self.attempt}" if self.attempt > 1 else ""

@@ -92,15 +92,20 @@ class SweepStore:
     def search_attempt(self, attempt: int) -> int:
         """The attempt whose search this attempt goes on with.
 
-        That is the first one in which a candidate succeeded with all that it may take. Without one, nothing
-        could be ranked, so this attempt begins anew: another machine or permission may be what was missing.
+        That is the first one in which a candidate succeeded in the last rung that the search came to. Without
+        one, nothing could be ranked or go on, so this attempt begins anew: another machine or permission may
+        have been missing.
         """
-        full = [one for one in self._searched() if one.attempt < attempt and not one.rung]
+        searches: dict[int, list[TaskName]] = {}
+        for one in self._searched():
+            searches.setdefault(one.attempt, []).append(one)
         with ThreadPoolExecutor(_READ_AT_ONCE) as threads:
-            good = threads.map(self._has_succeeded, full)
-            return min(
-                (one.attempt for one, is_good in zip(full, good, strict=True) if is_good), default=attempt
-            )
+            for earlier in sorted(number for number in searches if number < attempt):
+                last = max(one.place for one in searches[earlier])
+                ended = [one for one in searches[earlier] if one.place == last]
+                if any(threads.map(self._has_succeeded, ended)):
+                    return earlier
+        return attempt
 
     def final_attempt(self, candidate: Candidate, attempt: int) -> int:
         """The first attempt whose training of a candidate on all training rows succeeded; else this one."""
@@ -151,8 +156,7 @@ class SweepStore:
         trained = [name for name in self._searched() if name.number == candidate]
         if not trained:
             return None
-        # The last rung has no number in the name of its task.
-        name = max(trained, key=lambda one: (one.attempt, not one.rung, one.rung))
+        name = max(trained, key=lambda one: (one.attempt, one.place))
         outcome = records.read(self.objects, self._outcome_uri(str(name)), CandidateOutcome)
         if outcome.manifest_sha256 is None:
             return None

@@ -117,17 +117,17 @@ def _measure(found: _Answers, best: _Answers, metric: Metric) -> tuple[Interval 
         ours, theirs = ({metric.name: named[metric.name]} for named in means)
         compared = MeanRows(ours, theirs)
     else:
-        answers = (one.column("prediction") for one in (table, other))
-        compared = rows_of(table.column("truth"), *answers, [metric.name])
+        predicted, others = table.column("prediction"), other.column("prediction")
+        compared = rows_of(table.column("truth"), predicted, others, [metric.name])
     if compared is None:
         return None, None
     sample = Sample.of(compared.cells(), [metric], _SEED)
     if metric.name not in sample.ours:
         return None, None
-    drawn, others = (np.asarray(one[metric.name]) for one in (sample.ours, sample.theirs))
+    drawn, of_best = (np.asarray(one[metric.name]) for one in (sample.ours, sample.theirs))
     if not metrics.is_recorded(drawn[0], found.recorded):
         return None, None
     own = bootstrap.interval(drawn[1:])
-    if not metrics.is_recorded(others[0], best.recorded):
+    if not metrics.is_recorded(of_best[0], best.recorded):
         return own, None
-    return own, bootstrap.interval(drawn[1:] - others[1:])
+    return own, bootstrap.interval(drawn[1:] - of_best[1:])
