@@ -104,3 +104,15 @@ def test_a_drop_is_allowed_where_no_model_is_live(world: World) -> None:
     [result] = world.report(trained.store_model(world.lake, 3, other), gates=[gate]).gates
     assert not result.passed
     assert result.value.startswith("not comparable: ")
+
+
+@pytest.mark.parametrize(("shared", "passed"), [(29, False), (30, True)])
+def test_a_few_rows_of_both_models_do_not_meet_a_gate(world: World, shared: int, passed: bool) -> None:
+    """Of thousands of new rows and a few old ones, the old ones show no drop: as little as no row would."""
+    truth = trained.truth_of(500)
+    live = trained.evaluated(truth[:shared], truth[:shared])
+    trained.deploy(world.lake, world.production, trained.store_model(world.lake, 1, live))
+    new = trained.store_model(world.lake, 2, trained.evaluated(truth, truth))
+    [result] = world.report(new, gates=[{"metric": "macro_f1", "maximum-drop": 0.0}]).gates
+    few = "not comparable: only 29 of 500 rows are those of both models"
+    assert (result.value, result.passed) == ("equal" if passed else few, passed)

@@ -18,7 +18,13 @@ def check(value: float, other: float = 0.0, **limits: Any) -> GateResult:
     quality = ABOUT.evaluation.overall.model_copy(update={"metrics": {"macro_f1": value}})
     evaluation = ABOUT.evaluation.model_copy(update={"overall": quality})
     difference = Difference(value=value, other=other, gain=value - other)
-    live = Comparison(role="live", name="sentiment 6", primary="macro_f1", metrics={"macro_f1": difference})
+    live = Comparison(
+        role="live",
+        name="sentiment 6",
+        rows=quality.rows,
+        primary="macro_f1",
+        metrics={"macro_f1": difference},
+    )
     gate = Gate.model_validate({"metric": "macro_f1", **limits})
     [found] = gates.check([gate], ABOUT.model_copy(update={"evaluation": evaluation}), live)
     return found

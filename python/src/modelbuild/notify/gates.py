@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from modelbuild.contract import Evaluation, Manifest, figure
+from modelbuild.contract import FEW_ROWS, Evaluation, Manifest, figure
 from modelbuild.contract.report import Comparison, Difference, GateResult
 from modelbuild.settings.notify import LATENCY, SIZE, Gate
 
@@ -37,7 +37,7 @@ def _check(gate: Gate, manifest: Manifest, live: Comparison | None) -> list[Gate
         limit, shown = _shown(gate, gate.maximum, value)
         found.append(GateResult(title=title, threshold=f"at most {limit}", value=shown, passed=passed))
     if gate.maximum_drop is not None:
-        found.append(_check_drop(gate, title, gate.maximum_drop, live))
+        found.append(_check_drop(gate, title, gate.maximum_drop, live, manifest.evaluation.overall.rows))
     return found
 
 
@@ -48,7 +48,8 @@ def _is_same(value: float, limit: float, scale: float = 0.0) -> bool:
     return math.isclose(value, limit, rel_tol=1e-9, abs_tol=1e-12 * scale)
 
 
-def _check_drop(gate: Gate, title: str, limit: float, live: Comparison | None) -> GateResult:
+def _check_drop(gate: Gate, title: str, limit: float, live: Comparison | None, rows: int) -> GateResult:
+    """The result of a drop that is at most ``limit``, for a model that was evaluated on so many rows."""
     threshold = f"at most {figure(limit)} worse than live"
     if live is None:
         return GateResult(title=title, threshold=threshold, value="no model is live", passed=True)
@@ -56,6 +57,9 @@ def _check_drop(gate: Gate, title: str, limit: float, live: Comparison | None) -
     if difference is None:
         reason = "the comparison lacks it" if live.metrics else live.reason
         return GateResult(title=title, threshold=threshold, value=f"not comparable: {reason}", passed=False)
+    if live.rows < min(rows, FEW_ROWS):
+        value = f"not comparable: only {live.rows:,} of {rows:,} rows are those of both models"
+        return GateResult(title=title, threshold=threshold, value=value, passed=False)
     drop, scale = -difference.gain, max(abs(difference.value), abs(difference.other))
     if drop <= 0:
         value = f"{figure(-drop)} better" if drop < 0 else "equal"
