@@ -15,7 +15,7 @@ from modelbuild.aws.batch import BatchJob
 from modelbuild.contract import unsuccessful
 from modelbuild.errors import ConfigurationError
 from modelbuild.store.model import ModelStore
-from modelbuild.train.attempts.attempt import Attempts
+from modelbuild.train.attempts.attempt import Attempts, abandon
 
 BUCKET = "s3://modelbuild-123456789012"
 
@@ -137,3 +137,13 @@ def test_retry_does_not_attach_to_a_head_that_is_being_stopped() -> None:
     assert attempts.find_or_submit(in_memory(attempts), {}, lambda: False, unsaid) == first
     batch.jobs[first.job_id] = replace(batch.jobs[first.job_id], stopped=True)
     assert attempts.find_or_submit(in_memory(attempts), {}, lambda: False, unsaid).attempt == 2
+
+
+def test_only_an_attempt_without_a_head_is_abandoned() -> None:
+    """A head may take its attempt between the look for it and the end of the attempt: then it trains."""
+    store = ModelStore(MemoryObjects(), f"{BUCKET}/models/demo/sentiment/1")
+    assert abandon(store.attempt(1))
+    assert store.attempt(1).hold("job-1") == ""
+    store.attempt(2).hold("job-2")
+    assert not abandon(store.attempt(2))
+    assert store.attempt(2).holder() == "job-2"
