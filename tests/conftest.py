@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -42,6 +43,9 @@ class SharedFileLoader(JSONFileLoader):
 Loader.FILE_LOADER_CLASS = SharedFileLoader
 
 collect_ignore = ["fixtures"]
+
+# A process of the tests has some hundred megabytes of modules, which the collector of garbage need not visit.
+gc.set_threshold(100_000, 20, 20)
 
 _END_TO_END = "tests/e2e/"
 
@@ -91,6 +95,11 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     """Return the scheduler that pytest-xdist uses."""
     return Scheduling(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """Keep modules and tests, which live until the end, out of all later collections of garbage."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -27,6 +28,8 @@ def serve(
         secret: Secret of the same key.
         web_identity_key: The key with which the local Buildkite signs its OIDC tokens.
     """
+    # A quarter of the time until it answers was collections of garbage, in which there is none yet.
+    gc.set_threshold(100_000, 20, 20)
     stopping = threading.Event()
     process.on_stop_request(stopping.set)
     server = _server(listener)
@@ -49,6 +52,8 @@ def serve(
     services = [sagemaker, batch, athena]
     for service in services:
         service.install(settings)
+    # Moto's modules live until the end: collections of garbage need not visit them.
+    gc.freeze()
     threading.Thread(target=server.serve_forever, args=(_LOOK_AGAIN_SECONDS,), daemon=True).start()
     process.announce(settings.url)
     stopping.wait()
