@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import standins
 from laptop import QUICK, SMALL, Laptop
 from modelbuild.contract import Predictions, TrainingResult
 from pipeline_changes import for_endpoint
@@ -19,6 +20,11 @@ from running_build import Json, Running
 pytestmark = pytest.mark.e2e
 
 PRICES = Path(__file__).parent / "flows" / "prices"
+OWN_SERVER = Path(__file__).parent / "own_image" / "server.py"
+OWN_DOCKERFILE = f"""FROM scratch
+ENV PYTHONPATH={Path(standins.__file__).parent}
+ENTRYPOINT ["python", "{OWN_SERVER}"]
+"""
 SEVERAL = "several.yml"
 SMALL_FLOW = f"{SMALL}/flow.py"
 
@@ -47,6 +53,13 @@ def steps_of(pipeline: Json, model: str, flow: str, **params: Any) -> list[Json]
     return steps
 
 
+def served_by(image: str, steps: list[Json]) -> list[Json]:
+    """The steps of a model whose endpoint has this image."""
+    images = steps[0]["plugins"][0]["./plugins/train"]["image"]
+    images["serve"] = images["serve"].replace("/serve:", f"/{image}:")
+    return steps
+
+
 def answer_of(laptop: Laptop, endpoint: str, instance: str | Json) -> bytes:
     """What an endpoint answers."""
     runtime = laptop.aws("sagemaker-runtime", laptop.production)
@@ -59,9 +72,7 @@ def answer_of(laptop: Laptop, endpoint: str, instance: str | Json) -> bytes:
 def pipeline_of(quick: Json) -> Json:
     """Steps of four models, and a second step that trains one of them."""
     diverging = {"training.learning_rate": 1e300}
-    prices = steps_of(quick, "prices", "flows/prices/flow.py")
-    image = prices[0]["plugins"][0]["./plugins/train"]["image"]
-    image["serve"] = image["serve"].replace("/serve:", "/serve-onnx:")
+    prices = served_by("serve-onnx", steps_of(quick, "prices", "flows/prices/flow.py"))
     prices[0]["plugins"][0]["./plugins/train"]["resources"] = {"train": {"gpu": 1}}
     again = steps_of(quick, "reviews", SMALL_FLOW, **{"training.epochs": 2})[0]
     again |= {"key": "reviews-again", "depends_on": "reviews-train"}
@@ -69,7 +80,7 @@ def pipeline_of(quick: Json) -> Json:
     return {
         "steps": [
             *steps_of(quick, "sentiment", SMALL_FLOW),
-            *steps_of(quick, "reviews", SMALL_FLOW),
+            *served_by("own", steps_of(quick, "reviews", SMALL_FLOW)),
             *steps_of(quick, "diverging", SMALL_FLOW, **diverging),
             *prices,
             again,
@@ -86,7 +97,11 @@ def several(prepared: Laptop) -> Iterator[Running]:
         ignore=shutil.ignore_patterns(".*", "__pycache__"),
     )
     quick = json.loads((prepared.repository / QUICK).read_text())
-    prepared.commit("Several models", {SEVERAL: lambda _: json.dumps(pipeline_of(quick))})
+    changes = {
+        SEVERAL: lambda _: json.dumps(pipeline_of(quick)),
+        "docker/own/Dockerfile": lambda _: OWN_DOCKERFILE,
+    }
+    prepared.commit("Several models", changes)
     with prepared.build("--pipeline", SEVERAL, "--yes") as build:
         build.over(400)
         yield build
@@ -95,11 +110,14 @@ def several(prepared: Laptop) -> Iterator[Running]:
 def test_each_model_of_a_build_is_served_and_leads_back(
     prepared: Laptop, several: Running, tmp_path: Path
 ) -> None:
-    """Two trainings, two blocks, two deployments, two traces: what one says is never said of the other."""
-    for model in ("sentiment", "reviews"):
+    """Two trainings, two blocks, two deployments, two traces: what one says is never said of the other. One
+    model is served by an image of the repository, which has a server of its own.
+    """
+    for model, image in (("sentiment", "serve"), ("reviews", "own")):
         own = several.of(model)
         result = TrainingResult.model_validate_json(own.object("result.json"))
         assert several.get()["meta_data"][f"{model}/model/data/path"] == result.model_path
+        assert result.image.startswith(f"modelbuild/{image}:")
         (head,) = own.heads()
         assert head["jobName"] == f"{several.pipeline}-{model}-{several.model_id}"
         assert own.manifest().wandb.id == f"{several.pipeline}-{model}-{several.model_id}"

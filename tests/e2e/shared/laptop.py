@@ -68,6 +68,7 @@ class Laptop:
         """Commit changed files; each is what its function makes of the present content."""
         for name, change in files.items():
             path = self.repository / name
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(change(path.read_text() if path.exists() else ""))
         who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
         git(self.repository, "add", "--all")

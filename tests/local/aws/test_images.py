@@ -69,9 +69,22 @@ def test_own_images_are_understood(folder: str) -> None:
         assert image.environment["METAFLOW_SKIP_INSTALL_DEPENDENCIES"] == "1"
 
 
+def test_the_first_folder_that_has_the_image_counts(tmp_path: Path) -> None:
+    """A repository's folder adds images, and replaces none; a missing folder has none."""
+    for folder, name in (("ours", "serve"), ("theirs", "serve"), ("theirs", "own")):
+        (tmp_path / folder / name).mkdir(parents=True)
+        (tmp_path / folder / name / "Dockerfile").write_text(f'FROM scratch\nENTRYPOINT ["{folder}"]\n')
+    folders = tuple(tmp_path / name for name in ("missing", "ours", "theirs"))
+    settings = Settings("", Path("/"), folders, Path("/"), 1, 0)
+    assert resolve("team/serve:1", settings).entrypoint == ["ours"]
+    assert resolve("team/own:1", settings).entrypoint == ["theirs"]
+    with pytest.raises(CannotPull, match="there is no other/Dockerfile in .*missing or .*ours or .*theirs"):
+        resolve("team/other:1", settings)
+
+
 @given(st.text(max_size=60))
 def test_unknown_references_cannot_be_pulled(reference: str) -> None:
     """Whatever the reference, no file outside the folder of images is taken for an image."""
-    settings = Settings("", Path("/"), Path(__file__).parent, Path("/"), 1, 0)
+    settings = Settings("", Path("/"), (Path(__file__).parent,), Path("/"), 1, 0)
     with pytest.raises(CannotPull, match=r"^CannotPullContainerError: "):
         resolve(reference, settings)

@@ -22,7 +22,11 @@ def main() -> None:
         "--scratch", type=Path, required=True, help="folder for what jobs and endpoints write"
     )
     parser.add_argument(
-        "--images", type=Path, required=True, help="folder with one <name>/Dockerfile per image"
+        "--images",
+        type=Path,
+        required=True,
+        action="append",
+        help="folder with one <name>/Dockerfile per image; may be repeated, and the first that has it counts",
     )
     parser.add_argument(
         "--bin", type=Path, required=True, help="folder put first on the PATH of every process"
@@ -46,7 +50,7 @@ def main() -> None:
     settings = Settings(
         url=url,
         scratch=options.scratch.resolve(),
-        images=options.images.resolve(),
+        images=tuple(folder.resolve() for folder in options.images),
         bin=options.bin.absolute(),
         vcpus=options.vcpus,
         gpus=options.gpus,

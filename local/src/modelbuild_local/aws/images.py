@@ -41,16 +41,18 @@ def resolve(reference: str, settings: Settings) -> Image:
     """The image of ``reference``.
 
     Raises:
-        CannotPull: no folder of ``settings.images`` has the image's name and a Dockerfile.
+        CannotPull: no folder in ``settings.images`` has the image's name and a Dockerfile.
     """
     name = name_of(reference)
-    dockerfile = settings.images / name / "Dockerfile"
-    if not re.fullmatch(r"[a-z0-9]+([._-]+[a-z0-9]+)*", name) or not dockerfile.is_file():
-        raise CannotPull(
-            f"CannotPullContainerError: Error response from daemon: pull access denied for {reference}, "
-            f"repository does not exist: there is no {name}/Dockerfile in {settings.images}"
-        )
-    return parse(dockerfile.read_text(encoding="utf-8"))
+    if re.fullmatch(r"[a-z0-9]+([._-]+[a-z0-9]+)*", name):
+        for folder in settings.images:
+            dockerfile = folder / name / "Dockerfile"
+            if dockerfile.is_file():
+                return parse(dockerfile.read_text(encoding="utf-8"))
+    raise CannotPull(
+        f"CannotPullContainerError: Error response from daemon: pull access denied for {reference}, repository "
+        f"does not exist: there is no {name}/Dockerfile in {' or '.join(map(str, settings.images))}"
+    )
 
 
 def parse(dockerfile: str) -> Image:

@@ -93,8 +93,9 @@ def _started(
             *(word for team in teams for word in ("--team", team)),
         ],
         "aws": [
-            *("--scratch", str(data / "aws"), "--images", str(clone.require("docker"))),
-            *("--bin", str(Path(sys.executable).parent)),
+            *("--scratch", str(data / "aws"), "--bin", str(Path(sys.executable).parent)),
+            # A folder of the repository replaces no image of modelbuild.
+            *("--images", str(clone.require("docker")), "--images", str(repository / "docker")),
         ],
         "wandb": ["--data", str(data / "wandb")],
     }
