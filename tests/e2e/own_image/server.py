@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from model_servers import RightServer, running
-
 from modelbuild.serving.model import load_directory
 
 

@@ -78,7 +78,7 @@ def test_the_first_folder_that_has_the_image_counts(tmp_path: Path) -> None:
     settings = Settings("", Path("/"), folders, Path("/"), 1, 0)
     assert resolve("team/serve:1", settings).entrypoint == ["ours"]
     assert resolve("team/own:1", settings).entrypoint == ["theirs"]
-    with pytest.raises(CannotPull, match="there is no other/Dockerfile in .*missing or .*ours or .*theirs"):
+    with pytest.raises(CannotPull, match=r"there is no other/Dockerfile in .*missing or .*ours or .*theirs"):
         resolve("team/other:1", settings)
 
 

@@ -49,9 +49,10 @@ def resolve(reference: str, settings: Settings) -> Image:
             dockerfile = folder / name / "Dockerfile"
             if dockerfile.is_file():
                 return parse(dockerfile.read_text(encoding="utf-8"))
+    folders = " or ".join(map(str, settings.images))
     raise CannotPull(
-        f"CannotPullContainerError: Error response from daemon: pull access denied for {reference}, repository "
-        f"does not exist: there is no {name}/Dockerfile in {' or '.join(map(str, settings.images))}"
+        f"CannotPullContainerError: Error response from daemon: pull access denied for {reference}, "
+        f"repository does not exist: there is no {name}/Dockerfile in {folders}"
     )
 
 

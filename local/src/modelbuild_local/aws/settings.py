@@ -13,7 +13,8 @@ class Settings:
     Attributes:
         url: Address of this server, ``http://127.0.0.1:<port>``; every job and endpoint gets it.
         scratch: Folder for the files of jobs and endpoints; may be deleted when the server does not run.
-        images: Folders with one ``<name>/Dockerfile`` for each image that may run; the first that has it counts.
+        images: Folders with one ``<name>/Dockerfile`` for each image that may run; an image is that of the
+            first folder that has one of its name.
         bin: Folder put first on the PATH of every process, in place of the image's own programs.
         vcpus: vCPUs of each Batch compute environment.
         gpus: GPUs of each Batch compute environment.

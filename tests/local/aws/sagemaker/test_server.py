@@ -34,7 +34,7 @@ def test_a_server_that_never_answers_ping_is_given_up(
     program.write_text("import time; print('loading', flush=True); time.sleep(60)")
     (program.parent / "Dockerfile").write_text(f'FROM scratch\nENTRYPOINT ["python", "{program}"]\n')
     settings = Settings(
-        "http://127.0.0.1:1", tmp_path, tmp_path / "images", Path(sys.executable).parent, 1, 0
+        "http://127.0.0.1:1", tmp_path, (tmp_path / "images",), Path(sys.executable).parent, 1, 0
     )
     plan = Plan(
         account=ACCOUNT,
