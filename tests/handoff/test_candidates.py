@@ -147,6 +147,15 @@ def test_a_rank_that_was_not_offered_is_refused(build: Build, rank: str) -> None
         build.deploy(rank)
 
 
+def test_one_offered_candidate_has_rank_1_only(build: Build) -> None:
+    """The sentence about a number of candidates is right for one."""
+    build.notify()
+    offer = json.loads(build.meta_data["notify/candidates"])
+    build.meta_data["notify/candidates"] = json.dumps({"candidates": offer["candidates"][:1]})
+    with pytest.raises(ConfigurationError, match=r"but notify offered 1 candidate: .*and choose rank 1$"):
+        build.deploy("2")
+
+
 def test_candidates_that_were_not_shown_are_refused(build: Build) -> None:
     """Without notify's page no person has chosen; a value that no notify wrote is no offer."""
     with pytest.raises(ConfigurationError, match=r"notify/candidates is not set, so no person has been"):

@@ -110,7 +110,7 @@ class Change(Record):
     before: Text
     after: Text
     origin: Text = ""
-    """Where the new value comes from: ``file``, ``plugin`` or ``build``."""
+    """Where the new value comes from: ``file``, ``plugin``, ``build`` or ``sweep``."""
 
 
 class Commit(Record):
@@ -143,7 +143,7 @@ class GateResult(Record):
     title: Text
     """``macro-F1 of domain tweets``."""
     threshold: Text
-    """``at least 0.600`` or ``at most 0.010 below live``."""
+    """``at least 0.600`` or ``at most 0.010 worse than live``."""
     value: Text
     """What was found: a figure, or why there is none."""
     passed: bool

@@ -40,6 +40,7 @@ from modelbuild.store import records
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
 from modelbuild.store.sweep import SweepStore
+from modelbuild.text import counted
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def read_approved(
     offered = pins.pinned_offer(meta_data).candidates
     places = [_place(requested, one.model_id) for one in offered]
     require_own_manifest(result, places[0])
-    rank = _rank(fields, f"notify offered {len(offered)} candidates", len(offered))
+    rank = _rank(fields, f"notify offered {counted(len(offered), 'candidate')}", len(offered))
     store = places[rank - 1]
     content = store.manifest_bytes()
     manifest = records.parse(content, store.manifest_uri, Manifest)
