@@ -42,8 +42,8 @@ class AnswerWriter:
             if media_type == JSON_LINES:
                 return "".join(self._encode(one) + "\n" for one in predictions).encode()
             # No other thread runs while a part is written.
-            parts = (predictions[at : at + _PART] for at in range(0, len(predictions), _PART))
-            written = ", ".join([self._encode(part)[1:-1] for part in parts])
+            starts = range(0, len(predictions), _PART)
+            written = ", ".join([self._encode(predictions[at : at + _PART])[1:-1] for at in starts])
             return f"{self._head}{written}]}}".encode()
         except ValueError as error:
             raise NotFinite from error

@@ -43,12 +43,13 @@ from modelbuild.serving.queues import (
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
 
 IS_LOST = "modelbuild.is_lost"
 """The extension of the scope with which the server says whether the connection of a request is lost."""
 
 # The body was not read, so the connection cannot carry another request.
-_CLOSE_CONNECTION = {"connection": "close"}
+_CLOSE_CONNECTION = ((b"connection", b"close"),)
 _ROUTES = {"/": ("GET", "HEAD"), "/ping": ("GET", "HEAD"), "/invocations": ("POST",)}
 
 
@@ -60,10 +61,10 @@ class Refusal(Exception):
         headers: further headers of the answer.
     """
 
-    def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None):
+    def __init__(self, status: int, sentence: str, headers: Headers = ()):
         super().__init__(sentence)
         self.status = status
-        self.headers = dict(headers or {})
+        self.headers = headers
 
 
 class Service:
@@ -71,12 +72,11 @@ class Service:
 
     def __init__(self, environment: ServingEnvironment):
         self._ping = json.dumps({"model": environment.model, "model_id": environment.model_id}).encode()
-        self._headers = {
-            MODEL_ID_HEADER: environment.model_id,
-            CUSTOM_ATTRIBUTES_HEADER: custom_attributes(
-                environment.model_id, environment.model, environment.pipeline
-            ),
-        }
+        attributes = custom_attributes(environment.model_id, environment.model, environment.pipeline)
+        self._headers = (
+            (MODEL_ID_HEADER.lower().encode(), environment.model_id.encode()),
+            (CUSTOM_ATTRIBUTES_HEADER.lower().encode(), attributes.encode()),
+        )
         self._writer = AnswerWriter(environment)
         self._batches: Batches | None = None
         self._accepted: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ class Service:
             message = f"No route {path[:100]!r}; the routes are GET /, GET /ping and POST /invocations."
             raise Refusal(404, message, _CLOSE_CONNECTION)
         if method not in allowed:
-            headers = {**_CLOSE_CONNECTION, "allow": ", ".join(allowed)}
+            headers = (*_CLOSE_CONNECTION, (b"allow", ", ".join(allowed).encode()))
             raise Refusal(405, f"{path} takes {' and '.join(allowed)}.", headers)
         if self._batches is None:
             raise Refusal(503, "The model is not loaded yet.", _CLOSE_CONNECTION)
@@ -151,7 +151,7 @@ class Service:
         except BadBody as error:
             raise Refusal(400, str(error)) from error
         except Overloaded as error:
-            raise Refusal(503, str(error), {**_CLOSE_CONNECTION, "retry-after": "1"}) from error
+            raise Refusal(503, str(error), (*_CLOSE_CONNECTION, (b"retry-after", b"1"))) from error
         except NotFinite as error:
             raise Refusal(500, "The model's answer holds a number that is infinite or NaN.") from error
         except (Disconnected, Refusal):
@@ -220,8 +220,7 @@ async def _read(receive: Receive, body: bytearray, limit: int) -> bool:
     return True
 
 
-async def _respond(send: Send, status: int, media_type: str, body: bytes, headers: Mapping[str, str]) -> None:
-    raw = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
-    raw += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
+async def _respond(send: Send, status: int, media_type: str, body: bytes, headers: Headers) -> None:
+    content = ((b"content-type", media_type.encode()), (b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": (*content, *headers)})
     await send({"type": "http.response.body", "body": body})

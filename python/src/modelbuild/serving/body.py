@@ -124,7 +124,7 @@ def _check(named: Iterable[tuple[str, Any]], read: Callable[[Any], Any]) -> list
 
 def _decode(text: bytearray | bytes, subject: str) -> Any:
     try:
-        return _DECODER.decode(text.decode("utf-8-sig"))
+        return _DECODER.decode(text.decode().removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError) else "it cannot be decoded"
         raise BadBody(f"{subject} is not JSON in UTF-8 ({reason}).") from error

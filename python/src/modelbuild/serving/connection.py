@@ -111,7 +111,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A header has begun."""
         super().on_message_begin()
-        cast(dict[str, Any], self.scope)["extensions"] = {IS_LOST: self._is_lost}
+        cast(Any, self.scope)["extensions"] = {IS_LOST: self._is_lost}
         self._in_header = True
 
     def on_headers_complete(self) -> None:

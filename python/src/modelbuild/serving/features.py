@@ -149,8 +149,8 @@ def _character_ngrams(joined: bytes, longest: int) -> tuple[Hashes, Integers]:
 def _ngrams(joined: bytes, ngrams: int) -> tuple[Hashes, Integers]:
     """The hash of each n-gram of tokens, and how many each text has."""
     tokens, offsets = _tokens(joined)
-    tokens_of_text = np.diff(offsets)
-    left = np.repeat(offsets[1:], tokens_of_text) - np.arange(len(tokens))
+    tokens_of_text = offsets[1:] - offsets[:-1]
+    left = offsets[1:].repeat(tokens_of_text) - np.arange(len(tokens))
     hashes = np.empty((len(tokens), ngrams), dtype=np.uint64)
     inside = np.empty(hashes.shape, dtype=bool)
     hashes[:, 0], inside[:, 0] = tokens, True
@@ -167,25 +167,25 @@ def _tokens(joined: bytes) -> tuple[Hashes, Integers]:
     """One hash for each token, and where the tokens of each text begin, with the end of the last."""
     data = np.frombuffer(joined, dtype=np.uint8)
     classes = np.frombuffer(joined.translate(_CLASSES), dtype=np.uint8)
-    changes = np.flatnonzero(classes[1:] != classes[:-1]) + 1
+    changes = (classes[1:] != classes[:-1]).nonzero()[0] + 1
     visible = classes[changes[:-1]] != _SPACE
-    starts, lengths = changes[:-1][visible], np.diff(changes)[visible]
+    starts, lengths = changes[:-1][visible], (changes[1:] - changes[:-1])[visible]
     words = _words(joined)
     sums = _read(words, starts, lengths) * _BASE
-    longer = np.flatnonzero(lengths > _WORD)
+    longer = (lengths > _WORD).nonzero()[0]
     if len(longer):
         sums[longer] += _rest(words, starts[longer], lengths[longer])
-    return _mix(sums), starts.searchsorted(np.flatnonzero(data == 0))
+    return _mix(sums), starts.searchsorted((data == 0).nonzero()[0])
 
 
 def _rest(words: Hashes, starts: Integers, lengths: Integers) -> Hashes:
     """A polynomial over the words of tokens from the second word on."""
     counts = (lengths - 1) // _WORD
     ends = counts.cumsum()
-    place = np.arange(1, ends[-1] + 1) - np.repeat(ends - counts, counts)
+    place = np.arange(1, ends[-1] + 1) - (ends - counts).repeat(counts)
     powers = _POWERS if counts.max() < len(_POWERS) else _powers(int(counts.max()) + 1)
     skipped = place * _WORD
-    values = _read(words, np.repeat(starts, counts) + skipped, np.repeat(lengths, counts) - skipped)
+    values = _read(words, starts.repeat(counts) + skipped, lengths.repeat(counts) - skipped)
     return np.asarray(np.add.reduceat(values * powers[place], ends - counts))
 
 

@@ -70,7 +70,7 @@ class HashedNgramsModel:
         )
         logits = np.empty((len(texts), len(self.bias)))
         logits[:] = self.bias
-        with_tokens = np.flatnonzero(offsets[1:] - offsets[:-1])
+        with_tokens = (offsets[1:] - offsets[:-1]).nonzero()[0]
         if len(with_tokens):
             # One long text may need more weights than are added up at once.
             labels = max(1, _WEIGHTS // len(ids))
