@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelbuild.contract import Predictions
+from modelbuild.serving.answers import AnswerWriter
 from modelbuild.serving.app import Service
 from modelbuild.serving.limits import MAX_ANSWER_BYTES, MAX_BODY_BYTES, SMALL_BODY_BYTES
 from modelbuild.serving.model import Model, load_directory
@@ -195,6 +197,23 @@ def test_an_answer_of_the_largest_size_is_written(vectors: Client) -> None:
         "/invocations", json={"instances": texts}, headers={"Accept": "application/jsonlines"}
     )
     assert [json.loads(line) for line in lines.text.splitlines()] == answer.json()["predictions"]
+
+
+@pytest.mark.parametrize(("count", "on_the_loop"), [(10, True), (372, False)])
+def test_only_small_answers_are_written_on_the_event_loop(
+    vectors: Client, monkeypatch: pytest.MonkeyPatch, count: int, on_the_loop: bool
+) -> None:
+    """To write six megabytes takes longer than /ping should wait: another thread does it."""
+    threads = []
+    write = AnswerWriter.write
+
+    def note(*arguments: Any) -> bytes:
+        threads.append(threading.get_ident())
+        return write(*arguments)
+
+    monkeypatch.setattr(AnswerWriter, "write", note)
+    assert vectors.post("/invocations", json={"instances": ["a"] * count}).status_code == 200
+    assert (threads == [threading.get_ident()]) == on_the_loop
 
 
 @pytest.mark.parametrize("padding", [0, SMALL_BODY_BYTES])

@@ -246,19 +246,27 @@ def test_an_answer_that_is_not_read_does_not_stay(serving: Serving, monkeypatch:
 
 @pytest.mark.parametrize("together", [True, False])
 def test_a_request_for_another_protocol_is_answered_as_any(serving: Serving, together: bool) -> None:
-    """Clients of HTTP/2 ask for it in their first request of HTTP/1.1; the server ignores that."""
-    body = b'{"instances": ["good\\r\\nupgrade: a"]}'
+    """Clients of HTTP/2 ask for it in their first request of HTTP/1.1; the server ignores that.
+
+    A line of the body that looks like the header stays as it is.
+    """
+    body = b'"good\r\nupgrade: bad"'
+    head = HEAD.replace(b"application/json", b"text/csv") % len(body)
+    escaped = b'{"instances": ["good\\r\\nupgrade: bad"]}'
     asks = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n"
 
     async def test() -> None:
-        head = (HEAD % len(body))[:-2] + asks
-        reader, writer = await serving.connect(head + body if together else head)
+        reader, writer = await serving.connect(head[:-2] + asks + (body if together else b""))
         if not together:
             writer.write(body)
-        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
-        await reader.readuntil(b"}")
-        writer.write(HEAD % len(body) + body)
-        await reader.readuntil(b"HTTP/1.1 200 OK\r\n")
+
+        async def answer() -> bytes:
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+            return (await reader.readuntil(b"}\n")).partition(b"\r\n\r\n")[2]
+
+        first = await answer()
+        writer.write((HEAD % len(escaped))[:-2] + b"Accept: application/jsonlines\r\n\r\n" + escaped)
+        assert await answer() == first
         writer.close()
 
     serving.run(test)
@@ -280,7 +288,8 @@ def test_a_large_body_in_pieces_is_answered(serving: Serving) -> None:
     serving.run(test)
 
 
-def test_nothing_is_predicted_for_connections_that_are_closed(serving: Serving) -> None:
+@pytest.mark.parametrize("padding", [0, SMALL_BODY_BYTES])
+def test_nothing_is_predicted_for_connections_that_are_closed(serving: Serving, padding: int) -> None:
     """While a slow model predicts, clients that close their connections leave no work behind."""
     asked: list[str] = []
     began, release = threading.Event(), threading.Event()
@@ -296,7 +305,7 @@ def test_nothing_is_predicted_for_connections_that_are_closed(serving: Serving) 
 
     async def test() -> None:
         def request(text: str) -> bytes:
-            body = json.dumps({"instances": [text]}).encode()
+            body = json.dumps({"instances": [text]}).encode() + b" " * padding
             return HEAD % len(body) + body
 
         first, first_writer = await serving.connect(request("first"))
