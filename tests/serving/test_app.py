@@ -48,6 +48,15 @@ class Client:
         """The answer to a POST."""
         return self.request("POST", path, **options)
 
+    def post_together(self, count: int, document: Any) -> list[httpx.Response]:
+        """The answers to so many requests for predictions at the same time."""
+
+        async def post() -> list[httpx.Response]:
+            requests = [self._http.post("/invocations", json=document) for _ in range(count)]
+            return await asyncio.gather(*requests)
+
+        return self._loop.run_until_complete(post())
+
     def predictions(self, texts: list[str]) -> Any:
         """The predictions for some texts."""
         answer = self.post("/invocations", json={"instances": texts})
@@ -163,13 +172,18 @@ class Vectors:
         return [{"vector": [0.1] * 767 + [float(len(text))]} for text in instances]
 
 
+def client_of_vectors(published: Any, predictor: Any) -> Client:
+    """A client of an application whose model answers vectors of 768 numbers."""
+    service = Service(published.environment)
+    description = published.description.model_copy(update={"output": VectorOutput(length=768)})
+    service.serve(Model(description, predictor, 0.0, 0.00001))
+    return Client(service)
+
+
 @pytest.fixture
 def vectors(published: Any) -> Iterator[Client]:
     """A client of an application whose model answers long vectors."""
-    service = Service(published.environment)
-    description = published.description.model_copy(update={"output": VectorOutput(length=768)})
-    service.serve(Model(description, Vectors(), 0.0, 0.001))
-    client = Client(service)
+    client = client_of_vectors(published, Vectors())
     yield client
     client.close()
 
@@ -197,6 +211,23 @@ def test_an_answer_of_the_largest_size_is_written(vectors: Client) -> None:
         "/invocations", json={"instances": texts}, headers={"Accept": "application/jsonlines"}
     )
     assert [json.loads(line) for line in lines.text.splitlines()] == answer.json()["predictions"]
+
+
+def test_large_answers_do_not_fill_the_memory(published: Any) -> None:
+    """Of 40 requests at the same time, each with an answer of 6 MB, at most 16 are predicted together."""
+    together: list[int] = []
+
+    class Counts:
+        def predict(self, instances: Sequence[str]) -> list[dict[str, Any]]:
+            together.append(len(instances))
+            return [{"vector": [0.1]}] * len(instances)
+
+    client = client_of_vectors(published, Counts())
+    answers = client.post_together(40, {"instances": ["a"] * 372})
+    client.close()
+    assert [one.status_code for one in answers] == [200] * 40
+    assert sum(together) == 40 * 372
+    assert max(together) <= 16 * 372
 
 
 @pytest.mark.parametrize(("count", "on_the_loop"), [(10, True), (372, False)])

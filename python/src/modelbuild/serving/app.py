@@ -24,6 +24,7 @@ from modelbuild.serving.answers import AnswerWriter, NotFinite, answer_type
 from modelbuild.serving.body import JSON, MEDIA_TYPES, BadBody, accepted_types, parse_instances
 from modelbuild.serving.limits import (
     FAST_SECONDS,
+    LARGE_ANSWERS,
     MAX_ANSWER_BYTES,
     MAX_BODY_BYTES,
     SMALL_ANSWER_BYTES,
@@ -81,6 +82,7 @@ class Service:
         self._batches: Batches | None = None
         self._accepted: tuple[str, ...] = ()
         self._large_bodies = LargeBodySemaphore()
+        self._large_answers = asyncio.Semaphore(LARGE_ANSWERS)
         # One thread: Python computes one large body at a time anyway, and two would need twice the memory.
         self._thread = ThreadPoolExecutor(1)
         # One thread, too: several that write would keep Python from the event loop for longer.
@@ -135,10 +137,11 @@ class Service:
             more = await _read(receive, body, SMALL_BODY_BYTES)
             if not more and len(body) <= SMALL_BODY_BYTES:
                 instances = _parse(batches.model, body, media_type)
-                answers = await batches.predict(instances, caller)
-                if len(answers) * batches.model.description.output.json_bytes <= SMALL_ANSWER_BYTES:
-                    return self._writer.write(answers, answer)
-                return await loop.run_in_executor(self._writing, self._writer.write, answers, answer)
+                if len(instances) * batches.model.description.output.json_bytes <= SMALL_ANSWER_BYTES:
+                    return self._writer.write(await batches.predict(instances, caller), answer)
+                async with self._large_answers:
+                    answers = await batches.predict(instances, caller)
+                    return await loop.run_in_executor(self._writing, self._writer.write, answers, answer)
             async with self._large_bodies:
                 if more:
                     await _read(receive, body, MAX_BODY_BYTES)

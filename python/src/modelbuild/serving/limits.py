@@ -36,6 +36,9 @@ MAX_ANSWER_BYTES = 6_291_456
 """The largest answer, about: that of the largest body."""
 SMALL_ANSWER_BYTES = 262_144
 """An answer up to about this size is written on the event loop, which takes some milliseconds."""
+LARGE_ANSWERS = 16
+"""How many requests with larger answers are predicted and written at the same time; as Python objects the
+answers of each take up to 12 MB."""
 
 MAX_CONNECTIONS = 512
 """Half of the 1,024 files that a process may have open by default."""
