@@ -23,6 +23,7 @@ from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.flow.packaging import package
 from modelbuild.flow.publish import archive
 from modelbuild.serving.inputs import TensorInput
+from modelbuild.serving.kinds.hashed_ngrams import HashedNgramsModel
 from modelbuild.serving.model import Model, load
 from modelbuild.serving.outputs import NumberOutput, Output, VectorOutput
 from modelbuild.serving.scoring import program
@@ -122,6 +123,18 @@ def test_the_text_of_an_unknown_error_is_not_shown(
     program.run(environ, objects)
     scores = Scoring.model_validate_json(objects.read(SCORES))
     assert scores.problem == "the model failed at some rows with ValueError"
+
+
+def test_another_number_of_answers_is_a_sentence(
+    published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with the kind is said, as the server says it."""
+    predict = HashedNgramsModel.predict
+    monkeypatch.setattr(HashedNgramsModel, "predict", lambda self, texts: predict(self, texts[:1]))
+    objects, environ = stored(archive(files(published)), lines(["good", "bad"]))
+    program.run(environ, objects)
+    scores = Scoring.model_validate_json(objects.read(SCORES))
+    assert scores.problem == "the model gives 1 answers to 2 instances"
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError("no space is left")])

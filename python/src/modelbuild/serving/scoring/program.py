@@ -120,7 +120,7 @@ def _predictions(model: Model, lines: Iterable[bytes]) -> Iterator[str | float]:
 def _answers(model: Model, instances: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
     try:
         return model.predict(instances)
-    except (MemoryError, OSError):
+    except (ModelbuildError, MemoryError, OSError):
         raise
     except Exception as error:
         # The text of an unknown error may hold rows, which are private.
