@@ -25,3 +25,21 @@ def test_what_a_step_sets_is_read_again(agent: Any) -> None:
     assert meta_data.get_all(["pin", "other"]) == {"pin": "new", "other": ""}
     agent.meta_data = {"pin": "of another job"}
     assert meta_data.get("pin") == "of another job"
+
+
+def test_annotations_of_long_names_stay_apart(agent: Any) -> None:
+    """Buildkite takes contexts of at most 100 characters: longer ones that differ at their ends only remain
+    two annotations, and one is replaced and removed by its own name.
+    """
+    model, endpoint = "m" * 63, "e" * 62
+    agent.meta_data = {Claim.of(model, True, "trained").key: "held"}
+    meta_data = follow(model)
+    for number in (1, 2, 1):
+        meta_data.annotate("text", context=f"deployment/{endpoint}{number}", style="info")
+    first, second, again = (note.context for note in agent.annotations)
+    assert first == again != second
+    assert all(len(context) == 100 for context in (first, second))
+    meta_data.remove_annotation(f"deployment/{endpoint}2")
+    assert agent.calls[-1][0][-1] == second
+    meta_data.annotate("text", context="training", style="info")
+    assert agent.annotations[-1].context == f"{model}/training"

@@ -100,7 +100,7 @@ def test_a_gate_holds_for_the_candidate_that_is_chosen(deployer: Any, required: 
     with pytest.raises(Rejected, match=rf"does not meet the gates.*\(macro-F1.*{message}"):
         command.run(deployer.settings("gated"))
     page = deployer.agent.annotations[-1]
-    assert (page.context, page.style) == ("deployment", "warning")
+    assert (page.context, page.style) == ("deployment/gated", "warning")
     assert "does not meet the gates" in page.body
     [decided] = DecisionStore(deployer.lake, stored.manifests[1].request.artifacts).all()
     assert (decided.decision, decided.failed_gates) == ("deploy", "macro-F1")

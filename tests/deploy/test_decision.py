@@ -24,7 +24,7 @@ def test_a_rejected_model_is_not_deployed_and_the_reason_is_on_record(deployer: 
     with pytest.raises(Rejected, match=r"Grace Hopper rejected model sentiment 71 \(worse on <tweets>\)"):
         command.run(deployer.settings("rejected"))
     [(context, style, body)] = deployer.agent.annotations
-    assert (context, style) == ("deployment", "warning")
+    assert (context, style) == ("deployment/rejected", "warning")
     assert "worse on &lt;tweets&gt;" in body
     record = decided(deployer, manifest, "rejected")
     assert (record.decision, record.reason) == ("reject", "worse on <tweets>")

@@ -73,7 +73,7 @@ def test_model_is_copied_served_checked_and_recorded(
     assert deployer.agent.meta_data["deploy/endpoint"] == "first"
     assert deployer.agent.meta_data["deploy/endpoint-config"] == deployment.endpoint_config
     annotation = deployer.agent.annotations[-1]
-    assert (annotation.context, annotation.style) == ("deployment", "success")
+    assert (annotation.context, annotation.style) == ("deployment/first", "success")
     assert "Grace Hopper" in annotation.body
     assert deployment.endpoint_config in annotation.body
     log = capsys.readouterr().out

@@ -157,7 +157,7 @@ def test_a_person_decides_on_five_models(endpoint: Laptop) -> None:
         decision = Decision.model_validate_json(equal.object(f"decisions/{ENDPOINT}.json"))
         assert (decision.decision, decision.reason) == ("reject", "nothing gained")
         assert decision.approver.name
-        assert "nothing gained" in equal.annotations()["deployment"]["body_html"]
+        assert "nothing gained" in equal.annotations()[f"deployment/{ENDPOINT}"]["body_html"]
 
     with build(endpoint, 20, 0.5, reviews(3_600)) as newer:
         report = report_of(newer)

@@ -134,8 +134,8 @@ def test_each_model_of_a_build_is_served_and_leads_back(
         assert f"endpoint {model}-endpoint" in traced
     assert "training/status" not in several.get()["meta_data"]
     assert set(several.annotations()) == {
-        *(f"{model}/{about}" for model in ("sentiment", "reviews") for about in ("training", "deployment")),
-        *("diverging/training", "prices/training", "prices/deployment"),
+        *(f"{model}/training" for model in ("sentiment", "reviews", "diverging", "prices")),
+        *(f"{model}/deployment/{model}-endpoint" for model in ("sentiment", "reviews", "prices")),
     }
 
 

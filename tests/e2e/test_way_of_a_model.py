@@ -214,7 +214,7 @@ def test_the_build_page_says_what_a_person_needs(served: Running, model: str) ->
     endpoint.
     """
     notes = served.annotations()
-    assert set(notes) == {f"{name}/{about}" for name in TEXTS for about in ("training", "deployment")}
+    assert set(notes) == {f"{name}/{about}" for name in TEXTS for about in ("training", f"deployment/{name}")}
     html = notes[f"{model}/training"]["body_html"]
     manifest = served.of(model).manifest()
     assert html.index(manifest.wandb.url) == html.index("href=") + len('href="')

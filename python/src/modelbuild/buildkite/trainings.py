@@ -19,6 +19,9 @@ from modelbuild.errors import ConfigurationError
 _CLAIMS = "train/claim/"
 _ONLY, _NAMED = "only", "named"
 
+_CONTEXT_CHARACTERS = 100
+"""Buildkite's limit of the context of an annotation."""
+
 REFUSED = "refused"
 """The value of a claim whose step failed because of another claim."""
 
@@ -130,11 +133,19 @@ class TrainingMetaData:
 
     def annotate(self, body: str, *, context: str, style: agent.Style) -> None:
         """Put an annotation on the build, and replace this training's annotation of that context."""
-        agent.annotate(body, context=self.prefix + context, style=style)
+        agent.annotate(body, context=self._annotation_context(context), style=style)
 
     def remove_annotation(self, context: str) -> None:
         """Remove this training's annotation of that context."""
-        agent.remove_annotation(self.prefix + context)
+        agent.remove_annotation(self._annotation_context(context))
+
+    def _annotation_context(self, context: str) -> str:
+        """The context of an annotation in the build; the end of one that is too long becomes its hash."""
+        whole = self.prefix + context
+        if len(whole) <= _CONTEXT_CHARACTERS:
+            return whole
+        digest = _hash(whole)
+        return f"{whole[: _CONTEXT_CHARACTERS - len(digest) - 1]}-{digest}"
 
 
 def claims(keys: Collection[str]) -> list[Claim]:

@@ -41,7 +41,7 @@ TRAINING_ANNOTATION = "training"
 """The context of the one annotation about a training, whichever program wrote it last."""
 
 DEPLOYMENT_ANNOTATION = "deployment"
-"""The context of the one annotation about the deployment of a model."""
+"""The context of the annotation about a deployment, before a slash and the name of the endpoint."""
 
 RUNNING_STYLE: Literal["info"] = "info"
 """The style of the training's annotation while the training runs. By default notify uses it too, for a model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from functools import partial
@@ -20,6 +21,7 @@ from modelbuild.deploy.endpoint import (
     Served,
     UpdateNotFollowed,
     ensure_endpoint,
+    has_begun,
     require_own,
     rollback,
     rollback_when_served,
@@ -37,6 +39,7 @@ from modelbuild.handoff.candidates import read_approved
 from modelbuild.handoff.fields import field_keys, read_fields
 from modelbuild.handoff.manifest import Handoff, read_request
 from modelbuild.handoff.result import read_result
+from modelbuild.process import cancellation
 from modelbuild.settings.deploy import DeploySettings
 from modelbuild.store.deployments import DeploymentHistory
 from modelbuild.store.model import ModelStore
@@ -85,20 +88,20 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     try:
         decision.require_deploy(decided, fields, meta_data)
     except Rejected as error:
-        _show(meta_data, page.rejected(decided, str(error)), "warning")
+        _show(meta_data, settings.endpoint, page.rejected(decided, str(error)), "warning")
         raise
     try:
         _serve(approved, meta_data, settings, production, SageMaker(destination), decided)
     except (VerificationFailed, EndpointFailed, AwsError) as error:
-        served = isinstance(error, NotRecorded)
-        _show(meta_data, page.failed(approved, settings.endpoint, str(error), served=served), "error")
+        body = page.failed(approved, settings.endpoint, str(error), served=isinstance(error, NotRecorded))
+        _show(meta_data, settings.endpoint, body, "error")
         raise
 
 
-def _show(meta_data: TrainingMetaData, body: str, style: agent.Style) -> None:
+def _show(meta_data: TrainingMetaData, endpoint: str, body: str, style: agent.Style) -> None:
     """Show on the page why the model is not deployed; if the agent fails, the step's own error says it."""
     try:
-        meta_data.annotate(body, context=DEPLOYMENT_ANNOTATION, style=style)
+        meta_data.annotate(body, context=_context(endpoint), style=style)
     except BuildkiteError as error:
         log.warn(f"the page does not show why the model is not deployed: {error}")
 
@@ -122,6 +125,55 @@ def _serve(
     log.group(":aws: Updating the endpoint")
     planned = plan.plan_deployment(approved, copied, settings)
     try:
+        with cancellation.interruptible():
+            served = _serve_verified(approved, planned, newest, settings, sagemaker)
+    except cancellation.Cancelled:
+        reason = _cancelled(planned, sagemaker)
+        log.warn(reason)
+        _show(meta_data, planned.endpoint, page.failed(approved, planned.endpoint, reason), "error")
+        sys.exit(cancellation.EXIT_CODE)
+
+    log.group(":pencil: Recording the deployment")
+    try:
+        sagemaker.tag(served.endpoint.arn, planned.tags)
+        deployment = history.append(
+            _record(approved, copied, planned, served, decided), changed=served.changed
+        )
+        log.say(f"deployment {deployment.number} of endpoint {planned.endpoint}")
+        for store in (copied, approved.store):
+            store.write_deployment(deployment)
+            log.say(store.deployment_uri)
+    except (VerificationFailed, AwsError) as error:
+        raise NotRecorded(
+            f"endpoint {planned.endpoint} serves the model, but that could not be recorded ({error}): retry "
+            "this step"
+        ) from error
+    body = page.succeeded(approved, deployment, settings, sagemaker.region)
+    meta_data.annotate(body, context=_context(planned.endpoint), style="success")
+    meta_data.set(
+        {
+            "deploy/endpoint": planned.endpoint,
+            "deploy/endpoint-config": planned.name,
+            _deployed_key(planned.endpoint): str(deployment.number),
+        }
+    )
+    log.open_group(
+        f":rocket: Endpoint {planned.endpoint} serves model {deployment.model} {deployment.model_id}"
+    )
+    log.say(f"Config    {planned.name}{'' if served.changed else ' (nothing had to change)'}")
+    log.say(f"Model     {deployment.model_path}")
+    log.say(f"Previous  {deployment.previous_endpoint_config or 'none'}")
+
+
+def _serve_verified(
+    approved: Handoff,
+    planned: plan.Plan,
+    newest: Deployment | None,
+    settings: DeploySettings,
+    sagemaker: SageMaker,
+) -> Served:
+    """Bring the endpoint to the plan, and put it back unless it answers as the approved model."""
+    try:
         served = ensure_endpoint(planned, sagemaker, settings.timeout)
     except UpdateNotFollowed as error:
         undo = partial(rollback_when_served, planned, error.previous_config, sagemaker, settings.timeout)
@@ -140,37 +192,12 @@ def _serve(
             ) from error
         undo = partial(rollback, planned, served.previous_config, sagemaker, settings.timeout)
         raise type(error)(f"{error}; {_roll_back(planned, served.previous_config, undo)}") from error
+    return served
 
-    log.group(":pencil: Recording the deployment")
-    try:
-        sagemaker.tag(served.endpoint.arn, planned.tags)
-        deployment = history.append(
-            _record(approved, copied, planned, served, decided), changed=served.changed
-        )
-        log.say(f"deployment {deployment.number} of endpoint {planned.endpoint}")
-        for store in (copied, approved.store):
-            store.write_deployment(deployment)
-            log.say(store.deployment_uri)
-    except (VerificationFailed, AwsError) as error:
-        raise NotRecorded(
-            f"endpoint {planned.endpoint} serves the model, but that could not be recorded ({error}): retry "
-            "this step"
-        ) from error
-    body = page.succeeded(approved, deployment, settings, sagemaker.region)
-    meta_data.annotate(body, context=DEPLOYMENT_ANNOTATION, style="success")
-    meta_data.set(
-        {
-            "deploy/endpoint": planned.endpoint,
-            "deploy/endpoint-config": planned.name,
-            _deployed_key(planned.endpoint): str(deployment.number),
-        }
-    )
-    log.open_group(
-        f":rocket: Endpoint {planned.endpoint} serves model {deployment.model} {deployment.model_id}"
-    )
-    log.say(f"Config    {planned.name}{'' if served.changed else ' (nothing had to change)'}")
-    log.say(f"Model     {deployment.model_path}")
-    log.say(f"Previous  {deployment.previous_endpoint_config or 'none'}")
+
+def _context(endpoint: str) -> str:
+    """The context of the annotation: a build may deploy its model to several endpoints."""
+    return f"{DEPLOYMENT_ANNOTATION}/{endpoint}"
 
 
 def _deployed_key(endpoint: str) -> str:
@@ -213,19 +240,43 @@ def _roll_back(planned: plan.Plan, previous: str, undo: Callable[[], None]) -> s
     """
     endpoint = planned.endpoint
     if not previous:
-        return (
-            f"nothing may rely on endpoint {endpoint} until it serves another model: to remove it, run aws "
-            f"sagemaker delete-endpoint --endpoint-name {endpoint}"
-        )
+        return _way_back(planned, previous)
     log.group(":leftwards_arrow_with_hook: Putting the endpoint back")
     try:
         undo()
     except (EndpointFailed, AwsError) as error:
-        return (
-            f"it was not put back to {previous} ({error}): if it runs {planned.name} once it is InService, "
-            f"run aws sagemaker update-endpoint --endpoint-name {endpoint} --endpoint-config-name {previous}"
-        )
+        return f"it was not put back to {previous} ({error}): {_way_back(planned, previous)}"
     return f"endpoint {endpoint} was put back to {previous}, which it ran before"
+
+
+def _way_back(planned: plan.Plan, previous: str) -> str:
+    """What a person does with an endpoint whose answers are not verified."""
+    endpoint = planned.endpoint
+    if not previous:
+        return (
+            f"nothing may rely on endpoint {endpoint} until it serves another model: to remove it, run aws "
+            f"sagemaker delete-endpoint --endpoint-name {endpoint}"
+        )
+    return (
+        f"if it runs {planned.name} once it is InService, run aws sagemaker update-endpoint --endpoint-name "
+        f"{endpoint} --endpoint-config-name {previous}"
+    )
+
+
+def _cancelled(planned: plan.Plan, sagemaker: SageMaker) -> str:
+    """What a step leaves that was cancelled while it changed the endpoint: SageMaker goes on."""
+    endpoint = planned.endpoint
+    try:
+        if not has_begun(planned, sagemaker):
+            return f"this step was cancelled, and endpoint {endpoint} does not change to {planned.name}"
+        previous = sagemaker.previous(planned.name)
+    except AwsError as error:
+        return f"this step was cancelled, and it is not known whether endpoint {endpoint} changes: {error}"
+    return (
+        f"this step was cancelled before it had verified the answers of endpoint {endpoint}, which SageMaker "
+        f"brings to {planned.name} all the same: retry this step, which verifies them or puts the endpoint "
+        f"back; or else {_way_back(planned, previous)}"
+    )
 
 
 def _record(

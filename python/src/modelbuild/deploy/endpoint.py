@@ -187,6 +187,15 @@ def _claim(endpoint: Endpoint, plan: Plan, sagemaker: SageMaker) -> None:
         sagemaker.tag(endpoint.arn, plan.owner_tags)
 
 
+def has_begun(plan: Plan, sagemaker: SageMaker, clock: Clock = SYSTEM_CLOCK) -> bool:
+    """Whether the endpoint runs the plan, or is on its way to it.
+
+    Raises:
+        AwsError: SageMaker refused.
+    """
+    return EndpointWatch(plan.endpoint, plan.name, sagemaker, clock, clock.now()).has_begun()
+
+
 def rollback_when_served(
     plan: Plan, previous: str, sagemaker: SageMaker, timeout: float, clock: Clock = SYSTEM_CLOCK
 ) -> None:

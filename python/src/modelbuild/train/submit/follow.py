@@ -10,9 +10,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
+from contextlib import suppress
 
 from modelbuild import log
 from modelbuild.aws.batch import Batch, BatchJob
@@ -20,6 +18,7 @@ from modelbuild.aws.logs import Logs
 from modelbuild.contract import TrainingResult, unsuccessful
 from modelbuild.errors import AwsError, TrainingFailed
 from modelbuild.log import events, metaflow_lines
+from modelbuild.process import cancellation
 from modelbuild.store.attempts import Attempt
 
 LOOK_SECONDS = 5.0
@@ -29,12 +28,6 @@ _AWAY_SECONDS = 600.0
 PATIENCE_SECONDS = 60.0
 # The head's last lines may reach its log after the result is in S3.
 _LAST_LINES_SECONDS = 5.0
-
-_CANCELLED_EXIT = 128 + signal.SIGTERM
-
-
-class _Cancelled(BaseException):
-    """The agent cancels this job; not an ``Exception``, so that no handler takes it for a failure."""
 
 
 def hold_signals() -> None:
@@ -58,12 +51,12 @@ def to_result(attempt: Attempt, batch: Batch, logs: Logs, job_id: str) -> Traini
         AwsError: AWS refused.
     """
     try:
-        with _interruptible():
+        with cancellation.interruptible():
             return _Follower(attempt, batch, logs, job_id).run()
-    except _Cancelled:
+    except cancellation.Cancelled:
         batch.terminate(job_id, "the build's step was cancelled")
         log.open_group(":octagonal_sign: Cancelled: the training is being stopped")
-        sys.exit(_CANCELLED_EXIT)
+        sys.exit(cancellation.EXIT_CODE)
 
 
 def end_as(result: TrainingResult) -> None:
@@ -75,30 +68,13 @@ def end_as(result: TrainingResult) -> None:
     """
     if result.status == "cancelled":
         log.open_group(f":octagonal_sign: The training was cancelled: {result.reason}")
-        sys.exit(_CANCELLED_EXIT)
+        sys.exit(cancellation.EXIT_CODE)
     if result.status == "failed":
         raise TrainingFailed(
             f"the training failed ({result.reason or 'see the log of its head'}): retry this step to go on "
             "from the last good step of the flow"
         )
     log.open_group(":white_check_mark: The training succeeded")
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    def cancel(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise _Cancelled
-
-    earlier = signal.signal(signal.SIGTERM, cancel)
-    try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        yield
-        signal.signal(signal.SIGTERM, earlier)
-    except Exception:
-        signal.signal(signal.SIGTERM, earlier)
-        raise
 
 
 class _Follower:
