@@ -24,8 +24,9 @@ hashed; since 3, it is hashed eight bytes at a time."""
 Hashes = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
 
-_CHUNK = 65_536
-"""Characters that are hashed together: numpy's arrays of so many stay in a core's cache."""
+_CHUNK = 2**18
+"""Characters that are hashed together: numpy's arrays of so many take some megabytes, and two threads
+that hash seldom wait for each other."""
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _CHARACTER_BASE = np.uint64(0xD1B54A32D192ED03)
@@ -167,9 +168,10 @@ def _tokens(joined: bytes) -> tuple[Hashes, Integers]:
     """One hash for each token, and where the tokens of each text begin, with the end of the last."""
     data = np.frombuffer(joined, dtype=np.uint8)
     classes = np.frombuffer(joined.translate(_CLASSES), dtype=np.uint8)
-    changes = (classes[1:] != classes[:-1]).nonzero()[0] + 1
-    visible = classes[changes[:-1]] != _SPACE
-    starts, lengths = changes[:-1][visible], (changes[1:] - changes[:-1])[visible]
+    before, after = classes[:-1], classes[1:]
+    changes = before != after
+    starts = (changes & (after != _SPACE)).nonzero()[0] + 1
+    lengths = (changes & (before != _SPACE)).nonzero()[0] + 1 - starts
     words = _words(joined)
     sums = _read(words, starts, lengths) * _BASE
     longer = (lengths > _WORD).nonzero()[0]
@@ -190,16 +192,14 @@ def _rest(words: Hashes, starts: Integers, lengths: Integers) -> Hashes:
 
 
 def _words(data: bytes) -> Hashes:
-    """The bytes as words, with two words of zeros after the last byte, for what ends there."""
-    return np.frombuffer(data + bytes(2 * _WORD + -len(data) % _WORD), dtype="<u8")
+    """The word of eight bytes at each position; after the last byte there are zeros."""
+    words: Hashes = np.ndarray(len(data), "<u8", data + bytes(_WORD), strides=(1,))
+    return words
 
 
 def _read(words: Hashes, starts: Integers, lengths: Integers) -> Hashes:
     """The word of up to eight bytes at each start, of which those beyond the length are zero."""
-    index, shift = starts // _WORD, (starts % _WORD * 8).astype(np.uint64)
-    # A shift by all 64 bits gives zero in numpy.
-    found = words[index] >> shift | words[index + 1] << (np.uint64(64) - shift)
-    return np.asarray(found & _MASKS[np.minimum(lengths, _WORD)])
+    return np.asarray(words[starts] & _MASKS[np.minimum(lengths, _WORD)])
 
 
 def _mix(values: Hashes) -> Hashes:

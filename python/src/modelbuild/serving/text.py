@@ -17,6 +17,8 @@ import string
 import unicodedata
 from collections.abc import Sequence
 
+import numpy as np
+
 # Default_Ignorable_Code_Point of Unicode, and every other format character (category Cf): soft hyphen,
 # zero-width space and joiners, marks and overrides of direction, byte order mark, variation selectors,
 # Hangul fillers, tags.
@@ -75,7 +77,7 @@ def normalize(text: str) -> str:
     The result holds no NUL. Normalising it again changes nothing.
     """
     if not text.isascii():
-        text = " ".join([word if word.isascii() else _normalize_word(word) for word in text.split(" ")])
+        text = _normalize_words(text)
     text = text.lower().replace("'", "").replace("`", "").replace('"', " ").replace("\0", " ")
     return _ELLIPSIS.sub(" ", text) if ".." in text else text
 
@@ -86,17 +88,20 @@ def normalized_bytes(texts: Sequence[str]) -> bytes:
     They have the tokens of :func:`normalize`; between tokens there may be other control characters or spaces.
     ASCII is normalised for all texts at once, which is many times faster.
     """
-    joined = "\0".join([text if text.isascii() else normalize(text) for text in texts])
+    joined = "\0".join([text if text.isascii() else _normalize_words(text) for text in texts])
     if joined.count("\0") != len(texts) - 1:
         joined = "\0".join(map(normalize, texts))
-    data = joined.encode(errors="replace").translate(_PLAIN, b"'`")
-    # The first replacement leaves the last dot of an odd number of dots.
-    return data.replace(b"..", b"\1\1").replace(b"\1.", b"\1\1") if b".." in data else data
+    return _blank_ellipses(joined.encode(errors="replace").translate(_PLAIN, b"'`"))
 
 
 def has_tokens(text: str) -> bool:
     """Whether the normalised text holds a token."""
     return _LETTER_OF_ASCII.search(text) is not None or bool(normalize(text).strip(_BLANK))
+
+
+def _normalize_words(text: str) -> str:
+    """The text with its words beyond ASCII normalised; capitals of ASCII and its apostrophes stay."""
+    return " ".join([word if word.isascii() else _normalize_word(word) for word in text.split(" ")])
 
 
 def _normalize_word(word: str) -> str:
@@ -115,7 +120,20 @@ def _normalize_unicode(word: str) -> str:
         word = _TYPOGRAPHY.sub(_replacement, unicodedata.normalize("NFKC", word.casefold()))
         if word == before:
             break
-    return _SIGNS.sub(r" \g<0> ", word)
+    # Case folding gives Cherokee its capitals.
+    return _SIGNS.sub(r" \g<0> ", word.lower())
+
+
+def _blank_ellipses(data: bytes) -> bytes:
+    """The bytes with a control character in place of each dot that has another one beside it."""
+    characters = np.frombuffer(data, dtype=np.uint8)
+    dots = characters == ord(".")
+    pairs = (dots[:-1] & dots[1:]).nonzero()[0]
+    if not len(pairs):
+        return data
+    blanked = characters.copy()
+    blanked[pairs] = blanked[pairs + 1] = 1
+    return bytes(blanked)
 
 
 _SHORT = 32

@@ -40,7 +40,8 @@ class Rows:
         counts = self.counts[chosen]
         new_ends = counts.cumsum(dtype=np.int64)
         moved = (ends[chosen] - new_ends).repeat(counts)
-        return Rows(self.targets[chosen], counts, self.ids[np.arange(len(moved)) + moved])
+        moved += np.arange(len(moved))
+        return Rows(self.targets[chosen], counts, self.ids.take(moved))
 
     def split(self, ends: npt.NDArray[np.int64]) -> Iterator[Rows]:
         """The rows before the first of these numbers, those from there to the second one, and so on."""
