@@ -45,7 +45,7 @@ Loader.FILE_LOADER_CLASS = SharedFileLoader
 collect_ignore = ["fixtures"]
 
 # A process of the tests has some hundred megabytes of modules, which the collector of garbage need not visit.
-gc.set_threshold(100_000, 20, 20)
+gc.set_threshold(50_000)
 
 _END_TO_END = "tests/e2e/"
 

@@ -29,7 +29,7 @@ def serve(
         web_identity_key: The key with which the local Buildkite signs its OIDC tokens.
     """
     # A quarter of the time until it answers was collections of garbage, in which there is none yet.
-    gc.set_threshold(100_000, 20, 20)
+    gc.set_threshold(50_000)
     stopping = threading.Event()
     process.on_stop_request(stopping.set)
     server = _server(listener)

@@ -174,6 +174,8 @@ class NotifySettings(PluginOptions):
     @classmethod
     def _drops_are_compared(cls, gates: list[Gate], info: ValidationInfo) -> list[Gate]:
         """Refuse a drop that is never checked: without an endpoint, no model is known to be live."""
-        if info.data.get("compare_with") is None and any(gate.maximum_drop is not None for gate in gates):
+        # A value of the option that is not valid, or not known before the build, is missing in the data.
+        known_without = info.data.get("compare_with", ...) is None
+        if known_without and any(gate.maximum_drop is not None for gate in gates):
             raise ValueError("maximum-drop needs compare-with, the endpoint whose live model is compared")
         return gates
