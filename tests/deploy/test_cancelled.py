@@ -8,14 +8,9 @@ from typing import Any
 
 import pytest
 
-from modelbuild.contract import GoldenPrediction
 from modelbuild.deploy import command, smoke
 from modelbuild.errors import VerificationFailed
-
-WRONG = GoldenPrediction(
-    input="fine",
-    output={"label": "positive", "scores": {"negative": 0.0, "neutral": 0.0, "positive": 1.0}},
-)
+from samples import WRONG
 
 
 def cancel(*_: object) -> None:

@@ -8,18 +8,14 @@ from typing import Any
 
 import pytest
 
-from modelbuild.contract import Deployment, GoldenPrediction, Manifest, Predictions
+from modelbuild.contract import Deployment, Manifest, Predictions
 from modelbuild.deploy import command, smoke
 from modelbuild.errors import AwsError, EndpointFailed, TrainingFailed, VerificationFailed
 from modelbuild.store.deployments import DeploymentHistory
+from samples import WRONG
 
 MODELS = "s3://modelbuild-222222222222/models"
 PREFIX = f"{MODELS}/comments/sentiment"
-# What no model answers.
-WRONG = GoldenPrediction(
-    input="fine",
-    output={"label": "positive", "scores": {"negative": 0.0, "neutral": 0.0, "positive": 1.0}},
-)
 
 
 def digest(content: bytes) -> str:

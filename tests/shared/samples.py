@@ -6,7 +6,20 @@ import hashlib
 from typing import Any
 
 from modelbuild.buildkite import job
-from modelbuild.contract import Build, Images, Source, TrainingRequest, sha256_of_json
+from modelbuild.contract import (
+    Build,
+    GoldenPrediction,
+    Images,
+    Source,
+    TrainingRequest,
+    sha256_of_json,
+)
+
+WRONG = GoldenPrediction(
+    input="fine",
+    output={"label": "positive", "scores": {"negative": 0.0, "neutral": 0.0, "positive": 1.0}},
+)
+"""What no model answers."""
 
 
 def build(number: int, pipeline: str = "demo", organization: str = "local", **changes: Any) -> Build:

@@ -23,6 +23,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import AwsError, TrainingFailed
 from modelbuild.log.events import TRAINING_ENDED, Event
+from modelbuild.process import cancellation
 from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore
 from modelbuild.train.submit import follow
@@ -225,7 +226,7 @@ def test_cancel_ends_the_head_within_the_grace_period(train: Any) -> None:
     """
     training = train("stay")
     training.wait_for(("RUNNING",))
-    follow.hold_signals()
+    cancellation.hold_signals()
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     began = time.monotonic()
     earlier = signal.getsignal(signal.SIGTERM)

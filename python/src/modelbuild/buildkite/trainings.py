@@ -8,12 +8,11 @@ fails if the claim of another step has the same key, S3 prefix or block step.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from modelbuild.buildkite import agent
-from modelbuild.contract import parameter_variables
+from modelbuild.contract import parameter_variables, sha256_of, shortened
 from modelbuild.errors import ConfigurationError
 
 _CLAIMS = "train/claim/"
@@ -141,11 +140,7 @@ class TrainingMetaData:
 
     def _annotation_context(self, context: str) -> str:
         """The context of an annotation in the build; the end of one that is too long becomes its hash."""
-        whole = self.prefix + context
-        if len(whole) <= _CONTEXT_CHARACTERS:
-            return whole
-        digest = _hash(whole)
-        return f"{whole[: _CONTEXT_CHARACTERS - len(digest) - 1]}-{digest}"
+        return shortened(self.prefix + context, _CONTEXT_CHARACTERS)
 
 
 def claims(keys: Collection[str]) -> list[Claim]:
@@ -197,4 +192,4 @@ def _prefix(model: str | None, keys: Collection[str]) -> str:
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return sha256_of(text.encode())[:16]

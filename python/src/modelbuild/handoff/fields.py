@@ -57,8 +57,8 @@ def field_keys(endpoint: str) -> list[str]:
 def require_undecided(meta_data: TrainingMetaData) -> None:
     """Require that no field with the name of an endpoint is set, as long as no page has shown a model.
 
-    Whoever makes a build by the API may give it any meta-data. The keys that carry the endpoint go before the
-    plain ones, so they would replace what the person decides who unblocks the deployment later.
+    A build that is made by the API may have any meta-data. Keys with the endpoint's name are read instead of
+    the plain ones, so they would replace the decision that the approver makes later.
 
     Raises:
         VerificationFailed: one is set.

@@ -14,6 +14,11 @@ class Cancelled(BaseException):
     """The agent cancels this job; not an ``Exception``, so that no handler takes it for a failure."""
 
 
+def hold_signals() -> None:
+    """Block SIGTERM until the block of :func:`interruptible` begins."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Raise :class:`Cancelled` in the block when the agent cancels this job, and ignore what comes after."""
@@ -27,7 +32,6 @@ def interruptible() -> Iterator[None]:
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         yield
-        signal.signal(signal.SIGTERM, earlier)
-    except Exception:
-        signal.signal(signal.SIGTERM, earlier)
-        raise
+    finally:
+        if signal.getsignal(signal.SIGTERM) is cancel:
+            signal.signal(signal.SIGTERM, earlier)

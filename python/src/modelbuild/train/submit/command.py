@@ -29,9 +29,10 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
     here = job.read(environ)
     if settings.wait:
         # Imported only with option wait; other steps start faster.
+        from modelbuild.process import cancellation
         from modelbuild.train.submit import follow
 
-        follow.hold_signals()
+        cancellation.hold_signals()
     log.group(":mag: Reading the commit")
     with ThreadPoolExecutor(2) as threads:
         keys = threads.submit(agent.meta_data_keys)

@@ -7,7 +7,6 @@ result and not for the end of the head: the head waits for the block step, which
 from __future__ import annotations
 
 import math
-import signal
 import sys
 import time
 from contextlib import suppress
@@ -28,11 +27,6 @@ _AWAY_SECONDS = 600.0
 PATIENCE_SECONDS = 60.0
 # The head's last lines may reach its log after the result is in S3.
 _LAST_LINES_SECONDS = 5.0
-
-
-def hold_signals() -> None:
-    """Block SIGTERM until :func:`to_result`, which knows the job to end."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def to_result(attempt: Attempt, batch: Batch, logs: Logs, job_id: str) -> TrainingResult:
