@@ -82,6 +82,61 @@ def test_the_first_folder_that_has_the_image_counts(tmp_path: Path) -> None:
         resolve("team/other:1", settings)
 
 
+def test_a_stage_has_what_it_is_made_from() -> None:
+    """ENV and ENTRYPOINT of an earlier stage stay, unless the later one has its own."""
+    text = """
+ARG BASE=python:3
+FROM --platform=linux/amd64 ${BASE} AS Base
+ENV A=1 B=1
+ENTRYPOINT ["python", "-m", "tool"]
+FROM base AS other
+ENV LOST=1
+FROM base
+ENV B=2
+"""
+    assert parse(text) == Image({"A": "1", "B": "2"}, ["python", "-m", "tool"])
+
+
+def test_an_image_is_made_from_another_one(tmp_path: Path) -> None:
+    """A serving image with a kind of one's own is made from modelbuild's, in laptop mode as in the build."""
+    (tmp_path / "serve").mkdir()
+    (tmp_path / "serve" / "Dockerfile").write_text('FROM serve:1\nENV A=1\nENTRYPOINT ["serve"]\n')
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "Dockerfile").write_text("FROM host:5000/modelbuild/serve:2\nENV B=$A\n")
+    settings = Settings("", Path("/"), (tmp_path,), Path("/"), 1, 0)
+    assert resolve("team/own:1", settings) == Image({"A": "1", "B": "1"}, ["serve"])
+
+
+@pytest.mark.parametrize("end", ["EOF\n", "EOF"])
+@pytest.mark.parametrize("mark", ["EOF", '"EOF"', "-EOF"])
+def test_lines_of_a_here_document_are_no_instructions(mark: str, end: str) -> None:
+    """A program within the Dockerfile may import from a module, which is no next stage."""
+    program = "from os import environ\nenv = environ\n"
+    text = f'FROM a\nENV A=1\nENTRYPOINT ["tool"]\nCOPY <<{mark} /tool.py\n{program}{end}'
+    assert parse(text) == Image({"A": "1"}, ["tool"])
+
+
+def test_a_here_document_ends_at_its_first_mark() -> None:
+    """What follows are instructions; one without a line is a here-document, too."""
+    text = "FROM a\nRUN <<EOF\nEOF\nENV A=1\nRUN <<EOF\nENV LOST=1\nEOF\nENV B=1\nRUN echo 1 <<EOF\nEOF\n"
+    assert parse(text).environment == {"A": "1", "B": "1"}
+
+
+def test_an_entrypoint_that_is_no_list_runs_in_a_shell() -> None:
+    """JSON that is no list is a command line."""
+    assert parse('FROM a\nENTRYPOINT "tool"').entrypoint == ["/bin/sh", "-c", '"tool"']
+
+
+@pytest.mark.parametrize("content", [b"FROM a\nENV A='1\n", b"FROM a\nENV A=\xff\n"])
+def test_a_dockerfile_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
+    """People write these files: what is wrong is said with the file, not as a defect of the stand-in."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "Dockerfile").write_bytes(content)
+    settings = Settings("", Path("/"), (tmp_path,), Path("/"), 1, 0)
+    with pytest.raises(CannotPull, match=r"own/Dockerfile cannot be read \("):
+        resolve("team/own:1", settings)
+
+
 @given(st.text(max_size=60))
 def test_unknown_references_cannot_be_pulled(reference: str) -> None:
     """Whatever the reference, no file outside the folder of images is taken for an image."""

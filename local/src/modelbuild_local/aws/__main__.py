@@ -50,7 +50,7 @@ def main() -> None:
     settings = Settings(
         url=url,
         scratch=options.scratch.resolve(),
-        images=tuple(folder.resolve() for folder in options.images),
+        images=tuple(dict.fromkeys(folder.resolve() for folder in options.images)),
         bin=options.bin.absolute(),
         vcpus=options.vcpus,
         gpus=options.gpus,
