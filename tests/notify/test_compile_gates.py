@@ -116,3 +116,21 @@ def test_a_few_rows_of_both_models_do_not_meet_a_gate(world: World, shared: int,
     [result] = world.report(new, gates=[{"metric": "macro_f1", "maximum-drop": 0.0}]).gates
     few = "not comparable: only 29 of 500 rows are those of both models"
     assert (result.value, result.passed) == ("equal" if passed else few, passed)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1"])
+@pytest.mark.parametrize(("shared", "passed"), [(1, False), (29, False), (30, True)])
+def test_a_few_rows_of_a_slice_do_not_meet_its_gate(
+    world: World, metric: str, shared: int, passed: bool
+) -> None:
+    """The rows that both models have may be many, and those of a slice among them one."""
+    truth = ["positive"] * shared + ["neutral"] * 200 + ["positive"] * 200
+    domains = ["tweets" if label == "positive" else "reviews" for label in truth]
+    old = shared + 200
+    live = trained.evaluated(truth[:old], truth[:old], domains=domains[:old])
+    trained.deploy(world.lake, world.production, trained.store_model(world.lake, 1, live))
+    new = trained.store_model(world.lake, 2, trained.evaluated(truth, truth, domains=domains))
+    part = {"accuracy": "domain=tweets", "f1": "class=positive"}[metric]
+    [result] = world.report(new, gates=[{"metric": metric, "slice": part, "maximum-drop": 0.0}]).gates
+    few = f"not comparable: fewer than 30 of its {200 + shared} rows are those of both models"
+    assert (result.value, result.passed) == ("equal" if passed else few, passed)

@@ -37,7 +37,7 @@ def _check(gate: Gate, manifest: Manifest, live: Comparison | None) -> list[Gate
         limit, shown = _shown(gate, gate.maximum, value)
         found.append(GateResult(title=title, threshold=f"at most {limit}", value=shown, passed=passed))
     if gate.maximum_drop is not None:
-        found.append(_check_drop(gate, title, gate.maximum_drop, live, manifest.evaluation.overall.rows))
+        found.append(_check_drop(gate, title, gate.maximum_drop, live, manifest.evaluation))
     return found
 
 
@@ -48,8 +48,10 @@ def _is_same(value: float, limit: float, scale: float = 0.0) -> bool:
     return math.isclose(value, limit, rel_tol=1e-9, abs_tol=1e-12 * scale)
 
 
-def _check_drop(gate: Gate, title: str, limit: float, live: Comparison | None, rows: int) -> GateResult:
-    """The result of a drop that is at most ``limit``, for a model that was evaluated on so many rows."""
+def _check_drop(
+    gate: Gate, title: str, limit: float, live: Comparison | None, evaluation: Evaluation
+) -> GateResult:
+    """The result of a drop that is at most ``limit``, for a model of this evaluation."""
     threshold = f"at most {figure(limit)} worse than live"
     if live is None:
         return GateResult(title=title, threshold=threshold, value="no model is live", passed=True)
@@ -57,9 +59,8 @@ def _check_drop(gate: Gate, title: str, limit: float, live: Comparison | None, r
     if difference is None:
         reason = "the comparison lacks it" if live.metrics else live.reason
         return GateResult(title=title, threshold=threshold, value=f"not comparable: {reason}", passed=False)
-    if live.rows < min(rows, FEW_ROWS):
-        value = f"not comparable: only {live.rows:,} of {rows:,} rows are those of both models"
-        return GateResult(title=title, threshold=threshold, value=value, passed=False)
+    if few := _few_rows(gate, live, evaluation, difference):
+        return GateResult(title=title, threshold=threshold, value=f"not comparable: {few}", passed=False)
     drop, scale = -difference.gain, max(abs(difference.value), abs(difference.other))
     if drop <= 0:
         value = f"{figure(-drop)} better" if drop < 0 else "equal"
@@ -68,6 +69,21 @@ def _check_drop(gate: Gate, title: str, limit: float, live: Comparison | None, r
     shown_limit, shown = _shown(gate, limit, drop)
     threshold = f"at most {shown_limit} worse than live"
     return GateResult(title=title, threshold=threshold, value=f"{shown} worse", passed=passed)
+
+
+def _few_rows(gate: Gate, live: Comparison, evaluation: Evaluation, difference: Difference) -> str:
+    """Why too few of the evaluation rows are those of both models; empty if they are not."""
+    rows = evaluation.overall.rows
+    if live.rows < min(rows, FEW_ROWS):
+        return f"only {live.rows:,} of {rows:,} rows are those of both models"
+    if gate.slice is None or live.rows == rows:
+        return ""
+    column, _, value = gate.slice.partition("=")
+    quality = evaluation.slices.get(column, {}).get(value)
+    # A difference of rows that both models have lacks an interval only where these are few.
+    if quality is not None and quality.rows >= FEW_ROWS and difference.interval is None:
+        return f"fewer than {FEW_ROWS} of its {quality.rows:,} rows are those of both models"
+    return ""
 
 
 def _difference(gate: Gate, live: Comparison) -> Difference | None:
