@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
-from functools import partial
 
 from modelbuild import log
 from modelbuild.aws.identity import session
@@ -15,17 +14,10 @@ from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent, job
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
 from modelbuild.contract import CANDIDATE_GATES, DEPLOYMENT_ANNOTATION, FAILED_GATES, Decision, Deployment
-from modelbuild.deploy import decision, page, plan, smoke
+from modelbuild.deploy import decision, page, plan
 from modelbuild.deploy.copy import copy
-from modelbuild.deploy.endpoint import (
-    Served,
-    UpdateNotFollowed,
-    ensure_endpoint,
-    has_begun,
-    require_own,
-    rollback,
-    rollback_when_served,
-)
+from modelbuild.deploy.endpoint import Served, require_own
+from modelbuild.deploy.serve import left_by_cancelled, serve_verified
 from modelbuild.errors import (
     AwsError,
     BuildkiteError,
@@ -126,73 +118,46 @@ def _serve(
     planned = plan.plan_deployment(approved, copied, settings)
     try:
         with cancellation.interruptible():
-            served = _serve_verified(approved, planned, newest, settings, sagemaker)
+            served = serve_verified(planned, approved.manifest, newest, sagemaker, settings.timeout)
     except cancellation.Cancelled:
-        reason = _cancelled(planned, sagemaker)
+        log.open_group(":octagonal_sign: Cancelled: looking what SageMaker does with the endpoint")
+        reason = left_by_cancelled(planned, newest, sagemaker)
         log.warn(reason)
         _show(meta_data, planned.endpoint, page.failed(approved, planned.endpoint, reason), "error")
         sys.exit(cancellation.EXIT_CODE)
 
-    log.group(":pencil: Recording the deployment")
-    try:
-        sagemaker.tag(served.endpoint.arn, planned.tags)
-        deployment = history.append(
-            _record(approved, copied, planned, served, decided), changed=served.changed
-        )
-        log.say(f"deployment {deployment.number} of endpoint {planned.endpoint}")
-        for store in (copied, approved.store):
-            store.write_deployment(deployment)
-            log.say(store.deployment_uri)
-    except (VerificationFailed, AwsError) as error:
-        raise NotRecorded(
-            f"endpoint {planned.endpoint} serves the model, but that could not be recorded ({error}): retry "
-            "this step"
-        ) from error
-    body = page.succeeded(approved, deployment, settings, sagemaker.region)
-    meta_data.annotate(body, context=_context(planned.endpoint), style="success")
-    meta_data.set(
-        {
-            "deploy/endpoint": planned.endpoint,
-            "deploy/endpoint-config": planned.name,
-            _deployed_key(planned.endpoint): str(deployment.number),
-        }
-    )
-    log.open_group(
-        f":rocket: Endpoint {planned.endpoint} serves model {deployment.model} {deployment.model_id}"
-    )
-    log.say(f"Config    {planned.name}{'' if served.changed else ' (nothing had to change)'}")
-    log.say(f"Model     {deployment.model_path}")
-    log.say(f"Previous  {deployment.previous_endpoint_config or 'none'}")
-
-
-def _serve_verified(
-    approved: Handoff,
-    planned: plan.Plan,
-    newest: Deployment | None,
-    settings: DeploySettings,
-    sagemaker: SageMaker,
-) -> Served:
-    """Bring the endpoint to the plan, and put it back unless it answers as the approved model."""
-    try:
-        served = ensure_endpoint(planned, sagemaker, settings.timeout)
-    except UpdateNotFollowed as error:
-        undo = partial(rollback_when_served, planned, error.previous_config, sagemaker, settings.timeout)
-        outcome = _roll_back(planned, error.previous_config, undo)
-        raise type(error.reason)(f"{error}, so its answers were not verified; {outcome}") from error
-
-    log.group(":microscope: Comparing the endpoint's answers with the recorded ones")
-    try:
-        smoke.check(sagemaker, planned.endpoint, approved.manifest)
-    except (VerificationFailed, AwsError) as error:
-        if newest is not None and newest.endpoint_config == planned.name and not served.changed:
-            raise type(error)(
-                f"{error}; endpoint {planned.endpoint} was left as it is, because it has served this model "
-                f"since {newest.deployed_at}, when its answers were verified: look at the endpoint, and "
+    # Cancelled here, the step would leave a model behind the endpoint that is not in its history.
+    with cancellation.ignored():
+        log.group(":pencil: Recording the deployment")
+        try:
+            sagemaker.tag(served.endpoint.arn, planned.tags)
+            deployment = history.append(
+                _record(approved, copied, planned, served, decided), changed=served.changed
+            )
+            log.say(f"deployment {deployment.number} of endpoint {planned.endpoint}")
+            for store in (copied, approved.store):
+                store.write_deployment(deployment)
+                log.say(store.deployment_uri)
+        except (VerificationFailed, AwsError) as error:
+            raise NotRecorded(
+                f"endpoint {planned.endpoint} serves the model, but that could not be recorded ({error}): "
                 "retry this step"
             ) from error
-        undo = partial(rollback, planned, served.previous_config, sagemaker, settings.timeout)
-        raise type(error)(f"{error}; {_roll_back(planned, served.previous_config, undo)}") from error
-    return served
+        body = page.succeeded(approved, deployment, settings, sagemaker.region)
+        meta_data.annotate(body, context=_context(planned.endpoint), style="success")
+        meta_data.set(
+            {
+                "deploy/endpoint": planned.endpoint,
+                "deploy/endpoint-config": planned.name,
+                _deployed_key(planned.endpoint): str(deployment.number),
+            }
+        )
+        log.open_group(
+            f":rocket: Endpoint {planned.endpoint} serves model {deployment.model} {deployment.model_id}"
+        )
+        log.say(f"Config    {planned.name}{'' if served.changed else ' (nothing had to change)'}")
+        log.say(f"Model     {deployment.model_path}")
+        log.say(f"Previous  {deployment.previous_endpoint_config or 'none'}")
 
 
 def _context(endpoint: str) -> str:
@@ -231,51 +196,6 @@ def _require_not_replaced(newest: Deployment | None, decided: Decision, meta_dat
         f"endpoint {decided.endpoint} has served {served} since {newest.deployed_at} ({newest.build_url}), "
         f"and the decision to deploy model {decided.model_id} is older, of {decided.decided_at}: nothing was "
         "changed; start a new build"
-    )
-
-
-def _roll_back(planned: plan.Plan, previous: str, undo: Callable[[], None]) -> str:
-    """Have ``undo`` put an endpoint with unverified answers back to its previous configuration; returns a
-    text about the outcome.
-    """
-    endpoint = planned.endpoint
-    if not previous:
-        return _way_back(planned, previous)
-    log.group(":leftwards_arrow_with_hook: Putting the endpoint back")
-    try:
-        undo()
-    except (EndpointFailed, AwsError) as error:
-        return f"it was not put back to {previous} ({error}): {_way_back(planned, previous)}"
-    return f"endpoint {endpoint} was put back to {previous}, which it ran before"
-
-
-def _way_back(planned: plan.Plan, previous: str) -> str:
-    """What a person does with an endpoint whose answers are not verified."""
-    endpoint = planned.endpoint
-    if not previous:
-        return (
-            f"nothing may rely on endpoint {endpoint} until it serves another model: to remove it, run aws "
-            f"sagemaker delete-endpoint --endpoint-name {endpoint}"
-        )
-    return (
-        f"if it runs {planned.name} once it is InService, run aws sagemaker update-endpoint --endpoint-name "
-        f"{endpoint} --endpoint-config-name {previous}"
-    )
-
-
-def _cancelled(planned: plan.Plan, sagemaker: SageMaker) -> str:
-    """What a step leaves that was cancelled while it changed the endpoint: SageMaker goes on."""
-    endpoint = planned.endpoint
-    try:
-        if not has_begun(planned, sagemaker):
-            return f"this step was cancelled, and endpoint {endpoint} does not change to {planned.name}"
-        previous = sagemaker.previous(planned.name)
-    except AwsError as error:
-        return f"this step was cancelled, and it is not known whether endpoint {endpoint} changes: {error}"
-    return (
-        f"this step was cancelled before it had verified the answers of endpoint {endpoint}, which SageMaker "
-        f"brings to {planned.name} all the same: retry this step, which verifies them or puts the endpoint "
-        f"back; or else {_way_back(planned, previous)}"
     )
 
 

@@ -35,3 +35,13 @@ def interruptible() -> Iterator[None]:
     finally:
         if signal.getsignal(signal.SIGTERM) is cancel:
             signal.signal(signal.SIGTERM, earlier)
+
+
+@contextmanager
+def ignored() -> Iterator[None]:
+    """Complete the block although the agent cancels this job, as do the programs that the block starts."""
+    earlier = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
