@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pipeline.attributes.branches import matches_branch
-from modelbuild_local.buildkite.pipeline.attributes.condition import ConditionError, Variables, is_met
+from modelbuild_local.buildkite.pipeline.attributes.condition import is_met
+from modelbuild_local.buildkite.pipeline.attributes.condition_values import (
+    ConditionError,
+    Missing,
+    OneOf,
+    Variables,
+)
 from modelbuild_local.buildkite.state import Build, Step
 
 VARIABLES: Variables = {
@@ -20,9 +26,9 @@ VARIABLES: Variables = {
     "build.message": "Fix [skip tests]\nmore",
     "build.number": 12,
     "build.creator.teams": ("ml", "deploy"),
-    "build.pull_request.draft": None,
-    "build.source": "api",
-    "build.tag": None,
+    "build.pull_request.draft": Missing(bool),
+    "build.source": OneOf("api", ("api", "ui", "schedule")),
+    "build.tag": Missing(str),
 }
 ENV = {"EMPTY": "", "COLOUR": "blue"}
 
@@ -66,6 +72,17 @@ ENV = {"EMPTY": "", "COLOUR": "blue"}
         ("build.tag == null ? build.branch == 'feature/x' : false", True),
         ("// nothing on tags\nbuild.tag == null // so\n  && true", True),
         ('"a\\"b" == \'a"b\'', True),
+        (r'''build.message == "Fix [skip tests]\nmore"''', True),
+        (r"build.message == 'Fix [skip tests]\nmore'", False),
+        (r''''it\'s' == "it's"''', True),
+        (r'"\x41\101\q" == "AAq"', True),
+        ("\"$$5\" == '$5'", True),
+        ("'$COLOUR' == 'blue'", False),
+        ('["x", build.tag] includes null', True),
+        ('["x"] includes build.tag', False),
+        ("build.source == 'schedule'", False),
+        (r"build.message =~ /[[:upper:]]ix/", True),
+        (r"build.message !~ /[(?<>]/", True),
     ],
 )
 def test_conditions_are_evaluated(condition: str, met: bool) -> None:
@@ -98,6 +115,22 @@ def test_conditions_are_evaluated(condition: str, met: bool) -> None:
         ("build.meta_data('x') == 'y'", "not a function"),
         ("build.branch includes 'x'", "needs an array"),
         ("!" * 3 + "'x'", "what follows '!'"),
+        ("!build.tag", "what follows '!' must be true or false, not a text"),
+        ("build.tag || true", "not a text"),
+        ("build.env('MISSING')", "must be true or false, not a text"),
+        ("null || true", "must be true or false, not null"),
+        ("build.tag == 5", "a text cannot be compared with a number"),
+        ("build.pull_request.draft =~ /x/", "cannot be matched against a boolean"),
+        ("build.tag == null ? true : 5", "a boolean cannot be compared with a number"),
+        ("build.source == 'schedul'", "'schedul' is none of api, ui, schedule"),
+        ("build.source =~ /api/", "cannot be matched"),
+        ("build.env('BUILDKITE_BUILD_NUMBER') == '3'", "exists in jobs only"),
+        ("env('BUILDKITE_AGENT_ACCESS_TOKEN') == ''", "exists in jobs only"),
+        ("build.env('$COLOUR') == null", "not the name of a variable"),
+        ('"is-${COLOUR}" == "is-blue"', "use build.env()"),
+        ('"$COLOUR" == "blue"', "use build.env()"),
+        ("build.branch =~ /a++/", "repetition"),
+        ("build.branch =~ /[a]{1,2}+/", "repetition"),
         ("(" * 60 + "true" + ")" * 60, "too deeply"),
         ("x" * 6000, "longer than"),
     ],

@@ -121,6 +121,7 @@ def test_jobs_of_a_step_are_retried_each_for_itself(bench: Any) -> None:
         ({"matrix": ["a"], "parallelism": 2}, "cannot be used on the same step"),
         ({"matrix": {"setup": {str(n): ["x"] for n in range(7)}}}, "1 to 6 dimensions"),
         ({"matrix": [str(n) for n in range(26)]}, "over 25 elements"),
+        ({"matrix": {"setup": {"node-version": ["20"]}}}, "dimension 'node-version'"),
         ({"matrix": ["x" * 129]}, "over 128 bytes"),
         ({"matrix": {"setup": {"a": list(range(8)), "b": list(range(8))}}}, "1 to 50 jobs, not 64"),
         ({"matrix": []}, "1 to 50 jobs, not 0"),

@@ -248,6 +248,14 @@ def test_a_log_only_grows(data: bytes, random: Any, size: int) -> None:
     assert bytes(log.content) == data
 
 
+def test_ten_addresses_of_artifacts_are_replaced() -> None:
+    """As Buildkite does, the page replaces ten pictures and links of an annotation, and leaves out further."""
+    files = {f"{number}.png": f"/artifacts/{number}" for number in range(12)}
+    body = " ".join(f"![p](artifact://{name})" for name in files)
+    shown = to_html(f"`src='artifact://0.png'` {body}", files)
+    assert [number for number in range(12) if f'"/artifacts/{number}"' in shown] == list(range(10))
+
+
 def test_empty_form_values_count() -> None:
     """An empty field is a value, and several values of one name stay apart."""
     assert form_values("a=&b%2Fc=1&b%2Fc=x%0D%0Ay") == {"a": [""], "b/c": ["1", "x\ny"]}

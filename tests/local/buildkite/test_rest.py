@@ -308,6 +308,14 @@ def test_matrix_and_parallel_jobs_are_reported_apart(bench: Any, rest: Rest) -> 
     assert (jobs[3]["state"], jobs[3]["broken_reason"]) == ("broken", "branch_mismatch")
 
 
+def test_each_job_of_a_group_names_it(bench: Any, rest: Rest) -> None:
+    """Command, wait and block steps of a group have its key, and no other step has."""
+    group = {"group": "G", "key": "g", "steps": [{"command": "x"}, "wait", {"block": "go?"}]}
+    build = bench.build([group, {"command": "y"}])
+    jobs = rest.get(f"{ROOT}/pipelines/{build.pipeline.slug}/builds/1").json()["jobs"]
+    assert [job["group_key"] for job in jobs] == ["g", "g", "g", None]
+
+
 def test_organization_and_agents(bench: Any, rest: Rest) -> None:
     """There is one organization; its list of agents has the connected ones, each with the job it runs."""
     [organization] = rest.get("/v2/organizations").json()
@@ -324,6 +332,8 @@ def test_organization_and_agents(bench: Any, rest: Rest) -> None:
         ["queue=default", "gpu=true"],
     )
     assert (shown["job"]["step_key"], shown["job"]["state"]) == ("k", "running")
+    for query, found in (("name=agent-0", 1), ("name=agent", 0), ("hostname=host", 1), ("version=1", 0)):
+        assert len(rest.get(f"{ROOT}/agents?{query}").json()) == found, query
     assert rest.get(f"{ROOT}/agents/{gone.id}").json()["connection_state"] == "disconnected"
     assert rest.get(f"{ROOT}/agents/nobody").status_code == 404
     assert rest.get("/v2/organizations/other").status_code == 404
@@ -376,7 +386,11 @@ def test_artifacts_are_found_by_id_and_filter(bench: Any, rest: Rest) -> None:
     for path in (f"{of_build}/jobs/{first.id}", f"{ROOT}/jobs/{first.id}"):
         assert rest.get(f"{path}/artifacts/{found['id']}").json() == found
     assert rest.get(f"{ROOT}/jobs/{second.id}/artifacts/{found['id']}").status_code == 404
-    assert rest.get(f"{ROOT}/jobs/{first.id}/artifacts/{found['id']}/download").status_code == 404
+    download = f"{ROOT}/jobs/{first.id}/artifacts/{found['id']}/download"
+    assert rest.get(download).status_code == 404
+    (bench.engine.artifact_files / found["id"]).write_bytes(b"x")
+    answer = rest.get(download)
+    assert (answer.status_code, answer.json()["url"]) == (302, answer.headers["location"])
     assert rest.get(f"{of_build}/artifacts?state=lost").status_code == 422
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from modelbuild_local.buildkite.environment import configured_environment
 from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.identity import User, slug_of, user_id
-from modelbuild_local.buildkite.notes import field_value
+from modelbuild_local.buildkite.notes import field_value, require_size
 from modelbuild_local.buildkite.pipeline import graph
 from modelbuild_local.buildkite.pipeline.conditions import build_context
 from modelbuild_local.buildkite.pipeline.definition import CommandStep, Pipeline
@@ -99,7 +99,8 @@ class Engine:
         clean_checkout: bool = False,
         pull_request: PullRequest | None = None,
     ) -> Build:
-        """A new build with the pipeline's own steps. Refused (422): these do not fit together.
+        """A new build with the pipeline's own steps. Refused (422): these do not fit together, or the
+        meta-data is too large.
 
         Args:
             pipeline: the pipeline.
@@ -114,6 +115,7 @@ class Engine:
             clean_checkout: whether its jobs check out into an empty folder.
             pull_request: the pull request of the build.
         """
+        require_size(meta_data or {})
         build = Build(
             pipeline=pipeline,
             number=len(pipeline.builds) + 1,

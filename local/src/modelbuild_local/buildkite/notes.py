@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pipeline.attributes.patterns import PatternError, matches_format
+from modelbuild_local.buildkite.pipeline.attributes.values import as_text
 from modelbuild_local.buildkite.pipeline.definition import InputField
 from modelbuild_local.buildkite.state import Annotation, Build
 
 MAX_META_DATA_BYTES = 100_000
 MAX_ANNOTATION_BYTES = 1024 * 1024
 MAX_CONTEXT_CHARACTERS = 100
+DEFAULT_PRIORITY = 3
 STYLES = ("default", "success", "info", "warning", "error")
 
 
@@ -21,9 +24,15 @@ def set_meta_data(build: Build, values: Mapping[str, str]) -> None:
     for key, value in values.items():
         if not key or not value.strip():
             raise Refused(422, f"The value of '{key}' must not be blank")
+    require_size(values)
+    build.meta_data.update(values)
+
+
+def require_size(meta_data: Mapping[str, str]) -> None:
+    """Refuse (422) meta-data with a value over 100 kB."""
+    for key, value in meta_data.items():
         if len(value.encode()) > MAX_META_DATA_BYTES:
             raise Refused(422, f"The value of '{key}' is over {MAX_META_DATA_BYTES} bytes")
-    build.meta_data.update(values)
 
 
 def annotate(
@@ -31,11 +40,9 @@ def annotate(
     now: datetime,
     *,
     job_id: str,
-    context: str,
+    look: Look,
     body: str | None,
-    style: str | None,
     append: bool,
-    priority: int,
     scope: str,
 ) -> Annotation:
     """Create, replace, restyle (``body`` is None) or extend an annotation. Refused (422): over 1 MiB.
@@ -44,54 +51,58 @@ def annotate(
         build: the build.
         now: the time.
         job_id: the job that annotates; empty for a person or program outside the build.
-        context: its name, unique in each scope.
+        look: its context, which is unique in each scope, its style, and its priority; higher ones are shown
+            first.
         body: Markdown.
-        style: ``success``, ``info``, ``warning`` or ``error``; None keeps the style.
         append: whether the body is appended to the existing one.
-        priority: 1 to 10; higher ones are shown first.
         scope: ``build``, or ``job`` for an annotation of the job alone.
     """
-    key = (context, job_id if scope == "job" else "")
+    key = (look.context, job_id if scope == "job" else "")
     note = build.annotations.get(key)
     if note is None:
-        note = Annotation(context, "", style or "", priority, scope, job_id, now, now)
+        note = Annotation(look.context, "", look.style or "", look.priority, scope, job_id, now, now)
     text = note.body if body is None else note.body + body if append else body
     if len(text.encode()) > MAX_ANNOTATION_BYTES:
-        raise Refused(422, f"The annotation '{context}' is over {MAX_ANNOTATION_BYTES} bytes")
-    note.body, note.style, note.priority = text, style or note.style, priority
+        raise Refused(422, f"The annotation '{look.context}' is over {MAX_ANNOTATION_BYTES} bytes")
+    note.body, note.style, note.priority = text, look.style or note.style, look.priority
     note.updated_at = now
     build.annotations[key] = note
     return note
 
 
-def check_annotation(body: Mapping[str, object]) -> str | None:
-    """The style of a new annotation. Refused (422): style, priority or context is invalid."""
-    style, priority = body.get("style"), body.get("priority") or 3
-    if style is not None and style not in STYLES:
+@dataclass(frozen=True)
+class Look:
+    """What a request says of an annotation besides its body; without a style, it keeps the one it has."""
+
+    context: str
+    style: str | None
+    priority: int
+
+
+def look_of(body: Mapping[str, object]) -> Look:
+    """The context, style and priority in a request. Refused (422): one of them is invalid."""
+    style, priority, context = (body.get(name) for name in ("style", "priority", "context"))
+    if style and style not in STYLES:
         raise Refused(422, f"Validation failed: 'style' must be one of {', '.join(STYLES)}")
-    if not isinstance(priority, int) or not 1 <= priority <= 10:
+    priority = DEFAULT_PRIORITY if priority is None else priority
+    if type(priority) is not int or not 1 <= priority <= 10:
         raise Refused(422, "Validation failed: 'priority' must be a number from 1 to 10")
-    if len(str(body.get("context") or "")) > MAX_CONTEXT_CHARACTERS:
+    if len(str(context or "")) > MAX_CONTEXT_CHARACTERS:
         raise Refused(422, f"Validation failed: 'context' is over {MAX_CONTEXT_CHARACTERS} characters")
-    return None if style is None else str(style)
+    return Look(str(context or "default"), str(style) if style else None, priority)
 
 
 def field_value(field: InputField, submitted: object) -> str:
     """The meta-data value of a block's field. Refused (422): it is missing or invalid."""
     if submitted is None and field.default_value is not None:
         return field.default_value
-    values = (
-        [str(item) for item in submitted]
-        if isinstance(submitted, list)
-        else []
-        if submitted is None
-        else [str(submitted)]
-    )
-    value = "\n".join(values)
+    items = submitted if isinstance(submitted, list) else [] if submitted is None else [submitted]
+    value = "\n".join(_text(field, item) for item in items)
     if not value:
         if field.required:
             raise Refused(422, f"The field '{field.key}' is required")
         return ""
+    require_size({field.key: value})
     if field.format is not None and not _fits(field.format, value):
         raise Refused(422, f"The field '{field.key}' must match {field.format}")
     if field.options:
@@ -100,6 +111,14 @@ def field_value(field: InputField, submitted: object) -> str:
         if wrong:
             raise Refused(422, f"'{wrong[0]}' is not an option of the field '{field.key}'")
     return value
+
+
+def _text(field: InputField, item: object) -> str:
+    """A submitted value as text, with Unix line endings. Refused (422): it is a map or a list."""
+    text = as_text(item)
+    if not isinstance(text, str):
+        raise Refused(422, f"The field '{field.key}' must be a text")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _fits(pattern: str, value: str) -> bool:

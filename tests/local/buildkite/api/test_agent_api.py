@@ -148,6 +148,21 @@ def test_annotations_are_replaced_by_context(server: Any, agent: FakeAgent, name
     assert [note["context"] for note in server.rest.get(f"{build}/annotations").json()] == ["first"]
 
 
+@pytest.mark.parametrize(
+    "more",
+    [{"style": "loud"}, {"priority": 11}, {"priority": "high"}, {"context": "c" * 101}, {"scope": "all"}],
+)
+def test_a_wrong_annotation_of_a_job_is_refused(
+    server: Any, agent: FakeAgent, name: str, more: dict[str, object]
+) -> None:
+    """The agent's annotations keep to the same limits as those of REST clients."""
+    build = start_build(server, name, {"command": "x"})
+    agent.take()
+    answer = agent.call("POST", "/jobs/{job}/annotations", json={"body": "x", **more})
+    assert (answer.status_code, next(iter(more)) in answer.json()["message"]) == (422, True)
+    assert server.rest.get(f"{build}/annotations?scope=all").json() == []
+
+
 def test_artifacts_come_back_as_they_went(server: Any, agent: FakeAgent, name: str) -> None:
     """What is uploaded by the form is found by its pattern, and a request to its address gets the bytes."""
     build = start_build(server, name, {"command": "x", "key": "step"})

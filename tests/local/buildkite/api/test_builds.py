@@ -48,6 +48,22 @@ def test_jobs_have_the_times_of_their_agent(server: Any, agent: FakeAgent, name:
     assert job["started_at"] <= job["finished_at"]
 
 
+def test_initial_meta_data_has_the_limit_of_meta_data(server: Any, name: str) -> None:
+    """A value over 100 kB is refused when a build is created, too."""
+    builds = server.create_pipeline(name, [{"command": "x"}])
+    body = {"commit": "HEAD", "branch": "main", "meta_data": {"k": "x" * 100_001}}
+    answer = server.rest.post(builds, json=body)
+    assert (answer.status_code, "over 100000 bytes" in answer.json()["message"]) == (422, True)
+    assert server.rest.get(builds).json() == []
+
+
+@pytest.mark.parametrize("content", [b'{"message": "\\ud800"}', b'{"env": ' + b"[" * 100_000, b"{"])
+def test_a_body_that_cannot_be_answered_is_refused(server: Any, name: str, content: bytes) -> None:
+    """JSON with half of a surrogate pair, or nested without end, is 400 as a body that is no JSON is."""
+    builds = server.create_pipeline(name, [{"command": "x"}])
+    assert server.rest.post(builds, content=content).status_code == 400
+
+
 @pytest.mark.parametrize("missing", ["commit", "branch"])
 def test_a_build_needs_commit_and_branch(server: Any, name: str, missing: str) -> None:
     """A build without a commit or a branch is refused."""

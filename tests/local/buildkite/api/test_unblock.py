@@ -47,6 +47,8 @@ def test_unblocking_hands_over_the_fields(server: Any, agent: FakeAgent, name: s
         ({"fields": {"path": "x", "digits": "a1"}}, "must match"),
         ({"fields": ["path"]}, "must be a map"),
         ({"fields": {"path": "x"}, "unblocker": "nobody"}, "not a valid user id"),
+        ({"fields": {"path": {"x": 1}}}, "must be a text"),
+        ({"fields": {"path": "x" * 100_001}}, "over 100000 bytes"),
     ],
 )
 def test_wrong_fields_are_refused(server: Any, name: str, body: dict[str, Any], message: str) -> None:
@@ -62,6 +64,16 @@ def test_wrong_fields_are_refused(server: Any, name: str, body: dict[str, Any], 
     assert answer.status_code == 422
     assert message in answer.json()["message"]
     assert block_of(server, build)["state"] == "blocked"
+
+
+def test_values_of_fields_are_text_with_unix_line_endings(server: Any, name: str) -> None:
+    """Line endings of a field become those of Unix; a number or boolean has the form that JSON gives it."""
+    fields = [{"text": key, "key": key} for key in ("notes", "count", "really")]
+    build = start_build(server, name, {"block": "go?", "fields": fields})
+    body = {"fields": {"notes": "one\r\ntwo\rthree", "count": 3, "really": True}}
+    assert server.rest.put(f"{build}/jobs/{block_of(server, build)['id']}/unblock", json=body).is_success
+    expected = {"notes": "one\ntwo\nthree", "count": "3", "really": "true"}
+    assert server.rest.get(build).json()["meta_data"] == expected
 
 
 def test_only_what_is_blocked_can_be_unblocked(server: Any, agent: FakeAgent, name: str) -> None:

@@ -18,7 +18,7 @@ from modelbuild_local.buildkite.engine import Engine, steps_of
 from modelbuild_local.buildkite.environment import job_environment
 from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.identity import new_id
-from modelbuild_local.buildkite.notes import annotate, set_meta_data
+from modelbuild_local.buildkite.notes import annotate, look_of, set_meta_data
 from modelbuild_local.buildkite.pipeline.definition import CommandStep
 from modelbuild_local.buildkite.scheduling.scheduler import outcome
 from modelbuild_local.buildkite.state import Build
@@ -209,16 +209,17 @@ class AgentApi:
     async def _annotate(self, request: Request) -> Response:
         job = self._access.job(request)
         body = await json_body(request)
+        scope = str(body.get("scope") or "build")
+        if scope not in ("build", "job"):
+            raise Refused(422, "Validation failed: 'scope' must be build or job")
         note = annotate(
             job.build,
             self._engine.clock.now(),
             job_id=job.id,
-            context=str(body.get("context") or "default"),
+            look=look_of(body),
             body=None if body.get("body") is None else str(body["body"]),
-            style=None if body.get("style") is None else str(body["style"]),
             append=bool(body.get("append")),
-            priority=int(body.get("priority") or 3),
-            scope=str(body.get("scope") or "build"),
+            scope=scope,
         )
         return JSONResponse({"id": note.id}, status_code=201)
 

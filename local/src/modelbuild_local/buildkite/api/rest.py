@@ -123,10 +123,19 @@ class Rest:
         return JSONResponse(self._views.organization())
 
     async def _agents(self, request: Request) -> Response:
+        query = request.query_params
         present = [
             agent
             for agent in self._engine.agents.values()
             if agent.connection_state in ("connected", "stopping")
+            and all(
+                query.get(name, value) == value
+                for name, value in (
+                    ("name", agent.name),
+                    ("hostname", agent.hostname),
+                    ("version", agent.version),
+                )
+            )
         ]
         return answer_page(request, present, self._views.agent)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
+
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from modelbuild_local.buildkite import artifacts
 from modelbuild_local.buildkite.api.listing import answer_page, cursor_page, flag
@@ -14,7 +18,7 @@ from modelbuild_local.buildkite.engine import Engine, require_allowed
 from modelbuild_local.buildkite.environment import job_environment
 from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.identity import User
-from modelbuild_local.buildkite.notes import annotate, check_annotation
+from modelbuild_local.buildkite.notes import annotate, look_of
 from modelbuild_local.buildkite.pipeline.definition import CommandStep
 from modelbuild_local.buildkite.state import Agent, Artifact, Build, Job
 
@@ -52,6 +56,7 @@ class JobApi:
                 ("GET", f"{job}/log", self._log),
                 ("GET", f"{job}/log.txt", self._log_text),
                 ("GET", f"{job}/env", self._env),
+                ("GET", f"{job}/env.txt", self._env),
                 ("GET", f"{job}/annotations", self._annotations),
                 ("POST", f"{job}/annotations", self._annotate),
                 ("DELETE", f"{job}/annotations/{{annotation}}", self._remove_annotation),
@@ -94,10 +99,26 @@ class JobApi:
         return JSONResponse(self._views.job(self._find.job(request)))
 
     async def _log(self, request: Request) -> Response:
+        if _wants_text(request) or request.method == "HEAD":
+            return await self._log_text(request)
+        if "range" in request.headers:
+            raise Refused(400, "A range of a log needs the header Accept: text/plain")
         return JSONResponse(self._views.log(self._find.job(request)))
 
     async def _log_text(self, request: Request) -> Response:
-        return PlainTextResponse(self._find.job(request).log.text())
+        content = self._find.job(request).log.text().encode()
+        wanted = request.headers.get("range")
+        if wanted is None:
+            return PlainTextResponse(content, headers={"Accept-Ranges": "bytes"})
+        last = re.fullmatch(r"bytes=-0*([1-9]\d{0,17})", wanted, re.ASCII)
+        if last is None:
+            raise Refused(400, "The only range of a log is that of its last bytes: bytes=-N")
+        if not content:
+            raise Refused(416, "The log is empty")
+        first = max(0, len(content) - int(last[1]))
+        place = f"bytes {first}-{len(content) - 1}/{len(content)}"
+        headers = {"Accept-Ranges": "bytes", "Content-Range": place}
+        return PlainTextResponse(content[first:], 206, headers)
 
     async def _env(self, request: Request) -> Response:
         job = self._find.job(request)
@@ -105,6 +126,8 @@ class JobApi:
             raise Refused(404, "The job has no environment yet: no agent runs it")
         page = self._views.page(job.build)
         environment = job_environment(job, job.step.definition, job.agent, self._engine.organization, page)
+        if _wants_text(request) or request.url.path.endswith(".txt"):
+            return PlainTextResponse(_as_lines(environment))
         return JSONResponse({"env": environment})
 
     async def _unblock(self, request: Request) -> Response:
@@ -156,11 +179,9 @@ class JobApi:
             build,
             self._engine.clock.now(),
             job_id=job.id if job is not None else "",
-            context=str(body.get("context") or "default"),
+            look=look_of(body),
             body=text,
-            style=check_annotation(body),
             append=body.get("append") is True,
-            priority=int(body.get("priority") or 3),
             scope="build" if job is None else "job",
         )
         return JSONResponse(self._views.annotation(note, build.artifacts), status_code=201)
@@ -197,7 +218,22 @@ class JobApi:
         artifact = self._find.artifact(request)
         if not artifacts.file_of(self._engine.artifact_files, artifact).exists():
             raise Refused(404, "No artifact found")
-        return RedirectResponse(self._views.file(artifact), status_code=302)
+        url = self._views.file(artifact)
+        return JSONResponse({"url": url}, 302, {"Location": url})
+
+
+def _wants_text(request: Request) -> bool:
+    return request.headers.get("accept", "").partition(";")[0].strip() == "text/plain"
+
+
+def _as_lines(environment: Mapping[str, str]) -> str:
+    """An environment in the form of dotenv files: a value is in quotes where it must be."""
+    plain = re.compile(r"[\w./:@%+,=-]*", re.ASCII)
+    lines = [
+        f"{name}={value if plain.fullmatch(value) else json.dumps(value, ensure_ascii=False)}\n"
+        for name, value in environment.items()
+    ]
+    return "".join(lines)
 
 
 def caller(request: Request) -> User:

@@ -120,6 +120,7 @@ class Views:
             "id": job.id,
             "type": job.type,
             "step_key": job.step.key,
+            "group_key": job.step.group.key if job.step.group else None,
             "state": job_state(job),
             "broken_reason": _broken_reason(job),
         }
@@ -130,7 +131,6 @@ class Views:
             **common,
             "name": definition.label or None,
             "step": {"id": job.step.id, "signature": None},
-            "group_key": job.step.group.key if job.step.group else None,
             "agent_query_rules": [f"{name}={value}" for name, value in definition.agents.items()],
             "priority": {"number": definition.priority or 0},
             "build_url": self._build_api(job.build),
@@ -167,6 +167,7 @@ class Views:
             "type": "manual",
             "label": definition.label or None,
             "step_key": job.step.key,
+            "group_key": job.step.group.key if job.step.group else None,
             "state": job_state(job),
             "broken_reason": _broken_reason(job),
             "web_url": None,

@@ -25,7 +25,9 @@ async def json_body(request: Request) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(raw)
-    except ValueError:
+        # JSON can escape half of a surrogate pair, which no answer could hold.
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
         raise Refused(400, "The body is not JSON") from None
     if not isinstance(value, dict):
         raise Refused(400, "The body must be a JSON object")

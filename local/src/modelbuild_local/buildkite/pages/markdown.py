@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 from collections.abc import Mapping
 
@@ -83,6 +84,9 @@ _CLASS = re.compile(
 _HREF = re.compile(r"(https?://|mailto:|itms-services:|/(?!/)|#|\./)", re.IGNORECASE)
 _SRC = re.compile(r"(https?://|/(?!/)|\./)", re.IGNORECASE)
 _ARTIFACT = "artifact://"
+_REFERENCE = re.compile(r"(<(?:a|img)\b[^<>]*?\b(?:src|href)\s*=\s*[\"']?)artifact://", re.IGNORECASE)
+MAX_REPLACEMENTS = 10
+"""How many addresses of artifacts Buildkite replaces in an annotation."""
 _SCHEMES = frozenset(["http", "https", "mailto", "itms-services", "artifact"])
 
 _COLOUR = re.compile(r"\x1b\[([0-9;]*)m")
@@ -111,7 +115,14 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": True, "highlight": _terminal}).ena
 
 
 def to_html(body: str, artifacts: Mapping[str, str]) -> str:
-    """The body as safe HTML; ``artifacts`` maps each ``artifact://path`` to an address."""
+    """The body as safe HTML; ``artifacts`` maps each ``artifact://path`` to an address.
+
+    Pictures and links after the first ``MAX_REPLACEMENTS`` stay without one.
+    """
+    numbers = itertools.count(1)
+
+    def counted(found: re.Match[str]) -> str:
+        return found[0] if next(numbers) <= MAX_REPLACEMENTS else found[1]
 
     def kept(tag: str, name: str, value: str) -> str | None:
         if name == "class":
@@ -124,7 +135,7 @@ def to_html(body: str, artifacts: Mapping[str, str]) -> str:
         return address if (_HREF if name == "href" else _SRC).match(address) else None
 
     return nh3.clean(
-        _MARKDOWN.render(body),
+        _REFERENCE.sub(counted, _MARKDOWN.render(body)),
         tags=set(_TAGS),
         clean_content_tags=set(_DROPPED_WITH_CONTENT),
         attributes={"*": set(_ATTRIBUTES), "a": {"href"}, "img": {"src"}},

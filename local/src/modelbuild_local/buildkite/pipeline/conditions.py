@@ -6,20 +6,21 @@ from collections.abc import Mapping
 
 from modelbuild_local.buildkite.environment import pull_request_environment
 from modelbuild_local.buildkite.identity import organization_id
-from modelbuild_local.buildkite.pipeline.attributes.condition import Variables
+from modelbuild_local.buildkite.pipeline.attributes.condition_values import Missing, OneOf, Variables
 from modelbuild_local.buildkite.pipeline.expansion import Context
 from modelbuild_local.buildkite.state import Build
 
 # Laptop mode has no builds of merge queues, tags or webhooks.
-_NULL = (
-    "build.merge_queue.base_branch",
-    "build.merge_queue.base_commit",
-    "build.pull_request.draft",
-    "build.pull_request.label",
-    "build.source_action",
-    "build.source_event",
-    "build.tag",
-)
+_MISSING = {
+    "build.merge_queue.base_branch": Missing(str),
+    "build.merge_queue.base_commit": Missing(str),
+    "build.pull_request.draft": Missing(bool),
+    "build.pull_request.label": Missing(str),
+    "build.source_action": Missing(str),
+    "build.source_event": Missing(str),
+    "build.tag": Missing(str),
+}
+_SOURCES = ("api", "ui", "webhook", "trigger_job", "schedule", "pipeline_trigger")
 
 
 def build_context(build: Build, organization: str, env: Mapping[str, str]) -> Context:
@@ -47,7 +48,7 @@ def build_context(build: Build, organization: str, env: Mapping[str, str]) -> Co
         **pull_request_environment(build),
     }
     variables: Variables = {
-        **dict.fromkeys(_NULL),
+        **_MISSING,
         "build.author.email": build.creator.email,
         "build.author.id": build.creator.id,
         "build.author.name": build.creator.name,
@@ -59,10 +60,10 @@ def build_context(build: Build, organization: str, env: Mapping[str, str]) -> Co
         "build.creator.name": build.creator.name,
         "build.creator.teams": (),
         "build.id": build.id,
-        "build.message": build.message or None,
+        "build.message": build.message or Missing(str),
         "build.number": build.number,
         **_pull_request(build),
-        "build.source": build.source,
+        "build.source": OneOf(build.source, _SOURCES),
         "organization.id": organization_id(organization),
         "organization.slug": organization,
         "pipeline.default_branch": pipeline.default_branch,
@@ -76,13 +77,18 @@ def build_context(build: Build, organization: str, env: Mapping[str, str]) -> Co
 def _pull_request(build: Build) -> Variables:
     pull_request = build.pull_request
     if pull_request is None:
-        names = ("base_branch", "id", "repository", "repository.fork")
-        return {**{f"build.pull_request.{name}": None for name in names}, "build.pull_request.labels": ()}
+        return {
+            "build.pull_request.base_branch": Missing(str),
+            "build.pull_request.id": Missing(str),
+            "build.pull_request.labels": (),
+            "build.pull_request.repository": Missing(str),
+            "build.pull_request.repository.fork": Missing(bool),
+        }
     repository = pull_request.repository or None
     return {
-        "build.pull_request.base_branch": pull_request.base_branch or None,
+        "build.pull_request.base_branch": pull_request.base_branch or Missing(str),
         "build.pull_request.id": pull_request.id,
         "build.pull_request.labels": pull_request.labels,
-        "build.pull_request.repository": repository,
+        "build.pull_request.repository": repository or Missing(str),
         "build.pull_request.repository.fork": repository not in (None, build.pipeline.repository),
     }

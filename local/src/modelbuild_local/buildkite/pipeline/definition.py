@@ -33,6 +33,9 @@ from modelbuild_local.buildkite.pipeline.attributes.values import (
 
 MAX_STEPS_PER_UPLOAD = 500
 
+# Both as in the public schema of pipelines, https://github.com/buildkite/pipeline-schema.
+_KEY = re.compile(r"[A-Za-z0-9_\-:.,]+")
+_MAX_KEY_CHARACTERS = 100
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -112,8 +115,12 @@ class _Step(_Part):
     @field_validator("key")
     @classmethod
     def _key(cls, key: str | None) -> str | None:
-        if key is not None and _UUID.fullmatch(key):
+        if key is None:
+            return None
+        if _UUID.fullmatch(key):
             raise ValueError("a key must not look like a UUID")
+        if _KEY.fullmatch(key) is None or len(key) > _MAX_KEY_CHARACTERS:
+            raise ValueError("a key has 1 to 100 letters of a-z and A-Z, digits, and characters of '-_:.,'")
         return key
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from modelbuild_local.buildkite.pipeline.attributes.branches import matches_branch
-from modelbuild_local.buildkite.pipeline.attributes.condition import Variables, is_met
+from modelbuild_local.buildkite.pipeline.attributes.condition import is_met
+from modelbuild_local.buildkite.pipeline.attributes.condition_values import Variables
 from modelbuild_local.buildkite.pipeline.attributes.matrix import Combination, interpolate
 from modelbuild_local.buildkite.pipeline.definition import CommandStep, GroupStep, ManualStep, WaitStep
 

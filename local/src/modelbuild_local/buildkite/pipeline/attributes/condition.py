@@ -1,40 +1,34 @@
 """``if``: Buildkite's language of conditions.
 
 Source: https://buildkite.com/docs/pipelines/configure/conditionals, and for precedence, types and null
-https://github.com/buildkite/conditional. Both sides of ``&&`` and ``
-
-`` are always evaluated, so that every build reports an error in either side.
+https://github.com/buildkite/conditional. Both sides of ``&&`` and ``||`` are always evaluated, so that every
+build reports an error in either side.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from modelbuild_local.buildkite.pipeline.attributes.condition_values import (
+    ConditionError,
+    Missing,
+    OneOf,
+    Pattern,
+    Scalar,
+    Value,
+    Variables,
+    describe,
+    kind_of,
+    pattern_of,
+    plain,
+    require_readable,
+    text_of,
+)
 from modelbuild_local.buildkite.pipeline.attributes.patterns import PatternError, finds
 
 MAX_CHARACTERS = 5_000
 _MAX_DEPTH = 50
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """A regular expression between slashes."""
-
-    text: str
-    ignore_case: bool
-
-
-Scalar = str | int | bool | None
-Value = Scalar | tuple[Scalar, ...] | Pattern
-Variables = Mapping[str, Scalar | tuple[str, ...]]
-"""The variables by their names; null for a value that this build does not have."""
-
-
-class ConditionError(ValueError):
-    """A condition cannot be evaluated; the message names the position and the reason."""
-
 
 _TOKEN = re.compile(
     r"""\s+|//[^\n]*
@@ -46,8 +40,6 @@ _TOKEN = re.compile(
     re.VERBOSE | re.ASCII,
 )
 _LITERALS: dict[str, Scalar] = {"true": True, "false": False, "null": None}
-# The server's own check of regular expressions refuses these.
-_REFUSED_GROUP = re.compile(r"\(\?(?:<|P<|'|>|\()")
 
 
 def is_met(condition: str, variables: Variables, env: Mapping[str, str]) -> bool:
@@ -110,6 +102,7 @@ class _Evaluation:
             first = self._choice()
             self._expect(":")
             second = self._choice()
+            _require_one_kind(first, second)
             value = first if met else second
         self._depth -= 1
         return value
@@ -161,9 +154,9 @@ class _Evaluation:
         if kind == "number":
             return int(text)
         if kind == "string":
-            return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)
+            return text_of(text)
         if kind == "regex":
-            return _pattern(text)
+            return pattern_of(text)
         if kind == "word":
             return self._call(text) if self._takes("(") else self._variable(text)
         if (kind, text) == ("operator", "("):
@@ -181,7 +174,7 @@ class _Evaluation:
             if items:
                 self._expect(",")
             item = self._operand()
-            if not isinstance(item, str):
+            if not isinstance(item, (str, Missing)) or kind_of(item) is not str:
                 raise ConditionError("an array may hold texts only")
             items.append(item)
         return tuple(items)
@@ -193,7 +186,8 @@ class _Evaluation:
             raise ConditionError(f'`{name}` is not a function: the one there is, is build.env("NAME")')
         if not isinstance(argument, str):
             raise ConditionError(f"{name}() needs the name of a variable, in quotes")
-        return self._env.get(argument, None if name == "build.env" else "")
+        require_readable(argument)
+        return self._env.get(argument, Missing(str) if name == "build.env" else "")
 
     def _variable(self, name: str) -> Value:
         if name in _LITERALS:
@@ -207,33 +201,37 @@ class _Evaluation:
     def _equal(self, left: Value, right: Value) -> bool:
         if isinstance(left, Pattern) or isinstance(right, Pattern):
             raise ConditionError("a regular expression is compared with =~ or !~")
-        if left is not None and right is not None and type(left) is not type(right):
-            raise ConditionError(f"{_kind(left)} cannot be compared with {_kind(right)}")
-        return left == right
+        _require_one_kind(left, right)
+        for one, other in ((left, right), (right, left)):
+            if isinstance(one, OneOf) and isinstance(other, str) and other not in one.values:
+                raise ConditionError(f"'{other}' is none of {', '.join(one.values)}")
+        return plain(left) == plain(right)
 
     def _matches(self, left: Value, right: Value) -> bool:
         if not isinstance(right, Pattern):
             raise ConditionError("a regular expression must stand at the right of =~ and !~")
-        if left is not None and not isinstance(left, str):
-            raise ConditionError(f"a regular expression cannot be matched against {_kind(left)}")
-        found = finds(right.text, left or "", ignore_case=right.ignore_case)
-        return left is not None and found
+        if left is not None and (isinstance(left, OneOf) or kind_of(left) is not str):
+            raise ConditionError(f"a regular expression cannot be matched against {describe(left)}")
+        text = plain(left)
+        found = finds(right.text, text if isinstance(text, str) else "", ignore_case=right.ignore_case)
+        return isinstance(text, str) and found
 
     def _includes(self, left: Value, right: Value) -> bool:
         if left is not None and not isinstance(left, tuple):
-            raise ConditionError(f"'includes' needs an array at its left, not {_kind(left)}")
-        items = [item for item in left or () if isinstance(item, str)]
+            raise ConditionError(f"'includes' needs an array at its left, not {describe(left)}")
+        items = [plain(item) for item in left or ()]
         if isinstance(right, Pattern):
-            return any(finds(right.text, item, ignore_case=right.ignore_case) for item in items)
-        if right is not None and not isinstance(right, str):
-            raise ConditionError(f"an array of texts cannot include {_kind(right)}")
-        return right in items
+            texts = [item for item in items if isinstance(item, str)]
+            return any(finds(right.text, text, ignore_case=right.ignore_case) for text in texts)
+        if right is not None and (isinstance(right, OneOf) or kind_of(right) is not str):
+            raise ConditionError(f"an array of texts cannot include {describe(right)}")
+        return plain(right) in items
 
     def _boolean(self, value: Value, subject: str) -> bool:
-        """A null counts as false: the build does not have this boolean."""
-        if value is None or isinstance(value, bool):
-            return bool(value)
-        raise ConditionError(f"{subject} must be true or false, not {_kind(value)}")
+        """A boolean that the build does not have counts as false."""
+        if kind_of(value) is not bool:
+            raise ConditionError(f"{subject} must be true or false, not {describe(value)}")
+        return plain(value) is True
 
     def _takes(self, operator: str) -> bool:
         taken = self._tokens[self._at] == ("operator", operator)
@@ -248,17 +246,7 @@ class _Evaluation:
         return ConditionError(f"the condition cannot be read at '{self._tokens[self._at][1]}'{hint}")
 
 
-def _pattern(text: str) -> Pattern:
-    body, _, flags = text[1:].rpartition("/")
-    if flags not in ("", "i"):
-        raise ConditionError(f"'{flags}' is not a flag of a regular expression: only 'i' is")
-    if _REFUSED_GROUP.search(re.sub(r"\\.", "", body)):
-        raise ConditionError(f"/{body}/ uses a group that Buildkite's conditions do not have")
-    return Pattern(body.replace(r"\/", "/"), flags == "i")
-
-
-def _kind(value: Value) -> str:
-    if isinstance(value, bool):
-        return "a boolean"
-    names = {int: "a number", str: "a text", tuple: "an array", Pattern: "a regular expression"}
-    return names.get(type(value), "null")
+def _require_one_kind(left: Value, right: Value) -> None:
+    """Refuse values of different kinds; a null fits to each."""
+    if left is not None and right is not None and kind_of(left) is not kind_of(right):
+        raise ConditionError(f"{describe(left)} cannot be compared with {describe(right)}")

@@ -83,6 +83,9 @@ class Matrix(BaseModel):
         for name, elements in self.setup.items():
             if len(elements) > _MAX_ELEMENTS:
                 raise ValueError(f"dimension '{name}' has over {_MAX_ELEMENTS} elements")
+        for name in set(self.setup) - {ONLY}:
+            if re.fullmatch(r"\w+", name, re.ASCII) is None:
+                raise ValueError(f"dimension '{name}' has other characters than letters, digits and '_'")
         texts = [*self.setup, *itertools.chain(*self.setup.values())]
         long = [text for text in texts if len(text.encode()) > _MAX_ELEMENT_BYTES]
         if long:
