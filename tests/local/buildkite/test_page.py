@@ -249,7 +249,7 @@ def test_a_log_only_grows(data: bytes, random: Any, size: int) -> None:
 
 
 def test_ten_addresses_of_artifacts_are_replaced() -> None:
-    """As Buildkite does, the page replaces ten pictures and links of an annotation, and leaves out further."""
+    """As on Buildkite, ten pictures and links of an annotation are replaced, and further ones left out."""
     files = {f"{number}.png": f"/artifacts/{number}" for number in range(12)}
     body = " ".join(f"![p](artifact://{name})" for name in files)
     shown = to_html(f"`src='artifact://0.png'` {body}", files)
