@@ -7,7 +7,6 @@ moto runs a job in Docker, without credentials, secrets, capacity or retries. He
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,13 +15,15 @@ from moto.batch.models import BatchBackend
 from moto.batch.responses import BatchResponse
 
 from modelbuild_local.aws import process
-from modelbuild_local.aws.batch import description
+from modelbuild_local.aws.batch import description, rules
 from modelbuild_local.aws.batch.job import Job
 from modelbuild_local.aws.batch.machines import Machines
 from modelbuild_local.aws.patching import replace
 from modelbuild_local.aws.settings import Settings
 
 _STOP_SECONDS = 5.0
+_LISTED_AT_ONCE = 1000
+_FILTERED_AT_ONCE = 100
 
 
 def install(settings: Settings) -> None:
@@ -43,7 +44,7 @@ def _submit_job(self: Any) -> str:
     backend, name = self.batch_backend, self._get_param("jobName")
     dependencies = self._get_param("dependsOn") or []
     size = (self._get_param("arrayProperties") or {}).get("size")
-    _check(name, dependencies, size, backend._jobs)
+    rules.check_submission(json.loads(self.body), backend._jobs)
     definition = _definition(backend, self._get_param("jobDefinition"))
     queue = _queue(backend, self._get_param("jobQueue"))
 
@@ -77,18 +78,6 @@ def _submit_job(self: Any) -> str:
     else:
         _start_array(job, [create_job({"index": index}, f"{job.job_id}:{index}") for index in range(size)])
     return json.dumps({"jobId": job.job_id, "jobName": name, "jobArn": job.arn})
-
-
-def _check(
-    name: str | None, dependencies: Sequence[Mapping[str, str]], size: int | None, jobs: Mapping[str, Any]
-) -> None:
-    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]{0,127}", name or ""):
-        raise ClientException(f"Job name {name!r} is not 1 to 128 letters, digits, hyphens and underscores")
-    if size is not None and not 2 <= size <= 10_000:
-        raise ClientException(f"Array size {size} is not between 2 and 10000")
-    for entry in dependencies:
-        if entry.get("jobId") and entry["jobId"] not in jobs:
-            raise ClientException(f"The job {entry['jobId']} to depend on does not exist")
 
 
 def _definition(backend: BatchBackend, name: str) -> Any:
@@ -134,7 +123,8 @@ def _waits_for(
 
 
 def _describe_jobs(self: Any) -> str:
-    requested = set(self._get_param("jobs") or [])
+    requested = self._get_param("jobs") or []
+    rules.check_described(requested)
     jobs = list(self.batch_backend._jobs.values())
     shown = [description.details(job) for job in jobs if job.job_id in requested or job.arn in requested]
     return json.dumps({"jobs": shown})
@@ -153,29 +143,39 @@ def _list_jobs(self: Any) -> str:
         jobs = [job for job in list(queue.jobs) if job.parent is None]
     if status is not None and status not in description.STATES:
         raise ClientException(f"Job status is not one of {' | '.join(description.STATES)}")
-    if filters:  # Batch then shows every state
-        jobs = [job for job in jobs if all(_passes(job, entry) for entry in filters)]
+    rules.check_filters(filters, _FILTERS)
+    if filters:  # Batch then shows every state, the newest first
+        [entry] = filters
+        passes, values = _FILTERS[entry["name"]], entry["values"]
+        found = [job for job in reversed(jobs) if any(passes(job, value) for value in values)]
     else:
-        jobs = [job for job in jobs if job.status == (status or "RUNNING")]
-    return json.dumps({"jobSummaryList": [description.summary(job) for job in jobs]})
+        found = [job for job in jobs if job.status == (status or "RUNNING")]
+    most = _FILTERED_AT_ONCE if filters else _LISTED_AT_ONCE
+    start, size = int(self._get_param("nextToken") or 0), min(self._get_param("maxResults") or most, most)
+    page = {"jobSummaryList": [description.summary(job) for job in found[start : start + size]]}
+    return json.dumps({**page, "nextToken": str(start + size)} if len(found) > start + size else page)
 
 
-def _passes(job: Job, entry: Mapping[str, Any]) -> bool:
-    created = int(job.job_created_at.timestamp() * 1000)
-    tests: dict[str, Callable[[str], bool]] = {
-        "JOB_NAME": lambda value: _same(job.job_name, value),
-        "JOB_DEFINITION": lambda value: _same(job.job_definition.arn.split("/")[-1], value),
-        "BEFORE_CREATED_AT": lambda value: created < int(value),
-        "AFTER_CREATED_AT": lambda value: created > int(value),
-    }
-    if entry.get("name") not in tests:
-        raise ClientException(f"Filter {entry.get('name')} is not one of {' | '.join(tests)}")
-    return any(tests[entry["name"]](value) for value in entry["values"])
+def _created(job: Job) -> int:
+    return int(job.job_created_at.timestamp() * 1000)
 
 
-def _same(text: str, pattern: str) -> bool:
-    text, pattern = text.lower(), pattern.lower()
+def _is_of(job: Job, definition: str) -> bool:
+    """Whether a job is of a definition: by its name, for all revisions, or by its ARN."""
+    arn = job.job_definition.arn
+    return _matches(arn.split("/")[-1].partition(":")[0], definition) or arn == definition
+
+
+def _matches(text: str, pattern: str) -> bool:
     return text.startswith(pattern[:-1]) if pattern.endswith("*") else text == pattern
+
+
+_FILTERS: dict[str, Callable[[Job, str], bool]] = {
+    "JOB_NAME": lambda job, value: _matches(job.job_name.lower(), value.lower()),
+    "JOB_DEFINITION": _is_of,
+    "BEFORE_CREATED_AT": lambda job, value: _created(job) < int(value),
+    "AFTER_CREATED_AT": lambda job, value: _created(job) > int(value),
+}
 
 
 def _cancel_job(self: Any, job_id: str, reason: str) -> None:
