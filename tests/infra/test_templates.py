@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -218,6 +219,16 @@ def test_policies_of_submitters_name_the_job() -> None:
         assert all(
             any(f":{kind}/" in one for one in named) for kind in ("job", "job-queue", "job-definition")
         )
+
+
+def test_only_jobs_of_trainings_may_be_ended() -> None:
+    """Nobody may terminate a job of the account without the tag that jobs of trainings have."""
+    files = (json.loads(path.read_text())["Statement"] for path in (ROOT / "docs" / "iam").glob("*.json"))
+    found = [*statements("JobRole"), *statements("EndedRole"), *itertools.chain(*files)]
+    ends = [one for one in found if "batch:TerminateJob" in actions([one])]
+    assert len(ends) == 4
+    for one in ends:
+        assert one["Condition"] == {"Null": {"aws:ResourceTag/modelbuild:model-id": "false"}}
 
 
 def test_sagemaker_may_write_its_logs() -> None:

@@ -85,6 +85,10 @@ def test_models_are_checked(serving: Serving) -> None:
     assert "containerStartupHealthCheckTimeout" in refused(
         lambda: serving.config("checked", "checked", ContainerStartupHealthCheckTimeoutInSeconds=3601)
     )
+    for wrong in ("ml.m5.larg", "m5.large"):
+        assert f"Value '{wrong}' at 'instanceType'" in refused(
+            lambda kind=wrong: serving.config("checked", "checked", InstanceType=kind)
+        )
 
 
 _LETTERS = st.text("aZ0-", max_size=20)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import botocore.session
+from botocore.model import StringShape
 from moto.sagemaker.exceptions import ValidationError
 
 LONGEST_NAME = 63
 _NAME = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
 _ROLE = r"arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+"
-_INSTANCE_TYPE = r"ml\.[a-z0-9-]+\.[a-z0-9]+"
 _TAG = r"[\w\s.:/=+\-@]*"
 _DATA = r"(https|s3)://([^/]+)/?(.*)"
 
@@ -41,12 +43,23 @@ def check_role(value: Any) -> None:
 
 
 def check_instance_type(value: Any) -> None:
-    """A name such as ``ml.m5.large``; whether the type exists is not checked.
+    """An instance type of endpoints that botocore knows, such as ``ml.m5.large``.
 
     Raises:
         ValidationError: it is something else.
     """
-    _check_pattern(value, "instanceType", _INSTANCE_TYPE)
+    if value not in _instance_types():
+        known = "Member must satisfy enum value set: the instance types of endpoints, such as ml.m5.large"
+        raise _violated(value, "instanceType", known)
+
+
+@functools.cache
+def _instance_types() -> frozenset[str]:
+    """Read at the first use, because the model of SageMaker is large."""
+    model = botocore.session.get_session().get_service_model("sagemaker")
+    shape = model.shape_for("ProductionVariantInstanceType")
+    assert isinstance(shape, StringShape)
+    return frozenset(shape.enum)
 
 
 def check_range(value: Any, field: str, minimum: float, maximum: float) -> None:
