@@ -228,6 +228,7 @@ def test_head_and_steps_work_with_their_role(role: Role) -> None:
     job = admin(role, "batch").submit_job(
         jobName="roles", jobQueue="modelbuild-default", jobDefinition="modelbuild-head"
     )["jobId"]
+    container = {"image": "modelbuild/default:roles", "vcpus": 1, "memory": 512}
     secret_arn = admin(role, "secretsmanager").describe_secret(SecretId="modelbuild/wandb")["ARN"]
     calls: dict[str, Callable[[], object]] = {
         "Objects": lambda: Storage(session(AwsSettings())).write(f"{PREFIX}/an-object", b""),
@@ -238,7 +239,10 @@ def test_head_and_steps_work_with_their_role(role: Role) -> None:
         "Query": lambda: client("athena").get_work_group(WorkGroup="modelbuild"),
         "Catalogue": lambda: client("glue").get_tables(DatabaseName="modelbuild"),
         "Secrets": lambda: client("secretsmanager").get_secret_value(SecretId=secret_arn),
-        "Steps": lambda: Batch(session(AwsSettings())).terminate(job, "the test is over"),
+        "Steps": lambda: client("batch").register_job_definition(
+            jobDefinitionName="metaflow_roles", type="container", containerProperties=container
+        ),
+        "End": lambda: Batch(session(AwsSettings())).terminate(job, "the test is over"),
         "Look": lambda: Batch(session(AwsSettings())).describe(job),
     }
     allowed = {one["Sid"] for one in policy["Statement"] if one["Effect"] == "Allow"}
