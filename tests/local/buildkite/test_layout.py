@@ -18,6 +18,7 @@ import pytest
 
 from modelbuild_local.buildkite.app import create_app
 from modelbuild_local.buildkite.engine import Engine
+from modelbuild_local.buildkite.pipeline.definition import CommandStep
 from modelbuild_local.buildkite.state import Build
 from modelbuild_local.service.session import cookie_name
 from scenes import SCENES
@@ -217,6 +218,21 @@ def test_a_form_that_is_refused_keeps_what_was_typed(
     assert len(build.pipeline.builds) == 1
 
 
+def test_no_text_turns_the_words_of_the_page(make_bench: Callable[[], Any]) -> None:
+    """Marks for the direction of text in messages, labels and annotations stay out of the page."""
+    bench = make_bench()
+    build = SCENES["blocked"](bench)
+    build.message = "\u202egnp.exe"
+    build.steps[-1].job.step.definition.label = "\u2067<b>\u05d0"
+    for note in build.annotations.values():
+        note.body = "\u202e*x*"
+    page = ask(bench.engine, "GET", path_of(build)).text
+    assert "<h1>gnp.exe</h1>" in page
+    assert "&lt;b&gt;\u05d0" in page
+    assert "<em>x</em>" in page
+    assert re.search("[\u202a-\u202e\u2066-\u2069]", page) is None
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on PATH to lay pages out")
 def test_pages_fit_a_narrow_screen(make_bench: Callable[[], Any], tmp_path: Path) -> None:
     """At 360 px no page is wider than its window, whatever its texts are, and titles stand in whole words."""
@@ -224,8 +240,12 @@ def test_pages_fit_a_narrow_screen(make_bench: Callable[[], Any], tmp_path: Path
     for name, start_build in SCENES.items():
         bench = make_bench()
         build = start_build(bench)
-        build.message = "A" * 90
+        bench.agent()
+        build.message = build.pipeline.name = build.branch = build.commit = "A" * 90
         build.steps[-1].job.step.definition.label = "deploy/" + "x" * 80
+        for step in build.steps:
+            if isinstance(step.definition, CommandStep):
+                step.definition.agents = {"queue": "q" * 90}
         pages[name] = ask(bench.engine, "GET", path_of(build)).text
     for path in ("/local", f"/local/{build.pipeline.slug}/new"):
         pages[path] = ask(bench.engine, "GET", path).text

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader
 from starlette.responses import HTMLResponse
 
+_TURN = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _THEME = PackageLoader("modelbuild_local")
 
 
@@ -18,7 +20,15 @@ def templates(package: str) -> Environment:
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_without_turns,
     )
+
+
+def _without_turns(value: object) -> object:
+    """A text without the marks that turn its direction: they would turn the page's own words after it too."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return type(value)(_TURN.sub("", value))
 
 
 def answer(
