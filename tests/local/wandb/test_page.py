@@ -16,6 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import standins
+from browser import CHROMIUM, started_browser
+from modelbuild_local.service.session import with_key
 from modelbuild_local.wandb.charts import HEIGHT, WIDTH, charts
 from modelbuild_local.wandb.compare import compare
 from modelbuild_local.wandb.page import tables
@@ -210,3 +212,23 @@ def test_an_unknown_column_is_no_page(client: httpx.Client) -> None:
     client.post("/graphql", json=body, auth=KEY)
     answer = client.get("/local/sorted", params={"sort": "moon"})
     assert (answer.status_code, answer.json()["error"]) == (400, "Unknown column 'moon'")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH to lay pages out")
+def test_long_names_wrap_on_a_narrow_screen(client: httpx.Client) -> None:
+    """At 360 px, no card with a long name of a project, group, type, tag or setting is cut at its side."""
+    long, name = "w" * 90, next(names)
+    variables = {
+        **{"project": long, "name": name, "displayName": long, "groupName": long, "jobType": long},
+        **{"notes": long, "tags": [long], "config": json.dumps({long: {"value": long}})},
+    }
+    body = {"operationName": "UpsertBucket", "query": "", "variables": variables}
+    assert client.post("/graphql", json=body, auth=KEY).is_success
+    cut = "[...document.querySelectorAll('.card')].filter(one => one.scrollWidth > one.clientWidth).length"
+    [key] = standins.PAGE_COOKIES.values()
+    with started_browser() as browser:
+        for path in ("/", f"/local/{long}", f"/local/{long}/runs/{name}"):
+            browser.show(with_key(f"{client.base_url}{path}", key), width=360, theme="light")
+            assert browser.evaluate("document.querySelectorAll('.card').length") > 0
+            assert browser.evaluate(cut) == 0, path
+            assert browser.evaluate("document.documentElement.scrollWidth") == 360, path
