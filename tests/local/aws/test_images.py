@@ -91,7 +91,8 @@ ENV A=1 B=1
 ENTRYPOINT ["python", "-m", "tool"]
 FROM base AS other
 ENV LOST=1
-FROM base
+ENTRYPOINT ["lost"]
+FROM BASE
 ENV B=2
 """
     assert parse(text) == Image({"A": "1", "B": "2"}, ["python", "-m", "tool"])

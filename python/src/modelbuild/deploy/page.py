@@ -1,4 +1,4 @@
-"""The annotation ``deployment``: the served model, or the reason of a failed deployment."""
+"""The annotation of a deployment: the served model, or the reason of a failed deployment."""
 
 from __future__ import annotations
 
