@@ -325,6 +325,17 @@ def test_a_decision_that_a_build_was_made_with_is_refused(notifier: Notifier, fi
     assert notifier.agent.annotations[-1].body.startswith("<h2>Worse than the live model")
 
 
+def test_a_build_that_was_made_with_the_hash_of_its_model_has_shown_none(notifier: Notifier) -> None:
+    """The same commit and rows may give the same model again, so its hash may be known before the build; the
+    manifest has times, and its hash is not.
+    """
+    notifier.run()
+    known = notifier.agent.meta_data["notify/model/sha256"]
+    notifier.agent.meta_data = {"notify/model/sha256": known, "deploy/sentiment/decision": "deploy"}
+    with pytest.raises(VerificationFailed, match="was set before this build showed a model"):
+        notifier.run()
+
+
 @pytest.mark.parametrize(("on_failure", "noted"), [("block", "macro-F1"), ("warn", None)])
 def test_a_gate_may_block_deploy_or_only_warn(notifier: Notifier, on_failure: str, noted: str | None) -> None:
     """With block, deploy asks the approver for a reason; with warn, the page alone says it."""

@@ -30,8 +30,11 @@ class Shown(Protocol):
 
 
 def has_shown(shown: Shown, meta_data: TrainingMetaData) -> bool:
-    """Whether the build has shown a model, this one or another one; raises ``BuildkiteError``."""
-    return any(meta_data.get_all(shown.pins).values())
+    """Whether the build has shown a model, this one or another one; raises ``BuildkiteError``.
+
+    A build may be made with some of the pins, such as the hash of a model that an earlier one has trained.
+    """
+    return all(meta_data.get_all(shown.pins).values())
 
 
 def require_unchanged(shown: Shown, meta_data: TrainingMetaData) -> None:
