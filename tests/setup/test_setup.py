@@ -21,7 +21,7 @@ PACKAGES = [
 ]
 PARTS = {
     "uv": ["requirements/uv.txt"],
-    "packages": ["python/pyproject.toml", "local/pyproject.toml", *PACKAGES],
+    "packages": ["scripts/environment.bash", "python/pyproject.toml", "local/pyproject.toml", *PACKAGES],
     "buildkite-agent": [
         "requirements/agent.txt",
         "local/src/modelbuild_local/agent/module/go.mod",
