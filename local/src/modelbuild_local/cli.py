@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -12,6 +13,7 @@ import click
 
 from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild_local import laptop
+from modelbuild_local.up.environment import without_proxy
 
 P = ParamSpec("P")
 
@@ -37,6 +39,7 @@ def _exit_on_error(command: Callable[P, None]) -> Callable[P, None]:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def local() -> None:
     """Run everything on this machine: Buildkite, AWS and W&B stand-ins with the real agent."""
+    os.environ.update(without_proxy(os.environ))
 
 
 @local.command()

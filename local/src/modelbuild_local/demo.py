@@ -5,6 +5,7 @@ After the set-up it uses only commands and APIs that a user has too.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from modelbuild_local.laptop import DATA_LAKE_ACCOUNT, State
 from modelbuild_local.run import blocks
 from modelbuild_local.run.client import Client
 from modelbuild_local.run.command import own_pipeline
-from modelbuild_local.up.environment import process_environment
+from modelbuild_local.up.environment import process_environment, without_proxy
 from modelbuild_local.up.seed import DEPLOY_ROLE, data_lake, production
 
 TEXTS = {
@@ -48,6 +49,7 @@ _POLL_SECONDS = 0.2
 
 def main() -> None:
     """Run the demonstration; exit with 0 if all of it worked."""
+    os.environ.update(without_proxy(os.environ))
     try:
         demo(laptop.repository(Path.cwd()))
     except ModelbuildError as error:

@@ -10,9 +10,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+from botocore.utils import should_bypass_proxies
+
 from modelbuild_local.aws import process
 from modelbuild_local.laptop import running, state_file
 from modelbuild_local.run.client import Client
+from modelbuild_local.up.environment import process_environment, without_proxy
 from modelbuild_local.up.seed import data_lake, production
 from waiting import SECONDS
 
@@ -72,6 +76,43 @@ def test_nothing_is_left(new_laptop: Any, tmp_path: Path) -> None:
         assert running(new_laptop.repository) is None
     assert {"aws.log", "buildkite.log", "console.log", "wandb.log"} <= {path.name for path in data.iterdir()}
     assert not state_file(new_laptop.repository).exists()
+
+
+def test_stand_ins_are_called_without_the_users_proxies(
+    new_laptop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy that does not answer takes no call to this machine, neither of laptop mode nor of agents."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    process, state = new_laptop.up()
+    try:
+        monkeypatch.setattr(os, "environ", process_environment(state))
+        assert should_bypass_proxies(state.aws_url)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"PATH": "/bin"}, None),
+        ({"NO_PROXY": "a.example"}, None),
+        ({"HTTPS_PROXY": "http://proxy:1"}, "127.0.0.1,localhost"),
+        ({"all_proxy": "http://proxy:1", "NO_PROXY": "a.example, .b.example"}, "a.example,.b.example"),
+        ({"http_proxy": "x", "NO_PROXY": "upper", "no_proxy": "lower,localhost"}, "lower,localhost"),
+        ({"HTTP_PROXY": "x", "no_proxy": "*"}, "*"),
+    ],
+)
+def test_hosts_without_proxy(environ: dict[str, str], expected: str | None) -> None:
+    """The user's own hosts stay, and without a proxy there is nothing to set."""
+    found = without_proxy(environ)
+    if expected is None:
+        assert found == {}
+    else:
+        assert found["NO_PROXY"] == found["no_proxy"]
+        assert found["no_proxy"].startswith(expected)
+        assert expected == "*" or {"127.0.0.1", "localhost"} <= set(found["no_proxy"].split(","))
 
 
 def test_jobs_of_a_killed_stand_in_end(new_laptop: Any, tmp_path: Path) -> None:
