@@ -9,6 +9,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     EndpointConnectionError,
+    HTTPClientError,
     NoCredentialsError,
     NoRegionError,
 )
@@ -73,9 +74,22 @@ def translated(action: str) -> Iterator[None]:
         raise AwsError(
             _sentence(action, str(error).rstrip("."), "check the region, AWS_ENDPOINT_URL and the network")
         ) from error
+    except HTTPClientError as error:
+        raise _of_http_client(error, action) from None
     # botocore reports a malformed AWS_ENDPOINT_URL only as a wrong value.
     except (BotoCoreError, ValueError) as error:
         raise AwsError(_sentence(action, str(error).rstrip("."), None)) from error
+
+
+def _of_http_client(error: HTTPClientError, action: str) -> AwsError:
+    """The error for a request that was not sent, or not answered."""
+    # Only the class itself is for any exception, whose text may hold a header with a key or a token.
+    if type(error) is not HTTPClientError:
+        return AwsError(_sentence(action, str(error).rstrip("."), None))
+    cause = error.kwargs.get("error")
+    fix = "correct the credentials of this machine, which may have a line break in them"
+    reason = f"the HTTP client failed with {type(cause).__name__}"
+    return AwsError(_sentence(action, reason, fix if isinstance(cause, ValueError) else None))
 
 
 def is_refusal(error: AwsError) -> bool:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from typing_extensions import Self
 
-from modelbuild.contract.record import Record, Sha256, Text
+from modelbuild.contract.record import Count, Record, Sha256, Text
 
 FEW_ROWS = 30
 """Two models are not compared on fewer rows, where intervals are too narrow by far: of models without a
@@ -54,7 +54,7 @@ class Metric(Record):
 class Quality(Record):
     """Metrics by name, and the number of rows that they were computed on."""
 
-    rows: int = Field(ge=0)
+    rows: Count
     metrics: Annotated[dict[MetricName, float], AfterValidator(_finite)]
 
 

@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from modelbuild.contract.evaluation import Evaluation
 from modelbuild.contract.manifest import StepRun, WandbRun
-from modelbuild.contract.record import ModelId, ModelName, Record, Sha256, Slug, Text
+from modelbuild.contract.record import Count, ModelId, ModelName, Record, Seconds, Sha256, Slug, Text
 from modelbuild.contract.sweep import Candidate, ParameterName, Sweep
 
 _TASK_NAME = re.compile(r"([a-z]+)-(\d+)(?:-rung-(\d+))?(?:-attempt-(\d+))?")
@@ -86,8 +86,8 @@ class CandidateOutcome(Record):
     status: Literal["succeeded", "failed"]
     reason: Text = ""
     evaluation: Evaluation | None = None
-    model_bytes: int | None = None
-    latency_seconds: float | None = None
+    model_bytes: Count | None = None
+    latency_seconds: Seconds | None = None
     """The median time of one prediction, without a server around it."""
     predictions_sha256: Sha256 | None = None
     """The hash of what it answers for the validation rows; None if that is not kept."""
@@ -96,7 +96,7 @@ class CandidateOutcome(Record):
     for a training that was not for the ranking, or failed."""
     wandb: WandbRun | None = None
     steps: tuple[StepRun, ...] = ()
-    seconds: float = Field(0, ge=0)
+    seconds: Seconds = 0
     """How long the training ran."""
 
 
@@ -117,7 +117,7 @@ class LeaderboardRow(Record):
     """The 95 % interval of the metric, by a bootstrap of the validation rows."""
     within_noise: bool = False
     """Whether the validation rows show no difference to the best one; False for that one itself."""
-    model_bytes: int | None = None
+    model_bytes: Count | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     """All metrics on the validation rows."""
     offered: bool = False
@@ -133,9 +133,9 @@ class CandidateTiming(Record):
     """What differs between two runs of the same sweep: durations, cost and runs."""
 
     model_id: ModelId
-    seconds: float
+    seconds: Seconds
     cost: float | None = None
-    latency_seconds: float | None = None
+    latency_seconds: Seconds | None = None
     wandb_url: str = ""
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from modelbuild.contract.evaluation import Evaluation
-from modelbuild.contract.record import Record, S3Uri, Sha256, Text
+from modelbuild.contract.record import Count, Record, S3Uri, Seconds, Sha256, Text
 from modelbuild.contract.request import TrainingRequest
 
 
@@ -15,7 +15,7 @@ class SnapshotObject(Record):
     """One object of a data snapshot."""
 
     path: S3Uri
-    bytes: int
+    bytes: Count
     sha256: Sha256
 
 
@@ -27,7 +27,7 @@ class DataSnapshot(Record):
     athena_execution_id: str | None = None
     """The execution of the query; None for rows that are not from Athena."""
     objects: tuple[SnapshotObject, ...]
-    rows: int
+    rows: Count
     sha256: Sha256
 
 
@@ -42,9 +42,9 @@ class PredictionsFile(Record):
     """
 
     path: S3Uri
-    bytes: int
+    bytes: Count
     sha256: Sha256
-    rows: int = Field(ge=1)
+    rows: Count = Field(ge=1)
 
 
 class WandbRun(Record):
@@ -58,7 +58,7 @@ class Artifact(Record):
     """``model.tar.gz`` and the SHA-256 of each file in it, by name."""
 
     path: S3Uri
-    bytes: int
+    bytes: Count
     sha256: Sha256
     files: dict[str, Sha256]
 
@@ -72,7 +72,7 @@ class Runtime(Record):
     gpu: str
     driver: str
     deterministic: bool
-    threads: int
+    threads: Count
 
 
 class GoldenPrediction(Record):
@@ -84,28 +84,28 @@ class GoldenPrediction(Record):
     differently."""
     output: dict[str, JsonValue]
     """The answer without the fields that name the model: ``{"label": "positive", "scores": {...}}``."""
-    seconds: float | None = Field(default=None, ge=0)
+    seconds: Seconds | None = None
     """How long the prediction took in the step that evaluated the model, without a server around it."""
 
 
 class CurvePoint(Record):
     """What a training measured after one of its steps, such as ``{"loss": 0.4, "learning_rate": 0.1}``."""
 
-    step: int = Field(ge=0)
+    step: Count
     values: dict[Text, float]
 
 
 class TrainingSummary(Record):
     """The rows that a model was fitted on, and how the fit went; unknown values are None or empty."""
 
-    rows: int = Field(ge=0)
-    labels: dict[str, int] = Field(default_factory=dict)
+    rows: Count
+    labels: dict[str, Count] = Field(default_factory=dict)
     """How many rows have each label."""
-    dropped: dict[str, int] = Field(default_factory=dict)
+    dropped: dict[str, Count] = Field(default_factory=dict)
     """How many rows of the snapshot neither training nor evaluation used, by reason."""
-    exact_duplicates: int | None = None
+    exact_duplicates: Count | None = None
     """How many evaluation rows have an input that is among the inputs of the training."""
-    near_duplicates: int | None = None
+    near_duplicates: Count | None = None
     """How many more have an input that is almost one of them."""
     curve: tuple[CurvePoint, ...] = ()
     converged: bool | None = None
@@ -118,7 +118,7 @@ class StepInstance(Record):
 
     type: Text
     spot: bool = False
-    vcpus: int = Field(ge=1)
+    vcpus: Count = Field(ge=1)
 
 
 class StepRun(Record):
@@ -127,12 +127,12 @@ class StepRun(Record):
     step: Text
     task: Text
     """Metaflow's id of the task; a step of a foreach has several."""
-    seconds: float = Field(ge=0)
-    cpu: int | None = None
+    seconds: Seconds
+    cpu: Count | None = None
     """vCPUs; None for a step that ran in the head's job."""
-    memory: int | None = None
+    memory: Count | None = None
     """MiB."""
-    gpu: int = 0
+    gpu: Count = 0
     instance: StepInstance | None = None
     """None on Fargate, on a laptop, and for a step that ran in the head's job."""
 

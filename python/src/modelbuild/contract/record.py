@@ -7,7 +7,7 @@ import json
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 from pydantic_core import from_json
 
 from modelbuild.text import storable
@@ -38,6 +38,10 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9\-]*$")]
 Text = Annotated[str, AfterValidator(storable)]
 """Foreign text, such as a commit's message; characters that a document cannot hold become U+FFFD."""
 
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
+"""How many things there are; every program can calculate with it, also one whose numbers are all floats."""
+Seconds = Annotated[float, Field(ge=0, le=1e12)]
+
 
 def _field(text: str) -> str:
     if len(text) > FIELD_CHARACTERS:
@@ -53,7 +57,9 @@ class Record(BaseModel):
     """A value object: frozen, without extra fields, and serialized by alias."""
 
     # Most programs use few of the records, so pydantic builds each validator at its first use.
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, defer_build=True, allow_inf_nan=False
+    )
 
     def to_json(self) -> str:
         """The value as a JSON document for people and programs, see :func:`document`.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from typing import TypeVar
 
@@ -47,15 +49,32 @@ def parse(content: bytes, uri: str, kind: type[Kind], *, any_version: bool = Fal
     """The record in the bytes of an object; with ``any_version``, unknown fields are ignored.
 
     Raises:
-        InvalidRecord: they hold no record of that kind.
+        InvalidRecord: they hold no record of that kind, or a number that is not finite.
     """
     try:
-        return kind.model_validate_json(content, extra="ignore" if any_version else None)
-    except ValidationError as error:
+        record = kind.model_validate_json(content, extra="ignore" if any_version else None)
+        _require_finite_numbers(content)
+        return record
+    except (ValueError, RecursionError) as error:
+        reason = first_error(error) if isinstance(error, ValidationError) else str(error)
         raise InvalidRecord(
-            f"{uri} is not a {_kind_name(kind)} of this version of modelbuild ({first_error(error)}): "
+            f"{uri} is not a {_kind_name(kind)} of this version of modelbuild ({reason}): "
             "start a new build, whose programs all have one version"
         ) from error
+
+
+def _require_finite_numbers(content: bytes) -> None:
+    """Refuse numbers that are not finite, also where a record takes any JSON: no report can be written with
+    them.
+    """
+    json.loads(content, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"it holds {text[:20]}, which is no finite number")
+    return value
 
 
 def _kind_name(kind: type[BaseModel]) -> str:
