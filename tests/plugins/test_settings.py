@@ -60,6 +60,36 @@ def test_model_whose_variables_would_have_no_name_is_refused(model: str) -> None
     assert train(flow="flows/param/flow.py").model_name == "param"
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            {"gates": [{"metrik": "macro_f1"}]},
+            "option gates.0.metrik .* does not exist: did you mean metric?",
+        ),
+        ({"gates": [{"minimum": 0.5}]}, "option gates.0.metric .* is missing"),
+        (
+            {"compare-with": {"endpont": "x"}},
+            "compare-with.endpont .* does not exist: did you mean endpoint?",
+        ),
+        ({"compare-with": {}}, "option compare-with.endpoint .* is missing"),
+        ({"compare-with": {"aws": {"role": "x"}}}, "compare-with.aws.role .* did you mean role-arn?"),
+        ({"wandb": {"entty": "x"}}, "option wandb.entty .* did you mean entity?"),
+        ({"github": {"tokn": "X"}}, "option github.tokn .* did you mean token?"),
+    ],
+)
+def test_names_inside_of_an_option(options: dict[str, Any], expected: str) -> None:
+    """A misspelt or missing name in a list, or in a map that may be left out, has its place in the error."""
+    with pytest.raises(ConfigurationError, match=expected.replace("?", r"\?")):
+        NotifySettings.from_environment({CONFIGURATION: json.dumps(options)})
+
+
+def test_options_that_are_nested_too_often_are_refused() -> None:
+    """What Python can parse, but not walk, ends in a sentence."""
+    with pytest.raises(ConfigurationError, match="nested too often"):
+        TrainSettings.from_environment({CONFIGURATION: '{"params": {"a": ' + 600 * "[" + 600 * "]" + "}}"})
+
+
 def test_two_identities_of_deploy() -> None:
     """Deploy has one identity that reads and one that writes."""
     options = {

@@ -21,14 +21,35 @@ from modelbuild.train.commit import syntax
         (b"x\0", 1),
     ],
 )
+@pytest.mark.parametrize("folder", ["flows/", ""])
 @pytest.mark.parametrize(
-    "name", ["flows/flow.py", "flows/rows.py", "flows/lib/__init__.py", "flows/lib/deep.py"]
+    "name",
+    [
+        "flow.py",
+        "rows.py",
+        "lib/__init__.py",
+        "lib/deep.py",
+        "lib/near.py",
+        "lib/within/far.py",
+        "lib/back.py",
+    ],
 )
-def test_syntax_errors_are_found_on_the_agent(name: str, text: bytes, line: int) -> None:
-    """File and line of what Python cannot read are named, in the flow and in what it imports."""
-    files = {"flows/flow.py": b"import os, rows\nfrom lib import deep\n", "flows/rows.py": b"", name: text}
-    with pytest.raises(ConfigurationError, match=f"{name}, line {line}, is not Python: .*correct it"):
-        syntax.require(files.get, "flows/flow.py")
+def test_syntax_errors_are_found_on_the_agent(name: str, folder: str, text: bytes, line: int) -> None:
+    """File and line of what Python cannot read are named, in the flow and in what it imports, also from
+    within a package.
+    """
+    files = {
+        "flow.py": b"import os, rows\nfrom lib import deep\n",
+        "rows.py": b"",
+        "lib/deep.py": b"from . import near\nfrom .within.far import x\n",
+        "lib/within/far.py": b"from ..back import x\n",
+        name: text,
+    }
+    read = {f"{folder}{file}": content for file, content in files.items()}.get
+    with pytest.raises(
+        ConfigurationError, match=f"^{folder}{name}, line {line}, is not Python: .*correct it"
+    ):
+        syntax.require(read, f"{folder}flow.py")
 
 
 def test_files_that_the_flow_does_not_import_are_left() -> None:

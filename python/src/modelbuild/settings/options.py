@@ -58,7 +58,12 @@ class PluginOptions(Options):
         Raises:
             ConfigurationError: one of them is wrong.
         """
-        path = _unstorable(options)
+        try:
+            path = _unstorable(options)
+        except RecursionError as error:
+            raise ConfigurationError(
+                f"the options of the {cls.plugin} plugin are nested too often: nest them less"
+            ) from error
         if path is not None:
             raise ConfigurationError(
                 f"option {path} of the {cls.plugin} plugin holds bytes that are no text in UTF-8, or a NUL: "

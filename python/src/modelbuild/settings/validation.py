@@ -68,14 +68,20 @@ def _fields_at(model: type[BaseModel], path: Sequence[object]) -> dict[str, Any]
     """The options at a path in a plugin's options, by the names that a user writes."""
     parts = iter(path)
     for part in parts:
-        kind = {info.alias or name: info for name, info in model.model_fields.items()}[str(part)].annotation
-        if get_origin(kind) is dict:
-            # A map of models, whose keys are the user's.
+        kind: Any = {info.alias or name: info for name, info in model.model_fields.items()}[
+            str(part)
+        ].annotation
+        if get_origin(kind) in (dict, list):
+            # The next part is the user's key in a map of models, or the position in a list of them.
             next(parts, None)
-            kind = get_args(kind)[1]
-        assert isinstance(kind, type), part
-        model = kind
+        model = _model_in(kind)
     return {info.alias or name: info for name, info in model.model_fields.items()}
+
+
+def _model_in(kind: Any) -> type[BaseModel]:
+    """The model of an option that may be None, or of the values in a map or list."""
+    kinds = (kind, *get_args(kind))
+    return next(one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel))
 
 
 def _suggestion(wrong: str, names: list[str]) -> str:

@@ -73,8 +73,7 @@ def _files(read: Callable[[str], bytes | None], flow: str) -> Iterator[tuple[str
         if text is None:
             continue
         yield name, text
-        for module in _imports(text):
-            path = posixpath.join(folder, *module.split("."))
+        for path in _imports(text, folder, posixpath.dirname(name)):
             for candidate in (f"{path}.py", posixpath.join(path, "__init__.py")):
                 if candidate not in seen:
                     seen.add(candidate)
@@ -91,19 +90,37 @@ def parse(text: bytes) -> ast.Module | None:
         return None
 
 
-def _imports(text: bytes) -> list[str]:
-    """The modules that a file imports, with their parent packages; none for a file that is not parsed."""
+def _imports(text: bytes, root: str, folder: str) -> list[str]:
+    """The paths without suffix at which a file's imports would lie, with those of their parent packages.
+
+    Args:
+        text: the content of the file; there are none for a file that is not parsed.
+        root: the folder of the flow, in which absolute imports are looked for.
+        folder: the folder of the file, in which relative ones are.
+    """
     tree = parse(text)
     if tree is None:
         return []
-    names = []
+    found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    parts = [name.split(".") for name in names]
-    return sorted({".".join(part[:length]) for part in parts for length in range(1, len(part) + 1)})
+            for alias in node.names:
+                found |= _paths(root, alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            start = (
+                posixpath.normpath(posixpath.join(folder, *[".."] * (node.level - 1))) if node.level else root
+            )
+            found |= _paths(start, node.module or "")
+            for alias in node.names:
+                found |= _paths(start, f"{node.module}.{alias.name}" if node.module else alias.name)
+    return sorted(found)
+
+
+def _paths(start: str, module: str) -> set[str]:
+    """The path of a module, and those of the packages around it."""
+    parts = module.split(".") if module else []
+    paths = (posixpath.join(start, *parts[:length]) for length in range(1, len(parts) + 1))
+    return {posixpath.normpath(path) for path in paths}
 
 
 def _error(text: bytes, name: str) -> tuple[int, str] | None:
