@@ -113,7 +113,7 @@ def log_between(repository: Path, older: str, newer: str, limit: int) -> list[tu
     Raises:
         ConfigurationError: the repository lacks one of the two, as a shallow clone may.
     """
-    form = ("--format=%H%x00%an%x00%s%x00", f"--max-count={limit}")
+    form = ("--format=%H%x00%an%x00%s%x00", "--encoding=UTF-8", f"--max-count={limit}")
     printed = run(repository, "log", "--no-show-signature", *form, f"{older}..{newer}", "--")
     fields = printed.decode(errors="replace").replace("\0\n", "\0").split("\0")[:-1]
     return [(fields[at], fields[at + 1], fields[at + 2]) for at in range(0, len(fields), 3)]
@@ -161,7 +161,8 @@ def _run(
 
 
 def _sentence(repository: Path, arguments: tuple[str, ...], messages: str) -> str:
-    if "dubious ownership" in messages:
+    # Versions before 2.36 call it an unsafe repository.
+    if "dubious ownership" in messages or "is owned by someone else" in messages:
         return (
             f"git refuses {repository} because another user owns it: run the job as the user that made the "
             f"checkout, or run: git config --global --add safe.directory '{repository.resolve()}'"

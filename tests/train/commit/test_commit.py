@@ -318,6 +318,30 @@ def test_checkout_of_another_user_is_reported(repository: Any, monkeypatch: pyte
         git.root(repository.folder)
 
 
+def test_checkout_of_another_user_is_reported_for_old_versions_of_git(
+    repository: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git 2.35 of Debian and Ubuntu has other words for it."""
+    git_of_2022 = tmp_path / "bin" / "git"
+    git_of_2022.parent.mkdir()
+    git_of_2022.write_text(
+        "#!/bin/sh\necho \"fatal: unsafe repository ('$PWD' is owned by someone else)\" >&2\nexit 128\n"
+    )
+    git_of_2022.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{git_of_2022.parent}:{os.environ['PATH']}")
+    with pytest.raises(ConfigurationError, match=r"another user owns it.*safe\.directory"):
+        git.root(repository.folder)
+
+
+def test_names_in_the_log_are_read_in_every_encoding(repository: Any) -> None:
+    """A setting of the checkout for the output of git log changes no text."""
+    older = repository.commit({"flow.py": "x"})
+    repository.git("config", "i18n.logOutputEncoding", "ISO-8859-1")
+    repository.git("commit", "--quiet", "--allow-empty", "--message", "Café")
+    newer = git.commit_of(repository.folder, "HEAD")
+    assert git.log_between(repository.folder, older, newer, 5) == [(newer, "Ada", "Café")]
+
+
 def test_folder_without_a_commit_or_repository_is_reported(repository: Any, tmp_path: Path) -> None:
     """Each of the two has its own fix."""
     with pytest.raises(ConfigurationError, match="has no commit yet: commit first"):

@@ -173,6 +173,32 @@ def test_large_file_pointer_is_reported(repository: Any) -> None:
     assert names(pack(repository.folder, commit, include=["lib"])) == ["flow.py", "lib/x.py"]
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("version https://hawser.github.com/spec/v1\noid sha256:0\nsize 5\n", "kept in Git LFS"),
+        ("/annex/objects/SHA256E-s5--0.bin\n", "kept in git-annex"),
+        ("U2FsdGVkX1+0123456789abcdef\n", "encrypted by transcrypt"),
+    ],
+)
+def test_what_stands_for_other_content_is_reported(repository: Any, content: str, reason: str) -> None:
+    """A pointer or ciphertext of any tool is refused unless include leaves it out."""
+    commit = repository.commit({"flow.py": "x", "lib/x.py": "x", "data/a.bin": content})
+    with pytest.raises(ConfigurationError, match=rf"data/a\.bin is {reason}, and the commit has only"):
+        pack(repository.folder, commit)
+    assert names(pack(repository.folder, commit, include=["lib"])) == ["flow.py", "lib/x.py"]
+
+
+def test_link_into_the_folder_of_git_is_reported(repository: Any) -> None:
+    """A locked file of git-annex is a link to what no archive has, wherever it lies."""
+    repository.commit({"flow.py": "x", "lib/x.py": "x"})
+    (repository.folder / "data").mkdir()
+    (repository.folder / "data" / "a.bin").symlink_to("../.git/annex/objects/a/b/c")
+    commit = repository.commit({})
+    with pytest.raises(ConfigurationError, match=r"data/a\.bin.* leads outside the repository"):
+        pack(repository.folder, commit)
+
+
 def test_another_commit_gives_other_bytes(repository: Any) -> None:
     """Archives of two commits have different hashes, even with the same files."""
     first = repository.commit({"flow.py": "print(1)\n"})

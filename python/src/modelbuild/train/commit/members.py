@@ -84,6 +84,9 @@ def _resolve(name: str, links: Mapping[str, str], description: str) -> str | Non
         part = remaining.pop()
         if part in ("", "."):
             continue
+        if part == ".git" and not resolved:
+            # Such as a file of git-annex, which is a link to git's own folder.
+            raise _refused(name, outside)
         if part == "..":
             if not resolved:
                 raise _refused(name, outside)

@@ -18,8 +18,20 @@ from modelbuild.errors import ConfigurationError
 from modelbuild.train.commit import checkout, members, model_check, objects
 from modelbuild.train.commit.objects import EXECUTABLE, LINK, Entry, Selection, lies_in, plain
 
-_LFS = b"version https://git-lfs.github.com/spec/v1"
-_GIT_CRYPT = b"\0GITCRYPT\0"
+_POINTER = "kept in {}, and the commit has only a pointer to it: keep it in S3 and read it in the flow"
+_CIPHERTEXT = (
+    "encrypted by {}, and the commit has only the ciphertext: keep it in Secrets Manager or S3 and read it "
+    "in the flow"
+)
+# How a file begins whose content git does not have, or has only encrypted.
+_POINTERS = {
+    b"version https://git-lfs.github.com/spec/v1": "Git LFS",
+    b"version https://hawser.github.com/spec/v1": "Git LFS",
+    b"/annex/objects/": "git-annex",
+}
+_CIPHERTEXTS = {b"\0GITCRYPT\0": "git-crypt", b"U2FsdGVkX1": "transcrypt"}
+# A longer text may quote a pointer.
+_POINTER_BYTES = 1024
 
 # Of 8 MB of source, level 9 makes 4 % less and takes three times as long, while the step waits.
 _COMPRESSION = 4
@@ -120,16 +132,13 @@ def _packed(
 
 def _require_content(name: str, content: bytes) -> None:
     """Refuse a file whose content is elsewhere, or readable with a key only."""
-    if content.startswith(_LFS) and len(content) < 1024:
-        raise ConfigurationError(
-            f"{plain(name)} is kept in Git LFS, and the commit has only a pointer to it: keep it in S3 and "
-            "read it in the flow, or leave it out with option include"
-        )
-    if content.startswith(_GIT_CRYPT):
-        raise ConfigurationError(
-            f"{plain(name)} is encrypted by git-crypt, and the commit has only the ciphertext: keep it in "
-            "Secrets Manager or S3 and read it in the flow, or leave it out with option include"
-        )
+    pointers = _POINTERS if len(content) < _POINTER_BYTES else {}
+    for begins, what in ((pointers, _POINTER), (_CIPHERTEXTS, _CIPHERTEXT)):
+        tool = next((tool for beginning, tool in begins.items() if content.startswith(beginning)), None)
+        if tool is not None:
+            raise ConfigurationError(
+                f"{plain(name)} is {what.format(tool)}, or leave it out with option include"
+            )
 
 
 def read_member(archived: bytes, name: str) -> bytes | None:
