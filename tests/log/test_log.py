@@ -74,6 +74,15 @@ def test_secrets_of_the_process_are_not_shown(capsys: Any, monkeypatch: pytest.M
     assert "read-from" not in captured.out + captured.err
 
 
+def test_secret_with_a_control_sequence_in_it_is_not_shown(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret that a program has coloured is one when the line has lost its colours."""
+    monkeypatch.setenv("BUILDKITE_API_TOKEN", "bkua_in-a-variable")
+    log.say("token bkua_\x1b[31min-a\x1b[0m-variable")
+    assert capsys.readouterr().out == "token [redacted]\n"
+
+
 def test_secrets_are_not_shown_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """The build page shows a secret, or the token in the address of a repository, as little as the log."""
     monkeypatch.setenv("WANDB_API_KEY", "key-of-wandb")

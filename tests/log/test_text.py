@@ -91,6 +91,16 @@ def test_shown_is_what_a_person_reads(text: str, shown: str) -> None:
         *("DB_PASSWD", "DB_PWD", "DB_PASS", "GOOGLE_APPLICATION_CREDENTIALS", "PROXY_AUTH", "PASSWORD1"),
         *("GPG_PASSPHRASE", "AWS_SESSION_TOKEN", "HTTP_AUTHORIZATION", "SENTRY_DSN", "GITHUB_PAT"),
         *("STORAGE_ACCOUNT_KEY", "SIGNING_KEY", "client_secret", "AZURE_CONNECTION_STRING", "SESSION_COOKIE"),
+        *(
+            "SECRETS",
+            "DB_CREDS",
+            "secretKey",
+            "PRIVATEKEY",
+            "MASTER_KEY",
+            "API_TOKEN_STAGING",
+            "SECRET_VALUE",
+        ),
+        *("API_JWT", "SLACK_WEBHOOK_URL", "BLOB_SAS", "DB_PASSWORD_PROD_2"),
     ],
 )
 def test_names_of_secrets(name: str) -> None:
@@ -110,6 +120,7 @@ def test_names_of_secrets(name: str) -> None:
         "BUILDKITE_SECRET_ARN",
         "SORT_KEY",
         "COMPASS",
+        *("SECRET_FILE", "TOKEN_URL", "PASSWORD_LENGTH", "KEY", "SAS_DATE", "TEST", "MONKEY"),
     ],
 )
 def test_names_of_no_secrets(name: str) -> None:
@@ -126,6 +137,13 @@ def test_names_of_no_secrets(name: str) -> None:
         "jdbc:postgresql://ada:hunter2@db/x",
         "jdbc:postgresql://db/x?user=ada&password=hunter2",
         "-----BEGIN RSA PRIVATE KEY-----\nabc",
+        "-----BEGIN PGP PRIVATE KEY BLOCK-----\nabc",
+        "https://account.blob.example/a?sv=1&sig=abc",
+        '{"password": "hunter2"}',
+        "tool --token hunter2",
+        "Bearer hunter2",
+        f"ghp_{'a1' * 18}",
+        f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.{'a1' * 18}",
     ],
 )
 def test_values_that_hold_a_secret(value: str) -> None:
@@ -134,7 +152,11 @@ def test_values_that_hold_a_secret(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["https://host/a@b", "ssh://git@host/a", "s3://bucket/key", "token", "max_tokens=3", "a@b"]
+    "value",
+    [
+        *("https://host/a@b", "ssh://git@host/a", "s3://bucket/key", "token", "max_tokens=3", "a@b"),
+        *("no secret here", '{"pad_token": "<pad>"}', "https://host/a?x=1", "sk-learn", "a bearer"),
+    ],
 )
 def test_values_without_a_password(value: str) -> None:
     """Addresses without a user, and plain values, are none."""
@@ -152,6 +174,13 @@ def test_values_without_a_password(value: str) -> None:
         ("environ({'DB_PWD': 'hunter2-long'})", {"DB_PWD": "hunter2-long"}),
         ("half of it: hunter2-long", {"MY_TOKEN": "hunter2-long second-half"}),
         ("Authorization: Basic hunter2-long", {}),
+        ("{'authorization': 'Token hunter2-long'}", {}),
+        ("Cookie: session=hunter2-long", {}),
+        ("X-Api-Key: hunter2-long", {}),
+        ("GET https://host/a?x=1&access_token=hunter2-long&y=2", {}),
+        ("GET /a?token=hunter2-long%2F", {"MY_TOKEN": "hunter2-long/"}),
+        ('{"token": "hunter2-long\\"\\u00e9"}', {"MY_TOKEN": 'hunter2-long"é'}),
+        ("wrong password hunter2-long@", {"HTTPS_PROXY": "http://user:hunter2-long%40@proxy:3128"}),
     ],
 )  # fmt: skip
 def test_secrets_are_blacked_out(text: str, environ: dict[str, str]) -> None:

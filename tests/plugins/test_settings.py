@@ -199,7 +199,7 @@ def test_secret_in_a_variable_is_refused_unseen(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["MODEL_ID", "ARTIFACTS", "UNBLOCK_STEP", "AWS_BATCH_JOB_ID", "STEP_VARIABLES", "TRAIN_GPU_IMAGE"]
+    "name", ["MODEL_ID", "ARTIFACTS", "UNBLOCK_STEP", "AWS_BATCH_JOB_ID", "STEP_VARIABLES", "SWEEP_WORK"]
 )
 def test_own_variables_cannot_be_changed(name: str) -> None:
     """What every training gets set is not the pipeline's to set."""
@@ -229,6 +229,9 @@ def test_own_variables_cannot_be_changed(name: str) -> None:
         ),
         *("AWS_ACCESS_KEY_ID", "AWS_CA_BUNDLE", "METAFLOW_DEFAULT_DATASTORE", "HTTPS_PROXY", "https_proxy"),
         *("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "GPU_JOB_QUEUE", "MODELBUILD_PYTHON", "USER"),
+        *("OPENSSL_CONF", "GIT_SSH_COMMAND", "ENV", "CUDA_INJECTION64_PATH", "OMP_TOOL_LIBRARIES"),
+        *("SSLKEYLOGFILE", "NETRC", "HOSTALIASES", "RES_OPTIONS", "grpc_proxy", "XDG_CONFIG_HOME"),
+        *("WANDB_INSECURE_DISABLE_SSL", "WANDB_CONFIG_DIR", "WANDB_X_EXTRA_HTTP_HEADERS"),
     ],
 )
 def test_what_decides_about_code_and_services_is_refused(name: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from urllib.parse import quote, unquote
 
 REDACTED = "[redacted]"
 
@@ -24,24 +26,41 @@ _SEQUENCES = re.compile(
 # The marks by which Buildkite begins a group of log lines, or opens one.
 _GROUP = re.compile(r"\s*(?:---|\+\+\+|~~~|\^\^\^)(?:\s|$)")
 
-# The last word of a variable's name, without digits at its end.
+# The last word of a variable's name, without digits at its end and without what it is for.
 _SECRET_NAME = re.compile(
-    r"(?:PASSWORD|TOKEN|SECRET|API_?KEY|ACCESS_KEY|ACCOUNT_KEY|PRIVATE_KEY|SECRET_KEY|SIGNING_KEY|ENCRYPTION_KEY"
-    r"|SSH_KEY|PASSWD|PASSPHRASE|CREDENTIALS?|AUTHORIZATION|COOKIE|CONNECTION_STRING"
-    r"|(?:^|_)(?:PWD|PASS|AUTH|PAT|DSN))[_0-9]*$"
+    r"(?:PASSWORDS?|PASSWD|PASSCODE|PASSPHRASE|TOKEN|SECRETS?|CREDENTIALS?|CREDS?|AUTHORIZATION|COOKIE"
+    r"|(?:API|ACCESS|ACCOUNT|PRIVATE|SECRET|SIGNING|ENCRYPTION|SSH|MASTER|AUTH|SERVICE|DEPLOY|HMAC|FERNET)_?KEY"
+    r"|CONNECTION_?STRING|SSHPASS|(?:^|_)(?:PWD?|PASS|AUTH|PAT|DSN|SAS|JWT|BEARER|WEBHOOK(?:_URL)?))"
+    r"(?:_(?:VALUE|OLD|NEW|PROD|PRODUCTION|STAGING|TEST|DEV))?[_0-9]*$"
 )
 # A name of several words: PWD alone is the shell's working folder.
 _FOLDERS = ("PWD", "OLDPWD")
 
-_AUTHORIZATION = re.compile(r"(?i)\b(bearer|authorization:?\s*basic)\s+[^\s,;&]{4,}")
+# Tokens that are known by their form: of GitHub, GitLab, Slack, Buildkite, Hugging Face, OpenAI, PyPI, npm,
+# Google, and JSON web tokens.
+_TOKEN = re.compile(
+    r"(?<![\w-])(?:gh[oprsu]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|xox[a-z]-[\w-]{10,}|bk[a-z]{2}_\w{16,}"
+    r"|hf_\w{16,}|sk-[\w-]{16,}|pypi-[\w-]{16,}|npm_\w{16,}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.eyJ[\w-]{4,}\.[\w-]{4,})"
+)
+_AUTHORIZATION = re.compile(
+    r"(?i)(\bbearer\s+|\bauthorization\s+basic\s+|\bauthorization[\"']?\s*[:=]\s*[\"']?(?:\w+\s+)?"
+    r"|\bx-api-key[\"']?\s*[:=]\s*[\"']?|\bcookie[\"']?\s*:\s*[\"']?[\w.-]+=)[^\s,;&\"']{4,}"
+)
 _ADDRESS_USER = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]{0,20}://)[^\s/?#\"'<>]*@")
+# The signatures and tokens of addresses that open what they name.
+_ADDRESS_SIGNATURE = re.compile(
+    r"(?i)(?P<name>[?&](?:sig|signature|x-amz-signature|x-amz-security-token|\w{0,20}token|api_?key)=)[^&\s\"'<>]+"
+)
 _NAMED_PASSWORD = re.compile(
-    r"(?i)(?:^|[?&;\s_])(?:password|passwd|pwd|secret|token|(?:api|access)_?key)\s*=\s*[^&;\s]"
+    r"(?i)(?:^|[?&;\s_])(?:password|passwd|pwd|secret|token|(?:api|access|account)_?key)\s*=\s*[^&;\s]"
+    r"|(?:^|[\s\"'{,])(?:password|passwd|secret|(?:api|access)_?key)[\"']?\s*:\s*[^\s,}]"
+    r"|--(?:password|passwd|secret|token|(?:api|access)-?key)\s+\S"
 )
 # The user part of an address; without a password it may be a token for HTTP.
 _ADDRESS_PASSWORD = re.compile(
     r"\b[a-zA-Z][a-zA-Z0-9+.-]{0,20}://(?:(?<=http://)|(?<=https://)|(?=[^/?#\s]*:[^/?#\s]*@))(?P<user>[^/?#\s]*)@"
 )
+_PRIVATE_KEY = re.compile(r"PRIVATE KEY(?: BLOCK)?-----")
 
 
 def storable(text: str) -> str:
@@ -77,11 +96,15 @@ def is_secret_name(name: str) -> bool:
 
 
 def holds_secret(value: str) -> bool:
-    """Whether a value is an address with a user in it, names a password, or is a private key."""
+    """Whether a value is an address with a user or a signature in it, names a password, or is a token or a
+    private key.
+    """
     return (
-        _ADDRESS_PASSWORD.search(value) is not None
-        or _NAMED_PASSWORD.search(value) is not None
-        or "PRIVATE KEY-----" in value
+        any(
+            form.search(value)
+            for form in (_ADDRESS_PASSWORD, _NAMED_PASSWORD, _TOKEN, _AUTHORIZATION, _ADDRESS_SIGNATURE)
+        )
+        or _PRIVATE_KEY.search(value) is not None
     )
 
 
@@ -94,22 +117,32 @@ def _secret_parts(name: str, value: str) -> Iterator[str]:
     if is_secret_name(name):
         yield from secret_variants(value)
     if "://" in value and (match := _ADDRESS_PASSWORD.search(value)):
-        yield from secret_variants(match["user"].partition(":")[2] or match["user"])
+        written = match["user"].partition(":")[2] or match["user"]
+        yield from secret_variants(written)
+        yield from secret_variants(unquote(written))
 
 
 def secret_variants(secret: str) -> Iterator[str]:
-    """A secret and its parts between white space, because a message may wrap it differently."""
+    """A secret and its parts between white space, because a message may wrap it differently; and each as an
+    address and as JSON have it.
+    """
     for part in (secret, *secret.split()):
         if len(part) >= _SECRET_CHARACTERS:
             yield part
+            yield quote(part, safe="", errors="surrogatepass")
+            yield json.dumps(part)[1:-1]
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """``text`` with these secrets, users and passwords in addresses, and authorization headers redacted."""
+    """``text`` with these secrets, tokens of a known form, users, passwords and signatures in addresses, and
+    authorization headers redacted.
+    """
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, REDACTED)
     text = _ADDRESS_USER.sub(rf"\g<scheme>{REDACTED}@", text)
-    return _AUTHORIZATION.sub(rf"\1 {REDACTED}", text)
+    text = _ADDRESS_SIGNATURE.sub(rf"\g<name>{REDACTED}", text)
+    text = _AUTHORIZATION.sub(rf"\1{REDACTED}", text)
+    return _TOKEN.sub(REDACTED, text)
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

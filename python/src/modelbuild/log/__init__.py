@@ -28,7 +28,11 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without the line end."""
-        line = text.one_line(record.getMessage())
+        message = record.getMessage()
+        line = text.one_line(message)
+        if line != message:
+            # A control sequence may have stood inside of a secret.
+            line = redact(line)
         name = getattr(record, "event", "")
         if name:
             return events.Event(name, line).to_line()
