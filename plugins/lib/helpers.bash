@@ -63,7 +63,9 @@ modelbuild_find_python() {
   local name said=""
   for name in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
     modelbuild_found="$(type -P "$name")" || continue
-    modelbuild_version="$("$modelbuild_found" -V 2>&1)" || modelbuild_version="broken: $modelbuild_version"
+    # A version manager's python3 is a shell script, which may complain about the locale before that.
+    modelbuild_version="$("$modelbuild_found" -V 2>/dev/null)" ||
+      modelbuild_version="broken: $("$modelbuild_found" -V 2>&1 || true)"
     case "$modelbuild_version" in
     "Python 3."[1-9][0-9]*) return ;;
     esac
@@ -78,7 +80,7 @@ modelbuild_id() {
   [ -n "${modelbuild_found:-}" ] || modelbuild_find_python
   [ -f "$modelbuild_requirements" ] || modelbuild_fail "$modelbuild_requirements is missing; the plugin's clone is not whole"
   id="$({ echo "$modelbuild_found $modelbuild_version $MACHTYPE" && cat "$modelbuild_requirements"; } |
-    git -C / hash-object --stdin)" || modelbuild_fail "git hash-object failed; git must be on PATH of this agent"
+    git -C / hash-object --stdin)" || modelbuild_fail "git hash-object failed; git must be on PATH of this agent, and its configuration readable"
   echo "${id:0:16}"
 }
 

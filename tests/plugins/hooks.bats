@@ -239,6 +239,15 @@ modelbuild: Python 3.10 or newer is needed, and $BATS_TEST_TMPDIR/bin/python3 is
   assert_output 'options {"a": 1}'
 }
 
+@test "a python3 that complains on stderr is taken by its version" {
+  stub_python
+  only_tools
+  sed -i.before '2i echo "warning: setlocale: cannot change locale (xx_YY)" >&2' "$BATS_TEST_TMPDIR/bin/python3"
+  PATH="$BATS_TEST_TMPDIR/bin" run "$clone/plugins/train/hooks/command"
+  assert_success
+  assert_line 'options {"a": 1}'
+}
+
 @test "a python3 of the checkout is not the agent's" {
   mkdir -p "$BATS_TEST_TMPDIR/checkout/bin"
   cd "$BATS_TEST_TMPDIR/checkout"
