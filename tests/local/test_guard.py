@@ -76,6 +76,8 @@ def client(url: str, service: str, key: str = standins.KEY_ID, secret: str = sta
         ({"host": "127.0.0.1:4000", "content-length": "10"}, None),
         ({"host": "127.0.0.1:4000", "content-length": "11"}, 413),
         ({"host": "127.0.0.1:4000", "content-length": "-1"}, 413),
+        ({"host": "127.0.0.1:4000", "content-length": 5_000 * "9"}, 413),
+        ({"host": "127.0.0.1:4000", "content-length": "\u0661"}, 413),
     ],
 )
 def test_guard_judges_the_head_of_a_request(headers: dict[str, str], status: int | None) -> None:
@@ -203,6 +205,22 @@ def test_foreign_keys_are_refused(aws: str, service: str, call: str, code: str) 
 def test_unsigned_requests_are_refused(aws: str, method: str, path: str, body: bytes | None) -> None:
     """Without a signature nothing is answered, moto's own paths included."""
     assert httpx.request(method, aws + path, content=body).status_code in (401, 403)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"X-Amz-Signature": "\u00e9"}, {"X-Amz-Expires": 5_000 * "9"}, {"X-Amz-Expires": "\u0661"}]
+)
+def test_malformed_signatures_are_refused(aws: str, changes: dict[str, str]) -> None:
+    """What no client sends as a signature is one that does not match, and no fault of the server."""
+    query = {
+        "X-Amz-Credential": f"{standins.KEY_ID}/20260101/us-east-1/s3/aws4_request",
+        "X-Amz-Date": "20990101T000000Z",
+        "X-Amz-Expires": "60",
+        "X-Amz-SignedHeaders": "host",
+        "X-Amz-Signature": 64 * "0",
+        **changes,
+    }
+    assert httpx.get(f"{aws}/bucket/key", params=query).status_code == 403
 
 
 def test_signatures_hold_for_what_was_signed(aws: str) -> None:

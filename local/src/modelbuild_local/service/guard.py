@@ -8,6 +8,7 @@ site in ``Origin``, or a foreign ``Host`` if the page's host name resolves to th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -15,6 +16,9 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MIB = 1 << 20
+
+# Longer ones are above every limit.
+_LENGTH = re.compile("[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,8 @@ class Guard:
         if origin is not None and origin not in (f"http://{host}" for host in hosts):
             return Refusal(403, "Requests of other sites are refused.")
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self.limit(method, path):
-            return Refusal(413, f"The body has {length} bytes; {self.limit(method, path):,} are taken.")
+        if not _LENGTH.fullmatch(length) or int(length) > self.limit(method, path):
+            return Refusal(413, f"The body has {length[:20]} bytes; {self.limit(method, path):,} are taken.")
         return None
 
 

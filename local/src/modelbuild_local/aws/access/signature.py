@@ -21,6 +21,7 @@ _HEADER = re.compile(
     r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/,]+)/\d+/(?P<region>[^/]*)/(?P<service>[^/]+)/aws4_request,"
     r" ?SignedHeaders=(?P<headers>[^,]+), ?Signature=(?P<signature>[0-9a-f]{64})"
 )
+_LIFETIME = re.compile("[0-9]{1,9}")
 _CREDENTIAL = re.compile(r"(?P<key>[^/]+)/\d+/(?P<region>[^/]*)/(?P<service>[^/]+)/aws4_request")
 
 
@@ -57,7 +58,7 @@ def read(environ: Mapping[str, Any]) -> Signature | None:
     query = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
     scope = _CREDENTIAL.fullmatch(query.get("X-Amz-Credential", ""))
     lifetime = query.get("X-Amz-Expires", "")
-    if scope is None or not lifetime.isdecimal():
+    if scope is None or not _LIFETIME.fullmatch(lifetime):
         return None
     return Signature(
         scope["key"],
@@ -95,7 +96,7 @@ def is_signed_with(signature: Signature, secret: str, environ: Mapping[str, Any]
         kind = S3SigV4QueryAuth
     auth = kind(Credentials(signature.key, secret), signature.service, signature.region)
     expected = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
-    return hmac.compare_digest(expected, signature.value)
+    return hmac.compare_digest(expected.encode(), signature.value.encode())
 
 
 def _header(environ: Mapping[str, Any], name: str) -> str:
