@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import recorded
+from memory import MemoryObjects
 from modelbuild.contract import Manifest
 from modelbuild.store import records
+from modelbuild.store.attempts import Attempt
 
 URI = "s3://bucket/manifest.json"
 STEP = {"step": "train", "task": "1", "seconds": 10.0, "cpu": 4, "memory": 1_000, "gpu": 1}
@@ -57,3 +61,20 @@ def test_other_numbers_are_read(literal: str) -> None:
     """A number that every program can hold is one of the record."""
     content = manifest_with("steps.0.memory", literal)
     assert records.parse(content, URI, Manifest).steps[0].memory == int(literal)
+
+
+class Endless(MemoryObjects):
+    """S3 whose objects have no end."""
+
+    def stream(self, uri: str) -> Iterator[bytes]:
+        """Spaces, which may stand before a JSON document."""
+        del uri
+        return itertools.repeat(b" " * (1 << 20))
+
+
+def test_an_object_that_is_too_large_is_not_read_to_its_end() -> None:
+    """A result larger than the memory of its readers counts as failed, so that its build hears of it."""
+    result = Attempt(Endless(), "s3://bucket/models/demo/tone/7", 1).result()
+    assert result is not None
+    assert result.status == "failed"
+    assert "result.json has more than 16,777,216 bytes" in result.reason

@@ -64,7 +64,7 @@ class ModelStore:
             NotFound: there is no request.
             VerificationFailed: it names the build of another prefix.
         """
-        content = self.objects.read(self.request_uri)
+        content = records.content(self.objects, self.request_uri)
         return self._require_own(
             records.parse(content, self.request_uri, TrainingRequest, any_version=any_version)
         )
@@ -81,7 +81,7 @@ class ModelStore:
             NotFound: there is no request.
             VerificationFailed: it was changed, or names the build of another prefix.
         """
-        content = self.objects.read(self.request_uri)
+        content = records.content(self.objects, self.request_uri)
         found = sha256_of(content)
         if found != sha256:
             raise VerificationFailed(
@@ -134,7 +134,7 @@ class ModelStore:
 
     def snapshot(self) -> DataSnapshot | None:
         """The snapshot of the model's rows, or None before it is taken."""
-        return records.find(self.objects, f"{self.data}snapshot.json", DataSnapshot)
+        return records.find(self.objects, f"{self.data}snapshot.json", DataSnapshot, records.LARGE_BYTES)
 
     def write_snapshot_once(self, snapshot: DataSnapshot) -> DataSnapshot:
         """Write the snapshot once; returns the snapshot in S3: this one, or an earlier one."""
@@ -186,15 +186,16 @@ class ModelStore:
 
     def manifest(self) -> Manifest | None:
         """The manifest, or None before there is a model."""
-        return records.find(self.objects, self.manifest_uri, Manifest)
+        return records.find(self.objects, self.manifest_uri, Manifest, records.LARGE_BYTES)
 
     def manifest_bytes(self) -> bytes:
         """The bytes of the manifest.
 
         Raises:
             NotFound: it does not exist.
+            InvalidRecord: it is larger than any manifest.
         """
-        return self.objects.read(self.manifest_uri)
+        return records.content(self.objects, self.manifest_uri, records.LARGE_BYTES)
 
     def write_manifest_once(self, manifest: Manifest) -> Manifest:
         """Write the manifest once; returns the manifest in S3: this one, or an earlier one."""
@@ -224,7 +225,7 @@ class ModelStore:
 
     def report(self) -> Report | None:
         """The report that notify wrote, or None before that."""
-        return records.find(self.objects, self._uri(REPORT_FILE), Report)
+        return records.find(self.objects, self._uri(REPORT_FILE), Report, records.LARGE_BYTES)
 
     def write_report(self, report: bytes, page: bytes) -> None:
         """Write the report and its page; a later comparison replaces an earlier one."""

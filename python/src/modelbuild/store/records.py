@@ -16,44 +16,70 @@ from modelbuild.store.objects import Objects
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
+LIMIT_BYTES = 16 << 20
+"""The largest object that is read as a record, unless its reader says otherwise: a flow can write to the
+prefix of its model, and the stack's function, which reads how a training ended, has 256 MB of memory.
+"""
+LARGE_BYTES = 256 << 20
+"""The same for records that grow with the number of rows, files or candidates."""
+
 
 class InvalidRecord(VerificationFailed):
     """An object does not hold a valid record of its kind."""
 
 
-def read(objects: Objects, uri: str, kind: type[Kind]) -> Kind:
-    """The record that an object holds.
+def content(objects: Objects, uri: str, limit: int = LIMIT_BYTES) -> bytes:
+    """The bytes of an object that should hold a record.
+
+    Raises:
+        NotFound: there is no such object.
+        InvalidRecord: it is larger than any record.
+        AwsError: S3 refused.
+    """
+    found = bytearray()
+    for chunk in objects.stream(uri):
+        found += chunk
+        if len(found) > limit:
+            raise InvalidRecord(
+                f"{uri} has more than {limit:,} bytes, which no record has: start a new build, and leave "
+                "that file to modelbuild"
+            )
+    return bytes(found)
+
+
+def read(objects: Objects, uri: str, kind: type[Kind], limit: int = LIMIT_BYTES) -> Kind:
+    """The record that an object of at most ``limit`` bytes holds.
 
     Raises:
         NotFound: there is no such object.
         InvalidRecord: it does not hold a record of that kind.
         AwsError: S3 refused.
     """
-    return parse(objects.read(uri), uri, kind)
+    return parse(content(objects, uri, limit), uri, kind)
 
 
-def find(objects: Objects, uri: str, kind: type[Kind]) -> Kind | None:
-    """The record that an object holds, or None if the object does not exist.
+def find(objects: Objects, uri: str, kind: type[Kind], limit: int = LIMIT_BYTES) -> Kind | None:
+    """The record that an object of at most ``limit`` bytes holds, or None if the object does not exist.
 
     Raises:
         InvalidRecord: it does not hold a record of that kind.
         AwsError: S3 refused.
     """
     try:
-        return read(objects, uri, kind)
+        return read(objects, uri, kind, limit)
     except NotFound:
         return None
 
 
-def parse(content: bytes, uri: str, kind: type[Kind], *, any_version: bool = False) -> Kind:
+def parse(text: bytes, uri: str, kind: type[Kind], *, any_version: bool = False) -> Kind:
     """The record in the bytes of an object; with ``any_version``, unknown fields are ignored.
 
     Raises:
         InvalidRecord: they hold no record of that kind, or a number that is not finite.
     """
     try:
-        record = kind.model_validate_json(content, extra="ignore" if any_version else None)
-        _require_finite_numbers(content)
+        record = kind.model_validate_json(text, extra="ignore" if any_version else None)
+        _require_finite_numbers(text)
         return record
     except (ValueError, RecursionError) as error:
         reason = first_error(error) if isinstance(error, ValidationError) else str(error)
@@ -63,11 +89,11 @@ def parse(content: bytes, uri: str, kind: type[Kind], *, any_version: bool = Fal
         ) from error
 
 
-def _require_finite_numbers(content: bytes) -> None:
+def _require_finite_numbers(text: bytes) -> None:
     """Refuse numbers that are not finite, also where a record takes any JSON: no report can be written with
     them.
     """
-    json.loads(content, parse_constant=_finite, parse_float=_finite)
+    json.loads(text, parse_constant=_finite, parse_float=_finite)
 
 
 def _finite(text: str) -> float:

@@ -43,4 +43,4 @@ class ScoreStore:
         Raises:
             InvalidRecord: it wrote something else.
         """
-        return records.find(self.objects, self.scores_uri, Scoring)
+        return records.find(self.objects, self.scores_uri, Scoring, records.LARGE_BYTES)

@@ -49,7 +49,7 @@ class SweepStore:
         Raises:
             NotFound: there is no such work.
         """
-        return records.read(self.objects, uri, Work)
+        return records.read(self.objects, uri, Work, records.LARGE_BYTES)
 
     def write_ranked_once(self, outcome: CandidateOutcome, manifest: Manifest, predictions: bytes) -> bool:
         """Write how a candidate ended that was trained for the ranking, and before it its other files.
@@ -113,7 +113,9 @@ class SweepStore:
         return next((name.attempt for name in names if self._has_succeeded(name)), attempt)
 
     def _has_succeeded(self, name: TaskName) -> bool:
-        found = records.find(self.objects, self._outcome_uri(str(name)), CandidateOutcome)
+        found = records.find(
+            self.objects, self._outcome_uri(str(name)), CandidateOutcome, records.LARGE_BYTES
+        )
         return found is not None and found.status == "succeeded"
 
     def _searched(self) -> list[TaskName]:
@@ -126,7 +128,9 @@ class SweepStore:
         with ThreadPoolExecutor(_READ_AT_ONCE) as threads:
             return [
                 *threads.map(
-                    lambda task: records.find(self.objects, self._outcome_uri(task.name), CandidateOutcome),
+                    lambda task: records.find(
+                        self.objects, self._outcome_uri(task.name), CandidateOutcome, records.LARGE_BYTES
+                    ),
                     tasks,
                 )
             ]
@@ -157,10 +161,12 @@ class SweepStore:
         if not trained:
             return None
         name = max(trained, key=lambda one: (one.attempt, one.place))
-        outcome = records.read(self.objects, self._outcome_uri(str(name)), CandidateOutcome)
+        outcome = records.read(
+            self.objects, self._outcome_uri(str(name)), CandidateOutcome, records.LARGE_BYTES
+        )
         if outcome.manifest_sha256 is None:
             return None
-        return records.read(self.objects, self._manifest_uri(outcome), Manifest)
+        return records.read(self.objects, self._manifest_uri(outcome), Manifest, records.LARGE_BYTES)
 
     @property
     def leaderboard_uri(self) -> str:
@@ -169,7 +175,7 @@ class SweepStore:
 
     def leaderboard(self) -> Leaderboard | None:
         """The leaderboard, or None before the sweep has ended."""
-        return records.find(self.objects, self.leaderboard_uri, Leaderboard)
+        return records.find(self.objects, self.leaderboard_uri, Leaderboard, records.LARGE_BYTES)
 
     def write_leaderboard(self, leaderboard: Leaderboard, table: bytes) -> None:
         """Write the leaderboard as a record, and as a Parquet file for programs that compute with it."""
