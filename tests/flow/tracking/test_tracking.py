@@ -348,6 +348,14 @@ def test_an_empty_key_is_none(training: Training) -> None:
     assert "there is no key in WANDB_API_KEY" in said
 
 
+def test_a_key_may_end_in_a_line_break(training: Training) -> None:
+    """A secret that was stored with its line end opens W&B as well, and one of blanks is none."""
+    training.environ["WANDB_API_KEY"] = f"{KEY}\n"
+    assert training.succeeds("run.log(1, {'loss': 0.5})\nprint(run.finish().url)\n").startswith("http")
+    training.environ["WANDB_API_KEY"] = " \n"
+    assert training.succeeds("print(repr(run.finish().url))\n") == "''\n"
+
+
 def test_a_key_that_is_none_is_not_shown(training: Training) -> None:
     """A malformed key is one sentence, without the key."""
     training.environ["WANDB_API_KEY"] = "the-malformed-key"

@@ -159,6 +159,9 @@ def load_sdk() -> Any:
 
 
 def _init(description: Description, folder: str) -> Any:
+    if KEY in os.environ:
+        # A secret may have been stored with a line end, which the SDK refuses.
+        os.environ[KEY] = os.environ[KEY].strip()
     if os.environ.get(KEY) == "":
         return None
     wandb = load_sdk()
