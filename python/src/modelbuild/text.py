@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from urllib.parse import quote, unquote
 
 REDACTED = "[redacted]"
 
@@ -119,7 +119,7 @@ def _secret_parts(name: str, value: str) -> Iterator[str]:
     if "://" in value and (match := _ADDRESS_PASSWORD.search(value)):
         written = match["user"].partition(":")[2] or match["user"]
         yield from secret_variants(written)
-        yield from secret_variants(unquote(written))
+        yield from secret_variants(_percent_decoded(written))
 
 
 def secret_variants(secret: str) -> Iterator[str]:
@@ -129,8 +129,23 @@ def secret_variants(secret: str) -> Iterator[str]:
     for part in (secret, *secret.split()):
         if len(part) >= _SECRET_CHARACTERS:
             yield part
-            yield quote(part, safe="", errors="surrogatepass")
+            yield _percent_encoded(part)
             yield json.dumps(part)[1:-1]
+
+
+def _percent_encoded(text: str) -> str:
+    plain = string.ascii_letters + string.digits + "-._~"
+    return "".join(
+        letter if letter in plain else "".join(f"%{byte:02X}" for byte in letter.encode(errors="replace"))
+        for letter in text
+    )
+
+
+def _percent_decoded(text: str) -> str:
+    encoded = text.encode(errors="replace")
+    return re.sub(rb"%([0-9A-Fa-f]{2})", lambda match: bytes.fromhex(match[1].decode()), encoded).decode(
+        errors="replace"
+    )
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
