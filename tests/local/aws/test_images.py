@@ -118,9 +118,21 @@ def test_lines_of_a_here_document_are_no_instructions(mark: str, end: str) -> No
 
 
 def test_a_here_document_ends_at_its_first_mark() -> None:
-    """What follows are instructions; one without a line is a here-document, too."""
-    text = "FROM a\nRUN <<EOF\nEOF\nENV A=1\nRUN <<EOF\nENV LOST=1\nEOF\nENV B=1\nRUN echo 1 <<EOF\nEOF\n"
-    assert parse(text).environment == {"A": "1", "B": "1"}
+    """What follows are instructions; one without a line is a here-document, too. A comment begins none."""
+    text = """FROM a
+# RUN <<EOF
+ENV C=1
+RUN <<EOF
+EOF
+ENV A=1
+RUN <<EOF
+ENV LOST=1
+EOF
+ENV B=1
+RUN echo 1 <<EOF
+EOF
+"""
+    assert parse(text).environment == {"C": "1", "A": "1", "B": "1"}
 
 
 def test_an_entrypoint_that_is_no_list_runs_in_a_shell() -> None:

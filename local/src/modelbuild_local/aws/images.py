@@ -111,9 +111,9 @@ def parse(dockerfile: str, find: Callable[[str], Image | None] = lambda _: None)
 
 
 def _instructions(dockerfile: str) -> list[tuple[str, str]]:
-    text = _HERE_DOCUMENT.sub("\n", dockerfile)
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    joined = re.sub(r"\\[ \t]*\n", " ", "\n".join(lines))
+    lines = [line for line in dockerfile.splitlines() if not line.lstrip().startswith("#")]
+    text = _HERE_DOCUMENT.sub("\n", "\n".join(lines))
+    joined = re.sub(r"\\[ \t]*\n", " ", text)
     parts = [line.strip().split(None, 1) for line in joined.splitlines() if line.strip()]
     return [(part[0].upper(), part[1] if len(part) > 1 else "") for part in parts]
 
