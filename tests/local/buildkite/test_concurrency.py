@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelbuild_local.buildkite.api.views import job_state
+
 
 def step(key: str, **more: object) -> dict[str, object]:
     """A command step of the group ``g``, of which one job runs at a time."""
@@ -67,3 +69,21 @@ def test_job_that_will_not_run_is_not_queued(bench: Any) -> None:
     bench.clock.passed += 1
     bench.build([step("second")])
     assert bench.drain(bench.agent(), {"test": 1}) == ["test", "second"]
+
+
+def test_a_job_without_a_place_in_its_group_is_limited(bench: Any) -> None:
+    """The state is ``limited`` while the jobs ahead take the places, and ``scheduled`` from then on."""
+    first = bench.build([step("first")])
+    bench.clock.passed += 1
+    second = bench.build([step("second"), {"command": "x", "key": "other"}])
+
+    def states() -> list[str]:
+        return [job_state(job) for build in (first, second) for job in build.jobs]
+
+    assert states() == ["scheduled", "limited", "scheduled"]
+    job = bench.begin(bench.agent())
+    assert states() == ["running", "limited", "scheduled"]
+    bench.engine.finish(job, 0, "", "")
+    assert states() == ["passed", "scheduled", "scheduled"]
+    bench.engine.cancel_build(second)
+    assert states() == ["passed", "canceled", "canceled"]

@@ -14,7 +14,7 @@ from modelbuild_local.buildkite.pipeline import graph
 from modelbuild_local.buildkite.pipeline.conditions import build_context
 from modelbuild_local.buildkite.pipeline.definition import CommandStep, Pipeline
 from modelbuild_local.buildkite.pipeline.reader import PipelineError, parse_pipeline, parse_yaml
-from modelbuild_local.buildkite.scheduling import progress, retries, scheduler
+from modelbuild_local.buildkite.scheduling import concurrency, progress, retries, scheduler
 from modelbuild_local.buildkite.scheduling.clock import Clock
 from modelbuild_local.buildkite.state import (
     WITH_AGENT,
@@ -244,6 +244,7 @@ class Engine:
             job = scheduler.next_job(self.builds.values(), agent)
             if job is not None:
                 job.state, job.agent, agent.job = "assigned", agent, job
+                concurrency.mark_limited(self.builds.values())
         return agent.job if agent.job is not None and agent.job.state == "assigned" else None
 
     def accept(self, agent: Agent, job: Job) -> None:
@@ -318,10 +319,11 @@ class Engine:
         return new
 
     def _advance(self, build: Build) -> None:
-        """Update the state of a build from its jobs."""
+        """Update the state of a build from its jobs, and what this means for concurrency groups."""
         for step in build.steps:
             self.jobs.setdefault(step.job.id, step.job)
         progress.settle(build, self.clock.now())
+        concurrency.mark_limited(self.builds.values())
 
 
 def require_allowed(job: Job, user: User) -> None:

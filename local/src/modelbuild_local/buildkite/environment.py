@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from modelbuild_local.buildkite.notes import COMMIT_KEY
 from modelbuild_local.buildkite.pipeline.definition import CommandStep
 from modelbuild_local.buildkite.pipeline.graph import ancestors
 from modelbuild_local.buildkite.state import Agent, Build, Job
@@ -37,6 +38,7 @@ def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str
         "BUILDKITE_BUILD_URL": url,
         "BUILDKITE_COMMAND": step.command,
         "BUILDKITE_COMMIT": build.commit,
+        "BUILDKITE_COMMIT_RESOLVED": "true" if COMMIT_KEY in build.meta_data else "false",
         "BUILDKITE_JOB_ID": job.id,
         "BUILDKITE_LABEL": step.label,
         "BUILDKITE_MESSAGE": build.message,

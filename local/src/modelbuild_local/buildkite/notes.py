@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,15 +17,23 @@ MAX_META_DATA_BYTES = 100_000
 MAX_ANNOTATION_BYTES = 1024 * 1024
 MAX_CONTEXT_CHARACTERS = 100
 DEFAULT_PRIORITY = 3
+COMMIT_KEY = "buildkite:git:commit"
+_COMMIT = re.compile(r"commit ([0-9a-f]{40}(?:[0-9a-f]{24})?)\n")
 STYLES = ("default", "success", "info", "warning", "error")
 
 
 def set_meta_data(build: Build, values: Mapping[str, str]) -> None:
-    """Write meta-data. Refused (422): a value is blank or over 100 kB."""
+    """Write meta-data. Refused (422): a value is blank or over 100 kB.
+
+    The agent of the first job that checks out tells so which commit a name such as ``HEAD`` means: all later
+    jobs get that commit.
+    """
     for key, value in values.items():
         if not key or not value.strip():
             raise Refused(422, f"The value of '{key}' must not be blank")
     require_size(values)
+    if (commit := _COMMIT.match(values.get(COMMIT_KEY, ""))) is not None:
+        build.commit = commit[1]
     build.meta_data.update(values)
 
 

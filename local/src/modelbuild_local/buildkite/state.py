@@ -147,7 +147,7 @@ class Job:
     """One attempt at a step.
 
     ``retry_rule`` is the number of the rule that retried it. ``behind_cancel``: it does not run because a job
-    that it depends on was canceled.
+    that it depends on was canceled. ``limited``: its concurrency group has no place for it yet.
     """
 
     step: Step
@@ -170,6 +170,7 @@ class Job:
     retry_type: Literal["automatic", "manual"] | None = None
     retry_rule: int | None = None
     behind_cancel: bool = False
+    limited: bool = False
     unblocked_by: User | None = None
     unblocked_at: datetime | None = None
     uploads: set[str] = field(default_factory=set)

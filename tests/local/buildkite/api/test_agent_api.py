@@ -112,6 +112,22 @@ def test_meta_data_belongs_to_the_build(server: Any, agent: FakeAgent, name: str
     assert agent.call("POST", "/jobs/{job}/data/set", json={"key": "e", "value": " "}).status_code == 422
 
 
+def test_later_jobs_get_the_commit_that_the_first_one_checked_out(
+    server: Any, agent: FakeAgent, name: str
+) -> None:
+    """``HEAD`` becomes the commit that the agent of the first job reports, for the API and for later jobs."""
+    build = start_build(server, name, {"command": "x"}, {"command": "y"})
+    assert agent.take()["env"]["BUILDKITE_COMMIT_RESOLVED"] == "false"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    value = f"commit {commit}\nabbrev-commit {commit[:10]}\nAuthor: Ada <ada@example.org>\n\n    Why"
+    body = {"key": "buildkite:git:commit", "value": value}
+    assert agent.call("POST", "/jobs/{job}/data/set", json=body).is_success
+    agent.finish()
+    env = agent.take()["env"]
+    assert (env["BUILDKITE_COMMIT"], env["BUILDKITE_COMMIT_RESOLVED"]) == (commit, "true")
+    assert server.rest.get(build).json()["commit"] == commit
+
+
 def test_the_token_of_a_job_is_for_that_job(server: Any, agent: FakeAgent, name: str) -> None:
     """A job's token opens that job, no other one, and nothing once the job has ended."""
     start_build(server, name, {"command": "x"}, {"command": "y"})

@@ -242,7 +242,11 @@ class Views:
 
 
 def job_state(job: Job) -> str:
-    """The REST API's state of a job: a finished job has passed or failed."""
+    """The REST API's state of a job: a finished job has passed or failed, and one without a place in its
+    concurrency group is limited.
+    """
+    if job.limited:
+        return "limited"
     if job.state != "finished" or job.type == "waiter":
         return job.state
     return "passed" if job.exit_status == 0 else "failed"

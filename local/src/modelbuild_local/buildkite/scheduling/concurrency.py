@@ -5,11 +5,29 @@ Source: https://buildkite.com/docs/pipelines/configure/workflows/controlling-con
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 from modelbuild_local.buildkite.pipeline.definition import CommandStep
 from modelbuild_local.buildkite.pipeline.graph import ancestors
-from modelbuild_local.buildkite.state import WITH_AGENT, Job
+from modelbuild_local.buildkite.state import WITH_AGENT, Build, Job
+
+
+def concurrency_groups(builds: Iterable[Build]) -> Mapping[str, list[Job]]:
+    """The newest jobs of all steps in each concurrency group, over all builds."""
+    groups: defaultdict[str, list[Job]] = defaultdict(list)
+    for build in builds:
+        for step in build.steps:
+            if isinstance(step.definition, CommandStep) and step.definition.concurrency_group is not None:
+                groups[step.definition.concurrency_group].append(step.job)
+    return groups
+
+
+def mark_limited(builds: Iterable[Build]) -> None:
+    """Note of each job that could run whether its concurrency group has no place for it yet."""
+    for group in concurrency_groups(builds).values():
+        for job in group:
+            job.limited = job.state == "scheduled" and not may_start(job, group)
 
 
 def may_start(job: Job, group: Sequence[Job]) -> bool:

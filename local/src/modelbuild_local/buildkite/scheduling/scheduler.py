@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Literal, NamedTuple
 
 from modelbuild_local.buildkite.pipeline.definition import CommandStep, ManualStep, WaitStep
 from modelbuild_local.buildkite.pipeline.graph import before_barrier
-from modelbuild_local.buildkite.scheduling.concurrency import may_start
+from modelbuild_local.buildkite.scheduling.concurrency import concurrency_groups, may_start
 from modelbuild_local.buildkite.state import (
     ASLEEP,
     WITH_AGENT,
@@ -151,20 +150,22 @@ def can_run(agent: Agent, step: CommandStep) -> bool:
     return all(name in tags and value in ("*", tags[name]) for name, value in required.items())
 
 
-def next_job(builds: Iterable[Build], agent: Agent) -> Job | None:
+def next_job(builds: Collection[Build], agent: Agent) -> Job | None:
     """The next job for the agent: by priority, then by age of the build, then in pipeline order."""
-    candidates: list[tuple[Job, CommandStep]] = []
-    groups: defaultdict[str | None, list[Job]] = defaultdict(list)
-    for build in builds:
-        for step in build.steps:
-            if not isinstance(step.definition, CommandStep):
-                continue
-            groups[step.definition.concurrency_group].append(step.job)
-            if step.job.state == "scheduled" and can_run(agent, step.definition):
-                candidates.append((step.job, step.definition))
+    candidates = [
+        (step.job, step.definition)
+        for build in builds
+        for step in build.steps
+        if isinstance(step.definition, CommandStep)
+        and step.job.state == "scheduled"
+        and can_run(agent, step.definition)
+    ]
+    groups = concurrency_groups(builds)
     candidates.sort(key=lambda candidate: (-(candidate[1].priority or 0), candidate[0].build.created_at))
     startable = (
-        job for job, definition in candidates if may_start(job, groups[definition.concurrency_group])
+        job
+        for job, definition in candidates
+        if may_start(job, groups.get(definition.concurrency_group or "", []))
     )
     return next(startable, None)
 
