@@ -42,6 +42,11 @@ class Browser:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
+    def press(self, selector: str) -> None:
+        """Click the first element of a selector, which leads to another page."""
+        self.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
+        self._wait("Page.loadEventFired")
+
     def screenshot(self) -> bytes:
         """The whole page as PNG."""
         return base64.b64decode(

@@ -130,6 +130,35 @@ def test_unblocking_for_a_training_needs_a_second_thought(shown: Callable[[str],
     assert (done.status_code, block.state) == (303, "unblocked")
 
 
+@pytest.mark.parametrize(
+    ("scene", "key", "action", "form", "status", "sentence"),
+    [
+        ("blocked", "approve", "unblock", {"why": ""}, 422, "The field &#39;why&#39; is required"),
+        ("passed", "approve", "unblock", {"why": "again"}, 422, "The job&#39;s state must be blocked"),
+        ("training", "training_finished", "unblock", {}, 422, "tick the box to unblock it by hand"),
+        ("passed", "train", "retry", {}, 400, "Only failed, timed out or canceled jobs can be retried"),
+        ("passed", "", "cancel", {}, 422, "already finished"),
+    ],
+)
+def test_a_click_that_is_refused_shows_the_page_with_the_reason(
+    shown: Callable[[str], Any],
+    scene: str,
+    key: str,
+    action: str,
+    form: dict[str, str],
+    status: int,
+    sentence: str,
+) -> None:
+    """Who clicks a second time, or too late, sees the page of the build, which says why nothing happened."""
+    bench, build, _ = shown(scene)
+    jobs = [step.job for step in build.steps if step.key == key]
+    of_job = f"/jobs/{jobs[0].id}" if jobs else ""
+    answer = ask(bench.engine, "POST", f"{path_of(build)}{of_job}/{action}", **form)
+    assert answer.status_code == status
+    assert re.search(rf'role="alert">[^<]*{re.escape(sentence)}[^<]*\.<', answer.text) is not None
+    assert 'id="head"' in answer.text
+
+
 def test_a_log_address_that_is_no_web_page_is_no_link(make_bench: Callable[[], Any]) -> None:
     """Meta-data comes from any job: only the address of a web page becomes a link."""
     bench = make_bench()

@@ -177,6 +177,31 @@ def test_marked_text_stays_while_the_page_refreshes(server: Any) -> None:
     assert kept is True
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium is on PATH to open the page")
+def test_a_page_with_a_refusal_refreshes(server: Any) -> None:
+    """The page that shows why a click was refused goes on to show what changes in the build."""
+    page, build = start(server, "page refusal", [BLOCK])
+    with started_browser() as browser:
+        browser.show(f"{page}?key={standins.PAGE_KEY}", width=1000, theme="light")
+        browser.evaluate("document.querySelectorAll('[required]').forEach(one => one.required = false)")
+        browser.press("form.fields button")
+        said = browser.evaluate("document.querySelector('[role=alert]').textContent")
+        assert said == "The field 'why/text' is required."
+        assert server.rest.put(f"{build}/cancel").status_code == 200
+        badge = browser.evaluate(
+            """
+            new Promise(resolve => {
+              const look = () => {
+                const text = document.querySelector("#head .badge").textContent;
+                if (text === "canceled") resolve(text); else setTimeout(look, 50);
+              };
+              look();
+            })
+            """
+        )
+    assert badge == "canceled"
+
+
 def test_a_foreign_name_for_this_machine_gets_nothing(server: Any) -> None:
     """A name that merely resolves to this machine opens no page, so that no site can read one."""
     assert server.browser.get(f"{server.url}/", headers={"Host": "evil.example"}).status_code == 403

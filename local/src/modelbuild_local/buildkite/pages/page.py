@@ -6,6 +6,7 @@ The page accepts only clicks on its own pages.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -103,11 +104,17 @@ class Page:
         )
 
     async def _show(self, request: Request) -> Response:
-        build, now = self._build(request), self._engine.clock.now()
+        return self._build_page(self._build(request))
+
+    def _build_page(self, build: Build, refused: Refused | None = None) -> Response:
+        """The page of a build; with the reason if a click on it was refused."""
+        now = self._engine.clock.now()
         files = {artifact.path: self._views.file(artifact) for artifact in build.artifacts}
         notes = sorted(build.annotations.values(), key=lambda note: -note.priority)
         return self._html(
             "build.html",
+            status=200 if refused is None else refused.status,
+            error="" if refused is None else refused.message.removesuffix("."),
             build=build,
             state=build_state(build),
             duration=duration(build.started_at, build.finished_at, now),
@@ -162,6 +169,9 @@ class Page:
         self._check_click(request)
         job = self._job(request)
         submitted = await _form_values(request)
+        return self._after(job.build, lambda: self._open(job, submitted))
+
+    def _open(self, job: Job, submitted: dict[str, list[str]]) -> None:
         if waits_for_training(job) and MANUAL_UNBLOCK not in submitted:
             raise Refused(422, "The training unblocks this step: tick the box to unblock it by hand")
         fields: dict[str, object] = {
@@ -171,18 +181,23 @@ class Page:
             for field in job.fields
         }
         self._engine.unblock(job, fields, self._engine.user)
-        return self._back(job.build)
 
     async def _retry(self, request: Request) -> Response:
         self._check_click(request)
         job = self._job(request)
-        self._engine.retry(job)
-        return self._back(job.build)
+        return self._after(job.build, lambda: self._engine.retry(job))
 
     async def _cancel(self, request: Request) -> Response:
         self._check_click(request)
         build = self._build(request)
-        self._engine.cancel_build(build)
+        return self._after(build, lambda: self._engine.cancel_build(build))
+
+    def _after(self, build: Build, change: Callable[[], object]) -> Response:
+        """Change a build, and go back to its page, which shows why if the change is refused."""
+        try:
+            change()
+        except Refused as refused:
+            return self._build_page(build, refused)
         return self._back(build)
 
     async def _rebuild(self, request: Request) -> Response:
