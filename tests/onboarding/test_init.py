@@ -44,6 +44,8 @@ def test_written_pipeline_is_right(tmp_path: Path) -> None:
     [
         ("My.App_2", "my-app-2", "MyApp2Flow"),
         ("2nd", "2nd", "Model2ndFlow"),
+        ("2026", "model-2026", "Model2026Flow"),
+        ("0x1f", "0x1f", "Model0x1fFlow"),
         ("2026-01-01", "2026-01-01", "Model20260101Flow"),
         ("1e3", "1e3", "Model1e3Flow"),
         ("null", "null", "NullFlow"),

@@ -180,8 +180,9 @@ def _rendered(written: Written, name: str, rows: DataFile) -> Iterator[tuple[Pat
 
 
 def _name(text: str) -> str:
-    """A name that a folder, an endpoint and a concurrency group take."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:_NAME_LENGTH].strip("-") or "model"
+    """A name that a folder, a model, an endpoint and a concurrency group take."""
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:_NAME_LENGTH].strip("-") or "model"
+    return f"model-{name}" if name.isdigit() else name
 
 
 def _class_name(name: str) -> str:
