@@ -159,3 +159,11 @@ def test_an_upload_makes_500_jobs_at_most(bench: Any) -> None:
     """Parallel jobs count each for the limit of an upload."""
     with pytest.raises(Refused, match="501 jobs"):
         bench.build([{"command": "x", "parallelism": 501}])
+
+
+def test_a_job_knows_the_tags_of_its_agent(bench: Any) -> None:
+    """Each tag of the agent is a variable of the job, in capitals."""
+    bench.build([{"command": "x", "agents": {"gpu": "a100"}}])
+    env = environment(bench.begin(bench.agent("queue=default", "gpu=a100", "cuda-driver=580", "fast")))
+    names = ("QUEUE", "GPU", "CUDA_DRIVER", "FAST")
+    assert [env[f"BUILDKITE_AGENT_META_DATA_{name}"] for name in names] == ["default", "a100", "580", "true"]

@@ -262,6 +262,7 @@ def test_what_cannot_be_built_is_reported_at_once(laptop: Any, new_laptop: Any) 
     """A pipeline file outside the commit, a wrong variable, nothing running: a sentence for each."""
     for command, sentence in [
         (["--pipeline", "missing.yml"], "missing.yml is not in commit"),
+        (["--pipeline", "a folder"], "file a folder is not in commit"),
         (["--pipeline", "../elsewhere.yml"], "name a file of the repository"),
         (["--env", "COLOUR"], "--env COLOUR is not of the form NAME=VALUE"),
     ]:

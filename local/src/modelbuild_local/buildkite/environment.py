@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 
+from modelbuild_local.buildkite.identity import User, organization_id
 from modelbuild_local.buildkite.notes import COMMIT_KEY
 from modelbuild_local.buildkite.pipeline.definition import CommandStep
 from modelbuild_local.buildkite.pipeline.graph import ancestors
@@ -28,26 +30,32 @@ def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str
         "BUILDKITE": "true",
         "BUILDKITE_AGENT_ID": agent.id,
         "BUILDKITE_AGENT_NAME": agent.name,
-        "BUILDKITE_AGENT_META_DATA_QUEUE": agent.queue,
+        **_tags(agent),
         "BUILDKITE_ARTIFACT_PATHS": ";".join(filter(None, step.artifact_paths.replace("\n", ";").split(";"))),
         "BUILDKITE_BRANCH": build.branch,
+        "BUILDKITE_BUILD_AUTHOR": build.creator.name,
+        "BUILDKITE_BUILD_AUTHOR_EMAIL": build.creator.email,
         "BUILDKITE_BUILD_CREATOR": build.creator.name,
         "BUILDKITE_BUILD_CREATOR_EMAIL": build.creator.email,
+        "BUILDKITE_BUILD_CREATOR_TEAMS": _teams(build.creator),
         "BUILDKITE_BUILD_ID": build.id,
         "BUILDKITE_BUILD_NUMBER": str(build.number),
         "BUILDKITE_BUILD_URL": url,
         "BUILDKITE_COMMAND": step.command,
         "BUILDKITE_COMMIT": build.commit,
         "BUILDKITE_COMMIT_RESOLVED": "true" if COMMIT_KEY in build.meta_data else "false",
+        "BUILDKITE_COMPUTE_TYPE": "self-hosted",
         "BUILDKITE_JOB_ID": job.id,
         "BUILDKITE_LABEL": step.label,
         "BUILDKITE_MESSAGE": build.message,
+        "BUILDKITE_ORGANIZATION_ID": organization_id(organization),
         "BUILDKITE_ORGANIZATION_SLUG": organization,
         "BUILDKITE_PIPELINE_DEFAULT_BRANCH": pipeline.default_branch,
         "BUILDKITE_PIPELINE_ID": pipeline.id,
         "BUILDKITE_PIPELINE_NAME": pipeline.name,
         "BUILDKITE_PIPELINE_PROVIDER": "git",
         "BUILDKITE_PIPELINE_SLUG": pipeline.slug,
+        "BUILDKITE_PIPELINE_TEAMS": "everyone",
         "BUILDKITE_REBUILT_FROM_BUILD_ID": build.rebuilt_from.id if build.rebuilt_from else "",
         "BUILDKITE_REBUILT_FROM_BUILD_NUMBER": str(build.rebuilt_from.number) if build.rebuilt_from else "",
         "BUILDKITE_REPO": pipeline.repository,
@@ -57,6 +65,9 @@ def job_environment(job: Job, step: CommandStep, agent: Agent, organization: str
         "BUILDKITE_STEP_ID": job.step.id,
         "BUILDKITE_STEP_KEY": step.key or "",
         "BUILDKITE_TAG": "",
+        "BUILDKITE_TRIGGERED_FROM_BUILD_ID": "",
+        "BUILDKITE_TRIGGERED_FROM_BUILD_NUMBER": "",
+        "BUILDKITE_TRIGGERED_FROM_BUILD_PIPELINE_SLUG": "",
         "BUILDKITE_TIMEOUT": "false" if step.timeout_in_minutes is None else str(step.timeout_in_minutes),
     }
     if step.plugins:
@@ -112,5 +123,18 @@ def _unblocker(job: Job) -> dict[str, str]:
         "BUILDKITE_UNBLOCKER": user.name,
         "BUILDKITE_UNBLOCKER_EMAIL": user.email,
         "BUILDKITE_UNBLOCKER_ID": user.id,
-        "BUILDKITE_UNBLOCKER_TEAMS": "everyone" if user.teams is None else ":".join(user.teams),
+        "BUILDKITE_UNBLOCKER_TEAMS": _teams(user),
+    }
+
+
+def _teams(user: User) -> str:
+    return "everyone" if user.teams is None else ":".join(user.teams)
+
+
+def _tags(agent: Agent) -> dict[str, str]:
+    """A variable for each tag of the agent; a tag without a value has the value true."""
+    pairs = (tag.partition("=") for tag in (f"queue={agent.queue}", *agent.tags))
+    return {
+        "BUILDKITE_AGENT_META_DATA_" + re.sub(r"[^A-Z0-9]", "_", name.upper()): value if separator else "true"
+        for name, separator, value in pairs
     }

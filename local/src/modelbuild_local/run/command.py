@@ -71,9 +71,9 @@ def _wanted(
     if git.run(repository, *git.filters(repository), "status", "--porcelain", "--ignore-submodules=all"):
         terminal.say("The working tree has changes that are not committed; they are not built")
     if pipeline is not None:
-        if not git.succeeds(repository, "cat-file", "-e", f"{commit}:{pipeline}"):
+        if not git.succeeds(repository, "cat-file", "blob", f"{commit}:{pipeline}"):
             raise ConfigurationError(
-                f"{pipeline} is not in commit {commit[:12]}: commit it, or name another file"
+                f"file {pipeline} is not in commit {commit[:12]}: commit it, or name another file"
             )
         env[_PIPELINE_FILE] = pipeline
     return {

@@ -49,8 +49,10 @@ def test_a_job_knows_its_build(server: Any, agent: FakeAgent, name: str) -> None
         "A": "step",
         "B": "build",
         "BUILDKITE": "true",
+        "BUILDKITE_AGENT_META_DATA_QUEUE": name,
         "BUILDKITE_AGENT_NAME": "agent",
         "BUILDKITE_BRANCH": "main",
+        "BUILDKITE_BUILD_AUTHOR": "Grace",
         "BUILDKITE_BUILD_CREATOR": "Grace",
         "BUILDKITE_BUILD_CREATOR_EMAIL": "grace@example.org",
         "BUILDKITE_BUILD_NUMBER": "1",
@@ -63,6 +65,7 @@ def test_a_job_knows_its_build(server: Any, agent: FakeAgent, name: str) -> None
         "BUILDKITE_PLUGINS": '[{"https://github.com/buildkite-plugins/docker-buildkite-plugin#v5": null}]',
         "BUILDKITE_REPO": "/repository",
         "BUILDKITE_STEP_KEY": "k",
+        "BUILDKITE_TRIGGERED_FROM_BUILD_ID": "",
     }
     assert {key: env.get(key) for key in expected} == expected
 
