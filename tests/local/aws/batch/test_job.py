@@ -11,6 +11,8 @@ from batch_jobs import EXITED, sh
 
 ROLE = "arn:aws:iam::123456789012:role/job"
 
+EXECUTION_ROLE = "arn:aws:iam::123456789012:role/execution"
+
 
 def test_job_succeeds_and_is_described(cloud: Any) -> None:
     """An ended job shows state, exit code, times, log, image, requirements and one attempt."""
@@ -70,6 +72,7 @@ def test_job_sees_a_containers_environment(cloud: Any) -> None:
                 {"name": "TOKEN", "valueFrom": f"{secret}:TOKEN::"},
                 {"name": "PLAIN", "valueFrom": plain},
             ],
+            "executionRoleArn": EXECUTION_ROLE,
         },
     )
     overrides = {"environment": [{"name": "LEVEL", "value": "override"}]}
@@ -97,10 +100,19 @@ def test_missing_secret_fails_the_job(cloud: Any, key: str) -> None:
         Name=f"team/lost{len(key)}", SecretString=json.dumps({"A": "hidden"})
     )["ARN"]
     secrets = [{"name": "A", "valueFrom": f"{arn}{key}"}]
-    job = cloud.run(f"lost{len(key)}", sh("true"), properties={"secrets": secrets})
+    properties = {"secrets": secrets, "executionRoleArn": EXECUTION_ROLE}
+    job = cloud.run(f"lost{len(key)}", sh("true"), properties=properties)
     assert (job["status"], "exitCode" in job["container"]) == ("FAILED", False)
     assert job["container"]["reason"].startswith("ResourceInitializationError: ")
     assert "hidden" not in json.dumps(job)
+
+
+def test_secrets_need_a_role_to_read_them(cloud: Any) -> None:
+    """A job with secrets and without an execution role never starts, and says what is missing."""
+    arn = cloud.client("secretsmanager").create_secret(Name="team/roleless", SecretString="x")["ARN"]
+    job = cloud.run("roleless", sh("true"), properties={"secrets": [{"name": "A", "valueFrom": arn}]})
+    assert (job["status"], "exitCode" in job["container"]) == ("FAILED", False)
+    assert "'executionRoleArn'" in job["container"]["reason"]
 
 
 def test_log_lies_in_the_group_of_the_definition(cloud: Any) -> None:

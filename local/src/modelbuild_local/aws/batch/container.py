@@ -92,6 +92,20 @@ def merge(properties: Mapping[str, Any], overrides: Mapping[str, Any]) -> Contai
     )
 
 
+def secrets_of(container: Container, account: str, region: str) -> dict[str, str]:
+    """The variables with the values of a container's secrets.
+
+    Raises:
+        CannotStart: a secret cannot be read, or the definition has no role to read it with.
+    """
+    if container.secrets and not container.described.get("executionRoleArn"):
+        raise CannotStart(
+            "ClientException: When you are specifying container secrets, you must also specify a value for "
+            "'executionRoleArn'."
+        )
+    return {name: secret(source, account, region) for name, source in container.secrets.items()}
+
+
 def secret(value_from: str, account: str, region: str) -> str:
     """The value of a job definition's secret: ``<secret's ARN>[:<JSON key>[:<stage>[:<version>]]]``.
 

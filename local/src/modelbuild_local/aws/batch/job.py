@@ -273,10 +273,7 @@ class Job(moto_batch.Job):
             "TMPDIR": str(folder),
             **image.environment,
             **self.container.environment,
-            **{
-                name: container.secret(source, account, region)
-                for name, source in self.container.secrets.items()
-            },
+            **container.secrets_of(self.container, account, region),
             "AWS_BATCH_JOB_ID": self.job_id,
             "AWS_BATCH_JOB_ATTEMPT": str(number),
             "AWS_BATCH_CE_NAME": environment_name,
