@@ -12,10 +12,12 @@ import httpx
 import pytest
 
 import standins
+from modelbuild_local.buildkite.app import create_app
 from modelbuild_local.buildkite.engine import Engine
 from modelbuild_local.buildkite.identity import User, user_id
 from modelbuild_local.buildkite.scheduling.clock import Clock
 from modelbuild_local.buildkite.state import Agent, Build, Job
+from rest_client import URL, Rest
 
 AGENT_TOKEN = "agent-token"
 API_TOKEN = "api-token"
@@ -135,3 +137,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         httpx.Client(cookies=standins.PAGE_COOKIES) as browser,
     ):
         yield Server(running.url, rest, agent_api, browser)
+
+
+@pytest.fixture
+def rest(bench: Bench) -> Rest:
+    """A client of the REST API of the bench's engine."""
+    secrets = {
+        "agent_token": "agent",
+        "api_token": "secret",
+        "bot_token": "bot",
+        "page_key": "page",
+        "web_identity_key": "key",
+    }
+    return Rest(create_app(bench.engine, URL, rate_limit=0, **secrets))

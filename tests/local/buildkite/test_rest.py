@@ -2,55 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
-import httpx
 import pytest
-from starlette.applications import Starlette
 
-from modelbuild_local.buildkite.app import create_app
 from modelbuild_local.buildkite.identity import User, user_id
 from modelbuild_local.buildkite.state import Artifact, Build
+from rest_client import ROOT, URL, Rest
 
-URL = "http://127.0.0.1:1"
-ROOT = "/v2/organizations/local"
 GRACE = User(user_id("grace@example.org"), "Grace", "grace@example.org")
-
-
-class Rest:
-    """A client of an application in this process."""
-
-    def __init__(self, app: Starlette) -> None:
-        self._transport = httpx.ASGITransport(app=app)
-
-    def request(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """A request with the API token."""
-
-        async def send() -> httpx.Response:
-            headers = {"Authorization": "Bearer secret"}
-            async with httpx.AsyncClient(transport=self._transport, base_url=URL, headers=headers) as client:
-                return await client.request(method, path, **more)
-
-        return asyncio.run(send())
-
-    def get(self, path: str) -> httpx.Response:
-        """What is at the path."""
-        return self.request("GET", path)
-
-
-@pytest.fixture
-def rest(bench: Any) -> Rest:
-    """A client of the REST API of the bench's engine."""
-    secrets = {
-        "agent_token": "agent",
-        "api_token": "secret",
-        "bot_token": "bot",
-        "page_key": "page",
-        "web_identity_key": "key",
-    }
-    return Rest(create_app(bench.engine, URL, rate_limit=0, **secrets))
 
 
 def pipeline_of(bench: Any, name: str, steps: list[object]) -> Any:
@@ -144,17 +105,6 @@ def test_pages_lead_to_each_other(bench: Any, rest: Rest) -> None:
     assert "Link" not in rest.get(f"{ROOT}/builds").headers
 
 
-def test_a_finished_wait_step_has_passed(bench: Any, rest: Rest) -> None:
-    """The filters by state know no ``finished``: ``passed`` finds a wait step that is over."""
-    build = bench.build([{"command": "x"}, "wait", {"command": "y"}, "wait", {"block": "go?"}])
-    path = f"{ROOT}/pipelines/{build.pipeline.slug}/builds/1"
-    for expected in ([], ["script", "waiter", "script", "waiter"]):
-        listed = rest.get(f"{path}/jobs?state[]=passed").json()["items"]
-        within = rest.get(f"{path}?job_states[]=passed").json()["jobs"]
-        assert [job["type"] for job in listed] == [job["type"] for job in within] == expected
-        bench.drain(bench.agent())
-
-
 def test_a_page_has_30_items_and_100_at_most(bench: Any, rest: Rest) -> None:
     """A list has 30 items a page unless the query says otherwise, and never more than 100."""
     pipeline = pipeline_of(bench, "many", [{"command": "x"}])
@@ -162,39 +112,6 @@ def test_a_page_has_30_items_and_100_at_most(bench: Any, rest: Rest) -> None:
         bench.engine.create_build(pipeline, commit="HEAD", branch="main")
     for query, count in (("", 30), ("?per_page=50", 50), ("?per_page=500", 100)):
         assert len(rest.get(f"{ROOT}/builds{query}").json()) == count
-
-
-def test_jobs_are_counted_by_state(bench: Any, rest: Rest) -> None:
-    """Getting a build counts all its jobs by state, whatever the query leaves of them; lists do not."""
-    steps = [{"command": "x", "retry": {"automatic": {"limit": 1}}}, {"command": "y", "skip": True}, "wait"]
-    build = bench.build(steps)
-    bench.drain(bench.agent(), {"": 1})
-    path = f"{ROOT}/pipelines/{build.pipeline.slug}/builds/1"
-    shown = rest.get(f"{path}?job_states[]=broken&exclude_pipeline=true").json()
-    assert shown["job_state_counts"] == {"total": 3, "states": {"failed": 1, "broken": 2}}
-    assert [job["broken_reason"] for job in shown["jobs"]] == ["skipped", None]
-    assert "pipeline" not in shown
-    retried = rest.get(f"{path}?include_retried_jobs=true&exclude_jobs=true").json()
-    assert (retried["job_state_counts"]["total"], "jobs" in retried) == (4, False)
-    [listed] = rest.get(f"{ROOT}/builds").json()
-    assert "job_state_counts" not in listed
-
-
-def test_jobs_come_in_pages(bench: Any, rest: Rest) -> None:
-    """Jobs of a build come 30 at a time in pipeline order; ``links`` lead forward and back."""
-    build = bench.build([{"command": "x", "label": "%n", "parallelism": 70}])
-    path = f"{ROOT}/pipelines/{build.pipeline.slug}/builds/1/jobs"
-    pages = [rest.get(path).json()]
-    while "next" in pages[-1]["links"]:
-        pages.append(rest.get(pages[-1]["links"]["next"]).json())
-    names = [[job["name"] for job in page["items"]] for page in pages]
-    assert [name for page in names for name in page] == [str(number) for number in range(70)]
-    assert [len(page) for page in names] == [30, 30, 10]
-    back = rest.get(pages[2]["links"]["prev"]).json()
-    assert [job["name"] for job in back["items"]] == names[1]
-    assert "prev" not in pages[0]["links"]
-    for query in ("after=nobody", "per_page=0", "state[]=finished", f"after={build.id}&before={build.id}"):
-        assert rest.get(f"{path}?{query}").status_code == 400
 
 
 def test_a_rebuild_repeats_a_build(bench: Any, rest: Rest) -> None:
@@ -263,57 +180,17 @@ def test_a_build_of_a_pull_request(bench: Any, rest: Rest) -> None:
     assert (other.json()["pull_request"], other.json()["state"]) == (None, "not_run")
 
 
-@pytest.mark.parametrize(
-    ("states", "retried"),
-    [(None, ["a", "b", "c"]), ("failed", ["a"]), ("soft_failed, canceled", ["b", "c"]), ("timed_out", [])],
-)
-def test_failed_jobs_are_retried_together(
-    bench: Any, rest: Rest, states: str | None, retried: list[str]
-) -> None:
-    """All jobs that failed in one of these ways, and may be retried, are retried; others are left."""
-    steps = [
-        {"command": "x", "key": "a"},
-        {"command": "x", "key": "b", "soft_fail": True},
-        {"command": "x", "key": "c"},
-        {"command": "x", "key": "d", "retry": {"manual": False}},
-        {"command": "x", "key": "e"},
-    ]
-    build = bench.build(steps)
-    bench.engine.cancel_job(build.jobs[2])
-    bench.drain(agent := bench.agent(), {"a": 1, "b": 1, "d": 1})
-    path = f"{ROOT}/pipelines/{build.pipeline.slug}/builds/1/retry_failed_jobs"
-    answer = rest.request("PUT", path, json={"states": states} if states else {})
-    assert (answer.status_code, answer.json()["retried_jobs_count"]) == (202, len(retried))
-    assert bench.drain(agent) == retried
-    assert rest.request("PUT", path, json={"states": "passed"}).status_code == 400
-
-
-def test_matrix_and_parallel_jobs_are_reported_apart(bench: Any, rest: Rest) -> None:
-    """A job says its place among parallel jobs, its values of a matrix, and why it is broken."""
-    build = bench.build(
-        [
-            {"command": "x", "parallelism": 2},
-            {"command": "y", "matrix": {"setup": {"os": ["a"]}}},
-            {"block": "b", "branches": "other"},
-        ]
-    )
-    jobs = rest.get(f"{ROOT}/pipelines/{build.pipeline.slug}/builds/1").json()["jobs"]
-    assert [(job.get("parallel_group_index"), job.get("parallel_group_total")) for job in jobs] == [
-        (0, 2),
-        (1, 2),
-        (None, None),
-        (None, None),
-    ]
-    assert [job.get("matrix") for job in jobs] == [None, None, {"os": "a"}, None]
-    assert (jobs[3]["state"], jobs[3]["broken_reason"]) == ("broken", "branch_mismatch")
-
-
-def test_each_job_of_a_group_names_it(bench: Any, rest: Rest) -> None:
-    """Command, wait and block steps of a group have its key, and no other step has."""
-    group = {"group": "G", "key": "g", "steps": [{"command": "x"}, "wait", {"block": "go?"}]}
-    build = bench.build([group, {"command": "y"}])
-    jobs = rest.get(f"{ROOT}/pipelines/{build.pipeline.slug}/builds/1").json()["jobs"]
-    assert [job["group_key"] for job in jobs] == ["g", "g", "g", None]
+def test_a_build_says_since_when_it_fails(bench: Any, rest: Rest) -> None:
+    """``failing_at`` is the time of the first failure before the end, and stays when a retry passes."""
+    build = bench.build([{"command": "x"}, {"command": "y"}])
+    path = f"{ROOT}/pipelines/{build.pipeline.slug}/builds/1"
+    agent = bench.agent()
+    assert rest.get(path).json()["failing_at"] is None
+    bench.run(agent, 1)
+    bench.engine.retry(build.jobs[0])
+    bench.drain(agent)
+    shown = rest.get(path).json()
+    assert (shown["state"], shown["failing_at"]) == ("passed", "2026-01-01T12:00:01.000Z")
 
 
 def test_organization_and_agents(bench: Any, rest: Rest) -> None:
@@ -400,14 +277,3 @@ def test_pipelines_are_found_by_name_and_repository(bench: Any, rest: Rest) -> N
         pipeline_of(bench, name, [{"command": "x"}])
     assert [one["name"] for one in rest.get(f"{ROOT}/pipelines?name=SHO").json()] == ["Shop"]
     assert [one["name"] for one in rest.get(f"{ROOT}/pipelines?repository=/mail").json()] == ["Mail"]
-
-
-def test_a_job_of_a_canceled_build_is_not_retried(bench: Any, rest: Rest) -> None:
-    """The retry of a job of a canceled build is 422 with Buildkite's sentence."""
-    build = bench.build([{"command": "x"}])
-    bench.engine.cancel_build(build)
-    answer = rest.request("PUT", f"{ROOT}/jobs/{build.jobs[0].id}/retry")
-    assert (answer.status_code, answer.json()) == (
-        422,
-        {"message": "Jobs from canceled builds cannot be retried"},
-    )

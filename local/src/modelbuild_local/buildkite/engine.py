@@ -313,7 +313,7 @@ class Engine:
 
     def _retry(self, job: Job, kind: Literal["automatic", "manual"]) -> Job:
         new = graph.add_job(job.build, job.step, self.clock.now())
-        new.retry_type = kind
+        new.retry_type, new.retries = kind, job
         job.retried_in = new
         self._advance(job.build)
         return new

@@ -146,8 +146,9 @@ class Step:
 class Job:
     """One attempt at a step.
 
-    ``retry_rule`` is the number of the rule that retried it. ``behind_cancel``: it does not run because a job
-    that it depends on was canceled. ``limited``: its concurrency group has no place for it yet.
+    ``retries`` is the job that it repeats, ``retry_rule`` the number of the rule that retried it.
+    ``behind_cancel``: it does not run because a job that it depends on was canceled. ``limited``: its
+    concurrency group has no place for it yet.
     """
 
     step: Step
@@ -166,6 +167,7 @@ class Job:
     signal: str = ""
     signal_reason: str = ""
     soft_failed: bool = False
+    retries: Job | None = None
     retried_in: Job | None = None
     retry_type: Literal["automatic", "manual"] | None = None
     retry_rule: int | None = None
@@ -287,6 +289,7 @@ class Build:
     annotations: dict[tuple[str, str], Annotation] = field(default_factory=dict)
     artifacts: list[Artifact] = field(default_factory=list)
     started_at: datetime | None = None
+    failing_at: datetime | None = None
     finished_at: datetime | None = None
 
     @property

@@ -93,7 +93,10 @@ class Views:
             "created_at": iso(build.created_at),
             "scheduled_at": iso(build.created_at),
             "started_at": iso(build.started_at),
+            "failing_at": iso(build.failing_at),
             "finished_at": iso(build.finished_at),
+            "cancel_reason": None,
+            "merge_queue": None,
             "jobs": [self.job(job) for job in jobs],
             "pull_request": _pull_request(build.pull_request),
             "rebuilt_from": self._rebuilt_from(build),
@@ -150,13 +153,16 @@ class Views:
             "runnable_at": iso(job.runnable_at),
             "started_at": iso(job.started_at),
             "finished_at": iso(job.finished_at),
+            "expired_at": None,
             "retried": job.retried_in is not None,
             "retried_in_job_id": job.retried_in.id if job.retried_in else None,
             "retries_count": job.step.jobs.index(job),
+            "retry_source": _retry_source(job),
             "retry_type": job.retried_in.retry_type if job.retried_in else None,
             "parallel_group_index": job.step.parallel[0] if job.step.parallel else None,
             "parallel_group_total": job.step.parallel[1] if job.step.parallel else None,
             "matrix": job.step.matrix,
+            **dict.fromkeys(("cluster_id", "cluster_url", "cluster_queue_id", "cluster_queue_url")),
         }
 
     def _manual_job(self, job: Job) -> Json:
@@ -261,6 +267,12 @@ def in_states(job: Job, states: Collection[str]) -> bool:
 def _broken_reason(job: Job) -> str | None:
     """The reason why a job does not run, as Buildkite reports it for steps that the pipeline excludes."""
     return (job.step.omitted or None) if job.state == "broken" else None
+
+
+def _retry_source(job: Job) -> Json | None:
+    if job.retries is None:
+        return None
+    return {"job_id": job.retries.id, "retry_type": job.retry_type}
 
 
 def _pull_request(pull_request: PullRequest | None) -> Json | None:

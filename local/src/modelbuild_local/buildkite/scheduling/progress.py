@@ -22,6 +22,8 @@ def settle(build: Build, now: datetime) -> None:
     """Update the state of a build from its jobs."""
     _move(build, now)
     build.state, build.blocked = scheduler.build_state(build)
+    if build.state == "failing" and build.failing_at is None:
+        build.failing_at = now
     if build.state == "failing" and (doomed := scheduler.canceled_by_failure(build)):
         for job in doomed:
             cancel(job, now)
