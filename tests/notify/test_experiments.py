@@ -204,6 +204,14 @@ def test_without_the_sdk_nothing_breaks(tmp_path: Path, monkeypatch: pytest.Monk
     assert said == "Experiments: the plugins' environment lacks the package wandb."
 
 
+def test_the_key_is_sent_over_tls_or_to_this_machine() -> None:
+    """An address that anyone on the way could read is not called."""
+    said = sentence(find(query(), "http://wandb.example", KEY))
+    assert said.startswith(
+        "Experiments: W&B was not asked, because WANDB_BASE_URL is http://wandb.example, where "
+    )
+
+
 def test_a_process_that_fails_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever ends the process early, the page has a sentence."""
     monkeypatch.setattr(sys, "executable", "/bin/false")

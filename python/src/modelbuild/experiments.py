@@ -19,8 +19,10 @@ from typing import Any, TypeAlias
 from pydantic import Field, JsonValue, ValidationError
 
 from modelbuild import log
+from modelbuild.bearer import usable_address
 from modelbuild.contract import PREDICTIONS_FILE, WANDB_ENTITY, Manifest, Metric, Sha256, split_s3_uri
 from modelbuild.contract.record import Record, Text
+from modelbuild.errors import ConfigurationError
 from modelbuild.process import startup
 from modelbuild.settings.notify import WandbSettings
 
@@ -29,6 +31,8 @@ WANDB_API = "https://api.wandb.ai"
 SECONDS = 20.0
 """How long W&B may take."""
 
+# It imports the same modules as this process, whatever the variables for Python say.
+_START = f"import sys; sys.path[:] = sys.argv[1:]; from {__name__} import main; main()"
 _FAILED = "W&B was not asked, because the process that asks it failed"
 _RUNS_AT_ONCE = 100
 _MOST_RUNS = 500
@@ -145,10 +149,16 @@ def asking(base_url: str, api_key: str, *, seconds: float = SECONDS) -> Iterator
         api_key: the key; empty for none.
         seconds: how long the answer to the query may take.
     """
+    try:
+        usable_address(base_url, "WANDB_BASE_URL", WANDB_API)
+    except ConfigurationError as error:
+        sentence = f"W&B was not asked, because {error}"
+        yield lambda _: _unavailable(sentence)
+        return
     with tempfile.TemporaryDirectory(prefix="modelbuild-", ignore_cleanup_errors=True) as folder:
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
+                [sys.executable, "-I", "-X", "utf8", "-c", _START, *filter(None, sys.path)],
                 env=_variables(base_url, api_key, folder, seconds),
                 cwd=folder,
                 stdin=subprocess.PIPE,
@@ -181,7 +191,6 @@ def _variables(base_url: str, api_key: str, folder: str, seconds: float) -> Mapp
     """The variables of the process: the SDK writes to ``folder``, and gives up before it is killed."""
     return {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "WANDB_BASE_URL": base_url,
         "WANDB_API_KEY": api_key,
         "WANDB_SILENT": "true",
@@ -300,7 +309,3 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     with answer:
         answer.write(_ask().model_dump_json())
-
-
-if __name__ == "__main__":
-    main()

@@ -100,7 +100,7 @@ class WandbSettings(Options):
     base_url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = Field(
         None,
         alias="base-url",
-        description="Address of a server of one's own; by default WANDB_BASE_URL or W&B's.",
+        description="Address of a server of one's own, with https; by default WANDB_BASE_URL or W&B's.",
     )
     entity: Text | None = Field(None, description="Team or user; by default the API key's own.")
     project: Text | None = Field(
