@@ -63,6 +63,7 @@ DOCUMENTS = {
     "some aliases": "a: &a [x, x, x]\nb: [*a, *a, *a]",
 }
 REFUSED = {
+    "escaped slash": 'env: {URL: "https:\\/\\/example.org"}\nsteps: [wait]\n',
     "null key": "~: x",
     "list key": "[a]: x",
     "merge of a number": "c:\n  <<: 5",

@@ -12,6 +12,7 @@ its aliases multiply.
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -54,9 +55,12 @@ def load(text: bytes | str) -> Any:
     try:
         parser = _PARSER(content)
         try:
-            return _Document(parser).value()
+            value = _Document(parser).value()
         finally:
             parser.dispose()
+        if b"\\/" in content and not content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            _require_known_escapes(content.decode("utf-8-sig"))
+        return value
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         # A reader's error has a reason in place of a problem, and no line.
@@ -64,6 +68,17 @@ def load(text: bytes | str) -> Any:
         # What is missing at the end may be missed in the line after the last.
         line = min(mark.line, content.rstrip().count(b"\n")) + 1 if mark else 0
         raise YamlError(" ".join(str(problem).split()), line) from error
+
+
+def _require_known_escapes(text: str) -> None:
+    """Refuse an escaped slash in double quotes, which YAML 1.2 has for the sake of JSON, and Go's reader has
+    not.
+    """
+    for event in yaml.parse(text, Loader=_PARSER):
+        if isinstance(event, yaml.ScalarEvent) and event.style == '"':
+            written = text[event.start_mark.index : event.end_mark.index].replace("\\\\", "")
+            if "\\/" in written:
+                raise YamlError("the agent reads no escaped slash: write / alone", event.start_mark.line + 1)
 
 
 def load_written(text: bytes | str) -> Any:
