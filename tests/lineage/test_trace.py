@@ -47,6 +47,16 @@ def test_a_model_that_was_replaced_says_until_when(lake: Storage) -> None:
     assert re.search(r"whether it still serves this model is not known: .*NoSuchBucket", text)
 
 
+def test_a_manifest_with_facts_of_its_own_is_refused(lake: Storage) -> None:
+    """Build, commit and creator of a model are those of its request, and not what the flow says."""
+    uri = f"{MODELS}/12/manifest.json"
+    document = json.loads(lake.read(uri))
+    document["request"]["build"]["creator"] = "somebody else"
+    lake.write(uri, json.dumps(document).encode())
+    with pytest.raises(VerificationFailed, match=r"the build in .*12/manifest\.json is not the one of"):
+        trace(ROOT, "12", lake, lake)
+
+
 def test_a_slash_at_the_end_changes_nothing(lake: Storage) -> None:
     """People complete paths with a slash."""
     assert trace(ROOT + "/", "12", lake, lake) == trace(ROOT, "12", lake, lake)

@@ -135,6 +135,18 @@ def test_what_s3_refuses_costs_a_sentence(
     assert (report.compared_with("best") is not None) is best
 
 
+def test_the_manifest_of_another_model_is_no_earlier_one(world: World) -> None:
+    """A flow writes the manifest of its model, and must not be able to show the figures of another one."""
+    first, second = (
+        f"{world.trained(number, right).request.artifacts}/manifest.json"
+        for number, right in ((1, 0.95), (2, 0.7))
+    )
+    world.lake.write(second, world.lake.read(first))
+    report = world.report(world.trained(3, 0.8))
+    assert [point.model_id for point in report.trend] == ["1", "3"]
+    assert any("1 earlier model" in problem for problem in report.unavailable)
+
+
 def test_a_history_that_cannot_be_read_is_no_first_model(world: World) -> None:
     """An unreadable history must not look like an endpoint without a model."""
     world.deployed(1, 0.7)

@@ -74,7 +74,8 @@ def _require_known_escapes(text: str) -> None:
     """Refuse an escaped slash in double quotes, which YAML 1.2 has for the sake of JSON, and Go's reader has
     not.
     """
-    for event in yaml.parse(text, Loader=_PARSER):
+    found: Iterator[Any] = yaml.parse(text, Loader=_PARSER)
+    for event in found:
         if isinstance(event, yaml.ScalarEvent) and event.style == '"':
             written = text[event.start_mark.index : event.end_mark.index].replace("\\\\", "")
             if "\\/" in written:

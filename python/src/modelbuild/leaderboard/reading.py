@@ -129,12 +129,9 @@ def _is_of(entry: Entry, sweep: str) -> bool:
 def _manifest(store: ModelStore) -> Manifest | str | None:
     """The manifest, None if there is none, or a sentence about one that cannot be read."""
     try:
-        manifest = store.manifest()
+        return store.manifest()
     except VerificationFailed as error:
         return str(error)
-    if manifest is not None and (wrong := manifest.request.misplaced(store.prefix)):
-        return f"{store.manifest_uri} is the manifest of another build ({wrong})"
-    return manifest
 
 
 def _sweep(store: ModelStore) -> tuple[Leaderboard, TrainingRequest] | str | None:

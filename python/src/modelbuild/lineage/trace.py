@@ -95,7 +95,13 @@ def trace(
 def _manifest(found: FoundModel, trained: ModelStore) -> Manifest | None:
     """The manifest of a model, or of a candidate that is not offered as the ranking saw it."""
     if found.candidate is None or found.candidate.row.offered:
-        return found.store.manifest()
+        own = found.store.manifest()
+        if own is not None and _build(own.request) != _build(found.request):
+            raise VerificationFailed(
+                f"the build in {found.store.manifest_uri} is not the one of {found.request.build.url}: the "
+                "flow must publish the request that it was given; start a new build"
+            )
+        return own
     sweep = SweepStore(trained.objects, trained.prefix)
     manifest = sweep.manifest(found.candidate.row.candidate.number)
     # Its parameters may differ from the request's: successive halving ends a training early.
@@ -106,6 +112,10 @@ def _manifest(found: FoundModel, trained: ModelStore) -> Manifest | None:
             f"{manifest.request.build.commit}: the flow must not change it; start a new build"
         )
     return manifest
+
+
+def _build(request: TrainingRequest) -> tuple[str, str, str]:
+    return request.build.id, request.build.commit, request.build.creator
 
 
 def _identity(request: TrainingRequest) -> tuple[str, str, Build]:

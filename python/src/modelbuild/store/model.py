@@ -185,8 +185,18 @@ class ModelStore:
         return self._uri(MANIFEST_FILE)
 
     def manifest(self) -> Manifest | None:
-        """The manifest, or None before there is a model."""
-        return records.find(self.objects, self.manifest_uri, Manifest, records.LARGE_BYTES)
+        """The manifest, or None before there is a model.
+
+        Raises:
+            InvalidRecord: also when it is of another model, because a flow writes it.
+        """
+        found = records.find(self.objects, self.manifest_uri, Manifest, records.LARGE_BYTES)
+        if found is not None and (wrong := found.request.misplaced(self.prefix)):
+            raise records.InvalidRecord(
+                f"{self.manifest_uri} is the manifest of another build ({wrong}): start a new build, whose "
+                "flow publishes the request that it was given"
+            )
+        return found
 
     def manifest_bytes(self) -> bytes:
         """The bytes of the manifest.
