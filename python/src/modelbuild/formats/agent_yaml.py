@@ -76,7 +76,7 @@ def _require_known_escapes(text: str) -> None:
     """
     found: Iterator[Any] = yaml.parse(text, Loader=_PARSER)
     for event in found:
-        if isinstance(event, yaml.ScalarEvent) and event.style == '"':
+        if getattr(event, "style", None) == '"':
             written = text[event.start_mark.index : event.end_mark.index].replace("\\\\", "")
             if "\\/" in written:
                 raise YamlError("the agent reads no escaped slash: write / alone", event.start_mark.line + 1)
