@@ -153,6 +153,13 @@ def test_what_is_no_proxy_ends_the_calls(address: str, monkeypatch: pytest.Monke
     assert caught.value.__cause__ is None
 
 
+def test_tls_that_cannot_be_set_up_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable of OpenSSL for a file that cannot be written ends no head with a defect."""
+    monkeypatch.setenv("SSLKEYLOGFILE", "/nonexistent/keys")
+    with pytest.raises(ConfigurationError, match=r"TLS cannot be set up \(No such file.*SSLKEYLOGFILE"):
+        Rest("https://buildkite.invalid/v2", TOKEN)
+
+
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "SSL_CERT_FILE"])
 def test_certificates_of_the_environment_are_trusted(
     name: str, certificate: Path, server: Any, monkeypatch: pytest.MonkeyPatch

@@ -220,3 +220,13 @@ def test_text_from_outside_mentions_nobody_and_links_no_issue() -> None:
     assert "Fix (#\u2060123, gh-\u20607, a/b#\u20608), thanks @\u2060alice & 'co'" in text
     assert "@\u2060bob" in text
     assert not re.search(r"(?i)[@#]\w|gh-\d", text)
+
+
+def test_certificates_that_are_not_there_cost_the_comment_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong on the agent is a line of the log, as what is wrong at GitHub is."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent/certificates.pem")
+    environ = {"GITHUB_TOKEN": TOKEN, "GITHUB_API_URL": "https://127.0.0.1:1"}
+    pull_request.comment_of_build(GitHubSettings(), REPORT, JOB, environ)
+    assert "The pull request has no comment: GitHub could not be reached (" in capsys.readouterr().err

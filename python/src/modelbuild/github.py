@@ -143,13 +143,14 @@ class PullRequest:
 
     def _call(self, answer: type[_Answer], method: str, url: str, content: Any = None) -> _Answer:
         what = f"{method} {url.removeprefix(self._api)}"
-        # The exceptions of requests may hold a proxy's password, so their text goes nowhere.
+        # The text of an exception may hold a proxy's password, so it goes nowhere. Not all are of requests:
+        # for certificates that are not there it is an OSError.
         try:
             got = self._session.request(method, url, json=content, timeout=_SECONDS, allow_redirects=False)
             decoded = got.json()
         except requests.JSONDecodeError:
             raise GitHubError(f"GitHub answered {what} with no JSON") from None
-        except requests.RequestException as error:
+        except (OSError, ValueError) as error:
             raise GitHubError(f"GitHub could not be reached ({type(error).__name__})") from None
         if not got.ok:
             reason = decoded.get("message", "") if isinstance(decoded, dict) else ""

@@ -136,7 +136,12 @@ class Rest:
         # Otherwise a .netrc would replace the token, and HTTP_PROXY get what is for this machine.
         self._http.trust_env = False
         if parts.scheme == "https":
-            self._http.mount("https://", _Trusting())
+            try:
+                self._http.mount("https://", _Trusting())
+            except OSError as error:
+                raise ConfigurationError(
+                    f"TLS cannot be set up ({error.strerror}): unset SSLKEYLOGFILE, or correct SSL_CERT_FILE"
+                ) from error
             self._http.verify = _certificates(os.environ)
         bearer = usable_token(token, TOKEN, TOKEN_FIX)
         self._http.headers = requests.structures.CaseInsensitiveDict(
