@@ -146,7 +146,7 @@ def test_the_job_needs_each_statement_of_its_role(
     assert "failed (Essential container in task exited); see its log" in scored.problem
     aws = session(AwsSettings())
     name = scored.problem.split()[1]
-    job_id = Batch(aws).find("modelbuild-default", name)[-1]
+    job_id = Batch(aws).find("modelbuild-default", name)[0]
     [line] = Logs(aws).new(Batch(aws).describe(job_id).log_stream)
     verb = "write" if missing == "Scores" else "read"
     assert f"could not {verb} s3://" in line
