@@ -72,8 +72,8 @@ def test_the_way_back_from_a_verified_model_is_not_shown(
     take the endpoint from the model that its history says it serves.
     """
     deployer.train(394)
-    command.run(deployer.settings("verified"))
-    code, page = cancelled(deployer, monkeypatch, (smoke, "check"), "verified")
+    command.run(deployer.settings("verified-before"))
+    code, page = cancelled(deployer, monkeypatch, (smoke, "check"), "verified-before")
     assert code == 143
     assert "were verified at 2" in page
     assert "aws sagemaker" not in page
