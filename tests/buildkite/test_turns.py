@@ -6,7 +6,7 @@ import random
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -127,11 +127,11 @@ class Bucket:
         """Whether nothing was there."""
         return self._objects.setdefault(uri, body) is body
 
-    def read(self, uri: str) -> bytes:
+    def stream(self, uri: str) -> Iterator[bytes]:
         """What is there."""
         if uri not in self._objects:
             raise NotFound(uri)
-        return self._objects[uri]
+        yield self._objects[uri]
 
 
 @pytest.fixture

@@ -37,10 +37,11 @@ _SECRET_NAME = re.compile(
 _FOLDERS = ("PWD", "OLDPWD")
 
 # Tokens that are known by their form: of GitHub, GitLab, Slack, Buildkite, Hugging Face, OpenAI, PyPI, npm,
-# Google, and JSON web tokens.
+# Google, and JSON web tokens. The names of models begin like some of them: hf_distilbert_base_uncased.
 _TOKEN = re.compile(
     r"(?<![\w-])(?:gh[oprsu]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|xox[a-z]-[\w-]{10,}|bk[a-z]{2}_\w{16,}"
-    r"|hf_\w{16,}|sk-[\w-]{16,}|pypi-[\w-]{16,}|npm_\w{16,}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.eyJ[\w-]{4,}\.[\w-]{4,})"
+    r"|(?:hf|npm)_[a-zA-Z0-9]{30,}|sk-(?=[\w-]*[A-Z])(?=[\w-]*\d)[\w-]{20,}|pypi-AgE[\w-]{16,}|AIza[\w-]{30,}"
+    r"|eyJ[\w-]{8,}\.eyJ[\w-]{4,}\.[\w-]{4,})"
 )
 _AUTHORIZATION = re.compile(
     r"(?i)(\bbearer\s+|\bauthorization\s+basic\s+|\bauthorization[\"']?\s*[:=]\s*[\"']?(?:\w+\s+)?"
