@@ -55,7 +55,8 @@ class Quality(Record):
     """Metrics by name, and the number of rows that they were computed on."""
 
     rows: Count
-    metrics: Annotated[dict[MetricName, float], AfterValidator(_finite)]
+    # Any number is allowed here, so that the sentence of _finite is shown, which names the metric.
+    metrics: Annotated[dict[MetricName, Annotated[float, Field(allow_inf_nan=True)]], AfterValidator(_finite)]
 
 
 class Evaluation(Record):
