@@ -279,7 +279,11 @@ def test_an_experiment_with_the_same_parameters_stands_beside_the_model(
     asked = []
 
     @contextmanager
-    def asking(base_url: str, api_key: str) -> Iterator[Callable[[experiments.Query], experiments.Answer]]:
+    def asking(
+        base_url: str, api_key: str, *, named: str
+    ) -> Iterator[Callable[[experiments.Query], experiments.Answer]]:
+        assert named == "WANDB_BASE_URL"
+
         def ask(query: experiments.Query) -> experiments.Answer:
             asked.append((query, base_url, api_key))
             return experiments.Answer(experiments=(found,), unavailable=("Experiment x is still running.",))

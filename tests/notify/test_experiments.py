@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+import recorded
 import standins
 from modelbuild import experiments
 from modelbuild.contract import Metric
 from modelbuild.experiments import SECONDS, Answer, Experiment, Query, asking
+from modelbuild.settings.notify import WandbSettings
 
 KEY = "k" * 40
 SAME, OTHER = "a" * 64, "b" * 64
@@ -210,6 +212,11 @@ def test_the_key_is_sent_over_tls_or_to_this_machine() -> None:
     assert said.startswith(
         "Experiments: W&B was not asked, because WANDB_BASE_URL is http://wandb.example, where "
     )
+    settings = WandbSettings.model_validate({"base-url": "http://own.example"})
+    environ = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": "https://wandb.example"}
+    with experiments.finding(settings, environ) as found:
+        said = sentence(found(recorded.manifest("12")))
+    assert "because option wandb.base-url is http://own.example, where " in said
 
 
 def test_a_process_that_fails_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

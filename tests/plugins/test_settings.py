@@ -229,7 +229,14 @@ def test_own_variables_cannot_be_changed(name: str) -> None:
         ),
         *("AWS_ACCESS_KEY_ID", "AWS_CA_BUNDLE", "METAFLOW_DEFAULT_DATASTORE", "HTTPS_PROXY", "https_proxy"),
         *("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "GPU_JOB_QUEUE", "MODELBUILD_PYTHON", "USER"),
-        *("OPENSSL_CONF", "GIT_SSH_COMMAND", "ENV", "CUDA_INJECTION64_PATH", "OMP_TOOL_LIBRARIES"),
+        *(
+            "OPENSSL_CONF",
+            "GIT_SSH_COMMAND",
+            "GIT_CONFIG_KEY_0",
+            "GIT_DIR",
+            "CUDA_INJECTION64_PATH",
+            "OMP_TOOL_LIBRARIES",
+        ),
         *("SSLKEYLOGFILE", "NETRC", "HOSTALIASES", "RES_OPTIONS", "grpc_proxy", "XDG_CONFIG_HOME"),
         *("WANDB_INSECURE_DISABLE_SSL", "WANDB_CONFIG_DIR", "WANDB_X_EXTRA_HTTP_HEADERS"),
     ],
@@ -241,7 +248,11 @@ def test_what_decides_about_code_and_services_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["OMP_NUM_THREADS", "WANDB_PROJECT", "MAX_TOKENS", "TZ", "CUDA_VISIBLE_DEVICES"]
+    "name",
+    [
+        *("OMP_NUM_THREADS", "WANDB_PROJECT", "WANDB_MODE", "MAX_TOKENS", "TZ", "CUDA_VISIBLE_DEVICES"),
+        *("ENV", "GIT_COMMIT", "GIT_SHA", "GIT_BRANCH", "HF_HOME", "NCCL_DEBUG", "TOKENIZERS_PARALLELISM"),
+    ],
 )
 def test_other_variables_are_the_pipelines(name: str) -> None:
     """Everything else may be set."""

@@ -1,8 +1,8 @@
 """The experimental runs in W&B: those that were made with the parameters of a training, or all of a project.
 
 W&B's SDK asks W&B in a process of its own, which is killed when its time is up: a slow W&B does not hold the
-step. ``python -m modelbuild.experiments`` is that process: it reads a :class:`Query` from standard
-input and writes an :class:`Answer` to standard output.
+step. :func:`main` is that process: it reads a :class:`Query` from standard input and writes an
+:class:`Answer` to standard output.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from modelbuild.process import startup
 from modelbuild.settings.notify import WandbSettings
 
 WANDB_API = "https://api.wandb.ai"
+_BASE_URL = "WANDB_BASE_URL"
 
 SECONDS = 20.0
 """How long W&B may take."""
@@ -107,7 +108,10 @@ def finding(settings: WandbSettings | None, environ: Mapping[str, str]) -> Itera
     if not key:
         yield lambda _: _unavailable(f"variable {settings.api_key} is not set (option wandb.api-key)")
         return
-    with asking(settings.base_url or environ.get("WANDB_BASE_URL") or WANDB_API, key) as ask:
+    base_url, named = settings.base_url, "option wandb.base-url"
+    if base_url is None:
+        base_url, named = environ.get(_BASE_URL) or WANDB_API, _BASE_URL
+    with asking(base_url, key, named=named) as ask:
         yield lambda manifest: ask(_query(manifest, settings))
 
 
@@ -121,7 +125,7 @@ def of_project(project: str, environ: Mapping[str, str]) -> Answer:
     key = environ.get("WANDB_API_KEY", "").strip()
     if not key:
         return Answer()
-    with asking(environ.get("WANDB_BASE_URL") or WANDB_API, key) as ask:
+    with asking(environ.get(_BASE_URL) or WANDB_API, key) as ask:
         return ask(Query(entity=environ.get(WANDB_ENTITY) or None, project=project, most=_MOST_RUNS))
 
 
@@ -137,7 +141,9 @@ def _query(manifest: Manifest, settings: WandbSettings) -> Query:
 
 
 @contextmanager
-def asking(base_url: str, api_key: str, *, seconds: float = SECONDS) -> Iterator[Callable[[Query], Answer]]:
+def asking(
+    base_url: str, api_key: str, *, named: str = _BASE_URL, seconds: float = SECONDS
+) -> Iterator[Callable[[Query], Answer]]:
     """Start the process that asks W&B, and end it with the block; yields what asks it, once.
 
     The SDK takes a second to load: a caller that starts the process early waits less for the answer. Whatever
@@ -147,10 +153,11 @@ def asking(base_url: str, api_key: str, *, seconds: float = SECONDS) -> Iterator
         base_url: the address of W&B's API, to which the key is sent. It must come from the step's own
             settings, never from what a training wrote.
         api_key: the key; empty for none.
+        named: what has the address, for a sentence about it.
         seconds: how long the answer to the query may take.
     """
     try:
-        usable_address(base_url, "WANDB_BASE_URL", WANDB_API)
+        usable_address(base_url, named, WANDB_API)
     except ConfigurationError as error:
         sentence = f"W&B was not asked, because {error}"
         yield lambda _: _unavailable(sentence)
@@ -191,7 +198,7 @@ def _variables(base_url: str, api_key: str, folder: str, seconds: float) -> Mapp
     """The variables of the process: the SDK writes to ``folder``, and gives up before it is killed."""
     return {
         **os.environ,
-        "WANDB_BASE_URL": base_url,
+        _BASE_URL: base_url,
         "WANDB_API_KEY": api_key,
         "WANDB_SILENT": "true",
         "WANDB_ERROR_REPORTING": "false",

@@ -37,11 +37,12 @@ _SECRET_NAME = re.compile(
 _FOLDERS = ("PWD", "OLDPWD")
 
 # Tokens that are known by their form: of GitHub, GitLab, Slack, Buildkite, Hugging Face, OpenAI, PyPI, npm,
-# Google, and JSON web tokens. The names of models begin like some of them: hf_distilbert_base_uncased.
+# Google, and JSON web tokens. Names of models, branches and tables begin like some of them:
+# hf_distilbert_base_uncased, sk-ML-142-larger-vocabulary, bkup_reviews_of_2026.
 _TOKEN = re.compile(
-    r"(?<![\w-])(?:gh[oprsu]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|xox[a-z]-[\w-]{10,}|bk[a-z]{2}_\w{16,}"
-    r"|(?:hf|npm)_[a-zA-Z0-9]{30,}|sk-(?=[\w-]*[A-Z])(?=[\w-]*\d)[\w-]{20,}|pypi-AgE[\w-]{16,}|AIza[\w-]{30,}"
-    r"|eyJ[\w-]{8,}\.eyJ[\w-]{4,}\.[\w-]{4,})"
+    r"(?<![\w-])(?:gh[oprsu]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|xox[a-z]-[\w-]{10,}|bk[a-z]{2}_[a-zA-Z0-9]{16,}"
+    r"|(?:hf|npm)_[a-zA-Z0-9]{30,}|sk-(?:(?:proj|svcacct|admin|ant)-[\w-]{20,}|[a-zA-Z0-9]{32,})"
+    r"|pypi-AgE[\w-]{16,}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.eyJ[\w-]{4,}\.[\w-]{4,})"
 )
 _AUTHORIZATION = re.compile(
     r"(?i)(\bbearer\s+|\bauthorization\s+basic\s+|\bauthorization[\"']?\s*[:=]\s*[\"']?(?:\w+\s+)?"

@@ -183,10 +183,17 @@ def test_large_file_pointer_is_reported(repository: Any) -> None:
 )
 def test_what_stands_for_other_content_is_reported(repository: Any, content: str, reason: str) -> None:
     """A pointer or ciphertext of any tool is refused unless include leaves it out."""
-    commit = repository.commit({"flow.py": "x", "lib/x.py": "x", "data/a.bin": content})
+    files = {"flow.py": "x", "lib/x.py": "x", "data/a.bin": content}
+    commit = repository.commit({**files, ".gitattributes": "*.bin filter=crypt-data diff=crypt\n"})
     with pytest.raises(ConfigurationError, match=rf"data/a\.bin is {reason}, and the commit has only"):
         pack(repository.folder, commit)
     assert names(pack(repository.folder, commit, include=["lib"])) == ["flow.py", "lib/x.py"]
+
+
+def test_a_file_that_a_team_encrypted_itself_is_archived(repository: Any) -> None:
+    """What OpenSSL writes begins as transcrypt's files do, and the checkout has it in the same form."""
+    commit = repository.commit({"flow.py": "x", "deploy/keys.enc": "U2FsdGVkX1+0123456789abcdef\n"})
+    assert names(pack(repository.folder, commit)) == ["deploy/keys.enc", "flow.py"]
 
 
 def test_link_into_the_folder_of_git_is_reported(repository: Any) -> None:

@@ -57,7 +57,7 @@ def refusal(root: Path, commit: str, names: Sequence[str], entries: Sequence[Ent
             "other ones than git checks out, so run 'git add --renormalize .' and commit, or set "
             "core.autocrlf to false on the agent"
         )
-    filtered = _filter(root, names[0])
+    filtered = filter_of(root, names[0])
     if filtered:
         return (
             f"the checkout differs from commit {commit[:12]} ({what}), and .gitattributes gives it filter "
@@ -173,7 +173,7 @@ def _line_ends_only(root: Path, entry: Entry) -> bool:
     return here == there.replace(b"\r\n", b"\n")
 
 
-def _filter(root: Path, name: str) -> str:
+def filter_of(root: Path, name: str) -> str:
     """The filter of a file by its attributes; empty for none."""
     answer = git.run(root, "check-attr", "-z", "--stdin", "filter", stdin=encoded(name) + b"\0").split(b"\0")
     value = answer[2].decode(errors="replace") if len(answer) > 2 else ""

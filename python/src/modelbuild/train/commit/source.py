@@ -30,6 +30,8 @@ _POINTERS = {
     b"/annex/objects/": "git-annex",
 }
 _CIPHERTEXTS = {b"\0GITCRYPT\0": "git-crypt", b"U2FsdGVkX1": "transcrypt"}
+# transcrypt's begin as all that OpenSSL encrypts with a password, which a team may have committed as it is.
+_FILTERS = {"transcrypt": "crypt"}
 # A longer text may quote a pointer.
 _POINTER_BYTES = 1024
 
@@ -107,7 +109,7 @@ def _packed(
             member.type, member.mode = tarfile.SYMTYPE, 0o777
             member.linkname, content = content.decode(errors="surrogateescape"), b""
         else:
-            _require_content(entry.name, content)
+            _require_content(root, entry.name, content)
         member.size = len(content)
         packed.append((member, content))
     members.require([member for member, _ in packed])
@@ -130,12 +132,12 @@ def _packed(
     return buffer.getvalue()
 
 
-def _require_content(name: str, content: bytes) -> None:
+def _require_content(root: Path, name: str, content: bytes) -> None:
     """Refuse a file whose content is elsewhere, or readable with a key only."""
     pointers = _POINTERS if len(content) < _POINTER_BYTES else {}
     for begins, what in ((pointers, _POINTER), (_CIPHERTEXTS, _CIPHERTEXT)):
         tool = next((tool for beginning, tool in begins.items() if content.startswith(beginning)), None)
-        if tool is not None:
+        if tool is not None and checkout.filter_of(root, name).startswith(_FILTERS.get(tool, "")):
             raise ConfigurationError(
                 f"{plain(name)} is {what.format(tool)}, or leave it out with option include"
             )
