@@ -77,4 +77,4 @@ def test_an_object_that_is_too_large_is_not_read_to_its_end() -> None:
     result = Attempt(Endless(), "s3://bucket/models/demo/tone/7", 1).result()
     assert result is not None
     assert result.status == "failed"
-    assert "result.json has more than 16,777,216 bytes" in result.reason
+    assert "result.json has more than 1,048,576 bytes" in result.reason

@@ -117,7 +117,7 @@ class Attempt:
 
     def holder(self) -> str | None:
         """The id of the job that holds the attempt; empty if it was abandoned, None before a job holds it."""
-        found = records.find(self.objects, f"{self._stem}.head", Holder)
+        found = records.find(self.objects, f"{self._stem}.head", Holder, records.SMALL_BYTES)
         return None if found is None else found.job_id
 
     def age(self) -> float | None:
@@ -151,7 +151,7 @@ class Attempt:
     def result(self) -> TrainingResult | None:
         """The result, or None; a result that cannot be read counts as failed."""
         try:
-            return records.find(self.objects, self.result_uri, TrainingResult)
+            return records.find(self.objects, self.result_uri, TrainingResult, records.SMALL_BYTES)
         except records.InvalidRecord as error:
             return unsuccessful("failed", str(error))
 
@@ -174,7 +174,9 @@ class Attempt:
 
     def unblocked_step(self) -> bool:
         """Whether the step was unblocked when the result of this attempt was delivered."""
-        found = records.find(self.objects, f"{self.results}/{DELIVERED_FILE}", DeliveryRecord)
+        found = records.find(
+            self.objects, f"{self.results}/{DELIVERED_FILE}", DeliveryRecord, records.SMALL_BYTES
+        )
         return found is not None and found.step_unblocked
 
     @property

@@ -17,8 +17,10 @@ from modelbuild.store.objects import Objects
 Kind = TypeVar("Kind", bound=BaseModel)
 
 LIMIT_BYTES = 16 << 20
-"""The largest object that is read as a record, unless its reader says otherwise: a flow can write to the
-prefix of its model, and the stack's function, which reads how a training ended, has 256 MB of memory.
+"""The largest object that is read as a record, unless its reader says otherwise."""
+SMALL_BYTES = 1 << 20
+"""The same for how a training ended: a flow can write that file, and JSON takes up to 50 times its size while
+it is read. The stack's function has 256 MB of memory.
 """
 LARGE_BYTES = 256 << 20
 """The same for records that grow with the number of rows, files or candidates."""
