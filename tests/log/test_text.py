@@ -149,6 +149,7 @@ def test_names_of_no_secrets(name: str) -> None:
             f"sk-proj-{'aB1_' * 12}",
             f"sk-{'aB1' * 16}",
             f"bkua_{'a1' * 20}",
+            "xoxb-123456789012-abcdef",
             f"pypi-AgEIcHlwaS5vcmc{'aB1-' * 12}",
         ),
         f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.{'a1' * 18}",
@@ -163,7 +164,12 @@ def test_values_that_hold_a_secret(value: str) -> None:
     "value",
     [
         *("https://host/a@b", "ssh://git@host/a", "s3://bucket/key", "token", "max_tokens=3", "a@b"),
-        *("hf_distilbert_base_uncased_v2", "sk-learn-logistic-regression", "pypi-mirror-of-the-company"),
+        *(
+            "hf_distilbert_base_uncased_v2",
+            "sk-learn-logistic-regression",
+            "pypi-mirror-of-the-company",
+            "xoxo-my-model-2026",
+        ),
         *("sk-ML-142-larger-vocabulary-of-the-model", "bkup_reviews_of_2026_cleaned"),
         *("no secret here", '{"pad_token": "<pad>"}', "https://host/a?x=1", "sk-learn", "a bearer"),
     ],

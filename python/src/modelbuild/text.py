@@ -40,7 +40,8 @@ _FOLDERS = ("PWD", "OLDPWD")
 # Google, and JSON web tokens. Names of models, branches and tables begin like some of them:
 # hf_distilbert_base_uncased, sk-ML-142-larger-vocabulary, bkup_reviews_of_2026.
 _TOKEN = re.compile(
-    r"(?<![\w-])(?:gh[oprsu]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|xox[a-z]-[\w-]{10,}|bk[a-z]{2}_[a-zA-Z0-9]{16,}"
+    r"(?<![\w-])(?:gh[oprsu]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}"
+    r"|xox[a-z]-(?=[\w-]*\d{6})[\w-]{10,}|bk[a-z]{2}_[a-zA-Z0-9]{16,}"
     r"|(?:hf|npm)_[a-zA-Z0-9]{30,}|sk-(?:(?:proj|svcacct|admin|ant)-[\w-]{20,}|[a-zA-Z0-9]{32,})"
     r"|pypi-AgE[\w-]{16,}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.eyJ[\w-]{4,}\.[\w-]{4,})"
 )
