@@ -113,10 +113,11 @@ class SweepStore:
         return next((name.attempt for name in names if self._has_succeeded(name)), attempt)
 
     def _has_succeeded(self, name: TaskName) -> bool:
-        found = records.find(
-            self.objects, self._outcome_uri(str(name)), CandidateOutcome, records.LARGE_BYTES
-        )
+        found = self._find_outcome(str(name))
         return found is not None and found.status == "succeeded"
+
+    def _find_outcome(self, name: str) -> CandidateOutcome | None:
+        return records.find(self.objects, self._outcome_uri(name), CandidateOutcome, records.LARGE_BYTES)
 
     def _searched(self) -> list[TaskName]:
         """What has been trained for the ranking."""
@@ -126,14 +127,7 @@ class SweepStore:
     def outcomes(self, tasks: list[CandidateTask]) -> list[CandidateOutcome | None]:
         """How each of these tasks ended; None for one that has not."""
         with ThreadPoolExecutor(_READ_AT_ONCE) as threads:
-            return [
-                *threads.map(
-                    lambda task: records.find(
-                        self.objects, self._outcome_uri(task.name), CandidateOutcome, records.LARGE_BYTES
-                    ),
-                    tasks,
-                )
-            ]
+            return [*threads.map(lambda task: self._find_outcome(task.name), tasks)]
 
     def predictions(self, outcome: CandidateOutcome) -> bytes:
         """What a candidate answers for the validation rows.

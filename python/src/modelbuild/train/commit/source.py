@@ -30,8 +30,6 @@ _POINTERS = {
     b"/annex/objects/": "git-annex",
 }
 _CIPHERTEXTS = {b"\0GITCRYPT\0": "git-crypt", b"U2FsdGVkX1": "transcrypt"}
-# transcrypt's begin as all that OpenSSL encrypts with a password, which a team may have committed as it is.
-_FILTERS = {"transcrypt": "crypt"}
 # A longer text may quote a pointer.
 _POINTER_BYTES = 1024
 
@@ -137,7 +135,9 @@ def _require_content(root: Path, name: str, content: bytes) -> None:
     pointers = _POINTERS if len(content) < _POINTER_BYTES else {}
     for begins, what in ((pointers, _POINTER), (_CIPHERTEXTS, _CIPHERTEXT)):
         tool = next((tool for beginning, tool in begins.items() if content.startswith(beginning)), None)
-        if tool is not None and checkout.filter_of(root, name).startswith(_FILTERS.get(tool, "")):
+        # All that OpenSSL encrypts with a password begins so; a team may have committed such a file itself.
+        own = tool == "transcrypt" and not checkout.filter_of(root, name).startswith("crypt")
+        if tool is not None and not own:
             raise ConfigurationError(
                 f"{plain(name)} is {what.format(tool)}, or leave it out with option include"
             )
