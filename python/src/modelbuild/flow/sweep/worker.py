@@ -157,13 +157,17 @@ def _import_what_candidates_use() -> None:
 
     The processes of the candidates inherit it; to import it takes longer than many a training.
     """
+    import boto3.s3.transfer  # noqa: F401
     import pyarrow.compute  # noqa: F401
+    import pyarrow.dataset  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
     with suppress(ImportError):
         import sklearn.metrics  # noqa: F401
     if os.environ.get(KEY):
         load_sdk()
+        import wandb.apis.public  # noqa: F401
+
         import modelbuild.flow.tracking.media  # noqa: F401
 
 

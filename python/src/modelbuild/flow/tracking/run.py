@@ -173,6 +173,9 @@ def _init(description: Description, folder: str) -> Any:
         console="off",
         disable_git=True,
         disable_code=True,
+        # The list of the installed packages takes longer than many a candidate. A sweep has it in the runs of
+        # the candidates that it offers.
+        x_save_requirements=description.job_type != "candidate",
         init_timeout=_INIT_SECONDS,
         finish_timeout=_FINISH_SECONDS,
         finish_timeout_raises=True,
