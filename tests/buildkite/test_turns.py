@@ -229,8 +229,10 @@ def test_without_shared_limiter_each_build_is_unblocked_within_an_hour(crowd: An
     assert done.now < 3600
 
 
-def test_lone_training_has_two_requests_at_once() -> None:
-    """A training that ends alone has two requests at once, to read the build and to unblock it."""
+def test_lone_training_has_four_requests_at_once() -> None:
+    """A training that ends alone reads the build and unblocks it at once, also while its head asks for a
+    cancelled build and updates the page.
+    """
     claimed: list[str] = []
 
     def claim(name: str) -> bool:
@@ -239,5 +241,7 @@ def test_lone_training_has_two_requests_at_once() -> None:
         return new
 
     limiter = RateLimiter(claim, lambda: 1000.0, lambda: 0.5)
-    assert [limiter.next(), limiter.next()] == [0.0, 0.0]
-    assert 0 < limiter.next() <= 6
+    assert limiter.spare()
+    assert [limiter.next(), limiter.next(), limiter.next()] == [0.0, 0.0, 0.0]
+    assert not limiter.spare()
+    assert 0 < limiter.next() <= 12

@@ -221,7 +221,7 @@ def test_only_a_spare_slot_is_taken() -> None:
     assert limiter.spare()
     assert not limiter.spare()
     assert limiter.next() == 0.0
-    assert taken == ["100-1", "100-1", "100-0"]
+    assert taken == ["50-3", "50-3", "50-0"]
 
 
 def test_without_a_spare_slot_the_page_waits(page: Page) -> None:

@@ -1,7 +1,7 @@
 """Shares Buildkite's limit of requests between programs that know nothing of each other.
 
 Buildkite allows 50 requests a minute for all tokens of a user together. The rate limiter divides time into
-slices with two slots each. A program may send one request in each slot that it was the first to claim. The
+slices with four slots each. A program may send one request in each slot that it was the first to claim. The
 claims are all that the programs share.
 """
 
@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-SLICE_SECONDS = 3.0
-# 40 slots a minute. The rest of the 50 requests is for programs that watch builds, and for people.
-SLOTS_PER_SLICE = 2
+SLICE_SECONDS = 6.0
+# 40 slots a minute. The rest of the 50 requests is for programs that watch builds, and for people. A training
+# that ends sends two requests while its head may send one for a cancelled build and one for its page.
+SLOTS_PER_SLICE = 4
 
 # A larger factor saves a few claims, but makes some waits much longer.
 _RANGE_GROWTH = 1.25
@@ -48,10 +49,10 @@ class RateLimiter:
             if self.claim(f"{first}-{slot}"):
                 return 0.0
         # When many programs claim at once, a wider range of slots makes fewer of them collide.
-        slices = 2.0
+        slots = float(SLOTS_PER_SLICE)
         while True:
-            number = int(self.chance() * slices * SLOTS_PER_SLICE)
+            number = int(self.chance() * slots)
             chosen, slot = first + 1 + number // SLOTS_PER_SLICE, number % SLOTS_PER_SLICE
             if self.claim(f"{chosen}-{slot}"):
                 return max(0.0, chosen * SLICE_SECONDS - self.now())
-            slices *= _RANGE_GROWTH
+            slots *= _RANGE_GROWTH
