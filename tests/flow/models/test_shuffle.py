@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from modelbuild.flow.models import shuffle
-from modelbuild.flow.models.shuffle import Rows, Shuffle, concatenate
+from modelbuild.flow.models.shuffle import Rows, Shuffle, blocks_by_bin, concatenate
 
 
 def numbered(start: int, end: int) -> Rows:
@@ -20,7 +20,8 @@ def orders(seed: int) -> list[Rows]:
     """Two epochs of 5,000 rows that were added in three parts."""
     with Shuffle(seed) as made:
         for start, end in ((0, 1_000), (1_000, 1_000), (1_000, 5_000)):
-            made.add(numbered(start, end))
+            rows = numbered(start, end)
+            made.add(blocks_by_bin(rows, made.draw_bins(len(rows.targets))))
         return [concatenate(made.epoch()) for _ in range(2)]
 
 
@@ -57,7 +58,7 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> 
     try:
         with Shuffle(1) as made:
             for _ in range(32):
-                made.add(part)
+                made.add(blocks_by_bin(part, made.draw_bins(len(part.targets))))
             rows = sum(len(some.targets) for some in made.epoch())
         _, peak = tracemalloc.get_traced_memory()
     finally:

@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 from modelbuild.flow.models import softmax
-from modelbuild.flow.models.shuffle import Rows, Shuffle
+from modelbuild.flow.models.shuffle import Rows, Shuffle, blocks_by_bin
 from modelbuild.serving.features import features
 
 LABELS = ("bad", "fine", "odd")
@@ -95,7 +95,8 @@ def decayed(rows: list[tuple[str, str]], weight_decay: float) -> npt.NDArray[np.
     truth = np.eye(3)[[LABELS.index(label) for _, label in rows]]
     with Shuffle(1) as shuffle:
         numbers = np.arange(len(rows), dtype=np.int32)
-        shuffle.add(Rows(numbers, np.ones(len(rows), np.int32), numbers))
+        numbered = Rows(numbers, np.ones(len(rows), np.int32), numbers)
+        shuffle.add(blocks_by_bin(numbered, shuffle.draw_bins(len(rows))))
         order = np.concatenate([some.targets for some in shuffle.epoch()])
     speed = np.maximum(counted.sum(axis=0), 1) ** -0.5
     weight, bias = np.zeros((64, 3)), np.zeros(3)

@@ -7,7 +7,7 @@ one bin, which has a 64th of all.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -50,10 +50,10 @@ class Rows:
             ids = self.ids[ids_before[first] : ids_before[last]]
             yield Rows(self.targets[first:last], self.counts[first:last], ids)
 
-    def to_bytes(self) -> bytes:
+    def to_block(self) -> memoryview:
         """One block of a bin's file."""
         head = np.array([len(self.targets), len(self.ids)], dtype=np.int32)
-        return np.concatenate([head, self.targets, self.counts, self.ids]).tobytes()
+        return np.concatenate([head, self.targets, self.counts, self.ids]).data.cast("B")
 
 
 def concatenate(parts: Iterable[Rows]) -> Rows:
@@ -62,12 +62,26 @@ def concatenate(parts: Iterable[Rows]) -> Rows:
     return Rows(*map(np.concatenate, columns))
 
 
+def blocks_by_bin(rows: Rows, bins: npt.NDArray[np.int64]) -> list[memoryview | None]:
+    """For each bin the block of those rows that belong to it, None where there are none.
+
+    Args:
+        rows: some rows.
+        bins: the bin of each, by :meth:`Shuffle.draw_bins`.
+    """
+    ordered = rows.select(bins.argsort(kind="stable"))
+    ends = np.bincount(bins, minlength=_BINS).cumsum()
+    return [part.to_block() if len(part.targets) else None for part in ordered.split(ends[:-1])]
+
+
 class Shuffle:
     """Rows that are added once and read in one random order after the other.
 
     Each row goes to a bin that is drawn for it. An epoch draws the order of the bins, reads some at a time,
     and mixes their rows: an external shuffle, which also mixes rows that came sorted. Large bins are
     temporary files. The same rows and seed give the same orders.
+
+    Bins are drawn and filled in the order of the rows; in between, threads sort the rows by bin.
     """
 
     def __init__(self, seed: int):
@@ -81,14 +95,15 @@ class Shuffle:
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
-    def add(self, rows: Rows) -> None:
-        """Put each row into a bin."""
-        drawn = self._random.integers(_BINS, size=len(rows.targets))
-        by_bin = rows.select(drawn.argsort(kind="stable"))
-        ends = np.bincount(drawn, minlength=_BINS).cumsum()
-        for file, part in zip(self._bins, by_bin.split(ends[:-1]), strict=True):
-            if len(part.targets):
-                file.write(part.to_bytes())
+    def draw_bins(self, rows: int) -> npt.NDArray[np.int64]:
+        """Draw a bin for each of the next rows; call it in the order of the rows."""
+        return self._random.integers(_BINS, size=rows)
+
+    def add(self, blocks: Sequence[memoryview | None]) -> None:
+        """Add the rows of :func:`blocks_by_bin`; call it in the order of the rows."""
+        for file, block in zip(self._bins, blocks, strict=True):
+            if block is not None:
+                file.write(block)
 
     def epoch(self) -> Iterator[Rows]:
         """All rows in a new order, many thousands at a time; a thread mixes the next ones meanwhile."""

@@ -7,12 +7,13 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
-from modelbuild.flow.models.shuffle import Rows, Shuffle
+from modelbuild.flow.models.shuffle import Rows, Shuffle, blocks_by_bin
 from modelbuild.flow.progress import RecordProgress
 from modelbuild.serving.features import features
 
@@ -26,6 +27,9 @@ _SMALLEST_SCALE = 1e-3
 
 _CHARACTERS = 2**20
 """Texts of so many characters together are hashed by one thread at a time."""
+
+_ROWS = 64
+"""So many rows are read at a time: to count the characters of each by itself would hold up the threads."""
 
 
 def fit(
@@ -73,10 +77,10 @@ def fit(
     weight, bias = np.zeros((buckets, len(labels)), np.float32), np.zeros(len(labels), np.float32)
     counts, frequency = np.zeros(len(labels), dtype=np.int64), np.zeros(buckets, dtype=np.int64)
     with Shuffle(seed) as shuffle:
-        for some in _hashed(rows, labels, buckets, ngrams, characters):
+        for some, blocks in _hashed(rows, shuffle, labels, buckets, ngrams, characters):
             counts += np.bincount(some.targets, minlength=len(labels))
-            np.add.at(frequency, some.ids.astype(np.intp), np.int64(1))
-            shuffle.add(some)
+            np.add.at(frequency, some.ids, np.int64(1))
+            shuffle.add(blocks)
         speed = (np.maximum(frequency, 1) ** -0.5).astype(np.float32)
         importance = _importance(counts, balance)
         texts, rate = int(counts.sum()), np.float32(learning_rate)
@@ -86,19 +90,20 @@ def fit(
             for some in shuffle.epoch():
                 starts = np.concatenate([[0], some.counts.cumsum()]).astype(np.int32)
                 sizes = importance[some.targets] / np.sqrt(np.maximum(some.counts, 1), dtype=np.float32)
-                scores = np.empty(len(some.targets), np.float32)
+                speeds, scores = speed[some.ids], np.empty(len(some.targets), np.float32)
                 for first in range(0, len(some.targets), batch_size):
                     chosen = slice(first, first + batch_size)
                     rate = np.float32(learning_rate * (1 - done / total))
                     ends = starts[first : first + batch_size + 1]
-                    ids = some.ids[ends[0] : ends[-1]]
+                    grams = slice(ends[0], ends[-1])
                     scale *= math.exp(-float(rate) * weight_decay)
                     if scale < _SMALLEST_SCALE:
                         weight *= np.float32(scale)
                         scale = 1.0
                     rates = rate * sizes[chosen]
                     scores[chosen] = _step(
-                        weight, scale, bias, ids, speed[ids], ends - ends[0], some.targets[chosen], rates
+                        *(weight, scale, bias, some.ids[grams], speeds[grams]),
+                        *(ends - ends[0], some.targets[chosen], rates),
                     )
                     done += len(rates)
                 loss -= float(np.log(np.maximum(scores, _SMALLEST)).sum(dtype=np.float64))
@@ -136,10 +141,12 @@ def _step(
     logits[:] = bias / np.float32(scale)
     csr_matvecs(rows, buckets, labels, offsets, ids, ones, weight.ravel(), logits.ravel())
     logits *= np.float32(scale)
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    error = powers / powers.sum(axis=1, keepdims=True)
-    scores: Floats = error[np.arange(rows), targets]
-    error[np.arange(rows), targets] = scores - 1
+    logits -= np.maximum.reduce(logits, axis=1, keepdims=True)
+    error = np.exp(logits, out=logits)
+    error /= np.add.reduce(error, axis=1, keepdims=True)
+    of_targets = np.arange(0, rows * labels, labels) + targets
+    scores = error.ravel().take(of_targets)
+    error.ravel()[of_targets] = scores - 1
     change = error * -rates[:, None]
     unscaled = change / np.float32(scale)
     csc_matvecs(buckets, rows, labels, offsets, ids, speeds, unscaled.ravel(), weight.ravel())
@@ -154,35 +161,42 @@ def _importance(counts: npt.NDArray[np.int64], balance: float) -> Floats:
 
 
 def _hashed(
-    rows: Iterable[Labelled], labels: Sequence[str], buckets: int, ngrams: int, characters: int
-) -> Iterator[Rows]:
-    """The n-grams of the texts, some thousand texts at a time, in their order."""
+    rows: Iterable[Labelled],
+    shuffle: Shuffle,
+    labels: Sequence[str],
+    buckets: int,
+    ngrams: int,
+    characters: int,
+) -> Iterator[tuple[Rows, list[memoryview | None]]]:
+    """The n-grams of the texts, some thousand texts at a time, in their order, and the same by bin."""
     number = {label: index for index, label in enumerate(labels)}
 
-    def hash_texts(some: list[Labelled]) -> Rows:
+    def hash_texts(some: list[Labelled], bins: npt.NDArray[np.int64]) -> tuple[Rows, list[memoryview | None]]:
         ids, offsets = features(
             [text for text, _ in some], buckets=buckets, ngrams=ngrams, characters=characters
         )
         targets = np.array([number[label] for _, label in some], dtype=np.int32)
-        return Rows(targets, np.diff(offsets).astype(np.int32), ids.astype(np.int32))
+        hashed = Rows(targets, np.diff(offsets).astype(np.int32), ids.astype(np.int32))
+        return hashed, blocks_by_bin(hashed, bins)
 
     threads = min(4, os.cpu_count() or 1)
-    waiting: deque[Future[Rows]] = deque()
+    waiting: deque[Future[tuple[Rows, list[memoryview | None]]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for some in _pieces(rows):
             if len(waiting) > threads:
                 yield waiting.popleft().result()
-            waiting.append(pool.submit(hash_texts, some))
+            waiting.append(pool.submit(hash_texts, some, shuffle.draw_bins(len(some))))
         while waiting:
             yield waiting.popleft().result()
 
 
 def _pieces(rows: Iterable[Labelled]) -> Iterator[list[Labelled]]:
+    left = iter(rows)
     piece: list[Labelled] = []
     characters = 0
-    for row in rows:
-        piece.append(row)
-        characters += len(row[0])
+    while some := list(islice(left, _ROWS)):
+        piece += some
+        characters += sum(len(text) for text, _ in some)
         if characters >= _CHARACTERS:
             yield piece
             piece, characters = [], 0
