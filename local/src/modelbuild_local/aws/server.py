@@ -34,7 +34,7 @@ def serve(
     process.on_stop_request(stopping.set)
     server = _server(listener)
     # Imported after _server has set moto's settings in the environment.
-    from modelbuild_local.aws import conditional_writes, quotas
+    from modelbuild_local.aws import consistency, quotas
     from modelbuild_local.aws.access import control
     from modelbuild_local.aws.athena import service as athena
     from modelbuild_local.aws.batch import service as batch
@@ -44,7 +44,7 @@ def serve(
     from modelbuild_local.aws.sagemaker import service as sagemaker
 
     control.install(key_id, secret, web_identity_key)
-    conditional_writes.install()
+    consistency.install()
     stacks.install()
     functions.install()
     quotas.install(settings.vcpus)

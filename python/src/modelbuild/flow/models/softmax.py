@@ -28,7 +28,7 @@ _SMALLEST_SCALE = 1e-3
 _CHARACTERS = 2**20
 """Texts of so many characters together are hashed by one thread at a time."""
 
-_ROWS = 64
+_ROWS = 16
 """So many rows are read at a time: to count the characters of each by itself would hold up the threads."""
 
 
