@@ -25,8 +25,10 @@ import os
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
+import venv
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,10 +92,17 @@ class Bench:
     scratch: Path
     commit: str
 
+    @property
+    def python(self) -> Path:
+        """The Python of the hook's helpers and of awscli."""
+        return self.scratch / "environment/bin/python"
+
     def hook(
-        self, build: int, proxy: str = "", *, flow: str = "flows", python: str | None = sys.executable
+        self, build: int, proxy: str = "", *, flow: str = "flows", python_is_named: bool = True
     ) -> Timing:
-        """Run the hook for a build of its own number and the flow in a folder; ``python`` has the helpers."""
+        """Run the hook for a build of its own number and the flow in a folder, with or without
+        MODELBUILD_PYTHON.
+        """
         image = "registry.example/modelbuild"
         options = {
             "flow": f"{flow}/flow.py",
@@ -103,7 +112,7 @@ class Bench:
             "image": {name: f"{image}/{name}:1" for name in ("default", "train-gpu", "serve")},
         }
         environ = {
-            **({"MODELBUILD_PYTHON": python} if python else {}),
+            **({"MODELBUILD_PYTHON": str(self.python)} if python_is_named else {}),
             "BUILDKITE": "true",
             "BUILDKITE_PLUGIN_CONFIGURATION": json.dumps(options),
             "BUILDKITE_ORGANIZATION_SLUG": "local",
@@ -132,7 +141,7 @@ class Bench:
             ],
         }
         command = [
-            *(str(Path(sys.executable).with_name("aws")), "batch", "submit-job"),
+            *(str(self.python), str(Path(sys.executable).with_name("aws")), "batch", "submit-job"),
             *("--job-name", f"bench-{build}", "--job-queue", QUEUE, "--job-definition", QUEUE),
             *("--container-overrides", json.dumps(overrides)),
         ]
@@ -196,7 +205,8 @@ def bench() -> Iterator[Bench]:
         # The first job takes the only vCPU and keeps it; all others wait in the queue and cost nothing.
         _script(scratch / "bin/python", "#!/bin/sh\nexec sleep 3600\n")
         commit = _repository(scratch / "repository")
-        _helpers(scratch / ".cache/modelbuild/helpers")
+        _environment(scratch / "environment")
+        _helpers(scratch / ".cache/modelbuild/helpers", scratch / "environment")
         arguments = ["--port", "0", "--vcpus", "1", "--scratch", folder]
         arguments += ["--images", str(scratch / "images"), "--bin", str(scratch / "bin")]
         with subprocess.Popen(
@@ -222,13 +232,24 @@ def _script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def _helpers(folder: Path) -> None:
-    """The environment of this Python under the name by which the hook looks for that of its helpers."""
+def _environment(folder: Path) -> None:
+    """An environment with the packages of this one, and without the start file that `make setup` adds to it.
+
+    No agent has that file, and no awscli: it makes Python collect garbage rarely.
+    """
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    paths = [sysconfig.get_path("purelib"), str(ROOT / "python/src")]
+    (packages / "paths.pth").write_text("".join(f"{path}\n" for path in paths))
+
+
+def _helpers(folder: Path, environment: Path) -> None:
+    """The environment under the name by which the hook looks for that of its helpers."""
     command = ["bash", "-c", 'source "$1" && modelbuild_id', "-", str(ROOT / "plugins/lib/helpers.bash")]
     environ = {**os.environ, "PATH": f"{sys.base_prefix}/bin{os.pathsep}{os.environ['PATH']}"}
     name = subprocess.run(command, check=True, capture_output=True, text=True, env=environ).stdout.strip()
     folder.mkdir(parents=True)
-    (folder / name).symlink_to(sys.prefix)
+    (folder / name).symlink_to(environment)
 
 
 def _repository(folder: Path) -> str:
@@ -322,7 +343,7 @@ def main() -> None:
         commands: dict[str, Callable[..., Timing]] = {
             "hook": made.hook,
             "hook, parameters typed": partial(made.hook, flow="typed"),
-            "hook, helpers looked for": partial(made.hook, python=None),
+            "hook, helpers looked for": partial(made.hook, python_is_named=False),
             "aws batch submit-job": made.cli,
         }
         builds = count(1)
