@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,8 @@ _CHARACTERS = 2**20
 
 _ROWS = 16
 """So many rows are read at a time: to count the characters of each by itself would hold up the threads."""
+
+_TEXT = itemgetter(0)
 
 
 def fit(
@@ -172,10 +175,9 @@ def _hashed(
     number = {label: index for index, label in enumerate(labels)}
 
     def hash_texts(some: list[Labelled], bins: npt.NDArray[np.int64]) -> tuple[Rows, list[memoryview | None]]:
-        ids, offsets = features(
-            [text for text, _ in some], buckets=buckets, ngrams=ngrams, characters=characters
-        )
-        targets = np.array([number[label] for _, label in some], dtype=np.int32)
+        texts, labels_of_texts = zip(*some, strict=True)
+        ids, offsets = features(texts, buckets=buckets, ngrams=ngrams, characters=characters)
+        targets = np.fromiter(map(number.__getitem__, labels_of_texts), np.int32, len(some))
         hashed = Rows(targets, np.diff(offsets).astype(np.int32), ids.astype(np.int32))
         return hashed, blocks_by_bin(hashed, bins)
 
@@ -196,7 +198,7 @@ def _pieces(rows: Iterable[Labelled]) -> Iterator[list[Labelled]]:
     characters = 0
     while some := list(islice(left, _ROWS)):
         piece += some
-        characters += sum(len(text) for text, _ in some)
+        characters += sum(map(len, map(_TEXT, some)))
         if characters >= _CHARACTERS:
             yield piece
             piece, characters = [], 0
