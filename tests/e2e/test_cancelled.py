@@ -40,7 +40,7 @@ def test_a_build_cancelled_on_its_page_ends_its_jobs(prepared: Laptop) -> None:
 
         def shown() -> bool | None:
             html = build.annotations()["training"]["body_html"]
-            return "Step <code>train</code> of its flow runs since" in html or None
+            return "Step <code>train</code> of its flow has run since" in html or None
 
         eventually(shown, "step on the page", 60)
         cancelled = time.monotonic()

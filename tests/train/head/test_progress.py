@@ -130,9 +130,9 @@ def test_page_says_where_the_flow_is(page: Page) -> None:
     """Step, machine and measurements come to the training's annotation, in the style of one that runs."""
     with page.made() as shown:
         shown.on_line(starts("train", "RUNNABLE"))
-        wait_until(lambda: page.shows("Step <code>train</code> of its flow waits for a machine since "))
+        wait_until(lambda: page.shows("Step <code>train</code> of its flow has waited for a machine since "))
         shown.on_line(starts("train", "RUNNING"))
-        wait_until(lambda: page.shows("Step <code>train</code> of its flow runs since "))
+        wait_until(lambda: page.shows("Step <code>train</code> of its flow has run since "))
         shown.on_line(event("step 3: loss 0.4 <b>"))
         wait_until(lambda: page.shows("Measured last: step 3: loss 0.4 &lt;b&gt;."))
     assert {(note["context"], note["style"]) for note in page.notes} == {("training", "info")}

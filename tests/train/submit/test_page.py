@@ -63,7 +63,7 @@ def test_annotation_escapes_what_people_write(request_for: Any) -> None:
 STAGES = {
     "running": Stage(step="train", since="12:30:00", measured="step 200: loss 0.41, learning_rate 0.05"),
     "waiting": Stage(step="train", waits=True, since="12:30:00"),
-    "sweeping": Stage(sweep="The sweep runs since 12:30 UTC: 120 candidates have been trained."),
+    "sweeping": Stage(sweep="The sweep has run since 12:30 UTC: 120 candidates have been trained."),
 }
 
 

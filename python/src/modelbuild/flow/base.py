@@ -48,6 +48,7 @@ from modelbuild.flow.training_rows import summary
 from modelbuild.log import events
 from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore
+from modelbuild.text import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -151,7 +152,8 @@ class ModelFlow(FlowSpec):
         """
         with self.timed("snapshot"):
             taken = snapshot.take(Athena(session(AwsSettings())), self.store(), query)
-        log.say(f"{taken.rows:,} rows in {len(taken.objects)} objects, SHA-256 {taken.sha256}.")
+        objects = counted(len(taken.objects), "object")
+        log.say(f"{taken.rows:,} rows in {objects}, SHA-256 {taken.sha256}.")
         self.snapshot = taken.model_dump(mode="json")
 
     def read_snapshot(self) -> pa.Table:

@@ -227,7 +227,7 @@ class SweepHead:
                 {task.number for task in tasks if (task.stage, task.attempt) == ("search", attempt)}
             )
             final = len({task.number for task in tasks if task.stage == "final"})
-            sentence = f"The sweep runs since {began} UTC: {searched:,} candidates have been trained"
+            sentence = f"The sweep has run since {began} UTC: {searched:,} candidates have been trained"
             sentence += f", and {final} of the best on all rows." if final else "."
             if self.page is not None:
                 self.page.show_sweep(sentence)
