@@ -94,12 +94,20 @@ def test_in_service_counts_only_with_the_new_configuration_and_nothing_pending(c
         ((UPDATING, OLD), ("rolled back to old",)),
         ((UPDATING, State("InService", "third")), ("runs third, to which another deployment",)),
         ((State("InService", "third"),), ("runs third, to which another deployment",)),
-        ((UPDATING, State("UpdateRollbackFailed", "old", reason="Both.")), ("UpdateRollbackFailed", "Both")),
-        ((UPDATING, State("Failed", "old", reason="Capacity.")), ("Failed", "Capacity")),
+        (
+            (UPDATING, State("UpdateRollbackFailed", "old", reason="Both.")),
+            ("UpdateRollbackFailed (Both)", "a mix of old and new", "--endpoint-config-name old"),
+        ),
+        (
+            (UPDATING, State("Failed", "old", reason="Capacity.")),
+            ("Failed (Capacity)", "run aws sagemaker delete-endpoint --endpoint-name sentiment"),
+        ),
     ],
 )
 def test_failed_update(cloud: Cloud, states: tuple[State, ...], message: tuple[str, ...]) -> None:
-    """An update that ends elsewhere is a failure with SageMaker's reason, whatever its state is called."""
+    """An update that ends elsewhere is a failure with SageMaker's reason, whatever its state is called, and
+    with the command that helps where one does.
+    """
     cloud.makes()
     cloud.finds(OLD)
     cloud.notes("old")

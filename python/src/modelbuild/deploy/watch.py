@@ -45,11 +45,7 @@ class EndpointWatch:
             except NotFound:
                 return None
             if found.status == "Failed":
-                raise EndpointFailed(
-                    f"endpoint {self._endpoint} is Failed ({_reason(found)}), and SageMaker can only "
-                    f"delete it: run aws sagemaker delete-endpoint --endpoint-name {self._endpoint}, "
-                    "then retry this step"
-                )
+                raise EndpointFailed(self._broken(found, ""))
             towards = found.pending_config or (found.config if found.status == "Creating" else "")
             if found.status not in _CHANGING or (found.status != "RollingBack" and towards == self._config):
                 return found
@@ -88,9 +84,7 @@ class EndpointWatch:
             if arrived and found.config == self._config:
                 return found
             if found.status in _BROKEN:
-                raise EndpointFailed(
-                    f"endpoint {name} is {found.status} ({_reason(found)}): look at log group {self._logs()}"
-                )
+                raise EndpointFailed(self._broken(found, before))
             if arrived and found.config not in (before, ""):
                 raise EndpointFailed(
                     f"endpoint {name} runs {found.config}, to which another deployment has updated it in the "
@@ -103,6 +97,19 @@ class EndpointWatch:
                 )
             changing = changing or found.status in _CHANGING
             self._pause()
+
+    def _broken(self, found: Endpoint, before: str) -> str:
+        """What is wrong with an endpoint that comes to no configuration, and what a person can do."""
+        name, command = self._endpoint, "run aws sagemaker"
+        says = f"endpoint {name} is {found.status} ({_reason(found)})"
+        if found.status == "Failed":
+            fix = f"{command} delete-endpoint --endpoint-name {name}, then retry this step"
+            return f"{says}, and SageMaker can only delete it: {fix}; its log group is {self._logs()}"
+        if found.status == "UpdateRollbackFailed" and before:
+            fix = f"{command} update-endpoint --endpoint-name {name} --endpoint-config-name {before}"
+            mix = f"it serves a mix of {before} and {self._config}"
+            return f"{says}, and {mix}: to put it back, {fix}; its log group is {self._logs()}"
+        return f"{says}: look at log group {self._logs()}"
 
     def _poll(self) -> Endpoint:
         found = self._sagemaker.endpoint(self._endpoint)
