@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from pathlib import Path
@@ -83,6 +84,26 @@ def test_what_a_dead_task_has_started_does_not_outlive_it(tmp_path: Path) -> Non
     assert 0 < seconds <= time.monotonic() - began
     child = (tmp_path / "child").read_text()
     wait_until(functools.partial(_is_gone, child), f"the end of process {child}")
+
+
+def test_a_process_that_does_not_exit_keeps_no_place(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A task has been run to its end, and left a thread that Python waits for: its process is ended, the next
+    task runs, and the task counts as run.
+    """
+    monkeypatch.setattr(pool, "_EXIT_SECONDS", 0.1)
+
+    def run(task: str) -> None:
+        if task == "hangs":
+            threading.Thread(target=time.sleep, args=(600,)).start()
+        os.write(1, f"{task} is done\n".encode())
+
+    run_all(["hangs", "next"], 1, run, str, lambda task, how, _: pytest.fail(f"{task}: {how}"))
+    printed = capfd.readouterr().out
+    assert "hangs | its process did not exit after its last step, and is ended" in printed
+    assert "hangs | hangs is done" in printed
+    assert "next | next is done" in printed
 
 
 def test_what_a_task_prints_is_not_held_in_memory(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,10 @@ Task = TypeVar("Task")
 _TERMINATED_EXIT = 128 + signal.SIGTERM
 _LOOK_SECONDS = 1.0
 """How often to look whether a process has ended whose own processes keep its sentinel open."""
+_EXIT_SECONDS = 60.0
+"""How long a process may take to exit after its task; W&B's SDK, which sends its last data then, takes 20."""
+
+_HANGS = "its process did not exit after its last step, and is ended"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ class _Running(Generic[Task]):
     output: Path
     mark: Path
     began: float
+
+    def hangs(self) -> bool:
+        """Whether its process does not exit, such as for a thread that the task has left behind."""
+        return self.mark.exists() and time.time() - self.mark.stat().st_mtime > _EXIT_SECONDS
 
     def kill(self) -> None:
         """End what is left of its process and of those that it has started."""
@@ -103,6 +111,12 @@ def run_all(
                     assert isinstance(sentinel, int)
                     running[sentinel].process.join(_LOOK_SECONDS)
                 for sentinel, one in [*running.items()]:
+                    if one.hangs():
+                        log.say(
+                            f"{name(one.task)} | its process did not exit after its last step, and is ended"
+                        )
+                        one.kill()
+                        one.process.join()
                     if one.process.exitcode is not None:
                         del running[sentinel]
                         one.kill()
