@@ -7,7 +7,8 @@ import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from modelbuild.aws.batch import Batch, _in_order
+from modelbuild.aws.batch.definitions import _in_order
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.aws.failures import NotFound
 from modelbuild.aws.identity import session
 from modelbuild.errors import AwsError, ConfigurationError
@@ -48,7 +49,7 @@ def described(arn: str) -> Any:
 def test_copy_differs_in_image_only(batch: Batch) -> None:
     """Roles, secrets, variables, retries and timeout are the stack's; the image is the build's."""
     register("copied")
-    copy = described(batch.definition_with_image("copied", "repo/head@sha256:1"))
+    copy = described(batch.definitions.with_image("copied", "repo/head@sha256:1"))
     assert copy["containerProperties"]["image"] == "repo/head@sha256:1"
     assert copy["containerProperties"]["command"] == ["head"]
     assert copy["containerProperties"]["environment"] == [{"name": "A", "value": "1"}]
@@ -60,10 +61,10 @@ def test_copy_differs_in_image_only(batch: Batch) -> None:
 def test_copy_is_registered_once(batch: Batch) -> None:
     """The same content gives the same definition; another image gives another."""
     register("reused")
-    first = batch.definition_with_image("reused", "repo/head:1")
-    assert batch.definition_with_image("reused", "repo/head:1") == first
+    first = batch.definitions.with_image("reused", "repo/head:1")
+    assert batch.definitions.with_image("reused", "repo/head:1") == first
     assert first.endswith(":1")
-    assert batch.definition_with_image("reused", "repo/head:2") != first
+    assert batch.definitions.with_image("reused", "repo/head:2") != first
 
 
 def test_order_of_a_description_does_not_count(batch: Batch) -> None:
@@ -72,13 +73,13 @@ def test_order_of_a_description_does_not_count(batch: Batch) -> None:
     """
     variables = [{"name": name, "value": "1"} for name in ("A", "B", "C")]
     register("ordered", environment=variables, command=["head", "now"])
-    first = batch.definition_with_image("ordered", "repo/head:1")
+    first = batch.definitions.with_image("ordered", "repo/head:1")
     sizes = [{"value": "512", "type": "MEMORY"}, {"value": "1", "type": "VCPU"}]
     shuffled = [{"value": "1", "name": name} for name in ("C", "A", "B")]
     register("ordered", environment=shuffled, command=["head", "now"], resourceRequirements=sizes)
-    assert batch.definition_with_image("ordered", "repo/head:1") == first
+    assert batch.definitions.with_image("ordered", "repo/head:1") == first
     register("ordered", environment=variables, command=["now", "head"])
-    assert batch.definition_with_image("ordered", "repo/head:1") != first
+    assert batch.definitions.with_image("ordered", "repo/head:1") != first
 
 
 def test_order_of_retry_rules_counts() -> None:
@@ -92,10 +93,10 @@ def test_order_of_retry_rules_counts() -> None:
 def test_copy_is_of_the_newest_revision(batch: Batch) -> None:
     """A stack that was deployed again counts from its newest revision on."""
     register("newer")
-    before = batch.definition_with_image("newer", "repo/head:1")
+    before = batch.definitions.with_image("newer", "repo/head:1")
     for number in range(2, 12):
         register("newer", environment=[{"name": "A", "value": str(number)}])
-    after = batch.definition_with_image("newer", "repo/head:1")
+    after = batch.definitions.with_image("newer", "repo/head:1")
     assert after != before
     assert described(after)["containerProperties"]["environment"] == [{"name": "A", "value": "11"}]
 
@@ -103,7 +104,7 @@ def test_copy_is_of_the_newest_revision(batch: Batch) -> None:
 def test_missing_definition_is_reported(batch: Batch) -> None:
     """No definition of the queue's name: the stack is not deployed, or the option is wrong."""
     with pytest.raises(ConfigurationError, match=r"no active Batch job definition absent in us-east-1"):
-        batch.definition_with_image("absent", "repo/head:1")
+        batch.definitions.with_image("absent", "repo/head:1")
 
 
 def test_forgotten_job_is_not_found(batch: Batch) -> None:

@@ -15,7 +15,7 @@ from botocore.loaders import Loader
 
 import modelbuild.aws
 import standins
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.aws.identity import account, session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite.agent import oidc_token

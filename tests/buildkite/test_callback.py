@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelbuild.buildkite.access import ApiAccess
-from modelbuild.callback import deliver
+from modelbuild.callback.delivery import deliver
 from modelbuild.clock import Clock
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.errors import BuildkiteError, ConfigurationError

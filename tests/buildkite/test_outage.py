@@ -17,7 +17,7 @@ import pytest
 import standins
 from modelbuild.buildkite import rest
 from modelbuild.buildkite.access import ApiAccess
-from modelbuild.callback import deliver
+from modelbuild.callback.delivery import deliver
 from modelbuild.clock import Clock
 from modelbuild.contract import TrainingRequest, TrainingResult
 from waiting import SECONDS
@@ -90,7 +90,7 @@ def test_ten_minutes_of_outage(
 TELL = """
 import os, sys
 from modelbuild.buildkite.access import ApiAccess
-from modelbuild.callback import deliver
+from modelbuild.callback.delivery import deliver
 from modelbuild.contract import TrainingRequest, TrainingResult
 request, result = (open(name).read() for name in sys.argv[1:])
 print("ready", flush=True)

@@ -10,7 +10,7 @@ import pytest
 import http_api
 import samples
 from memory import MemoryObjects
-from modelbuild.aws.batch import BatchJob
+from modelbuild.aws.batch.jobs import BatchJob
 from modelbuild.buildkite.access import ApiAccess
 from modelbuild.contract import TrainingResult
 from modelbuild.flow import publish
@@ -51,7 +51,8 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     """Build 7 of the pipeline demo."""
     page = Page()
     # Turns are held elsewhere.
-    monkeypatch.setattr("modelbuild.callback.shared_rate_limiter", lambda *_: None)
+    for caller in (delivery, publish):
+        monkeypatch.setattr(caller, "shared_rate_limiter", lambda *_: None)
 
     class Handler(http_api.JsonHandler):
         def do_GET(self) -> None:

@@ -17,7 +17,7 @@ from modelbuild.aws.storage import NotFound
 from modelbuild.buildkite.access import ApiAccess
 from modelbuild.buildkite.rate_limiter import RateLimiter
 from modelbuild.buildkite.rest import Rest
-from modelbuild.callback import deliver
+from modelbuild.callback.delivery import deliver
 from modelbuild.clock import Clock
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.train.head import watch

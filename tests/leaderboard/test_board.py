@@ -19,7 +19,7 @@ from leaderboards import OLD_ROWS, board, experiment, parameters, scene
 from memory import MemoryObjects
 from modelbuild.contract import Metric
 from modelbuild.contract.report import Interval
-from modelbuild.experiments import Answer
+from modelbuild.experiments.models import Answer
 from modelbuild.leaderboard.intervals import measure
 from modelbuild.leaderboard.ranking import differing, tables
 from modelbuild.leaderboard.records import Board, Entry, EvaluationRows, Table

@@ -12,9 +12,9 @@ import pytest
 import scoring
 import trained
 from compiled_reports import TRUTH, World, live_of
-from modelbuild import experiments
 from modelbuild.contract import Manifest, Metric, StepRun
 from modelbuild.contract.report import Report
+from modelbuild.experiments.models import Answer, Experiment, Query
 from modelbuild.flow.evaluation import Evaluated, RowMetric
 from modelbuild.notify.scoring import Scorer
 from modelbuild.settings.notify import ScoreSettings
@@ -269,7 +269,7 @@ def test_an_experiment_with_the_same_parameters_stands_beside_the_model(
 ) -> None:
     """Its metrics are compared where its rows are the same; a missing key is a sentence of the report."""
     manifest = world.trained(2, 0.8)
-    found = experiments.Experiment(
+    found = Experiment(
         name="notebook",
         url="https://wandb.example/acme/comments/runs/1",
         created="2026-11-23T10:00:00Z",
@@ -279,18 +279,16 @@ def test_an_experiment_with_the_same_parameters_stands_beside_the_model(
     asked = []
 
     @contextmanager
-    def asking(
-        base_url: str, api_key: str, *, named: str
-    ) -> Iterator[Callable[[experiments.Query], experiments.Answer]]:
+    def asking(base_url: str, api_key: str, *, named: str) -> Iterator[Callable[[Query], Answer]]:
         assert named == "WANDB_BASE_URL"
 
-        def ask(query: experiments.Query) -> experiments.Answer:
+        def ask(query: Query) -> Answer:
             asked.append((query, base_url, api_key))
-            return experiments.Answer(experiments=(found,), unavailable=("Experiment x is still running.",))
+            return Answer(experiments=(found,), unavailable=("Experiment x is still running.",))
 
         yield ask
 
-    monkeypatch.setattr(experiments, "asking", asking)
+    monkeypatch.setattr("modelbuild.experiments.asking.asking", asking)
     report = world.report(manifest, environ={"MY_KEY": "k"}, wandb={"api-key": "MY_KEY", "entity": "acme"})
     comparison = report.compared_with("experiment")
     assert comparison is not None

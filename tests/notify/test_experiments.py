@@ -15,9 +15,9 @@ import pytest
 
 import recorded
 import standins
-from modelbuild import experiments
 from modelbuild.contract import Metric
-from modelbuild.experiments import SECONDS, Answer, Experiment, Query, asking
+from modelbuild.experiments.asking import SECONDS, asking, finding
+from modelbuild.experiments.models import Answer, Experiment, Query
 from modelbuild.settings.notify import WandbSettings
 
 KEY = "k" * 40
@@ -188,7 +188,7 @@ def test_a_silent_wandb_is_killed_in_time(tmp_path: Path, monkeypatch: pytest.Mo
     stays behind.
     """
     # The SDK, which has a limit of its own, does not give up first.
-    monkeypatch.setattr(experiments, "_SHARE_OF_THE_SDK", 60.0)
+    monkeypatch.setattr("modelbuild.experiments.asking._SHARE_OF_THE_SDK", 60.0)
     with standins.started("wandb", "--data", tmp_path / "data") as running:
         running.process.send_signal(signal.SIGSTOP)
         start = time.monotonic()
@@ -214,7 +214,7 @@ def test_the_key_is_sent_over_tls_or_to_this_machine() -> None:
     )
     settings = WandbSettings.model_validate({"base-url": "http://own.example"})
     environ = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": "https://wandb.example"}
-    with experiments.finding(settings, environ) as found:
+    with finding(settings, environ) as found:
         said = sentence(found(recorded.manifest("12")))
     assert "because option wandb.base-url is http://own.example, where " in said
 

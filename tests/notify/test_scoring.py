@@ -220,7 +220,7 @@ def test_what_batch_refuses_is_a_reason() -> None:
 def test_a_stack_without_the_definition_is_named() -> None:
     """A user with a stack from before jobs could score learns what to do."""
     world = World()
-    world.batch.has_definition = False
+    world.batch.definitions.deployed = False
     assert world.comparison().unscored.endswith(
         "there is no job definition modelbuild-score in us-east-1: deploy infra/training.yaml again"
     )

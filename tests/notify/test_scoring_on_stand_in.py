@@ -14,7 +14,7 @@ import pytest
 import policies
 import standins
 import trained
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.logs import Logs
 from modelbuild.aws.storage import Storage

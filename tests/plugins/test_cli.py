@@ -65,7 +65,8 @@ def test_a_training_is_submitted_without_what_only_its_head_calls_with() -> None
     """What the step loads until the head is submitted does without requests."""
     code = (
         "import sys; from modelbuild.train.submit import command, follow, page, plan, submission\n"
-        "from modelbuild.aws import batch, identity, logs, storage\n"
+        "from modelbuild.aws import identity, logs, storage\n"
+        "from modelbuild.aws.batch import jobs\n"
         "print('requests' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

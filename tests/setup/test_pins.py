@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
 SETS = sorted(path.stem for path in REQUIREMENTS.glob("*.in"))
 SOURCE = ROOT / "python" / "src" / "modelbuild"
-EXPERIMENTS = SOURCE / "experiments.py"
 LOCAL = ROOT / "local" / "src" / "modelbuild_local"
 # What is installed where each of these runs.
 INSTALLED = {
@@ -90,15 +89,14 @@ def files(room: str) -> Iterator[Path]:
     if room == "tests":
         folders = [ROOT / "tests", ROOT / "bench"]
     elif room == "product":
-        apart = {"comparison", "flow", "notify", "report", "serving", "sweep"}
+        apart = {"comparison", "experiments", "flow", "notify", "report", "serving", "sweep"}
         folders = [folder for folder in SOURCE.iterdir() if folder.is_dir() and folder.name not in apart]
-        yield from (path for path in SOURCE.glob("*.py") if path != EXPERIMENTS)
+        yield from SOURCE.glob("*.py")
     elif room == "local":
         folders = [LOCAL]
     else:
-        if room == "notify":
-            yield EXPERIMENTS
-        folders = [SOURCE / room, *([ROOT / "flows"] if room == "flow" else [])]
+        more = {"flow": [ROOT / "flows"], "notify": [SOURCE / "experiments"]}
+        folders = [SOURCE / room, *more.get(room, [])]
     for folder in folders:
         # fastText has an environment of its own, which bench/fasttext.txt pins.
         yield from (path for path in folder.rglob("*.py") if path.name != "fasttext_train.py")

@@ -8,9 +8,9 @@ from typing import Any
 import samples
 import trained
 from memory import MemoryObjects
-from modelbuild import experiments
 from modelbuild.contract import Manifest, TrainingResult
 from modelbuild.contract.report import Comparison, Report
+from modelbuild.experiments.asking import finding
 from modelbuild.handoff.manifest import Handoff
 from modelbuild.notify.compile import compile_report
 from modelbuild.notify.scoring import Scorer
@@ -39,7 +39,7 @@ class World:
         }
         settings = NotifySettings.from_options({**OPTIONS, **options})
         here = samples.job_environment(**variables)
-        with experiments.finding(settings.wandb, environ or {}) as find:
+        with finding(settings.wandb, environ or {}) as find:
             return compile_report(handoff, settings, here, self.lake, self.production, find, self.score)
 
     def deployed(self, number: int, right: float, **changes: Any) -> Manifest:

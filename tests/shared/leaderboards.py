@@ -6,7 +6,7 @@ from typing import Any
 
 import recorded
 from memory import MemoryObjects
-from modelbuild.experiments import Answer, Experiment
+from modelbuild.experiments.models import Answer, Experiment
 from modelbuild.leaderboard.reading import read_board
 from modelbuild.leaderboard.records import Board
 from modelbuild.store.pipeline import PipelineStore

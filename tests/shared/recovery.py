@@ -14,7 +14,7 @@ import pytest
 
 import samples
 import standins
-from modelbuild.aws.batch import BatchJob, job
+from modelbuild.aws.batch.jobs import BatchJob, job
 from modelbuild.train.recovery import reconcile
 from waiting import wait_until
 

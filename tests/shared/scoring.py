@@ -7,12 +7,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from memory import MemoryObjects
-from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.aws.batch.definitions import JobDefinitions
+from modelbuild.aws.batch.jobs import Batch, BatchJob
 from modelbuild.contract import Scoring
 from modelbuild.errors import ConfigurationError, ModelbuildError
 
 Run = Callable[[Mapping[str, str], MemoryObjects], None]
 """What a job does with its variables."""
+
+
+class ScoreDefinitions(JobDefinitions):
+    """The stack's definition for such jobs.
+
+    Attributes:
+        deployed: whether the stack has it.
+    """
+
+    def __init__(self) -> None:
+        self.deployed = True
+
+    def with_image(self, name: str, image: str) -> str:
+        """The definition as text."""
+        if not self.deployed:
+            raise ConfigurationError(f"there is no {name}")
+        return f"{name} of {image}"
 
 
 class ScoringBatch(Batch):
@@ -21,25 +39,19 @@ class ScoringBatch(Batch):
     Attributes:
         submitted: the jobs, by id, with the definition, the command and the tags that they were given.
         statuses: states that each job has before it runs.
-        has_definition: whether the stack has the definition.
     """
 
     region = "us-east-1"
+    definitions: ScoreDefinitions
 
     def __init__(self, objects: MemoryObjects, run: Run) -> None:
         self.submitted: dict[str, Mapping[str, object]] = {}
         self.statuses: list[str] = []
-        self.has_definition = True
+        self.definitions = ScoreDefinitions()
         self._objects = objects
         self._run = run
         self._jobs: dict[str, BatchJob] = {}
         self._names: dict[str, str] = {}
-
-    def definition_with_image(self, name: str, image: str) -> str:
-        """The definition as text."""
-        if not self.has_definition:
-            raise ConfigurationError(f"there is no {name}")
-        return f"{name} of {image}"
 
     def submit(
         self,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from memory import MemoryObjects
-from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.aws.batch.jobs import Batch, BatchJob
 from modelbuild.clock import Clock
 from modelbuild.contract import CandidateOutcome, CandidateTask, Work
 from modelbuild.store.sweep import SweepStore

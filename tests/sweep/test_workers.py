@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from modelbuild.aws.batch import BatchJob
+from modelbuild.aws.batch.jobs import BatchJob
 from modelbuild.aws.failures import NotFound, translated
 from modelbuild.contract import Candidate, CandidateOutcome, CandidateTask
 from modelbuild.errors import AwsError, TrainingFailed

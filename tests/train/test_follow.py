@@ -16,7 +16,7 @@ from botocore.client import BaseClient
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.aws.batch.jobs import Batch, BatchJob
 from modelbuild.aws.identity import session
 from modelbuild.aws.logs import Logs
 from modelbuild.aws.storage import Storage
@@ -86,7 +86,7 @@ def train(aws: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str],
         job_id = batch.submit(
             "demo-follow",
             queue="modelbuild-head",
-            definition=batch.definition_with_image("modelbuild-head", "modelbuild/default:1"),
+            definition=batch.definitions.with_image("modelbuild-head", "modelbuild/default:1"),
             command=["python"],
             environment={"ACT": act},
             timeout=600,

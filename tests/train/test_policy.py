@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 import policies
 import standins
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.logs import Logs
 from modelbuild.errors import AwsError

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 import policies
 import samples
 import standins
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import Storage
@@ -256,8 +256,9 @@ def test_head_of_a_sweep_works_with_its_role(role: Role) -> None:
     """
     role.act(role.policy("modelbuild-job", "job"))
     batch = Batch(session(AwsSettings()))
-    definition = batch.worker_definition("modelbuild-head", DEFINITION, "modelbuild/default:sweep")
-    assert batch.worker_definition("modelbuild-head", DEFINITION, "modelbuild/default:sweep") == definition
+    worker = ("modelbuild-head", DEFINITION, "modelbuild/default:sweep")
+    definition = batch.definitions.for_workers(*worker)
+    assert batch.definitions.for_workers(*worker) == definition
     job_id = batch.submit(
         "modelbuild-sweep-roles-round-1",
         queue="modelbuild-default",

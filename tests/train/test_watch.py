@@ -17,7 +17,7 @@ import pytest
 
 import flow_files
 import http_api
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import rate_limiter
@@ -186,7 +186,7 @@ def test_step_without_machine_is_ended(aws: Any) -> None:
     (aws.bin / "python").write_text("#!/bin/sh\nexec sleep 600\n")
     (aws.bin / "python").chmod(0o755)
     batch = Batch(session(AwsSettings()))
-    definition = batch.definition_with_image("modelbuild-head", "modelbuild/default:1")
+    definition = batch.definitions.with_image("modelbuild-head", "modelbuild/default:1")
 
     def submit(name: str, cpu: int) -> str:
         answer = batch._batch.submit_job(

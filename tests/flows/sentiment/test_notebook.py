@@ -15,7 +15,8 @@ import yaml
 
 import standins
 from modelbuild.contract import Metric, sha256_of_json
-from modelbuild.experiments import Query, asking
+from modelbuild.experiments.asking import asking
+from modelbuild.experiments.models import Query
 from modelbuild.formats import agent_yaml
 from tables import Table, put
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import HeadEnvironment
@@ -30,7 +30,7 @@ BUCKET = "s3://modelbuild-123456789012"
 # One run of the step, from where it looks for a head; it waits until the file that it is given is there.
 RACER = """
 import pathlib, sys, time
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.settings import AwsSettings
@@ -40,7 +40,7 @@ from modelbuild.train.attempts.attempt import Attempts
 artifacts, name, gate = sys.argv[1:]
 aws = session(AwsSettings())
 storage, batch = Storage(aws), Batch(aws)
-definition = batch.definition_with_image("modelbuild-head", "modelbuild/default:1")
+definition = batch.definitions.with_image("modelbuild-head", "modelbuild/default:1")
 storage.exists(artifacts + "/warm")
 
 def submit(number):
@@ -76,7 +76,7 @@ def submitter(attempts: Attempts, script: str = "exec sleep 600") -> Callable[[i
     """Submits a head that runs a script."""
 
     def submit(number: int) -> str:
-        definition = attempts.batch.definition_with_image("modelbuild-head", "modelbuild/default:1")
+        definition = attempts.batch.definitions.with_image("modelbuild-head", "modelbuild/default:1")
         return attempts.batch.submit(
             attempts.name,
             queue=attempts.queue,
@@ -249,7 +249,7 @@ def test_head_enters_again_and_no_other_does(attempts: Attempts) -> None:
 def test_what_a_head_left_is_ended_before_its_run_is_resumed(attempts: Attempts) -> None:
     """Steps that outlived their head end; those of other runs do not."""
     head = HeadEnvironment(artifacts="s3://bucket/models/a", user="modelbuild", queue="modelbuild-default")
-    definition = attempts.batch.definition_with_image("modelbuild-head", "modelbuild/default:1")
+    definition = attempts.batch.definitions.with_image("modelbuild-head", "modelbuild/default:1")
 
     def step(run_id: str) -> str:
         return attempts.batch.submit(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from memory import MemoryObjects
-from modelbuild.aws.batch import BatchJob
+from modelbuild.aws.batch.jobs import BatchJob
 from modelbuild.contract import unsuccessful
 from modelbuild.errors import ConfigurationError
 from modelbuild.store.model import ModelStore

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from modelbuild.aws.batch import BatchJob
+from modelbuild.aws.batch.jobs import BatchJob
 from modelbuild.buildkite import job
 from modelbuild.contract import HeadEnvironment, StepEnvironment, Variables
 from modelbuild.errors import ConfigurationError, variable_error

@@ -14,10 +14,10 @@ import pytest
 import http_api
 import samples
 from memory import MemoryObjects
-from modelbuild.aws.batch import BatchJob
+from modelbuild.aws.batch.jobs import BatchJob
 from modelbuild.buildkite.access import ApiAccess
 from modelbuild.buildkite.rate_limiter import RateLimiter
-from modelbuild.callback import PAGE_SECONDS, wait_for_page
+from modelbuild.callback.page import PAGE_SECONDS, wait_for_page
 from modelbuild.clock import Clock
 from modelbuild.contract import TrainingResult
 from modelbuild.log.events import TRAINING_PROGRESS, Event

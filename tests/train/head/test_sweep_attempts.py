@@ -9,7 +9,7 @@ import pytest
 
 import sweeps
 from memory import MemoryObjects
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.contract import CandidateOutcome, CandidateTask, DataSnapshot, HeadEnvironment
 from modelbuild.errors import TrainingFailed
 from modelbuild.store.model import ModelStore

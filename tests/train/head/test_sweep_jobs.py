@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import sweeps
 from memory import MemoryObjects
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.contract import HeadEnvironment, TrainingRequest
 from modelbuild.errors import TrainingFailed
 from modelbuild.store.model import ModelStore

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from memory import MemoryObjects
-from modelbuild.aws.batch import OVERRIDES_LIMIT, Batch
+from modelbuild.aws.batch.jobs import OVERRIDES_LIMIT, Batch
 from modelbuild.contract import Candidate, CandidateTask, HeadEnvironment, Sweep
 from modelbuild.contract.sweep import MAXIMUM_CANDIDATES
 from modelbuild.errors import ConfigurationError

@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from heads import HEAD_SECONDS, Head
-from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.aws.batch.jobs import Batch, BatchJob
 from modelbuild.aws.identity import session
 from modelbuild.contract import TrainingResult
 from modelbuild.errors import AwsError
@@ -51,7 +51,7 @@ def own_job(aws: Any) -> Iterator[Any]:
     job = batch.submit_job(
         jobName="a-head",
         jobQueue="modelbuild-head",
-        jobDefinition=Batch(session(AwsSettings())).definition_with_image(
+        jobDefinition=Batch(session(AwsSettings())).definitions.with_image(
             "modelbuild-head", "modelbuild/default:1"
         ),
         containerOverrides={"command": ["sh", "-c", "exec sleep 600"]},

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modelbuild.aws.batch import job
+from modelbuild.aws.batch.jobs import job
 from modelbuild.train.recovery import ended
 from recovery import MODELS, TrainingStack
 from waiting import wait_until

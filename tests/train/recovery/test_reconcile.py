@@ -12,7 +12,7 @@ import pytest
 
 import samples
 import sweeps
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite.access import ApiAccess

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from modelbuild.aws.batch import job
+from modelbuild.aws.batch.jobs import job
 from recovery import TrainingStack
 from waiting import wait_until
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modelbuild.aws.batch import BatchJob
+from modelbuild.aws.batch.jobs import BatchJob
 from modelbuild.errors import TrainingFailed
 from modelbuild.store.attempts import JobRecord
 from modelbuild.train.head.stage import Stage

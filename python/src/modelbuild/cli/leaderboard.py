@@ -37,15 +37,15 @@ def leaderboard(
     experimental runs of W&B. There is a table for each set of evaluation rows, because only values on the
     same rows can be compared. --artifacts may end with the pipeline, or be that of all pipelines.
     """
-    from modelbuild import experiments
     from modelbuild.aws.identity import session
     from modelbuild.aws.storage import Storage
+    from modelbuild.experiments.asking import of_project
     from modelbuild.leaderboard import intervals, reading, table
     from modelbuild.settings import AwsSettings
     from modelbuild.store.pipeline import PipelineStore
 
     store = PipelineStore(Storage(session(AwsSettings())), pipeline_root(artifacts, pipeline))
-    answer = experiments.of_project(pipeline, os.environ)
+    answer = of_project(pipeline, os.environ)
     board = reading.read_board(store, model, limit, answer, intervals.measure())
     if page is not None:
         from modelbuild.leaderboard.page import render_page

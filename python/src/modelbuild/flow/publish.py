@@ -7,8 +7,11 @@ import io
 import tarfile
 from collections.abc import Mapping
 
-from modelbuild import callback, log
+from modelbuild import log
 from modelbuild.buildkite.access import ApiAccess
+from modelbuild.callback.delivery import deliver
+from modelbuild.callback.page import wait_for_page
+from modelbuild.callback.rate_limiter import shared_rate_limiter
 from modelbuild.contract import (
     DESCRIPTION_FILE,
     Artifact,
@@ -152,9 +155,9 @@ def unblock(
         BuildkiteError: the result could not be delivered.
     """
     attempt = store.attempt(number)
-    callback.wait_for_page(attempt)
-    limiter = callback.shared_rate_limiter(store.objects, store.prefix)
-    delivery = callback.deliver(request, result, access=access, rate_limiter=limiter)
+    wait_for_page(attempt)
+    limiter = shared_rate_limiter(store.objects, store.prefix)
+    delivery = deliver(request, result, access=access, rate_limiter=limiter)
     if delivery.end == "unblocked":
         try:
             attempt.record_delivered(result, step_unblocked=True)

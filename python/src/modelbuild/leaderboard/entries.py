@@ -13,7 +13,7 @@ from modelbuild.contract import (
     parameters_by_name,
 )
 from modelbuild.contract.report import Interval
-from modelbuild.experiments import Experiment
+from modelbuild.experiments.models import Experiment
 from modelbuild.leaderboard.records import Entry, EvaluationRows
 
 

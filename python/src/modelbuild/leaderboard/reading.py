@@ -12,7 +12,7 @@ from modelbuild.aws.failures import NotFound
 from modelbuild.contract import Leaderboard, Manifest, TrainingRequest
 from modelbuild.contract.report import Interval
 from modelbuild.errors import VerificationFailed
-from modelbuild.experiments import Answer
+from modelbuild.experiments.models import Answer
 from modelbuild.leaderboard.entries import of_experiment, of_manifest, of_sweep, with_interval_of_sweep
 from modelbuild.leaderboard.ranking import tables
 from modelbuild.leaderboard.records import Board, Entry, EvaluationRows, Table

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from modelbuild import experiments, log
+from modelbuild import log
 from modelbuild.buildkite import agent, job
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
@@ -28,6 +28,7 @@ from modelbuild.errors import (
     TrainingFailed,
     VerificationFailed,
 )
+from modelbuild.experiments.asking import Find, finding
 from modelbuild.handoff import approval, pins
 from modelbuild.handoff.candidates import read_candidates, read_leaderboard
 from modelbuild.handoff.fields import require_undecided
@@ -54,7 +55,7 @@ def run(settings: NotifySettings, environ: Mapping[str, str] = os.environ) -> No
     """
     here = job.read(environ)
     # The process that asks W&B loads its SDK meanwhile.
-    with experiments.finding(settings.wandb, environ) as find_experiments:
+    with finding(settings.wandb, environ) as find_experiments:
         _notify(settings, here, environ, find_experiments)
 
 
@@ -62,13 +63,13 @@ def _notify(
     settings: NotifySettings,
     here: JobEnvironment,
     environ: Mapping[str, str],
-    find_experiments: experiments.Find,
+    find_experiments: Find,
 ) -> None:
     log.group(":mag: Reading the result of the training")
     with ThreadPoolExecutor(1) as threads:
         following = threads.submit(follow, settings.model, (*META_DATA, *_HEAD_JOB, CALLBACK_USER))
         # Imported while the agent's command line works: see modelbuild.process.startup.
-        from modelbuild.aws.batch import Batch
+        from modelbuild.aws.batch.jobs import Batch
         from modelbuild.aws.identity import session
         from modelbuild.aws.storage import Storage
         from modelbuild.notify import page

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from modelbuild import experiments, git
+from modelbuild import git
 from modelbuild.annotation import commit_url, compare_url
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.comparison import details
@@ -21,6 +21,8 @@ from modelbuild.comparison.predictions import same_rows, shared_rows
 from modelbuild.contract import Deployment, Manifest
 from modelbuild.contract.report import Changes, Commit, Comparison, Examples, Report
 from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
+from modelbuild.experiments.asking import Find
+from modelbuild.experiments.models import Answer
 from modelbuild.handoff.candidates import Candidates
 from modelbuild.handoff.manifest import Handoff
 from modelbuild.notify import changes, gates, models
@@ -43,7 +45,7 @@ def compile_report(
     job: JobEnvironment,
     lake: Objects,
     production: Objects | None,
-    find_experiments: experiments.Find,
+    find_experiments: Find,
     score: Scorer | None,
     candidates: Candidates | None = None,
 ) -> Report:
@@ -143,7 +145,7 @@ def _find_live(
         return None, f"the deployments of endpoint {compare_with.endpoint} cannot be read ({error})"
 
 
-def _compare_experiment(ours: Model, answer: experiments.Answer) -> Comparison | None:
+def _compare_experiment(ours: Model, answer: Answer) -> Comparison | None:
     """The comparison with the best experiment."""
     if not answer.experiments:
         return None

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from modelbuild import log
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.aws.console import job_url
 from modelbuild.comparison.models import Model, Scored, lacks_answers
 from modelbuild.comparison.predictions import PredictionTable
@@ -134,7 +134,7 @@ class Scorer:
             return running[0]
         request = asked.ours.request
         try:
-            definition = jobs.definition_with_image(SCORE_DEFINITION, asked.live.request.images.serve)
+            definition = jobs.definitions.with_image(SCORE_DEFINITION, asked.live.request.images.serve)
         except ConfigurationError:
             raise _NotScored(
                 f"there is no job definition {SCORE_DEFINITION} in {jobs.region}: deploy infra/training.yaml "

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from modelbuild import log
-from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.aws.batch.jobs import Batch, BatchJob
 from modelbuild.aws.failures import is_refusal
 from modelbuild.clock import SYSTEM_CLOCK, Clock
 from modelbuild.contract import LOG_GROUP, CandidateOutcome, CandidateTask, Work

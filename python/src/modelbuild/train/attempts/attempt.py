@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue, ValidationError
 
-from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.aws.batch.jobs import Batch, BatchJob
 from modelbuild.contract import HeadEnvironment
 from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.store.attempts import Attempt, JobRecord

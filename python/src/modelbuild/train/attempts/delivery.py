@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from modelbuild import callback, log
+from modelbuild import log
 from modelbuild.buildkite.access import ApiAccess
+from modelbuild.callback.delivery import DEADLINE_SECONDS, Delivery, deliver
+from modelbuild.callback.page import correct_page
+from modelbuild.callback.rate_limiter import shared_rate_limiter
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.errors import AwsError, ModelbuildError, VerificationFailed
 from modelbuild.store.attempts import Attempt
@@ -16,7 +19,7 @@ def deliver_result(
     request: TrainingRequest,
     result: TrainingResult,
     access: ApiAccess,
-    deadline: float = callback.DEADLINE_SECONDS,
+    deadline: float = DEADLINE_SECONDS,
 ) -> str:
     """Deliver a result to its build and write ``delivered.json``; returns a line for the log.
 
@@ -41,15 +44,15 @@ def deliver_result(
         return newest is not None and newest.attempt > number
 
     own = store.attempt(number)
-    rate_limiter = callback.shared_rate_limiter(store.objects, store.prefix)
+    rate_limiter = shared_rate_limiter(store.objects, store.prefix)
 
-    def deliver() -> callback.Delivery:
-        return callback.deliver(
+    def deliver_once() -> Delivery:
+        return deliver(
             request, result, access=access, deadline=deadline, rate_limiter=rate_limiter, outdated=outdated
         )
 
     unblocked_by_flow = _was_unblocked(own)
-    delivery = deliver()
+    delivery = deliver_once()
     try:
         own.record_delivered(result, step_unblocked=delivery.unblocked)
     except AwsError as error:
@@ -59,7 +62,7 @@ def deliver_result(
     if not delivery.unblocked and result.status == "succeeded":
         # A step that was retried before the record was written relies on this result. After any other result,
         # a retried step starts a new attempt.
-        delivery = deliver()
+        delivery = deliver_once()
     if delivery.end == "over" or (delivery.end == "before" and number > 1 and not unblocked_by_flow):
         # In the other cases notify writes the annotation, or a later attempt does, or there is no page. Where
         # this attempt's own flow has unblocked the step, notify may have shown the model by then.
@@ -67,7 +70,7 @@ def deliver_result(
 
         body = page.ended(request, result, number, over=delivery.end == "over")
         style = "success" if result.status == "succeeded" else "error"
-        callback.correct_page(request, body, style, access=access, rate_limiter=rate_limiter)
+        correct_page(request, body, style, access=access, rate_limiter=rate_limiter)
     return delivery.summary
 
 

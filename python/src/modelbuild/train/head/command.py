@@ -20,7 +20,7 @@ from types import FrameType
 from pydantic import ValidationError
 
 from modelbuild import log
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite.access import TOKEN, ApiAccess

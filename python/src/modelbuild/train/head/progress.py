@@ -17,12 +17,12 @@ from dataclasses import replace
 from types import TracebackType
 
 from modelbuild import log
-from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.aws.batch.jobs import Batch, BatchJob
 from modelbuild.aws.console import job_url, logs_url
 from modelbuild.buildkite.access import ApiAccess
 from modelbuild.buildkite.rate_limiter import RateLimiter
 from modelbuild.buildkite.rest import Rest, RestError
-from modelbuild.callback import shared_rate_limiter
+from modelbuild.callback.rate_limiter import shared_rate_limiter
 from modelbuild.contract import RUNNING_STYLE, TRAINING_ANNOTATION, TrainingRequest
 from modelbuild.errors import AwsError, ConfigurationError, describe
 from modelbuild.store.attempts import JobRecord

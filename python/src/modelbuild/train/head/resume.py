@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from modelbuild import log
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.contract import HeadEnvironment
 from modelbuild.errors import AwsError
 from modelbuild.store.attempts import Run

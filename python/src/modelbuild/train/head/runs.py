@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from modelbuild import log
-from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.aws.batch.jobs import Batch, BatchJob
 from modelbuild.contract import HeadEnvironment
 from modelbuild.errors import AwsError
 from modelbuild.store.attempts import Attempt, Run

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelbuild import log
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.contract import (
     SWEEP_WORK,
     Candidate,
@@ -201,7 +201,9 @@ class SweepHead:
             batch=self.batch,
             machine=Machine(
                 queue=self.own.gpu_queue if gpu else self.own.queue,
-                definition=self.batch.worker_definition(self.own.head_queue, sweep_jobs.DEFINITION, image),
+                definition=self.batch.definitions.for_workers(
+                    self.own.head_queue, sweep_jobs.DEFINITION, image
+                ),
                 resources={"VCPU": size["cpu"], "MEMORY": size["memory"], "GPU": gpu},
                 processes=processes,
             ),

@@ -19,10 +19,11 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timezone
 from types import TracebackType
 
-from modelbuild import callback, log
-from modelbuild.aws.batch import Batch
+from modelbuild import log
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.buildkite.access import ApiAccess
 from modelbuild.buildkite.rest import Rest, RestError
+from modelbuild.callback.rate_limiter import shared_rate_limiter
 from modelbuild.contract import TrainingRequest, TrainingResult, unsuccessful
 from modelbuild.errors import ConfigurationError, describe
 from modelbuild.log import metaflow_lines
@@ -48,7 +49,7 @@ class Cancellation:
         self._bucket = BucketStore(objects, request.artifacts)
         self._rest = rest
         self._build = request.build
-        self._rate_limiter = callback.shared_rate_limiter(objects, request.artifacts)
+        self._rate_limiter = shared_rate_limiter(objects, request.artifacts)
         self._pause_until = 0.0
         # The shared answers cover the last minutes only.
         self._sure = False

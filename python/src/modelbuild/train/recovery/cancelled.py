@@ -10,7 +10,7 @@ import re
 
 from pydantic import AwareDatetime, BaseModel
 
-from modelbuild.aws.batch import Batch
+from modelbuild.aws.batch.jobs import Batch
 from modelbuild.aws.storage import NotFound
 from modelbuild.contract import unsuccessful
 from modelbuild.errors import VerificationFailed

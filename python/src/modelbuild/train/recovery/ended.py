@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from modelbuild import log
-from modelbuild.aws.batch import Batch, BatchJob, job
+from modelbuild.aws.batch.jobs import Batch, BatchJob, job
 from modelbuild.aws.function import Context
 from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret

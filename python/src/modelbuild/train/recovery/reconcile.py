@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from modelbuild import callback, log
-from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild import log
+from modelbuild.aws.batch.jobs import Batch, BatchJob
 from modelbuild.aws.identity import session
 from modelbuild.aws.secrets import secret
 from modelbuild.aws.storage import NotFound, Storage
 from modelbuild.buildkite.access import TOKEN, ApiAccess
 from modelbuild.buildkite.rest import Rest, RestError
+from modelbuild.callback.delivery import StepNotReached
+from modelbuild.callback.rate_limiter import shared_rate_limiter
 from modelbuild.contract import TrainingRequest, unsuccessful
 from modelbuild.errors import BuildkiteError, VerificationFailed, describe
 from modelbuild.settings import AwsSettings
@@ -186,7 +188,7 @@ def _deliver(training: _OpenTraining, head: BatchJob | None, access: ApiAccess) 
         summary = delivery.deliver_result(
             training.store, training.number, training.request, result, access, _SECONDS_EACH
         )
-    except callback.StepNotReached as error:
+    except StepNotReached as error:
         if training.age < _OLD_SECONDS:
             return f"not delivered yet, the next run looks again: {error}"
         own.record_delivered(result, step_unblocked=False)
@@ -204,7 +206,7 @@ def _waits(training: _OpenTraining, access: ApiAccess) -> bool:
     """Whether the build waits at the step that this training unblocks, or is over or deleted."""
     request = training.request
     rest = Rest.of(access)
-    rate_limiter = callback.shared_rate_limiter(training.store.objects, request.artifacts)
+    rate_limiter = shared_rate_limiter(training.store.objects, request.artifacts)
     time.sleep(rate_limiter.next())
     try:
         jobs = rest.jobs(request.build, request.unblock)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.aws.batch.jobs import Batch, BatchJob
 from modelbuild.contract import HeadEnvironment, unsuccessful
 from modelbuild.errors import ModelbuildError
 from modelbuild.store.model import ModelStore

@@ -39,7 +39,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         made = threads.submit(build_request, settings, here, environ, Path.cwd(), keys.result)
         claimed = threads.submit(lambda: claim.hold(settings, here, keys.result()))
         # Imported while the other threads wait for git and the agent: see modelbuild.process.startup.
-        from modelbuild.aws.batch import Batch
+        from modelbuild.aws.batch.jobs import Batch
         from modelbuild.aws.identity import session
         from modelbuild.aws.storage import Storage
         from modelbuild.train.submit import submission
@@ -50,7 +50,7 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         def define() -> str:
             image = made.result()[0].images.default
             claimed.result()
-            return batch.definition_with_image(settings.queue, image)
+            return batch.definitions.with_image(settings.queue, image)
 
         defined = threads.submit(define)
         request, archived = made.result()

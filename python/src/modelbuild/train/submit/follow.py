@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 
 from modelbuild import log
-from modelbuild.aws.batch import Batch, BatchJob
+from modelbuild.aws.batch.jobs import Batch, BatchJob
 from modelbuild.aws.logs import Logs
 from modelbuild.contract import TrainingResult, unsuccessful
 from modelbuild.errors import AwsError, TrainingFailed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from modelbuild.annotation import commit_url, render
-from modelbuild.aws.batch import BatchJob
+from modelbuild.aws.batch.jobs import BatchJob
 from modelbuild.contract import TrainingRequest, TrainingResult
 from modelbuild.store.attempts import JobRecord
 from modelbuild.train.commit import parameters

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from modelbuild import git, log
-from modelbuild.aws.batch import OVERRIDES_LIMIT, Batch, overrides_bytes, require_fitting
+from modelbuild.aws.batch.jobs import OVERRIDES_LIMIT, Batch, overrides_bytes, require_fitting
 from modelbuild.aws.identity import caller, session
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent, job
@@ -111,7 +111,7 @@ def plan(settings: TrainSettings, environ: Mapping[str, str], checkout: Path) ->
     claim.require_free(settings, here, keys)
     request, archived = build_request(settings, here, environ, checkout, meta_data_keys=lambda: keys)
     made = session(settings.aws, agent.oidc_token)
-    definition = Batch(made).definition(settings.queue, request.images.default)
+    definition = Batch(made).definitions.derived(settings.queue, request.images.default)
     container = definition.content["containerProperties"]
     variables = submission.variables(request, settings)
     storage = Storage(made)

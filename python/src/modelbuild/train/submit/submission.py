@@ -12,7 +12,7 @@ import re
 
 from modelbuild import log
 from modelbuild.aws import console
-from modelbuild.aws.batch import Batch, BatchJob, require_fitting
+from modelbuild.aws.batch.jobs import Batch, BatchJob, require_fitting
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import (

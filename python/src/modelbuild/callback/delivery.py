@@ -1,4 +1,4 @@
-"""Delivers the result of a training to Buildkite: the only code that unblocks a step.
+"""Delivers the result of a training to Buildkite; the only code that unblocks a step.
 
 The delivery is a loop: read the build, decide, act, read again. If an answer is lost or the program dies, the
 next reading shows what was done. So two deliveries of a result have the same effect as one.
@@ -18,24 +18,11 @@ from modelbuild.buildkite.access import TOKEN, ApiAccess
 from modelbuild.buildkite.rate_limiter import RateLimiter
 from modelbuild.buildkite.rest import Job, Rest, RestError
 from modelbuild.clock import SYSTEM_CLOCK, Clock
-from modelbuild.contract import (
-    RUNNING_STYLE,
-    RUNNING_TEXT,
-    TRAINING_ANNOTATION,
-    TrainingRequest,
-    TrainingResult,
-)
-from modelbuild.errors import AwsError, BuildkiteError, ConfigurationError, VerificationFailed
-from modelbuild.store.attempts import Attempt
-from modelbuild.store.bucket import BucketStore
-from modelbuild.store.objects import Objects
+from modelbuild.contract import TrainingRequest, TrainingResult
+from modelbuild.errors import AwsError, BuildkiteError, ConfigurationError
 from modelbuild.text import storable
 
 DEADLINE_SECONDS = 24 * 3600.0
-PAGE_SECONDS = 30.0
-"""How long a result waits for the head's last annotation; a request takes at most a third of it."""
-
-_LOOK_AGAIN_SECONDS = 0.5
 
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 # After a refusal for too many requests, the next request comes at a random moment of a time that doubles.
@@ -71,11 +58,6 @@ class Delivery:
     def unblocked(self) -> bool:
         """Whether the step is unblocked."""
         return self.end in ("unblocked", "before")
-
-
-def shared_rate_limiter(objects: Objects, artifacts: str) -> RateLimiter:
-    """The rate limiter of all trainings of the bucket that ``artifacts`` lies in."""
-    return RateLimiter(BucketStore(objects, artifacts).claim_slot)
 
 
 def deliver(
@@ -115,63 +97,6 @@ def deliver(
     return _Delivery(
         Rest.of(access), request, result, clock, clock.now() + deadline, rate_limiter, outdated
     ).run()
-
-
-def wait_for_page(attempt: Attempt, clock: Clock = SYSTEM_CLOCK) -> None:
-    """Wait until the head sends no annotation any more, so that none replaces the one of notify.
-
-    The result of the attempt must be in S3: the head sends nothing after that. A request that has no answer
-    is waited for during ``PAGE_SECONDS``.
-
-    Args:
-        attempt: the attempt, whose step is about to be unblocked.
-        clock: what time is and how it passes.
-    """
-    until = clock.now() + PAGE_SECONDS
-    try:
-        while attempt.has_open_page_update():
-            if clock.now() > until:
-                log.say(
-                    "callback: the head's request for the annotation has no answer; unblocking all the same"
-                )
-                return
-            clock.sleep(_LOOK_AGAIN_SECONDS)
-    except (AwsError, VerificationFailed) as error:
-        log.say(f"callback: it is not known whether the head is sending the annotation: {error}")
-
-
-def correct_page(
-    request: TrainingRequest,
-    body: str,
-    style: str,
-    *,
-    access: ApiAccess,
-    rate_limiter: RateLimiter | None = None,
-    clock: Clock = SYSTEM_CLOCK,
-) -> None:
-    """Replace an annotation that still says that the training runs, when no later step will replace it.
-
-    No program reads the annotation, so an error is only logged, and the call is not repeated.
-
-    Args:
-        request: the request of the training; it names the build.
-        body: how the training ended.
-        style: of the annotation.
-        access: the API of Buildkite.
-        rate_limiter: the rate limiter.
-        clock: what time is and how it passes.
-    """
-    try:
-        rest = Rest.of(access)
-        clock.sleep(rate_limiter.next() if rate_limiter else 0.0)
-        context = request.meta_data_key(TRAINING_ANNOTATION)
-        notes = [note for note in rest.annotations(request.build) if note.context == context]
-        # The annotation of notify may have the same style.
-        if any(note.style == RUNNING_STYLE and RUNNING_TEXT in note.body_html for note in notes):
-            clock.sleep(rate_limiter.next() if rate_limiter else 0.0)
-            rest.annotate(request.build, body, context=context, style=style)
-    except (AwsError, BuildkiteError, ConfigurationError) as error:
-        log.say(f"callback: the page of the build still says that the training is under way: {error}")
 
 
 class _Delivery:

@@ -1,0 +1,1 @@
+"""Tells Buildkite that a training has ended."""

@@ -1,0 +1,1 @@
+"""The experimental runs in W&B: those with the parameters of a training, or all of a project."""
