@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from modelbuild.contract import TrainingResult
+from modelbuild_local.buildkite import agents
 from modelbuild_local.buildkite.state import Annotation, Artifact, Build, Job
 
 LONG = (
@@ -68,7 +69,7 @@ def _training(bench: Any) -> Build:
     job = bench.begin(bench.agent())
     job.log.add(0, LOG.encode())
     bench.clock.passed += 5
-    bench.engine.finish(job, 0, "", "")
+    agents.finish(bench.engine, job, 0, "", "")
     _note(build, job, "training", "info", FIGURES)
     build.meta_data["train/job/url"] = "http://127.0.0.1:1/job"
     bench.clock.passed += 64
@@ -88,7 +89,7 @@ def _failed(bench: Any) -> Build:
     _report(bench, build, "failed", reason="flow.py, line 12: ValueError: unknown label\n" + "x" * 120)
     job = bench.begin(bench.agent())
     job.log.add(0, LOG.encode())
-    bench.engine.finish(job, 1, "", "")
+    agents.finish(bench.engine, job, 1, "", "")
     _note(build, job, "training", "error", "<p><strong>The training failed.</strong></p><blockquote>" + LONG)
     return build
 
@@ -113,7 +114,7 @@ def _unattended(bench: Any) -> Build:
     build = _blocked(bench)
     bench.engine.unblock(_job(build, "approve"), {"why": "better"}, bench.engine.user)
     for agent in bench.agents:
-        bench.engine.disconnect(agent)
+        agents.disconnect(bench.engine, agent)
     return build
 
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 import standins
+from modelbuild_local.buildkite import agents
 from modelbuild_local.buildkite.app import create_app
 from modelbuild_local.buildkite.engine import Engine
 from modelbuild_local.buildkite.identity import User, user_id
@@ -54,16 +55,16 @@ class Bench:
 
     def agent(self, *tags: str) -> Agent:
         """A new agent with these tags."""
-        agent = self.engine.register(f"agent-{len(self.agents)}", "host", "3.138.3", tags, 0)
+        agent = agents.register(self.engine, f"agent-{len(self.agents)}", "host", "3.138.3", tags, 0)
         self.agents.append(agent)
         return agent
 
     def begin(self, agent: Agent) -> Job | None:
         """The agent takes and starts the next job, if there is one."""
-        job = self.engine.ping(agent)
+        job = agents.ping(self.engine, agent)
         if job is not None:
-            self.engine.accept(agent, job)
-            self.engine.start(job)
+            agents.accept(agent, job)
+            agents.start(self.engine, job)
         return job
 
     def run(self, agent: Agent, exit_status: int = 0) -> str | None:
@@ -72,7 +73,7 @@ class Bench:
         if job is None:
             return None
         self.clock.passed += 1
-        self.engine.finish(job, exit_status, "", "")
+        agents.finish(self.engine, job, exit_status, "", "")
         return job.step.key
 
     def drain(self, agent: Agent, exit_statuses: dict[str, int] | None = None) -> list[str]:
@@ -82,7 +83,7 @@ class Bench:
             key = job.step.key or job.step.definition.label
             ran.append(key)
             self.clock.passed += 1
-            self.engine.finish(job, (exit_statuses or {}).get(key, 0), "", "")
+            agents.finish(self.engine, job, (exit_statuses or {}).get(key, 0), "", "")
         return ran
 
 

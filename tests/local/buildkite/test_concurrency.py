@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelbuild_local.buildkite import agents
 from modelbuild_local.buildkite.api.views import job_state
 
 
@@ -31,7 +32,7 @@ def test_a_gate_lets_one_build_through_at_a_time(bench: Any) -> None:
     job = bench.begin(one)
     assert (job.build, job.step.key) == (first, "work")
     assert bench.begin(other) is None
-    bench.engine.finish(job, 0, "", "")
+    agents.finish(bench.engine, job, 0, "", "")
     assert bench.drain(other) == ["close", "open", "work", "close"]
     assert (first.state, second.state) == ("passed", "passed")
 
@@ -83,7 +84,7 @@ def test_a_job_without_a_place_in_its_group_is_limited(bench: Any) -> None:
     assert states() == ["scheduled", "limited", "scheduled"]
     job = bench.begin(bench.agent())
     assert states() == ["running", "limited", "scheduled"]
-    bench.engine.finish(job, 0, "", "")
+    agents.finish(bench.engine, job, 0, "", "")
     assert states() == ["passed", "scheduled", "scheduled"]
     bench.engine.cancel_build(second)
     assert states() == ["passed", "canceled", "canceled"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from modelbuild_local.buildkite import agents
 from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.state import Build, Job, Step
 
@@ -30,7 +31,7 @@ def upload_by(bench: Any, key: str, steps: list[object]) -> None:
     assert job is not None
     assert job.step.key == key
     bench.engine.upload(job, key, {"steps": steps})
-    bench.engine.finish(job, 0, "", "")
+    agents.finish(bench.engine, job, 0, "", "")
 
 
 @pytest.mark.parametrize("rest", [["a", "b"], ["b", "a"]])
@@ -87,7 +88,7 @@ def test_upload_that_depends_on_its_dependents_is_refused(bench: Any) -> None:
     job = bench.begin(bench.agent())
     with pytest.raises(Refused, match="on itself"):
         bench.engine.upload(job, "1", {"steps": [command("c", depends_on="b")]})
-    bench.engine.finish(job, 0, "", "")
+    agents.finish(bench.engine, job, 0, "", "")
     assert bench.drain(bench.agent()) == ["b"]
     assert build.state == "passed"
 
@@ -140,7 +141,7 @@ def test_nothing_runs_behind_a_canceled_job(bench: Any, steps: list[object]) -> 
     build = bench.build([command("a"), *steps, command("side", depends_on=[])])
     job = bench.begin(agent := bench.agent())
     bench.engine.cancel_job(job)
-    bench.engine.finish(job, -1, "SIGTERM", "cancel")
+    agents.finish(bench.engine, job, -1, "SIGTERM", "cancel")
     assert bench.drain(agent) == ["side"]
     assert job_of(build, "b").state == "broken"
     assert build.state == "failed"
@@ -161,11 +162,11 @@ def test_jobs_that_want_it_are_canceled_when_the_build_fails(bench: Any) -> None
     fast = {"cancel_on_build_failing": True}
     build = bench.build([command("a"), command("b", **fast), command("c"), command("d", **fast), "wait"])
     first, second, third = (bench.begin(bench.agent()) for _ in range(3))
-    bench.engine.finish(first, 1, "", "")
+    agents.finish(bench.engine, first, 1, "", "")
     assert [job_of(build, key).state for key in "bcd"] == ["canceling", "running", "canceled"]
-    bench.engine.finish(second, -1, "SIGTERM", "cancel")
+    agents.finish(bench.engine, second, -1, "SIGTERM", "cancel")
     assert build.state == "failing"
-    bench.engine.finish(third, 0, "", "")
+    agents.finish(bench.engine, third, 0, "", "")
     assert (build.state, second.state) == ("failed", "canceled")
 
 
@@ -175,8 +176,8 @@ def test_a_job_that_times_out_is_a_failure(bench: Any) -> None:
     agent = bench.agent()
     job = bench.begin(agent)
     bench.clock.passed = agent.seen = 61
-    bench.engine.tick()
-    bench.engine.finish(job, -1, "SIGTERM", "cancel")
+    agents.tick(bench.engine)
+    agents.finish(bench.engine, job, -1, "SIGTERM", "cancel")
     assert job.state == "timed_out"
     assert bench.drain(agent) == ["b"]
 
@@ -187,6 +188,6 @@ def test_a_job_that_times_out_with_0_has_passed(bench: Any) -> None:
     agent = bench.agent()
     job = bench.begin(agent)
     bench.clock.passed = agent.seen = 61
-    bench.engine.tick()
-    bench.engine.finish(job, 0, "", "")
+    agents.tick(bench.engine)
+    agents.finish(bench.engine, job, 0, "", "")
     assert (job.state, build.state) == ("finished", "passed")

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from modelbuild_local.buildkite import agents
 from modelbuild_local.buildkite.app import create_app
 from modelbuild_local.buildkite.engine import Engine
 from modelbuild_local.buildkite.pipeline.definition import CommandStep
@@ -188,7 +189,7 @@ def test_a_build_that_is_over_asks_for_no_agent(shown: Callable[[str], Any]) -> 
     """The hint comes back with a retry, which needs an agent."""
     bench, build, page = shown("failed")
     for agent in bench.agents:
-        bench.engine.disconnect(agent)
+        agents.disconnect(bench.engine, agent)
     assert 'class="card hint"' not in ask(bench.engine, "GET", path_of(build)).text
     failed = next(step.job for step in build.steps if step.key == "notify")
     assert f"{failed.id}/retry" in page

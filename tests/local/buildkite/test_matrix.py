@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from modelbuild_local.buildkite import agents
 from modelbuild_local.buildkite.environment import job_environment
 from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pipeline.reader import PipelineError, parse_pipeline
@@ -98,7 +99,7 @@ def test_a_dependency_is_on_all_jobs_of_a_step(bench: Any, many: dict[str, objec
     assert bench.run(agent) == "a"
     job = bench.begin(agent)
     bench.engine.upload(job, "1", {"steps": [{"command": "c", "key": "c"}]})
-    bench.engine.finish(job, 0, "", "")
+    agents.finish(bench.engine, job, 0, "", "")
     assert bench.drain(agent) == ["c", "b"]
     assert build.state == "passed"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from modelbuild_local.buildkite import agents
 from modelbuild_local.buildkite.identity import User, user_id
 from modelbuild_local.buildkite.state import Artifact, Build
 from rest_client import ROOT, URL, Rest
@@ -37,10 +38,10 @@ def builds_of(bench: Any) -> list[Build]:
         made.append(build)
         job = bench.begin(agent)
         if exit_status is not None:
-            bench.engine.finish(job, exit_status, "", "")
+            agents.finish(bench.engine, job, exit_status, "", "")
         elif branch == "main":
             bench.engine.cancel_build(build)
-            bench.engine.finish(job, -1, "SIGTERM", "cancel")
+            agents.finish(bench.engine, job, -1, "SIGTERM", "cancel")
     return made
 
 
@@ -201,7 +202,7 @@ def test_organization_and_agents(bench: Any, rest: Rest) -> None:
     bench.build([{"command": "x", "key": "k"}])
     busy, gone = bench.agent("queue=default", "gpu=true"), bench.agent()
     bench.begin(busy)
-    bench.engine.disconnect(gone)
+    agents.disconnect(bench.engine, gone)
     [shown] = rest.get(f"{ROOT}/agents").json()
     assert (shown["id"], shown["queue"], shown["meta_data"]) == (
         busy.id,

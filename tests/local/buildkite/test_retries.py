@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from modelbuild_local.buildkite import agents
 from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pipeline.attributes.retry import Retry
 
@@ -20,7 +21,7 @@ def attempts(bench: Any, retry: object, ends: list[End]) -> int:
         job = bench.begin(agent)
         if job is None:
             break
-        bench.engine.finish(job, exit_status, signal, reason)
+        agents.finish(bench.engine, job, exit_status, signal, reason)
     return len(build.jobs)
 
 
@@ -86,13 +87,13 @@ def test_a_canceled_job_is_not_retried_by_a_rule(bench: Any) -> None:
     agent = bench.agent()
     job = bench.begin(agent)
     bench.engine.cancel_job(job)
-    bench.engine.finish(job, 143, "SIGTERM", "cancel")
+    agents.finish(bench.engine, job, 143, "SIGTERM", "cancel")
     assert len(build.jobs) == 1
     bench.engine.retry(job)
     job = bench.begin(agent)
     bench.clock.passed = agent.seen = 61
-    bench.engine.tick()
-    bench.engine.finish(job, 143, "SIGTERM", "cancel")
+    agents.tick(bench.engine)
+    agents.finish(bench.engine, job, 143, "SIGTERM", "cancel")
     assert (job.state, len(build.jobs)) == ("timed_out", 3)
 
 

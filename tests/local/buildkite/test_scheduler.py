@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelbuild_local.buildkite.engine import LOST_AFTER
+from modelbuild_local.buildkite import agents
+from modelbuild_local.buildkite.agents import LOST_AFTER
 from modelbuild_local.buildkite.environment import job_environment
 from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pipeline.graph import ancestors, before_barrier
@@ -167,8 +168,8 @@ def test_uploaded_steps_stand_behind_their_uploader(bench: Any) -> None:
     assert job is not None
     bench.engine.upload(job, "1", {"steps": [command("x"), "wait", command("y")]})
     bench.engine.upload(job, "1", {"steps": [command("x"), "wait", command("y")]})
-    assert bench.engine.ping(bench.agent()) is None
-    bench.engine.finish(job, 0, "", "")
+    assert agents.ping(bench.engine, bench.agent()) is None
+    agents.finish(bench.engine, job, 0, "", "")
     assert bench.drain(agent) == ["x", "y", "last"]
     assert [step.key for step in build.steps] == ["up", "x", None, "y", None, "last"]
 
@@ -220,7 +221,7 @@ def test_canceling_stops_jobs_and_opens_nothing(bench: Any) -> None:
     assert (job.state, build.state) == ("canceling", "canceling")
     with pytest.raises(Refused, match="canceled"):
         bench.engine.unblock(job_of(build, "go"), {}, bench.engine.user)
-    bench.engine.finish(job, -1, "SIGTERM", "cancel")
+    agents.finish(bench.engine, job, -1, "SIGTERM", "cancel")
     assert build.state == "canceled"
     assert states(build) == {"a": "canceled", "go": "canceled", "b": "canceled"}
 
@@ -232,12 +233,12 @@ def test_a_job_that_runs_too_long_is_stopped(bench: Any) -> None:
     assert job is not None
     bench.clock.passed += 119
     job.agent.seen = bench.clock.passed if job.agent else 0
-    bench.engine.tick()
+    agents.tick(bench.engine)
     assert job.state == "running"
     bench.clock.passed += 2
-    bench.engine.tick()
+    agents.tick(bench.engine)
     assert job.state == "timing_out"
-    bench.engine.finish(job, -1, "SIGTERM", "cancel")
+    agents.finish(bench.engine, job, -1, "SIGTERM", "cancel")
     assert (job.state, build.state) == ("timed_out", "failed")
 
 
@@ -248,7 +249,7 @@ def test_the_job_of_a_silent_agent_has_failed(bench: Any) -> None:
     job = bench.begin(agent)
     assert job is not None
     bench.clock.passed += LOST_AFTER + 1
-    bench.engine.tick()
+    agents.tick(bench.engine)
     assert (agent.connection_state, job.exit_status, job.signal_reason) == ("lost", -1, "agent_stop")
     assert build.state == "failed"
 
@@ -268,17 +269,17 @@ def test_a_concurrency_group_limits_over_builds(bench: Any) -> None:
     first = bench.begin(bench.agent())
     assert first is not None
     assert bench.begin(other := bench.agent()) is None
-    bench.engine.finish(first, 0, "", "")
+    agents.finish(bench.engine, first, 0, "", "")
     assert bench.run(other) == "deploy"
 
 
 def test_a_job_is_accepted_by_its_own_agent_alone(bench: Any) -> None:
     """A job may only be accepted by the agent it was given to."""
     bench.build([command("a")])
-    job = bench.engine.ping(bench.agent())
+    job = agents.ping(bench.engine, bench.agent())
     assert job is not None
     with pytest.raises(Refused, match="not assigned"):
-        bench.engine.accept(bench.agent(), job)
+        agents.accept(bench.agent(), job)
 
 
 def test_each_place_that_sets_a_variable_overrides_the_places_before(bench: Any) -> None:
@@ -294,7 +295,7 @@ def test_each_place_that_sets_a_variable_overrides_the_places_before(bench: Any)
     job = bench.begin(agent)
     step = command("x", env=values["step"])
     bench.engine.upload(job, "1", {"env": values["upload"], "steps": [step]})
-    bench.engine.finish(job, 0, "", "")
+    agents.finish(bench.engine, job, 0, "", "")
     job = bench.begin(agent)
     env = job_environment(job, job.step.definition, agent, "local", "http://page")
     assert {name: env[name] for name in names} == {name: name for name in names}
@@ -333,11 +334,11 @@ def test_no_pipeline_hangs_or_runs_ahead(
     """Whatever fails, is uploaded or canceled, a build comes to its end and no job starts before its turn."""
     bench = make_bench()
     build = bench.build(steps)
-    agents = [bench.agent(), bench.agent()]
+    runners = [bench.agent(), bench.agent()]
     running: list[Job] = []
     uploads = iter(choices.draw(st.lists(pipelines(), max_size=2)))
     for _ in range(200):
-        for agent in agents:
+        for agent in runners:
             job = bench.begin(agent)
             if job is not None:
                 running.append(job)
@@ -353,7 +354,7 @@ def test_no_pipeline_hangs_or_runs_ahead(
                 bench.engine.cancel_job(job)
             elif act == "upload" and (steps := next(uploads, [])):
                 bench.engine.upload(job, job.id, {"steps": renamed(steps, f"-{job.id[:8]}")})
-            bench.engine.finish(job, choices.draw(st.sampled_from([0, 0, 1, 2])), "", "")
+            agents.finish(bench.engine, job, choices.draw(st.sampled_from([0, 0, 1, 2])), "", "")
         else:
             break
     assert is_over(build), states(build)

@@ -13,6 +13,7 @@ from modelbuild_local.buildkite.engine import Engine
 from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.identity import User
 from modelbuild_local.buildkite.pages.rows import job_row
+from modelbuild_local.buildkite.pages.training import training_status
 from modelbuild_local.buildkite.state import Job
 
 ADA = User("1", "Ada", "ada@example.org")
@@ -55,10 +56,10 @@ def test_block_of_a_training_looks_as_the_training_ended(tmp_path: Path, status:
     """A failed training is no green step, and no person stands beside it."""
     fields = [{"text": "Status", "key": "training/status", "required": False}]
     engine, job = blocked(tmp_path, {"fields": fields, "blocked_state": "running"})
-    assert (job_row(job, engine.clock.now()).state, job.training) == ("in training", "")
+    assert (job_row(job, engine.clock.now()).state, training_status(job)) == ("in training", "")
     engine.unblock(job, {"training/status": status}, engine.bot)
     row = job_row(job, engine.clock.now())
-    assert (row.state, job.training) == (shown, status)
+    assert (row.state, training_status(job)) == (shown, status)
     assert row.job.unblocked_by is not None
     assert row.job.unblocked_by.name == "Training (API)"
 

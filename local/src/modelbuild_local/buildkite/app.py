@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from modelbuild_local.buildkite import agents
 from modelbuild_local.buildkite.api.agent import AgentApi
 from modelbuild_local.buildkite.api.agent_artifacts import ArtifactApi
 from modelbuild_local.buildkite.api.rest import RateLimit, Rest
@@ -74,5 +75,5 @@ def _largest(_method: str, path: str) -> int:
 
 async def _tick(engine: Engine) -> None:
     while True:
-        engine.tick()
+        agents.tick(engine)
         await asyncio.sleep(1)

@@ -1,8 +1,11 @@
-"""The operations that change the state; ``progress`` applies the consequences."""
+"""What people and programs do with pipelines, builds and jobs; ``agents`` has what agents do.
+
+``progress`` applies the consequences.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +15,7 @@ from modelbuild_local.buildkite.identity import User, slug_of, user_id
 from modelbuild_local.buildkite.notes import field_value, require_size
 from modelbuild_local.buildkite.pipeline import graph
 from modelbuild_local.buildkite.pipeline.conditions import build_context
-from modelbuild_local.buildkite.pipeline.definition import CommandStep, Pipeline
+from modelbuild_local.buildkite.pipeline.definition import Pipeline
 from modelbuild_local.buildkite.pipeline.reader import PipelineError, parse_pipeline, parse_yaml
 from modelbuild_local.buildkite.scheduling import concurrency, progress, retries, scheduler
 from modelbuild_local.buildkite.scheduling.clock import Clock
@@ -21,15 +24,11 @@ from modelbuild_local.buildkite.state import (
     Agent,
     Build,
     Job,
-    JobState,
     PipelineSettings,
     PullRequest,
     Source,
     Step,
 )
-
-LOST_AFTER = 90.0
-"""Seconds of silence after which an agent counts as lost; an idle agent calls each second."""
 
 UPLOAD_STEP = "steps:\n  - label: ':pipeline: upload'\n    command: buildkite-agent pipeline upload\n"
 
@@ -137,7 +136,7 @@ class Engine:
             raise Refused(422, str(error)) from None
         pipeline.builds.append(build)
         self.builds[build.id] = build
-        self._advance(build)
+        self.advance(build)
         return build
 
     def upload(self, job: Job, upload_id: str, document: object) -> None:
@@ -153,7 +152,7 @@ class Engine:
             raise Refused(422, str(error)) from None
         job.uploads.add(upload_id)
         job.build.uploaded_env.update(pipeline.env)
-        self._advance(job.build)
+        self.advance(job.build)
 
     def rebuild(self, build: Build, *, source: Source = "api") -> Build:
         """A new build of the same commit, branch, message and variables. Refused as ``create_build``."""
@@ -176,19 +175,19 @@ class Engine:
         build.canceled = True
         for step in build.steps:
             progress.cancel(step.job, self.clock.now())
-        self._advance(build)
+        self.advance(build)
 
-    # Jobs, for people and programs
+    # Jobs
 
     def cancel_job(self, job: Job) -> None:
         """Cancel one job that has not ended."""
         progress.cancel(job, self.clock.now())
-        self._advance(job.build)
+        self.advance(job.build)
 
     def retry(self, job: Job) -> Job:
         """A new job for the same step; the old one keeps its state. Refused (400, 422): not possible."""
         retries.check_manual(job)
-        return self._retry(job, "manual")
+        return self.add_retry(job, "manual")
 
     def retry_failed(self, build: Build, states: Collection[str]) -> list[Job]:
         """New jobs for all jobs of a build in these states that may be retried manually.
@@ -198,7 +197,7 @@ class Engine:
             states: ``failed``, ``soft_failed``, ``timed_out`` or ``canceled``.
         """
         found = [job for job in build.jobs if retries.failure(job) in states and retries.may_retry(job)]
-        return [self._retry(job, "manual") for job in found]
+        return [self.add_retry(job, "manual") for job in found]
 
     def unblock(self, job: Job, fields: Mapping[str, object], user: User) -> None:
         """Open a block or input step; its fields become meta-data of the build. Refused: see the messages."""
@@ -218,89 +217,7 @@ class Engine:
         job.state = "unblocked"
         job.unblocked_by = user
         job.unblocked_at = job.finished_at = self.clock.now()
-        self._advance(job.build)
-
-    # Agents
-
-    def register(self, name: str, hostname: str, version: str, tags: Sequence[str], priority: int) -> Agent:
-        """A new agent."""
-        agent = Agent(
-            name=name,
-            hostname=hostname,
-            version=version,
-            tags=tuple(tags),
-            priority=priority,
-            created_at=self.clock.now(),
-            seen=self.clock.seconds(),
-        )
-        self.agents[agent.id] = agent
-        return agent
-
-    def ping(self, agent: Agent) -> Job | None:
-        """The job the agent is to accept next, if there is one."""
-        if agent.connection_state == "lost":
-            agent.connection_state = "connected"
-        if agent.job is None and agent.connection_state == "connected":
-            job = scheduler.next_job(self.builds.values(), agent)
-            if job is not None:
-                job.state, job.agent, agent.job = "assigned", agent, job
-                concurrency.mark_limited(self.builds.values())
-        return agent.job if agent.job is not None and agent.job.state == "assigned" else None
-
-    def accept(self, agent: Agent, job: Job) -> None:
-        """The agent accepts its assigned job. Refused (422): the job is not assigned to it."""
-        if job.agent is not agent or job.state not in ("assigned", "accepted"):
-            raise Refused(422, "The job is not assigned to this agent")
-        job.state = "accepted"
-
-    def start(self, job: Job) -> None:
-        """The agent begins to run the job."""
-        if job.state not in ("accepted", "canceling"):
-            raise Refused(422, f"The job cannot be started: its state is {job.state}")
-        if job.state == "accepted":
-            job.state = "running"
-        job.started_at, job.started = self.clock.now(), self.clock.seconds()
-        job.build.started_at = job.build.started_at or job.started_at
-        self._advance(job.build)
-
-    def finish(self, job: Job, exit_status: int, signal: str, signal_reason: str) -> None:
-        """The job has ended; it may be retried automatically. Refused (422): it had ended before."""
-        if job.state not in WITH_AGENT:
-            raise Refused(422, f"The job cannot be finished: its state is {job.state}")
-        if job.agent is not None:
-            job.agent.job = None
-        ends: dict[JobState, JobState] = {"canceling": "canceled"}
-        if exit_status != 0:
-            # A job that exits with 0 has passed, even after its timeout.
-            ends["timing_out"] = "timed_out"
-        job.state = ends.get(job.state, "finished")
-        job.exit_status, job.signal, job.signal_reason = exit_status, signal, signal_reason
-        job.finished_at = self.clock.now()
-        job.log.close()
-        (self.log_files / f"{job.id}.log").write_bytes(bytes(job.log.content))
-        job.soft_failed = scheduler.fails_softly(job)
-        job.retry_rule = retries.automatic_rule(job)
-        if job.retry_rule is not None:
-            self._retry(job, "automatic")
-        self._advance(job.build)
-
-    def disconnect(self, agent: Agent, *, lost: bool = False) -> None:
-        """The agent has disconnected; its job fails."""
-        agent.connection_state = "lost" if lost else "disconnected"
-        if agent.job is not None:
-            self.finish(agent.job, -1, "", "agent_stop")
-
-    def tick(self) -> None:
-        """Called once a second: stop jobs after their timeout, and disconnect silent agents."""
-        now = self.clock.seconds()
-        for agent in self.agents.values():
-            job = agent.job
-            if agent.connection_state in ("connected", "stopping") and now - agent.seen > LOST_AFTER:
-                self.disconnect(agent, lost=True)
-            elif job is not None and job.state == "running" and isinstance(job.step.definition, CommandStep):
-                limit = job.step.definition.timeout_in_minutes
-                if limit is not None and job.started is not None and now - job.started > limit * 60:
-                    job.state = "timing_out"
+        self.advance(job.build)
 
     # Consequences of a change
 
@@ -311,14 +228,15 @@ class Engine:
         context = build_context(build, self.organization, env)
         graph.insert(build, pipeline, uploader, context, self.clock.now())
 
-    def _retry(self, job: Job, kind: Literal["automatic", "manual"]) -> Job:
+    def add_retry(self, job: Job, kind: Literal["automatic", "manual"]) -> Job:
+        """A new job for the same step, whether or not its rules allow one."""
         new = graph.add_job(job.build, job.step, self.clock.now())
         new.retry_type, new.retries = kind, job
         job.retried_in = new
-        self._advance(job.build)
+        self.advance(job.build)
         return new
 
-    def _advance(self, build: Build) -> None:
+    def advance(self, build: Build) -> None:
         """Update the state of a build from its jobs, and what this means for concurrency groups."""
         for step in build.steps:
             self.jobs.setdefault(step.job.id, step.job)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from modelbuild.contract import TrainingResult
 from modelbuild.formats.pipeline_rules import StepPosition
 from modelbuild_local.buildkite.identity import User, new_id, new_token
 from modelbuild_local.buildkite.logs import JobLog
@@ -42,9 +41,6 @@ BuildState = Literal[
 
 Source = Literal["api", "ui"]
 """The source of a build."""
-
-TRAINING_STATUS = TrainingResult.field_keys()[0]
-"""The field of a block step with the status of a training."""
 
 WITH_AGENT: frozenset[JobState] = frozenset(["assigned", "accepted", "running", "canceling", "timing_out"])
 ENDED: frozenset[JobState] = frozenset(["canceled", "timed_out", "unblocked", "finished"])
@@ -196,21 +192,6 @@ class Job:
     def allowed_teams(self) -> list[str]:
         """The teams whose members may unblock it; empty for everyone."""
         return self.step.definition.allowed_teams if isinstance(self.step.definition, ManualStep) else []
-
-    @property
-    def training(self) -> str:
-        """The status of the training that unblocked the step: ``succeeded``, ``failed`` or ``cancelled``;
-        empty for any other step, and before the training has ended.
-        """
-        prefix = self.training_prefix
-        if self.state != "unblocked" or prefix is None:
-            return ""
-        return self.build.meta_data.get(prefix + TRAINING_STATUS, "")
-
-    @property
-    def training_prefix(self) -> str | None:
-        """The prefix of the meta-data of the training that unblocks the step; None if no training does."""
-        return TrainingResult.prefix_of(field.key for field in self.fields)
 
     @property
     def fields(self) -> list[InputField]:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from modelbuild_local.buildkite import agents
 from modelbuild_local.buildkite.api import oidc
 from modelbuild_local.buildkite.api.access import Access
 from modelbuild_local.buildkite.api.web import iso, json_body, same, token_of
@@ -72,7 +73,8 @@ class AgentApi:
         if not same(token_of(request, "Token"), self._token):
             raise Refused(401, "Invalid agent token")
         body = await json_body(request)
-        agent = self._engine.register(
+        agent = agents.register(
+            self._engine,
             name=str(body.get("name") or "agent"),
             hostname=str(body.get("hostname") or ""),
             version=str(body.get("version") or ""),
@@ -101,11 +103,11 @@ class AgentApi:
         return JSONResponse({})
 
     async def _disconnect(self, request: Request) -> Response:
-        self._engine.disconnect(self._access.caller(request).agent)
+        agents.disconnect(self._engine, self._access.caller(request).agent)
         return JSONResponse({})
 
     async def _ping(self, request: Request) -> Response:
-        job = self._engine.ping(self._access.caller(request).agent)
+        job = agents.ping(self._engine, self._access.caller(request).agent)
         return JSONResponse({} if job is None else {"job": {"id": job.id, "state": job.state}})
 
     async def _heartbeat(self, request: Request) -> Response:
@@ -118,7 +120,7 @@ class AgentApi:
     async def _accept(self, request: Request) -> Response:
         job = self._access.job(request)
         agent = self._access.caller(request).agent
-        self._engine.accept(agent, job)
+        agents.accept(agent, job)
         definition = job.step.definition
         assert isinstance(definition, CommandStep)
         organization, slug = self._engine.organization, job.build.pipeline.slug
@@ -137,7 +139,7 @@ class AgentApi:
 
     async def _start(self, request: Request) -> Response:
         job = self._access.job(request)
-        self._engine.start(job)
+        agents.start(self._engine, job)
         return JSONResponse({"id": job.id, "state": job.state})
 
     async def _job_state(self, request: Request) -> Response:
@@ -156,8 +158,12 @@ class AgentApi:
             exit_status = int(str(body.get("exit_status") or "0"))
         except ValueError:
             exit_status = -1
-        self._engine.finish(
-            job, exit_status, str(body.get("signal") or ""), str(body.get("signal_reason") or "")
+        agents.finish(
+            self._engine,
+            job,
+            exit_status,
+            str(body.get("signal") or ""),
+            str(body.get("signal_reason") or ""),
         )
         return JSONResponse({"id": job.id, "state": job.state})
 

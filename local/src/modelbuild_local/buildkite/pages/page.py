@@ -18,13 +18,8 @@ from modelbuild_local.buildkite.engine import Engine
 from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.pages.forms import form_values, variables
 from modelbuild_local.buildkite.pages.markdown import to_html
-from modelbuild_local.buildkite.pages.rows import (
-    agent_hint,
-    build_state,
-    duration,
-    job_row,
-    waits_for_training,
-)
+from modelbuild_local.buildkite.pages.rows import agent_hint, build_state, duration, job_row
+from modelbuild_local.buildkite.pages.training import waits_for_training
 from modelbuild_local.buildkite.state import Build, Job, PipelineSettings
 from modelbuild_local.service import pages
 from modelbuild_local.service.session import PageSession

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from modelbuild_local.buildkite.api.views import job_state
 from modelbuild_local.buildkite.logs import LogGroup, group_lines
+from modelbuild_local.buildkite.pages.training import training_status, training_value, waits_for_training
 from modelbuild_local.buildkite.pipeline.definition import CommandStep, ManualStep
 from modelbuild_local.buildkite.scheduling import scheduler
 from modelbuild_local.buildkite.scheduling.retries import may_retry
@@ -84,16 +85,6 @@ def title(text: str) -> str:
     return re.sub(r":[a-z0-9_+-]+:", "", text).strip() or text
 
 
-def waits_for_training(job: Job) -> bool:
-    """Whether a training unblocks a manual job, which its fields show."""
-    return job.training_prefix is not None
-
-
-def _of_training(job: Job, key: str) -> str:
-    """Meta-data of the training that unblocks a step."""
-    return job.build.meta_data.get(f"{job.training_prefix or ''}{key}", "")
-
-
 def job_row(job: Job, now: datetime) -> JobRow:
     """The row of a job."""
     for_training = waits_for_training(job)
@@ -106,8 +97,8 @@ def job_row(job: Job, now: datetime) -> JobRow:
         job=job,
         title=_step_title(job.step),
         state=state,
-        note=_of_training(job, "training/reason") if job.training else "",
-        job_url=_web_address(_of_training(job, _JOB_URL)),
+        note=training_value(job, "training/reason") if training_status(job) else "",
+        job_url=_web_address(training_value(job, _JOB_URL)),
         duration=duration(start, end, now),
         after=", ".join(dict.fromkeys(_names(job.step))),
         by=person,
@@ -145,7 +136,7 @@ def _training_state(job: Job) -> str:
     if job.state == "blocked":
         return "in training"
     states = {"succeeded": "succeeded", "failed": "failed", "cancelled": "canceled"}
-    return states.get(job.training, _state(job))
+    return states.get(training_status(job), _state(job))
 
 
 def _names(step: Step) -> list[str]:
