@@ -10,13 +10,7 @@ from modelbuild import git
 from modelbuild.annotation import commit_url, compare_url
 from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.comparison import details
-from modelbuild.comparison.models import (
-    Model,
-    Scored,
-    compare_baselines,
-    compare_experiment,
-    compare_models,
-)
+from modelbuild.comparison.models import Model, Scored, compare_baselines, compare_experiment, compare_models
 from modelbuild.comparison.predictions import same_rows, shared_rows
 from modelbuild.contract import Deployment, Manifest
 from modelbuild.contract.report import Changes, Commit, Comparison, Examples, Report

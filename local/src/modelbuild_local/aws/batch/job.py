@@ -9,7 +9,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,9 +17,10 @@ from moto.batch import models as moto_batch
 
 from modelbuild_local.aws import images, process
 from modelbuild_local.aws.access import control
-from modelbuild_local.aws.batch import container, fit, memory, retry
+from modelbuild_local.aws.batch import container, environment, fit, memory, retry
 from modelbuild_local.aws.batch.capacity import Share
 from modelbuild_local.aws.batch.machines import Machines
+from modelbuild_local.aws.batch.outcome import Outcome
 from modelbuild_local.aws.logs import LogStream
 
 log = logging.getLogger(__name__)
@@ -35,28 +35,6 @@ TIMED_OUT = "Job attempt duration exceeded timeout"
 _LOOK_AGAIN_SECONDS = 0.05
 # A process that left its group may keep the pipe open; the log ends nevertheless.
 _LAST_LINES_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one attempt ended.
-
-    Attributes:
-        exit_code: Exit code of the container; None where it never started.
-        reason: The container's reason, if it has one.
-        status_reason: The job's reason.
-        final: Whether no further attempt is allowed.
-    """
-
-    exit_code: int | None
-    reason: str | None
-    status_reason: str
-    final: bool = False
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the attempt succeeded."""
-        return self.exit_code == 0 and not self.final
 
 
 class Job(moto_batch.Job):
@@ -172,10 +150,13 @@ class Job(moto_batch.Job):
     def _attempt(self, number: int) -> Outcome:
         self.status = "RUNNABLE"
         self.log_stream_name = None
-        environment = self._environment()
-        capacity = self.machines.capacity(environment)
+        compute_environment = self._compute_environment()
+        capacity = self.machines.capacity(compute_environment)
         share = capacity.take(
-            self.container.vcpus, self.container.gpus, lambda: self.stop, lambda: self._blocked(environment)
+            self.container.vcpus,
+            self.container.gpus,
+            lambda: self.stop,
+            lambda: self._blocked(compute_environment),
         )
         if share is None:
             return self._stopped()
@@ -183,29 +164,29 @@ class Job(moto_batch.Job):
             self.status = "STARTING"
             self.job_started_at = datetime.now()
             with self.machines.folder() as folder:
-                outcome = self._start(number, environment.name, share, folder)
+                outcome = self._start(number, compute_environment.name, share, folder)
         finally:
             capacity.release(share)
-        self._write_down(outcome)
+        self.attempts.append(outcome.described(self.log_stream_name, self.job_started_at))
         return outcome
 
-    def _environment(self) -> Any:
+    def _compute_environment(self) -> Any:
         """The first enabled compute environment of the queue, or the first one if none is enabled."""
         found = self.job_queue.environments
         return next((one for one in found if one.state == "ENABLED"), found[0])
 
-    def _blocked(self, environment: Any) -> bool:
+    def _blocked(self, compute_environment: Any) -> bool:
         """Whether no machine can run the job; Batch checks only the first job of a queue."""
-        self.obstacle = fit.unfit_reason(environment.compute_resources or {}, self.container)
+        self.obstacle = fit.unfit_reason(compute_environment.compute_resources or {}, self.container)
         if not self.obstacle and self.job_queue.name in self.machines.sold_out:
             self.obstacle = fit.NO_CAPACITY
         return bool(self.obstacle)
 
-    def _start(self, number: int, environment_name: str, share: Share, folder: Path) -> Outcome:
+    def _start(self, number: int, compute_environment: str, share: Share, folder: Path) -> Outcome:
         try:
             image = images.resolve(self.container.image, self.machines.settings)
             command = [*image.entrypoint, *self._add_parameters_to_command(self.container.command)]
-            variables = self._variables(number, environment_name, image, share, folder)
+            variables = environment.variables(self, number, compute_environment, image, share, folder)
             command = process.program(command, self.machines.settings)
             running = process.start(command, folder / "work", variables, self.machines.settings.scratch)
         except (images.CannotPull, container.CannotStart) as error:
@@ -255,63 +236,3 @@ class Job(moto_batch.Job):
         if timed_out:
             return Outcome(code, None, TIMED_OUT, final=True)
         return Outcome(code, None, EXITED)
-
-    def _variables(
-        self, number: int, environment_name: str, image: images.Image, share: Share, folder: Path
-    ) -> dict[str, str]:
-        """The environment of the process; later values override earlier ones.
-
-        Batch and the ECS agent set no region. In addition to their variables it has the stand-in's address,
-        and variables in place of a container's own file system, network and devices.
-        """
-        settings = self.machines.settings
-        account, region = self.backend.account_id, self.backend.region_name
-        role = self.container.role
-        variables = {
-            **process.host_environment(settings),
-            "HOME": str(folder),
-            "TMPDIR": str(folder),
-            **image.environment,
-            **self.container.environment,
-            **container.secrets_of(self.container, account, region),
-            "AWS_BATCH_JOB_ID": self.job_id,
-            "AWS_BATCH_JOB_ATTEMPT": str(number),
-            "AWS_BATCH_CE_NAME": environment_name,
-            "AWS_BATCH_JQ_NAME": self.job_queue.name,
-            "AWS_EXECUTION_ENV": "AWS_ECS_EC2",
-            "AWS_ENDPOINT_URL": settings.url,
-            "CUDA_VISIBLE_DEVICES": ",".join(str(gpu) for gpu in share.gpus),
-        }
-        if role:
-            variables |= control.for_container(role, self.job_id[:32], region, settings.url)
-        else:  # a job must not use the keys of a developer's machine in the cloud
-            variables["AWS_EC2_METADATA_DISABLED"] = "true"
-        if self.parent:
-            variables["AWS_BATCH_JOB_ARRAY_INDEX"] = str(self.array_properties["index"])
-            variables["AWS_BATCH_JOB_ARRAY_SIZE"] = str(len(self.parent.children))
-        if any(
-            name.startswith("METAFLOW_") for name in variables
-        ):  # a step, or a head whose steps come later
-            self.machines.bytecode.prepare()
-        package = variables.get("METAFLOW_CODE_SHA", "")
-        if re.fullmatch("[0-9a-f]+", package):
-            cache = self.machines.bytecode.cache(package, folder / "work")
-            variables.setdefault("PYTHONPYCACHEPREFIX", str(cache))
-        return variables
-
-    def _write_down(self, outcome: Outcome) -> None:
-        details: dict[str, Any] = {"networkInterfaces": []}
-        if self.log_stream_name:
-            details["logStreamName"] = self.log_stream_name
-        if outcome.exit_code is not None:
-            details["exitCode"] = outcome.exit_code
-        if outcome.reason:
-            details["reason"] = outcome.reason
-        self.attempts.append(
-            {
-                "container": details,
-                "startedAt": int(self.job_started_at.timestamp() * 1000),
-                "stoppedAt": int(time.time() * 1000),
-                "statusReason": outcome.status_reason,
-            }
-        )
