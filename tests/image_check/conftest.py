@@ -10,6 +10,7 @@ import pytest
 from model_servers import RightServer
 from modelbuild.contract import GoldenPrediction, Manifest
 from modelbuild.image_check import load_check, server, server_checks
+from modelbuild.image_check.model import CheckedModel, read_model
 from modelbuild.serving.model import load_directory
 from models import Published, publish
 from waiting import SECONDS
@@ -57,6 +58,12 @@ def own_manifest(published: Published, tmp_path: Path) -> Path:
     """A manifest of that model with its own answers as golden predictions."""
     model = load_directory(published.directory, published.environment.description_sha256)
     return write_manifest(tmp_path / "manifest.json", published, model.predict_json(TEXTS))
+
+
+@pytest.fixture
+def model(published: Published, manifest: Path) -> CheckedModel:
+    """The model of RightServer with golden predictions."""
+    return read_model(published.directory, manifest, [])
 
 
 @pytest.fixture(autouse=True)

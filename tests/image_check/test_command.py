@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import engines
 from model_servers import RightServer, running
 from modelbuild.cli import cli
 from modelbuild.errors import ConfigurationError
+from modelbuild.image_check import command
+from modelbuild.image_check.model import CheckedModel
 from models import Published
 
 
@@ -122,3 +125,37 @@ def test_without_numpy_the_rest_is_checked(published: Published) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "reading model.json needs numpy, which is not installed here\n"
+
+
+def test_names_come_from_options_ping_or_the_first_answer(
+    model: CheckedModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a running server the header of /ping says which model it is, or an answer; options come first."""
+
+    class Nameless(RightServer):
+        def headers(self) -> dict[str, str]:
+            return super().headers() if next(requests) else {}
+
+    with running(RightServer()) as found:
+        url = f"http://127.0.0.1:{found.server_port}"
+        assert command.check_server(url, model, {}, 5.0)
+        assert "name model tone 12.3 of comments" in capsys.readouterr().out
+        assert not command.check_server(url, model, {"model_id": "13"}, 5.0)
+        assert "but those of model tone 13 of comments are" in capsys.readouterr().out
+    # The first two answers are those of /ping.
+    requests = itertools.chain([0, 0], itertools.repeat(1))
+    with running(Nameless()) as found:
+        assert command.check_server(f"http://127.0.0.1:{found.server_port}", model, {}, 5.0)
+        assert "name model tone 12.3 of comments" in capsys.readouterr().out
+
+
+def test_what_needs_an_image_is_said(model: CheckedModel, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a running server the other model id, SIGTERM and changed models cannot be tried, and it says so."""
+    with running(RightServer()) as found:
+        assert command.check_server(f"http://127.0.0.1:{found.server_port}/", model, {}, 5.0)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("not checked")] == [
+        f"not checked {subject}: give IMAGE in place of --url"
+        for subject in ("start", "SIGTERM", "other model id", "changed model.json", "changed file", "pickle")
+    ]
+    assert lines[-1] == "11 ok, 0 failed, 6 not checked"

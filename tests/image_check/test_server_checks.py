@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import json
 import threading
 from pathlib import Path
@@ -10,28 +9,12 @@ import pytest
 
 from model_servers import LABELS, RightServer, running
 from modelbuild.errors import ConfigurationError
-from modelbuild.image_check import command, load_check, server, server_checks
+from modelbuild.image_check import command, server_checks
 from modelbuild.image_check.model import CheckedModel, read_model
-from modelbuild.image_check.outcome import Outcome, run_check
 from modelbuild.image_check.server import Server
 from modelbuild.image_check.session import Session
 from models import Published
-from waiting import SECONDS
-
-
-def examine(behaviour: RightServer, model: CheckedModel, seconds: float = 5.0) -> dict[str, Outcome]:
-    """The outcomes of the checks of a server, by subject."""
-    with running(behaviour) as running_server:
-        found = Server("127.0.0.1", running_server.server_port)
-        outcomes = list(server_checks.examine(Session(found, model, model.identity), seconds))
-    assert len({outcome.subject for outcome in outcomes}) == len(outcomes)
-    return {outcome.subject: outcome for outcome in outcomes}
-
-
-@pytest.fixture
-def model(published: Published, manifest: Path) -> CheckedModel:
-    """The model of RightServer with golden predictions."""
-    return read_model(published.directory, manifest, [])
+from server_outcomes import examine
 
 
 class _ForgetsId(RightServer):
@@ -110,50 +93,6 @@ class _MixesBatch(RightServer):
 
     def document(self, outputs: list[dict[str, Any]]) -> dict[str, Any]:
         return super().document(outputs[::-1])
-
-
-class _OneAtATime(RightServer):
-    """While it predicts it answers nothing else."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lock = threading.Lock()
-
-    def ping(self) -> tuple[int, bytes]:
-        with self.lock:
-            return super().ping()
-
-    def invoke(self, content_type: str, body: bytes) -> tuple[int, bytes]:
-        with self.lock:
-            if content_type == "application/json" and b"[" in body:
-                threading.Event().wait(0.02)
-            return super().invoke(content_type, body)
-
-
-class _Unhealthy(RightServer):
-    """It says once, while it computes several requests, that it is not healthy."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.alone = threading.Lock()
-        self.several, self.refused = threading.Event(), threading.Event()
-
-    def ping(self) -> tuple[int, bytes]:
-        if self.several.is_set() and not self.refused.is_set():
-            self.refused.set()
-            return 503, b""
-        return super().ping()
-
-    def invoke(self, content_type: str, body: bytes) -> tuple[int, bytes]:
-        if not self.alone.acquire(blocking=False):
-            self.several.set()
-            self.refused.wait(SECONDS)
-            return super().invoke(content_type, body)
-        try:
-            threading.Event().wait(0.01)
-            return super().invoke(content_type, body)
-        finally:
-            self.alone.release()
 
 
 class _Traceback(RightServer):
@@ -258,36 +197,6 @@ def test_a_fault_is_found_where_it_is(
     assert any(message in outcomes[subject].text for subject in failed), [*map(str, outcomes.values())]
 
 
-def test_ping_must_be_200_while_requests_are_computed(
-    model: CheckedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A server that calls itself unhealthy when it is busy is found, and what follows is checked as well."""
-    monkeypatch.setattr(load_check, "_LOAD_SECONDS", 2.0)
-    outcomes = examine(_Unhealthy(), model)
-    failed = [outcome for outcome in outcomes.values() if outcome.status != "ok"]
-    assert [outcome.subject for outcome in failed] == ["/ping under load"], [*map(str, failed)]
-    assert "answered with 503 while 4 requests are computed" in failed[0].text
-
-
-def test_the_load_asks_for_no_answer_beyond_sagemakers_limit(
-    model: CheckedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A model with long answers is asked for fewer of them, and so is found right."""
-    monkeypatch.setattr(load_check, "_LOAD_SECONDS", 2_000.0)
-    instances: list[int] = []
-
-    class LongAnswers(RightServer):
-        def document(self, outputs: list[dict[str, Any]]) -> dict[str, Any]:
-            instances.append(len(outputs))
-            return super().document([{**output, "more": "a" * 100_000} for output in outputs])
-
-    with running(LongAnswers()) as running_server:
-        session = Session(Server("127.0.0.1", running_server.server_port), model, model.identity)
-        _, count = load_check._load_body(session, model.instances)
-    assert instances == [1, count]
-    assert count == 31
-
-
 def test_a_model_that_is_loaded_by_the_first_request_is_found(
     model: CheckedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,20 +218,6 @@ def test_a_server_that_never_predicts_is_not_checked_further(model: CheckedModel
     assert outcomes.pop("first request").status == "failed"
     assert {outcome.status for outcome in outcomes.values()} == {"not checked"}
     assert "model id" in outcomes
-
-
-def test_ping_must_be_answered_while_requests_are_computed(
-    model: CheckedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A server that does one thing at a time answers /ping later than SageMaker waits."""
-    monkeypatch.setattr(load_check, "_LOAD_SECONDS", 2.0)
-    monkeypatch.setattr(server, "PING_SECONDS", 0.01)
-    with running(_OneAtATime()) as running_server:
-        session = Session(Server("127.0.0.1", running_server.server_port), model, model.identity)
-        outcome = run_check("/ping under load", lambda: load_check.ping_under_load(session))
-    assert outcome.status == "failed"
-    assert "not within 0.01 s" in outcome.text
-    assert "another thread or process" in outcome.text
 
 
 def test_a_server_that_dies_of_a_bad_body_is_found(model: CheckedModel) -> None:
@@ -372,40 +267,6 @@ def test_an_instance_of_the_user_makes_up_for_an_unknown_format(tmp_path: Path) 
     assert unchecked == {"golden predictions", "declared output"}
     assert "MODEL_DIR has no model.json" in outcomes["declared output"].text
     assert "their order was not seen" in outcomes["batch"].text
-
-
-def test_names_come_from_options_ping_or_the_first_answer(
-    model: CheckedModel, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Of a running server the header of /ping says which model it is, or an answer; options come first."""
-
-    class Nameless(RightServer):
-        def headers(self) -> dict[str, str]:
-            return super().headers() if next(requests) else {}
-
-    with running(RightServer()) as found:
-        url = f"http://127.0.0.1:{found.server_port}"
-        assert command.check_server(url, model, {}, 5.0)
-        assert "name model tone 12.3 of comments" in capsys.readouterr().out
-        assert not command.check_server(url, model, {"model_id": "13"}, 5.0)
-        assert "but those of model tone 13 of comments are" in capsys.readouterr().out
-    # The first two answers are those of /ping.
-    requests = itertools.chain([0, 0], itertools.repeat(1))
-    with running(Nameless()) as found:
-        assert command.check_server(f"http://127.0.0.1:{found.server_port}", model, {}, 5.0)
-        assert "name model tone 12.3 of comments" in capsys.readouterr().out
-
-
-def test_what_needs_an_image_is_said(model: CheckedModel, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a running server the other model id, SIGTERM and changed models cannot be tried, and it says so."""
-    with running(RightServer()) as found:
-        assert command.check_server(f"http://127.0.0.1:{found.server_port}/", model, {}, 5.0)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line.startswith("not checked")] == [
-        f"not checked {subject}: give IMAGE in place of --url"
-        for subject in ("start", "SIGTERM", "other model id", "changed model.json", "changed file", "pickle")
-    ]
-    assert lines[-1] == "11 ok, 0 failed, 6 not checked"
 
 
 def test_a_manifest_of_another_model_is_refused(published: Published, manifest: Path) -> None:

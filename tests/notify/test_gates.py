@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-import reports
+import report_manifests
 from modelbuild.contract.report import Comparison, Difference, GateResult
 from modelbuild.notify import gates
 from modelbuild.notify.verdict import decide
 from modelbuild.settings.notify import Gate, Styles
 
-ABOUT = reports.model_manifest()
+ABOUT = report_manifests.model_manifest()
 
 
 def check(value: float, other: float = 0.0, **limits: Any) -> GateResult:

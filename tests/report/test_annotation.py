@@ -16,8 +16,8 @@ from modelbuild.report.build import DOCUMENT_FILE, RECORD_FILE
 from modelbuild.report.pictures import expected_pictures
 from modelbuild_local.buildkite.pages.markdown import to_html
 from page_structure import Structure
+from report_manifests import changed
 from report_scenes import SCENES
-from reports import changed
 
 LONG = re.compile(r"(?:&amp;\u20ac){20,}(?:&amp;)?|(?:&\u20ac){20,}&?")
 

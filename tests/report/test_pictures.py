@@ -12,14 +12,16 @@ from xml.etree import ElementTree
 
 import pytest
 
+import report_manifests
+import report_parts
 import reports
 from modelbuild.contract import CurvePoint
 from modelbuild.contract.report import CalibrationBin, ConfusionMatrix, TrendPoint
 from modelbuild.report import charts, pictures
 from modelbuild.report.annotation import render_annotation
 from modelbuild.report.pictures import draw_pictures, expected_pictures
+from report_manifests import changed
 from report_scenes import HOSTILE, SCENES
-from reports import changed
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,7 +89,7 @@ def test_a_settings_file_of_the_checkout_is_not_read(tmp_path: Path) -> None:
 def test_text_from_outside_stays_text() -> None:
     """Names are the text of the SVG, in any script, without markup, formulas or control characters."""
     names = ("\u8ca0\u9762\u7684\u8a55\u8ad6", "\u0645\u062d\u0627\u064a\u062f", HOSTILE, "a & b < c $x^2$")
-    content = draw_pictures(reports.report_beside_live(0.01, reports.classes_manifest(names)))
+    content = draw_pictures(reports.report_beside_live(0.01, report_manifests.classes_manifest(names)))
     texts = [
         element.text for element in ElementTree.fromstring(content["classes.svg"]).iter() if element.text
     ]
@@ -98,7 +100,7 @@ def test_text_from_outside_stays_text() -> None:
 def test_secrets_are_in_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that holds a secret of this process is redacted."""
     monkeypatch.setenv("API_TOKEN", "hunter2-hunter2")
-    report = reports.report_beside_live(0.01, reports.classes_manifest(["hunter2-hunter2", "b"]))
+    report = reports.report_beside_live(0.01, report_manifests.classes_manifest(["hunter2-hunter2", "b"]))
     content = draw_pictures(report)["classes.svg"]
     assert b"hunter2" not in content
     assert b"[redacted]" in content
@@ -164,7 +166,7 @@ def test_a_deployed_model_on_other_rows_is_hollow() -> None:
         ),
         (charts.calibration, {"calibration": (CalibrationBin(mean_score=1.0, accuracy=0.0, rows=0),)}),
         (charts.heatmap, {"confusion": ConfusionMatrix(labels=("a",) * 20, counts=((1,) + (0,) * 19,) * 20)}),
-        (charts.heatmap, {"confusion": reports.confusion([f"label {n}" for n in range(20)], 1_000)}),
+        (charts.heatmap, {"confusion": report_parts.confusion([f"label {n}" for n in range(20)], 1_000)}),
     ],
 )
 def test_the_least_and_the_most_can_be_drawn(draw: Callable[..., bytes], changes: dict[str, object]) -> None:

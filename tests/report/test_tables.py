@@ -24,8 +24,8 @@ from modelbuild.report.examples import shown_examples
 from modelbuild.report.matrix import matrix_rows, most_confused
 from modelbuild.report.slices import slice_tables
 from page_structure import Structure
+from report_manifests import changed
 from report_scenes import SCENES
-from reports import changed
 
 
 def document_text(report: Report) -> str:

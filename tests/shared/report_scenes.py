@@ -6,11 +6,14 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+import report_manifests
+import report_parts
 import reports
 import sweeps
 from modelbuild.contract import CandidateGates, Quality, Report, Sweep
 from modelbuild.contract.report import Change, Comparison, Example, Examples
-from reports import changed, judged, report_beside_live
+from report_manifests import changed
+from reports import judged, report_beside_live
 from text_places import replaced
 
 HOSTILE = (
@@ -71,12 +74,12 @@ def not_scored() -> Report:
 
 def gates_failed() -> Report:
     """A model that is better and still fails two gates."""
-    return report_beside_live(0.018, gates=reports.gates(failed=True))
+    return report_beside_live(0.018, gates=report_parts.gates(failed=True))
 
 
 def wandb_unavailable() -> Report:
     """A model whose run is not in W&B."""
-    about = reports.model_manifest()
+    about = report_manifests.model_manifest()
     about = changed(about, wandb=changed(about.wandb, url=""))
     unavailable = ("the best experimental run: W&B did not answer within 10 s",)
     report = report_beside_live(0.018, about, unavailable=unavailable)
@@ -140,14 +143,14 @@ def everywhere(*texts: str) -> Report:
 def non_latin() -> Report:
     """Names and texts of several scripts."""
     labels = ("負面的評論", "محايد", "позитивный", "हिन्दी", "บวก", "👍🏽 gut")
-    report = report_beside_live(0.018, reports.classes_manifest(labels))
+    report = report_beside_live(0.018, report_manifests.classes_manifest(labels))
     mistakes = (
         Example(id="1", input="這部電影一點也不差", truth="позитивный", prediction="負面的評論", score=0.97),
         Example(id="2", input="لا بأس به على الإطلاق", truth="محايد", prediction="👍🏽 gut", score=0.91),
     )
     return changed(  # type: ignore[no-any-return]
         report,
-        confusion=reports.confusion(labels, rows=1_200),
+        confusion=report_parts.confusion(labels, rows=1_200),
         examples=Examples(mistakes=mistakes),
     )
 
@@ -178,13 +181,13 @@ def class_missing() -> Report:
 def hundred_classes() -> Report:
     """A classifier of a hundred labels."""
     labels = [f"topic {number:03}" for number in range(100)]
-    report = report_beside_live(0.018, reports.classes_manifest(labels))
-    return changed(report, confusion=reports.confusion(labels, rows=20_000))  # type: ignore[no-any-return]
+    report = report_beside_live(0.018, report_manifests.classes_manifest(labels))
+    return changed(report, confusion=report_parts.confusion(labels, rows=20_000))  # type: ignore[no-any-return]
 
 
 def regression() -> Report:
     """A model that predicts numbers; a lower metric is the better one."""
-    about = reports.regression_manifest()
+    about = report_manifests.regression_manifest()
     report = report_beside_live(0.019, about)
     mistakes = (Example(id="7", input={"region": "north", "day": 3}, truth=120_000.0, prediction=61_000.5),)
     return changed(  # type: ignore[no-any-return]
