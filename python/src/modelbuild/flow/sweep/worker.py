@@ -157,7 +157,6 @@ def _import_what_candidates_use() -> None:
 
     The processes of the candidates inherit it; to import it takes longer than many a training.
     """
-    import boto3.s3.transfer  # noqa: F401
     import pyarrow.compute  # noqa: F401
     import pyarrow.dataset  # noqa: F401
     import pyarrow.parquet  # noqa: F401
