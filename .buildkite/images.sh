@@ -14,6 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Lambda takes an image only, not the index that BuildKit's attestations make of it.
 export BUILDX_NO_DEFAULT_ATTESTATIONS=1
 
+# Ends the step with 1, also where an engine exited with 125: the agent takes that for a job that never ran.
 fail() {
   printf '^^^ +++\nimages: %s\n' "$1" >&2
   exit 1
@@ -41,7 +42,8 @@ log_in() {
     echo "--- :ecr: Logging in to $IMAGE_REGISTRY"
     command -v aws >/dev/null || fail "aws is not on PATH: install the AWS CLI on the agents of this step"
     aws ecr get-login-password --region "$region" |
-      "$engine" login --username AWS --password-stdin "${IMAGE_REGISTRY%%/*}"
+      "$engine" login --username AWS --password-stdin "${IMAGE_REGISTRY%%/*}" ||
+      fail "$engine could not log in to ${IMAGE_REGISTRY%%/*}: see above; docs/setup.md names the permissions of this step"
   fi
 }
 
@@ -74,15 +76,20 @@ tag_release() {
   local repository="$1" digest="$2" release="$1:${BUILDKITE_TAG#v}"
   if [ "$(digest_in_registry "$release")" != "$digest" ]; then
     echo "--- :label: Tagging $release"
-    "$engine" pull --quiet --platform linux/amd64 "$repository@$digest"
-    "$engine" tag "$repository@$digest" "$release"
-    push_image "$release" >/dev/null
+    if ! {
+      "$engine" pull --quiet --platform linux/amd64 "$repository@$digest" &&
+        "$engine" tag "$repository@$digest" "$release" && push_image "$release" >/dev/null
+    }; then
+      fail "$repository@$digest could not be tagged as ${BUILDKITE_TAG#v}: see above"
+    fi
   fi
 }
 
 build_image() {
   echo "--- :docker: Building $2"
-  "$engine" build --platform linux/amd64 --file "docker/$1/Dockerfile" --tag "$2" .
+  "$engine" build --platform linux/amd64 --file "docker/$1/Dockerfile" --tag "$2" . ||
+    fail "docker/$1/Dockerfile could not be built: see above; $engine has to reach the registry of its base image, and \
+the package index"
 }
 
 provide_image() {

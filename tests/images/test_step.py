@@ -24,7 +24,7 @@ for last; do :; done
 key="$(printf '%s' "${last#docker://}" | tr '/:' '__')"
 case "$name $1" in
 "docker info" | "podman info") [[ " $ENGINES " == *" $name "* ]] ;;
-"docker build" | "podman build") [ -z "${BUILD_FAILS:-}" ] ;;
+"docker $FAILS" | "podman $FAILS") exit 125 ;;
 "docker push" | "podman push")
   [ ! -e "$REMOTE/immutable" ] || { echo "tag is immutable" >&2; exit 1; }
   printf 'sha256:%064d' 7 >"$REMOTE/$key"
@@ -67,6 +67,7 @@ class Agent:
                 "CALLS": str(log),
                 "REMOTE": str(self.remote),
                 "ENGINES": self.engines,
+                "FAILS": "",
                 "BUILDKITE_COMMIT": "c0ffee",
                 **environ,
             },
@@ -163,10 +164,30 @@ def test_a_push_that_is_refused_ends_the_step(agent: Agent) -> None:
     assert not agent.called("buildkite-agent")
 
 
-def test_an_engine_that_answers_and_cannot_build_ends_the_step(agent: Agent) -> None:
-    """With a registry, a build that fails is red: jobs would not find the image."""
-    assert agent.run(IMAGE_REGISTRY=REGISTRY, BUILD_FAILS="1") != 0
-    assert not agent.called("docker push")
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("login", f"podman could not log in to {REGISTRY}: see above"),
+        ("build", "docker/default/Dockerfile could not be built: see above"),
+        ("pull", f"{REGISTRY}/default@sha256:{7:064d} could not be tagged as 1.2.3: see above"),
+    ],
+)
+def test_an_engine_that_answers_and_fails_ends_the_step_with_1(
+    command: str, sentence: str, agent: Agent
+) -> None:
+    """The 125 of an engine is not the step's, as the agent would report a job that never ran."""
+    agent.engines = "podman"
+    environ = {"IMAGE_REGISTRY": REGISTRY, "BUILDKITE_TAG": "v1.2.3", "FAILS": command}
+    assert agent.run(**environ) == 1
+    assert f"images: {sentence}" in agent.printed
+    assert len(agent.called(f"podman {command}")) == 1
+
+
+def test_a_failed_build_without_a_registry_ends_the_step_with_1(agent: Agent) -> None:
+    """A laptop that cannot pull the base image is told what the build needs, and no other image is tried."""
+    assert agent.run(IMAGE_ENGINE="podman", FAILS="build") == 1
+    assert "podman has to reach the registry of its base image" in agent.printed
+    assert len(agent.called("podman build")) == 1
 
 
 def test_without_an_engine_the_step_fails(agent: Agent) -> None:
@@ -232,6 +253,7 @@ def test_the_tag_follows_the_files_that_the_image_is_made_from(agent: Agent, tmp
         environ = {
             "PATH": f"{agent.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
             **{"CALLS": str(log), "REMOTE": str(agent.remote), "ENGINES": "podman", "IMAGE_ENGINE": "podman"},
+            "FAILS": "",
         }
         subprocess.run([clone / ".buildkite" / "images.sh"], env=environ, check=True, capture_output=True)
         return set(re.findall(r"--tag modelbuild/(\S+)", log.read_text()))
