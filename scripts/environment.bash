@@ -158,16 +158,29 @@ install_sets() {
     fi
   done
   uv_install --require-hashes "${files[@]}"
-  uv_install --no-deps --no-build-isolation -e python -e local
+  install_clone
   collect_garbage_rarely
   compile_imports "$@"
+}
+
+# setuptools writes the folder of this clone in the encoding of the locale, which may lack its characters, and
+# Python reads it in that of whoever starts it.
+install_clone() (
+  utf8="$(locale -a 2>/dev/null | awk 'tolower($0) ~ /^(c|en_us)[.]utf-?8$/ { name = $0 } END { print name }')"
+  [ -z "$utf8" ] || export LC_ALL="$utf8"
+  uv_install --no-deps --no-build-isolation -e python -e local
+  "$venv/bin/python" -I scripts/ascii_paths.py "$(packages_folder)"
+)
+
+packages_folder() {
+  "$venv/bin/python" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 }
 
 # A demo starts hundreds of interpreters, and spent a sixth of its processor time on collections of garbage, while
 # they imported modules and when they ended. Every interpreter of this environment collects more rarely.
 collect_garbage_rarely() {
   local packages
-  packages="$("$venv/bin/python" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+  packages="$(packages_folder)"
   echo 'import atexit, gc; gc.set_threshold(10_000); atexit.register(gc.freeze)' >"$packages/modelbuild_start.pth"
 }
 

@@ -51,7 +51,7 @@ def test_what_only_the_head_can_know_is_left_to_it(text: bytes) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"def (", b"\0", b"\xff", b"x = " + b"-" * 100_000 + b"1", b"x = 1" + b" + 1" * 100_000],
+    [b"def (", b"\0", b"\xff", b"x = " + b"-" * 100_000 + b"1"],
 )
 def test_a_flow_that_only_a_newer_python_parses_may_be_swept(text: bytes) -> None:
     """Whether it lets validation rows be split off is left to the workers."""
