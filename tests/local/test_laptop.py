@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,15 @@ def test_a_state_counts_while_its_lock_is_held(tmp_path: Path, monkeypatch: pyte
         fcntl.flock(file, fcntl.LOCK_EX)
         assert laptop.running(state.repository) == state
     assert laptop.running(state.repository) is None
+
+
+def test_a_repository_with_white_space_has_a_folder_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs run below that folder, and the shell commands of Metaflow's steps do not quote its path."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folders = [
+        laptop.state_folder(Path(name)) for name in ("/x/my  model's", "/x/my-model's", "/x/Modell\t1")
+    ]
+    assert all(re.fullmatch(r"[\w./-]+", str(folder.relative_to(tmp_path))) for folder in folders)
+    assert len(set(folders)) == 3

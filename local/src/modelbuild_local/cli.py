@@ -11,6 +11,7 @@ from typing import ParamSpec
 
 import click
 
+from modelbuild import cache
 from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild_local import laptop
 from modelbuild_local.up.environment import without_proxy
@@ -26,7 +27,8 @@ def _exit_on_error(command: Callable[P, None]) -> Callable[P, None]:
     @wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
+            with cache.errors_explained():
+                command(*args, **kwargs)
         except ModelbuildError as error:
             click.echo(f"modelbuild local: {error}", err=True)
             sys.exit(error.exit_code)

@@ -18,6 +18,7 @@ from typing import Any
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
+from modelbuild import cache
 from modelbuild.contract import Prediction, Predictions
 from modelbuild.errors import ModelbuildError
 from modelbuild_local import laptop
@@ -51,7 +52,8 @@ def main() -> None:
     """Run the demonstration; exit with 0 if all of it worked."""
     os.environ.update(without_proxy(os.environ))
     try:
-        demo(laptop.repository(Path.cwd()))
+        with cache.errors_explained():
+            demo(laptop.repository(Path.cwd()))
     except ModelbuildError as error:
         click.echo(f"demo: {error}", err=True)
         sys.exit(error.exit_code)

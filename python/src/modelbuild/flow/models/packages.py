@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelbuild import log
+from modelbuild import cache, log
 from modelbuild.errors import ConfigurationError
 from modelbuild.store.packages import PackageStore
 
@@ -45,8 +45,9 @@ class Package:
             ConfigurationError: pip could not download the file.
             AwsError: S3 refused.
         """
-        path = _cache() / self.file
-        if path.is_file() and self._is_pinned(content := path.read_bytes()):
+        path = cache.folder(os.environ) / self.file
+        content = _read(path)
+        if content is not None and self._is_pinned(content):
             return content
         found = shared.read(self.sha256) if shared is not None else None
         if found is None:
@@ -54,7 +55,7 @@ class Package:
             found = self._download()
             if shared is not None:
                 shared.write(found)
-        _write(path, found)
+        _keep(path, found)
         return found
 
     def _is_pinned(self, content: bytes) -> bool:
@@ -90,13 +91,21 @@ class Package:
             return (Path(folder) / self.file).read_bytes()
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modelbuild"
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    # Renamed at once, so that two processes that fill the cache do not see each other's half.
-    Path(file.name).replace(path)
+def _keep(path: Path, content: bytes) -> None:
+    """Write a file into the cache; without a cache, as in many containers, it is fetched again next time."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            partial = Path(folder) / path.name
+            partial.write_bytes(content)
+            # Renamed at once, so that two processes that fill the cache do not see each other's half.
+            partial.replace(path)
+    except OSError as error:
+        log.warn(f"{path} is not kept for the next time ({error.strerror}).")
