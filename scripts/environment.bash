@@ -21,6 +21,10 @@ need() {
 }
 
 require_python() {
+  # Without PYTHON, an environment that is there keeps its interpreter.
+  if [ -z "${PYTHON:-}" ] && in_place && "$venv/bin/python" -V >/dev/null 2>&1; then
+    python="$venv/bin/python"
+  fi
   need "$python" "install Python 3.10 or newer, or name one with PYTHON"
   version="$("$python" -V)"
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
@@ -31,14 +35,17 @@ require_python() {
 
 # Makes .venv of this clone. One of another Python, or one that was moved, does not work.
 make_venv() {
-  if [ -e "$venv" ] && { [ "$("$venv/bin/python" -V 2>&1)" != "$version" ] ||
-    ! grep -qF "$venv/" "$venv/bin/pip" 2>/dev/null; }; then
+  if [ -e "$venv" ] && { [ "$("$venv/bin/python" -V 2>&1)" != "$version" ] || ! in_place; }; then
     echo "$script: .venv is not of $version in this folder, so it is made anew"
     rm -rf "$venv"
   fi
   if [ ! -e "$venv" ]; then
     "$python" -m venv "$venv" || fail "$python could not make .venv"
   fi
+}
+
+in_place() {
+  grep -qF "$venv/" "$venv/bin/pip" 2>/dev/null
 }
 
 made_from() {

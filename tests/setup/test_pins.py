@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions
+from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -122,9 +123,18 @@ def imported(room: str) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.partition(".")[0])
             waiting += ast.iter_child_nodes(node)
-    found = packages_distributions()
     foreign = names - sys.stdlib_module_names - own - {"modelbuild", "modelbuild_local"}
-    return {found[name][0].lower().replace("_", "-") for name in foreign}
+    return {installed_by()[name].lower().replace("_", "-") for name in foreign}
+
+
+@cache
+def installed_by() -> dict[str, str]:
+    """The package that each module comes from; Python 3.10 knows it of those only that list their modules."""
+    found: dict[str, str] = {}
+    for package in distributions():
+        for file in package.files or []:
+            found.setdefault(file.parts[0].partition(".")[0], package.metadata["Name"])
+    return found
 
 
 @pytest.mark.parametrize("room", INSTALLED)

@@ -175,3 +175,13 @@ def test_an_old_python_is_refused(checkout: Path, tmp_path: Path) -> None:
         output
         == f"setup: Python 3.10 or newer is needed, and {old} is Python 3.9.2; name another with PYTHON\n"
     )
+
+
+def test_without_python_the_environment_keeps_its_own(checkout: Path, tmp_path: Path) -> None:
+    """Who set up with PYTHON, as python3 is older or another one, need not name it each time."""
+    installed(checkout)
+    path = tools(tmp_path / "tools", *TOOLS)
+    old = tmp_path / "tools/python3"
+    old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 3.9.2 && exit\nexit 1\n', encoding="utf-8")
+    old.chmod(0o755)
+    assert setup(checkout, PYTHON="", PATH=path) == (0, "")
