@@ -113,8 +113,8 @@ def quantized(graph: bytes) -> bytes:
     with TemporaryDirectory() as folder:
         full, small = Path(folder) / "model.onnx", Path(folder) / "model.int8.onnx"
         model = onnx.load_from_string(graph)
-        # Before 1.24, the first onnxruntime that Python 3.10 lacks, quantize_dynamic transposes weights, and then
-        # refuses the shapes that the exporter recorded for them. It infers all shapes itself.
+        # In onnxruntime 1.23, the newest for Python 3.10, quantize_dynamic transposes weights, and then refuses
+        # the shapes that the exporter recorded for them. It infers all shapes itself.
         model.graph.ClearField("value_info")
         onnx.save(model, full)
         quantize_dynamic(full, small, weight_type=QuantType.QInt8, per_channel=True)
