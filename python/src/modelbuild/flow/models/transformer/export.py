@@ -113,7 +113,7 @@ def quantized(graph: bytes) -> bytes:
     with TemporaryDirectory() as folder:
         full, small = Path(folder) / "model.onnx", Path(folder) / "model.int8.onnx"
         model = onnx.load_from_string(graph)
-        # quantize_dynamic of onnxruntime 1.23, the newest for Python 3.10, transposes weights and then refuses
+        # quantize_dynamic of onnxruntime 1.23, the newest for Python 3.10, transposes weights, then refuses
         # the shapes that the exporter recorded for them. It infers all shapes itself.
         model.graph.ClearField("value_info")
         onnx.save(model, full)
