@@ -247,7 +247,7 @@ def test_scores_that_were_changed_after_they_were_shown_are_refused(build: Build
     build.notify()
     better = MANIFEST.evaluation.overall.model_copy(update={"metrics": {"macro_f1": 0.99}})
     build.publish(evaluation=MANIFEST.evaluation.model_copy(update={"overall": better}))
-    with pytest.raises(VerificationFailed, match=r"notify/manifest/sha256 is .* nothing was deployed"):
+    with pytest.raises(VerificationFailed, match=r"notify/manifest/sha256 was .* nothing was deployed"):
         build.deploy()
 
 
@@ -256,7 +256,8 @@ def test_owner_of_the_token_cannot_approve(build: Build, approvers: tuple[str, .
     """The user who unblocked the training does not let it into production, whatever the option says."""
     build.notify()
     with pytest.raises(
-        VerificationFailed, match=r"unblocked by A name <bot@example\.org>, who unblocked the"
+        VerificationFailed,
+        match=r"A name <bot@example\.org> unblocked this deployment, and the training",
     ):
         build.deploy(*approvers, by="bot", email="bot@example.org")
 

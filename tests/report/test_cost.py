@@ -100,7 +100,7 @@ def test_modelbuild_has_prices() -> None:
         ("currency: EUR\n", "vcpu-hour"),
         ("currency: EUR\nvcpu-hour: -1\ngib-hour: 1\ngpu-hour: 1\n", "vcpu-hour"),
         ("currency: EUR\nvcpu-hour: .inf\ngib-hour: 1\ngpu-hour: 1\n", "vcpu-hour|inf"),
-        ("[", "is no YAML"),
+        ("[", "is not YAML"),
         ("a list", "has no prices"),
     ],
 )

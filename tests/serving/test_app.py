@@ -122,9 +122,15 @@ def test_ping_waits_for_the_model(published: Any) -> None:
         (b"{", "not JSON"),
         (b"\xff\xfe\x00", "not JSON"),
         (b"[" * 60_000, "not JSON"),
-        (b"[" * 100_000, "more than 1,000 instances of input text can hold"),
-        (b'{"instances": [' + b"[]," * 50_000 + b"[]]}", "more than 1,000 instances of input text can hold"),
-        (b'{"instances": ["' + rb"\\" * 50_000 + b'"' + b",{}" * 50_000 + b"]}", "more than 1,000 instances"),
+        (b"[" * 100_000, "more values than 1,000 instances of input text can have"),
+        (
+            b'{"instances": [' + b"[]," * 50_000 + b"[]]}",
+            "more values than 1,000 instances of input text can have",
+        ),
+        (
+            b'{"instances": ["' + rb"\\" * 50_000 + b'"' + b",{}" * 50_000 + b"]}",
+            "more values than 1,000 instances",
+        ),
         ('{"instances": ["a"]}'.encode("utf-16"), "not JSON in UTF-8"),
         ('{"instances": ["\u200b\u201c\u2026\u201d\ufeff"]}'.encode(), r"instances\[0\] is empty"),
         (b'{"instances": ["\'""]}'.replace(b'""', b'\\""'), r"instances\[0\] is empty"),

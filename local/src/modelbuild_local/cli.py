@@ -78,7 +78,7 @@ def up(data: Path | None, teams: tuple[str, ...]) -> None:
 def run(pipeline: str | None, branch: str | None, env: tuple[str, ...], yes: bool) -> None:
     """Build the current commit with real agents, and show what they do.
 
-    Exits with 0 if the build passed, with 1 if it did not, with 130 after Ctrl-C, which cancels it.
+    Exits with 0 if the build passed, with 1 if it did not, with 130 after Ctrl-C, which cancels the build.
     """
     from modelbuild_local.run import command
 

@@ -181,7 +181,7 @@ def _ask(state: State, endpoint: str, texts: Sequence[str]) -> Predictions:
         )
         return Predictions.model_validate_json(answer["Body"].read())
     except (BotoCoreError, ClientError, ValueError) as error:
-        raise ModelbuildError(f"endpoint {endpoint} did not answer as it should: {error}") from error
+        raise ModelbuildError(f"endpoint {endpoint} did not answer correctly: {error}") from error
 
 
 def _line(text: str, prediction: Prediction) -> str:

@@ -55,7 +55,8 @@ def usable_address(url: str, variable: str, example: str) -> SplitResult:
         raise ConfigurationError(f"{variable} is not an address such as {example}: correct it")
     if "@" in parts.netloc:
         raise ConfigurationError(
-            f"{variable} has a user or a password in it: leave it out, as the token is the caller's identity"
+            f"{variable} has a user or a password in it: leave both out, because the token identifies the "
+            "caller"
         )
     if parts.scheme != "https" and not (parts.scheme == "http" and on_this_machine(parts)):
         raise ConfigurationError(

@@ -149,7 +149,7 @@ class PullRequest:
             got = self._session.request(method, url, json=content, timeout=_SECONDS, allow_redirects=False)
             decoded = got.json()
         except requests.JSONDecodeError:
-            raise GitHubError(f"GitHub answered {what} with no JSON") from None
+            raise GitHubError(f"GitHub answered {what} with a body that is not JSON") from None
         except (OSError, ValueError) as error:
             raise GitHubError(f"GitHub could not be reached ({type(error).__name__})") from None
         if not got.ok:

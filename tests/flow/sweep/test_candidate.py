@@ -269,5 +269,5 @@ def test_a_file_with_two_flows_is_refused(sweeping: Sweeping) -> None:
     """A sweep would not know which to train."""
     file = sweeping.folder / "flow.py"
     file.write_text(f"{file.read_text()}\n\nclass Other(SmallFlow):\n    pass\n")
-    with pytest.raises(ConfigurationError, match=r"flow\.py has 2 flows"):
+    with pytest.raises(ConfigurationError, match=r"flow\.py has 2 subclasses of ModelFlow"):
         sweeping.flow()

@@ -68,7 +68,7 @@ def serve(handler: Handler, environ: Mapping[str, str] = os.environ) -> None:
         own = f"{invocations}/{context.aws_request_id}"
         try:
             answer = handler(json.loads(invocation.data), context)
-        except Exception as error:  # noqa: BLE001 - Lambda must hear of it, whatever it is
+        except Exception as error:  # noqa: BLE001 - Lambda must get every error
             log.fail(error)
             message = log.redact(describe(error))
             failure = {"errorMessage": message, "errorType": type(error).__name__, "stackTrace": []}

@@ -238,7 +238,7 @@ class Rest:
         try:
             return answer.model_validate_json(response.content)
         except ValidationError as error:
-            raise RestError(f"{what} answered {status} with an answer to something else") from error
+            raise RestError(f"{what} answered {status} with a body of another form") from error
 
 
 class _Trusting(HTTPAdapter):

@@ -35,7 +35,7 @@ def adopt(
 
     MODEL_ID is the number of the build, or of its candidate (12.3). In the file of the checkout, only the
     values that differ are replaced, as a change for you to commit: comments, order and layout stay. If the
-    file cannot be made to have exactly the model's parameters, it is left alone, and the exit code is 10.
+    command cannot give the file exactly the model's parameters, it changes nothing, and exits with 10.
     """
     from modelbuild.aws.identity import session
     from modelbuild.aws.storage import Storage

@@ -17,7 +17,7 @@ import click
     "--manifest",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="manifest.json of the model, whose golden predictions must be answered.",
+    help="manifest.json of the model, with the golden predictions that the server must give.",
 )
 @click.option(
     "--instance",
@@ -33,7 +33,7 @@ import click
     show_default=True,
     metavar="SECONDS",
     type=click.FloatRange(min=1, max=3600),
-    help="How long /ping may take to be answered with 200.",
+    help="How long the server may take until it answers /ping with 200.",
 )
 @click.option("--model", help="With --url, the model that the server must name; by default the one of /ping.")
 @click.option("--model-id", help="With --url, its id.")

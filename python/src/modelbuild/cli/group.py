@@ -33,9 +33,9 @@ _ADDED = "modelbuild.commands"
 class Commands(click.Group):
     """The commands of this package, and those that other distributions add.
 
-    A command's module is imported when the command is asked for, and for the help. So are the entry points of
-    other distributions, which are read for an unknown command too: that takes a tenth of a second, which the
-    hooks save.
+    A command's module is imported when the command is asked for, and for the help. The entry points of other
+    distributions are read only for the help and for a command that is not known here: to read them takes a
+    tenth of a second, which the hooks save.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

@@ -34,7 +34,7 @@ def sweep_worker() -> None:
 
 @click.command()
 def ended() -> None:
-    """Be the Lambda function of the stack.
+    """Run as the Lambda function of the stack.
 
     It delivers the result of a head that died.
     """

@@ -35,7 +35,7 @@ def init(folder: Path, team: str, file: Path | None, text: str | None, label: st
     from modelbuild.onboarding import data, init
 
     if file is None and (text or label):
-        raise click.UsageError("--text and --label name columns of --data FILE: give that, too")
+        raise click.UsageError("--text and --label name columns of the CSV file: give --data FILE, too")
     rows = data.read(file, text, label) if file else None
     written = init.write(folder, team, rows)
     if rows is not None:
@@ -70,7 +70,7 @@ def check(file: Path) -> None:
 @click.command()
 @pipeline_option("The pipeline whose training is looked at.")
 def doctor(file: Path) -> None:
-    """Say on an agent what a training would meet.
+    """Say on an agent what would make a training fail.
 
     Each line is ok or a sentence with the fix; the exit code is 10 if there is something to fix. Besides
     what a training may do, this needs batch:DescribeJobQueues, batch:DescribeComputeEnvironments and

@@ -24,7 +24,7 @@ def train(dry_run: bool, file: Path, model: str | None) -> None:
         _plan(file, model)
         return
     if model is not None:
-        raise click.UsageError("--model chooses what --dry-run plans: give that, too")
+        raise click.UsageError("--model chooses what --dry-run plans: give --dry-run, too")
     from modelbuild.settings.train import TrainSettings
 
     settings = TrainSettings.from_environment(os.environ)

@@ -43,7 +43,7 @@ import click
     show_default=True,
     envvar="GH_HOST",
     show_envvar=True,
-    help="Host of the repository's GitHub; GITHUB_API_URL is for an API at another address than its own.",
+    help="Host of the repository's GitHub; GITHUB_API_URL names its API, where that has another address.",
 )
 def report(
     prefix: str | None,

@@ -36,7 +36,7 @@ def trace(
     production_role: str | None,
     as_json: bool,
 ) -> None:
-    """Lead a model or a prediction back to its build.
+    """Trace a model or a prediction back to its build.
 
     Give MODEL_ID, which is the number of the build or of its candidate (12.3), or --prediction.
     """

@@ -4,9 +4,10 @@ Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 16:
 replacement, both models are measured on the same drawn rows, and the interval is made of percentiles of the
 differences.
 
-Of many rows that are a cell each, how often a row is drawn follows a Poisson distribution of mean 1 (Hanley &
-MacGibbon, Creating non-parametric bootstrap samples using Poisson frequencies, 2006). The number of rows of a
-resample then varies, which changes nothing for means over 10,000 rows. It takes half the time.
+Where there are many rows, and each is a cell, the number of times that a row is drawn follows a Poisson
+distribution of mean 1 (Hanley & MacGibbon, Creating non-parametric bootstrap samples using Poisson
+frequencies, 2006). The number of rows of a resample then varies, which changes nothing for means over 10,000
+rows. Drawing takes half the time.
 """
 
 from __future__ import annotations

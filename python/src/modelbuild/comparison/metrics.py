@@ -20,7 +20,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 def is_recorded(value: float, recorded: float) -> bool:
-    """Whether a metric that is computed again has its recorded value, but for rounding; if not, the flow
+    """Whether a metric that is computed again has its recorded value, except for rounding; if not, the flow
     computes another metric of that name.
     """
     return math.isclose(value, recorded, rel_tol=1e-6, abs_tol=1e-12)

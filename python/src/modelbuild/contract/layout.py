@@ -37,8 +37,8 @@ def model_prefix(root: str, pipeline: str, model: str, model_id: str) -> str:
 def request_uri(prefix: str) -> str:
     """The URI of the request of the model at a prefix.
 
-    That of a candidate has another name, because a flow writes it: the role of flows is denied to write the
-    requests of builds.
+    The request of a candidate has another name, because a flow writes it, and the role of flows must not
+    write the requests of builds.
     """
     is_candidate = "." in prefix.rpartition("/")[2]
     return f"{prefix}/{CANDIDATE_REQUEST_FILE if is_candidate else REQUEST_FILE}"

@@ -70,7 +70,7 @@ def _put(path: Path, expected: str, uri: str, destination: Objects) -> None:
         if actual != expected:
             raise VerificationFailed(
                 f"{uri} is there already with SHA-256 {actual}, but this deployment brings {expected}: move "
-                "it away if it is not in use, because what is served is never replaced"
+                "it away if no endpoint uses it, because a deployment never replaces a served file"
             )
         log.say(f"reused  {uri}")
         return

@@ -115,7 +115,7 @@ def _candidate_gates(model_id: str, meta_data: TrainingMetaData) -> CandidateGat
     except ValidationError as error:
         raise ConfigurationError(
             f"meta-data {meta_data.prefix}{CANDIDATE_GATES} is {value[:80]!r}, which no notify step writes: "
-            "start a new build, and leave it to that step"
+            "start a new build, and leave this key to the notify step"
         ) from error
 
 

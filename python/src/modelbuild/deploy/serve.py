@@ -61,7 +61,7 @@ def serve_verified(
 
 
 def left_by_cancelled(planned: Plan, newest: Deployment | None, sagemaker: SageMaker) -> str:
-    """What a step leaves that was cancelled in :func:`serve_verified`: SageMaker goes on."""
+    """What happens after a step that was cancelled in :func:`serve_verified`: SageMaker goes on."""
     endpoint = planned.endpoint
     try:
         if not has_begun(planned, sagemaker):

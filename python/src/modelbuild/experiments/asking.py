@@ -43,7 +43,7 @@ Find: TypeAlias = Callable[[Manifest], Answer]
 
 @contextmanager
 def finding(settings: WandbSettings | None, environ: Mapping[str, str]) -> Iterator[Find]:
-    """What finds experiments as option ``wandb`` says; without the option there are none.
+    """Yields a function that finds experiments as option ``wandb`` says; without the option, it finds none.
 
     Args:
         settings: the option.
@@ -94,8 +94,8 @@ def asking(
 ) -> Iterator[Callable[[Query], Answer]]:
     """Start the process that asks W&B, and end it with the block; yields what asks it, once.
 
-    The SDK takes a second to load: a caller that starts the process early waits less for the answer. Whatever
-    prevents an answer is a sentence of it.
+    The SDK takes a second to load: a caller that starts the process early waits less for the answer. If
+    something prevents an answer, the answer has a sentence about it.
 
     Args:
         base_url: the address of W&B's API, to which the key is sent. It must come from the step's own

@@ -166,8 +166,7 @@ def evaluate(
     overall = quality(guesses, everything)
     if primary not in overall.metrics:
         raise ConfigurationError(
-            f"the primary metric {primary} of the evaluation is not there, or no finite number: have measure "
-            "compute it"
+            f"the evaluation has no finite number for the primary metric {primary}: let measure compute it"
         )
     others = {
         name: quality(np.asarray(one), everything, f":{name}") for name, one in (baselines or {}).items()
@@ -175,8 +174,8 @@ def evaluate(
     for name, one in others.items():
         if primary not in one.metrics:
             raise ConfigurationError(
-                f"baseline {name} lacks the primary metric {primary}, or it is no finite number: have "
-                f"measure compute it, or give RowMetric the values of the baseline, baselines={{{name!r}: …}}"
+                f"baseline {name} has no finite number for the primary metric {primary}: let measure compute "
+                f"it, or give RowMetric the values of the baseline, baselines={{{name!r}: …}}"
             )
     evaluation = Evaluation(
         rows_are=rows.description,

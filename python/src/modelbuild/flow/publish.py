@@ -141,8 +141,8 @@ def unblock(
 ) -> None:
     """Unblock the step that waits for the training, and record that this attempt has unblocked it.
 
-    The head delivers the same result when the flow has ended. By the record it knows that the annotation of
-    the training is for notify to write.
+    The head delivers the same result when the flow has ended. The record tells the head that notify writes
+    the annotation of the training.
 
     Args:
         store: the store of the model.

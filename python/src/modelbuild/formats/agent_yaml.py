@@ -4,10 +4,9 @@ The agent's rules are those of Go's ``yaml.v3`` and ``go-pipeline``: ``yes``, ``
 text, ``1e-3`` and ``0o17`` are numbers, as in YAML 1.2; ``0777`` is octal, ``1_000`` is a number and ``<<``
 merges maps, as in YAML 1.1.
 
-PyYAML's parser finds the structure; its constructors and resolvers are not used. This reader
-refuses what the agent takes without a word and an author cannot mean: a key that stands twice, a tag of
-another language, infinity, and several documents in one file. What a document may cost is bounded, however
-its aliases multiply.
+PyYAML's parser finds the structure; its constructors and resolvers are not used. This reader refuses what the
+agent accepts silently, but no author can mean: a repeated key, a tag of another language, infinity, and
+several documents in one file. The time and memory for a document are bounded, however its aliases multiply.
 """
 
 from __future__ import annotations

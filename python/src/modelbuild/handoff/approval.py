@@ -45,8 +45,8 @@ def require(approvers: Sequence[str], job: JobEnvironment) -> Approver:
     shown = f"{name or 'a user without a name'} <{email or user}>"
     if user and user in _callback_users():
         raise VerificationFailed(
-            f"this deployment was unblocked by {shown}, who unblocked the training as well, as the owner "
-            "of its API token does: start a new build, and have another user unblock a step after notify"
+            f"{shown} unblocked this deployment, and the training as well, as the owner of the training's "
+            "API token does: start a new build, and let another user unblock a step after notify"
         )
     allowed = {entry.lower() for entry in approvers}
     if allowed and not allowed & ({email.lower(), user.lower()} - {""}):

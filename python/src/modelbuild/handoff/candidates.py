@@ -1,8 +1,8 @@
 """The candidates of a sweep, as notify offers them and deploy is asked for one of them.
 
-A flow can write to the prefixes of its candidates, and to the leaderboard. So a candidate is read only where
-its number puts it, and its request must be the one that the pinned request of the sweep makes of the values
-on the leaderboard. What notify has shown, it pins; deploy finds a candidate by that pin alone.
+A flow can write to the prefixes of its candidates, and to the leaderboard. So this module reads a candidate
+only at the prefix that its number gives, and requires its request to be the pinned request of the sweep with
+the values of the leaderboard. notify pins what it has shown, and deploy finds a candidate by that pin alone.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ def require_unchanged(shown: Shown, meta_data: TrainingMetaData) -> None:
         before = pinned[key]
         if before and before != value:
             raise VerificationFailed(
-                f"{shown.source} was changed after this build showed it: {key} is {before}, and "
-                f"was found to be {value}; start a new build"
+                f"{shown.source} was changed after this build showed it: {key} was {before}, "
+                f"and is {value} now; start a new build"
             )
 
 
@@ -83,8 +83,8 @@ def require_pinned(handoff: Handoff, meta_data: TrainingMetaData) -> None:
             raise ConfigurationError(f"meta-data {meta_data.prefix}{key} is not set, {_NOTHING_SHOWN}")
         if shown != value:
             raise VerificationFailed(
-                f"{handoff.result.manifest} was changed after notify showed it: {key} is {shown}, and was "
-                f"found to be {value}; nothing was deployed; start a new build"
+                f"{handoff.result.manifest} was changed after notify showed it: {key} was {shown}, and "
+                f"is {value} now; nothing was deployed; start a new build"
             )
 
 
@@ -104,6 +104,6 @@ def pinned_offer(meta_data: TrainingMetaData) -> Offer:
         return Offer.model_validate_json(pinned)
     except ValidationError as error:
         raise VerificationFailed(
-            f"{key} is {pinned[:80]!r}, which no notify step writes: start a new build, and leave it to that "
-            "step"
+            f"{key} is {pinned[:80]!r}, which no notify step writes: start a new build, and leave this "
+            "key to the notify step"
         ) from error

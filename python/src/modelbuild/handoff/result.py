@@ -92,8 +92,8 @@ def read_result(meta_data: TrainingMetaData, objects: Objects, job: JobEnvironme
     result = records.find(objects, uri, TrainingResult)
     if result is None:
         raise TrainingFailed(
-            f"attempt {attempt} of the training has not ended yet: retry this step when it has, as no step "
-            "is unblocked a second time"
+            f"attempt {attempt} of the training has not ended yet: retry this step when it has, because no "
+            "step is unblocked a second time"
         )
     return _result_from_fields(result.to_fields(), meta_data)
 
@@ -116,7 +116,7 @@ def _attempt(meta_data: TrainingMetaData) -> int:
     if not attempt.isdecimal() or len(attempt) > _ATTEMPT_DIGITS:
         raise ConfigurationError(
             f"meta-data {meta_data.prefix}train/attempt is {attempt[:80]!r}, which no train step sets: start "
-            "a new build, and leave it to that step"
+            "a new build, and leave this key to the train step"
         )
     return int(attempt)
 

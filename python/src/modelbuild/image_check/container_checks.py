@@ -86,12 +86,12 @@ def _await_service(container: Container, seconds: float) -> Server:
 
 def _end(container: Container) -> str:
     if container.has_ended():
-        raise NotChecked(f"the container was not there any more: {container.describe_end()}")
+        raise NotChecked(f"the container had ended before: {container.describe_end()}")
     seconds = container.terminate(TERM_SECONDS)
     if seconds is None:
         raise VerificationFailed(
-            f"the container still runs {TERM_SECONDS:g} s after it, when SageMaker kills it; end the server "
-            "on SIGTERM, and write ENTRYPOINT as a list, so that no shell keeps the signal from it"
+            f"the container still runs {TERM_SECONDS:g} s after SIGTERM, when SageMaker kills it; end the "
+            "server on SIGTERM, and write ENTRYPOINT as a list, so that no shell keeps the signal from it"
         )
     return f"the container ended {seconds:.1f} s after it"
 
@@ -156,7 +156,7 @@ def _refuse_pickles(image: Image, watched: float) -> str:
                     _load_lazily(container, image.model)
                 if marker in container.output():
                     raise VerificationFailed(
-                        f"the server executes what a pickle in place of {', '.join(replaced)} says; never "
+                        f"the server executes the code of a pickle in place of {', '.join(replaced)}; never "
                         "unpickle a file of a model: use a format of numbers and text only, such as "
                         "safetensors or ONNX"
                     )

@@ -41,8 +41,8 @@ def printing() -> tuple[bytes, str]:
 def packed_like(original: bytes, pickled: bytes) -> bytes:
     """The pickle in the file format of the original, for loaders that look at the format first.
 
-    These are compressed files, arrays of numpy (.npy, and .npz in a zip), and zip files of torch, of which
-    the entry that is a pickle already is replaced. Of any other format it is the pickle as it is.
+    The known formats are compressed files, arrays of numpy (.npy, and .npz in a zip), and zip files of torch,
+    in which the entry that is a pickle already is replaced. For any other format, the result is the pickle.
     """
     if original.startswith(b"\x1f\x8b"):
         return gzip.compress(pickled)

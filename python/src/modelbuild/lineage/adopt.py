@@ -83,9 +83,9 @@ def write(adopted: Adopted) -> None:
             os.replace(beside, target)
     except OSError as error:
         raise ConfigurationError(
-            f"cannot write {adopted.file} ({error.strerror}), which is as it was: adopt puts a new file of "
-            f"folder {target.parent} in its place, so run this where you may write that folder and the file "
-            "is no mount of its own"
+            f"cannot write {adopted.file} ({error.strerror}), so it is unchanged: adopt replaces it with a "
+            f"new file of folder {target.parent}, so run this where you may write to that folder, and where "
+            "the file is not mounted by itself"
         ) from error
 
 

@@ -120,7 +120,7 @@ def open_group(title: str) -> None:
 def relay(output: bytes) -> None:
     """Print the output of another program unchanged, except for secrets and events.
 
-    Of an event about progress its text is printed. A missing line end is added after the last line.
+    For an event about progress, only its text is printed. A missing line end is added after the last line.
     """
     lines = output.decode(errors="surrogateescape").split("\n")
     shown = events.break_marks(redact("\n".join(map(events.shown, lines))))

@@ -147,8 +147,8 @@ def find_earlier(pipeline: PipelineStore, model: str, model_id: str) -> tuple[li
     """The newest models of a name that earlier builds trained, the newest first, and a sentence if some
     cannot be read.
 
-    Of an earlier sweep it is the candidate that was deployed, else the best one, and of the model's own sweep
-    none: figures on the test rows are for one candidate of a sweep.
+    An earlier sweep is represented by the candidate that was deployed, or else by the best one. The model's
+    own sweep is left out, because only one candidate of a sweep shows figures on the test rows.
     """
     try:
         ids = pipeline.ids(model)

@@ -127,7 +127,7 @@ def write(report: Report, pull_request: PullRequest) -> str:
 def body(report: Report) -> str:
     """The comment as HTML, which GitHub's Markdown takes: the page's sections that need no picture.
 
-    Of what is too long for a comment, the least important sections are left out.
+    If they are too long for a comment, the least important sections are left out.
     """
     page = Page(
         address=lambda _: Markup(""),

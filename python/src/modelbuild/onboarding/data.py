@@ -42,7 +42,7 @@ def read(path: Path, text: str | None, label: str | None) -> DataFile:
         file = csv_file.read(path)
     except csv_file.CsvError as error:
         raise ConfigurationError(
-            f"--data is {path}, which cannot be read as CSV in UTF-8 ({error}): name a file that is"
+            f"--data is {path}, which cannot be read as CSV in UTF-8 ({error}): name a CSV file in UTF-8"
         ) from error
     rows, names = file.rows, file.columns
     shown = ", ".join(names) or "none"

@@ -3,7 +3,7 @@
 Each model of a build has a chain of its own: its training unblocks a block step, notify shows the model
 after that, then a person decides, and then deploy runs. Where the chains of two models are crossed, a person
 would approve one model, and the other would be deployed. Where two deployments of one model read the same
-fields, what a person decided on the one would be done to the other.
+fields, a person's decision on one would also apply to the other.
 """
 
 from __future__ import annotations

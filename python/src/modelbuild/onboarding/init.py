@@ -130,7 +130,8 @@ def write(folder: Path, team: str = "", rows: DataFile | None = None) -> Written
             for one in begun:
                 one.unlink(missing_ok=True)
             raise ConfigurationError(
-                f"cannot write {path} ({error.strerror}), and no file was written: run this where you may"
+                f"cannot write {path} ({error.strerror}), and no file was written: run this in a folder that "
+                "you may write to"
             ) from error
     return replace(written, excluded=tuple(file for file in written.files if _is_ignored(folder, file)))
 

@@ -53,7 +53,7 @@ def read_prices(path: Path = DEFAULT) -> Prices:
     except ValidationError as error:
         raise ConfigurationError(f"the price file {path} has no prices: {first_error(error)}") from error
     except ValueError as error:
-        raise ConfigurationError(f"the price file {path} is no YAML: {error}") from error
+        raise ConfigurationError(f"the price file {path} is not YAML: {error}") from error
 
 
 def cost(steps: Sequence[StepRun], prices: Prices) -> tuple[CostLine, ...]:

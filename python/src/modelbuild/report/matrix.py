@@ -40,7 +40,7 @@ class MatrixRow:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Two labels that are confused: ``truth`` is taken for ``prediction``."""
+    """Two labels that are confused: rows of label ``truth`` get ``prediction``."""
 
     truth: str
     prediction: str

@@ -11,9 +11,9 @@ from modelbuild.text import counted, listed
 FEW_EVALUATION_ROWS = 100
 
 LEFT_OUT = 0.05
-"""The share of the snapshot's rows that may be left out without a word."""
+"""The share of the snapshot's rows that may be left out without a warning."""
 SHIFT = 0.05
-"""By how much the share of a label may change without a word; and by chance, by three standard errors."""
+"""By how much the share of a label may change without a warning; and by chance, by three standard errors."""
 FEWER_ROWS = 0.2
 
 _MORE_EPOCHS = "more epochs may make a better model"

@@ -163,8 +163,8 @@ def _require_few_values(body: bytearray, declared: Input) -> None:
     # The object, its one key, and the list.
     if _count_marks(body) > limit + 3:
         raise BadBody(
-            f"The body holds more than {MAX_INSTANCES:,} instances of input {declared.type} can hold; send "
-            "fewer and smaller ones."
+            f"The body has more values than {MAX_INSTANCES:,} instances of input {declared.type} can have; "
+            "send fewer or smaller instances."
         )
 
 

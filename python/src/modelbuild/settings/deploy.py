@@ -53,5 +53,7 @@ class DeploySettings(PluginOptions):
         description="Users who may unblock the deployment, by e-mail address or id; by default all but the "
         "training's own user.",
     )
-    aws: CopySettings = Field(CopySettings(), description="Where and as whom the model is read and served.")
+    aws: CopySettings = Field(
+        CopySettings(), description="Regions and identities with which the step reads and serves the model."
+    )
     timeout: int = Field(3600, ge=60, description="Seconds that the endpoint may take to serve the model.")

@@ -38,7 +38,9 @@ class CompareSettings(Options):
     artifacts: S3Uri = Field(
         description="Where served models lie in S3, as in option artifacts of the deploy plugin."
     )
-    aws: AwsSettings = Field(AwsSettings(), description="Where and as whom the history is read.")
+    aws: AwsSettings = Field(
+        AwsSettings(), description="Region and identity with which the step reads the history."
+    )
     score_live: ScoreSettings = Field(
         ScoreSettings(),
         alias="score-live",
@@ -58,7 +60,10 @@ class Gate(Options):
     minimum: float | None = Field(None, description="The least value that passes.")
     maximum: float | None = Field(None, description="The greatest value that passes.")
     maximum_drop: float | None = Field(
-        None, alias="maximum-drop", ge=0, description="By how much it may be worse than the live model's."
+        None,
+        alias="maximum-drop",
+        ge=0,
+        description="By how much the metric may be worse than the live model's.",
     )
 
     @model_validator(mode="after")
@@ -143,7 +148,7 @@ class NotifySettings(PluginOptions):
     styles: Styles = Field(Styles(), description="Styles of the annotation.")
     context: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9/_-]{1,60}$")] = Field(
         TRAINING_ANNOTATION,
-        description="Context of the annotation; another one than the default removes that of the train step.",
+        description="Context of the annotation; with your own, the step removes that of the train step.",
     )
     show_examples: bool = Field(
         True, alias="show-examples", description="Whether the page shows evaluation rows with their inputs."
@@ -163,12 +168,14 @@ class NotifySettings(PluginOptions):
         description="Whether the step passes although the training failed; deploy refuses it all the same.",
     )
     wandb: WandbSettings | None = Field(
-        None, description="Where W&B is asked for experimental runs; by default W&B is not asked."
+        None, description="Where the step asks W&B for experimental runs; by default it does not ask."
     )
     github: GitHubSettings | None = Field(
         None, description="Comment on the pull request of the build, on GitHub; by default there is none."
     )
-    aws: AwsSettings = Field(AwsSettings(), description="Where and as whom the manifest is read.")
+    aws: AwsSettings = Field(
+        AwsSettings(), description="Region and identity with which the step reads the manifest."
+    )
 
     @field_validator("gates", mode="after")
     @classmethod

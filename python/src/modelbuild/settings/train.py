@@ -188,12 +188,14 @@ class TrainSettings(PluginOptions):
     tags: dict[TagKey, TagValue] = Field(
         {},
         max_length=_TAGS_LIMIT,
-        description="Tags of the jobs of head and steps, at most 35, by which their cost can be told apart.",
+        description="Tags of the jobs of head and steps, at most 35, which tell their costs apart.",
     )
     resources: dict[StepName, ResourceSettings] = Field(
         {}, description="Sizes of the flow's steps in place of those in the flow, by the step's name."
     )
-    aws: AwsSettings = Field(AwsSettings(), description="Where and as whom the head is submitted.")
+    aws: AwsSettings = Field(
+        AwsSettings(), description="Region and identity with which the step submits the head."
+    )
     include: list[Annotated[str, StringConstraints(pattern=r"^[^/]")]] = Field(
         [],
         description="Files and folders to archive beside the flow's own folder; by default the whole commit.",
@@ -201,12 +203,12 @@ class TrainSettings(PluginOptions):
     allow_dirty: bool = Field(
         False,
         alias="allow-dirty",
-        description="Whether uncommitted changes are trained on, and recorded, instead of refused.",
+        description="Whether the step trains on uncommitted changes and records them; otherwise it refuses.",
     )
     allow_forks: bool = Field(
         False,
         alias="allow-forks",
-        description="Whether builds of pull requests from other repositories are trained instead of refused.",
+        description="Whether the step trains for pull requests of other repositories; otherwise it refuses.",
     )
     timeout: int = Field(
         86400, ge=60, description="Seconds that the training may run, from the start of the head."
@@ -218,7 +220,7 @@ class TrainSettings(PluginOptions):
         description="Seconds that the head or a step may wait for a machine; by default the stack's, a day.",
     )
     wait: bool = Field(
-        False, description="Whether the step follows the training to its end instead of letting the agent go."
+        False, description="Whether the step follows the training to its end instead of freeing the agent."
     )
 
     @property

@@ -41,9 +41,9 @@ class Checkpoint(BaseModel):
 class CheckpointStore:
     """``<bucket>/checkpoints/<prefix of the model in the bucket>/``.
 
-    They lie apart from the model's other files, because they are large, and a lifecycle rule, by which S3
-    deletes those that a failed training leaves, chooses objects by how their names begin. Every method raises
-    ``AwsError`` when S3 refuses.
+    The checkpoints are apart from the model's other files, because they are large, and because the lifecycle
+    rule by which S3 deletes those of a failed training selects objects by the beginning of their keys. Every
+    method raises ``AwsError`` when S3 refuses.
     """
 
     objects: Objects

@@ -28,7 +28,7 @@ def _unmet(constraint: Constraint, outcome: CandidateOutcome) -> str:
 
 
 def _is_at(value: float, limit: float) -> bool:
-    """Whether a value is at its limit but for the rounding of binary numbers, as gates of notify see it."""
+    """Whether a value is at its limit, except for binary rounding, as gates of notify see it."""
     return math.isclose(value, limit, rel_tol=1e-9)
 
 

@@ -67,8 +67,8 @@ class Workers:
         environment: their variables.
         tags: their tags.
         timeout: how many seconds each may run.
-        on_progress: is told the names of the tasks that have ended.
-        on_job: is told the id of a job, of which its first child, that waits for a machine.
+        on_progress: called with the names of the tasks that have ended.
+        on_job: called with the id of a job that waits for a machine; for an array job, of its first child.
         work_variable: the variable that names what a worker trains.
         clock: what time is and how it passes.
     """
@@ -101,12 +101,11 @@ class Workers:
             raise TrainingFailed(f"the snapshot of the sweep could not be taken: {reason}")
 
     def train(self, name: str, tasks: Sequence[CandidateTask]) -> list[CandidateOutcome]:
-        """Train candidates, but for those that have ended before; how each ended, in the same order.
+        """Train candidates, except those that have ended before; how each ended, in the same order.
 
-        Those that were in flight in a worker that ended early are trained once more, none beside another in
-        one worker: after all others, or at once if no candidate ended. One that is in flight again when its
-        worker ends counts as failed. After some such jobs in a row in which none ended, all that are left
-        fail.
+        Candidates that a worker was training when it ended early are trained once more, one at a time in a
+        worker: after all others, or at once if no candidate ended. A candidate whose worker then ends early
+        again counts as failed. After some such jobs in a row in which none ended, all that are left fail.
 
         Args:
             name: the name of this part of the sweep, unique in it.

@@ -241,7 +241,7 @@ def _check_circles(steps: list[Step]) -> None:
     while remaining := [step for step in steps if step.id not in done]:
         free = {step.id for step in remaining if waits_for[step.id] <= done}
         if not free:
-            raise PipelineError([f"{_name(remaining[0])} depends, over other steps, on itself"])
+            raise PipelineError([f"{_name(remaining[0])} depends on itself through other steps"])
         done |= free
 
 

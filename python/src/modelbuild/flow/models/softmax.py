@@ -158,7 +158,7 @@ def _step(
 
 
 def _importance(counts: npt.NDArray[np.int64], balance: float) -> Floats:
-    """What a text of each label weighs; all texts together weigh what they would without."""
+    """The weight of a text of each label; the sum over all texts is the same as without weights."""
     rarity = (1 / np.maximum(counts, 1)) ** balance
     return np.asarray(rarity * (counts.sum() / max((rarity * counts).sum(), 1)), dtype=np.float32)
 

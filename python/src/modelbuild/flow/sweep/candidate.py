@@ -135,7 +135,7 @@ class CandidateTraining:
         """
         if self.artifact is None:
             raise ConfigurationError(
-                "the flow ended well but published no model: it must in one of its steps"
+                "the flow ended well but published no model: call publish_model in one of its steps"
             )
         assert self.context.sweep.sweep is not None
         constrained = [one.slice for one in self.context.sweep.sweep.constraints if one.slice]

@@ -37,7 +37,7 @@ def flow_class(file: Path) -> type[ModelFlow]:
     ]
     if len(found) != 1:
         raise ConfigurationError(
-            f"{file.name} has {len(found)} flows that are a ModelFlow: a sweep trains the one of its file"
+            f"{file.name} has {len(found)} subclasses of ModelFlow: a sweep needs a file with exactly one"
         )
     training.steps(found[0])
     return found[0]

@@ -82,8 +82,8 @@ def run_all(
         processes: how many run at the same time.
         run: runs a task, in its process.
         name: the name of a task, with which its lines in the log begin.
-        on_death: is told, in this process, of a task whose process ended before the task did, how, and after
-            how many seconds.
+        on_death: called in this process for a task whose process ended before the task did: with the task,
+            how the process ended, and after how many seconds.
     """
     context = multiprocessing.get_context("fork")
     running: dict[int, _Running[Task]] = {}
@@ -129,9 +129,10 @@ def run_all(
 
 @contextmanager
 def _sigterm_later() -> Iterator[None]:
-    """Handle a SIGTERM that comes during the block after it: a process in the making would not be ended.
+    """Handle a SIGTERM that comes during the block after the block: the handler ends only processes that have
+    started.
 
-    To block the signal would not do: another thread, such as one of arrow's, would take it.
+    Blocking the signal is not enough: Linux would deliver it to another thread, such as one of arrow's.
     """
     came: list[int] = []
     handler = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
@@ -147,7 +148,7 @@ def _in_process(run: Callable[[Task], None], task: Task, output: Path, mark: Pat
     """Run a task with its output in a file, and make another one when it has ended."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Of all processes in a container whose memory is used up, Linux then ends this one.
+    # Where the memory of the container is used up, Linux then kills this process first.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     with output.open("wb") as file:

@@ -87,7 +87,7 @@ def add_title(figure: Figure, text: str) -> None:
 def add_axes(
     figure: Figure, *, left: float = 0.7, right: float = 0.25, bottom: float = 0.5, top: float = 0.45
 ) -> Axes:
-    """Axes that fill a figure but for margins in inches."""
+    """Axes that fill a figure except for margins in inches."""
     wide, high = figure.get_size_inches()
     plot = figure.add_axes(
         (left / wide, bottom / high, (wide - left - right) / wide, (high - bottom - top) / high)

@@ -37,7 +37,7 @@ def candidates(
 ) -> dict[str, overrides.Resolved]:
     """The parameters of each candidate that is known before any is trained, and of each rung.
 
-    Of method ``tpe`` these are the candidates of its first round.
+    With method ``tpe`` these are the candidates of its first round.
 
     Args:
         sweep: the sweep.

@@ -184,7 +184,7 @@ def _outcome(head: _Head, watching: watch.Watch) -> TrainingResult:
         return unsuccessful("failed", str(error))
     except attempt.Superseded:
         raise
-    except Exception as error:  # noqa: BLE001 - the build must hear of it, whatever it is
+    except Exception as error:  # noqa: BLE001 - the build must get a result after every error
         log.stack(error)
         return unsuccessful("failed", f"the head failed: {describe(error)}")
 
@@ -229,7 +229,7 @@ def _train(head: _Head, request: TrainingRequest, watching: watch.Watch) -> Trai
     result = head.store.attempt(head.own.attempt).result()
     if result is None:
         raise TrainingFailed(
-            f"the flow ended well but left no {RESULT_FILE}: it must publish its model in a step"
+            f"the flow ended well but left no {RESULT_FILE}: call publish_model in one of its steps"
         )
     return result
 

@@ -1,12 +1,12 @@
 """The annotation of a training that runs: which step of the flow runs, since when, and what it measured last.
 
-The page is a convenience. So a request is sent only where no other program needs one of Buildkite's, and what
-refuses it once ends it.
+The annotation is a convenience. So the head sends a request only when no other program needs one of those
+that Buildkite allows, and sends no more after a refusal that is not temporary.
 
 No request reaches Buildkite after the step is unblocked, because it would replace the annotation of notify.
 The head delivers a result when its last request has an answer or has passed its deadline. The flow delivers a
 result while the head runs: the head records in S3 that it is about to send, and then looks for a result; the
-flow writes the result, and then looks for that record. So one of them sees the other.
+flow writes the result, and then looks for that record. So at least one of the two sees the other.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Running the flow to its end: from its beginning, or from the last good step of an earlier run.
 
-Metaflow's own ``resume`` keeps what finished steps left and runs the rest. That is what a retried
-training does, what a head does that Batch starts anew after its host went away, and what a head does whose
-steps lost their hosts: Metaflow's job definitions know no retries for that alone, and its ``@retry`` would
-also run again what failed for a reason.
+Metaflow's own ``resume`` keeps what finished steps left and runs the rest. A retried training resumes, and
+so does a head that Batch starts anew after its host went away, and a head whose steps lost their hosts.
+Metaflow's job definitions cannot retry for that reason alone, and its ``@retry`` would also repeat a step
+that failed for a reason of its own.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def run_to_end(start: Start, context: RunContext) -> tuple[int, list[str]]:
 def container_reason(context: RunContext) -> str:
     """Why Batch ended the container of a step of the last run, or could not start it; empty if it did not.
 
-    Of such a step Metaflow reports only that it left nothing behind.
+    Metaflow reports about such a step only that it left nothing behind.
     """
     try:
         run = Run.model_validate_json(context.attributes.read_bytes())

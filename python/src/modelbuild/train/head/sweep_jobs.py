@@ -71,7 +71,7 @@ def sizes(flow: Path, variables: Mapping[str, str]) -> dict[str, dict[str, int]]
         except subprocess.TimeoutExpired as error:
             raise TrainingFailed(
                 f"the flow cannot be read: {flow.name} was not imported in {_DESCRIBE_SECONDS:g} seconds; "
-                "do what takes long in a step"
+                "move slow work into a step"
             ) from error
         if done.returncode != 0:
             log.lines(done.stderr)

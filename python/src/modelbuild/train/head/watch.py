@@ -36,7 +36,7 @@ SLICE_SECONDS = 20.0
 seconds and the time that its request waits for a turn."""
 
 _SLOWER = 0.25
-# A head that missed some slices still hears of every cancelled build.
+# A head that missed some slices still learns of every cancelled build.
 _LOOK_BACK_SECONDS = 900.0
 # How long the other heads of a slice wait for the answer before they look again.
 _PAUSES = (1.0, 2.0, 4.0, 8.0)

@@ -92,7 +92,7 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
     for training in found:
         try:
             summary = _finish(batch, training, heads, access)
-        except Exception as error:  # noqa: BLE001 - the other builds must hear of theirs, whatever it is
+        except Exception as error:  # noqa: BLE001 - the other builds must get their results after every error
             failed += 1
             summary = f"not delivered: {describe(error)}"
         log.say(f"{training.request.model} {training.request.model_id}: {summary}")

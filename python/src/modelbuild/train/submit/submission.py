@@ -77,9 +77,9 @@ def _same(earlier: TrainingRequest, request: TrainingRequest, uri: str) -> Train
     """The earlier request, which must be for the same training."""
     if earlier.build.id != request.build.id:
         raise ConfigurationError(
-            f"{uri} asks for the training of another build with this number, {earlier.build.id}, as of a "
-            "pipeline that was deleted and made again: build numbers must not repeat under option "
-            "artifacts, so name another prefix there"
+            f"{uri} asks for the training of another build with this number, {earlier.build.id}, such as "
+            "one of a pipeline that was deleted and created again: build numbers must not repeat under "
+            "option artifacts, so name another prefix there"
         )
     # Another version of git or zlib may pack the same commit into other bytes: the first archive is kept.
     if earlier != request.model_copy(update={"source": earlier.source}):
