@@ -50,7 +50,7 @@ log_in() {
 # Prints a hash of the files that the Dockerfile of an image names, as the commit has them.
 content_tag() {
   local dockerfile="docker/$1/Dockerfile"
-  { echo "$dockerfile" && sed -n 's/^COPY \([^ ]*\) .*/\1/p' "$dockerfile"; } |
+  { echo "$dockerfile" && echo .dockerignore && sed -n 's/^COPY \([^ ]*\) .*/\1/p' "$dockerfile"; } |
     while read -r path; do git rev-parse "HEAD:$path" || exit; done | git hash-object --stdin | cut -c 1-16
 }
 

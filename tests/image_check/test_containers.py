@@ -52,6 +52,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineStandIn:
         "lazy": faulty("lazy", "unpickles"),
         "careful-unpickler": faulty("unpickles"),
         "never": faulty("never"),
+        "missing-program": ["/nowhere/server"],
         "missing-module": [sys.executable, "-m", "nowhere_to_be_found"],
     }
     return engines.first_on_path(tmp_path / "engine", monkeypatch, images)
@@ -181,6 +182,7 @@ def test_a_model_that_holds_no_hashes_cannot_be_verified(run: Run, own_model: Pa
 @pytest.mark.parametrize(
     ("image", "seconds", "message"),
     [
+        ("missing-program", SECONDS, "image missing-program .*not found; correct its ENTRYPOINT"),
         ("missing-module", SECONDS, "ended with exit code 1: .*No module named nowhere_to_be_found"),
         ("never", 1.0, r"/ping on port 8080 was not answered with 200 within 1 s; listen on 0\.0\.0\.0:8080"),
     ],

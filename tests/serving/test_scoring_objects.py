@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -53,7 +54,9 @@ def of_role(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[RoleObj
             self.send_response(fault or 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body if fault else body[:100_000])
+            # The client closes the connection of an answer that is an error.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self.wfile.write(body if fault else body[:100_000])
             self.close_connection = True
 
     monkeypatch.setattr(objects, "_FIRST_PAUSE_SECONDS", 0.0)

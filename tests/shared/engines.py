@@ -38,6 +38,10 @@ def run(*arguments):
         elif option not in flags:
             options[option] = rest.pop(0)
     mount = dict(part.partition("=")[::2] for part in options["--mount"].split(","))
+    program = IMAGES[rest[0]][0]
+    if not pathlib.Path(program).exists():
+        print("Error: crun: executable file `" + program + "` not found", file=sys.stderr)
+        sys.exit(127)
     found = (options["--publish"], mount["target"], "readonly" in mount)
     if found != ("127.0.0.1::8080", "/opt/ml/model", True):
         sys.exit("not as SageMaker runs a container: " + repr(arguments))

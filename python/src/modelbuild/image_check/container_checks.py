@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +52,9 @@ def examine(image: Image) -> Generator[Outcome, None, None]:
     """Check an image with its model, then with another model id, and with models that it must refuse."""
     begin = time.monotonic()
     own = variables(image.model.identity, image.original)
-    with image.engine.container(image.name, image.original, own) as container:
+    with ExitStack() as stack:
         try:
+            container = stack.enter_context(image.engine.container(image.name, image.original, own))
             server = _await_service(container, image.seconds)
         except VerificationFailed as error:
             yield Outcome("failed", "start", str(error))

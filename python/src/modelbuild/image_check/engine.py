@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from modelbuild.errors import ConfigurationError
+from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.image_check.server import Server
 
 PROGRAMS = ("docker", "podman")
 MODEL_DIRECTORY = "/opt/ml/model"
 
 _CALL_SECONDS = 120
+# As docker and podman document: the engine works, and the image has no such program, or none that can be run.
+_NO_PROGRAM = (126, 127)
 # Podman may be configured to share the network of the host, where no port can be published.
 _NETWORK = {"docker": (), "podman": ("--network", "private")}
 
@@ -81,6 +83,7 @@ class Engine:
 
         Raises:
             ConfigurationError: the engine cannot start it.
+            VerificationFailed: the image has no program that can be started.
         """
         name = f"modelbuild-check-{uuid.uuid4().hex[:12]}"
         options = (
@@ -93,11 +96,12 @@ class Engine:
         )
         try:
             started = self.call("run", *options, image, "serve")
+            failure = f"{self.program} cannot start image {image} with the argument serve: "
+            failure += _last_line(started.stderr)
+            if started.returncode in _NO_PROGRAM:
+                raise VerificationFailed(f"{failure}; correct its ENTRYPOINT")
             if started.returncode:
-                raise ConfigurationError(
-                    f"{self.program} cannot start image {image} with the argument serve: "
-                    f"{_last_line(started.stderr)}"
-                )
+                raise ConfigurationError(failure)
             with _waiting(self.program, name) as waiter:
                 yield Container(self, name, waiter)
         finally:
