@@ -43,7 +43,7 @@ def session(aws: AwsSettings, request_token: TokenProvider | None = None) -> bot
     """A session with the default credentials, or with the role that the settings name.
 
     The session renews the credentials of a role before they expire, so the process may run for longer than
-    their lifetime of an hour. It calls AWS only when the first client needs credentials.
+    their lifetime. It calls AWS only when the first client needs credentials.
 
     Args:
         aws: region and role.
@@ -120,7 +120,7 @@ class _Role(CredentialProvider):
         }
         if self._aws.role_session_duration is not None:
             asked["DurationSeconds"] = self._aws.role_session_duration
-        # A token is valid for minutes, the role's credentials for an hour: each renewal needs a new token.
+        # A token is valid for minutes, the role's credentials for longer: each renewal needs a new token.
         if self._request_token is not None:
             asked["WebIdentityToken"] = self._token(self._request_token)
         elif self._aws.external_id is not None:

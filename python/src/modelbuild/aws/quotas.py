@@ -50,7 +50,7 @@ def quota_of(instance_type: str, *, spot: bool) -> Quota | None:
 
 
 def vcpus(instance_type: str) -> int | None:
-    """The number of vCPUs of an instance type, from the size in its name; None if the name has no size."""
+    """The number of vCPUs of an instance type, from the size in its name; None for others, such as metal."""
     size = instance_type.partition(".")[2]
     several = re.fullmatch(r"(\d+)xlarge", size)
     return 4 * int(several[1]) if several else _VCPUS.get(size)
