@@ -24,8 +24,8 @@ _LOOK_AGAIN_SECONDS = 0.5
 def wait_for_page(attempt: Attempt, clock: Clock = SYSTEM_CLOCK) -> None:
     """Wait until the head sends no annotation any more, so that none replaces the one of notify.
 
-    The result of the attempt must be in S3: the head sends nothing after that. A request that has no answer
-    is waited for during ``PAGE_SECONDS``.
+    The result of the attempt must be in S3: the head sends nothing after that. The function waits at most
+    ``PAGE_SECONDS`` for a request without an answer.
 
     Args:
         attempt: the attempt, whose step is about to be unblocked.
