@@ -1,4 +1,4 @@
-"""What became of the candidates of a sweep: what workers train, how each candidate ended, and their order."""
+"""The candidates of a sweep: what workers train, how each candidate ended, and their order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TaskName(NamedTuple):
 
     @property
     def place(self) -> tuple[bool, int]:
-        """Where its rung is among those of a search: the last rung has no number."""
+        """The sort key of its rung in a search: the last rung, which has no number, is the highest."""
         return not self.rung, self.rung
 
     def __str__(self) -> str:
@@ -49,8 +49,8 @@ class CandidateTask(Record):
 
     candidate: Candidate
     stage: Literal["search", "final"]
-    """``search`` evaluates on validation rows; ``final`` trains on all training rows, and evaluates as every
-    other training does."""
+    """``search`` evaluates on validation rows; ``final`` trains on all training rows, and evaluates on the
+    test rows."""
     rung: int = Field(0, ge=0)
     """Which rung of successive halving; 0 without it, and for the last one."""
     changes: dict[ParameterName, JsonValue] = Field(default_factory=dict)
