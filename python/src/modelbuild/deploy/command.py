@@ -126,7 +126,7 @@ def _serve(
         _show(meta_data, planned.endpoint, page.failed(approved, planned.endpoint, reason), "error")
         sys.exit(cancellation.EXIT_CODE)
 
-    # Cancelled here, the step would leave a model behind the endpoint that is not in its history.
+    # If the step ended here, the endpoint would serve a model that is not in its history.
     with cancellation.ignored():
         log.group(":pencil: Recording the deployment")
         try:
@@ -179,11 +179,11 @@ def _require_not_replaced(newest: Deployment | None, decided: Decision, meta_dat
 
     Args:
         newest: the newest deployment of the endpoint.
-        decided: the decision on this model, from when this step ran first.
+        decided: the decision on this model, which the first run of this step recorded.
         meta_data: of the training.
 
     Raises:
-        EndpointFailed: another one was deployed, and this step has never passed.
+        EndpointFailed: another model was deployed, and this step has never passed.
         BuildkiteError: the agent's command line failed.
     """
     if newest is None or newest.model_id == decided.model_id or newest.deployed_at <= decided.decided_at:

@@ -49,7 +49,7 @@ class UpdateNotFollowed(ModelbuildError):
 
 
 class _Unseen(AwsError):
-    """AWS refused a change of the endpoint, and then to show whether it has begun all the same."""
+    """AWS refused to change the endpoint, and then to describe it: it may be changing."""
 
 
 def require_own(endpoint: str, owner_tags: Mapping[str, str], sagemaker: SageMaker) -> None:
@@ -91,13 +91,13 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
         clock: what time is and how it passes.
 
     Raises:
-        EndpointFailed: the endpoint does not run the plan after ``timeout`` seconds, or SageMaker reports a
-            failure.
+        EndpointFailed: another deployment still changes the endpoint after ``timeout`` seconds, or SageMaker
+            reports a failure.
         VerificationFailed: a model or configuration of the plan's name has other properties, or the endpoint
             has become that of another model in the meantime.
-        UpdateNotFollowed: SageMaker refused while the endpoint was on its way to the plan, or may have been;
-            or the time was over then.
-        AwsError: SageMaker refused before that.
+        UpdateNotFollowed: the update to the plan has begun, or may have; then SageMaker refused, or the time
+            was over.
+        AwsError: SageMaker refused before the update began.
     """
     _create_model_and_config(plan, sagemaker)
     watch = EndpointWatch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout)
@@ -109,7 +109,7 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
         raise EndpointFailed(
             f"endpoint {plan.endpoint} was deleted while this step was about to deploy to it: retry this step"
         )
-    # An endpoint that has the plan is not what it ran before, whatever its status.
+    # If the endpoint has the plan's configuration already, only the tag knows the previous one.
     previous = before.config if before.config != plan.name else sagemaker.previous(plan.name)
     if before.config == plan.name and before.status == "InService" and not before.pending_config:
         log.say(f"endpoint {plan.endpoint} runs {plan.name} already")

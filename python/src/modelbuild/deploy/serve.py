@@ -89,7 +89,7 @@ def _undone(planned: Plan, previous: str, reason: str, undo: Callable[[], None])
     if not previous:
         return f"{reason}; {_way_back(planned, previous)}"
     log.group(":leftwards_arrow_with_hook: Putting the endpoint back")
-    # The step may be cancelled before its error has the reason.
+    # If the step is cancelled now, its error never shows the reason.
     log.say(reason)
     try:
         undo()
