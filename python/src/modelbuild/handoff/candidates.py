@@ -1,4 +1,4 @@
-"""The candidates of a sweep, as notify offers them and deploy is asked for one of them.
+"""The candidates of a sweep: notify offers them, and a person chooses the one that deploy serves.
 
 A flow can write to the prefixes of its candidates, and to the leaderboard. So this module reads a candidate
 only at the prefix that its number gives, and requires its request to be the pinned request of the sweep with
@@ -150,8 +150,8 @@ def candidate_request(
     Args:
         sweep: the request of the sweep.
         number: of the candidate.
-        values: what the sweep is said to have set.
-        source: what says that, for errors.
+        values: the values that the sweep set, according to ``source``.
+        source: the record that has the values, for errors.
 
     Raises:
         VerificationFailed: the sweep makes no such candidate.

@@ -144,7 +144,7 @@ def _result_of(manifest: Manifest, store: ModelStore) -> TrainingResult:
 
 def _serving(manifest: Manifest) -> ServingEnvironment:
     request = manifest.request
-    # Not validated: what lacks a description of the model agrees with no field.
+    # Not validated: the empty hash of a manifest without a description of the model agrees with no field.
     return ServingEnvironment.model_construct(
         model=request.model,
         model_id=request.model_id,

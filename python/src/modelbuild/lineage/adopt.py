@@ -73,7 +73,7 @@ def write(adopted: Adopted) -> None:
     Raises:
         ConfigurationError: it cannot be written, and is as it was.
     """
-    # A link stays one, and what it leads to is replaced.
+    # A symbolic link stays: its target is replaced.
     target = adopted.file.resolve()
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:

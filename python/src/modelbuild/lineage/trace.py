@@ -93,7 +93,7 @@ def trace(
 
 
 def _manifest(found: FoundModel, trained: ModelStore) -> Manifest | None:
-    """The manifest of a model, or of a candidate that is not offered as the ranking saw it."""
+    """The manifest of a model; for a candidate that is not offered, that of its training for the ranking."""
     if found.candidate is None or found.candidate.row.offered:
         own = found.store.manifest()
         if own is not None and _build(own.request) != _build(found.request):
