@@ -113,12 +113,12 @@ class ModelFlow(FlowSpec):
         self.find_request()
 
     def next(self, *destinations: Any, **how: Any) -> None:
-        """Metaflow's own; keeps how long this step ran, and on what."""
+        """Metaflow's method, which here also keeps how long this step ran, and on what."""
         self.step_runs = [run.model_dump(mode="json") for run in self._step_runs()]
         super().next(*destinations, **how)
 
     def merge_artifacts(self, inputs: Any, *arguments: Any, **options: Any) -> None:
-        """Metaflow's own; keeps what the branches kept of their steps."""
+        """Metaflow's method, which here also joins what the branches kept of their steps."""
         self.step_runs = step_runs.merged(inputs)
         super().merge_artifacts(inputs, *arguments, **options)
 
@@ -165,7 +165,7 @@ class ModelFlow(FlowSpec):
         return snapshot.read(self.store().objects, DataSnapshot.model_validate(self.snapshot))
 
     def keep_rows(self, rows: Sequence[Any], source: str) -> None:
-        """Keep rows that the flow read itself, each as JSON; ``source`` describes for people where from."""
+        """Keep rows that the flow read itself, each as JSON; ``source`` tells people where they come from."""
         kept = snapshot.keep(self.store() if self.prefix else None, rows, source)
         self.snapshot = kept.model_dump(mode="json")
 
@@ -318,7 +318,7 @@ class ModelFlow(FlowSpec):
         return (*earlier, step_runs.run_until_now(type(self), str(current.step_name), str(current.task_id)))
 
     def _training(self) -> TrainingSummary | None:
-        """What the manifest says of the training, if the flow has told of its rows."""
+        """What the manifest says of the training; None if the flow did not call keep_training_rows."""
         if self.training_rows is None:
             return None
         kept = TrainingSummary.model_validate(self.training_rows)

@@ -81,7 +81,7 @@ def distinct(
     Args:
         rows: the rows.
         text: what the model is given of a row.
-        label: what it has to find.
+        label: what it has to predict.
         dropped: gets the number of rows that are left out, by reason.
     """
     same_text: dict[str, list[Row]] = {}
@@ -105,7 +105,7 @@ def one_of_each(
 
     Args:
         groups: the rows, as groups of at least one.
-        label: what the model has to find.
+        label: what the model has to predict.
         dropped: gets the number of rows that are left out, by reason.
         refused: how many rows are in no group, because the server refuses their texts.
     """

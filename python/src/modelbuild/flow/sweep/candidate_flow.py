@@ -1,4 +1,4 @@
-"""The methods that stand before those of a user's flow when it trains a candidate.
+"""The methods that override those of a user's flow when it trains a candidate.
 
 They give the steps the parameters of the candidate and the snapshot of the sweep, where an ordinary flow
 reads its request and runs its query.
@@ -107,7 +107,7 @@ class CandidateFlow(ModelFlow):
     def search_split(
         self, train: list[Row], held_out: list[Row], key: Callable[[Row], str]
     ) -> tuple[list[Row], list[Row]]:
-        """For the ranking, the training rows without the validation rows, and those."""
+        """For the ranking, the training rows without the validation rows, and the validation rows."""
         self._modelbuild_candidate.is_split = True
         context = self._modelbuild_candidate.context
         if not context.searches:

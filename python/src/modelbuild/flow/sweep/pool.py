@@ -26,7 +26,7 @@ Task = TypeVar("Task")
 
 _TERMINATED_EXIT = 128 + signal.SIGTERM
 _LOOK_SECONDS = 1.0
-"""How often to look whether a process has ended whose own processes keep its sentinel open."""
+"""The time between two checks whether a process has ended: its own processes may keep its sentinel open."""
 _EXIT_SECONDS = 60.0
 """How long a process may take to exit after its task; W&B's SDK, which sends its last data then, takes 20."""
 
@@ -52,13 +52,13 @@ class _Running(Generic[Task]):
     began: float
 
     def hangs(self) -> bool:
-        """Whether its process does not exit, such as for a thread that the task has left behind."""
+        """Whether its process does not exit after the task, for example because of a thread that is left."""
         return self.mark.exists() and time.time() - self.mark.stat().st_mtime > _EXIT_SECONDS
 
     def kill(self) -> None:
         """End what is left of its process and of those that it has started."""
         assert self.process.pid is not None
-        # Until the process leads its group, there is none.
+        # There is no group before the process has made one.
         self.process.kill()
         # macOS answers EPERM for a group of zombies.
         with suppress(ProcessLookupError, PermissionError):
@@ -129,7 +129,7 @@ def run_all(
 
 @contextmanager
 def _sigterm_later() -> Iterator[None]:
-    """Handle a SIGTERM that comes during the block after the block: the handler ends only processes that have
+    """Delay the handling of a SIGTERM to the end of the block: the handler knows only processes that have
     started.
 
     Blocking the signal is not enough: Linux would deliver it to another thread, such as one of arrow's.
@@ -145,7 +145,7 @@ def _sigterm_later() -> Iterator[None]:
 
 
 def _in_process(run: Callable[[Task], None], task: Task, output: Path, mark: Path) -> None:
-    """Run a task with its output in a file, and make another one when it has ended."""
+    """Run a task with its output in a file, and make the file ``mark`` when it has ended."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Where the memory of the container is used up, Linux then kills this process first.

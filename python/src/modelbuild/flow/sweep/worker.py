@@ -68,7 +68,7 @@ class Worker:
                 self.store.write_ranked_once(outcome, manifest, training.predictions)
             else:
                 self.store.write_outcome_once(outcome)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a candidate that fails is a result, whatever why
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a failed candidate is a result
             log.lines(traceback.format_exc().rstrip())
             self.store.write_outcome_once(training.failure(task, reason(error), time.monotonic() - began))
             return

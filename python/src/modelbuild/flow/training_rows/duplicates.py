@@ -37,7 +37,7 @@ _CHARACTERS = 1_000
 _TEXTS = 2_000
 """Training texts that are compared at a time."""
 _SAME_NGRAM = 50
-"""Of evaluation texts that share one of their rarest n-grams, so many are compared by it: bounds the time."""
+"""By each of the rarest n-grams, at most so many evaluation texts are compared, which bounds the time."""
 _PAIRS = 20_000
 """Pairs that are compared at a time."""
 
@@ -87,7 +87,8 @@ class _Sets:
     """Sets of n-grams.
 
     Attributes:
-        known: those that an evaluation text has: a row a text, a column an n-gram, the rarest first.
+        known: the n-grams that an evaluation text has, a row for each text and a column for each n-gram, the
+            rarest first.
         sizes: how many n-grams each text has, with those that no evaluation text has.
     """
 

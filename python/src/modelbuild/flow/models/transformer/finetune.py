@@ -44,7 +44,7 @@ def fine_tune(
         validation: what decides which weights are kept, and whether the training ends early.
         settings: how it is fitted.
         seed: decides the order of the texts, and dropout.
-        checkpoints: where the training goes on from, and what it keeps while it runs; without it, nothing.
+        checkpoints: the checkpoints, from which the training goes on and to which it adds; None for neither.
         record: is called every 50 steps and at each validation, with the loss, the learning rate and the
             macro-F1 of the validation; first with what was measured before the checkpoint.
 
