@@ -163,7 +163,7 @@ def _check_first(shown: pins.Shown, meta_data: TrainingMetaData, here: JobEnviro
 
 
 def _failure(meta_data: TrainingMetaData, objects: Objects, here: JobEnvironment) -> Failure | None:
-    """What the head saw of a flow that failed; the page is complete enough without."""
+    """What the head saw of a flow that failed; None if that cannot be read."""
     try:
         return read_failure(meta_data, objects, here)
     except (AwsError, ConfigurationError, VerificationFailed) as error:
@@ -172,7 +172,7 @@ def _failure(meta_data: TrainingMetaData, objects: Objects, here: JobEnvironment
 
 
 def _leaderboard(meta_data: TrainingMetaData, objects: Objects, here: JobEnvironment) -> Leaderboard | None:
-    """How the candidates of a sweep that failed ended; the page has the reason of the training without."""
+    """The leaderboard of a sweep that failed; None if there is none, or if it cannot be read."""
     try:
         return read_leaderboard(meta_data, objects, here)
     except (AwsError, ConfigurationError, VerificationFailed) as error:

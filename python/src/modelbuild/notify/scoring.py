@@ -166,7 +166,7 @@ class _Asked:
         digest = hashlib.sha256(rows).hexdigest()
         about = {"model": artifact.sha256, "image": request.images.serve, "rows": digest}
         identity = f"{request.build.pipeline}-{request.model}-{request.model_id}"
-        # The same whichever model has these rows: it is scored once.
+        # Without the new model's name: the live model scores the same rows once for all models.
         short = sha256_of_json({**about})[:12]
         self.store = ScoreStore(objects, request.artifacts, short)
         self.name = shortened(re.sub(r"[^A-Za-z0-9_-]", "_", f"score-{identity}-{short}"), 128)
@@ -184,7 +184,7 @@ class _Asked:
         """The scores as predictions for the rows of ``table``.
 
         Raises:
-            _NotScored: the model could not score them, or not as its recorded predictions are.
+            _NotScored: the model could not score them, or its answers differ from the recorded predictions.
             VerificationFailed: they are of another model or of other rows.
         """
         expected = (self.environment.model_sha256, self.environment.rows_sha256)
@@ -199,7 +199,7 @@ class _Asked:
             )
         try:
             predicted = pa.array(scores.predictions, table.column("prediction").type)
-        # Of numbers that are too large and of texts that are no Unicode, pyarrow raises Python's own errors.
+        # For numbers that are too large and texts that are no Unicode, pyarrow raises Python's own errors.
         except (pa.ArrowException, ValueError, OverflowError):
             raise _NotScored("its server answers with values of another type than this model") from None
         if checks is not None:

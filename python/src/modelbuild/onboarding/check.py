@@ -21,7 +21,7 @@ from modelbuild.onboarding.training import conflicts, trainings
 _PINNED = re.compile(r"(.*[-/@_])?v?\d+\.\d+\.\d+([-+.][\w.+-]*)?|[0-9a-f]{7,64}")
 # The placeholder for the owner of the repository; GitHub allows no such name.
 PLACEHOLDER = "YOUR_ORG"
-# How the keys of meta-data begin that deploy believes, because only steps set them.
+# The beginning of each key of meta-data that deploy trusts, because only steps set it.
 _OWN_KEYS = re.compile(r"(?!params/)([A-Za-z0-9_-]+/)?(train|notify)/(?!params/)")
 
 
@@ -81,7 +81,7 @@ def _reference(plugin: Plugin) -> Iterator[str]:
         yield f"modelbuild has no plugin {plugin.name}: {nearest(plugin.name, list(PLUGINS))}"
     if PLACEHOLDER in reference.split("/"):
         yield f"plugin {plugin.reference} is an example: put whose repository it is in place of {PLACEHOLDER}"
-    # What lies in the repository is as fixed as the commit.
+    # The commit pins a plugin that lies in the repository.
     if reference.startswith(("./", "../", "/")) or has_variable(plugin.reference):
         return
     if not version:
@@ -123,7 +123,7 @@ def _handover(train: Step, plugin: Plugin, steps: Sequence[Step]) -> Iterator[Fi
 
 
 def _retry(train: Step, plugin: Plugin) -> Iterator[Finding]:
-    """Whether a failed training can go on: by a retry of its step, which passed unless it waited."""
+    """Whether a person may retry the step to resume a failed training: without option wait it has passed."""
     waits = isinstance(plugin.options, dict) and plugin.options.get("wait") is True
     retry = train.values.get("retry")
     manual = retry.get("manual") if isinstance(retry, dict) else None
