@@ -48,14 +48,14 @@ class Attempts:
         *,
         first_run: bool = False,
     ) -> JobRecord:
-        """The job id of the head that runs or has trained the model, or of a new head.
+        """The record of the head that runs or has trained the model, or of a new head.
 
         Args:
             submit: submits the head of the attempt with this number, and returns the job's id.
             claim: identifies the agent's job, with the options with which it submits a head.
             unblocked: whether the step that waits for the training is unblocked.
             say: logs a line.
-            first_run: whether the job that asks is no retry, so that no other job may have asked before it.
+            first_run: whether this job is no retry, so that no other job may have asked before it.
 
         Raises:
             ConfigurationError: another job of the build has asked for this training.

@@ -46,7 +46,7 @@ def candidates(
         parameter_file: their file.
 
     Returns:
-        The parameters, by what they are of, for messages.
+        The parameters, by a description of each candidate or rung for messages.
 
     Raises:
         ConfigurationError: the sweep names an unknown parameter, or has more candidates than its limit.
@@ -75,7 +75,7 @@ def candidates(
 def require_split(text: bytes, flow: str) -> None:
     """Require that a flow lets validation rows be split off, without which candidates cannot be ranked.
 
-    Where this Python cannot parse the flow, the workers find out.
+    Where this Python cannot parse the flow, the workers check it.
 
     Raises:
         ConfigurationError: the flow's file does not call ``search_split``.

@@ -86,7 +86,7 @@ class Page:
         return goes_on
 
     def close(self) -> None:
-        """Send nothing from now on; what is being sent has its answer, or passed its deadline."""
+        """Send nothing from now on, and wait for the answer or the deadline of a request that is running."""
         self._closed = True
         if self._sending.acquire(timeout=_END_SECONDS):
             self._sending.release()
@@ -151,7 +151,7 @@ class ProgressPage:
         self._page.close()
 
     def _run(self) -> None:
-        # What ends the head is for the main thread, which waits for the flow.
+        # The main thread, which waits for the flow, must get the signals that end the head.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         while not self._over.is_set():
             self._changed.wait(REFRESH_SECONDS)

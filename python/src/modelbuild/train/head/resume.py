@@ -23,7 +23,9 @@ from modelbuild.store.model import ModelStore
 from modelbuild.train.head import runs
 
 Start = Callable[[Run | None, Callable[[], None]], tuple[int, list[str]]]
-"""Runs the flow once: from where, and what to call at each line; its exit code and last lines."""
+"""Runs the flow once, from a run or its beginning, and calls a function at each line; returns its exit code
+and last lines.
+"""
 
 # As often as Batch may start a head.
 _RUNS = 3
@@ -40,7 +42,7 @@ class RunContext:
 
 
 def run_to_end(start: Start, context: RunContext) -> tuple[int, list[str]]:
-    """Run the flow until it ends for another reason than a lost host; its exit code and last lines.
+    """Run the flow, again after a lost host, at most three times; returns its exit code and last lines.
 
     Raises:
         AwsError: S3 or Batch refused, or what an earlier run left does not end.

@@ -219,7 +219,7 @@ class SweepHead:
         )
 
     def _progress(self, attempt: int) -> Callable[[set[str]], None]:
-        """What tells the page how many candidates the search of an attempt has trained."""
+        """A function that shows on the page how many candidates the search of an attempt has trained."""
         began = time.strftime("%H:%M", time.gmtime())
 
         def tell(ended: set[str]) -> None:

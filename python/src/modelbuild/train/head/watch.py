@@ -5,7 +5,7 @@ cancelled. And a job that no machine can take waits for ever, and Metaflow waits
 
 The heads of a pipeline ask together: the first head of a slice of time asks Buildkite which builds were
 cancelled, by a request for each of two states, and writes the answer to the bucket for the others. At its
-start each head asks for its own build. Each request takes a turn of the rate limiter, as the delivery of
+start each head asks for its own build. Each request takes a slot of the rate limiter, as the delivery of
 results does.
 """
 
@@ -33,7 +33,7 @@ from modelbuild.train.recovery import waiting
 
 SLICE_SECONDS = 20.0
 """How often Buildkite is asked. With a spread of a quarter, a cancelled training stops after at most 45
-seconds and the time that its request waits for a turn."""
+seconds and the time that its request waits for a slot."""
 
 _SLOWER = 0.25
 # A head that missed some slices still learns of every cancelled build.
@@ -51,11 +51,11 @@ class Cancellation:
         self._build = request.build
         self._rate_limiter = shared_rate_limiter(objects, request.artifacts)
         self._pause_until = 0.0
-        # The shared answers cover the last minutes only.
+        # Whether this head has asked for its own build, because the shared answers cover 15 minutes only.
         self._sure = False
 
     def is_cancelled(self, wait: Callable[[float], bool]) -> bool:
-        """Whether the build is over by now; False also while Buildkite does not say.
+        """Whether the build was cancelled; False also while Buildkite does not say.
 
         Args:
             wait: waits for so many seconds; True ends the look.
@@ -93,7 +93,7 @@ class Cancellation:
     def _asked(self, wait: Callable[[float], bool]) -> set[int] | None:
         found: set[int] = set()
         since = datetime.fromtimestamp(time.time() - _LOOK_BACK_SECONDS, timezone.utc)
-        # A build that is just being cancelled has not finished at any moment.
+        # A build that is still being cancelled has no time of its end.
         for state, moment in (("canceled", since), ("canceling", None)):
             if wait(max(self._rest.pause, self._rate_limiter.next())):
                 return None
@@ -112,7 +112,7 @@ class ScheduleTimeout:
         self._since: dict[str, float] = {}
 
     def add_job(self, step: str, job_id: str) -> None:
-        """Learn of a job."""
+        """Add a job to watch."""
         self._steps.setdefault(job_id, step)
 
     def overdue(self) -> str | None:
@@ -120,7 +120,7 @@ class ScheduleTimeout:
         now = time.monotonic()
         for job_id, job in self._batch.describe_all([*self._steps]).items():
             if job.ended:
-                # What starts anew has another id.
+                # A task that starts again has another job.
                 self._steps.pop(job_id, None)
             if job.status != "RUNNABLE":
                 self._since.pop(job_id, None)
@@ -171,7 +171,7 @@ class Watch:
         self._over.set()
 
     def _run(self) -> None:
-        # What ends the head is for the main thread, which waits for the flow.
+        # The main thread, which waits for the flow, must get the signals that end the head.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         # The first look is at once: the build may have been cancelled before the head came.
         pause = 0.0

@@ -217,9 +217,13 @@ def show(
     request: TrainingRequest,
     record: JobRecord,
     repository: str,
-    remains: bool,
+    waits: bool,
 ) -> None:
-    """Show the training's job and state on the build page and in the log."""
+    """Show the training's job and state on the build page and in the log.
+
+    Raises:
+        TrainingFailed: the training has failed already.
+    """
     meta_data = _meta_data(request)
     job = job_of(batch, record)
     links = _links(record, job)
@@ -238,7 +242,7 @@ def show(
     unblocked = _is_unblocked(meta_data)
     # In a late run of this step, notify has written an annotation with more content.
     if not job.ended and (not unblocked or record.attempt > 1):
-        annotate(request, record, job, repository, unblocked=unblocked, waits=remains)
+        annotate(request, record, job, repository, unblocked=unblocked, waits=waits)
     state = "has been trained" if trained else "failed to train" if job.ended else "is being trained"
     log.open_group(f":weight_lifter: Model {request.model} {request.model_id} {state}")
     log.say(f"Batch job  {job.id} ({job.status}{': ' + job.reason if job.reason else ''})")
@@ -253,7 +257,7 @@ def show(
             f"({job.reason or 'see its log'}): retry this "
             "step to go on from the last good step of the flow"
         )
-    if trained or remains:
+    if trained or waits:
         return
     if unblocked:
         log.say(
