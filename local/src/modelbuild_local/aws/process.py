@@ -159,7 +159,7 @@ def _alive(group: int) -> bool:
 
 
 def _host_prefix(scratch: Path) -> str:
-    """How the HOSTNAME of each process begins that a stand-in with this folder starts."""
+    """The beginning of the HOSTNAME of each process that a stand-in with this folder starts."""
     return f"{hashlib.sha256(os.fsencode(scratch.resolve())).hexdigest()[:16]}-"
 
 

@@ -25,8 +25,8 @@ STYLES = ("default", "success", "info", "warning", "error")
 def set_meta_data(build: Build, values: Mapping[str, str]) -> None:
     """Write meta-data. Refused (422): a value is blank or over 100 kB.
 
-    The agent of the first job that checks out tells so which commit a name such as ``HEAD`` means: all later
-    jobs get that commit.
+    By the key :data:`COMMIT_KEY`, the agent of the first job that checks out reports which commit a name such
+    as ``HEAD`` means: all later jobs get that commit.
     """
     for key, value in values.items():
         if not key or not value.strip():

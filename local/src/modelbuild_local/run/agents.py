@@ -47,11 +47,11 @@ class Agents:
             )
 
     def wait_until_idle(self, client: Client, say: Callable[[str], None]) -> None:
-        """Let them end what they run for other builds, which begin on the page while the agents are there.
+        """Wait until they have ended their jobs of other builds, which people may have started on the page.
 
         Args:
             client: of the Buildkite that they work for.
-            say: prints, once, what is waited for.
+            say: prints, once, what this method waits for.
         """
         waits = False
         while builds := self._builds(client):

@@ -48,7 +48,7 @@ def run(
     client = Client(state)
     terminal = Terminal(sys.stdout)
     wanted = _wanted(state.repository, pipeline, branch, dict(env), terminal)
-    # The first ones may be built for minutes, in which there is no build to cancel yet.
+    # Building the agent for the first time takes minutes, in which there is no build to cancel yet.
     with agents(state) as running:
         build = _create(client, state, wanted, terminal)
         path = f"pipelines/{build['pipeline']['slug']}/builds/{build['number']}"

@@ -25,7 +25,7 @@ def templates(package: str) -> Environment:
 
 
 def _without_turns(value: object) -> object:
-    """A text without the marks that turn its direction: they would turn the page's own words after it too."""
+    """A text without bidirectional control characters, which would also turn the page's own text after it."""
     if not isinstance(value, str) or value.isascii():
         return value
     return type(value)(_TURN.sub("", value))
