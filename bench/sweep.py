@@ -5,8 +5,8 @@ seconds of orchestration. Sweeps are run by ``modelbuild head``, from its start 
 the candidates, their ranking, and the ten best on all rows. What is left out is the delivery of the result to
 Buildkite, as Metaflow delivers none. ``metaflow`` is ``python foreach_flow.py run`` with ``@batch``, from its
 start to its exit. Both run at most eight candidates at the same time. Jobs are processes at the AWS stand-in
-of laptop mode, to which all requests go over HTTP. No container, image or machine is waited for, as on AWS
-Metaflow's foreach does once for each candidate, and a sweep once for each worker.
+of laptop mode, to which all requests go over HTTP. Nothing waits for a container, an image or a machine; on
+AWS, Metaflow's foreach does so once for each candidate, and a sweep once for each worker.
 
 Requests are those of the head and of all jobs, counted where they arrive. Memory is the most that the head
 and the processes below it had in memory together, where shared pages count for each. Prices of requests are

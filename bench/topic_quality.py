@@ -94,7 +94,7 @@ class Counts:
         return np.asarray(2 * np.diagonal(table) / np.maximum(both, 1))
 
     def interval(self) -> tuple[float, float]:
-        """Between which macro-F1 is in 95 of 100 samples of articles."""
+        """The ends of the interval that has macro-F1 in 95 of 100 samples of articles."""
         random, articles = np.random.default_rng(0), len(self._of_articles)
         samples = random.multinomial(articles, np.full(articles, 1 / articles), size=SAMPLES)
         low, high = np.percentile([self.f1(one.astype(float)).mean() for one in samples], [2.5, 97.5])
@@ -113,7 +113,7 @@ def choose(parameters: dict[str, Any]) -> None:
     """Measure each point of the grid on a fifth of the articles that the flow trains on."""
     known, _ = halves(parameters)
     seed = parameters["seed"]
-    # By another seed than that of the split, which would choose no article that is left.
+    # Another seed than the split's, by which no article that is left would be held out.
     fitted, validation = rows.split(known, article, test_percent=20, seed=seed + 1)
     print(f"{len(fitted):,} rows to train on, {len(validation):,} to choose with", flush=True)
     for values in itertools.product(*GRID.values()):
