@@ -1,4 +1,4 @@
-"""The rule by which an endpoint counts as brought to a configuration, transition by transition."""
+"""When an endpoint counts as updated to a configuration, for each transition of its status."""
 
 from __future__ import annotations
 

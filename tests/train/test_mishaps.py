@@ -1,4 +1,4 @@
-"""What may befall the step that asks for a training, as the process that an agent runs."""
+"""What may go wrong in the step that asks for a training, as the process that an agent runs."""
 
 from __future__ import annotations
 
