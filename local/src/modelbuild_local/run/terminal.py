@@ -53,7 +53,7 @@ class Terminal:
         self._jobs: dict[str, JobView] = {}
         self._annotations: dict[str, str] = {}
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print a line."""
         self._write(self._paint(text, _BOLD))
 

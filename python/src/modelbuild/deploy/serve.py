@@ -90,7 +90,7 @@ def _undone(planned: Plan, previous: str, reason: str, undo: Callable[[], None])
         return f"{reason}; {_way_back(planned, previous)}"
     log.group(":leftwards_arrow_with_hook: Putting the endpoint back")
     # If the step is cancelled now, its error never shows the reason.
-    log.say(reason)
+    log.info(reason)
     try:
         undo()
     except (EndpointFailed, AwsError) as error:

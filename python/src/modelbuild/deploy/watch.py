@@ -122,7 +122,7 @@ class EndpointWatch:
         if found.pending_config:
             status += f", on the way to {found.pending_config}"
         if status != self._logged_status:
-            log.say(f"endpoint {self._endpoint}: {status}")
+            log.info(f"endpoint {self._endpoint}: {status}")
         self._logged_status = status
         return found
 

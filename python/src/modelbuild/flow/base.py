@@ -153,7 +153,7 @@ class ModelFlow(FlowSpec):
         with self.timed("snapshot"):
             taken = snapshot.take(Athena(session(AwsSettings())), self.store(), query)
         objects = counted(len(taken.objects), "object")
-        log.say(f"{taken.rows:,} rows in {objects}, SHA-256 {taken.sha256}.")
+        log.info(f"{taken.rows:,} rows in {objects}, SHA-256 {taken.sha256}.")
         self.snapshot = taken.model_dump(mode="json")
 
     def read_snapshot(self) -> pa.Table:
@@ -185,9 +185,9 @@ class ModelFlow(FlowSpec):
         tracker = self._tracker(self.find_request())
         self.wandb = tracker.recorded.model_dump(mode="json")
         if tracker.recorded.url:
-            log.say(f"W&B run: {tracker.recorded.url}")
+            log.info(f"W&B run: {tracker.recorded.url}")
         on_its_own = environment.read().model_id is None
-        tell = log.say if on_its_own else partial(log.event, events.TRAINING_PROGRESS)
+        tell = log.info if on_its_own else partial(log.event, events.TRAINING_PROGRESS)
         return ProgressRecorder(self.curves, tell, tracker.log)
 
     def keep_training_rows(
@@ -252,7 +252,7 @@ class ModelFlow(FlowSpec):
         tracker = self._tracker(self.find_request())
         tracker.add_evaluation(evaluated, private=self.private_rows)
         run = tracker.finish()
-        log.say(f"W&B run: {run.url or f'none, because {tracker.problem}'}")
+        log.info(f"W&B run: {run.url or f'none, because {tracker.problem}'}")
         self.evaluation = evaluated.evaluation.model_dump(mode="json")
         self.predictions = evaluated.predictions
         # W&B may have had the run when the model was fitted, and be out of reach now.
@@ -273,15 +273,15 @@ class ModelFlow(FlowSpec):
             VerificationFailed: there is a manifest already, of another model.
         """
         if not self.prefix:
-            log.say("This flow runs on its own, without ARTIFACTS: its model is kept by Metaflow only.")
+            log.info("This flow runs on its own, without ARTIFACTS: its model is kept by Metaflow only.")
             return
         store = self.store()
         artifact = publish.upload_model(store, files)
         predictions = publish.upload_predictions(store, self.predictions)
-        log.say(f"The model is {artifact.path}, {artifact.bytes:,} bytes.")
+        log.info(f"The model is {artifact.path}, {artifact.bytes:,} bytes.")
         request = self.find_request()
         if request is None:
-            log.say("This flow runs on its own: there is no manifest to write and no build to unblock.")
+            log.info("This flow runs on its own: there is no manifest to write and no build to unblock.")
             publish.clear_checkpoints(store)
             self._track_model(None, artifact)
             return
@@ -337,7 +337,7 @@ class ModelFlow(FlowSpec):
             tracker.add_model(artifact)
             tracker.finish()
             if tracker.problem:
-                log.say(f"The W&B run has no reference to the model, because {tracker.problem}.")
+                log.info(f"The W&B run has no reference to the model, because {tracker.problem}.")
 
     def _tracker(self, request: TrainingRequest | None) -> Tracker:
         """The W&B run of this training, which each of its steps continues."""

@@ -61,7 +61,7 @@ def read_labelled_texts(path: Path, text: str, label: str) -> list[tuple[str, st
             f"column {label!r} of {path.name} has fewer than two labels for texts of column {text!r}: a "
             "classifier needs two"
         )
-    log.say(f"{path.name}: {len(rows):,} rows, of which {len(kept):,} texts with one label each.")
+    log.info(f"{path.name}: {len(rows):,} rows, of which {len(kept):,} texts with one label each.")
     return kept
 
 

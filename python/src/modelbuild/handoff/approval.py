@@ -56,7 +56,7 @@ def require(approvers: Sequence[str], job: JobEnvironment) -> Approver:
             "a new build, and have an approver unblock it"
         )
     if not user:
-        log.say("Buildkite names no user who unblocked this deployment")
+        log.info("Buildkite names no user who unblocked this deployment")
     return Approver(name=name, email=email)
 
 

@@ -124,9 +124,9 @@ def _report(outcomes: Generator[Outcome, None, None]) -> bool:
     # Closed also when a signal comes between two checks: the generator holds a container.
     with closing(outcomes):
         for outcome in outcomes:
-            log.say(str(outcome))
+            log.info(str(outcome))
             count[outcome.status] += 1
-    log.say(f"{count['ok']} ok, {count['failed']} failed, {count['not checked']} not checked")
+    log.info(f"{count['ok']} ok, {count['failed']} failed, {count['not checked']} not checked")
     return not count["failed"]
 
 

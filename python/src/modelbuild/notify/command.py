@@ -88,7 +88,7 @@ def _notify(
         logs_url=noted["train/logs/url"],
         artifacts=noted["train/artifacts"],
     )
-    log.say(f"status: {result.status}{': ' + result.reason if result.reason else ''}")
+    log.info(f"status: {result.status}{': ' + result.reason if result.reason else ''}")
     if result.status != "succeeded":
         failure = _failure(meta_data, storage, here) if result.status == "failed" else None
         leaderboard = _leaderboard(meta_data, storage, here) if result.status == "failed" else None

@@ -85,7 +85,7 @@ class Scorer:
             found = Scored(problem=str(error))
         except (AwsError, VerificationFailed) as error:
             found = Scored(problem=str(error).rstrip("."))
-        log.say(found.problem or f"job {found.job} has scored them")
+        log.info(found.problem or f"job {found.job} has scored them")
         return found
 
     def _scored(self, ours: Model, live: Model) -> Scored:
@@ -108,7 +108,7 @@ class Scorer:
         asked.store.write_rows_once(asked.rows)
         jobs, until = self.jobs(), time.monotonic() + self.settings.timeout
         job_id = self._find_or_submit(jobs, asked)
-        log.say(f"job {asked.name}: {job_url(jobs.region, job_id)}")
+        log.info(f"job {asked.name}: {job_url(jobs.region, job_id)}")
         status = ""
         while True:
             job = jobs.describe_all([job_id]).get(job_id)
@@ -119,7 +119,7 @@ class Scorer:
                 reason = job.reason if job else "Batch does not know it"
                 raise _NotScored(f"job {asked.name} failed ({reason or 'no reason given'}); see its log")
             if job.status != status:
-                log.say(f"the job is {job.status}")
+                log.info(f"the job is {job.status}")
                 status = job.status
             if time.monotonic() >= until:
                 raise _NotScored(

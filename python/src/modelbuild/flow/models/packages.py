@@ -51,7 +51,7 @@ class Package:
             return content
         found = shared.read(self.sha256) if shared is not None else None
         if found is None:
-            log.say(f"Downloading {self} from the package index.")
+            log.info(f"Downloading {self} from the package index.")
             found = self._download()
             if shared is not None:
                 shared.write(found)

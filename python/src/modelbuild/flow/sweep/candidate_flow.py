@@ -122,7 +122,7 @@ class CandidateFlow(ModelFlow):
         self.curves = {}
         tracker = self._tracker(self.find_request())
         self.wandb = tracker.recorded.model_dump(mode="json")
-        return ProgressRecorder(self.curves, log.say, tracker.log)
+        return ProgressRecorder(self.curves, log.info, tracker.log)
 
     def publish_model(self, files: Mapping[str, bytes]) -> None:
         """Measure the model; write it and its manifest if it is to be offered.

@@ -112,7 +112,7 @@ def run_all(
                     running[sentinel].process.join(_LOOK_SECONDS)
                 for sentinel, one in [*running.items()]:
                     if one.hangs():
-                        log.say(
+                        log.info(
                             f"{name(one.task)} | its process did not exit after its last step, and is ended"
                         )
                         one.kill()
@@ -161,11 +161,11 @@ def _in_process(run: Callable[[Task], None], task: Task, output: Path, mark: Pat
 def _print_log(output: Path, name: str) -> None:
     """Print what a task has printed, a line at a time: all of it may be more than the memory."""
     if not output.exists() or not output.stat().st_size:
-        log.say(f"{name} | (no output)")
+        log.info(f"{name} | (no output)")
         return
     with output.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            log.say(f"{name} | {line}")
+            log.info(f"{name} | {line}")
 
 
 def _how(exit_code: int) -> str:

@@ -73,7 +73,7 @@ class Worker:
             self.store.write_outcome_once(training.failure(task, reason(error), time.monotonic() - began))
             return
         assert outcome.evaluation is not None
-        log.say(outcome.evaluation.describe(outcome.evaluation.overall))
+        log.info(outcome.evaluation.describe(outcome.evaluation.overall))
 
 
 def died(
@@ -147,7 +147,7 @@ def main(file: Path) -> None:
     worker = Worker(flow, replace(context, snapshot=found, table=table), SweepStore(inherited, own.artifacts))
     ended = store.outcome_names()
     tasks = [task for task in work.share(own.index) if task.name not in ended]
-    log.say(f"{len(tasks)} candidates to train, {work.processes} at the same time")
+    log.info(f"{len(tasks)} candidates to train, {work.processes} at the same time")
     _import_what_candidates_use()
     run_all(tasks, work.processes, worker.train, lambda task: task.name, partial(died, store, context.sizes))
 
@@ -177,7 +177,7 @@ def _fetch_wandb_key(own: WorkerEnvironment) -> None:
         try:
             os.environ[KEY] = secret(session(AwsSettings()), own.wandb_secret, KEY)
         except ConfigurationError as error:
-            log.say(f"the candidates have no W&B runs: {error}")
+            log.info(f"the candidates have no W&B runs: {error}")
 
 
 if __name__ == "__main__":

@@ -75,8 +75,8 @@ def run(environ: Mapping[str, str], objects: Objects) -> None:
         problem=problem,
     )
     wrote = objects.write_once(asked.scores, scores.model_dump_json().encode())
-    log.say(problem or f"{len(predictions):,} rows are scored")
-    log.say(f"{asked.scores}{'' if wrote else ' was there already'}")
+    log.info(problem or f"{len(predictions):,} rows are scored")
+    log.info(f"{asked.scores}{'' if wrote else ' was there already'}")
 
 
 def _read(objects: Objects, uri: str, expected: str) -> bytes:

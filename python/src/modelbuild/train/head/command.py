@@ -113,12 +113,12 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
         # From here on nothing may stop the delivery of the result.
         _ignore_signals()
     except attempt.Superseded as error:
-        log.say(f"head: {error}: nothing to do")
+        log.info(f"head: {error}: nothing to do")
         return 0
     except _Terminated:
         stopped = watching.verdict or _why_terminated(head)
         if stopped is None:
-            log.say("head: its host goes away, and Batch starts it again elsewhere")
+            log.info("head: its host goes away, and Batch starts it again elsewhere")
             # Batch starts it again only if the host ends it, so this process must not exit first.
             time.sleep(_HOST_ENDS_SECONDS)
             return _TERMINATED_EXIT
@@ -148,7 +148,7 @@ def _why_terminated(head: _Head) -> TrainingResult | None:
     try:
         job = head.batch.describe_all([job_id]).get(job_id) if job_id else None
     except AwsError as error:
-        log.say(f"head: {error}")
+        log.info(f"head: {error}")
         return None
     if job is None or job.stopped:
         return unsuccessful("cancelled", "the head was terminated from outside")
@@ -239,7 +239,7 @@ def _record_failure(head: _Head, failure: Failure) -> None:
     try:
         head.store.attempt(head.own.attempt).record_failure(failure)
     except AwsError as error:
-        log.say(f"head: the page will not show the end of the log: {error}")
+        log.info(f"head: the page will not show the end of the log: {error}")
 
 
 def _flow_variables(inherited: Mapping[str, str], request: TrainingRequest, root: Path) -> dict[str, str]:

@@ -173,20 +173,20 @@ class ProgressPage:
                 return True
             goes_on = self._page.show(stage)
         except RestError as error:
-            self._say(str(error))
+            self._log(str(error))
             self._over.wait(error.wait or REFRESH_SECONDS)
             return error.is_temporary
         except Exception as error:  # noqa: BLE001 - the training goes on, whatever the page is
-            self._say(describe(error))
+            self._log(describe(error))
             self._over.wait(REFRESH_SECONDS)
             return isinstance(error, AwsError)
         self._shown = stage
         self._over.wait(self._page.pause)
         return goes_on
 
-    def _say(self, text: str) -> None:
+    def _log(self, text: str) -> None:
         if text != self._logged_text:
-            log.say(f"progress: the page of the build is not updated: {text}")
+            log.info(f"progress: the page of the build is not updated: {text}")
         self._logged_text = text
 
 

@@ -50,8 +50,8 @@ def run_to_end(start: Start, context: RunContext) -> tuple[int, list[str]]:
     origin = runs.newest_run(context.store, context.head.attempt)
     if origin is not None:
         for job_id in runs.end_steps(context.batch, context.head, origin):
-            log.say(f"head: job {job_id} of an earlier run was still there and is terminated")
-        log.say(f"head: resuming run {origin.run_id}")
+            log.info(f"head: job {job_id} of an earlier run was still there and is terminated")
+        log.info(f"head: resuming run {origin.run_id}")
     for left in reversed(range(_RUNS)):
         recorder = _RunRecorder(context)
         code, lines = start(origin, recorder)
@@ -61,7 +61,7 @@ def run_to_end(start: Start, context: RunContext) -> tuple[int, list[str]]:
         if not runs.lost_hosts(context.batch, context.head, recorder.run):
             break
         origin = recorder.run
-        log.say(f"head: run {origin.run_id} lost a host, and nothing else failed: resuming it")
+        log.info(f"head: run {origin.run_id} lost a host, and nothing else failed: resuming it")
     return code, lines
 
 

@@ -26,7 +26,7 @@ def record_run(attempt: Attempt, run: Run) -> None:
     try:
         attempt.record_run(run)
     except AwsError as error:
-        log.say(f"attempt: {error}")
+        log.info(f"attempt: {error}")
 
 
 def newest_run(store: ModelStore, number: int) -> Run | None:

@@ -125,7 +125,7 @@ class SweepHead:
         store.write_leaderboard(leaderboard, table.parquet(leaderboard))
         leaderboard, result = self._offer(request, sweep, leaderboard, workers, read)
         store.write_leaderboard(leaderboard, table.parquet(leaderboard))
-        log.say(f"sweep: {store.leaderboard_uri}")
+        log.info(f"sweep: {store.leaderboard_uri}")
         return result
 
     def _offer(
@@ -185,7 +185,7 @@ class SweepHead:
         earlier = runs.newest_run(self.store, self.own.attempt)
         if earlier is not None:
             for job_id in runs.end_steps(self.batch, self.own, earlier):
-                log.say(f"sweep: job {job_id} of an earlier head was still there and is terminated")
+                log.info(f"sweep: job {job_id} of an earlier head was still there and is terminated")
         runs.record_run(self.store.attempt(self.own.attempt), sweep_jobs.run_of(request))
 
     def _workers(self, request: TrainingRequest, sizes: Mapping[str, Mapping[str, int]]) -> Workers:

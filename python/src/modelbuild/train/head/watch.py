@@ -180,9 +180,9 @@ class Watch:
             try:
                 self.verdict = self._check()
             except Exception as error:  # noqa: BLE001 - the training goes on while it cannot be watched
-                self._say(f"{describe(error)}; looking again")
+                self._log(f"{describe(error)}; looking again")
             if self.verdict is not None and not self._over.is_set():
-                log.say(f"watch: {self.verdict.reason}: stopping the flow")
+                log.info(f"watch: {self.verdict.reason}: stopping the flow")
                 main = threading.main_thread().ident
                 assert main is not None
                 signal.pthread_kill(main, signal.SIGTERM)
@@ -196,9 +196,9 @@ class Watch:
             return unsuccessful("cancelled", "the build was cancelled")
         return None
 
-    def _say(self, text: str) -> None:
+    def _log(self, text: str) -> None:
         if text != self._logged_text:
-            log.say(f"watch: {text}")
+            log.info(f"watch: {text}")
         self._logged_text = text
 
 
@@ -213,7 +213,7 @@ def watch_of(
     try:
         rest = Rest.of(access)
     except ConfigurationError as error:
-        log.say(f"watch: the result of this training cannot be delivered: {error}")
+        log.info(f"watch: the result of this training cannot be delivered: {error}")
         rest = None
     return Watch(
         Cancellation(objects, rest, request) if rest else None,
