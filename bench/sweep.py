@@ -193,11 +193,13 @@ class Bench:
         definitions = self._client("batch").describe_job_definitions(jobDefinitionName=QUEUE)[
             "jobDefinitions"
         ]
-        given = {one["name"]: one["value"] for one in definitions[0]["containerProperties"]["environment"]}
+        variables = {
+            one["name"]: one["value"] for one in definitions[0]["containerProperties"]["environment"]
+        }
         # Without this secret, candidates have no runs at W&B.
-        given.pop("WANDB_SECRET_ARN", None)
+        variables.pop("WANDB_SECRET_ARN", None)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return {"PATH": path, "HOME": str(self.scratch), **given, **credentials(self.url)}
+        return {"PATH": path, "HOME": str(self.scratch), **variables, **credentials(self.url)}
 
     def _client(self, service: str) -> Any:
         session = boto3.Session(SECRETS["key_id"], SECRETS["secret"], region_name="us-east-1")

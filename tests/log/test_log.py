@@ -67,8 +67,8 @@ def test_secrets_of_the_process_are_not_shown(capsys: Any, monkeypatch: pytest.M
     monkeypatch.setenv("BUILDKITE_API_TOKEN", "bkua_in-a-variable\n")
     monkeypatch.setattr(log, "_hidden", set())
     log.hide("read-from elsewhere")
-    for say in (log.info, log.warn, log.group, log.open_group):
-        say("b'Bearer bkua_in-a-variable\\n' read-from elsewhere read-from")
+    for log_line in (log.info, log.warn, log.group, log.open_group):
+        log_line("b'Bearer bkua_in-a-variable\\n' read-from elsewhere read-from")
     captured = capsys.readouterr()
     assert "bkua_in-a-variable" not in captured.out + captured.err
     assert "read-from" not in captured.out + captured.err

@@ -187,8 +187,8 @@ class ModelFlow(FlowSpec):
         if tracker.recorded.url:
             log.info(f"W&B run: {tracker.recorded.url}")
         on_its_own = environment.read().model_id is None
-        tell = log.info if on_its_own else partial(log.event, events.TRAINING_PROGRESS)
-        return ProgressRecorder(self.curves, tell, tracker.log)
+        emit = log.info if on_its_own else partial(log.event, events.TRAINING_PROGRESS)
+        return ProgressRecorder(self.curves, emit, tracker.log)
 
     def keep_training_rows(
         self,

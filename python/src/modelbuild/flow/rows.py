@@ -156,12 +156,12 @@ def hold_out(
     """
     if isinstance(held_out, int):
         return split(rows, key, test_percent=held_out, seed=seed)
-    said = f"what begins with {held_out!r} is held out"
-    return _divided(rows, lambda row: key(row).startswith(held_out), said, "change this text, or add rows")
+    rule = f"what begins with {held_out!r} is held out"
+    return _divided(rows, lambda row: key(row).startswith(held_out), rule, "change this text, or add rows")
 
 
 def _divided(
-    rows: Iterable[Row], is_held_out: Callable[[Row], bool], said: str, fix: str
+    rows: Iterable[Row], is_held_out: Callable[[Row], bool], rule: str, fix: str
 ) -> tuple[list[Row], list[Row]]:
     train: list[Row] = []
     test: list[Row] = []
@@ -169,7 +169,7 @@ def _divided(
         (test if is_held_out(row) else train).append(row)
     if not train or not test:
         raise ConfigurationError(
-            f"{said}: that leaves {len(train)} rows to train on and {len(test)} to evaluate with: {fix}"
+            f"{rule}: that leaves {len(train)} rows to train on and {len(test)} to evaluate with: {fix}"
         )
     return train, test
 

@@ -37,13 +37,13 @@ class SliceTable:
     Attributes:
         column: the column's name.
         metrics: those of the table.
-        beside: the name of the other model; empty without one.
+        other_model: the name of the other model; empty without one.
         rows: the slices.
     """
 
     column: str
     metrics: Sequence[Metric]
-    beside: str
+    other_model: str
     rows: Sequence[SliceRow]
 
 

@@ -15,7 +15,7 @@ from modelbuild.errors import ConfigurationError
 _metaflow: Any = utils
 
 
-def set_variables(flow: type, known: Collection[str]) -> None:
+def set_variables(flow: type, excluded: Collection[str]) -> None:
     """Set the variables of the secrets that a flow's steps ask for.
 
     They ask with ``on_batch`` or with Metaflow's ``secrets``. The steps of a candidate run in one process, so
@@ -23,7 +23,7 @@ def set_variables(flow: type, known: Collection[str]) -> None:
 
     Args:
         flow: the user's flow.
-        known: ARNs of secrets that are left out.
+        excluded: ARNs of secrets that are left out.
 
     Raises:
         ConfigurationError: a secret cannot be read, or its variables cannot be set.
@@ -31,7 +31,7 @@ def set_variables(flow: type, known: Collection[str]) -> None:
     found: list[tuple[Any, dict[str, str]]] = []
     try:
         for source, role in _asked(flow):
-            if _name(source) not in known:
+            if _name(source) not in excluded:
                 values = secrets_func.get_secret(source, role)
                 _metaflow.validate_env_vars(values)
                 found.append((_name(source), values))

@@ -76,7 +76,7 @@ class Worker:
         log.info(outcome.evaluation.describe(outcome.evaluation.overall))
 
 
-def died(
+def record_death(
     store: SweepStore, sizes: Mapping[str, Mapping[str, int]], task: CandidateTask, how: str, seconds: float
 ) -> None:
     """Write that a candidate failed because its process ended.
@@ -149,7 +149,13 @@ def main(file: Path) -> None:
     tasks = [task for task in work.share(own.index) if task.name not in ended]
     log.info(f"{len(tasks)} candidates to train, {work.processes} at the same time")
     _import_what_candidates_use()
-    run_all(tasks, work.processes, worker.train, lambda task: task.name, partial(died, store, context.sizes))
+    run_all(
+        tasks,
+        work.processes,
+        worker.train,
+        lambda task: task.name,
+        partial(record_death, store, context.sizes),
+    )
 
 
 def _import_what_candidates_use() -> None:

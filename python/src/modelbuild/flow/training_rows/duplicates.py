@@ -132,12 +132,12 @@ def _similar(training: Sequence[str], evaluation: Sequence[str]) -> npt.NDArray[
     index.data = (_places(index.indptr) < _SAME_NGRAM).astype(np.int32)
     index.eliminate_zeros()
     for start in range(0, len(training), _TEXTS):
-        given = _Sets.of(*_ngrams(training[start : start + _TEXTS]), column)
-        pairs = sparse.coo_array(given.prefixes() @ index.T)
+        batch = _Sets.of(*_ngrams(training[start : start + _TEXTS]), column)
+        pairs = sparse.coo_array(batch.prefixes() @ index.T)
         for chosen in np.array_split(np.arange(pairs.nnz), pairs.nnz // _PAIRS + 1):
             one, other = pairs.row[chosen], pairs.col[chosen]
-            shared = given.known[one].multiply(wanted.known[other]).sum(axis=1)
-            union = given.sizes[one] + wanted.sizes[other] - shared
+            shared = batch.known[one].multiply(wanted.known[other]).sum(axis=1)
+            union = batch.sizes[one] + wanted.sizes[other] - shared
             found[other[shared >= SIMILARITY * union - _ROUNDING]] = True
     return found
 

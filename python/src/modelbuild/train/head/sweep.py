@@ -222,7 +222,7 @@ class SweepHead:
         """A function that shows on the page how many candidates the search of an attempt has trained."""
         began = time.strftime("%H:%M", time.gmtime())
 
-        def tell(ended: set[str]) -> None:
+        def show(ended: set[str]) -> None:
             tasks = [task for name in ended if (task := TaskName.parse(name)) is not None]
             # With early stopping, a candidate has a task in each rung.
             searched = len(
@@ -234,7 +234,7 @@ class SweepHead:
             if self.page is not None:
                 self.page.show_sweep(sentence)
 
-        return tell
+        return show
 
 
 def _price(outcome: CandidateOutcome, prices: Prices) -> float | None:

@@ -52,7 +52,7 @@ class Cancellation:
         self._rate_limiter = shared_rate_limiter(objects, request.artifacts)
         self._pause_until = 0.0
         # Whether this head has asked for its own build, because the shared answers cover 15 minutes only.
-        self._sure = False
+        self._own_build_checked = False
 
     def is_cancelled(self, wait: Callable[[float], bool]) -> bool:
         """Whether the build was cancelled; False also while Buildkite does not say.
@@ -61,26 +61,26 @@ class Cancellation:
             wait: waits for so many seconds; True ends the look.
         """
         if time.time() < self._pause_until:
-            self._sure = False
+            self._own_build_checked = False
             return False
         try:
-            if not self._sure:
+            if not self._own_build_checked:
                 return False if wait(self._rate_limiter.next()) else self._alone()
             return self._build.number in self._shared(wait)
         except RestError as error:
-            self._sure = False
+            self._own_build_checked = False
             self._pause_until = time.time() + (error.wait or 0.0)
             raise
 
     def _alone(self) -> bool:
         state = self._rest.build(self._build).state
-        self._sure = True
+        self._own_build_checked = True
         return state in ("canceled", "canceling")
 
     def _shared(self, wait: Callable[[float], bool]) -> Collection[int]:
         slice_number = int(time.time() / SLICE_SECONDS)
         found = self._bucket.cancelled(self._build, slice_number)
-        if found is None and self._bucket.claim_question(self._build, slice_number):
+        if found is None and self._bucket.claim_request(self._build, slice_number):
             found = self._asked(wait)
             if found is not None:
                 self._bucket.write_cancelled(self._build, slice_number, found)
