@@ -122,14 +122,14 @@ class Serving:
         self.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config, **options)
         return self.settled(name)
 
-    def look(self, name: str) -> dict[str, Any]:
+    def describe(self, name: str) -> dict[str, Any]:
         """The endpoint as it is now."""
         return dict(self.sagemaker.describe_endpoint(EndpointName=name))
 
     def settled(self, name: str) -> dict[str, Any]:
         """The endpoint once nothing is under way."""
-        self.wait(lambda: self.look(name)["EndpointStatus"] in ("InService", "Failed"))
-        return self.look(name)
+        self.wait(lambda: self.describe(name)["EndpointStatus"] in ("InService", "Failed"))
+        return self.describe(name)
 
     def deployed(self, name: str) -> str:
         """An endpoint in service, with its model and configuration of the same name."""

@@ -60,7 +60,7 @@ def annotate(
         build: the build.
         now: the time.
         job_id: the job that annotates; empty for a person or program outside the build.
-        options: its context, which is unique in each scope, its style, and its priority; higher ones are shown
+        options: its context, which is unique in each scope, its style, and its priority; the highest is shown
             first.
         body: Markdown.
         append: whether the body is appended to the existing one.

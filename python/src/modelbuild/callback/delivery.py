@@ -127,7 +127,7 @@ class _Delivery:
         tries = limited = 0
         refused = False
         while True:
-            asked: float | None = None
+            retry_after: float | None = None
             try:
                 end = self._end()
                 if end is not None:
@@ -141,12 +141,12 @@ class _Delivery:
                     fix = _FIXES.get(error.status or 0)
                     raise BuildkiteError(f"{error}: {fix}" if fix else str(error)) from error
                 refused = error.status == 422
-                asked = error.wait
+                retry_after = error.wait
                 if error.status == 429:
-                    asked = (asked or 0.0) + self._spread(limited)
+                    retry_after = (retry_after or 0.0) + self._spread(limited)
                     limited += 1
                 self._log(f"{error}; trying again")
-            self._wait(asked, tries)
+            self._wait(retry_after, tries)
             tries += 1
 
     def _end(self) -> Literal["unblocked", "before", "over", "deleted", "later"] | None:

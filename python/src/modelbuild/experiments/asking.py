@@ -112,7 +112,7 @@ def asking(
         return
     with tempfile.TemporaryDirectory(prefix="modelbuild-", ignore_cleanup_errors=True) as folder:
         try:
-            asked = subprocess.Popen(
+            child = subprocess.Popen(
                 [sys.executable, "-I", "-X", "utf8", "-c", _START, *filter(None, sys.path)],
                 env=_variables(base_url, api_key, folder, seconds),
                 cwd=folder,
@@ -126,16 +126,16 @@ def asking(
         except OSError:
             yield lambda _: unavailable(_FAILED)
             return
-        with asked:
+        with child:
             try:
-                yield lambda query: _ask_process(asked, query, seconds)
+                yield lambda query: _ask_process(child, query, seconds)
             finally:
-                asked.kill()
+                child.kill()
 
 
-def _ask_process(asked: subprocess.Popen[str], query: Query, seconds: float) -> Answer:
+def _ask_process(child: subprocess.Popen[str], query: Query, seconds: float) -> Answer:
     try:
-        return Answer.model_validate_json(asked.communicate(query.to_json(), seconds)[0])
+        return Answer.model_validate_json(child.communicate(query.to_json(), seconds)[0])
     except subprocess.TimeoutExpired:
         return unavailable(f"W&B did not answer within {seconds:.0f} seconds")
     except (OSError, ValidationError):

@@ -112,10 +112,10 @@ class ModelFlow(FlowSpec):
         self.wandb = WandbRun(id="", url="").model_dump(mode="json")
         self.find_request()
 
-    def next(self, *destinations: Any, **how: Any) -> None:
+    def next(self, *destinations: Any, **options: Any) -> None:
         """Metaflow's method, which here also keeps how long this step ran, and on what."""
         self.step_runs = [run.model_dump(mode="json") for run in self._step_runs()]
-        super().next(*destinations, **how)
+        super().next(*destinations, **options)
 
     def merge_artifacts(self, inputs: Any, *arguments: Any, **options: Any) -> None:
         """Metaflow's method, which here also joins what the branches kept of their steps."""

@@ -179,7 +179,7 @@ def offered_as(handoff: Handoff) -> OfferedCandidate:
     )
 
 
-def _rank(fields: DecisionFields, why: str, last: int) -> int:
+def _rank(fields: DecisionFields, explanation: str, last: int) -> int:
     """The rank that the person chose; the best one's if the block step does not ask."""
     written = fields.candidate or "1"
     ranks = [str(rank) for rank in range(1, last + 1)]
@@ -187,7 +187,7 @@ def _rank(fields: DecisionFields, why: str, last: int) -> int:
         allowed = f"a rank from 1 to {last}" if last > 1 else "rank 1"
         adopt = "adopt one with modelbuild adopt and train it alone, or " if last > 1 else ""
         raise ConfigurationError(
-            f"meta-data {fields.keys[CHOSEN_CANDIDATE]} is {written[:80]!r}, but {why}: nothing was "
+            f"meta-data {fields.keys[CHOSEN_CANDIDATE]} is {written[:80]!r}, but {explanation}: nothing was "
             f"deployed; {adopt}start a new build, and choose {allowed}"
         )
     return int(written)

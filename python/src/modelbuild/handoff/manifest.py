@@ -120,8 +120,8 @@ def check_manifest(requested: Requested, content: bytes, result: TrainingResult 
     store, request = requested.store, requested.request
     manifest = records.parse(content, store.manifest_uri, Manifest)
     if manifest.request != request:
-        there, asked = manifest.request.model_dump(by_alias=True), request.model_dump(by_alias=True)
-        differing = ", ".join(sorted(key for key in asked if asked[key] != there[key]))
+        stored, expected = manifest.request.model_dump(by_alias=True), request.model_dump(by_alias=True)
+        differing = ", ".join(sorted(key for key in expected if expected[key] != stored[key]))
         raise VerificationFailed(
             f"the request in {store.manifest_uri} is not the one of this build ({differing}): the flow must "
             "publish the request that it was given; start a new build"

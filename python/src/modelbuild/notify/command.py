@@ -81,12 +81,12 @@ def _notify(
         storage = Storage(aws)
         meta_data = following.result()
     result = read_result(meta_data, storage, here)
-    noted = meta_data.get_all(_HEAD_JOB)
+    recorded = meta_data.get_all(_HEAD_JOB)
     head = HeadJob(
-        id=noted["train/job/id"],
-        url=noted["train/job/url"],
-        logs_url=noted["train/logs/url"],
-        artifacts=noted["train/artifacts"],
+        id=recorded["train/job/id"],
+        url=recorded["train/job/url"],
+        logs_url=recorded["train/logs/url"],
+        artifacts=recorded["train/artifacts"],
     )
     log.info(f"status: {result.status}{': ' + result.reason if result.reason else ''}")
     if result.status != "succeeded":

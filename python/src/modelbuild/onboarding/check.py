@@ -46,7 +46,11 @@ def findings(pipeline: Pipeline) -> list[Finding]:
             own = [*_reference(plugin), *_options(plugin)]
             found += [Finding(step.line, f"{step.shown()}: {text}") for text in own]
             if plugin.name == "train":
-                found += [*_handover(step, plugin, steps), *_retry(step, plugin), *_asked(index, steps)]
+                found += [
+                    *_handover(step, plugin, steps),
+                    *_retry(step, plugin),
+                    *_waits_for_inputs(index, steps),
+                ]
     # A label may have line breaks; a finding has none.
     found = [Finding(one.line, " ".join(one.text.split())) for one in found]
     return sorted(set(found), key=lambda finding: (finding.line, finding.text))
@@ -135,7 +139,7 @@ def _retry(train: Step, plugin: Plugin) -> Iterator[Finding]:
         )
 
 
-def _asked(index: int, steps: Sequence[Step]) -> Iterator[Finding]:
+def _waits_for_inputs(index: int, steps: Sequence[Step]) -> Iterator[Finding]:
     """Whether a training waits for the steps that ask a person for its parameters."""
     train, before = steps[index], steps_before(index, steps)
     for other, step in enumerate(steps):

@@ -123,9 +123,9 @@ def _chosen_rounds(
             sampler.tell(outcome.task.candidate, score)
         told = len(found)
         earlier = [outcome.task.candidate.values for outcome in found]
-        asked = sampler.ask(min(sweep.round, limit - number))
+        proposals = sampler.ask(min(sweep.round, limit - number))
         new: list[Candidate] = []
-        for values in asked:
+        for values in proposals:
             if values not in earlier:
                 earlier.append(dict(values))
                 number += 1

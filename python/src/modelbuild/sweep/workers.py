@@ -219,13 +219,13 @@ class Workers:
         while True:
             job = self._patiently(lambda: self.batch.describe(job_id))
             if job.ended:
-                return "" if job.status == "SUCCEEDED" else self._why(job, children)
+                return "" if job.status == "SUCCEEDED" else self._failure_reason(job, children)
             if are_done():
                 return ""
             self.clock.sleep(pause)
             pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE_SECONDS)
 
-    def _why(self, job: BatchJob, children: int) -> str:
+    def _failure_reason(self, job: BatchJob, children: int) -> str:
         """Why a job failed, and where its log is; of an array job, those of its first child that failed."""
         ids = [f"{job.id}:{index}" for index in range(children)] if children > 1 else []
         found = self._patiently(lambda: self.batch.describe_all(ids))

@@ -53,9 +53,9 @@ class CandidateFlow(ModelFlow):
         self.training_rows = None
         self.wandb = WandbRun(id="", url="").model_dump(mode="json")
 
-    def next(self, *destinations: Any, **how: Any) -> None:
+    def next(self, *destinations: Any, **options: Any) -> None:
         """Keep which step comes next."""
-        if len(destinations) != 1 or how or not callable(destinations[0]):
+        if len(destinations) != 1 or options or not callable(destinations[0]):
             raise ConfigurationError(
                 "the flow branches: a sweep trains flows whose steps follow one another, so train this one "
                 "without option sweep"

@@ -122,7 +122,9 @@ def run_all(
                         one.kill()
                         _print_log(one.output, name(one.task))
                         if not one.mark.exists():
-                            on_death(one.task, _how(one.process.exitcode), time.monotonic() - one.began)
+                            on_death(
+                                one.task, _describe_exit(one.process.exitcode), time.monotonic() - one.began
+                            )
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -168,7 +170,7 @@ def _print_log(output: Path, name: str) -> None:
             log.info(f"{name} | {line}")
 
 
-def _how(exit_code: int) -> str:
+def _describe_exit(exit_code: int) -> str:
     """How a process ended, in words."""
     if exit_code == 0:
         return "its process ended before its last step did, as if a step called os._exit(0)"

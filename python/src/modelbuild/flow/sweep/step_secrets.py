@@ -30,7 +30,7 @@ def set_variables(flow: type, excluded: Collection[str]) -> None:
     """
     found: list[tuple[Any, dict[str, str]]] = []
     try:
-        for source, role in _asked(flow):
+        for source, role in _secret_sources(flow):
             if _name(source) not in excluded:
                 values = secrets_func.get_secret(source, role)
                 _metaflow.validate_env_vars(values)
@@ -47,7 +47,7 @@ def set_variables(flow: type, excluded: Collection[str]) -> None:
         os.environ.update(values)
 
 
-def _asked(flow: type) -> list[tuple[Any, str | None]]:
+def _secret_sources(flow: type) -> list[tuple[Any, str | None]]:
     """The sources of the secrets of all steps, each once, with the role that reads it."""
     found: list[tuple[Any, str | None]] = []
     for name in dir(flow):

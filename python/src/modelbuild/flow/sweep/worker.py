@@ -77,7 +77,7 @@ class Worker:
 
 
 def record_death(
-    store: SweepStore, sizes: Mapping[str, Mapping[str, int]], task: CandidateTask, how: str, seconds: float
+    store: SweepStore, sizes: Mapping[str, Mapping[str, int]], task: CandidateTask, cause: str, seconds: float
 ) -> None:
     """Write that a candidate failed because its process ended.
 
@@ -86,13 +86,13 @@ def record_death(
         sizes: what the jobs of the flow's steps ask for; the time counts as that of the largest, because it
             is not known which steps took it.
         task: what was trained.
-        how: how its process ended.
+        cause: how its process ended.
         seconds: how long it ran.
     """
     largest = {kind: max(size[kind] for size in sizes.values()) for kind in _SIZE} if sizes else {}
     run = StepRun(step="unknown", task=task.name, seconds=round(seconds, 3), **largest)
     store.write_outcome_once(
-        CandidateOutcome(task=task, status="failed", reason=how, steps=(run,), seconds=run.seconds)
+        CandidateOutcome(task=task, status="failed", reason=cause, steps=(run,), seconds=run.seconds)
     )
 
 

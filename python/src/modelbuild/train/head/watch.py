@@ -81,7 +81,7 @@ class Cancellation:
         slice_number = int(time.time() / SLICE_SECONDS)
         found = self._bucket.cancelled(self._build, slice_number)
         if found is None and self._bucket.claim_request(self._build, slice_number):
-            found = self._asked(wait)
+            found = self._canceled_numbers(wait)
             if found is not None:
                 self._bucket.write_cancelled(self._build, slice_number, found)
         for seconds in _PAUSES:
@@ -90,7 +90,7 @@ class Cancellation:
             found = self._bucket.cancelled(self._build, slice_number)
         return found or ()
 
-    def _asked(self, wait: Callable[[float], bool]) -> set[int] | None:
+    def _canceled_numbers(self, wait: Callable[[float], bool]) -> set[int] | None:
         found: set[int] = set()
         since = datetime.fromtimestamp(time.time() - _LOOK_BACK_SECONDS, timezone.utc)
         # A build that is still being cancelled has no time of its end.
