@@ -37,7 +37,8 @@ _CONFLICT_WAIT_SECONDS = 3.0
 class Storage:
     """A client of S3 with one identity.
 
-    Every method raises ``AwsError`` when AWS refuses or cannot be reached.
+    Every method raises ``AwsError`` when AWS refuses or cannot be reached, and ``ConfigurationError`` for a
+    text that is no URI of S3.
     """
 
     def __init__(self, session: boto3.Session) -> None:

@@ -149,8 +149,8 @@ def _confidence(table: PredictionTable, scores: Floats | None) -> Floats:
 
 
 def _is_right(table: PredictionTable, answers: PredictionTable) -> npt.NDArray[np.bool_]:
-    """Whether each prediction of ``answers`` is the truth in ``table``; a number is never exactly right, so
-    it counts by its error.
+    """Whether each prediction of ``answers`` is the true label in ``table``; False for numbers, which
+    :func:`_confidence` sorts by their errors.
     """
     truth, prediction = table.column("truth"), answers.column("prediction")
     if _are_numbers(table) or truth.type != prediction.type:
@@ -164,5 +164,5 @@ def _numbers(table: PredictionTable, column: str) -> Floats:
 
 
 def _are_numbers(table: PredictionTable) -> bool:
-    """Whether the model predicts numbers, not labels."""
+    """Whether the model predicts numbers; if all are integers, they are labels."""
     return any(pa.types.is_floating(table.column(name).type) for name in ("truth", "prediction"))

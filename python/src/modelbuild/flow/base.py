@@ -99,8 +99,9 @@ class ModelFlow(FlowSpec):
         """Check in step ``start`` that the parameters are those of the request.
 
         Raises:
-            ConfigurationError: ``ARTIFACTS`` is no S3 prefix, or the request there is not of this build.
-            VerificationFailed: the flow runs with other parameters than the request has.
+            ConfigurationError: ``ARTIFACTS`` is no S3 prefix.
+            NotFound: a build has no request there.
+            VerificationFailed: the request is invalid or of another prefix, or has other parameters.
         """
         self.parameters = self.config.to_dict()
         self.prefix = training.prefix(environment.read(), str(current.run_id))
@@ -148,7 +149,7 @@ class ModelFlow(FlowSpec):
 
         Raises:
             AwsError: the query failed.
-            ConfigurationError: the query found no rows.
+            ConfigurationError: the query found no rows, or has a nested column.
         """
         with self.timed("snapshot"):
             taken = snapshot.take(Athena(session(AwsSettings())), self.store(), query)
@@ -165,7 +166,12 @@ class ModelFlow(FlowSpec):
         return snapshot.read(self.store().objects, DataSnapshot.model_validate(self.snapshot))
 
     def keep_rows(self, rows: Sequence[Any], source: str) -> None:
-        """Keep rows that the flow read itself, each as JSON; ``source`` tells people where they come from."""
+        """Keep rows that the flow read itself, each as JSON; ``source`` describes their source for people.
+
+        Raises:
+            ConfigurationError: the rows are no JSON.
+            VerificationFailed: other rows were kept before.
+        """
         kept = snapshot.keep(self.store() if self.prefix else None, rows, source)
         self.snapshot = kept.model_dump(mode="json")
 
@@ -270,6 +276,7 @@ class ModelFlow(FlowSpec):
         Raises:
             AwsError: S3 refused.
             BuildkiteError: the result could not be delivered.
+            ConfigurationError: the files lack ``model.json``.
             VerificationFailed: there is a manifest already, of another model.
         """
         if not self.prefix:

@@ -24,7 +24,7 @@ class Convergence:
     """How a fit ended.
 
     Attributes:
-        converged: whether all curves had settled; None if the loss was not recorded, or only once.
+        converged: whether all curves had settled; None without a loss, or with one finite loss only.
         improving: the names of the curves that were still improving.
     """
 

@@ -126,7 +126,7 @@ def split(
 ) -> tuple[list[Row], list[Row]]:
     """The rows to train on and the rows held out; rows with the same key are on the same side.
 
-    A row's side depends on its key and the seed alone, so that more rows leave the others where they are.
+    A row's side depends on its key and the seed alone, so added rows do not move the others.
 
     Raises:
         ConfigurationError: one side has no rows.

@@ -105,7 +105,7 @@ def _options(plugin: Plugin) -> Iterator[str]:
 
 
 def _prefix(plugin: Plugin) -> str:
-    """What the keys of meta-data begin with of a training whose step has these options."""
+    """The prefix of the meta-data keys of the training that a step with these options starts."""
     model = plugin.options.get("model") if isinstance(plugin.options, dict) else None
     return f"{model}/" if isinstance(model, str) else ""
 

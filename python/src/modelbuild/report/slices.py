@@ -21,7 +21,7 @@ class SliceRow:
         name: the value of the column.
         rows: how many rows have it, as text; empty for a slice that only the other model was evaluated on.
         values: the metrics as text, empty for those that the slice lacks.
-        delta: None if one of the two models lacks the slice.
+        delta: None without another model, or if one of the two lacks the slice.
     """
 
     name: str

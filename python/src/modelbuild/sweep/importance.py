@@ -48,8 +48,8 @@ def importance(rows: Sequence[LeaderboardRow]) -> dict[str, float]:
 
 
 def _columns(values: Sequence[JsonValue]) -> list[npt.NDArray[np.float64]]:
-    """A parameter as numbers: the ranks of its own, or one column for each other value; absent ones are
-    below all.
+    """A parameter as numbers: the ranks of its numbers, with absent ones below all; if it has other values,
+    a column for each value.
 
     A tree splits by the order of numbers only, and scikit-learn has them as float32, which holds neither
     1e40 nor the difference of 1e-50 and 1e-60.

@@ -32,7 +32,7 @@ def bars(report: Report, title: str) -> bytes:
     names = [label(row.name) for row in rows]
     own = [values[row.name].metrics.get(metric, 0.0) if row.name in values else 0.0 for row in rows]
     other = [differences[row.name].other if row.name in differences else 0.0 for row in rows]
-    # Two bars of a slice touch, and together they have the middle of its row.
+    # The two bars of a slice touch at the middle of its row.
     half = 0.19 if table.other_model else 0.0
 
     def draw(figure: Figure) -> None:
