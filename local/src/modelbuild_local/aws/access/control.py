@@ -94,7 +94,7 @@ def answer(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
     body = drain(environ)
     status, shown = "404 Not Found", "{}"
     if environ["REQUEST_METHOD"] == "PUT":
-        # Only an administrator reaches this with PUT: see ``refused``.
+        # Only an administrator reaches this with PUT: see ``faults.with_faults``.
         try:
             _longest["seconds"] = min(int(json.loads(body)["seconds"]), _LONGEST_SECONDS)
             status, shown = "200 OK", json.dumps(_longest)
