@@ -67,7 +67,7 @@ class BuildState(BaseModel):
 
     @property
     def is_over(self) -> bool:
-        """Whether no step of the build runs or waits, unless one is retried."""
+        """Whether the build has ended or is being cancelled, unless a job is retried."""
         return self.state in _OVER and not self.blocked
 
 

@@ -112,9 +112,7 @@ def run_all(
                     running[sentinel].process.join(_LOOK_SECONDS)
                 for sentinel, one in [*running.items()]:
                     if one.hangs():
-                        log.info(
-                            f"{name(one.task)} | its process did not exit after its last step, and is ended"
-                        )
+                        log.info(f"{name(one.task)} | {_HANGS}")
                         one.kill()
                         one.process.join()
                     if one.process.exitcode is not None:
