@@ -172,7 +172,7 @@ class Leaderboard(Record):
     importance: dict[ParameterName, float] = Field(default_factory=dict)
     """Which part of the differences of the metric each parameter explains, from 0 to 1."""
     selection: Selection | None = None
-    """None if no candidate could be offered."""
+    """None before candidates are offered, and if none could be."""
     timings: tuple[CandidateTiming, ...] = ()
     currency: Text = Field("", max_length=10)
     """That of the costs, which the head has counted by modelbuild's own prices."""

@@ -48,7 +48,7 @@ class PredictionsFile(Record):
 
 
 class WandbRun(Record):
-    """The Weights & Biases run; ``url`` is empty for a run that was recorded offline."""
+    """The Weights & Biases run; ``url`` is empty for a run that W&B does not have."""
 
     id: Text
     url: Text

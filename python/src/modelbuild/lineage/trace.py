@@ -183,7 +183,7 @@ def _training(trace: Trace) -> Iterator[str]:
     yield _row("quality", evaluation.describe(evaluation.overall))
     for name, quality in evaluation.baselines.items():
         yield _row("", f"{evaluation.describe(quality)} by {name}")
-    yield _row("W&B run", manifest.wandb.url or f"{manifest.wandb.id} (recorded offline)")
+    yield _row("W&B run", manifest.wandb.url or f"{manifest.wandb.id} (not in W&B)")
     yield _row("model", manifest.artifact.path if is_kept else _NOT_KEPT)
     yield _row("", f"SHA-256 {manifest.artifact.sha256}")
 
