@@ -87,7 +87,7 @@ def main() -> None:
     trained.deploy(storage, storage, live)
     record_experiment(new)
     noted = {
-        **samples.noted(new.request),
+        **samples.train_step_meta_data(new.request),
         Claim.of(new.request.model, False, new.request.unblock).key: "held",
         "train/job/id": "0190-job",
         "train/job/url": "https://console.example/batch/jobs/0190-job",

@@ -60,7 +60,7 @@ http.server.ThreadingHTTPServer(address, Handler).serve_forever()
 
 
 class Serving:
-    """What tests do with SageMaker again and again."""
+    """Calls of SageMaker that several tests make."""
 
     def __init__(self, cloud: Any, wait: Callable[..., Any]) -> None:
         self.cloud, self.wait = cloud, wait
@@ -113,12 +113,12 @@ class Serving:
         return name
 
     def create(self, name: str, config: str) -> dict[str, Any]:
-        """Create an endpoint and return what it has come to."""
+        """Create an endpoint and return it once nothing is under way."""
         self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
         return self.settled(name)
 
     def update(self, name: str, config: str, **options: Any) -> dict[str, Any]:
-        """Update an endpoint and return what it has come to."""
+        """Update an endpoint and return it once nothing is under way."""
         self.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config, **options)
         return self.settled(name)
 
