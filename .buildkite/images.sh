@@ -14,7 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Lambda takes an image only, not the index that BuildKit's attestations make of it.
 export BUILDX_NO_DEFAULT_ATTESTATIONS=1
 
-# Ends the step with 1, also where an engine exited with 125: the agent takes that for a job that never ran.
+# Ends the step with 1, also where an engine exited with 125, which the agent takes for a job that never ran.
 fail() {
   printf '^^^ +++\nimages: %s\n' "$1" >&2
   exit 1
@@ -33,7 +33,7 @@ find_engine() {
 a container engine, or name the engine with IMAGE_ENGINE"
 }
 
-# ECR gives out passwords that hold for twelve hours; agents log in to other registries by themselves.
+# A password of ECR is valid for twelve hours; agents log in to other registries by themselves.
 log_in() {
   local region
   region="$(sed -nE 's/^[0-9]{12}\.dkr[.-]ecr(-fips)?\.([a-z0-9-]+)\.(amazonaws\.com(\.cn)?|on\.(aws|amazonwebservices\.com\.cn)).*/\2/p' \
@@ -62,11 +62,11 @@ digest_in_registry() {
   esac
 }
 
-# Pushes an image and prints the digest that the registry has it by.
+# Pushes an image and prints its digest in the registry.
 push_image() {
   case "$engine" in
   docker) docker push --quiet "$1" >&2 && digest_in_registry "$1" ;;
-  # What podman itself records as the digest of an image is not what the registry computes.
+  # The digest that podman itself records for an image is not the one that the registry computes.
   podman) podman push --quiet --digestfile "$scratch/digest" "$1" >&2 && cat "$scratch/digest" ;;
   esac
 }

@@ -10,8 +10,8 @@ found="$(mktemp -d)"
 trap 'rm -rf "$found"' EXIT
 lookups=()
 
-# Asks AWS while the script goes on: look_up <name> <arguments of aws…>; `answer <name>` is what it said. Each start of
-# the AWS CLI takes about a second.
+# Asks AWS in the background: look_up <name> <arguments of aws…>; `answer <name>` prints its answer. Each start of the
+# AWS CLI takes about a second.
 look_up() {
   local name="$1"
   shift

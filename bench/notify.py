@@ -11,8 +11,8 @@ the processor time of all its processes, and ``memory`` the most that one of the
 pictures`` is the same hook with a Python that lacks matplotlib, and ``hook, no W&B`` is the hook without
 option ``wandb``.
 
-Not in any line is the network, as all services are on this machine. ``ratio agent`` is the hook by the bare
-annotation.
+No line includes the network, because all services are on this machine. ``ratio agent`` is the time of the
+hook divided by that of the bare annotation.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Buildkite(ThreadingHTTPServer):
         self.calls = 0
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a connection that the agent has left; what else fails is seen by the agent."""
+        """Print nothing for a connection that the agent has closed; the agent reports all other failures."""
 
     def answer(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         """Status and document of the answer to a call, whose path begins with the job's."""

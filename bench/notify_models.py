@@ -1,7 +1,7 @@
 """Makes what ``bench/notify.py`` compares: a build's model, the live one of the same rows, and an experiment.
 
-A process of its own, with ``tests/shared`` on PYTHONPATH: the most memory of a program that is measured would
-not be less than that of the process that starts it. It prints the meta-data of the build as JSON.
+It is a process of its own, with ``tests/shared`` on PYTHONPATH, because the peak memory of a measured program
+is never less than that of the process that starts it. It prints the meta-data of the build as JSON.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def main() -> None:
     trained.deploy(storage, storage, live)
     record_experiment(new)
     noted = {
-        **samples.noted(new.request),
+        **samples.train_step_meta_data(new.request),
         Claim.of(new.request.model, False, new.request.unblock).key: "held",
         "train/job/id": "0190-job",
         "train/job/url": "https://console.example/batch/jobs/0190-job",

@@ -9,9 +9,9 @@ The servers are measured in turns, in short rounds, and a figure is that of its 
 only make an answer slower. Memory is the most that a process had resident (VmHWM), after the load, and after
 four large bodies at once.
 
-``ratio p50`` is ours by FastAPI's for one instance on one connection. ``ratio requests`` is ours by FastAPI's
-in requests/s, on 16 or 64 connections, whichever is less. Those of kind ``onnx`` are named ``onnx-p50`` and
-``onnx-requests``.
+``ratio p50`` is our time divided by FastAPI's, for one instance on one connection. ``ratio requests`` is our
+requests/s divided by FastAPI's, on 16 or 64 connections, whichever is less. Those of kind ``onnx`` are named
+``onnx-p50`` and ``onnx-requests``.
 """
 
 from __future__ import annotations

@@ -5,16 +5,17 @@ the hook ``plugins/train/hooks/command`` and awscli's bare SubmitJob, with the s
 more: it archives the commit, merges the parameters, keeps the request in S3 so that a retry trains nothing
 twice, registers a job definition with the image of the build, and shows everything on the build page.
 
-``ratio`` is the hook, from its start to the line that says the job is submitted, by the whole run of
-awscli, for which a step would wait. The other lines say what that leaves out: what the hook shows on the
-page afterwards (``to exit``), the check of the parameters by the flow's own model, where it has one, and
-the search for the helpers' environment on an agent without MODELBUILD_PYTHON.
+``ratio`` is the time of the hook, from its start to the line that says the job is submitted, divided by that
+of the whole run of awscli, for which a step would wait. The other lines measure what the ratio leaves out:
+what the hook shows on the page afterwards (``to exit``), the check of the parameters by the flow's own model,
+where it has one, and the search for the helpers' environment on an agent without MODELBUILD_PYTHON.
 
-Not in any line are the network, as the stand-in is on this machine, and ``buildkite-agent``, in whose place
-is a recorder. Of the hook's requests four wait for each other before the job is submitted, with awscli one.
+No line includes the network, because the stand-in is on this machine, or ``buildkite-agent``, which a
+recorder replaces. Before the job is submitted, the hook sends four requests one after the other, and awscli
+one.
 
-Jobs stay in the queue, so that none takes time from a later run. Each command's requests are counted in
-one more run, through a proxy, so that the proxy costs nobody time.
+Jobs stay in the queue, so that none takes time from a later run. One more run of each command goes through a
+proxy, which counts its requests, so that the proxy slows no measured run.
 """
 
 from __future__ import annotations
@@ -253,7 +254,7 @@ def _helpers(folder: Path, environment: Path) -> None:
 
 
 def _repository(folder: Path) -> str:
-    """A commit with the flows; the answer is its id."""
+    """A commit with the flows; returns its id."""
     for flow in ("flows", "typed"):
         (folder / flow).mkdir(parents=True)
         (folder / flow / "flow.py").write_text("# a flow\n")

@@ -5,8 +5,8 @@ seconds of orchestration. Sweeps are run by ``modelbuild head``, from its start 
 the candidates, their ranking, and the ten best on all rows. What is left out is the delivery of the result to
 Buildkite, as Metaflow delivers none. ``metaflow`` is ``python foreach_flow.py run`` with ``@batch``, from its
 start to its exit. Both run at most eight candidates at the same time. Jobs are processes at the AWS stand-in
-of laptop mode, to which all requests go over HTTP. No container, image or machine is waited for, as on AWS
-Metaflow's foreach does once for each candidate, and a sweep once for each worker.
+of laptop mode, to which all requests go over HTTP. Nothing waits for a container, an image or a machine; on
+AWS, Metaflow's foreach does so once for each candidate, and a sweep once for each worker.
 
 Requests are those of the head and of all jobs, counted where they arrive. Memory is the most that the head
 and the processes below it had in memory together, where shared pages count for each. Prices of requests are
@@ -193,11 +193,13 @@ class Bench:
         definitions = self._client("batch").describe_job_definitions(jobDefinitionName=QUEUE)[
             "jobDefinitions"
         ]
-        given = {one["name"]: one["value"] for one in definitions[0]["containerProperties"]["environment"]}
+        variables = {
+            one["name"]: one["value"] for one in definitions[0]["containerProperties"]["environment"]
+        }
         # Without this secret, candidates have no runs at W&B.
-        given.pop("WANDB_SECRET_ARN", None)
+        variables.pop("WANDB_SECRET_ARN", None)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return {"PATH": path, "HOME": str(self.scratch), **given, **credentials(self.url)}
+        return {"PATH": path, "HOME": str(self.scratch), **variables, **credentials(self.url)}
 
     def _client(self, service: str) -> Any:
         session = boto3.Session(SECRETS["key_id"], SECRETS["secret"], region_name="us-east-1")

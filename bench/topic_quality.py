@@ -57,21 +57,21 @@ def halves(parameters: dict[str, Any]) -> tuple[list[Row], list[Row]]:
     return rows.hold_out(texts, article, data["held_out"], parameters["seed"])
 
 
-def predicted(known: list[Row], held_out: list[Row], seed: int, **how: Any) -> Predicted:
+def predicted(train: list[Row], held_out: list[Row], seed: int, **how: Any) -> Predicted:
     """What the flow's model answers."""
-    labels = sorted({row["topic"] for row in known})
-    texts = [(row["text"], row["topic"]) for row in known]
+    labels = sorted({row["topic"] for row in train})
+    texts = [(row["text"], row["topic"]) for row in train]
     shape = {name: how[name] for name in ("ngrams", "buckets")}
     weights = linear.fit(texts, labels=labels, seed=seed, **how)
     model = load(linear.files(weights, labels=labels, parameters={}, **shape))
     return [answer["label"] for answer in model.predict_json([row["text"] for row in held_out])]
 
 
-def predicted_by_anchor(known: list[Row], held_out: list[Row]) -> Predicted:
+def predicted_by_anchor(train: list[Row], held_out: list[Row]) -> Predicted:
     """What TF-IDF with logistic regression answers."""
     words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
     anchor = LogisticRegression(C=4, max_iter=1_000)
-    anchor.fit(words.fit_transform([row["text"] for row in known]), [row["topic"] for row in known])
+    anchor.fit(words.fit_transform([row["text"] for row in train]), [row["topic"] for row in train])
     answers: npt.NDArray[Any] = anchor.predict(words.transform([row["text"] for row in held_out]))
     return answers
 
@@ -82,9 +82,9 @@ class Counts:
     def __init__(self, held_out: list[Row], answers: Predicted) -> None:
         self.topics, truth = np.unique([row["topic"] for row in held_out], return_inverse=True)
         articles, of = np.unique([row["article"] for row in held_out], return_inverse=True)
-        given = np.searchsorted(self.topics, np.asarray(answers))
+        answered = np.searchsorted(self.topics, np.asarray(answers))
         self._of_articles = np.zeros((len(articles), len(self.topics), len(self.topics)))
-        np.add.at(self._of_articles, (of, truth, given), 1)
+        np.add.at(self._of_articles, (of, truth, answered), 1)
 
     def f1(self, times: npt.NDArray[np.float64] | None = None) -> npt.NDArray[np.float64]:
         """F1 of each topic, with each article as often as ``times`` says."""
@@ -94,7 +94,7 @@ class Counts:
         return np.asarray(2 * np.diagonal(table) / np.maximum(both, 1))
 
     def interval(self) -> tuple[float, float]:
-        """Between which macro-F1 is in 95 of 100 samples of articles."""
+        """The ends of the interval that has macro-F1 in 95 of 100 samples of articles."""
         random, articles = np.random.default_rng(0), len(self._of_articles)
         samples = random.multinomial(articles, np.full(articles, 1 / articles), size=SAMPLES)
         low, high = np.percentile([self.f1(one.astype(float)).mean() for one in samples], [2.5, 97.5])
@@ -111,10 +111,10 @@ class Counts:
 
 def choose(parameters: dict[str, Any]) -> None:
     """Measure each point of the grid on a fifth of the articles that the flow trains on."""
-    known, _ = halves(parameters)
+    train, _ = halves(parameters)
     seed = parameters["seed"]
-    # By another seed than that of the split, which would choose no article that is left.
-    fitted, validation = rows.split(known, article, test_percent=20, seed=seed + 1)
+    # Another seed than the split's, by which no article that is left would be held out.
+    fitted, validation = rows.split(train, article, test_percent=20, seed=seed + 1)
     print(f"{len(fitted):,} rows to train on, {len(validation):,} to choose with", flush=True)
     for values in itertools.product(*GRID.values()):
         how = dict(zip(GRID, values, strict=True))
@@ -125,12 +125,12 @@ def choose(parameters: dict[str, Any]) -> None:
 
 def report(parameters: dict[str, Any]) -> None:
     """Measure the flow's model and the anchor on the rows that the flow holds out."""
-    known, held_out = halves(parameters)
-    print(f"{len(known):,} rows to train on, {len(held_out):,} held out", flush=True)
+    train, held_out = halves(parameters)
+    print(f"{len(train):,} rows to train on, {len(held_out):,} held out", flush=True)
     how = {**parameters["model"], **parameters["training"]}
-    ours = Counts(held_out, predicted(known, held_out, parameters["seed"], **how))
+    ours = Counts(held_out, predicted(train, held_out, parameters["seed"], **how))
     print(f"flow    {ours}", flush=True)
-    anchor = Counts(held_out, predicted_by_anchor(known, held_out))
+    anchor = Counts(held_out, predicted_by_anchor(train, held_out))
     print(f"anchor  {anchor}", flush=True)
     for topic, own, other in zip(ours.topics, ours.f1(), anchor.f1(), strict=True):
         print(f"{topic:24} F1 {own:.3f}, anchor {other:.3f}")

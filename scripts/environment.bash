@@ -70,7 +70,7 @@ part() {
   running=$((running + 1))
 }
 
-# Waits for every part that was begun, and says what for; the first that fails ends the others.
+# Waits for every part that was begun, and prints their names; the first part that fails ends the others.
 wait_for_parts() {
   local began="$SECONDS" said=0 at waiting
   while :; do
@@ -191,8 +191,8 @@ collect_garbage_rarely() {
   echo 'import atexit, gc; gc.set_threshold(10_000); atexit.register(gc.freeze)' >"$packages/modelbuild_start.pth"
 }
 
-# pip compiles all that it installs, which takes a minute, and uv nothing: what services and flows start with
-# is compiled here, also where the environment forbids programs to write byte code.
+# pip compiles all that it installs, which takes a minute, and uv compiles nothing: this compiles the modules that
+# services and flows start with, also where PYTHONDONTWRITEBYTECODE is set.
 compile_imports() {
   local modules="matplotlib.figure metaflow.cli moto.cloudformation.parsing moto.moto_server.werkzeug_app sqlglot starlette wandb" set
   for set in "$@"; do
@@ -209,7 +209,7 @@ install_torch_of() {
   uv_install --no-deps --reinstall-package torch --default-index "$1" -r "$stamps/torch.txt"
 }
 
-# Needs no package, so that it is built while they are installed.
+# Needs no package, so that it runs while the packages are installed.
 install_agent() {
   PYTHONPATH="$root/local/src:$root/python/src" "$venv/bin/python" -m modelbuild_local.agent
 }

@@ -1,4 +1,4 @@
-"""What holds for every test, and the AWS stand-in that rooms share."""
+"""The fixtures of every test, and the AWS stand-in that folders of tests share."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class StandIn:
-    """Where the AWS stand-in answers, and its images, to which a room may add some."""
+    """The address of the AWS stand-in, and its images, to which a folder of tests may add some."""
 
     url: str
     images: Path
@@ -122,9 +122,9 @@ class StandIn:
 
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
-    """The AWS stand-in with the stack that trainings stand on, once for all rooms that need no other.
+    """The AWS stand-in with the stack of the trainings, once for all folders of tests that need no other.
 
-    Each room keeps to names of its own: of buckets, pipelines, build numbers, endpoints or users.
+    Each folder uses names of its own: of buckets, pipelines, build numbers, endpoints or users.
     """
     folder = tmp_path_factory.mktemp("aws")
     shutil.copytree(standins.ROOT / "docker", folder / "images")

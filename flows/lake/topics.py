@@ -27,7 +27,7 @@ POSTS = Package(
     "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
 )
 SHOWN_CHARACTERS = 10_000
-"""As many of a text as the server takes; 213 posts are longer."""
+"""Texts are cut to the number of characters that the server takes; 213 posts are longer."""
 
 _BETWEEN_SENTENCES = re.compile(r"""(?:(?<=[.!?])|(?<=[.!?]["')]))\s+(?=["'(]*[A-Z0-9£$])""")
 _TABLE_HEAD_LINES = 3

@@ -124,7 +124,7 @@ class _Kind(BaseModel):
 
 
 class _OtherParameters(BaseModel):
-    """A file that says of no kind: what is wrong with it is about ``model.kind`` alone."""
+    """A file with another ``model.kind`` or none: the error is about ``model.kind`` alone."""
 
     model: _Kind
 

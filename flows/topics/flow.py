@@ -69,7 +69,7 @@ class TopicsFlow(base.ModelFlow):
 
     @step
     def end(self) -> None:
-        """Nothing is left to do."""
+        """The last step, which Metaflow requires."""
 
     def _halves(self) -> tuple[list[dict[str, str]], list[dict[str, str]], dict[str, int]]:
         """The rows to train on, those held out, and how many others there are, by reason."""

@@ -109,7 +109,7 @@ def _locked(handle: int) -> bool:
             return True
         except BlockingIOError:
             if not announced:
-                _say("Waiting for another process, which installs modelbuild's helpers")
+                _print("Waiting for another process, which installs modelbuild's helpers")
             announced = True
             time.sleep(_LOOK_AGAIN_SECONDS)
         except OSError:
@@ -126,7 +126,7 @@ def _sweep(venv: Path, locked: bool) -> None:
 
 
 def _build(requirements: Path, partial: Path) -> None:
-    _say("~~~ :python: Installing modelbuild's helpers (once per host and version)")
+    _print("~~~ :python: Installing modelbuild's helpers (once per host and version)")
     environ, python = clean(os.environ), str(partial / "bin" / "python")
     # venv would run ensurepip itself and hide its output.
     for command in (
@@ -236,7 +236,7 @@ def _last_line(done: subprocess.CompletedProcess[str]) -> str:
     return lines[-1] if lines else "it printed nothing"
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
@@ -249,7 +249,7 @@ def main() -> None:
     try:
         install(Path(sys.argv[1]), Path(sys.argv[2]))
     except Failure as error:
-        _say(f"^^^ +++\nmodelbuild: {error}")
+        _print(f"^^^ +++\nmodelbuild: {error}")
         sys.exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Ten minutes without Buildkite, in the callback's own time; and several processes that tell the same."""
+"""Ten minutes without Buildkite, in the callback's own time; and several processes that deliver the same."""
 
 from __future__ import annotations
 

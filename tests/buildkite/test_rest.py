@@ -1,4 +1,4 @@
-"""How the token travels: to which addresses, through which proxies, and never into a text."""
+"""Where the token is sent: to which addresses, through which proxies, and never into a text."""
 
 from __future__ import annotations
 

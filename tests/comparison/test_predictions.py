@@ -1,4 +1,4 @@
-"""Whatever bytes a flow left as its predictions are predictions or one sentence."""
+"""Whatever bytes a flow wrote as its predictions, they are read as such, or refused in one sentence."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ class Deployer:
         )
         store = ModelStore(self.lake, request.artifacts)
         pins = Handoff(store, result, manifest, manifest.to_json().encode()).pins
-        self.join(manifest, {**result.to_fields(), **samples.noted(request), **pins})
+        self.join(manifest, {**result.to_fields(), **samples.train_step_meta_data(request), **pins})
         return manifest
 
     def join(self, manifest: Manifest, meta_data: dict[str, str]) -> None:
@@ -203,7 +203,11 @@ class Deployer:
             for manifest in stored.manifests
         )
         pins = Candidates(stored.leaderboard, offered).pins
-        self.agent.meta_data = {**stored.result.to_fields(), **samples.noted(stored.request), **pins}
+        self.agent.meta_data = {
+            **stored.result.to_fields(),
+            **samples.train_step_meta_data(stored.request),
+            **pins,
+        }
         return stored
 
     def _publish(self, manifest: Manifest) -> Manifest:

@@ -1,4 +1,4 @@
-"""The rule by which an endpoint counts as brought to a configuration, transition by transition."""
+"""When an endpoint counts as updated to a configuration, for each transition of its status."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_endpoint_without_an_owner_gets_one(cloud: Cloud) -> None:
     cloud.claims()
     cloud._updates()
     cloud.finds(NEW)
-    assert cloud.bring().previous_config == "old"
+    assert cloud.ensure_endpoint().previous_config == "old"
 
 
 def test_of_two_models_that_create_one_endpoint_one_is_refused(cloud: Cloud) -> None:
@@ -46,7 +46,7 @@ def test_of_two_models_that_create_one_endpoint_one_is_refused(cloud: Cloud) -> 
     cloud.notes("theirs")
     cloud.shows_tags(pipeline="comments", model="topics")
     with pytest.raises(VerificationFailed, match="endpoint sentiment has tag modelbuild:model topics, but"):
-        cloud.bring()
+        cloud.ensure_endpoint()
 
 
 def test_of_two_builds_that_create_one_endpoint_the_second_updates_it(cloud: Cloud) -> None:
@@ -59,7 +59,7 @@ def test_of_two_builds_that_create_one_endpoint_the_second_updates_it(cloud: Clo
     cloud.notes("old")
     cloud.updates()
     cloud.finds(UPDATING, NEW)
-    assert cloud.bring().previous_config == "old"
+    assert cloud.ensure_endpoint().previous_config == "old"
 
 
 def test_new_endpoint(cloud: Cloud) -> None:
@@ -69,7 +69,7 @@ def test_new_endpoint(cloud: Cloud) -> None:
     cloud.notes("")
     cloud.creates()
     cloud.finds(State("Creating", "new"), State("Creating", "new"), NEW)
-    served = cloud.bring()
+    served = cloud.ensure_endpoint()
     assert (served.endpoint.config, served.previous_config, served.changed) == ("new", "", True)
 
 
@@ -80,7 +80,7 @@ def test_in_service_counts_only_with_the_new_configuration_and_nothing_pending(c
     cloud.notes("old")
     cloud.updates()
     cloud.finds(OLD, UPDATING, State("InService", "new", pending="new"), State("SystemUpdating", "new"), NEW)
-    served = cloud.bring()
+    served = cloud.ensure_endpoint()
     assert (served.endpoint.config, served.previous_config) == ("new", "old")
 
 
@@ -114,7 +114,7 @@ def test_failed_update(cloud: Cloud, states: tuple[State, ...], message: tuple[s
     cloud.updates()
     cloud.finds(*states)
     with pytest.raises(EndpointFailed) as caught:
-        cloud.bring()
+        cloud.ensure_endpoint()
     for words in (*message, "sentiment"):
         assert words in str(caught.value)
 
@@ -127,7 +127,7 @@ def test_failed_creation(cloud: Cloud) -> None:
     cloud.creates()
     cloud.finds(State("Creating", "new"), State("Failed", "new", reason="The image was not found."))
     with pytest.raises(EndpointFailed, match="The image was not found"):
-        cloud.bring()
+        cloud.ensure_endpoint()
 
 
 def test_timeout(cloud: Cloud) -> None:
@@ -140,7 +140,7 @@ def test_timeout(cloud: Cloud) -> None:
     cloud.updates()
     cloud.finds(*[UPDATING] * 50)
     with pytest.raises(UpdateNotFollowed, match=r"still Updating.*timeout") as caught:
-        cloud.bring()
+        cloud.ensure_endpoint()
     assert isinstance(caught.value.reason, EndpointFailed)
     assert caught.value.previous_config == "old"
     assert 600 <= cloud.seconds <= 615
@@ -150,7 +150,7 @@ def test_attached_to_an_update_that_is_under_way(cloud: Cloud) -> None:
     """A retried step waits for the same update instead of asking for it again."""
     cloud.makes()
     cloud.finds(UPDATING, UPDATING, NEW)
-    assert cloud.bring().previous_config == "old"
+    assert cloud.ensure_endpoint().previous_config == "old"
 
 
 def test_attached_to_a_creation_that_is_under_way(cloud: Cloud) -> None:
@@ -159,7 +159,7 @@ def test_attached_to_a_creation_that_is_under_way(cloud: Cloud) -> None:
     cloud.finds(State("Creating", "new"))
     cloud.has_noted("")
     cloud.finds(State("Creating", "new"), NEW)
-    assert cloud.bring().previous_config == ""
+    assert cloud.ensure_endpoint().previous_config == ""
 
 
 def test_waits_for_something_else_first(cloud: Cloud) -> None:
@@ -169,7 +169,7 @@ def test_waits_for_something_else_first(cloud: Cloud) -> None:
     cloud.notes("old")
     cloud.updates()
     cloud.finds(UPDATING, NEW)
-    assert cloud.bring().previous_config == "old"
+    assert cloud.ensure_endpoint().previous_config == "old"
 
 
 @pytest.mark.parametrize("noted", [("old",), ("",), ()])
@@ -178,7 +178,7 @@ def test_nothing_to_change(cloud: Cloud, capsys: pytest.CaptureFixture[str], not
     cloud.makes()
     cloud.finds(NEW)
     cloud.has_noted(*noted)
-    served = cloud.bring()
+    served = cloud.ensure_endpoint()
     assert (served.changed, served.previous_config) == (False, "".join(noted))
     assert "already" in capsys.readouterr().out
 
@@ -193,7 +193,7 @@ def test_the_way_back_from_a_broken_endpoint_leads_to_another_configuration(clou
     cloud.notes("old")
     cloud.updates()
     cloud.finds(State("Updating", "new", pending="new"), NEW)
-    served = cloud.bring()
+    served = cloud.ensure_endpoint()
     assert (served.previous_config, served.changed) == ("old", True)
 
 
@@ -202,7 +202,7 @@ def test_failed_endpoint_is_not_updated(cloud: Cloud) -> None:
     cloud.makes()
     cloud.finds(State("Failed", "old", reason="Capacity."))
     with pytest.raises(EndpointFailed, match=r"Capacity.*aws sagemaker delete-endpoint"):
-        cloud.bring()
+        cloud.ensure_endpoint()
 
 
 def test_only_changed_states_are_logged(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,7 +212,7 @@ def test_only_changed_states_are_logged(cloud: Cloud, capsys: pytest.CaptureFixt
     cloud.notes("old")
     cloud.updates()
     cloud.finds(*[UPDATING] * 9, *[State("InService", "new", pending="new")] * 3, NEW)
-    cloud.bring()
+    cloud.ensure_endpoint()
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("endpoint sentiment:")]
     assert len(lines) == len(set(lines)) == 4
 
@@ -221,14 +221,14 @@ def test_another_model_under_the_name(cloud: Cloud) -> None:
     """A model of the planned name that is not the planned one is not served."""
     cloud.makes(model={"Image": "team/other:1"})
     with pytest.raises(VerificationFailed, match="team/other:1"):
-        cloud.bring()
+        cloud.ensure_endpoint()
 
 
 def test_another_configuration_under_the_name(cloud: Cloud) -> None:
     """A configuration of the planned name that is not the planned one is not served."""
     cloud.makes(config={"InstanceType": "ml.c6i.large"})
     with pytest.raises(VerificationFailed, match=r"ml\.c6i\.large"):
-        cloud.bring()
+        cloud.ensure_endpoint()
 
 
 def test_an_update_that_cannot_be_followed_names_the_way_back(cloud: Cloud) -> None:
@@ -240,7 +240,7 @@ def test_an_update_that_cannot_be_followed_names_the_way_back(cloud: Cloud) -> N
     cloud.finds(UPDATING)
     cloud.refuses_looks()
     with pytest.raises(UpdateNotFollowed, match="could not look at endpoint sentiment") as caught:
-        cloud.bring()
+        cloud.ensure_endpoint()
     assert caught.value.previous_config == "old"
 
 
@@ -254,7 +254,7 @@ def test_an_update_whose_answer_is_lost_is_followed(cloud: Cloud, looks: tuple[S
     cloud.notes("old")
     cloud.loses_update()
     cloud.finds(*looks)
-    served = cloud.bring()
+    served = cloud.ensure_endpoint()
     assert (served.endpoint.config, served.previous_config, served.changed) == ("new", "old", True)
 
 
@@ -265,7 +265,7 @@ def test_a_creation_whose_answer_is_lost_is_followed(cloud: Cloud) -> None:
     cloud.notes("")
     cloud.stubber.add_client_error("create_endpoint", "InternalFailure", "Try again.")
     cloud.finds(State("Creating", "new"), State("Creating", "new"), NEW)
-    assert cloud.bring().changed
+    assert cloud.ensure_endpoint().changed
 
 
 @pytest.mark.parametrize("state", [OLD, State("Updating", "old", pending="third"), ROLLING_BACK])
@@ -277,7 +277,7 @@ def test_an_update_that_is_refused_is_no_update(cloud: Cloud, state: State) -> N
     cloud.loses_update()
     cloud.finds(*[state] * 6)
     with pytest.raises(AwsError, match="Cannot update in-progress endpoint"):
-        cloud.bring()
+        cloud.ensure_endpoint()
 
 
 def test_an_update_that_may_have_begun_names_the_way_back(cloud: Cloud) -> None:
@@ -288,7 +288,7 @@ def test_an_update_that_may_have_begun_names_the_way_back(cloud: Cloud) -> None:
     cloud.loses_update()
     cloud.refuses_looks()
     with pytest.raises(UpdateNotFollowed, match=r"in-progress.*not known.*The token has expired") as caught:
-        cloud.bring()
+        cloud.ensure_endpoint()
     assert isinstance(caught.value.reason, AwsError)
     assert caught.value.previous_config == "old"
 
@@ -298,7 +298,7 @@ def test_the_way_back_whose_answer_is_lost_is_followed(cloud: Cloud) -> None:
     cloud.finds(NEW)
     cloud.loses_update(claimed=True)
     cloud.finds(State("Updating", "new", pending="old"), OLD)
-    cloud.put_back()
+    cloud.rollback()
 
 
 def test_put_back_after_an_update_that_could_not_be_followed(cloud: Cloud) -> None:
@@ -330,7 +330,7 @@ def test_put_back(cloud: Cloud) -> None:
     cloud.finds(NEW)
     cloud.updates("old")
     cloud.finds(NEW, State("Updating", "new", pending="old"), State("InService", "old", pending="old"), OLD)
-    cloud.put_back()
+    cloud.rollback()
 
 
 @pytest.mark.parametrize("found", [State("InService", "third"), State("Updating", "new", pending="third")])
@@ -338,7 +338,7 @@ def test_rollback_leaves_a_configuration_that_another_change_set(cloud: Cloud, f
     """An endpoint that was given another configuration in the meantime keeps it."""
     cloud.finds(found)
     with pytest.raises(EndpointFailed, match=r"another program has updated.*to third.*not changed"):
-        cloud.put_back()
+        cloud.rollback()
 
 
 def test_failed_rollback_is_reported(cloud: Cloud) -> None:
@@ -347,7 +347,7 @@ def test_failed_rollback_is_reported(cloud: Cloud) -> None:
     cloud.updates("old")
     cloud.finds(State("Updating", "new", pending="old"), State("InService", "new", reason="No image."))
     with pytest.raises(EndpointFailed, match=r"rolled back to new \(No image\)"):
-        cloud.put_back()
+        cloud.rollback()
 
 
 @pytest.mark.parametrize(

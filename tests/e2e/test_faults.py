@@ -10,9 +10,9 @@ import pytest
 
 from laptop import QUICK, Laptop
 from pipeline_changes import train_options
+from request_faults import injected_faults
 from running_build import eventually
 from waiting import SECONDS
-from weather import changing
 
 pytestmark = pytest.mark.e2e
 
@@ -51,7 +51,7 @@ def test_builds_cancelled_before_their_heads(prepared: Laptop) -> None:
     once and trains nothing. Both are cancelled, and nothing is left running.
     """
     with (
-        changing(prepared.state.aws_url, prepared.state.aws_secret) as aws,
+        injected_faults(prepared.state.aws_url, prepared.state.aws_secret) as aws,
         prepared.build("--pipeline", QUICK) as build,
     ):
         aws.add("s3 PUT */source.tar.gz", silence=5)

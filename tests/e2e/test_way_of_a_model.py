@@ -14,9 +14,9 @@ import pytest
 from laptop import PREPARED, Laptop
 from modelbuild.contract import Predictions, TrainingResult
 from modelbuild.flow.convergence import of_curves
+from request_faults import injected_faults
 from running_build import Running, eventually
 from waiting import SECONDS
-from weather import changing
 
 pytestmark = pytest.mark.e2e
 
@@ -70,10 +70,10 @@ def repeated(laptop: Laptop, served: Running, tmp_path_factory: pytest.TempPathF
 
     with ExitStack() as stack:
         stack.enter_context(laptop.changed("A slow step before the block", {PREPARED: behind_gate}))
-        aws = stack.enter_context(changing(laptop.state.aws_url, laptop.state.aws_secret))
-        buildkite = stack.enter_context(changing(laptop.state.buildkite_url, laptop.state.api_token))
-        stack.callback(aws.keys_live, 43200)
-        aws.keys_live(5)
+        aws = stack.enter_context(injected_faults(laptop.state.aws_url, laptop.state.aws_secret))
+        buildkite = stack.enter_context(injected_faults(laptop.state.buildkite_url, laptop.state.api_token))
+        stack.callback(aws.limit_key_lifetime, 43200)
+        aws.limit_key_lifetime(5)
         aws.add("batch POST /v1/submitjob", status=429, code="TooManyRequestsException", every=2)
         aws.add("batch *", status=400, code="ThrottlingException", every=5)
         # The step that asks writes it, and the head reads it.
@@ -97,7 +97,7 @@ def repeated(laptop: Laptop, served: Running, tmp_path_factory: pytest.TempPathF
         assert all(aws.struck())
         assert buildkite.struck() == [1, 1, 1]
         aws.clear()
-        aws.keys_live(43200)
+        aws.limit_key_lifetime(43200)
         build.put_object("model.tar.gz", build.object("model.tar.gz")[:-1] + b"!")
         build.unblock("approve")
         build.over()

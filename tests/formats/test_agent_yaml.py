@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from modelbuild.errors import ConfigurationError
 from modelbuild.formats import agent_yaml
 from modelbuild.formats.agent_yaml import YamlError
-from modelbuild.onboarding.interpolation import completed, completed_environment
+from modelbuild.onboarding.interpolation import interpolated, interpolated_environment
 from modelbuild.onboarding.pipeline import read
 from modelbuild.onboarding.training import environment_of, trainings
 from modelbuild_local import agent
@@ -250,10 +250,13 @@ def test_pipeline_is_completed_as_the_agent_completes_it(tmp_path: Path) -> None
     environ = {"BUILDKITE_COMMIT": "0123456789", "QUEUE": "from-agent", "EMPTY": ""}
     theirs = uploaded(PIPELINE.encode(), tmp_path, **environ)
     pipeline = read(tmp_path / "pipeline.yml")
-    assert completed_environment(pipeline.env, environ) == theirs["env"]
+    assert interpolated_environment(pipeline.env, environ) == theirs["env"]
     (training,) = trainings(pipeline.steps)
-    completing = environment_of(pipeline, environ)
-    assert completed(training.options, completing) == theirs["steps"][0]["plugins"][0]["./plugins/train"]
+    pipeline_environ = environment_of(pipeline, environ)
+    assert (
+        interpolated(training.options, pipeline_environ)
+        == theirs["steps"][0]["plugins"][0]["./plugins/train"]
+    )
 
 
 @pytest.mark.parametrize(

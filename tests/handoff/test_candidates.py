@@ -51,7 +51,7 @@ class Build:
     def __post_init__(self) -> None:
         self.sweep = sweeps.store_sweep(self.objects, MANIFEST, offered=10)
         fields = self.sweep.result.to_fields()
-        self.meta_data |= {**fields, **samples.noted(self.sweep.request), "train/attempt": "1"}
+        self.meta_data |= {**fields, **samples.train_step_meta_data(self.sweep.request), "train/attempt": "1"}
 
     @property
     def ids(self) -> list[str]:
@@ -319,7 +319,7 @@ def test_a_model_of_no_sweep_has_rank_1_only(build: Build) -> None:
     result = TrainingResult.model_validate_json((DATA / "result.json").read_bytes())
     build.objects.write(f"{PREFIX}/request.json", MANIFEST.request.to_json().encode())
     build.objects.write(f"{PREFIX}/manifest.json", MANIFEST.to_json().encode())
-    build.meta_data |= {**result.to_fields(), **samples.noted(MANIFEST.request)}
+    build.meta_data |= {**result.to_fields(), **samples.train_step_meta_data(MANIFEST.request)}
     store = ModelStore(build.objects, PREFIX)
     pins.pin(Handoff(store, result, MANIFEST, store.manifest_bytes()), TrainingMetaData())
     assert build.deploy("1").manifest == build.deploy("").manifest == MANIFEST

@@ -41,7 +41,11 @@ class Build:
     """Build 12 whose training succeeded: its meta-data, its variables, and what lies in S3."""
 
     meta_data: dict[str, str] = field(
-        default_factory=lambda: {**RESULT.to_fields(), **samples.noted(REQUEST), "train/attempt": "1"}
+        default_factory=lambda: {
+            **RESULT.to_fields(),
+            **samples.train_step_meta_data(REQUEST),
+            "train/attempt": "1",
+        }
     )
     environ: dict[str, str] = field(default_factory=lambda: dict(ENVIRON))
     objects: dict[str, bytes] = field(

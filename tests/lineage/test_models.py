@@ -1,4 +1,4 @@
-"""A model is found by its id; what a flow has written of a candidate is held against its sweep."""
+"""A model is found by its id; what a flow has written of a candidate is checked against its sweep."""
 
 from __future__ import annotations
 

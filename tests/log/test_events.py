@@ -70,8 +70,8 @@ def test_no_part_of_text_is_an_event(text: str, cut: int) -> None:
 def test_printed_text_is_no_event(capsys: pytest.CaptureFixture[str], text: str) -> None:
     """A line, a title and a warning that show text from elsewhere are no events."""
     capsys.readouterr()
-    for say in (log.say, log.warn, log.group, log.open_group):
-        say(text)
+    for log_line in (log.info, log.warn, log.group, log.open_group):
+        log_line(text)
     captured = capsys.readouterr()
     assert MARK not in captured.out + captured.err
 
@@ -137,7 +137,7 @@ def test_logging_of_a_flow_does_not_silence_ours() -> None:
         "from modelbuild import log\n"
         "logging.config.dictConfig({'version': 1})\n"
         "logging.basicConfig(level=logging.DEBUG)\n"
-        "log.say('shown 100 %s')\n"
+        "log.info('shown 100 %s')\n"
         "log.warn('warned')\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -52,7 +52,7 @@ def test_only_the_log_module_prints() -> None:
 def test_any_text_is_one_line(capsys: pytest.CaptureFixture[str], text: str) -> None:
     """Whatever is said is one line, and no group but the one that is meant."""
     capsys.readouterr()
-    log.say(text)
+    log.info(text)
     log.group(text)
     output = capsys.readouterr().out
     assert output.count("\n") == 2
@@ -67,8 +67,8 @@ def test_secrets_of_the_process_are_not_shown(capsys: Any, monkeypatch: pytest.M
     monkeypatch.setenv("BUILDKITE_API_TOKEN", "bkua_in-a-variable\n")
     monkeypatch.setattr(log, "_hidden", set())
     log.hide("read-from elsewhere")
-    for say in (log.say, log.warn, log.group, log.open_group):
-        say("b'Bearer bkua_in-a-variable\\n' read-from elsewhere read-from")
+    for log_line in (log.info, log.warn, log.group, log.open_group):
+        log_line("b'Bearer bkua_in-a-variable\\n' read-from elsewhere read-from")
     captured = capsys.readouterr()
     assert "bkua_in-a-variable" not in captured.out + captured.err
     assert "read-from" not in captured.out + captured.err
@@ -79,7 +79,7 @@ def test_secret_with_a_control_sequence_in_it_is_not_shown(
 ) -> None:
     """A secret that a program has coloured is one when the line has lost its colours."""
     monkeypatch.setenv("BUILDKITE_API_TOKEN", "bkua_in-a-variable")
-    log.say("token bkua_\x1b[31min-a\x1b[0m-variable")
+    log.info("token bkua_\x1b[31min-a\x1b[0m-variable")
     assert capsys.readouterr().out == "token [redacted]\n"
 
 

@@ -28,7 +28,7 @@ def trained(
     storage.write(f"{artifacts}/request.json", manifest.request.to_json().encode())
     storage.write(f"{artifacts}/manifest.json", manifest.to_json().encode())
     storage.write(f"{attempt_prefix(artifacts, 2)}/result.json", result.to_json().encode())
-    agent.meta_data = {"train/attempt": "2", **samples.noted(manifest.request)}
+    agent.meta_data = {"train/attempt": "2", **samples.train_step_meta_data(manifest.request)}
     yield
     standins.enforce_policies(on_stand_in, False)
 

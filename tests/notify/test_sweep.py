@@ -78,7 +78,7 @@ class Build:
 
     def notify(self, **options: Any) -> None:
         """Run the plugin."""
-        fields, noted = self.sweep.result.to_fields(), samples.noted(self.sweep.request)
+        fields, noted = self.sweep.result.to_fields(), samples.train_step_meta_data(self.sweep.request)
         self.agent.meta_data = {**self.agent.meta_data, **fields, **noted}
         compared: Any = {"endpoint": "sentiment", "artifacts": PRODUCTION}
         command.run(NotifySettings.from_options({"compare-with": compared, **options}), self._environ)
@@ -242,7 +242,7 @@ def test_a_failed_sweep_says_how_its_candidates_ended(
     request = sweeps.request_of(trained.request_of(12, parameters=PARAMETERS))
     SweepStore(storage, request.artifacts).write_leaderboard(failed_leaderboard(), b"")
     result = TrainingResult(status="failed", reason="none can be offered")
-    agent.meta_data = {**result.to_fields(), **samples.noted(request)}
+    agent.meta_data = {**result.to_fields(), **samples.train_step_meta_data(request)}
     with pytest.raises(TrainingFailed, match="none can be offered"):
         command.run(NotifySettings(), environ)
     assert "12 candidates: 7 have a rank, 5 failed." in agent.annotations[-1].body

@@ -4,7 +4,7 @@ import pytest
 from pydantic import JsonValue
 
 from modelbuild.errors import ConfigurationError
-from modelbuild.onboarding.interpolation import completed, completed_environment, has_variable, problems
+from modelbuild.onboarding.interpolation import has_variable, interpolated, interpolated_environment, problems
 
 ENVIRON = {"SET": "s", "EMPTY": "", "LONG": "0123456789"}
 
@@ -25,13 +25,13 @@ ENVIRON = {"SET": "s", "EMPTY": "", "LONG": "0123456789"}
 )
 def test_variables_are_completed_as_agents_do(text: str, expected: str) -> None:
     """Each form gives what the agent makes of it; a default may hold variables."""
-    assert completed(text, ENVIRON) == expected
+    assert interpolated(text, ENVIRON) == expected
 
 
 def test_texts_anywhere_are_completed() -> None:
-    """Texts and keys in lists and maps are completed, and other values stay."""
+    """Texts and keys in lists and maps are interpolated, and other values stay."""
     value: JsonValue = {"$SET": ["$SET", 1, None, {"a": "$SET"}]}
-    assert completed(value, ENVIRON) == {"s": ["s", 1, None, {"a": "s"}]}
+    assert interpolated(value, ENVIRON) == {"s": ["s", 1, None, {"a": "s"}]}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_texts_anywhere_are_completed() -> None:
 def test_required_variables_are_named(value: JsonValue, names: str) -> None:
     """The variables that the pipeline requires and that are not set are named, all of them at once."""
     with pytest.raises(ConfigurationError, match=rf"requires {names}, which this environment does not have"):
-        completed(value, ENVIRON)
+        interpolated(value, ENVIRON)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_required_variables_are_named(value: JsonValue, names: str) -> None:
 def test_text_that_the_agent_refuses(text: str) -> None:
     """A text for which the agent refuses the whole pipeline is a sentence that shows it."""
     with pytest.raises(ConfigurationError, match="the agent refuses the pipeline") as caught:
-        completed({"a": [text]}, ENVIRON)
+        interpolated({"a": [text]}, ENVIRON)
     assert text in str(caught.value)
     assert list(problems({"a": [text], text: 1})) == [str(caught.value)] * 2
     assert has_variable(text)
@@ -70,16 +70,16 @@ def test_text_that_the_agent_refuses(text: str) -> None:
 def test_text_without_bounds_is_refused(text: str, message: str) -> None:
     """Neither depth nor digits lead to an error of Python; a hundred levels are read."""
     with pytest.raises(ConfigurationError, match=message) as caught:
-        completed(text, ENVIRON)
+        interpolated(text, ENVIRON)
     assert list(problems(text)) == [str(caught.value)]
     assert has_variable(text)
-    assert completed("${A:-" * 100 + "x" + "}" * 100, ENVIRON) == "x"
+    assert interpolated("${A:-" * 100 + "x" + "}" * 100, ENVIRON) == "x"
 
 
 def test_environment_of_a_pipeline() -> None:
     """Each variable may use those before it, and stands above the agent's own."""
     env = {"A": "${SET}-1", "SET": "new", "B": "$A-$SET", "X$A": "$B"}
-    assert completed_environment(env, ENVIRON) == {
+    assert interpolated_environment(env, ENVIRON) == {
         "A": "s-1",
         "SET": "new",
         "B": "s-1-new",

@@ -81,9 +81,9 @@ def test_builds_of_one_commit_are_told_apart() -> None:
 
 
 def test_a_run_that_wandb_does_not_have_is_no_link() -> None:
-    """A run that was recorded offline is named, and so is what could not be read."""
+    """A run that W&B does not have is named, and so is what could not be read."""
     text = cleaned(annotation(SCENES["wandb-unavailable"]())).text
-    assert "W&B run comments-12 (recorded offline)" in text
+    assert "W&B run comments-12 (not in W&B)" in text
     assert "Not on this page: the best experimental run: W&B did not answer within 10 s" in text
 
 

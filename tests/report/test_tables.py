@@ -137,9 +137,9 @@ def test_what_became_worse_comes_before_what_is_bad() -> None:
 
 def test_slices_are_beside_the_best_model_where_live_is_not_comparable() -> None:
     """The tables of slices name the model that they compare with."""
-    assert {table.beside for table in slice_tables(SCENES["better"]())} == {"sentiment 6"}
-    assert {table.beside for table in slice_tables(SCENES["not-comparable"]())} == {"sentiment 9"}
-    assert {table.beside for table in slice_tables(SCENES["first"]())} == {""}
+    assert {table.other_model for table in slice_tables(SCENES["better"]())} == {"sentiment 6"}
+    assert {table.other_model for table in slice_tables(SCENES["not-comparable"]())} == {"sentiment 9"}
+    assert {table.other_model for table in slice_tables(SCENES["first"]())} == {""}
 
 
 def test_cells_are_shaded_by_their_part_of_the_true_class() -> None:

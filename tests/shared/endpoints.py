@@ -60,7 +60,7 @@ http.server.ThreadingHTTPServer(address, Handler).serve_forever()
 
 
 class Serving:
-    """What tests do with SageMaker again and again."""
+    """Calls of SageMaker that several tests make."""
 
     def __init__(self, cloud: Any, wait: Callable[..., Any]) -> None:
         self.cloud, self.wait = cloud, wait
@@ -113,23 +113,23 @@ class Serving:
         return name
 
     def create(self, name: str, config: str) -> dict[str, Any]:
-        """Create an endpoint and return what it has come to."""
+        """Create an endpoint and return it once nothing is under way."""
         self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)
         return self.settled(name)
 
     def update(self, name: str, config: str, **options: Any) -> dict[str, Any]:
-        """Update an endpoint and return what it has come to."""
+        """Update an endpoint and return it once nothing is under way."""
         self.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config, **options)
         return self.settled(name)
 
-    def look(self, name: str) -> dict[str, Any]:
+    def describe(self, name: str) -> dict[str, Any]:
         """The endpoint as it is now."""
         return dict(self.sagemaker.describe_endpoint(EndpointName=name))
 
     def settled(self, name: str) -> dict[str, Any]:
         """The endpoint once nothing is under way."""
-        self.wait(lambda: self.look(name)["EndpointStatus"] in ("InService", "Failed"))
-        return self.look(name)
+        self.wait(lambda: self.describe(name)["EndpointStatus"] in ("InService", "Failed"))
+        return self.describe(name)
 
     def deployed(self, name: str) -> str:
         """An endpoint in service, with its model and configuration of the same name."""

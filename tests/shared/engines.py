@@ -1,4 +1,4 @@
-"""What stands for ``podman``: it starts a process in place of each container."""
+"""A stand-in for ``podman``, which starts a process in place of each container."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Head:
         return request
 
     def start(self, *, held: bool = False) -> subprocess.Popen[str]:
-        """Start the head; ``held`` is that SIGTERM waits from the first moment on."""
+        """Start the head; with ``held``, SIGTERM is blocked from the start."""
         earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM} if held else ())
         try:
             return subprocess.Popen(

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class JsonHandler(BaseHTTPRequestHandler):
-    """Reads and answers JSON, and says nothing."""
+    """Reads and answers JSON, and logs nothing."""
 
     # One packet per answer: two would wait for each other's acknowledgement.
     wbufsize = -1
@@ -31,7 +31,7 @@ class JsonHandler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: object) -> None:
-        """No test reads it."""
+        """Log nothing."""
         del format, args
 
 

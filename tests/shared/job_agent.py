@@ -1,4 +1,4 @@
-"""What stands for ``buildkite-agent`` in a job: it keeps meta-data and annotations in a folder."""
+"""A stand-in for ``buildkite-agent`` in a job: it keeps meta-data and annotations in a folder."""
 
 from __future__ import annotations
 
@@ -105,6 +105,6 @@ class JobAgent:
 
 
 def first_on_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> JobAgent:
-    """One that this process and what it starts find as ``buildkite-agent``."""
+    """A stand-in that this process and its children find as ``buildkite-agent``."""
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return JobAgent(folder)

@@ -1,4 +1,4 @@
-"""S3 in memory, for tests of stores that need no server; the tests of ``store/`` hold it to the real one."""
+"""S3 in memory, for tests of stores that need no server; the tests of ``store/`` compare it with S3."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, *_: Any) -> None:
-        """A client that gives up is no news."""
+        """Log nothing when a client disconnects."""
 
 
 @contextmanager

@@ -20,7 +20,7 @@ def as_moto_reads(policy: Mapping[str, Any]) -> dict[str, Any]:
     """The policy for moto, which knows resources of S3 only, no ``?`` in them, and the actions of Batch in
     small letters.
 
-    What a call's resources must be, and conditions, are for other tests to hold.
+    Other tests check the resources of other services, and the conditions.
     """
     changed = copy.deepcopy(dict(policy))
     for statement in changed["Statement"]:

@@ -94,7 +94,7 @@ class TrainingStack:
         wait_until(lambda: time.time() - job(self.described(job_id)).runnable_since > 1.2)
 
     def run_schedule_rule(self) -> str:
-        """What the function answers to what its rule on a schedule says to it."""
+        """The function's answer to the event of its schedule rule."""
         [target] = self.client("events").list_targets_by_rule(Rule="modelbuild-waiting")["Targets"]
         answer = self.client("lambda").invoke(FunctionName=target["Arn"], Payload=target["Input"])
         assert "FunctionError" not in answer

@@ -53,9 +53,9 @@ def report_beside_live(overall: float, about: Manifest | None = None, **changes:
         "endpoint": "comments-sentiment",
         "live": parts.live_deployment(),
         "comparisons": (
-            beside("live", "sentiment 6", about, overall, seed=2, model_id="6", url=f"{PAGES}/6"),
-            beside("best", "sentiment 9", about, -0.004, seed=3, model_id="9", url=f"{PAGES}/9"),
-            beside(
+            compared_with("live", "sentiment 6", about, overall, seed=2, model_id="6", url=f"{PAGES}/6"),
+            compared_with("best", "sentiment 9", about, -0.004, seed=3, model_id="9", url=f"{PAGES}/9"),
+            compared_with(
                 "experiment", "sweep-17", about, -0.011, seed=4, url="https://wandb.example/runs/sweep-17"
             ),
             *baselines(about),
@@ -82,9 +82,11 @@ def baselines(about: Manifest) -> tuple[Comparison, ...]:
     return tuple(found)
 
 
-def beside(role: Role, name: str, about: Manifest, gain: float, *, seed: int, **changes: Any) -> Comparison:
-    """A comparison with a model that is worse by about ``gain``, also on each slice; of metrics that are no
-    parts of one by so much of the metric.
+def compared_with(
+    role: Role, name: str, about: Manifest, gain: float, *, seed: int, **changes: Any
+) -> Comparison:
+    """A comparison with a model that is worse by about ``gain``, also on each slice; a value above 1 is worse
+    by ``gain`` times itself.
     """
     numbers = random.Random(seed)
     evaluation = about.evaluation

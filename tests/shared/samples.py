@@ -69,7 +69,7 @@ def request_for(artifacts: str, **changes: Any) -> TrainingRequest:
     return TrainingRequest.model_validate({**values, **changes})
 
 
-def noted(request: TrainingRequest) -> dict[str, str]:
-    """The meta-data that a train step sets, as far as notify and deploy believe it."""
+def train_step_meta_data(request: TrainingRequest) -> dict[str, str]:
+    """The meta-data of a train step that notify and deploy verify."""
     pin = hashlib.sha256(request.to_json().encode()).hexdigest()
     return {"train/artifacts": request.artifacts, "train/request/sha256": pin}

@@ -183,12 +183,12 @@ class Cloud:
             },
         )
 
-    def bring(self) -> Served:
+    def ensure_endpoint(self) -> Served:
         """Bring the endpoint to the plan, within ten minutes of the clock."""
         with self.stubber:
             return ensure_endpoint(PLAN, self.sagemaker, 600, self.clock)
 
-    def put_back(self) -> None:
+    def rollback(self) -> None:
         """Put the endpoint back to the configuration ``old``, within ten minutes of the clock."""
         with self.stubber:
             rollback(PLAN, "old", self.sagemaker, 600, self.clock)

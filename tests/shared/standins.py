@@ -1,4 +1,4 @@
-"""The laptop services as processes, and what every room does with them."""
+"""The services of laptop mode as processes, and what tests of each of them need."""
 
 from __future__ import annotations
 

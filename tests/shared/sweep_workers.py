@@ -36,19 +36,19 @@ class Time:
 class BatchTwin:
     """Batch in memory: a job has ended when it is submitted.
 
-    Each of its children trains its share, as many at a time as the work says, until some that it trains at
-    the same time take it down.
+    Each of its children trains its share, as many candidates at a time as the work says, until a group that
+    it trains at the same time crashes it.
 
     Attributes:
         store: the files of the sweep.
-        takes_down: whether a worker that trains these at the same time goes down.
+        crashes: whether a worker crashes that trains these at the same time.
         outcome: how a candidate ends.
         time: the time of its workers' head.
         statuses: the status of each job, by id.
     """
 
     store: SweepStore
-    takes_down: Callable[[Sequence[CandidateTask]], bool]
+    crashes: Callable[[Sequence[CandidateTask]], bool]
     outcome: Callable[[CandidateTask], CandidateOutcome]
     time: Time
     submitted: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
@@ -70,7 +70,7 @@ class BatchTwin:
     def _child(self, share: Sequence[CandidateTask], processes: int) -> bool:
         for first in range(0, len(share), processes):
             at_once = share[first : first + processes]
-            if self.takes_down(at_once):
+            if self.crashes(at_once):
                 return False
             for task in at_once:
                 self.trained.append(task.name)
@@ -101,7 +101,7 @@ class BatchTwin:
 
 
 def workers(
-    takes_down: Callable[[Sequence[CandidateTask]], bool] = lambda _: False,
+    crashes: Callable[[Sequence[CandidateTask]], bool] = lambda _: False,
     outcome: Callable[[CandidateTask], CandidateOutcome] = succeeded,
     *,
     children: int = 4,
@@ -109,7 +109,7 @@ def workers(
 ) -> tuple[Workers, BatchTwin]:
     """Workers of which there are up to ``children``, each with room for ``processes`` candidates."""
     store, time = SweepStore(MemoryObjects(), PREFIX), Time()
-    batch = BatchTwin(store, takes_down, outcome, time)
+    batch = BatchTwin(store, crashes, outcome, time)
     made = Workers(
         store=store,
         batch=cast(Batch, batch),

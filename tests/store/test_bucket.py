@@ -16,8 +16,8 @@ def test_cancelled_builds_are_read_as_they_were_written() -> None:
     """The first head of a time slice asks; the others find its answer, also where no build was cancelled."""
     store, build = BucketStore(MemoryObjects(), ARTIFACTS), samples.build(7, "shop")
     assert store.cancelled(build, 1) is None
-    assert store.claim_question(build, 1)
-    assert not store.claim_question(build, 1)
+    assert store.claim_request(build, 1)
+    assert not store.claim_request(build, 1)
     store.write_cancelled(build, 1, {9, 7})
     store.write_cancelled(build, 2, set())
     assert store.cancelled(build, 1) == {7, 9}

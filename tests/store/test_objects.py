@@ -1,4 +1,4 @@
-"""What a store relies on, of S3 as the stand-in serves it and of its twin in memory."""
+"""What stores require of objects, in the S3 of the stand-in and in memory."""
 
 from __future__ import annotations
 

@@ -63,14 +63,14 @@ def run(sweep: Sweep, mishaps: Mishaps, children: int, processes: int) -> tuple[
     """The outcomes of a sweep on machines of this kind, and what was trained."""
     lost: set[int] = set()
 
-    def takes_down(at_once: Sequence[CandidateTask]) -> bool:
+    def crashes(at_once: Sequence[CandidateTask]) -> bool:
         numbers = {task.candidate.number for task in at_once}
         losing = numbers & mishaps.lose - lost
         lost.update(losing)
         return bool(losing or numbers & mishaps.kill)
 
     made, batch = workers(
-        takes_down, lambda task: outcome(task, mishaps), children=children, processes=processes
+        crashes, lambda task: outcome(task, mishaps), children=children, processes=processes
     )
     found = search(sweep, DEFAULTS, made.train, lambda: TpeSampler(sweep, DEFAULTS), lambda *_: True)
     return found, batch

@@ -161,12 +161,12 @@ def test_retried_step_holds_its_build(build: MetaData) -> None:
 
 def test_step_that_was_lost_while_it_asked_goes_on(build: MetaData) -> None:
     """A claim of which only the first half was written is completed by a retry."""
-    (key,) = _asked(build)
+    (key,) = _interrupted_claim(build)
     claim.hold(step(), JOB, build.meta_data_keys())
     assert build.values == {key: "held"}
 
 
-def _asked(build: MetaData) -> list[str]:
+def _interrupted_claim(build: MetaData) -> list[str]:
     def lost() -> None:
         if build.values:
             raise KeyboardInterrupt

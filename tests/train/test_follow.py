@@ -27,8 +27,8 @@ from modelbuild.process import cancellation
 from modelbuild.settings import AwsSettings
 from modelbuild.store.model import ModelStore
 from modelbuild.train.submit import follow
+from request_faults import injected_faults
 from waiting import SECONDS, wait_until
-from weather import changing
 
 # What a head prints: its own lines, and those of steps as Metaflow passes them on.
 OVER = Event(TRAINING_ENDED, "head: the training succeeded").to_line()
@@ -189,12 +189,12 @@ def test_following_step_outlasts_an_outage(
     training = train("stay")
     training.end("succeeded")
     request, refusal = "batch POST /v1/describejobs", {"status": 403, "code": "ExpiredTokenException"}
-    with changing(aws.url) as weather:
-        weather.add(request, **refusal, count=2)
+    with injected_faults(aws.url) as faults:
+        faults.add(request, **refusal, count=2)
         training.follow()
         assert capsys.readouterr().out.count("renew the credentials of this machine; looking again") == 2
         monkeypatch.setattr(follow, "_AWAY_SECONDS", 0.5)
-        weather.add(request, **refusal)
+        faults.add(request, **refusal)
         with pytest.raises(AwsError, match="ExpiredTokenException"):
             training.follow()
 

@@ -1,4 +1,4 @@
-"""What may befall the step that asks for a training, as the process that an agent runs."""
+"""What may go wrong in the step that asks for a training, as the process that an agent runs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.contract import TrainingResult
 from modelbuild.settings import AwsSettings
+from request_faults import RequestFaults, injected_faults
 from waiting import SECONDS
-from weather import Weather, changing
 
 # The command line on a machine whose clock is so many seconds off.
 ELSEWHEN = """
@@ -101,9 +101,9 @@ def step(aws: Any, agent: Any, repository: Any) -> Iterator[Step]:
 
 
 @pytest.fixture
-def weather(aws: Any) -> Iterator[Weather]:
+def faults(aws: Any) -> Iterator[RequestFaults]:
     """Faults of the AWS stand-in, which are gone when the test is over."""
-    with changing(aws.url) as changed:
+    with injected_faults(aws.url) as changed:
         yield changed
 
 
@@ -120,22 +120,22 @@ def test_locale_of_another_encoding_changes_nothing(step: Step) -> None:
     assert request["parameters"]["scene"] == variables["PARAM_SCENE"]
 
 
-def test_throttled_step_submits_one_head(step: Step, weather: Weather) -> None:
+def test_throttled_step_submits_one_head(step: Step, faults: RequestFaults) -> None:
     """Batch and S3 refuse each third call, and the submission three times: there is one head all the same."""
-    weather.add("batch POST /v1/submitjob", status=429, code="TooManyRequestsException", count=2)
-    weather.add("batch POST /v1/submitjob", status=400, code="ThrottlingException", count=1)
-    weather.add("batch *", status=429, code="TooManyRequestsException", every=3)
-    weather.add("s3 *", status=503, code="SlowDown", every=3)
+    faults.add("batch POST /v1/submitjob", status=429, code="TooManyRequestsException", count=2)
+    faults.add("batch POST /v1/submitjob", status=400, code="ThrottlingException", count=1)
+    faults.add("batch *", status=429, code="TooManyRequestsException", every=3)
+    faults.add("s3 *", status=503, code="SlowDown", every=3)
     code, output, errors = ended(step.start())
     assert code == 0, errors
     assert output.count("submitted job") == 1
     assert len(step.jobs()) == 1
-    assert all(weather.struck())
+    assert all(faults.struck())
 
 
-def test_submission_that_failed_otherwise_is_not_sent_again(step: Step, weather: Weather) -> None:
+def test_submission_that_failed_otherwise_is_not_sent_again(step: Step, faults: RequestFaults) -> None:
     """Batch's answer is lost, or it failed: the job may be there, so the step ends, and its retry goes on."""
-    weather.add("batch POST /v1/submitjob", lost=True, count=1)
+    faults.add("batch POST /v1/submitjob", lost=True, count=1)
     code, _, errors = ended(step.start())
     assert code == 11
     assert "could not submit job" in errors
@@ -147,16 +147,16 @@ def test_submission_that_failed_otherwise_is_not_sent_again(step: Step, weather:
     assert len(step.jobs()) == 2
 
 
-def test_expired_keys_of_the_agent_are_a_sentence(step: Step, weather: Weather, aws: Any) -> None:
+def test_expired_keys_of_the_agent_are_a_sentence(step: Step, faults: RequestFaults, aws: Any) -> None:
     """Of the agent's own expired keys it says one sentence with the fix, and nothing is submitted."""
     role = "arn:aws:iam::123456789012:role/agent"
     standins.create_role(aws.url, role)
-    weather.keys_live(1)
+    faults.limit_key_lifetime(1)
     try:
         sts = standins.client(aws.url, "sts")
         credentials = sts.assume_role(RoleArn=role, RoleSessionName="agent")["Credentials"]
     finally:
-        weather.keys_live(43200)
+        faults.limit_key_lifetime(43200)
     time.sleep(max(0.0, credentials["Expiration"].timestamp() - time.time()) + 0.1)
     keys = {
         "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],

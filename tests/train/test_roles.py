@@ -1,4 +1,4 @@
-"""The roles of infra/training.yaml: what runs as them may do what it does, and without a statement not."""
+"""The roles of infra/training.yaml allow what their programs do, and each of their statements is needed."""
 
 from __future__ import annotations
 

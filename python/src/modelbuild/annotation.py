@@ -20,7 +20,7 @@ LIMIT_BYTES = 1 << 20
 """What Buildkite takes."""
 
 _SHOWN_CHARACTERS = 1_000
-# A secret that begins in the characters of a value that are shown ends after no more than these.
+# So many characters beyond those that are shown are searched for secrets too: none is longer.
 _LONGEST_SECRET = 8_192
 _BREAKS = re.compile("\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]")
 # Control characters, halves of surrogate pairs, and marks that turn the direction of what follows.

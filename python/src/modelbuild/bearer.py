@@ -1,4 +1,4 @@
-"""What a token and an address from the environment must be so that the token may be sent to the address."""
+"""Checks a token and an address from the environment before the token is sent to the address."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from modelbuild.errors import ConfigurationError
 
-# What RFC 6750 lets a token be made of.
+# The characters of a token in RFC 6750.
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
 
@@ -41,10 +41,10 @@ def usable_address(url: str, variable: str, example: str) -> SplitResult:
     Args:
         url: the address.
         variable: the variable that has it.
-        example: an address as it should be.
+        example: a correct address, for the error.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: a token must not be sent to it.
     """
     try:
         parts = urlsplit(url)

@@ -103,8 +103,8 @@ def variable_error(error: ValidationError, fix: str) -> ConfigurationError:
     """
     first = error.errors(include_url=False, include_input=False)[0]
     name = first["loc"][0]
-    said = "is not set" if first["type"] == "missing" else f"is wrong ({first['msg']})"
-    return ConfigurationError(f"{name} {said}: {fix}")
+    problem = "is not set" if first["type"] == "missing" else f"is wrong ({first['msg']})"
+    return ConfigurationError(f"{name} {problem}: {fix}")
 
 
 def describe(error: BaseException) -> str:

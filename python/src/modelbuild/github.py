@@ -133,8 +133,8 @@ class PullRequest:
             return []
         # REST gives an app's token no answer to GET /user.
         url = f"{self._api.removesuffix('/v3')}/graphql"
-        asked = {"query": _AUTHORS, "variables": {"ids": [comment.node_id for comment in comments]}}
-        authors = self._call(_AuthorsAnswer, "POST", url, asked).data.nodes
+        query = {"query": _AUTHORS, "variables": {"ids": [comment.node_id for comment in comments]}}
+        authors = self._call(_AuthorsAnswer, "POST", url, query).data.nodes
         return [
             comment
             for comment, author in zip(comments, authors, strict=False)

@@ -26,7 +26,7 @@ _SEQUENCES = re.compile(
 # The marks by which Buildkite begins a group of log lines, or opens one.
 _GROUP = re.compile(r"\s*(?:---|\+\+\+|~~~|\^\^\^)(?:\s|$)")
 
-# The last word of a variable's name, without digits at its end and without what it is for.
+# How the name of a secret variable ends, before digits and before what the secret is for, such as _PROD.
 _SECRET_NAME = re.compile(
     r"(?:PASSWORDS?|PASSWD|PASSCODE|PASSPHRASE|TOKEN|SECRETS?|CREDENTIALS?|CREDS?|AUTHORIZATION|COOKIE"
     r"|(?:API|ACCESS|ACCOUNT|PRIVATE|SECRET|SIGNING|ENCRYPTION|SSH|MASTER|AUTH|SERVICE|DEPLOY|HMAC|FERNET)_?KEY"
@@ -50,7 +50,7 @@ _AUTHORIZATION = re.compile(
     r"|\bx-api-key[\"']?\s*[:=]\s*[\"']?|\bcookie[\"']?\s*:\s*[\"']?[\w.-]+=)[^\s,;&\"']{4,}"
 )
 _ADDRESS_USER = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]{0,20}://)[^\s/?#\"'<>]*@")
-# The signatures and tokens of addresses that open what they name.
+# Signatures and tokens in addresses: whoever has such an address may use it.
 _ADDRESS_SIGNATURE = re.compile(
     r"(?i)(?P<name>[?&](?:sig|signature|x-amz-signature|x-amz-security-token|\w{0,20}token|api_?key)=)[^&\s\"'<>]+"
 )
@@ -126,8 +126,8 @@ def _secret_parts(name: str, value: str) -> Iterator[str]:
 
 
 def secret_variants(secret: str) -> Iterator[str]:
-    """A secret and its parts between white space, because a message may wrap it differently; and each as an
-    address and as JSON have it.
+    """A secret and its parts between white space, because a message may wrap it differently; each also
+    percent-encoded, and escaped as in JSON.
     """
     for part in (secret, *secret.split()):
         if len(part) >= _SECRET_CHARACTERS:
@@ -164,7 +164,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
-    """Names in a sentence; of more than ``most`` the number of the others."""
+    """The first ``most`` names, as a list in a sentence, and the number of the others."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 

@@ -16,7 +16,7 @@ from modelbuild.contract import Candidate, CandidateOutcome, CandidateTask, Eval
 from modelbuild.errors import AwsError, ConfigurationError
 from modelbuild.flow.base import ModelFlow
 from modelbuild.flow.sweep.candidate import CandidateContext
-from modelbuild.flow.sweep.worker import Worker, died, reason
+from modelbuild.flow.sweep.worker import Worker, reason, record_death
 from modelbuild.store.sweep import SweepStore
 from samples import request_for
 
@@ -141,7 +141,7 @@ def test_what_cannot_be_written_is_the_reason() -> None:
 def test_a_candidate_that_was_killed_costs_the_time_of_its_process() -> None:
     """Else a limit of money would not end a sweep whose candidates are all killed for memory."""
     store = SweepStore(MemoryObjects(), PREFIX)
-    died(store, SIZES, TASK, "its process was killed", 90.0004)
+    record_death(store, SIZES, TASK, "its process was killed", 90.0004)
     found = outcome(store)
     assert (found.status, found.reason, found.seconds) == ("failed", "its process was killed", 90.0)
     (run,) = found.steps
@@ -151,5 +151,5 @@ def test_a_candidate_that_was_killed_costs_the_time_of_its_process() -> None:
 def test_a_flow_whose_steps_have_no_jobs_has_no_price() -> None:
     """Its candidates are trained in jobs all the same, of a size that the flow does not state."""
     store = SweepStore(MemoryObjects(), PREFIX)
-    died(store, {}, TASK, "its process was killed", 1.0)
+    record_death(store, {}, TASK, "its process was killed", 1.0)
     assert outcome(store).steps[0].cpu is None

@@ -77,7 +77,7 @@ class Lake:
         options.setdefault("ResultConfiguration", {"OutputLocation": OUTPUT})
         return str(self.athena.start_query_execution(QueryString=text, **options)["QueryExecutionId"])
 
-    def look(self, query: str) -> dict[str, Any]:
+    def describe(self, query: str) -> dict[str, Any]:
         """The execution as it is now."""
         return dict(self.athena.get_query_execution(QueryExecutionId=query)["QueryExecution"])
 
@@ -85,7 +85,7 @@ class Lake:
         """The execution once it has ended."""
 
         def ended() -> Any:
-            found = self.look(query)
+            found = self.describe(query)
             return found if found["Status"]["State"] in ("SUCCEEDED", "FAILED", "CANCELLED") else None
 
         return dict(self.wait(ended))
@@ -292,7 +292,7 @@ def test_a_running_query_stops(lake: Lake) -> None:
     """A stopped query is CANCELLED and gives no rows."""
     many = "(SELECT x FROM UNNEST(sequence(1, 100000)) AS t(x))"
     query = lake.start(f"SELECT count(*) FROM {many} a, {many} b, {many} c WHERE a.x <> b.x + c.x")
-    lake.wait(lambda: lake.look(query)["Status"]["State"] == "RUNNING")
+    lake.wait(lambda: lake.describe(query)["Status"]["State"] == "RUNNING")
     with pytest.raises(ClientError, match="Query has not yet finished"):
         lake.athena.get_query_results(QueryExecutionId=query)
     lake.athena.stop_query_execution(QueryExecutionId=query)

@@ -1,4 +1,4 @@
-"""The console of the AWS stand-in: what stands behind the links of a build page."""
+"""The console of the AWS stand-in: the pages to which the links of a build page lead."""
 
 from __future__ import annotations
 

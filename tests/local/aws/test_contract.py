@@ -1,4 +1,4 @@
-"""What this room replaces in moto, or leans on although it is private, is as it was when it was written."""
+"""The functions of moto that the stand-in replaces, and the private ones that it uses, have not changed."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 from botocore.exceptions import HTTPClientError as NoAnswer
 
+from request_faults import RequestFaults, injected_faults
 from standins import ADMINISTRATOR, KEY_ID, SECRET
-from weather import Weather, changing
 
 ROLE = "arn:aws:iam::123456789012:role/job"
 DESCRIBE = ("batch POST /v1/describejobs", 429, "TooManyRequestsException")
@@ -38,9 +38,9 @@ def call(url: str, method: str, value: Any = None, kind: str = "application/json
 
 
 @pytest.fixture
-def weather(cloud: Any) -> Iterator[Weather]:
+def faults(cloud: Any) -> Iterator[RequestFaults]:
     """Faults that are gone when the test is over."""
-    with changing(cloud.url) as changed:
+    with injected_faults(cloud.url) as changed:
         yield changed
 
 
@@ -69,19 +69,21 @@ def refusal(of: Callable[[], Any]) -> tuple[int, str]:
     ],
 )  # fmt: skip
 def test_refusals_are_the_services_own(
-    cloud: Any, bucket: str, weather: Weather, request_: str, status: int, code: str, operation: Any
+    cloud: Any, bucket: str, faults: RequestFaults, request_: str, status: int, code: str, operation: Any
 ) -> None:
     """Clients read the code in each protocol's form, once for each of the count, and then all is well."""
     assert bucket
-    weather.add(request_, status=status, code=code, count=2)
+    faults.add(request_, status=status, code=code, count=2)
     assert [refusal(lambda: operation(cloud.client)) for _ in range(2)] == [(status, code)] * 2
     operation(cloud.client)
-    assert weather.struck() == [2]
+    assert faults.struck() == [2]
 
 
-def test_each_nth_for_a_while(cloud: Any, bucket: str, weather: Weather, wait: Callable[..., Any]) -> None:
+def test_each_nth_for_a_while(
+    cloud: Any, bucket: str, faults: RequestFaults, wait: Callable[..., Any]
+) -> None:
     """Only the requests that are named are struck, each n-th of them, and none after the time is over."""
-    weather.add("s3 PUT /faults/x*", status=503, code="SlowDown", every=3)
+    faults.add("s3 PUT /faults/x*", status=503, code="SlowDown", every=3)
 
     def put(name: str) -> bool:
         try:
@@ -91,17 +93,17 @@ def test_each_nth_for_a_while(cloud: Any, bucket: str, weather: Weather, wait: C
         return True
 
     assert [name for name in ("x1", "x2", "x3", "x4", "z", "x5", "x6") if not put(name)] == ["x3", "x6"]
-    weather.add("s3 PUT /faults/y", status=500, seconds=3)
+    faults.add("s3 PUT /faults/y", status=500, seconds=3)
     assert not put("y")
     wait(lambda: put("y"))
-    assert weather.struck()[0] == 2
+    assert faults.struck()[0] == 2
 
 
-def test_broken_connection_and_lost_answer(cloud: Any, bucket: str, weather: Weather) -> None:
+def test_broken_connection_and_lost_answer(cloud: Any, bucket: str, faults: RequestFaults) -> None:
     """A connection can break before anything is done, and after it was done; it can be silent before."""
     s3 = cloud.client("s3")
-    weather.add("s3 PUT /faults/broken", count=1, silence=0.3)
-    weather.add("s3 PUT /faults/lost", lost=True, count=1)
+    faults.add("s3 PUT /faults/broken", count=1, silence=0.3)
+    faults.add("s3 PUT /faults/lost", lost=True, count=1)
     before = time.monotonic()
     with pytest.raises((ConnectionClosedError, NoAnswer)):
         s3.put_object(Bucket=bucket, Key="broken", Body=b"1" * 100_000)
@@ -113,7 +115,7 @@ def test_broken_connection_and_lost_answer(cloud: Any, bucket: str, weather: Wea
     assert "broken" not in found
 
 
-def test_a_fault_runs_no_request_without_the_key(cloud: Any, bucket: str, weather: Weather) -> None:
+def test_a_fault_runs_no_request_without_the_key(cloud: Any, bucket: str, faults: RequestFaults) -> None:
     """A request with a forged signature is refused, and a fault that is to strike once waits for another."""
     s3 = cloud.client("s3")
     forged = boto3.client(
@@ -123,7 +125,7 @@ def test_a_fault_runs_no_request_without_the_key(cloud: Any, bucket: str, weathe
         aws_access_key_id=KEY_ID,
         aws_secret_access_key=SECRET[::-1],
     )
-    weather.add("s3 PUT /faults/forged", lost=True, count=1)
+    faults.add("s3 PUT /faults/forged", lost=True, count=1)
     code = refusal(lambda: forged.put_object(Bucket=bucket, Key="forged", Body=b"1"))
     assert code == (403, "SignatureDoesNotMatch")
     assert "forged" not in str(s3.list_objects_v2(Bucket=bucket).get("Contents", []))
@@ -140,15 +142,15 @@ def test_a_fault_runs_no_request_without_the_key(cloud: Any, bucket: str, weathe
     ],
 )
 def test_what_is_no_fault_is_refused(
-    cloud: Any, weather: Weather, value: Any, kind: str, status: int
+    cloud: Any, faults: RequestFaults, value: Any, kind: str, status: int
 ) -> None:
     """A misspelt fault, and one from another site, changes nothing."""
     assert call(f"{cloud.url}/laptop/faults", "POST", value, kind)[0] == status
-    assert weather.struck() == []
+    assert faults.struck() == []
     assert call(f"{cloud.url}/laptop/credentials", "PUT", {"hours": 1})[0] == 400
 
 
-def test_container_renews_its_keys_and_expired_ones_are_refused(cloud: Any, weather: Weather) -> None:
+def test_container_renews_its_keys_and_expired_ones_are_refused(cloud: Any, faults: RequestFaults) -> None:
     """A job's library gets new keys of its role in time; those that it had before are refused, by each
     service in its own words.
     """
@@ -171,11 +173,11 @@ for service, call in (("sts", "get_caller_identity"), ("s3", "list_buckets"), ("
     except Exception as error:
         print(service, error.response["ResponseMetadata"]["HTTPStatusCode"], error.response["Error"]["Code"])
 """
-    weather.keys_live(6)
+    faults.limit_key_lifetime(6)
     try:
         job = cloud.run("renews", ["python", "-c", program], properties={"jobRoleArn": ROLE})
     finally:
-        weather.keys_live(LONGEST)
+        faults.limit_key_lifetime(LONGEST)
     lines = cloud.log(job)
     assert lines[0].startswith("arn:aws:sts::123456789012:assumed-role/job/"), "\n".join(lines)
     assert lines[1:] == ["sts 400 ExpiredToken", "s3 400 ExpiredToken", "athena 400 ExpiredTokenException"]

@@ -36,7 +36,11 @@ class Notifier:
         """Run the plugin with these options in build 12."""
         request = self.manifest.request
         result = trained.result_of(self.manifest)
-        self.agent.meta_data = {**self.agent.meta_data, **result.to_fields(), **samples.noted(request)}
+        self.agent.meta_data = {
+            **self.agent.meta_data,
+            **result.to_fields(),
+            **samples.train_step_meta_data(request),
+        }
         compared: Any = {"endpoint": "sentiment", "artifacts": self.production}
         settings = NotifySettings.from_options({"compare-with": compared, **options})
         command.run(settings, {**self._environ, "BUILDKITE_COMMIT": request.build.commit, **BUILD_12})

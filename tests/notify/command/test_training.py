@@ -31,7 +31,7 @@ def test_success_replaces_the_annotation_of_the_train_step(
 ) -> None:
     """The context is the one that the train step annotated, so the page has one account of the training."""
     write(storage, manifest)
-    noted = samples.noted(manifest.request)
+    noted = samples.train_step_meta_data(manifest.request)
     agent.meta_data = {**result.to_fields(), **noted, "train/logs/url": "https://logs.example/12"}
     notify(environ)
     [(context, style, body)] = agent.annotations
@@ -50,7 +50,7 @@ def test_the_end_of_the_log_is_on_the_page(
     here = attempt_prefix(manifest.request.artifacts, attempt)
     storage.write(f"{here}/result.json", result.to_json().encode())
     storage.write(f"{here}/failure.json", failure.to_json().encode())
-    noted = samples.noted(manifest.request)
+    noted = samples.train_step_meta_data(manifest.request)
     agent.meta_data = {**result.to_fields(), **noted, "train/attempt": str(attempt)}
     with pytest.raises(TrainingFailed, match="boom"):
         notify(environ)
@@ -84,7 +84,7 @@ def test_a_later_attempt_says_how_the_training_ended(
     write(storage, manifest)
     artifacts = manifest.request.artifacts
     failed = TrainingResult(status="failed", reason="no rows")
-    about = {**samples.noted(manifest.request), "train/attempt": "2"}
+    about = {**samples.train_step_meta_data(manifest.request), "train/attempt": "2"}
     agent.meta_data = {**failed.to_fields(), **about}
     with pytest.raises(TrainingFailed, match="attempt 2 of the training has not ended yet: retry this step"):
         notify(environ)
@@ -169,7 +169,7 @@ def test_fields_that_contradict_the_manifest_are_refused(
 ) -> None:
     """What a person is shown must be what a deployment would serve."""
     write(storage, manifest)
-    agent.meta_data = {**result.to_fields(), **samples.noted(manifest.request), key: value}
+    agent.meta_data = {**result.to_fields(), **samples.train_step_meta_data(manifest.request), key: value}
     with pytest.raises(VerificationFailed, match=f"{key} is "):
         notify(environ)
     [(context, style, body)] = agent.annotations
@@ -187,7 +187,11 @@ def test_a_page_that_cannot_be_written_hides_no_refusal(
 ) -> None:
     """Where the agent fails, the step still ends with why the model was refused."""
     write(storage, manifest)
-    agent.meta_data = {**result.to_fields(), **samples.noted(manifest.request), "model/image": "team/other:1"}
+    agent.meta_data = {
+        **result.to_fields(),
+        **samples.train_step_meta_data(manifest.request),
+        "model/image": "team/other:1",
+    }
     agent.refuse("annotate")
     with pytest.raises(VerificationFailed, match="model/image is "):
         notify(environ)
@@ -198,7 +202,7 @@ def test_what_is_no_manifest_is_refused(
     agent: Any, storage: Storage, manifest: Manifest, result: TrainingResult, environ: Mapping[str, str]
 ) -> None:
     """A missing manifest and a document of another kind are each a sentence with the place."""
-    agent.meta_data = {**result.to_fields(), **samples.noted(manifest.request)}
+    agent.meta_data = {**result.to_fields(), **samples.train_step_meta_data(manifest.request)}
     storage.write(f"{manifest.request.artifacts}/request.json", manifest.request.to_json().encode())
     with pytest.raises(NotFound, match=result.manifest):
         notify(environ)

@@ -45,7 +45,7 @@ def measured(
     )
 
 
-def beside(world: World, live: Evaluated, new: Evaluated, **options: Any) -> Report:
+def report_beside_live(world: World, live: Evaluated, new: Evaluated, **options: Any) -> Report:
     """The report on a model beside a live one."""
     trained.deploy(world.lake, world.production, trained.store_model(world.lake, 1, live))
     return world.report(trained.store_model(world.lake, 2, new), **options)
@@ -57,7 +57,7 @@ def test_what_only_the_flow_can_compute_is_compared_without_an_interval(world: W
     domains = {"domain": ["tweets", "reviews"] * 150}
     options = [{"metric": "mcc", "maximum-drop": 0.5}]
     options.append({"metric": "mcc", "slice": "domain=tweets", "maximum-drop": 0.5})
-    report = beside(
+    report = report_beside_live(
         world,
         measured(0.7, 1, primary=primary, slices=domains),
         measured(0.9, 2, primary=primary, slices=domains),
@@ -78,7 +78,7 @@ def test_what_only_the_flow_can_compute_is_compared_without_an_interval(world: W
 
 def test_what_only_the_flow_can_compute_is_not_compared_on_other_rows(world: World) -> None:
     """Recorded values are of all rows of each model, and not of those that both have."""
-    report = beside(world, measured(0.7, 1, rows=250), measured(0.9, 2))
+    report = report_beside_live(world, measured(0.7, 1, rows=250), measured(0.9, 2))
     assert report.verdict.outcome == "not comparable"
     assert "only the flow can compute MCC" in report.verdict.sentence
 
@@ -87,7 +87,7 @@ def test_models_on_few_rows_are_neither_better_nor_worse(world: World) -> None:
     """Neither than the live model, nor than a baseline, nor on a slice."""
     slices = {"domain": ["tweets", "reviews"] * 10}
     live, new = (measured(right, 1, primary="accuracy", rows=20, slices=slices) for right in (1.0, 0.1))
-    report = beside(world, live, new)
+    report = report_beside_live(world, live, new)
     assert (report.verdict.outcome, report.verdict.style) == ("not known", "warning")
     assert "fewer than 30 rows are too few to compare, so there is no interval" in report.verdict.sentence
     assert not any("Worse" in detail for detail in report.verdict.details)
@@ -98,7 +98,7 @@ def test_models_on_few_rows_are_neither_better_nor_worse(world: World) -> None:
 def test_slices_of_few_rows_are_not_called_worse(world: World) -> None:
     """Of forty shops with one row each, a sentence would name some by chance."""
     shops = {"shop": [f"shop {number}" if number < 40 else "other" for number in range(300)]}
-    report = beside(
+    report = report_beside_live(
         world,
         measured(0.9, 1, primary="accuracy", slices=shops),
         measured(0.6, 2, primary="accuracy", slices=shops),
@@ -109,7 +109,7 @@ def test_slices_of_few_rows_are_not_called_worse(world: World) -> None:
 def test_a_table_of_slices_begins_with_the_primary_metric(world: World) -> None:
     """The gain beside its first column is by the metric of that column, as are the bars."""
     domains = {"domain": ["tweets", "reviews"] * 150}
-    report = beside(
+    report = report_beside_live(
         world,
         measured(0.7, 1, primary="accuracy", slices=domains),
         measured(0.9, 2, primary="accuracy", slices=domains),
@@ -128,7 +128,7 @@ def test_a_table_of_slices_begins_with_the_primary_metric(world: World) -> None:
 def test_a_column_of_the_flows_own_may_be_named_class(world: World) -> None:
     """Its slices are compared as those of any column: labels have no part in them."""
     cars = {"class": ["suv", "van"] * 150}
-    report = beside(
+    report = report_beside_live(
         world,
         measured(0.9, 1, primary="accuracy", slices=cars),
         measured(0.9, 1, primary="accuracy", slices=cars),
@@ -144,7 +144,9 @@ def test_after_corrections_of_labels_the_examples_are_of_the_same_truth(world: W
     right = [place for place, answer in enumerate(answers) if answer == TRUTH[place]][:40]
     others = {label: next(one for one in trained.LABELS if one != label) for label in trained.LABELS}
     corrected = [others[label] if place in right else label for place, label in enumerate(TRUTH)]
-    report = beside(world, trained.evaluated(TRUTH, answers), trained.evaluated(corrected, answers))
+    report = report_beside_live(
+        world, trained.evaluated(TRUTH, answers), trained.evaluated(corrected, answers)
+    )
     assert live_of(report).rows == 1_460
     assert report.examples is not None
     assert (report.examples.gained, report.examples.lost, report.examples.differences) == (0, 0, ())

@@ -1,4 +1,4 @@
-"""Of runs of a step that ask at the same moment one submits; the queue and the objects are in memory."""
+"""If several runs of a step ask at the same moment, one submits; the queue and the objects are in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One decision for the agent that packs and the head that unpacks."""
+"""The agent that packs and the head that unpacks have the same rules for the members of an archive."""
 
 from __future__ import annotations
 

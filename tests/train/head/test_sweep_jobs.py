@@ -100,8 +100,8 @@ def head(page: Any = None, **variables: str) -> SweepHead:
 def test_the_page_counts_candidates_and_not_rungs() -> None:
     """With early stopping a candidate is trained several times; what an earlier attempt trained is over."""
     page = Page()
-    tell = head(page)._progress(2)
-    tell(
+    show = head(page)._progress(2)
+    show(
         {
             "search-1-rung-1-attempt-2",
             "search-1-attempt-2",

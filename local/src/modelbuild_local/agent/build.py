@@ -70,15 +70,15 @@ def _lock(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say("waiting for another process that builds it")
+            _print("waiting for another process that builds it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _build(executable: Path, scratch: Path) -> None:
     began = time.monotonic()
-    _say("none on PATH, so it is built once (two to four minutes)")
-    _say("installing Go")
+    _print("none on PATH, so it is built once (two to four minutes)")
+    _print("installing Go")
     toolchain = scratch / "toolchain"
     pinned = str(clone.require(*TOOLCHAIN))
     _run(
@@ -96,9 +96,9 @@ def _build(executable: Path, scratch: Path) -> None:
         "CGO_ENABLED": "0",
     }
     go = str(toolchain / "go" / "bin" / "go")
-    _say(f"downloading its modules ({time.monotonic() - began:.0f} s)")
+    _print(f"downloading its modules ({time.monotonic() - began:.0f} s)")
     _run([go, "mod", "download"], "download the agent's modules", cwd=module, environ=environ)
-    _say(f"compiling ({time.monotonic() - began:.0f} s)")
+    _print(f"compiling ({time.monotonic() - began:.0f} s)")
     built = scratch / "buildkite-agent"
     _run(
         [go, "build", *_BUILD_FLAGS, "-o", str(built), PACKAGE],
@@ -107,7 +107,7 @@ def _build(executable: Path, scratch: Path) -> None:
         environ=environ,
     )
     built.rename(executable)
-    _say(f"built in {time.monotonic() - began:.0f} s: {executable}")
+    _print(f"built in {time.monotonic() - began:.0f} s: {executable}")
 
 
 def _installer() -> list[str]:
@@ -135,5 +135,5 @@ def _run(
         )
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(f"buildkite-agent: {text}", file=sys.stderr, flush=True)

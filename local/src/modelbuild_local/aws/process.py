@@ -86,7 +86,7 @@ def end(process: subprocess.Popen[bytes], grace: float) -> None:
     _signal(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(grace)
-    while _alive(process.pid) and time.monotonic() < deadline:
+    while _is_alive(process.pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     sweep(process)
 
@@ -142,7 +142,7 @@ def _signal(group: int, number: int) -> bool:
     return True
 
 
-def _alive(group: int) -> bool:
+def _is_alive(group: int) -> bool:
     """Whether a process of the group still runs.
 
     Inside a container, perhaps no process reaps the children that the group's leader left. Such zombies
@@ -159,7 +159,7 @@ def _alive(group: int) -> bool:
 
 
 def _host_prefix(scratch: Path) -> str:
-    """How the HOSTNAME of each process begins that a stand-in with this folder starts."""
+    """The beginning of the HOSTNAME of each process that a stand-in with this folder starts."""
     return f"{hashlib.sha256(os.fsencode(scratch.resolve())).hexdigest()[:16]}-"
 
 

@@ -28,7 +28,7 @@ def serve(
         secret: Secret of the same key.
         web_identity_key: The key with which the local Buildkite signs its OIDC tokens.
     """
-    # A quarter of the time until it answers was collections of garbage, in which there is none yet.
+    # Garbage collections took a quarter of the time until the server answers, when there is no garbage yet.
     gc.set_threshold(50_000)
     stopping = threading.Event()
     process.on_stop_request(stopping.set)
@@ -52,7 +52,7 @@ def serve(
     services = [sagemaker, batch, athena]
     for service in services:
         service.install(settings)
-    # Moto's modules live until the end: collections of garbage need not visit them.
+    # Moto's modules live until the end: garbage collections need not visit them.
     gc.freeze()
     threading.Thread(target=server.serve_forever, args=(_LOOK_AGAIN_SECONDS,), daemon=True).start()
     process.announce(settings.url)

@@ -19,7 +19,7 @@ from modelbuild_local.service import process
 
 
 def main() -> None:
-    """Parse the command line, bind, say where, serve."""
+    """Read the command line and the secrets, bind the port, and serve."""
     options = _parse()
     secrets = process.read_secrets("agent_token", "api_token", "bot_token", "page_key", "web_identity_key")
     listener, url = process.listen("Buildkite", options.port)

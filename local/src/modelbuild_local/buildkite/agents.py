@@ -51,7 +51,7 @@ def accept(agent: Agent, job: Job) -> None:
 
 
 def start(engine: Engine, job: Job) -> None:
-    """The agent begins to run the job."""
+    """The agent begins to run the job. Refused (422): it has not accepted the job."""
     if job.state not in ("accepted", "canceling"):
         raise Refused(422, f"The job cannot be started: its state is {job.state}")
     if job.state == "accepted":

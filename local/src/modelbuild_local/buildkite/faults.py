@@ -42,7 +42,7 @@ class Outages:
             await self._app(scope, receive, send)
             return
         if fault.lost:
-            await self._app(scope, receive, _nowhere)
+            await self._app(scope, receive, _discard)
         await asyncio.sleep(fault.silence)
         if fault.status is None:
             # The server closes a connection whose answer is not complete.
@@ -53,6 +53,6 @@ class Outages:
         await answer(scope, receive, send)
 
 
-async def _nowhere(message: Message) -> None:
+async def _discard(message: Message) -> None:
     """Lose an answer."""
     del message

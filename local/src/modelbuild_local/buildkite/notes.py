@@ -25,8 +25,8 @@ STYLES = ("default", "success", "info", "warning", "error")
 def set_meta_data(build: Build, values: Mapping[str, str]) -> None:
     """Write meta-data. Refused (422): a value is blank or over 100 kB.
 
-    The agent of the first job that checks out tells so which commit a name such as ``HEAD`` means: all later
-    jobs get that commit.
+    By the key :data:`COMMIT_KEY`, the agent of the first job that checks out reports which commit a name such
+    as ``HEAD`` means: all later jobs get that commit.
     """
     for key, value in values.items():
         if not key or not value.strip():
@@ -49,7 +49,7 @@ def annotate(
     now: datetime,
     *,
     job_id: str,
-    look: Look,
+    options: AnnotationOptions,
     body: str | None,
     append: bool,
     scope: str,
@@ -60,27 +60,27 @@ def annotate(
         build: the build.
         now: the time.
         job_id: the job that annotates; empty for a person or program outside the build.
-        look: its context, which is unique in each scope, its style, and its priority; higher ones are shown
+        options: its context, which is unique in each scope, its style, and its priority; the highest is shown
             first.
         body: Markdown.
         append: whether the body is appended to the existing one.
         scope: ``build``, or ``job`` for an annotation of the job alone.
     """
-    key = (look.context, job_id if scope == "job" else "")
+    key = (options.context, job_id if scope == "job" else "")
     note = build.annotations.get(key)
     if note is None:
-        note = Annotation(look.context, "", look.style or "", look.priority, scope, job_id, now, now)
+        note = Annotation(options.context, "", options.style or "", options.priority, scope, job_id, now, now)
     text = note.body if body is None else note.body + body if append else body
     if len(text.encode()) > MAX_ANNOTATION_BYTES:
-        raise Refused(422, f"The annotation '{look.context}' is over {MAX_ANNOTATION_BYTES} bytes")
-    note.body, note.style, note.priority = text, look.style or note.style, look.priority
+        raise Refused(422, f"The annotation '{options.context}' is over {MAX_ANNOTATION_BYTES} bytes")
+    note.body, note.style, note.priority = text, options.style or note.style, options.priority
     note.updated_at = now
     build.annotations[key] = note
     return note
 
 
 @dataclass(frozen=True)
-class Look:
+class AnnotationOptions:
     """What a request says of an annotation besides its body; without a style, it keeps the one it has."""
 
     context: str
@@ -88,7 +88,7 @@ class Look:
     priority: int
 
 
-def look_of(body: Mapping[str, object]) -> Look:
+def annotation_options(body: Mapping[str, object]) -> AnnotationOptions:
     """The context, style and priority in a request. Refused (422): one of them is invalid."""
     style, priority, context = (body.get(name) for name in ("style", "priority", "context"))
     if style and style not in STYLES:
@@ -98,7 +98,7 @@ def look_of(body: Mapping[str, object]) -> Look:
         raise Refused(422, "Validation failed: 'priority' must be a number from 1 to 10")
     if len(str(context or "")) > MAX_CONTEXT_CHARACTERS:
         raise Refused(422, f"Validation failed: 'context' is over {MAX_CONTEXT_CHARACTERS} characters")
-    return Look(str(context or "default"), str(style) if style else None, priority)
+    return AnnotationOptions(str(context or "default"), str(style) if style else None, priority)
 
 
 def field_value(field: InputField, submitted: object) -> str:

@@ -12,7 +12,7 @@ from modelbuild_local.service import process
 
 
 def main() -> None:
-    """Parse the command line, bind, say where, serve."""
+    """Read the command line and the secrets, bind the port, and serve."""
     parser = process.parser("modelbuild_local.console", description=__doc__)
     parser.add_argument("--aws", required=True, metavar="URL", help="address of the AWS stand-in")
     options = parser.parse_args()

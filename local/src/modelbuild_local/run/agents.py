@@ -46,17 +46,17 @@ class Agents:
                 f"the agents ended with exit code {self.process.returncode}: see {self.log_file}"
             )
 
-    def wait_until_idle(self, client: Client, say: Callable[[str], None]) -> None:
-        """Let them end what they run for other builds, which begin on the page while the agents are there.
+    def wait_until_idle(self, client: Client, print_line: Callable[[str], None]) -> None:
+        """Wait until they have ended their jobs of other builds, which people may have started on the page.
 
         Args:
             client: of the Buildkite that they work for.
-            say: prints, once, what is waited for.
+            print_line: prints, once, what this method waits for.
         """
         waits = False
         while builds := self._builds(client):
             if not waits:
-                say(f"The agents also run jobs of {', '.join(builds)}; Ctrl-C stops them")
+                print_line(f"The agents also run jobs of {', '.join(builds)}; Ctrl-C stops them")
             waits = True
             self.require_running()
             time.sleep(_POLL_SECONDS)

@@ -48,7 +48,7 @@ def run(
     client = Client(state)
     terminal = Terminal(sys.stdout)
     wanted = _wanted(state.repository, pipeline, branch, dict(env), terminal)
-    # The first ones may be built for minutes, in which there is no build to cancel yet.
+    # Building the agent for the first time takes minutes, in which there is no build to cancel yet.
     with agents(state) as running:
         build = _create(client, state, wanted, terminal)
         path = f"pipelines/{build['pipeline']['slug']}/builds/{build['number']}"
@@ -56,10 +56,10 @@ def run(
         try:
             passed = watch.until_over(running.require_running)
         except (KeyboardInterrupt, ConfigurationError):
-            terminal.say("Cancelling the build")
+            terminal.print_line("Cancelling the build")
             watch.cancel()
             raise
-        running.wait_until_idle(client, terminal.say)
+        running.wait_until_idle(client, terminal.print_line)
         return passed
 
 
@@ -69,7 +69,7 @@ def _wanted(
     """What is asked of Buildkite: a build of the commit that is checked out."""
     commit = git.commit_of(repository, "HEAD")
     if git.run(repository, *git.filters(repository), "status", "--porcelain", "--ignore-submodules=all"):
-        terminal.say("The working tree has changes that are not committed; they are not built")
+        terminal.print_line("The working tree has changes that are not committed; they are not built")
     if pipeline is not None:
         if not git.succeeds(repository, "cat-file", "blob", f"{commit}:{pipeline}"):
             raise ConfigurationError(
@@ -88,7 +88,7 @@ def _create(client: Client, state: State, wanted: Json, terminal: Terminal) -> J
     slug = pipeline_slug(client, state.repository)
     build: Json = client.post(f"pipelines/{slug}/builds", wanted)
     page = state.page(build["web_url"])
-    terminal.say(f"Build {build['number']} of {slug}, commit {wanted['commit'][:12]}: {page}")
+    terminal.print_line(f"Build {build['number']} of {slug}, commit {wanted['commit'][:12]}: {page}")
     return build
 
 

@@ -29,7 +29,7 @@ def plain_label(label: str) -> str:
 
 
 def _colour_only(match: re.Match[str]) -> str:
-    """Control sequences are removed."""
+    """A control sequence that sets a colour; an empty text for any other."""
     return match[0] if match[0].startswith("\x1b[") and match[0].endswith("m") else ""
 
 
@@ -53,7 +53,7 @@ class Terminal:
         self._jobs: dict[str, JobView] = {}
         self._annotations: dict[str, str] = {}
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print a line."""
         self._write(self._paint(text, _BOLD))
 

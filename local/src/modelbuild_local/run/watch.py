@@ -60,7 +60,7 @@ class Watch:
                 if prefix is not None:
                     self._show_training(job, prefix, build["meta_data"])
             if build["finished_at"]:
-                self._terminal.say(
+                self._terminal.print_line(
                     f"Build {build['state']} after {time.monotonic() - began:.0f} s: "
                     f"{self._state.page(build['web_url'])}"
                 )
@@ -79,7 +79,7 @@ class Watch:
             while not self._client.get(self._path)["finished_at"] and time.monotonic() < end:
                 time.sleep(_POLL_SECONDS)
         except BuildkiteError as error:
-            self._terminal.say(str(error))
+            self._terminal.print_line(str(error))
 
     def _show(self, job: Json) -> None:
         id, state = job["id"], job["state"]
@@ -134,7 +134,7 @@ class Watch:
         fields = None
         if self._accept:
             fields = blocks.defaults(job)
-            self._terminal.say(f"{label}: accepted with its defaults")
+            self._terminal.print_line(f"{label}: accepted with its defaults")
         elif blocks.interactive():
             try:
                 fields = blocks.ask(job)
@@ -142,10 +142,10 @@ class Watch:
                 raise KeyboardInterrupt from None
         if fields is None:
             self._left.add(job["id"])
-            self._terminal.say(f"{label}: waits to be unblocked at {page}; Ctrl-C cancels the build")
+            self._terminal.print_line(f"{label}: waits to be unblocked at {page}; Ctrl-C cancels the build")
             return
         try:
             self._client.put(f"{self._path}/jobs/{job['id']}/unblock", {"fields": fields})
         except BuildkiteError as error:
             # A person may have unblocked it on the page; if not, the terminal asks again.
-            self._terminal.say(str(error))
+            self._terminal.print_line(str(error))

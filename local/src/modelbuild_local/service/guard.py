@@ -84,7 +84,7 @@ class GuardMiddleware:
         left = self._guard.limit(scope["method"], scope["path"])
         answered = False
 
-        async def counted() -> Message:
+        async def limited_receive() -> Message:
             nonlocal left
             message = await receive()
             left -= len(message.get("body", b""))
@@ -92,13 +92,13 @@ class GuardMiddleware:
                 raise _TooLargeError
             return message
 
-        async def noted(message: Message) -> None:
+        async def tracked_send(message: Message) -> None:
             nonlocal answered
             answered = True
             await send(message)
 
         try:
-            await self._app(scope, counted, noted)
+            await self._app(scope, limited_receive, tracked_send)
         except _TooLargeError:
             if not answered:
                 await _answer(Refusal(413, "The body is too large."), send)

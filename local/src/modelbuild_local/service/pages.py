@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from jinja2 import ChoiceLoader, Environment, PackageLoader
 from starlette.responses import HTMLResponse
 
-_TURN = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_DIRECTION_MARKS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _THEME = PackageLoader("modelbuild_local")
 
 
@@ -20,15 +20,15 @@ def templates(package: str) -> Environment:
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_without_turns,
+        finalize=_without_direction_marks,
     )
 
 
-def _without_turns(value: object) -> object:
-    """A text without the marks that turn its direction: they would turn the page's own words after it too."""
+def _without_direction_marks(value: object) -> object:
+    """A text without bidirectional control characters, which would also turn the page's own text after it."""
     if not isinstance(value, str) or value.isascii():
         return value
-    return type(value)(_TURN.sub("", value))
+    return type(value)(_DIRECTION_MARKS.sub("", value))
 
 
 def answer(

@@ -13,7 +13,7 @@ from modelbuild_local.wandb.app import create_app
 
 
 def main() -> None:
-    """Parse the command line, bind, say where, serve."""
+    """Read the command line and the secrets, bind the port, and serve."""
     parser = process.parser("modelbuild_local.wandb", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder for the files of runs and artifacts")
     options = parser.parse_args()

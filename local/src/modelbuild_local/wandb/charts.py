@@ -48,7 +48,7 @@ def _chart(name: str, points: list[dict[str, Any]]) -> Chart:
     steps, values = [point["step"] for point in points], [point["value"] for point in points]
     low, high, last = min(values), max(values), points[-1]
     drawn = [*sampled(points[:-1], _POINTS), last]
-    laptop = [
+    positions = [
         (
             scaled(point["step"], min(steps), max(steps), WIDTH),
             round(HEIGHT - scaled(point["value"], low, high, HEIGHT), 2),
@@ -57,8 +57,8 @@ def _chart(name: str, points: list[dict[str, Any]]) -> Chart:
     ]
     return Chart(
         name=name,
-        points=" ".join(f"{x},{y}" for x, y in laptop),
-        end=laptop[-1],
+        points=" ".join(f"{x},{y}" for x, y in positions),
+        end=positions[-1],
         low=low,
         high=high,
         last=last["value"],

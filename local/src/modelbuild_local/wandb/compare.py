@@ -25,7 +25,7 @@ class Column:
 
     Attributes:
         title: the name on the page.
-        link: the address of the page sorted by this column, highest first; by it already, lowest first.
+        link: the address that sorts by this column: highest first, or lowest first if it is highest first.
         direction: how the page is sorted by this column, in the words of ``aria-sort``.
     """
 

@@ -189,7 +189,7 @@ class Collection:
 
 @dataclass
 class Store:
-    """All there is."""
+    """All runs and artifacts of the server."""
 
     runs: dict[tuple[str, str, str], Run] = field(default_factory=dict)
     deleted: set[tuple[str, str, str]] = field(default_factory=set)

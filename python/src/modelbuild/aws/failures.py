@@ -83,7 +83,7 @@ def translated(action: str) -> Iterator[None]:
 
 def _of_http_client(error: HTTPClientError, action: str) -> AwsError:
     """The error for a request that was not sent, or not answered."""
-    # Only the class itself is for any exception, whose text may hold a header with a key or a token.
+    # botocore wraps any other exception in this very class; its text may hold a header with a key or a token.
     if type(error) is not HTTPClientError:
         return AwsError(_sentence(action, str(error).rstrip("."), None))
     cause = error.kwargs.get("error")
@@ -93,7 +93,7 @@ def _of_http_client(error: HTTPClientError, action: str) -> AwsError:
 
 
 def is_refusal(error: AwsError) -> bool:
-    """Whether AWS answered that it does not execute the call, for a reason that is not one of the moment."""
+    """Whether AWS refused the call for a lasting reason: not throttled, and no error of AWS itself."""
     cause = error.__cause__
     if not isinstance(cause, ClientError) or error_code(cause) in THROTTLED:
         return False

@@ -43,7 +43,7 @@ def session(aws: AwsSettings, request_token: TokenProvider | None = None) -> bot
     """A session with the default credentials, or with the role that the settings name.
 
     The session renews the credentials of a role before they expire, so the process may run for longer than
-    their lifetime of an hour. It calls AWS only when the first client needs credentials.
+    their lifetime. It calls AWS only when the first client needs credentials.
 
     Args:
         aws: region and role.
@@ -114,21 +114,21 @@ class _Role(CredentialProvider):
         return DeferredRefreshableCredentials(refresh_using=self._assume, method=self.METHOD)
 
     def _assume(self) -> dict[str, Any]:
-        asked: dict[str, Any] = {
+        parameters: dict[str, Any] = {
             "RoleArn": self._role_arn,
             "RoleSessionName": self._aws.role_session_name or _session_name(),
         }
         if self._aws.role_session_duration is not None:
-            asked["DurationSeconds"] = self._aws.role_session_duration
-        # A token is valid for minutes, the role's credentials for an hour: each renewal needs a new token.
+            parameters["DurationSeconds"] = self._aws.role_session_duration
+        # A token is valid for minutes, the role's credentials for longer: each renewal needs a new token.
         if self._request_token is not None:
-            asked["WebIdentityToken"] = self._token(self._request_token)
+            parameters["WebIdentityToken"] = self._token(self._request_token)
         elif self._aws.external_id is not None:
-            asked["ExternalId"] = self._aws.external_id
+            parameters["ExternalId"] = self._aws.external_id
         with translated(f"assume role {self._role_arn}"):
             sts: Any = self._base.create_client("sts")
             assume = sts.assume_role_with_web_identity if self._request_token else sts.assume_role
-            credentials = assume(**asked)["Credentials"]
+            credentials = assume(**parameters)["Credentials"]
         return {
             "access_key": credentials["AccessKeyId"],
             "secret_key": credentials["SecretAccessKey"],

@@ -50,7 +50,7 @@ def quota_of(instance_type: str, *, spot: bool) -> Quota | None:
 
 
 def vcpus(instance_type: str) -> int | None:
-    """The number of vCPUs of an instance type, from the size in its name; None if the name has no size."""
+    """The number of vCPUs of an instance type, from the size in its name; None for others, such as metal."""
     size = instance_type.partition(".")[2]
     several = re.fullmatch(r"(\d+)xlarge", size)
     return 4 * int(several[1]) if several else _VCPUS.get(size)
@@ -62,12 +62,12 @@ class Quotas:
     def __init__(self, session: boto3.Session) -> None:
         with translated("set up a client for Service Quotas"):
             self._quotas: Any = session.client("service-quotas")
-        self._known: dict[str, float] = {}
+        self._values: dict[str, float] = {}
 
     def vcpus(self, quota: Quota) -> float:
         """The number of vCPUs that a quota allows; the client reads each quota once."""
-        if quota.code not in self._known:
+        if quota.code not in self._values:
             with translated(f"read quota {quota.code} of EC2"):
                 answer = self._quotas.get_service_quota(ServiceCode="ec2", QuotaCode=quota.code)
-            self._known[quota.code] = float(answer["Quota"]["Value"])
-        return self._known[quota.code]
+            self._values[quota.code] = float(answer["Quota"]["Value"])
+        return self._values[quota.code]

@@ -37,7 +37,8 @@ _CONFLICT_WAIT_SECONDS = 3.0
 class Storage:
     """A client of S3 with one identity.
 
-    Every method raises ``AwsError`` when AWS refuses or cannot be reached.
+    Every method raises ``AwsError`` when AWS refuses or cannot be reached, and ``ConfigurationError`` for a
+    text that is no URI of S3.
     """
 
     def __init__(self, session: boto3.Session) -> None:
@@ -56,8 +57,8 @@ class Storage:
     def stream(self, uri: str) -> Iterator[bytes]:
         """The bytes of an object in chunks of at most 1 MiB.
 
-        botocore sends a request again that fails, and does not read a body again that breaks off: the rest of
-        the same object is asked for.
+        botocore repeats a request that fails, but not the reading of a body that breaks off: this method then
+        requests the rest of the same object.
 
         Raises:
             NotFound: there is no such object.
@@ -155,7 +156,7 @@ class Storage:
             )
 
     def _chunks(self, found: Mapping[str, Any], bucket: str, key: str) -> Iterator[bytes]:
-        """The bytes of an object that was asked for."""
+        """The body of an answer to GetObject; if it breaks off, the rest of the same object."""
         same, size, read = found["ETag"], found["ContentLength"], 0
         for attempt in range(1, _BODY_ATTEMPTS + 1):
             try:

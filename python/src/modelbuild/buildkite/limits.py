@@ -17,7 +17,7 @@ def requested_wait(status: int, headers: Mapping[str, str]) -> float | None:
     after = headers.get("Retry-After")
     if after is not None:
         return _seconds(after)
-    # Every answer has the time when the limits begin anew; only for this one they are the reason.
+    # Every answer has the time when the limits reset; only an answer with 429 is refused because of them.
     if status != 429:
         return None
     resets = [_seconds(headers[name]) for name in _RESET_HEADERS if name in headers]
@@ -25,7 +25,7 @@ def requested_wait(status: int, headers: Mapping[str, str]) -> float | None:
 
 
 def pause(headers: Mapping[str, str]) -> float:
-    """The seconds until there are requests again, where an answer's headers say that there are none left."""
+    """The seconds until the limits reset, if an answer's headers say that no requests are left; else 0."""
     used_up = [limit for limit in _LIMITS if _seconds(headers.get(f"{limit}-Remaining", "1")) == 0]
     return max((_seconds(headers.get(f"{limit}-Reset", "")) or 0.0 for limit in used_up), default=0.0)
 

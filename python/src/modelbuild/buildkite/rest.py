@@ -1,8 +1,8 @@
 """Buildkite's REST API: the calls that the callback makes, once each, without hidden retries.
 
-The token goes to the address that was given, over TLS or to this machine, and is sent along with no redirect.
-No exception that leaves here carries what ``requests`` raised, whose text may hold a header, or the address
-of a proxy with its password.
+The client sends the token only to the address that it was given, over TLS or to this machine, and follows no
+redirect. No exception of this module carries one of ``requests``, whose text may hold a header, or the
+address of a proxy with its password.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from modelbuild.errors import BuildkiteError, ConfigurationError
 
 # Buildkite may stay silent for as long as its own gateway waits.
 _CONNECT_SECONDS, _READ_SECONDS = 10.0, 30.0
-# As requests and the AWS SDK know them.
+# The variables by which requests and the AWS SDK find certificates.
 _CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "SSL_CERT_FILE")
 
 
@@ -67,7 +67,7 @@ class BuildState(BaseModel):
 
     @property
     def is_over(self) -> bool:
-        """Whether no step of the build runs or waits, unless one is retried."""
+        """Whether the build has ended or is being cancelled, unless a job is retried."""
         return self.state in _OVER and not self.blocked
 
 
@@ -133,7 +133,7 @@ class Rest:
         parts = usable_address(self._url, URL, DEFAULT_URL)
         self._proxies = {} if on_this_machine(parts) else requests.utils.get_environ_proxies(self._url)
         self._http = requests.Session()
-        # Otherwise a .netrc would replace the token, and HTTP_PROXY get what is for this machine.
+        # Otherwise a .netrc would replace the token, and requests to this machine would go to HTTP_PROXY.
         self._http.trust_env = False
         if parts.scheme == "https":
             try:
@@ -224,7 +224,7 @@ class Rest:
         except Exception as error:  # noqa: BLE001 - the text of any may hold the token, so none gets out
             fix = next((fix for kind, fix in _FIXES if isinstance(error, kind)), "")
             message = f"{what} could not be reached: {type(error).__name__}{fix}"
-            # What is wrong with the address of a proxy will be wrong the next time.
+            # A wrong address of a proxy is wrong the next time, too.
             if isinstance(error, (ValueError, TypeError)):
                 raise ConfigurationError(
                     f"{message}{': correct HTTPS_PROXY' * bool(self._proxies)}"

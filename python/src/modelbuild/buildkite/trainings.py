@@ -90,7 +90,7 @@ class TrainingMetaData:
     """The build's meta-data and annotations about one training; ``prefix`` is the prefix of its keys."""
 
     prefix: str = ""
-    _known: dict[str, str | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _cache: dict[str, str | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def read_ahead(self, names: Iterable[str], keys: Collection[str]) -> None:
         """Read values of keys at the same time, for calls of ``get`` and ``get_all``; raises
@@ -100,20 +100,20 @@ class TrainingMetaData:
             names: the keys.
             keys: all keys of the build's meta-data; values of others are not asked for.
         """
-        asked = dict.fromkeys(names)
-        present = [self.prefix + name for name in asked if self.prefix + name in keys]
+        requested = dict.fromkeys(names)
+        present = [self.prefix + name for name in requested if self.prefix + name in keys]
         values = agent.get_all_meta_data(present)
-        self._known.update({name: values.get(self.prefix + name) for name in asked})
+        self._cache.update({name: values.get(self.prefix + name) for name in requested})
 
     def get(self, name: str) -> str | None:
         """The value of a key, or None if it was never set; raises ``BuildkiteError``."""
-        return self._known[name] if name in self._known else agent.get_meta_data(self.prefix + name)
+        return self._cache[name] if name in self._cache else agent.get_meta_data(self.prefix + name)
 
     def find_all(self, names: Iterable[str]) -> dict[str, str | None]:
         """The values of several keys, None for each that was never set; raises ``BuildkiteError``."""
-        asked = list(names)
-        unknown = agent.get_all_meta_data(self.prefix + name for name in asked if name not in self._known)
-        return {name: self._known.get(name, unknown.get(self.prefix + name)) for name in asked}
+        requested = list(names)
+        unknown = agent.get_all_meta_data(self.prefix + name for name in requested if name not in self._cache)
+        return {name: self._cache.get(name, unknown.get(self.prefix + name)) for name in requested}
 
     def get_all(self, names: Iterable[str]) -> dict[str, str]:
         """The values of several keys, empty for each that was never set; raises ``BuildkiteError``."""
@@ -128,7 +128,7 @@ class TrainingMetaData:
         """Set values by their keys, except blank ones; raises ``BuildkiteError``."""
         agent.set_meta_data({self.prefix + name: value for name, value in values.items()})
         for name in values:
-            self._known.pop(name, None)
+            self._cache.pop(name, None)
 
     def annotate(self, body: str, *, context: str, style: agent.Style) -> None:
         """Put an annotation on the build, and replace this training's annotation of that context."""

@@ -127,7 +127,7 @@ class _Delivery:
         tries = limited = 0
         refused = False
         while True:
-            asked: float | None = None
+            retry_after: float | None = None
             try:
                 end = self._end()
                 if end is not None:
@@ -141,12 +141,12 @@ class _Delivery:
                     fix = _FIXES.get(error.status or 0)
                     raise BuildkiteError(f"{error}: {fix}" if fix else str(error)) from error
                 refused = error.status == 422
-                asked = error.wait
+                retry_after = error.wait
                 if error.status == 429:
-                    asked = (asked or 0.0) + self._spread(limited)
+                    retry_after = (retry_after or 0.0) + self._spread(limited)
                     limited += 1
-                self._say(f"{error}; trying again")
-            self._wait(asked, tries)
+                self._log(f"{error}; trying again")
+            self._wait(retry_after, tries)
             tries += 1
 
     def _end(self) -> Literal["unblocked", "before", "over", "deleted", "later"] | None:
@@ -154,7 +154,7 @@ class _Delivery:
         build = self._request.build
         step = f"step {self._request.unblock!r} of {build.url}"
         if self._outdated():
-            self._say(f"{step} is for a later attempt at the training to unblock: nothing to do")
+            self._log(f"{step} is for a later attempt at the training to unblock: nothing to do")
             return "later"
         self._wait_for_slot()
         try:
@@ -165,7 +165,7 @@ class _Delivery:
             self._wait_for_slot()
             if not self._rest.deleted(build):
                 raise
-            self._say(f"{step} is gone, the build was deleted: nothing to do")
+            self._log(f"{step} is gone, the build was deleted: nothing to do")
             return "deleted"
         if job is not None and job.state == "blocked":
             self._wait_for_slot()
@@ -174,22 +174,22 @@ class _Delivery:
             except RestError as error:
                 self._answer_lost = self._answer_lost or error.status is None or error.status >= 500
                 raise
-            self._say(f"unblocked {step} with status {self._result.status}")
+            self._log(f"unblocked {step} with status {self._result.status}")
             return "unblocked"
         if job is not None and job.state.startswith("unblocked"):
             by = f" by {job.unblocked_by.name}" if job.unblocked_by and job.unblocked_by.name else ""
             if self._answer_lost:
-                self._say(f"{step} is unblocked{by}, after a request of this program without an answer")
+                self._log(f"{step} is unblocked{by}, after a request of this program without an answer")
                 return "unblocked"
-            self._say(f"{step} is unblocked already{by}: nothing to do")
+            self._log(f"{step} is unblocked already{by}: nothing to do")
             return "before"
         self._wait_for_slot()
         found = self._rest.build(build)
         if found.is_over:
-            self._say(f"{step} will not be reached, the build is {found.state}: nothing to do")
+            self._log(f"{step} will not be reached, the build is {found.state}: nothing to do")
             return "over"
         state = "not there yet" if job is None else job.state
-        self._say(f"{step} is {state}; waiting until it is blocked")
+        self._log(f"{step} is {state}; waiting until it is blocked")
         return None
 
     def _fields(self) -> dict[str, str]:
@@ -209,7 +209,7 @@ class _Delivery:
             seconds = self._rate_limiter.next()
         except AwsError as error:
             # Without S3 there are no slots: only Buildkite's own refusals limit the requests.
-            self._say(f"{error}; calling Buildkite without a slot of the rate limiter")
+            self._log(f"{error}; calling Buildkite without a slot of the rate limiter")
             return
         self._sleep(seconds)
 
@@ -231,9 +231,9 @@ class _Delivery:
         if seconds > 0:
             self._clock.sleep(seconds)
 
-    def _say(self, text: str) -> None:
+    def _log(self, text: str) -> None:
         if text != self._logged_text:
-            log.say(f"callback: {text}")
+            log.info(f"callback: {text}")
         self._logged_text = text
 
 

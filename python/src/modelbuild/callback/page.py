@@ -24,8 +24,8 @@ _LOOK_AGAIN_SECONDS = 0.5
 def wait_for_page(attempt: Attempt, clock: Clock = SYSTEM_CLOCK) -> None:
     """Wait until the head sends no annotation any more, so that none replaces the one of notify.
 
-    The result of the attempt must be in S3: the head sends nothing after that. A request that has no answer
-    is waited for during ``PAGE_SECONDS``.
+    The result of the attempt must be in S3: the head sends nothing after that. The function waits at most
+    ``PAGE_SECONDS`` for a request without an answer.
 
     Args:
         attempt: the attempt, whose step is about to be unblocked.
@@ -35,13 +35,13 @@ def wait_for_page(attempt: Attempt, clock: Clock = SYSTEM_CLOCK) -> None:
     try:
         while attempt.has_open_page_update():
             if clock.now() > until:
-                log.say(
+                log.info(
                     "callback: the head's request for the annotation has no answer; unblocking all the same"
                 )
                 return
             clock.sleep(_LOOK_AGAIN_SECONDS)
     except (AwsError, VerificationFailed) as error:
-        log.say(f"callback: it is not known whether the head is sending the annotation: {error}")
+        log.info(f"callback: it is not known whether the head is sending the annotation: {error}")
 
 
 def correct_page(
@@ -75,4 +75,4 @@ def correct_page(
             clock.sleep(rate_limiter.next() if rate_limiter else 0.0)
             rest.annotate(request.build, body, context=context, style=style)
     except (AwsError, BuildkiteError, ConfigurationError) as error:
-        log.say(f"callback: the page of the build still says that the training is under way: {error}")
+        log.info(f"callback: the page of the build still says that the training is under way: {error}")

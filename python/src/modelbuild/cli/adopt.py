@@ -47,10 +47,10 @@ def adopt(
     models = PipelineStore(Storage(session(AwsSettings())), pipeline_root(artifacts, pipeline))
     found = adoption.adopt(find_model(models, model, model_id), file, Path.cwd(), allow_dirty=allow_dirty)
     if not found.changes:
-        log.say(f"{found.file} has the parameters of {model_id} already")
+        log.info(f"{found.file} has the parameters of {model_id} already")
         return
     for line in adoption.change_lines(found):
-        log.say(line)
+        log.info(line)
     adoption.write(found)
-    log.say(f"wrote {found.file}; commit it, for example with:")
-    log.say(f"git commit -m {shlex.quote(found.message)} -- {shlex.quote(str(found.file))}")
+    log.info(f"wrote {found.file}; commit it, for example with:")
+    log.info(f"git commit -m {shlex.quote(found.message)} -- {shlex.quote(str(found.file))}")

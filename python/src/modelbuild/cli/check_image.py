@@ -59,8 +59,8 @@ def check_image(
     if len(targets) != (1 if url else 2):
         raise click.UsageError("give IMAGE and MODEL_DIR, or --url and MODEL_DIR")
     names = {"model": model, "model_id": model_id, "pipeline": pipeline}
-    given = {name: value for name, value in names.items() if value is not None}
-    if given and not url:
+    identity_options = {name: value for name, value in names.items() if value is not None}
+    if identity_options and not url:
         raise click.UsageError("--model, --model-id and --pipeline say what the server at --url must name")
     if engine and url:
         raise click.UsageError("--engine runs IMAGE: leave it out with --url")
@@ -70,7 +70,7 @@ def check_image(
 
     checked = read_model(Path(targets[-1]), manifest, command.read_instances(instances))
     if url:
-        passed = command.check_server(url, checked, given, timeout)
+        passed = command.check_server(url, checked, identity_options, timeout)
     else:
         passed = command.check_image(targets[0], checked, engine, timeout)
     if not passed:

@@ -17,7 +17,7 @@ def head() -> None:
 
     However it ends, the result is delivered to Buildkite.
     """
-    # The imports take a second, in which SIGTERM would end the job without a result; it waits instead.
+    # A SIGTERM during the imports, which take a second, would end the job without a result: it is blocked.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     from modelbuild.train.head import command as head
 

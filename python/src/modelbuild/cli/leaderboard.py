@@ -59,4 +59,4 @@ def leaderboard(
         return
     log.lines(table.render(board))
     if page is not None:
-        log.say(f"wrote {page}")
+        log.info(f"wrote {page}")

@@ -40,9 +40,9 @@ def init(folder: Path, team: str, file: Path | None, text: str | None, label: st
     written = init.write(folder, team, rows)
     if rows is not None:
         columns = f"texts of column {rows.text!r}, {rows.labels} labels of column {rows.label!r}"
-        log.say(f"{rows.rows:,} rows: {columns}")
+        log.info(f"{rows.rows:,} rows: {columns}")
     for file in written.files:
-        log.say(f"wrote {file}")
+        log.info(f"wrote {file}")
     log.lines("\nWhat is next:")
     for number, text in enumerate(written.next_steps(), 1):
         log.lines(f"{number}. {text}")
@@ -61,10 +61,10 @@ def check(file: Path) -> None:
     read = pipeline.read(file)
     found = [*check.findings(read), *check.of_fork(read.steps, PullRequest.read(os.environ))]
     for finding in found:
-        log.say(f"{file}:{finding.line}: {finding.text}")
+        log.info(f"{file}:{finding.line}: {finding.text}")
     if found:
         sys.exit(ConfigurationError.exit_code)
-    log.say(f"ok  {file}")
+    log.info(f"ok  {file}")
 
 
 @click.command()
@@ -80,7 +80,7 @@ def doctor(file: Path) -> None:
 
     lines = []
     for line in doctor.examine(file, os.environ):
-        log.say(str(line))
+        log.info(str(line))
         lines.append(line)
     if not all(line.ok for line in lines):
         sys.exit(ConfigurationError.exit_code)

@@ -26,7 +26,7 @@ RESAMPLES = 1_000
 _LEVEL = 0.95
 _MANY_ROWS = 10_000
 _NUMBERS_AT_ONCE = 250_000
-"""The size of the largest matrix of weights, which bounds the memory: 2 MB."""
+"""At most so many numbers are in a matrix of several resamples, which takes 2 MB."""
 
 
 def weightings(counts: npt.NDArray[np.int64], seed: int, resamples: int = RESAMPLES) -> Iterator[Floats]:
@@ -35,7 +35,7 @@ def weightings(counts: npt.NDArray[np.int64], seed: int, resamples: int = RESAMP
     Args:
         counts: the number of rows of each cell.
         seed: the same seed draws the same rows.
-        resamples: how many times as many rows are drawn as there are.
+        resamples: how many resamples, each of as many rows as there are.
     """
     random, cells, rows = np.random.default_rng(seed), len(counts), int(counts.sum())
     at_once = max(1, _NUMBERS_AT_ONCE // cells)
@@ -52,7 +52,7 @@ def weightings(counts: npt.NDArray[np.int64], seed: int, resamples: int = RESAMP
 
 
 def _poisson(random: np.random.Generator, shape: tuple[int, int]) -> Floats:
-    """Poisson numbers of mean 1 as 16 random bits give them, whose probabilities are right to 1 in 65,536."""
+    """Poisson numbers of mean 1, each from 16 random bits: their probabilities are right to 1 in 65,536."""
     bits = np.frombuffer(random.bytes(2 * shape[0] * shape[1]), dtype=np.uint16)
     return np.take(_POISSON, bits).reshape(shape)
 

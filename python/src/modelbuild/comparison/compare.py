@@ -17,7 +17,7 @@ from modelbuild.contract import FEW_ROWS, Metric
 from modelbuild.contract.report import Difference
 
 Measured = Mapping[str, Floats]
-"""For each weighting a metric by its name; a metric of labels has a column for each label."""
+"""Metrics by name, each of shape (weightings,); a metric of labels of shape (weightings, labels)."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,9 @@ Rows: TypeAlias = LabelRows | NumberRows | MeanRows
 def rows_of(
     truth: pa.ChunkedArray, ours: pa.ChunkedArray, theirs: pa.ChunkedArray, names: Sequence[str]
 ) -> LabelRows | NumberRows | None:
-    """Two predictions of the task that the first known one of these metrics is of; None if none is known."""
+    """The rows of two predictions, for the task of the first of these metrics that this package computes;
+    None if it computes none.
+    """
     columns = (truth, ours, theirs)
     numeric = all(pa.types.is_integer(one.type) or pa.types.is_floating(one.type) for one in columns)
     for name in names:
@@ -134,7 +136,7 @@ def rows_of(
 class Sample:
     """Metrics of both predictions by name: on the rows as they are (first row), and on each resample.
 
-    There are no resamples of fewer than ``FEW_ROWS`` rows: with one row each would be the same.
+    Fewer than ``FEW_ROWS`` rows have no resamples, because their intervals would be too narrow.
     """
 
     labels: Sequence[Any]

@@ -78,8 +78,8 @@ def examples(table: PredictionTable, live: PredictionTable | None) -> Examples:
 
     Args:
         table: the model's predictions.
-        live: the live model's predictions for the same rows, if they can be compared. Which of them are right
-            says the truth in ``table``.
+        live: the live model's predictions for the same rows, if they can be compared; the truth is that of
+            ``table``.
     """
     right, scores = _is_right(table, table), predicted_scores(table)
     wrong = np.flatnonzero(~right)
@@ -134,7 +134,7 @@ def _input(record: Mapping[str, Any]) -> Any:
     text = record["input"]
     try:
         value = json.loads(text)
-        # In a report, the value is nested some times more.
+        # A report nests the value in up to so many lists and objects.
         document([[[[[[[[value]]]]]]]])
     except (ValueError, RecursionError):
         return text
@@ -142,15 +142,15 @@ def _input(record: Mapping[str, Any]) -> Any:
 
 
 def _confidence(table: PredictionTable, scores: Floats | None) -> Floats:
-    """How confident each prediction is; of numbers, how large the error is."""
+    """How confident each prediction is; for numbers, how large its error is."""
     if _are_numbers(table):
         return np.abs(_numbers(table, "prediction") - _numbers(table, "truth"))
     return scores if scores is not None else np.zeros(len(table))
 
 
 def _is_right(table: PredictionTable, answers: PredictionTable) -> npt.NDArray[np.bool_]:
-    """Whether each prediction of ``answers`` is the truth in ``table``; a number is never exactly right, so
-    it counts by its error.
+    """Whether each prediction of ``answers`` is the true label in ``table``; False for numbers, which
+    :func:`_confidence` sorts by their errors.
     """
     truth, prediction = table.column("truth"), answers.column("prediction")
     if _are_numbers(table) or truth.type != prediction.type:
@@ -164,5 +164,5 @@ def _numbers(table: PredictionTable, column: str) -> Floats:
 
 
 def _are_numbers(table: PredictionTable) -> bool:
-    """Whether the model predicts numbers, not labels."""
+    """Whether the model predicts numbers; if all are integers, they are labels."""
     return any(pa.types.is_floating(table.column(name).type) for name in ("truth", "prediction"))

@@ -104,7 +104,7 @@ def _found(
     """A comparison of what was computed, and of recorded values for the other metrics."""
     overall = _recorded_differences(evaluation.overall_metrics, evaluation.overall.metrics, recorded.metrics)
     columns: Slices = {}
-    # Of two columns with one name, the computed one is that of the predictions.
+    # A difference that the predictions give replaces the recorded one.
     for column in dict.fromkeys([*computed[1], *evaluation.slices]):
         found = {**_recorded_slices(evaluation, recorded, column), **computed[1].get(column, {})}
         if found or column in computed[1]:
@@ -142,7 +142,7 @@ def _recorded_differences(
 def _recorded_slices(
     evaluation: Evaluation, recorded: Recorded, column: str
 ) -> dict[str, dict[str, Difference]]:
-    """The recorded differences on slices of as many rows, by metric and value."""
+    """The recorded differences on slices that have the same number of rows in both, by metric and value."""
     found: dict[str, dict[str, Difference]] = {}
     values, others = evaluation.slices.get(column, {}), recorded.slices.get(column, {})
     for value in values.keys() & others.keys():

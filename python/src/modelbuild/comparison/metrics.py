@@ -72,7 +72,7 @@ class NumberSums:
 
 def number_columns(truth: Floats, predicted: Floats) -> Floats:
     """What is summed over rows with these numbers, a column for each field of :class:`NumberSums`."""
-    # R² takes the difference of two large sums: around the mean, little of it is lost.
+    # R² needs the difference of two sums, which loses fewer digits if the truth is centred around its mean.
     centred, errors = truth - truth.mean(), predicted - truth
     return np.column_stack([np.ones(len(truth)), np.abs(errors), errors**2, centred, centred**2])
 
@@ -116,7 +116,7 @@ def mae(sums: NumberSums) -> Floats:
 def r2(sums: NumberSums) -> Floats:
     """The coefficient of determination; not a number where the truth is the same in all rows."""
     spread = sums.squared_truth - sums.truth**2 / sums.rows
-    # A resample may hold one row many times: its spread is then what rounding leaves of the sums.
+    # Where a resample draws one row many times, its spread is only rounding.
     spreads = spread > _NO_SPREAD * sums.squared_truth
     return 1 - np.divide(sums.squared_errors, spread, out=np.full_like(spread, np.nan), where=spreads)
 
@@ -135,7 +135,7 @@ OF_NUMBERS: Mapping[str, Callable[[NumberSums], Floats]] = {"rmse": rmse, "mae":
 """Metrics of all rows from predicted numbers."""
 
 _NO_SPREAD = 1e-12
-"""The part of the sum of squares below which a spread is none."""
+"""A spread that is a smaller part of the sum of squares counts as none."""
 
 
 def _sums(weights: Floats, codes: npt.NDArray[Any], labels: int) -> Floats:

@@ -17,7 +17,7 @@ from modelbuild.contract.report import Comparison, Role
 from modelbuild.text import counted
 
 _TOLERANCE = 1e-6
-"""By which part of itself a metric that is computed again may differ from the recorded one."""
+"""The largest relative difference of a recomputed metric from the recorded one."""
 _ZERO = 1e-12
 
 
@@ -145,7 +145,7 @@ def compare_baselines(ours: Model) -> list[Comparison]:
 def compare_experiment(
     ours: Model, name: str, url: str, metrics: Mapping[str, float], dataset_sha256: str
 ) -> Comparison:
-    """Compare a model with an experimental run, of which the metrics are known and not the predictions.
+    """Compare a model with an experimental run, whose metrics are known, but not its predictions.
 
     Args:
         ours: the model to decide about.

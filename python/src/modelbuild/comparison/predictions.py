@@ -66,7 +66,7 @@ def read(content: bytes, uri: str, columns: Sequence[str] | None = None) -> Pred
     Args:
         content: the bytes of the file.
         uri: where it lies, for the error.
-        columns: the names of the columns to read, of those that there are; by default all.
+        columns: the names of the columns to read, if the file has them; by default all.
 
     Raises:
         VerificationFailed: it is no such file.
@@ -150,7 +150,7 @@ def same_rows(first: PredictionTable, second: PredictionTable) -> bool:
 def shared_rows(first: PredictionTable, second: PredictionTable) -> tuple[Codes, Codes]:
     """The positions, in each of two tables, of the rows that both have: with the same id, input and truth.
 
-    Of numbers, 1 and 1.0 are the same truth: one number with a fraction makes a column one of floats.
+    1 and 1.0 are the same truth, because one number with a fraction makes all of a column floats.
     """
     keys = ["id", "input", "truth"]
     if not (first.has_inputs() and second.has_inputs()):

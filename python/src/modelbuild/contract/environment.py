@@ -44,8 +44,8 @@ DEPLOYMENT_ANNOTATION = "deployment"
 """The context of the annotation about a deployment, before a slash and the name of the endpoint."""
 
 RUNNING_STYLE: Literal["info"] = "info"
-"""The style of the training's annotation while the training runs. By default notify uses it too, for a model
-that no live one is compared with, and for one that shows no difference: that is after the training.
+"""The style of the training's annotation while the training runs. After it, notify by default uses the same
+style if no model is live, or if the comparison shows no difference.
 """
 RUNNING_TEXT = "is being trained."
 """What the training's annotation says while the training runs, and not after that."""

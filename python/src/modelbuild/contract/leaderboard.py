@@ -1,4 +1,4 @@
-"""What became of the candidates of a sweep: what workers train, how each candidate ended, and their order."""
+"""The candidates of a sweep: what workers train, how each candidate ended, and their order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TaskName(NamedTuple):
 
     @property
     def place(self) -> tuple[bool, int]:
-        """Where its rung is among those of a search: the last rung has no number."""
+        """The sort key of its rung in a search: the last rung, which has no number, is the highest."""
         return not self.rung, self.rung
 
     def __str__(self) -> str:
@@ -49,8 +49,8 @@ class CandidateTask(Record):
 
     candidate: Candidate
     stage: Literal["search", "final"]
-    """``search`` evaluates on validation rows; ``final`` trains on all training rows, and evaluates as every
-    other training does."""
+    """``search`` evaluates on validation rows; ``final`` trains on all training rows, and evaluates on the
+    test rows."""
     rung: int = Field(0, ge=0)
     """Which rung of successive halving; 0 without it, and for the last one."""
     changes: dict[ParameterName, JsonValue] = Field(default_factory=dict)
@@ -172,7 +172,7 @@ class Leaderboard(Record):
     importance: dict[ParameterName, float] = Field(default_factory=dict)
     """Which part of the differences of the metric each parameter explains, from 0 to 1."""
     selection: Selection | None = None
-    """None if no candidate could be offered."""
+    """None before candidates are offered, and if none could be."""
     timings: tuple[CandidateTiming, ...] = ()
     currency: Text = Field("", max_length=10)
     """That of the costs, which the head has counted by modelbuild's own prices."""

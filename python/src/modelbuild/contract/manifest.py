@@ -48,7 +48,7 @@ class PredictionsFile(Record):
 
 
 class WandbRun(Record):
-    """The Weights & Biases run; ``url`` is empty for a run that was recorded offline."""
+    """The Weights & Biases run; ``url`` is empty for a run that W&B does not have."""
 
     id: Text
     url: Text
@@ -80,8 +80,8 @@ class GoldenPrediction(Record):
 
     input: JsonValue
     tolerance: float = Field(default=1e-4, ge=0)
-    """How far a number may be from the recorded one, or, above 1, by which part of it: another CPU rounds
-    differently."""
+    """The largest difference of a number from the recorded one, relative to it if that is above 1: another
+    CPU rounds differently."""
     output: dict[str, JsonValue]
     """The answer without the fields that name the model: ``{"label": "positive", "scores": {...}}``."""
     seconds: Seconds | None = None

@@ -26,7 +26,7 @@ Style = Literal["success", "info", "warning", "error"]
 
 
 class Interval(Record):
-    """A 95 % interval of a difference, by a paired bootstrap over the evaluation rows."""
+    """A 95 % interval of a metric, or of the difference of two models, by a bootstrap of evaluation rows."""
 
     low: float
     high: float

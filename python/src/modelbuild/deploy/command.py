@@ -75,7 +75,7 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     approved = read_approved(read_request(meta_data, lake, here), result, meta_data, fields)
     approver = approval.require(settings.approvers, here)
     request = approved.manifest.request
-    log.say(f"model {request.model} {request.model_id} of {request.build.pipeline}")
+    log.info(f"model {request.model} {request.model_id} of {request.build.pipeline}")
     decided = decision.record(approved, settings.endpoint, fields, meta_data, approver)
     try:
         decision.require_deploy(decided, fields, meta_data)
@@ -126,7 +126,7 @@ def _serve(
         _show(meta_data, planned.endpoint, page.failed(approved, planned.endpoint, reason), "error")
         sys.exit(cancellation.EXIT_CODE)
 
-    # Cancelled here, the step would leave a model behind the endpoint that is not in its history.
+    # If the step ended here, the endpoint would serve a model that is not in its history.
     with cancellation.ignored():
         log.group(":pencil: Recording the deployment")
         try:
@@ -134,10 +134,10 @@ def _serve(
             deployment = history.append(
                 _record(approved, copied, planned, served, decided), changed=served.changed
             )
-            log.say(f"deployment {deployment.number} of endpoint {planned.endpoint}")
+            log.info(f"deployment {deployment.number} of endpoint {planned.endpoint}")
             for store in (copied, approved.store):
                 store.write_deployment(deployment)
-                log.say(store.deployment_uri)
+                log.info(store.deployment_uri)
         except (VerificationFailed, AwsError) as error:
             raise NotRecorded(
                 f"endpoint {planned.endpoint} serves the model, but that could not be recorded ({error}): "
@@ -155,9 +155,9 @@ def _serve(
         log.open_group(
             f":rocket: Endpoint {planned.endpoint} serves model {deployment.model} {deployment.model_id}"
         )
-        log.say(f"Config    {planned.name}{'' if served.changed else ' (nothing had to change)'}")
-        log.say(f"Model     {deployment.model_path}")
-        log.say(f"Previous  {deployment.previous_endpoint_config or 'none'}")
+        log.info(f"Config    {planned.name}{'' if served.changed else ' (nothing had to change)'}")
+        log.info(f"Model     {deployment.model_path}")
+        log.info(f"Previous  {deployment.previous_endpoint_config or 'none'}")
 
 
 def _context(endpoint: str) -> str:
@@ -179,18 +179,18 @@ def _require_not_replaced(newest: Deployment | None, decided: Decision, meta_dat
 
     Args:
         newest: the newest deployment of the endpoint.
-        decided: the decision on this model, from when this step ran first.
+        decided: the decision on this model, which the first run of this step recorded.
         meta_data: of the training.
 
     Raises:
-        EndpointFailed: another one was deployed, and this step has never passed.
+        EndpointFailed: another model was deployed, and this step has never passed.
         BuildkiteError: the agent's command line failed.
     """
     if newest is None or newest.model_id == decided.model_id or newest.deployed_at <= decided.decided_at:
         return
     served = f"model {newest.model} {newest.model_id}"
     if meta_data.get(_deployed_key(decided.endpoint)):
-        log.say(f"endpoint {decided.endpoint} serves {served} now, and is to serve {decided.model_id} again")
+        log.info(f"endpoint {decided.endpoint} serves {served} now, and is to serve {decided.model_id} again")
         return
     raise EndpointFailed(
         f"endpoint {decided.endpoint} has served {served} since {newest.deployed_at} ({newest.build_url}), "

@@ -72,7 +72,7 @@ def _put(path: Path, expected: str, uri: str, destination: Objects) -> None:
                 f"{uri} is there already with SHA-256 {actual}, but this deployment brings {expected}: move "
                 "it away if no endpoint uses it, because a deployment never replaces a served file"
             )
-        log.say(f"reused  {uri}")
+        log.info(f"reused  {uri}")
         return
     destination.upload(path, uri)
     actual = _digest(destination.stream(uri))
@@ -81,7 +81,7 @@ def _put(path: Path, expected: str, uri: str, destination: Objects) -> None:
         raise VerificationFailed(
             f"{uri} has SHA-256 {actual} after the upload of {expected}: it was deleted; retry this step"
         )
-    log.say(f"copied  {uri}")
+    log.info(f"copied  {uri}")
 
 
 def _digest(chunks: Iterable[bytes], copy_to: BinaryIO | None = None) -> str:

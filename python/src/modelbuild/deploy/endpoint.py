@@ -49,7 +49,7 @@ class UpdateNotFollowed(ModelbuildError):
 
 
 class _Unseen(AwsError):
-    """AWS refused a change of the endpoint, and then to show whether it has begun all the same."""
+    """AWS refused to change the endpoint, and then to describe it: it may be changing."""
 
 
 def require_own(endpoint: str, owner_tags: Mapping[str, str], sagemaker: SageMaker) -> None:
@@ -91,13 +91,13 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
         clock: what time is and how it passes.
 
     Raises:
-        EndpointFailed: the endpoint does not run the plan after ``timeout`` seconds, or SageMaker reports a
-            failure.
+        EndpointFailed: another deployment still changes the endpoint after ``timeout`` seconds, or SageMaker
+            reports a failure.
         VerificationFailed: a model or configuration of the plan's name has other properties, or the endpoint
             has become that of another model in the meantime.
-        UpdateNotFollowed: SageMaker refused while the endpoint was on its way to the plan, or may have been;
-            or the time was over then.
-        AwsError: SageMaker refused before that.
+        UpdateNotFollowed: the update to the plan has begun, or may have; then SageMaker refused, or the time
+            was over.
+        AwsError: SageMaker refused before the update began.
     """
     _create_model_and_config(plan, sagemaker)
     watch = EndpointWatch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout)
@@ -109,13 +109,13 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
         raise EndpointFailed(
             f"endpoint {plan.endpoint} was deleted while this step was about to deploy to it: retry this step"
         )
-    # An endpoint that has the plan is not what it ran before, whatever its status.
+    # If the endpoint has the plan's configuration already, only the tag knows the previous one.
     previous = before.config if before.config != plan.name else sagemaker.previous(plan.name)
     if before.config == plan.name and before.status == "InService" and not before.pending_config:
-        log.say(f"endpoint {plan.endpoint} runs {plan.name} already")
+        log.info(f"endpoint {plan.endpoint} runs {plan.name} already")
         return Served(before, previous, False)
     if _changes_to(before, plan.name):
-        log.say(f"endpoint {plan.endpoint} is being updated to {plan.name} already")
+        log.info(f"endpoint {plan.endpoint} is being updated to {plan.name} already")
     else:
         # If this step is killed before it has checked the answers, its retry needs the previous
         # configuration.
@@ -125,7 +125,7 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
             _begin(lambda: sagemaker.update_endpoint(plan.endpoint, plan.name), watch)
         except _Unseen as error:
             raise UpdateNotFollowed(error, previous) from error
-        log.say(f"updating endpoint {plan.endpoint} from {before.config}")
+        log.info(f"updating endpoint {plan.endpoint} from {before.config}")
     return _followed(watch, previous)
 
 
@@ -157,7 +157,7 @@ def _begin(change: Callable[[], None], watch: EndpointWatch) -> None:
             raise _Unseen(f"{error}, and it is not known whether it has begun ({refused})") from error
         if not begun:
             raise
-        log.say(f"SageMaker has begun the change, although it said: {error}")
+        log.info(f"SageMaker has begun the change, although it said: {error}")
 
 
 def _create(plan: Plan, sagemaker: SageMaker, watch: EndpointWatch) -> bool:
@@ -168,9 +168,9 @@ def _create(plan: Plan, sagemaker: SageMaker, watch: EndpointWatch) -> bool:
     except _Unseen as error:
         raise UpdateNotFollowed(error, "") from error
     except AlreadyExists:
-        log.say(f"endpoint {plan.endpoint} was created by another deployment in the meantime")
+        log.info(f"endpoint {plan.endpoint} was created by another deployment in the meantime")
         return False
-    log.say(f"creating endpoint {plan.endpoint}")
+    log.info(f"creating endpoint {plan.endpoint}")
     return True
 
 
@@ -207,7 +207,7 @@ def rollback_when_served(
         if watch.has_begun():
             watch.until_served(previous)
     except RolledBack as error:
-        log.say(str(error))
+        log.info(str(error))
     rollback(plan, previous, sagemaker, timeout, clock)
 
 
@@ -230,7 +230,7 @@ def rollback(
     """
     found = sagemaker.endpoint(plan.endpoint)
     if found.config == previous and not found.pending_config:
-        log.say(f"endpoint {plan.endpoint} runs {previous}")
+        log.info(f"endpoint {plan.endpoint} runs {previous}")
         return
     if found.config != plan.name or found.pending_config:
         raise EndpointFailed(
@@ -239,7 +239,7 @@ def rollback(
         )
     watch = EndpointWatch(plan.endpoint, previous, sagemaker, clock, clock.now() + timeout)
     _begin(lambda: sagemaker.update_endpoint(plan.endpoint, previous), watch)
-    log.say(f"putting endpoint {plan.endpoint} back to {previous}")
+    log.info(f"putting endpoint {plan.endpoint} back to {previous}")
     watch.until_served(plan.name)
 
 
@@ -248,12 +248,12 @@ def _create_model_and_config(plan: Plan, sagemaker: SageMaker) -> None:
     try:
         sagemaker.create_model(plan.name, plan.model, plan.tags)
     except AlreadyExists:
-        log.say(f"reused model {plan.name}")
+        log.info(f"reused model {plan.name}")
     _require_same(f"SageMaker model {plan.name}", plan.model, lambda: sagemaker.model(plan.name))
     try:
         sagemaker.create_endpoint_config(plan.name, plan.config, plan.tags)
     except AlreadyExists:
-        log.say(f"reused configuration {plan.name}")
+        log.info(f"reused configuration {plan.name}")
     _require_same(
         f"endpoint configuration {plan.name}", plan.config, lambda: sagemaker.endpoint_config(plan.name)
     )

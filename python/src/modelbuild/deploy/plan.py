@@ -51,7 +51,7 @@ def plan_deployment(approved: Handoff, copied: ModelStore, settings: DeploySetti
         role=settings.role,
     )
     content: dict[str, Any] = {
-        # A long name is cut in that of the configuration, which says what its one endpoint ran before.
+        # The configuration's name has only the beginning of a long name, and its tags are about one endpoint.
         "endpoint": settings.endpoint,
         "model": asdict(model),
         "model_sha256": approved.result.model_sha256,

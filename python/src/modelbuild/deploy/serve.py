@@ -89,8 +89,8 @@ def _undone(planned: Plan, previous: str, reason: str, undo: Callable[[], None])
     if not previous:
         return f"{reason}; {_way_back(planned, previous)}"
     log.group(":leftwards_arrow_with_hook: Putting the endpoint back")
-    # The step may be cancelled before its error has the reason.
-    log.say(reason)
+    # If the step is cancelled now, its error never shows the reason.
+    log.info(reason)
     try:
         undo()
     except (EndpointFailed, AwsError) as error:

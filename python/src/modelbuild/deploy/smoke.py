@@ -34,7 +34,7 @@ def check(sagemaker: SageMaker, endpoint: str, manifest: Manifest) -> None:
                 f"{shortened(prediction.output)}, but the model that was approved answered "
                 f"{shortened(golden.output)} ({wrong})"
             )
-        log.say(f"input {number}: {shortened(prediction.output)}")
+        log.info(f"input {number}: {shortened(prediction.output)}")
 
 
 def _answer(sagemaker: SageMaker, endpoint: str, golden: GoldenPrediction) -> Answer:

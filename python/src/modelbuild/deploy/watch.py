@@ -38,6 +38,11 @@ class EndpointWatch:
     def until_stable(self) -> Endpoint | None:
         """Wait until no other deployment changes the endpoint; returns the endpoint, or None if it does not
         exist.
+
+        Raises:
+            EndpointFailed: SageMaker can only delete the endpoint.
+            StillChanging: another deployment changes it for longer than option ``timeout``.
+            AwsError: SageMaker refused.
         """
         while True:
             try:
@@ -99,7 +104,7 @@ class EndpointWatch:
             self._pause()
 
     def _broken(self, found: Endpoint, before: str) -> str:
-        """What is wrong with an endpoint that comes to no configuration, and what a person can do."""
+        """What is wrong with an endpoint that SageMaker could not update, and what a person can do."""
         name, command = self._endpoint, "run aws sagemaker"
         says = f"endpoint {name} is {found.status} ({_reason(found)})"
         if found.status == "Failed":
@@ -117,7 +122,7 @@ class EndpointWatch:
         if found.pending_config:
             status += f", on the way to {found.pending_config}"
         if status != self._logged_status:
-            log.say(f"endpoint {self._endpoint}: {status}")
+            log.info(f"endpoint {self._endpoint}: {status}")
         self._logged_status = status
         return found
 

@@ -33,7 +33,7 @@ SECONDS = 20.0
 _START = f"import sys; sys.path[:] = sys.argv[1:]; from {process.__name__} import main; main()"
 _FAILED = "W&B was not asked, because the process that asks it failed"
 _MOST_RUNS = 500
-# An SDK that cannot reach W&B says so before its process is killed.
+# The SDK's part of the time: if it cannot reach W&B, it reports that before its process is killed.
 _SHARE_OF_THE_SDK = 0.5
 
 
@@ -92,7 +92,7 @@ def _query(manifest: Manifest, settings: WandbSettings) -> Query:
 def asking(
     base_url: str, api_key: str, *, named: str = _BASE_URL, seconds: float = SECONDS
 ) -> Iterator[Callable[[Query], Answer]]:
-    """Start the process that asks W&B, and end it with the block; yields what asks it, once.
+    """Start the process that asks W&B, and end it with the block; yields a function that asks it one query.
 
     The SDK takes a second to load: a caller that starts the process early waits less for the answer. If
     something prevents an answer, the answer has a sentence about it.
@@ -101,7 +101,7 @@ def asking(
         base_url: the address of W&B's API, to which the key is sent. It must come from the step's own
             settings, never from what a training wrote.
         api_key: the key; empty for none.
-        named: what has the address, for a sentence about it.
+        named: the option or variable that holds the address, for messages.
         seconds: how long the answer to the query may take.
     """
     try:
@@ -112,7 +112,7 @@ def asking(
         return
     with tempfile.TemporaryDirectory(prefix="modelbuild-", ignore_cleanup_errors=True) as folder:
         try:
-            asked = subprocess.Popen(
+            child = subprocess.Popen(
                 [sys.executable, "-I", "-X", "utf8", "-c", _START, *filter(None, sys.path)],
                 env=_variables(base_url, api_key, folder, seconds),
                 cwd=folder,
@@ -126,16 +126,16 @@ def asking(
         except OSError:
             yield lambda _: unavailable(_FAILED)
             return
-        with asked:
+        with child:
             try:
-                yield lambda query: _ask_process(asked, query, seconds)
+                yield lambda query: _ask_process(child, query, seconds)
             finally:
-                asked.kill()
+                child.kill()
 
 
-def _ask_process(asked: subprocess.Popen[str], query: Query, seconds: float) -> Answer:
+def _ask_process(child: subprocess.Popen[str], query: Query, seconds: float) -> Answer:
     try:
-        return Answer.model_validate_json(asked.communicate(query.to_json(), seconds)[0])
+        return Answer.model_validate_json(child.communicate(query.to_json(), seconds)[0])
     except subprocess.TimeoutExpired:
         return unavailable(f"W&B did not answer within {seconds:.0f} seconds")
     except (OSError, ValidationError):

@@ -26,7 +26,7 @@ class Query(Record):
 
 
 class Experiment(Record):
-    """A finished experimental run."""
+    """An experimental run that has ended."""
 
     name: Text
     url: Text
@@ -48,7 +48,9 @@ class Experiment(Record):
 
 
 class Answer(Record):
-    """The experiments, those on the same evaluation rows first, and of these the best one first."""
+    """The experiments: with a primary metric those on the same evaluation rows first, and of these the best
+    one; else the newest one first.
+    """
 
     experiments: tuple[Experiment, ...] = ()
     unavailable: tuple[Text, ...] = ()

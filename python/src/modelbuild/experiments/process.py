@@ -47,9 +47,9 @@ def _ask() -> Answer:
 def _answer(query: Query, runs: list[Any]) -> Answer:
     experiments, sentences = [], []
     for run in runs:
-        asked = query.parameters_sha256 in (None, run.config.get("parameters_sha256"))
+        has_parameters = query.parameters_sha256 in (None, run.config.get("parameters_sha256"))
         # A server may ignore what it does not know in filters.
-        if not asked or run.job_type != "experiment":
+        if not has_parameters or run.job_type != "experiment":
             continue
         found = _experiment(run)
         if run.state == "running":

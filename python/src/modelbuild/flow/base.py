@@ -99,8 +99,9 @@ class ModelFlow(FlowSpec):
         """Check in step ``start`` that the parameters are those of the request.
 
         Raises:
-            ConfigurationError: ``ARTIFACTS`` is no S3 prefix, or the request there is not of this build.
-            VerificationFailed: the flow runs with other parameters than the request has.
+            ConfigurationError: ``ARTIFACTS`` is no S3 prefix.
+            NotFound: a build has no request there.
+            VerificationFailed: the request is invalid or of another prefix, or has other parameters.
         """
         self.parameters = self.config.to_dict()
         self.prefix = training.prefix(environment.read(), str(current.run_id))
@@ -112,13 +113,13 @@ class ModelFlow(FlowSpec):
         self.wandb = WandbRun(id="", url="").model_dump(mode="json")
         self.find_request()
 
-    def next(self, *destinations: Any, **how: Any) -> None:
-        """Metaflow's own; keeps how long this step ran, and on what."""
+    def next(self, *destinations: Any, **options: Any) -> None:
+        """Metaflow's method, which here also keeps how long this step ran, and on what."""
         self.step_runs = [run.model_dump(mode="json") for run in self._step_runs()]
-        super().next(*destinations, **how)
+        super().next(*destinations, **options)
 
     def merge_artifacts(self, inputs: Any, *arguments: Any, **options: Any) -> None:
-        """Metaflow's own; keeps what the branches kept of their steps."""
+        """Metaflow's method, which here also joins what the branches kept of their steps."""
         self.step_runs = step_runs.merged(inputs)
         super().merge_artifacts(inputs, *arguments, **options)
 
@@ -148,12 +149,12 @@ class ModelFlow(FlowSpec):
 
         Raises:
             AwsError: the query failed.
-            ConfigurationError: the query found no rows.
+            ConfigurationError: the query found no rows, or has a nested column.
         """
         with self.timed("snapshot"):
             taken = snapshot.take(Athena(session(AwsSettings())), self.store(), query)
         objects = counted(len(taken.objects), "object")
-        log.say(f"{taken.rows:,} rows in {objects}, SHA-256 {taken.sha256}.")
+        log.info(f"{taken.rows:,} rows in {objects}, SHA-256 {taken.sha256}.")
         self.snapshot = taken.model_dump(mode="json")
 
     def read_snapshot(self) -> pa.Table:
@@ -165,7 +166,12 @@ class ModelFlow(FlowSpec):
         return snapshot.read(self.store().objects, DataSnapshot.model_validate(self.snapshot))
 
     def keep_rows(self, rows: Sequence[Any], source: str) -> None:
-        """Keep rows that the flow read itself, each as JSON; ``source`` describes for people where from."""
+        """Keep rows that the flow read itself, each as JSON; ``source`` describes their source for people.
+
+        Raises:
+            ConfigurationError: the rows are no JSON.
+            VerificationFailed: other rows were kept before.
+        """
         kept = snapshot.keep(self.store() if self.prefix else None, rows, source)
         self.snapshot = kept.model_dump(mode="json")
 
@@ -185,10 +191,10 @@ class ModelFlow(FlowSpec):
         tracker = self._tracker(self.find_request())
         self.wandb = tracker.recorded.model_dump(mode="json")
         if tracker.recorded.url:
-            log.say(f"W&B run: {tracker.recorded.url}")
+            log.info(f"W&B run: {tracker.recorded.url}")
         on_its_own = environment.read().model_id is None
-        tell = log.say if on_its_own else partial(log.event, events.TRAINING_PROGRESS)
-        return ProgressRecorder(self.curves, tell, tracker.log)
+        emit = log.info if on_its_own else partial(log.event, events.TRAINING_PROGRESS)
+        return ProgressRecorder(self.curves, emit, tracker.log)
 
     def keep_training_rows(
         self,
@@ -252,7 +258,7 @@ class ModelFlow(FlowSpec):
         tracker = self._tracker(self.find_request())
         tracker.add_evaluation(evaluated, private=self.private_rows)
         run = tracker.finish()
-        log.say(f"W&B run: {run.url or f'none, because {tracker.problem}'}")
+        log.info(f"W&B run: {run.url or f'none, because {tracker.problem}'}")
         self.evaluation = evaluated.evaluation.model_dump(mode="json")
         self.predictions = evaluated.predictions
         # W&B may have had the run when the model was fitted, and be out of reach now.
@@ -270,18 +276,19 @@ class ModelFlow(FlowSpec):
         Raises:
             AwsError: S3 refused.
             BuildkiteError: the result could not be delivered.
+            ConfigurationError: the files lack ``model.json``.
             VerificationFailed: there is a manifest already, of another model.
         """
         if not self.prefix:
-            log.say("This flow runs on its own, without ARTIFACTS: its model is kept by Metaflow only.")
+            log.info("This flow runs on its own, without ARTIFACTS: its model is kept by Metaflow only.")
             return
         store = self.store()
         artifact = publish.upload_model(store, files)
         predictions = publish.upload_predictions(store, self.predictions)
-        log.say(f"The model is {artifact.path}, {artifact.bytes:,} bytes.")
+        log.info(f"The model is {artifact.path}, {artifact.bytes:,} bytes.")
         request = self.find_request()
         if request is None:
-            log.say("This flow runs on its own: there is no manifest to write and no build to unblock.")
+            log.info("This flow runs on its own: there is no manifest to write and no build to unblock.")
             publish.clear_checkpoints(store)
             self._track_model(None, artifact)
             return
@@ -318,7 +325,7 @@ class ModelFlow(FlowSpec):
         return (*earlier, step_runs.run_until_now(type(self), str(current.step_name), str(current.task_id)))
 
     def _training(self) -> TrainingSummary | None:
-        """What the manifest says of the training, if the flow has told of its rows."""
+        """What the manifest says of the training; None if the flow did not call keep_training_rows."""
         if self.training_rows is None:
             return None
         kept = TrainingSummary.model_validate(self.training_rows)
@@ -337,7 +344,7 @@ class ModelFlow(FlowSpec):
             tracker.add_model(artifact)
             tracker.finish()
             if tracker.problem:
-                log.say(f"The W&B run has no reference to the model, because {tracker.problem}.")
+                log.info(f"The W&B run has no reference to the model, because {tracker.problem}.")
 
     def _tracker(self, request: TrainingRequest | None) -> Tracker:
         """The W&B run of this training, which each of its steps continues."""

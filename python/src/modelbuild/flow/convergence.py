@@ -24,7 +24,7 @@ class Convergence:
     """How a fit ended.
 
     Attributes:
-        converged: whether all curves had settled; None if the loss was not recorded, or only once.
+        converged: whether all curves had settled; None without a loss, or with one finite loss only.
         improving: the names of the curves that were still improving.
     """
 
@@ -59,7 +59,7 @@ def _finite(values: Sequence[float]) -> list[float]:
 
 
 def _part(values: Sequence[float]) -> int:
-    """How many points are a fifth of a curve, whose mean is compared with that of another fifth."""
+    """The number of points in a fifth of a curve, at least 1."""
     return max(1, len(values) // 5)
 
 
@@ -69,7 +69,9 @@ def _rose(values: Sequence[float]) -> bool:
 
 
 def _still_falls(values: Sequence[float]) -> bool:
-    """Whether a curve falls by more than may be in a tenth of it, by the means of its last two fifths."""
+    """Whether the last tenth of a curve has more than :data:`STILL_IMPROVING` of its whole fall, as the means
+    of its last two fifths show.
+    """
     if len(values) < 2:
         return False
     part = _part(values)

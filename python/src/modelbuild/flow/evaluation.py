@@ -231,7 +231,7 @@ def _parquet(rows: EvaluationRows, predictions: Mapping[str, npt.NDArray[Any]]) 
 
 
 def table(evaluation: Evaluation) -> str:
-    """The primary figures as a text table for the log: of all rows, of the slices and of the baselines."""
+    """A text table for the log: all rows, each slice that has the primary metric, and each baseline."""
     metrics = evaluation.overall_metrics
     lines = {"all": evaluation.overall}
     for values in evaluation.slices.values():

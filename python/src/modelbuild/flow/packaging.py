@@ -55,7 +55,7 @@ def package(
 
 
 def golden(model: Model, instances: Sequence[JsonValue]) -> list[GoldenPrediction]:
-    """Up to eight of the instances, evenly chosen, with the answers that the endpoint must give.
+    """Up to eight of the instances, at even distances, with the answers that the endpoint must give.
 
     Instances that the server refuses are not chosen.
     """

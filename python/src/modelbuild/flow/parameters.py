@@ -11,7 +11,7 @@ from modelbuild.formats import agent_yaml
 from modelbuild.formats.validation import place_of
 
 HeldOut = Annotated[int, Field(ge=1, le=99)] | Annotated[str, Field(min_length=1)]
-"""How many percent of the keys of the rows are held out of the training, or what these keys begin with."""
+"""How many percent of the rows' keys are held out of the training, or what the held out keys begin with."""
 
 
 class Section(BaseModel):

@@ -34,20 +34,20 @@ class ProgressRecorder:
 
     Args:
         curves: where the values are kept; at first empty.
-        tell: is given a sentence for people, at most one in :data:`EVENT_SECONDS`.
-        track: is given all that is recorded.
+        emit: is called with a sentence for people, at most one in :data:`EVENT_SECONDS`.
+        track: is called with all that is recorded.
         now: the time in seconds.
     """
 
     def __init__(
         self,
         curves: Curves,
-        tell: Callable[[str], None],
+        emit: Callable[[str], None],
         track: RecordProgress | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._curves = curves
-        self._tell = tell
+        self._emit = emit
         self._track = track
         self._now = now
         self._silent_until = -math.inf
@@ -71,7 +71,7 @@ class ProgressRecorder:
         if self._now() >= self._silent_until:
             self._silent_until = self._now() + EVENT_SECONDS
             shown = ", ".join(f"{name} {value:.4g}" for name, value in measured.items())
-            self._tell(f"step {step:,}: {shown}")
+            self._emit(f"step {step:,}: {shown}")
 
 
 class _ThinnedCurve:

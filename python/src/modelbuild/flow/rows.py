@@ -61,7 +61,7 @@ def read_labelled_texts(path: Path, text: str, label: str) -> list[tuple[str, st
             f"column {label!r} of {path.name} has fewer than two labels for texts of column {text!r}: a "
             "classifier needs two"
         )
-    log.say(f"{path.name}: {len(rows):,} rows, of which {len(kept):,} texts with one label each.")
+    log.info(f"{path.name}: {len(rows):,} rows, of which {len(kept):,} texts with one label each.")
     return kept
 
 
@@ -81,7 +81,7 @@ def distinct(
     Args:
         rows: the rows.
         text: what the model is given of a row.
-        label: what it has to find.
+        label: what it has to predict.
         dropped: gets the number of rows that are left out, by reason.
     """
     same_text: dict[str, list[Row]] = {}
@@ -105,7 +105,7 @@ def one_of_each(
 
     Args:
         groups: the rows, as groups of at least one.
-        label: what the model has to find.
+        label: what the model has to predict.
         dropped: gets the number of rows that are left out, by reason.
         refused: how many rows are in no group, because the server refuses their texts.
     """
@@ -126,7 +126,7 @@ def split(
 ) -> tuple[list[Row], list[Row]]:
     """The rows to train on and the rows held out; rows with the same key are on the same side.
 
-    A row's side depends on its key and the seed alone, so that more rows leave the others where they are.
+    A row's side depends on its key and the seed alone, so added rows do not move the others.
 
     Raises:
         ConfigurationError: one side has no rows.
@@ -156,12 +156,12 @@ def hold_out(
     """
     if isinstance(held_out, int):
         return split(rows, key, test_percent=held_out, seed=seed)
-    said = f"what begins with {held_out!r} is held out"
-    return _divided(rows, lambda row: key(row).startswith(held_out), said, "change this text, or add rows")
+    rule = f"what begins with {held_out!r} is held out"
+    return _divided(rows, lambda row: key(row).startswith(held_out), rule, "change this text, or add rows")
 
 
 def _divided(
-    rows: Iterable[Row], is_held_out: Callable[[Row], bool], said: str, fix: str
+    rows: Iterable[Row], is_held_out: Callable[[Row], bool], rule: str, fix: str
 ) -> tuple[list[Row], list[Row]]:
     train: list[Row] = []
     test: list[Row] = []
@@ -169,7 +169,7 @@ def _divided(
         (test if is_held_out(row) else train).append(row)
     if not train or not test:
         raise ConfigurationError(
-            f"{said}: that leaves {len(train)} rows to train on and {len(test)} to evaluate with: {fix}"
+            f"{rule}: that leaves {len(train)} rows to train on and {len(test)} to evaluate with: {fix}"
         )
     return train, test
 

@@ -28,7 +28,7 @@ def take(athena: Athena, store: ModelStore, query: str) -> DataSnapshot:
 
     Raises:
         AwsError: the query failed.
-        ConfigurationError: the query found no rows.
+        ConfigurationError: the query found no rows, or has a nested column.
     """
     earlier = store.snapshot()
     if earlier is not None:

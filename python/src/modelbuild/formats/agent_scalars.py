@@ -116,7 +116,7 @@ def plain(text: str, line: int = 0) -> Any:
             number = int(found[1] + found[2], base)
             if -(1 << 63) <= number < (1 << 63) or (not found[1] and number < (1 << 64)):
                 return number
-    # What is beyond a float is text.
+    # A number beyond the range of a float is text.
     real = float(digits) if _FLOAT.fullmatch(digits) else math.inf
     return real if math.isfinite(real) else text
 

@@ -64,14 +64,14 @@ def load(text: bytes | str) -> Any:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         # A reader's error has a reason in place of a problem, and no line.
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or error
-        # What is missing at the end may be missed in the line after the last.
+        # PyYAML may report that something is missing at the end in a line after the last one.
         line = min(mark.line, content.rstrip().count(b"\n")) + 1 if mark else 0
         raise YamlError(" ".join(str(problem).split()), line) from error
 
 
 def _require_known_escapes(text: str) -> None:
-    """Refuse an escaped slash in double quotes, which YAML 1.2 has for the sake of JSON, and Go's reader has
-    not.
+    """Refuse an escaped slash in double quotes, which YAML 1.2 has for the sake of JSON, and Go's reader
+    refuses.
     """
     found: Iterator[Any] = yaml.parse(text, Loader=_PARSER)
     for event in found:
@@ -230,7 +230,7 @@ class _Document:
             at = event.start_mark.line + 1
             if _is_merge(event):
                 self._next()
-                # The agent bounds what aliases expand to, and does not count these among them.
+                # The agent does not count the values that << merges among those of aliases.
                 aliased = self._aliased
                 merged = self._node(depth + 1)
                 self._aliased = aliased

@@ -19,7 +19,7 @@ class NotEditable(ValueError):
 
 @dataclass(frozen=True)
 class Change:
-    """A value that another one takes the place of; a list is one value."""
+    """A value and the one that replaces it; a list is one value."""
 
     path: tuple[str, ...]
     before: Any
@@ -123,13 +123,13 @@ def _in_place_of_block(text: str, start: int, end: int, made: str) -> _Edit:
     line = text[key - _column(text, key) : key]
     if "\n" in text[key:start] and line.endswith(":") and "#" not in line:
         return _Edit(key, end, f" {made}")
-    # Deeper than the key that it belongs to, which the dashes of a list need not be.
+    # A value stands deeper than its key; the dashes of a list may stand at the key's column.
     return _Edit(start, end, made if text[start] in "[{" else f"  {made}")
 
 
 def _replace_scalar(text: str, node: Node, after: Any, name: str) -> _Edit:
     if node.start == node.end:
-        # What is empty stands right after the colon or the dash.
+        # The position of an empty value is right after the colon or the dash.
         space = " " if text[node.start - 1 : node.start] in (":", "-") else ": "
         return _Edit(node.start, node.end, space + inline(after))
     end = node.end

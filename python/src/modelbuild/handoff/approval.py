@@ -31,14 +31,14 @@ def pin_callback_user(meta_data: TrainingMetaData, job: JobEnvironment) -> None:
 
 
 def require(approvers: Sequence[str], job: JobEnvironment) -> Approver:
-    """The user who unblocked this job; it must not be the user who unblocked the training.
+    """The user who unblocked this job; the fields are empty if Buildkite names none.
 
     Args:
         approvers: e-mail addresses or ids of the users who may unblock it; if empty, any other user may.
         job: the variables of this job.
 
     Raises:
-        VerificationFailed: the user who unblocked this job is not an approver, or there is no such user.
+        VerificationFailed: this user unblocked the training too, or is not one of ``approvers``.
         BuildkiteError: the agent's command line failed.
     """
     name, email, user = job.unblocker, job.unblocker_email, job.unblocker_id
@@ -56,7 +56,7 @@ def require(approvers: Sequence[str], job: JobEnvironment) -> Approver:
             "a new build, and have an approver unblock it"
         )
     if not user:
-        log.say("Buildkite names no user who unblocked this deployment")
+        log.info("Buildkite names no user who unblocked this deployment")
     return Approver(name=name, email=email)
 
 

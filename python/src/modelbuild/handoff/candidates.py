@@ -1,4 +1,4 @@
-"""The candidates of a sweep, as notify offers them and deploy is asked for one of them.
+"""The candidates of a sweep: notify offers them, and a person chooses the one that deploy serves.
 
 A flow can write to the prefixes of its candidates, and to the leaderboard. So this module reads a candidate
 only at the prefix that its number gives, and requires its request to be the pinned request of the sweep with
@@ -150,8 +150,8 @@ def candidate_request(
     Args:
         sweep: the request of the sweep.
         number: of the candidate.
-        values: what the sweep is said to have set.
-        source: what says that, for errors.
+        values: the values that the sweep set, according to ``source``.
+        source: the record that has the values, for errors.
 
     Raises:
         VerificationFailed: the sweep makes no such candidate.
@@ -179,7 +179,7 @@ def offered_as(handoff: Handoff) -> OfferedCandidate:
     )
 
 
-def _rank(fields: DecisionFields, why: str, last: int) -> int:
+def _rank(fields: DecisionFields, explanation: str, last: int) -> int:
     """The rank that the person chose; the best one's if the block step does not ask."""
     written = fields.candidate or "1"
     ranks = [str(rank) for rank in range(1, last + 1)]
@@ -187,7 +187,7 @@ def _rank(fields: DecisionFields, why: str, last: int) -> int:
         allowed = f"a rank from 1 to {last}" if last > 1 else "rank 1"
         adopt = "adopt one with modelbuild adopt and train it alone, or " if last > 1 else ""
         raise ConfigurationError(
-            f"meta-data {fields.keys[CHOSEN_CANDIDATE]} is {written[:80]!r}, but {why}: nothing was "
+            f"meta-data {fields.keys[CHOSEN_CANDIDATE]} is {written[:80]!r}, but {explanation}: nothing was "
             f"deployed; {adopt}start a new build, and choose {allowed}"
         )
     return int(written)

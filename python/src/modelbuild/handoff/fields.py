@@ -82,7 +82,7 @@ def read_fields(meta_data: TrainingMetaData, endpoint: str) -> DecisionFields:
     found = meta_data.find_all(field_keys(endpoint))
     own = {key: endpoint_field(key, endpoint) for key in _FIELDS}
     # An empty field is set, too: the person was asked here and not in another step.
-    asked = own if any(found[key] is not None for key in own.values()) else {key: key for key in _FIELDS}
-    decision, reason, candidate = ((found[asked[key]] or "").strip() for key in _FIELDS)
-    keys = {key: meta_data.prefix + name for key, name in asked.items()}
+    names = own if any(found[key] is not None for key in own.values()) else {key: key for key in _FIELDS}
+    decision, reason, candidate = ((found[names[key]] or "").strip() for key in _FIELDS)
+    keys = {key: meta_data.prefix + name for key, name in names.items()}
     return DecisionFields(decision, reason, candidate, keys)

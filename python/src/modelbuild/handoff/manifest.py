@@ -120,8 +120,8 @@ def check_manifest(requested: Requested, content: bytes, result: TrainingResult 
     store, request = requested.store, requested.request
     manifest = records.parse(content, store.manifest_uri, Manifest)
     if manifest.request != request:
-        there, asked = manifest.request.model_dump(by_alias=True), request.model_dump(by_alias=True)
-        differing = ", ".join(sorted(key for key in asked if asked[key] != there[key]))
+        stored, expected = manifest.request.model_dump(by_alias=True), request.model_dump(by_alias=True)
+        differing = ", ".join(sorted(key for key in expected if expected[key] != stored[key]))
         raise VerificationFailed(
             f"the request in {store.manifest_uri} is not the one of this build ({differing}): the flow must "
             "publish the request that it was given; start a new build"
@@ -144,7 +144,7 @@ def _result_of(manifest: Manifest, store: ModelStore) -> TrainingResult:
 
 def _serving(manifest: Manifest) -> ServingEnvironment:
     request = manifest.request
-    # Not validated: what lacks a description of the model agrees with no field.
+    # Not validated: the empty hash of a manifest without a description of the model agrees with no field.
     return ServingEnvironment.model_construct(
         model=request.model,
         model_id=request.model_id,

@@ -51,25 +51,25 @@ def find_store(meta_data: TrainingMetaData, objects: Objects, job: JobEnvironmen
         VerificationFailed: it names the prefix of another build.
         BuildkiteError: the agent's command line failed.
     """
-    noted = meta_data.get("train/artifacts") or ""
+    uri = meta_data.get("train/artifacts") or ""
     key = f"meta-data {meta_data.prefix}train/artifacts"
-    if not noted:
+    if not uri:
         raise ConfigurationError(
             f"{key} is not set, so no train step of this build has stored a request: put one before this "
             "step, and start a new build"
         )
     try:
-        split_s3_uri(noted)
+        split_s3_uri(uri)
     except ValueError:
         is_own = False
     else:
-        is_own = re.search(f"/{re.escape(job.pipeline)}/[^/]+/{re.escape(job.number)}$", noted) is not None
+        is_own = re.search(f"/{re.escape(job.pipeline)}/[^/]+/{re.escape(job.number)}$", uri) is not None
     if not is_own:
         raise VerificationFailed(
-            f"{key} is {noted[:300]!r}, which is no prefix of build {job.number} of pipeline {job.pipeline}: "
+            f"{key} is {uri[:300]!r}, which is no prefix of build {job.number} of pipeline {job.pipeline}: "
             "start a new build, and leave that key to its train step"
         )
-    return ModelStore(objects, noted)
+    return ModelStore(objects, uri)
 
 
 def read_result(meta_data: TrainingMetaData, objects: Objects, job: JobEnvironment) -> TrainingResult:

@@ -27,7 +27,7 @@ from modelbuild.image_check.session import Session
 
 
 def check_image(image: str, model: CheckedModel, program: str | None, seconds: float) -> bool:
-    """Check an image; whether every check that could be made found it right.
+    """Check an image; returns whether no check failed.
 
     Args:
         image: its name.
@@ -50,7 +50,7 @@ def check_image(image: str, model: CheckedModel, program: str | None, seconds: f
 
 
 def check_server(url: str, model: CheckedModel, names: Mapping[str, str], seconds: float) -> bool:
-    """Check a server that runs already; whether every check that could be made found it right.
+    """Check a server that runs already; returns whether no check failed.
 
     Args:
         url: its address.
@@ -124,9 +124,9 @@ def _report(outcomes: Generator[Outcome, None, None]) -> bool:
     # Closed also when a signal comes between two checks: the generator holds a container.
     with closing(outcomes):
         for outcome in outcomes:
-            log.say(str(outcome))
+            log.info(str(outcome))
             count[outcome.status] += 1
-    log.say(f"{count['ok']} ok, {count['failed']} failed, {count['not checked']} not checked")
+    log.info(f"{count['ok']} ok, {count['failed']} failed, {count['not checked']} not checked")
     return not count["failed"]
 
 

@@ -145,14 +145,14 @@ def _refuse_pickles(image: Image, watched: float) -> str:
     if not files:
         raise NotChecked(f"MODEL_DIR has no file beside {DESCRIPTION_FILE}")
     came_into_service = False
-    # A server may stop at the first file that is no model, so each is a pickle among the right ones, too.
+    # A server may exit at the first file that it cannot read, so each file is also replaced alone.
     for replaced in (files, *((name,) for name in files if len(files) > 1)):
         for contents, marker in _pickles(image, replaced):
             directory = replace(image.original, image.model.files, contents, _folder(image), hashes=True)
             environment = variables(image.model.identity, directory)
             with image.engine.container(image.name, directory, environment) as container:
                 if _comes_into_service(container, watched):
-                    # Of one file alone that is right: the server may not need it.
+                    # With one file replaced this is no fault: the server may not need that file.
                     came_into_service |= replaced == files
                     _load_lazily(container, image.model)
                 if marker in container.output():

@@ -18,7 +18,7 @@ PROGRAMS = ("docker", "podman")
 MODEL_DIRECTORY = "/opt/ml/model"
 
 _CALL_SECONDS = 120
-# As docker and podman document: the engine works, and the image has no such program, or none that can be run.
+# The documented exit codes of docker and podman for a program that cannot be run, and that the image lacks.
 _NO_PROGRAM = (126, 127)
 # Podman may be configured to share the network of the host, where no port can be published.
 _NETWORK = {"docker": (), "podman": ("--network", "private")}
@@ -74,7 +74,7 @@ class Engine:
 
     @contextmanager
     def container(self, image: str, directory: Path, environment: Mapping[str, str]) -> Iterator[Container]:
-        """A container that SageMaker would start so; it is removed at the end.
+        """Start a container as SageMaker does, and remove it at the end.
 
         Args:
             image: the image, which gets the argument ``serve``.

@@ -149,7 +149,7 @@ def describes(directory: Path, name: str) -> bool:
 
 
 def _replace_hash(text: bytes, old: str, new: str) -> bytes:
-    """The text with another hash in place of one, in lower or upper case as that is."""
+    """The text with the hash ``new`` in place of ``old``, in upper case where that is in upper case."""
     text = text.replace(old.encode(), new.encode()).replace(old.upper().encode(), new.upper().encode())
     return re.sub(old.encode(), new.encode(), text, flags=re.IGNORECASE)
 

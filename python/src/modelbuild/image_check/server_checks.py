@@ -69,7 +69,7 @@ def _answer_at_once(session: Session) -> str:
 
 
 def _require_own_answer(model: CheckedModel, output: Output) -> None:
-    """Refuse an answer to the first instance that a server gives without its model."""
+    """Refuse an answer that the model would not give to the first instance."""
     if model.golden and (wrong := difference(model.golden[0].output, output, model.golden[0].tolerance)):
         raise VerificationFailed(f"it answered {shortened(output)} ({wrong})")
     if model.description is not None and (wrong := model.description.output.problem(output)):

@@ -72,7 +72,7 @@ class Session:
             )
         return [{key: one[key] for key in one if key not in ("model", "model_id")} for one in predictions]
 
-    def require_same(self, expected: Sequence[Output], found: Sequence[Output], how: str) -> None:
+    def require_same(self, expected: Sequence[Output], found: Sequence[Output], when: str) -> None:
         """Require the same outputs.
 
         Raises:
@@ -81,8 +81,8 @@ class Session:
         for number, (one, other) in enumerate(zip(expected, found, strict=True), 1):
             if wrong := difference(one, other, self.tolerance):
                 raise VerificationFailed(
-                    f"instance {number} is answered with {shortened(one)}, and {how} with {shortened(other)} "
-                    f"({wrong})"
+                    f"instance {number} is answered with {shortened(one)}, and {when} with "
+                    f"{shortened(other)} ({wrong})"
                 )
 
     def describe_identity(self) -> str:

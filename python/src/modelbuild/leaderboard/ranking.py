@@ -13,7 +13,7 @@ from modelbuild.leaderboard.records import Entry, EvaluationRows, Table
 def tables(found: Iterable[tuple[EvaluationRows, Entry]], limit: int) -> list[Table]:
     """A table for each set of rows, the newest one first.
 
-    An entry without a value of the set's metric, which is that of its newest entry, is in no table.
+    A set's metric is that of its newest entry; an entry without a value of this metric is in no table.
     """
     by_rows: dict[str, list[tuple[EvaluationRows, Entry]]] = {}
     for rows, entry in found:

@@ -34,8 +34,8 @@ def description(table: Table) -> str:
 def value(table: Table, entry: Entry) -> str:
     """The primary metric with its interval: "0.652 (0.640 … 0.664)"."""
     interval = entry.interval
-    known = f" ({figure(interval.low)} … {figure(interval.high)})" if interval else ""
-    return f"{figure(table.value(entry))}{known}"
+    interval_text = f" ({figure(interval.low)} … {figure(interval.high)})" if interval else ""
+    return f"{figure(table.value(entry))}{interval_text}"
 
 
 def footer(board: Board) -> Iterator[str]:

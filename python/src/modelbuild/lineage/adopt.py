@@ -73,14 +73,14 @@ def write(adopted: Adopted) -> None:
     Raises:
         ConfigurationError: it cannot be written, and is as it was.
     """
-    # A link stays one, and what it leads to is replaced.
+    # A symbolic link stays: its target is replaced.
     target = adopted.file.resolve()
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-            beside = Path(folder) / target.name
-            beside.write_bytes(adopted.content)
-            shutil.copymode(target, beside)
-            os.replace(beside, target)
+            copy = Path(folder) / target.name
+            copy.write_bytes(adopted.content)
+            shutil.copymode(target, copy)
+            os.replace(copy, target)
     except OSError as error:
         raise ConfigurationError(
             f"cannot write {adopted.file} ({error.strerror}), so it is unchanged: adopt replaces it with a "

@@ -105,7 +105,7 @@ def _candidate_request(
 
 
 def _candidate(pipeline: PipelineStore, model: str, model_id: str) -> CandidatePlace | None:
-    """The candidate of this id, or None if there is no such candidate, or its sweep has not ended."""
+    """The candidate of this id, or None if there is no such candidate, or its sweep has ranked none yet."""
     sweep, is_candidate, _ = model_id.partition(".")
     store = pipeline.model(model, sweep)
     board = SweepStore(store.objects, store.prefix).leaderboard() if is_candidate else None

@@ -93,7 +93,7 @@ def trace(
 
 
 def _manifest(found: FoundModel, trained: ModelStore) -> Manifest | None:
-    """The manifest of a model, or of a candidate that is not offered as the ranking saw it."""
+    """The manifest of a model; for a candidate that is not offered, that of its training for the ranking."""
     if found.candidate is None or found.candidate.row.offered:
         own = found.store.manifest()
         if own is not None and _build(own.request) != _build(found.request):
@@ -183,7 +183,7 @@ def _training(trace: Trace) -> Iterator[str]:
     yield _row("quality", evaluation.describe(evaluation.overall))
     for name, quality in evaluation.baselines.items():
         yield _row("", f"{evaluation.describe(quality)} by {name}")
-    yield _row("W&B run", manifest.wandb.url or f"{manifest.wandb.id} (recorded offline)")
+    yield _row("W&B run", manifest.wandb.url or f"{manifest.wandb.id} (not in W&B)")
     yield _row("model", manifest.artifact.path if is_kept else _NOT_KEPT)
     yield _row("", f"SHA-256 {manifest.artifact.sha256}")
 

@@ -86,7 +86,7 @@ def _secrets() -> set[str]:
     return _hidden | text.secrets_of(os.environ)
 
 
-def say(message: str) -> None:
+def info(message: str) -> None:
     """Print a line."""
     _logger.info(redact(message))
 
@@ -99,7 +99,7 @@ def event(name: str, message: str) -> None:
 def lines(message: str) -> None:
     """Print each line of a text of several lines."""
     for line in message.split("\n"):
-        say(line)
+        info(line)
 
 
 def warn(message: str) -> None:

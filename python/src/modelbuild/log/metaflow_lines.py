@@ -65,7 +65,7 @@ class TaskLine:
 
     @property
     def starts_job(self) -> bool:
-        """Whether this line of Metaflow reports that the task's Batch job is submitted or waits."""
+        """Whether this line of Metaflow reports that the task's Batch job is submitted, waits or runs."""
         return self.job_id != "" and self.text.startswith("Task is starting")
 
 

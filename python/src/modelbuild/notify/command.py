@@ -81,14 +81,14 @@ def _notify(
         storage = Storage(aws)
         meta_data = following.result()
     result = read_result(meta_data, storage, here)
-    noted = meta_data.get_all(_HEAD_JOB)
+    recorded = meta_data.get_all(_HEAD_JOB)
     head = HeadJob(
-        id=noted["train/job/id"],
-        url=noted["train/job/url"],
-        logs_url=noted["train/logs/url"],
-        artifacts=noted["train/artifacts"],
+        id=recorded["train/job/id"],
+        url=recorded["train/job/url"],
+        logs_url=recorded["train/logs/url"],
+        artifacts=recorded["train/artifacts"],
     )
-    log.say(f"status: {result.status}{': ' + result.reason if result.reason else ''}")
+    log.info(f"status: {result.status}{': ' + result.reason if result.reason else ''}")
     if result.status != "succeeded":
         failure = _failure(meta_data, storage, here) if result.status == "failed" else None
         leaderboard = _leaderboard(meta_data, storage, here) if result.status == "failed" else None
@@ -163,7 +163,7 @@ def _check_first(shown: pins.Shown, meta_data: TrainingMetaData, here: JobEnviro
 
 
 def _failure(meta_data: TrainingMetaData, objects: Objects, here: JobEnvironment) -> Failure | None:
-    """What the head saw of a flow that failed; the page is complete enough without."""
+    """What the head saw of a flow that failed; None if that cannot be read."""
     try:
         return read_failure(meta_data, objects, here)
     except (AwsError, ConfigurationError, VerificationFailed) as error:
@@ -172,7 +172,7 @@ def _failure(meta_data: TrainingMetaData, objects: Objects, here: JobEnvironment
 
 
 def _leaderboard(meta_data: TrainingMetaData, objects: Objects, here: JobEnvironment) -> Leaderboard | None:
-    """How the candidates of a sweep that failed ended; the page has the reason of the training without."""
+    """The leaderboard of a sweep that failed; None if there is none, or if it cannot be read."""
     try:
         return read_leaderboard(meta_data, objects, here)
     except (AwsError, ConfigurationError, VerificationFailed) as error:

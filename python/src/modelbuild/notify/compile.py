@@ -45,7 +45,7 @@ def compile_report(
 ) -> Report:
     """The report on a trained model.
 
-    What cannot be read costs a sentence of the report, and not the report.
+    If something cannot be read, the report has a sentence about it in its place.
 
     Args:
         trained: the model.

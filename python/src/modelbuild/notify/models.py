@@ -26,7 +26,7 @@ TREND = 20
 """How many of the newest models the trend shows."""
 
 _TRIES = 10
-"""How many of the best models may be gone before there is none."""
+"""How many of the best models are looked at, because some may be gone."""
 
 _THREADS = 16
 
@@ -80,7 +80,7 @@ def find_live(
     try:
         manifest = _deployed_manifest(lake, store.manifest_uri, deployment)
     except NotFound:
-        # Retention in one account does not end comparisons in the other.
+        # The bucket's retention may have deleted it; production has a copy.
         manifest = None
     except (AwsError, VerificationFailed) as error:
         manifest, refused = None, (f"The live model is known by its copy in production, because {error}.",)
@@ -116,8 +116,8 @@ def read_model(
     Args:
         manifest: of the model.
         objects: S3 of the account that trains.
-        new: the manifest of the model that it is compared with. Of its predictions only those columns are
-            read then that the comparison needs.
+        new: the manifest of the model that it is compared with; then only the columns that the comparison
+            needs are read.
     """
     uri = manifest.predictions.path
     try:
@@ -139,7 +139,7 @@ def _columns(manifest: Manifest, new: Manifest | None) -> Sequence[str] | None:
         return None
     same_rows = manifest.evaluation.dataset_sha256 == new.evaluation.dataset_sha256
     row_metrics = (f"metric:{metric.name}" for metric in new.evaluation.overall_metrics)
-    # Other rows are known by their inputs, too, which are most of the file.
+    # Where the rows differ, the shared ones are found by their inputs too, which are most of the file.
     return ("id", "truth", "prediction", *row_metrics, *(() if same_rows else ("input",)))
 
 

@@ -33,7 +33,8 @@ def publish_report(
 ) -> None:
     """Publish a report.
 
-    The annotation is what a person waits for: S3 or artifacts that refuse cost a line of the log.
+    If S3 or the upload of artifacts fails, the log has a line about it, and the annotation is shown all the
+    same.
 
     Args:
         report: the report.

@@ -41,7 +41,7 @@ def comment_of_build(
     """
     repository = repository_of(job.repository, settings.host)
     if repository is None or not job.pull_request.isdecimal():
-        log.say(f"This build is for no pull request on {settings.host}: there is nothing to comment on")
+        log.info(f"This build is for no pull request on {settings.host}: there is nothing to comment on")
         return
     token = environ.get(settings.token, "").strip()
     if not token:
@@ -53,7 +53,7 @@ def comment_of_build(
     except (ConfigurationError, GitHubError) as error:
         log.warn(f"The pull request has no comment: {error}")
         return
-    log.say(f"Comment on the pull request: {address}")
+    log.info(f"Comment on the pull request: {address}")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def comment_on(target: Target, report: Report, environ: Mapping[str, str] = os.e
         GitHubError: GitHub refused, or could not be reached.
     """
     if target.number == "false":
-        log.say("This build is for no pull request: there is nothing to comment on")
+        log.info("This build is for no pull request: there is nothing to comment on")
         return
     if target.number is None or not (target.number.isascii() and target.number.isdecimal()):
         raise ConfigurationError(f"the pull request is {target.number!r}: give --pull-request NUMBER")
@@ -94,7 +94,7 @@ def comment_on(target: Target, report: Report, environ: Mapping[str, str] = os.e
         )
     api = environ.get(_API) or api_of(target.host)
     address = write(report, PullRequest(repository, int(target.number), token, api))
-    log.say(f"Comment on pull request {target.number} of {repository}: {address}")
+    log.info(f"Comment on pull request {target.number} of {repository}: {address}")
 
 
 def _repository(target: Target) -> str:

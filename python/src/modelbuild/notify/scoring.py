@@ -85,7 +85,7 @@ class Scorer:
             found = Scored(problem=str(error))
         except (AwsError, VerificationFailed) as error:
             found = Scored(problem=str(error).rstrip("."))
-        log.say(found.problem or f"job {found.job} has scored them")
+        log.info(found.problem or f"job {found.job} has scored them")
         return found
 
     def _scored(self, ours: Model, live: Model) -> Scored:
@@ -96,56 +96,56 @@ class Scorer:
             raise _NotScored(f"only its flow can compute {primary.title} of the predictions")
         checks = _checks(live.predictions)
         rows = _lines(table) + (_lines(checks) if checks else b"")
-        asked = _Asked(ours.manifest, live.manifest, rows, self.objects)
-        scores = asked.store.scores() or self._run(asked)
-        found = asked.predictions(scores, table, checks)
-        return Scored(job=asked.name, predictions=found)
+        task = _Task(ours.manifest, live.manifest, rows, self.objects)
+        scores = task.store.scores() or self._run(task)
+        found = task.predictions(scores, table, checks)
+        return Scored(job=task.name, predictions=found)
 
-    def _run(self, asked: _Asked) -> Scoring:
+    def _run(self, task: _Task) -> Scoring:
         """The scores of a job: the one that runs, or a new one."""
-        if not self.objects.list(asked.live.artifact.path):
-            raise _NotScored(f"{asked.live.artifact.path} is not there any more")
-        asked.store.write_rows_once(asked.rows)
+        if not self.objects.list(task.live.artifact.path):
+            raise _NotScored(f"{task.live.artifact.path} is not there any more")
+        task.store.write_rows_once(task.rows)
         jobs, until = self.jobs(), time.monotonic() + self.settings.timeout
-        job_id = self._find_or_submit(jobs, asked)
-        log.say(f"job {asked.name}: {job_url(jobs.region, job_id)}")
+        job_id = self._find_or_submit(jobs, task)
+        log.info(f"job {task.name}: {job_url(jobs.region, job_id)}")
         status = ""
         while True:
             job = jobs.describe_all([job_id]).get(job_id)
             # The job ends after it has written.
-            if (scores := asked.store.scores()) is not None:
+            if (scores := task.store.scores()) is not None:
                 return scores
             if job is None or job.ended:
                 reason = job.reason if job else "Batch does not know it"
-                raise _NotScored(f"job {asked.name} failed ({reason or 'no reason given'}); see its log")
+                raise _NotScored(f"job {task.name} failed ({reason or 'no reason given'}); see its log")
             if job.status != status:
-                log.say(f"the job is {job.status}")
+                log.info(f"the job is {job.status}")
                 status = job.status
             if time.monotonic() >= until:
                 raise _NotScored(
-                    f"job {asked.name} is {job.status} after {self.settings.timeout} s; retry this step when "
+                    f"job {task.name} is {job.status} after {self.settings.timeout} s; retry this step when "
                     "it has ended"
                 )
             time.sleep(LOOK_SECONDS)
 
-    def _find_or_submit(self, jobs: Batch, asked: _Asked) -> str:
-        found = jobs.describe_all(jobs.find(self.settings.queue, asked.name))
+    def _find_or_submit(self, jobs: Batch, task: _Task) -> str:
+        found = jobs.describe_all(jobs.find(self.settings.queue, task.name))
         if running := [job.id for job in found.values() if not job.ended]:
             return running[0]
-        request = asked.ours.request
+        request = task.ours.request
         try:
-            definition = jobs.definitions.with_image(SCORE_DEFINITION, asked.live.request.images.serve)
+            definition = jobs.definitions.with_image(SCORE_DEFINITION, task.live.request.images.serve)
         except ConfigurationError:
             raise _NotScored(
                 f"there is no job definition {SCORE_DEFINITION} in {jobs.region}: deploy infra/training.yaml "
                 "again"
             ) from None
         return jobs.submit(
-            asked.name,
+            task.name,
             queue=self.settings.queue,
             definition=definition,
             command=SCORE_COMMAND,
-            environment=asked.environment.to_env(),
+            environment=task.environment.to_env(),
             timeout=JOB_SECONDS,
             tags={
                 "modelbuild:pipeline": request.build.pipeline,
@@ -155,7 +155,7 @@ class Scorer:
         )
 
 
-class _Asked:
+class _Task:
     """A scoring, with the names that derive from what is scored."""
 
     def __init__(self, ours: Manifest, live: Manifest, rows: bytes, objects: Objects) -> None:
@@ -166,7 +166,7 @@ class _Asked:
         digest = hashlib.sha256(rows).hexdigest()
         about = {"model": artifact.sha256, "image": request.images.serve, "rows": digest}
         identity = f"{request.build.pipeline}-{request.model}-{request.model_id}"
-        # The same whichever model has these rows: it is scored once.
+        # Without the new model's name: the live model scores the same rows once for all models.
         short = sha256_of_json({**about})[:12]
         self.store = ScoreStore(objects, request.artifacts, short)
         self.name = shortened(re.sub(r"[^A-Za-z0-9_-]", "_", f"score-{identity}-{short}"), 128)
@@ -184,7 +184,7 @@ class _Asked:
         """The scores as predictions for the rows of ``table``.
 
         Raises:
-            _NotScored: the model could not score them, or not as its recorded predictions are.
+            _NotScored: the model could not score them, or its answers differ from the recorded predictions.
             VerificationFailed: they are of another model or of other rows.
         """
         expected = (self.environment.model_sha256, self.environment.rows_sha256)
@@ -199,7 +199,7 @@ class _Asked:
             )
         try:
             predicted = pa.array(scores.predictions, table.column("prediction").type)
-        # Of numbers that are too large and of texts that are no Unicode, pyarrow raises Python's own errors.
+        # For numbers that are too large and texts that are no Unicode, pyarrow raises Python's own errors.
         except (pa.ArrowException, ValueError, OverflowError):
             raise _NotScored("its server answers with values of another type than this model") from None
         if checks is not None:

@@ -16,12 +16,12 @@ def show(report: Report) -> None:
     manifest = report.manifest
     log.open_group(f":bar_chart: {report.verdict.sentence}")
     for detail in (*report.verdict.details, *report.unavailable):
-        log.say(detail)
+        log.info(detail)
     for gate in report.gates:
-        log.say(f"{'met' if gate.passed else 'NOT MET'}  {gate.title} {gate.threshold}: {gate.value}")
-    log.say(manifest.evaluation.describe(manifest.evaluation.overall))
-    log.say(f"W&B run   {manifest.wandb.url or manifest.wandb.id or 'none'}")
-    log.say(f"Model     {manifest.artifact.path}")
+        log.info(f"{'met' if gate.passed else 'NOT MET'}  {gate.title} {gate.threshold}: {gate.value}")
+    log.info(manifest.evaluation.describe(manifest.evaluation.overall))
+    log.info(f"W&B run   {manifest.wandb.url or manifest.wandb.id or 'none'}")
+    log.info(f"Model     {manifest.artifact.path}")
 
 
 def read_file(path: Path) -> Report:

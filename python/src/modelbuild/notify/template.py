@@ -21,7 +21,7 @@ _FAILURES = (
     LookupError,
     RecursionError,
 )
-"""What a template raises that is wrong, or that calls itself without end."""
+"""The errors of a template that is wrong, or that calls itself without end."""
 
 
 def render_template(path: Path, report: Report) -> str:

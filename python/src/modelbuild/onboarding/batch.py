@@ -58,7 +58,7 @@ def examine(account: Account, queue: str, allowed: Callable[[Quota], float]) -> 
 
 
 def _queues_of(account: Account, names: Sequence[str]) -> dict[str, Queue]:
-    """The queues that exist; each other one gets a line with the error."""
+    """The queues that exist and can be read; the checks above name each other one."""
     found: dict[str, Queue] = {}
     for name in names:
         with contextlib.suppress(ModelbuildError):

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from modelbuild.aws.identity import caller, session
 from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.onboarding.checks import Check
-from modelbuild.onboarding.interpolation import completed
+from modelbuild.onboarding.interpolation import interpolated
 from modelbuild.onboarding.pipeline import Step
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.deploy import DeploySettings
@@ -56,7 +56,7 @@ def _identities(step: Step, environ: Mapping[str, str]) -> Iterator[tuple[str, A
         if kind is None:
             continue
         try:
-            options = kind.from_options(completed(plugin.options, environ))
+            options = kind.from_options(interpolated(plugin.options, environ))
         except ConfigurationError:
             continue  # modelbuild check names a wrong option
         yield from _within(options)

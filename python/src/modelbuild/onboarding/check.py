@@ -21,7 +21,7 @@ from modelbuild.onboarding.training import conflicts, trainings
 _PINNED = re.compile(r"(.*[-/@_])?v?\d+\.\d+\.\d+([-+.][\w.+-]*)?|[0-9a-f]{7,64}")
 # The placeholder for the owner of the repository; GitHub allows no such name.
 PLACEHOLDER = "YOUR_ORG"
-# How the keys of meta-data begin that deploy believes, because only steps set them.
+# The beginning of each key of meta-data that deploy trusts, because only steps set it.
 _OWN_KEYS = re.compile(r"(?!params/)([A-Za-z0-9_-]+/)?(train|notify)/(?!params/)")
 
 
@@ -46,7 +46,11 @@ def findings(pipeline: Pipeline) -> list[Finding]:
             own = [*_reference(plugin), *_options(plugin)]
             found += [Finding(step.line, f"{step.shown()}: {text}") for text in own]
             if plugin.name == "train":
-                found += [*_handover(step, plugin, steps), *_retry(step, plugin), *_asked(index, steps)]
+                found += [
+                    *_handover(step, plugin, steps),
+                    *_retry(step, plugin),
+                    *_waits_for_inputs(index, steps),
+                ]
     # A label may have line breaks; a finding has none.
     found = [Finding(one.line, " ".join(one.text.split())) for one in found]
     return sorted(set(found), key=lambda finding: (finding.line, finding.text))
@@ -81,7 +85,7 @@ def _reference(plugin: Plugin) -> Iterator[str]:
         yield f"modelbuild has no plugin {plugin.name}: {nearest(plugin.name, list(PLUGINS))}"
     if PLACEHOLDER in reference.split("/"):
         yield f"plugin {plugin.reference} is an example: put whose repository it is in place of {PLACEHOLDER}"
-    # What lies in the repository is as fixed as the commit.
+    # The commit pins a plugin that lies in the repository.
     if reference.startswith(("./", "../", "/")) or has_variable(plugin.reference):
         return
     if not version:
@@ -101,7 +105,7 @@ def _options(plugin: Plugin) -> Iterator[str]:
 
 
 def _prefix(plugin: Plugin) -> str:
-    """What the keys of meta-data begin with of a training whose step has these options."""
+    """The prefix of the meta-data keys of the training that a step with these options starts."""
     model = plugin.options.get("model") if isinstance(plugin.options, dict) else None
     return f"{model}/" if isinstance(model, str) else ""
 
@@ -123,7 +127,7 @@ def _handover(train: Step, plugin: Plugin, steps: Sequence[Step]) -> Iterator[Fi
 
 
 def _retry(train: Step, plugin: Plugin) -> Iterator[Finding]:
-    """Whether a failed training can go on: by a retry of its step, which passed unless it waited."""
+    """Whether a person may retry the step to resume a failed training: without option wait it has passed."""
     waits = isinstance(plugin.options, dict) and plugin.options.get("wait") is True
     retry = train.values.get("retry")
     manual = retry.get("manual") if isinstance(retry, dict) else None
@@ -135,7 +139,7 @@ def _retry(train: Step, plugin: Plugin) -> Iterator[Finding]:
         )
 
 
-def _asked(index: int, steps: Sequence[Step]) -> Iterator[Finding]:
+def _waits_for_inputs(index: int, steps: Sequence[Step]) -> Iterator[Finding]:
     """Whether a training waits for the steps that ask a person for its parameters."""
     train, before = steps[index], steps_before(index, steps)
     for other, step in enumerate(steps):

@@ -31,7 +31,7 @@ def examine(file: Path, environ: Mapping[str, str]) -> Iterator[Check]:
     """Check the agent, the pipeline in ``file``, AWS with the identities of its train steps, and the REST
     token.
 
-    The check writes and deletes one object of its own below option artifacts, and changes nothing else.
+    For each train step, it writes and deletes an object below option artifacts, and changes nothing else.
     """
     yield run_check("agent", _agent)
     try:

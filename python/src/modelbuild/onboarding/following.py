@@ -96,7 +96,7 @@ def _model(plugin: Plugin) -> str | None:
 
 
 def _decisions(index: int, steps: Sequence[Step], trained: Sequence[Training]) -> list[int]:
-    """The indices of the steps by which a person decides before a step, without those of trainings."""
+    """The indices of the block and input steps before a step, without those that trainings unblock."""
     by_training = {training.unblock for training in trained}
     values = steps[index].values
     return [
@@ -180,7 +180,7 @@ def _unread_fields(readers: Sequence[_Reader | None], steps: Sequence[Step]) -> 
 
 
 def _key_prefix(plugin: Plugin, trained: Sequence[Training]) -> str | None:
-    """What the keys begin with of the training that a step follows; None if the file does not say which."""
+    """The key prefix of the training that a step follows; None if the file does not say which training."""
     claims = [training.claim for training in trained if training.claim is not None]
     model = _model(plugin)
     if len(claims) < len(trained) or has_variable(model or ""):

@@ -181,7 +181,7 @@ def _rendered(written: Written, name: str, rows: DataFile) -> Iterator[tuple[Pat
 
 
 def _name(text: str) -> str:
-    """A name that a folder, a model, an endpoint and a concurrency group take."""
+    """A name that is valid for a folder, a model, an endpoint and a concurrency group."""
     name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:_NAME_LENGTH].strip("-") or "model"
     return f"model-{name}" if name.isdigit() else name
 

@@ -34,7 +34,7 @@ class _Variable:
 _Expression = tuple["str | _Variable", ...]
 
 
-def completed(value: JsonValue, environ: Mapping[str, str]) -> JsonValue:
+def interpolated(value: JsonValue, environ: Mapping[str, str]) -> JsonValue:
     """Interpolate the variables in the texts and keys of a value; a variable that is not set is empty.
 
     Raises:
@@ -42,7 +42,7 @@ def completed(value: JsonValue, environ: Mapping[str, str]) -> JsonValue:
             text.
     """
     missing: set[str] = set()
-    found = _completed(value, environ, missing)
+    found = _interpolated(value, environ, missing)
     if missing:
         raise ConfigurationError(
             f"the pipeline requires {' and '.join(sorted(missing))}, which this environment does not have: "
@@ -51,28 +51,28 @@ def completed(value: JsonValue, environ: Mapping[str, str]) -> JsonValue:
     return found
 
 
-def completed_variables(values: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+def interpolated_variables(values: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     """Interpolate the names and values of variables, with those of ``environ`` only.
 
     Raises:
-        ConfigurationError: see :func:`completed`.
+        ConfigurationError: see :func:`interpolated`.
     """
-    found = completed(dict(values), environ)
+    found = interpolated(dict(values), environ)
     assert isinstance(found, dict)
     return {name: str(value) for name, value in found.items()}
 
 
-def completed_environment(env: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+def interpolated_environment(env: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     """Interpolate the variables under ``env:`` of a pipeline file, in order.
 
     Each may use the variables before it, which override those of ``environ``.
 
     Raises:
-        ConfigurationError: see :func:`completed`.
+        ConfigurationError: see :func:`interpolated`.
     """
     found: dict[str, str] = {}
     for name, value in env.items():
-        found.update(completed_variables({name: value}, {**environ, **found}))
+        found.update(interpolated_variables({name: value}, {**environ, **found}))
     return found
 
 
@@ -98,12 +98,12 @@ def problems(value: object) -> Iterator[str]:
         yield from (problem for item in items for problem in problems(item))
 
 
-def _completed(value: JsonValue, environ: Mapping[str, str], missing: set[str]) -> JsonValue:
+def _interpolated(value: JsonValue, environ: Mapping[str, str], missing: set[str]) -> JsonValue:
     if isinstance(value, list):
-        return [_completed(item, environ, missing) for item in value]
+        return [_interpolated(item, environ, missing) for item in value]
     if isinstance(value, dict):
         return {
-            _text(_Parser(key).expression(), environ, missing): _completed(item, environ, missing)
+            _text(_Parser(key).expression(), environ, missing): _interpolated(item, environ, missing)
             for key, item in value.items()
         }
     if isinstance(value, str):

@@ -149,7 +149,7 @@ _Placed = tuple[Map, "Map | None"]
 
 
 def _flat(steps: list[Any]) -> Iterator[_Placed]:
-    """Each step with its group; entries that are no steps are ignored, because Buildkite refuses them."""
+    """Each step with its group; an entry that is no step, which Buildkite refuses, is an empty step."""
     for step in map(_as_map, steps):
         members = step.get("steps")
         if step_type(step) == "group" and isinstance(members, list):

@@ -37,7 +37,7 @@ def examine(queues: Mapping[str, Queue], allowed: Callable[[Quota], float]) -> I
 
 
 def _smallest(queue: Queue) -> Iterable[tuple[Quota, int]]:
-    """The quotas of a queue's instance types, with the vCPUs of the smallest instance of each quota."""
+    """The quotas of a queue's enabled compute environments, each with the vCPUs of its smallest instance."""
     found: dict[Quota, int] = {}
     for compute in queue.computes:
         if compute.state != "ENABLED":

@@ -11,7 +11,7 @@ from modelbuild.buildkite import agent
 from modelbuild.contract import SCORE_DEFINITION
 from modelbuild.errors import ConfigurationError, ModelbuildError
 from modelbuild.onboarding.checks import Check, no_identity, run_check
-from modelbuild.onboarding.interpolation import completed
+from modelbuild.onboarding.interpolation import interpolated
 from modelbuild.onboarding.pipeline import Step
 from modelbuild.settings import AwsSettings
 from modelbuild.settings.notify import NotifySettings
@@ -48,7 +48,7 @@ def _accounts(steps: Sequence[Step], environ: Mapping[str, str]) -> Iterator[Aws
             if plugin.name != NotifySettings.plugin:
                 continue
             try:
-                settings = NotifySettings.from_options(completed(plugin.options, environ))
+                settings = NotifySettings.from_options(interpolated(plugin.options, environ))
             except ConfigurationError:
                 continue  # modelbuild check names a wrong option
             if settings.compare_with is not None and settings.compare_with.score_live.timeout:

@@ -11,10 +11,10 @@ from pydantic import JsonValue
 from modelbuild.buildkite.trainings import Claim
 from modelbuild.errors import ConfigurationError
 from modelbuild.onboarding.interpolation import (
-    completed,
-    completed_environment,
-    completed_variables,
     has_variable,
+    interpolated,
+    interpolated_environment,
+    interpolated_variables,
 )
 from modelbuild.onboarding.pipeline import Pipeline, Step, environment, read
 from modelbuild.settings.train import TrainSettings, model_name
@@ -30,7 +30,7 @@ class Training:
     Attributes:
         step: the step.
         options: its options.
-        claim: what it will claim of its build; None where options are wrong, or completed by the agent.
+        claim: what it will claim of its build; None where options are wrong, or interpolated by the agent.
         mistake: why its model has no name; empty where it has one.
     """
 
@@ -97,7 +97,7 @@ def environment_of(pipeline: Pipeline, environ: Mapping[str, str]) -> dict[str, 
     Raises:
         ConfigurationError: the agent would refuse ``env:``, or lacks a variable that it requires.
     """
-    return {**environ, **completed_environment(pipeline.env, environ)}
+    return {**environ, **interpolated_environment(pipeline.env, environ)}
 
 
 def settings(options: JsonValue, environ: Mapping[str, str]) -> TrainSettings:
@@ -106,7 +106,7 @@ def settings(options: JsonValue, environ: Mapping[str, str]) -> TrainSettings:
     Raises:
         ConfigurationError: an option is wrong, or a variable that the pipeline requires is not set.
     """
-    return TrainSettings.from_options(completed(options, environ))
+    return TrainSettings.from_options(interpolated(options, environ))
 
 
 def of_pipeline(
@@ -126,10 +126,10 @@ def of_pipeline(
     trained = trainings(pipeline.steps)
     for step, text in conflicts(trained):
         raise ConfigurationError(f"{file}:{step.line}: {step.shown()}: {text}")
-    completing = environment_of(pipeline, environ)
+    pipeline_environ = environment_of(pipeline, environ)
     found = [(training.step, training.options) for training in trained]
     if model is not None:
-        found = [(step, options) for step, options in found if _trains(options, completing, model)]
+        found = [(step, options) for step, options in found if _trains(options, pipeline_environ, model)]
     if len(found) > 1:
         raise ConfigurationError(f"{len(found)} steps of {file} train: say which model is meant with --model")
     for step, options in found:
@@ -137,9 +137,9 @@ def of_pipeline(
             own = environment(step.values.get("env"))
         except ValueError as error:
             raise ConfigurationError(f"{file}:{step.line}: env: {error}") from error
-        variables = completed_variables(own, completing)
+        variables = interpolated_variables(own, pipeline_environ)
         kept = {name: value for name, value in environ.items() if name.startswith(_BUILDKITES)}
-        return settings(options, completing), {**completing, **variables, **kept}
+        return settings(options, pipeline_environ), {**pipeline_environ, **variables, **kept}
     what = "trains" if model is None else f"trains model {model}"
     raise ConfigurationError(f"no step of {file} {what}: add one, or name another file with --pipeline")
 

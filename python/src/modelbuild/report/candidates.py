@@ -24,7 +24,7 @@ SHOWN = 20
 
 _REASONS = 3
 _WORTHWHILE = 0.9
-"""What a candidate must save to be recommended in place of the best: a tenth."""
+"""A candidate is recommended if its size or cost is below this part of the best one's."""
 _BAR = 20
 
 _ENDED: Mapping[str, str] = {
@@ -238,7 +238,7 @@ def _advice(board: Leaderboard, timings: Mapping[str, CandidateTiming]) -> Itera
 
 
 def _least(found: Sequence[tuple[LeaderboardRow, float | None]], best: float | None) -> LeaderboardRow | None:
-    """The candidate with the smallest value, if that is worth it beside the value of the best one."""
+    """The candidate with the smallest value; None if that is not small enough beside the best one's."""
     known = [(value, place) for place, (_, value) in enumerate(found) if value is not None]
     if not known or best is None or min(known)[0] >= _WORTHWHILE * best:
         return None

@@ -35,7 +35,7 @@ class Prices(BaseModel):
     instance_hour: dict[str, Price] = Field({}, alias="instance-hour")
 
     def of_instance(self, instance: StepInstance) -> float | None:
-        """The price of an instance, which is at most that of an instance on demand; None if it has none."""
+        """The price of an hour; without a spot price, that on demand; None if there is neither."""
         on_demand = self.instance_hour.get(instance.type)
         return self.instance_hour.get(f"{instance.type} spot", on_demand) if instance.spot else on_demand
 

@@ -41,7 +41,7 @@ def delta(difference: Difference) -> Delta:
 
 
 def _decimals(difference: Difference) -> int:
-    """As many decimals as metrics have, or more where an interval that does not contain 0 would end at it."""
+    """As many decimals as metrics have, or more, so that an interval without 0 is not shown to end at 0."""
     interval = difference.interval
     if interval is None or difference.outcome == "no difference":
         return _DECIMALS

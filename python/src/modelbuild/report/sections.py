@@ -48,14 +48,14 @@ class Page:
         shade: the classes of a cell of the confusion matrix, by its level and whether the prediction is
             right.
         shades: a sentence about these shades.
-        rest: where what the page leaves out is.
+        rest: the name of the file that has what the page leaves out.
         open_rows: how many rows of a table are open; the others are folded.
         open_examples: the same for the table of mistakes.
-        rows: how many rows of a table there are at most.
-        columns: how many metrics of all rows, and how many slicing columns.
+        rows: how many rows a table has at most.
+        columns: how many metrics of all rows, and how many slicing columns, there are at most.
         labels: how many labels a confusion matrix may have to be shown as a table.
-        cell: how many characters of a value in a table.
-        text: how many characters of a long text, such as a query.
+        cell: how many characters of a value in a table are shown.
+        text: how many characters of a long text, such as a query, are shown.
     """
 
     address: Callable[[str], Markup]

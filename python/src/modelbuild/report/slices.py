@@ -21,7 +21,7 @@ class SliceRow:
         name: the value of the column.
         rows: how many rows have it, as text; empty for a slice that only the other model was evaluated on.
         values: the metrics as text, empty for those that the slice lacks.
-        delta: None if one of the two models lacks the slice.
+        delta: None without another model, or if one of the two lacks the slice.
     """
 
     name: str
@@ -37,13 +37,13 @@ class SliceTable:
     Attributes:
         column: the column's name.
         metrics: those of the table.
-        beside: the name of the other model; empty without one.
+        other_model: the name of the other model; empty without one.
         rows: the slices.
     """
 
     column: str
     metrics: Sequence[Metric]
-    beside: str
+    other_model: str
     rows: Sequence[SliceRow]
 
 

@@ -1,4 +1,4 @@
-"""What a careful colleague says about a model before it is deployed, from the manifests alone."""
+"""The warnings about a model before it is deployed, from the manifests alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FEW_EVALUATION_ROWS = 100
 LEFT_OUT = 0.05
 """The share of the snapshot's rows that may be left out without a warning."""
 SHIFT = 0.05
-"""By how much the share of a label may change without a warning; and by chance, by three standard errors."""
+"""By how much the share of a label may change without a warning, or by three standard errors, if larger."""
 FEWER_ROWS = 0.2
 
 _MORE_EPOCHS = "more epochs may make a better model"
@@ -85,8 +85,8 @@ def _convergence(training: TrainingSummary) -> Iterator[str]:
 
 
 def _last_values(training: TrainingSummary, name: str, *, falling: bool = False) -> str:
-    """The last two values of a curve, unless they do not show what is said of it: they look equal, or the
-    last one of a noisy curve whose means were falling is the higher one.
+    """The last two values of a curve as text; empty if they look equal, or if the curve is said to be falling
+    and the last one is the higher one.
     """
     found = [point.values[name] for point in training.curve if name in point.values]
     shown = [f"{value:.3g}" for value in found[-2:]]

@@ -30,7 +30,7 @@ from modelbuild.serving.model import load_directory
 
 
 def main(arguments: list[str], environ: Mapping[str, str]) -> int:
-    """Serve until a signal ends the process, or score some rows; the exit code of the error otherwise."""
+    """Serve until a signal ends the process, or score some rows; returns the exit code."""
     try:
         if arguments == ["serve"]:
             uvloop.run(_serve(environ))

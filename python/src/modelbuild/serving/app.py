@@ -125,7 +125,7 @@ class Service:
         received = dict(scope["headers"])
         media_type = _media_type(received, self._accepted)
         answer = answer_type(received, media_type)
-        caller = Caller(scope.get("extensions", {}).get(IS_LOST, _is_present))
+        caller = Caller(scope.get("extensions", {}).get(IS_LOST, _never_lost))
         return answer, await self._invoke(self._batches, receive, caller, media_type, answer)
 
     async def _invoke(
@@ -193,8 +193,8 @@ def _place(error: Exception) -> str:
     return f"{frame.filename}:{frame.lineno}"
 
 
-def _is_present() -> bool:
-    """The answer, in place of a server that does not say it, whether the client has gone."""
+def _never_lost() -> bool:
+    """Whether the connection is lost, for a server that does not tell."""
     return False
 
 

@@ -26,7 +26,7 @@ MEDIA_TYPES = {
     "application/x-ndjson": JSON_LINES,
     CSV: CSV,
 }
-"""The media types of requests, with the one of each that this module names it by."""
+"""The media types of requests, each with the constant of its format."""
 
 _MARKS = np.frombuffer(b",:[{", dtype=np.uint8)
 
@@ -100,7 +100,7 @@ def _rows(text: str, declared: Input) -> Iterable[list[str]]:
 
 
 def _lines(text: str, declared: Input) -> Iterator[str]:
-    """The lines of CSV, of which none has more cells than a row can have and than fit into memory."""
+    """The lines of CSV; refuses one with more cells than a row of the input has, or than fit into memory."""
     for number, line in enumerate(io.StringIO(text, newline=""), 1):
         if line.count(",") > min(declared.csv_commas, MAX_JSON_MARKS):
             raise BadBody(f"Line {number} has more commas than a row of input {declared.type} can have.")
@@ -110,8 +110,8 @@ def _lines(text: str, declared: Input) -> Iterator[str]:
 def _check(named: Iterable[tuple[str, Any]], read: Callable[[Any], Any]) -> list[Any]:
     """What ``read`` makes of each value, up to one more than is allowed.
 
-    The name of a value begins the sentence that refuses it. No value is kept as it was sent: as Python
-    objects all of them can take many times their size.
+    The name of a value begins the sentence that refuses it. The values are read one at a time, because all of
+    them together can take many times their size as Python objects.
     """
     instances: list[Any] = []
     for name, value in itertools.islice(named, MAX_INSTANCES + 1):

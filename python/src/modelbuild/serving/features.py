@@ -38,7 +38,7 @@ _WORD = 8
 """Bytes of a token that are read as one number."""
 
 _MASKS = np.array([(1 << 8 * count) - 1 for count in range(_WORD + 1)], dtype=np.uint64)
-"""What is kept of a word of which so many bytes belong to the token."""
+"""By the number of a word's bytes that belong to the token: the mask that keeps these."""
 
 _SPACE = 0
 
@@ -103,7 +103,7 @@ def features(
 
 
 def chunks(texts: Sequence[str], characters: int) -> Iterator[Sequence[str]]:
-    """The texts in order, as many together as have so many characters, and at least one."""
+    """The texts in order, in groups of at most so many characters; a longer text is a group of its own."""
     start = size = 0
     for index, text in enumerate(texts):
         size += len(text)

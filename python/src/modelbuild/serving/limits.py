@@ -28,12 +28,12 @@ LOOP_SECONDS = 0.05
 """How long a batch on the event loop should take; a request that takes longer is predicted in the thread."""
 
 REQUEST_SECONDS = 60.0
-"""How long SageMaker waits for an answer. What a request that is older asks for is not computed."""
+"""How long SageMaker waits for an answer; the server computes nothing for an older request."""
 BUSY_SECONDS = 5.0
-"""Since when requests must be waiting before one is refused because of those before it."""
+"""How long the oldest request must have waited before a new one is refused because of those before it."""
 
 MAX_ANSWER_BYTES = 6_291_456
-"""The largest answer, about: that of the largest body."""
+"""About the size of the largest answer; it is that of the largest body."""
 SMALL_ANSWER_BYTES = 262_144
 """An answer up to about this size is written on the event loop, which takes some milliseconds."""
 LARGE_ANSWERS = 16

@@ -37,18 +37,19 @@ class Model:
     seconds: float
 
     def predict(self, instances: Sequence[Any]) -> list[Answer]:
-        """An answer for each instance, each as the input type makes it of JSON.
+        """An answer for each instance; the instances are what ``from_json`` of the input returned.
 
         Raises:
-            VerificationFailed: the kind gives another number of answers, or raises what no request can hold.
+            VerificationFailed: the kind gives another number of answers, or raises what is no ``Exception``.
         """
         return _answers(self.predictor, instances)
 
     def predict_json(self, values: Sequence[JsonValue]) -> list[Answer]:
-        """An answer for each instance, each as JSON has it.
+        """An answer for each instance of JSON.
 
         Raises:
             BadInstance: one does not fit the declared input.
+            VerificationFailed: see :meth:`predict`.
         """
         return self.predict([self.description.input.from_json(value) for value in values])
 

@@ -120,7 +120,7 @@ class Batches(ABC):
         self._schedule()
 
     def _is_overloaded(self, request: _Request) -> bool:
-        # The speed is that of these requests only when some like them were predicted.
+        # Until some requests like these were predicted, the measured speed may be that of others.
         busy = request.caller.arrived - self._waiting[0].caller.arrived > BUSY_SECONDS
         return busy and self._size > self._speed.per_second * REQUEST_SECONDS
 
@@ -198,7 +198,7 @@ class LoopBatches(Batches):
 
 
 class ThreadBatches(Batches):
-    """Batches that are predicted in a thread, which would keep the event loop for too long.
+    """Batches that are predicted in a thread, because they would block the event loop for too long.
 
     While a batch is predicted the next one gathers. It is as large as what is predicted in
     :data:`BATCH_SECONDS`, so that a short request does not wait long for the others of its batch.

@@ -1,5 +1,5 @@
-"""The attempts at one training: the head of each, and its result. Each file is written once, with a
-conditional write, so that only one of several programs succeeds.
+"""The attempts at one training: the head of each, and its result. Claims, heads, results and deliveries are
+written once, by conditional writes, so that only one of several programs succeeds.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Attempt:
         return None if found is None else found.job_id
 
     def age(self) -> float | None:
-        """Seconds since a job has held the attempt, or None before that."""
+        """Seconds since the attempt was assigned to a job or abandoned, or None before that."""
         return self.objects.age(f"{self._stem}.head")
 
     def record_run(self, run: Run) -> None:

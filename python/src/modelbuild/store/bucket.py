@@ -30,7 +30,7 @@ class BucketStore:
         """Claim a slot for a request to Buildkite; False if another program has claimed it."""
         return self._objects.write_once(f"{self._root}/turns/{name}", b"")
 
-    def claim_question(self, build: Build, slice_number: int) -> bool:
+    def claim_request(self, build: Build, slice_number: int) -> bool:
         """Claim the request of this time slice that asks Buildkite for the pipeline's cancelled builds."""
         return self._objects.write_once(f"{self._cancelled(build, slice_number)}.asked", b"")
 

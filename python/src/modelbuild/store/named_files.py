@@ -18,8 +18,8 @@ from modelbuild.store.objects import Objects
 def write_until_manifest(
     objects: Objects, uri: str, content: bytes, content_type: str, named: Callable[[], str | None]
 ) -> None:
-    """Write a file that the manifest will name. Trained again, a model has other bytes: without a manifest no
-    program has used the first ones.
+    """Write a file that the manifest will name. Without a manifest, no program has used the bytes of an
+    earlier training, so they are replaced.
 
     Args:
         objects: S3.
@@ -46,7 +46,7 @@ def write_until_manifest(
         if found != content:
             raise _other(uri, found, made)
     if named() not in (None, made):
-        # The manifest came after the first look for it: what it may name is put back.
+        # The manifest was written after the first check: the file that it may name is restored.
         objects.replace(uri, present, written, content_type)
         raise _other(uri, present, made)
 

@@ -49,7 +49,7 @@ class Ranking:
 
 
 def rank(evaluation: Evaluation) -> str:
-    """The primary metric as 16 hexadecimal digits, of which the better value has the lesser ones."""
+    """The primary metric as 16 hexadecimal digits, which are smaller for a better value."""
     metric = evaluation.metric(evaluation.primary)
     # Adding 0.0 makes a positive zero of a negative one.
     worse = -metric.gain(evaluation.overall.metrics[metric.name], 0.0) + 0.0

@@ -1,4 +1,4 @@
-"""The files of a sweep, below the prefix of its model: what workers train, how that ended, the order."""
+"""The files of a sweep, below the prefix of its model: work, outcomes, manifests and the leaderboard."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class SweepStore:
         return f"{self.prefix}/{LEADERBOARD_FILE}"
 
     def leaderboard(self) -> Leaderboard | None:
-        """The leaderboard, or None before the sweep has ended."""
+        """The leaderboard, or None before the candidates are ranked."""
         return records.find(self.objects, self.leaderboard_uri, Leaderboard, records.LARGE_BYTES)
 
     def write_leaderboard(self, leaderboard: Leaderboard, table: bytes) -> None:

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from modelbuild.contract import LeaderboardRow
 
 _FEWEST = 8
-"""Of fewer candidates a forest learns their noise."""
+"""From fewer candidates a forest learns their noise."""
 
 _TREES = 64
 
@@ -20,8 +20,8 @@ _TREES = 64
 def importance(rows: Sequence[LeaderboardRow]) -> dict[str, float]:
     """The part of the differences that each parameter explains, from 0 to 1; all together 1.
 
-    A random forest predicts the metric from the parameters, and each parameter counts with what its splits
-    reduce the variance by. Empty for too few candidates, or if all have the same metric.
+    A random forest predicts the metric from the parameters; the part of a parameter is that of its splits in
+    the reduction of the variance. Empty for too few candidates, or if all have the same metric.
 
     Source: Breiman, "Random Forests", Machine Learning 45 (2001).
     """
@@ -30,7 +30,7 @@ def importance(rows: Sequence[LeaderboardRow]) -> dict[str, float]:
     metrics = np.array([row.metric for row in trained], dtype=float)
     if len(trained) < _FEWEST or not names:
         return {}
-    # Of halves, because float64 does not hold the difference of the largest numbers.
+    # Halved first, because float64 does not hold the difference of the largest numbers.
     distances = metrics / 2 - metrics.min() / 2
     if not distances.any():
         return {}
@@ -48,8 +48,8 @@ def importance(rows: Sequence[LeaderboardRow]) -> dict[str, float]:
 
 
 def _columns(values: Sequence[JsonValue]) -> list[npt.NDArray[np.float64]]:
-    """A parameter as numbers: the ranks of its own, or one column for each other value; absent ones are
-    below all.
+    """A parameter as numbers: the ranks of its numbers, with absent ones below all; if it has other values,
+    a column for each value.
 
     A tree splits by the order of numbers only, and scikit-learn has them as float32, which holds neither
     1e40 nor the difference of 1e-50 and 1e-60.

@@ -63,7 +63,7 @@ def with_intervals(leaderboard: Leaderboard, read: ReadPredictions) -> Leaderboa
         own, difference = _measure(found, best, metric)
         is_noise = difference is not None and difference.low <= 0 <= difference.high
         if len(found.table) < FEW_ROWS and predictions.same_rows(found.table, best.table):
-            # So few rows have no interval, and tell no candidate from the best.
+            # So few rows have no interval, and cannot tell a candidate from the best one.
             is_noise = True
         update = {
             "low": own.low if own else None,

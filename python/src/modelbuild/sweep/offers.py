@@ -41,7 +41,7 @@ def select(
     """How the best candidate does on the test rows.
 
     Args:
-        leaderboard: the leaderboard, :func:`without_failed`.
+        leaderboard: the leaderboard that :func:`without_failed` returned.
         best: the best candidate that is offered.
         outcome: how its training on all training rows ended.
         test: what it answers for the test rows; without an interval if that cannot be read.

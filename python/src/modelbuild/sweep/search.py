@@ -88,7 +88,7 @@ def search(
     found: list[CandidateOutcome] = []
     for number, candidates in enumerate(_rounds(sweep, defaults, found, sampler), 1):
         if found and not may_continue(found, candidates):
-            log.say(f"sweep: the budget is used up after {len(found):,} candidates")
+            log.info(f"sweep: the budget is used up after {len(found):,} candidates")
             break
         found += _train_round(sweep, number, candidates, defaults, train)
     return found
@@ -123,15 +123,15 @@ def _chosen_rounds(
             sampler.tell(outcome.task.candidate, score)
         told = len(found)
         earlier = [outcome.task.candidate.values for outcome in found]
-        asked = sampler.ask(min(sweep.round, limit - number))
+        proposals = sampler.ask(min(sweep.round, limit - number))
         new: list[Candidate] = []
-        for values in asked:
+        for values in proposals:
             if values not in earlier:
                 earlier.append(dict(values))
                 number += 1
                 new.append(Candidate(number=number, values=dict(values)))
         if not new:
-            log.say("sweep: method tpe finds only candidates that were trained before, so it ends here")
+            log.info("sweep: method tpe finds only candidates that were trained before, so it ends here")
             return
         yield new
 

@@ -20,7 +20,7 @@ _DIGITS = 4
 
 _GRID_POINTS = 1_000_000
 _DRAWS = 100
-"""How often a candidate is drawn that was drawn before, until the space counts as exhausted."""
+"""After so many repeated candidates in a row, the space counts as exhausted."""
 
 
 def candidates(sweep: Sweep, defaults: Mapping[str, JsonValue]) -> list[Candidate]:
@@ -161,7 +161,7 @@ def _points(dimension: Dimension) -> list[JsonValue]:
 
 
 def draw(dimension: Dimension, share: float) -> JsonValue:
-    """The value at a share of a dimension, from 0 to below 1, of which each value has its part."""
+    """The value at a share of a dimension, from 0 to below 1; the values of a list have equal parts."""
     if dimension.values:
         return dimension.values[int(share * len(dimension.values))]
     if dimension.is_whole and dimension.scale == "linear":

@@ -30,8 +30,8 @@ class TpeSampler:
         self._sweep = sweep
         self._defaults = defaults
         self._names = space.ordered(sweep.space)
-        # Candidates of a round are chosen together: of those without a result it assumes the worst, and so
-        # does not choose the same again.
+        # Candidates of a round are chosen together: for those without a result the sampler assumes the worst,
+        # and so does not choose the same again.
         sampler = optuna.samplers.TPESampler(seed=sweep.seed, constant_liar=True)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._open: dict[str, optuna.Trial] = {}

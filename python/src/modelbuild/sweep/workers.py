@@ -127,7 +127,7 @@ class Workers:
             reason = self._run(name, work) or "the job succeeded without them"
             still = self._left(work.tasks)
             if still:
-                log.say(f"sweep: {len(still)} candidates of {name} have not ended: {reason}")
+                log.info(f"sweep: {len(still)} candidates of {name} have not ended: {reason}")
             in_flight = _in_flight(work, still)
             if is_retry:
                 lost += len(in_flight)
@@ -164,7 +164,7 @@ class Workers:
             try:
                 self.batch.terminate(job_id, reason)
             except AwsError as error:
-                log.say(f"sweep: {error}")
+                log.info(f"sweep: {error}")
 
     def _not_ended(self) -> list[str]:
         """The jobs that may still run, the newest first; a job of which Batch says nothing is one of them.
@@ -174,7 +174,7 @@ class Workers:
         try:
             known = self.batch.describe_all(self._jobs)
         except AwsError as error:
-            log.say(f"sweep: {error}")
+            log.info(f"sweep: {error}")
             known = {}
         return [one for one in reversed(self._jobs) if one not in known or not known[one].ended]
 
@@ -210,7 +210,7 @@ class Workers:
         job_id = self._patiently(send)
         self._jobs.append(job_id)
         self.on_job(f"{job_id}:0" if work.workers > 1 else job_id)
-        log.say(f"sweep: job {job_id} with {work.workers} workers of {work.processes} candidates at a time")
+        log.info(f"sweep: job {job_id} with {work.workers} workers of {work.processes} candidates at a time")
         return job_id
 
     def _wait(self, job_id: str, children: int, are_done: Callable[[], bool]) -> str:
@@ -219,13 +219,13 @@ class Workers:
         while True:
             job = self._patiently(lambda: self.batch.describe(job_id))
             if job.ended:
-                return "" if job.status == "SUCCEEDED" else self._why(job, children)
+                return "" if job.status == "SUCCEEDED" else self._failure_reason(job, children)
             if are_done():
                 return ""
             self.clock.sleep(pause)
             pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE_SECONDS)
 
-    def _why(self, job: BatchJob, children: int) -> str:
+    def _failure_reason(self, job: BatchJob, children: int) -> str:
         """Why a job failed, and where its log is; of an array job, those of its first child that failed."""
         ids = [f"{job.id}:{index}" for index in range(children)] if children > 1 else []
         found = self._patiently(lambda: self.batch.describe_all(ids))
@@ -246,7 +246,7 @@ class Workers:
             except AwsError as error:
                 if is_refusal(error) or self.clock.now() > until:
                     raise
-                log.say(f"sweep: {error}; trying again")
+                log.info(f"sweep: {error}; trying again")
             self.clock.sleep(_AGAIN_SECONDS)
 
 

@@ -35,7 +35,7 @@ def test_an_endpoint_serves_from_its_model_in_an_environment_of_its_own(serving:
 def test_an_endpoint_is_described_as_on_aws(serving: Serving) -> None:
     """DescribeEndpoint names configuration, images, weights and counts; ListEndpoints has it."""
     serving.deployed("shown")
-    found = serving.look("shown")
+    found = serving.describe("shown")
     [variant] = found["ProductionVariants"]
     assert found["EndpointConfigName"] == "shown"
     assert found["EndpointArn"] == "arn:aws:sagemaker:us-east-1:123456789012:endpoint/shown"
@@ -84,7 +84,7 @@ def test_an_endpoint_stays_with_its_model_when_the_new_one_does_not_start(servin
     before = serving.call("staying")[1]["pid"]
     serving.config("staying-2", serving.model("staying-2", "exit"))
     serving.sagemaker.update_endpoint(EndpointName="staying", EndpointConfigName="staying-2")
-    found = serving.look("staying")
+    found = serving.describe("staying")
     assert found["EndpointStatus"] in ("Updating", "RollingBack", "InService")
     found = serving.settled("staying")
     assert (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", "staying")

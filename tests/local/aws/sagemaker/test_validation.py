@@ -44,7 +44,7 @@ def test_what_is_there_cannot_be_created_again_nor_changed_while_it_changes(
     serving.config("taken-2", serving.model("taken-2", f"held {healthy}"))
     change = {"EndpointName": "taken", "EndpointConfigName": "taken-2"}
     serving.sagemaker.update_endpoint(**change)
-    assert serving.look("taken")["PendingDeploymentSummary"]["EndpointConfigName"] == "taken-2"
+    assert serving.describe("taken")["PendingDeploymentSummary"]["EndpointConfigName"] == "taken-2"
     assert "Cannot update in-progress endpoint" in refused(serving.sagemaker.update_endpoint, **change)
     assert "Cannot update in-progress" in refused(serving.sagemaker.delete_endpoint, EndpointName="taken")
     healthy.touch()
@@ -66,7 +66,7 @@ def test_missing_resources_are_not_found(serving: Serving) -> None:
         (lambda: serving.config("x", name), "model"),
     ):
         assert f"Could not find {kind}" in refused(call)
-    assert serving.look("found")["EndpointStatus"] == "InService"
+    assert serving.describe("found")["EndpointStatus"] == "InService"
 
 
 def test_models_are_checked(serving: Serving) -> None:

@@ -94,7 +94,7 @@ def answer(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
     body = drain(environ)
     status, shown = "404 Not Found", "{}"
     if environ["REQUEST_METHOD"] == "PUT":
-        # Only an administrator reaches this with PUT: see ``refused``.
+        # Only an administrator reaches this with PUT: see ``faults.with_faults``.
         try:
             _longest["seconds"] = min(int(json.loads(body)["seconds"]), _LONGEST_SECONDS)
             status, shown = "200 OK", json.dumps(_longest)
@@ -150,9 +150,9 @@ def _has_web_identity(environ: dict[str, Any]) -> bool:
     """Whether a request asks STS for the keys of a role with a token of the local Buildkite."""
     if environ["REQUEST_METHOD"] != "POST" or "HTTP_X_AMZ_TARGET" in environ:
         return False
-    asked = {name: values[0] for name, values in parse_qs(_body(environ).decode("latin-1")).items()}
-    token = asked.get("WebIdentityToken", "")
-    return asked.get("Action") == "AssumeRoleWithWebIdentity" and web_identity.is_valid(
+    parameters = {name: values[0] for name, values in parse_qs(_body(environ).decode("latin-1")).items()}
+    token = parameters.get("WebIdentityToken", "")
+    return parameters.get("Action") == "AssumeRoleWithWebIdentity" and web_identity.is_valid(
         token, _web_identity_key
     )
 
@@ -253,11 +253,11 @@ def _keys(role: str, session: str, region: str) -> AssumedRole:
 
 
 def _assume_role_with_lifetime(
-    self: STSBackend, *, role_arn: str, duration: int, **asked: Any
+    self: STSBackend, *, role_arn: str, duration: int, **parameters: Any
 ) -> AssumedRole:
     _require_role(self.account_id, role_arn)
     seconds = min(int(duration), _longest["seconds"])
-    credentials = _assume_role(self, role_arn=role_arn, duration=seconds, **asked)
+    credentials = _assume_role(self, role_arn=role_arn, duration=seconds, **parameters)
     _secrets[credentials.access_key_id] = credentials.secret_access_key
     _expiry[credentials.access_key_id] = credentials.expiration.replace(tzinfo=timezone.utc).timestamp()
     return credentials

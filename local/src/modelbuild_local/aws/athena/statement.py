@@ -12,7 +12,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of statements that are refused here anyway
 
-_DIALECT = "trino"  # what Athena speaks but for its DDL
+_DIALECT = "trino"  # Athena's dialect, except for its DDL
 _QUERIES = ("SELECT", "WITH", "VALUES", "(", "TABLE")
 _OTHERS = (
     *("ALTER", "ANALYZE", "CREATE", "DEALLOCATE", "DELETE", "DESCRIBE", "DROP", "EXECUTE", "EXPLAIN"),

@@ -75,7 +75,7 @@ class Bytecode:
 
 
 def write_by_hash(source: Path, target: Path) -> None:
-    """Write the byte code of each module below ``source``, as ``target`` has it in a cache.
+    """Write the byte code of each module below ``source`` to ``target``, a folder of a cache.
 
     It is valid for the same source in another place and with another time.
     """

@@ -51,7 +51,7 @@ def _check_overrides(overrides: Mapping[str, Any]) -> None:
             raise ClientException(f"Environment variables cannot start with {_PREFIX}: {variable['name']}")
 
 
-def check_filters(filters: Sequence[Mapping[str, Any]], known: Container[str]) -> None:
+def check_filters(filters: Sequence[Mapping[str, Any]], names: Container[str]) -> None:
     """The filters of ListJobs.
 
     Raises:
@@ -60,7 +60,7 @@ def check_filters(filters: Sequence[Mapping[str, Any]], known: Container[str]) -
     if len(filters) > 1:
         raise ClientException("Only one filter can be used at a time")
     for entry in filters:
-        if entry.get("name") not in known:
+        if entry.get("name") not in names:
             raise ClientException(f"Filter {entry.get('name')} does not exist")
 
 

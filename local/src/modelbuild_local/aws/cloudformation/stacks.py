@@ -1,8 +1,8 @@
 """Makes CloudFormation stacks deployable by change set, also repeatedly.
 
-moto's change sets set no outputs and new parameters, ignore the defaults of lists and numbers, and answer a
-resource's failure in a form that no client can read. An item of a list that a condition removes stays as
-null, and the resources of a failed first deployment are not deleted.
+moto's change sets set neither outputs nor new parameters, ignore the defaults of lists and numbers, and
+answer a resource's failure in a form that no client can read. An item of a list that a condition removes
+stays as null, and the resources of a failed first deployment are not deleted.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class Access:
         self._engine = engine
 
     def caller(self, request: Request) -> Caller:
-        """The user of the request's token; 401 without a valid token."""
+        """The agent, or the job of an agent, whose token a request has; refused (401) without a valid one."""
         token = token_of(request, "Token")
         for agent in self._engine.agents.values():
             if same(token, agent.token):

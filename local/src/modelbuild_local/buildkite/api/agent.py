@@ -19,7 +19,7 @@ from modelbuild_local.buildkite.engine import Engine, steps_of
 from modelbuild_local.buildkite.environment import job_environment
 from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.identity import new_id
-from modelbuild_local.buildkite.notes import annotate, look_of, set_meta_data
+from modelbuild_local.buildkite.notes import annotate, annotation_options, set_meta_data
 from modelbuild_local.buildkite.pipeline.definition import CommandStep
 from modelbuild_local.buildkite.scheduling.scheduler import outcome
 from modelbuild_local.buildkite.state import Build
@@ -222,7 +222,7 @@ class AgentApi:
             job.build,
             self._engine.clock.now(),
             job_id=job.id,
-            look=look_of(body),
+            options=annotation_options(body),
             body=None if body.get("body") is None else str(body["body"]),
             append=bool(body.get("append")),
             scope=scope,

@@ -19,7 +19,7 @@ def token(job: Job, organization: str, requested: Mapping[str, Any], signing_key
     """A JSON web token for a job with the requested claims, signed with ``signing_key``.
 
     Raises:
-        Refused: the lifetime is longer than two hours, or a tag is no claim.
+        Refused: the lifetime is negative or longer than two hours, or a tag is no claim.
     """
     now = int(time.time())
     lifetime = int(requested.get("lifetime") or _LIFETIME_SECONDS)

@@ -10,7 +10,7 @@ from modelbuild_local.buildkite.state import Agent, Artifact, Build, Job, Pipeli
 
 
 class Resources:
-    """Finds the resources of a path. Refused (404): one does not exist."""
+    """Finds the resources of a path. Every method: Refused (404): the resource does not exist."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

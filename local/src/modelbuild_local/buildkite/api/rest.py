@@ -54,7 +54,7 @@ class Rest:
     """The handlers of tokens, organizations and agents, and all routes that need a token."""
 
     def __init__(self, engine: Engine, views: Views, users: Mapping[str, User], limit: RateLimit) -> None:
-        """Handlers for the ``users`` with tokens, by token."""
+        """Handlers; ``users`` has each user by their token."""
         self._engine = engine
         self._views = views
         self._find = Resources(engine)

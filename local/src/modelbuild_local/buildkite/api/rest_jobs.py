@@ -18,7 +18,7 @@ from modelbuild_local.buildkite.engine import Engine, require_allowed
 from modelbuild_local.buildkite.environment import job_environment
 from modelbuild_local.buildkite.errors import Refused
 from modelbuild_local.buildkite.identity import User
-from modelbuild_local.buildkite.notes import annotate, look_of
+from modelbuild_local.buildkite.notes import annotate, annotation_options
 from modelbuild_local.buildkite.pipeline.definition import CommandStep
 from modelbuild_local.buildkite.state import Agent, Artifact, Build, Job
 
@@ -179,7 +179,7 @@ class JobApi:
             build,
             self._engine.clock.now(),
             job_id=job.id if job is not None else "",
-            look=look_of(body),
+            options=annotation_options(body),
             body=text,
             append=body.get("append") is True,
             scope="build" if job is None else "job",

@@ -93,7 +93,7 @@ _COLOUR = re.compile(r"\x1b\[([0-9;]*)m")
 
 
 def _terminal(content: str, language: str, attributes: str) -> str:
-    """A fence ``term`` with its colours, of which Buildkite's class is the code; other fences stay plain."""
+    """A fence ``term`` with its colours, each as Buildkite's class of its code; other fences stay plain."""
     del attributes
     if language != "term":
         return ""

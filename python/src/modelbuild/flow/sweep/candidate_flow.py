@@ -1,4 +1,4 @@
-"""The methods that stand before those of a user's flow when it trains a candidate.
+"""The methods that override those of a user's flow when it trains a candidate.
 
 They give the steps the parameters of the candidate and the snapshot of the sweep, where an ordinary flow
 reads its request and runs its query.
@@ -53,9 +53,9 @@ class CandidateFlow(ModelFlow):
         self.training_rows = None
         self.wandb = WandbRun(id="", url="").model_dump(mode="json")
 
-    def next(self, *destinations: Any, **how: Any) -> None:
+    def next(self, *destinations: Any, **options: Any) -> None:
         """Keep which step comes next."""
-        if len(destinations) != 1 or how or not callable(destinations[0]):
+        if len(destinations) != 1 or options or not callable(destinations[0]):
             raise ConfigurationError(
                 "the flow branches: a sweep trains flows whose steps follow one another, so train this one "
                 "without option sweep"
@@ -107,7 +107,7 @@ class CandidateFlow(ModelFlow):
     def search_split(
         self, train: list[Row], held_out: list[Row], key: Callable[[Row], str]
     ) -> tuple[list[Row], list[Row]]:
-        """For the ranking, the training rows without the validation rows, and those."""
+        """For the ranking, the training rows without the validation rows, and the validation rows."""
         self._modelbuild_candidate.is_split = True
         context = self._modelbuild_candidate.context
         if not context.searches:
@@ -122,7 +122,7 @@ class CandidateFlow(ModelFlow):
         self.curves = {}
         tracker = self._tracker(self.find_request())
         self.wandb = tracker.recorded.model_dump(mode="json")
-        return ProgressRecorder(self.curves, log.say, tracker.log)
+        return ProgressRecorder(self.curves, log.info, tracker.log)
 
     def publish_model(self, files: Mapping[str, bytes]) -> None:
         """Measure the model; write it and its manifest if it is to be offered.

@@ -26,7 +26,7 @@ Task = TypeVar("Task")
 
 _TERMINATED_EXIT = 128 + signal.SIGTERM
 _LOOK_SECONDS = 1.0
-"""How often to look whether a process has ended whose own processes keep its sentinel open."""
+"""The time between two checks whether a process has ended: its own processes may keep its sentinel open."""
 _EXIT_SECONDS = 60.0
 """How long a process may take to exit after its task; W&B's SDK, which sends its last data then, takes 20."""
 
@@ -52,13 +52,13 @@ class _Running(Generic[Task]):
     began: float
 
     def hangs(self) -> bool:
-        """Whether its process does not exit, such as for a thread that the task has left behind."""
+        """Whether its process does not exit after the task, for example because of a thread that is left."""
         return self.mark.exists() and time.time() - self.mark.stat().st_mtime > _EXIT_SECONDS
 
     def kill(self) -> None:
         """End what is left of its process and of those that it has started."""
         assert self.process.pid is not None
-        # Until the process leads its group, there is none.
+        # There is no group before the process has made one.
         self.process.kill()
         # macOS answers EPERM for a group of zombies.
         with suppress(ProcessLookupError, PermissionError):
@@ -112,9 +112,7 @@ def run_all(
                     running[sentinel].process.join(_LOOK_SECONDS)
                 for sentinel, one in [*running.items()]:
                     if one.hangs():
-                        log.say(
-                            f"{name(one.task)} | its process did not exit after its last step, and is ended"
-                        )
+                        log.info(f"{name(one.task)} | {_HANGS}")
                         one.kill()
                         one.process.join()
                     if one.process.exitcode is not None:
@@ -122,14 +120,16 @@ def run_all(
                         one.kill()
                         _print_log(one.output, name(one.task))
                         if not one.mark.exists():
-                            on_death(one.task, _how(one.process.exitcode), time.monotonic() - one.began)
+                            on_death(
+                                one.task, _describe_exit(one.process.exitcode), time.monotonic() - one.began
+                            )
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
 def _sigterm_later() -> Iterator[None]:
-    """Handle a SIGTERM that comes during the block after the block: the handler ends only processes that have
+    """Delay the handling of a SIGTERM to the end of the block: the handler knows only processes that have
     started.
 
     Blocking the signal is not enough: Linux would deliver it to another thread, such as one of arrow's.
@@ -145,7 +145,7 @@ def _sigterm_later() -> Iterator[None]:
 
 
 def _in_process(run: Callable[[Task], None], task: Task, output: Path, mark: Path) -> None:
-    """Run a task with its output in a file, and make another one when it has ended."""
+    """Run a task with its output in a file, and make the file ``mark`` when it has ended."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Where the memory of the container is used up, Linux then kills this process first.
@@ -161,14 +161,14 @@ def _in_process(run: Callable[[Task], None], task: Task, output: Path, mark: Pat
 def _print_log(output: Path, name: str) -> None:
     """Print what a task has printed, a line at a time: all of it may be more than the memory."""
     if not output.exists() or not output.stat().st_size:
-        log.say(f"{name} | (no output)")
+        log.info(f"{name} | (no output)")
         return
     with output.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            log.say(f"{name} | {line}")
+            log.info(f"{name} | {line}")
 
 
-def _how(exit_code: int) -> str:
+def _describe_exit(exit_code: int) -> str:
     """How a process ended, in words."""
     if exit_code == 0:
         return "its process ended before its last step did, as if a step called os._exit(0)"

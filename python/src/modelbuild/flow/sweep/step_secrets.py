@@ -15,7 +15,7 @@ from modelbuild.errors import ConfigurationError
 _metaflow: Any = utils
 
 
-def set_variables(flow: type, known: Collection[str]) -> None:
+def set_variables(flow: type, excluded: Collection[str]) -> None:
     """Set the variables of the secrets that a flow's steps ask for.
 
     They ask with ``on_batch`` or with Metaflow's ``secrets``. The steps of a candidate run in one process, so
@@ -23,15 +23,15 @@ def set_variables(flow: type, known: Collection[str]) -> None:
 
     Args:
         flow: the user's flow.
-        known: ARNs of secrets that are left out.
+        excluded: ARNs of secrets that are left out.
 
     Raises:
         ConfigurationError: a secret cannot be read, or its variables cannot be set.
     """
     found: list[tuple[Any, dict[str, str]]] = []
     try:
-        for source, role in _asked(flow):
-            if _name(source) not in known:
+        for source, role in _secret_sources(flow):
+            if _name(source) not in excluded:
                 values = secrets_func.get_secret(source, role)
                 _metaflow.validate_env_vars(values)
                 found.append((_name(source), values))
@@ -47,7 +47,7 @@ def set_variables(flow: type, known: Collection[str]) -> None:
         os.environ.update(values)
 
 
-def _asked(flow: type) -> list[tuple[Any, str | None]]:
+def _secret_sources(flow: type) -> list[tuple[Any, str | None]]:
     """The sources of the secrets of all steps, each once, with the role that reads it."""
     found: list[tuple[Any, str | None]] = []
     for name in dir(flow):

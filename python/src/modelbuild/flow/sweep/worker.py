@@ -68,16 +68,16 @@ class Worker:
                 self.store.write_ranked_once(outcome, manifest, training.predictions)
             else:
                 self.store.write_outcome_once(outcome)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a candidate that fails is a result, whatever why
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a failed candidate is a result
             log.lines(traceback.format_exc().rstrip())
             self.store.write_outcome_once(training.failure(task, reason(error), time.monotonic() - began))
             return
         assert outcome.evaluation is not None
-        log.say(outcome.evaluation.describe(outcome.evaluation.overall))
+        log.info(outcome.evaluation.describe(outcome.evaluation.overall))
 
 
-def died(
-    store: SweepStore, sizes: Mapping[str, Mapping[str, int]], task: CandidateTask, how: str, seconds: float
+def record_death(
+    store: SweepStore, sizes: Mapping[str, Mapping[str, int]], task: CandidateTask, cause: str, seconds: float
 ) -> None:
     """Write that a candidate failed because its process ended.
 
@@ -86,13 +86,13 @@ def died(
         sizes: what the jobs of the flow's steps ask for; the time counts as that of the largest, because it
             is not known which steps took it.
         task: what was trained.
-        how: how its process ended.
+        cause: how its process ended.
         seconds: how long it ran.
     """
     largest = {kind: max(size[kind] for size in sizes.values()) for kind in _SIZE} if sizes else {}
     run = StepRun(step="unknown", task=task.name, seconds=round(seconds, 3), **largest)
     store.write_outcome_once(
-        CandidateOutcome(task=task, status="failed", reason=how, steps=(run,), seconds=run.seconds)
+        CandidateOutcome(task=task, status="failed", reason=cause, steps=(run,), seconds=run.seconds)
     )
 
 
@@ -147,9 +147,15 @@ def main(file: Path) -> None:
     worker = Worker(flow, replace(context, snapshot=found, table=table), SweepStore(inherited, own.artifacts))
     ended = store.outcome_names()
     tasks = [task for task in work.share(own.index) if task.name not in ended]
-    log.say(f"{len(tasks)} candidates to train, {work.processes} at the same time")
+    log.info(f"{len(tasks)} candidates to train, {work.processes} at the same time")
     _import_what_candidates_use()
-    run_all(tasks, work.processes, worker.train, lambda task: task.name, partial(died, store, context.sizes))
+    run_all(
+        tasks,
+        work.processes,
+        worker.train,
+        lambda task: task.name,
+        partial(record_death, store, context.sizes),
+    )
 
 
 def _import_what_candidates_use() -> None:
@@ -177,7 +183,7 @@ def _fetch_wandb_key(own: WorkerEnvironment) -> None:
         try:
             os.environ[KEY] = secret(session(AwsSettings()), own.wandb_secret, KEY)
         except ConfigurationError as error:
-            log.say(f"the candidates have no W&B runs: {error}")
+            log.info(f"the candidates have no W&B runs: {error}")
 
 
 if __name__ == "__main__":

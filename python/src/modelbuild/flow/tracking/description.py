@@ -106,7 +106,7 @@ def of_experiment(
         tags=_tags(model, str(config.get("branch", ""))),
         notes="",
         config={**_parameters(parameters), "model": model, **config},
-        # Of the models of builds, an experiment must not become the latest.
+        # The model of an experiment must not become the latest of those of builds.
         artifact=_id(f"{model}-experiment"),
     )
 

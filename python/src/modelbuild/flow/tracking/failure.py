@@ -30,7 +30,7 @@ def main(reason: str) -> None:
         # Metaflow does this for the steps.
         os.environ[_KEY] = secret(aws, os.environ["WANDB_SECRET_ARN"], _KEY)
     except ModelbuildError as error:
-        log.say(f"W&B gets no alert: {error}")
+        log.info(f"W&B gets no alert: {error}")
         return
     tracker = open_run(of_build(request, {}, own.wandb_entity))
     tracker.alert(f"Training of {request.model} {request.model_id} failed", reason)

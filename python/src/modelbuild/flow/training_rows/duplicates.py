@@ -37,7 +37,7 @@ _CHARACTERS = 1_000
 _TEXTS = 2_000
 """Training texts that are compared at a time."""
 _SAME_NGRAM = 50
-"""Of evaluation texts that share one of their rarest n-grams, so many are compared by it: bounds the time."""
+"""By each of the rarest n-grams, at most so many evaluation texts are compared, which bounds the time."""
 _PAIRS = 20_000
 """Pairs that are compared at a time."""
 
@@ -57,8 +57,8 @@ class Duplicates:
 
 def find(training: Sequence[JsonValue], evaluation: Sequence[JsonValue]) -> Duplicates:
     """Count the evaluation inputs that are the same as one of the training's, or almost."""
-    known = {_key(one) for one in training}
-    others = [one for one in evaluation if _key(one) not in known]
+    present = {_key(one) for one in training}
+    others = [one for one in evaluation if _key(one) not in present]
     exact = len(evaluation) - len(others)
     train_texts = [one for one in training if isinstance(one, str)]
     other_texts = [one for one in others if isinstance(one, str)]
@@ -68,10 +68,10 @@ def find(training: Sequence[JsonValue], evaluation: Sequence[JsonValue]) -> Dupl
 
 
 def _near(training: Sequence[str], evaluation: Sequence[str]) -> int:
-    known = {_words(text) for text in training}
+    present = {_words(text) for text in training}
     compared = [words for text in evaluation if (words := _words(text))]
-    others = [words for words in compared if words not in known]
-    return len(compared) - len(others) + int(_similar([*known], others).sum())
+    others = [words for words in compared if words not in present]
+    return len(compared) - len(others) + int(_similar([*present], others).sum())
 
 
 def _key(value: JsonValue) -> str:
@@ -87,32 +87,33 @@ class _Sets:
     """Sets of n-grams.
 
     Attributes:
-        known: those that an evaluation text has: a row a text, a column an n-gram, the rarest first.
+        matrix: which n-grams each text has, of those that an evaluation text has: a row for each text, a
+            column for each n-gram, the rarest first.
         sizes: how many n-grams each text has, with those that no evaluation text has.
     """
 
-    known: sparse.csr_array
+    matrix: sparse.csr_array
     sizes: Integers
 
     @classmethod
     def of(cls, ids: Integers, offsets: Integers, column: npt.NDArray[np.int32]) -> _Sets:
         """The sets of these n-grams; ``column`` is -1 for one that no evaluation text has."""
         columns = column[ids]
-        known = columns >= 0
-        starts = np.concatenate([[0], known.cumsum()])[offsets]
-        ones = np.ones(int(known.sum()), np.int32)
+        present = columns >= 0
+        starts = np.concatenate([[0], present.cumsum()])[offsets]
+        ones = np.ones(int(present.sum()), np.int32)
         shape = (len(offsets) - 1, int(column.max(initial=0)) + 1)
-        matrix = sparse.csr_array((ones, columns[known], starts), shape)
+        matrix = sparse.csr_array((ones, columns[present], starts), shape)
         matrix.sort_indices()
         return cls(matrix, np.diff(offsets))
 
     def prefixes(self) -> sparse.csr_array:
         """The rarest n-grams of each set, of which each similar set shares one."""
-        counts = np.diff(self.known.indptr)
+        counts = np.diff(self.matrix.indptr)
         # Those that no evaluation text has are the rarest.
         unknown = self.sizes - counts
         length = self.sizes - np.ceil(SIMILARITY * self.sizes - _ROUNDING) + 1 - unknown
-        chosen = self.known.copy()
+        chosen = self.matrix.copy()
         chosen.data = (_places(chosen.indptr) < np.repeat(length, counts)).astype(np.int32)
         chosen.eliminate_zeros()
         return chosen
@@ -131,12 +132,12 @@ def _similar(training: Sequence[str], evaluation: Sequence[str]) -> npt.NDArray[
     index.data = (_places(index.indptr) < _SAME_NGRAM).astype(np.int32)
     index.eliminate_zeros()
     for start in range(0, len(training), _TEXTS):
-        given = _Sets.of(*_ngrams(training[start : start + _TEXTS]), column)
-        pairs = sparse.coo_array(given.prefixes() @ index.T)
+        batch = _Sets.of(*_ngrams(training[start : start + _TEXTS]), column)
+        pairs = sparse.coo_array(batch.prefixes() @ index.T)
         for chosen in np.array_split(np.arange(pairs.nnz), pairs.nnz // _PAIRS + 1):
             one, other = pairs.row[chosen], pairs.col[chosen]
-            shared = given.known[one].multiply(wanted.known[other]).sum(axis=1)
-            union = given.sizes[one] + wanted.sizes[other] - shared
+            shared = batch.matrix[one].multiply(wanted.matrix[other]).sum(axis=1)
+            union = batch.sizes[one] + wanted.sizes[other] - shared
             found[other[shared >= SIMILARITY * union - _ROUNDING]] = True
     return found
 

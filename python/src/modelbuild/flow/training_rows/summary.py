@@ -11,7 +11,7 @@ from modelbuild.contract import TrainingSummary
 from modelbuild.text import storable
 
 NO_REASON = "no reason given"
-"""The reason of rows of the snapshot of which a flow does not say why it left them out."""
+"""The reason for rows of the snapshot that a flow left out without a reason."""
 
 
 def of_rows(

@@ -9,7 +9,7 @@ from modelbuild.report.charts.canvas import OWN, SOFT, add_axes, add_title, svg
 
 
 def calibration(report: Report, title: str) -> bytes:
-    """A point for each bin of scores, as large as its part of the rows; on the diagonal scores are honest."""
+    """A point for each bin of scores, sized by its part of the rows; calibrated ones are on the diagonal."""
     bins = sorted(report.calibration, key=lambda one: one.mean_score)
     most = max(max(one.rows for one in bins), 1)
 

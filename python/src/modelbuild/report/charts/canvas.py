@@ -40,7 +40,7 @@ _POINTS_PER_INCH = 72.0
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "modelbuild",
-    # A name from outside is text, also with dollar signs.
+    # Dollar signs in a foreign name begin no formula.
     "text.parse_math": False,
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": _POINTS,
@@ -67,7 +67,7 @@ _INCHES_WIDE = 4.4
 def svg(draw: Callable[[Figure], None], inches_high: float = 2.75) -> bytes:
     """The SVG file of a figure that ``draw`` fills; two of them fit side by side on a build page."""
     with warnings.catch_warnings(), matplotlib.rc_context():
-        # About letters that the fonts of this host lack.
+        # matplotlib warns of letters that the fonts of this host lack.
         warnings.simplefilter("ignore")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)

@@ -16,11 +16,11 @@ _PART = re.compile(r"^(train|training|validation|valid|val|eval|test)[_ /-]")
 
 
 def curve(report: Report, title: str) -> bytes:
-    """A plot for each of the first measures; a measure of training and validation rows is one plot."""
+    """A plot for each of the two measures with most curves, which are those of several kinds of rows."""
     points = report.manifest.training.curve if report.manifest.training else ()
     names = list(dict.fromkeys(name for point in points for name in point.values))
     parts = Counter(map(_measure, names))
-    # What was measured on several kinds of rows says most.
+    # A measure on both training and validation rows shows most.
     measures = sorted(parts, key=lambda measure: -parts[measure])[:_MOST]
 
     def draw(figure: Figure) -> None:

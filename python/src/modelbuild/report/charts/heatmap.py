@@ -32,7 +32,7 @@ def heatmap(report: Report, title: str) -> bytes:
         add_title(figure, f"{title}, {len(labels)} classes")
         plot = add_axes(figure, left=max(inches(names), 0.2) + 0.25, bottom=0.35)
         patches = [Rectangle((guess, truth), 1, 1) for _, truth, guess in cells]
-        # Also what is rare shall be seen.
+        # Rare confusions are visible, too.
         strength = [0.15 + 0.85 * share for share, _, _ in cells]
         plot.add_collection(
             PatchCollection(

@@ -117,11 +117,11 @@ def _parameter(name: str, heading: str, rows: Sequence[LeaderboardRow], board: L
         float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
         for value in values
     ]
-    given = [number for number in numbers if not math.isnan(number)]
+    present = [number for number in numbers if not math.isnan(number)]
     others = {json.dumps(value) for value in values if isinstance(value, bool | str | list | dict)}
-    if not others and len(set(given)) > 1:
+    if not others and len(set(present)) > 1:
         dimension = board.sweep.space.get(name)
-        is_log = dimension is not None and dimension.scale == "log" and min(given) > 0
+        is_log = dimension is not None and dimension.scale == "log" and min(present) > 0
         return _scale(heading, numbers, is_log=is_log)
     texts = sorted({brief(value) for value in values})
     step = 1 / max(len(texts) - 1, 1)
@@ -132,23 +132,23 @@ def _parameter(name: str, heading: str, rows: Sequence[LeaderboardRow], board: L
 
 def _scale(name: str, numbers: Sequence[float], *, is_log: bool) -> _Axis:
     """An axis of numbers; those that are missing (NaN) are at its lower end."""
-    given = sorted({number for number in numbers if not math.isnan(number)})
+    present = sorted({number for number in numbers if not math.isnan(number)})
     places = [math.log(number) if is_log else number for number in numbers]
-    low, high = (math.log(end) if is_log else end for end in (given[0], given[-1]))
-    begin = _NUMBERS_BEGIN if len(given) and any(map(math.isnan, numbers)) else 0.0
+    low, high = (math.log(end) if is_log else end for end in (present[0], present[-1]))
+    begin = _NUMBERS_BEGIN if len(present) and any(map(math.isnan, numbers)) else 0.0
 
     def height(place: float) -> float:
         return 0.0 if math.isnan(place) else begin + (1 - begin) * (place - low) / (high - low)
 
-    if len(given) <= _MOST_TICKS:
-        ticks = [(height(math.log(one) if is_log else one), _number(one)) for one in given]
+    if len(present) <= _MOST_TICKS:
+        ticks = [(height(math.log(one) if is_log else one), _number(one)) for one in present]
     else:
         middle = (low + high) / 2
         value = math.exp(middle) if is_log else middle
         ticks = [
-            (begin, _number(given[0])),
+            (begin, _number(present[0])),
             (height(middle), _number(float(f"{value:.2g}"))),
-            (1.0, _number(given[-1])),
+            (1.0, _number(present[-1])),
         ]
     return _Axis(name, [height(place) for place in places], [*([(0.0, "\u2013")] if begin else []), *ticks])
 
@@ -160,8 +160,8 @@ def _number(value: float) -> str:
 def _metric(rows: Sequence[LeaderboardRow], board: Leaderboard) -> _Axis:
     """The axis of the metric, whose upper end is the better one."""
     values = [math.nan if row.metric is None else row.metric for row in rows]
-    given = [value for value in values if not math.isnan(value)] or [0.0]
-    worst, best = (min(given), max(given)) if board.higher_is_better else (max(given), min(given))
+    present = [value for value in values if not math.isnan(value)] or [0.0]
+    worst, best = (min(present), max(present)) if board.higher_is_better else (max(present), min(present))
     span = (best - worst) or 1.0
     heights = [0.0 if math.isnan(value) else (value - worst) / span for value in values]
     return _Axis(board.metric_title, heights, [(0.0, metric_text(worst)), (1.0, metric_text(best))])

@@ -2,7 +2,7 @@
 
 A kind is an object with the interface of :class:`ModelKind`. The distribution that contains it registers it
 under the name of the kind, as an entry point of the group ``modelbuild.kinds``. This distribution has two
-kinds; one of the user's that is installed in the image that serves the model can have others.
+kinds; a user's distribution, installed in the image that serves the model, can have others.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class ModelKind(Protocol):
     """Reads the models of one kind.
 
     Attributes:
-        tolerance: how far a number of an answer may be from the recorded one, or, above 1, by which part of
-            it: another CPU rounds differently.
+        tolerance: the largest difference of a number of an answer from the recorded one, relative to it if
+            that is above 1: another CPU rounds differently.
     """
 
     tolerance: float

@@ -27,7 +27,7 @@ NAME = "onnx"
 TOKENIZER_FILE = "tokenizer.json"
 ACTIVATION_BYTES = 1 << 30
 """How much memory onnxruntime may take beside the weights; a graph that needs more gets no answer."""
-# What onnxruntime says where the machine has no memory; it says otherwise where ACTIVATION_BYTES are too few.
+# onnxruntime's messages if the machine has no memory; it has another one if ACTIVATION_BYTES are too few.
 _NO_MEMORY = re.compile(r"std::bad_alloc|bad allocation|Failed to allocate memory")
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -207,7 +207,7 @@ def _require_independence(model: OnnxModel, description: ModelDescription, toler
     except Exception:  # noqa: BLE001 -- a model must answer the first example, and may refuse the other
         return
     if any(description.output.problem(answer) for answer in alone):
-        # The loader of the model says what is wrong with an answer.
+        # The loader of the model refuses it, and says what is wrong.
         return
     if not np.allclose(_numbers(alone), _numbers(together), rtol=tolerance, atol=tolerance):
         raise VerificationFailed(

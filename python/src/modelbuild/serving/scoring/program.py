@@ -50,12 +50,12 @@ def run(environ: Mapping[str, str], objects: Objects) -> None:
         AwsError: S3 refused.
     """
     try:
-        asked = ScoringEnvironment.read(environ)
+        environment = ScoringEnvironment.read(environ)
     except ValidationError as error:
         raise variable_error(error, "notify sets it when it submits this job") from error
     # Both are read and compared first: what is written is an answer to these bytes, whatever it says.
-    archive = _read(objects, asked.model, asked.model_sha256)
-    rows = _read(objects, asked.rows, asked.rows_sha256)
+    archive = _read(objects, environment.model, environment.model_sha256)
+    rows = _read(objects, environment.rows, environment.rows_sha256)
     predictions: list[Any] = []
     problem = ""
     try:
@@ -69,14 +69,14 @@ def run(environ: Mapping[str, str], objects: Objects) -> None:
             "definition modelbuild-score more memory, or retry the notify step"
         ) from error
     scores = Scoring(
-        model_sha256=asked.model_sha256,
-        rows_sha256=asked.rows_sha256,
+        model_sha256=environment.model_sha256,
+        rows_sha256=environment.rows_sha256,
         predictions=tuple(predictions),
         problem=problem,
     )
-    wrote = objects.write_once(asked.scores, scores.model_dump_json().encode())
-    log.say(problem or f"{len(predictions):,} rows are scored")
-    log.say(f"{asked.scores}{'' if wrote else ' was there already'}")
+    wrote = objects.write_once(environment.scores, scores.model_dump_json().encode())
+    log.info(problem or f"{len(predictions):,} rows are scored")
+    log.info(f"{environment.scores}{'' if wrote else ' was there already'}")
 
 
 def _read(objects: Objects, uri: str, expected: str) -> bytes:

@@ -44,18 +44,18 @@ class Attempts:
         submit: Callable[[int], str],
         claim: Mapping[str, JsonValue],
         unblocked: Callable[[], bool],
-        say: Callable[[str], None],
+        info: Callable[[str], None],
         *,
         first_run: bool = False,
     ) -> JobRecord:
-        """The job id of the head that runs or has trained the model, or of a new head.
+        """The record of the head that runs or has trained the model, or of a new head.
 
         Args:
             submit: submits the head of the attempt with this number, and returns the job's id.
             claim: identifies the agent's job, with the options with which it submits a head.
             unblocked: whether the step that waits for the training is unblocked.
-            say: logs a line.
-            first_run: whether the job that asks is no retry, so that no other job may have asked before it.
+            info: logs a line.
+            first_run: whether this job is no retry, so that no other job may have asked before it.
 
         Raises:
             ConfigurationError: another job of the build has asked for this training.
@@ -66,12 +66,12 @@ class Attempts:
         while True:
             # The random id distinguishes this run of the step from a rerun of the same job.
             if self.store.attempt(number).claim({"attempt": number, "id": uuid.uuid4().hex, **claim}):
-                return self._submit(number, submit, say)
+                return self._submit(number, submit, info)
             if first_run:
                 self._require_claimed_by(number, str(claim.get("by", "")))
-            newest = self._of_another_run(number, say)
-            if newest is not None and not self._is_over(newest, unblocked, say):
-                say(f"attached to job {newest.job_id}: another run of this step submitted it")
+            newest = self._of_another_run(number, info)
+            if newest is not None and not self._is_over(newest, unblocked, info):
+                info(f"attached to job {newest.job_id}: another run of this step submitted it")
                 return newest
             number = newest.attempt + 1 if newest else number + 1
 
@@ -84,7 +84,7 @@ class Attempts:
                 "this job is not its retry: let one step with one job train a model, without matrix"
             )
 
-    def _is_over(self, job: JobRecord, unblocked: Callable[[], bool], say: Callable[[str], None]) -> bool:
+    def _is_over(self, job: JobRecord, unblocked: Callable[[], bool], info: Callable[[str], None]) -> bool:
         """Whether an attempt has ended without a model, or with a model that no program will deliver."""
         # Batch forgets jobs after a week.
         described = self.batch.describe_all([job.job_id]).get(job.job_id)
@@ -98,10 +98,12 @@ class Attempts:
         # The build was over when the attempt ended, so no step got the result. Now the build runs again.
         undelivered = attempt.delivered() and not unblocked()
         if undelivered:
-            say(f"attempt {job.attempt} made the model when its build was over: the next attempt delivers it")
+            info(
+                f"attempt {job.attempt} made the model when its build was over: the next attempt delivers it"
+            )
         return undelivered
 
-    def _submit(self, number: int, submit: Callable[[int], str], say: Callable[[str], None]) -> JobRecord:
+    def _submit(self, number: int, submit: Callable[[int], str], info: Callable[[str], None]) -> JobRecord:
         try:
             job_id = submit(number)
         except ModelbuildError:
@@ -109,10 +111,10 @@ class Attempts:
             self._give_up(number)
             raise
         again = "" if number == 1 else f", attempt {number}"
-        say(f"submitted job {job_id} ({self.name}{again}) to queue {self.queue}")
+        info(f"submitted job {job_id} ({self.name}{again}) to queue {self.queue}")
         return self._record(number, job_id)
 
-    def _of_another_run(self, number: int, say: Callable[[str], None]) -> JobRecord | None:
+    def _of_another_run(self, number: int, info: Callable[[str], None]) -> JobRecord | None:
         """The head that another run of the step submitted; None if its attempt is abandoned."""
         until = time.monotonic() + _PATIENCE_SECONDS
         while True:
@@ -125,7 +127,7 @@ class Attempts:
             # Batch lists a new job with a delay.
             job_id = holder or self._unrecorded(number)
             if job_id is not None:
-                say(f"job {job_id} was submitted and not recorded")
+                info(f"job {job_id} was submitted and not recorded")
                 return self._record(number, job_id)
             if time.monotonic() > until and self._give_up(number):
                 return None

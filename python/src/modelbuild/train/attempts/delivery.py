@@ -39,7 +39,7 @@ def deliver_result(
         try:
             newest = store.job()
         except ModelbuildError as error:
-            log.say(f"result: {error}")
+            log.info(f"result: {error}")
             return False
         return newest is not None and newest.attempt > number
 
@@ -58,7 +58,7 @@ def deliver_result(
     except AwsError as error:
         # The build has the result. Without the record, the next reconciliation only checks this training
         # again.
-        log.say(f"result: {error}")
+        log.info(f"result: {error}")
     if not delivery.unblocked and result.status == "succeeded":
         # A step that was retried before the record was written relies on this result. After any other result,
         # a retried step starts a new attempt.
@@ -79,5 +79,5 @@ def _was_unblocked(attempt: Attempt) -> bool:
     try:
         return attempt.unblocked_step()
     except (AwsError, VerificationFailed) as error:
-        log.say(f"result: {error}")
+        log.info(f"result: {error}")
         return False

@@ -20,5 +20,5 @@ def write_result_once(attempt: Attempt, result: TrainingResult) -> TrainingResul
     try:
         return attempt.write_result_once(result)
     except AwsError as error:
-        log.say(f"result: {error}")
+        log.info(f"result: {error}")
         return result

@@ -162,6 +162,6 @@ def main() -> None:
     """Print the verdict to standard output, and the output of the commit's code to standard error."""
     answer = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    asked = json.load(sys.stdin)
-    answer.write(first_verdict(Path(asked["folder"]), asked["values"]).model_dump_json())
+    question = json.load(sys.stdin)
+    answer.write(first_verdict(Path(question["folder"]), question["values"]).model_dump_json())
     answer.flush()

@@ -46,13 +46,13 @@ def candidates(
         parameter_file: their file.
 
     Returns:
-        The parameters, by what they are of, for messages.
+        The parameters, by a description of each candidate or rung for messages.
 
     Raises:
         ConfigurationError: the sweep names an unknown parameter, or has more candidates than its limit.
     """
-    known = parameters_by_name(resolved.values)
-    _require_known(sweep, name, known, parameter_file)
+    defaults = parameters_by_name(resolved.values)
+    _require_known(sweep, name, defaults, parameter_file)
 
     def with_values(values: Mapping[str, JsonValue], place: str) -> overrides.Resolved:
         changes = [
@@ -63,10 +63,10 @@ def candidates(
 
     found = {
         f"candidate {one.number} of the sweep": with_values(one.values, "space.{}")
-        for one in space.candidates(sweep, known)
+        for one in space.candidates(sweep, defaults)
     }
     if sweep.early_stopping is not None:
-        for rung, value in enumerate(space.rungs(sweep, known), 1):
+        for rung, value in enumerate(space.rungs(sweep, defaults), 1):
             changed = {sweep.early_stopping.parameter: value}
             found[f"rung {rung} of the sweep"] = with_values(changed, "early-stopping")
     return found
@@ -75,7 +75,7 @@ def candidates(
 def require_split(text: bytes, flow: str) -> None:
     """Require that a flow lets validation rows be split off, without which candidates cannot be ranked.
 
-    Where this Python cannot parse the flow, the workers find out.
+    Where this Python cannot parse the flow, the workers check it.
 
     Raises:
         ConfigurationError: the flow's file does not call ``search_split``.
@@ -91,13 +91,13 @@ def require_split(text: bytes, flow: str) -> None:
         )
 
 
-def _require_known(sweep: Sweep, name: str, known: Mapping[str, JsonValue], parameter_file: str) -> None:
+def _require_known(sweep: Sweep, name: str, defaults: Mapping[str, JsonValue], parameter_file: str) -> None:
     """Require that the sweep names parameters of the flow only.
 
     Args:
         sweep: the sweep.
         name: its file.
-        known: the parameters of the flow, by dotted name.
+        defaults: the parameters of the flow, by dotted name.
         parameter_file: their file.
 
     Raises:
@@ -110,15 +110,15 @@ def _require_known(sweep: Sweep, name: str, known: Mapping[str, JsonValue], para
     if sweep.early_stopping is not None:
         named.setdefault(sweep.early_stopping.parameter, "early-stopping.parameter")
     for key, place in named.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(list(known)[:20])}"
+        if key not in defaults:
+            near = difflib.get_close_matches(key, defaults, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(list(defaults)[:20])}"
             raise ConfigurationError(
                 f"{name} tries {parameters.plain(key)} ({place}), but {parameter_file} has no such "
                 f"parameter: {hint}"
             )
     if sweep.early_stopping is not None:
-        full = known[sweep.early_stopping.parameter]
+        full = defaults[sweep.early_stopping.parameter]
         if isinstance(full, bool) or not isinstance(full, int) or full <= sweep.early_stopping.minimum:
             raise ConfigurationError(
                 f"{name} stops candidates early by {sweep.early_stopping.parameter}, which is "

@@ -38,7 +38,7 @@ def require(read: Callable[[str], bytes | None], flow: str) -> None:
     """Refuse a flow with a syntax error, in its file or in a file of its folder that it imports.
 
     The images may have a newer Python than the agent. So the newest Python on PATH checks what may be newer
-    syntax, and without one the head does.
+    syntax; without one, the head finds the error.
 
     Args:
         read: returns the content of a file of the commit, or None.

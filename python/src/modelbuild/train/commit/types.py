@@ -60,7 +60,7 @@ def require(
         archived: the source, which may contain the flow's model.
         file: the parameter file.
         loaded: the result of :func:`loading`.
-        candidates: the parameters of candidates of a sweep, by what they are of.
+        candidates: the parameters of candidates of a sweep, by a description of each for messages.
 
     Raises:
         ConfigurationError: a parameter has a wrong type, or the flow's model cannot be loaded.

@@ -33,6 +33,6 @@ def of_failure(result: TrainingResult, variables: Mapping[str, str]) -> Iterator
             yield
             process.wait(_SECONDS)
         except subprocess.TimeoutExpired:
-            log.say(f"head: W&B took no alert within {_SECONDS:.0f} seconds")
+            log.info(f"head: W&B took no alert within {_SECONDS:.0f} seconds")
         finally:
             process.kill()

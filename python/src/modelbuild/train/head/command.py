@@ -82,7 +82,7 @@ class _Head:
 
 
 def run(environ: Mapping[str, str] = os.environ) -> int:
-    """Run the training that ``ARTIFACTS`` names and deliver its result; the answer is the exit code.
+    """Run the training that ``ARTIFACTS`` names and deliver its result; returns the exit code.
 
     The code is 0 when the stored result says that the training succeeded, and when this job has to leave
     the training to another one.
@@ -106,20 +106,20 @@ def run(environ: Mapping[str, str] = os.environ) -> int:
     watching = watch.watch_of(store.objects, batch, request, access, own.schedule_timeout)
     try:
         signal.signal(signal.SIGTERM, _terminate)
-        # Also because the flow would inherit it where it is ignored, and it is what stops the flow.
+        # If this process ignored SIGINT, the flow would inherit that, and could not be stopped by SIGINT.
         signal.signal(signal.SIGINT, _terminate)
         with watching, page or nullcontext():
             result = _outcome(head, watching)
         # From here on nothing may stop the delivery of the result.
         _ignore_signals()
     except attempt.Superseded as error:
-        log.say(f"head: {error}: nothing to do")
+        log.info(f"head: {error}: nothing to do")
         return 0
     except _Terminated:
         stopped = watching.verdict or _why_terminated(head)
         if stopped is None:
-            log.say("head: its host goes away, and Batch starts it again elsewhere")
-            # Batch does so for the end of a host, so this process must not exit first.
+            log.info("head: its host goes away, and Batch starts it again elsewhere")
+            # Batch starts it again only if the host ends it, so this process must not exit first.
             time.sleep(_HOST_ENDS_SECONDS)
             return _TERMINATED_EXIT
         result = stopped
@@ -139,16 +139,16 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _why_terminated(head: _Head) -> TrainingResult | None:
-    """What it means that the head has to end; None where it is not the training that ends, but the host.
+    """The result of the training that ends with this head; None if only the host ends.
 
-    If Batch does not answer, the host may be losing its network. For a head that was terminated the function
-    ``modelbuild-ended`` then writes the result.
+    If Batch does not answer, the host may be losing its network. If the head was terminated after all, the
+    function ``modelbuild-ended`` writes the result.
     """
     job_id = head.own.job_id
     try:
         job = head.batch.describe_all([job_id]).get(job_id) if job_id else None
     except AwsError as error:
-        log.say(f"head: {error}")
+        log.info(f"head: {error}")
         return None
     if job is None or job.stopped:
         return unsuccessful("cancelled", "the head was terminated from outside")
@@ -171,7 +171,7 @@ def _outcome(head: _Head, watching: watch.Watch) -> TrainingResult:
     store, number = head.store, head.own.attempt
     try:
         attempt.claim_attempt(store.attempt(number), head.own.job_id or "none")
-        # The command line keeps SIGTERM waiting. Only the head may say that it came.
+        # The command line blocks SIGTERM until now, when this job is known to be the head.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         # Batch may have started this job before, and the flow may have ended then. An earlier attempt may
         # have made the model when its build was over.
@@ -195,7 +195,7 @@ def _train(head: _Head, request: TrainingRequest, watching: watch.Watch) -> Trai
     Raises:
         ModelbuildError: the training failed, with the reason as its message.
     """
-    # What a stopped flow leaves behind may still write there.
+    # Processes that a stopped flow has left may still write there.
     with tempfile.TemporaryDirectory(prefix="modelbuild-", ignore_cleanup_errors=True) as scratch:
         root = Path(scratch)
         flow = unpack(head.store, request, root / "source")
@@ -235,11 +235,11 @@ def _train(head: _Head, request: TrainingRequest, watching: watch.Watch) -> Trai
 
 
 def _record_failure(head: _Head, failure: Failure) -> None:
-    """Record what the page shows of a failed flow; it shows the reason also without."""
+    """Record what the page shows of a failed flow; if S3 refuses, the page shows the reason only."""
     try:
         head.store.attempt(head.own.attempt).record_failure(failure)
     except AwsError as error:
-        log.say(f"head: the page will not show the end of the log: {error}")
+        log.info(f"head: the page will not show the end of the log: {error}")
 
 
 def _flow_variables(inherited: Mapping[str, str], request: TrainingRequest, root: Path) -> dict[str, str]:
@@ -274,7 +274,7 @@ def _command(
         "commit": request.build.commit,
         "build": request.build.url,
     }
-    # A run that is resumed has its parameters, which Metaflow takes from there only.
+    # Metaflow takes the parameters of a resumed run from that run only.
     what = (
         ("--config", "config", str(values), "run")
         if origin is None

@@ -11,11 +11,11 @@ from modelbuild.log import metaflow_lines
 from modelbuild.train.commit import parameters
 
 _LIMIT = 500
-# Looking for secrets takes long in long text, and what is this far from the beginning is never shown.
+# Only so much is searched for secrets, because that takes long, and later text is never shown.
 _READ = 8 * _LIMIT
 
 _TRACEBACK = "Traceback (most recent call last):"
-# What a user reads of modelbuild's own errors is the sentence.
+# The class of modelbuild's own errors, which are shown as their sentence only.
 _OWN_ERROR = re.compile(r"^modelbuild\.[\w.]+: ")
 _EXCEPTION = re.compile(r"^(?:\w+\.)*[A-Z]\w*(?:: .*)?$")
 
@@ -44,7 +44,7 @@ def reason(lines: Sequence[str], exit_code: int, batch: str = "") -> str:
     Args:
         lines: what the flow printed last, without line ends.
         exit_code: how its process ended.
-        batch: Batch's reason for the step's container, which it ended itself; empty where it did not.
+        batch: Batch's reason, if Batch itself ended the step's container; else empty.
     """
     step, printed = _failed_step(lines)
     cause = _cause(printed, batch)
@@ -55,7 +55,7 @@ def reason(lines: Sequence[str], exit_code: int, batch: str = "") -> str:
 
 def failure(lines: Sequence[str], exit_code: int, batch: str = "") -> Failure:
     """What people need to see of a flow that failed, without secrets; the arguments are those of
-    :func:`reason`, which begins with the same words.
+    :func:`reason`, whose text begins with the reason of this record.
     """
     step, printed = _failed_step(lines)
     text = _reason(step, printed, exit_code, _cause(printed, batch))
@@ -88,7 +88,7 @@ def _reason(step: str, printed: Sequence[str], exit_code: int, cause: str) -> st
     subject = f"step {step} failed" if step else ended
     text = f"{subject}: {cause}" if cause else subject
     where = _code_location(printed) if _exception(printed) else ""
-    # The message of the exception may be long: the place is not what is cut.
+    # A long message of the exception is cut, and the place after it is not.
     return f"{_cut(text, _LIMIT - len(where) - 3)} ({where})" if where else text
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from modelbuild import log
 from modelbuild.log import events
 
-# Batch kills 30 seconds after SIGTERM. Metaflow gives its own jobs 5 of them to end; what is left after
-# these is for the delivery of the result.
+# Batch kills the job 30 seconds after SIGTERM, and the delivery of the result needs some of them. Metaflow
+# needs 5 to end its own jobs.
 STOP_SECONDS = 10.0
 
 _LAST_LINES = 500
@@ -54,7 +54,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     """
     _signal(process, signal.SIGINT)
     try:
-        # Its output is read here as well: a full pipe would keep it from ending.
+        # The output is read meanwhile, because the process could not end while the pipe is full.
         rest, _ = process.communicate(timeout=STOP_SECONDS)
         log.relay(rest or b"")
     except subprocess.TimeoutExpired:

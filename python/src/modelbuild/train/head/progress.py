@@ -86,7 +86,7 @@ class Page:
         return goes_on
 
     def close(self) -> None:
-        """Send nothing from now on; what is being sent has its answer, or passed its deadline."""
+        """Send nothing from now on, and wait for the answer or the deadline of a request that is running."""
         self._closed = True
         if self._sending.acquire(timeout=_END_SECONDS):
             self._sending.release()
@@ -151,7 +151,7 @@ class ProgressPage:
         self._page.close()
 
     def _run(self) -> None:
-        # What ends the head is for the main thread, which waits for the flow.
+        # The main thread, which waits for the flow, must get the signals that end the head.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         while not self._over.is_set():
             self._changed.wait(REFRESH_SECONDS)
@@ -173,20 +173,20 @@ class ProgressPage:
                 return True
             goes_on = self._page.show(stage)
         except RestError as error:
-            self._say(str(error))
+            self._log(str(error))
             self._over.wait(error.wait or REFRESH_SECONDS)
             return error.is_temporary
         except Exception as error:  # noqa: BLE001 - the training goes on, whatever the page is
-            self._say(describe(error))
+            self._log(describe(error))
             self._over.wait(REFRESH_SECONDS)
             return isinstance(error, AwsError)
         self._shown = stage
         self._over.wait(self._page.pause)
         return goes_on
 
-    def _say(self, text: str) -> None:
+    def _log(self, text: str) -> None:
         if text != self._logged_text:
-            log.say(f"progress: the page of the build is not updated: {text}")
+            log.info(f"progress: the page of the build is not updated: {text}")
         self._logged_text = text
 
 

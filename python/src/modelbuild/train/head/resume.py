@@ -23,7 +23,9 @@ from modelbuild.store.model import ModelStore
 from modelbuild.train.head import runs
 
 Start = Callable[[Run | None, Callable[[], None]], tuple[int, list[str]]]
-"""Runs the flow once: from where, and what to call at each line; its exit code and last lines."""
+"""Runs the flow once, from a run or its beginning, and calls a function at each line; returns its exit code
+and last lines.
+"""
 
 # As often as Batch may start a head.
 _RUNS = 3
@@ -40,7 +42,7 @@ class RunContext:
 
 
 def run_to_end(start: Start, context: RunContext) -> tuple[int, list[str]]:
-    """Run the flow until it ends for another reason than a lost host; its exit code and last lines.
+    """Run the flow, again after a lost host, at most three times; returns its exit code and last lines.
 
     Raises:
         AwsError: S3 or Batch refused, or what an earlier run left does not end.
@@ -48,8 +50,8 @@ def run_to_end(start: Start, context: RunContext) -> tuple[int, list[str]]:
     origin = runs.newest_run(context.store, context.head.attempt)
     if origin is not None:
         for job_id in runs.end_steps(context.batch, context.head, origin):
-            log.say(f"head: job {job_id} of an earlier run was still there and is terminated")
-        log.say(f"head: resuming run {origin.run_id}")
+            log.info(f"head: job {job_id} of an earlier run was still there and is terminated")
+        log.info(f"head: resuming run {origin.run_id}")
     for left in reversed(range(_RUNS)):
         recorder = _RunRecorder(context)
         code, lines = start(origin, recorder)
@@ -59,7 +61,7 @@ def run_to_end(start: Start, context: RunContext) -> tuple[int, list[str]]:
         if not runs.lost_hosts(context.batch, context.head, recorder.run):
             break
         origin = recorder.run
-        log.say(f"head: run {origin.run_id} lost a host, and nothing else failed: resuming it")
+        log.info(f"head: run {origin.run_id} lost a host, and nothing else failed: resuming it")
     return code, lines
 
 

@@ -22,11 +22,11 @@ _STEPS_END_SECONDS = 120.0
 
 
 def record_run(attempt: Attempt, run: Run) -> None:
-    """Write down the run of an attempt; a failure costs only what a resumption would save."""
+    """Record the run of an attempt; if S3 refuses, later heads cannot resume it."""
     try:
         attempt.record_run(run)
     except AwsError as error:
-        log.say(f"attempt: {error}")
+        log.info(f"attempt: {error}")
 
 
 def newest_run(store: ModelStore, number: int) -> Run | None:
@@ -40,7 +40,7 @@ def newest_run(store: ModelStore, number: int) -> Run | None:
 
 
 def terminate_left(store: ModelStore, batch: Batch, head: BatchJob) -> list[str]:
-    """Terminate the steps' jobs that a head which has ended left behind; the answer is their ids.
+    """Terminate the steps' jobs that a head which has ended left behind; returns their ids.
 
     A job that was not the head of its attempt has none.
 
@@ -55,7 +55,7 @@ def terminate_left(store: ModelStore, batch: Batch, head: BatchJob) -> list[str]
 
 
 def end_steps(batch: Batch, head: HeadEnvironment, run: Run) -> list[str]:
-    """End the steps' jobs that outlived the head of a run, and wait until they have; the answer is their ids.
+    """End the steps' jobs that outlived the head of a run, and wait until they have; returns their ids.
 
     Raises:
         AwsError: Batch refused, or a job did not end.

@@ -125,7 +125,7 @@ class SweepHead:
         store.write_leaderboard(leaderboard, table.parquet(leaderboard))
         leaderboard, result = self._offer(request, sweep, leaderboard, workers, read)
         store.write_leaderboard(leaderboard, table.parquet(leaderboard))
-        log.say(f"sweep: {store.leaderboard_uri}")
+        log.info(f"sweep: {store.leaderboard_uri}")
         return result
 
     def _offer(
@@ -185,7 +185,7 @@ class SweepHead:
         earlier = runs.newest_run(self.store, self.own.attempt)
         if earlier is not None:
             for job_id in runs.end_steps(self.batch, self.own, earlier):
-                log.say(f"sweep: job {job_id} of an earlier head was still there and is terminated")
+                log.info(f"sweep: job {job_id} of an earlier head was still there and is terminated")
         runs.record_run(self.store.attempt(self.own.attempt), sweep_jobs.run_of(request))
 
     def _workers(self, request: TrainingRequest, sizes: Mapping[str, Mapping[str, int]]) -> Workers:
@@ -219,10 +219,10 @@ class SweepHead:
         )
 
     def _progress(self, attempt: int) -> Callable[[set[str]], None]:
-        """What tells the page how many candidates the search of an attempt has trained."""
+        """A function that shows on the page how many candidates the search of an attempt has trained."""
         began = time.strftime("%H:%M", time.gmtime())
 
-        def tell(ended: set[str]) -> None:
+        def show(ended: set[str]) -> None:
             tasks = [task for name in ended if (task := TaskName.parse(name)) is not None]
             # With early stopping, a candidate has a task in each rung.
             searched = len(
@@ -234,7 +234,7 @@ class SweepHead:
             if self.page is not None:
                 self.page.show_sweep(sentence)
 
-        return tell
+        return show
 
 
 def _price(outcome: CandidateOutcome, prices: Prices) -> float | None:

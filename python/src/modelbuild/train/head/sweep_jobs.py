@@ -43,9 +43,9 @@ def run_of(request: TrainingRequest) -> Run:
     found by the beginning of those of build 5 of model ``mail``.
     """
     name = f"{request.build.pipeline}-{request.model}-{request.model_id}"
-    known = sha256_of(request.artifacts.encode())[:_HASH_CHARACTERS]
+    digest = sha256_of(request.artifacts.encode())[:_HASH_CHARACTERS]
     readable = shortened(re.sub(r"[^A-Za-z0-9_-]", "_", name), _NAME_CHARACTERS)
-    return Run(flow_name="sweep", run_id=f"{readable}-{known}")
+    return Run(flow_name="sweep", run_id=f"{readable}-{digest}")
 
 
 def sizes(flow: Path, variables: Mapping[str, str]) -> dict[str, dict[str, int]]:

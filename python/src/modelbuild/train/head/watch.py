@@ -5,7 +5,7 @@ cancelled. And a job that no machine can take waits for ever, and Metaflow waits
 
 The heads of a pipeline ask together: the first head of a slice of time asks Buildkite which builds were
 cancelled, by a request for each of two states, and writes the answer to the bucket for the others. At its
-start each head asks for its own build. Each request takes a turn of the rate limiter, as the delivery of
+start each head asks for its own build. Each request takes a slot of the rate limiter, as the delivery of
 results does.
 """
 
@@ -33,7 +33,7 @@ from modelbuild.train.recovery import waiting
 
 SLICE_SECONDS = 20.0
 """How often Buildkite is asked. With a spread of a quarter, a cancelled training stops after at most 45
-seconds and the time that its request waits for a turn."""
+seconds and the time that its request waits for a slot."""
 
 _SLOWER = 0.25
 # A head that missed some slices still learns of every cancelled build.
@@ -51,37 +51,37 @@ class Cancellation:
         self._build = request.build
         self._rate_limiter = shared_rate_limiter(objects, request.artifacts)
         self._pause_until = 0.0
-        # The shared answers cover the last minutes only.
-        self._sure = False
+        # Whether this head has asked for its own build, because the shared answers cover 15 minutes only.
+        self._own_build_checked = False
 
     def is_cancelled(self, wait: Callable[[float], bool]) -> bool:
-        """Whether the build is over by now; False also while Buildkite does not say.
+        """Whether the build was cancelled; False also while Buildkite does not say.
 
         Args:
             wait: waits for so many seconds; True ends the look.
         """
         if time.time() < self._pause_until:
-            self._sure = False
+            self._own_build_checked = False
             return False
         try:
-            if not self._sure:
+            if not self._own_build_checked:
                 return False if wait(self._rate_limiter.next()) else self._alone()
             return self._build.number in self._shared(wait)
         except RestError as error:
-            self._sure = False
+            self._own_build_checked = False
             self._pause_until = time.time() + (error.wait or 0.0)
             raise
 
     def _alone(self) -> bool:
         state = self._rest.build(self._build).state
-        self._sure = True
+        self._own_build_checked = True
         return state in ("canceled", "canceling")
 
     def _shared(self, wait: Callable[[float], bool]) -> Collection[int]:
         slice_number = int(time.time() / SLICE_SECONDS)
         found = self._bucket.cancelled(self._build, slice_number)
-        if found is None and self._bucket.claim_question(self._build, slice_number):
-            found = self._asked(wait)
+        if found is None and self._bucket.claim_request(self._build, slice_number):
+            found = self._canceled_numbers(wait)
             if found is not None:
                 self._bucket.write_cancelled(self._build, slice_number, found)
         for seconds in _PAUSES:
@@ -90,10 +90,10 @@ class Cancellation:
             found = self._bucket.cancelled(self._build, slice_number)
         return found or ()
 
-    def _asked(self, wait: Callable[[float], bool]) -> set[int] | None:
+    def _canceled_numbers(self, wait: Callable[[float], bool]) -> set[int] | None:
         found: set[int] = set()
         since = datetime.fromtimestamp(time.time() - _LOOK_BACK_SECONDS, timezone.utc)
-        # A build that is just being cancelled has not finished at any moment.
+        # A build that is still being cancelled has no time of its end.
         for state, moment in (("canceled", since), ("canceling", None)):
             if wait(max(self._rest.pause, self._rate_limiter.next())):
                 return None
@@ -112,7 +112,7 @@ class ScheduleTimeout:
         self._since: dict[str, float] = {}
 
     def add_job(self, step: str, job_id: str) -> None:
-        """Learn of a job."""
+        """Add a job to watch."""
         self._steps.setdefault(job_id, step)
 
     def overdue(self) -> str | None:
@@ -120,7 +120,7 @@ class ScheduleTimeout:
         now = time.monotonic()
         for job_id, job in self._batch.describe_all([*self._steps]).items():
             if job.ended:
-                # What starts anew has another id.
+                # A task that starts again has another job.
                 self._steps.pop(job_id, None)
             if job.status != "RUNNABLE":
                 self._since.pop(job_id, None)
@@ -171,7 +171,7 @@ class Watch:
         self._over.set()
 
     def _run(self) -> None:
-        # What ends the head is for the main thread, which waits for the flow.
+        # The main thread, which waits for the flow, must get the signals that end the head.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         # The first look is at once: the build may have been cancelled before the head came.
         pause = 0.0
@@ -180,9 +180,9 @@ class Watch:
             try:
                 self.verdict = self._check()
             except Exception as error:  # noqa: BLE001 - the training goes on while it cannot be watched
-                self._say(f"{describe(error)}; looking again")
+                self._log(f"{describe(error)}; looking again")
             if self.verdict is not None and not self._over.is_set():
-                log.say(f"watch: {self.verdict.reason}: stopping the flow")
+                log.info(f"watch: {self.verdict.reason}: stopping the flow")
                 main = threading.main_thread().ident
                 assert main is not None
                 signal.pthread_kill(main, signal.SIGTERM)
@@ -196,9 +196,9 @@ class Watch:
             return unsuccessful("cancelled", "the build was cancelled")
         return None
 
-    def _say(self, text: str) -> None:
+    def _log(self, text: str) -> None:
         if text != self._logged_text:
-            log.say(f"watch: {text}")
+            log.info(f"watch: {text}")
         self._logged_text = text
 
 
@@ -213,7 +213,7 @@ def watch_of(
     try:
         rest = Rest.of(access)
     except ConfigurationError as error:
-        log.say(f"watch: the result of this training cannot be delivered: {error}")
+        log.info(f"watch: the result of this training cannot be delivered: {error}")
         rest = None
     return Watch(
         Cancellation(objects, rest, request) if rest else None,

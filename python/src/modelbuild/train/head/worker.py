@@ -24,7 +24,7 @@ _TERMINATED_EXIT = 128 + signal.SIGTERM
 
 
 def run(environ: Mapping[str, str] = os.environ) -> int:
-    """Unpack the commit, and train this job's share of the candidates; the answer is the exit code.
+    """Unpack the commit, and train this job's share of the candidates; returns the exit code.
 
     Raises:
         ConfigurationError: this is no job of a sweep, or the request cannot be read.

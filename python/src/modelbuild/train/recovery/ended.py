@@ -52,10 +52,10 @@ def handler(event: Mapping[str, Any], context: Context) -> str:
         build = cancelled.CancelledBuild.model_validate(event["cancelled"])
         terminated = cancelled.terminate_heads(Storage(aws), Batch(aws), build)
         heads = f"terminated {', '.join(terminated)}" if terminated else "no head runs"
-        log.say(f"cancelled: build {build.number} of {build.pipeline}: {heads}")
+        log.info(f"cancelled: build {build.number} of {build.pipeline}: {heads}")
         return heads
     delivered = run(job(event["detail"]), context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
-    log.say(f"ended: {delivered}")
+    log.info(f"ended: {delivered}")
     return delivered
 
 
@@ -68,7 +68,7 @@ def look_at_waiting(queue: str) -> str:
         # The next check is in a minute, so an error needs no retry and no alarm.
         summary = [str(error)]
     for line in summary:
-        log.say(f"waiting: {line}")
+        log.info(f"waiting: {line}")
     return "; ".join(summary)
 
 
@@ -111,7 +111,7 @@ def end_steps(store: ModelStore, batch: Batch, head: BatchJob) -> None:
     """
     if head.status == "FAILED":
         for job_id in runs.terminate_left(store, batch, head):
-            log.say(f"ended: job {job_id} of a step outlived its head and is terminated")
+            log.info(f"ended: job {job_id} of a step outlived its head and is terminated")
 
 
 def _deliver(

@@ -84,7 +84,7 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
     storage, batch = Storage(aws), Batch(aws)
     found = list(_open(PipelineStore(storage, artifacts.rstrip("/")), batch, queue))
     if not found:
-        log.say(f"every build below {artifacts} knows how its training ended")
+        log.info(f"every build below {artifacts} knows how its training ended")
         return
     heads = batch.describe_all([training.job_id for training in found if training.job_id is not None])
     access = api_access(ApiAccess.read(environ), lambda: secret(aws, secret_name, TOKEN))
@@ -95,7 +95,7 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
         except Exception as error:  # noqa: BLE001 - the other builds must get their results after every error
             failed += 1
             summary = f"not delivered: {describe(error)}"
-        log.say(f"{training.request.model} {training.request.model_id}: {summary}")
+        log.info(f"{training.request.model} {training.request.model_id}: {summary}")
     if failed:
         raise BuildkiteError(
             f"{failed} of {len(found)} trainings could not be delivered: the lines above say why, and the "
@@ -121,7 +121,7 @@ def _open(pipeline: PipelineStore, batch: Batch, queue: str) -> Iterator[_OpenTr
             continue
         except VerificationFailed as error:
             name = store.prefix.removeprefix(f"{pipeline.root}/").replace("/", " ")
-            log.say(f"{name}: skipped: {error}")
+            log.info(f"{name}: skipped: {error}")
             continue
         training = _OpenTraining(store, request, age or 0.0, job_id, number)
         if not training.attempt.delivered():

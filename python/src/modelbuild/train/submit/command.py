@@ -56,13 +56,13 @@ def run(settings: TrainSettings, environ: Mapping[str, str] = os.environ) -> Non
         request, archived = made.result()
         store = ModelStore(Storage(aws), request.artifacts)
         claimed.result()
-        log.say(f"{request.flow} of commit {request.build.commit[:12]}, source {len(archived):,} bytes")
-        log.say(f"parameters ({request.parameters_sha256[:12]}):")
+        log.info(f"{request.flow} of commit {request.build.commit[:12]}, source {len(archived):,} bytes")
+        log.info(f"parameters ({request.parameters_sha256[:12]}):")
         log.lines("  " + parameters.shown(request.parameters).replace("\n", "\n  "))
 
         log.group(":s3: Storing the request")
         request = submission.store_request(store, request, archived)
-        log.say(store.request_uri)
+        log.info(store.request_uri)
 
         log.group(":aws: Submitting the training")
         record = submission.find_or_submit_head(store, batch, request, settings, defined.result(), here)

@@ -24,7 +24,7 @@ class Estimate(BaseModel):
 
 
 class SweepPlan(BaseModel):
-    """What a sweep trains; of method ``tpe`` the first round is known, and then how many follow."""
+    """What a sweep trains; with method ``tpe``, the candidates of the first round and how many follow."""
 
     candidates: list[dict[str, JsonValue]]
     chosen_later: int

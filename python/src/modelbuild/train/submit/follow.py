@@ -95,7 +95,7 @@ class _Follower:
                 away = min(away, time.monotonic() + _AWAY_SECONDS)
                 if time.monotonic() >= away:
                     raise
-                log.say(f"{error}; looking again")
+                log.info(f"{error}; looking again")
                 time.sleep(LOOK_SECONDS)
                 continue
             away = math.inf
@@ -119,7 +119,7 @@ class _Follower:
     def _show(self, job: BatchJob) -> None:
         status = f"{job.status}{': ' + job.reason if job.reason else ''}"
         if status != self._status and not job.log_stream:
-            log.say(f"job {job.id} is {status}")
+            log.info(f"job {job.id} is {status}")
         self._status = status
         for line in self._logs.new(job.log_stream) if job.log_stream else ():
             event = events.parse_event(line)
@@ -130,4 +130,4 @@ class _Follower:
             self._group = group
             if event is not None and event.name == events.TRAINING_ENDED:
                 self._ended = True
-            log.say(line if event is None else event.text)
+            log.info(line if event is None else event.text)

@@ -128,14 +128,14 @@ def _parameters(
     names = overrides.BuildNames.of(settings.model)
     _require_named(settings.model, names, environ, keys)
     own = [key for key in keys if key.startswith(names.meta_data)]
-    given = [
+    all_overrides = [
         *overrides.from_options(settings.params),
         *overrides.from_environment(environ, defaults, name, names),
         *overrides.from_meta_data(
             {key: agent.get_meta_data(key) or "" for key in own}, defaults, name, names
         ),
     ]
-    resolved = overrides.resolve(defaults, given, name)
+    resolved = overrides.resolve(defaults, all_overrides, name)
     sweep_name = _sweep_file(settings, names, keys)
     if sweep_name is None:
         types.require(resolved, defaults, archived, name, loaded)

@@ -134,7 +134,7 @@ def find_or_submit_head(
         submit,
         {"by": job.job_id, "options": options},
         lambda: _is_unblocked(_meta_data(request)),
-        log.say,
+        log.info,
         first_run=job.retry_count == "0",
     )
 
@@ -217,9 +217,13 @@ def show(
     request: TrainingRequest,
     record: JobRecord,
     repository: str,
-    remains: bool,
+    waits: bool,
 ) -> None:
-    """Show the training's job and state on the build page and in the log."""
+    """Show the training's job and state on the build page and in the log.
+
+    Raises:
+        TrainingFailed: the training has failed already.
+    """
     meta_data = _meta_data(request)
     job = job_of(batch, record)
     links = _links(record, job)
@@ -238,30 +242,30 @@ def show(
     unblocked = _is_unblocked(meta_data)
     # In a late run of this step, notify has written an annotation with more content.
     if not job.ended and (not unblocked or record.attempt > 1):
-        annotate(request, record, job, repository, unblocked=unblocked, waits=remains)
+        annotate(request, record, job, repository, unblocked=unblocked, waits=waits)
     state = "has been trained" if trained else "failed to train" if job.ended else "is being trained"
     log.open_group(f":weight_lifter: Model {request.model} {request.model_id} {state}")
-    log.say(f"Batch job  {job.id} ({job.status}{': ' + job.reason if job.reason else ''})")
-    log.say(f"           {links['job_url']}")
-    log.say(f"Log        {links['logs_url']}")
-    log.say(f"Artifacts  {request.artifacts}")
+    log.info(f"Batch job  {job.id} ({job.status}{': ' + job.reason if job.reason else ''})")
+    log.info(f"           {links['job_url']}")
+    log.info(f"Log        {links['logs_url']}")
+    log.info(f"Artifacts  {request.artifacts}")
     if record.attempt > 1:
-        log.say(f"Attempt    {record.attempt}, which goes on from the last good step of the flow")
+        log.info(f"Attempt    {record.attempt}, which goes on from the last good step of the flow")
     if job.ended and not trained:
         raise TrainingFailed(
             f"the training of model {request.model} {request.model_id} failed "
             f"({job.reason or 'see its log'}): retry this "
             "step to go on from the last good step of the flow"
         )
-    if trained or remains:
+    if trained or waits:
         return
     if unblocked:
-        log.say(
+        log.info(
             f"This agent is free now. Step {request.unblock!r} was unblocked by an earlier attempt: retry "
             "the steps behind it when this one has ended."
         )
     else:
-        log.say(f"This agent is free now. When the training ends, step {request.unblock!r} is unblocked.")
+        log.info(f"This agent is free now. When the training ends, step {request.unblock!r} is unblocked.")
 
 
 def _links(record: JobRecord, job: BatchJob) -> dict[str, str]:

@@ -44,7 +44,7 @@ def fine_tune(
         validation: what decides which weights are kept, and whether the training ends early.
         settings: how it is fitted.
         seed: decides the order of the texts, and dropout.
-        checkpoints: where the training goes on from, and what it keeps while it runs; without it, nothing.
+        checkpoints: the checkpoints, from which the training goes on and to which it adds; None for neither.
         record: is called every 50 steps and at each validation, with the loss, the learning rate and the
             macro-F1 of the validation; first with what was measured before the checkpoint.
 
@@ -57,11 +57,11 @@ def fine_tune(
     earlier = checkpoints.read(inputs) if checkpoints is not None else None
     if earlier is not None:
         tuner.restore(*earlier)
-        log.say(f"Going on from the checkpoint of step {tuner.progress.step:,}.")
+        log.info(f"Going on from the checkpoint of step {tuner.progress.step:,}.")
         if record is not None:
             for one in tuner.progress.measured:
                 record(one.step, one.values)
-    log.say(
+    log.info(
         f"Fine-tuning on {len(train.texts):,} texts in {tuner.steps:,} steps, "
         f"in {device.name(tuner.precision)} on {tuner.device}."
     )
@@ -71,11 +71,11 @@ def fine_tune(
         step, due = tuner.progress.step, tuner.validation_is_due()
         if step % _MEASURED_STEPS == 0:
             pace = (step - first) * settings.batch_size / (time.monotonic() - started)
-            log.say(f"Step {step:,} of {tuner.steps:,}, {pace:,.0f} texts/s.")
+            log.info(f"Step {step:,} of {tuner.steps:,}, {pace:,.0f} texts/s.")
         if step % _MEASURED_STEPS == 0 or due:
             measured = tuner.measure(validation if due else None)
             if (score := measured.macro_f1) is not None:
-                log.say(f"Step {step:,}: macro-F1 {score:.4f} on {len(validation.texts):,} texts.")
+                log.info(f"Step {step:,}: macro-F1 {score:.4f} on {len(validation.texts):,} texts.")
             if record is not None:
                 record(step, measured.values)
         if checkpoints is not None:

@@ -1,4 +1,4 @@
-"""What goes wrong with requests to a stand-in."""
+"""Faults that a test injects into the requests to a stand-in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from standins import SECRET
 
 
-class Weather:
+class RequestFaults:
     """The faults of one stand-in; see ``modelbuild_local.service.faults``."""
 
     def __init__(self, url: str, token: str) -> None:
@@ -19,34 +19,34 @@ class Weather:
         self._token = token
 
     def add(self, request: str, **fault: Any) -> None:
-        """Let some requests be struck from now on."""
+        """Inject a fault into requests from now on."""
         self._call("POST", "faults", {"request": request, **fault})
 
     def struck(self) -> list[int]:
         """How often each fault has struck, in the order in which they were added."""
         return [fault["struck"] for fault in self._call("GET", "faults")]
 
-    def keys_live(self, seconds: int) -> None:
-        """Let the keys that roles are given at the AWS stand-in from now on live no longer than that."""
+    def limit_key_lifetime(self, seconds: int) -> None:
+        """Limit for how long the AWS stand-in's later credentials of roles are valid."""
         self._call("PUT", "credentials", {"seconds": seconds})
 
     def clear(self) -> None:
-        """Let all be well again."""
+        """Remove all faults."""
         self._call("DELETE", "faults")
 
     def _call(self, method: str, what: str, value: Any = None) -> Any:
         data = None if value is None else json.dumps(value).encode()
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
-        asked = urllib.request.Request(f"{self._url}/laptop/{what}", data, headers, method=method)
-        with urllib.request.urlopen(asked) as answer:
+        request = urllib.request.Request(f"{self._url}/laptop/{what}", data, headers, method=method)
+        with urllib.request.urlopen(request) as answer:
             return json.loads(answer.read())
 
 
 @contextmanager
-def changing(url: str, token: str = SECRET) -> Iterator[Weather]:
+def injected_faults(url: str, token: str = SECRET) -> Iterator[RequestFaults]:
     """Faults of a stand-in that are gone when the block ends; ``token`` is its administrator's."""
-    weather = Weather(url, token)
+    faults = RequestFaults(url, token)
     try:
-        yield weather
+        yield faults
     finally:
-        weather.clear()
+        faults.clear()
