@@ -15,7 +15,7 @@ from modelbuild.contract import DESCRIPTION_FILE
 from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
 from modelbuild.formats.validation import first_error
 from modelbuild.serving.description import ModelDescription
-from modelbuild.serving.kinds import Predictor, find_kind, read_file
+from modelbuild.serving.kinds import Predictor, describe, find_kind, read_file
 from modelbuild.serving.outputs import Answer
 
 
@@ -104,8 +104,15 @@ def _load(description: ModelDescription, files: Mapping[str, bytes]) -> Model:
                 "its own artifacts again"
             )
     kind = find_kind(description.kind)
-    predictor = kind.load(description, files)
-    return Model(description, predictor, kind.tolerance, _seconds_of_example(description, predictor))
+    try:
+        predictor, tolerance = kind.load(description, files), float(kind.tolerance)
+    except (ModelbuildError, MemoryError):
+        raise
+    except Exception as error:
+        raise VerificationFailed(
+            f"the kind {description.kind!r} cannot load the model: {describe(error)}"
+        ) from error
+    return Model(description, predictor, tolerance, _seconds_of_example(description, predictor))
 
 
 def parse_description(content: bytes) -> ModelDescription:
@@ -141,6 +148,9 @@ def _answers(predictor: Predictor, instances: Sequence[Any]) -> list[Answer]:
         raise problem.with_traceback(error.__traceback__) from error
     if len(answers) != len(instances):
         raise VerificationFailed(f"the model gives {len(answers):,} answers to {len(instances):,} instances")
+    for answer in answers:
+        if not isinstance(answer, dict):
+            raise VerificationFailed(f"the model gives an answer of type {type(answer).__name__}, not dict")
     return answers
 
 
