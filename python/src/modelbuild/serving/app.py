@@ -114,6 +114,7 @@ class Service:
         self._writer = AnswerWriter(environment)
         self._batches: Batches | None = None
         self._accepted: tuple[str, ...] = ()
+        self._description = b""
         self._large_bodies = LargeBodySemaphore()
         self._large_answers = asyncio.Semaphore(LARGE_ANSWERS)
         # One thread: Python computes one large body at a time anyway, and two would need twice the memory.
@@ -124,6 +125,7 @@ class Service:
     def serve(self, model: Model) -> None:
         """Answer requests with a model."""
         self._accepted = accepted_types(model.description.input)
+        self._description = self._writer.describe(model.description)
         speed = Speed(model)
         thread = ThreadBatches(model, speed, ThreadPoolExecutor(1))
         self._batches = LoopBatches(model, speed, thread) if model.seconds < FAST_SECONDS else thread
@@ -156,7 +158,7 @@ class Service:
         if path == "/ping":
             return JSON, self._ping
         if path == "/":
-            return JSON, self._writer.describe(self._batches.model.description)
+            return JSON, self._description
         received = dict(scope["headers"])
         media_type = _media_type(received, self._accepted)
         answer = answer_type(received, media_type)

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
 from modelbuild.contract import Record
-from modelbuild.serving.limits import MAX_CHARACTERS
+from modelbuild.serving.limits import MAX_CHARACTERS, MAX_JSON_MARKS
 from modelbuild.serving.text import has_tokens
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -197,17 +197,31 @@ class RecordInput(Record):
         return ", ".join(names[:8]) + more
 
 
+def _fitting(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if _lists_and_numbers(shape) > MAX_JSON_MARKS:
+        raise ValueError(
+            f"a tensor of shape {list(shape)} has more values than the {MAX_JSON_MARKS:,} of a request"
+        )
+    return shape
+
+
+def _lists_and_numbers(shape: tuple[int, ...]) -> int:
+    return sum(math.prod(shape[:depth]) for depth in range(len(shape) + 1))
+
+
 class TensorInput(Record):
     """Numbers in a fixed shape: JSON lists within lists, or, for one dimension, a CSV row."""
 
     type: Literal["tensor"] = "tensor"
-    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=8)]
+    shape: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=8), AfterValidator(_fitting)
+    ]
     """The size of each dimension of one instance, without that of the batch."""
 
     @property
     def json_marks(self) -> int:
         """How many of the characters ``,:[{`` the JSON of an instance has outside its texts, at most."""
-        return sum(math.prod(self.shape[:depth]) for depth in range(len(self.shape) + 1))
+        return _lists_and_numbers(self.shape)
 
     @property
     def csv_commas(self) -> int:
