@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelbuild.errors import ConfigurationError
+from modelbuild.formats import agent_yaml
 from modelbuild.onboarding import data
 from modelbuild.onboarding.check import PLACEHOLDER, findings
 from modelbuild.onboarding.init import write
@@ -193,6 +194,30 @@ def test_columns_are_those_with_the_names(
     file.write_text("\n".join(lines))
     found = data.read(file, options.get("text"), options.get("label"))
     assert (found.text, found.label) == expected
+
+
+@pytest.mark.parametrize("lines", ["text,label,text\na,x,b\n", "text,text\na,x\n", "words,words\na,x\n"])
+def test_a_name_of_two_columns_is_a_sentence(lines: str, tmp_path: Path) -> None:
+    """Nothing is written that would learn from a column which was not meant."""
+    file = tmp_path / "rows.csv"
+    file.write_text(lines)
+    with pytest.raises(ConfigurationError, match=r"2 columns have the name '(text|words)'"):
+        data.read(file, None, None)
+
+
+@pytest.mark.parametrize(
+    "name", ["te\u2028xt", "te\x85xt", "a\x7fb", "\x9bx", '"a": # b', "Text 😀", "$x ${y}"]
+)
+def test_any_name_of_a_column_is_written(name: str, tmp_path: Path) -> None:
+    """The flow's parameters have it as the file has it, also with characters that YAML folds or refuses."""
+    file = tmp_path / "rows.csv"
+    quoted = name.replace('"', '""')
+    file.write_text(f'"{quoted}",label\na,x\nb,y\n', encoding="utf-8")
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    write(folder, rows=data.read(file, None, None))
+    params = agent_yaml.load_written((folder / "flows" / "shop" / "params.yaml").read_text(encoding="utf-8"))
+    assert params["data"]["text"] == name
 
 
 def test_folder_inside_a_repository_is_a_sentence(tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def test_csv_of_a_vector_is_its_numbers() -> None:
         (VECTOR, CSV, "1,2,inf\n", "row 1 holds a number beyond the range of float32"),
         (TEXT, CSV, "one,two\n", "row 1 has 2 columns; send one, with the text between double quotes"),
         (TEXT, CSV, '"one\n', "The body is not CSV in UTF-8"),
+        (TEXT, CSV, "a" * 50_000, "row 1 has 50,000 characters; send at most 10,000"),
         (TEXT, CSV, b"\xff\xfe", "The body is not CSV in UTF-8"),
         (TEXT, CSV, "a\n" * 1001, "The body must have 1 to 1,000 rows, not more"),
         (TEXT, JSON_LINES, "", "The body must have 1 to 1,000 lines, not 0"),

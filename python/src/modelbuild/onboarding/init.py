@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import jinja2
 from modelbuild import __version__, git
 from modelbuild.errors import ConfigurationError
 from modelbuild.formats import agent_yaml
+from modelbuild.formats.inline_yaml import inline
 from modelbuild.onboarding import data
 from modelbuild.onboarding.check import PLACEHOLDER
 from modelbuild.onboarding.data import DataFile
@@ -169,8 +169,8 @@ def _rendered(written: Written, name: str, rows: DataFile) -> Iterator[tuple[Pat
         "placeholder": PLACEHOLDER,
         "team": written.team,
         "file": "data.csv",
-        "text": json.dumps(rows.text, ensure_ascii=False),
-        "label": json.dumps(rows.label, ensure_ascii=False),
+        "text": inline(rows.text, '"'),
+        "label": inline(rows.label, '"'),
     }
     for path in written.files:
         if path.name == "data.csv":
