@@ -135,7 +135,8 @@ def test_csv_of_a_vector_is_its_numbers() -> None:
         ),
         (RECORD, CSV, "70\n", "row 1 has 1 columns; send 2: area, district"),
         (RECORD, CSV, "70,north\nx,south\n", "row 2 has 'x' as area; send a number"),
-        (RECORD, CSV, "nan,north\n", "row 1 has a number beyond the range of float32 as area"),
+        (RECORD, CSV, "nan,north\n", "row 1 has NaN as area; send a number"),
+        (RECORD, CSV, "inf,north\n", "row 1 has a number beyond the range of float32 as area"),
         (RECORD, CSV, "area,district\n", "The body must have 1 to 1,000 rows, not 0"),
         (
             MATRIX,

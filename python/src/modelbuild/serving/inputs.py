@@ -100,7 +100,9 @@ class RecordField(Record):
             return value
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadInstance(f"has {type_name(value)} as {self.name}; send a number")
-        if not abs(value) <= _LARGEST:
+        if value != value:
+            raise BadInstance(f"has NaN as {self.name}; send a number")
+        if abs(value) > _LARGEST:
             raise BadInstance(f"has a number beyond the range of float32 as {self.name}")
         return float(value)
 
@@ -280,9 +282,11 @@ Input: TypeAlias = Annotated[TextInput | RecordInput | TensorInput, Field(discri
 
 
 def type_name(value: JsonValue) -> str:
-    """What people call the type of a JSON value."""
-    names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
-    return names.get(type(value), "a number")
+    """What people call the type of a value."""
+    names: dict[type, str] = {int: "a number", float: "a number", str: "a text", bool: "a truth value"}
+    names |= {dict: "an object", list: "a list", type(None): "null"}
+    # A flow may have other values, such as those of numpy.
+    return names.get(type(value), f"a value of type {type(value).__name__}")
 
 
 def _require_text(text: str, where: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from modelbuild.contract import DESCRIPTION_FILE
 from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
 from modelbuild.formats.validation import first_error
 from modelbuild.serving.description import ModelDescription
+from modelbuild.serving.inputs import BadInstance, Input
 from modelbuild.serving.kinds import Predictor, describe, find_kind, read_file
 from modelbuild.serving.outputs import Answer
 
@@ -48,10 +49,25 @@ class Model:
         """An answer for each instance of JSON.
 
         Raises:
-            BadInstance: one does not fit the declared input.
+            ConfigurationError: one does not fit the declared input.
             VerificationFailed: see :meth:`predict`.
         """
-        return self.predict([self.description.input.from_json(value) for value in values])
+        return self.predict(read_instances(self.description.input, values))
+
+
+def read_instances(declared: Input, values: Iterable[JsonValue]) -> list[Any]:
+    """Instances that a program has, each as the input type makes it of JSON.
+
+    Raises:
+        ConfigurationError: one does not fit the declared input.
+    """
+    instances: list[Any] = []
+    for number, value in enumerate(values, 1):
+        try:
+            instances.append(declared.from_json(value))
+        except BadInstance as error:
+            raise ConfigurationError(f"instance {number:,} {error}") from error
+    return instances
 
 
 def load_directory(directory: Path, description_sha256: str) -> Model:
