@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from modelbuild.serving.inputs import BadInstance, Input, RecordInput, type_name
+from modelbuild.serving.inputs import Input, RecordInput
 from modelbuild.serving.limits import MAX_BODY_BYTES, MAX_INSTANCES, MAX_JSON_MARKS, SMALL_BODY_BYTES
+from modelbuild.serving.values import BadInstance, type_name
 
 JSON = "application/json"
 JSON_LINES = "application/jsonlines"

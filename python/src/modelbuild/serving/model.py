@@ -15,9 +15,10 @@ from modelbuild.contract import DESCRIPTION_FILE
 from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
 from modelbuild.formats.validation import first_error
 from modelbuild.serving.description import ModelDescription
-from modelbuild.serving.inputs import BadInstance, Input
+from modelbuild.serving.inputs import Input
 from modelbuild.serving.kinds import Predictor, describe, find_kind, read_file
 from modelbuild.serving.outputs import Answer
+from modelbuild.serving.values import BadInstance
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,8 @@ def _seconds_of_example(description: ModelDescription, predictor: Predictor) -> 
 
     A model that cannot answer at all is found here, before /ping is answered with 200.
     """
-    instance = description.input.from_json(description.input.example())
+    example = description.input.example()
+    instance = description.input.from_json(example)
     predictions: list[Answer] = []
     seconds = 0.0
     for _ in range(2):
@@ -186,7 +188,7 @@ def _seconds_of_example(description: ModelDescription, predictor: Predictor) -> 
             raise
         except Exception as error:
             raise VerificationFailed(
-                f"the model cannot answer the example {description.input.example()!r} of its input "
+                f"the model cannot answer the example {repr(example)[:300]} of its input "
                 f"{description.input.type}: {type(error).__name__}: {str(error)[:300]}"
             ) from error
         seconds = time.perf_counter() - start
