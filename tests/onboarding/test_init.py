@@ -150,6 +150,17 @@ def test_second_pipeline_of_a_repository(there: str, tmp_path: Path) -> None:
         write(tmp_path)
 
 
+def test_commands_are_ready_for_a_shell(tmp_path: Path) -> None:
+    """Paths with spaces are quoted, so that a line can be copied as it is."""
+    folder = tmp_path / "my shop"
+    folder.mkdir()
+    (folder / "buildkite.yml").write_text("mine")
+    text = "\n".join(write(folder).next_steps())
+    assert f"python '{folder}/flows/my-shop/flow.py' run" in text
+    assert f"modelbuild check '{folder}/.buildkite/modelbuild.yml'" in text
+    assert f"modelbuild doctor --pipeline '{folder}/.buildkite/modelbuild.yml'" in text
+
+
 def test_what_a_run_leaves_is_ignored(tmp_path: Path) -> None:
     """After a run of the flow the checkout still is its commit, which a training asks for; a
     ``.gitignore`` that is there stays, and the sentences say what to add to it.

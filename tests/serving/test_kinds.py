@@ -96,6 +96,17 @@ def test_a_kind_whose_package_is_missing_is_a_sentence(site: Path, monkeypatch: 
         find_kind("unfinished")
 
 
+def test_two_kinds_of_one_name_are_a_sentence(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of two packages serves a model must not depend on the order in which they are found."""
+    points = next(site.glob("*.dist-info")) / "entry_points.txt"
+    points.write_text("[modelbuild.kinds]\nonnx = lengths:KIND\n")
+    monkeypatch.syspath_prepend(site)
+    with pytest.raises(
+        ConfigurationError, match=r"several packages in this image have a kind 'onnx': lengths:"
+    ):
+        find_kind("onnx")
+
+
 @pytest.mark.parametrize(
     ("written", "instead", "message"),
     [

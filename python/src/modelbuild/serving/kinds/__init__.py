@@ -67,9 +67,15 @@ def find_kind(name: str) -> ModelKind:
     """The kind that is installed under a name.
 
     Raises:
-        ConfigurationError: there is none, what it needs is not installed, or its module fails.
+        ConfigurationError: there is none, or several; or what it needs is not installed, or its module fails.
     """
     found = entry_points(group=GROUP)
+    objects = sorted({entry_point.value for entry_point in found if entry_point.name == name})
+    if len(objects) > 1:
+        raise ConfigurationError(
+            f"several packages in this image have a kind {name!r}: {', '.join(objects)}; give yours another "
+            "name"
+        )
     for entry_point in found:
         if entry_point.name == name:
             try:
