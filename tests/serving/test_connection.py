@@ -220,7 +220,7 @@ def test_only_large_bodies_wait_for_the_semaphore(serving: Serving, monkeypatch:
     [
         (b"/predict", b"application/json", 6_000_000, b"404"),
         (b"/invocations", b"text/plain", 6_000_000, b"415"),
-        (b"/invocations", b"application/json", 12_000_000, b"413"),
+        (b"/invocations", b"application/json", 20_000_000, b"413"),
     ],
 )
 def test_a_refusal_reaches_a_client_that_still_sends(
