@@ -312,6 +312,38 @@ def test_a_description_that_does_not_fit_the_graph_is_refused(
     assert message in str(refusal.value)
 
 
+def test_how_a_common_export_is_corrected_is_said() -> None:
+    """scikit-learn's converter makes maps of probabilities, and a model of images may take bytes."""
+    zipped = graphs.graph(
+        [helper.make_node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_strings=["a", "b", "c"])],
+        [graphs.floats("x", "batch", 3)],
+        [
+            helper.make_value_info(
+                "y",
+                helper.make_sequence_type_proto(
+                    helper.make_map_type_proto(
+                        TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+                    )
+                ),
+            )
+        ],
+        opsets=[helper.make_opsetid("ai.onnx.ml", 3)],
+    )
+    with pytest.raises(
+        VerificationFailed, match=r"must be a tensor of floats: export .* with option zipmap off"
+    ):
+        files(zipped, answers=LabelOutput(labels=("a", "b", "c")))
+    image = graphs.graph(
+        [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)],
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, ["batch", 3])],
+        [graphs.floats("y", "batch", 3)],
+    )
+    with pytest.raises(
+        VerificationFailed, match=r"of shape \[batch, 3\], which is tensor\(float\) or tensor"
+    ):
+        files(image, answers=VectorOutput(length=3))
+
+
 def test_nothing_beside_the_graph_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights in a file of the working directory are not found, even where it is there."""
     (tmp_path / "weights.bin").write_bytes(np.zeros((3, 2), np.float32).tobytes())

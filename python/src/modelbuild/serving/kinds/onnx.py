@@ -162,8 +162,9 @@ def _require_output(session: onnxruntime.InferenceSession, name: str) -> None:
             "one of them as option output"
         )
     if outputs[name] not in ("tensor(float)", "tensor(double)", "tensor(float16)"):
+        fix = ": export the classifier with option zipmap off" if outputs[name].startswith("seq(map(") else ""
         raise VerificationFailed(
-            f"output {name!r} of {GRAPH_FILE} is of type {outputs[name]}; it must be a tensor of floats"
+            f"output {name!r} of {GRAPH_FILE} is of type {outputs[name]}; it must be a tensor of floats{fix}"
         )
 
 

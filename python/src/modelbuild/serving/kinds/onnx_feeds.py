@@ -164,7 +164,7 @@ class TensorFeeds:
         if len(inputs) != 1 or kind not in _NUMBERS or not fits:
             raise VerificationFailed(
                 f"{GRAPH_FILE} takes {_names(inputs)}; the graph of a model of tensors takes one input of "
-                f"numbers of shape [batch, {', '.join(map(str, declared.shape))}]"
+                f"shape [batch, {', '.join(map(str, declared.shape))}], which is {' or '.join(_NUMBERS)}"
             )
         self._name, self._dtype, self._numbers = name, _NUMBERS[kind], int(np.prod(declared.shape))
 
