@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from random import Random
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelbuild.errors import ConfigurationError
 from modelbuild.flow.classification import class_qualities, evaluate, majority, measure
 from modelbuild.flow.evaluation import EvaluationRows, table
 
@@ -90,6 +92,15 @@ def test_an_evaluation_has_every_label_slice_and_baseline() -> None:
         "baseline:always n": "n",
         "slice:domain": "x",
     }
+
+
+@pytest.mark.parametrize("truth", [[0, 1], ["a", None], ["a", float("nan")]])
+def test_a_label_that_is_no_text_is_refused(truth: list[Any]) -> None:
+    """A model answers texts, so classes with numbers are to be converted, and gaps to be left out."""
+    rows = EvaluationRows(ids=["x", "y"], inputs=[1, 2], truth=truth, description="")
+    answers = [{"label": "a", "scores": {"a": 1.0}}] * 2
+    with pytest.raises(ConfigurationError, match=r"of type .* and must be a text: convert it"):
+        evaluate(rows, answers, labels=["a"], baselines={})
 
 
 def test_the_majority_is_the_same_each_time() -> None:

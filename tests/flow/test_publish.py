@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from modelbuild.contract import (
     DataSnapshot,
@@ -22,6 +23,7 @@ from modelbuild.contract import (
 )
 from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.flow.publish import archive, publish, upload_model, upload_predictions
+from modelbuild.serving.description import FileName
 from modelbuild.store.model import ModelStore
 
 FILES = {"model.safetensors": b"weights", "model.json": b"{}"}
@@ -62,6 +64,14 @@ def test_an_archive_is_a_function_of_its_files() -> None:
         assert tar.getnames() == sorted(FILES)
         assert {(one.mtime, one.uid, one.uname, one.mode) for one in tar} == {(0, 0, "", 0o644)}
     assert content[4:8] == b"\0\0\0\0"
+
+
+def test_the_archive_takes_every_name_that_a_model_may_have() -> None:
+    """A name that is too long is refused when the model is packaged, and not after its training."""
+    names: TypeAdapter[str] = TypeAdapter(FileName)
+    assert archive({names.validate_python("w" * 100): b""})
+    with pytest.raises(ValidationError):
+        names.validate_python("w" * 101)
 
 
 def test_the_result_says_where_the_model_is(

@@ -17,7 +17,7 @@ from modelbuild.errors import ConfigurationError
 from modelbuild.flow import regression
 from modelbuild.flow.evaluation import EvaluationRows
 from modelbuild.flow.models import scikit_learn
-from modelbuild.serving.inputs import BadInstance, RecordField, RecordInput
+from modelbuild.serving.inputs import RecordField, RecordInput
 from modelbuild.serving.model import load
 from modelbuild.serving.outputs import LabelOutput, NumberOutput
 
@@ -89,10 +89,24 @@ def test_an_estimator_that_is_no_onnx_is_refused_in_a_sentence() -> None:
     assert "\n" not in str(refusal.value)
 
 
-def test_a_record_that_lacks_a_field_is_refused() -> None:
-    """A matrix has every field of every record."""
-    with pytest.raises(BadInstance, match="has no field 'district'"):
-        scikit_learn.matrix([{"area": 1.0}], FLAT)
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"area": 1.0}, "instance 2 has no field 'district'"),
+        ({"area": None, "district": "north"}, "instance 2 has null as area; send a number"),
+        ({"area": float("nan"), "district": "north"}, "instance 2 has NaN as area; send a number"),
+        ({"area": np.int64(70), "district": "north"}, "instance 2 has a value of type int64 as area"),
+    ],
+)
+def test_a_record_that_does_not_fit_is_refused(record: Any, message: str) -> None:
+    """A gap in a table is a sentence with the number of its row, for the fit as for the evaluation."""
+    records = [{"area": 1.0, "district": "north"}, record]
+    with pytest.raises(ConfigurationError, match=message):
+        scikit_learn.matrix(records, FLAT)
+    pipeline = fitted(Ridge(), flats()[1])
+    model = load(scikit_learn.files(pipeline, takes=FLAT, answers=NumberOutput(), parameters={}))
+    with pytest.raises(ConfigurationError, match=message):
+        model.predict_json(records)
 
 
 @pytest.mark.parametrize("name", ["living area", "straße", "1st"])
@@ -118,3 +132,27 @@ def test_a_regression_is_measured_against_its_baselines() -> None:
     assert found.overall.metrics == pytest.approx({"rmse": 3**0.5, "mae": 1.0, "r2": 1 - 9 / 14})
     assert found.slices["half"]["y"].metrics == {"rmse": 3.0, "mae": 3.0}
     assert found.baselines["mean"].metrics["r2"] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("truth", "baseline", "message"),
+    [
+        (
+            ["1", "2"],
+            [1.0, 2.0],
+            "truth of evaluation row 'a' is of type str and must be a number: convert it",
+        ),
+        ([1.0, None], [1.0, 2.0], "truth of evaluation row 'b' is of type NoneType and must be a number"),
+        ([True, False], [1.0, 2.0], "truth of evaluation row 'a' is of type bool and must be a number"),
+        (
+            [1, np.float32(2)],
+            [1, "2"],
+            "baseline mean of evaluation row 'b' is of type str",
+        ),
+    ],
+)
+def test_what_is_no_number_is_refused(truth: list[Any], baseline: list[Any], message: str) -> None:
+    """A column of a table that was not converted, or that has gaps, is a sentence."""
+    rows = EvaluationRows(ids=["a", "b"], inputs=[1, 2], truth=truth, description="made up")
+    with pytest.raises(ConfigurationError, match=message):
+        regression.evaluate(rows, [{"value": 1.0}] * 2, baselines={"mean": baseline})

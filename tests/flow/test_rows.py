@@ -59,10 +59,19 @@ def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
         read_csv(tmp_path / "none.csv", ["text"])
 
 
-def test_texts_count_once_and_contradictions_not_at_all(tmp_path: Path) -> None:
-    """Neither texts without a token nor rows without a label are rows to learn from."""
-    rows = "text,label\ngood,p\ngood,p\nso so,p\nso so,n\n...,p\nnone,\nbad, n \n"
+def test_texts_count_once_and_contradictions_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither texts that the server refuses nor rows without a label are rows to learn from; the log says how
+    many rows are left out, and why.
+    """
+    rows = f"text,label\ngood,p\ngood,p\nso so,p\nso so,n\n...,p\nnone,\nbad, n \n{'a ' * 6_000},n\n"
     assert read_labelled_texts(written(tmp_path, rows), "text", "label") == [("good", "p"), ("bad", "n")]
+    assert capsys.readouterr().out == (
+        "data.csv: 8 rows, of which 2 texts with one label each, 1 left out (no label), 1 left out (the same "
+        "text as another row), 2 left out (the same text with another label), 2 left out (a text without a "
+        "word, or of more than 10,000 characters).\n"
+    )
 
 
 def test_rows_that_are_left_out_are_counted_by_reason() -> None:
@@ -78,6 +87,9 @@ def test_one_label_is_no_classification(tmp_path: Path) -> None:
     """A column that was mixed up is named."""
     path = written(tmp_path, "text,label\ngood,p\nbad,p\n")
     with pytest.raises(ConfigurationError, match=r"column 'label' of data\.csv has fewer than two labels"):
+        read_labelled_texts(path, "text", "label")
+    path = written(tmp_path, f"text,label\ngood,p\n{'a' * 10_001},n\n")
+    with pytest.raises(ConfigurationError, match=r"of 2 rows 1 are left, 1 left out \(a text without a word"):
         read_labelled_texts(path, "text", "label")
 
 

@@ -81,6 +81,11 @@ def test_wrong_values_of_options_are_sentences(published: Published, tmp_path: P
     (tmp_path / "other.json").write_text("{}")
     directory = published.directory
     assert "--instance is not JSON" in refusal("image", directory, "--instance", "It works.")
+    assert '--instance "" does not fit' in refusal("image", directory, "--instance", '""')
+    fields = refusal("image", directory, "--instance", '{"text": "a"}')
+    assert fields.endswith(
+        "does not fit the input that model.json declares: it must be a text, not an object"
+    )
     assert "cannot read --manifest" in refusal("image", directory, "--manifest", tmp_path / "nowhere")
     assert "is not the manifest.json" in refusal("image", directory, "--manifest", tmp_path / "other.json")
     with running(RightServer()) as server:

@@ -15,6 +15,7 @@ from modelbuild.image_check.server import Server
 from modelbuild.image_check.session import Session
 from models import Published
 from server_outcomes import examine
+from waiting import SECONDS
 
 
 class _ForgetsId(RightServer):
@@ -218,6 +219,21 @@ def test_a_server_that_never_predicts_is_not_checked_further(model: CheckedModel
     assert outcomes.pop("first request").status == "failed"
     assert {outcome.status for outcome in outcomes.values()} == {"not checked"}
     assert "model id" in outcomes
+
+
+def test_a_server_that_refuses_a_valid_instance_is_not_waited_for(model: CheckedModel) -> None:
+    """It is not loading: what is wrong is said at once, and not when the time for loading is over."""
+
+    class Refuses(RightServer):
+        def invoke(self, *_: Any) -> tuple[int, bytes]:
+            self.answered += 1
+            return self.refuse()
+
+    behaviour = Refuses()
+    outcomes = examine(behaviour, model, seconds=SECONDS)
+    assert "with status 400" in outcomes["first request"].text
+    assert outcomes["batch"].text == "the server does not predict; correct that first"
+    assert behaviour.answered == 2
 
 
 def test_a_server_that_dies_of_a_bad_body_is_found(model: CheckedModel) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelbuild.errors import ConfigurationError
+from modelbuild.formats import agent_yaml
 from modelbuild.onboarding import data
 from modelbuild.onboarding.check import PLACEHOLDER, findings
 from modelbuild.onboarding.init import write
@@ -149,6 +150,17 @@ def test_second_pipeline_of_a_repository(there: str, tmp_path: Path) -> None:
         write(tmp_path)
 
 
+def test_commands_are_ready_for_a_shell(tmp_path: Path) -> None:
+    """Paths with spaces are quoted, so that a line can be copied as it is."""
+    folder = tmp_path / "my shop"
+    folder.mkdir()
+    (folder / "buildkite.yml").write_text("mine")
+    text = "\n".join(write(folder).next_steps())
+    assert f"python '{folder}/flows/my-shop/flow.py' run" in text
+    assert f"modelbuild check '{folder}/.buildkite/modelbuild.yml'" in text
+    assert f"modelbuild doctor --pipeline '{folder}/.buildkite/modelbuild.yml'" in text
+
+
 def test_what_a_run_leaves_is_ignored(tmp_path: Path) -> None:
     """After a run of the flow the checkout still is its commit, which a training asks for; a
     ``.gitignore`` that is there stays, and the sentences say what to add to it.
@@ -193,6 +205,30 @@ def test_columns_are_those_with_the_names(
     file.write_text("\n".join(lines))
     found = data.read(file, options.get("text"), options.get("label"))
     assert (found.text, found.label) == expected
+
+
+@pytest.mark.parametrize("lines", ["text,label,text\na,x,b\n", "text,text\na,x\n", "words,words\na,x\n"])
+def test_a_name_of_two_columns_is_a_sentence(lines: str, tmp_path: Path) -> None:
+    """Nothing is written that would learn from a column which was not meant."""
+    file = tmp_path / "rows.csv"
+    file.write_text(lines)
+    with pytest.raises(ConfigurationError, match=r"2 columns have the name '(text|words)'"):
+        data.read(file, None, None)
+
+
+@pytest.mark.parametrize(
+    "name", ["te\u2028xt", "te\x85xt", "a\x7fb", "\x9bx", '"a": # b', "Text 😀", "$x ${y}"]
+)
+def test_any_name_of_a_column_is_written(name: str, tmp_path: Path) -> None:
+    """The flow's parameters have it as the file has it, also with characters that YAML folds or refuses."""
+    file = tmp_path / "rows.csv"
+    quoted = name.replace('"', '""')
+    file.write_text(f'"{quoted}",label\na,x\nb,y\n', encoding="utf-8")
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    write(folder, rows=data.read(file, None, None))
+    params = agent_yaml.load_written((folder / "flows" / "shop" / "params.yaml").read_text(encoding="utf-8"))
+    assert params["data"]["text"] == name
 
 
 def test_folder_inside_a_repository_is_a_sentence(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from modelbuild.contract import Predictions
 from modelbuild.serving.answers import AnswerWriter
 from modelbuild.serving.app import Service
+from modelbuild.serving.inputs import TensorInput
 from modelbuild.serving.limits import MAX_ANSWER_BYTES, MAX_BODY_BYTES, SMALL_BODY_BYTES
 from modelbuild.serving.model import Model, load_directory
 from modelbuild.serving.outputs import VectorOutput
@@ -158,6 +160,36 @@ def test_limits_are_inclusive(client: Client) -> None:
     """The largest text and the largest number of texts are accepted."""
     assert client.post("/invocations", json={"instances": ["a" * 10_000]}).status_code == 200
     assert client.post("/invocations", json={"instances": ["a"] * 1_000}).status_code == 200
+
+
+def test_the_description_names_what_is_accepted(client: Client) -> None:
+    """``GET /`` has an example that is answered as it stands, and all content types that are read."""
+    described = client.get("/").json()
+    assert (described["model_id"], described["kind"]) == ("12.3", "hashed-ngrams-linear")
+    assert client.post("/invocations", json=described["example"]).status_code == 200
+    bodies = {"application/json": "{}", "application/jsonlines": "1", "text/csv": "a,b"}
+    for content_type in described["content_types"]:
+        answer = client.post(
+            "/invocations", headers={"Content-Type": content_type}, content=bodies[content_type]
+        )
+        assert answer.status_code == 400, "the body is read, and not its type refused"
+    assert described["content_types"] == list(bodies)
+
+
+def test_the_description_of_a_large_tensor_is_made_once(
+    published: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example of an image has 150,000 numbers, which would keep /ping waiting if each GET wrote them."""
+    takes = TensorInput(shape=(3, 224, 224))
+    description = published.description.model_copy(update={"input": takes})
+    service = Service(published.environment)
+    service.serve(Model(description, Vectors(), 0.0, 0.001))
+    monkeypatch.setattr(AnswerWriter, "describe", None)
+    client = Client(service)
+    answer = client.get("/")
+    client.close()
+    assert np.shape(answer.json()["example"]["instances"]) == (1, 3, 224, 224)
+    assert len(answer.text.splitlines()) < 50
 
 
 def test_refuses_a_body_beyond_sagemakers_limit(client: Client) -> None:

@@ -201,7 +201,7 @@ def test_only_large_bodies_wait_for_the_semaphore(serving: Serving, monkeypatch:
         begun = HEAD % 200_000 + b" " * 100_000
         held = [await serving.connect(begun) for _ in range(LARGE_BODIES)]
         reader, writer = await serving.connect(begun)
-        answer = await reader.read()
+        answer = await reader.readuntil(b"}")
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after: 1" in answer
         assert b"send this one again later" in answer
@@ -211,6 +211,32 @@ def test_only_large_bodies_wait_for_the_semaphore(serving: Serving, monkeypatch:
         assert await small_reader.readline() == b"HTTP/1.1 200 OK\r\n"
         for _, one in [*held, (reader, writer), (small_reader, small_writer)]:
             one.close()
+
+    serving.run(test)
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "size", "status"),
+    [
+        (b"/predict", b"application/json", 6_000_000, b"404"),
+        (b"/invocations", b"text/plain", 6_000_000, b"415"),
+        (b"/invocations", b"application/json", 20_000_000, b"413"),
+    ],
+)
+def test_a_refusal_reaches_a_client_that_still_sends(
+    serving: Serving, path: bytes, content_type: bytes, size: int, status: bytes
+) -> None:
+    """The server reads a body that it refuses to its end: a client that first sends everything would be cut
+    off, and never see why.
+    """
+    head = HEAD.replace(b"/invocations", path).replace(b"application/json", content_type) % size
+
+    async def test() -> None:
+        reader, writer = await serving.connect(head + b" " * size)
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 %b " % status)
+        assert set(json.loads(answer.partition(b"\r\n\r\n")[2])) == {"error"}
+        writer.close()
 
     serving.run(test)
 

@@ -135,7 +135,8 @@ def test_csv_of_a_vector_is_its_numbers() -> None:
         ),
         (RECORD, CSV, "70\n", "row 1 has 1 columns; send 2: area, district"),
         (RECORD, CSV, "70,north\nx,south\n", "row 2 has 'x' as area; send a number"),
-        (RECORD, CSV, "nan,north\n", "row 1 has a number beyond the range of float32 as area"),
+        (RECORD, CSV, "nan,north\n", "row 1 has NaN as area; send a number"),
+        (RECORD, CSV, "inf,north\n", "row 1 has a number beyond the range of float32 as area"),
         (RECORD, CSV, "area,district\n", "The body must have 1 to 1,000 rows, not 0"),
         (
             MATRIX,
@@ -166,6 +167,7 @@ def test_csv_of_a_vector_is_its_numbers() -> None:
         (VECTOR, CSV, "1,2,inf\n", "row 1 holds a number beyond the range of float32"),
         (TEXT, CSV, "one,two\n", "row 1 has 2 columns; send one, with the text between double quotes"),
         (TEXT, CSV, '"one\n', "The body is not CSV in UTF-8"),
+        (TEXT, CSV, "a" * 50_000, "row 1 has 50,000 characters; send at most 10,000"),
         (TEXT, CSV, b"\xff\xfe", "The body is not CSV in UTF-8"),
         (TEXT, CSV, "a\n" * 1001, "The body must have 1 to 1,000 rows, not more"),
         (TEXT, JSON_LINES, "", "The body must have 1 to 1,000 lines, not 0"),

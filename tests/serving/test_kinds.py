@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 
 import pytest
 
 from modelbuild.contract import Predictions, ServingEnvironment
-from modelbuild.errors import ConfigurationError, VerificationFailed
+from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
 from modelbuild.serving.description import ModelDescription
 from modelbuild.serving.inputs import TextInput
 from modelbuild.serving.kinds import find_kind
@@ -93,6 +94,46 @@ def test_a_kind_whose_package_is_missing_is_a_sentence(site: Path, monkeypatch: 
         ConfigurationError, match=r"lengths_of_another_package.*serve the model with an image"
     ):
         find_kind("unfinished")
+
+
+def test_two_kinds_of_one_name_are_a_sentence(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of two packages serves a model must not depend on the order in which they are found."""
+    points = next(site.glob("*.dist-info")) / "entry_points.txt"
+    points.write_text("[modelbuild.kinds]\nonnx = lengths:KIND\n")
+    monkeypatch.syspath_prepend(site)
+    with pytest.raises(
+        ConfigurationError, match=r"several packages in this image have a kind 'onnx': lengths:"
+    ):
+        find_kind("onnx")
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "message"),
+    [
+        (
+            "class Options",
+            "1 / 0\n\n\nclass Options",
+            "cannot be imported as lengths:KIND: ZeroDivisionError",
+        ),
+        ("KIND =", "OTHER =", "cannot be imported as lengths:KIND: AttributeError: module 'lengths' has no"),
+        ("tolerance = 0.0", "", "cannot load the model: AttributeError: 'Kind' object has no attribute"),
+        ('read_file(files, "offset.txt")', 'files["o.txt"]', r"the model: KeyError: 'o\.txt' \(at .*lengths"),
+        ("KIND = Kind()", "KIND = Kind", r"cannot load the model: TypeError: Kind\.load\(\) missing"),
+        ('[{"value": self', "[(self", "the model gives an answer of type float, not dict"),
+        ("return [", "return not [", "cannot answer the example 'An example.' of its input text: TypeError"),
+    ],
+)
+def test_what_a_kind_raises_is_a_sentence(
+    written: str, instead: str, message: str, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake in a kind of the user's own ends its server with what the kind raised, and where."""
+    code = LENGTHS.replace("} for text", ") for text") if "(self" in instead else LENGTHS
+    (site / "lengths.py").write_text(code.replace(written, instead))
+    monkeypatch.delitem(sys.modules, "lengths", raising=False)
+    monkeypatch.syspath_prepend(site)
+    with pytest.raises(ModelbuildError, match=message):
+        load(files())
+    monkeypatch.delitem(sys.modules, "lengths", raising=False)
 
 
 def test_a_server_serves_a_kind_of_the_users_own(site: Path, tmp_path: Path) -> None:

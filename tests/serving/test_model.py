@@ -157,6 +157,14 @@ def test_refuses_other_tensors(published: Any, tensors: dict[str, Any]) -> None:
             "declares input text and output number, which kind hashed",
         ),
         ({"output": {"type": "sound"}}, "output: "),
+        (
+            {"input": {"type": "tensor", "shape": [1000, 1000]}},
+            "has more values than the 1,000,000 of a request",
+        ),
+        (
+            {"input": {"type": "tensor", "shape": [10**9] * 8}},
+            "has more values than the 1,000,000 of a request",
+        ),
         ({"options": {"features": 3, "buckets": 0, "ngrams": 2}}, "wrong options.buckets"),
         ({"options": {"features": 3, "buckets": 64, "ngrams": 6}}, "wrong options.ngrams"),
         ({"options": {"features": 1, "buckets": 64, "ngrams": 2}}, "wrong options.features"),
@@ -174,7 +182,9 @@ def test_refuses_other_tensors(published: Any, tensors: dict[str, Any]) -> None:
 def test_refuses_a_description_that_fits_no_model(
     published: Any, change: dict[str, Any], message: str
 ) -> None:
-    """A description without labels, with one twice, or of another version is refused when it is loaded."""
+    """A description without labels, with one twice, of another version, or of instances that no request can
+    hold is refused when it is loaded.
+    """
     values = {**json.loads(published.description.to_json()), **change}
     content = json.dumps(values).encode()
     (published.directory / "model.json").write_bytes(content)

@@ -190,6 +190,26 @@ def test_a_tensor_has_the_precision_of_its_graph(dtype: int) -> None:
     assert model.predict_json([[16777217]]) == [{"value": 16777217.0}]
 
 
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [helper.make_node("Log", ["x"], ["y"])],
+        [helper.make_node("Reciprocal", ["x"], ["y"])],
+        [
+            helper.make_node("ReduceMean", ["x"], ["mean"], axes=[1]),
+            helper.make_node("Sub", ["x", "mean"], ["centred"]),
+            helper.make_node("ReduceL2", ["centred"], ["deviation"], axes=[1]),
+            helper.make_node("Div", ["centred", "deviation"], ["y"]),
+        ],
+    ],
+)
+def test_a_graph_that_does_not_take_zeros_is_served(nodes: list[onnx.NodeProto]) -> None:
+    """The example of an input has a logarithm, a quotient and a deviation, as what is measured mostly has."""
+    shape = ("batch", 3)
+    graph = graphs.graph(nodes, [graphs.floats("x", *shape)], [graphs.floats("y", *shape)])
+    assert load(files(graph, answers=VectorOutput(length=3))).predict_json([[1, 2, 3]])
+
+
 def test_a_record_of_numbers_can_be_one_matrix() -> None:
     """A graph with one input takes the fields in their order."""
     fields = RecordInput(fields=tuple(RecordField(name=name, type="number") for name in "cab"))

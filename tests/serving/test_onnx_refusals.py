@@ -1,4 +1,4 @@
-"""Kind ``onnx``: which graphs, tokenizers and descriptions are refused."""
+"""Kind ``onnx``: which graphs and descriptions are refused."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pytest
 from onnx import TensorProto, helper
 
 import graphs
-from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
+from modelbuild.errors import ModelbuildError, VerificationFailed
 from modelbuild.serving.inputs import Input, TextInput
 from modelbuild.serving.outputs import LabelOutput, NumberOutput, Output, VectorOutput
-from onnx_models import FLAT, LABELS, VECTOR, WORDS, files
+from onnx_models import FLAT, VECTOR, WORDS, files
 
 
 class Loader:
@@ -210,33 +210,6 @@ def test_a_graph_that_takes_too_much_memory_is_refused_when_it_is_loaded() -> No
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "tokenizer.json is not a tokenizer"),
-        (b"{}", "tokenizer.json is not a tokenizer"),
-        (b"[" * 100_000, "tokenizer.json is not a tokenizer"),
-        (pickle.dumps(Loader()), "tokenizer.json is not a tokenizer"),
-        (
-            b'{"version": "1.0", "model": {"type": "Evil"}}',
-            "tokenizer.json is not a tokenizer",
-        ),
-    ],
-)
-def test_a_broken_tokenizer_is_refused(content: bytes, message: str) -> None:
-    """A tokenizer that the library cannot read is a sentence."""
-    graph = graphs.text_classifier(len(WORDS) + 4, len(LABELS))
-    with pytest.raises(ConfigurationError, match=message):
-        files(graph, TextInput(), LabelOutput(labels=LABELS), content or b" ", output="logits")
-
-
-def test_a_tokenizer_of_another_model_is_refused() -> None:
-    """Token ids beyond the table of the graph are found when the model is loaded."""
-    graph = graphs.text_classifier(2, len(LABELS))
-    with pytest.raises(VerificationFailed, match="cannot answer"):
-        files(graph, TextInput(), LabelOutput(labels=LABELS), graphs.tokenizer(WORDS), output="logits")
-
-
-@pytest.mark.parametrize(
     ("takes", "answers", "options", "message"),
     [
         (VECTOR, VectorOutput(length=2), {"output": "z"}, "has no output 'z': its outputs are y"),
@@ -271,6 +244,38 @@ def test_a_description_that_does_not_fit_the_graph_is_refused(
     with pytest.raises(ModelbuildError) as refusal:
         files(graphs.linear(), takes, answers, graphs.tokenizer(WORDS), **options)
     assert message in str(refusal.value)
+
+
+def test_how_a_common_export_is_corrected_is_said() -> None:
+    """scikit-learn's converter makes maps of probabilities, and a model of images may take bytes."""
+    zipped = graphs.graph(
+        [helper.make_node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_strings=["a", "b", "c"])],
+        [graphs.floats("x", "batch", 3)],
+        [
+            helper.make_value_info(
+                "y",
+                helper.make_sequence_type_proto(
+                    helper.make_map_type_proto(
+                        TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+                    )
+                ),
+            )
+        ],
+        opsets=[helper.make_opsetid("ai.onnx.ml", 3)],
+    )
+    with pytest.raises(
+        VerificationFailed, match=r"must be a tensor of floats: export .* with option zipmap off"
+    ):
+        files(zipped, answers=LabelOutput(labels=("a", "b", "c")))
+    image = graphs.graph(
+        [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)],
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, ["batch", 3])],
+        [graphs.floats("y", "batch", 3)],
+    )
+    with pytest.raises(
+        VerificationFailed, match=r"of shape \[batch, 3\], which is tensor\(float\) or tensor"
+    ):
+        files(image, answers=VectorOutput(length=3))
 
 
 def test_nothing_beside_the_graph_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,13 +72,13 @@ def text_classifier(vocabulary: int, labels: int) -> onnx.ModelProto:
     return graph(nodes, tokens, [floats("logits", "batch", labels)], constants)
 
 
-def tokenizer(words: Sequence[str]) -> bytes:
-    """The ``tokenizer.json`` of some words, with BERT's special tokens."""
+def tokenizer(words: Sequence[str], unknown: str = "[UNK]", **changes: Any) -> bytes:
+    """The ``tokenizer.json`` of some words, with BERT's special tokens, and with changes of its parts."""
     vocabulary = {word: at for at, word in enumerate(("[PAD]", "[UNK]", "[CLS]", "[SEP]", *words))}
-    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    made = Tokenizer(models.WordPiece(vocabulary, unk_token=unknown))
     made.normalizer = normalizers.BertNormalizer(lowercase=True)
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    return str(made.to_str()).encode()
+    return json.dumps({**json.loads(made.to_str()), **changes}).encode()

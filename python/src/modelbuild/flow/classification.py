@@ -44,8 +44,9 @@ def evaluate(
         row_metrics: metrics of the flow's own that are means over the rows.
 
     Raises:
-        ConfigurationError: the rows are not consistent.
+        ConfigurationError: the rows are not consistent, or a truth or a baseline is no text.
     """
+    rows.require_type(str, "a text", **{f"baseline {name}": one for name, one in baselines.items()})
     predicted = [answer["label"] for answer in answers]
     columns = {label: np.array([answer["scores"][label] for answer in answers]) for label in labels}
     found = evaluate_any(

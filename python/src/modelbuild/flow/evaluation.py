@@ -75,6 +75,25 @@ class EvaluationRows:
         if times > 1:
             raise ConfigurationError(f"two evaluation rows have the id {id!r}: give each row its own")
 
+    def require_type(self, kind: type, name_of_kind: str, **columns: Values) -> None:
+        """Refuse a truth, or a value of another column, that is of another type, such as a number as text.
+
+        Args:
+            kind: what each value must be; a truth value is no number.
+            name_of_kind: what people call that.
+            columns: the other columns, by name.
+
+        Raises:
+            ConfigurationError: one is of another type.
+        """
+        for name, values in {"truth": self.truth, **columns}.items():
+            for id, value in zip(self.ids, values, strict=False):
+                if not isinstance(value, kind) or isinstance(value, bool):
+                    raise ConfigurationError(
+                        f"{name} of evaluation row {id!r} is of type {type(value).__name__} and must be "
+                        f"{name_of_kind}: convert it, or leave the row out"
+                    )
+
     def sha256(self) -> str:
         """The hash of the rows, sorted by their ids: inputs and truth. Models with different hashes are not
         comparable.

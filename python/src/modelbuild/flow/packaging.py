@@ -11,9 +11,10 @@ from pydantic import JsonValue
 
 from modelbuild.contract import DESCRIPTION_FILE, GoldenPrediction, sha256_of_json
 from modelbuild.serving.description import ModelDescription
-from modelbuild.serving.inputs import BadInstance, Input
+from modelbuild.serving.inputs import Input
 from modelbuild.serving.model import Model, load
 from modelbuild.serving.outputs import Output
+from modelbuild.serving.values import BadInstance
 
 _GOLDEN = 8
 

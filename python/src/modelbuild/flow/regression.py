@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,9 @@ def evaluate(
         row_metrics: metrics of the flow's own that are means over the rows.
 
     Raises:
-        ConfigurationError: the rows are not consistent.
+        ConfigurationError: the rows are not consistent, or a truth or a baseline is no number.
     """
+    rows.require_type(Real, "a number", **{f"baseline {name}": one for name, one in baselines.items()})
     return evaluate_any(
         rows,
         [answer["value"] for answer in answers],

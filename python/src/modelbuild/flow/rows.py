@@ -18,7 +18,8 @@ Row = TypeVar("Row")
 
 SAME_TEXT = "the same text as another row"
 CONTRADICTORY_LABELS = "the same text with another label"
-REFUSED_TEXT = "a text without a word, or too long"
+REFUSED_TEXT = f"a text without a word, or of more than {MAX_CHARACTERS:,} characters"
+NO_LABEL = "no label"
 
 
 def read_csv(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
@@ -54,14 +55,16 @@ def read_labelled_texts(path: Path, text: str, label: str) -> list[tuple[str, st
         ConfigurationError: the file cannot be read, or fewer than two labels are left.
     """
     rows = read_csv(path, (text, label))
-    labelled = ((row[text], row[label].strip()) for row in rows if row[label].strip())
-    kept = distinct(labelled, text=lambda row: row[0], label=lambda row: row[1])
+    labelled = [(row[text], row[label].strip()) for row in rows if row[label].strip()]
+    dropped = {NO_LABEL: len(rows) - len(labelled)}
+    kept = distinct(labelled, text=lambda row: row[0], label=lambda row: row[1], dropped=dropped)
+    left_out = "".join(f", {count:,} left out ({reason})" for reason, count in dropped.items() if count)
     if len({found for _, found in kept}) < 2:
         raise ConfigurationError(
             f"column {label!r} of {path.name} has fewer than two labels for texts of column {text!r}: a "
-            "classifier needs two"
+            f"classifier needs two, and of {len(rows):,} rows {len(kept):,} are left{left_out}"
         )
-    log.info(f"{path.name}: {len(rows):,} rows, of which {len(kept):,} texts with one label each.")
+    log.info(f"{path.name}: {len(rows):,} rows, of which {len(kept):,} texts with one label each{left_out}.")
     return kept
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import re
 import shutil
@@ -66,7 +67,8 @@ def read_model(directory: Path, manifest: Path | None, instances: Sequence[JsonV
             the declared input is sent.
 
     Raises:
-        ConfigurationError: the directory holds no files, or the manifest is of another model.
+        ConfigurationError: the directory holds no files, the manifest is of another model, or an instance
+            does not fit the declared input.
     """
     files = tuple(sorted(_files(directory)))
     if not files:
@@ -74,6 +76,8 @@ def read_model(directory: Path, manifest: Path | None, instances: Sequence[JsonV
             f"MODEL_DIR {directory} holds no files: give the folder with the unpacked model.tar.gz"
         )
     description, unknown = _describe(directory)
+    if description is not None:
+        _require_fit(description, instances)
     golden: tuple[GoldenPrediction, ...] = ()
     identity = _IDENTITY
     if manifest is not None:
@@ -186,6 +190,20 @@ def _describe(directory: Path) -> tuple[ModelDescription | None, str]:
         return ModelDescription.model_validate_json(content), ""
     except ValidationError as error:
         return None, f"{DESCRIPTION_FILE} is not in modelbuild's format ({first_error(error)})"
+
+
+def _require_fit(description: ModelDescription, instances: Sequence[JsonValue]) -> None:
+    # What is served takes numpy, without which there is no description.
+    from modelbuild.serving.values import BadInstance
+
+    for instance in instances:
+        try:
+            description.input.from_json(instance)
+        except BadInstance as error:
+            raise ConfigurationError(
+                f"--instance {json.dumps(instance)[:80]} does not fit the input that {DESCRIPTION_FILE} "
+                f"declares: it {error}"
+            ) from error
 
 
 def _read_manifest(path: Path, directory: Path) -> Manifest:

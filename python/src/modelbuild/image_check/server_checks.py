@@ -80,7 +80,11 @@ def _await_predictions(session: Session, seconds: float) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            session.predict(session.model.instances[:1])
+            answer = session.server.invoke(instances_body(session.model.instances[:1]))
+            if 400 <= answer.status < 500:
+                # One that is not ready answers with 503; this one will not take the instance later, either.
+                return False
+            session.read(answer, 1)
         except NoAnswer:
             if not session.server.await_health(_RECOVERY_SECONDS):
                 return False

@@ -42,7 +42,7 @@ def read(path: Path, text: str | None, label: str | None) -> DataFile:
         file = csv_file.read(path)
     except csv_file.CsvError as error:
         raise ConfigurationError(
-            f"--data is {path}, which cannot be read as CSV in UTF-8 ({error}): name a CSV file in UTF-8"
+            f"--data is {path}, which cannot be read as CSV in UTF-8: {error}"
         ) from error
     rows, names = file.rows, file.columns
     shown = ", ".join(names) or "none"
@@ -55,6 +55,9 @@ def read(path: Path, text: str | None, label: str | None) -> DataFile:
         if name is not None and name not in names:
             raise ConfigurationError(f"{option} is {name!r}, but the columns of {path} are {shown}")
     text, label = _columns(names, rows, text, label)
+    chosen = [name for name in (text, label) if name is not None]
+    if problem := csv_file.several(names, chosen or (names if len(names) == 2 else ())):
+        raise ConfigurationError(f"in {path} {problem}")
     if not text or not label or text == label:
         raise ConfigurationError(
             f"the columns of {path} are {shown}: say with --text and --label which of them have the texts "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import jinja2
 from modelbuild import __version__, git
 from modelbuild.errors import ConfigurationError
 from modelbuild.formats import agent_yaml
+from modelbuild.formats.inline_yaml import inline
 from modelbuild.onboarding import data
 from modelbuild.onboarding.check import PLACEHOLDER
 from modelbuild.onboarding.data import DataFile
@@ -55,12 +55,13 @@ class Written:
         """What a person does now, a sentence each."""
         default = self.pipeline == self.folder / DEFAULT_FILE
         named = "" if default else f" --pipeline {self.pipeline.relative_to(self.folder)}"
+        flow, pipeline = (shlex.quote(str(path)) for path in (self.flow[-1], self.pipeline))
         if not self.ignored:
             yield "Have git ignore .metaflow/ and __pycache__/, which the flow leaves where it runs."
         if self.excluded:
             files = " ".join(shlex.quote(str(file.relative_to(self.folder))) for file in self.excluded)
             yield f"Git ignores what the flow needs, so a commit would lack it: git add --force {files}"
-        yield f"Try the flow on this machine, where it needs no account: python {self.flow[-1]} run"
+        yield f"Try the flow on this machine, where it needs no account: python {flow} run"
         yield (
             "Commit, and see the whole way to a served model on this machine, without any account: "
             f"modelbuild local up, and in another terminal modelbuild local run{named}"
@@ -68,7 +69,7 @@ class Written:
         yield (
             f"For agents of your own, put the owner of your modelbuild repository in place of {PLACEHOLDER} "
             f"in {self.pipeline}, and see whether the pipeline is right: modelbuild check"
-            f"{'' if default else f' {self.pipeline}'}"
+            f"{'' if default else f' {pipeline}'}"
         )
         if not self.team:
             yield f"In {self.pipeline}, name the team that may deploy in allowed_teams of step approve."
@@ -79,7 +80,7 @@ class Written:
             )
         yield (
             "See on an agent (modelbuild's docs/setup.md tells how) whether the account is ready: "
-            f"modelbuild doctor{'' if default else f' --pipeline {self.pipeline}'}"
+            f"modelbuild doctor{'' if default else f' --pipeline {pipeline}'}"
         )
 
 
@@ -169,8 +170,8 @@ def _rendered(written: Written, name: str, rows: DataFile) -> Iterator[tuple[Pat
         "placeholder": PLACEHOLDER,
         "team": written.team,
         "file": "data.csv",
-        "text": json.dumps(rows.text, ensure_ascii=False),
-        "label": json.dumps(rows.label, ensure_ascii=False),
+        "text": inline(rows.text, '"'),
+        "label": inline(rows.label, '"'),
     }
     for path in written.files:
         if path.name == "data.csv":

@@ -57,9 +57,10 @@ class AnswerWriter:
             "input": description.input.model_dump(mode="json"),
             "output": description.output.model_dump(mode="json"),
             "content_types": accepted_types(description.input),
-            "example": {"instances": [description.input.example()]},
         }
-        return json.dumps(document, indent=2).encode() + b"\n"
+        # On one line, because a tensor would fill hundreds of thousands.
+        example = json.dumps({"instances": [description.input.example()]})
+        return f'{json.dumps(document, indent=2)[:-2]},\n  "example": {example}\n}}\n'.encode()
 
 
 def answer_type(headers: Mapping[bytes, bytes], requested: str) -> str:

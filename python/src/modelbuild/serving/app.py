@@ -49,7 +49,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 IS_LOST = "modelbuild.is_lost"
 """The extension of the scope with which the server says whether the connection of a request is lost."""
 
-# The body was not read, so the connection cannot carry another request.
+# The rest of the body is of no use, so the connection carries no other request.
 _CLOSE_CONNECTION = ((b"connection", b"close"),)
 _ROUTES = {"/": ("GET", "HEAD"), "/ping": ("GET", "HEAD"), "/invocations": ("POST",)}
 
@@ -68,6 +68,39 @@ class Refusal(Exception):
         self.headers = headers
 
 
+class Upload:
+    """The body of a request, as the client sends it."""
+
+    def __init__(self, receive: Receive):
+        self._receive = receive
+        self.is_complete = False
+
+    async def read(self, body: bytearray, limit: int) -> None:
+        """Append to ``body`` until it is complete, or larger than ``limit`` bytes.
+
+        Raises:
+            Disconnected: the client closed the connection.
+        """
+        while not self.is_complete and len(body) <= limit:
+            body += await self._next()
+
+    async def discard(self) -> None:
+        """Read the rest, and keep nothing of it.
+
+        Raises:
+            Disconnected: the client closed the connection.
+        """
+        while not self.is_complete:
+            await self._next()
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        self.is_complete = not message["more_body"]
+        return bytes(message["body"])
+
+
 class Service:
     """The application; it answers /ping with 503 until :meth:`serve` is called."""
 
@@ -81,6 +114,7 @@ class Service:
         self._writer = AnswerWriter(environment)
         self._batches: Batches | None = None
         self._accepted: tuple[str, ...] = ()
+        self._description = b""
         self._large_bodies = LargeBodySemaphore()
         self._large_answers = asyncio.Semaphore(LARGE_ANSWERS)
         # One thread: Python computes one large body at a time anyway, and two would need twice the memory.
@@ -91,23 +125,26 @@ class Service:
     def serve(self, model: Model) -> None:
         """Answer requests with a model."""
         self._accepted = accepted_types(model.description.input)
+        self._description = self._writer.describe(model.description)
         speed = Speed(model)
         thread = ThreadBatches(model, speed, ThreadPoolExecutor(1))
         self._batches = LoopBatches(model, speed, thread) if model.seconds < FAST_SECONDS else thread
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
+        upload = Upload(receive)
         try:
-            media_type, body = await self._answer(scope, receive)
-        except Refusal as refusal:
-            error = json.dumps({"error": str(refusal)}).encode()
-            await _respond(send, refusal.status, JSON, error, refusal.headers)
+            try:
+                media_type, body = await self._answer(scope, upload)
+            except Refusal as refusal:
+                error = json.dumps({"error": str(refusal)}).encode()
+                await _respond(send, refusal.status, JSON, error, refusal.headers, upload)
+            else:
+                await _respond(send, 200, media_type, body, self._headers)
         except Disconnected:
             return
-        else:
-            await _respond(send, 200, media_type, body, self._headers)
 
-    async def _answer(self, scope: Any, receive: Receive) -> tuple[str, bytes]:
+    async def _answer(self, scope: Any, upload: Upload) -> tuple[str, bytes]:
         path, method = scope["path"], scope["method"]
         allowed = _ROUTES.get(path)
         if allowed is None:
@@ -121,21 +158,21 @@ class Service:
         if path == "/ping":
             return JSON, self._ping
         if path == "/":
-            return JSON, self._writer.describe(self._batches.model.description)
+            return JSON, self._description
         received = dict(scope["headers"])
         media_type = _media_type(received, self._accepted)
         answer = answer_type(received, media_type)
         caller = Caller(scope.get("extensions", {}).get(IS_LOST, _never_lost))
-        return answer, await self._invoke(self._batches, receive, caller, media_type, answer)
+        return answer, await self._invoke(self._batches, upload, caller, media_type, answer)
 
     async def _invoke(
-        self, batches: Batches, receive: Receive, caller: Caller, media_type: str, answer: str
+        self, batches: Batches, upload: Upload, caller: Caller, media_type: str, answer: str
     ) -> bytes:
         loop = asyncio.get_running_loop()
         try:
             body = bytearray()
-            more = await _read(receive, body, SMALL_BODY_BYTES)
-            if not more and len(body) <= SMALL_BODY_BYTES:
+            await upload.read(body, SMALL_BODY_BYTES)
+            if upload.is_complete and len(body) <= SMALL_BODY_BYTES:
                 instances = _parse(batches.model, body, media_type)
                 if len(instances) * batches.model.description.output.json_bytes <= SMALL_ANSWER_BYTES:
                     return self._writer.write(await batches.predict(instances, caller), answer)
@@ -143,8 +180,7 @@ class Service:
                     answers = await batches.predict(instances, caller)
                     return await loop.run_in_executor(self._writing, self._writer.write, answers, answer)
             async with self._large_bodies:
-                if more:
-                    await _read(receive, body, MAX_BODY_BYTES)
+                await upload.read(body, MAX_BODY_BYTES)
                 if len(body) > MAX_BODY_BYTES:
                     message = f"The body is larger than {MAX_BODY_BYTES:,} bytes; send fewer instances."
                     raise Refusal(413, message, _CLOSE_CONNECTION)
@@ -207,23 +243,16 @@ def _media_type(headers: Mapping[bytes, bytes], accepted: Sequence[str]) -> str:
     return media_type
 
 
-async def _read(receive: Receive, body: bytearray, limit: int) -> bool:
-    """Append to the body until it is complete or larger than ``limit`` bytes.
-
-    Returns:
-        Whether the client has more to send.
+async def _respond(
+    send: Send, status: int, media_type: str, body: bytes, headers: Headers, upload: Upload | None = None
+) -> None:
+    """Answer, and then read the rest of an upload: the client would lose the answer if the connection were
+    closed while it still sends.
     """
-    while len(body) <= limit:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        body += message["body"]
-        if not message["more_body"]:
-            return False
-    return True
-
-
-async def _respond(send: Send, status: int, media_type: str, body: bytes, headers: Headers) -> None:
     content = ((b"content-type", media_type.encode()), (b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": (*content, *headers)})
+    if upload is not None and not upload.is_complete:
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await upload.discard()
+        body = b""
     await send({"type": "http.response.body", "body": body})

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from modelbuild.serving.inputs import BadInstance, Input, RecordInput, type_name
-from modelbuild.serving.limits import MAX_CHARACTERS, MAX_INSTANCES, MAX_JSON_MARKS, SMALL_BODY_BYTES
+from modelbuild.serving.inputs import Input, RecordInput
+from modelbuild.serving.limits import MAX_BODY_BYTES, MAX_INSTANCES, MAX_JSON_MARKS, SMALL_BODY_BYTES
+from modelbuild.serving.values import BadInstance, type_name
 
 JSON = "application/json"
 JSON_LINES = "application/jsonlines"
@@ -95,7 +96,8 @@ def _without_header(
 
 
 def _rows(text: str, declared: Input) -> Iterable[list[str]]:
-    csv.field_size_limit(4 * MAX_CHARACTERS)
+    # The input says how long a text may be.
+    csv.field_size_limit(MAX_BODY_BYTES)
     return csv.reader(_lines(text, declared), strict=True)
 
 

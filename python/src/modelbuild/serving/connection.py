@@ -103,7 +103,8 @@ class Connection(HttpToolsProtocol):
         super().data_received(data if self._in_body else _without_upgrade(data))
         if self._in_header and self._received > MAX_HEADER_BYTES:
             self._refuse(431, f"The header is larger than {MAX_HEADER_BYTES:,} bytes.")
-        elif self._in_body and self._received > _MAX_REQUEST_BYTES:
+        elif self._in_body and self._received > _MAX_REQUEST_BYTES and not self.cycle.response_started:
+            # What follows a refusal is only dropped, as long as a body may take.
             self._refuse(413, f"The request is larger than {_MAX_REQUEST_BYTES:,} bytes.")
         else:
             self._watch()

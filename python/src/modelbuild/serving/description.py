@@ -10,7 +10,8 @@ from modelbuild.contract import Record, Sha256
 from modelbuild.serving.inputs import Input
 from modelbuild.serving.outputs import Output
 
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
+# The archive of a model has no room for a longer name.
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
 
 
 class ModelDescription(Record):

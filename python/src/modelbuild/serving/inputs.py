@@ -15,14 +15,9 @@ import numpy as np
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
 from modelbuild.contract import Record
-from modelbuild.serving.limits import MAX_CHARACTERS
+from modelbuild.serving.limits import MAX_CHARACTERS, MAX_JSON_MARKS
 from modelbuild.serving.text import has_tokens
-
-_LARGEST = float(np.finfo(np.float32).max)
-
-
-class BadInstance(Exception):
-    """An instance does not fit the declared input; the message is a sentence without its subject."""
+from modelbuild.serving.values import LARGEST, BadInstance, examples, number_of, require_text, type_name
 
 
 class TextInput(Record):
@@ -57,7 +52,7 @@ class TextInput(Record):
         """
         if not isinstance(value, str):
             raise BadInstance(f"must be a text, not {type_name(value)}")
-        _require_text(value, "")
+        require_text(value, "")
         if not has_tokens(value):
             raise BadInstance("is empty: it has no word and no sign; send at least one")
         return value
@@ -96,11 +91,13 @@ class RecordField(Record):
         if self.type == "text":
             if not isinstance(value, str):
                 raise BadInstance(f"has {type_name(value)} as {self.name}; send a text")
-            _require_text(value, f" in {self.name}")
+            require_text(value, f" in {self.name}")
             return value
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadInstance(f"has {type_name(value)} as {self.name}; send a number")
-        if not abs(value) <= _LARGEST:
+        if value != value:
+            raise BadInstance(f"has NaN as {self.name}; send a number")
+        if abs(value) > LARGEST:
             raise BadInstance(f"has a number beyond the range of float32 as {self.name}")
         return float(value)
 
@@ -110,7 +107,7 @@ class RecordField(Record):
         Raises:
             BadInstance: see :meth:`read`.
         """
-        return self.read(cell if self.type == "text" else _number(self.name, cell))
+        return self.read(cell if self.type == "text" else number_of(self.name, cell))
 
 
 def _distinct(fields: tuple[RecordField, ...]) -> tuple[RecordField, ...]:
@@ -180,12 +177,16 @@ class RecordInput(Record):
         return list(row) == [field.name for field in self.fields]
 
     def example(self) -> JsonValue:
-        """An instance of zeros and empty texts."""
-        return {field.name: 0.0 if field.type == "number" else "" for field in self.fields}
+        """An instance of numbers between 0 and 1, and of empty texts."""
+        return self._instance(examples(len(self.fields)))
 
     def other_example(self) -> JsonValue:
         """An instance that differs from :meth:`example` in its numbers."""
-        return {field.name: 1.0 if field.type == "number" else "" for field in self.fields}
+        return self._instance(1 + examples(len(self.fields)))
+
+    def _instance(self, numbers: np.ndarray[Any, np.dtype[np.float64]]) -> JsonValue:
+        fields = zip(self.fields, numbers.tolist(), strict=True)
+        return {field.name: number if field.type == "number" else "" for field, number in fields}
 
     @cached_property
     def _readers(self) -> list[tuple[str, Callable[[JsonValue], float | str]]]:
@@ -197,17 +198,31 @@ class RecordInput(Record):
         return ", ".join(names[:8]) + more
 
 
+def _fitting(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if _lists_and_numbers(shape) > MAX_JSON_MARKS:
+        raise ValueError(
+            f"a tensor of shape {list(shape)} has more values than the {MAX_JSON_MARKS:,} of a request"
+        )
+    return shape
+
+
+def _lists_and_numbers(shape: tuple[int, ...]) -> int:
+    return sum(math.prod(shape[:depth]) for depth in range(len(shape) + 1))
+
+
 class TensorInput(Record):
     """Numbers in a fixed shape: JSON lists within lists, or, for one dimension, a CSV row."""
 
     type: Literal["tensor"] = "tensor"
-    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=8)]
+    shape: Annotated[
+        tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=8), AfterValidator(_fitting)
+    ]
     """The size of each dimension of one instance, without that of the batch."""
 
     @property
     def json_marks(self) -> int:
         """How many of the characters ``,:[{`` the JSON of an instance has outside its texts, at most."""
-        return sum(math.prod(self.shape[:depth]) for depth in range(len(self.shape) + 1))
+        return _lists_and_numbers(self.shape)
 
     @property
     def csv_commas(self) -> int:
@@ -239,17 +254,17 @@ class TensorInput(Record):
         Raises:
             BadInstance: see :meth:`from_json`.
         """
-        return self._array([_number(f"column {at}", cell) for at, cell in enumerate(row, 1)])
+        return self._array([number_of(f"column {at}", cell) for at, cell in enumerate(row, 1)])
 
     def example(self) -> JsonValue:
-        """An instance of zeros."""
-        zeros: JsonValue = np.zeros(self.shape).tolist()
-        return zeros
+        """An instance of numbers between 0 and 1."""
+        numbers: JsonValue = examples(math.prod(self.shape)).reshape(self.shape).tolist()
+        return numbers
 
     def other_example(self) -> JsonValue:
-        """An instance of ones."""
-        ones: JsonValue = np.ones(self.shape).tolist()
-        return ones
+        """An instance that differs from :meth:`example`."""
+        numbers: JsonValue = (1 + examples(math.prod(self.shape))).reshape(self.shape).tolist()
+        return numbers
 
     def _array(self, value: list[Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
         values = np.asarray(value, dtype=object)
@@ -257,37 +272,9 @@ class TensorInput(Record):
             raise BadInstance(f"has shape {list(values.shape)}; send shape {list(self.shape)}")
         if not {type(one) for one in values.flat} <= {int, float}:
             raise BadInstance("holds something that is no number; send numbers only")
-        if not all(abs(one) <= _LARGEST for one in values.flat):
+        if not all(abs(one) <= LARGEST for one in values.flat):
             raise BadInstance("holds a number beyond the range of float32")
         return values.astype(np.float64)
 
 
 Input: TypeAlias = Annotated[TextInput | RecordInput | TensorInput, Field(discriminator="type")]
-
-
-def type_name(value: JsonValue) -> str:
-    """What people call the type of a JSON value."""
-    names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
-    return names.get(type(value), "a number")
-
-
-def _require_text(text: str, where: str) -> None:
-    """Refuse a text that is too long, or that has no bytes in UTF-8, as tokenizers and graphs need them."""
-    if len(text) > MAX_CHARACTERS:
-        raise BadInstance(f"has {len(text):,} characters{where}; send at most {MAX_CHARACTERS:,}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise BadInstance(
-            f"has half a surrogate pair as character {error.start + 1}{where}; send whole characters"
-        ) from error
-
-
-def _number(name: str, cell: str) -> float:
-    try:
-        # Python also takes 1_000 and the digits of other scripts.
-        if "_" not in cell and cell.isascii():
-            return float(cell)
-    except ValueError:
-        pass
-    raise BadInstance(f"has {cell[:60]!r} as {name}; send a number")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from modelbuild.contract import DESCRIPTION_FILE
 from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed
 from modelbuild.formats.validation import first_error
 from modelbuild.serving.description import ModelDescription
-from modelbuild.serving.kinds import Predictor, find_kind, read_file
+from modelbuild.serving.inputs import Input
+from modelbuild.serving.kinds import Predictor, describe, find_kind, read_file
 from modelbuild.serving.outputs import Answer
+from modelbuild.serving.values import BadInstance
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,25 @@ class Model:
         """An answer for each instance of JSON.
 
         Raises:
-            BadInstance: one does not fit the declared input.
+            ConfigurationError: one does not fit the declared input.
             VerificationFailed: see :meth:`predict`.
         """
-        return self.predict([self.description.input.from_json(value) for value in values])
+        return self.predict(read_instances(self.description.input, values))
+
+
+def read_instances(declared: Input, values: Iterable[JsonValue]) -> list[Any]:
+    """Instances that a program has, each as the input type makes it of JSON.
+
+    Raises:
+        ConfigurationError: one does not fit the declared input.
+    """
+    instances: list[Any] = []
+    for number, value in enumerate(values, 1):
+        try:
+            instances.append(declared.from_json(value))
+        except BadInstance as error:
+            raise ConfigurationError(f"instance {number:,} {error}") from error
+    return instances
 
 
 def load_directory(directory: Path, description_sha256: str) -> Model:
@@ -104,8 +121,15 @@ def _load(description: ModelDescription, files: Mapping[str, bytes]) -> Model:
                 "its own artifacts again"
             )
     kind = find_kind(description.kind)
-    predictor = kind.load(description, files)
-    return Model(description, predictor, kind.tolerance, _seconds_of_example(description, predictor))
+    try:
+        predictor, tolerance = kind.load(description, files), float(kind.tolerance)
+    except (ModelbuildError, MemoryError):
+        raise
+    except Exception as error:
+        raise VerificationFailed(
+            f"the kind {description.kind!r} cannot load the model: {describe(error)}"
+        ) from error
+    return Model(description, predictor, tolerance, _seconds_of_example(description, predictor))
 
 
 def parse_description(content: bytes) -> ModelDescription:
@@ -141,6 +165,9 @@ def _answers(predictor: Predictor, instances: Sequence[Any]) -> list[Answer]:
         raise problem.with_traceback(error.__traceback__) from error
     if len(answers) != len(instances):
         raise VerificationFailed(f"the model gives {len(answers):,} answers to {len(instances):,} instances")
+    for answer in answers:
+        if not isinstance(answer, dict):
+            raise VerificationFailed(f"the model gives an answer of type {type(answer).__name__}, not dict")
     return answers
 
 
@@ -149,7 +176,8 @@ def _seconds_of_example(description: ModelDescription, predictor: Predictor) -> 
 
     A model that cannot answer at all is found here, before /ping is answered with 200.
     """
-    instance = description.input.from_json(description.input.example())
+    example = description.input.example()
+    instance = description.input.from_json(example)
     predictions: list[Answer] = []
     seconds = 0.0
     for _ in range(2):
@@ -160,7 +188,7 @@ def _seconds_of_example(description: ModelDescription, predictor: Predictor) -> 
             raise
         except Exception as error:
             raise VerificationFailed(
-                f"the model cannot answer the example {description.input.example()!r} of its input "
+                f"the model cannot answer the example {repr(example)[:300]} of its input "
                 f"{description.input.type}: {type(error).__name__}: {str(error)[:300]}"
             ) from error
         seconds = time.perf_counter() - start

@@ -16,6 +16,7 @@ from modelbuild.errors import ConfigurationError
 from modelbuild.flow.packaging import package
 from modelbuild.serving.inputs import RecordInput
 from modelbuild.serving.kinds.onnx_graph import GRAPH_FILE
+from modelbuild.serving.model import read_instances
 from modelbuild.serving.outputs import LabelOutput, NumberOutput
 
 
@@ -27,11 +28,10 @@ def matrix(records: Sequence[Mapping[str, JsonValue]], takes: RecordInput) -> np
         takes: the fields of a record.
 
     Raises:
-        BadInstance: a record does not have the fields.
-        ConfigurationError: a field cannot be an input of an ONNX graph.
+        ConfigurationError: a record does not have the fields, or a field cannot be an input of an ONNX graph.
     """
     _require_names(takes)
-    rows = [list(takes.from_json(dict(record)).values()) for record in records]
+    rows = [list(record.values()) for record in read_instances(takes, map(dict, records))]
     return np.array(rows, dtype=object)
 
 

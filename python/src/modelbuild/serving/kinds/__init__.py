@@ -8,6 +8,7 @@ kinds; a user's distribution, installed in the image that serves the model, can 
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Protocol, TypeVar, cast
@@ -66,9 +67,15 @@ def find_kind(name: str) -> ModelKind:
     """The kind that is installed under a name.
 
     Raises:
-        ConfigurationError: there is none, or what it needs is not installed.
+        ConfigurationError: there is none, or several; or what it needs is not installed, or its module fails.
     """
     found = entry_points(group=GROUP)
+    objects = sorted({entry_point.value for entry_point in found if entry_point.name == name})
+    if len(objects) > 1:
+        raise ConfigurationError(
+            f"several packages in this image have a kind {name!r}: {', '.join(objects)}; give yours another "
+            "name"
+        )
     for entry_point in found:
         if entry_point.name == name:
             try:
@@ -78,10 +85,21 @@ def find_kind(name: str) -> ModelKind:
                     f"the kind {name!r} of the model needs a package that is not installed here ({error}): "
                     "serve the model with an image that has it, see docs/serving.md"
                 ) from error
+            except Exception as error:
+                raise ConfigurationError(
+                    f"the kind {name!r} of the model cannot be imported as {entry_point.value}: "
+                    f"{describe(error)}: correct its package in the image"
+                ) from error
     raise ConfigurationError(
         f"the model is of kind {name!r}, and this image has the kinds {', '.join(sorted(found.names))}: "
         f"serve it with an image that has a package with the entry point {name!r} in the group {GROUP}"
     )
+
+
+def describe(error: Exception) -> str:
+    """Type, text and place of what a kind raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {str(error)[:300]} (at {frame.filename}:{frame.lineno})"
 
 
 def read_options(description: ModelDescription, options: type[Options]) -> Options:

@@ -72,12 +72,12 @@ class OnnxModel:
         answers: list[Answer | None] = [None] * len(instances)
         for indices, feed in self.feeds.batches(instances):
             for index, answer in zip(
-                indices, _answers(self.output, self._run(feed, len(indices))), strict=True
+                indices, _answers(self.output, self.run(feed, len(indices))), strict=True
             ):
                 answers[index] = answer
         return [answer for answer in answers if answer is not None]
 
-    def _run(self, feed: Mapping[str, npt.NDArray[Any]], rows: int) -> Floats:
+    def run(self, feed: Mapping[str, npt.NDArray[Any]], rows: int) -> Floats:
         """The output of the graph in float64, one row for each instance."""
         with _memory_errors():
             found = np.asarray(self.session.run([self.options.output], dict(feed))[0])
@@ -122,6 +122,8 @@ class Onnx:
         feeds = _feeds(description, options, files, session)
         model = OnnxModel(session, feeds, description.output, options, alone)
         _require_batches(model, description)
+        if isinstance(feeds, TextFeeds):
+            _require_longest(model, feeds)
         _require_independence(model, description, self.tolerance)
         return model
 
@@ -160,8 +162,9 @@ def _require_output(session: onnxruntime.InferenceSession, name: str) -> None:
             "one of them as option output"
         )
     if outputs[name] not in ("tensor(float)", "tensor(double)", "tensor(float16)"):
+        fix = ": export the classifier with option zipmap off" if outputs[name].startswith("seq(map(") else ""
         raise VerificationFailed(
-            f"output {name!r} of {GRAPH_FILE} is of type {outputs[name]}; it must be a tensor of floats"
+            f"output {name!r} of {GRAPH_FILE} is of type {outputs[name]}; it must be a tensor of floats{fix}"
         )
 
 
@@ -192,6 +195,20 @@ def _require_batches(model: OnnxModel, description: ModelDescription) -> None:
         raise VerificationFailed(
             f"{GRAPH_FILE} cannot answer two instances at once: {_reason(error)}: export it with a first "
             "dimension of any size for its inputs and outputs"
+        ) from error
+
+
+def _require_longest(model: OnnxModel, feeds: TextFeeds) -> None:
+    """The longest text must be answered, also where its tokens are the last ones of the vocabulary."""
+    try:
+        model.run(feeds.longest(), 1)
+    except (VerificationFailed, MemoryError):
+        raise
+    except Exception as error:
+        raise VerificationFailed(
+            f"{GRAPH_FILE} cannot answer a text of {model.options.max_tokens:,} tokens, with the last one of "
+            f"the vocabulary of {TOKENIZER_FILE}: {_reason(error)}: lower option max_tokens, or package the "
+            "tokenizer that the model was trained with"
         ) from error
 
 

@@ -23,6 +23,9 @@ BATCH_TOKENS = 4096
 BATCH_NUMBERS = 1 << 20
 """Numbers and texts in a batch of records or tensors."""
 
+_RARE_LETTER = "\U00012000"
+"""A letter of cuneiform, which hardly any vocabulary has."""
+
 _TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _NUMBERS = {
     "tensor(float)": np.float32,
@@ -61,6 +64,7 @@ class TextFeeds:
                 )
         self._names = list(inputs)
         self._fills_up = "attention_mask" in inputs
+        self._max_tokens = max_tokens
         self._tokenizer = _tokenizer(tokenizer)
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
@@ -82,6 +86,12 @@ class TextFeeds:
             chosen = order[start:end]
             yield chosen, self._tensors([encodings[index] for index in chosen], lengths[chosen[-1]])
             start = end
+
+    def longest(self) -> Mapping[str, npt.NDArray[np.int64]]:
+        """A text of the most tokens, each the last one of the vocabulary."""
+        last = max(self._tokenizer.get_vocab(with_added_tokens=False).values(), default=0)
+        values = {"input_ids": last, "attention_mask": 1, "token_type_ids": 0}
+        return {name: np.full((1, self._max_tokens), values[name], dtype=np.int64) for name in self._names}
 
     def _tensors(self, encodings: Sequence[Any], length: int) -> dict[str, npt.NDArray[np.int64]]:
         tensors = {name: np.zeros((len(encodings), length), dtype=np.int64) for name in self._names}
@@ -154,7 +164,7 @@ class TensorFeeds:
         if len(inputs) != 1 or kind not in _NUMBERS or not fits:
             raise VerificationFailed(
                 f"{GRAPH_FILE} takes {_names(inputs)}; the graph of a model of tensors takes one input of "
-                f"numbers of shape [batch, {', '.join(map(str, declared.shape))}]"
+                f"shape [batch, {', '.join(map(str, declared.shape))}], which is {' or '.join(_NUMBERS)}"
             )
         self._name, self._dtype, self._numbers = name, _NUMBERS[kind], int(np.prod(declared.shape))
 
@@ -185,12 +195,22 @@ def _slices(count: int, size: int) -> Iterator[range]:
 
 def _tokenizer(content: bytes) -> Tokenizer:
     try:
-        return Tokenizer.from_buffer(content)
-    except Exception as error:
-        # The library raises plain Exception.
+        tokenizer = Tokenizer.from_buffer(content)
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException as error:
+        # The library raises plain Exception, or for some files a panic, which is none.
         raise ConfigurationError(
             f"tokenizer.json is not a tokenizer of the library tokenizers: {str(error)[:200]}"
         ) from error
+    try:
+        tokenizer.encode(_RARE_LETTER)
+    except Exception as error:
+        raise ConfigurationError(
+            f"tokenizer.json cannot encode a text with an unknown word ({str(error)[:200]}): give its model "
+            "an unknown token that is in the vocabulary"
+        ) from error
+    return tokenizer
 
 
 def _names(inputs: GraphInputs) -> str:

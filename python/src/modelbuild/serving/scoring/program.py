@@ -18,10 +18,10 @@ from pydantic import ValidationError
 from modelbuild import log
 from modelbuild.contract import Scoring, ScoringEnvironment
 from modelbuild.errors import ConfigurationError, ModelbuildError, VerificationFailed, variable_error
-from modelbuild.serving.inputs import BadInstance
 from modelbuild.serving.limits import BATCH_SIZE, MAX_INSTANCES
 from modelbuild.serving.model import Model, load
 from modelbuild.serving.outputs import LabelOutput, NumberOutput
+from modelbuild.serving.values import BadInstance
 
 
 class Objects(Protocol):
