@@ -103,6 +103,7 @@ def files(room: str) -> Iterator[Path]:
         yield from (path for path in folder.rglob("*.py") if path.name != "fasttext_train.py")
 
 
+@cache
 def imported(room: str) -> set[str]:
     """The packages that a room's files import, without those that are for type checkers only."""
     sources = [path.read_text() for path in files(room)]
@@ -132,8 +133,10 @@ def installed_by() -> dict[str, str]:
     """The package that each module comes from; Python 3.10 knows it of those only that list their modules."""
     found: dict[str, str] = {}
     for package in distributions():
+        # Parsed again each time it is read.
+        name = package.metadata["Name"]
         for file in package.files or []:
-            found.setdefault(file.parts[0].partition(".")[0], package.metadata["Name"])
+            found.setdefault(file.parts[0].partition(".")[0], name)
     return found
 
 
