@@ -89,6 +89,19 @@ def test_a_decision_that_another_program_wrote_is_refused(
     assert f"forged-{number}" not in [endpoint["EndpointName"] for endpoint in endpoints]
 
 
+def test_an_approver_may_have_another_name_by_now(deployer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users choose their names, and may marry: the step of an old build, retried to bring its model back, is
+    still approved by the same user. Another user is none, whatever the name.
+    """
+    deployer.train(84)
+    command.run(deployer.settings("renamed"))
+    monkeypatch.setenv("BUILDKITE_UNBLOCKER", "Grace Murray")
+    command.run(deployer.settings("renamed"))
+    monkeypatch.setenv("BUILDKITE_UNBLOCKER_EMAIL", "ada@example.org")
+    with pytest.raises(VerificationFailed, match=r"has another decision than this job \(approver is"):
+        command.run(deployer.settings("renamed"))
+
+
 def test_each_endpoint_has_a_decision_of_its_own(deployer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """One build deploys to staging and then to production, each after a block step of its own: another
     person decides there, and may reject what staging serves.

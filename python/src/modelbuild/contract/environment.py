@@ -76,6 +76,9 @@ DECISION = "deploy/decision"
 :func:`endpoint_field` for builds that deploy to several endpoints.
 """
 
+DECISIONS = ("deploy", "reject")
+"""The values of that field."""
+
 DECISION_REASON = "deploy/reason"
 """The field of that step with the person's reason."""
 

@@ -12,6 +12,7 @@ from modelbuild.contract import (
     CANDIDATE_GATES,
     DECISION,
     DECISION_REASON,
+    DECISIONS,
     FAILED_GATES,
     NO_GATES,
     Approver,
@@ -23,7 +24,6 @@ from modelbuild.handoff.fields import DecisionFields
 from modelbuild.handoff.manifest import Handoff
 from modelbuild.store.decisions import DecisionStore
 
-_DECISIONS = ("deploy", "reject")
 _SHOWN_CHARACTERS = 500
 
 
@@ -47,10 +47,10 @@ def record(
         BuildkiteError: the agent's command line failed.
     """
     written = fields.decision or "deploy"
-    if written not in _DECISIONS:
+    if written not in DECISIONS:
         raise ConfigurationError(
             f"meta-data {fields.keys[DECISION]} is {written[:80]!r}: give the field of the block step "
-            f"the options {' and '.join(_DECISIONS)}"
+            f"the options {' and '.join(DECISIONS)}"
         )
     request = approved.manifest.request
     failed_gates = _failed_gates(request.model_id, meta_data)
@@ -80,7 +80,8 @@ def record(
 def _require_same(recorded: Decision, decision: Decision, uri: str) -> None:
     """Require that the decision on record is that of this job; a rejection by the same person holds.
 
-    No person decides which gates are not met, so these may differ.
+    No person decides which gates are not met, so these may differ; and so may the name of the approver, which
+    a user may change in the meantime, where the address is the same.
 
     Raises:
         VerificationFailed: it is another one.
@@ -88,6 +89,9 @@ def _require_same(recorded: Decision, decision: Decision, uri: str) -> None:
     may_differ = {"decided_at", "failed_gates"}
     if recorded.decision == "reject":
         may_differ |= {"decision", "reason"}
+    email = decision.approver.email
+    if email and recorded.approver.email == email:
+        may_differ |= {"approver"}
     there, here = (one.model_dump(mode="json", exclude=may_differ) for one in (recorded, decision))
     if differing := [name for name in here if there[name] != here[name]]:
         shown = "; ".join(f"{name} is {there[name]!r} in place of {here[name]!r}" for name in differing)
