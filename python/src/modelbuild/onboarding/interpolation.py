@@ -18,6 +18,7 @@ from modelbuild.errors import ConfigurationError
 _ESCAPED = ("\\$", "$$")
 _NUMBER = re.compile(r"\s*([-+]?[0-9]{1,18})\s*", re.ASCII)
 _MOST_NESTED = 100
+_OF_MATRIX = re.compile(r"\{\{\s*matrix(?:\.[\w.-]+)?\s*\}\}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,11 @@ def interpolated_environment(env: Mapping[str, str], environ: Mapping[str, str])
 
 
 def has_variable(text: object) -> bool:
-    """Whether the text contains a variable that the agent interpolates."""
+    """Whether the text contains a variable that the agent interpolates, or a value of the step's matrix."""
     if not isinstance(text, str):
         return False
+    if _OF_MATRIX.search(text):
+        return True
     try:
         return any(isinstance(part, _Variable) for part in _Parser(text).expression())
     except ConfigurationError:

@@ -16,7 +16,7 @@ from modelbuild.onboarding.interpolation import (
     interpolated_environment,
     interpolated_variables,
 )
-from modelbuild.onboarding.pipeline import Pipeline, Step, environment, read
+from modelbuild.onboarding.pipeline import Pipeline, Step, environment, may_exclude, read
 from modelbuild.settings.train import TrainSettings, model_name
 
 # Buildkite sets these for a job, and a pipeline file cannot change them.
@@ -69,7 +69,10 @@ def _text(options: JsonValue, name: str) -> str | None:
 
 
 def conflicts(found: Sequence[Training]) -> Iterator[tuple[Step, str]]:
-    """The collisions of trainings in one build, each with the later step."""
+    """The collisions of trainings in one build, each with the later step.
+
+    Trainings of which a build may have only one, by ``if`` or ``branches``, collide in no build.
+    """
     claimed: list[tuple[Step, Claim]] = []
     for training in found:
         step, own = training.step, training.claim
@@ -84,6 +87,8 @@ def conflicts(found: Sequence[Training]) -> Iterator[tuple[Step, str]]:
         if own is None:
             continue
         for other, claim in claimed:
+            if may_exclude(step, other):
+                continue
             if own == claim:
                 yield step, f"line {other.line} has a step that trains the same: remove one of them"
             elif collision := own.collision(claim):
@@ -131,7 +136,14 @@ def of_pipeline(
     if model is not None:
         found = [(step, options) for step, options in found if _trains(options, pipeline_environ, model)]
     if len(found) > 1:
-        raise ConfigurationError(f"{len(found)} steps of {file} train: say which model is meant with --model")
+        if model is None:
+            raise ConfigurationError(
+                f"{len(found)} steps of {file} train: say which model is meant with --model"
+            )
+        raise ConfigurationError(
+            f"{len(found)} steps of {file} train model {model}, and only Buildkite knows which of them a "
+            "build has: name a file with one of them with --pipeline"
+        )
     for step, options in found:
         try:
             own = environment(step.values.get("env"))

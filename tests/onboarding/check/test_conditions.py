@@ -1,0 +1,156 @@
+"""Steps that only some builds have, and steps with a matrix."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from modelbuild.errors import ConfigurationError
+from modelbuild.onboarding.training import of_pipeline
+from pipeline_files import GOOD, Write, texts
+
+MAIN, OTHERS = {"branches": "main"}, {"branches": "!main"}
+ON_MAIN, ON_OTHERS = {"if": "build.branch == 'main'"}, {"if": "build.branch != 'main'"}
+CHANGES = {"params": {"training.epochs": 1}}
+
+
+def text_of(change: Callable[[dict[str, Any]], object]) -> str:
+    """The good pipeline after a change of its steps, which are given by their keys."""
+    steps = {step["key"]: step for step in yaml.safe_load(GOOD)["steps"]}
+    change(steps)
+    return yaml.safe_dump({"steps": list(steps.values())}, sort_keys=False)
+
+
+def options(step: Any) -> Any:
+    """The options of a step's one plugin."""
+    return next(iter(step["plugins"][0].values()))
+
+
+def twice(first: dict[str, str], second: dict[str, str], changes: dict[str, Any] = CHANGES) -> str:
+    """Two steps that train, under these conditions, the second with other options."""
+
+    def change(steps: dict[str, Any]) -> None:
+        steps["again"] = copy.deepcopy(steps["train"]) | {"key": "again"} | second
+        options(steps["again"]).update(changes)
+        steps["train"] |= first
+        steps["training_finished"]["depends_on"] = ["train", "again"]
+
+    return text_of(change)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (MAIN, OTHERS),
+        (ON_MAIN, ON_OTHERS),
+        (MAIN, ON_OTHERS),
+        ({"if_changed": "flows/a/**"}, {"if_changed": "flows/b/**"}),
+    ],
+)
+@pytest.mark.parametrize("changes", [CHANGES, {"flow": "flows/small/flow.py"}])
+def test_trainings_of_different_builds_do_not_collide(
+    first: dict[str, str], second: dict[str, str], changes: dict[str, Any], write: Write
+) -> None:
+    """A team may train in one way on a branch and in another way on others: each build has one of the two
+    steps, and the steps behind them follow the one that there is.
+    """
+    assert texts(write(twice(first, second, changes))) == []
+
+
+@pytest.mark.parametrize(("first", "second"), [({}, MAIN), (MAIN, MAIN), (MAIN, {**MAIN, **ON_OTHERS})])
+def test_trainings_of_one_build_collide(first: dict[str, str], second: dict[str, str], write: Write) -> None:
+    """Where a build that has the one step may have the other one as well, they collide."""
+    assert any("a step that trains the same" in one for one in texts(write(twice(first, second))))
+
+
+def test_each_branch_may_have_a_chain_of_its_own(write: Write) -> None:
+    """A step that other builds have does not have to wait for the training of this one; for that of its own
+    builds it does.
+    """
+
+    def change(steps: dict[str, Any], waits: str = "finished_again") -> None:
+        own = ("train", "training_finished", "notify")
+        again = [copy.deepcopy(steps[key]) for key in own]
+        for step, key in zip(again, ("again", "finished_again", "notify_again"), strict=True):
+            step["key"] = key
+        options(again[0])["unblock"] = again[1]["key"]
+        again[1]["depends_on"], again[2]["depends_on"] = "again", waits
+        steps["group"] = {"group": "small", **ON_OTHERS, "steps": again}
+        for key in (*own, "approve", "deploy"):
+            steps[key] |= ON_MAIN
+
+    assert texts(write(text_of(change))) == []
+    (found,) = texts(write(text_of(lambda steps: change(steps, "again"))))
+    assert "step notify_again: it does not wait for step finished_again" in found
+
+
+def test_only_buildkite_knows_which_of_two_steps_a_build_has(tmp_path: Path) -> None:
+    """There is no plan for such a pipeline: it could be that of the wrong step."""
+    file = tmp_path / "pipeline.yml"
+    file.write_text(twice(MAIN, OTHERS))
+    with pytest.raises(ConfigurationError, match=r"2 steps of .* train: say which model is meant"):
+        of_pipeline(file, {"DATA_LAKE_ACCOUNT": "123456789012"})
+    with pytest.raises(ConfigurationError, match=r"2 steps of .* train model sentiment, and only Buildkite"):
+        of_pipeline(file, {"DATA_LAKE_ACCOUNT": "123456789012"}, "sentiment")
+
+
+@pytest.mark.parametrize("condition", [ON_MAIN, {"skip": "nobody is there"}, {"if_changed": "flows/**"}])
+def test_a_person_who_is_not_always_asked_decides_nothing(condition: dict[str, str], write: Write) -> None:
+    """A group that is skipped takes its block step along, and what is behind it goes on; a deploy step under
+    the same condition does not.
+    """
+
+    def change(steps: dict[str, Any], deploy: dict[str, str]) -> None:
+        steps["approve"] = {"group": "decide", **condition, "steps": [steps["approve"]]}
+        steps["deploy"] |= deploy
+
+    (found,) = texts(write(text_of(lambda steps: change(steps, {}))))
+    assert "step deploy: no person decides before this deploy" in found
+    assert texts(write(text_of(lambda steps: change(steps, condition)))) == []
+
+
+def test_a_deployment_may_have_more_conditions_than_the_decision(write: Write) -> None:
+    """Each build that deploys asks a person: one condition of the deploy step is that of the block step."""
+
+    def change(steps: dict[str, Any], condition: str) -> None:
+        steps["approve"] |= ON_MAIN
+        steps["deploy"]["if"] = condition
+
+    nightly = "build.source != 'schedule'"
+    assert texts(write(text_of(lambda steps: change(steps, f"{ON_MAIN['if']} && {nightly}")))) == []
+    for other in (f"{ON_MAIN['if']} || {nightly}", nightly, f"!({ON_MAIN['if']} && {nightly})"):
+        (found,) = texts(write(text_of(partial(change, condition=other))))
+        assert "step deploy: no person decides before this deploy" in found
+
+
+def test_options_may_have_values_of_a_matrix(write: Write) -> None:
+    """One deploy step may serve a model in several regions: Buildkite puts the values of each job there."""
+
+    def change(steps: dict[str, Any]) -> None:
+        steps["deploy"]["matrix"] = {"setup": {"region": ["eu-west-1", "us-east-1"]}}
+        options(steps["deploy"])["endpoint"] = "sentiment-{{matrix.region}}"
+        options(steps["deploy"])["artifacts"] = "s3://modelbuild-{{ matrix.region }}/models"
+
+    assert texts(write(text_of(change))) == []
+    wrong = text_of(lambda steps: options(steps["deploy"]).update(endpoint="sentiment-{{region}}"))
+    assert any("option endpoint of the deploy plugin is" in one for one in texts(write(wrong)))
+
+
+def test_a_decision_has_values_that_deploy_knows(write: Write) -> None:
+    """A person cannot decide again, so a value that the deploy step does not know would cost the build."""
+
+    def change(steps: dict[str, Any], *values: str) -> None:
+        choices = [{"label": value, "value": value} for value in values]
+        select = {"select": "Decision", "key": "deploy/decision", "options": choices}
+        steps["approve"]["fields"] = [select]
+
+    (found,) = texts(write(text_of(lambda steps: change(steps, "deploy", "no"))))
+    assert "step approve: field deploy/decision has the value no" in found
+    assert texts(write(text_of(lambda steps: change(steps, "deploy", "reject")))) == []
+    assert texts(write(text_of(lambda steps: change(steps, "$YES", "reject")))) == []
