@@ -225,3 +225,14 @@ def test_exit_codes_are_documented() -> None:
     """A pipeline may soft-fail a rejection by its code."""
     assert Rejected.exit_code == 17
     assert issubclass(Rejected, ModelbuildError)
+
+
+def test_a_folder_that_a_person_made_in_s3_is_no_decision(deployer: Any) -> None:
+    """The console of S3 leaves an empty object with the folder's name."""
+    manifest = deployer.train(85)
+    deployer.agent.meta_data |= {"deploy/decision": "reject"}
+    deployer.lake.write(f"{manifest.request.artifacts}/decisions/", b"")
+    with pytest.raises(Rejected):
+        command.run(deployer.settings("folder"))
+    (recorded,) = DecisionStore(deployer.lake, manifest.request.artifacts).all()
+    assert recorded.endpoint == "folder"
