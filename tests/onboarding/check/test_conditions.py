@@ -100,6 +100,26 @@ def test_only_buildkite_knows_which_of_two_steps_a_build_has(tmp_path: Path) -> 
         of_pipeline(file, {"DATA_LAKE_ACCOUNT": "123456789012"}, "sentiment")
 
 
+def test_each_build_that_trains_has_the_block_step(write: Write) -> None:
+    """Without it, the build would be over and green before the training ends. A train step that waits is red
+    by itself.
+    """
+
+    def change(steps: dict[str, Any], train: dict[str, str], **given: Any) -> None:
+        steps["train"] |= train
+        options(steps["train"]).update(given)
+        for key in ("training_finished", "notify", "approve", "deploy"):
+            steps[key] |= MAIN
+
+    (found,) = texts(write(text_of(lambda steps: change(steps, {}))))
+    assert "step train: step training_finished is not in each build that trains" in found
+    assert texts(write(text_of(lambda steps: change(steps, MAIN)))) == []
+    assert texts(write(text_of(lambda steps: change(steps, {**MAIN, **ON_OTHERS})))) == []
+    assert texts(write(text_of(lambda steps: change(steps, {}, wait=True)))) == []
+    # Both may be for the same builds.
+    assert texts(write(text_of(lambda steps: change(steps, ON_MAIN)))) == []
+
+
 @pytest.mark.parametrize("condition", [ON_MAIN, {"skip": "nobody is there"}, {"if_changed": "flows/**"}])
 def test_a_person_who_is_not_always_asked_decides_nothing(condition: dict[str, str], write: Write) -> None:
     """A group that is skipped takes its block step along, and what is behind it goes on; a deploy step under

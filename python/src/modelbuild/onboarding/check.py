@@ -121,17 +121,27 @@ def _handover(train: Step, plugin: Plugin, steps: Sequence[Step]) -> Iterator[Fi
         near = nearest(key, [step.key for step in blocks if step.key]) or "add one with this key"
         yield Finding(train.line, f"{train.shown()}: unblock names {key}, which is no block step: {near}")
         return
+    if train.conditions < block.conditions and not _waits(plugin):
+        yield Finding(
+            train.line,
+            f"{train.shown()}: {block.shown()} is not in each build that trains, so a failure would not show "
+            "there: give it no other condition than this step has",
+        )
     prefix = _prefix(plugin)
     for text in [*_state(block), *(() if has_variable(prefix) else _fields(block, prefix))]:
         yield Finding(block.line, f"{block.shown()}: {text}")
 
 
+def _waits(plugin: Plugin) -> bool:
+    """Whether the train step itself is red where the training fails."""
+    return isinstance(plugin.options, dict) and plugin.options.get("wait") is True
+
+
 def _retry(train: Step, plugin: Plugin) -> Iterator[Finding]:
     """Whether a person may retry the step to resume a failed training: without option wait it has passed."""
-    waits = isinstance(plugin.options, dict) and plugin.options.get("wait") is True
     retry = train.values.get("retry")
     manual = retry.get("manual") if isinstance(retry, dict) else None
-    if not waits and not (isinstance(manual, dict) and manual.get("permit_on_passed") is True):
+    if not _waits(plugin) and not (isinstance(manual, dict) and manual.get("permit_on_passed") is True):
         yield Finding(
             train.line,
             f"{train.shown()}: to resume a failed training, this step is retried after it has passed: "
