@@ -183,3 +183,14 @@ def test_another_context_replaces_the_annotation_of_the_train_step(notifier: Not
     notifier.run(context="decision")
     assert [annotation.context for annotation in notifier.agent.annotations] == ["decision"]
     assert (["annotation", "remove", "--context", "training"], "") in notifier.agent.calls
+
+
+def test_an_annotation_that_is_gone_ends_no_step(
+    notifier: Notifier, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A step that is retried has removed it before; what the page shows is pinned for deploy all the same."""
+    notifier.agent.refuse("annotation")
+    notifier.run(context="decision")
+    assert notifier.agent.annotations[-1].context == "decision"
+    assert "notify/model/sha256" in notifier.agent.meta_data
+    assert "The annotation of the train step was not removed" in capsys.readouterr().err

@@ -67,12 +67,17 @@ def publish_report(
 def show_page(body: str, style: agent.Style, meta_data: TrainingMetaData, settings: NotifySettings) -> None:
     """Put the page on the build, in the place of the annotation that the train step and the head wrote.
 
+    With a context of its own, the step removes that annotation; a step that is retried finds none.
+
     Raises:
-        BuildkiteError: the agent's command line failed.
+        BuildkiteError: the agent could not write the page.
     """
     meta_data.annotate(body, context=settings.context, style=style)
     if settings.context != TRAINING_ANNOTATION:
-        meta_data.remove_annotation(TRAINING_ANNOTATION)
+        try:
+            meta_data.remove_annotation(TRAINING_ANNOTATION)
+        except BuildkiteError as error:
+            log.warn(f"The annotation of the train step was not removed: {error}")
 
 
 def _body(report: Report, head: HeadJob, settings: NotifySettings, files: Collection[str]) -> str:
