@@ -149,6 +149,25 @@ def test_a_deployment_may_have_more_conditions_than_the_decision(write: Write) -
         assert "step deploy: no person decides before this deploy" in found
 
 
+def test_decisions_of_different_builds_have_the_same_fields(write: Write) -> None:
+    """A branch is deployed to one endpoint and others to another one: each build has one of the decisions."""
+
+    def change(steps: dict[str, Any], first: dict[str, str], second: dict[str, str]) -> None:
+        again = {key: copy.deepcopy(steps[key]) for key in ("approve", "deploy")}
+        for own, condition in ((steps, first), (again, second)):
+            for key in ("approve", "deploy"):
+                own[key] |= condition
+            own["approve"]["fields"] = [{"text": "Reason", "key": "deploy/reason", "required": False}]
+        again["approve"]["key"], again["deploy"]["key"] = "approve_again", "deploy_again"
+        again["deploy"]["depends_on"] = "approve_again"
+        options(again["deploy"])["endpoint"] = "development"
+        steps |= {f"{key}_again": step for key, step in again.items()}
+
+    assert texts(write(text_of(lambda steps: change(steps, MAIN, OTHERS)))) == []
+    found = texts(write(text_of(lambda steps: change(steps, {}, {}))))
+    assert any("which step deploy reads and may find changed" in one for one in found), found
+
+
 def test_options_may_have_values_of_a_matrix(write: Write) -> None:
     """One deploy step may serve a model in several regions: Buildkite puts the values of each job there."""
 

@@ -152,11 +152,12 @@ def _shared_fields(readers: Sequence[_Reader | None], steps: Sequence[Step]) -> 
     for reader in readers:
         if reader is None:
             continue
-        before = steps_before(reader.index, steps)
+        before, deploys = steps_before(reader.index, steps), steps[reader.index]
         read = reader.own if any(asking[at] & reader.own for at in before & asking.keys()) else reader.plain
         for at, keys in asking.items():
-            if keys & read and at not in before and reader.index not in steps_before(at, steps):
-                deploy = steps[reader.index].shown()
+            ordered = at in before or reader.index in steps_before(at, steps)
+            if keys & read and not ordered and not may_exclude(steps[at], deploys):
+                deploy = deploys.shown()
                 yield (
                     steps[at],
                     f"it asks for {min(keys & read)}, which {deploy} reads and may find changed: let it wait "
