@@ -187,6 +187,33 @@ def test_crossed_chains_are_found(key: str, depends_on: Any, said: str, write: W
     assert any(said in text for text in found), found
 
 
+@pytest.mark.parametrize(
+    ("options", "after", "is_right"),
+    [
+        ({}, "a-finished", False),
+        ({"on-failure": "block"}, "a-finished", False),
+        ({}, "a_notify", True),
+        ({"on-failure": "warn"}, "a-finished", True),
+        ({"gates": []}, "a-finished", True),
+    ],
+)
+def test_gates_of_one_model_are_noted_one_after_the_other(
+    options: dict[str, Any], after: str, is_right: bool, write: Write
+) -> None:
+    """A build has one note of the gates that a model does not meet: a step that ends at the same time would
+    replace it, and the model need no reason to be deployed.
+    """
+    steps = chains("a")
+    gates = {"gates": [{"metric": "macro_f1", "minimum": 0.6}]}
+    _options(steps["a_notify"]).update(gates)
+    again = {"./plugins/notify": {"model": "a", "context": "other", **gates, **options}}
+    steps["again"] = {"key": "again", "depends_on": after, "plugins": [again]}
+    found = texts(write(yaml.safe_dump({"steps": list(steps.values())}, sort_keys=False)))
+    assert ["step again: it and step a_notify check gates of one model" in text for text in found] == (
+        [] if is_right else [True]
+    )
+
+
 def test_models_of_the_own_pipeline_go_their_own_ways() -> None:
     """Of this repository's own pipeline, the steps of a model wait for what all need and for each other, and
     a person decides on each model, which has its own endpoint and its own turn to be deployed.

@@ -31,6 +31,7 @@ def mistakes(steps: Sequence[Step], trained: Sequence[Training]) -> Iterator[tup
     readers = list(_readers(steps, trained))
     yield from _shared_fields(readers, steps)
     yield from _unread_fields(readers, steps)
+    yield from _shared_gates(steps)
     for index, step in enumerate(steps):
         for plugin in step.plugins:
             if plugin.name in ("notify", "deploy"):
@@ -180,6 +181,31 @@ def _unread_fields(readers: Sequence[_Reader | None], steps: Sequence[Step]) -> 
                 yield from ((step, f"field {key} {text}") for text in _values(key, field))
             elif _ANY_FIELD.fullmatch(key):
                 yield step, f"no deploy step after it reads field {key}: {nearest(key, sorted(read))}"
+
+
+def _shared_gates(steps: Sequence[Step]) -> Iterator[tuple[Step, str]]:
+    """Whether two notify steps note the gates of one model at the same time; deploy reads those of the last
+    one.
+    """
+    noting = [
+        (at, plugin.option("model"))
+        for at, step in enumerate(steps)
+        for plugin in step.plugins
+        if plugin.name == "notify" and _notes_gates(plugin)
+    ]
+    for (at, model), (other, other_model) in combinations(noting, 2):
+        ordered = at in steps_before(other, steps) or other in steps_before(at, steps)
+        if model == other_model and not ordered and not may_exclude(steps[at], steps[other]):
+            yield (
+                steps[other],
+                f"it and {steps[at].shown()} check gates of one model, and deploy knows those of the step "
+                "that ends last: let one wait for the other, or put all gates into one step",
+            )
+
+
+def _notes_gates(plugin: Plugin) -> bool:
+    options = plugin.options if isinstance(plugin.options, dict) else {}
+    return bool(options.get("gates")) and options.get("on-failure") != "warn"
 
 
 def _values(key: str, field: Mapping[Any, Any]) -> Iterator[str]:
