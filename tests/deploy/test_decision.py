@@ -182,6 +182,24 @@ def test_the_gates_of_a_retried_notify_replace_those_on_record(deployer: Any) ->
     assert decided(deployer, manifest, "gates").failed_gates == ""
 
 
+def test_gates_of_another_endpoint_do_not_keep_a_model_from_coming_back(deployer: Any) -> None:
+    """A build deploys to one region, and then a second notify step checks gates against the live model of
+    the next one. They are for that deployment, and not for a retry of the first.
+    """
+    manifest = deployer.train(86)
+    deployer.agent.meta_data |= {"notify/gates/failed": "none", "notify/gates/endpoint": "east"}
+    command.run(deployer.settings("east"))
+    deployer.agent.meta_data |= {"notify/gates/failed": "macro-F1", "notify/gates/endpoint": "west"}
+    command.run(deployer.settings("east"))
+    assert decided(deployer, manifest, "east").failed_gates == ""
+    with pytest.raises(Rejected, match=r"does not meet the gates of this pipeline \(macro-F1\).*no reason"):
+        command.run(deployer.settings("west"))
+    # A decision is no deployment: a retry of the step that was refused is refused again.
+    deployer.agent.meta_data |= {"notify/gates/endpoint": "east"}
+    with pytest.raises(Rejected, match="does not meet the gates"):
+        command.run(deployer.settings("west"))
+
+
 def test_a_decision_that_is_no_option_is_an_error_of_the_pipeline(deployer: Any) -> None:
     """A select with other values must not deploy by accident."""
     deployer.train(73)

@@ -86,6 +86,7 @@ def test_a_gate_that_is_not_met_fails_the_step_after_the_page_is_shown(notifier:
         notifier.run(gates=[{"metric": "macro_f1", "minimum": 0.99}])
     assert "Not met: the gate for macro-F1." in notifier.agent.annotations[-1].body
     assert notifier.agent.meta_data["notify/gates/failed"] == "macro-F1"
+    assert notifier.agent.meta_data["notify/gates/endpoint"] == "sentiment"
 
 
 def test_what_is_pinned_for_deploy_was_shown_and_its_gates_are_noted(

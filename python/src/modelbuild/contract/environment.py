@@ -71,6 +71,11 @@ FAILED_GATES = "notify/gates/failed"
 NO_GATES = "none"
 """Its value if the model meets all gates."""
 
+GATES_ENDPOINT = "notify/gates/endpoint"
+"""The meta-data with the endpoint that the notify step which noted the gates has compared with; ``-`` for
+none.
+"""
+
 DECISION = "deploy/decision"
 """The field of the block step before deploy with a person's decision: ``deploy`` or ``reject``; see
 :func:`endpoint_field` for builds that deploy to several endpoints.

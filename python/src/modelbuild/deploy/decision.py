@@ -14,15 +14,19 @@ from modelbuild.contract import (
     DECISION_REASON,
     DECISIONS,
     FAILED_GATES,
+    GATES_ENDPOINT,
     NO_GATES,
     Approver,
     CandidateGates,
     Decision,
 )
 from modelbuild.errors import ConfigurationError, Rejected, VerificationFailed
-from modelbuild.handoff.fields import DecisionFields
+from modelbuild.handoff.fields import DecisionFields, deployed_key
 from modelbuild.handoff.manifest import Handoff
 from modelbuild.store.decisions import DecisionStore
+
+META_DATA = (FAILED_GATES, CANDIDATE_GATES, GATES_ENDPOINT)
+"""The keys of meta-data whose values this module reads."""
 
 _SHOWN_CHARACTERS = 500
 
@@ -36,7 +40,8 @@ def record(
 ) -> Decision:
     """Record what the person decided for an endpoint, once, beside the manifest.
 
-    Where notify was retried after that, the record gets the gates of its newest run.
+    Where notify was retried after that, the record gets the gates of its newest run. A step that has passed
+    keeps its gates where the newest ones are of a comparison with another endpoint.
 
     A block step without the fields asks for nothing: to unblock it is the decision to deploy.
 
@@ -71,7 +76,9 @@ def record(
     store = DecisionStore(approved.store.objects, approved.store.prefix)
     recorded = store.write_once(decision)
     _require_same(recorded, decision, store.uri(endpoint))
-    if recorded.failed_gates != failed_gates:
+    if recorded.failed_gates != failed_gates and not (
+        meta_data.get(deployed_key(endpoint)) and _are_of_another(endpoint, meta_data)
+    ):
         recorded = recorded.model_copy(update={"failed_gates": failed_gates})
         store.write(recorded)
     return recorded
@@ -99,6 +106,11 @@ def _require_same(recorded: Decision, decision: Decision, uri: str) -> None:
             f"{uri} has another decision than this job ({shown[:_SHOWN_CHARACTERS]}): nothing was deployed; "
             "start a new build, and decide there"
         )
+
+
+def _are_of_another(endpoint: str, meta_data: TrainingMetaData) -> bool:
+    """Whether the gates are those of a notify step that has compared with another endpoint."""
+    return meta_data.get(GATES_ENDPOINT) not in (None, "-", endpoint)
 
 
 def _failed_gates(model_id: str, meta_data: TrainingMetaData) -> str:
