@@ -184,6 +184,7 @@ def test_another_context_replaces_the_annotation_of_the_train_step(notifier: Not
     notifier.run(context="decision")
     assert [annotation.context for annotation in notifier.agent.annotations] == ["decision"]
     assert (["annotation", "remove", "--context", "training"], "") in notifier.agent.calls
+    assert notifier.agent.meta_data["notify/context"] == "decision"
 
 
 def test_an_annotation_that_is_gone_ends_no_step(
@@ -194,4 +195,4 @@ def test_an_annotation_that_is_gone_ends_no_step(
     notifier.run(context="decision")
     assert notifier.agent.annotations[-1].context == "decision"
     assert "notify/model/sha256" in notifier.agent.meta_data
-    assert "The annotation of the train step was not removed" in capsys.readouterr().err
+    assert "The annotation training was not removed" in capsys.readouterr().err

@@ -76,6 +76,9 @@ GATES_ENDPOINT = "notify/gates/endpoint"
 none.
 """
 
+PAGE_CONTEXT = "notify/context"
+"""The meta-data with the context of notify's annotation, where it is another than that of the train step."""
+
 DECISION = "deploy/decision"
 """The field of the block step before deploy with a person's decision: ``deploy`` or ``reject``; see
 :func:`endpoint_field` for builds that deploy to several endpoints.
