@@ -181,6 +181,59 @@ def test_options_may_have_values_of_a_matrix(write: Write) -> None:
     assert any("option endpoint of the deploy plugin is" in one for one in texts(write(wrong)))
 
 
+def matrix_of(*models: str, **changes: str) -> str:
+    """Models that a step with a matrix trains, each with a block step, that others show and deploy."""
+
+    def change(steps: dict[str, Any]) -> None:
+        block = steps.pop("training_finished")
+        for model in models:
+            own = copy.deepcopy(block) | {"key": f"{model}_finished"}
+            for field in own["fields"]:
+                field["key"] = f"{model}/{field['key']}"
+            steps[own["key"]] = own
+        for key in ("train", "notify", "approve", "deploy"):
+            steps[key] = steps.pop(key)
+            if key != "approve":
+                steps[key]["matrix"] = list(models)
+        steps["approve"].pop("fields", None)
+        steps["notify"]["depends_on"] = [f"{model}_finished" for model in models]
+        steps["notify"]["plugins"] = [{"./plugins/notify": {"model": "{{matrix}}"}}]
+        options(steps["train"]).update(
+            {
+                "model": "{{matrix}}",
+                "unblock": "{{matrix}}_finished",
+                "flow": "flows/{{matrix}}/flow.py",
+                **changes,
+            }
+        )
+        options(steps["deploy"]).update(model="{{matrix}}", endpoint="{{matrix}}")
+
+    return text_of(change)
+
+
+def test_a_matrix_may_be_of_models(write: Write) -> None:
+    """Each of its jobs has a training of its own, which is checked as if it had a step of its own."""
+    assert texts(write(matrix_of("a", "b"))) == []
+    found = texts(write(matrix_of("a", "b", unblock="a_finished")))
+    assert any("the training of model a unblocks the same step" in one for one in found), found
+    one_model = {"model": "a", "unblock": "a_finished", "flow": "flows/a/flow.py"}
+    for params in ("params.yaml", "{{matrix}}.yaml"):
+        found = texts(write(matrix_of("a", "b", **one_model, **{"params-file": params})))
+        assert any("matrix would train several times" in one for one in found), found
+    text = matrix_of("a", "b").replace("- b_finished", "- lake")
+    assert any("it does not wait for step b_finished" in one for one in texts(write(text)))
+    text = matrix_of("a", "b").replace("b/training/status", "b/training/state")
+    assert any("did you mean b/training/status?" in one for one in texts(write(text)))
+
+
+def test_one_model_of_a_matrix_has_a_plan(tmp_path: Path) -> None:
+    """The dry run puts the values of the job there that trains the model."""
+    file = tmp_path / "pipeline.yml"
+    file.write_text(matrix_of("a", "b"))
+    settings, _ = of_pipeline(file, {"DATA_LAKE_ACCOUNT": "123456789012"}, "b")
+    assert (settings.model, settings.unblock, settings.flow) == ("b", "b_finished", "flows/b/flow.py")
+
+
 def test_a_decision_has_values_that_deploy_knows(write: Write) -> None:
     """A person cannot decide again, so a value that the deploy step does not know would cost the build."""
 

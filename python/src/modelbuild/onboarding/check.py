@@ -14,6 +14,7 @@ from modelbuild.contract import TrainingResult
 from modelbuild.formats.pipeline_rules import FIELD_KEY_PATTERN
 from modelbuild.onboarding import following
 from modelbuild.onboarding.interpolation import has_variable, problems
+from modelbuild.onboarding.matrix import options_of_jobs
 from modelbuild.onboarding.pipeline import PLUGINS, Pipeline, Plugin, Step, nearest, steps_before
 from modelbuild.onboarding.training import conflicts, trainings
 
@@ -46,11 +47,9 @@ def findings(pipeline: Pipeline) -> list[Finding]:
             own = [*_reference(plugin), *_options(plugin)]
             found += [Finding(step.line, f"{step.shown()}: {text}") for text in own]
             if plugin.name == "train":
-                found += [
-                    *_handover(step, plugin, steps),
-                    *_retry(step, plugin),
-                    *_waits_for_inputs(index, steps),
-                ]
+                found += [*_retry(step, plugin), *_waits_for_inputs(index, steps)]
+                for options in options_of_jobs(plugin.options, step.values.get("matrix")):
+                    found += _handover(step, Plugin(plugin.reference, options), steps)
     # A label may have line breaks; a finding has none.
     found = [Finding(one.line, " ".join(one.text.split())) for one in found]
     return sorted(set(found), key=lambda finding: (finding.line, finding.text))

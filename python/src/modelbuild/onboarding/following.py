@@ -17,6 +17,7 @@ from typing import Any
 from modelbuild.contract import CHOSEN_CANDIDATE, DECISION, DECISION_REASON, DECISIONS, endpoint_field
 from modelbuild.onboarding import endpoints
 from modelbuild.onboarding.interpolation import has_variable
+from modelbuild.onboarding.matrix import options_of_jobs
 from modelbuild.onboarding.pipeline import Plugin, Step, may_exclude, nearest, steps_before
 from modelbuild.onboarding.training import Training
 
@@ -33,7 +34,7 @@ def mistakes(steps: Sequence[Step], trained: Sequence[Training]) -> Iterator[tup
     yield from _unread_fields(readers, steps)
     yield from _shared_gates(steps)
     for index, step in enumerate(steps):
-        for plugin in step.plugins:
+        for plugin in _plugins(step):
             if plugin.name in ("notify", "deploy"):
                 yield from ((step, text) for text in _followed(index, plugin, steps, trained))
             if plugin.name == "deploy" and not _decisions(index, steps, trained):
@@ -42,6 +43,13 @@ def mistakes(steps: Sequence[Step], trained: Sequence[Training]) -> Iterator[tup
                     "no person decides before this deploy: put a block step before it and name it in "
                     "depends_on",
                 )
+
+
+def _plugins(step: Step) -> Iterator[Plugin]:
+    """The plugins of a step; with a matrix, those of each job."""
+    for plugin in step.plugins:
+        for options in options_of_jobs(plugin.options, step.values.get("matrix")):
+            yield Plugin(plugin.reference, options)
 
 
 def _followed(
@@ -96,7 +104,7 @@ def _chain(
             "depends_on lead there"
         )
         return
-    shown = [at for at, step in enumerate(steps) if any(_shows(one, model) for one in step.plugins)]
+    shown = [at for at, step in enumerate(steps) if any(_shows(one, model) for one in _plugins(step))]
     decisions = _decisions(index, steps, trained)
     if plugin.name != "deploy" or not shown or not decisions:
         return
@@ -137,7 +145,7 @@ class _Reader:
 def _readers(steps: Sequence[Step], trained: Sequence[Training]) -> Iterator[_Reader | None]:
     """The deploy steps; None for each whose model or endpoint the file does not say."""
     for index, step in enumerate(steps):
-        for plugin in step.plugins:
+        for plugin in _plugins(step):
             if plugin.name == "deploy":
                 prefix, endpoint = _key_prefix(plugin, trained), plugin.option("endpoint")
                 if prefix is None or endpoint is None or has_variable(endpoint):

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from modelbuild.errors import ConfigurationError
+from modelbuild.onboarding import matrix
 
 _ESCAPED = ("\\$", "$$")
 _NUMBER = re.compile(r"\s*([-+]?[0-9]{1,18})\s*", re.ASCII)
 _MOST_NESTED = 100
-_OF_MATRIX = re.compile(r"\{\{\s*matrix(?:\.[\w.-]+)?\s*\}\}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def has_variable(text: object) -> bool:
     """Whether the text contains a variable that the agent interpolates, or a value of the step's matrix."""
     if not isinstance(text, str):
         return False
-    if _OF_MATRIX.search(text):
+    if matrix.has_value(text):
         return True
     try:
         return any(isinstance(part, _Variable) for part in _Parser(text).expression())
