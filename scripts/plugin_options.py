@@ -24,7 +24,17 @@ MODELS: tuple[type[TrainSettings | NotifySettings | DeploySettings], ...] = (
 )
 
 _KEPT = (
-    *("type", "description", "enum", "pattern", "minLength", "minimum", "maximum", "maxProperties"),
+    *(
+        "type",
+        "description",
+        "enum",
+        "pattern",
+        "minLength",
+        "maxLength",
+        "minimum",
+        "maximum",
+        "maxProperties",
+    ),
     "required",
 )
 _HEADING = "## Options\n\n"

@@ -55,6 +55,17 @@ def test_role_is_assumed_for_the_build(cloud: str, monkeypatch: pytest.MonkeyPat
     assert arn(made).endswith(":assumed-role/of-another-account/modelbuild-sentiment-1234")
 
 
+def test_a_long_session_name_keeps_the_number_of_the_build(
+    cloud: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """STS takes 64 characters, and slugs of pipelines have up to 100."""
+    assert cloud
+    monkeypatch.setenv("BUILDKITE_PIPELINE_SLUG", "a-pipeline" * 10)
+    monkeypatch.setenv("BUILDKITE_BUILD_NUMBER", "1234")
+    name = arn(session(AwsSettings(role_arn=ROLE))).rsplit("/", 1)[1]
+    assert name == ("modelbuild-" + "a-pipeline" * 10)[:59] + "-1234"
+
+
 def test_oidc_needs_a_token_provider() -> None:
     """Settings with OIDC and no provider of tokens are refused before AWS is called."""
     with pytest.raises(ValueError, match="need request_token"):

@@ -89,6 +89,19 @@ def test_a_decision_that_another_program_wrote_is_refused(
     assert f"forged-{number}" not in [endpoint["EndpointName"] for endpoint in endpoints]
 
 
+def test_an_approver_may_have_another_name_by_now(deployer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users choose their names, and may marry: the step of an old build, retried to bring its model back, is
+    still approved by the same user. Another user is none, whatever the name.
+    """
+    deployer.train(84)
+    command.run(deployer.settings("renamed"))
+    monkeypatch.setenv("BUILDKITE_UNBLOCKER", "Grace Murray")
+    command.run(deployer.settings("renamed"))
+    monkeypatch.setenv("BUILDKITE_UNBLOCKER_EMAIL", "ada@example.org")
+    with pytest.raises(VerificationFailed, match=r"has another decision than this job \(approver is"):
+        command.run(deployer.settings("renamed"))
+
+
 def test_each_endpoint_has_a_decision_of_its_own(deployer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """One build deploys to staging and then to production, each after a block step of its own: another
     person decides there, and may reject what staging serves.
@@ -169,6 +182,24 @@ def test_the_gates_of_a_retried_notify_replace_those_on_record(deployer: Any) ->
     assert decided(deployer, manifest, "gates").failed_gates == ""
 
 
+def test_gates_of_another_endpoint_do_not_keep_a_model_from_coming_back(deployer: Any) -> None:
+    """A build deploys to one region, and then a second notify step checks gates against the live model of
+    the next one. They are for that deployment, and not for a retry of the first.
+    """
+    manifest = deployer.train(86)
+    deployer.agent.meta_data |= {"notify/gates/failed": "none", "notify/gates/endpoint": "east"}
+    command.run(deployer.settings("east"))
+    deployer.agent.meta_data |= {"notify/gates/failed": "macro-F1", "notify/gates/endpoint": "west"}
+    command.run(deployer.settings("east"))
+    assert decided(deployer, manifest, "east").failed_gates == ""
+    with pytest.raises(Rejected, match=r"does not meet the gates of this pipeline \(macro-F1\).*no reason"):
+        command.run(deployer.settings("west"))
+    # A decision is no deployment: a retry of the step that was refused is refused again.
+    deployer.agent.meta_data |= {"notify/gates/endpoint": "east"}
+    with pytest.raises(Rejected, match="does not meet the gates"):
+        command.run(deployer.settings("west"))
+
+
 def test_a_decision_that_is_no_option_is_an_error_of_the_pipeline(deployer: Any) -> None:
     """A select with other values must not deploy by accident."""
     deployer.train(73)
@@ -212,3 +243,14 @@ def test_exit_codes_are_documented() -> None:
     """A pipeline may soft-fail a rejection by its code."""
     assert Rejected.exit_code == 17
     assert issubclass(Rejected, ModelbuildError)
+
+
+def test_a_folder_that_a_person_made_in_s3_is_no_decision(deployer: Any) -> None:
+    """The console of S3 leaves an empty object with the folder's name."""
+    manifest = deployer.train(85)
+    deployer.agent.meta_data |= {"deploy/decision": "reject"}
+    deployer.lake.write(f"{manifest.request.artifacts}/decisions/", b"")
+    with pytest.raises(Rejected):
+        command.run(deployer.settings("folder"))
+    (recorded,) = DecisionStore(deployer.lake, manifest.request.artifacts).all()
+    assert recorded.endpoint == "folder"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -93,6 +94,25 @@ def test_deployments_at_the_same_time_lose_none(history: DeploymentHistory) -> N
     current = history.current()
     assert current is not None
     assert current.number == 6
+
+
+def test_a_history_outlives_versions_of_modelbuild() -> None:
+    """An old build's deploy step, which brings an earlier model back, reads what a later version has added to
+    the history, keeps it, and appends to it.
+    """
+    objects = MemoryObjects()
+    history = DeploymentHistory(objects, "s3://production/models", "sentiment")
+    document = json.loads(of("13").to_json())
+    document["shadow"] = True
+    document["approver"]["team"] = "ml"
+    later = json.dumps(document).encode()
+    objects.write(f"{history.folder}/1.json", later)
+    assert history.append(of("13"), changed=False).model_id == "13"
+    assert objects.read(f"{history.folder}/current.json") == later
+    assert history.append(of("12"), changed=True).number == 2
+    newest = history.current()
+    assert newest is not None
+    assert newest.model_id == "12"
 
 
 def test_a_damaged_record_is_refused(storage: Storage, history: DeploymentHistory) -> None:

@@ -62,6 +62,19 @@ def test_of_two_builds_that_create_one_endpoint_the_second_updates_it(cloud: Clo
     assert cloud.ensure_endpoint().previous_config == "old"
 
 
+def test_an_endpoint_in_other_capitals_is_named_as_the_reason(cloud: Cloud) -> None:
+    """SageMaker creates no endpoint beside one whose name differs in capitals only, and does not find that
+    one by this name either: a retry would never help.
+    """
+    cloud.makes()
+    cloud.finds(None)
+    cloud.notes("")
+    cloud.loses_creation()
+    cloud.finds(None)
+    with pytest.raises(EndpointFailed, match="an endpoint of the name sentiment in other capitals"):
+        cloud.ensure_endpoint()
+
+
 def test_new_endpoint(cloud: Cloud) -> None:
     """What does not exist is created, and is there once it is in service."""
     cloud.makes()

@@ -11,9 +11,10 @@ import recorded
 import trained
 from memory import MemoryObjects
 from modelbuild.aws.storage import Storage
-from modelbuild.contract import Deployment, TrainingRequest, TrainingResult, request_uri
+from modelbuild.contract import Decision, Deployment, TrainingRequest, TrainingResult, request_uri
 from modelbuild.errors import AwsError, ConfigurationError, VerificationFailed
 from modelbuild.lineage.trace import Trace, render, trace
+from modelbuild.store.decisions import DecisionStore
 from modelbuild.store.deployments import DeploymentHistory, root_of
 from modelbuild.store.model import ModelStore
 
@@ -45,6 +46,41 @@ def test_a_model_that_was_replaced_says_until_when(lake: Storage) -> None:
     text = render(trace(ROOT, "12", lake, lake))
     assert "since" not in text
     assert re.search(r"whether it still serves this model is not known: .*NoSuchBucket", text)
+
+
+def test_each_endpoint_that_serves_a_model_is_named(lake: Storage) -> None:
+    """A build may deploy its model to several endpoints, of which the model's own record names the last one:
+    the histories of the others say which of them serve it now.
+    """
+    last = Deployment.model_validate_json(lake.read(f"{MODELS}/12/deployment.json"))
+    decisions = DecisionStore(lake, f"{MODELS}/12")
+    for endpoint in (last.endpoint, "eu", "us", "edge"):
+        decisions.write(
+            Decision.model_validate(
+                {
+                    **last.model_dump(include={"model", "model_id", "manifest_sha256", "approver", "reason"}),
+                    "endpoint": endpoint,
+                    "decision": "reject" if endpoint == "edge" else "deploy",
+                    "decided_at": last.deployed_at,
+                }
+            )
+        )
+    for endpoint, model_ids in (("eu", ["11", "12"]), ("us", ["12", "13"])):
+        history = DeploymentHistory(lake, root_of(last), endpoint)
+        for model_id in model_ids:
+            own = {
+                "endpoint": endpoint,
+                "model_id": model_id,
+                "deployed_at": f"2026-03-04T00:00:{model_id}+00:00",
+            }
+            history.append(last.model_copy(update=own), changed=True)
+    lines = render(trace(ROOT, "12", lake, lake)).splitlines()
+    assert f"  deployment    endpoint sentiment since {last.deployed_at}" in lines
+    assert "                endpoint eu since 2026-03-04T00:00:12+00:00" in lines
+    assert (
+        "                approved for endpoint us as well: it is not known to serve this model now" in lines
+    )
+    assert not any("endpoint edge" in line for line in lines if "rejected" not in line)
 
 
 def test_a_manifest_with_facts_of_its_own_is_refused(lake: Storage) -> None:

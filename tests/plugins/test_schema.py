@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,9 @@ import yaml
 from pydantic import Field, StringConstraints
 
 import plugin_options
-from modelbuild.settings.options import Options
+from modelbuild.settings.deploy import DeploySettings
+from modelbuild.settings.notify import NotifySettings
+from modelbuild.settings.options import Options, PluginOptions
 from modelbuild.settings.train import TrainSettings
 
 REFERENCE = re.compile(r"^https://github\.com/[^/]+/modelbuild\.git/plugins/(?P<name>\w+)#v\d+\.\d+\.\d+$")
@@ -186,3 +189,23 @@ def test_schema_and_settings_refuse_the_same(root: Path, wrong: dict[str, Any]) 
         jsonschema.validate({**good, **wrong}, schema)
     with pytest.raises(ValueError, match="validation error"):
         TrainSettings.model_validate({**good, **wrong}, by_alias=True, by_name=False)
+
+
+@pytest.mark.parametrize("hyphens", [0, 9, 31])
+def test_the_name_of_an_endpoint_has_at_most_63_characters(root: Path, hyphens: int) -> None:
+    """SageMaker counts hyphens as well, and would refuse the name after a person has decided."""
+    longest = "a-" * hyphens + "b" * (63 - 2 * hyphens)
+    deploy: dict[str, Any] = {"artifacts": "s3://bucket/models", "role": "arn:aws:iam::123456789012:role/a"}
+    for name, refused in ((longest, False), (longest + "b", True), (longest + "-b", True)):
+        cases: list[tuple[str, type[PluginOptions], Any]] = [
+            ("deploy", DeploySettings, {**deploy, "endpoint": name}),
+            ("notify", NotifySettings, {"compare-with": {"endpoint": name, "artifacts": "s3://b-c/m"}}),
+        ]
+        for plugin, model, options in cases:
+            schema = read_plugin(root, plugin)["configuration"]
+            expected = pytest.raises(jsonschema.ValidationError) if refused else nullcontext()
+            with expected:
+                jsonschema.validate(options, schema)
+            said = model.wrong(options, unknown=lambda _: False)
+            assert bool(said) is refused, said
+    assert DeploySettings.wrong({**deploy, "endpoint": "$" + "N" * 80}, unknown=lambda _: True) is None

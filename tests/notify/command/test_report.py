@@ -86,6 +86,7 @@ def test_a_gate_that_is_not_met_fails_the_step_after_the_page_is_shown(notifier:
         notifier.run(gates=[{"metric": "macro_f1", "minimum": 0.99}])
     assert "Not met: the gate for macro-F1." in notifier.agent.annotations[-1].body
     assert notifier.agent.meta_data["notify/gates/failed"] == "macro-F1"
+    assert notifier.agent.meta_data["notify/gates/endpoint"] == "sentiment"
 
 
 def test_what_is_pinned_for_deploy_was_shown_and_its_gates_are_noted(
@@ -183,3 +184,15 @@ def test_another_context_replaces_the_annotation_of_the_train_step(notifier: Not
     notifier.run(context="decision")
     assert [annotation.context for annotation in notifier.agent.annotations] == ["decision"]
     assert (["annotation", "remove", "--context", "training"], "") in notifier.agent.calls
+    assert notifier.agent.meta_data["notify/context"] == "decision"
+
+
+def test_an_annotation_that_is_gone_ends_no_step(
+    notifier: Notifier, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A step that is retried has removed it before; what the page shows is pinned for deploy all the same."""
+    notifier.agent.refuse("annotation")
+    notifier.run(context="decision")
+    assert notifier.agent.annotations[-1].context == "decision"
+    assert "notify/model/sha256" in notifier.agent.meta_data
+    assert "The annotation training was not removed" in capsys.readouterr().err

@@ -72,6 +72,54 @@ def test_two_models_need_two_endpoints(write: Write) -> None:
     assert texts(write(text("a", "a"))) == []
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"matrix": ["eu", "us"]},
+            "matrix makes several jobs that all deploy to endpoint a: remove matrix, or",
+        ),
+        ({"parallelism": 2}, "parallelism makes several jobs that all deploy to endpoint a: remove"),
+        ({"parallelism": 1}, ""),
+    ],
+)
+def test_jobs_of_a_step_do_not_deploy_the_same(change: dict[str, Any], said: str, write: Write) -> None:
+    """Each would update the endpoint, and record a deployment."""
+    steps = chains("a")
+    steps["a_deploy"] |= change
+    found = texts(write(yaml.safe_dump({"steps": list(steps.values())}, sort_keys=False)))
+    assert [said in text for text in found] == ([True] if said else [])
+
+
+def test_endpoints_of_two_accounts_have_two_names(write: Write) -> None:
+    """A build keeps a decision, a page and a number for each name; of steps of different builds that is one
+    each.
+    """
+    steps = chains("a")
+    again = json.loads(json.dumps(steps["a_deploy"])) | {"key": "again"}
+    _options(again)["artifacts"] = "s3://modelbuild-eu/models"
+    steps["again"] = again
+    (found,) = texts(write(yaml.safe_dump({"steps": list(steps.values())}, sort_keys=False)))
+    assert "step again: step a_deploy deploys to an endpoint a with other artifacts: give" in found
+    for key, branches in (("a_deploy", "main"), ("again", "!main")):
+        steps[key]["branches"] = branches
+    assert texts(write(yaml.safe_dump({"steps": list(steps.values())}, sort_keys=False))) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "said"), [("b", "deploys another model to endpoint a"), ("a", "write a, or")]
+)
+def test_endpoints_whose_names_differ_in_capitals_are_one(model: str, said: str, write: Write) -> None:
+    """SageMaker compares the names of endpoints without regard to case."""
+    steps = chains("a", "b")
+    _options(steps["b_deploy"])["endpoint"] = "A"
+    if model == "a":
+        steps["b_deploy"] = {**steps["a_deploy"], "key": "again", "plugins": steps["b_deploy"]["plugins"]}
+        _options(steps["b_deploy"])["model"] = "a"
+    found = texts(write(yaml.safe_dump({"steps": list(steps.values())}, sort_keys=False)))
+    assert any(said in text for text in found), found
+
+
 def _set_key(step: Any, field: int, key: str) -> None:
     step["fields"][field]["key"] = key
 
@@ -137,6 +185,33 @@ def test_crossed_chains_are_found(key: str, depends_on: Any, said: str, write: W
     steps[key]["depends_on"] = depends_on
     found = texts(write(yaml.safe_dump({"steps": list(steps.values())}, sort_keys=False)))
     assert any(said in text for text in found), found
+
+
+@pytest.mark.parametrize(
+    ("options", "after", "is_right"),
+    [
+        ({}, "a-finished", False),
+        ({"on-failure": "block"}, "a-finished", False),
+        ({}, "a_notify", True),
+        ({"on-failure": "warn"}, "a-finished", True),
+        ({"gates": []}, "a-finished", True),
+    ],
+)
+def test_gates_of_one_model_are_noted_one_after_the_other(
+    options: dict[str, Any], after: str, is_right: bool, write: Write
+) -> None:
+    """A build has one note of the gates that a model does not meet: a step that ends at the same time would
+    replace it, and the model need no reason to be deployed.
+    """
+    steps = chains("a")
+    gates = {"gates": [{"metric": "macro_f1", "minimum": 0.6}]}
+    _options(steps["a_notify"]).update(gates)
+    again = {"./plugins/notify": {"model": "a", "context": "other", **gates, **options}}
+    steps["again"] = {"key": "again", "depends_on": after, "plugins": [again]}
+    found = texts(write(yaml.safe_dump({"steps": list(steps.values())}, sort_keys=False)))
+    assert ["step again: it and step a_notify check gates of one model" in text for text in found] == (
+        [] if is_right else [True]
+    )
 
 
 def test_models_of_the_own_pipeline_go_their_own_ways() -> None:

@@ -101,6 +101,19 @@ def test_retried_step_goes_on_after_failure(
     assert attempts(build) == ["1", "2"]
 
 
+def test_page_of_the_last_attempt_is_not_beside_that_of_the_next(build: Build, agent: Any) -> None:
+    """Where notify has a context of its own, its page would say that the training failed, beside the one that
+    says that it is being trained.
+    """
+    build.train(environment={"ACT": "fail"})
+    build.end_head("FAILED")
+    put_result(build, "result.json", "failed")
+    removed = ["annotation", "remove", "--context", "decision"]
+    agent.meta_data |= {"training/status": "failed", "notify/context": "decision"}
+    build.train()
+    assert [arguments for arguments, _ in agent.calls if arguments[0] == "annotation"] == [removed]
+
+
 def test_undelivered_model_is_delivered_by_a_retry(
     build: Build, agent: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,6 +30,7 @@ It raises ``BuildkiteError`` if there is no token.
 """
 
 _AUDIENCE = "sts.amazonaws.com"
+_SESSION_NAME_CHARACTERS = 64
 
 CLIENT_CONFIG = Config(
     retries={"mode": "standard", "max_attempts": 6},
@@ -145,10 +146,12 @@ class _Role(CredentialProvider):
 
 
 def _session_name() -> str:
-    """A name that shows the build in CloudTrail: 2 to 64 characters that STS allows."""
-    words = [
-        "modelbuild",
-        os.environ.get("BUILDKITE_PIPELINE_SLUG"),
-        os.environ.get("BUILDKITE_BUILD_NUMBER"),
-    ]
-    return re.sub(r"[^\w+=,.@-]", "-", "-".join(word for word in words if word), flags=re.ASCII)[:64]
+    """A name that shows the build in CloudTrail: 2 to 64 characters that STS allows.
+
+    Of a name that is too long, the pipeline is cut and not the number of the build.
+    """
+    number = os.environ.get("BUILDKITE_BUILD_NUMBER")
+    end = f"-{number}" if number else ""
+    words = ["modelbuild", os.environ.get("BUILDKITE_PIPELINE_SLUG")]
+    beginning = "-".join(word for word in words if word)[: _SESSION_NAME_CHARACTERS - len(end)]
+    return re.sub(r"[^\w+=,.@-]", "-", beginning + end, flags=re.ASCII)[:_SESSION_NAME_CHARACTERS]

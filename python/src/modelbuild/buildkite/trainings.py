@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from modelbuild import log
 from modelbuild.buildkite import agent
 from modelbuild.contract import parameter_variables, sha256_of, shortened
-from modelbuild.errors import ConfigurationError
+from modelbuild.errors import BuildkiteError, ConfigurationError
 
 _CLAIMS = "train/claim/"
 _ONLY, _NAMED = "only", "named"
@@ -135,8 +136,13 @@ class TrainingMetaData:
         agent.annotate(body, context=self._annotation_context(context), style=style)
 
     def remove_annotation(self, context: str) -> None:
-        """Remove this training's annotation of that context."""
-        agent.remove_annotation(self._annotation_context(context))
+        """Remove this training's annotation of that context; if the agent fails, such as for one that was
+        removed before, the log says so.
+        """
+        try:
+            agent.remove_annotation(self._annotation_context(context))
+        except BuildkiteError as error:
+            log.warn(f"The annotation {self.prefix}{context} was not removed: {error}")
 
     def _annotation_context(self, context: str) -> str:
         """The context of an annotation in the build; the end of one that is too long becomes its hash."""

@@ -71,10 +71,21 @@ FAILED_GATES = "notify/gates/failed"
 NO_GATES = "none"
 """Its value if the model meets all gates."""
 
+GATES_ENDPOINT = "notify/gates/endpoint"
+"""The meta-data with the endpoint that the notify step which noted the gates has compared with; ``-`` for
+none.
+"""
+
+PAGE_CONTEXT = "notify/context"
+"""The meta-data with the context of notify's annotation, where it is another than that of the train step."""
+
 DECISION = "deploy/decision"
 """The field of the block step before deploy with a person's decision: ``deploy`` or ``reject``; see
 :func:`endpoint_field` for builds that deploy to several endpoints.
 """
+
+DECISIONS = ("deploy", "reject")
+"""The values of that field."""
 
 DECISION_REASON = "deploy/reason"
 """The field of that step with the person's reason."""

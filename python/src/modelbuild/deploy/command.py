@@ -13,7 +13,7 @@ from modelbuild.aws.sagemaker import SageMaker
 from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent, job
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
-from modelbuild.contract import CANDIDATE_GATES, DEPLOYMENT_ANNOTATION, FAILED_GATES, Decision, Deployment
+from modelbuild.contract import DEPLOYMENT_ANNOTATION, Decision, Deployment
 from modelbuild.deploy import decision, page, plan
 from modelbuild.deploy.copy import copy
 from modelbuild.deploy.endpoint import Served, require_own
@@ -28,7 +28,7 @@ from modelbuild.errors import (
 )
 from modelbuild.handoff import approval
 from modelbuild.handoff.candidates import read_approved
-from modelbuild.handoff.fields import field_keys, read_fields
+from modelbuild.handoff.fields import deployed_key, field_keys, read_fields
 from modelbuild.handoff.manifest import Handoff, read_request
 from modelbuild.handoff.result import read_result
 from modelbuild.process import cancellation
@@ -63,7 +63,7 @@ def run(settings: DeploySettings, environ: Mapping[str, str] = os.environ) -> No
     source = session(settings.aws.source, agent.oidc_token)
     destination = session(settings.aws.destination, agent.oidc_token)
     lake, production = Storage(source), Storage(destination)
-    meta_data = follow(settings.model, (*field_keys(settings.endpoint), FAILED_GATES, CANDIDATE_GATES))
+    meta_data = follow(settings.model, (*field_keys(settings.endpoint), *decision.META_DATA))
     result = read_result(meta_data, lake, here)
     if result.status != "succeeded":
         ended = "was cancelled" if result.status == "cancelled" else "failed"
@@ -149,7 +149,7 @@ def _serve(
             {
                 "deploy/endpoint": planned.endpoint,
                 "deploy/endpoint-config": planned.name,
-                _deployed_key(planned.endpoint): str(deployment.number),
+                deployed_key(planned.endpoint): str(deployment.number),
             }
         )
         log.open_group(
@@ -163,13 +163,6 @@ def _serve(
 def _context(endpoint: str) -> str:
     """The context of the annotation: a build may deploy its model to several endpoints."""
     return f"{DEPLOYMENT_ANNOTATION}/{endpoint}"
-
-
-def _deployed_key(endpoint: str) -> str:
-    """The meta-data with the number of the newest deployment of this build to an endpoint, set when it is
-    complete.
-    """
-    return f"deploy/{endpoint}/deployment"
 
 
 def _require_not_replaced(newest: Deployment | None, decided: Decision, meta_data: TrainingMetaData) -> None:
@@ -189,7 +182,7 @@ def _require_not_replaced(newest: Deployment | None, decided: Decision, meta_dat
     if newest is None or newest.model_id == decided.model_id or newest.deployed_at <= decided.decided_at:
         return
     served = f"model {newest.model} {newest.model_id}"
-    if meta_data.get(_deployed_key(decided.endpoint)):
+    if meta_data.get(deployed_key(decided.endpoint)):
         log.info(f"endpoint {decided.endpoint} serves {served} now, and is to serve {decided.model_id} again")
         return
     raise EndpointFailed(

@@ -12,18 +12,22 @@ from modelbuild.contract import (
     CANDIDATE_GATES,
     DECISION,
     DECISION_REASON,
+    DECISIONS,
     FAILED_GATES,
+    GATES_ENDPOINT,
     NO_GATES,
     Approver,
     CandidateGates,
     Decision,
 )
 from modelbuild.errors import ConfigurationError, Rejected, VerificationFailed
-from modelbuild.handoff.fields import DecisionFields
+from modelbuild.handoff.fields import DecisionFields, deployed_key
 from modelbuild.handoff.manifest import Handoff
 from modelbuild.store.decisions import DecisionStore
 
-_DECISIONS = ("deploy", "reject")
+META_DATA = (FAILED_GATES, CANDIDATE_GATES, GATES_ENDPOINT)
+"""The keys of meta-data whose values this module reads."""
+
 _SHOWN_CHARACTERS = 500
 
 
@@ -36,7 +40,8 @@ def record(
 ) -> Decision:
     """Record what the person decided for an endpoint, once, beside the manifest.
 
-    Where notify was retried after that, the record gets the gates of its newest run.
+    Where notify was retried after that, the record gets the gates of its newest run. A step that has passed
+    keeps its gates where the newest ones are of a comparison with another endpoint.
 
     A block step without the fields asks for nothing: to unblock it is the decision to deploy.
 
@@ -47,10 +52,10 @@ def record(
         BuildkiteError: the agent's command line failed.
     """
     written = fields.decision or "deploy"
-    if written not in _DECISIONS:
+    if written not in DECISIONS:
         raise ConfigurationError(
             f"meta-data {fields.keys[DECISION]} is {written[:80]!r}: give the field of the block step "
-            f"the options {' and '.join(_DECISIONS)}"
+            f"the options {' and '.join(DECISIONS)}"
         )
     request = approved.manifest.request
     failed_gates = _failed_gates(request.model_id, meta_data)
@@ -71,7 +76,9 @@ def record(
     store = DecisionStore(approved.store.objects, approved.store.prefix)
     recorded = store.write_once(decision)
     _require_same(recorded, decision, store.uri(endpoint))
-    if recorded.failed_gates != failed_gates:
+    if recorded.failed_gates != failed_gates and not (
+        meta_data.get(deployed_key(endpoint)) and _are_of_another(endpoint, meta_data)
+    ):
         recorded = recorded.model_copy(update={"failed_gates": failed_gates})
         store.write(recorded)
     return recorded
@@ -80,7 +87,8 @@ def record(
 def _require_same(recorded: Decision, decision: Decision, uri: str) -> None:
     """Require that the decision on record is that of this job; a rejection by the same person holds.
 
-    No person decides which gates are not met, so these may differ.
+    No person decides which gates are not met, so these may differ; and so may the name of the approver, which
+    a user may change in the meantime, where the address is the same.
 
     Raises:
         VerificationFailed: it is another one.
@@ -88,6 +96,9 @@ def _require_same(recorded: Decision, decision: Decision, uri: str) -> None:
     may_differ = {"decided_at", "failed_gates"}
     if recorded.decision == "reject":
         may_differ |= {"decision", "reason"}
+    email = decision.approver.email
+    if email and recorded.approver.email == email:
+        may_differ |= {"approver"}
     there, here = (one.model_dump(mode="json", exclude=may_differ) for one in (recorded, decision))
     if differing := [name for name in here if there[name] != here[name]]:
         shown = "; ".join(f"{name} is {there[name]!r} in place of {here[name]!r}" for name in differing)
@@ -95,6 +106,11 @@ def _require_same(recorded: Decision, decision: Decision, uri: str) -> None:
             f"{uri} has another decision than this job ({shown[:_SHOWN_CHARACTERS]}): nothing was deployed; "
             "start a new build, and decide there"
         )
+
+
+def _are_of_another(endpoint: str, meta_data: TrainingMetaData) -> bool:
+    """Whether the gates are those of a notify step that has compared with another endpoint."""
+    return meta_data.get(GATES_ENDPOINT) not in (None, "-", endpoint)
 
 
 def _failed_gates(model_id: str, meta_data: TrainingMetaData) -> str:

@@ -107,7 +107,8 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
     before = before or watch.until_stable()
     if before is None:
         raise EndpointFailed(
-            f"endpoint {plan.endpoint} was deleted while this step was about to deploy to it: retry this step"
+            f"SageMaker has an endpoint of the name {plan.endpoint} in other capitals, or deleted it a "
+            "moment ago: write option endpoint as SageMaker does, or retry this step"
         )
     # If the endpoint has the plan's configuration already, only the tag knows the previous one.
     previous = before.config if before.config != plan.name else sagemaker.previous(plan.name)

@@ -49,6 +49,13 @@ class DecisionFields:
         meta_data.set({endpoint_field(key, endpoint): value for key, value in values.items()})
 
 
+def deployed_key(endpoint: str) -> str:
+    """The meta-data with the number of the newest deployment of this build to an endpoint, set when it is
+    complete.
+    """
+    return f"deploy/{endpoint}/deployment"
+
+
 def field_keys(endpoint: str) -> list[str]:
     """All keys of meta-data that a deployment to an endpoint may find fields in, without the model's name."""
     return [*_FIELDS, *(endpoint_field(key, endpoint) for key in _FIELDS)]

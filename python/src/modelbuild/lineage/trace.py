@@ -38,6 +38,8 @@ class Trace(Record):
     Attributes:
         result: how its training ended; of a candidate, how its sweep did.
         deployment: the newest deployment of the model.
+        elsewhere: where other endpoints, for which people decided to deploy it, serve it now, the newest
+            deployment of each; only of those whose histories lie beside that of ``deployment``.
         decisions: what people decided on the model, for each endpoint.
         candidate: its place on the leaderboard of its sweep; None for a model of no sweep.
         replaced_by: the next deployment to the same endpoint.
@@ -50,6 +52,7 @@ class Trace(Record):
     deployment: Deployment | None
     decisions: tuple[Decision, ...] = ()
     candidate: CandidatePlace | None = None
+    elsewhere: tuple[Deployment, ...] = ()
     replaced_by: Deployment | None = None
     history_error: str = ""
 
@@ -78,15 +81,16 @@ def trace(
     # The training of a candidate is that of its sweep.
     trained = ModelStore(objects, sweep_prefix(store.prefix))
     job = trained.job()
-    deployment = store.deployment()
+    deployment, decisions = store.deployment(), DecisionStore(objects, store.prefix).all()
     replaced_by, history_error = _replacement(deployment, production)
     return Trace(
         request=found.request,
         result=trained.attempt(job.attempt if job else 1).result(),
         manifest=_manifest(found, trained),
         deployment=deployment,
-        decisions=DecisionStore(objects, store.prefix).all(),
+        decisions=decisions,
         candidate=found.candidate,
+        elsewhere=() if history_error else tuple(_elsewhere(deployment, decisions, production)),
         replaced_by=replaced_by,
         history_error=history_error,
     )
@@ -131,6 +135,29 @@ def _replacement(deployment: Deployment | None, production: Objects) -> tuple[De
         return history.read(deployment.number + 1), ""
     except AwsError as error:
         return None, str(error)
+
+
+def _elsewhere(
+    deployment: Deployment | None, decisions: Iterable[Decision], production: Objects
+) -> Iterator[Deployment]:
+    """The newest deployments of other endpoints that serve the deployed model now."""
+    if deployment is None:
+        return
+    for endpoint in _others(deployment, decisions):
+        found = DeploymentHistory(production, root_of(deployment), endpoint).current()
+        if found is not None and _model_of(found) == _model_of(deployment):
+            yield found
+
+
+def _others(deployment: Deployment, decisions: Iterable[Decision]) -> list[str]:
+    """The other endpoints for which people decided to deploy the model."""
+    return [
+        one.endpoint for one in decisions if one.decision == "deploy" and one.endpoint != deployment.endpoint
+    ]
+
+
+def _model_of(deployment: Deployment) -> tuple[str, str, str]:
+    return deployment.pipeline, deployment.model, deployment.model_id
 
 
 def render(trace: Trace) -> str:
@@ -227,6 +254,14 @@ def _deployment(trace: Trace) -> Iterator[str]:
     yield _row("", f"config {deployment.endpoint_config}")
     yield _row("", f"image {deployment.image}")
     yield _row("", deployment.model_path)
+    since = {one.endpoint: one.deployed_at for one in trace.elsewhere}
+    for endpoint in _others(deployment, trace.decisions):
+        if endpoint in since:
+            yield _row("", f"endpoint {endpoint} since {since[endpoint]}")
+        else:
+            yield _row(
+                "", f"approved for endpoint {endpoint} as well: it is not known to serve this model now"
+            )
 
 
 def _rejections(decisions: Iterable[Decision]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from modelbuild.contract import (
     CALLBACK_USER,
     CANDIDATE_GATES,
     FAILED_GATES,
+    GATES_ENDPOINT,
     NO_GATES,
     Failure,
     Leaderboard,
@@ -116,7 +117,8 @@ def _notify(
     failed_gates = ", ".join(dict.fromkeys(gate.title for gate in report.gates if not gate.passed))
     if report.gates and settings.on_failure != "warn":
         # A value of meta-data cannot be deleted, so a retried step that finds the gates met says so.
-        meta_data.set({FAILED_GATES: failed_gates or NO_GATES})
+        compared = settings.compare_with.endpoint if settings.compare_with else "-"
+        meta_data.set({FAILED_GATES: failed_gates or NO_GATES, GATES_ENDPOINT: compared})
         if report.candidate_gates is not None:
             meta_data.set({CANDIDATE_GATES: report.candidate_gates.model_dump_json()})
     publish_report(report, head, trained.store, meta_data, settings)

@@ -10,7 +10,7 @@ from pathlib import Path
 from modelbuild import log
 from modelbuild.buildkite import agent
 from modelbuild.buildkite.trainings import TrainingMetaData
-from modelbuild.contract import TRAINING_ANNOTATION, Report
+from modelbuild.contract import PAGE_CONTEXT, TRAINING_ANNOTATION, Report
 from modelbuild.errors import AwsError, BuildkiteError
 from modelbuild.notify.template import paragraph, render_template
 from modelbuild.report.annotation import render_annotation
@@ -67,12 +67,16 @@ def publish_report(
 def show_page(body: str, style: agent.Style, meta_data: TrainingMetaData, settings: NotifySettings) -> None:
     """Put the page on the build, in the place of the annotation that the train step and the head wrote.
 
+    With a context of its own, the step removes that annotation, and notes the context for the train step: a
+    later attempt at the training removes the page of the last one.
+
     Raises:
-        BuildkiteError: the agent's command line failed.
+        BuildkiteError: the agent could not write the page.
     """
     meta_data.annotate(body, context=settings.context, style=style)
     if settings.context != TRAINING_ANNOTATION:
         meta_data.remove_annotation(TRAINING_ANNOTATION)
+        meta_data.set({PAGE_CONTEXT: settings.context})
 
 
 def _body(report: Report, head: HeadJob, settings: NotifySettings, files: Collection[str]) -> str:

@@ -14,6 +14,7 @@ from modelbuild.contract import TrainingResult
 from modelbuild.formats.pipeline_rules import FIELD_KEY_PATTERN
 from modelbuild.onboarding import following
 from modelbuild.onboarding.interpolation import has_variable, problems
+from modelbuild.onboarding.matrix import options_of_jobs
 from modelbuild.onboarding.pipeline import PLUGINS, Pipeline, Plugin, Step, nearest, steps_before
 from modelbuild.onboarding.training import conflicts, trainings
 
@@ -46,11 +47,9 @@ def findings(pipeline: Pipeline) -> list[Finding]:
             own = [*_reference(plugin), *_options(plugin)]
             found += [Finding(step.line, f"{step.shown()}: {text}") for text in own]
             if plugin.name == "train":
-                found += [
-                    *_handover(step, plugin, steps),
-                    *_retry(step, plugin),
-                    *_waits_for_inputs(index, steps),
-                ]
+                found += [*_retry(step, plugin), *_waits_for_inputs(index, steps)]
+                for options in options_of_jobs(plugin.options, step.values.get("matrix")):
+                    found += _handover(step, Plugin(plugin.reference, options), steps)
     # A label may have line breaks; a finding has none.
     found = [Finding(one.line, " ".join(one.text.split())) for one in found]
     return sorted(set(found), key=lambda finding: (finding.line, finding.text))
@@ -121,17 +120,27 @@ def _handover(train: Step, plugin: Plugin, steps: Sequence[Step]) -> Iterator[Fi
         near = nearest(key, [step.key for step in blocks if step.key]) or "add one with this key"
         yield Finding(train.line, f"{train.shown()}: unblock names {key}, which is no block step: {near}")
         return
+    if train.conditions < block.conditions and not _waits(plugin):
+        yield Finding(
+            train.line,
+            f"{train.shown()}: {block.shown()} is not in each build that trains, so a failure would not show "
+            "there: give it no other condition than this step has",
+        )
     prefix = _prefix(plugin)
     for text in [*_state(block), *(() if has_variable(prefix) else _fields(block, prefix))]:
         yield Finding(block.line, f"{block.shown()}: {text}")
 
 
+def _waits(plugin: Plugin) -> bool:
+    """Whether the train step itself is red where the training fails."""
+    return isinstance(plugin.options, dict) and plugin.options.get("wait") is True
+
+
 def _retry(train: Step, plugin: Plugin) -> Iterator[Finding]:
     """Whether a person may retry the step to resume a failed training: without option wait it has passed."""
-    waits = isinstance(plugin.options, dict) and plugin.options.get("wait") is True
     retry = train.values.get("retry")
     manual = retry.get("manual") if isinstance(retry, dict) else None
-    if not waits and not (isinstance(manual, dict) and manual.get("permit_on_passed") is True):
+    if not _waits(plugin) and not (isinstance(manual, dict) and manual.get("permit_on_passed") is True):
         yield Finding(
             train.line,
             f"{train.shown()}: to resume a failed training, this step is retried after it has passed: "

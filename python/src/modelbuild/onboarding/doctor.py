@@ -92,7 +92,7 @@ def _pipeline(file: Path, pipeline: Pipeline) -> Iterator[Check]:
     found = check.findings(pipeline)
     for finding in found:
         yield Check(False, f"pipeline {file}:{finding.line}: {finding.text}")
-    keys = [one.unblock for one in training.trainings(pipeline.steps) if one.unblock]
+    keys = list(dict.fromkeys(one.unblock for one in training.trainings(pipeline.steps) if one.unblock))
     if not keys and not found:
         yield Check(
             False, f"pipeline {file}: no step trains: add one, or write a pipeline with modelbuild init"

@@ -9,26 +9,32 @@ fields, a person's decision on one would also apply to the other.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
 
-from modelbuild.contract import CHOSEN_CANDIDATE, DECISION, DECISION_REASON, endpoint_field
+from modelbuild.contract import CHOSEN_CANDIDATE, DECISION, DECISION_REASON, DECISIONS, endpoint_field
+from modelbuild.onboarding import endpoints
 from modelbuild.onboarding.interpolation import has_variable
-from modelbuild.onboarding.pipeline import Plugin, Step, nearest, steps_before
+from modelbuild.onboarding.matrix import options_of_jobs
+from modelbuild.onboarding.pipeline import Plugin, Step, may_exclude, nearest, steps_before
 from modelbuild.onboarding.training import Training
 
 _FIELDS = (DECISION, DECISION_REASON, CHOSEN_CANDIDATE)
+_DECISION_NAME = DECISION.rpartition("/")[2]
 _ANY_FIELD = re.compile(r"(?:.+/)?deploy/(?:[^/]+/)?(?:decision|reason|candidate)")
 
 
 def mistakes(steps: Sequence[Step], trained: Sequence[Training]) -> Iterator[tuple[Step, str]]:
     """What is wrong with the steps that follow a training, each with the step."""
-    yield from _endpoints(steps)
+    yield from endpoints.mistakes(steps)
     readers = list(_readers(steps, trained))
     yield from _shared_fields(readers, steps)
     yield from _unread_fields(readers, steps)
+    yield from _shared_gates(steps)
     for index, step in enumerate(steps):
-        for plugin in step.plugins:
+        for plugin in _plugins(step):
             if plugin.name in ("notify", "deploy"):
                 yield from ((step, text) for text in _followed(index, plugin, steps, trained))
             if plugin.name == "deploy" and not _decisions(index, steps, trained):
@@ -39,22 +45,46 @@ def mistakes(steps: Sequence[Step], trained: Sequence[Training]) -> Iterator[tup
                 )
 
 
+def _plugins(step: Step) -> Iterator[Plugin]:
+    """The plugins of a step; with a matrix, those of each job."""
+    for plugin in step.plugins:
+        for options in options_of_jobs(plugin.options, step.values.get("matrix")):
+            yield Plugin(plugin.reference, options)
+
+
 def _followed(
     index: int, plugin: Plugin, steps: Sequence[Step], trained: Sequence[Training]
 ) -> Iterator[str]:
-    """Whether a step that follows a training names one of those that there are, and waits for its chain."""
+    """Whether a step that follows a training names one of those that there are, and waits for its chain.
+
+    Of trainings that a build without this step has, it follows none.
+    """
     if any(training.claim is None for training in trained):
         return
-    by_name = {training.claim.model: training for training in trained if training.claim is not None}
-    model = _model(plugin)
-    if model is None and len(by_name) > 1:
+    by_name: dict[str, list[Training]] = {}
+    for training in trained:
+        if training.claim is not None and not may_exclude(steps[index], training.step):
+            by_name.setdefault(training.claim.model, []).append(training)
+    model = plugin.option("model")
+    if model is None and _of_one_build(by_name):
         names = ", ".join(by_name)
         yield f"the pipeline trains {names}: say with option model which of them this step follows"
     elif model is not None and not has_variable(model) and by_name and model not in by_name:
         yield f"option model is {model}, which no step trains: {nearest(model, list(by_name))}"
-    elif model in by_name or (model is None and by_name):
-        name = next(iter(by_name)) if model is None else model
-        yield from _chain(index, plugin, steps, trained, name, by_name[name].unblock)
+    else:
+        for name in by_name if model is None else by_name.keys() & {model}:
+            for training in by_name[name]:
+                yield from _chain(index, plugin, steps, trained, name, training.unblock)
+
+
+def _of_one_build(by_name: Mapping[str, Sequence[Training]]) -> bool:
+    """Whether a build may train models of two names."""
+    return any(
+        not may_exclude(one.step, other.step)
+        for (_, some), (_, others) in combinations(by_name.items(), 2)
+        for one in some
+        for other in others
+    )
 
 
 def _chain(
@@ -74,7 +104,7 @@ def _chain(
             "depends_on lead there"
         )
         return
-    shown = [at for at, step in enumerate(steps) if any(_shows(one, model, trained) for one in step.plugins)]
+    shown = [at for at, step in enumerate(steps) if any(_shows(one, model) for one in _plugins(step))]
     decisions = _decisions(index, steps, trained)
     if plugin.name != "deploy" or not shown or not decisions:
         return
@@ -85,45 +115,22 @@ def _chain(
         )
 
 
-def _shows(plugin: Plugin, model: str, trained: Sequence[Training]) -> bool:
-    followed = _model(plugin)
-    return plugin.name == "notify" and (followed == model or (followed is None and len(trained) == 1))
-
-
-def _model(plugin: Plugin) -> str | None:
-    model = plugin.options.get("model") if isinstance(plugin.options, dict) else None
-    return model if isinstance(model, str) else None
+def _shows(plugin: Plugin, model: str) -> bool:
+    followed = plugin.option("model")
+    return plugin.name == "notify" and followed in (None, model)
 
 
 def _decisions(index: int, steps: Sequence[Step], trained: Sequence[Training]) -> list[int]:
     """The indices of the block and input steps before a step, without those that trainings unblock."""
     by_training = {training.unblock for training in trained}
-    values = steps[index].values
     return [
         at
         for at in sorted(steps_before(index, steps))
         if steps[at].kind in ("block", "input")
         and steps[at].key not in by_training - {""}
         # A block that is skipped lets everything behind it pass.
-        and all(steps[at].values.get(name) in (None, values.get(name)) for name in ("if", "branches"))
+        and steps[at].conditions <= steps[index].conditions
     ]
-
-
-def _endpoints(steps: Sequence[Step]) -> Iterator[tuple[Step, str]]:
-    """Whether two models of the pipeline are deployed to one endpoint."""
-    deployed: dict[str, tuple[Step, str | None]] = {}
-    for step in steps:
-        for plugin in step.plugins:
-            endpoint, model = _endpoint(plugin), _model(plugin)
-            if plugin.name != "deploy" or endpoint is None:
-                continue
-            first, other = deployed.setdefault(endpoint, (step, model))
-            if other != model:
-                yield (
-                    step,
-                    f"{first.shown()} deploys another model to endpoint {endpoint}: give each model an "
-                    "endpoint of its own",
-                )
 
 
 @dataclass(frozen=True)
@@ -138,10 +145,10 @@ class _Reader:
 def _readers(steps: Sequence[Step], trained: Sequence[Training]) -> Iterator[_Reader | None]:
     """The deploy steps; None for each whose model or endpoint the file does not say."""
     for index, step in enumerate(steps):
-        for plugin in step.plugins:
+        for plugin in _plugins(step):
             if plugin.name == "deploy":
-                prefix, endpoint = _key_prefix(plugin, trained), _endpoint(plugin)
-                if prefix is None or endpoint is None:
+                prefix, endpoint = _key_prefix(plugin, trained), plugin.option("endpoint")
+                if prefix is None or endpoint is None or has_variable(endpoint):
                     yield None
                     continue
                 own = frozenset(prefix + endpoint_field(key, endpoint) for key in _FIELDS)
@@ -154,11 +161,12 @@ def _shared_fields(readers: Sequence[_Reader | None], steps: Sequence[Step]) -> 
     for reader in readers:
         if reader is None:
             continue
-        before = steps_before(reader.index, steps)
+        before, deploys = steps_before(reader.index, steps), steps[reader.index]
         read = reader.own if any(asking[at] & reader.own for at in before & asking.keys()) else reader.plain
         for at, keys in asking.items():
-            if keys & read and at not in before and reader.index not in steps_before(at, steps):
-                deploy = steps[reader.index].shown()
+            ordered = at in before or reader.index in steps_before(at, steps)
+            if keys & read and not ordered and not may_exclude(steps[at], deploys):
+                deploy = deploys.shown()
                 yield (
                     steps[at],
                     f"it asks for {min(keys & read)}, which {deploy} reads and may find changed: let it wait "
@@ -167,31 +175,67 @@ def _shared_fields(readers: Sequence[_Reader | None], steps: Sequence[Step]) -> 
 
 
 def _unread_fields(readers: Sequence[_Reader | None], steps: Sequence[Step]) -> Iterator[tuple[Step, str]]:
-    """Whether a person is asked for a decision that no deploy step reads, so that a rejection is lost."""
+    """Whether a person is asked for a decision that no deploy step reads, so that a rejection is lost, or in
+    values that it does not know.
+    """
     known = [reader for reader in readers if reader is not None]
     if len(known) < len(readers):
         return
     for at, step in enumerate(steps):
         after = [one.own | one.plain for one in known if at in steps_before(one.index, steps)]
         read = frozenset().union(*after)
-        for key in sorted(step.fields.keys() - read) if after and step.kind in ("block", "input") else ():
-            if _ANY_FIELD.fullmatch(key):
+        for key, field in sorted(step.fields.items()) if after and step.kind in ("block", "input") else ():
+            if key in read:
+                yield from ((step, f"field {key} {text}") for text in _values(key, field))
+            elif _ANY_FIELD.fullmatch(key):
                 yield step, f"no deploy step after it reads field {key}: {nearest(key, sorted(read))}"
+
+
+def _shared_gates(steps: Sequence[Step]) -> Iterator[tuple[Step, str]]:
+    """Whether two notify steps note the gates of one model at the same time; deploy reads those of the last
+    one.
+    """
+    noting = [
+        (at, plugin.option("model"))
+        for at, step in enumerate(steps)
+        for plugin in step.plugins
+        if plugin.name == "notify" and _notes_gates(plugin)
+    ]
+    for (at, model), (other, other_model) in combinations(noting, 2):
+        ordered = at in steps_before(other, steps) or other in steps_before(at, steps)
+        if model == other_model and not ordered and not may_exclude(steps[at], steps[other]):
+            yield (
+                steps[other],
+                f"it and {steps[at].shown()} check gates of one model, and deploy knows those of the step "
+                "that ends last: let one wait for the other, or put all gates into one step",
+            )
+
+
+def _notes_gates(plugin: Plugin) -> bool:
+    options = plugin.options if isinstance(plugin.options, dict) else {}
+    return bool(options.get("gates")) and options.get("on-failure") != "warn"
+
+
+def _values(key: str, field: Mapping[Any, Any]) -> Iterator[str]:
+    """Whether the deploy step knows each value that a person can choose for a decision."""
+    options = field.get("options")
+    if key.rpartition("/")[2] == _DECISION_NAME and isinstance(options, list):
+        values = [str(one.get("value")) for one in options if isinstance(one, dict)]
+        for value in values:
+            if value not in DECISIONS and not has_variable(value):
+                yield (
+                    f"has the value {value}, with which deploy ends in an error after the person has "
+                    f"decided: it knows {' and '.join(DECISIONS)}"
+                )
 
 
 def _key_prefix(plugin: Plugin, trained: Sequence[Training]) -> str | None:
     """The key prefix of the training that a step follows; None if the file does not say which training."""
     claims = [training.claim for training in trained if training.claim is not None]
-    model = _model(plugin)
+    model = plugin.option("model")
     if len(claims) < len(trained) or has_variable(model or ""):
         return None
     found = next((claim for claim in claims if model in (None, claim.model)), None)
     if found is None:
         return f"{model}/" if model else ""
     return found.meta_data_prefix
-
-
-def _endpoint(plugin: Plugin) -> str | None:
-    """The endpoint that a deploy step names; None if the file does not say it."""
-    endpoint = plugin.options.get("endpoint") if isinstance(plugin.options, dict) else None
-    return endpoint if isinstance(endpoint, str) and not has_variable(endpoint) else None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from modelbuild.errors import ConfigurationError
+from modelbuild.onboarding import matrix
 
 _ESCAPED = ("\\$", "$$")
 _NUMBER = re.compile(r"\s*([-+]?[0-9]{1,18})\s*", re.ASCII)
@@ -77,9 +78,11 @@ def interpolated_environment(env: Mapping[str, str], environ: Mapping[str, str])
 
 
 def has_variable(text: object) -> bool:
-    """Whether the text contains a variable that the agent interpolates."""
+    """Whether the text contains a variable that the agent interpolates, or a value of the step's matrix."""
     if not isinstance(text, str):
         return False
+    if matrix.has_value(text):
+        return True
     try:
         return any(isinstance(part, _Variable) for part in _Parser(text).expression())
     except ConfigurationError:

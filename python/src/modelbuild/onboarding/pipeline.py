@@ -31,6 +31,7 @@ DEFAULT_FILE = Path(".buildkite/pipeline.yml")
 PLUGINS: dict[str, type[TrainSettings] | type[NotifySettings] | type[DeploySettings]] = {
     model.plugin: model for model in (TrainSettings, NotifySettings, DeploySettings)
 }
+_CONDITIONS = ("if", "branches", "if_changed", "skip")
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,19 @@ class Plugin:
         found = re.search(r"(?:^|/)plugins/([^/#]+?)(?:\.git)?/?(?:#.*)?$", self.reference)
         return found[1] if found else ""
 
+    def option(self, name: str) -> str | None:
+        """The text of an option; None where it is no text, and where it is not set."""
+        value = self.options.get(name) if isinstance(self.options, dict) else None
+        return value if isinstance(value, str) else None
+
 
 @dataclass(frozen=True)
 class Step:
-    """A step that is no group; ``waits_for`` has the indices of other steps in the pipeline."""
+    """A step that is no group; ``waits_for`` has the indices of other steps in the pipeline.
+
+    ``conditions`` has the attributes with their values that keep the step out of some builds, its own and
+    those of its group.
+    """
 
     line: int
     kind: StepType
@@ -57,6 +67,7 @@ class Step:
     values: Mapping[str, Any]
     plugins: tuple[Plugin, ...]
     waits_for: frozenset[int]
+    conditions: frozenset[tuple[str, str]]
 
     def shown(self) -> str:
         """The step's key or title, or its type."""
@@ -77,6 +88,13 @@ class Pipeline:
 
     steps: tuple[Step, ...]
     env: Mapping[str, str]
+
+
+def may_exclude(one: Step, other: Step) -> bool:
+    """Whether no build may have both steps, which only Buildkite knows: each has a condition that the other
+    has not.
+    """
+    return not (one.conditions <= other.conditions or other.conditions <= one.conditions)
 
 
 def steps_before(index: int, steps: Sequence[Step]) -> set[int]:
@@ -177,6 +195,7 @@ def _with_dependencies(placed: list[_Placed]) -> list[Step]:
             key=step_key(step),
             values=step,
             plugins=tuple(_plugins(step.get("plugins"))),
+            conditions=_conditions(step) | _conditions(group or Map()),
             waits_for=frozenset(
                 [
                     *_explicit_dependencies(step, group, by_key),
@@ -186,6 +205,16 @@ def _with_dependencies(placed: list[_Placed]) -> list[Step]:
         )
         for index, (step, group) in enumerate(placed)
     ]
+
+
+def _conditions(values: Map) -> frozenset[tuple[str, str]]:
+    """The conditions of a step or a group; one that joins several by ``&&`` counts as these."""
+    texts = [(name, str(values[name])) for name in _CONDITIONS if values.get(name)]
+    return frozenset(
+        (name, part.strip())
+        for name, text in texts
+        for part in (text.split("&&") if name == "if" and not re.search(r"\|\||\(", text) else [text])
+    )
 
 
 def _position(step: Map, group: Map | None) -> StepPosition:

@@ -16,7 +16,8 @@ from modelbuild.onboarding.interpolation import (
     interpolated_environment,
     interpolated_variables,
 )
-from modelbuild.onboarding.pipeline import Pipeline, Step, environment, read
+from modelbuild.onboarding.matrix import options_of_jobs
+from modelbuild.onboarding.pipeline import Pipeline, Step, environment, may_exclude, read
 from modelbuild.settings.train import TrainSettings, model_name
 
 # Buildkite sets these for a job, and a pipeline file cannot change them.
@@ -46,9 +47,14 @@ class Training:
 
 
 def trainings(steps: Sequence[Step]) -> list[Training]:
-    """The steps that train."""
-    options = [(step, plugin.options) for step in steps for plugin in step.plugins if plugin.name == "train"]
-    return [_training(step, one) for step, one in options]
+    """The trainings of the steps; a step with a matrix has one for each of its jobs."""
+    return [
+        _training(step, options)
+        for step in steps
+        for plugin in step.plugins
+        if plugin.name == "train"
+        for options in options_of_jobs(plugin.options, step.values.get("matrix"))
+    ]
 
 
 def _training(step: Step, options: JsonValue) -> Training:
@@ -69,26 +75,48 @@ def _text(options: JsonValue, name: str) -> str | None:
 
 
 def conflicts(found: Sequence[Training]) -> Iterator[tuple[Step, str]]:
-    """The collisions of trainings in one build, each with the later step."""
+    """The collisions of trainings in one build, each with the later step.
+
+    Trainings of which a build may have only one, by ``if`` or ``branches``, collide in no build.
+    """
     claimed: list[tuple[Step, Claim]] = []
     for training in found:
         step, own = training.step, training.claim
-        for name, one in (("matrix", None), ("parallelism", 1)):
-            if step.values.get(name) not in (None, one):
-                yield (
-                    step,
-                    f"{name} would train several times, and a train step has one training: remove {name}",
-                )
+        if step.values.get("parallelism") not in (None, 1):
+            yield (
+                step,
+                "parallelism would train several times, and a train step has one training: remove "
+                "parallelism",
+            )
+        if step.values.get("matrix") is not None and _is_repeated(training, found):
+            yield (
+                step,
+                "matrix would train several times, and a train step has one training of a model: remove "
+                "matrix, or write {{matrix}} in options model and unblock",
+            )
         if training.mistake:
             yield step, training.mistake
         if own is None:
             continue
         for other, claim in claimed:
+            if may_exclude(step, other):
+                continue
+            if own == claim and other is step:
+                continue
             if own == claim:
                 yield step, f"line {other.line} has a step that trains the same: remove one of them"
             elif collision := own.collision(claim):
                 yield step, f"{collision} (line {other.line})"
         claimed.append((step, own))
+
+
+def _is_repeated(training: Training, found: Sequence[Training]) -> bool:
+    """Whether several jobs of a step train the same, or its matrix cannot be read."""
+    others = [one for one in found if one.step is training.step and one is not training]
+    return not others or any(
+        one.options == training.options or (one.claim is not None and one.claim == training.claim)
+        for one in others
+    )
 
 
 def environment_of(pipeline: Pipeline, environ: Mapping[str, str]) -> dict[str, str]:
@@ -131,7 +159,14 @@ def of_pipeline(
     if model is not None:
         found = [(step, options) for step, options in found if _trains(options, pipeline_environ, model)]
     if len(found) > 1:
-        raise ConfigurationError(f"{len(found)} steps of {file} train: say which model is meant with --model")
+        if model is None:
+            raise ConfigurationError(
+                f"{len(found)} steps of {file} train: say which model is meant with --model"
+            )
+        raise ConfigurationError(
+            f"{len(found)} steps of {file} train model {model}, and only Buildkite knows which of them a "
+            "build has: name a file with one of them with --pipeline"
+        )
     for step, options in found:
         try:
             own = environment(step.values.get("env"))

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from modelbuild.contract import ModelName, S3Uri
 from modelbuild.settings.aws import AwsSettings
-from modelbuild.settings.options import Options, PluginOptions, RoleArn
+from modelbuild.settings.options import EndpointName, Options, PluginOptions, RoleArn
 
 KMS_KEY = r"^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$"
 # Names are no part of this: each user chooses their own.
@@ -33,7 +33,7 @@ class DeploySettings(PluginOptions):
         None,
         description="Name of the model that this step follows, where a build trains several.",
     )
-    endpoint: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")] = Field(
+    endpoint: EndpointName = Field(
         description="Name of the SageMaker endpoint, which is created when it does not exist."
     )
     artifacts: S3Uri = Field(

@@ -9,7 +9,7 @@ from typing_extensions import Self
 
 from modelbuild.contract import TRAINING_ANNOTATION, ModelName, S3Uri
 from modelbuild.settings.aws import AwsSettings
-from modelbuild.settings.options import Options, PluginOptions, Text
+from modelbuild.settings.options import EndpointName, Options, PluginOptions, Text
 
 SIZE = "model_bytes"
 """The name by which gates know the size of the model's archive, in bytes."""
@@ -32,7 +32,7 @@ class ScoreSettings(Options):
 class CompareSettings(Options):
     """The endpoint whose live model a new one is compared with."""
 
-    endpoint: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")] = Field(
+    endpoint: EndpointName = Field(
         description="Name of the endpoint, as in option endpoint of the deploy plugin."
     )
     artifacts: S3Uri = Field(

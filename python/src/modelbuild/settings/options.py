@@ -15,8 +15,13 @@ from modelbuild.text import storable
 
 CONFIGURATION = "BUILDKITE_PLUGIN_CONFIGURATION"
 
+_OF_TEXT = ("string_pattern_mismatch", "string_too_long", "value_error")
+"""The errors in a text that may go away when its variables are interpolated."""
+
 RoleArn = Annotated[str, StringConstraints(pattern=r"^arn:[a-z-]+:iam::[0-9]{12}:role/.+$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
+EndpointName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$", max_length=63)]
+"""The name of a SageMaker endpoint; hyphens count as characters, and the pattern does not count them."""
 
 
 class Options(BaseModel):
@@ -85,7 +90,7 @@ class PluginOptions(Options):
             judged = [
                 item
                 for item in error.errors(include_url=False)
-                if not (item["type"] in ("string_pattern_mismatch", "value_error") and unknown(item["input"]))
+                if not (item["type"] in _OF_TEXT and unknown(item["input"]))
             ]
             return _sentence(cls, judged) if judged else None
         return None

@@ -37,6 +37,8 @@ def _expected(first: ErrorDetails) -> str:
             return f"it must match {context['pattern']}"
         case "string_type":
             return "it must be text; put it in quotes"
+        case "string_too_long":
+            return f"it must have at most {context['max_length']} characters"
         case "string_too_short":
             return "it must not be empty"
         case "int_type":

@@ -30,7 +30,8 @@ class DecisionStore:
     def all(self) -> tuple[Decision, ...]:
         """The decisions for all endpoints, in order of time."""
         found = self.objects.list(f"{self.prefix}/{DECISIONS_FOLDER}/")
-        decisions = (records.read(self.objects, uri, Decision) for uri, _ in found)
+        # The console of S3 leaves an object with the name of a folder that a person has made.
+        decisions = (records.read(self.objects, uri, Decision) for uri, _ in found if uri.endswith(".json"))
         return tuple(sorted(decisions, key=lambda decision: decision.decided_at))
 
     def write_once(self, decision: Decision) -> Decision:

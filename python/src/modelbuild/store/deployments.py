@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelbuild.aws.failures import NotFound
 from modelbuild.contract import Deployment
 from modelbuild.store import records
 from modelbuild.store.objects import Objects
@@ -16,6 +17,9 @@ class DeploymentHistory:
     ``<number>.json`` is the deployment of that number, from 1, written once; ``current.json`` is a copy of
     the newest one. Every method raises ``AwsError`` when S3 refuses, ``VerificationFailed`` for a file that
     is not a deployment.
+
+    A history outlives versions of modelbuild: the deploy step of an old build, with which an earlier model
+    comes back, has the version of that build. So fields that this version does not know are ignored.
     """
 
     def __init__(self, objects: Objects, root: str, endpoint: str) -> None:
@@ -60,7 +64,7 @@ class DeploymentHistory:
             recorded = newest
         else:
             recorded = self._write(deployment, newest.number + 1 if newest else 1)
-        self._point_to(recorded)
+        self._point_to(recorded.number)
         return recorded
 
     def _write(self, deployment: Deployment, number: int) -> Deployment:
@@ -72,15 +76,23 @@ class DeploymentHistory:
                 return numbered
             number += 1
 
-    def _point_to(self, newest: Deployment) -> None:
+    def _point_to(self, number: int) -> None:
         # Two steps may write at the same time: the one with the lower number must not write last.
-        following: Deployment | None = newest
-        while following is not None:
-            self._objects.write(self._uri("current"), following.to_json().encode())
-            following = self.read(following.number + 1)
+        while (content := self._content(str(number))) is not None:
+            self._objects.write(self._uri("current"), content)
+            number += 1
 
     def _read(self, name: str) -> Deployment | None:
-        return records.find(self._objects, self._uri(name), Deployment)
+        content = self._content(name)
+        if content is None:
+            return None
+        return records.parse(content, self._uri(name), Deployment, any_version=True)
+
+    def _content(self, name: str) -> bytes | None:
+        try:
+            return records.content(self._objects, self._uri(name))
+        except NotFound:
+            return None
 
     def _uri(self, name: str) -> str:
         return f"{self.folder}/{name}.json"

@@ -17,6 +17,7 @@ from modelbuild.buildkite.job import JobEnvironment
 from modelbuild.buildkite.trainings import TrainingMetaData
 from modelbuild.contract import (
     ATTEMPT,
+    PAGE_CONTEXT,
     REQUEST_PIN,
     RUNNING_STYLE,
     SCHEDULE_TIMEOUT,
@@ -243,6 +244,9 @@ def show(
     # In a late run of this step, notify has written an annotation with more content.
     if not job.ended and (not unblocked or record.attempt > 1):
         annotate(request, record, job, repository, unblocked=unblocked, waits=waits)
+        if record.attempt > 1 and (context := meta_data.get(PAGE_CONTEXT)):
+            # It says how an earlier attempt ended.
+            meta_data.remove_annotation(context)
     state = "has been trained" if trained else "failed to train" if job.ended else "is being trained"
     log.open_group(f":weight_lifter: Model {request.model} {request.model_id} {state}")
     log.info(f"Batch job  {job.id} ({job.status}{': ' + job.reason if job.reason else ''})")
