@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from modelbuild.flow.models import shuffle
-from modelbuild.flow.models.shuffle import Rows, Shuffle, blocks_by_bin, concatenate
+from modelbuild.flow.models.shuffle import Rows, Shuffle, concatenate, sort_by_bin
 
 
 def numbered(start: int, end: int) -> Rows:
@@ -16,12 +16,18 @@ def numbered(start: int, end: int) -> Rows:
     return Rows(numbers, counts, numbers.repeat(counts))
 
 
+def add(made: Shuffle, rows: Rows) -> None:
+    """Add rows as a training does."""
+    bins = made.draw_bins(len(rows.targets))
+    made.add(sort_by_bin(rows, bins), bins)
+
+
 def orders(seed: int) -> list[Rows]:
     """Two epochs of 5,000 rows that were added in three parts."""
     with Shuffle(seed) as made:
         for start, end in ((0, 1_000), (1_000, 1_000), (1_000, 5_000)):
             rows = numbered(start, end)
-            made.add(blocks_by_bin(rows, made.draw_bins(len(rows.targets))))
+            add(made, rows)
         return [concatenate(made.epoch()) for _ in range(2)]
 
 
@@ -58,7 +64,7 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> 
     try:
         with Shuffle(1) as made:
             for _ in range(32):
-                made.add(blocks_by_bin(part, made.draw_bins(len(part.targets))))
+                add(made, part)
             rows = sum(len(some.targets) for some in made.epoch())
         _, peak = tracemalloc.get_traced_memory()
     finally:

@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 from modelbuild.flow.models import softmax
-from modelbuild.flow.models.shuffle import Rows, Shuffle, blocks_by_bin
+from modelbuild.flow.models.shuffle import Rows, Shuffle, sort_by_bin
 from modelbuild.serving.features import features
 
 LABELS = ("bad", "fine", "odd")
@@ -54,7 +54,7 @@ def test_balance_gives_a_rare_label_the_weight_of_others() -> None:
     assert margins[0] < -1 < margins[1]
 
 
-def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many processors a machine has, the weights are the same."""
     monkeypatch.setattr(softmax, "_CHARACTERS", 100)
     made = set()
@@ -96,7 +96,8 @@ def decayed(rows: list[tuple[str, str]], weight_decay: float) -> npt.NDArray[np.
     with Shuffle(1) as shuffle:
         numbers = np.arange(len(rows), dtype=np.int32)
         numbered = Rows(numbers, np.ones(len(rows), np.int32), numbers)
-        shuffle.add(blocks_by_bin(numbered, shuffle.draw_bins(len(rows))))
+        bins = shuffle.draw_bins(len(rows))
+        shuffle.add(sort_by_bin(numbered, bins), bins)
         order = np.concatenate([some.targets for some in shuffle.epoch()])
     speed = np.maximum(counted.sum(axis=0), 1) ** -0.5
     weight, bias = np.zeros((64, 3)), np.zeros(3)

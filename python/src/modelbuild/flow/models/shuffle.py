@@ -7,7 +7,7 @@ n-grams, or, if that is more, the n-grams of one bin, a 64th of all.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 Numbers = npt.NDArray[np.int32]
+Bins = npt.NDArray[np.uint8]
 
 _BINS = 64
 _IN_MEMORY = 4 * 2**20
@@ -62,16 +63,14 @@ def concatenate(parts: Iterable[Rows]) -> Rows:
     return Rows(*map(np.concatenate, columns))
 
 
-def blocks_by_bin(rows: Rows, bins: npt.NDArray[np.int64]) -> list[memoryview | None]:
-    """For each bin the block of those rows that belong to it, None where there are none.
+def sort_by_bin(rows: Rows, bins: Bins) -> Rows:
+    """The rows in the order of their bins; those of one bin stay in their order.
 
     Args:
         rows: some rows.
         bins: the bin of each, by :meth:`Shuffle.draw_bins`.
     """
-    ordered = rows.select(bins.argsort(kind="stable"))
-    ends = np.bincount(bins, minlength=_BINS).cumsum()
-    return [part.to_block() if len(part.targets) else None for part in ordered.split(ends[:-1])]
+    return rows.select(bins.argsort(kind="stable"))
 
 
 class Shuffle:
@@ -81,7 +80,8 @@ class Shuffle:
     and mixes their rows: an external shuffle, which also mixes rows that came sorted. Large bins are
     temporary files. The same rows and seed give the same orders.
 
-    Bins are drawn and filled in the order of the rows; in between, threads sort the rows by bin.
+    Bins are drawn and filled in the order of the rows; in between, the caller sorts the rows by bin, in
+    several processes.
     """
 
     def __init__(self, seed: int):
@@ -95,15 +95,16 @@ class Shuffle:
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
-    def draw_bins(self, rows: int) -> npt.NDArray[np.int64]:
+    def draw_bins(self, rows: int) -> Bins:
         """Draw a bin for each of the next rows; call it in the order of the rows."""
-        return self._random.integers(_BINS, size=rows)
+        return self._random.integers(_BINS, size=rows).astype(np.uint8)
 
-    def add(self, blocks: Sequence[memoryview | None]) -> None:
-        """Add the rows of :func:`blocks_by_bin`; call it in the order of the rows."""
-        for file, block in zip(self._bins, blocks, strict=True):
-            if block is not None:
-                file.write(block)
+    def add(self, rows: Rows, bins: Bins) -> None:
+        """Add rows that :func:`sort_by_bin` has sorted; call it in the order of the rows."""
+        ends = np.bincount(bins, minlength=_BINS).cumsum()
+        for file, part in zip(self._bins, rows.split(ends[:-1]), strict=True):
+            if len(part.targets):
+                file.write(part.to_block())
 
     def epoch(self) -> Iterator[Rows]:
         """All rows in a new order, many thousands at a time; a thread mixes the next ones meanwhile."""

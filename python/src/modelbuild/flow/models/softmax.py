@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from operator import itemgetter
 
@@ -14,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
-from modelbuild.flow.models.shuffle import Rows, Shuffle, blocks_by_bin
+from modelbuild.flow.models.hashing import Hashing, Piece
+from modelbuild.flow.models.shuffle import Shuffle
 from modelbuild.flow.progress import RecordProgress
-from modelbuild.serving.features import features
 
 Floats = npt.NDArray[np.float32]
 Labelled = tuple[str, str]
@@ -27,7 +24,7 @@ _SMALLEST_SCALE = 1e-3
 """A smaller scale is multiplied into the weights, because what is added to them is divided by it."""
 
 _CHARACTERS = 2**20
-"""A thread hashes texts of about so many characters at a time."""
+"""Texts of about so many characters are hashed at a time."""
 
 _ROWS = 16
 """So many rows are read at a time, because counting the characters of each row alone would be slow."""
@@ -53,7 +50,7 @@ def fit(
     """Train by stochastic gradient descent; the same arguments give the same bytes on the same processor.
 
     The rows are read once and may be more than fit into memory: beyond some hundred megabytes their n-grams
-    are kept in temporary files. Threads hash the texts, and their number changes nothing.
+    are kept in temporary files. Processes hash many texts, and their number changes nothing.
 
     A step adds up the gradients of its texts; the bias takes their mean. The gradient of a text is divided by
     the square root of the number of its n-grams, so that long texts do not count more than short ones, and
@@ -82,10 +79,11 @@ def fit(
     weight, bias = np.zeros((buckets, len(labels)), np.float32), np.zeros(len(labels), np.float32)
     counts, frequency = np.zeros(len(labels), dtype=np.int64), np.zeros(buckets, dtype=np.int64)
     with Shuffle(seed) as shuffle:
-        for some, blocks in _hashed(rows, shuffle, labels, buckets, ngrams, characters):
+        pieces = _pieces(rows, labels, shuffle)
+        for bins, some in Hashing(buckets, ngrams, characters).hash_all(pieces):
             counts += np.bincount(some.targets, minlength=len(labels))
             np.add.at(frequency, some.ids, np.int64(1))
-            shuffle.add(blocks)
+            shuffle.add(some, bins)
         speed = (np.maximum(frequency, 1) ** -0.5).astype(np.float32)
         importance = _importance(counts, balance)
         texts, rate = int(counts.sum()), np.float32(learning_rate)
@@ -165,36 +163,16 @@ def _importance(counts: npt.NDArray[np.int64], balance: float) -> Floats:
     return np.asarray(rarity * (counts.sum() / max((rarity * counts).sum(), 1)), dtype=np.float32)
 
 
-def _hashed(
-    rows: Iterable[Labelled],
-    shuffle: Shuffle,
-    labels: Sequence[str],
-    buckets: int,
-    ngrams: int,
-    characters: int,
-) -> Iterator[tuple[Rows, list[memoryview | None]]]:
-    """The n-grams of the texts, some thousand texts at a time, in their order, and the same by bin."""
+def _pieces(rows: Iterable[Labelled], labels: Sequence[str], shuffle: Shuffle) -> Iterator[Piece]:
+    """The rows in order, some thousand at a time."""
     number = {label: index for index, label in enumerate(labels)}
-
-    def hash_texts(some: list[Labelled], bins: npt.NDArray[np.int64]) -> tuple[Rows, list[memoryview | None]]:
+    for some in _by_size(rows):
         texts, labels_of_texts = zip(*some, strict=True)
-        ids, offsets = features(texts, buckets=buckets, ngrams=ngrams, characters=characters)
         targets = np.fromiter(map(number.__getitem__, labels_of_texts), np.int32, len(some))
-        hashed = Rows(targets, np.diff(offsets).astype(np.int32), ids.astype(np.int32))
-        return hashed, blocks_by_bin(hashed, bins)
-
-    threads = min(4, os.cpu_count() or 1)
-    waiting: deque[Future[tuple[Rows, list[memoryview | None]]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for some in _pieces(rows):
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-            waiting.append(pool.submit(hash_texts, some, shuffle.draw_bins(len(some))))
-        while waiting:
-            yield waiting.popleft().result()
+        yield Piece(texts, targets, shuffle.draw_bins(len(some)))
 
 
-def _pieces(rows: Iterable[Labelled]) -> Iterator[list[Labelled]]:
+def _by_size(rows: Iterable[Labelled]) -> Iterator[list[Labelled]]:
     left = iter(rows)
     piece: list[Labelled] = []
     characters = 0
