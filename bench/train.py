@@ -9,12 +9,12 @@ them is held out. Each system is measured in two ways, and all systems in turns:
 
 fastText reads a file in which spaces separate tokens. The line ``fastText`` leaves out the time to write
 it, and the line ``fastText, from raw text`` includes it. The times of the others include the hashing of the
-texts. fastText uses two threads, and ``linear.fit`` as many processes as there are processors, at most four,
-to hash the texts. ``ratio fasttext`` is the pace of ``linear.fit`` in one
-pass, divided by that of fastText without writing the file: the median over the rounds.
+texts. fastText uses two threads, and ``linear.fit`` hashes the texts in as many processes as there are
+processors, at most four. ``ratio fasttext`` is the pace of ``linear.fit`` in one pass, divided by that of
+fastText without writing the file: the median over the rounds.
 
 With ``--rows`` it trains on so many made-up rows that stream from Parquet, and prints the pace and the most
-memory that the training had.
+memory that the training had, without that of the processes that hash.
 """
 
 from __future__ import annotations
@@ -265,12 +265,10 @@ def train_from(path: Path) -> None:
     weights = linear.fit(_read(path), labels=LABELS, **shape, **FIT)  # type: ignore[arg-type]
     seconds = time.perf_counter() - began
     # Kilobytes on Linux.
-    peak, of_child = (
-        resource.getrusage(one).ru_maxrss / 1024 for one in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{rows:,} rows in {seconds:.0f} s: {rows / seconds:,.0f} rows/s, at most {peak:,.0f} MB and "
-        f"{of_child:,.0f} MB in each process that hashes, weights {hashlib.sha256(weights).hexdigest()[:12]}"
+        f"{rows:,} rows in {seconds:.0f} s: {rows / seconds:,.0f} rows/s, at most {peak:,.0f} MB, "
+        f"weights {hashlib.sha256(weights).hexdigest()[:12]}"
     )
 
 
