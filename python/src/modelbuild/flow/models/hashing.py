@@ -13,11 +13,9 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
-from queue import SimpleQueue
 from typing import IO
 
 import numpy as np
@@ -30,9 +28,6 @@ _FEW = 8
 """So many pieces are hashed before the processes would have started."""
 
 _MOST_PROCESSES = 4
-
-_PIPE_BYTES = 2**20
-"""Pipes of this size, on Linux, take the texts of a piece at once: both processes then wait less."""
 
 # It imports the same modules as this process, whatever the variables for Python say.
 _START = f"import sys; sys.path[:] = sys.argv[1:]; from {__name__} import main; main()"
@@ -76,27 +71,23 @@ class Hashing:
             for piece in chain(first, left):
                 yield piece.bins, self.hash(piece)
             return
-        idle: SimpleQueue[_Process] = SimpleQueue()
-        waiting: deque[tuple[Bins, Future[Rows]]] = deque()
-
-        def hash_in_process(piece: Piece) -> Rows:
-            process = idle.get()
-            try:
-                return process.hash(piece)
-            finally:
-                idle.put(process)
-
         with ExitStack() as stack:
-            for _ in range(processes):
-                idle.put(stack.enter_context(_Process(self)))
-            threads = stack.enter_context(ThreadPoolExecutor(processes))
+            idle = [stack.enter_context(_Process(self)) for _ in range(processes)]
+            busy: deque[tuple[_Process, Bins]] = deque()
             for piece in chain(first, left):
-                if len(waiting) > processes:
-                    bins, rows = waiting.popleft()
-                    yield bins, rows.result()
-                waiting.append((piece.bins, threads.submit(hash_in_process, piece)))
-            for bins, rows in waiting:
-                yield bins, rows.result()
+                if idle:
+                    process = idle.pop()
+                    process.send(piece)
+                    busy.append((process, piece.bins))
+                else:
+                    process, bins = busy.popleft()
+                    rows = process.receive()
+                    # It hashes the next piece while the caller uses these rows.
+                    process.send(piece)
+                    busy.append((process, piece.bins))
+                    yield bins, rows
+            for process, bins in busy:
+                yield bins, process.receive()
 
 
 class _Process:
@@ -104,9 +95,7 @@ class _Process:
 
     def __init__(self, hashing: Hashing) -> None:
         command = [sys.executable, "-I", "-X", "utf8", "-c", _START, *filter(None, sys.path)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pipesize=_PIPE_BYTES
-        )
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._to, self._from = self._process.stdin, self._process.stdout
@@ -119,21 +108,34 @@ class _Process:
         self._process.kill()
         self._process.communicate()
 
-    def hash(self, piece: Piece) -> Rows:
-        """The n-grams of a piece.
+    def send(self, piece: Piece) -> None:
+        """Let it hash a piece; it must have none.
 
         Raises:
             ModelbuildError: the process has ended.
         """
         try:
             _send(self._to, (self._hashing, piece))
+        except BrokenPipeError as error:
+            raise self._ended() from error
+
+    def receive(self) -> Rows:
+        """The n-grams of the piece that was sent.
+
+        Raises:
+            ModelbuildError: the process has ended.
+        """
+        try:
             rows: Rows = pickle.load(self._from)
-        except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
-            raise ModelbuildError(
-                f"a process that hashes texts ended with exit code {self._process.wait()}: see its last "
-                "lines in the log; if there are none, give the step more memory"
-            ) from error
+        except (EOFError, pickle.UnpicklingError) as error:
+            raise self._ended() from error
         return rows
+
+    def _ended(self) -> ModelbuildError:
+        return ModelbuildError(
+            f"a process that hashes texts ended with exit code {self._process.wait()}: see its last "
+            "lines in the log; if there are none, give the step more memory"
+        )
 
 
 def main() -> None:
@@ -149,5 +151,5 @@ def main() -> None:
 
 
 def _send(pipe: IO[bytes], value: object) -> None:
-    pickle.dump(value, pipe, pickle.HIGHEST_PROTOCOL)
+    pipe.write(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
     pipe.flush()
