@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,26 @@ def test_serves_until_sigterm(published: Any) -> None:
         assert served.invoke(["fine"])["model_id"] == "12.3"
         served.process.terminate()
         assert served.process.communicate(timeout=SECONDS)[1] == ""
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists() or platform.libc_ver()[0] != "glibc",
+    reason="only glibc keeps freed memory in this way, and only Linux shows it in /proc",
+)
+def test_large_bodies_leave_no_memory_behind(published: Any) -> None:
+    """After four bodies of 6 MB at once, the server has hardly more memory than before."""
+    with serving(published.directory, published.environment) as served, ThreadPoolExecutor(4) as pool:
+        served.invoke(["fine"])
+        before = _own_megabytes(served.process.pid)
+        for answered in [pool.submit(served.invoke, ["words " * 1_000] * 1_000) for _ in range(4)]:
+            assert len(answered.result()["predictions"]) == 1_000
+        assert _own_megabytes(served.process.pid) - before < 12
+
+
+def _own_megabytes(pid: int) -> float:
+    """The resident memory of a process that holds no files."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1024
 
 
 STUCK = """

@@ -207,7 +207,6 @@ class Service:
         if problem := caller.problem():
             raise problem
         instances = _parse(model, body, media_type)
-        body.clear()
         return self._writer.write(model.predict(instances), answer)
 
 

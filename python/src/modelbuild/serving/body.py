@@ -45,7 +45,8 @@ def parse_instances(body: bytearray, media_type: str, declared: Input) -> list[A
     """The instances of a request body, each as the model's kind predicts it.
 
     Args:
-        body: the bytes of the request.
+        body: the bytes of the request; it is emptied once they are decoded, because a large body would
+            otherwise be in memory twice.
         media_type: one of the values of :data:`MEDIA_TYPES`.
         declared: the input type of the model.
 
@@ -69,14 +70,16 @@ def _from_json(body: bytearray, declared: Input) -> list[Any]:
 
 def _from_json_lines(body: bytearray, declared: Input) -> list[Any]:
     _require_few_values(body, declared)
-    lines = ((number, line) for number, line in enumerate(io.BytesIO(body), 1) if line.strip())
+    content = io.BytesIO(body)
+    body.clear()
+    lines = ((number, bytearray(line)) for number, line in enumerate(content, 1) if line.strip())
     values = ((f"line {number}", _decode(line, f"Line {number}")) for number, line in lines)
     return _require_count(_check(values, declared.from_json), "lines")
 
 
 def _from_csv(body: bytearray, declared: Input) -> list[Any]:
     try:
-        text = body.decode("utf-8-sig")
+        text = _take(body, "utf-8-sig")
         rows = ((number, row) for number, row in enumerate(_rows(text, declared), 1) if row)
         named = ((f"row {number}", row) for number, row in _without_header(rows, declared))
         return _require_count(_check(named, declared.from_csv), "rows")
@@ -124,9 +127,16 @@ def _check(named: Iterable[tuple[str, Any]], read: Callable[[Any], Any]) -> list
     return instances
 
 
-def _decode(text: bytearray | bytes, subject: str) -> Any:
+def _take(body: bytearray, encoding: str = "utf-8") -> str:
+    """The text of a body, which is emptied."""
+    text = body.decode(encoding)
+    body.clear()
+    return text
+
+
+def _decode(body: bytearray, subject: str) -> Any:
     try:
-        return _DECODER.decode(text.decode().removeprefix("\ufeff"))
+        return _DECODER.decode(_take(body).removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError) else "it cannot be decoded"
         raise BadBody(f"{subject} is not JSON in UTF-8 ({reason}).") from error

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
 
 from modelbuild.errors import ConfigurationError, VerificationFailed
 from modelbuild.serving.inputs import RecordInput, TensorInput
 from modelbuild.serving.kinds.onnx_graph import GRAPH_FILE
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Batch: TypeAlias = tuple[Sequence[int], Mapping[str, npt.NDArray[Any]]]
 """Which instances are in a batch, and the tensors of the graph's inputs."""
@@ -194,6 +196,9 @@ def _slices(count: int, size: int) -> Iterator[range]:
 
 
 def _tokenizer(content: bytes) -> Tokenizer:
+    # Imported only here: models of records and tensors do not need its 9 MB.
+    from tokenizers import Tokenizer
+
     try:
         tokenizer = Tokenizer.from_buffer(content)
     except (KeyboardInterrupt, MemoryError):
