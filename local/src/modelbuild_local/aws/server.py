@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
@@ -74,6 +75,12 @@ def _server(listener: socket.socket) -> BaseWSGIServer:
         create_backend_app,
     )
 
+    class Dispatcher(DomainDispatcherApplication):
+        # For each request moto lists its own folder and compares the host with the patterns of all services.
+        get_backend_for_host = functools.lru_cache(maxsize=256)(
+            DomainDispatcherApplication.get_backend_for_host
+        )
+
     class Handler(MotoRequestHandler):
         protocol_version = "HTTP/1.1"  # for uploads that wait for "100 Continue"
 
@@ -85,6 +92,6 @@ def _server(listener: socket.socket) -> BaseWSGIServer:
     from modelbuild_local.aws.access import admission
 
     application = admission.guarded(
-        faults.with_faults(DomainDispatcherApplication(create_backend_app)), f"http://{host}:{port}"
+        faults.with_faults(Dispatcher(create_backend_app)), f"http://{host}:{port}"
     )
     return make_server(host, port, application, threaded=True, request_handler=Handler, fd=listener.fileno())
