@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import resource
+import sys
 from typing import Any
 
 import pyarrow as pa
@@ -105,3 +107,18 @@ def test_whole_numbers_and_numbers_with_fractions_share_rows() -> None:
     assert [rows.tolist() for rows in predictions.shared_rows(before, after)] == [[0, 2], [0, 2]]
     assert [rows.tolist() for rows in predictions.shared_rows(after, before)] == [[0, 2], [0, 2]]
     assert len(predictions.shared_rows(before, labels)[0]) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="on other systems reading has no limit of memory")
+def test_a_small_file_that_becomes_a_huge_table_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """100,000 rows that refer to one text of 100 kB are 10 GB as a table; the limit ends with the reading."""
+    monkeypatch.setattr(predictions, "_LEAST_BYTES", 64 << 20)
+    rows, before = 100_000, resource.getrlimit(resource.RLIMIT_AS)
+    columns = {name: pa.array([f"{row:06}" for row in range(rows)]) for name in ("id", "truth", "prediction")}
+    columns["input"] = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), ["x" * 100_000])
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer, store_schema=False)
+    with pytest.raises(VerificationFailed, match=r"bytes and takes more than .* as a table"):
+        predictions.read(buffer.getvalue(), URI)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+    assert len(predictions.read(parquet(), URI)) == 3

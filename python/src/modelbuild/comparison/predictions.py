@@ -12,10 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from modelbuild.comparison import memory
 from modelbuild.errors import VerificationFailed
 
 Codes = npt.NDArray[np.int64]
 """The number of a label for each row."""
+
+_LEAST_BYTES = 2 << 30
+_TIMES_COMPRESSED = 50
+"""How many times its size a file may take as a table, and at least :data:`_LEAST_BYTES`. A file of 100 kB can
+describe terabytes."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +75,17 @@ def read(content: bytes, uri: str, columns: Sequence[str] | None = None) -> Pred
         columns: the names of the columns to read, if the file has them; by default all.
 
     Raises:
-        VerificationFailed: it is no such file.
+        VerificationFailed: it is no such file, or takes too much memory as a table.
     """
+    limit = max(_LEAST_BYTES, _TIMES_COMPRESSED * len(content))
     try:
-        return PredictionTable(_verified(pq.ParquetFile(pa.BufferReader(content)).read(columns)))
+        with memory.limited(limit):
+            return PredictionTable(_verified(pq.ParquetFile(pa.BufferReader(content)).read(columns)))
+    except MemoryError as error:
+        raise VerificationFailed(
+            f"{uri} has {len(content):,} bytes and takes more than {limit:,} as a table, or more than this "
+            "machine has: keep fewer or shorter evaluation rows, or give the agent more memory"
+        ) from error
     # pyarrow raises OSError for broken pages, and ValueError for names that are no Unicode.
     except (pa.ArrowException, OSError, ValueError, _Malformed) as error:
         reason = str(error) if isinstance(error, _Malformed) else type(error).__name__
