@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from modelbuild.cli import onboarding
 from modelbuild.errors import ConfigurationError
 from modelbuild.formats import agent_yaml
 from modelbuild.onboarding import data
@@ -278,6 +280,20 @@ def test_command_line(tmp_path: Path) -> None:
     second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert second.returncode == 10
     assert "is there already" in second.stderr
+
+
+def test_labels_that_occur_once_are_pointed_out(tmp_path: Path) -> None:
+    """A column whose values differ from row to row is hardly the one with the labels."""
+    shown = {}
+    for column, labels in (("id", "1234"), ("topic", "aabb")):
+        folder = tmp_path / column
+        folder.mkdir()
+        lines = [f"text {number},{label}" for number, label in enumerate(labels)]
+        (folder / "rows.csv").write_text("\n".join([f"text,{column}", *lines]))
+        command = [str(folder), "--data", str(folder / "rows.csv")]
+        shown[column] = CliRunner().invoke(onboarding.init, command, catch_exceptions=False).output
+    assert "labels of column 'id' occur in one row only" in shown["id"]
+    assert "in one row only" not in shown["topic"]
 
 
 def test_team_that_may_deploy(tmp_path: Path) -> None:
