@@ -18,7 +18,7 @@ from modelbuild.errors import VerificationFailed
 Codes = npt.NDArray[np.int64]
 """The number of a label for each row."""
 
-_LEAST_BYTES = 2 << 30
+_LEAST_BYTES = 4 << 30
 _TIMES_COMPRESSED = 50
 """How many times its size a file may take as a table, and at least :data:`_LEAST_BYTES`. A file of 100 kB can
 describe terabytes."""
