@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,31 +45,75 @@ from modelbuild.flow.tracking import run as module
 module._INIT_SECONDS = module._FINISH_SECONDS = module._ANSWER_SECONDS = {int(SECONDS)}
 """
 READ = """
-import json, sys, wandb
-api = wandb.Api()
-run = api.run(sys.argv[1])
-print(json.dumps({
-    "name": run.name, "state": run.state, "group": run.group, "job_type": run.job_type, "tags": run.tags,
-    "notes": run.notes, "config": dict(run.config), "url": run.url,
-    "summary": {name: value for name, value in run.summary._json_dict.items() if name[0] != "_"},
-    "history": [
-        {name: value for name, value in row.items() if not isinstance(value, dict) and name[:2] != "_r"}
-        for row in run.scan_history()
-    ],
-    "artifacts": [
-        [
-            item.name, item.type, sorted(item.aliases), item.metadata,
-            [entry.ref for entry in item.manifest.entries.values()],
-        ]
-        for item in run.logged_artifacts() if item.type != "run_table"
-    ],
-    "tables": {
-        name: json.load(run.file(value["path"]).download(root="tables", replace=True))
-        for name, value in run.summary._json_dict.items()
-        if isinstance(value, dict) and value.get("_type") == "table-file"
-    },
-}))
+import json, sys, tempfile, wandb
+for path in map(str.strip, sys.stdin):
+    run = wandb.Api().run(path)
+    print(json.dumps({
+        "name": run.name, "state": run.state, "group": run.group, "job_type": run.job_type, "tags": run.tags,
+        "notes": run.notes, "config": dict(run.config), "url": run.url,
+        "summary": {name: value for name, value in run.summary._json_dict.items() if name[0] != "_"},
+        "history": [
+            {name: value for name, value in row.items() if not isinstance(value, dict) and name[:2] != "_r"}
+            for row in run.scan_history()
+        ],
+        "artifacts": [
+            [
+                item.name, item.type, sorted(item.aliases), item.metadata,
+                [entry.ref for entry in item.manifest.entries.values()],
+            ]
+            for item in run.logged_artifacts() if item.type != "run_table"
+        ],
+        "tables": {
+            name: json.load(run.file(value["path"]).download(root=tempfile.mkdtemp(dir=".")))
+            for name, value in run.summary._json_dict.items()
+            if isinstance(value, dict) and value.get("_type") == "table-file"
+        },
+    }), flush=True)
 """
+
+
+class RunReader:
+    """A process that reads runs with W&B's API; to start one for each run would take seconds."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self._process = _start(READ, folder, environment(folder, url))
+
+    def read(self, training: Training, id: str = "") -> Any:
+        """A run of the training's project, by default the one of its build."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"local/{training.project}/{id or training.id}\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, self._process.communicate()[1]
+        return json.loads(answer)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate(timeout=SECONDS)
+
+
+def environment(folder: Path, url: str) -> dict[str, str]:
+    """The variables of a process that calls W&B."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "WANDB_BASE_URL": url,
+        "WANDB_API_KEY": KEY,
+        "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.5",
+    }
+
+
+def _start(program: str, folder: Path, variables: Mapping[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env=variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 class Training:
@@ -79,29 +124,14 @@ class Training:
         self.request = request_of(f"p{uuid.uuid4().hex[:8]}")
         self.project = self.request.build.pipeline
         self.id = f"{self.project}-sentiment-12"
-        self.environ = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "WANDB_BASE_URL": url,
-            "WANDB_API_KEY": KEY,
-            "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.5",
-        }
+        self.environ = environment(folder, url)
         (folder / "request.json").write_text(self.request.to_json())
         (folder / "evaluation.json").write_text(evaluated.evaluation.to_json())
         (folder / "predictions.parquet").write_bytes(evaluated.predictions)
 
-    def start(self, program: str, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, program: str) -> subprocess.Popen[str]:
         """Start a process."""
-        command = [sys.executable, "-c", program, *arguments]
-        return subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=self.environ,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return _start(program, self.folder, self.environ)
 
     def run(self, program: str, begin: str = BEGIN) -> subprocess.CompletedProcess[str]:
         """Run a process to its end."""
@@ -114,14 +144,6 @@ class Training:
         done = self.run(program, PATIENT + BEGIN)
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
         return done.stdout
-
-    def read(self, id: str = "") -> Any:
-        """The run as W&B's API has it."""
-        stdout, stderr = self.start(READ, f"local/{self.project}/{id or self.id}").communicate(
-            timeout=3 * SECONDS
-        )
-        assert stdout, stderr
-        return json.loads(stdout)
 
 
 def request_of(pipeline: str) -> TrainingRequest:

@@ -13,23 +13,23 @@ from modelbuild.contract import Evaluation, sha256_of_json
 from modelbuild.flow import regression
 from modelbuild.flow.evaluation import EvaluationRows
 from modelbuild.flow.tracking.run import summary
-from tracked_training import BEGIN, EVALUATE, PARAMETERS, PUBLISH, TRAIN, Training, of_classifier
+from tracked_training import BEGIN, EVALUATE, PARAMETERS, PUBLISH, TRAIN, RunReader, Training, of_classifier
 from waiting import wait_until
 
 
-def test_steps_write_one_run(training: Training, wandb_url: str) -> None:
+def test_steps_write_one_run(training: Training, wandb_url: str, runs: RunReader) -> None:
     """The run begins while the model is fitted, and later steps continue it: with all that made the model,
     the curves, every metric of the evaluation, charts, mistakes, and a reference to the model.
     """
     url = training.succeeds(TRAIN).strip()
     assert url == f"{wandb_url}/local/{training.project}/runs/{training.id}"
-    begun = training.read()
+    begun = runs.read(training)
     assert begun["state"] == "finished"
     assert [(row["_step"], row["loss"]) for row in begun["history"]] == [(10, 0.1), (20, 0.05), (30, 1 / 30)]
     assert training.succeeds(EVALUATE).strip() == url
     training.succeeds(PUBLISH)
 
-    read = training.read()
+    read = runs.read(training)
     assert (read["name"], read["state"]) == ("sentiment 12", "finished")
     assert (read["group"], read["job_type"]) == ("sentiment-12", "training")
     assert read["tags"][0] == "sentiment"
@@ -59,10 +59,10 @@ def test_steps_write_one_run(training: Training, wandb_url: str) -> None:
     ]
 
 
-def test_charts_are_of_all_rows_and_mistakes_of_the_wrong_ones(training: Training) -> None:
+def test_charts_are_of_all_rows_and_mistakes_of_the_wrong_ones(training: Training, runs: RunReader) -> None:
     """The matrix counts each row, the curve begins at full precision, and mistakes are by confidence."""
     training.succeeds(EVALUATE)
-    tables = training.read()["tables"]
+    tables = runs.read(training)["tables"]
     assert tables["confusion_matrix_table"]["data"] == [
         *(["bad", "bad", 3], ["bad", "good", 1], ["good", "bad", 1], ["good", "good", 3]),
     ]
@@ -78,36 +78,36 @@ def test_charts_are_of_all_rows_and_mistakes_of_the_wrong_ones(training: Trainin
     ]
 
 
-def test_private_rows_are_not_copied(training: Training) -> None:
+def test_private_rows_are_not_copied(training: Training, runs: RunReader) -> None:
     """Of private rows W&B gets counts and figures, and no row."""
     training.succeeds("run.add_evaluation(evaluated, private=True)")
-    assert sorted(training.read()["tables"]) == ["confusion_matrix_table", "precision_recall_table"]
+    assert sorted(runs.read(training)["tables"]) == ["confusion_matrix_table", "precision_recall_table"]
 
 
-def test_a_regression_has_metrics_only(tmp_path: Path, wandb_url: str) -> None:
+def test_a_regression_has_metrics_only(tmp_path: Path, wandb_url: str, runs: RunReader) -> None:
     """Numbers have no labels to make a matrix of."""
     rows = EvaluationRows(ids=["a", "b"], inputs=[1, 2], truth=np.array([1.0, 2.0]), description="")
     evaluated = regression.evaluate(rows, [{"value": 1.0}, {"value": 3.0}], baselines={})
     training = Training(tmp_path, wandb_url, evaluated)
     training.succeeds(EVALUATE)
-    read = training.read()
+    read = runs.read(training)
     assert read["tables"] == {}
     assert read["summary"]["rmse"] == summary(evaluated.evaluation)["rmse"]
 
 
-def test_a_training_that_lost_its_host_continues_its_run(training: Training) -> None:
+def test_a_training_that_lost_its_host_continues_its_run(training: Training, runs: RunReader) -> None:
     """What goes on from a checkpoint records again what it recorded before, and no point is there twice."""
     killed = training.start(
         BEGIN + TRAIN.replace("1 / step", "2 / step") + "sys.stdout.flush()\ntime.sleep(600)"
     )
     assert killed.stdout is not None
     assert killed.stdout.readline()
-    wait_until(lambda: len(training.read()["history"]) >= 2, "two points of the history")
-    assert training.read()["state"] == "running"
+    wait_until(lambda: len(runs.read(training)["history"]) >= 2, "two points of the history")
+    assert runs.read(training)["state"] == "running"
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     training.succeeds(TRAIN.replace("30)", "30, 40)"))
-    read = training.read()
+    read = runs.read(training)
     steps = [row["_step"] for row in read["history"]]
     assert steps == sorted({*steps})
     assert {10, 20, 40} <= {*steps}
@@ -115,15 +115,15 @@ def test_a_training_that_lost_its_host_continues_its_run(training: Training) -> 
 
 
 @pytest.mark.parametrize("end", ["sys.exit(1)", "raise ValueError('no rows')"])
-def test_a_step_that_fails_marks_its_run(training: Training, end: str) -> None:
+def test_a_step_that_fails_marks_its_run(training: Training, end: str, runs: RunReader) -> None:
     """A process that ends with an error leaves a failed run; a later attempt makes it a finished one."""
     assert training.run(f"{TRAIN}\n{end}").returncode == 1
-    assert training.read()["state"] == "failed"
+    assert runs.read(training)["state"] == "failed"
     training.succeeds(EVALUATE)
-    assert training.read()["state"] == "finished"
+    assert runs.read(training)["state"] == "finished"
 
 
-def test_another_run_finishes_the_one_that_is_open(training: Training) -> None:
+def test_another_run_finishes_the_one_that_is_open(training: Training, runs: RunReader) -> None:
     """A notebook may fit model after model: each experiment is a run of its own."""
     training.succeeds("""
 for name in ("one", "two"):
@@ -133,7 +133,7 @@ for name in ("one", "two"):
     assert open_run(about) is experiment
 """)
     for name in ("one", "two"):
-        read = training.read(f"sentiment-{name}")
+        read = runs.read(training, f"sentiment-{name}")
         assert (read["state"], read["job_type"], read["config"]["parameters"]) == (
             "finished",
             "experiment",
