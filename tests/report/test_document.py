@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import re
 
 import pytest
@@ -12,6 +13,12 @@ from modelbuild.report.document import render_document
 from modelbuild.report.pictures import draw_pictures
 from page_structure import Structure
 from report_scenes import SCENES
+
+
+@functools.cache
+def structure_of(scene: str) -> Structure:
+    """The document of a scene, without pictures."""
+    return Structure(render_document(SCENES[scene](), reports.JOB, {}))
 
 
 @pytest.mark.parametrize("scene", SCENES)
@@ -36,7 +43,7 @@ def test_the_document_needs_nothing_else(scene: str) -> None:
 def test_every_tag_is_closed(scene: str) -> None:
     """What is opened last is closed first."""
     open_tags: list[str] = []
-    for tag, _ in Structure(render_document(SCENES[scene](), reports.JOB, {})).tags:
+    for tag, _ in structure_of(scene).tags:
         if tag.startswith("/"):
             assert open_tags.pop() == tag[1:]
         elif tag not in ("meta", "img"):
@@ -46,7 +53,7 @@ def test_every_tag_is_closed(scene: str) -> None:
 
 def test_headings_have_no_gap() -> None:
     """The title is the first heading, the verdict the second, and sections are below it."""
-    tags = [tag for tag, _ in Structure(render_document(SCENES["better"](), reports.JOB, {})).tags]
+    tags = [tag for tag, _ in structure_of("better").tags]
     headings = [tag for tag in tags if re.fullmatch(r"h\d", tag)]
     assert headings[:2] == ["h1", "h2"]
     assert set(headings[2:]) == {"h3"}
@@ -54,11 +61,9 @@ def test_headings_have_no_gap() -> None:
 
 def test_the_document_has_what_the_annotation_omits() -> None:
     """All examples, all rows of a hundred classes and the matrix of up to 40 labels are in it."""
-    report = SCENES["hundred-classes"]()
-    text = Structure(render_document(report, reports.JOB, {})).text
+    text = structure_of("hundred-classes").text
     assert all(f"topic {number:03}" in text for number in range(100))
-    report = SCENES["three-megabytes"]()
-    assert "Most confident mistakes" in Structure(render_document(report, reports.JOB, {})).text
+    assert "Most confident mistakes" in structure_of("three-megabytes").text
 
 
 def test_links_lead_to_sections() -> None:
