@@ -8,17 +8,16 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.loaders import JSONFileLoader, Loader
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 import job_agent
 import standins
+from modelbuild_local.aws import descriptions
 
 # An example that takes long is no failure: machines are busy. In CI the same commit meets the same examples,
 # so that a red run is red again; wherever people work there are new ones each time.
@@ -26,21 +25,7 @@ settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
-
-class SharedFileLoader(JSONFileLoader):
-    """Reads each of botocore's descriptions of services once for all sessions of this process.
-
-    A session keeps what it reads, but most tests that call AWS make sessions of their own.
-    """
-
-    _read = staticmethod(cache(JSONFileLoader().load_file))
-
-    def load_file(self, file_path: str) -> Any:
-        """Return the content of a file, by its path without the suffix; None if there is none."""
-        return self._read(file_path)
-
-
-Loader.FILE_LOADER_CLASS = SharedFileLoader
+descriptions.share()
 
 collect_ignore = ["fixtures"]
 

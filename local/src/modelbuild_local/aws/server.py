@@ -11,6 +11,7 @@ import threading
 
 from werkzeug.serving import BaseWSGIServer, make_server
 
+from modelbuild_local.aws import descriptions
 from modelbuild_local.aws.settings import Settings
 from modelbuild_local.service import process
 
@@ -31,6 +32,7 @@ def serve(
     """
     # Garbage collections took a quarter of the time until the server answers, when there is no garbage yet.
     gc.set_threshold(50_000)
+    descriptions.share()
     stopping = threading.Event()
     process.on_stop_request(stopping.set)
     server = _server(listener)
