@@ -24,8 +24,7 @@ from modelbuild_local.aws.athena.tables import CATALOG, Lake
 from modelbuild_local.aws.objects import NoSuchObject, Objects
 
 _INTERRUPTED_AGAIN_SECONDS = 0.05
-
-ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
+_ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 
 # A query can read its tables, but no files, network or Python variables of this machine.
 _ISOLATED: Mapping[str, Any] = {
@@ -83,6 +82,11 @@ class Query:
         """The URI of the result: a CSV file for a SELECT, the prefix of the manifest for UNLOAD."""
         return f"{self.output}{self.id}{'' if self.is_unload else '.csv'}"
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the state does not change any more."""
+        return self.state in _ENDED
+
     def start(self) -> None:
         """Run in the background."""
         threading.Thread(target=self._run, name=f"query {self.id}", daemon=True).start()
@@ -100,7 +104,7 @@ class Query:
 
     def _run(self) -> None:
         with self._lock:
-            if self.state in ENDED:
+            if self.has_ended:
                 return
             self.state = "RUNNING"
         started = time.monotonic()
@@ -108,7 +112,7 @@ class Query:
             statement = athena_statement.parse(self._bound())
             table = self._execute(statement)
             self.engine_seconds = time.monotonic() - started
-            if self.state in ENDED:
+            if self.has_ended:
                 return
             self._write(statement, table)
         except QueryFailed as failure:
@@ -134,7 +138,7 @@ class Query:
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
             with self._lock:
-                if self.state in ENDED:
+                if self.has_ended:
                     raise QueryFailed(self.reason)
                 self._connection = connection
                 self._at_rest.clear()
@@ -170,7 +174,7 @@ class Query:
 
     def _end(self, state: str, reason: str | None) -> None:
         with self._lock:
-            if self.state not in ENDED:
+            if not self.has_ended:
                 self.reason, self.completed, self.state = reason, time.time(), state
 
 

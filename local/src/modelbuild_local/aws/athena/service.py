@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moto.athena.models import athena_backends
 from moto.athena.responses import AthenaResponse
 from moto.core.exceptions import JsonRESTError
 
-from modelbuild_local.aws.athena import statement
-from modelbuild_local.aws.athena.query import ENDED, Query
 from modelbuild_local.aws.objects import Objects, split
 from modelbuild_local.aws.patching import replace
 from modelbuild_local.aws.settings import Settings
+
+if TYPE_CHECKING:
+    from modelbuild_local.aws.athena.query import Query
 
 _LARGEST_PAGE = 1000
 
@@ -48,6 +49,10 @@ def _refused(message: str) -> JsonRESTError:
 
 
 def _start_query_execution(self: Any) -> str:
+    # Imported here: many laptops run no query, and these libraries are a fifth of the server's start.
+    from modelbuild_local.aws.athena.query import Query
+    from modelbuild_local.aws.athena.statement import InvalidRequest
+
     executions: dict[str, Query] = self.athena_backend.executions
     text, token = self._get_param("QueryString") or "", self._get_param("ClientRequestToken")
     workgroup = self._get_param("WorkGroup") or "primary"
@@ -67,7 +72,7 @@ def _start_query_execution(self: Any) -> str:
             parameters=self._get_param("ExecutionParameters"),
             token=token,
         )
-    except (ValueError, statement.InvalidRequest) as error:
+    except (ValueError, InvalidRequest) as error:
         raise _refused(str(error)) from None
     if not Objects(self.current_account).has_bucket(bucket):
         raise _refused(f"Unable to verify/create output bucket {bucket}")
@@ -139,7 +144,7 @@ def _get_work_group(self: Any) -> str:
 
 def _get_query_results(self: Any) -> str:
     query = _query(self, self._get_param("QueryExecutionId"))
-    if query.state not in ENDED:
+    if not query.has_ended:
         raise _refused(f"Query has not yet finished. Current state: {query.state}")
     if query.state != "SUCCEEDED":
         raise _refused(f"Query did not finish successfully. Final query state: {query.state}")
