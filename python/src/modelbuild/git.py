@@ -42,6 +42,8 @@ _DROPPED = {
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_NAMESPACE", "GIT_PREFIX"),
     *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE"),
     *("GIT_REPLACE_REF_BASE", "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS", "GIT_ATTR_SOURCE", "LANGUAGE"),
+    # `git config` would read another file than the other commands do, and miss a filter to turn off.
+    "GIT_CONFIG",
     *("GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS"),
 }
 
@@ -117,6 +119,15 @@ def log_between(repository: Path, older: str, newer: str, limit: int) -> list[tu
     printed = run(repository, "log", "--no-show-signature", *form, f"{older}..{newer}", "--")
     fields = printed.decode(errors="replace").replace("\0\n", "\0").split("\0")[:-1]
     return [(fields[at], fields[at + 1], fields[at + 2]) for at in range(0, len(fields), 3)]
+
+
+def alternate(folder: str) -> str:
+    """A folder of objects as ``GIT_ALTERNATE_OBJECT_DIRECTORIES`` takes it, whatever its path has.
+
+    git splits the variable at colons, and takes a path in double quotes as one, with C's escapes.
+    """
+    escaped = folder.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def setting(repository: Path, key: str) -> str:

@@ -201,7 +201,9 @@ def traps(folder: Path, program: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("allow_dirty", [False, True])
-def test_no_program_of_the_checkout_is_run(repository: Any, tmp_path: Path, allow_dirty: bool) -> None:
+def test_no_program_of_the_checkout_is_run(
+    repository: Any, tmp_path: Path, allow_dirty: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever the configuration of a checkout names, and whatever hooks it has, git runs none of it."""
     commit = repository.commit({"flow.py": "x\n", "a.txt": "a\n"})
     ran, program = tmp_path / "ran", tmp_path / "bin" / "trap"
@@ -216,6 +218,8 @@ def test_no_program_of_the_checkout_is_run(repository: Any, tmp_path: Path, allo
             (folder / name).chmod(0o755)
     for key, value in traps(repository.folder, program).items():
         repository.git("config", key, value)
+    # The filters of the checkout are asked for with git config, which would read this file alone.
+    monkeypatch.setenv("GIT_CONFIG", os.devnull)
     # Settings in force, git looks at the file anew, because its time changes.
     (repository.folder / "a.txt").write_text("changed\n" if allow_dirty else "a\n")
     ran.unlink(missing_ok=True)
