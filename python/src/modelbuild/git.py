@@ -88,7 +88,12 @@ def commit_of(repository: Path, revision: str) -> str:
     except ConfigurationError as error:
         if "Needed a single revision" not in str(error) and "bad revision" not in str(error):
             raise
-        if revision == "HEAD":
+        if revision == "HEAD" and succeeds(repository, "rev-parse", "--verify", "HEAD"):
+            message = (
+                f"{repository} lacks the objects of its commit, as where a clone that it shares them with is "
+                "gone: clone it anew"
+            )
+        elif revision == "HEAD":
             message = f"{repository} has no commit yet: commit first"
         else:
             message = (
@@ -185,6 +190,8 @@ def _sentence(repository: Path, arguments: tuple[str, ...], messages: str) -> st
             f"{repository} is a partial clone that lacks files of the commit, and nothing is fetched here: "
             "name in option include only what the checkout has, or clone without --filter"
         )
+    if "unknown repository extension" in messages or "Expected git repo version" in messages:
+        return f"the git on PATH is too old for {repository}, which a newer one has made: update git"
     lines = messages.strip().splitlines() or ["no message"]
     named = next(argument for argument in arguments if not argument.startswith("-") and "=" not in argument)
     return f"git {named} failed in {repository}: {lines[-1]}"

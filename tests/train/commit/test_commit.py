@@ -354,6 +354,26 @@ def test_folder_without_a_commit_or_repository_is_reported(repository: Any, tmp_
         git.commit_of(tmp_path, "HEAD")
 
 
+def test_clone_whose_objects_are_gone_is_reported(repository: Any, tmp_path: Path) -> None:
+    """A clone that shares another one's objects, as an agent's mirror, has a commit that it cannot read."""
+    repository.commit({"flow.py": "x"})
+    clone = tmp_path / "clone"
+    repository.git("clone", "--quiet", "--shared", str(repository.folder), str(clone))
+    repository.folder.rename(tmp_path / "gone")
+    with pytest.raises(ConfigurationError, match=r"lacks the objects of its commit, .*: clone it anew$"):
+        git.commit_of(clone, "HEAD")
+
+
+@pytest.mark.parametrize(("key", "value"), [("extensions.new", "1"), ("core.repositoryFormatVersion", "9")])
+def test_repository_of_a_newer_git_is_reported(repository: Any, key: str, value: str) -> None:
+    """The git of an agent may be older than the one that made the clone: the fix is another git."""
+    repository.commit({"flow.py": "x"})
+    repository.git("config", "core.repositoryFormatVersion", "1")
+    repository.git("config", key, value)
+    with pytest.raises(ConfigurationError, match=r"git on PATH is too old for .*: update git$"):
+        git.root(repository.folder)
+
+
 def test_large_files_are_refused_before_they_are_read(
     repository: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
