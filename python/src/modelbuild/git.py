@@ -190,6 +190,8 @@ def _sentence(repository: Path, arguments: tuple[str, ...], messages: str) -> st
             f"{repository} is a partial clone that lacks files of the commit, and nothing is fetched here: "
             "name in option include only what the checkout has, or clone without --filter"
         )
+    if "must be run in a work tree" in messages:
+        return f"{repository} is a bare repository, which has no files: name a clone of it"
     if "unknown repository extension" in messages or "Expected git repo version" in messages:
         return f"the git on PATH is too old for {repository}, which a newer one has made: update git"
     lines = messages.strip().splitlines() or ["no message"]
