@@ -48,6 +48,22 @@ def test_columns_without_commas_between_them_are_named(header: str, tmp_path: Pa
         read(tmp_path, f"{header}\nHello, world{header[4]}good\n")
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"PK\x03\x04\x14\0", "a zip archive, as workbooks of spreadsheets are"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "a workbook of a spreadsheet"),
+        (b"PAR1\x15\xff", "a Parquet file"),
+        (b"\x1f\x8b\x08\0", "compressed by gzip"),
+    ],
+)
+def test_a_file_of_another_format_is_named(content: bytes, what: str, tmp_path: Path) -> None:
+    """Another encoding or other separators would not make it CSV."""
+    (tmp_path / "data.csv").write_bytes(content)
+    with pytest.raises(csv_file.CsvError, match=f"^it is {what}: export its rows as CSV$"):
+        csv_file.read(tmp_path / "data.csv")
+
+
 def test_a_text_may_be_long(tmp_path: Path) -> None:
     """One mail with an attachment does not keep all others from being read."""
     long = "a " * 100_000

@@ -243,6 +243,15 @@ def test_folder_inside_a_repository_is_a_sentence(tmp_path: Path) -> None:
     assert write(tmp_path).pipeline.is_file()
 
 
+def test_bare_repository_is_a_sentence(tmp_path: Path) -> None:
+    """Nothing is written where git keeps its own files."""
+    subprocess.run(["git", "init", "--quiet", "--bare", str(tmp_path)], check=True)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ConfigurationError, match="is a bare repository, which has no files: name a clone"):
+        write(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_no_folder_is_a_sentence(tmp_path: Path) -> None:
     """A folder that is not there is refused, and not made."""
     with pytest.raises(ConfigurationError, match="there is no folder"):

@@ -43,6 +43,16 @@ def test_terminal_has_no_groups() -> None:
     assert done.stderr.startswith("modelbuild: cannot read the pipeline none.yml")
 
 
+@pytest.mark.parametrize("command", ["check", "train --dry-run", "local run"])
+def test_a_deleted_folder_is_a_sentence(command: str, tmp_path: Path) -> None:
+    """A shell may stand in a folder that is gone, as after another checkout: the sentence says so."""
+    script = f'mkdir gone && cd gone && rmdir ../gone && exec "$0" {command}'
+    program = Path(sys.executable).with_name("modelbuild")
+    done = subprocess.run(["sh", "-c", script, program], cwd=tmp_path, capture_output=True, check=False)
+    message = b"modelbuild: the working directory was deleted: change to a folder that exists\n"
+    assert (done.returncode, done.stderr) == (10, message)
+
+
 def test_a_hook_starts_without_what_it_does_not_use() -> None:
     """Refusing a wrong option takes neither botocore nor jinja2, so it takes no second."""
     code = (

@@ -39,6 +39,13 @@ def test_options_are_read_by_their_names() -> None:
     assert (read.queue, read.timeout, read.environment) == ("modelbuild-head", 86400, {})
 
 
+@pytest.mark.parametrize("flow", ["./flows/x/flow.py", "flows//x/flow.py", "flows/./y/../x/flow.py"])
+def test_the_flow_has_one_path(flow: str) -> None:
+    """However a path is written, it is the one that the commit has, and names the same model."""
+    read = train(flow=flow)
+    assert (read.flow, read.model_name) == ("flows/x/flow.py", "x")
+
+
 def test_wandb_entity_is_set_by_its_option_only() -> None:
     """The option becomes W&B's own variable in the job of the head; the variable itself is refused, with the
     option's name, and without the option nothing is set.

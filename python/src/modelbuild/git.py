@@ -42,6 +42,8 @@ _DROPPED = {
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_NAMESPACE", "GIT_PREFIX"),
     *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE"),
     *("GIT_REPLACE_REF_BASE", "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS", "GIT_ATTR_SOURCE", "LANGUAGE"),
+    # `git config` would read another file than the other commands do, and miss a filter to turn off.
+    "GIT_CONFIG",
     *("GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS"),
 }
 
@@ -86,7 +88,12 @@ def commit_of(repository: Path, revision: str) -> str:
     except ConfigurationError as error:
         if "Needed a single revision" not in str(error) and "bad revision" not in str(error):
             raise
-        if revision == "HEAD":
+        if revision == "HEAD" and succeeds(repository, "rev-parse", "--verify", "HEAD"):
+            message = (
+                f"{repository} lacks the objects of its commit, as where a clone that it shares them with is "
+                "gone: clone it anew"
+            )
+        elif revision == "HEAD":
             message = f"{repository} has no commit yet: commit first"
         else:
             message = (
@@ -117,6 +124,15 @@ def log_between(repository: Path, older: str, newer: str, limit: int) -> list[tu
     printed = run(repository, "log", "--no-show-signature", *form, f"{older}..{newer}", "--")
     fields = printed.decode(errors="replace").replace("\0\n", "\0").split("\0")[:-1]
     return [(fields[at], fields[at + 1], fields[at + 2]) for at in range(0, len(fields), 3)]
+
+
+def alternate(folder: str) -> str:
+    """A folder of objects as ``GIT_ALTERNATE_OBJECT_DIRECTORIES`` takes it, whatever its path has.
+
+    git splits the variable at colons, and takes a path in double quotes as one, with C's escapes.
+    """
+    escaped = folder.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def setting(repository: Path, key: str) -> str:
@@ -174,6 +190,10 @@ def _sentence(repository: Path, arguments: tuple[str, ...], messages: str) -> st
             f"{repository} is a partial clone that lacks files of the commit, and nothing is fetched here: "
             "name in option include only what the checkout has, or clone without --filter"
         )
+    if "must be run in a work tree" in messages:
+        return f"{repository} is a bare repository, which has no files: name a clone of it"
+    if "unknown repository extension" in messages or "Expected git repo version" in messages:
+        return f"the git on PATH is too old for {repository}, which a newer one has made: update git"
     lines = messages.strip().splitlines() or ["no message"]
     named = next(argument for argument in arguments if not argument.startswith("-") and "=" not in argument)
     return f"git {named} failed in {repository}: {lines[-1]}"

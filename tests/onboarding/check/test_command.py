@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from modelbuild.errors import ConfigurationError
 from modelbuild.onboarding.check import PLACEHOLDER, findings
-from modelbuild.onboarding.pipeline import read
+from modelbuild.onboarding.pipeline import DEFAULT_FILE, read
 from pipeline_files import Write, changed, line_of, texts
 from standins import ROOT
 
@@ -94,3 +94,13 @@ def test_command_line(write: Write) -> None:
     missing = ran(write("").with_name("none.yml"))
     assert missing.returncode == 10
     assert "cannot read the pipeline" in missing.stderr
+
+
+def test_pipeline_of_a_folder_above_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a repository the sentence names its root, and does not ask for a second pipeline."""
+    (tmp_path / ".buildkite").mkdir()
+    (tmp_path / DEFAULT_FILE).write_text("steps: []\n")
+    (tmp_path / "flows" / "x").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "flows" / "x")
+    with pytest.raises(ConfigurationError, match=rf"\(No such file or directory\): run this in {tmp_path}$"):
+        read(DEFAULT_FILE)

@@ -201,7 +201,9 @@ def traps(folder: Path, program: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("allow_dirty", [False, True])
-def test_no_program_of_the_checkout_is_run(repository: Any, tmp_path: Path, allow_dirty: bool) -> None:
+def test_no_program_of_the_checkout_is_run(
+    repository: Any, tmp_path: Path, allow_dirty: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever the configuration of a checkout names, and whatever hooks it has, git runs none of it."""
     commit = repository.commit({"flow.py": "x\n", "a.txt": "a\n"})
     ran, program = tmp_path / "ran", tmp_path / "bin" / "trap"
@@ -216,6 +218,8 @@ def test_no_program_of_the_checkout_is_run(repository: Any, tmp_path: Path, allo
             (folder / name).chmod(0o755)
     for key, value in traps(repository.folder, program).items():
         repository.git("config", key, value)
+    # The filters of the checkout are asked for with git config, which would read this file alone.
+    monkeypatch.setenv("GIT_CONFIG", os.devnull)
     # Settings in force, git looks at the file anew, because its time changes.
     (repository.folder / "a.txt").write_text("changed\n" if allow_dirty else "a\n")
     ran.unlink(missing_ok=True)
@@ -348,6 +352,26 @@ def test_folder_without_a_commit_or_repository_is_reported(repository: Any, tmp_
         git.commit_of(repository.folder, "HEAD")
     with pytest.raises(ConfigurationError, match="is not in a git repository"):
         git.commit_of(tmp_path, "HEAD")
+
+
+def test_clone_whose_objects_are_gone_is_reported(repository: Any, tmp_path: Path) -> None:
+    """A clone that shares another one's objects, as an agent's mirror, has a commit that it cannot read."""
+    repository.commit({"flow.py": "x"})
+    clone = tmp_path / "clone"
+    repository.git("clone", "--quiet", "--shared", str(repository.folder), str(clone))
+    repository.folder.rename(tmp_path / "gone")
+    with pytest.raises(ConfigurationError, match=r"lacks the objects of its commit, .*: clone it anew$"):
+        git.commit_of(clone, "HEAD")
+
+
+@pytest.mark.parametrize(("key", "value"), [("extensions.new", "1"), ("core.repositoryFormatVersion", "9")])
+def test_repository_of_a_newer_git_is_reported(repository: Any, key: str, value: str) -> None:
+    """The git of an agent may be older than the one that made the clone: the fix is another git."""
+    repository.commit({"flow.py": "x"})
+    repository.git("config", "core.repositoryFormatVersion", "1")
+    repository.git("config", key, value)
+    with pytest.raises(ConfigurationError, match=r"git on PATH is too old for .*: update git$"):
+        git.root(repository.folder)
 
 
 def test_large_files_are_refused_before_they_are_read(

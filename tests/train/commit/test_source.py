@@ -105,6 +105,15 @@ def test_dirty_tree_is_trained_on_and_recorded(repository: Any) -> None:
     assert (repository.git("status", "--porcelain"), repository.git("count-objects")) == before
 
 
+@pytest.mark.parametrize("name", ["12:30", '"quoted', "a\nb", "back\\slash"])
+def test_changes_of_a_checkout_at_any_path_are_recorded(repository: Any, tmp_path: Path, name: str) -> None:
+    """Git splits lists of folders at colons and reads quotes in them: a path with these is one folder."""
+    commit = repository.commit({"flow.py": "committed\n"})
+    folder = repository.folder.rename(tmp_path / name)
+    (folder / "flow.py").write_text("changed\n")
+    assert "+changed" in source.archive(folder, commit, flow="flow.py", allow_dirty=True).diff
+
+
 def test_clean_tree_is_not_dirty(repository: Any) -> None:
     """allow-dirty changes nothing where there is nothing uncommitted."""
     commit = repository.commit({"flow.py": "x"})
@@ -204,6 +213,24 @@ def test_link_into_the_folder_of_git_is_reported(repository: Any) -> None:
     commit = repository.commit({})
     with pytest.raises(ConfigurationError, match=r"data/a\.bin.* leads outside the repository"):
         pack(repository.folder, commit)
+
+
+def test_paths_through_links_are_read(repository: Any, tmp_path: Path) -> None:
+    """A file is read through every link that the head would follow, and what links of a folder lead to is
+    unpacked with it.
+    """
+    repository.commit({"flows/y/flow.py": "flow", "lib/v2/rows.py": "rows", "other/z.py": "z"})
+    for name, target in {"flows/x": "y", "flows/y/lib": "../../current", "current": "lib/v2"}.items():
+        (repository.folder / name).symlink_to(target)
+    (repository.folder / "flows/y/parameters.py").symlink_to("lib/rows.py")
+    archived = pack(repository.folder, repository.commit({}))
+    read = source.reader(archived)
+    assert read("flows/x/flow.py") == b"flow"
+    assert read("flows/x/lib/rows.py") == read("flows/x/parameters.py") == b"rows"
+    assert read("flows/x/lib") is read("flows/x/../../../z") is None
+    source.extract(archived, tmp_path, below="flows/x")
+    assert (tmp_path / "flows/x/parameters.py").read_text() == "rows"
+    assert not (tmp_path / "other").exists()
 
 
 def test_another_commit_gives_other_bytes(repository: Any) -> None:

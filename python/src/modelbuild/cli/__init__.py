@@ -7,13 +7,14 @@ a hook starts without loading what it does not use. A new command has a module h
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
 from modelbuild import __version__, log
 from modelbuild.cli.group import Commands
-from modelbuild.errors import ModelbuildError
-from modelbuild.process import encoding, search_path
+from modelbuild.errors import ConfigurationError, ModelbuildError
+from modelbuild.process import encoding, search_path, streams
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,10 +28,22 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    streams.open_closed()
     search_path.keep_absolute_folders()
     encoding.require_utf8()
     try:
         cli(prog_name="modelbuild")
-    except Exception as error:  # noqa: BLE001 - a defect is reported as an error is, and without its text
+    except Exception as caught:  # noqa: BLE001 - a defect is reported as an error is, and without its text
+        error = _explained(caught)
         log.fail(error)
         sys.exit(error.exit_code if isinstance(error, ModelbuildError) else ModelbuildError.exit_code)
+
+
+def _explained(error: Exception) -> Exception:
+    """The error; a sentence for one whose cause is that the working directory was deleted."""
+    if isinstance(error, FileNotFoundError):
+        try:
+            Path.cwd()
+        except FileNotFoundError:
+            return ConfigurationError("the working directory was deleted: change to a folder that exists")
+    return error

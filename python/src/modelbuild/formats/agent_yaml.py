@@ -66,6 +66,8 @@ def load(text: bytes | str) -> Any:
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or error
         # PyYAML may report that something is missing at the end in a line after the last one.
         line = min(mark.line, content.rstrip().count(b"\n")) + 1 if mark else 0
+        if mark and content.split(b"\n")[line - 1].lstrip(b" ").startswith(b"\t"):
+            problem = "a tab begins this line, where YAML takes spaces only: put spaces in its place"
         raise YamlError(" ".join(str(problem).split()), line) from error
 
 

@@ -8,6 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _LONGEST = 2**31 - 1
+# How files begin that data often come in, and that no editor saves as CSV.
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive, as workbooks of spreadsheets are",
+    b"\xd0\xcf\x11\xe0": "a workbook of a spreadsheet",
+    b"PAR1": "a Parquet file",
+    b"\x1f\x8b": "compressed by gzip",
+}
 
 
 class CsvError(Exception):
@@ -37,6 +44,10 @@ def read(path: Path, wanted: Collection[str] | None = None) -> CsvFile:
     csv.field_size_limit(_LONGEST)
     begin = 1
     try:
+        with path.open("rb") as binary:
+            beginning = binary.read(4)
+        if other := next((what for begins, what in _OTHERS.items() if beginning.startswith(begins)), None):
+            raise CsvError(f"it is {other}: export its rows as CSV")
         # utf-8-sig, because spreadsheets begin their files with a byte order mark.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)

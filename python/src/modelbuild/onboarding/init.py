@@ -145,7 +145,7 @@ def _is_ignored(folder: Path, file: Path) -> bool:
 
 
 def _require_root(folder: Path) -> None:
-    """Refuse a folder inside a repository, where agents would not find the pipeline."""
+    """Refuse a folder inside a repository, where agents would not find the pipeline, and a bare one."""
     roots = (parent for parent in (folder, *folder.parents) if (parent / ".git").exists())
     root = next(roots, folder)
     if root != folder:
@@ -153,6 +153,8 @@ def _require_root(folder: Path) -> None:
             f"{folder} is inside the repository {root}, at whose root agents look for a pipeline: run "
             f"modelbuild init {root}"
         )
+    if git.succeeds(folder, "rev-parse", "--git-dir"):
+        git.root(folder)
 
 
 def _rendered(written: Written, name: str, rows: DataFile) -> Iterator[tuple[Path, bytes]]:

@@ -125,10 +125,11 @@ def read(file: Path) -> Pipeline:
     try:
         document = agent_yaml.load(file.read_bytes())
     except OSError as error:
-        raise ConfigurationError(
-            f"cannot read the pipeline {file} ({error.strerror}): name the file, or write one with "
-            "modelbuild init"
-        ) from error
+        fix = "name the file, or write one with modelbuild init"
+        if isinstance(error, FileNotFoundError):
+            above = next((folder for folder in Path.cwd().parents if (folder / file).is_file()), None)
+            fix = f"run this in {above}" if above else fix
+        raise ConfigurationError(f"cannot read the pipeline {file} ({error.strerror}): {fix}") from error
     except agent_yaml.YamlError as error:
         where = f":{error.line}" if error.line else ""
         raise ConfigurationError(

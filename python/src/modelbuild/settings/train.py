@@ -112,6 +112,8 @@ VariableName = Annotated[
 ]
 VariableValue = Annotated[str, AfterValidator(_unreserved_value)]
 RepositoryFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/-]*\.ya?ml$")]
+# As git writes the path: what follows compares it with the names of the commit.
+FlowFile = Annotated[str, StringConstraints(pattern=r"^[^/].*\.py$"), AfterValidator(posixpath.normpath)]
 StepName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 # The tags that AWS and Metaflow both accept, except the names reserved by AWS and modelbuild.
 TagKey = Annotated[
@@ -149,7 +151,7 @@ class TrainSettings(PluginOptions):
 
     plugin = "train"
 
-    flow: Annotated[str, StringConstraints(pattern=r"^[^/].*\.py$")] = Field(
+    flow: FlowFile = Field(
         description="The Metaflow flow to run: a Python file of the repository, from its root."
     )
     model: ModelName | None = Field(

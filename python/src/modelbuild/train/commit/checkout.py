@@ -91,7 +91,7 @@ def uncommitted(root: Path, commit: str, names: Sequence[str], selection: Select
         os.mkdir(os.path.join(scratch, "objects"))
         environ = {
             "GIT_OBJECT_DIRECTORY": os.path.join(scratch, "objects"),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str((root / objects).resolve()),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": git.alternate(str((root / objects).resolve())),
             "GIT_INDEX_FILE": os.path.join(scratch, "index"),
         }
         git.run(root, "read-tree", commit, environ=environ)

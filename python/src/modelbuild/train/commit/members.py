@@ -30,13 +30,13 @@ def require(found: Iterable[TarInfo]) -> None:
         if name in members and not (member.isdir() and members[name].isdir()):
             raise _refused(name, "it is there twice: keep one of the two")
         members[name] = member
-    links = {name: member.linkname for name, member in members.items() if member.issym()}
+    targets = link_targets(members.values())
     for name in members:
         for folder in _folders(name):
             if folder in members and not members[folder].isdir():
                 raise _refused(name, f"{plain(folder)} is not a folder: keep one of the two")
-    for name, target in links.items():
-        _resolve(name, links, f"it links to {plain(target)}, which")
+    for name, target in targets.items():
+        resolve(name, targets, f"it links to {plain(target)}, which")
 
 
 def require_complete(members: Sequence[TarInfo], folder: str) -> None:
@@ -46,16 +46,18 @@ def require_complete(members: Sequence[TarInfo], folder: str) -> None:
     Raises:
         ConfigurationError: there is one.
     """
-    links = {member.name: member.linkname for member in members if member.issym()}
+    targets = link_targets(members)
+    # The folder itself may be a link.
+    folders = (folder, resolve(folder, targets, "it") or folder)
     there = {
         "",
         *(member.name for member in members),
         *(up for member in members for up in _folders(member.name)),
     }
-    for name, target in links.items():
-        if folder and not lies_in(name, folder):
+    for name, target in targets.items():
+        if folder and not any(lies_in(name, one) for one in folders):
             continue
-        end = _resolve(name, links, "it")
+        end = resolve(name, targets, "it")
         if end is None or end not in there:
             raise _refused(
                 name,
@@ -74,8 +76,28 @@ def _require_name(name: str) -> None:
         raise _refused(name, f"its path takes more than {_PATH_LIMIT} bytes: rename it")
 
 
-def _resolve(name: str, links: Mapping[str, str], description: str) -> str | None:
-    """The target of a link, resolved through all other links; None for a cycle."""
+def link_targets(members: Iterable[TarInfo]) -> dict[str, str]:
+    """The target of each link, as it is written, by the link's name."""
+    return {member.name: member.linkname for member in members if member.issym()}
+
+
+def closure(folder: str, links: Mapping[str, str]) -> list[str]:
+    """A folder, and the files and folders to which its links lead, and their links."""
+    found = [resolve(folder, links, "it") or folder]
+    for one in found:
+        for name in links:
+            target = resolve(name, links, "it") if lies_in(name, one) else None
+            if target and not any(lies_in(target, known) for known in found):
+                found.append(target)
+    return found
+
+
+def resolve(name: str, links: Mapping[str, str], description: str) -> str | None:
+    """What a path leads to through all links; None for a cycle.
+
+    Raises:
+        ConfigurationError: it leads outside; ``description`` begins the reason.
+    """
     outside = f"{description} leads outside the repository: keep the data in S3, or commit it"
     resolved: list[str] = []
     remaining = name.split("/")[::-1]

@@ -31,8 +31,10 @@ def parse(text: bytes, name: str) -> dict[str, JsonValue]:
     """
     with readable(name):
         values: dict[str, JsonValue] = agent_yaml.load_written(text)
+    if values is None:
+        raise ConfigurationError(f"{name} has no values: write {{}} into it if the flow has no parameters")
     if not isinstance(values, dict):
-        raise ConfigurationError(f"{name} must be a map from names to values, not {type(values).__name__}")
+        raise ConfigurationError(f"{name} must be a map from names to values, not {kind(values)}")
     return values
 
 

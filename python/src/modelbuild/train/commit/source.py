@@ -153,19 +153,23 @@ def reader(archived: bytes) -> Callable[[str], bytes | None]:
     content = io.BytesIO(gzip.decompress(archived))
     tar = tarfile.TarFile(fileobj=content, encoding="utf-8", errors="surrogateescape")
     found = {member.name: member for member in tar}
+    links = members.link_targets(found.values())
 
     def read(name: str) -> bytes | None:
         try:
-            file = tar.extractfile(found[name])
-        except KeyError:
+            # TarFile follows a link at the end of a path, and none to a folder.
+            target = members.resolve(name, links, "it")
+        except ConfigurationError:
             return None
+        file = tar.extractfile(found[target]) if target in found else None
         return None if file is None else file.read()
 
     return read
 
 
 def extract(archived: bytes, destination: Path, below: str = "") -> None:
-    """Unpack an archive, or what it has in the folder ``below``; nothing is written outside ``destination``.
+    """Unpack an archive, or what it has in the folder ``below`` and behind links of that folder; nothing is
+    written outside ``destination``.
 
     Files are written before links, so no file is written through a link. ``TarFile.extractall`` can do this
     since Python 3.10.12 and 3.11.4 only.
@@ -177,11 +181,17 @@ def extract(archived: bytes, destination: Path, below: str = "") -> None:
         with _opened(archived) as tar:
             all_members = tar.getmembers()
             members.require(all_members)
-            chosen = [member for member in all_members if not below or lies_in(member.name, below)]
+            chosen = _below(below, all_members) if below else all_members
             for member in sorted(chosen, key=tarfile.TarInfo.issym):
                 _write(tar, member, destination)
     except (tarfile.TarError, OSError, EOFError, zlib.error, UnicodeError) as error:
         raise ConfigurationError(f"the source archive cannot be unpacked: {error}") from error
+
+
+def _below(folder: str, found: Sequence[tarfile.TarInfo]) -> list[tarfile.TarInfo]:
+    """The members that a folder has or leads to, and all links, as one may lead there through another."""
+    folders = members.closure(folder, members.link_targets(found))
+    return [one for one in found if one.issym() or any(lies_in(one.name, path) for path in folders)]
 
 
 def _opened(archived: bytes) -> tarfile.TarFile:
