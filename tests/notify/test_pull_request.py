@@ -7,7 +7,7 @@ import pytest
 
 import reports
 import samples
-from github_api import TOKEN, GitHub
+from github_api import TOKEN, GitHub, github_api
 from modelbuild.github import LIMIT_CHARACTERS, api_of, repository_of
 from modelbuild.notify import pull_request
 from modelbuild.settings.notify import GitHubSettings
@@ -35,6 +35,27 @@ def test_a_pull_request_gets_one_comment_with_the_verdict(github: GitHub) -> Non
     assert REPORT.verdict.sentence in made["body"]
     assert "artifact://" not in made["body"]
     assert set(github.tokens) == {f"Bearer {TOKEN}"}
+
+
+def test_a_renamed_repository_gets_its_comment(github: GitHub) -> None:
+    """Buildkite keeps the former name, and GitHub answers it with the new address."""
+    github.moved = github.url
+    comment(github)
+    comment(github)
+    [made] = github.comments
+    assert REPORT.verdict.sentence in made["body"]
+
+
+def test_the_token_follows_no_redirection_to_another_host(
+    github: GitHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The refusal names what GitHub said."""
+    with github_api() as other:
+        github.moved = other.url
+        comment(github)
+        assert other.tokens == []
+    output = capsys.readouterr()
+    assert "with 301 (Moved Permanently)" in output.out + output.err
 
 
 def test_the_comment_is_found_among_many(github: GitHub) -> None:
@@ -220,6 +241,18 @@ def test_text_from_outside_mentions_nobody_and_links_no_issue() -> None:
     assert "Fix (#\u2060123, gh-\u20607, a/b#\u20608), thanks @\u2060alice & 'co'" in text
     assert "@\u2060bob" in text
     assert not re.search(r"(?i)[@#]\w|gh-\d", text)
+
+
+def test_an_address_in_text_from_outside_is_no_link() -> None:
+    """GitHub would note this pull request on the issue of another repository."""
+    report = reports.report_beside_live(0.01)
+    assert report.changes is not None
+    subject = "As https://github.com/a/b/issues/9 and www.github.com/a/b/issues/8"
+    commit = report.changes.commits[0].model_copy(update={"subject": subject})
+    changes = report.changes.model_copy(update={"commits": (commit,)})
+    html = pull_request.body(report.model_copy(update={"changes": changes}))
+    text = unescape(re.sub(r"<[^>]*>", "", html))
+    assert "As https://\u2060github.com/a/b/issues/9 and www.\u2060github.com/a/b/issues/8" in text
 
 
 def test_certificates_that_are_not_there_cost_the_comment_only(

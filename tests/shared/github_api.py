@@ -21,6 +21,7 @@ class GitHub:
         raw: the JSON of every answer, in place of GitHub's; None for GitHub's.
         tokens: the header with the token, of each request.
         url: the address of the API.
+        moved: the address of the API that has the repository, if it was renamed.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,7 @@ class GitHub:
         self.raw: object = None
         self.tokens: list[str | None] = []
         self.url = ""
+        self.moved = ""
         self.authors: dict[int, str] = {}
 
     def add(self, body: str, author: str = "a stranger") -> dict[str, Any]:
@@ -47,6 +49,8 @@ def github_api() -> Iterator[GitHub]:
 
     class Handler(JsonHandler):
         def do_GET(self) -> None:
+            if self._is_redirected():
+                return
             found = re.fullmatch(
                 r"/repos/acme/comments/issues/7/comments\?per_page=100&page=(\d+)", self.path
             )
@@ -58,14 +62,33 @@ def github_api() -> Iterator[GitHub]:
             if self.path == "/graphql":
                 self._reply({"data": {"nodes": [authored(one) for one in self.body()["variables"]["ids"]]}})
                 return
+            if self._is_redirected():
+                return
             assert self.path == "/repos/acme/comments/issues/7/comments"
             made = state.add(self.body()["body"], TOKEN) if state.status == 200 else {}
             self._reply(made)
 
         def do_PATCH(self) -> None:
+            if self._is_redirected():
+                return
             number = int(self.path.removeprefix("/repos/acme/comments/issues/comments/"))
             state.comments[number] |= self.body()
             self._reply(state.comments[number])
+
+        def _is_redirected(self) -> bool:
+            """Whether the repository was renamed and the request has its former name; it is answered then."""
+            former, new = "/repos/acme/comments/", "/repositories/12/"
+            if not state.moved or self.path.startswith(new):
+                self.path = self.path.replace(new, former)
+                return False
+            state.tokens.append(self.headers["Authorization"])
+            status = 301
+            if self.command != "GET":
+                self.body()
+                status = 307
+            location = self.path.replace(former, f"{state.moved}{new}")
+            self.answer({"message": "Moved Permanently"}, status, {"Location": location})
+            return True
 
         def _reply(self, value: object) -> None:
             state.tokens.append(self.headers["Authorization"])

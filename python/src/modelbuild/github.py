@@ -24,6 +24,7 @@ LIMIT_CHARACTERS = 65_536
 
 _SECONDS = 10.0
 _PAGE, _PAGES = 100, 10
+_REDIRECTS, _MOST_REDIRECTS = (301, 302, 307, 308), 3
 _AUTHORS = "query($ids: [ID!]!) { nodes(ids: $ids) { ... on IssueComment { viewerDidAuthor } } }"
 
 
@@ -146,19 +147,32 @@ class PullRequest:
         # The text of an exception may hold a proxy's password, so it goes nowhere. Not all are of requests:
         # for certificates that are not there it is an OSError.
         try:
-            got = self._session.request(method, url, json=content, timeout=_SECONDS, allow_redirects=False)
+            got = self._send(method, url, content)
             decoded = got.json()
         except requests.JSONDecodeError:
             raise GitHubError(f"GitHub answered {what} with a body that is not JSON") from None
         except (OSError, ValueError) as error:
             raise GitHubError(f"GitHub could not be reached ({type(error).__name__})") from None
-        if not got.ok:
+        if not 200 <= got.status_code < 300:
             reason = decoded.get("message", "") if isinstance(decoded, dict) else ""
             raise GitHubError(f"GitHub answered {what} with {got.status_code} ({reason})")
         try:
             return answer.model_validate(decoded)
         except ValidationError:
             raise GitHubError(f"GitHub answered {what} with JSON of another form than its API's") from None
+
+    def _send(self, method: str, url: str, content: Any) -> requests.Response:
+        """The answer to a request, which GitHub sends to another address where a repository was renamed.
+
+        Only addresses of the same API are followed, because they get the token.
+        Source: https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api
+        """
+        for _ in range(_MOST_REDIRECTS):
+            got = self._session.request(method, url, json=content, timeout=_SECONDS, allow_redirects=False)
+            url = got.headers.get("Location", "")
+            if got.status_code not in _REDIRECTS or not url.startswith(f"{self._api}/"):
+                break
+        return got
 
 
 class _Bearer(requests.auth.AuthBase):

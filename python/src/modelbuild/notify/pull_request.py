@@ -151,13 +151,15 @@ def body(report: Report) -> str:
 
 
 def _without_references(html: str) -> str:
-    """HTML in whose text GitHub finds neither users to notify nor issues to link: ``@ada``, ``#7``, ``GH-7``.
+    """HTML in whose text GitHub finds neither users to notify nor issues to link: ``@ada``, ``#7``, ``GH-7``,
+    ``https://github.com/a/b/issues/7``.
 
     A word joiner, which has no width, stands behind each such mark.
     """
     parts = re.split(r"(<[^>]*>)", html)
     # An entity such as &#39; keeps its number sign.
     parts[::2] = [
-        re.sub(r"@|(?<!&)#|\bGH-", "\\g<0>\u2060", text, flags=re.IGNORECASE) for text in parts[::2]
+        re.sub(r"@|(?<!&)#|\bGH-|://|\bwww\.", "\\g<0>\u2060", text, flags=re.IGNORECASE)
+        for text in parts[::2]
     ]
     return "".join(parts)
