@@ -49,7 +49,7 @@ def _refused(message: str) -> JsonRESTError:
 
 
 def _start_query_execution(self: Any) -> str:
-    # Imported here: many laptops run no query, and these libraries are a fifth of the server's start.
+    # Imported here: many laptops run no query, and DuckDB and sqlglot are a fifth of the server's start.
     from modelbuild_local.aws.athena.query import Query
     from modelbuild_local.aws.athena.statement import InvalidRequest
 
