@@ -301,6 +301,21 @@ def test_each_place_that_sets_a_variable_overrides_the_places_before(bench: Any)
     assert {name: env[name] for name in names} == {name: name for name in names}
 
 
+def test_nothing_is_waited_for_through_a_step_that_is_left_out(bench: Any) -> None:
+    """A step that is left out waits for nothing, and what depends on it begins at once, also when a step that
+    it names is canceled.
+    """
+    steps = [command("a"), command("b", depends_on="a", skip=True), command("c", depends_on="b")]
+    build = bench.build(steps)
+    agent = bench.agent()
+    job = bench.begin(agent)
+    bench.engine.cancel_job(job)
+    agents.finish(bench.engine, job, 1, "", "")
+    assert bench.run(agent) == "c"
+    assert states(build) == {"a": "canceled", "b": "broken", "c": "finished"}
+    assert [step.key for step in ancestors(build, build.steps[2])] == ["b"]
+
+
 @st.composite
 def pipelines(draw: st.DrawFn) -> list[object]:
     """Pipelines of every kind of step, with dependencies on earlier steps."""

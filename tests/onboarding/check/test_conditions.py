@@ -90,6 +90,24 @@ def test_each_branch_may_have_a_chain_of_its_own(write: Write) -> None:
     assert "step notify_again: it does not wait for step finished_again" in found
 
 
+@pytest.mark.parametrize("condition", [MAIN, {"skip": "not today"}])
+def test_nothing_is_waited_for_through_a_step_that_is_left_out(
+    condition: dict[str, str], write: Write
+) -> None:
+    """A build may lack the only step through which another one waits for its training, and then that one
+    begins at once; a condition that both have changes nothing.
+    """
+
+    def change(steps: dict[str, Any], *keys: str) -> None:
+        steps["approve"]["depends_on"] = "notify"
+        for key in keys:
+            steps[key] |= condition
+
+    found = texts(write(text_of(lambda steps: change(steps, "notify"))))
+    assert any("step deploy: it does not wait for step training_finished" in one for one in found), found
+    assert texts(write(text_of(lambda steps: change(steps, "notify", "approve", "deploy")))) == []
+
+
 def test_only_buildkite_knows_which_of_two_steps_a_build_has(tmp_path: Path) -> None:
     """There is no plan for such a pipeline: it could be that of the wrong step."""
     file = tmp_path / "pipeline.yml"
@@ -130,8 +148,8 @@ def test_a_person_who_is_not_always_asked_decides_nothing(condition: dict[str, s
         steps["approve"] = {"group": "decide", **condition, "steps": [steps["approve"]]}
         steps["deploy"] |= deploy
 
-    (found,) = texts(write(text_of(lambda steps: change(steps, {}))))
-    assert "step deploy: no person decides before this deploy" in found
+    found = texts(write(text_of(lambda steps: change(steps, {}))))
+    assert any("step deploy: no person decides before this deploy" in one for one in found), found
     assert texts(write(text_of(lambda steps: change(steps, condition)))) == []
 
 

@@ -101,7 +101,7 @@ def _chain(
     if blocks and before.isdisjoint(blocks):
         yield (
             f"it does not wait for step {unblock}, which the training of model {model} unblocks: let its "
-            "depends_on lead there"
+            "depends_on lead there in each build"
         )
         return
     shown = [at for at, step in enumerate(steps) if any(_shows(one, model) for one in _plugins(step))]

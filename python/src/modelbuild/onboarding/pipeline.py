@@ -98,13 +98,19 @@ def may_exclude(one: Step, other: Step) -> bool:
 
 
 def steps_before(index: int, steps: Sequence[Step]) -> set[int]:
-    """The indices of all steps that must be over before a step begins."""
+    """The indices of all steps that must be over before a step begins.
+
+    Buildkite begins a step at once whose dependencies are all left out, so the step waits for nothing through
+    a step that is left out of builds in which it runs itself.
+    """
+    conditions = steps[index].conditions
     found: set[int] = set()
     waiting = [index]
     while waiting:
         for other in steps[waiting.pop()].waits_for - found:
             found.add(other)
-            waiting.append(other)
+            if not conditions < steps[other].conditions:
+                waiting.append(other)
     return found
 
 

@@ -94,11 +94,13 @@ def before_barrier(steps: list[Step], barrier: Step) -> Iterator[Step]:
 
 
 def ancestors(build: Build, step: Step) -> Iterator[Step]:
-    """All steps that ``step`` waited for, directly or indirectly."""
+    """All steps that ``step`` waited for, directly or indirectly; one that is left out waits for none."""
     seen = {step.id}
     left = [step]
     while left:
         current = left.pop()
+        if current.omitted:
+            continue
         targets = list(before_barrier(build.steps, current)) if current.position.is_barrier else []
         for edge in current.edges:
             targets += edge.targets
