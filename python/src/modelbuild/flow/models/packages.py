@@ -67,7 +67,8 @@ class Package:
                 f"{self} is downloaded with pip, which this environment lacks: run {sys.executable} -m "
                 "ensurepip"
             )
-        form = "--only-binary=:all:" if self.file.endswith(".whl") else "--no-binary=:all:"
+        # Of this package alone: what pip installs to build the metadata of a source archive may be wheels.
+        form = f"--only-binary={self.name}" if self.file.endswith(".whl") else f"--no-binary={self.name}"
         with tempfile.TemporaryDirectory() as folder:
             requirement = Path(folder) / "requirement.txt"
             requirement.write_text(
