@@ -121,6 +121,23 @@ def test_clean_tree_is_not_dirty(repository: Any) -> None:
     assert allowed == source.Archive(pack(repository.folder, commit), "")
 
 
+def test_conflict_is_not_trained_on(repository: Any) -> None:
+    """A file in which git left two versions and its marks is neither of them; where it is resolved, or not
+    selected, it counts as any other change.
+    """
+    for branch, text in (("one", "1\n"), ("two", "2\n")):
+        repository.git("checkout", "-q", "--orphan", branch)
+        commit = repository.commit({"flow.py": "x", "data.csv": text})
+    merged = ["merge", "--allow-unrelated-histories", "one"]
+    subprocess.run(["git", *merged], cwd=repository.folder, capture_output=True, check=False)
+    assert "<<<<<<<" in (repository.folder / "data.csv").read_text()
+    with pytest.raises(ConfigurationError, match=r"the merge of data\.csv has a conflict: resolve it"):
+        pack(repository.folder, commit, allow_dirty=True)
+    assert pack(repository.folder, commit, include=["flow.py"], allow_dirty=True)
+    repository.git("add", "data.csv")
+    assert pack(repository.folder, commit, allow_dirty=True)
+
+
 def test_large_diff_is_refused(repository: Any) -> None:
     """A diff that the request could not hold is refused with its size."""
     commit = repository.commit({"flow.py": "x"})

@@ -70,6 +70,22 @@ def refusal(root: Path, commit: str, names: Sequence[str], entries: Sequence[Ent
     )
 
 
+def require_merged(root: Path, selection: Selection) -> None:
+    """Refuse files whose merge is not finished, in which git has put both versions and its marks between them.
+
+    Raises:
+        ConfigurationError: a selected file has a conflict.
+    """
+    listed = git.run(root, "ls-files", "--unmerged", "-z", "--", *selection.paths)
+    found = {line.partition(b"\t")[2] for line in listed.split(b"\0") if line}
+    names = sorted(name.decode(errors="surrogateescape") for name in found)
+    if names:
+        more = f" and {len(names) - 1} more" if names[1:] else ""
+        raise ConfigurationError(
+            f"the merge of {plain(names[0])}{more} has a conflict: resolve it, and run git add for the file"
+        )
+
+
 @dataclass(frozen=True)
 class Uncommitted:
     """A tree with the checkout's files, the variables with which git finds it, and its diff to the commit."""

@@ -65,8 +65,8 @@ def archive(
         allow_dirty: archive the checkout's files instead of refusing uncommitted changes.
 
     Raises:
-        ConfigurationError: git is missing or refuses, the checkout differs from the commit, ``include`` names
-            what is not there, a file stands for content that git does not have, or the head could not
+        ConfigurationError: git is missing or refuses, the checkout differs from the commit or has a conflict,
+            ``include`` names what is not there, a file stands for content that git does not have, or the head could not
             unpack the archive.
     """
     root = git.root(repository)
@@ -79,6 +79,7 @@ def archive(
         return Archive(content, "")
     if not allow_dirty:
         raise ConfigurationError(checkout.refusal(root, revision, changed, listed))
+    checkout.require_merged(root, selection)
     with checkout.uncommitted(root, revision, changed, selection) as made:
         listed = objects.entries(root, made.tree, selection, made.environ)
         return Archive(_packed(root, revision, listed, folder, made.environ), made.diff)
