@@ -71,7 +71,7 @@ def refusal(root: Path, commit: str, names: Sequence[str], entries: Sequence[Ent
 
 
 def require_merged(root: Path, selection: Selection) -> None:
-    """Refuse files whose merge is not finished, in which git has put both versions and its marks between them.
+    """Refuse files whose merge is not finished: git leaves both versions in them, with its marks.
 
     Raises:
         ConfigurationError: a selected file has a conflict.

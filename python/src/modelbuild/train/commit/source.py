@@ -66,8 +66,8 @@ def archive(
 
     Raises:
         ConfigurationError: git is missing or refuses, the checkout differs from the commit or has a conflict,
-            ``include`` names what is not there, a file stands for content that git does not have, or the head could not
-            unpack the archive.
+            ``include`` names what is not there, a file stands for content that git does not have, or the head
+            could not unpack the archive.
     """
     root = git.root(repository)
     selection = _selection(flow, params_file, include)
