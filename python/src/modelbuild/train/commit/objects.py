@@ -87,8 +87,8 @@ def contents(
     for entry, line in zip(object_ids, about, strict=True):
         if line.endswith(b" missing"):
             raise ConfigurationError(
-                f"this clone lacks {plain(entry.name)}, as a partial clone or a damaged one does, and "
-                "nothing is fetched here: name in option include only what the checkout has, or clone anew "
+                f"this clone lacks {plain(entry.name)}, because it is partial or damaged, and nothing is "
+                "fetched here: name in option include only what the checkout has, or clone anew "
                 "without --filter"
             )
         sizes.append(int(line.split()[-1]))
