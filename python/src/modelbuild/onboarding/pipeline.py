@@ -92,8 +92,9 @@ class Pipeline:
 
 
 def may_exclude(one: Step, other: Step) -> bool:
-    """Whether no build may have both steps, which only Buildkite knows: each has a condition that the other
-    has not.
+    """Whether there may be no build with both steps: each has a condition that the other lacks.
+
+    Only Buildkite evaluates conditions.
     """
     return not (one.conditions <= other.conditions or other.conditions <= one.conditions)
 
