@@ -247,7 +247,7 @@ def test_bare_repository_is_a_sentence(tmp_path: Path) -> None:
     """Nothing is written where git keeps its own files."""
     subprocess.run(["git", "init", "--quiet", "--bare", str(tmp_path)], check=True)
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(ConfigurationError, match="is a bare repository, which has no files: name a clone"):
+    with pytest.raises(ConfigurationError, match=r"is a folder of git itself, without .*: name a checkout$"):
         write(tmp_path)
     assert sorted(tmp_path.iterdir()) == before
 

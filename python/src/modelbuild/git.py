@@ -190,8 +190,9 @@ def _sentence(repository: Path, arguments: tuple[str, ...], messages: str) -> st
             f"{repository} is a partial clone that lacks files of the commit, and nothing is fetched here: "
             "name in option include only what the checkout has, or clone without --filter"
         )
-    if "must be run in a work tree" in messages:
-        return f"{repository} is a bare repository, which has no files: name a clone of it"
+    if "must be run in a work tree" in messages or "cannot use bare repository" in messages:
+        # A bare repository, or the folder .git of a checkout.
+        return f"{repository} is a folder of git itself, without the files of a commit: name a checkout"
     if "unknown repository extension" in messages or "Expected git repo version" in messages:
         return f"the git on PATH is too old for {repository}, which a newer git made: update git"
     lines = messages.strip().splitlines() or ["no message"]
