@@ -64,6 +64,11 @@ def test_a_file_of_another_format_is_named(content: bytes, what: str, tmp_path: 
         csv_file.read(tmp_path / "data.csv")
 
 
+def test_a_column_may_be_named_as_parquet_begins(tmp_path: Path) -> None:
+    """PAR1 is also the name of a gene."""
+    assert read(tmp_path, "PAR1,label\na,b\n") == [{"PAR1": "a", "label": "b"}]
+
+
 def test_a_text_may_be_long(tmp_path: Path) -> None:
     """One mail with an attachment does not keep all others from being read."""
     long = "a " * 100_000

@@ -244,15 +244,16 @@ def test_text_from_outside_mentions_nobody_and_links_no_issue() -> None:
 
 
 def test_an_address_in_text_from_outside_is_no_link() -> None:
-    """GitHub would note this pull request on the issue of another repository."""
+    """GitHub would note this pull request on the issue of another repository. Others are not changed."""
     report = reports.report_beside_live(0.01)
     assert report.changes is not None
-    subject = "As https://github.com/a/b/issues/9 and www.github.com/a/b/issues/8"
+    subject = "As https://github.com/a/b/issues/9, www.github.com/a/b/issues/8 and s3://bucket/rows"
     commit = report.changes.commits[0].model_copy(update={"subject": subject})
     changes = report.changes.model_copy(update={"commits": (commit,)})
     html = pull_request.body(report.model_copy(update={"changes": changes}))
     text = unescape(re.sub(r"<[^>]*>", "", html))
-    assert "As https://\u2060github.com/a/b/issues/9 and www.\u2060github.com/a/b/issues/8" in text
+    shown = "As https://\u2060github.com/a/b/issues/9, www.\u2060github.com/a/b/issues/8 and s3://bucket/rows"
+    assert shown in text
 
 
 def test_certificates_that_are_not_there_cost_the_comment_only(

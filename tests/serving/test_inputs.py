@@ -32,6 +32,17 @@ def parsed(declared: Input, media_type: str, body: str | bytes) -> list[Any]:
     return parse_instances(bytearray(content), media_type, declared)
 
 
+@pytest.mark.parametrize(
+    ("media_type", "body"),
+    [(JSON, b'{"instances": [[1, 2, 3]]}'), (JSON_LINES, b"[1, 2, 3]\n"), (CSV, b"1,2,3\n")],
+)
+def test_a_body_is_emptied(media_type: str, body: bytes) -> None:
+    """Its bytes would be in memory beside the instances while the model predicts."""
+    content = bytearray(body)
+    assert len(parse_instances(content, media_type, VECTOR)) == 1
+    assert content == b""
+
+
 @pytest.mark.parametrize("declared", INPUTS, ids=lambda one: one.type)
 def test_an_example_is_an_instance(declared: Input) -> None:
     """The example that GET / shows is accepted as it stands, as JSON and as JSON lines."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,12 @@ TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=40).map(" ".join)
 def classifier() -> Model:
     """A classifier of texts."""
     return text_model()
+
+
+def test_the_library_for_texts_is_imported_for_models_of_texts_only() -> None:
+    """It takes 9 MB of a server's memory."""
+    code = "import sys, modelbuild.serving.kinds.onnx; print('tokenizers' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
 
 
 def test_a_vector_is_the_output_of_the_graph() -> None:

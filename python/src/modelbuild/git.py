@@ -90,7 +90,7 @@ def commit_of(repository: Path, revision: str) -> str:
             raise
         if revision == "HEAD" and succeeds(repository, "rev-parse", "--verify", "HEAD"):
             message = (
-                f"{repository} lacks the objects of its commit, as where a clone that it shares them with is "
+                f"{repository} lacks the objects of its commit, perhaps because the clone that had them is "
                 "gone: clone it anew"
             )
         elif revision == "HEAD":
@@ -190,10 +190,11 @@ def _sentence(repository: Path, arguments: tuple[str, ...], messages: str) -> st
             f"{repository} is a partial clone that lacks files of the commit, and nothing is fetched here: "
             "name in option include only what the checkout has, or clone without --filter"
         )
-    if "must be run in a work tree" in messages:
-        return f"{repository} is a bare repository, which has no files: name a clone of it"
+    if "must be run in a work tree" in messages or "cannot use bare repository" in messages:
+        # A bare repository, or the folder .git of a checkout.
+        return f"{repository} is a folder of git itself, without the files of a commit: name a checkout"
     if "unknown repository extension" in messages or "Expected git repo version" in messages:
-        return f"the git on PATH is too old for {repository}, which a newer one has made: update git"
+        return f"the git on PATH is too old for {repository}, which a newer git made: update git"
     lines = messages.strip().splitlines() or ["no message"]
     named = next(argument for argument in arguments if not argument.startswith("-") and "=" not in argument)
     return f"git {named} failed in {repository}: {lines[-1]}"

@@ -24,7 +24,7 @@ LIMIT_CHARACTERS = 65_536
 
 _SECONDS = 10.0
 _PAGE, _PAGES = 100, 10
-_REDIRECTS, _MOST_REDIRECTS = (301, 302, 307, 308), 3
+_REDIRECTS, _MOST_REQUESTS = (301, 302, 307, 308), 3
 _AUTHORS = "query($ids: [ID!]!) { nodes(ids: $ids) { ... on IssueComment { viewerDidAuthor } } }"
 
 
@@ -167,7 +167,7 @@ class PullRequest:
         Only addresses of the same API are followed, because they get the token.
         Source: https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api
         """
-        for _ in range(_MOST_REDIRECTS):
+        for _ in range(_MOST_REQUESTS):
             got = self._session.request(method, url, json=content, timeout=_SECONDS, allow_redirects=False)
             url = got.headers.get("Location", "")
             if got.status_code not in _REDIRECTS or not url.startswith(f"{self._api}/"):

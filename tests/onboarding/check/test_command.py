@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import subprocess
 import sys
@@ -103,4 +105,21 @@ def test_pipeline_of_a_folder_above_is_found(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "flows" / "x").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "flows" / "x")
     with pytest.raises(ConfigurationError, match=rf"\(No such file or directory\): run this in {tmp_path}$"):
+        read(DEFAULT_FILE)
+
+
+def test_a_folder_above_that_may_not_be_read_has_no_pipeline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as that of another user, in whose folder this one lies."""
+    stat = os.stat
+
+    def refusing(path: Any, **options: Any) -> os.stat_result:
+        if str(path).endswith(str(DEFAULT_FILE)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return stat(path, **options)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "stat", refusing)
+    with pytest.raises(ConfigurationError, match=r"\(No such file or directory\): name the file"):
         read(DEFAULT_FILE)

@@ -354,6 +354,17 @@ def test_folder_without_a_commit_or_repository_is_reported(repository: Any, tmp_
         git.commit_of(tmp_path, "HEAD")
 
 
+@pytest.mark.parametrize("bare", ["all", "explicit"])
+def test_folder_of_git_itself_is_reported(
+    repository: Any, bare: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bare repository, or a checkout's folder .git, also where a user's settings forbid the former."""
+    for name, value in {"COUNT": "1", "KEY_0": "safe.bareRepository", "VALUE_0": bare}.items():
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    with pytest.raises(ConfigurationError, match=r"\.git is a folder of git itself, .*: name a checkout$"):
+        git.root(repository.folder / ".git")
+
+
 def test_clone_whose_objects_are_gone_is_reported(repository: Any, tmp_path: Path) -> None:
     """A clone that shares another one's objects, as an agent's mirror, has a commit that it cannot read."""
     repository.commit({"flow.py": "x"})

@@ -38,7 +38,7 @@ class RateLimiter:
     def spare(self) -> bool:
         """Claim the last slot of this moment; False if another program has it.
 
-        For requests that may be left out: the other slots, and all later ones, stay for those that may not.
+        For requests that may be left out: all other slots stay free for requests that may not.
         """
         return self.claim(f"{int(self.now() / SLICE_SECONDS)}-{SLOTS_PER_SLICE - 1}")
 

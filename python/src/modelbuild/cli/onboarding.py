@@ -41,9 +41,9 @@ def init(folder: Path, team: str, file: Path | None, text: str | None, label: st
     if rows is not None:
         columns = f"texts of column {rows.text!r}, {rows.labels} labels of column {rows.label!r}"
         log.info(f"{rows.rows:,} rows: {columns}")
-        if rows.labels > rows.rows / 2:
+        if rows.single > rows.labels / 2:
             log.warn(
-                f"Many labels of column {rows.label!r} occur in one row only, so a model cannot learn them: "
+                f"Most labels of column {rows.label!r} occur in one row only, so a model cannot learn them: "
                 "if another column has the labels, delete what was written and name it with --label."
             )
     for file in written.files:

@@ -20,8 +20,8 @@ Codes = npt.NDArray[np.int64]
 
 _LEAST_BYTES = 4 << 30
 _TIMES_COMPRESSED = 50
-"""How many times its size a file may take as a table, and at least :data:`_LEAST_BYTES`. A file of 100 kB can
-describe terabytes."""
+"""How many times its size a file may take as a table; a small file may take :data:`_LEAST_BYTES`. Without a
+limit, a file of 100 kB can describe terabytes."""
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ class TrainingRequest(Record):
         return self.values_of(names)
 
     def values_of(self, names: Iterable[str]) -> dict[str, JsonValue]:
-        """The values of those parameters that there are, by dotted name."""
+        """The values of those of the parameters that exist, by dotted name."""
         found = {name: _value(self.parameters, name) for name in names}
         return {name: values[0] for name, values in found.items() if values}
 

@@ -69,8 +69,9 @@ def _rose(values: Sequence[float]) -> bool:
 
 
 def _still_falls(values: Sequence[float]) -> bool:
-    """Whether the last tenth of a curve has more than :data:`STILL_IMPROVING` of its whole fall, as the means
-    of its last two fifths show.
+    """Whether a curve falls in its last tenth by more than :data:`STILL_IMPROVING` of its whole fall.
+
+    The fall in the last tenth is estimated from the means of the last two fifths.
     """
     if len(values) < 2:
         return False

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _LONGEST = 2**31 - 1
-# How files begin that data often come in, and that no editor saves as CSV.
+# How files of other formats begin that data often come in; no CSV begins so.
 _OTHERS = {
     b"PK\x03\x04": "a zip archive, as workbooks of spreadsheets are",
     b"\xd0\xcf\x11\xe0": "a workbook of a spreadsheet",
-    b"PAR1": "a Parquet file",
+    b"PAR1\x15": "a Parquet file",
     b"\x1f\x8b": "compressed by gzip",
 }
 
@@ -45,7 +45,7 @@ def read(path: Path, wanted: Collection[str] | None = None) -> CsvFile:
     begin = 1
     try:
         with path.open("rb") as binary:
-            beginning = binary.read(4)
+            beginning = binary.read(5)
         if other := next((what for begins, what in _OTHERS.items() if beginning.startswith(begins)), None):
             raise CsvError(f"it is {other}: export its rows as CSV")
         # utf-8-sig, because spreadsheets begin their files with a byte order mark.

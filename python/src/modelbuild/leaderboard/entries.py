@@ -55,7 +55,7 @@ def of_sweep(
     )
     rows = EvaluationRows(sha256=board.validation_sha256, kind="validation", metric=metric)
     sweep = _of_request(request)
-    # A leaderboard has no time of its own; that of any of its models is near.
+    # A leaderboard has no time of its own; its models were made at about the same time.
     ended = max((entry.created_at for entry in offered.values()), default="")
     data = next((entry.data_sha256 for entry in offered.values()), "")
     ranked = [row for row in board.rows if row.status == "succeeded" and row.metric is not None]

@@ -51,7 +51,7 @@ def _is_same(value: float, limit: float, scale: float = 0.0) -> bool:
 def _check_drop(
     gate: Gate, title: str, limit: float, live: Comparison | None, evaluation: Evaluation
 ) -> GateResult:
-    """The result of a drop that is at most ``limit``, for a model of this evaluation."""
+    """The result of a rule by which the model may be worse than the live one by at most ``limit``."""
     threshold = f"at most {figure(limit)} worse than live"
     if live is None:
         return GateResult(title=title, threshold=threshold, value="no model is live", passed=True)
@@ -72,7 +72,7 @@ def _check_drop(
 
 
 def _few_rows(gate: Gate, live: Comparison, evaluation: Evaluation, difference: Difference) -> str:
-    """Why too few of the evaluation rows are those of both models; empty if they are not."""
+    """Why both models share too few of the evaluation rows; empty if they share enough."""
     rows = evaluation.overall.rows
     if live.rows < min(rows, FEW_ROWS):
         return f"only {live.rows:,} of {rows:,} rows are those of both models"
@@ -80,7 +80,7 @@ def _few_rows(gate: Gate, live: Comparison, evaluation: Evaluation, difference: 
         return ""
     column, _, value = gate.slice.partition("=")
     quality = evaluation.slices.get(column, {}).get(value)
-    # A difference of rows that both models have lacks an interval only where these are few.
+    # A difference on shared rows lacks an interval only where there are few of these rows.
     if quality is not None and quality.rows >= FEW_ROWS and difference.interval is None:
         return f"fewer than {FEW_ROWS} of its {quality.rows:,} rows are those of both models"
     return ""

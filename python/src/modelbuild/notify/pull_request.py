@@ -159,7 +159,7 @@ def _without_references(html: str) -> str:
     parts = re.split(r"(<[^>]*>)", html)
     # An entity such as &#39; keeps its number sign.
     parts[::2] = [
-        re.sub(r"@|(?<!&)#|\bGH-|://|\bwww\.", "\\g<0>\u2060", text, flags=re.IGNORECASE)
+        re.sub(r"@|(?<!&)#|\bGH-|https?://|\bwww\.", "\\g<0>\u2060", text, flags=re.IGNORECASE)
         for text in parts[::2]
     ]
     return "".join(parts)

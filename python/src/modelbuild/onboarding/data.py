@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ class DataFile:
     label: str
     rows: int
     labels: int
+    single: int
+    """How many of the labels occur in one row only."""
 
 
 EXAMPLE = Path(__file__).parent / "templates" / "data.csv"
@@ -63,13 +66,15 @@ def read(path: Path, text: str | None, label: str | None) -> DataFile:
             f"the columns of {path} are {shown}: say with --text and --label which of them have the texts "
             "and their labels"
         )
-    labels = {row[label].strip() for row in rows} - {""}
+    labels = Counter(row[label].strip() for row in rows)
+    del labels[""]
     if len(labels) < 2:
         raise ConfigurationError(
             f"column {label!r} of {path} has fewer than two labels, and a classifier needs two: say with "
             "--label which column has them"
         )
-    return DataFile(path.read_bytes(), text, label, len(rows), len(labels))
+    single = sum(times == 1 for times in labels.values())
+    return DataFile(path.read_bytes(), text, label, len(rows), len(labels), single)
 
 
 def _columns(

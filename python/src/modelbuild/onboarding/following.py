@@ -55,9 +55,9 @@ def _plugins(step: Step) -> Iterator[Plugin]:
 def _followed(
     index: int, plugin: Plugin, steps: Sequence[Step], trained: Sequence[Training]
 ) -> Iterator[str]:
-    """Whether a step that follows a training names one of those that there are, and waits for its chain.
+    """Whether a step that follows a training names one that there is, and waits for its chain.
 
-    Of trainings that a build without this step has, it follows none.
+    It cannot follow a training that is only in builds without this step.
     """
     if any(training.claim is None for training in trained):
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,8 +92,9 @@ class Pipeline:
 
 
 def may_exclude(one: Step, other: Step) -> bool:
-    """Whether no build may have both steps, which only Buildkite knows: each has a condition that the other
-    has not.
+    """Whether there may be no build with both steps: each has a condition that the other lacks.
+
+    Only Buildkite evaluates conditions.
     """
     return not (one.conditions <= other.conditions or other.conditions <= one.conditions)
 
@@ -133,7 +135,8 @@ def read(file: Path) -> Pipeline:
     except OSError as error:
         fix = "name the file, or write one with modelbuild init"
         if isinstance(error, FileNotFoundError):
-            above = next((folder for folder in Path.cwd().parents if (folder / file).is_file()), None)
+            # Unlike Path.is_file, it takes a folder that may not be searched as one without the file.
+            above = next((folder for folder in Path.cwd().parents if os.path.isfile(folder / file)), None)
             fix = f"run this in {above}" if above else fix
         raise ConfigurationError(f"cannot read the pipeline {file} ({error.strerror}): {fix}") from error
     except agent_yaml.YamlError as error:

@@ -77,7 +77,7 @@ def _text(options: JsonValue, name: str) -> str | None:
 def conflicts(found: Sequence[Training]) -> Iterator[tuple[Step, str]]:
     """The collisions of trainings in one build, each with the later step.
 
-    Trainings of which a build may have only one, by ``if`` or ``branches``, collide in no build.
+    Trainings that may be in different builds only, by ``if`` or ``branches``, do not collide.
     """
     claimed: list[tuple[Step, Claim]] = []
     for training in found:

@@ -58,7 +58,7 @@ def _return_large_buffers() -> None:
     """Have the C library return the memory of a large body to the system when it is freed.
 
     glibc raises this threshold by itself, and then keeps the memory of freed bodies in its heap: after four
-    of 6 MB at once the server kept 40 MB. Other C libraries have no such option. See mallopt(3).
+    of 6 MB at once the server kept up to 40 MB. Other C libraries have no such option. See mallopt(3).
     """
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BUFFER_BYTES)

@@ -25,8 +25,8 @@ Hashes = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
 
 _CHUNK = 2**18
-"""Characters that are hashed together: numpy's arrays of so many take some megabytes, and two threads
-that hash seldom wait for each other."""
+"""How many characters are hashed together: numpy's arrays of these take some megabytes, and of two threads
+one rarely waits for the other."""
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _CHARACTER_BASE = np.uint64(0xD1B54A32D192ED03)
@@ -38,7 +38,7 @@ _WORD = 8
 """Bytes of a token that are read as one number."""
 
 _MASKS = np.array([(1 << 8 * count) - 1 for count in range(_WORD + 1)], dtype=np.uint64)
-"""By the number of a word's bytes that belong to the token: the mask that keeps these."""
+"""The mask that keeps the first bytes of a word, by how many of them belong to the token."""
 
 _SPACE = 0
 

@@ -10,7 +10,7 @@ from modelbuild.settings.notify import LATENCY, SIZE
 
 
 def unmet(constraints: Sequence[Constraint], outcome: CandidateOutcome) -> str:
-    """Why a candidate does not meet the first of the constraints that it does not; empty if it meets all."""
+    """Which constraint a candidate does not meet, and why: the first one. Empty if it meets all."""
     return next((why for one in constraints if (why := _unmet(one, outcome))), "")
 
 

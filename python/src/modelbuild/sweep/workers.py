@@ -147,7 +147,7 @@ class Workers:
         return Work(workers=children, processes=processes, tasks=tuple(tasks))
 
     def _run(self, name: str, work: Work) -> str:
-        """Train what the children of one array job are for; why the job failed, or an empty text."""
+        """Train candidates in one array job; returns why the job failed, or an empty text."""
         job_id = self._submit(name, work)
         return self._wait(job_id, work.workers, lambda: not self._left(work.tasks))
 
@@ -214,7 +214,7 @@ class Workers:
         return job_id
 
     def _wait(self, job_id: str, children: int, are_done: Callable[[], bool]) -> str:
-        """Wait until a job has ended, or all is done that it is for; why it failed, or an empty text."""
+        """Wait until a job has ended or its work is done; returns why it failed, or an empty text."""
         pause = _FIRST_LOOK_SECONDS
         while True:
             job = self._patiently(lambda: self.batch.describe(job_id))
@@ -251,9 +251,9 @@ class Workers:
 
 
 def _in_flight(work: Work, left: Sequence[CandidateTask]) -> list[CandidateTask]:
-    """Of the tasks that are left when a job has ended, those that its children may have been training.
+    """The tasks that the children of a job may have been training when it ended.
 
-    A child takes its tasks in their order, so they are the first ones that are left of its share.
+    A child takes the tasks of its share in order, so these are the first of each share that are left.
     """
     names = {task.name for task in left}
     shares = (work.share(index) for index in range(work.workers))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from tarfile import TarInfo
 
 from modelbuild.errors import ConfigurationError
@@ -81,15 +81,18 @@ def link_targets(members: Iterable[TarInfo]) -> dict[str, str]:
     return {member.name: member.linkname for member in members if member.issym()}
 
 
-def closure(folder: str, links: Mapping[str, str]) -> list[str]:
+def closure(folder: str, links: Mapping[str, str]) -> set[str]:
     """A folder, and the files and folders to which its links lead, and their links."""
-    found = [resolve(folder, links, "it") or folder]
-    for one in found:
-        for name in links:
-            target = resolve(name, links, "it") if lies_in(name, one) else None
-            if target and not any(lies_in(target, known) for known in found):
-                found.append(target)
+    targets = {name: resolve(name, links, "it") for name in links}
+    found = {resolve(folder, links, "it") or folder}
+    while reached := {end for name, end in targets.items() if end and lies_in_one(name, found)} - found:
+        found |= reached
     return found
+
+
+def lies_in_one(name: str, paths: Collection[str]) -> bool:
+    """Whether a name is one of the paths or lies in one of them."""
+    return name in paths or any(folder in paths for folder in _folders(name))
 
 
 def resolve(name: str, links: Mapping[str, str], description: str) -> str | None:

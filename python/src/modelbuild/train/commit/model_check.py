@@ -43,9 +43,9 @@ class Verdict(BaseModel):
     kind: Literal["none", "good", "missing", "unknown", "wrong", "unreadable"]
     path: tuple[str | int, ...] = ()
     expected: str = ""
-    """The type of a missing parameter, a known name like an unknown one, or the expected value."""
+    """The type of a missing parameter, the known name nearest to an unknown one, or what a value must be."""
     index: int = 0
-    """Which of the values are wrong; those before are valid."""
+    """Which of several parameters these are, counted from 0; those before it are valid."""
 
 
 def verdict(folder: Path, values: str) -> Verdict:

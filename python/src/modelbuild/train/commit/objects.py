@@ -74,33 +74,33 @@ def entries(
 
 
 def contents(
-    repository: Path, object_ids: Sequence[Entry], environ: Mapping[str, str] | None = None
+    repository: Path, listed: Sequence[Entry], environ: Mapping[str, str] | None = None
 ) -> Iterator[tuple[Entry, bytes]]:
-    """Each object with its content.
+    """Each entry with its content.
 
     Raises:
         ConfigurationError: the clone lacks an object, or their total size is too large.
     """
-    question = "".join(f"{entry.id}\n" for entry in object_ids).encode()
+    question = "".join(f"{entry.id}\n" for entry in listed).encode()
     about = git.run(repository, "cat-file", "--batch-check", stdin=question, environ=environ).splitlines()
     sizes = []
-    for entry, line in zip(object_ids, about, strict=True):
+    for entry, line in zip(listed, about, strict=True):
         if line.endswith(b" missing"):
             raise ConfigurationError(
-                f"this clone lacks {plain(entry.name)}, as a partial clone or a damaged one does, and "
-                "nothing is fetched here: name in option include only what the checkout has, or clone anew "
+                f"this clone lacks {plain(entry.name)}, because it is partial or damaged, and nothing is "
+                "fetched here: name in option include only what the checkout has, or clone anew "
                 "without --filter"
             )
         sizes.append(int(line.split()[-1]))
     if sum(sizes) > _SIZE_LIMIT:
-        largest = plain(object_ids[sizes.index(max(sizes))].name)
+        largest = plain(listed[sizes.index(max(sizes))].name)
         raise ConfigurationError(
             f"the files to archive take {sum(sizes):,} bytes, and at most {_SIZE_LIMIT:,} are possible: keep "
             f"large data such as {largest} in S3, or leave it out with option include"
         )
     stream = git.run(repository, "cat-file", "--batch", stdin=question, environ=environ)
     at = 0
-    for entry, size in zip(object_ids, sizes, strict=True):
+    for entry, size in zip(listed, sizes, strict=True):
         at = stream.index(b"\n", at) + 1
         yield entry, stream[at : at + size]
         at += size + 1
@@ -120,7 +120,7 @@ def lies_in(name: str, path: str) -> bool:
 
 
 def plain(name: str) -> str:
-    """A name on one line of ASCII, cut to 200 characters."""
+    """A name on one printable line, cut to 200 characters."""
     shown = name if name.isprintable() else ascii(name)
     shown = shown.encode(errors="backslashreplace").decode()
     return shown if len(shown) <= 200 else f"{shown[:199]}…"

@@ -16,7 +16,7 @@ from modelbuild import git
 from modelbuild.contract import PARAMS_FILE
 from modelbuild.errors import ConfigurationError
 from modelbuild.train.commit import checkout, members, model_check, objects
-from modelbuild.train.commit.objects import EXECUTABLE, LINK, Entry, Selection, lies_in, plain
+from modelbuild.train.commit.objects import EXECUTABLE, LINK, Entry, Selection, plain
 
 _POINTER = "kept in {}, and the commit has only a pointer to it: keep it in S3 and read it in the flow"
 _CIPHERTEXT = (
@@ -192,7 +192,7 @@ def extract(archived: bytes, destination: Path, below: str = "") -> None:
 def _below(folder: str, found: Sequence[tarfile.TarInfo]) -> list[tarfile.TarInfo]:
     """The members that a folder has or leads to, and all links, as one may lead there through another."""
     folders = members.closure(folder, members.link_targets(found))
-    return [one for one in found if one.issym() or any(lies_in(one.name, path) for path in folders)]
+    return [one for one in found if one.issym() or members.lies_in_one(one.name, folders)]
 
 
 def _opened(archived: bytes) -> tarfile.TarFile:
