@@ -80,7 +80,9 @@ def read(content: bytes, uri: str, columns: Sequence[str] | None = None) -> Pred
     limit = max(_LEAST_BYTES, _TIMES_COMPRESSED * len(content))
     try:
         with memory.limited(limit):
-            return PredictionTable(_verified(pq.ParquetFile(pa.BufferReader(content)).read(columns)))
+            # The stacks of many threads would count as memory of the table.
+            table = pq.ParquetFile(pa.BufferReader(content)).read(columns, use_threads=False)
+            return PredictionTable(_verified(table))
     except MemoryError as error:
         raise VerificationFailed(
             f"{uri} has {len(content):,} bytes and takes more than {limit:,} as a table, or more than this "
