@@ -1,15 +1,19 @@
-"""Trainings that people cancel, without an agent and with one that waits."""
+"""Trainings that people cancel, without an agent and with one that waits, and a deployment."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from laptop import QUICK, Laptop
+from modelbuild_local.run.agents import agents
 from pipeline_changes import train_options
-from running_build import Running, eventually
+from request_faults import injected_faults
+from running_build import Running, eventually, retry
+from waiting import SECONDS
 
 pytestmark = pytest.mark.e2e
 
@@ -66,18 +70,49 @@ def test_cancelled_step_that_waits_ends_the_training(prepared: Laptop) -> None:
         assert "Cancelled: the training is being stopped" in build.job_log(job)
 
 
-def test_step_that_waits_follows_the_training(prepared: Laptop) -> None:
-    """With option wait, the log of the flow is the step's log in groups; the step ends with the training,
-    whose result unblocks the block all the same.
-    """
+@pytest.fixture(scope="module")
+def followed(prepared: Laptop) -> Iterator[Running]:
+    """A build whose step waited for its training, and which a person may approve."""
     with (
         prepared.changed("Wait", {QUICK: _waits}),
         prepared.build("--pipeline", QUICK) as build,
     ):
-        job = build.reaches("train", "passed", "failed")
-        log = build.job_log(job)
-        assert job["state"] == "passed", log
-        for group in (":aws: head", ":metaflow: step start", ":metaflow: step train", ":metaflow: step end"):
-            assert f"--- {group}" in log
-        assert "The training succeeded" in log
-        build.reaches("notify", "passed")
+        build.reaches("approve", "blocked", "broken", "waiting_failed")
+        yield build
+
+
+def test_step_that_waits_follows_the_training(followed: Running) -> None:
+    """With option wait, the log of the flow is the step's log in groups; the step ends with the training,
+    whose result unblocks the block all the same.
+    """
+    (job,) = followed.jobs("train")
+    log = followed.job_log(job)
+    assert job["state"] == "passed", log
+    for group in (":aws: head", ":metaflow: step start", ":metaflow: step train", ":metaflow: step end"):
+        assert f"--- {group}" in log
+    assert "The training succeeded" in log
+    assert followed.jobs("notify")[-1]["state"] == "passed"
+
+
+def test_cancelled_deployment_is_retried(prepared: Laptop, followed: Running) -> None:
+    """Cancelled while SageMaker creates the endpoint, the deploy step says on its page what SageMaker goes on
+    with; its retry verifies the endpoint, and the build is green.
+    """
+    with injected_faults(prepared.state.aws_url, prepared.state.aws_secret) as aws:
+        aws.add("sagemaker POST /CreateEndpoint", lost=True, silence=30, count=1)
+        followed.unblock("approve")
+        job = followed.reaches("deploy", "running")
+        eventually(lambda: any(aws.struck()) or None, "creation of the endpoint", SECONDS)
+        prepared.client.put(f"{followed.path}/jobs/{job['id']}/cancel", {})
+        followed.reaches("deploy", "canceled", seconds=SECONDS)
+    log = followed.job_log(job)
+    assert "this step was cancelled before it had verified the answers of endpoint quick" in log
+    page = followed.annotations()["deployment/quick"]
+    assert page["style"] == "error"
+    assert "this step was cancelled before it had verified" in page["body_html"]
+    followed.process.wait(SECONDS)
+    with agents(prepared.state):
+        retry(followed, "deploy")
+        followed.over()
+    assert followed.get()["state"] == "passed", followed.job_log(followed.jobs("deploy")[-1])
+    assert followed.annotations()["deployment/quick"]["style"] == "success"
