@@ -82,9 +82,12 @@ def document(value: JsonValue) -> str:
     """
     try:
         text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
-        same = from_json(text) == value
     except (TypeError, RecursionError) as error:
         raise ValueError("it is no JSON value, or nested too often") from error
+    try:
+        same = from_json(text) == value
+    except ValueError as error:
+        raise ValueError(f"it is nested too often, or holds half a character ({error})") from error
     if not same:
         raise ValueError("it would be read back as another value")
     return text
