@@ -267,6 +267,24 @@ def test_what_candidates_cost_has_the_currency_that_the_head_counted_in() -> Non
     assert "cost, EUR" not in text
 
 
+def test_a_candidate_that_was_not_compared_with_the_best_is_not_called_worse() -> None:
+    """The page says of how many nothing is known, and does not say that none is within noise."""
+    report = SCENES["sweep"]()
+    assert report.leaderboard is not None
+    assert report.leaderboard.selection is not None
+    best, *others = report.leaderboard.rows
+    board = changed(
+        report.leaderboard,
+        rows=(best, *(changed(row, within_noise=None) for row in others)),
+        selection=changed(report.leaderboard.selection, within_noise=0),
+    )
+    table = candidates_table(changed(report, leaderboard=board), 3)
+    assert table is not None
+    assert {row.against_best for row in table.rows} == {"best", "not known"}
+    assert "39 candidates were not compared with it row by row" in table.selection[-1]
+    assert "No other candidate is within noise" not in " ".join(table.selection)
+
+
 @pytest.mark.parametrize(
     ("statuses", "text"),
     [
