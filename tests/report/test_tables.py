@@ -99,6 +99,7 @@ def test_the_primary_metric_comes_first() -> None:
         ({"rows": 2_345, "reason": "with 3 rows twice"}, "with 3 rows twice"),
         ({"rows": 2_000, "reason": "rows of both"}, "on 2,000 rows: rows of both"),
         ({"rows": 2_000}, "on 2,000 rows"),
+        ({"rows": 2_000, "reason": "on the 2,000 of 2,345 rows"}, "on the 2,000 of 2,345 rows"),
         ({"rows": 0, "metrics": {}, "reason": "other rows"}, "other rows"),
         ({"rows": 0, "metrics": {}}, "no reason is given"),
     ],

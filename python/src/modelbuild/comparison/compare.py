@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from modelbuild.comparison import bootstrap, metrics
 from modelbuild.comparison.metrics import Floats, LabelCounts, NumberSums
-from modelbuild.comparison.predictions import Codes, label_codes
+from modelbuild.comparison.predictions import Codes, are_alike, label_codes
 from modelbuild.contract import FEW_ROWS, Metric
 from modelbuild.contract.report import Difference
 
@@ -126,7 +126,7 @@ def rows_of(
     for name in names:
         if name in metrics.OF_NUMBERS and numeric:
             return NumberRows(*(np.asarray(column.to_numpy(), dtype=float) for column in columns))
-        if name in metrics.OF_LABELS and truth.type == ours.type == theirs.type:
+        if name in metrics.OF_LABELS and are_alike(columns):
             labels, codes = label_codes(columns)
             return LabelRows(labels, *codes)
     return None

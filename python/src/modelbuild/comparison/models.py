@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 
 from modelbuild.comparison import compare, metrics
 from modelbuild.comparison.differences import Recorded, by_predictions, by_records
@@ -62,6 +63,19 @@ class Model:
                 atol=_ZERO,
             )
         ]
+
+    @property
+    def predicts_numbers(self) -> bool:
+        """Whether its predictions are numbers and no labels: by a metric that they give, else by their type.
+        Numbers may be whole, and labels may be 1.0 and 2.0.
+        """
+        names = {metric.name for metric in self.recomputed}
+        if found := names & {*metrics.OF_LABELS, *metrics.OF_NUMBERS}:
+            return not found.isdisjoint(metrics.OF_NUMBERS)
+        table = self.predictions
+        return table is not None and any(
+            pa.types.is_floating(table.column(name).type) for name in ("truth", "prediction")
+        )
 
     @cached_property
     def row_metrics(self) -> Mapping[str, Floats]:
