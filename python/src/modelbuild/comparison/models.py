@@ -166,11 +166,13 @@ def compare_experiment(
         name: the name of the run.
         url: its page.
         metrics: its metrics by name.
-        dataset_sha256: the hash of its evaluation rows.
+        dataset_sha256: the hash of its evaluation rows; empty if it is not known.
     """
     found: Mapping[str, object] = {"reason": "it was evaluated on other rows"}
     if dataset_sha256 == ours.evaluation.dataset_sha256:
         found = by_records(ours.evaluation, Recorded(metrics), "only its metrics are known")
+    elif not dataset_sha256:
+        found = {"reason": "the rows that it was evaluated on are not known"}
     about = {"role": "experiment", "name": name, "url": url, "primary": ours.evaluation.primary}
     return Comparison.model_validate({**about, **found})
 
