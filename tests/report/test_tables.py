@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import reports
-from modelbuild.contract import Metric, Quality, Report
+from modelbuild.contract import Metric, Quality, Report, figure
 from modelbuild.contract.report import (
     Changes,
     Comparison,
@@ -34,6 +34,15 @@ def document_text(report: Report) -> str:
 
 
 @pytest.mark.parametrize(
+    ("value", "text"),
+    [(12_345.678, "12,345.678"), (-0.0, "0.000"), (-4e-5, "-4.00e-05"), (1e300, "1.00e+300")],
+)
+def test_a_metric_takes_few_characters(value: float, text: str) -> None:
+    """A table with the metric of a training that diverged is as wide as others."""
+    assert figure(value) == text
+
+
+@pytest.mark.parametrize(
     ("value", "other", "interval", "gain", "bounds", "outcome"),
     [
         (0.61, 0.6, (0.002, 0.018), "+0.010", "+0.002 to +0.018", "better"),
@@ -49,6 +58,8 @@ def document_text(report: Report) -> str:
         (0.6, 0.61, (-0.03, 0.0001), "-0.010", "-0.030 to +0.000", "no difference"),
         # Of a small metric the digits are those of the metric.
         (2.5e-5, 2e-5, (1e-6, 8e-6), "+5.00e-06", "+1.00e-06 to +8.00e-06", "better"),
+        # So are they of a very large one, as of a training that diverged.
+        (2.5e30, 2e30, (-1e29, 1.1e30), "+5.00e+29", "-1.00e+29 to +1.10e+30", "no difference"),
         # Without an interval nothing shows that it is no chance.
         (0.9, 0.1, None, "+0.800", "", "not known"),
     ],
