@@ -151,6 +151,7 @@ def test_a_run_that_no_record_takes_does_not_cost_the_others() -> None:
         {"config": {"parameters_sha256": SAME, "parameters": {"rate": float("nan")}}},
         {"summary": SimpleNamespace(_json_dict={"macro_f1": 10**400})},
         {"created_at": None},
+        {"config": {"parameters_sha256": SAME, "parameters": {"note": "\ud800"}}},
     ]
     runs = [SimpleNamespace(**{**good, "name": f"strange {n}", **one}) for n, one in enumerate(strange)]
     answer = process._answer(query(), [*runs, SimpleNamespace(**good)])
@@ -159,6 +160,7 @@ def test_a_run_that_no_record_takes_does_not_cost_the_others() -> None:
         "Experiment strange 0 cannot be read (parameters.rate.float: Input should be a finite number).",
         "Experiment strange 1 cannot be read (OverflowError).",
         "Experiment strange 2 cannot be read (created: Input should be a valid string).",
+        "Experiment strange 3 cannot be read (ValueError).",
     )
 
 

@@ -298,6 +298,26 @@ def test_a_candidate_that_was_not_compared_with_the_best_is_not_called_worse() -
 
 
 @pytest.mark.parametrize(
+    ("ranked", "sentence"),
+    [
+        (40, "worse by 0.042: the best of 40 is the best by chance as well, and these are other rows."),
+        (1, "worse by 0.042: these are other rows."),
+    ],
+)
+def test_test_rows_are_other_rows(ranked: int, sentence: str) -> None:
+    """A worse figure there is not only due to the choice, and not at all where nothing was chosen."""
+    report = SCENES["sweep"]()
+    board = report.leaderboard
+    assert board is not None
+    rows = tuple(
+        changed(row, rank=row.rank if number < ranked else None) for number, row in enumerate(board.rows)
+    )
+    table = candidates_table(changed(report, leaderboard=changed(board, rows=rows)), 3)
+    assert table is not None
+    assert table.selection[1] == f"On the test rows it is {sentence}"
+
+
+@pytest.mark.parametrize(
     ("statuses", "text"),
     [
         (["succeeded"], "1 candidate: 1 has a rank"),

@@ -57,7 +57,8 @@ def _answer(query: Query, runs: list[Any]) -> Answer:
         # One run that another program wrote, with values that no record takes, does not cost the others.
         try:
             found = _experiment(run)
-        except (ValidationError, AttributeError, OverflowError, TypeError) as error:
+            found.to_json()
+        except (ValueError, AttributeError, OverflowError, TypeError) as error:
             sentences.append(f"Experiment {run.name} cannot be read ({_why(error)}).")
             continue
         if run.state == "running":
@@ -72,7 +73,8 @@ def _answer(query: Query, runs: list[Any]) -> Answer:
 
 
 def _why(error: Exception) -> str:
-    return first_error(error) if isinstance(error, ValidationError) else type(error).__name__
+    reason = first_error(error) if isinstance(error, ValidationError) else type(error).__name__
+    return reason[:_REASON_CHARACTERS]
 
 
 def _experiment(run: Any) -> Experiment:

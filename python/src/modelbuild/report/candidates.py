@@ -205,7 +205,8 @@ def _selection(board: Leaderboard) -> Iterator[str]:
     difference = chosen.validation_metric - chosen.metric
     optimism = difference if board.higher_is_better else -difference
     if optimism > 0:
-        yield f"The best of {count} on validation rows is optimistic by {figure(optimism)}."
+        chance = "" if count == "1" else f"the best of {count} is the best by chance as well, and "
+        yield f"On the test rows it is worse by {figure(optimism)}: {chance}these are other rows."
     others = chosen.within_noise
     if others:
         subject = "1 other candidate is" if others == 1 else f"{others:,} other candidates are"
