@@ -124,6 +124,23 @@ def test_the_rows_of_a_comparison_are_said(changes: dict[str, object], note: str
     assert row.comparable == bool(live.metrics)
 
 
+def test_a_table_without_rows_is_not_there() -> None:
+    """A model of many classes that confuses none has no pairs of them; a column may have no slices."""
+    report = SCENES["hundred-classes"]()
+    size = len(report.confusion.labels) if report.confusion else 0
+    counts = tuple(tuple(9 * (row == column) for column in range(size)) for row in range(size))
+    evaluation = changed(report.manifest.evaluation, slices={"shop": {}})
+    report = changed(
+        report,
+        comparisons=(),
+        confusion=changed(report.confusion, counts=counts),
+        manifest=changed(report.manifest, evaluation=evaluation),
+    )
+    text = document_text(report)
+    assert "Most confused classes" not in text
+    assert "By shop" not in text
+
+
 def test_what_became_worse_comes_before_what_is_bad() -> None:
     """The first rows of a table are those to look at."""
     report = SCENES["better"]()
