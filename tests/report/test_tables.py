@@ -15,6 +15,7 @@ from modelbuild.contract.report import (
     Example,
     Interval,
 )
+from modelbuild.report import warnings
 from modelbuild.report.annotation import render_annotation
 from modelbuild.report.candidates import candidates_table, counts, headings
 from modelbuild.report.comparisons import model_rows, shown_metrics
@@ -122,6 +123,28 @@ def test_the_rows_of_a_comparison_are_said(changes: dict[str, object], note: str
     row = model_rows(changed(report, comparisons=(live,)), shown_metrics(report))[0]
     assert row.note == note
     assert row.comparable == bool(live.metrics)
+
+
+def test_a_value_that_is_empty_has_a_name() -> None:
+    """A column may lack the value of a row, and a label may be empty: a blank says nothing to a person."""
+    report = SCENES["better"]()
+    metric = Metric(name="f1", title="F1", better="higher")
+    slices = {
+        "domain": {"": Quality(rows=9, metrics={"f1": 0.8}), " ": Quality(rows=50, metrics={"f1": 0.9})}
+    }
+    live = changed(
+        report.comparisons[0], slices={"domain": {"": reports.difference(metric, 0.8, 0.95, 0.01)}}
+    )
+    report = changed(
+        report,
+        comparisons=(live,),
+        confusion=ConfusionMatrix(labels=("", "x"), counts=((8, 1), (2, 7))),
+        manifest=changed(report.manifest, evaluation=changed(report.manifest.evaluation, slices=slices)),
+    )
+    judged = reports.judged(report)
+    assert "Worse than live on domain (empty)." in judged.verdict.details
+    assert document_text(judged).count("(empty)") == 5
+    assert "too few to compare: (empty) (9)" in warnings.find(report.manifest)[-1]
 
 
 def test_a_table_without_rows_is_not_there() -> None:

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from modelbuild.annotation import plain
+from modelbuild.text import named
 
 PAPER, INK, SOFT, LINE = "#fdfdfe", "#1f2328", "#57606a", "#d8dce1"
 OWN, OTHER, GOOD, BAD = "#0b62c4", "#9aa3ad", "#1a7f37", "#c4302b"
@@ -117,7 +118,7 @@ LEGEND_TOP = 0.7
 
 def label(text: str, characters: int = 22) -> str:
     """A text from outside on one line of a picture."""
-    line = " ".join(plain(text, 1_000).split())
+    line = named(" ".join(plain(text, 1_000).split()))
     return line if len(line) <= characters else f"{line[: characters - 1]}…"
 
 
