@@ -130,4 +130,5 @@ def _measure(found: _Answers, best: _Answers, metric: Metric) -> tuple[Interval 
     own = bootstrap.interval_of_metric(float(drawn[0]), drawn[1:])
     if not metrics.is_recorded(of_best[0], best.recorded):
         return own, None
-    return own, bootstrap.interval(drawn[1:] - of_best[1:])
+    difference = sample.differences([metric]).get(metric.name)
+    return own, difference.interval if difference else None
