@@ -18,6 +18,8 @@ def test_an_experiment_has_the_commit_of_its_checkout(tmp_path: Path) -> None:
     found = of_checkout(tmp_path)
     assert found["branch"] == "trial"
     assert len(str(found["commit"])) == 40
+    subprocess.run(["git", "-C", str(tmp_path), "checkout", "-q", "--detach"], check=True)
+    assert of_checkout(tmp_path) == {**found, "branch": ""}
 
 
 def test_experiments_of_other_names_have_other_ids() -> None:

@@ -113,10 +113,12 @@ def of_experiment(
 
 
 def of_checkout(folder: Path) -> dict[str, JsonValue]:
-    """Commit and branch of the checkout that ``folder`` lies in; empty if it lies in none."""
+    """Commit and branch of the checkout that ``folder`` lies in; empty if it lies in none. There is no
+    branch where a commit is checked out.
+    """
     try:
-        branch = git.run(folder, "rev-parse", "--abbrev-ref", "HEAD").decode().strip()
-        return {"commit": git.commit_of(folder, "HEAD"), "branch": branch}
+        branch = git.run(folder, "rev-parse", "--abbrev-ref", "HEAD").decode(errors="replace").strip()
+        return {"commit": git.commit_of(folder, "HEAD"), "branch": "" if branch == "HEAD" else branch}
     except ConfigurationError:
         return {}
 
