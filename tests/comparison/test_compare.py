@@ -101,7 +101,7 @@ def test_chosen_rows_have_the_labels_that_are_among_them() -> None:
     chosen = (truth != 1) & (ours != 1) & (theirs != 1)
     rows = compare.LabelRows([0, 1, 2], truth, ours, theirs).where(chosen)
     found = compare.Sample.of(rows.cells(), classification.METRICS, SEED)
-    assert found.labels == [0, 2]
+    assert found.cells.labels == [0, 2]
     alone = labels_difference(truth[chosen], ours[chosen], theirs[chosen])
     assert found.differences(classification.METRICS) == alone
 
@@ -197,6 +197,33 @@ def test_few_rows_have_figures_without_an_interval(rows: int) -> None:
     assert found.value == pytest.approx(1.0)
     assert found.other == pytest.approx(2.0)
     assert (found.interval, found.outcome) == (None, "not known")
+
+
+@pytest.mark.parametrize(
+    ("differing", "outcome"), [(4, "no difference"), (5, "no difference"), (6, "better")]
+)
+def test_five_rows_show_no_difference_between_two_models(differing: int, outcome: str) -> None:
+    """Of two equal models that differ on four rows, one has all four right in one of eight cases, and few
+    resamples have none of them. So it is for labels, each label, numbers, and values of rows.
+    """
+    better = np.arange(500) < differing
+    truth = np.array(["a", "b"] * 250)
+    theirs = np.where(better, np.where(truth == "a", "b", "a"), truth)
+    rows = compare.rows_of(column(truth), column(truth), column(theirs), ["accuracy"])
+    assert rows is not None
+    sample = compare.Sample.of(rows.cells(), classification.METRICS, SEED)
+    f1 = next(metric for metric in classification.METRICS if metric.name == "f1")
+    found = [*sample.differences(classification.METRICS).values(), *sample.label_differences(f1).values()]
+    zeros = np.zeros(500)
+    numbers = compare.NumberRows(zeros, zeros, better.astype(float))
+    found += (
+        compare.Sample.of(numbers.cells(), regression.METRICS, SEED).differences(regression.METRICS).values()
+    )
+    cost = Metric(name="cost", title="cost", better="lower")
+    values = compare.MeanRows({"cost": zeros}, {"cost": better.astype(float)})
+    found += compare.Sample.of(values.cells(), [cost], SEED).differences([cost]).values()
+    assert [one.outcome for one in found] == [outcome] * 7
+    assert all(one.gain > 0 for one in found)
 
 
 def test_a_label_of_few_rows_has_no_interval() -> None:

@@ -62,11 +62,19 @@ def test_the_calibration_is_that_of_scikit_learn() -> None:
 
 
 def test_numbers_have_no_classes() -> None:
-    """Of a regression the largest errors are the mistakes, and there is no matrix."""
+    """Of a regression the largest errors are the mistakes."""
     made = written(pa.table({"id": ["1", "2", "3"], "truth": [1.0, 2.0, 3.0], "prediction": [1.1, 5.0, 3.5]}))
-    assert details.confusion_matrix(made) is None
     assert details.calibration(made) == ()
-    assert [example.id for example in details.examples(made, None).mistakes] == ["2", "3", "1"]
+    mistakes = details.examples(made, None, numbers=True).mistakes
+    assert [example.id for example in mistakes] == ["2", "3", "1"]
+
+
+def test_a_number_that_is_right_is_no_mistake() -> None:
+    """Also where there are fewer wrong ones than the page shows, and where numbers are labels."""
+    made = written(pa.table({"id": ["1", "2", "3"], "truth": [1.0, 2.0, 3.0], "prediction": [1, 2, 5]}))
+    for numbers in (True, False):
+        mistakes = details.examples(made, None, numbers=numbers).mistakes
+        assert [(example.id, example.prediction) for example in mistakes] == [("3", 5)]
 
 
 def test_more_labels_than_a_person_can_read_have_no_matrix() -> None:
@@ -78,7 +86,7 @@ def test_more_labels_than_a_person_can_read_have_no_matrix() -> None:
 
 def test_mistakes_come_with_the_most_confident_first() -> None:
     """What the model was most sure of, and wrong about, is what a person wants to read."""
-    mistakes = details.examples(table(), None).mistakes
+    mistakes = details.examples(table(), None, numbers=False).mistakes
     scores = [example.score for example in mistakes]
     assert scores == sorted(scores, key=lambda score: -(score or 0.0))
     assert all(example.prediction != example.truth for example in mistakes)

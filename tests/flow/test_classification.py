@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -67,6 +68,8 @@ def test_an_evaluation_has_every_label_slice_and_baseline() -> None:
     evaluated = evaluate(rows, answers, labels=LABELS, baselines={"always n": ["n", "n", "n"]})
     found = evaluated.evaluation
     assert list(found.slices["class"]) == list(LABELS)
+    with pytest.raises(ConfigurationError, match="slices has a column class, which is the name of the table"):
+        evaluate(replace(rows, slices={"class": ["x", "x", "y"]}), answers, labels=LABELS, baselines={})
     assert (found.slices["class"]["o"].rows, found.slices["class"]["o"].metrics["f1"]) == (0, 0.0)
     assert {name: (one.rows, one.metrics["accuracy"]) for name, one in found.slices["domain"].items()} == {
         "x": (2, 0.5),

@@ -78,7 +78,7 @@ def test_a_metric_of_rows_is_their_mean_and_its_values_are_kept() -> None:
             metrics=METRICS,
             primary="rmse",
             measure=measure,
-            row_metrics=[replace(cost, values=[1.0])],
+            row_metrics=[RowMetric(cost.metric, [1.0])],
         )
 
 
@@ -116,6 +116,49 @@ def test_a_column_of_too_many_slices_costs_those_with_the_fewest_rows(
     assert "column shop divides the evaluation rows into 3 slices, of which the 2" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"metrics": METRICS[:1]},
+            r"the evaluation is not valid \(.*metric bias of all rows is not described",
+        ),
+        (
+            {"measure": lambda *_: {"rmse": None}},
+            "measure returns None for metric rmse: let it return a number",
+        ),
+        ({"baselines": {"mean": ["150", "150"]}}, "baseline mean has texts, and truth has numbers"),
+        ({"predicted": [[110.0], [190.0]]}, "predicted of evaluation row 'a' is of type list"),
+        (
+            {"row_metrics": [RowMetric(METRICS[1], [1.0, 2.0], {"maen": [1.0, 2.0]})]},
+            r"metric bias has values of baseline 'maen', which is not among the baselines \(none\)",
+        ),
+        ({"row_metrics": [RowMetric(METRICS[1], ["one", "two"])]}, "a value of metric bias is no number"),
+    ],
+)
+def test_a_mistake_in_the_arguments_is_a_sentence(changes: dict[str, Any], message: str) -> None:
+    """What no page could show is refused where the flow's author reads it, and not by notify."""
+    values = {"predicted": [110.0, 190.0], "metrics": METRICS, "primary": "rmse", "measure": measure}
+    with pytest.raises(ConfigurationError, match=message):
+        evaluate(ROWS, **{**values, **changes})
+
+
+def test_texts_and_numbers_may_be_objects_of_pandas() -> None:
+    """A column of a data frame has Python's objects; whole numbers and others are of one kind."""
+    texts = np.array(["x", "y"], dtype=object)
+    ids: Any = [1, 2]
+    found = evaluate(
+        replace(ROWS, ids=ids, truth=texts),
+        ["x", "y"],
+        metrics=METRICS[:1],
+        primary="rmse",
+        measure=lambda truth, predicted: {"rmse": np.float32((truth != predicted).sum())},
+        baselines={"constant": texts},
+    )
+    assert found.evaluation.overall.metrics == {"rmse": 0.0}
+    evaluate(replace(ROWS, truth=[1, 2]), [1.5, 2.5], metrics=METRICS, primary="rmse", measure=measure)
+
+
 def test_the_hash_is_that_of_the_rows() -> None:
     """Another input, truth or row is another evaluation; their order is not, nor what divides them."""
     digest = ROWS.sha256()
@@ -138,6 +181,17 @@ def test_the_hash_is_that_of_the_rows() -> None:
         ({"ids": ["a", "a"]}, "two evaluation rows have the id 'a'"),
         ({"truth": [1.0]}, "are 2 evaluation rows, but truth has 1 elements"),
         ({"slices": {"domain": ["x"]}}, "are 2 evaluation rows, but domain has 1 elements"),
+        ({"ids": np.array([1, 2])}, "the id .*1.* of an evaluation row is of type int64: make all ids texts"),
+        ({"ids": [1, "1"]}, "the id 1 of an evaluation row is of type int: make all ids texts"),
+        ({"inputs": ["x", {"area": np.float32(1)}]}, r"evaluation row 'b' is no JSON \(.*float32"),
+        (
+            {"inputs": ["x", {"area": float("nan")}]},
+            r"evaluation row 'b' is no JSON \(.*: convert its id, in",
+        ),
+        ({"truth": [1.0, None]}, "truth of evaluation row 'b' is of type NoneType, and truth must have only"),
+        ({"truth": [[1.0], [2.0]]}, "truth of evaluation row 'a' is of type list, and truth must have only"),
+        ({"truth": [[1.0], [2.0, 3.0]]}, "truth of evaluation row 'a' is of type list"),
+        ({"truth": ["x", "y"]}, "predicted has numbers, and truth has texts: convert one of the two"),
     ],
 )
 def test_rows_that_nothing_can_be_measured_on_are_refused(changes: dict[str, Any], message: str) -> None:

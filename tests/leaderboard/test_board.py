@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import recorded
 from leaderboards import OLD_ROWS, board, experiment, parameters, scene
 from memory import MemoryObjects
-from modelbuild.contract import Metric
+from modelbuild.contract import Metric, Quality
 from modelbuild.contract.report import Interval
 from modelbuild.experiments.models import Answer
 from modelbuild.leaderboard.intervals import measure
@@ -66,6 +66,23 @@ def test_what_is_not_shown_is_said() -> None:
         "Experiment sentiment running is still running.",
         "Not shown: 1 experimental run on rows that no model was evaluated on.",
         "Not shown: 1 candidate that failed, stopped early, or did not meet a constraint.",
+    )
+
+
+def test_a_model_without_the_metric_of_its_table_is_counted() -> None:
+    """So is a run that crashed before it was evaluated, which is on no rows at all."""
+    objects, _ = scene()
+    other = Metric(name="cost", title="cost", better="lower")
+    newest = {"metrics": (other,), "primary": "cost", "overall": Quality(rows=9, metrics={"cost": 2.0})}
+    newest |= {"slices": {}, "baselines": {}}
+    made = recorded.manifest("20", parameters=parameters(1.0), created_at="2026-02-01T00:00:00+00:00")
+    changed = made.evaluation.model_copy(update=newest)
+    recorded.put(objects, made.model_copy(update={"evaluation": changed}))
+    found = board(objects, Answer(experiments=(experiment("crashed", 0.5, rows=""),)))
+    assert names(found.tables[0]) == ["sentiment 20"]
+    assert found.notes[:2] == (
+        "Not shown: 1 experimental run that was not evaluated.",
+        "Not shown: 4 models or runs that lack the metric of the table of their rows.",
     )
 
 

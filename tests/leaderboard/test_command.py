@@ -17,6 +17,7 @@ from leaderboards import parameters
 from modelbuild.aws.identity import session
 from modelbuild.aws.storage import Storage
 from modelbuild.cli import cli
+from modelbuild.errors import ConfigurationError
 from modelbuild.settings import AwsSettings
 
 BUCKET = recorded.ROOT.removesuffix("/comments")
@@ -59,6 +60,14 @@ def test_a_pipeline_without_models_is_no_error(lake: Storage, capfd: pytest.Capt
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"no model that was evaluated lies in {BUCKET}/other: ")
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("pipeline", ["my_pipeline", "größer", "..", ""])
+def test_a_name_that_no_pipeline_has_is_a_sentence(pipeline: str) -> None:
+    """Buildkite's slugs have letters, digits and hyphens; S3 is not asked for anything else."""
+    done = CliRunner().invoke(cli, ["leaderboard", pipeline, "--artifacts", BUCKET])
+    assert isinstance(done.exception, ConfigurationError)
+    assert str(done.exception).startswith(f"the pipeline is {pipeline!r}: give its slug")
 
 
 def test_a_model_is_adopted(lake: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 import recorded
 import standins
 from modelbuild.contract import Metric
+from modelbuild.experiments import process
 from modelbuild.experiments.asking import SECONDS, asking, finding
 from modelbuild.experiments.models import Answer, Experiment, Query
 from modelbuild.settings.notify import WandbSettings
@@ -131,6 +133,34 @@ def test_experiments_with_the_same_parameters_are_found(service: standins.Servic
     assert answer.unavailable == (
         "Experiment sentiment running is still running.",
         "Experiment sentiment without has no macro-F1.",
+    )
+
+
+def test_a_run_that_no_record_takes_does_not_cost_the_others() -> None:
+    """Another program may write runs of the same job type into the project, with any values."""
+    good: dict[str, Any] = {
+        "name": "good",
+        "url": "https://wandb.example/good",
+        "created_at": "2026-11-23T10:00:00Z",
+        "job_type": "experiment",
+        "state": "finished",
+        "config": {"parameters_sha256": SAME},
+        "summary": SimpleNamespace(_json_dict={"macro_f1": 0.5}),
+    }
+    strange: list[dict[str, Any]] = [
+        {"config": {"parameters_sha256": SAME, "parameters": {"rate": float("nan")}}},
+        {"summary": SimpleNamespace(_json_dict={"macro_f1": 10**400})},
+        {"created_at": None},
+        {"config": {"parameters_sha256": SAME, "parameters": {"note": "\ud800"}}},
+    ]
+    runs = [SimpleNamespace(**{**good, "name": f"strange {n}", **one}) for n, one in enumerate(strange)]
+    answer = process._answer(query(), [*runs, SimpleNamespace(**good)])
+    assert [one.name for one in answer.experiments] == ["good"]
+    assert answer.unavailable == (
+        "Experiment strange 0 cannot be read (parameters.rate.float: Input should be a finite number).",
+        "Experiment strange 1 cannot be read (OverflowError).",
+        "Experiment strange 2 cannot be read (created: Input should be a valid string).",
+        "Experiment strange 3 cannot be read (ValueError).",
     )
 
 

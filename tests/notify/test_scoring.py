@@ -17,6 +17,8 @@ from modelbuild.comparison.predictions import PredictionTable
 from modelbuild.contract import Manifest
 from modelbuild.contract.report import Comparison
 from modelbuild.errors import AwsError, ModelbuildError
+from modelbuild.flow import regression
+from modelbuild.flow.evaluation import EvaluationRows
 from modelbuild.notify import scoring
 from modelbuild.notify.models import read_model
 from modelbuild.notify.scoring import Scorer
@@ -279,6 +281,32 @@ def test_numbers_are_compared_with_a_tolerance() -> None:
     scoring._require_recorded(known, pa.array([1.0004, 200.1]))
     with pytest.raises(scoring._NotScored, match="answers 1 of 2 rows otherwise"):
         scoring._require_recorded(known, pa.array([1.0, 210.0]))
+
+
+def test_a_server_may_answer_with_a_fraction_where_this_model_has_whole_numbers() -> None:
+    """A regression of counts predicts whole numbers by chance, or only in one of the two versions."""
+    lake, counts = MemoryObjects(), list(range(60))
+
+    def stored(number: int, rows: int, predicted: list[Any]) -> Manifest:
+        ids = [f"row-{at:06}" for at in range(rows)]
+        found = regression.evaluate(
+            EvaluationRows(ids=ids, inputs=[*ids], truth=counts[:rows], description=""),
+            [{"value": value} for value in predicted],
+            baselines={},
+        )
+        return trained.store_model(lake, number, found)
+
+    live = stored(1, 40, [count + 0.5 for count in counts[:40]])
+    ours, _ = read_model(stored(2, 60, counts), lake)
+    lake.write(live.artifact.path, b"the model")
+    answers = {json.dumps(f"row-{at:06}"): at + 0.5 for at in counts}
+    batch = jobs.ScoringBatch(lake, jobs.answering(answers))
+    read, _ = read_model(live, lake, ours.manifest)
+    scored = Scorer(ScoreSettings(), lake, lambda: batch)(ours, read)
+    assert scored is not None
+    assert scored.problem == ""
+    found = compare_models("live", ours, read, scored)
+    assert (found.rows, found.metrics["rmse"].other) == (60, 0.5)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])

@@ -188,6 +188,10 @@ def test_identity_that_would_do_nothing_is_refused(aws: dict[str, Any], message:
         ({"metric": "model_bytes", "slice": "a=b", "maximum": 9}, "is of the model and not of a slice"),
         ({"metric": "latency_seconds", "maximum-drop": 1}, "is not compared with the live model"),
         ({"metric": "macro_f1", "slice": "domain=tweets"}, "a gate needs minimum, maximum or maximum-drop"),
+        (
+            {"metric": "macro_f1", "minimum": 0.9, "maximum": 0.6},
+            "minimum 0.9 is above maximum 0.6, so no model meets the gate",
+        ),
         ({"metric": "macro_f1", "maximum-drop": 0.02}, "gates .*: maximum-drop needs compare-with"),
     ],
 )

@@ -191,3 +191,22 @@ def test_a_curve_of_any_measures_is_drawn(values: list[dict[str, float]]) -> Non
     report = changed(report, manifest=changed(report.manifest, training=training))
     assert ("curve.svg" in draw_pictures(report)) == any(values)
     assert pictures.expected_pictures(report)
+
+
+@pytest.mark.parametrize(
+    ("file", "entries"),
+    [
+        ("trend.svg", ["other rows", "same rows", "deployed, other rows", "deployed", "this model"]),
+        ("candidates.svg", ["best", "within noise of it", "worse", "not compared with it"]),
+    ],
+)
+def test_a_legend_with_all_entries_fits(file: str, entries: list[str]) -> None:
+    """None ends beyond the picture, by letters that are half as wide as high."""
+    report = SCENES["sweep"]()
+    board = report.leaderboard
+    rows = [changed(row, within_noise=None if row.rank == 40 else row.within_noise) for row in board.rows]  # type: ignore[union-attr]
+    drawn = draw_pictures(changed(report, leaderboard=changed(board, rows=tuple(rows))))[file].decode()
+    for entry in entries:
+        found = re.search(rf' x="([0-9.]+)"[^>]*>{entry}</text>', drawn)
+        assert found is not None, entry
+        assert float(found[1]) + 4.5 * len(entry) < 316.8, entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import reports
-from modelbuild.contract import Metric, Quality, Report
+from modelbuild.contract import Metric, Quality, Report, figure
 from modelbuild.contract.report import (
     Changes,
     Comparison,
@@ -15,6 +15,7 @@ from modelbuild.contract.report import (
     Example,
     Interval,
 )
+from modelbuild.report import warnings
 from modelbuild.report.annotation import render_annotation
 from modelbuild.report.candidates import candidates_table, counts, headings
 from modelbuild.report.comparisons import model_rows, shown_metrics
@@ -34,6 +35,15 @@ def document_text(report: Report) -> str:
 
 
 @pytest.mark.parametrize(
+    ("value", "text"),
+    [(12_345.678, "12,345.678"), (-0.0, "0.000"), (-4e-5, "-4.00e-05"), (1e300, "1.00e+300")],
+)
+def test_a_metric_takes_few_characters(value: float, text: str) -> None:
+    """A table with the metric of a training that diverged is as wide as others."""
+    assert figure(value) == text
+
+
+@pytest.mark.parametrize(
     ("value", "other", "interval", "gain", "bounds", "outcome"),
     [
         (0.61, 0.6, (0.002, 0.018), "+0.010", "+0.002 to +0.018", "better"),
@@ -49,6 +59,8 @@ def document_text(report: Report) -> str:
         (0.6, 0.61, (-0.03, 0.0001), "-0.010", "-0.030 to +0.000", "no difference"),
         # Of a small metric the digits are those of the metric.
         (2.5e-5, 2e-5, (1e-6, 8e-6), "+5.00e-06", "+1.00e-06 to +8.00e-06", "better"),
+        # So are they of a very large one, as of a training that diverged.
+        (2.5e30, 2e30, (-1e29, 1.1e30), "+5.00e+29", "-1.00e+29 to +1.10e+30", "no difference"),
         # Without an interval nothing shows that it is no chance.
         (0.9, 0.1, None, "+0.800", "", "not known"),
     ],
@@ -99,6 +111,7 @@ def test_the_primary_metric_comes_first() -> None:
         ({"rows": 2_345, "reason": "with 3 rows twice"}, "with 3 rows twice"),
         ({"rows": 2_000, "reason": "rows of both"}, "on 2,000 rows: rows of both"),
         ({"rows": 2_000}, "on 2,000 rows"),
+        ({"rows": 2_000, "reason": "on the 2,000 of 2,345 rows"}, "on the 2,000 of 2,345 rows"),
         ({"rows": 0, "metrics": {}, "reason": "other rows"}, "other rows"),
         ({"rows": 0, "metrics": {}}, "no reason is given"),
     ],
@@ -110,6 +123,45 @@ def test_the_rows_of_a_comparison_are_said(changes: dict[str, object], note: str
     row = model_rows(changed(report, comparisons=(live,)), shown_metrics(report))[0]
     assert row.note == note
     assert row.comparable == bool(live.metrics)
+
+
+def test_a_value_that_is_empty_has_a_name() -> None:
+    """A column may lack the value of a row, and a label may be empty: a blank says nothing to a person."""
+    report = SCENES["better"]()
+    metric = Metric(name="f1", title="F1", better="higher")
+    slices = {
+        "domain": {"": Quality(rows=9, metrics={"f1": 0.8}), " ": Quality(rows=50, metrics={"f1": 0.9})}
+    }
+    live = changed(
+        report.comparisons[0], slices={"domain": {"": reports.difference(metric, 0.8, 0.95, 0.01)}}
+    )
+    report = changed(
+        report,
+        comparisons=(live,),
+        confusion=ConfusionMatrix(labels=("", "x"), counts=((8, 1), (2, 7))),
+        manifest=changed(report.manifest, evaluation=changed(report.manifest.evaluation, slices=slices)),
+    )
+    judged = reports.judged(report)
+    assert "Worse than live on domain (empty)." in judged.verdict.details
+    assert document_text(judged).count("(empty)") == 5
+    assert "too few to compare: (empty) (9)" in warnings.find(report.manifest)[-1]
+
+
+def test_a_table_without_rows_is_not_there() -> None:
+    """A model of many classes that confuses none has no pairs of them; a column may have no slices."""
+    report = SCENES["hundred-classes"]()
+    size = len(report.confusion.labels) if report.confusion else 0
+    counts = tuple(tuple(9 * (row == column) for column in range(size)) for row in range(size))
+    evaluation = changed(report.manifest.evaluation, slices={"shop": {}})
+    report = changed(
+        report,
+        comparisons=(),
+        confusion=changed(report.confusion, counts=counts),
+        manifest=changed(report.manifest, evaluation=evaluation),
+    )
+    text = document_text(report)
+    assert "Most confused classes" not in text
+    assert "By shop" not in text
 
 
 def test_what_became_worse_comes_before_what_is_bad() -> None:
@@ -265,6 +317,44 @@ def test_what_candidates_cost_has_the_currency_that_the_head_counted_in() -> Non
     text = document_text(report)
     assert "cost, USD" in text
     assert "cost, EUR" not in text
+
+
+def test_a_candidate_that_was_not_compared_with_the_best_is_not_called_worse() -> None:
+    """The page says of how many nothing is known, and does not say that none is within noise."""
+    report = SCENES["sweep"]()
+    assert report.leaderboard is not None
+    assert report.leaderboard.selection is not None
+    best, *others = report.leaderboard.rows
+    board = changed(
+        report.leaderboard,
+        rows=(best, *(changed(row, within_noise=None) for row in others)),
+        selection=changed(report.leaderboard.selection, within_noise=0),
+    )
+    table = candidates_table(changed(report, leaderboard=board), 3)
+    assert table is not None
+    assert {row.against_best for row in table.rows} == {"best", "not known"}
+    assert "39 candidates were not compared with it row by row" in table.selection[-1]
+    assert "No other candidate is within noise" not in " ".join(table.selection)
+
+
+@pytest.mark.parametrize(
+    ("ranked", "sentence"),
+    [
+        (40, "worse by 0.042: the best of 40 is the best by chance as well, and these are other rows."),
+        (1, "worse by 0.042: these are other rows."),
+    ],
+)
+def test_test_rows_are_other_rows(ranked: int, sentence: str) -> None:
+    """A worse figure there is not only due to the choice, and not at all where nothing was chosen."""
+    report = SCENES["sweep"]()
+    board = report.leaderboard
+    assert board is not None
+    rows = tuple(
+        changed(row, rank=row.rank if number < ranked else None) for number, row in enumerate(board.rows)
+    )
+    table = candidates_table(changed(report, leaderboard=changed(board, rows=rows)), 3)
+    assert table is not None
+    assert table.selection[1] == f"On the test rows it is {sentence}"
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def leaderboard(
         low=0.5951,
         high=0.6298,
         validation_metric=best.metric or 0.0,
-        within_noise=sum(row.within_noise for row in rows),
+        within_noise=sum(row.within_noise is True for row in rows),
     )
     values = {
         "pipeline": request.build.pipeline,

@@ -12,8 +12,9 @@ from scipy import stats
 from sklearn.metrics import f1_score
 
 from modelbuild.aws.failures import NotFound
-from modelbuild.comparison import compare, predictions
-from modelbuild.contract import CandidateOutcome, LeaderboardRow
+from modelbuild.comparison import bootstrap, compare, predictions
+from modelbuild.contract import CandidateOutcome, LeaderboardRow, Metric
+from modelbuild.contract.report import Interval
 from modelbuild.sweep import noise
 from sweep_outcomes import ROWS, Trained
 
@@ -87,7 +88,7 @@ def test_a_candidate_with_unreadable_predictions_has_failed(damaged: int) -> Non
         (f"12.{others[1]}", 2),
         (f"12.{damaged}", None),
     ]
-    assert [row.within_noise for row in found.rows] == [False, True, False]
+    assert [row.within_noise for row in found.rows] == [False, True, None]
     assert found.rows[2].status == "failed"
     assert f"12.{damaged} holds no predictions" in found.rows[2].reason
 
@@ -139,4 +140,36 @@ def test_candidates_are_not_compared_on_other_rows() -> None:
     trained.predictions[2] = other.predictions[1]
     first, second = trained.rank().rows
     assert first.low is not None
-    assert (second.low, second.within_noise, second.rank) == (None, False, 2)
+    assert (second.low, second.within_noise, second.rank) == (None, None, 2)
+
+
+def test_a_candidate_that_was_not_compared_with_the_best_is_not_called_worse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of one with another metric than its predictions give, and of those behind the last one that is
+    compared, the rows say nothing.
+    """
+    monkeypatch.setattr(noise, "_COMPARED", 2)
+    trained = Trained(objective={"metric": "accuracy"})
+    for right in (0.9, 0.895, 0.6):
+        trained.add(right)
+    trained.outcomes[1] = with_accuracy(trained.outcomes[1], 0.85)
+    assert [row.within_noise for row in trained.rank().rows] == [False, None, None]
+
+
+def test_a_metric_whose_resamples_are_biased_has_no_interval() -> None:
+    """Resamples of macro-F1 lack classes of few rows, and are all worse than the rows: the interval would not
+    contain the metric.
+    """
+    random = np.random.default_rng(5)
+    truth = random.integers(0, 300, 1_000)
+    predicted = np.where(random.random(1_000) < 0.7, truth, random.integers(0, 300, 1_000))
+    labels = [str(number) for number in range(300)]
+    cells = compare.LabelRows(labels, truth, predicted, predicted).cells()
+    metric = Metric(name="macro_f1", title="macro-F1", better="higher")
+    drawn = np.asarray(compare.Sample.of(cells, [metric], 1).ours["macro_f1"])
+    biased = bootstrap.interval(drawn[1:])
+    assert biased is not None
+    assert biased.high < drawn[0]
+    assert bootstrap.interval_of_metric(float(drawn[0]), drawn[1:]) is None
+    assert bootstrap.interval_of_metric(0.9, np.full(1_000, 0.9)) == Interval(low=0.9, high=0.9)

@@ -62,7 +62,7 @@ def test_what_is_within_noise_is_so_of_the_best_that_is_left() -> None:
     assert [row.within_noise for row in before.rows] == [False, False, False]
     ended = {**trained.ended(2, 3), "12.1": failure(1)}
     found = offers.without_failed(before, ended, trained.read_row)
-    assert [row.within_noise for row in found.rows] == [False, True, False]
+    assert [row.within_noise for row in found.rows] == [False, True, None]
     selection = offers.select(found, found.rows[0], trained.outcomes[1], trained.predictions[2])
     assert (selection.model_id, selection.within_noise) == ("12.2", 1)
 

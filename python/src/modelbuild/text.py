@@ -169,6 +169,11 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
+def named(name: str) -> str:
+    """A name in a sentence or a table: that of a value that is empty, or white space, can be seen."""
+    return name if name.strip() else "(empty)"
+
+
 def counted(number: int, name: str) -> str:
     """A number of things: "1 sweep", "2 sweeps"."""
     return f"{number:,} {name}{'' if number == 1 else 's'}"

@@ -306,6 +306,10 @@ def test_an_experiment_with_the_same_parameters_stands_beside_the_model(
     other = world.report(manifest, environ={"WANDB_API_KEY": "k"}, wandb={}).compared_with("experiment")
     assert other is not None
     assert (other.outcome, other.reason) == ("not comparable", "it was evaluated on other rows")
+    found = found.model_copy(update={"dataset_sha256": ""})
+    other = world.report(manifest, environ={"WANDB_API_KEY": "k"}, wandb={}).compared_with("experiment")
+    assert other is not None
+    assert other.reason == "the rows that it was evaluated on are not known"
 
 
 def test_private_data_show_no_rows(world: World) -> None:

@@ -47,8 +47,8 @@ def test_gates_are_checked(world: World, gate: dict[str, Any], value: str, passe
         ({"metric": "accuracy", "slice": "domain=reviews"}, "equal", True),
         ({"metric": "precision", "slice": "class=positive"}, "better", True),
         ({"metric": "recall", "slice": "class=positive"}, "worse", False),
-        ({"metric": "brier", "slice": "domain=tweets"}, "not comparable: the comparison lacks it", False),
-        ({"metric": "accuracy", "slice": "domain=news"}, "not comparable: the comparison lacks it", False),
+        ({"metric": "brier", "slice": "domain=tweets"}, "not comparable: the evaluation lacks it", False),
+        ({"metric": "accuracy", "slice": "domain=news"}, "not comparable: the evaluation lacks it", False),
     ],
 )
 def test_a_drop_in_a_slice_is_by_the_metric_of_the_gate(
@@ -79,7 +79,22 @@ def test_a_comparison_without_slices_lacks_the_slice_of_a_gate(world: World, rea
     live = live.model_copy(update={"slices": {}, "slices_by_metric": {}, "reason": reason})
     gate = Gate.model_validate({"metric": "f1", "slice": "class=neutral", "maximum-drop": 0.0})
     [result] = gates.check([gate], manifest, live)
-    assert (result.value, result.passed) == ("not comparable: the comparison lacks it", False)
+    lacks = "not comparable: the live model has no figure of it for these rows"
+    assert (result.value, result.passed) == (lacks, False)
+
+
+def test_a_slice_of_few_rows_among_many_slices_has_that_reason(world: World) -> None:
+    """Of a column, the values with the most rows are compared; the others are no fault of the live model."""
+    truth = trained.truth_of(300)
+    domains = ["small", *(f"shop {number % 50:02}" for number in range(299))]
+    for number in (1, 2):
+        found = trained.evaluated(truth, trained.guesses(truth, 0.8, number), domains=domains)
+        manifest = trained.store_model(world.lake, number, found)
+        if number == 1:
+            trained.deploy(world.lake, world.production, manifest)
+    gate = {"metric": "macro_f1", "slice": "domain=small", "maximum-drop": 1}
+    [result] = world.report(manifest, gates=[gate]).gates
+    assert result.value == "not comparable: only the 50 values of domain with the most rows are compared"
 
 
 def test_a_drop_in_a_slice_of_models_that_are_not_comparable_has_their_reason(world: World) -> None:

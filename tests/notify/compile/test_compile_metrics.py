@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, matthews_corrcoef
 
@@ -12,6 +13,7 @@ import trained
 from compiled_reports import TRUTH, World, live_of
 from modelbuild.contract import Metric, figure
 from modelbuild.contract.report import Report
+from modelbuild.flow import regression
 from modelbuild.flow.evaluation import Evaluated, EvaluationRows, evaluate
 from modelbuild.report.pictures import expected_pictures
 from modelbuild.report.slices import slice_tables
@@ -81,6 +83,62 @@ def test_what_only_the_flow_can_compute_is_not_compared_on_other_rows(world: Wor
     report = report_beside_live(world, measured(0.7, 1, rows=250), measured(0.9, 2))
     assert report.verdict.outcome == "not comparable"
     assert "only the flow can compute MCC" in report.verdict.sentence
+
+
+def predicting(truth: Sequence[Any], predicted: Sequence[Any], primary: str) -> Evaluated:
+    """An evaluation of numbers by accuracy, or of a regression by its metrics."""
+    ids = [f"row-{number:06}" for number in range(len(truth))]
+    rows = EvaluationRows(ids=ids, inputs=[*map(str, truth)], truth=truth, description="")
+    if primary != "accuracy":
+        metrics, measure = regression.METRICS, regression.measure
+        return evaluate(rows, predicted, metrics=metrics, primary=primary, measure=measure)
+    accuracy = Metric(name="accuracy", title="accuracy", better="higher")
+
+    def measured(truth: Any, found: Any) -> dict[str, float]:
+        return {"accuracy": float(np.mean(truth == found))}
+
+    return evaluate(rows, predicted, metrics=[accuracy], primary="accuracy", measure=measured)
+
+
+def test_a_regression_of_whole_numbers_has_no_classes(world: World) -> None:
+    """The metrics decide whether numbers are labels: a count that is wrong by one is no other class."""
+    truth = [number % 40 for number in range(200)]
+    live = predicting(truth, [number + 2 for number in truth], "rmse")
+    new = predicting(truth, [number + number % 2 for number in truth], "rmse")
+    report = report_beside_live(world, live, new)
+    assert report.verdict.outcome == "better"
+    assert (report.confusion, report.calibration) == (None, ())
+    assert report.examples is not None
+    assert (report.examples.gained, report.examples.differences) == (0, ())
+    assert all(example.prediction != example.truth for example in report.examples.mistakes)
+
+
+@pytest.mark.parametrize(("first", "second"), [(float, float), (int, float), (float, int)])
+def test_labels_may_be_numbers_of_any_type(
+    world: World, first: Callable[[int], Any], second: Callable[[int], Any]
+) -> None:
+    """1 and 1.0 are the same label, of both models and of the truth."""
+    truth = [number % 3 for number in range(200)]
+    live = predicting(truth, [first(number % 2) for number in truth], "accuracy")
+    new = predicting(truth, [*map(second, [*truth[:-1], 0])], "accuracy")
+    report = report_beside_live(world, live, new)
+    assert report.verdict.outcome == "better"
+    assert report.confusion is not None
+    assert report.examples is not None
+    assert [example.id for example in report.examples.mistakes] == ["row-000199"]
+    assert (report.examples.gained, report.examples.lost) == (66, 1)
+
+
+def test_a_metric_without_a_value_on_the_shared_rows_is_the_reason(world: World) -> None:
+    """R² is not defined where the truth of all rows of both models is one number."""
+    same, other = [5.0] * 60, [float(number) for number in range(60)]
+    live = predicting([*same, *other], [number + 1 for number in (*same, *other)], "r2")
+    moved = [*same, *(number + 0.5 for number in other)]
+    report = report_beside_live(world, live, predicting(moved, moved, "r2"))
+    assert report.verdict.sentence == (
+        "Not comparable with the live model sentiment 1: R² has no value on the 60 of 120 rows that it was "
+        "evaluated on as well."
+    )
 
 
 def test_models_on_few_rows_are_neither_better_nor_worse(world: World) -> None:

@@ -93,6 +93,18 @@ def test_a_build_names_a_file_of_the_repository(
         ("method: grid\nspace: {act: {minimum: 1, maximum: 3}}", "a grid needs its count"),
         ("method: random\nspace: {act: [1]}", "method random needs candidates"),
         ("method: genetic\nspace: {act: [1]}", "no sweep: method"),
+        (
+            "method: grid\nspace: {act: [1]}\nconstraints: [{metric: m, minimum: 2, maximum: 1}]",
+            "minimum 2 is above maximum 1, so no candidate meets it",
+        ),
+        (
+            "method: grid\nspace: {act: [1]}\nconstraints: [{metric: m, slice: tweets, minimum: 2}]",
+            r"constraints.0.slice: String should match pattern",
+        ),
+        (
+            "method: grid\nspace: {act: [1]}\nconstraints: [{metric: model_bytes, slice: a=b, maximum: 2}]",
+            "model_bytes is of the model and not of a slice: leave slice out",
+        ),
         ("method: grid\nspce: {act: [1]}", "no sweep: "),
         ("method: grid\nlimit: 2\nspace: {act: [1, 2, 3]}", "more than 2 candidates, and its limit is 2"),
         ("method: grid\nspace: {act: {values: [1], when: {kind: x}}}", r"tries kind \(space.act.when\)"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 import click
+
+from modelbuild.errors import ConfigurationError
 
 _Decorator: TypeAlias = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -21,7 +24,15 @@ artifacts_option: _Decorator = click.option(
 
 
 def pipeline_root(artifacts: str, pipeline: str | None) -> str:
-    """The prefix of a pipeline's models, from one that ends with the pipeline or is that of all pipelines."""
+    """The prefix of a pipeline's models, from one that ends with the pipeline or is that of all pipelines.
+
+    Raises:
+        ConfigurationError: no pipeline of Buildkite has such a name.
+    """
+    if pipeline is not None and not re.fullmatch("[a-zA-Z0-9][a-zA-Z0-9-]*", pipeline):
+        raise ConfigurationError(
+            f"the pipeline is {pipeline!r}: give its slug, which has letters, digits and hyphens only"
+        )
     root = artifacts.rstrip("/")
     return root if pipeline is None or root.rsplit("/", 1)[-1] == pipeline else f"{root}/{pipeline}"
 

@@ -25,6 +25,8 @@ from modelbuild.contract.report import Interval
 RESAMPLES = 1_000
 _LEVEL = 0.95
 _MANY_ROWS = 10_000
+_MOST_BIAS = 0.25
+"""Resamples whose mean is further from the metric, in their standard deviations, have no interval."""
 _NUMBERS_AT_ONCE = 250_000
 """At most so many numbers are in a matrix of several resamples, which takes 2 MB."""
 
@@ -73,3 +75,21 @@ def interval(gains: npt.NDArray[Any]) -> Interval | None:
         return None
     low, high = np.percentile(finite, [50 * (1 - _LEVEL), 100 - 50 * (1 - _LEVEL)])
     return Interval(low=float(low), high=float(high))
+
+
+def interval_of_metric(observed: float, drawn: npt.NDArray[Any]) -> Interval | None:
+    """The interval of a metric of one model.
+
+    Args:
+        observed: its value on the rows.
+        drawn: its values in the resamples.
+
+    Returns:
+        None if the resamples are biased (Efron & Tibshirani, section 10.3), as those of macro-F1 with few
+        rows for each class: each lacks some of the classes, and all may be worse than the rows are.
+    """
+    finite = drawn[np.isfinite(drawn)]
+    if len(finite) == 0:
+        return None
+    bias = abs(float(finite.mean()) - observed)
+    return interval(finite) if bias <= _MOST_BIAS * float(finite.std()) + 1e-9 * abs(observed) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,9 +12,13 @@ import pyarrow as pa
 
 from modelbuild.comparison import bootstrap, metrics
 from modelbuild.comparison.metrics import Floats, LabelCounts, NumberSums
-from modelbuild.comparison.predictions import Codes, label_codes
+from modelbuild.comparison.predictions import Codes, are_alike, label_codes
 from modelbuild.contract import FEW_ROWS, Metric
-from modelbuild.contract.report import Difference
+from modelbuild.contract.report import Difference, Interval
+
+_FEWEST_DIFFERING = 6
+"""Fewer rows on which two models differ show no difference: that all five speak for the same one of two equal
+models has a probability of 6 % (the sign test), and resamples without any of them are too rare to tell."""
 
 Measured = Mapping[str, Floats]
 """Metrics by name, each of shape (weightings,); a metric of labels of shape (weightings, labels)."""
@@ -31,6 +35,10 @@ class Cells:
     labels: Sequence[Any] = ()
     label_rows: Sequence[int] = ()
     """On how many rows each label is the true one."""
+    differing: Mapping[str, int] = field(default_factory=dict)
+    """On how many rows the two predictions differ, by metric: as far as the metric can tell them apart."""
+    label_differing: Sequence[int] = ()
+    """On how many rows only one of the two is each label."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,22 @@ class LabelRows:
             named = {**metrics.OF_LABELS, **metrics.OF_ONE_LABEL}
             return {name: function(counted) for name, function in named.items()}
 
-        rows = np.bincount(true, counts, len(present)).astype(int).tolist()
-        return Cells(counts, measure, [self.labels[number] for number in present], rows)
+        first, second = predicted
+        rows, ours, theirs = (
+            np.bincount(labels, weights, len(present)).astype(int).tolist()
+            for labels, weights in ((true, counts), *((one, counts * (first != second)) for one in predicted))
+        )
+        return Cells(
+            counts,
+            measure,
+            [self.labels[number] for number in present],
+            rows,
+            {
+                "macro_f1": int(counts[first != second].sum()),
+                "accuracy": int(counts[(first == true) != (second == true)].sum()),
+            },
+            [one + other for one, other in zip(ours, theirs, strict=True)],
+        )
 
 
 @dataclass(frozen=True)
@@ -83,7 +105,9 @@ class NumberRows:
             sums = NumberSums.of(weights, columns[which])
             return {name: function(sums) for name, function in metrics.OF_NUMBERS.items()}
 
-        return Cells(np.ones(len(self.truth), dtype=np.int64), measure)
+        errors = [np.abs(predicted - self.truth) for predicted in (self.ours, self.theirs)]
+        differing = dict.fromkeys(metrics.OF_NUMBERS, int(np.count_nonzero(errors[0] != errors[1])))
+        return Cells(np.ones(len(self.truth), dtype=np.int64), measure, differing=differing)
 
 
 @dataclass(frozen=True)
@@ -109,7 +133,10 @@ class MeanRows:
             return {name: weights @ values / rows for name, values in both[which].items()}
 
         size = max((len(values) for values in self.ours.values()), default=0)
-        return Cells(np.ones(size, dtype=np.int64), measure)
+        differing = {
+            name: int(np.count_nonzero(values != self.theirs[name])) for name, values in self.ours.items()
+        }
+        return Cells(np.ones(size, dtype=np.int64), measure, differing=differing)
 
 
 Rows: TypeAlias = LabelRows | NumberRows | MeanRows
@@ -126,7 +153,7 @@ def rows_of(
     for name in names:
         if name in metrics.OF_NUMBERS and numeric:
             return NumberRows(*(np.asarray(column.to_numpy(), dtype=float) for column in columns))
-        if name in metrics.OF_LABELS and truth.type == ours.type == theirs.type:
+        if name in metrics.OF_LABELS and are_alike(columns):
             labels, codes = label_codes(columns)
             return LabelRows(labels, *codes)
     return None
@@ -139,8 +166,7 @@ class Sample:
     Fewer than ``FEW_ROWS`` rows have no resamples, because their intervals would be too narrow.
     """
 
-    labels: Sequence[Any]
-    label_rows: Sequence[int]
+    cells: Cells
     ours: Measured
     theirs: Measured
 
@@ -161,7 +187,7 @@ class Sample:
                     if name in names:
                         kept.setdefault(name, []).append(values)
         ours, theirs = ({name: np.concatenate(parts) for name, parts in kept.items()} for kept in both)
-        return cls(cells.labels, cells.label_rows, ours, theirs)
+        return cls(cells, ours, theirs)
 
     def differences(self, compared: Sequence[Metric]) -> dict[str, Difference]:
         """The difference by each of those metrics that are of all rows."""
@@ -173,7 +199,7 @@ class Sample:
         """The difference by a metric of labels, such as F1, for each label by its name."""
         if metric.name not in metrics.OF_ONE_LABEL:
             return {}
-        found = {str(name): self._difference(metric, label) for label, name in enumerate(self.labels)}
+        found = {str(name): self._difference(metric, label) for label, name in enumerate(self.cells.labels)}
         return {label: difference for label, difference in found.items() if difference is not None}
 
     def _difference(self, metric: Metric, label: int | None = None) -> Difference | None:
@@ -185,12 +211,18 @@ class Sample:
         if not (np.isfinite(ours[0]) and np.isfinite(theirs[0])):
             return None
         sign = 1.0 if metric.better == "higher" else -1.0
-        few = label is not None and self.label_rows[label] < FEW_ROWS
+        if label is None:
+            few, differing = False, self.cells.differing[metric.name]
+        else:
+            few, differing = self.cells.label_rows[label] < FEW_ROWS, self.cells.label_differing[label]
+        interval = None if few else bootstrap.interval(sign * (ours[1:] - theirs[1:]))
+        if interval is not None and differing < _FEWEST_DIFFERING:
+            interval = Interval(low=min(interval.low, 0.0), high=max(interval.high, 0.0))
         return Difference(
             value=float(ours[0]),
             other=float(theirs[0]),
             gain=metric.gain(float(ours[0]), float(theirs[0])),
-            interval=None if few else bootstrap.interval(sign * (ours[1:] - theirs[1:])),
+            interval=interval,
         )
 
 

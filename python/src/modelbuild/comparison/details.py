@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from modelbuild.comparison.metrics import Floats
-from modelbuild.comparison.predictions import Codes, PredictionTable, label_codes
+from modelbuild.comparison.predictions import Codes, PredictionTable, are_alike, label_codes
 from modelbuild.contract.record import document
 from modelbuild.contract.report import CalibrationBin, ConfusionMatrix, Example, Examples
 
@@ -28,9 +27,7 @@ _MISSING = "(missing)"
 
 
 def confusion_matrix(table: PredictionTable) -> ConfusionMatrix | None:
-    """How often each true label got each predicted one; None for numbers, and for too many labels."""
-    if _are_numbers(table):
-        return None
+    """How often each true label got each predicted one; None for too many labels."""
     labels, (truth, predicted) = label_codes([table.column("truth"), table.column("prediction")])
     if len(labels) > LABELS:
         return None
@@ -63,8 +60,6 @@ def calibration(table: PredictionTable) -> tuple[CalibrationBin, ...]:
 
 def predicted_scores(table: PredictionTable) -> Floats | None:
     """The score of each row's predicted label; None if a label has no score, or one is not in [0, 1]."""
-    if _are_numbers(table):
-        return None
     labels, (predicted,) = label_codes([table.column("prediction")])
     if not labels or not {str(label) for label in labels} <= set(table.names("score:")):
         return None
@@ -73,19 +68,21 @@ def predicted_scores(table: PredictionTable) -> Floats | None:
     return scores if bool(((scores >= 0) & (scores <= 1)).all()) else None
 
 
-def examples(table: PredictionTable, live: PredictionTable | None) -> Examples:
+def examples(table: PredictionTable, live: PredictionTable | None, *, numbers: bool) -> Examples:
     """Rows for people to read.
 
     Args:
         table: the model's predictions.
         live: the live model's predictions for the same rows, if they can be compared; the truth is that of
             ``table``.
+        numbers: whether the model predicts numbers: the largest errors are its mistakes, and no answer of two
+            is the right one.
     """
-    right, scores = _is_right(table, table), predicted_scores(table)
+    right, scores = _is_right(table, table), None if numbers else predicted_scores(table)
     wrong = np.flatnonzero(~right)
-    worst = wrong[np.argsort(-_confidence(table, scores)[wrong], kind="stable")][:SHOWN]
+    worst = wrong[np.argsort(-_confidence(table, scores, numbers)[wrong], kind="stable")][:SHOWN]
     mistakes = _examples(table, worst, scores, None)
-    if live is None:
+    if live is None or numbers:
         return Examples(mistakes=mistakes)
     live_right = _is_right(table, live)
     gained, lost = np.flatnonzero(right & ~live_right), np.flatnonzero(~right & live_right)
@@ -141,19 +138,17 @@ def _input(record: Mapping[str, Any]) -> Any:
     return value
 
 
-def _confidence(table: PredictionTable, scores: Floats | None) -> Floats:
+def _confidence(table: PredictionTable, scores: Floats | None, numbers: bool) -> Floats:
     """How confident each prediction is; for numbers, how large its error is."""
-    if _are_numbers(table):
+    if numbers:
         return np.abs(_numbers(table, "prediction") - _numbers(table, "truth"))
     return scores if scores is not None else np.zeros(len(table))
 
 
 def _is_right(table: PredictionTable, answers: PredictionTable) -> npt.NDArray[np.bool_]:
-    """Whether each prediction of ``answers`` is the true label in ``table``; False for numbers, which
-    :func:`_confidence` sorts by their errors.
-    """
+    """Whether each prediction of ``answers`` is the truth in ``table``."""
     truth, prediction = table.column("truth"), answers.column("prediction")
-    if _are_numbers(table) or truth.type != prediction.type:
+    if not are_alike([truth, prediction]):
         return np.zeros(len(table), dtype=bool)
     _, (true, predicted) = label_codes([truth, prediction])
     return np.asarray(true == predicted)
@@ -161,8 +156,3 @@ def _is_right(table: PredictionTable, answers: PredictionTable) -> npt.NDArray[n
 
 def _numbers(table: PredictionTable, column: str) -> Floats:
     return np.asarray(table.column(column).to_numpy(), dtype=float)
-
-
-def _are_numbers(table: PredictionTable) -> bool:
-    """Whether the model predicts numbers; if all are integers, they are labels."""
-    return any(pa.types.is_floating(table.column(name).type) for name in ("truth", "prediction"))

@@ -109,11 +109,15 @@ def _found(
         found = {**_recorded_slices(evaluation, recorded, column), **computed[1].get(column, {})}
         if found or column in computed[1]:
             columns[column] = found
+    found_metrics = {**overall, **computed[0]}
+    if evaluation.primary not in found_metrics:
+        # Such as R² where the truth of all these rows is one number.
+        reason = f"{evaluation.metric(evaluation.primary).title} has no value {reason or 'on these rows'}"
     shown = {column: evaluation.used_in(evaluation.slices.get(column, {})) for column in columns}
     return {
         "rows": rows,
         "reason": reason,
-        "metrics": {**overall, **computed[0]},
+        "metrics": found_metrics,
         "slices": {column: columns[column].get(used[0].name, {}) for column, used in shown.items() if used},
         "slices_by_metric": columns,
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 
 from modelbuild.comparison import compare, metrics
 from modelbuild.comparison.differences import Recorded, by_predictions, by_records
@@ -62,6 +63,19 @@ class Model:
                 atol=_ZERO,
             )
         ]
+
+    @property
+    def predicts_numbers(self) -> bool:
+        """Whether its predictions are numbers and no labels: by a metric that they give, else by their type.
+        Numbers may be whole, and labels may be 1.0 and 2.0.
+        """
+        names = {metric.name for metric in self.recomputed}
+        if found := names & {*metrics.OF_LABELS, *metrics.OF_NUMBERS}:
+            return not found.isdisjoint(metrics.OF_NUMBERS)
+        table = self.predictions
+        return table is not None and any(
+            pa.types.is_floating(table.column(name).type) for name in ("truth", "prediction")
+        )
 
     @cached_property
     def row_metrics(self) -> Mapping[str, Floats]:
@@ -152,11 +166,13 @@ def compare_experiment(
         name: the name of the run.
         url: its page.
         metrics: its metrics by name.
-        dataset_sha256: the hash of its evaluation rows.
+        dataset_sha256: the hash of its evaluation rows; empty if it is not known.
     """
     found: Mapping[str, object] = {"reason": "it was evaluated on other rows"}
     if dataset_sha256 == ours.evaluation.dataset_sha256:
         found = by_records(ours.evaluation, Recorded(metrics), "only its metrics are known")
+    elif not dataset_sha256:
+        found = {"reason": "the rows that it was evaluated on are not known"}
     about = {"role": "experiment", "name": name, "url": url, "primary": ours.evaluation.primary}
     return Comparison.model_validate({**about, **found})
 

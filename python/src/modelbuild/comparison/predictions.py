@@ -183,13 +183,21 @@ def shared_rows(first: PredictionTable, second: PredictionTable) -> tuple[Codes,
     return np.asarray(joined.column("first").to_numpy()), np.asarray(joined.column("second").to_numpy())
 
 
+def are_alike(columns: Sequence[pa.ChunkedArray]) -> bool:
+    """Whether the values of some columns can be equal: they have one type, or all are numbers."""
+    kinds = [column.type for column in columns]
+    return len({*kinds}) == 1 or all(map(_is_number, kinds))
+
+
 def label_codes(columns: Iterable[pa.ChunkedArray]) -> tuple[list[Any], list[Codes]]:
-    """Numbers for the labels in some columns.
+    """Numbers for the labels in some columns, which are alike; 1 and 1.0 are the same label.
 
     Returns:
         The labels, sorted, and the numbers of each column.
     """
     found = list(columns)
+    if len({column.type for column in found}) > 1:
+        found = [column.cast(pa.float64(), safe=False) for column in found]
     labels = sorted({label for column in found for label in pc.unique(column).to_pylist()}, key=str)
     values = pa.array(labels, found[0].type)
     return labels, [np.asarray(pc.index_in(column, values).to_numpy(), dtype=np.int64) for column in found]

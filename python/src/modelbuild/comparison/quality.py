@@ -21,8 +21,8 @@ def interval(content: bytes, uri: str, metric: str, value: float) -> Interval | 
         value: its recorded value.
 
     Returns:
-        None for a metric that cannot be computed from the predictions, or has another value by them, and on
-        too few rows.
+        None for a metric that cannot be computed from the predictions, or has another value by them, on too
+        few rows, and where the resamples are biased.
 
     Raises:
         VerificationFailed: the file holds no predictions.
@@ -37,4 +37,4 @@ def interval(content: bytes, uri: str, metric: str, value: float) -> Interval | 
     if metric not in observed or not metrics.is_recorded(observed[metric][0], value):
         return None
     drawn = [cells.measure(weights, 0)[metric] for weights in bootstrap.weightings(cells.counts, _SEED)]
-    return bootstrap.interval(np.concatenate(drawn))
+    return bootstrap.interval_of_metric(float(observed[metric][0]), np.concatenate(drawn))

@@ -16,6 +16,9 @@ FEW_ROWS = 30
 difference, 10 to 20 % would be marked on 5 to 20 rows, 4 to 10 % on 30.
 """
 
+LARGE = 1e12
+"""From here on metrics have three digits: those of a training that diverged would fill the page."""
+
 MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -27,8 +30,11 @@ def _finite(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def figure(value: float) -> str:
-    """A value of a metric as text: three decimals, or three digits if it is very small."""
-    return f"{value:.2e}" if 0 < abs(value) < 0.001 else f"{value:,.3f}"
+    """A value of a metric as text: three decimals, or three digits if it is very small or very large."""
+    if 0 < abs(value) < 0.001 or abs(value) >= LARGE:
+        return f"{value:.2e}"
+    # Adding 0.0 makes a positive zero of a negative one.
+    return f"{value + 0.0:,.3f}"
 
 
 def figure_with_interval(value: float, low: float | None, high: float | None) -> str:

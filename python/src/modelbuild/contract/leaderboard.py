@@ -115,8 +115,9 @@ class LeaderboardRow(Record):
     low: float | None = None
     high: float | None = None
     """The 95 % interval of the metric, by a bootstrap of the validation rows."""
-    within_noise: bool = False
-    """Whether the validation rows show no difference to the best one; False for that one itself."""
+    within_noise: bool | None = None
+    """Whether the validation rows show no difference to the best one; False for that one itself, and
+    None for one that was not compared with it row by row."""
     model_bytes: Count | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
     """All metrics on the validation rows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, StringConstraints, model_validator
 from typing_extensions import Self
 
 from modelbuild.contract.record import Record
@@ -73,12 +73,16 @@ class Objective(Record):
     """By default the direction that the evaluation states for the metric."""
 
 
+_OF_THE_MODEL = ("model_bytes", "latency_seconds")
+"""Figures that are no metrics of an evaluation."""
+
+
 class Constraint(Record):
     """A limit that a candidate must meet to be chosen, on the validation rows."""
 
     metric: Annotated[str, Field(min_length=1)]
     """A metric of the evaluation, ``model_bytes`` or ``latency_seconds``."""
-    slice: str | None = None
+    slice: Annotated[str, StringConstraints(pattern=r"^[^=]+=.+$")] | None = None
     """``<column>=<value>``: the limit is for the metric of these rows."""
     minimum: Bound | None = None
     maximum: Bound | None = None
@@ -87,6 +91,13 @@ class Constraint(Record):
     def _has_a_limit(self) -> Self:
         if self.minimum is None and self.maximum is None:
             raise ValueError("it needs a minimum or a maximum")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(
+                f"minimum {self.minimum:g} is above maximum {self.maximum:g}, so no candidate meets it: "
+                "exchange them"
+            )
+        if self.slice is not None and self.metric in _OF_THE_MODEL:
+            raise ValueError(f"{self.metric} is of the model and not of a slice: leave slice out")
         return self
 
 

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from modelbuild import log
 from modelbuild.contract import PREDICTIONS_FILE, Metric, split_s3_uri
 from modelbuild.experiments.models import Answer, Experiment, Query, unavailable
+from modelbuild.formats.validation import first_error
 from modelbuild.process import startup
 
 _RUNS_AT_ONCE = 100
@@ -51,7 +54,13 @@ def _answer(query: Query, runs: list[Any]) -> Answer:
         # A server may ignore what it does not know in filters.
         if not has_parameters or run.job_type != "experiment":
             continue
-        found = _experiment(run)
+        # One run that another program wrote, with values that no record takes, does not cost the others.
+        try:
+            found = _experiment(run)
+            found.to_json()
+        except (ValueError, AttributeError, OverflowError, TypeError) as error:
+            sentences.append(f"Experiment {run.name} cannot be read ({_why(error)}).")
+            continue
         if run.state == "running":
             sentences.append(f"Experiment {run.name} is still running.")
         elif query.primary is None or query.primary.name in found.metrics:
@@ -61,6 +70,11 @@ def _answer(query: Query, runs: list[Any]) -> Answer:
     if query.primary is not None:
         experiments = _best_first(experiments, query.primary, query.dataset_sha256)
     return Answer(experiments=tuple(experiments), unavailable=tuple(sentences))
+
+
+def _why(error: Exception) -> str:
+    reason = first_error(error) if isinstance(error, ValidationError) else type(error).__name__
+    return reason[:_REASON_CHARACTERS]
 
 
 def _experiment(run: Any) -> Experiment:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelbuild.contract import Metric, Quality
+from modelbuild.errors import ConfigurationError
 from modelbuild.flow.evaluation import Evaluated, EvaluationRows, RowMetric, Values
 from modelbuild.flow.evaluation import evaluate as evaluate_any
 
@@ -24,6 +25,9 @@ METRICS = (
     Metric(name="precision", title="precision", better="higher"),
     Metric(name="recall", title="recall", better="higher"),
 )
+
+_CLASS = "class"
+"""The table of labels among the slices."""
 
 
 def evaluate(
@@ -44,10 +48,16 @@ def evaluate(
         row_metrics: metrics of the flow's own that are means over the rows.
 
     Raises:
-        ConfigurationError: the rows are not consistent, or a truth or a baseline is no text.
+        ConfigurationError: the rows are not consistent, a column of slices is called ``class``, or a truth, a
+            prediction or a baseline is no text.
     """
-    rows.require_type(str, "a text", **{f"baseline {name}": one for name, one in baselines.items()})
+    if _CLASS in rows.slices:
+        raise ConfigurationError(
+            f"slices has a column {_CLASS}, which is the name of the table of labels: give it another name"
+        )
     predicted = [answer["label"] for answer in answers]
+    named = {f"baseline {name}": one for name, one in baselines.items()}
+    rows.require_type(str, "a text", predicted=predicted, **named)
     columns = {label: np.array([answer["scores"][label] for answer in answers]) for label in labels}
     found = evaluate_any(
         rows,
@@ -59,7 +69,7 @@ def evaluate(
         baselines=baselines,
         row_metrics=row_metrics,
     )
-    classes = {"class": class_qualities(rows.truth, predicted, labels), **found.evaluation.slices}
+    classes = {_CLASS: class_qualities(rows.truth, predicted, labels), **found.evaluation.slices}
     return Evaluated(found.evaluation.model_copy(update={"slices": classes}), found.predictions)
 
 

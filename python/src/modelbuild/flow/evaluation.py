@@ -12,17 +12,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from modelbuild import log
 from modelbuild.contract import Evaluation, Metric, Quality, figure, sha256_of_json
 from modelbuild.errors import ConfigurationError
+from modelbuild.formats.validation import first_error
 
 SLICES = 1_000
 """How many slices of a column are evaluated, those with the most rows: a manifest holds them all."""
 
 Values = Sequence[Any] | npt.NDArray[Any]
 """A label or a number for each row."""
+
+_KINDS = {"U": "texts", "b": "booleans", "i": "numbers", "u": "numbers", "f": "numbers"}
+"""The kinds of values of predictions, by numpy's kinds."""
 
 Measure = Callable[[npt.NDArray[Any], npt.NDArray[Any]], Mapping[str, float]]
 """Computes metrics by name from the true and the predicted values of some rows."""
@@ -53,8 +57,9 @@ class EvaluationRows:
             predictions: the columns of predictions, by name.
 
         Raises:
-            ConfigurationError: there are no rows, two rows have the same id, a column has another length, or
-                a number is not finite.
+            ConfigurationError: there are no rows, two rows have the same id, a column has another length, a
+                value is no text, number or boolean, predictions are of another kind than the truth, or a
+                number is not finite.
         """
         if len(self.ids) == 0:
             raise ConfigurationError("there are no evaluation rows: hold some out of the training")
@@ -64,16 +69,54 @@ class EvaluationRows:
                 raise ConfigurationError(
                     f"there are {len(self.ids)} evaluation rows, but {name} has {len(column)} elements"
                 )
+        of_truth = self._kind("truth", self.truth)
         for name, values in {"truth": self.truth, **predictions}.items():
+            kind = self._kind(name, values)
+            if name.partition(" ")[0] in ("predicted", "baseline") and kind != of_truth:
+                raise ConfigurationError(
+                    f"{name} has {kind}, and truth has {of_truth}: convert one of the two"
+                )
             numbers = np.asarray(values)
             if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
                 raise ConfigurationError(
                     f"{name} of evaluation row {self.ids[int(np.argmin(np.isfinite(numbers)))]!r} is no "
                     "finite number: leave the row out, or lower the learning rate if the training diverged"
                 )
+        ids: Sequence[Any] = self.ids
+        if not all(type(id) is int for id in ids):
+            for id in ids:
+                if not isinstance(id, str):
+                    raise ConfigurationError(
+                        f"the id {id!r} of an evaluation row is of type {type(id).__name__}: make all ids "
+                        "texts"
+                    )
         id, times = Counter(self.ids).most_common(1)[0]
         if times > 1:
             raise ConfigurationError(f"two evaluation rows have the id {id!r}: give each row its own")
+
+    def _kind(self, name: str, values: Values) -> str:
+        """What the values of a column are, in words.
+
+        Raises:
+            ConfigurationError: they are neither texts nor numbers nor booleans.
+        """
+        try:
+            array = np.asarray(values)
+        # Lists of several lengths.
+        except ValueError:
+            array = np.array([*values], dtype=object)
+        kinds = {_KINDS.get(array.dtype.kind) if array.ndim == 1 else None}
+        if array.dtype.kind == "O":
+            kinds = {*map(_kind_of, array)}
+        [kind, *others] = kinds
+        if kind is not None and not others:
+            return kind
+        first = _kind_of(values[0])
+        place = next((n for n, value in enumerate(values) if _kind_of(value) != first), 0) if first else 0
+        raise ConfigurationError(
+            f"{name} of evaluation row {self.ids[place]!r} is of type {type(values[place]).__name__}, and "
+            f"{name} must have only texts, only numbers or only booleans: convert it, or leave the row out"
+        )
 
     def require_type(self, kind: type, name_of_kind: str, **columns: Values) -> None:
         """Refuse a truth, or a value of another column, that is of another type, such as a number as text.
@@ -97,10 +140,38 @@ class EvaluationRows:
     def sha256(self) -> str:
         """The hash of the rows, sorted by their ids: inputs and truth. Models with different hashes are not
         comparable.
+
+        Raises:
+            ConfigurationError: a row is no JSON.
         """
         truth = np.asarray(self.truth).tolist()
         rows = sorted(zip(self.ids, self.inputs, truth, strict=True), key=lambda row: row[0])
-        return sha256_of_json([list(row) for row in rows])
+        try:
+            return sha256_of_json([list(row) for row in rows])
+        except (TypeError, ValueError, RecursionError):
+            for row in rows:
+                _require_json(row)
+            raise
+
+
+def _kind_of(value: Any) -> str | None:
+    """What a value is, in words; None if it is neither a text nor a number nor a boolean."""
+    return None if np.ndim(value) else _KINDS.get(np.asarray(value).dtype.kind)
+
+
+def _require_json(row: tuple[Any, ...]) -> None:
+    """Refuse the id, input and truth of a row that is no JSON, such as an input with a number of numpy's.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    try:
+        sha256_of_json([*row])
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigurationError(
+            f"evaluation row {row[0]!r} is no JSON ({error}): convert its id, input and truth to texts, "
+            "finite numbers, lists and objects of Python"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -121,10 +192,22 @@ class RowMetric:
 
     @property
     def columns(self) -> dict[str, npt.NDArray[np.float64]]:
-        """The columns of the file of the predictions."""
+        """The columns of the file of the predictions.
+
+        Raises:
+            ConfigurationError: a value is no number.
+        """
         name = f"metric:{self.metric.name}"
         others = {f"{name}:{one}": values for one, values in self.baselines.items()}
-        return {one: np.asarray(values, dtype=float) for one, values in {name: self.values, **others}.items()}
+        try:
+            return {
+                one: np.asarray(values, dtype=float) for one, values in {name: self.values, **others}.items()
+            }
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"a value of metric {self.metric.name} is no number ({error}): give RowMetric a number for "
+                "each row"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -162,8 +245,15 @@ def evaluate(
         row_metrics: metrics beside those of ``measure`` that are means over the rows.
 
     Raises:
-        ConfigurationError: the rows are not consistent, or the model or a baseline lacks the primary metric.
+        ConfigurationError: the rows are not consistent, the model or a baseline lacks the primary metric, or
+            the metrics are not those that are described.
     """
+    for kept in row_metrics:
+        if unknown := sorted(kept.baselines.keys() - (baselines or {}).keys()):
+            raise ConfigurationError(
+                f"metric {kept.metric.name} has values of baseline {unknown[0]!r}, which is not among the "
+                f"baselines ({', '.join(baselines or {}) or 'none'}): correct its name"
+            )
     means = {name: column for one in row_metrics for name, column in one.columns.items()}
     named = {f"score {name}": column for name, column in (scores or {}).items()}
     named |= {f"baseline {name}": column for name, column in (baselines or {}).items()}
@@ -177,6 +267,11 @@ def evaluate(
             name = f"metric:{one.metric.name}{baseline}"
             if name in means:
                 found[one.metric.name] = float(means[name][mask].mean())
+        for name, value in found.items():
+            if _kind_of(value) != "numbers":
+                raise ConfigurationError(
+                    f"measure returns {value!r} for metric {name}: let it return a number"
+                )
         # A slice may be too small for a metric, such as a variance of one row.
         finite = {name: float(value) for name, value in found.items() if math.isfinite(value)}
         return Quality(rows=int(mask.sum()), metrics=finite)
@@ -196,18 +291,24 @@ def evaluate(
                 f"baseline {name} has no finite number for the primary metric {primary}: let measure compute "
                 f"it, or give RowMetric the values of the baseline, baselines={{{name!r}: …}}"
             )
-    evaluation = Evaluation(
-        rows_are=rows.description,
-        dataset_sha256=rows.sha256(),
-        metrics=(*metrics, *(one.metric for one in row_metrics)),
-        primary=primary,
-        overall=overall,
-        slices={
+    values = {
+        "rows_are": rows.description,
+        "dataset_sha256": rows.sha256(),
+        "metrics": (*metrics, *(one.metric for one in row_metrics)),
+        "primary": primary,
+        "overall": overall,
+        "slices": {
             name: {value: quality(guesses, mask) for value, mask in _parts(name, column)}
             for name, column in slices.items()
         },
-        baselines=others,
-    )
+        "baselines": others,
+    }
+    try:
+        evaluation = Evaluation.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"the evaluation is not valid ({first_error(error)}): correct the arguments of evaluate"
+        ) from error
     columns = {"prediction": guesses}
     columns |= {f"score:{name}": np.asarray(column) for name, column in (scores or {}).items()}
     columns |= {f"baseline:{name}": np.asarray(column) for name, column in (baselines or {}).items()}

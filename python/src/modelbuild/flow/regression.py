@@ -36,12 +36,14 @@ def evaluate(
         row_metrics: metrics of the flow's own that are means over the rows.
 
     Raises:
-        ConfigurationError: the rows are not consistent, or a truth or a baseline is no number.
+        ConfigurationError: the rows are not consistent, or a truth, a prediction or a baseline is no number.
     """
-    rows.require_type(Real, "a number", **{f"baseline {name}": one for name, one in baselines.items()})
+    predicted = [answer["value"] for answer in answers]
+    named = {f"baseline {name}": one for name, one in baselines.items()}
+    rows.require_type(Real, "a number", predicted=predicted, **named)
     return evaluate_any(
         rows,
-        [answer["value"] for answer in answers],
+        predicted,
         metrics=METRICS,
         primary="rmse",
         measure=measure,

@@ -76,6 +76,9 @@ def read_board(
         found = _read(pipeline, read, threads)
         notes += _join_experiments(found, answer, model)
         made = tables(found.entries, limit)
+        if lacking := len(found.entries) - sum(table.count for table in made):
+            what = "model or run that lacks" if lacking == 1 else "models or runs that lack"
+            notes.append(f"Not shown: {lacking:,} {what} the metric of the table of their rows.")
         finished = [_finish(pipeline, table, found, measure, threads) for table in made]
     return Board(
         pipeline=pipeline.root.rsplit("/", 1)[-1],
@@ -149,7 +152,11 @@ def _join_experiments(found: _Found, answer: Answer, model: str | None) -> Itera
     experiments = [one for one in answer.experiments if model in (None, one.model)]
     known = [one for one in experiments if one.dataset_sha256 in rows_of]
     found.entries += [(rows_of[one.dataset_sha256], of_experiment(one)) for one in known]
-    if others := len(experiments) - len(known):
+    unknown = sum(not one.dataset_sha256 for one in experiments)
+    if unknown:
+        was = "was" if unknown == 1 else "were"
+        yield f"Not shown: {counted(unknown, 'experimental run')} that {was} not evaluated."
+    if others := len(experiments) - len(known) - unknown:
         yield f"Not shown: {counted(others, 'experimental run')} on rows that no model was evaluated on."
 
 

@@ -86,6 +86,7 @@ def compile_report(
         candidate_gates = check_candidates(
             candidates, checked, settings, live_comparison, live_model, scored, lake
         )
+    labelled = None if ours.predicts_numbers else ours.predictions
     prices, no_prices = _prices(settings)
     return Report(
         build=job.build(request.build.commit),
@@ -101,8 +102,8 @@ def compile_report(
         leaderboard=candidates.leaderboard if candidates else None,
         candidate_gates=candidate_gates,
         examples=_examples(ours, live_model, scored) if settings.show_examples else None,
-        confusion=details.confusion_matrix(ours.predictions) if ours.predictions else None,
-        calibration=details.calibration(ours.predictions) if ours.predictions else (),
+        confusion=details.confusion_matrix(labelled) if labelled else None,
+        calibration=details.calibration(labelled) if labelled else (),
         trend=models.trend(earlier, manifest),
         cost=cost.cost(manifest.steps, prices) if prices else (),
         currency=prices.currency if prices else "",
@@ -187,19 +188,19 @@ def _compare_best(
 
 def _examples(ours: Model, live: Model | None, scored: Scored | None) -> Examples | None:
     """Rows for people to read; those that both models have predictions for, for the differences."""
-    table = ours.predictions
+    table, numbers = ours.predictions, ours.predicts_numbers
     if table is None:
         return None
     if scored and scored.predictions:
-        return details.examples(table, scored.predictions)
+        return details.examples(table, scored.predictions, numbers=numbers)
     if live is None or live.predictions is None:
-        return details.examples(table, None)
+        return details.examples(table, None, numbers=numbers)
     same = ours.evaluation.dataset_sha256 == live.evaluation.dataset_sha256
     if same and same_rows(table, live.predictions):
-        return details.examples(table, live.predictions)
+        return details.examples(table, live.predictions, numbers=numbers)
     positions, their_positions = shared_rows(table, live.predictions)
-    shared = details.examples(table.take(positions), live.predictions.take(their_positions))
-    return shared.model_copy(update={"mistakes": details.examples(table, None).mistakes})
+    shared = details.examples(table.take(positions), live.predictions.take(their_positions), numbers=numbers)
+    return shared.model_copy(update={"mistakes": details.examples(table, None, numbers=numbers).mistakes})
 
 
 def _changes(live: Manifest, new: Manifest, job: JobEnvironment) -> Changes:

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from modelbuild.comparison.differences import VALUES
 from modelbuild.contract import FEW_ROWS, Evaluation, Manifest, figure
 from modelbuild.contract.report import Comparison, Difference, GateResult
 from modelbuild.settings.notify import LATENCY, SIZE, Gate
@@ -57,7 +58,7 @@ def _check_drop(
         return GateResult(title=title, threshold=threshold, value="no model is live", passed=True)
     difference = _difference(gate, live)
     if difference is None:
-        reason = "the comparison lacks it" if live.metrics else live.reason
+        reason = _why_lacking(gate, live, evaluation)
         return GateResult(title=title, threshold=threshold, value=f"not comparable: {reason}", passed=False)
     if few := _few_rows(gate, live, evaluation, difference):
         return GateResult(title=title, threshold=threshold, value=f"not comparable: {few}", passed=False)
@@ -69,6 +70,18 @@ def _check_drop(
     shown_limit, shown = _shown(gate, limit, drop)
     threshold = f"at most {shown_limit} worse than live"
     return GateResult(title=title, threshold=threshold, value=f"{shown} worse", passed=passed)
+
+
+def _why_lacking(gate: Gate, live: Comparison, evaluation: Evaluation) -> str:
+    """Why a comparison has no difference by the metric of a gate."""
+    if not live.metrics:
+        return live.reason
+    if evaluation.value(gate.metric, gate.slice) is None:
+        return "the evaluation lacks it"
+    column = (gate.slice or "").partition("=")[0]
+    if len(live.slices_by_metric.get(column, {}).get(gate.metric, {})) >= VALUES:
+        return f"only the {VALUES} values of {column} with the most rows are compared"
+    return "the live model has no figure of it for these rows"
 
 
 def _few_rows(gate: Gate, live: Comparison, evaluation: Evaluation, difference: Difference) -> str:

@@ -8,7 +8,7 @@ from modelbuild.contract import Evaluation, figure
 from modelbuild.contract.report import Comparison, GateResult, Outcome, Style, Verdict
 from modelbuild.report.deltas import delta
 from modelbuild.settings.notify import Styles
-from modelbuild.text import listed
+from modelbuild.text import listed, named
 
 
 def decide(
@@ -90,7 +90,7 @@ def _worse_slices(live: Comparison | None) -> list[str]:
             key=lambda value: values[value].gain,
         )
         if worse:
-            sentences.append(f"Worse than live on {column} {listed(worse)}.")
+            sentences.append(f"Worse than live on {column} {listed([*map(named, worse)])}.")
     return sentences
 
 
@@ -109,7 +109,7 @@ def _better_baselines(baselines: Sequence[Comparison], title: str) -> list[str]:
             )
             continue
         won = [
-            f"{column} {value}"
+            f"{column} {named(value)}"
             for column, values in baseline.slices.items()
             for value, difference in values.items()
             if difference.outcome == "worse"

@@ -34,6 +34,8 @@ _ENDED: Mapping[str, str] = {
 }
 _ONE_ENDED: Mapping[str, str] = {**_ENDED, "unfit": "does not meet a constraint"}
 
+_AGAINST_BEST: Mapping[bool | None, str] = {True: "within noise", False: "worse", None: "not known"}
+
 _DOTTED = re.compile(r"[\w-]+(\.[\w-]+)+")
 
 
@@ -45,6 +47,7 @@ class CandidateRow:
         row: the candidate on the leaderboard.
         values: of the parameters of the table, as text; empty for one that was not tried.
         metric: the objective on the validation rows, with its interval.
+        against_best: ``best``, ``within noise``, ``worse`` or ``not known``.
         size: of the model in bytes; empty if it is not known.
         seconds: how long the training took; empty if it is not known.
         cost: of the training; empty if it is not known.
@@ -54,6 +57,7 @@ class CandidateRow:
     row: LeaderboardRow
     values: Sequence[str]
     metric: str
+    against_best: str
     size: str
     seconds: str
     cost: str
@@ -201,12 +205,20 @@ def _selection(board: Leaderboard) -> Iterator[str]:
     difference = chosen.validation_metric - chosen.metric
     optimism = difference if board.higher_is_better else -difference
     if optimism > 0:
-        yield f"The best of {count} on validation rows is optimistic by {figure(optimism)}."
+        chance = "" if count == "1" else f"the best of {count} is the best by chance as well, and "
+        yield f"On the test rows it is worse by {figure(optimism)}: {chance}these are other rows."
     others = chosen.within_noise
     if others:
         subject = "1 other candidate is" if others == 1 else f"{others:,} other candidates are"
         yield f"{subject} within noise of it: the validation rows cannot tell them apart."
-    else:
+    not_compared = sum(row.within_noise is None for row in board.ranked)
+    if not_compared:
+        verb = "was" if not_compared == 1 else "were"
+        yield (
+            f"{counted(not_compared, 'candidate')} {verb} not compared with it row by row: whether the "
+            "validation rows can tell them apart is not known."
+        )
+    elif not others:
         yield "No other candidate is within noise of it."
 
 
@@ -262,6 +274,7 @@ def _row(
         row=row,
         values=[brief(row.values[name]) if name in row.values else "" for name in names],
         metric="" if row.metric is None else figure_with_interval(row.metric, row.low, row.high),
+        against_best="best" if row.rank == 1 else _AGAINST_BEST[row.within_noise],
         size="" if row.model_bytes is None else f"{row.model_bytes:,}",
         seconds=f"{timing.seconds:,.1f}" if timing else "",
         cost="" if cost is None else f"{cost:.4f}",

@@ -78,6 +78,8 @@ def _row(comparison: Comparison, metrics: Sequence[Metric], report: Report) -> M
 def _note(comparison: Comparison, report: Report, comparable: bool) -> str:
     if not comparable:
         return comparison.reason or "no reason is given"
-    if comparison.rows == report.manifest.evaluation.overall.rows:
+    all_rows = comparison.rows == report.manifest.evaluation.overall.rows
+    # Such as "on the 2,100 of 2,345 rows that it was evaluated on as well".
+    if all_rows or comparison.reason.startswith("on "):
         return comparison.reason
     return f"on {counted(comparison.rows, 'row')}{': ' if comparison.reason else ''}{comparison.reason}"

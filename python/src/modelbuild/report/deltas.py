@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass
 
 from modelbuild.contract import figure
+from modelbuild.contract.evaluation import LARGE
 from modelbuild.contract.report import Difference, Outcome
 
 _DECIMALS, _MOST_DECIMALS = 3, 6
 
 _SMALL = 0.05
-"""Below this, a metric is shown with three digits: its differences are, too."""
+"""Below this, and from ``LARGE`` on, a metric is shown with three digits: its differences are, too."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Delta:
 
 def delta(difference: Difference) -> Delta:
     """A difference as text."""
-    interval, small = difference.interval, max(abs(difference.value), abs(difference.other)) < _SMALL
-    decimals = None if small else _decimals(difference)
+    interval, size = difference.interval, max(abs(difference.value), abs(difference.other))
+    decimals = _decimals(difference) if _SMALL <= size < LARGE else None
     return Delta(
         _signed(difference.gain, decimals),
         f"{_signed(interval.low, decimals)} to {_signed(interval.high, decimals)}" if interval else "",

@@ -21,7 +21,7 @@ from modelbuild.report.headline import title
 from modelbuild.report.matrix import matrix_rows, most_confused
 from modelbuild.report.pictures import expected_pictures
 from modelbuild.report.slices import slice_tables
-from modelbuild.text import counted
+from modelbuild.text import counted, named
 
 SECTIONS: Mapping[str, str] = {
     "headline": "verdict",
@@ -89,6 +89,7 @@ def _values(report: Report, page: Page) -> dict[str, Any]:
     return {
         "figure": figure,
         "counted": counted,
+        "named": named,
         "title": title(report),
         # What failed is never among the folded rows.
         "gates": sorted(report.gates, key=lambda gate: gate.passed),

@@ -64,6 +64,8 @@ def slice_tables(report: Report) -> list[SliceTable]:
             values.keys() | differences.keys(),
             key=lambda name: _place(metrics, values.get(name), differences.get(name), name),
         )
+        if not names:
+            continue
         tables.append(
             SliceTable(
                 column,

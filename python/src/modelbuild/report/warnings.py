@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from modelbuild.contract import FEW_ROWS, Manifest, TrainingSummary
-from modelbuild.text import counted, listed
+from modelbuild.text import counted, listed, named
 
 FEW_EVALUATION_ROWS = 100
 
@@ -59,7 +59,7 @@ def _evaluation_rows(manifest: Manifest) -> Iterator[str]:
     for column, values in evaluation.slices.items():
         few = sorted((quality.rows, name) for name, quality in values.items() if quality.rows < FEW_ROWS)
         if few:
-            shown = listed([f"{name} ({rows:,})" for rows, name in few])
+            shown = listed([f"{named(name)} ({rows:,})" for rows, name in few])
             yield f"{column} with fewer than {FEW_ROWS} evaluation rows, too few to compare: {shown}"
 
 
@@ -105,15 +105,17 @@ def _label_shift(labels: Mapping[str, int], live: Mapping[str, int]) -> Iterator
     if not total or not total_live:
         return
     if new := sorted(labels.keys() - live.keys()):
-        yield f"labels that the live model does not know: {listed(new)}"
+        yield f"labels that the live model does not know: {listed([*map(named, new)])}"
     if gone := sorted(live.keys() - labels.keys()):
-        yield f"labels that only the live model knows: {listed(gone)}"
+        yield f"labels that only the live model knows: {listed([*map(named, gone)])}"
     for label in sorted(labels.keys() & live.keys()):
         now, before = labels[label] / total, live[label] / total_live
         pooled = (labels[label] + live[label]) / (total + total_live)
         error = math.sqrt(pooled * (1 - pooled) * (1 / total + 1 / total_live))
         if abs(now - before) > max(SHIFT, 3 * error):
-            yield f"{now:.1%} of the training rows have label {label}, of the live model's {before:.1%}"
+            yield (
+                f"{now:.1%} of the training rows have label {named(label)}, of the live model's {before:.1%}"
+            )
 
 
 def _have(rows: int) -> str:

@@ -70,6 +70,11 @@ class Gate(Options):
     def _has_a_limit(self) -> Self:
         if self.minimum is None and self.maximum is None and self.maximum_drop is None:
             raise ValueError("a gate needs minimum, maximum or maximum-drop")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(
+                f"minimum {self.minimum:g} is above maximum {self.maximum:g}, so no model meets the gate: "
+                "exchange them"
+            )
         return self
 
     @model_validator(mode="after")

@@ -61,14 +61,14 @@ def with_intervals(leaderboard: Leaderboard, read: ReadPredictions) -> Leaderboa
             continue
         best = found if best is None else best
         own, difference = _measure(found, best, metric)
-        is_noise = difference is not None and difference.low <= 0 <= difference.high
+        is_noise = None if difference is None else difference.low <= 0 <= difference.high
         if len(found.table) < FEW_ROWS and predictions.same_rows(found.table, best.table):
             # So few rows have no interval, and cannot tell a candidate from the best one.
             is_noise = True
         update = {
             "low": own.low if own else None,
             "high": own.high if own else None,
-            "within_noise": found is not best and is_noise,
+            "within_noise": False if found is best else is_noise,
         }
         measured[row.model_id] = row.model_copy(update=update)
     rows = tuple(measured.get(row.model_id, row) for row in leaderboard.rows)
@@ -127,7 +127,8 @@ def _measure(found: _Answers, best: _Answers, metric: Metric) -> tuple[Interval 
     drawn, of_best = (np.asarray(one[metric.name]) for one in (sample.ours, sample.theirs))
     if not metrics.is_recorded(drawn[0], found.recorded):
         return None, None
-    own = bootstrap.interval(drawn[1:])
+    own = bootstrap.interval_of_metric(float(drawn[0]), drawn[1:])
     if not metrics.is_recorded(of_best[0], best.recorded):
         return own, None
-    return own, bootstrap.interval(drawn[1:] - of_best[1:])
+    difference = sample.differences([metric]).get(metric.name)
+    return own, difference.interval if difference else None

@@ -60,7 +60,7 @@ def select(
         low=interval.low if interval else None,
         high=interval.high if interval else None,
         validation_metric=best.metric,
-        within_noise=sum(row.within_noise for row in leaderboard.rows),
+        within_noise=sum(row.within_noise is True for row in leaderboard.rows),
     )
 
 

@@ -85,7 +85,7 @@ def with_failed(leaderboard: Leaderboard, reasons: Mapping[str, str]) -> Leaderb
     """
     kept = [row for row in leaderboard.ranked if row.model_id not in reasons]
     rest = [row for row in leaderboard.rows if row.rank is None or row.model_id in reasons]
-    lost = {"rank": None, "within_noise": False, "status": "failed"}
+    lost = {"rank": None, "within_noise": None, "status": "failed"}
     rows = (
         *(row.model_copy(update={"rank": rank}) for rank, row in enumerate(kept, 1)),
         *(

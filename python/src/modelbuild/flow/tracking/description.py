@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from modelbuild import git
 from modelbuild.contract import TrainingRequest, sha256_of_json, shortened
 from modelbuild.errors import ConfigurationError
+from modelbuild.text import storable
 
 _ID_CHARACTERS = 128
 _TAG_CHARACTERS = 64
@@ -112,10 +113,12 @@ def of_experiment(
 
 
 def of_checkout(folder: Path) -> dict[str, JsonValue]:
-    """Commit and branch of the checkout that ``folder`` lies in; empty if it lies in none."""
+    """Commit and branch of the checkout that ``folder`` lies in; empty if it lies in none. There is no
+    branch where a commit is checked out.
+    """
     try:
-        branch = git.run(folder, "rev-parse", "--abbrev-ref", "HEAD").decode().strip()
-        return {"commit": git.commit_of(folder, "HEAD"), "branch": branch}
+        branch = git.run(folder, "rev-parse", "--abbrev-ref", "HEAD").decode(errors="replace").strip()
+        return {"commit": git.commit_of(folder, "HEAD"), "branch": "" if branch == "HEAD" else branch}
     except ConfigurationError:
         return {}
 
@@ -126,8 +129,11 @@ def _parameters(parameters: Mapping[str, Any]) -> dict[str, JsonValue]:
 
 
 def _id(text: str) -> str:
-    """``text`` without the characters that W&B refuses in an id."""
-    return shortened(re.sub(r"[^A-Za-z0-9_.\-]", "-", text), _ID_CHARACTERS)
+    """``text`` without the characters that W&B refuses in an id; other texts have other ids."""
+    found = re.sub(r"[^A-Za-z0-9_.\-]", "-", text)
+    if found != text:
+        found = f"{found}-{sha256_of_json(storable(text))[:8]}"
+    return shortened(found, _ID_CHARACTERS)
 
 
 def _tags(*texts: str) -> tuple[str, ...]:

@@ -89,13 +89,20 @@ def _precision_recall(table: pa.Table, labels: list[str]) -> Any:
 def _mistakes(table: pa.Table) -> Any:
     import wandb
 
-    wrong = table.filter(pc.not_equal(table["truth"], table["prediction"])).to_pylist()
-    for row in wrong:
-        row["score"] = row.get(f"{_SCORE}{row['prediction']}")
-        row["input"] = _shown(row["input"])
-    wrong.sort(key=lambda row: -(row["score"] or 0.0))
-    columns: list[str | int] = ["id", "input", "truth", "prediction", "score"]
-    return wandb.Table(columns=columns, data=[[row[name] for name in columns] for row in wrong[:MISTAKES]])
+    wrong = table.filter(pc.not_equal(table["truth"], table["prediction"]))
+    rows = wrong.select(["id", "input", "truth", "prediction"])
+    predicted = np.array(rows["prediction"].to_pylist(), dtype=object)
+    # Of hundreds of labels, the scores of all rows as Python's objects would take gigabytes.
+    scores = np.full(len(predicted), np.nan)
+    for name in {f"{_SCORE}{label}" for label in predicted} & {*wrong.column_names}:
+        chosen = predicted == name.removeprefix(_SCORE)
+        scores[chosen] = wrong[name].to_numpy()[chosen]
+    worst = np.argsort(-np.nan_to_num(scores), kind="stable")[:MISTAKES]
+    data = [
+        [row["id"], _shown(row["input"]), row["truth"], row["prediction"], None if np.isnan(score) else score]
+        for row, score in zip(rows.take(worst).to_pylist(), scores[worst].tolist(), strict=True)
+    ]
+    return wandb.Table(columns=["id", "input", "truth", "prediction", "score"], data=data)
 
 
 def _shown(text: str) -> str:

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from modelbuild.annotation import plain
+from modelbuild.text import named
 
 PAPER, INK, SOFT, LINE = "#fdfdfe", "#1f2328", "#57606a", "#d8dce1"
 OWN, OTHER, GOOD, BAD = "#0b62c4", "#9aa3ad", "#1a7f37", "#c4302b"
@@ -96,15 +97,17 @@ def add_axes(
     return plot
 
 
-def add_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-    """A legend below the title of a figure, whose axes have a margin of ``LEGEND_TOP`` then."""
+def add_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str], lines: int = 1) -> None:
+    """A legend below the title of a figure, whose axes have a margin of ``LEGEND_TOP`` then, and of
+    ``LEGEND_LINE`` for each further line.
+    """
     wide, high = figure.get_size_inches()
     figure.legend(
         handles,
         labels,
         loc="upper left",
         bbox_to_anchor=(0.05 / wide, 1 - 0.3 / high),
-        ncols=len(handles),
+        ncols=-(-len(handles) // lines),
         borderpad=0.2,
         handlelength=1.0,
         handletextpad=0.4,
@@ -112,12 +115,12 @@ def add_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str])
     )
 
 
-LEGEND_TOP = 0.7
+LEGEND_TOP, LEGEND_LINE = 0.7, 0.2
 
 
 def label(text: str, characters: int = 22) -> str:
     """A text from outside on one line of a picture."""
-    line = " ".join(plain(text, 1_000).split())
+    line = named(" ".join(plain(text, 1_000).split()))
     return line if len(line) <= characters else f"{line[: characters - 1]}…"
 
 

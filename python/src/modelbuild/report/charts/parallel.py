@@ -37,7 +37,12 @@ _MOST_TICKS = 5
 _NUMBERS_BEGIN = 0.16
 """Where the numbers of an axis begin if some candidates have none: those are at 0."""
 
-_KINDS = {"best": (OWN, 2.4, 1.0), "within noise of it": (GOOD, 1.2, 0.9), "worse": (OTHER, 0.8, 0.6)}
+_KINDS = {
+    "best": (OWN, 2.4, 1.0),
+    "within noise of it": (GOOD, 1.2, 0.9),
+    "worse": (OTHER, 0.8, 0.6),
+    "not compared with it": (SOFT, 0.8, 0.6),
+}
 """Color, width and opacity of the lines."""
 
 
@@ -81,7 +86,11 @@ def parallel(report: Report, title: str) -> bytes:
 
 
 def _kind(row: LeaderboardRow) -> str:
-    return "best" if row.rank == 1 else "within noise of it" if row.within_noise else "worse"
+    if row.rank == 1:
+        return "best"
+    if row.within_noise is None:
+        return "not compared with it"
+    return "within noise of it" if row.within_noise else "worse"
 
 
 def _draw_axis(plot: Axes, place: int, axis: _Axis, last: int) -> None:

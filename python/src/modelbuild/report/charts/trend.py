@@ -11,6 +11,7 @@ from modelbuild.contract import Report
 from modelbuild.contract.report import TrendPoint
 from modelbuild.report.charts.canvas import (
     GOOD,
+    LEGEND_LINE,
     LEGEND_TOP,
     OTHER,
     OWN,
@@ -22,6 +23,8 @@ from modelbuild.report.charts.canvas import (
 )
 
 _MOST_TICKS = 12
+_IN_A_LINE = 4
+"""So many entries of the legend fit into a line."""
 
 
 def trend(report: Report, title: str) -> bytes:
@@ -30,7 +33,10 @@ def trend(report: Report, title: str) -> bytes:
 
     def draw(figure: Figure) -> None:
         add_title(figure, title)
-        plot = add_axes(figure, top=LEGEND_TOP)
+        deployed = {point.comparable for point in points if point.deployed}
+        entries = 2 + len(deployed) + any(not point.comparable for point in points)
+        lines = 1 if entries <= _IN_A_LINE else 2
+        plot = add_axes(figure, top=LEGEND_TOP + (lines - 1) * LEGEND_LINE)
         comparable = [place for place, point in enumerate(points) if point.comparable]
         plot.plot(comparable, [points[place].value for place in comparable], color=OTHER, linewidth=1.5)
         _points(plot, points, [not point.comparable for point in points], "other rows", PAPER, OTHER)
@@ -48,7 +54,7 @@ def trend(report: Report, title: str) -> bytes:
         plot.margins(y=0.15)
         plot.grid(visible=False, axis="x")
         plot.set_xlabel("model")
-        add_legend(figure, *plot.get_legend_handles_labels())
+        add_legend(figure, *plot.get_legend_handles_labels(), lines)
 
     return svg(draw)
 
