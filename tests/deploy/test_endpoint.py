@@ -9,7 +9,7 @@ import pytest
 
 from modelbuild.deploy.endpoint import UpdateNotFollowed, require_own, rollback_when_served
 from modelbuild.errors import AwsError, EndpointFailed, VerificationFailed
-from scripted_sagemaker import PLAN, Cloud, State
+from scripted_sagemaker import ARN, PLAN, Cloud, State
 
 
 @pytest.fixture
@@ -215,6 +215,72 @@ def test_failed_endpoint_is_not_updated(cloud: Cloud) -> None:
     cloud.makes()
     cloud.finds(State("Failed", "old", reason="Capacity."))
     with pytest.raises(EndpointFailed, match=r"Capacity.*aws sagemaker delete-endpoint"):
+        cloud.ensure_endpoint()
+
+
+def test_an_endpoint_that_is_being_deleted_is_waited_for(cloud: Cloud) -> None:
+    """SageMaker takes a minute to delete an endpoint, and refuses every other request about it meanwhile: a
+    step that is retried right after the deletion creates the endpoint when the old one is gone.
+    """
+    cloud.makes()
+    cloud.finds(*[State("Deleting", "new")] * 3, None)
+    cloud.notes("")
+    cloud.creates()
+    cloud.finds(State("Creating", "new"), NEW)
+    assert cloud.ensure_endpoint().previous_config == ""
+
+
+def test_an_endpoint_that_is_deleted_meanwhile_is_named_as_such(cloud: Cloud) -> None:
+    """A person may delete an endpoint that a step waits for; no command about its configuration helps."""
+    cloud.makes()
+    cloud.finds(OLD)
+    cloud.notes("old")
+    cloud.updates()
+    cloud.finds(UPDATING, State("Deleting", "new"), None)
+    with pytest.raises(EndpointFailed, match="sentiment was deleted in the meantime: retry this step"):
+        cloud.ensure_endpoint()
+
+
+@pytest.mark.parametrize("state", [None, State("Deleting", "new")])
+def test_an_endpoint_that_was_deleted_is_not_put_back(cloud: Cloud, state: State | None) -> None:
+    """There is nothing to put back, and nothing that answers."""
+    cloud.finds(state)
+    with pytest.raises(EndpointFailed, match="sentiment was deleted in the meantime: retry this step"):
+        cloud.rollback()
+
+
+@pytest.mark.parametrize("status", ["OutOfService", "UpdateRollbackFailed"])
+def test_an_update_that_is_refused_is_not_taken_for_one_that_has_begun(cloud: Cloud, status: str) -> None:
+    """An endpoint that is out of service with the planned configuration has it from before."""
+    cloud.makes()
+    cloud.finds(State(status, "new"))
+    cloud.has_noted("old")
+    cloud.notes("old")
+    cloud.refuses_update("The role modelbuild-sagemaker cannot be assumed.")
+    cloud.finds(*[State(status, "new")] * 6)
+    with pytest.raises(AwsError, match="modelbuild-sagemaker cannot be assumed"):
+        cloud.ensure_endpoint()
+
+
+@pytest.mark.parametrize("status", ["OutOfService", "UpdateRollbackFailed"])
+def test_a_state_from_before_an_update_is_not_its_end(cloud: Cloud, status: str) -> None:
+    """SageMaker may show an endpoint as it was for a moment, and an update can bring it into service."""
+    cloud.makes()
+    cloud.finds(State(status, "old"))
+    cloud.notes("old")
+    cloud.updates()
+    cloud.finds(State(status, "old"), UPDATING, NEW)
+    assert cloud.ensure_endpoint().changed
+
+
+def test_what_is_missing_for_an_update_is_named(cloud: Cloud) -> None:
+    """A missing resource may be another one than the endpoint, so the error has SageMaker's own words."""
+    arn = f"{ARN}:endpoint-config/new"
+    cloud.makes()
+    cloud.finds(OLD)
+    cloud.notes("old")
+    cloud.refuses_update(f'Could not find endpoint configuration "{arn}".')
+    with pytest.raises(AwsError, match=f'update endpoint sentiment to new .*configuration "{arn}"'):
         cloud.ensure_endpoint()
 
 

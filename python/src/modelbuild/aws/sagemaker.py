@@ -241,7 +241,8 @@ def _translated_by_message(action: str) -> Iterator[None]:
                 raise ModelRefused(f"could not {action} ({text.strip().rstrip('.')})") from error
             if error_code(error) == "ValidationException":
                 if text.startswith("Could not find"):
-                    raise NotFound(f"could not {action}: it does not exist") from error
+                    # SageMaker names what is missing, which may be another resource than that of the action.
+                    raise NotFound(f"could not {action} ({text.strip().rstrip('.')})") from error
                 if text.startswith("Cannot create already existing"):
                     raise AlreadyExists(f"could not {action}: it exists already") from error
             raise

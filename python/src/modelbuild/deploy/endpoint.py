@@ -12,7 +12,7 @@ from modelbuild.aws.sagemaker import AlreadyExists, Endpoint, EndpointConfig, Mo
 from modelbuild.aws.storage import NotFound
 from modelbuild.clock import SYSTEM_CLOCK, Clock
 from modelbuild.deploy.plan import Plan
-from modelbuild.deploy.watch import EndpointWatch, RolledBack, StillChanging
+from modelbuild.deploy.watch import Deleted, EndpointWatch, RolledBack, StillChanging
 from modelbuild.errors import AwsError, EndpointFailed, ModelbuildError, VerificationFailed
 
 _CONSISTENT_SECONDS = 20
@@ -91,8 +91,8 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
         clock: what time is and how it passes.
 
     Raises:
-        EndpointFailed: another deployment still changes the endpoint after ``timeout`` seconds, or SageMaker
-            reports a failure.
+        EndpointFailed: another program still changes the endpoint after ``timeout`` seconds, or has deleted
+            it, or SageMaker reports a failure.
         VerificationFailed: a model or configuration of the plan's name has other properties, or the endpoint
             has become that of another model in the meantime.
         UpdateNotFollowed: the update to the plan has begun, or may have; then SageMaker refused, or the time
@@ -142,14 +142,14 @@ def _begin(change: Callable[[], None], watch: EndpointWatch) -> None:
     """Have SageMaker begin a change of the endpoint.
 
     An answer may be lost; SageMaker then refuses the request that is sent again, because the endpoint is
-    changing. So after an error the endpoint itself tells whether the change has begun.
+    changing. So after any error but one about names, the endpoint itself tells whether the change has begun.
 
     Raises:
         AwsError: SageMaker refused, and the endpoint does not change.
     """
     try:
         change()
-    except AlreadyExists:
+    except (AlreadyExists, NotFound):
         raise
     except AwsError as error:
         try:
@@ -225,11 +225,18 @@ def rollback(
         clock: what time is and how it passes.
 
     Raises:
+        Deleted: there is no endpoint any more.
         EndpointFailed: the endpoint runs another configuration by now and was not changed, or SageMaker could
             not update it.
+        NotFound: the previous configuration does not exist any more.
         AwsError: SageMaker refused.
     """
-    found = sagemaker.endpoint(plan.endpoint)
+    try:
+        found = sagemaker.endpoint(plan.endpoint)
+    except NotFound:
+        raise Deleted(plan.endpoint) from None
+    if found.status == "Deleting":
+        raise Deleted(plan.endpoint)
     if found.config == previous and not found.pending_config:
         log.info(f"endpoint {plan.endpoint} runs {previous}")
         return

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from modelbuild import log
+from modelbuild.aws.failures import NotFound
 from modelbuild.aws.sagemaker import SageMaker
 from modelbuild.contract import Deployment, Manifest
 from modelbuild.deploy import smoke
@@ -18,6 +19,7 @@ from modelbuild.deploy.endpoint import (
     rollback_when_served,
 )
 from modelbuild.deploy.plan import Plan
+from modelbuild.deploy.watch import Deleted
 from modelbuild.errors import AwsError, EndpointFailed, VerificationFailed
 
 
@@ -93,6 +95,13 @@ def _undone(planned: Plan, previous: str, reason: str, undo: Callable[[], None])
     log.info(reason)
     try:
         undo()
+    except Deleted as error:
+        return f"{reason}; {error}"
+    except NotFound as error:
+        return (
+            f"{reason}; endpoint {planned.endpoint} was not put back to {previous} ({error}): retry the "
+            "deploy step of the build whose model it is to serve"
+        )
     except (EndpointFailed, AwsError) as error:
         return f"{reason}; it was not put back to {previous} ({error}): {_way_back(planned, previous)}"
     return f"{reason}; endpoint {planned.endpoint} was put back to {previous}, which it ran before"

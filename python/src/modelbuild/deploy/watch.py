@@ -8,8 +8,10 @@ from modelbuild.aws.storage import NotFound
 from modelbuild.clock import Clock
 from modelbuild.errors import EndpointFailed
 
-_CHANGING = {"Creating", "Updating", "SystemUpdating", "RollingBack"}
-_BROKEN = {"Failed", "UpdateRollbackFailed", "OutOfService", "Deleting"}
+_CHANGING = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
+_BROKEN = {"Failed", "UpdateRollbackFailed", "OutOfService"}
+_STUCK = {"UpdateRollbackFailed", "OutOfService", "Deleting"}
+"""In these, an endpoint does not come to the configuration that it has."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 15.0
 _SHOWN_SECONDS = 5.0
 """How long SageMaker may show an endpoint as it was before a change that has begun."""
@@ -21,6 +23,13 @@ class StillChanging(EndpointFailed):
 
 class RolledBack(EndpointFailed):
     """SageMaker has undone an update, and the endpoint runs again what it ran before."""
+
+
+class Deleted(EndpointFailed):
+    """Another program has deleted the endpoint."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(f"endpoint {endpoint} was deleted in the meantime: retry this step to create it")
 
 
 class EndpointWatch:
@@ -36,12 +45,12 @@ class EndpointWatch:
         self._wait = _FIRST_WAIT
 
     def until_stable(self) -> Endpoint | None:
-        """Wait until no other deployment changes the endpoint; returns the endpoint, or None if it does not
-        exist.
+        """Wait until no other program changes or deletes the endpoint; returns the endpoint, or None if it
+        does not exist.
 
         Raises:
             EndpointFailed: SageMaker can only delete the endpoint.
-            StillChanging: another deployment changes it for longer than option ``timeout``.
+            StillChanging: another program changes it for longer than option ``timeout``.
             AwsError: SageMaker refused.
         """
         while True:
@@ -64,7 +73,7 @@ class EndpointWatch:
                 found = self._poll()
             except NotFound:
                 return False
-            if (found.pending_config or found.config) == self._config:
+            if found.status not in _STUCK and (found.pending_config or found.config) == self._config:
                 return True
             if self._clock.now() >= until:
                 return False
@@ -77,18 +86,26 @@ class EndpointWatch:
             before: the configuration that it ran before, to which SageMaker returns after a failure.
 
         Raises:
-            EndpointFailed: SageMaker could not do it, or another deployment has updated the endpoint.
+            EndpointFailed: SageMaker could not do it, or another program has updated or deleted the endpoint.
             StillChanging: it takes longer than option ``timeout``.
             AwsError: SageMaker refused.
         """
         name = self._endpoint
         changing = False
+        shown_until = self._clock.now() + _SHOWN_SECONDS
         while True:
-            found = self._poll()
+            is_before = not changing and self._clock.now() < shown_until
+            try:
+                found = self._poll()
+            except NotFound:
+                if not is_before:
+                    raise Deleted(name) from None
+                self._pause()
+                continue
             arrived = found.status == "InService" and not found.pending_config
             if arrived and found.config == self._config:
                 return found
-            if found.status in _BROKEN:
+            if found.status == "Failed" or (found.status in _BROKEN and not is_before):
                 raise EndpointFailed(self._broken(found, before))
             if arrived and found.config not in (before, ""):
                 raise EndpointFailed(
