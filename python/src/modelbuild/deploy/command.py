@@ -14,7 +14,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent, job
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
 from modelbuild.contract import DEPLOYMENT_ANNOTATION, Decision, Deployment
-from modelbuild.deploy import decision, page, plan
+from modelbuild.deploy import decision, page, plan, smoke
 from modelbuild.deploy.copy import copy
 from modelbuild.deploy.endpoint import Served, require_own
 from modelbuild.deploy.serve import left_by_cancelled, serve_verified
@@ -106,6 +106,7 @@ def _serve(
     sagemaker: SageMaker,
     decided: Decision,
 ) -> None:
+    smoke.require_golden(approved.manifest)
     require_own(settings.endpoint, plan.owner_tags(approved), sagemaker)
     history = DeploymentHistory(production, settings.artifacts, settings.endpoint)
     newest = history.newest()

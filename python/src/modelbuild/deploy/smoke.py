@@ -11,6 +11,19 @@ from modelbuild.contract import GoldenPrediction, Manifest
 from modelbuild.errors import VerificationFailed
 
 
+def require_golden(manifest: Manifest) -> None:
+    """Require that there is something to compare the endpoint's answers with.
+
+    Raises:
+        VerificationFailed: the manifest has no golden predictions.
+    """
+    if not manifest.golden:
+        raise VerificationFailed(
+            f"the manifest of model {manifest.request.model_id} records no predictions to compare with: have "
+            "the flow put some into it, and train again"
+        )
+
+
 def check(sagemaker: SageMaker, endpoint: str, manifest: Manifest) -> None:
     """Send the input of each golden prediction, and require the model's id and the recorded answer.
 
@@ -18,12 +31,8 @@ def check(sagemaker: SageMaker, endpoint: str, manifest: Manifest) -> None:
         VerificationFailed: an answer is wrong or of another model, or the manifest has no golden predictions.
         AwsError: the endpoint could not answer.
     """
+    require_golden(manifest)
     request = manifest.request
-    if not manifest.golden:
-        raise VerificationFailed(
-            f"the manifest of model {request.model_id} records no predictions to compare with: have "
-            "the flow put some into it, and train again"
-        )
     identity = Identity(model=request.model, model_id=request.model_id, pipeline=request.build.pipeline)
     for number, golden in enumerate(manifest.golden, start=1):
         answer = _answer(sagemaker, endpoint, golden)
