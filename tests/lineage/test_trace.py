@@ -48,13 +48,23 @@ def test_a_model_that_was_replaced_says_until_when(lake: Storage) -> None:
     assert re.search(r"whether it still serves this model is not known: .*NoSuchBucket", text)
 
 
+def test_an_unreadable_record_of_the_next_deployment_hides_nothing_else(lake: Storage) -> None:
+    """The trace of a model does not depend on the record of another one; it says what is not known."""
+    deployment = Deployment.model_validate_json(lake.read(f"{MODELS}/12/deployment.json"))
+    history = DeploymentHistory(lake, root_of(deployment), "sentiment")
+    history.append(deployment, changed=True)
+    lake.write(f"{history.folder}/2.json", b"{}")
+    text = render(trace(ROOT, "12", lake, lake))
+    assert re.search(r"whether it still serves this model is not known: .*/2\.json is not a deployment", text)
+
+
 def test_each_endpoint_that_serves_a_model_is_named(lake: Storage) -> None:
     """A build may deploy its model to several endpoints, of which the model's own record names the last one:
     the histories of the others say which of them serve it now.
     """
     last = Deployment.model_validate_json(lake.read(f"{MODELS}/12/deployment.json"))
     decisions = DecisionStore(lake, f"{MODELS}/12")
-    for endpoint in (last.endpoint, "eu", "us", "edge"):
+    for endpoint in (last.endpoint, "eu", "us", "edge", "asia"):
         decisions.write(
             Decision.model_validate(
                 {
@@ -65,7 +75,7 @@ def test_each_endpoint_that_serves_a_model_is_named(lake: Storage) -> None:
                 }
             )
         )
-    for endpoint, model_ids in (("eu", ["11", "12"]), ("us", ["12", "13"])):
+    for endpoint, model_ids in (("eu", ["11", "12"]), ("us", ["12", "13"]), ("asia", ["12"])):
         history = DeploymentHistory(lake, root_of(last), endpoint)
         for model_id in model_ids:
             own = {
@@ -74,7 +84,11 @@ def test_each_endpoint_that_serves_a_model_is_named(lake: Storage) -> None:
                 "deployed_at": f"2026-03-04T00:00:{model_id}+00:00",
             }
             history.append(last.model_copy(update=own), changed=True)
+    asia = DeploymentHistory(lake, root_of(last), "asia")
+    lake.delete(f"{asia.folder}/current.json")  # its writer was stopped after the record
+    lake.write(f"{DeploymentHistory(lake, root_of(last), 'us').folder}/3.json", b"damaged")
     lines = render(trace(ROOT, "12", lake, lake)).splitlines()
+    assert "                endpoint asia since 2026-03-04T00:00:12+00:00" in lines
     assert f"  deployment    endpoint sentiment since {last.deployed_at}" in lines
     assert "                endpoint eu since 2026-03-04T00:00:12+00:00" in lines
     assert (

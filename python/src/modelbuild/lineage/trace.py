@@ -133,7 +133,7 @@ def _replacement(deployment: Deployment | None, production: Objects) -> tuple[De
     history = DeploymentHistory(production, root_of(deployment), deployment.endpoint)
     try:
         return history.read(deployment.number + 1), ""
-    except AwsError as error:
+    except (AwsError, VerificationFailed) as error:
         return None, str(error)
 
 
@@ -144,7 +144,10 @@ def _elsewhere(
     if deployment is None:
         return
     for endpoint in _others(deployment, decisions):
-        found = DeploymentHistory(production, root_of(deployment), endpoint).current()
+        try:
+            found = DeploymentHistory(production, root_of(deployment), endpoint).newest()
+        except (AwsError, VerificationFailed):
+            continue
         if found is not None and _model_of(found) == _model_of(deployment):
             yield found
 
