@@ -40,6 +40,15 @@ def test_a_refusal_is_told_from_what_may_succeed_later(error: Exception, is_fina
     assert is_refusal(caught.value) is is_final
 
 
+def test_an_archived_object_is_named_with_the_fix() -> None:
+    """Lifecycle rules move large objects, such as models, to storage classes that cannot be read."""
+    found: Any = {
+        "Error": {"Code": "InvalidObjectState", "Message": "The operation is not valid for the object"}
+    }
+    with pytest.raises(AwsError, match="restore the object from the archive"), translated("read s3://b/k"):
+        raise ClientError(found, "GetObject")
+
+
 def test_what_aws_does_not_list_yet_is_no_refusal() -> None:
     """A description without the job is an answer, but no error of AWS."""
     assert not is_refusal(NotFound("Batch has no job 1"))
