@@ -45,7 +45,7 @@ def serve_verified(
     except UpdateNotFollowed as error:
         undo = partial(rollback_when_served, planned, error.previous_config, sagemaker, timeout)
         reason = f"{error}, so its answers were not verified"
-        raise type(error.reason)(_undone(planned, error.previous_config, reason, undo)) from error
+        raise type(error.reason)(_undone(planned, error.previous_config, newest, reason, undo)) from error
 
     log.group(":microscope: Comparing the endpoint's answers with the recorded ones")
     try:
@@ -58,7 +58,7 @@ def serve_verified(
                 "retry this step"
             ) from error
         undo = partial(rollback, planned, served.previous_config, sagemaker, timeout)
-        raise type(error)(_undone(planned, served.previous_config, str(error), undo)) from error
+        raise type(error)(_undone(planned, served.previous_config, newest, str(error), undo)) from error
     return served
 
 
@@ -84,7 +84,9 @@ def left_by_cancelled(planned: Plan, newest: Deployment | None, sagemaker: SageM
     )
 
 
-def _undone(planned: Plan, previous: str, reason: str, undo: Callable[[], None]) -> str:
+def _undone(
+    planned: Plan, previous: str, newest: Deployment | None, reason: str, undo: Callable[[], None]
+) -> str:
     """Have ``undo`` put an endpoint with unverified answers back to its previous configuration; returns the
     reason and the outcome as text.
     """
@@ -104,7 +106,14 @@ def _undone(planned: Plan, previous: str, reason: str, undo: Callable[[], None])
         )
     except (EndpointFailed, AwsError) as error:
         return f"{reason}; it was not put back to {previous} ({error}): {_way_back(planned, previous)}"
-    return f"{reason}; endpoint {planned.endpoint} was put back to {previous}, which it ran before"
+    undone = f"{reason}; endpoint {planned.endpoint} was put back to {previous}, which it ran before"
+    if newest is None or newest.endpoint_config == previous:
+        return undone
+    # A deploy step was stopped before it had verified the answers, or a person has updated the endpoint.
+    return (
+        f"{undone}; its history ends with {newest.endpoint_config} of model {newest.model_id}: look which of "
+        "the two is to serve, and retry the deploy step of its build"
+    )
 
 
 def _way_back(planned: Plan, previous: str) -> str:
