@@ -40,12 +40,17 @@ def test_a_refusal_is_told_from_what_may_succeed_later(error: Exception, is_fina
     assert is_refusal(caught.value) is is_final
 
 
-def test_an_archived_object_is_named_with_the_fix() -> None:
-    """Lifecycle rules move large objects, such as models, to storage classes that cannot be read."""
-    found: Any = {
-        "Error": {"Code": "InvalidObjectState", "Message": "The operation is not valid for the object"}
-    }
-    with pytest.raises(AwsError, match="restore the object from the archive"), translated("read s3://b/k"):
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        ("InvalidObjectState", "restore the object from the archive that its storage class is"),
+        ("NoSuchKey", "restore the object, if it was deleted"),
+    ],
+)
+def test_what_lifecycle_rules_do_to_objects_is_named_with_the_fix(code: str, fix: str) -> None:
+    """They move large objects, such as models, to storage classes that cannot be read, or delete them."""
+    found: Any = {"Error": {"Code": code, "Message": "no"}}
+    with pytest.raises(AwsError, match=f"{fix}$"), translated("read s3://b/k"):
         raise ClientError(found, "GetObject")
 
 

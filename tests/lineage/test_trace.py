@@ -48,6 +48,22 @@ def test_a_model_that_was_replaced_says_until_when(lake: Storage) -> None:
     assert re.search(r"whether it still serves this model is not known: .*NoSuchBucket", text)
 
 
+def test_a_missing_record_of_the_next_deployment_is_not_taken_for_none(lake: Storage) -> None:
+    """Retention may delete the record of the deployment that replaced a model: later ones show that there was
+    one.
+    """
+    deployment = Deployment.model_validate_json(lake.read(f"{MODELS}/12/deployment.json"))
+    history = DeploymentHistory(lake, root_of(deployment), "sentiment")
+    for model_id in ("12", "13", "14"):
+        later = {"model_id": model_id, "endpoint_config": f"sentiment-{model_id}"}
+        history.append(deployment.model_copy(update=later), changed=True)
+    lake.delete(f"{history.folder}/2.json")
+    text = render(trace(ROOT, "12", lake, lake))
+    assert "since" not in text
+    assert "is not known: " in text
+    assert "has no deployment 2 any more, and ends with 3, of model sentiment 14" in text
+
+
 def test_an_unreadable_record_of_the_next_deployment_hides_nothing_else(lake: Storage) -> None:
     """The trace of a model does not depend on the record of another one; it says what is not known."""
     deployment = Deployment.model_validate_json(lake.read(f"{MODELS}/12/deployment.json"))

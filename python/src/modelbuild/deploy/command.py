@@ -113,7 +113,13 @@ def _serve(
     _require_not_replaced(newest, decided, meta_data)
 
     log.group(":s3: Copying the model to production")
-    copied = copy(approved, settings.artifacts, approved.store.objects, production)
+    try:
+        # The copy on this machine is as large as the model, and must not stay there.
+        with cancellation.interruptible():
+            copied = copy(approved, settings.artifacts, approved.store.objects, production)
+    except cancellation.Cancelled:
+        log.warn(f"this step was cancelled, and endpoint {settings.endpoint} was not changed")
+        sys.exit(cancellation.EXIT_CODE)
 
     log.group(":aws: Updating the endpoint")
     planned = plan.plan_deployment(approved, copied, settings)

@@ -43,7 +43,8 @@ class Trace(Record):
         decisions: what people decided on the model, for each endpoint.
         candidate: its place on the leaderboard of its sweep; None for a model of no sweep.
         replaced_by: the next deployment to the same endpoint.
-        history_error: the error if the endpoint's history could not be read; ``replaced_by`` is then unknown.
+        history_error: why the endpoint's history cannot be read, or lacks the next deployment;
+            ``replaced_by`` is then unknown.
     """
 
     request: TrainingRequest
@@ -127,14 +128,21 @@ def _identity(request: TrainingRequest) -> tuple[str, str, Build]:
 
 
 def _replacement(deployment: Deployment | None, production: Objects) -> tuple[Deployment | None, str]:
-    """The next deployment to the same endpoint, and the error if the history could not be read."""
+    """The next deployment to the same endpoint, and why the history does not tell which one it is."""
     if deployment is None:
         return None, ""
     history = DeploymentHistory(production, root_of(deployment), deployment.endpoint)
     try:
-        return history.read(deployment.number + 1), ""
+        following = history.read(deployment.number + 1)
+        newest = history.current() if following is None else None
     except (AwsError, VerificationFailed) as error:
         return None, str(error)
+    if newest is not None and newest.number > deployment.number:
+        return None, (
+            f"{history.folder} has no deployment {deployment.number + 1} any more, and ends with "
+            f"{newest.number}, of model {newest.model} {newest.model_id}"
+        )
+    return following, ""
 
 
 def _elsewhere(
