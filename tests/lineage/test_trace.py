@@ -283,6 +283,19 @@ def test_each_candidate_of_a_sweep_is_traced(
         trace(root, "12.5", objects, objects)
 
 
+@pytest.mark.parametrize("env", [{}, {"MODEL_ID": "none"}, {"MODEL_ID": "12.2"}])
+def test_a_sweep_whose_result_names_no_model_is_traced(env: dict[str, str]) -> None:
+    """A flow can write the result, and nothing of it is relied on; the sweep itself leads to its build."""
+    objects, request = MemoryObjects(), recorded.sweep_request(12)
+    recorded.put_sweep(objects, request, [recorded.row("12.2", 0.5, 0.652, rank=1, offered=True)])
+    result = TrainingResult(status="succeeded", env=env)
+    ModelStore(objects, request.artifacts).attempt(1).write_result_once(result)
+    text = render(trace(request.artifacts.rsplit("/", 2)[0], "12", objects, objects))
+    assert (
+        "best          model 12.2" if env.get("MODEL_ID") == "12.2" else "best          not known"
+    ) in text
+
+
 def test_manifest_of_a_candidate_is_of_its_sweep() -> None:
     """A manifest that a flow has written with another build is refused."""
     objects, request = MemoryObjects(), recorded.sweep_request(12)

@@ -11,7 +11,6 @@ from modelbuild.contract import (
     Deployment,
     Manifest,
     Record,
-    ServingEnvironment,
     TrainingRequest,
     TrainingResult,
     figure_with_interval,
@@ -24,7 +23,7 @@ from modelbuild.store.decisions import DecisionStore
 from modelbuild.store.deployments import DeploymentHistory, root_of
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
-from modelbuild.store.pipeline import PipelineStore
+from modelbuild.store.pipeline import PipelineStore, is_model_id
 from modelbuild.store.sweep import SweepStore
 from modelbuild.text import one_line
 
@@ -204,7 +203,9 @@ def _training(trace: Trace) -> Iterator[str]:
     what = "" if trace.candidate is None else "of the sweep: "
     yield _row("training", f"{what}{trace.result.status}{reason}")
     if trace.request.sweep is not None and trace.result.status == "succeeded":
-        yield _row("best", f"model {ServingEnvironment.read(trace.result.env).model_id}")
+        # A flow can write the result.
+        best = trace.result.env.get("MODEL_ID", "")
+        yield _row("best", f"model {best}" if is_model_id(best) else "not known")
     if trace.manifest is None:
         if trace.candidate is not None:
             yield _row("model", _NOT_KEPT)
