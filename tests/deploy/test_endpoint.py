@@ -132,6 +132,20 @@ def test_failed_update(cloud: Cloud, states: tuple[State, ...], message: tuple[s
         assert words in str(caught.value)
 
 
+def test_an_update_that_fails_between_two_looks_is_not_waited_for(cloud: Cloud) -> None:
+    """An update whose archive is gone may end before it is seen to begin: the step does not wait for the end
+    of option timeout, an hour, and has SageMaker's reason.
+    """
+    cloud.makes()
+    cloud.finds(OLD)
+    cloud.notes("old")
+    cloud.updates()
+    cloud.finds(*[State("InService", "old", reason="No archive.")] * 14)
+    with pytest.raises(EndpointFailed, match=r"rolled back to old \(No archive\)"):
+        cloud.ensure_endpoint()
+    assert 60 <= cloud.seconds <= 75
+
+
 def test_failed_creation(cloud: Cloud) -> None:
     """An endpoint that fails to come up is a failure with SageMaker's reason."""
     cloud.makes()

@@ -77,3 +77,19 @@ def test_an_endpoint_that_ran_what_its_history_does_not_have_is_named(
     found = message(cloud, monkeypatch, newest)
     assert "endpoint sentiment was put back to old, which it ran before" in found
     assert ("its history ends with older of model 11: look which" in found) is (verified == "older")
+
+
+def test_no_command_is_shown_for_a_configuration_that_does_not_start(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the archive or the image of the earlier model is gone, the same command fails again; the deploy
+    step of its build copies the archive anew.
+    """
+    cloud.finds(State("InService", "new"))
+    cloud._updates("old")
+    cloud.finds(State("Updating", "new", pending="old"), State("InService", "new", reason="No archive."))
+    found = message(cloud, monkeypatch)
+    assert (
+        "endpoint sentiment was not put back to old (endpoint sentiment was rolled back to new (No" in found
+    )
+    assert found.endswith("retry the deploy step of the build whose model it is to serve")

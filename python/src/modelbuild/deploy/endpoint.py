@@ -228,6 +228,7 @@ def rollback(
         Deleted: there is no endpoint any more.
         EndpointFailed: the endpoint runs another configuration by now and was not changed, or SageMaker could
             not update it.
+        RolledBack: the previous configuration does not come into service any more.
         NotFound: the previous configuration does not exist any more.
         AwsError: SageMaker refused.
     """

@@ -19,7 +19,7 @@ from modelbuild.deploy.endpoint import (
     rollback_when_served,
 )
 from modelbuild.deploy.plan import Plan
-from modelbuild.deploy.watch import Deleted
+from modelbuild.deploy.watch import Deleted, RolledBack
 from modelbuild.errors import AwsError, EndpointFailed, VerificationFailed
 
 
@@ -99,7 +99,8 @@ def _undone(
         undo()
     except Deleted as error:
         return f"{reason}; {error}"
-    except NotFound as error:
+    except (NotFound, RolledBack) as error:
+        # The configuration, its archive or its image is gone: the deploy step of its build makes it again.
         return (
             f"{reason}; endpoint {planned.endpoint} was not put back to {previous} ({error}): retry the "
             "deploy step of the build whose model it is to serve"

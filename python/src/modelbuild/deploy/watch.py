@@ -15,6 +15,8 @@ _STUCK = {"UpdateRollbackFailed", "OutOfService", "Deleting"}
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 15.0
 _SHOWN_SECONDS = 5.0
 """How long SageMaker may show an endpoint as it was before a change that has begun."""
+_UNSEEN_SECONDS = 60.0
+"""After which an endpoint that still runs what it ran before an update has undone it, between two looks."""
 
 
 class StillChanging(EndpointFailed):
@@ -92,9 +94,10 @@ class EndpointWatch:
         """
         name = self._endpoint
         changing = False
-        shown_until = self._clock.now() + _SHOWN_SECONDS
+        began = self._clock.now()
         while True:
-            is_before = not changing and self._clock.now() < shown_until
+            seconds = self._clock.now() - began
+            is_before = not changing and seconds < _SHOWN_SECONDS
             try:
                 found = self._poll()
             except NotFound:
@@ -112,7 +115,7 @@ class EndpointWatch:
                     f"endpoint {name} runs {found.config}, to which another deployment has updated it in the "
                     "meantime: if this one is to be served, start a new build"
                 )
-            if arrived and changing:
+            if arrived and (changing or seconds >= _UNSEEN_SECONDS):
                 raise RolledBack(
                     f"endpoint {name} was rolled back to {found.config} ({_reason(found)}): look at log "
                     f"group {self._logs()}"
