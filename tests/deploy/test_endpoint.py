@@ -112,6 +112,10 @@ def test_in_service_counts_only_with_the_new_configuration_and_nothing_pending(c
             ("UpdateRollbackFailed (Both)", "a mix of old and new", "--endpoint-config-name old"),
         ),
         (
+            (UPDATING, State("OutOfService", "new", reason="Health.")),
+            ("OutOfService (Health)", "--endpoint-config-name old"),
+        ),
+        (
             (UPDATING, State("Failed", "old", reason="Capacity.")),
             ("Failed (Capacity)", "run aws sagemaker delete-endpoint --endpoint-name sentiment"),
         ),

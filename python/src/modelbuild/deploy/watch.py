@@ -130,10 +130,11 @@ class EndpointWatch:
         if found.status == "Failed":
             fix = f"{command} delete-endpoint --endpoint-name {name}, then retry this step"
             return f"{says}, and SageMaker can only delete it: {fix}; its log group is {self._logs()}"
-        if found.status == "UpdateRollbackFailed" and before:
+        if before:
             fix = f"{command} update-endpoint --endpoint-name {name} --endpoint-config-name {before}"
-            mix = f"it serves a mix of {before} and {self._config}"
-            return f"{says}, and {mix}: to put it back, {fix}; its log group is {self._logs()}"
+            mix = f", and it serves a mix of {before} and {self._config}"
+            serves = mix if found.status == "UpdateRollbackFailed" else ""
+            return f"{says}{serves}: to put it back, {fix}; its log group is {self._logs()}"
         return f"{says}: look at log group {self._logs()}"
 
     def _poll(self) -> Endpoint:
