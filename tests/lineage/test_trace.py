@@ -48,6 +48,21 @@ def test_a_model_that_was_replaced_says_until_when(lake: Storage) -> None:
     assert re.search(r"whether it still serves this model is not known: .*NoSuchBucket", text)
 
 
+def test_a_model_that_came_back_is_served_by_the_history(lake: Storage) -> None:
+    """A deploy step may be killed when the history has its record, before it writes the one beside the model:
+    the model that the endpoint serves again was not replaced.
+    """
+    deployment = Deployment.model_validate_json(lake.read(f"{MODELS}/12/deployment.json"))
+    history = DeploymentHistory(lake, root_of(deployment), "sentiment")
+    for model_id, day in (("12", 1), ("13", 2), ("12", 3)):
+        later = {"model_id": model_id, "endpoint_config": f"sentiment-{model_id}-{day}"}
+        later["deployed_at"] = f"2026-01-0{day}T00:00:00+00:00"
+        history.append(deployment.model_copy(update=later), changed=True)
+    text = render(trace(ROOT, "12", lake, lake))
+    assert "endpoint sentiment since 2026-01-03T00:00:00+00:00\n" in text
+    assert "replaced" not in text
+
+
 def test_a_missing_record_of_the_next_deployment_is_not_taken_for_none(lake: Storage) -> None:
     """Retention may delete the record of the deployment that replaced a model: later ones show that there was
     one.

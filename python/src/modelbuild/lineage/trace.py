@@ -81,8 +81,8 @@ def trace(
     # The training of a candidate is that of its sweep.
     trained = ModelStore(objects, sweep_prefix(store.prefix))
     job = trained.job()
-    deployment, decisions = store.deployment(), DecisionStore(objects, store.prefix).all()
-    replaced_by, history_error = _replacement(deployment, production)
+    decisions = DecisionStore(objects, store.prefix).all()
+    deployment, replaced_by, history_error = _in_history(store.deployment(), production)
     return Trace(
         request=found.request,
         result=trained.attempt(job.attempt if job else 1).result(),
@@ -126,22 +126,31 @@ def _identity(request: TrainingRequest) -> tuple[str, str, Build]:
     return request.artifacts, request.model_id, request.build
 
 
-def _replacement(deployment: Deployment | None, production: Objects) -> tuple[Deployment | None, str]:
-    """The next deployment to the same endpoint, and why the history does not tell which one it is."""
+def _in_history(
+    deployment: Deployment | None, production: Objects
+) -> tuple[Deployment | None, Deployment | None, str]:
+    """The newest deployment of a model to the endpoint of ``deployment``, the one that replaced it, and why
+    the history does not tell which one that is.
+    """
     if deployment is None:
-        return None, ""
+        return None, None, ""
     history = DeploymentHistory(production, root_of(deployment), deployment.endpoint)
     try:
+        newest = history.newest()
+        if newest is None or _model_of(newest) == _model_of(deployment):
+            # A step that was killed has a record in the history, and none beside its model.
+            return newest or deployment, None, ""
         following = history.read(deployment.number + 1)
-        newest = history.current() if following is None else None
     except (AwsError, VerificationFailed) as error:
-        return None, str(error)
-    if newest is not None and newest.number > deployment.number:
-        return None, (
+        return deployment, None, str(error)
+    if following is None and newest.number > deployment.number:
+        return (
+            deployment,
+            None,
             f"{history.folder} has no deployment {deployment.number + 1} any more, and ends with "
-            f"{newest.number}, of model {newest.model} {newest.model_id}"
+            f"{newest.number}, of model {newest.model} {newest.model_id}",
         )
-    return following, ""
+    return deployment, following, ""
 
 
 def _elsewhere(
