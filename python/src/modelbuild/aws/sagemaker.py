@@ -251,7 +251,7 @@ def _translated_by_message(action: str) -> Iterator[None]:
                 if text.startswith("Could not find"):
                     # SageMaker names what is missing, which may be another resource than that of the action.
                     raise NotFound(f"could not {action} ({text.strip().rstrip('.')})") from error
-                if "in-progress" in text:
+                if text.startswith("Cannot update in-progress"):
                     fix = "another program changes it, so retry this step when it is InService"
                     raise AwsError(f"could not {action} ({text.strip().rstrip('.')}): {fix}") from error
                 if text.startswith("Cannot create already existing"):
