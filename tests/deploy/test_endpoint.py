@@ -298,8 +298,24 @@ def test_what_is_missing_for_an_update_is_named(cloud: Cloud) -> None:
     cloud.finds(OLD)
     cloud.notes("old")
     cloud.refuses_update(f'Could not find endpoint configuration "{arn}".')
+    for _ in range(10):
+        cloud.refuses_to_put_back(f'Could not find endpoint configuration "{arn}".')
     with pytest.raises(AwsError, match=f'update endpoint sentiment to new .*configuration "{arn}"'):
         cloud.ensure_endpoint()
+
+
+def test_a_configuration_that_sagemaker_does_not_see_yet_is_no_failure(cloud: Cloud) -> None:
+    """SageMaker reads a configuration with eventual consistency: a request that follows its creation may miss
+    it, and succeeds a moment later.
+    """
+    missing = f'Could not find endpoint configuration "{ARN}:endpoint-config/new".'
+    cloud.makes()
+    cloud.finds(None)
+    cloud.notes("")
+    cloud.stubber.add_client_error("create_endpoint", "ValidationException", missing)
+    cloud.creates()
+    cloud.finds(NEW)
+    assert cloud.ensure_endpoint().changed
 
 
 def test_only_changed_states_are_logged(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:

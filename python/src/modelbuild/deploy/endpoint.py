@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
@@ -16,6 +17,7 @@ from modelbuild.deploy.watch import Deleted, EndpointWatch, RolledBack, StillCha
 from modelbuild.errors import AwsError, EndpointFailed, ModelbuildError, VerificationFailed
 
 _CONSISTENT_SECONDS = 20
+_LOOK_AGAIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
     _create_model_and_config(plan, sagemaker)
     watch = EndpointWatch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout)
     before = watch.until_stable()
-    if before is None and _create(plan, sagemaker, watch):
+    if before is None and _create(plan, sagemaker, watch, clock):
         return _followed(watch, "")
     before = before or watch.until_stable()
     if before is None:
@@ -123,7 +125,7 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
         sagemaker.record_previous(plan.name, previous)
         _claim(before, plan, sagemaker)
         try:
-            _begin(lambda: sagemaker.update_endpoint(plan.endpoint, plan.name), watch)
+            _begin(_when_seen(lambda: sagemaker.update_endpoint(plan.endpoint, plan.name), clock), watch)
         except _Unseen as error:
             raise UpdateNotFollowed(error, previous) from error
         log.info(f"updating endpoint {plan.endpoint} from {before.config}")
@@ -161,11 +163,32 @@ def _begin(change: Callable[[], None], watch: EndpointWatch) -> None:
         log.info(f"SageMaker has begun the change, although it said: {error}")
 
 
-def _create(plan: Plan, sagemaker: SageMaker, watch: EndpointWatch) -> bool:
+def _when_seen(change: Callable[[], None], clock: Clock) -> Callable[[], None]:
+    """A change that is asked for again where SageMaker does not see the new configuration yet.
+
+    AWS recommends that: its services read the configuration with eventual consistency, so that one of them
+    may miss it although another one has shown it.
+    """
+
+    def repeated() -> None:
+        until = clock.now() + _CONSISTENT_SECONDS
+        while True:
+            try:
+                return change()
+            except NotFound:
+                if clock.now() >= until:
+                    raise
+            clock.sleep(_LOOK_AGAIN_SECONDS)
+
+    return repeated
+
+
+def _create(plan: Plan, sagemaker: SageMaker, watch: EndpointWatch, clock: Clock) -> bool:
     """Start the creation of the endpoint; False where another deployment has created it in the meantime."""
     sagemaker.record_previous(plan.name, "")
     try:
-        _begin(lambda: sagemaker.create_endpoint(plan.endpoint, plan.name, plan.owner_tags), watch)
+        create = partial(sagemaker.create_endpoint, plan.endpoint, plan.name, plan.owner_tags)
+        _begin(_when_seen(create, clock), watch)
     except _Unseen as error:
         raise UpdateNotFollowed(error, "") from error
     except AlreadyExists:
