@@ -40,6 +40,20 @@ def test_a_refusal_is_told_from_what_may_succeed_later(error: Exception, is_fina
     assert is_refusal(caught.value) is is_final
 
 
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        ("InvalidObjectState", "restore the object from the archive that its storage class is"),
+        ("NoSuchKey", "restore the object, if it was deleted"),
+    ],
+)
+def test_what_lifecycle_rules_do_to_objects_is_named_with_the_fix(code: str, fix: str) -> None:
+    """They move large objects, such as models, to storage classes that cannot be read, or delete them."""
+    found: Any = {"Error": {"Code": code, "Message": "no"}}
+    with pytest.raises(AwsError, match=f"{fix}$"), translated("read s3://b/k"):
+        raise ClientError(found, "GetObject")
+
+
 def test_what_aws_does_not_list_yet_is_no_refusal() -> None:
     """A description without the job is an answer, but no error of AWS."""
     assert not is_refusal(NotFound("Batch has no job 1"))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelbuild.aws.sagemaker import SageMaker
+from modelbuild.aws.storage import Storage
 from modelbuild.deploy import command, serve, smoke
 from modelbuild.errors import VerificationFailed
 from samples import WRONG
@@ -63,6 +66,23 @@ def test_a_step_that_is_cancelled_early_has_changed_nothing(
     code, page = cancelled(deployer, monkeypatch, (serve, "ensure_endpoint"), "early")
     assert code == 143
     assert "this step was cancelled, and endpoint early does not change to early-393-" in page
+
+
+def test_a_step_that_is_cancelled_while_it_copies_leaves_no_copy_behind(
+    deployer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An archive on the agent's disk is as large as the model, and each cancelled step would leave one."""
+    deployer.train(398)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(Storage, "upload", cancel)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        command.run(deployer.settings("half-copied"))
+    signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 143
+    assert list(scratch.iterdir()) == []
 
 
 def test_the_way_back_from_a_verified_model_is_not_shown(

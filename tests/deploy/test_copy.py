@@ -34,6 +34,27 @@ def test_a_copy_is_made_once(deployer: Any, capsys: pytest.CaptureFixture[str]) 
     ]
 
 
+def test_a_model_that_was_deployed_before_needs_its_original_no_more(deployer: Any) -> None:
+    """An earlier model comes back also where retention has deleted or archived its archive of the training,
+    because production has the very bytes.
+    """
+    manifest = deployer.train(184)
+    copied_model = copied(deployer, manifest)
+    deployer.lake.delete(manifest.artifact.path)
+    assert copied(deployer, manifest) == copied_model
+
+
+def test_an_archive_that_is_in_neither_account_is_named(deployer: Any) -> None:
+    """The error says that no copy is left."""
+    manifest = deployer.train(185)
+    deployer.lake.delete(manifest.artifact.path)
+    with pytest.raises(
+        VerificationFailed, match=r"185/model\.tar\.gz was deleted, and production has no copy .*train again"
+    ):
+        copied(deployer, manifest)
+    assert deployer.production.list(f"{ROOT}/comments/sentiment/185/") == []
+
+
 def test_bytes_that_change_during_the_upload_leave_nothing(deployer: Any) -> None:
     """What production holds is hashed after the upload, and removed when it is not the model."""
     manifest = deployer.train(182)

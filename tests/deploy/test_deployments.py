@@ -1,4 +1,4 @@
-"""The history of an endpoint: nothing in it changes, and the newest deployment is one read away."""
+"""The history of an endpoint: nothing in it changes, and the newest deployment is two reads away."""
 
 from __future__ import annotations
 
@@ -118,5 +118,8 @@ def test_a_history_outlives_versions_of_modelbuild() -> None:
 def test_a_damaged_record_is_refused(storage: Storage, history: DeploymentHistory) -> None:
     """Where the current record cannot be read, nothing is appended."""
     storage.write(f"{history.folder}/current.json", b"{}")
-    with pytest.raises(VerificationFailed, match=r"_endpoints/sentiment/current\.json is not a deployment"):
+    with pytest.raises(
+        VerificationFailed,
+        match=r"_endpoints/sentiment/current\.json is not a deployment .*: restore the earlier version of",
+    ):
         history.append(of("1"), changed=True)

@@ -9,7 +9,7 @@ import pytest
 
 from modelbuild.deploy.endpoint import UpdateNotFollowed, require_own, rollback_when_served
 from modelbuild.errors import AwsError, EndpointFailed, VerificationFailed
-from scripted_sagemaker import PLAN, Cloud, State
+from scripted_sagemaker import ARN, PLAN, Cloud, State
 
 
 @pytest.fixture
@@ -112,6 +112,10 @@ def test_in_service_counts_only_with_the_new_configuration_and_nothing_pending(c
             ("UpdateRollbackFailed (Both)", "a mix of old and new", "--endpoint-config-name old"),
         ),
         (
+            (UPDATING, State("OutOfService", "new", reason="Health.")),
+            ("OutOfService (Health)", "--endpoint-config-name old"),
+        ),
+        (
             (UPDATING, State("Failed", "old", reason="Capacity.")),
             ("Failed (Capacity)", "run aws sagemaker delete-endpoint --endpoint-name sentiment"),
         ),
@@ -130,6 +134,20 @@ def test_failed_update(cloud: Cloud, states: tuple[State, ...], message: tuple[s
         cloud.ensure_endpoint()
     for words in (*message, "sentiment"):
         assert words in str(caught.value)
+
+
+def test_an_update_that_fails_between_two_looks_is_not_waited_for(cloud: Cloud) -> None:
+    """An update whose archive is gone may end before it is seen to begin: the step does not wait for the end
+    of option timeout, an hour, and has SageMaker's reason.
+    """
+    cloud.makes()
+    cloud.finds(OLD)
+    cloud.notes("old")
+    cloud.updates()
+    cloud.finds(*[State("InService", "old", reason="No archive.")] * 14)
+    with pytest.raises(EndpointFailed, match=r"rolled back to old \(No archive\)"):
+        cloud.ensure_endpoint()
+    assert 60 <= cloud.seconds <= 75
 
 
 def test_failed_creation(cloud: Cloud) -> None:
@@ -218,6 +236,88 @@ def test_failed_endpoint_is_not_updated(cloud: Cloud) -> None:
         cloud.ensure_endpoint()
 
 
+def test_an_endpoint_that_is_being_deleted_is_waited_for(cloud: Cloud) -> None:
+    """SageMaker takes a minute to delete an endpoint, and refuses every other request about it meanwhile: a
+    step that is retried right after the deletion creates the endpoint when the old one is gone.
+    """
+    cloud.makes()
+    cloud.finds(*[State("Deleting", "new")] * 3, None)
+    cloud.notes("")
+    cloud.creates()
+    cloud.finds(State("Creating", "new"), NEW)
+    assert cloud.ensure_endpoint().previous_config == ""
+
+
+def test_an_endpoint_that_is_deleted_meanwhile_is_named_as_such(cloud: Cloud) -> None:
+    """A person may delete an endpoint that a step waits for; no command about its configuration helps."""
+    cloud.makes()
+    cloud.finds(OLD)
+    cloud.notes("old")
+    cloud.updates()
+    cloud.finds(UPDATING, State("Deleting", "new"), None)
+    with pytest.raises(EndpointFailed, match="sentiment was deleted in the meantime: retry this step"):
+        cloud.ensure_endpoint()
+
+
+@pytest.mark.parametrize("state", [None, State("Deleting", "new")])
+def test_an_endpoint_that_was_deleted_is_not_put_back(cloud: Cloud, state: State | None) -> None:
+    """There is nothing to put back, and nothing that answers."""
+    cloud.finds(state)
+    with pytest.raises(EndpointFailed, match="sentiment was deleted in the meantime: retry this step"):
+        cloud.rollback()
+
+
+@pytest.mark.parametrize("status", ["OutOfService", "UpdateRollbackFailed"])
+def test_an_update_that_is_refused_is_not_taken_for_one_that_has_begun(cloud: Cloud, status: str) -> None:
+    """An endpoint that is out of service with the planned configuration has it from before."""
+    cloud.makes()
+    cloud.finds(State(status, "new"))
+    cloud.has_noted("old")
+    cloud.notes("old")
+    cloud.refuses_update("The role modelbuild-sagemaker cannot be assumed.")
+    cloud.finds(*[State(status, "new")] * 6)
+    with pytest.raises(AwsError, match="modelbuild-sagemaker cannot be assumed"):
+        cloud.ensure_endpoint()
+
+
+@pytest.mark.parametrize("status", ["OutOfService", "UpdateRollbackFailed"])
+def test_a_state_from_before_an_update_is_not_its_end(cloud: Cloud, status: str) -> None:
+    """SageMaker may show an endpoint as it was for a moment, and an update can bring it into service."""
+    cloud.makes()
+    cloud.finds(State(status, "old"))
+    cloud.notes("old")
+    cloud.updates()
+    cloud.finds(State(status, "old"), UPDATING, NEW)
+    assert cloud.ensure_endpoint().changed
+
+
+def test_what_is_missing_for_an_update_is_named(cloud: Cloud) -> None:
+    """A missing resource may be another one than the endpoint, so the error has SageMaker's own words."""
+    arn = f"{ARN}:endpoint-config/new"
+    cloud.makes()
+    cloud.finds(OLD)
+    cloud.notes("old")
+    cloud.refuses_update(f'Could not find endpoint configuration "{arn}".')
+    for _ in range(10):
+        cloud.refuses_to_put_back(f'Could not find endpoint configuration "{arn}".')
+    with pytest.raises(AwsError, match=f'update endpoint sentiment to new .*configuration "{arn}"'):
+        cloud.ensure_endpoint()
+
+
+def test_a_configuration_that_sagemaker_does_not_see_yet_is_no_failure(cloud: Cloud) -> None:
+    """SageMaker reads a configuration with eventual consistency: a request that follows its creation may miss
+    it, and succeeds a moment later.
+    """
+    missing = f'Could not find endpoint configuration "{ARN}:endpoint-config/new".'
+    cloud.makes()
+    cloud.finds(None)
+    cloud.notes("")
+    cloud.stubber.add_client_error("create_endpoint", "ValidationException", missing)
+    cloud.creates()
+    cloud.finds(NEW)
+    assert cloud.ensure_endpoint().changed
+
+
 def test_only_changed_states_are_logged(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
     """The log has a line for each state, not for each look."""
     cloud.makes()
@@ -289,7 +389,7 @@ def test_an_update_that_is_refused_is_no_update(cloud: Cloud, state: State) -> N
     cloud.notes("old")
     cloud.loses_update()
     cloud.finds(*[state] * 6)
-    with pytest.raises(AwsError, match="Cannot update in-progress endpoint"):
+    with pytest.raises(AwsError, match=r"Cannot update in-progress endpoint .*: another program .* retry"):
         cloud.ensure_endpoint()
 
 

@@ -120,6 +120,15 @@ def test_bytes_that_changed_after_training_are_refused(deployer: Any) -> None:
     assert deployer.agent.annotations[-1].style == "error"
 
 
+def test_a_model_without_golden_predictions_changes_nothing(deployer: Any) -> None:
+    """No answer of it can be verified, so the endpoint never comes to serve it."""
+    deployer.train(132, golden=())
+    with pytest.raises(VerificationFailed, match="model 132 records no predictions to compare with"):
+        command.run(deployer.settings("golden"))
+    assert names(deployer, "golden") == set()
+    assert deployer.production.list(f"{PREFIX}/132/") == []
+
+
 def test_other_bytes_in_production_stay(deployer: Any) -> None:
     """What lies in production under this model's name and is another file is neither replaced nor served."""
     deployer.train(131)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from botocore.stub import Stubber
 
 from modelbuild import answers
 from modelbuild.aws.sagemaker import SageMaker
+from modelbuild.clock import Clock
 from modelbuild.contract import Manifest
 from modelbuild.deploy import smoke
-from modelbuild.errors import VerificationFailed
+from modelbuild.errors import AwsError, VerificationFailed
 
 # One session, whose clients share what botocore reads from its files.
 SESSION = boto3.Session("testing", "testing", region_name="us-east-1")
@@ -128,6 +130,28 @@ def test_a_container_that_refuses_an_input_is_not_the_approved_model() -> None:
         )
         with pytest.raises(VerificationFailed, match=r"client error \(400\)"):
             smoke.check(sagemaker, "sentiment", MANIFEST)
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_a_busy_container_is_asked_again_for_a_minute(times: int) -> None:
+    """A server that answers 503 asks its clients to send the request again, and deploy is one of them: an
+    update gives a new fleet the requests of all clients at once.
+    """
+    sagemaker, seconds = SageMaker(SESSION), [0.0]
+    clock = Clock(lambda: seconds[0], lambda pause: seconds.append(seconds.pop() + pause))
+    busy = {"OriginalStatusCode": 503}
+    body = json.dumps(document()).encode()
+    with Stubber(sagemaker._runtime) as stubber:
+        for _ in range(times):
+            stubber.add_client_error("invoke_endpoint", "ModelError", "busy", modeled_fields=busy)
+        answer = {
+            "Body": StreamingBody(io.BytesIO(body), len(body)),
+            "CustomAttributes": "MODEL_ID=12;MODEL=sentiment;PIPELINE=comments",
+        }
+        stubber.add_response("invoke_endpoint", answer)
+        with nullcontext() if times == 1 else pytest.raises(AwsError, match=r"sentiment answer \(busy\)"):
+            smoke.check(sagemaker, "sentiment", MANIFEST, clock)
+    assert seconds == [3.0 if times == 1 else 60.0]
 
 
 def scored(label: str, **scores: float) -> dict[str, Any]:

@@ -48,13 +48,54 @@ def test_a_model_that_was_replaced_says_until_when(lake: Storage) -> None:
     assert re.search(r"whether it still serves this model is not known: .*NoSuchBucket", text)
 
 
+def test_a_model_that_came_back_is_served_by_the_history(lake: Storage) -> None:
+    """A deploy step may be killed when the history has its record, before it writes the one beside the model:
+    the model that the endpoint serves again was not replaced.
+    """
+    deployment = Deployment.model_validate_json(lake.read(f"{MODELS}/12/deployment.json"))
+    history = DeploymentHistory(lake, root_of(deployment), "sentiment")
+    for model_id, day in (("12", 1), ("13", 2), ("12", 3)):
+        later = {"model_id": model_id, "endpoint_config": f"sentiment-{model_id}-{day}"}
+        later["deployed_at"] = f"2026-01-0{day}T00:00:00+00:00"
+        history.append(deployment.model_copy(update=later), changed=True)
+    text = render(trace(ROOT, "12", lake, lake))
+    assert "endpoint sentiment since 2026-01-03T00:00:00+00:00\n" in text
+    assert "replaced" not in text
+
+
+def test_a_missing_record_of_the_next_deployment_is_not_taken_for_none(lake: Storage) -> None:
+    """Retention may delete the record of the deployment that replaced a model: later ones show that there was
+    one.
+    """
+    deployment = Deployment.model_validate_json(lake.read(f"{MODELS}/12/deployment.json"))
+    history = DeploymentHistory(lake, root_of(deployment), "sentiment")
+    for model_id in ("12", "13", "14"):
+        later = {"model_id": model_id, "endpoint_config": f"sentiment-{model_id}"}
+        history.append(deployment.model_copy(update=later), changed=True)
+    lake.delete(f"{history.folder}/2.json")
+    text = render(trace(ROOT, "12", lake, lake))
+    assert "since" not in text
+    assert "is not known: " in text
+    assert "has no deployment 2 any more, and ends with 3, of model sentiment 14" in text
+
+
+def test_an_unreadable_record_of_the_next_deployment_hides_nothing_else(lake: Storage) -> None:
+    """The trace of a model does not depend on the record of another one; it says what is not known."""
+    deployment = Deployment.model_validate_json(lake.read(f"{MODELS}/12/deployment.json"))
+    history = DeploymentHistory(lake, root_of(deployment), "sentiment")
+    history.append(deployment, changed=True)
+    lake.write(f"{history.folder}/2.json", b"{}")
+    text = render(trace(ROOT, "12", lake, lake))
+    assert re.search(r"whether it still serves this model is not known: .*/2\.json is not a deployment", text)
+
+
 def test_each_endpoint_that_serves_a_model_is_named(lake: Storage) -> None:
     """A build may deploy its model to several endpoints, of which the model's own record names the last one:
     the histories of the others say which of them serve it now.
     """
     last = Deployment.model_validate_json(lake.read(f"{MODELS}/12/deployment.json"))
     decisions = DecisionStore(lake, f"{MODELS}/12")
-    for endpoint in (last.endpoint, "eu", "us", "edge"):
+    for endpoint in (last.endpoint, "eu", "us", "edge", "asia"):
         decisions.write(
             Decision.model_validate(
                 {
@@ -65,7 +106,7 @@ def test_each_endpoint_that_serves_a_model_is_named(lake: Storage) -> None:
                 }
             )
         )
-    for endpoint, model_ids in (("eu", ["11", "12"]), ("us", ["12", "13"])):
+    for endpoint, model_ids in (("eu", ["11", "12"]), ("us", ["12", "13"]), ("asia", ["12"])):
         history = DeploymentHistory(lake, root_of(last), endpoint)
         for model_id in model_ids:
             own = {
@@ -74,7 +115,11 @@ def test_each_endpoint_that_serves_a_model_is_named(lake: Storage) -> None:
                 "deployed_at": f"2026-03-04T00:00:{model_id}+00:00",
             }
             history.append(last.model_copy(update=own), changed=True)
+    asia = DeploymentHistory(lake, root_of(last), "asia")
+    lake.delete(f"{asia.folder}/current.json")  # its writer was stopped after the record
+    lake.write(f"{DeploymentHistory(lake, root_of(last), 'us').folder}/3.json", b"damaged")
     lines = render(trace(ROOT, "12", lake, lake)).splitlines()
+    assert "                endpoint asia since 2026-03-04T00:00:12+00:00" in lines
     assert f"  deployment    endpoint sentiment since {last.deployed_at}" in lines
     assert "                endpoint eu since 2026-03-04T00:00:12+00:00" in lines
     assert (
@@ -251,6 +296,19 @@ def test_each_candidate_of_a_sweep_is_traced(
     golden(name, render(trace(root, f"12.{number}", objects, objects)) + "\n")
     with pytest.raises(ConfigurationError, match=r"there is no model 12\.5 in "):
         trace(root, "12.5", objects, objects)
+
+
+@pytest.mark.parametrize("env", [{}, {"MODEL_ID": "none"}, {"MODEL_ID": "12.2"}])
+def test_a_sweep_whose_result_names_no_model_is_traced(env: dict[str, str]) -> None:
+    """A flow can write the result, and nothing of it is relied on; the sweep itself leads to its build."""
+    objects, request = MemoryObjects(), recorded.sweep_request(12)
+    recorded.put_sweep(objects, request, [recorded.row("12.2", 0.5, 0.652, rank=1, offered=True)])
+    result = TrainingResult(status="succeeded", env=env)
+    ModelStore(objects, request.artifacts).attempt(1).write_result_once(result)
+    text = render(trace(request.artifacts.rsplit("/", 2)[0], "12", objects, objects))
+    assert (
+        "best          model 12.2" if env.get("MODEL_ID") == "12.2" else "best          not known"
+    ) in text
 
 
 def test_manifest_of_a_candidate_is_of_its_sweep() -> None:

@@ -53,6 +53,21 @@ def test_a_deleted_folder_is_a_sentence(command: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (10, message)
 
 
+def test_a_full_disk_is_a_sentence() -> None:
+    """A model may be larger than what an agent has left, and that is no defect of modelbuild."""
+    code = (
+        "import errno, modelbuild.cli as command\n"
+        "def fill(**_): raise OSError(errno.ENOSPC, 'a path')\n"
+        "command.cli = fill\n"
+        "command.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    message = (
+        "modelbuild: no space is left on a disk of this machine: free some, or set TMPDIR to a folder of "
+    )
+    assert (done.returncode, done.stderr) == (10, f"{message}another disk\n")
+
+
 def test_a_hook_starts_without_what_it_does_not_use() -> None:
     """Refusing a wrong option takes neither botocore nor jinja2, so it takes no second."""
     code = (

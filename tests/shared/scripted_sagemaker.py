@@ -172,6 +172,15 @@ class Cloud:
         message = f'Cannot update in-progress endpoint "{ENDPOINT_ARN}".'
         self.stubber.add_client_error("update_endpoint", "ValidationException", message)
 
+    def refuses_update(self, message: str) -> None:
+        """SageMaker refuses an update, whose endpoint has its owner's tags."""
+        self.shows_tags(pipeline="comments", model="sentiment")
+        self.refuses_to_put_back(message)
+
+    def refuses_to_put_back(self, message: str) -> None:
+        """SageMaker refuses an update back to what ran before."""
+        self.stubber.add_client_error("update_endpoint", "ValidationException", message)
+
     def _updates(self, config: str = "new") -> None:
         self.stubber.add_response(
             "update_endpoint",

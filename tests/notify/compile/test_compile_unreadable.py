@@ -147,6 +147,18 @@ def test_the_manifest_of_another_model_is_no_earlier_one(world: World) -> None:
     assert any("1 earlier model" in problem for problem in report.unavailable)
 
 
+def test_the_live_model_is_the_newest_of_the_history(world: World) -> None:
+    """A deploy step that was killed between its two writes has a record that ``current.json`` does not name,
+    and the endpoint serves that model.
+    """
+    current = f"{trained.PRODUCTION}/_endpoints/sentiment/current.json"
+    world.deployed(1, 0.7)
+    before = world.production.read(current)
+    world.deployed(2, 0.9)
+    world.production.write(current, before)
+    assert live_of(world.report(world.trained(3, 0.8))).model_id == "2"
+
+
 def test_a_history_that_cannot_be_read_is_no_first_model(world: World) -> None:
     """An unreadable history must not look like an endpoint without a model."""
     world.deployed(1, 0.7)

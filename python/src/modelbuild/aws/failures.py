@@ -24,6 +24,8 @@ _FIXES = {
     "AccessDenied": "give the role that this runs as the permission",
     "AccessDeniedException": "give the role that this runs as the permission",
     "403": "give the role that this runs as the permission",
+    "InvalidObjectState": "restore the object from the archive that its storage class is",
+    "NoSuchKey": "restore the object, if it was deleted",
     "NoSuchBucket": "deploy the stack that makes it, or correct the bucket's name",
     "ExpiredToken": "renew the credentials of this machine",
     "ExpiredTokenException": "renew the credentials of this machine",

@@ -21,6 +21,7 @@ VARIANT = "AllTraffic"
 """
 
 
+_BUSY_STATUS = 503
 _PREVIOUS = "modelbuild:previous-config"
 
 
@@ -30,6 +31,10 @@ class AlreadyExists(AwsError):
 
 class ModelRefused(AwsError):
     """The container behind an endpoint answered a request with an error."""
+
+
+class ModelBusy(AwsError):
+    """The container behind an endpoint answered with 503: it asks to send the request again."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +225,8 @@ class SageMaker:
         """The answer of an endpoint to a JSON document.
 
         Raises:
-            ModelRefused: the container answered with an error.
+            ModelBusy: the container asks to send the request again.
+            ModelRefused: the container answered with another error.
         """
         with _translated_by_message(f"have endpoint {name} answer"):
             found = self._runtime.invoke_endpoint(
@@ -238,10 +244,16 @@ def _translated_by_message(action: str) -> Iterator[None]:
         except ClientError as error:
             text = str(error.response.get("Error", {}).get("Message", ""))
             if error_code(error) == "ModelError":
-                raise ModelRefused(f"could not {action} ({text.strip().rstrip('.')})") from error
+                busy = error.response.get("OriginalStatusCode") == _BUSY_STATUS
+                kind = ModelBusy if busy else ModelRefused
+                raise kind(f"could not {action} ({text.strip().rstrip('.')})") from error
             if error_code(error) == "ValidationException":
                 if text.startswith("Could not find"):
-                    raise NotFound(f"could not {action}: it does not exist") from error
+                    # SageMaker names what is missing, which may be another resource than that of the action.
+                    raise NotFound(f"could not {action} ({text.strip().rstrip('.')})") from error
+                if text.startswith("Cannot update in-progress"):
+                    fix = "another program changes it, so retry this step when it is InService"
+                    raise AwsError(f"could not {action} ({text.strip().rstrip('.')}): {fix}") from error
                 if text.startswith("Cannot create already existing"):
                     raise AlreadyExists(f"could not {action}: it exists already") from error
             raise

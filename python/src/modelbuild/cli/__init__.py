@@ -6,6 +6,7 @@ a hook starts without loading what it does not use. A new command has a module h
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 
@@ -40,7 +41,11 @@ def main() -> None:
 
 
 def _explained(error: Exception) -> Exception:
-    """The error; a sentence for one whose cause is that the working directory was deleted."""
+    """The error; a sentence for one whose cause is that a disk is full, or the working directory deleted."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ConfigurationError(
+            "no space is left on a disk of this machine: free some, or set TMPDIR to a folder of another disk"
+        )
     if isinstance(error, FileNotFoundError):
         try:
             Path.cwd()

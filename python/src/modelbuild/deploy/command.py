@@ -14,7 +14,7 @@ from modelbuild.aws.storage import Storage
 from modelbuild.buildkite import agent, job
 from modelbuild.buildkite.trainings import TrainingMetaData, follow
 from modelbuild.contract import DEPLOYMENT_ANNOTATION, Decision, Deployment
-from modelbuild.deploy import decision, page, plan
+from modelbuild.deploy import decision, page, plan, smoke
 from modelbuild.deploy.copy import copy
 from modelbuild.deploy.endpoint import Served, require_own
 from modelbuild.deploy.serve import left_by_cancelled, serve_verified
@@ -106,13 +106,20 @@ def _serve(
     sagemaker: SageMaker,
     decided: Decision,
 ) -> None:
+    smoke.require_golden(approved.manifest)
     require_own(settings.endpoint, plan.owner_tags(approved), sagemaker)
     history = DeploymentHistory(production, settings.artifacts, settings.endpoint)
     newest = history.newest()
     _require_not_replaced(newest, decided, meta_data)
 
     log.group(":s3: Copying the model to production")
-    copied = copy(approved, settings.artifacts, approved.store.objects, production)
+    try:
+        # The copy on this machine is as large as the model, and must not stay there.
+        with cancellation.interruptible():
+            copied = copy(approved, settings.artifacts, approved.store.objects, production)
+    except cancellation.Cancelled:
+        log.warn(f"this step was cancelled, and endpoint {settings.endpoint} was not changed")
+        sys.exit(cancellation.EXIT_CODE)
 
     log.group(":aws: Updating the endpoint")
     planned = plan.plan_deployment(approved, copied, settings)

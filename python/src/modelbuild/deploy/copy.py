@@ -40,19 +40,27 @@ def copy(approved: Handoff, root: str, source: Objects, destination: Objects) ->
     prefix = model_prefix(root, request.build.pipeline, request.model, request.model_id)
     copied = ModelStore(destination, prefix)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / MODEL_FILE
-        _require(source, approved.result.model_path, approved.result.model_sha256, path)
-        _put(path, approved.result.model_sha256, copied.model_uri, destination)
-        manifest = Path(folder) / MANIFEST_FILE
-        manifest.write_bytes(approved.manifest_bytes)
-        _put(manifest, approved.manifest_sha256, copied.manifest_uri, destination)
+        # A model that was deployed before needs its original no more, which retention may have deleted.
+        if not _is_there(approved.result.model_sha256, copied.model_uri, destination):
+            path = Path(folder) / MODEL_FILE
+            _require(source, approved.result.model_path, approved.result.model_sha256, path)
+            _put(path, approved.result.model_sha256, copied.model_uri, destination)
+        if not _is_there(approved.manifest_sha256, copied.manifest_uri, destination):
+            manifest = Path(folder) / MANIFEST_FILE
+            manifest.write_bytes(approved.manifest_bytes)
+            _put(manifest, approved.manifest_sha256, copied.manifest_uri, destination)
     return copied
 
 
 def _require(source: Objects, uri: str, expected: str, path: Path) -> None:
     """Download an object into a file, and require the expected hash."""
-    with path.open("wb") as file:
-        actual = _digest(source.stream(uri), file)
+    try:
+        with path.open("wb") as file:
+            actual = _digest(source.stream(uri), file)
+    except NotFound as error:
+        raise VerificationFailed(
+            f"{uri} was deleted, and production has no copy of it: restore it, or train again"
+        ) from error
     if actual != expected:
         raise VerificationFailed(
             f"{uri} has SHA-256 {actual}, but the model that was approved has {expected}: its bytes were "
@@ -60,20 +68,23 @@ def _require(source: Objects, uri: str, expected: str, path: Path) -> None:
         )
 
 
-def _put(path: Path, expected: str, uri: str, destination: Objects) -> None:
-    """Upload a file of a known hash to an object that may exist already."""
+def _is_there(expected: str, uri: str, destination: Objects) -> bool:
+    """Whether an object exists, which then must have the expected hash."""
     try:
         actual = _digest(destination.stream(uri))
     except NotFound:
-        pass
-    else:
-        if actual != expected:
-            raise VerificationFailed(
-                f"{uri} is there already with SHA-256 {actual}, but this deployment brings {expected}: move "
-                "it away if no endpoint uses it, because a deployment never replaces a served file"
-            )
-        log.info(f"reused  {uri}")
-        return
+        return False
+    if actual != expected:
+        raise VerificationFailed(
+            f"{uri} is there already with SHA-256 {actual}, but this deployment brings {expected}: move "
+            "it away if no endpoint uses it, because a deployment never replaces a served file"
+        )
+    log.info(f"reused  {uri}")
+    return True
+
+
+def _put(path: Path, expected: str, uri: str, destination: Objects) -> None:
+    """Upload a file of a known hash."""
     destination.upload(path, uri)
     actual = _digest(destination.stream(uri))
     if actual != expected:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
@@ -12,10 +13,11 @@ from modelbuild.aws.sagemaker import AlreadyExists, Endpoint, EndpointConfig, Mo
 from modelbuild.aws.storage import NotFound
 from modelbuild.clock import SYSTEM_CLOCK, Clock
 from modelbuild.deploy.plan import Plan
-from modelbuild.deploy.watch import EndpointWatch, RolledBack, StillChanging
+from modelbuild.deploy.watch import Deleted, EndpointWatch, RolledBack, StillChanging
 from modelbuild.errors import AwsError, EndpointFailed, ModelbuildError, VerificationFailed
 
 _CONSISTENT_SECONDS = 20
+_LOOK_AGAIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,8 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
         clock: what time is and how it passes.
 
     Raises:
-        EndpointFailed: another deployment still changes the endpoint after ``timeout`` seconds, or SageMaker
-            reports a failure.
+        EndpointFailed: another program still changes the endpoint after ``timeout`` seconds, or has deleted
+            it, or SageMaker reports a failure.
         VerificationFailed: a model or configuration of the plan's name has other properties, or the endpoint
             has become that of another model in the meantime.
         UpdateNotFollowed: the update to the plan has begun, or may have; then SageMaker refused, or the time
@@ -102,7 +104,7 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
     _create_model_and_config(plan, sagemaker)
     watch = EndpointWatch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout)
     before = watch.until_stable()
-    if before is None and _create(plan, sagemaker, watch):
+    if before is None and _create(plan, sagemaker, watch, clock):
         return _followed(watch, "")
     before = before or watch.until_stable()
     if before is None:
@@ -123,7 +125,7 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
         sagemaker.record_previous(plan.name, previous)
         _claim(before, plan, sagemaker)
         try:
-            _begin(lambda: sagemaker.update_endpoint(plan.endpoint, plan.name), watch)
+            _begin(_when_seen(lambda: sagemaker.update_endpoint(plan.endpoint, plan.name), clock), watch)
         except _Unseen as error:
             raise UpdateNotFollowed(error, previous) from error
         log.info(f"updating endpoint {plan.endpoint} from {before.config}")
@@ -142,14 +144,14 @@ def _begin(change: Callable[[], None], watch: EndpointWatch) -> None:
     """Have SageMaker begin a change of the endpoint.
 
     An answer may be lost; SageMaker then refuses the request that is sent again, because the endpoint is
-    changing. So after an error the endpoint itself tells whether the change has begun.
+    changing. So after any error but one about names, the endpoint itself tells whether the change has begun.
 
     Raises:
         AwsError: SageMaker refused, and the endpoint does not change.
     """
     try:
         change()
-    except AlreadyExists:
+    except (AlreadyExists, NotFound):
         raise
     except AwsError as error:
         try:
@@ -161,11 +163,32 @@ def _begin(change: Callable[[], None], watch: EndpointWatch) -> None:
         log.info(f"SageMaker has begun the change, although it said: {error}")
 
 
-def _create(plan: Plan, sagemaker: SageMaker, watch: EndpointWatch) -> bool:
+def _when_seen(change: Callable[[], None], clock: Clock) -> Callable[[], None]:
+    """A change that is asked for again where SageMaker does not see the new configuration yet.
+
+    AWS recommends that: its services read the configuration with eventual consistency, so that one of them
+    may miss it although another one has shown it.
+    """
+
+    def repeated() -> None:
+        until = clock.now() + _CONSISTENT_SECONDS
+        while True:
+            try:
+                return change()
+            except NotFound:
+                if clock.now() >= until:
+                    raise
+            clock.sleep(_LOOK_AGAIN_SECONDS)
+
+    return repeated
+
+
+def _create(plan: Plan, sagemaker: SageMaker, watch: EndpointWatch, clock: Clock) -> bool:
     """Start the creation of the endpoint; False where another deployment has created it in the meantime."""
     sagemaker.record_previous(plan.name, "")
     try:
-        _begin(lambda: sagemaker.create_endpoint(plan.endpoint, plan.name, plan.owner_tags), watch)
+        create = partial(sagemaker.create_endpoint, plan.endpoint, plan.name, plan.owner_tags)
+        _begin(_when_seen(create, clock), watch)
     except _Unseen as error:
         raise UpdateNotFollowed(error, "") from error
     except AlreadyExists:
@@ -225,11 +248,19 @@ def rollback(
         clock: what time is and how it passes.
 
     Raises:
+        Deleted: there is no endpoint any more.
         EndpointFailed: the endpoint runs another configuration by now and was not changed, or SageMaker could
             not update it.
+        RolledBack: the previous configuration does not come into service any more.
+        NotFound: the previous configuration does not exist any more.
         AwsError: SageMaker refused.
     """
-    found = sagemaker.endpoint(plan.endpoint)
+    try:
+        found = sagemaker.endpoint(plan.endpoint)
+    except NotFound:
+        raise Deleted(plan.endpoint) from None
+    if found.status == "Deleting":
+        raise Deleted(plan.endpoint)
     if found.config == previous and not found.pending_config:
         log.info(f"endpoint {plan.endpoint} runs {previous}")
         return

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from modelbuild import log
+from modelbuild.aws.failures import NotFound
 from modelbuild.aws.sagemaker import SageMaker
 from modelbuild.contract import Deployment, Manifest
 from modelbuild.deploy import smoke
@@ -18,6 +19,7 @@ from modelbuild.deploy.endpoint import (
     rollback_when_served,
 )
 from modelbuild.deploy.plan import Plan
+from modelbuild.deploy.watch import Deleted, RolledBack
 from modelbuild.errors import AwsError, EndpointFailed, VerificationFailed
 
 
@@ -43,7 +45,7 @@ def serve_verified(
     except UpdateNotFollowed as error:
         undo = partial(rollback_when_served, planned, error.previous_config, sagemaker, timeout)
         reason = f"{error}, so its answers were not verified"
-        raise type(error.reason)(_undone(planned, error.previous_config, reason, undo)) from error
+        raise type(error.reason)(_undone(planned, error.previous_config, newest, reason, undo)) from error
 
     log.group(":microscope: Comparing the endpoint's answers with the recorded ones")
     try:
@@ -56,7 +58,7 @@ def serve_verified(
                 "retry this step"
             ) from error
         undo = partial(rollback, planned, served.previous_config, sagemaker, timeout)
-        raise type(error)(_undone(planned, served.previous_config, str(error), undo)) from error
+        raise type(error)(_undone(planned, served.previous_config, newest, str(error), undo)) from error
     return served
 
 
@@ -82,7 +84,9 @@ def left_by_cancelled(planned: Plan, newest: Deployment | None, sagemaker: SageM
     )
 
 
-def _undone(planned: Plan, previous: str, reason: str, undo: Callable[[], None]) -> str:
+def _undone(
+    planned: Plan, previous: str, newest: Deployment | None, reason: str, undo: Callable[[], None]
+) -> str:
     """Have ``undo`` put an endpoint with unverified answers back to its previous configuration; returns the
     reason and the outcome as text.
     """
@@ -93,9 +97,24 @@ def _undone(planned: Plan, previous: str, reason: str, undo: Callable[[], None])
     log.info(reason)
     try:
         undo()
+    except Deleted as error:
+        return f"{reason}; {error}"
+    except (NotFound, RolledBack) as error:
+        # The configuration, its archive or its image is gone: the deploy step of its build makes it again.
+        return (
+            f"{reason}; endpoint {planned.endpoint} was not put back to {previous} ({error}): retry the "
+            "deploy step of the build whose model it is to serve"
+        )
     except (EndpointFailed, AwsError) as error:
         return f"{reason}; it was not put back to {previous} ({error}): {_way_back(planned, previous)}"
-    return f"{reason}; endpoint {planned.endpoint} was put back to {previous}, which it ran before"
+    undone = f"{reason}; endpoint {planned.endpoint} was put back to {previous}, which it ran before"
+    if newest is None or newest.endpoint_config == previous:
+        return undone
+    # A deploy step was stopped before it had verified the answers, or a person has updated the endpoint.
+    return (
+        f"{undone}; its history ends with {newest.endpoint_config} of model {newest.model_id}: look which of "
+        "the two is to serve, and retry the deploy step of its build"
+    )
 
 
 def _way_back(planned: Plan, previous: str) -> str:

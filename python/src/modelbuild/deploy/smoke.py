@@ -6,27 +6,40 @@ import json
 
 from modelbuild import log
 from modelbuild.answers import Identity, difference, read_predictions, shortened
-from modelbuild.aws.sagemaker import Answer, ModelRefused, SageMaker
+from modelbuild.aws.sagemaker import Answer, ModelBusy, ModelRefused, SageMaker
+from modelbuild.clock import SYSTEM_CLOCK, Clock
 from modelbuild.contract import GoldenPrediction, Manifest
 from modelbuild.errors import VerificationFailed
 
+_BUSY_SECONDS = 60.0
+_BUSY_WAIT_SECONDS = 3.0
 
-def check(sagemaker: SageMaker, endpoint: str, manifest: Manifest) -> None:
+
+def require_golden(manifest: Manifest) -> None:
+    """Require that there is something to compare the endpoint's answers with.
+
+    Raises:
+        VerificationFailed: the manifest has no golden predictions.
+    """
+    if not manifest.golden:
+        raise VerificationFailed(
+            f"the manifest of model {manifest.request.model_id} records no predictions to compare with: have "
+            "the flow put some into it, and train again"
+        )
+
+
+def check(sagemaker: SageMaker, endpoint: str, manifest: Manifest, clock: Clock = SYSTEM_CLOCK) -> None:
     """Send the input of each golden prediction, and require the model's id and the recorded answer.
 
     Raises:
         VerificationFailed: an answer is wrong or of another model, or the manifest has no golden predictions.
         AwsError: the endpoint could not answer.
     """
+    require_golden(manifest)
     request = manifest.request
-    if not manifest.golden:
-        raise VerificationFailed(
-            f"the manifest of model {request.model_id} records no predictions to compare with: have "
-            "the flow put some into it, and train again"
-        )
     identity = Identity(model=request.model, model_id=request.model_id, pipeline=request.build.pipeline)
     for number, golden in enumerate(manifest.golden, start=1):
-        answer = _answer(sagemaker, endpoint, golden)
+        answer = _answer(sagemaker, endpoint, golden, clock)
         (prediction,) = read_predictions(answer.body, answer.custom_attributes, identity, 1)
         if wrong := difference(golden.output, prediction.output, golden.tolerance):
             raise VerificationFailed(
@@ -37,9 +50,20 @@ def check(sagemaker: SageMaker, endpoint: str, manifest: Manifest) -> None:
         log.info(f"input {number}: {shortened(prediction.output)}")
 
 
-def _answer(sagemaker: SageMaker, endpoint: str, golden: GoldenPrediction) -> Answer:
+def _answer(sagemaker: SageMaker, endpoint: str, golden: GoldenPrediction, clock: Clock) -> Answer:
+    """The answer to a recorded input; the requests of all clients come to a new fleet at once, so it may be
+    busy for a moment.
+    """
+    body, until = json.dumps({"instances": [golden.input]}).encode(), clock.now() + _BUSY_SECONDS
     try:
-        return sagemaker.invoke(endpoint, json.dumps({"instances": [golden.input]}).encode())
+        while True:
+            try:
+                return sagemaker.invoke(endpoint, body)
+            except ModelBusy as error:
+                if clock.now() >= until:
+                    raise
+                log.info(f"the request is sent again: {error}")
+                clock.sleep(_BUSY_WAIT_SECONDS)
     except ModelRefused as error:
         raise VerificationFailed(
             f"endpoint {endpoint} refuses a recorded input that the model answered with "

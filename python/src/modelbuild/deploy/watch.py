@@ -8,11 +8,15 @@ from modelbuild.aws.storage import NotFound
 from modelbuild.clock import Clock
 from modelbuild.errors import EndpointFailed
 
-_CHANGING = {"Creating", "Updating", "SystemUpdating", "RollingBack"}
-_BROKEN = {"Failed", "UpdateRollbackFailed", "OutOfService", "Deleting"}
+_CHANGING = {"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"}
+_BROKEN = {"Failed", "UpdateRollbackFailed", "OutOfService"}
+_STUCK = {"UpdateRollbackFailed", "OutOfService", "Deleting"}
+"""In these, an endpoint does not come to the configuration that it has."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 15.0
 _SHOWN_SECONDS = 5.0
 """How long SageMaker may show an endpoint as it was before a change that has begun."""
+_UNSEEN_SECONDS = 60.0
+"""After which an endpoint that still runs what it ran before an update has undone it, between two looks."""
 
 
 class StillChanging(EndpointFailed):
@@ -21,6 +25,13 @@ class StillChanging(EndpointFailed):
 
 class RolledBack(EndpointFailed):
     """SageMaker has undone an update, and the endpoint runs again what it ran before."""
+
+
+class Deleted(EndpointFailed):
+    """Another program has deleted the endpoint."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(f"endpoint {endpoint} was deleted in the meantime: retry this step to create it")
 
 
 class EndpointWatch:
@@ -36,12 +47,12 @@ class EndpointWatch:
         self._wait = _FIRST_WAIT
 
     def until_stable(self) -> Endpoint | None:
-        """Wait until no other deployment changes the endpoint; returns the endpoint, or None if it does not
-        exist.
+        """Wait until no other program changes or deletes the endpoint; returns the endpoint, or None if it
+        does not exist.
 
         Raises:
             EndpointFailed: SageMaker can only delete the endpoint.
-            StillChanging: another deployment changes it for longer than option ``timeout``.
+            StillChanging: another program changes it for longer than option ``timeout``.
             AwsError: SageMaker refused.
         """
         while True:
@@ -64,7 +75,7 @@ class EndpointWatch:
                 found = self._poll()
             except NotFound:
                 return False
-            if (found.pending_config or found.config) == self._config:
+            if found.status not in _STUCK and (found.pending_config or found.config) == self._config:
                 return True
             if self._clock.now() >= until:
                 return False
@@ -77,25 +88,34 @@ class EndpointWatch:
             before: the configuration that it ran before, to which SageMaker returns after a failure.
 
         Raises:
-            EndpointFailed: SageMaker could not do it, or another deployment has updated the endpoint.
+            EndpointFailed: SageMaker could not do it, or another program has updated or deleted the endpoint.
             StillChanging: it takes longer than option ``timeout``.
             AwsError: SageMaker refused.
         """
         name = self._endpoint
         changing = False
+        began = self._clock.now()
         while True:
-            found = self._poll()
+            seconds = self._clock.now() - began
+            is_before = not changing and seconds < _SHOWN_SECONDS
+            try:
+                found = self._poll()
+            except NotFound:
+                if not is_before:
+                    raise Deleted(name) from None
+                self._pause()
+                continue
             arrived = found.status == "InService" and not found.pending_config
             if arrived and found.config == self._config:
                 return found
-            if found.status in _BROKEN:
+            if found.status == "Failed" or (found.status in _BROKEN and not is_before):
                 raise EndpointFailed(self._broken(found, before))
             if arrived and found.config not in (before, ""):
                 raise EndpointFailed(
                     f"endpoint {name} runs {found.config}, to which another deployment has updated it in the "
                     "meantime: if this one is to be served, start a new build"
                 )
-            if arrived and changing:
+            if arrived and (changing or seconds >= _UNSEEN_SECONDS):
                 raise RolledBack(
                     f"endpoint {name} was rolled back to {found.config} ({_reason(found)}): look at log "
                     f"group {self._logs()}"
@@ -110,10 +130,11 @@ class EndpointWatch:
         if found.status == "Failed":
             fix = f"{command} delete-endpoint --endpoint-name {name}, then retry this step"
             return f"{says}, and SageMaker can only delete it: {fix}; its log group is {self._logs()}"
-        if found.status == "UpdateRollbackFailed" and before:
+        if before:
             fix = f"{command} update-endpoint --endpoint-name {name} --endpoint-config-name {before}"
-            mix = f"it serves a mix of {before} and {self._config}"
-            return f"{says}, and {mix}: to put it back, {fix}; its log group is {self._logs()}"
+            mix = f", and it serves a mix of {before} and {self._config}"
+            serves = mix if found.status == "UpdateRollbackFailed" else ""
+            return f"{says}{serves}: to put it back, {fix}; its log group is {self._logs()}"
         return f"{says}: look at log group {self._logs()}"
 
     def _poll(self) -> Endpoint:

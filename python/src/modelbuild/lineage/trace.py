@@ -11,7 +11,6 @@ from modelbuild.contract import (
     Deployment,
     Manifest,
     Record,
-    ServingEnvironment,
     TrainingRequest,
     TrainingResult,
     figure_with_interval,
@@ -24,7 +23,7 @@ from modelbuild.store.decisions import DecisionStore
 from modelbuild.store.deployments import DeploymentHistory, root_of
 from modelbuild.store.model import ModelStore
 from modelbuild.store.objects import Objects
-from modelbuild.store.pipeline import PipelineStore
+from modelbuild.store.pipeline import PipelineStore, is_model_id
 from modelbuild.store.sweep import SweepStore
 from modelbuild.text import one_line
 
@@ -43,7 +42,8 @@ class Trace(Record):
         decisions: what people decided on the model, for each endpoint.
         candidate: its place on the leaderboard of its sweep; None for a model of no sweep.
         replaced_by: the next deployment to the same endpoint.
-        history_error: the error if the endpoint's history could not be read; ``replaced_by`` is then unknown.
+        history_error: why the endpoint's history cannot be read, or lacks the next deployment;
+            ``replaced_by`` is then unknown.
     """
 
     request: TrainingRequest
@@ -81,8 +81,8 @@ def trace(
     # The training of a candidate is that of its sweep.
     trained = ModelStore(objects, sweep_prefix(store.prefix))
     job = trained.job()
-    deployment, decisions = store.deployment(), DecisionStore(objects, store.prefix).all()
-    replaced_by, history_error = _replacement(deployment, production)
+    decisions = DecisionStore(objects, store.prefix).all()
+    deployment, replaced_by, history_error = _in_history(store.deployment(), production)
     return Trace(
         request=found.request,
         result=trained.attempt(job.attempt if job else 1).result(),
@@ -126,15 +126,31 @@ def _identity(request: TrainingRequest) -> tuple[str, str, Build]:
     return request.artifacts, request.model_id, request.build
 
 
-def _replacement(deployment: Deployment | None, production: Objects) -> tuple[Deployment | None, str]:
-    """The next deployment to the same endpoint, and the error if the history could not be read."""
+def _in_history(
+    deployment: Deployment | None, production: Objects
+) -> tuple[Deployment | None, Deployment | None, str]:
+    """The newest deployment of a model to the endpoint of ``deployment``, the one that replaced it, and why
+    the history does not tell which one that is.
+    """
     if deployment is None:
-        return None, ""
+        return None, None, ""
     history = DeploymentHistory(production, root_of(deployment), deployment.endpoint)
     try:
-        return history.read(deployment.number + 1), ""
-    except AwsError as error:
-        return None, str(error)
+        newest = history.newest()
+        if newest is None or _model_of(newest) == _model_of(deployment):
+            # A step that was killed has a record in the history, and none beside its model.
+            return newest or deployment, None, ""
+        following = history.read(deployment.number + 1)
+    except (AwsError, VerificationFailed) as error:
+        return deployment, None, str(error)
+    if following is None and newest.number > deployment.number:
+        return (
+            deployment,
+            None,
+            f"{history.folder} has no deployment {deployment.number + 1} any more, and ends with "
+            f"{newest.number}, of model {newest.model} {newest.model_id}",
+        )
+    return deployment, following, ""
 
 
 def _elsewhere(
@@ -144,7 +160,10 @@ def _elsewhere(
     if deployment is None:
         return
     for endpoint in _others(deployment, decisions):
-        found = DeploymentHistory(production, root_of(deployment), endpoint).current()
+        try:
+            found = DeploymentHistory(production, root_of(deployment), endpoint).newest()
+        except (AwsError, VerificationFailed):
+            continue
         if found is not None and _model_of(found) == _model_of(deployment):
             yield found
 
@@ -193,7 +212,9 @@ def _training(trace: Trace) -> Iterator[str]:
     what = "" if trace.candidate is None else "of the sweep: "
     yield _row("training", f"{what}{trace.result.status}{reason}")
     if trace.request.sweep is not None and trace.result.status == "succeeded":
-        yield _row("best", f"model {ServingEnvironment.read(trace.result.env).model_id}")
+        # A flow can write the result.
+        best = trace.result.env.get("MODEL_ID", "")
+        yield _row("best", f"model {best}" if is_model_id(best) else "not known")
     if trace.manifest is None:
         if trace.candidate is not None:
             yield _row("model", _NOT_KEPT)

@@ -71,7 +71,7 @@ def find_live(
         AwsError: the history cannot be read.
         VerificationFailed: it is no history.
     """
-    deployment = history.current()
+    deployment = history.newest()
     if deployment is None:
         return None
     prefix = model_prefix(root, deployment.pipeline, deployment.model, deployment.model_id)

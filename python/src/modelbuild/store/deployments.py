@@ -10,13 +10,18 @@ from modelbuild.store.objects import Objects
 _FOLDER = "_endpoints"
 """This folder is beside those of pipelines, whose slugs contain no underscore."""
 
+_RESTORE = (
+    "restore the earlier version of this object, which the bucket keeps, or use the version of modelbuild "
+    "that wrote it"
+)
+
 
 class DeploymentHistory:
     """``<root>/_endpoints/<endpoint>/`` in production's bucket.
 
     ``<number>.json`` is the deployment of that number, from 1, written once; ``current.json`` is a copy of
-    the newest one. Every method raises ``AwsError`` when S3 refuses, ``VerificationFailed`` for a file that
-    is not a deployment.
+    the newest one when it was written. Every method raises ``AwsError`` when S3 refuses, and
+    ``VerificationFailed`` for a file that is not a deployment.
 
     A history outlives versions of modelbuild: the deploy step of an old build, with which an earlier model
     comes back, has the version of that build. So fields that this version does not know are ignored.
@@ -34,7 +39,10 @@ class DeploymentHistory:
         self.folder = f"{root.rstrip('/')}/{_FOLDER}/{endpoint}"
 
     def current(self) -> Deployment | None:
-        """The newest deployment, in one read; None before the first one."""
+        """The deployment in ``current.json``, in one read; None before the first one.
+
+        It is not the newest where its writer was stopped before it wrote the file: see :meth:`newest`.
+        """
         return self._read("current")
 
     def newest(self) -> Deployment | None:
@@ -86,7 +94,7 @@ class DeploymentHistory:
         content = self._content(name)
         if content is None:
             return None
-        return records.parse(content, self._uri(name), Deployment, any_version=True)
+        return records.parse(content, self._uri(name), Deployment, any_version=True, fix=_RESTORE)
 
     def _content(self, name: str) -> bytes | None:
         try:

@@ -25,6 +25,8 @@ it is read. The stack's function has 256 MB of memory.
 LARGE_BYTES = 256 << 20
 """The same for records that grow with the number of rows, files or candidates."""
 
+OF_A_BUILD = "start a new build, whose programs all have one version, or use the version that wrote it"
+
 
 class InvalidRecord(VerificationFailed):
     """An object does not hold a valid record of its kind."""
@@ -73,8 +75,17 @@ def find(objects: Objects, uri: str, kind: type[Kind], limit: int = LIMIT_BYTES)
         return None
 
 
-def parse(text: bytes, uri: str, kind: type[Kind], *, any_version: bool = False) -> Kind:
-    """The record in the bytes of an object; with ``any_version``, unknown fields are ignored.
+def parse(
+    text: bytes, uri: str, kind: type[Kind], *, any_version: bool = False, fix: str = OF_A_BUILD
+) -> Kind:
+    """The record in the bytes of an object.
+
+    Args:
+        text: the bytes.
+        uri: of the object.
+        kind: of the record.
+        any_version: ignore unknown fields.
+        fix: what to do where they hold no such record, for the error.
 
     Raises:
         InvalidRecord: they hold no record of that kind, or a number that is not finite.
@@ -86,8 +97,7 @@ def parse(text: bytes, uri: str, kind: type[Kind], *, any_version: bool = False)
     except (ValueError, RecursionError) as error:
         reason = first_error(error) if isinstance(error, ValidationError) else str(error)
         raise InvalidRecord(
-            f"{uri} is not a {_kind_name(kind)} of this version of modelbuild ({reason}): "
-            "start a new build, whose programs all have one version"
+            f"{uri} is not a {_kind_name(kind)} of this version of modelbuild ({reason}): {fix}"
         ) from error
 
 

@@ -17,8 +17,6 @@ from modelbuild_local.aws.sagemaker import model_files
 @pytest.mark.parametrize(
     ("name", "options", "reason"),
     [
-        ("no-data", {"ModelDataUrl": f"s3://{BUCKET}/nothing.tar.gz"}, "Failed to download model data"),
-        ("no-bucket", {"ModelDataUrl": "s3://no-such-bucket-at-all/x"}, "Failed to download model data"),
         ("no-image", {"Image": "registry.example/nothing:1"}, "CannotPullContainerError"),
         ("no-entry", {"Image": "registry.example/tool:1"}, "could not be started"),
         ("exits", {"mode": "exit"}, "did not pass the ping health check"),
@@ -35,6 +33,15 @@ def test_what_cannot_start_fails_with_its_reason(
         serving.call(name)
     change = {"EndpointName": name, "EndpointConfigName": name}
     assert "status Failed" in refused(serving.sagemaker.update_endpoint, **change)
+
+
+def test_an_archive_that_was_deleted_after_the_model_was_created_fails(serving: Serving) -> None:
+    """SageMaker reads the archive when an instance starts, and not when the model is created."""
+    config = serving.config("no-data", serving.model("no-data"))
+    serving.s3.delete_object(Bucket=BUCKET, Key="no-data.tar.gz")
+    found = serving.create("no-data", config)
+    assert found["EndpointStatus"] == "Failed"
+    assert "Failed to download model data" in found["FailureReason"]
 
 
 def test_invalid_or_escaping_archive_fails(serving: Serving) -> None:

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from endpoints import IMAGE, Serving, refused
+from endpoints import BUCKET, IMAGE, Serving, refused
 
 
 def test_calls_that_sagemaker_refuses(serving: Serving) -> None:
@@ -70,13 +70,17 @@ def test_missing_resources_are_not_found(serving: Serving) -> None:
 
 
 def test_models_are_checked(serving: Serving) -> None:
-    """Roles that are not there, too many variables and impossible timeouts are refused."""
+    """Roles and data that are not there, too many variables and impossible timeouts are refused."""
     client, image = serving.sagemaker, {"Image": IMAGE}
     other = "arn:aws:iam::123456789012:role/nobody"
     model = {"ModelName": "checked", "ExecutionRoleArn": serving.role}
     assert "Could not assume role" in refused(
         client.create_model, **{**model, "ExecutionRoleArn": other}, PrimaryContainer=image
     )
+    for data in (f"s3://{BUCKET}/nothing.tar.gz", "s3://no-such-bucket-at-all/x", f"s3://{BUCKET}/nothing/"):
+        assert f"Could not find model data at {data}." in refused(
+            client.create_model, **model, PrimaryContainer={**image, "ModelDataUrl": data}
+        )
     many = {f"V{number}": "" for number in range(101)}
     assert "environment" in refused(
         client.create_model, **model, PrimaryContainer={**image, "Environment": many}

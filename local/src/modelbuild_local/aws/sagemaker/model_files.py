@@ -27,11 +27,8 @@ def install_model(account: str, data: str | None, folder: Path) -> None:
         return
     objects = Objects(account)
     try:
-        if data.endswith("/"):
-            found = {uri: objects.read(uri) for uri, _ in objects.list(data)}
-        else:
-            found = {data: objects.read(data)}
-    except (NoSuchObject, ValueError):
+        found = {uri: objects.read(uri) for uri in _found(objects, data)}
+    except NoSuchObject:
         found = {}
     if not found:
         raise StartFailed(
@@ -43,6 +40,18 @@ def install_model(account: str, data: str | None, folder: Path) -> None:
         _write(found, data, folder)
     else:
         _extract(found[data], data, folder)
+
+
+def is_there(account: str, data: str) -> bool:
+    """Whether a model's data exists: an archive, or files below a location that ends in a slash."""
+    return bool(_found(Objects(account), data))
+
+
+def _found(objects: Objects, data: str) -> list[str]:
+    try:
+        return [uri for uri, _ in objects.list(data) if uri == data or data.endswith("/")]
+    except (NoSuchObject, ValueError):
+        return []
 
 
 def _extract(archive: bytes, uri: str, folder: Path) -> None:

@@ -20,7 +20,7 @@ from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
 from modelbuild_local.aws import process
 from modelbuild_local.aws.patching import replace
-from modelbuild_local.aws.sagemaker import rules
+from modelbuild_local.aws.sagemaker import model_files, rules
 from modelbuild_local.aws.sagemaker.endpoint import IN_PROGRESS, Endpoint
 from modelbuild_local.aws.sagemaker.runtime import invoke_endpoint
 from modelbuild_local.aws.sagemaker.server import Plan
@@ -112,6 +112,9 @@ def _check_model(backend: Any, name: str, options: Mapping[str, Any]) -> None:
             f"Could not assume role {role}. Please ensure that the role exists and allows principal "
             "'sagemaker.amazonaws.com' to assume the role."
         )
+    data = _data(single or several[0])
+    if data is not None and not model_files.is_there(backend.account_id, data):
+        raise ValidationError(f"Could not find model data at {data}.")
 
 
 def _check_config(backend: Any, name: str, options: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -82,9 +82,10 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
     """
     aws = session(AwsSettings())
     storage, batch = Storage(aws), Batch(aws)
-    found = list(_open(PipelineStore(storage, artifacts.rstrip("/")), batch, queue))
+    found, skipped = _open(PipelineStore(storage, artifacts.rstrip("/")), batch, queue)
     if not found:
-        log.info(f"every build below {artifacts} knows how its training ended")
+        builds = "every other build" if skipped else "every build"
+        log.info(f"{builds} below {artifacts} knows how its training ended")
         return
     heads = batch.describe_all([training.job_id for training in found if training.job_id is not None])
     access = api_access(ApiAccess.read(environ), lambda: secret(aws, secret_name, TOKEN))
@@ -103,7 +104,8 @@ def run(artifacts: str, queue: str, secret_name: str, environ: Mapping[str, str]
         )
 
 
-def _open(pipeline: PipelineStore, batch: Batch, queue: str) -> Iterator[_OpenTraining]:
+def _open(pipeline: PipelineStore, batch: Batch, queue: str) -> tuple[list[_OpenTraining], int]:
+    """The trainings whose results are not delivered, and how many others were skipped, with a line each."""
     stores = [
         pipeline.model(model, training)
         for model in pipeline.models()
@@ -112,6 +114,7 @@ def _open(pipeline: PipelineStore, batch: Batch, queue: str) -> Iterator[_OpenTr
     # Most trainings are finished, which one or two small requests show.
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         finished = list(threads.map(_is_finished, stores))
+    found, skipped = [], 0
     for store in (store for store, over in zip(stores, finished, strict=True) if not over):
         try:
             request, age = store.request(any_version=True), store.request_age()
@@ -122,10 +125,12 @@ def _open(pipeline: PipelineStore, batch: Batch, queue: str) -> Iterator[_OpenTr
         except VerificationFailed as error:
             name = store.prefix.removeprefix(f"{pipeline.root}/").replace("/", " ")
             log.info(f"{name}: skipped: {error}")
+            skipped += 1
             continue
         training = _OpenTraining(store, request, age or 0.0, job_id, number)
         if not training.attempt.delivered():
-            yield training
+            found.append(training)
+    return found, skipped
 
 
 def _is_finished(store: ModelStore) -> bool:
