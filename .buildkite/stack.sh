@@ -57,7 +57,7 @@ wandb_secret="$(answer wandb_secret)"
 
 # The step images records the digest; without a registry it records nothing.
 image="${IMAGE_REGISTRY:-modelbuild}/default:$BUILDKITE_COMMIT"
-image="$(buildkite-agent meta-data get "image/$image" --default "$image")"
+image="$(buildkite-agent meta-data get "image/$image" --default "$image" --log-level error)"
 
 parameters=(
   "Image=$image"
