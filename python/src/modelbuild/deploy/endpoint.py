@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
-
 from modelbuild import log
-from modelbuild.aws.sagemaker import AlreadyExists, Endpoint, EndpointConfig, Model, SageMaker
+from modelbuild.aws.sagemaker import AlreadyExists, Endpoint, SageMaker
 from modelbuild.aws.storage import NotFound
 from modelbuild.clock import SYSTEM_CLOCK, Clock
+from modelbuild.deploy.configuration import create_model_and_config, until_seen
 from modelbuild.deploy.plan import Plan
 from modelbuild.deploy.watch import Deleted, EndpointWatch, RolledBack, StillChanging
 from modelbuild.errors import AwsError, EndpointFailed, ModelbuildError, VerificationFailed
-
-_CONSISTENT_SECONDS = 20
-_LOOK_AGAIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
             was over.
         AwsError: SageMaker refused before the update began.
     """
-    _create_model_and_config(plan, sagemaker)
+    create_model_and_config(plan, sagemaker)
     watch = EndpointWatch(plan.endpoint, plan.name, sagemaker, clock, clock.now() + timeout)
     before = watch.until_stable()
     if before is None and _create(plan, sagemaker, watch, clock):
@@ -125,7 +121,8 @@ def ensure_endpoint(plan: Plan, sagemaker: SageMaker, timeout: float, clock: Clo
         sagemaker.record_previous(plan.name, previous)
         _claim(before, plan, sagemaker)
         try:
-            _begin(_when_seen(lambda: sagemaker.update_endpoint(plan.endpoint, plan.name), clock), watch)
+            update = partial(sagemaker.update_endpoint, plan.endpoint, plan.name)
+            _begin(partial(until_seen, update, clock), watch)
         except _Unseen as error:
             raise UpdateNotFollowed(error, previous) from error
         log.info(f"updating endpoint {plan.endpoint} from {before.config}")
@@ -163,32 +160,12 @@ def _begin(change: Callable[[], None], watch: EndpointWatch) -> None:
         log.info(f"SageMaker has begun the change, although it said: {error}")
 
 
-def _when_seen(change: Callable[[], None], clock: Clock) -> Callable[[], None]:
-    """A change that is asked for again where SageMaker does not see the new configuration yet.
-
-    AWS recommends that: its services read the configuration with eventual consistency, so that one of them
-    may miss it although another one has shown it.
-    """
-
-    def repeated() -> None:
-        until = clock.now() + _CONSISTENT_SECONDS
-        while True:
-            try:
-                return change()
-            except NotFound:
-                if clock.now() >= until:
-                    raise
-            clock.sleep(_LOOK_AGAIN_SECONDS)
-
-    return repeated
-
-
 def _create(plan: Plan, sagemaker: SageMaker, watch: EndpointWatch, clock: Clock) -> bool:
     """Start the creation of the endpoint; False where another deployment has created it in the meantime."""
     sagemaker.record_previous(plan.name, "")
     try:
         create = partial(sagemaker.create_endpoint, plan.endpoint, plan.name, plan.owner_tags)
-        _begin(_when_seen(create, clock), watch)
+        _begin(partial(until_seen, create, clock), watch)
     except _Unseen as error:
         raise UpdateNotFollowed(error, "") from error
     except AlreadyExists:
@@ -273,51 +250,6 @@ def rollback(
     _begin(lambda: sagemaker.update_endpoint(plan.endpoint, previous), watch)
     log.info(f"putting endpoint {plan.endpoint} back to {previous}")
     watch.until_served(plan.name)
-
-
-def _create_model_and_config(plan: Plan, sagemaker: SageMaker) -> None:
-    """Create the model and the configuration, or reuse those of an earlier run."""
-    try:
-        sagemaker.create_model(plan.name, plan.model, plan.tags)
-    except AlreadyExists:
-        log.info(f"reused model {plan.name}")
-    _require_same(f"SageMaker model {plan.name}", plan.model, lambda: sagemaker.model(plan.name))
-    try:
-        sagemaker.create_endpoint_config(plan.name, plan.config, plan.tags)
-    except AlreadyExists:
-        log.info(f"reused configuration {plan.name}")
-    _require_same(
-        f"endpoint configuration {plan.name}", plan.config, lambda: sagemaker.endpoint_config(plan.name)
-    )
-
-
-def _require_same(
-    subject: str, planned: Model | EndpointConfig, read: Callable[[], Model | EndpointConfig | None]
-) -> None:
-    """Require that SageMaker's resource has the planned properties; wait until a new one becomes visible."""
-    try:
-        found = Retrying(
-            retry=retry_if_exception_type(NotFound),
-            stop=stop_after_delay(_CONSISTENT_SECONDS),
-            wait=wait_exponential(0.2, max=3),
-        )(read)
-    except RetryError as error:
-        raise EndpointFailed(
-            f"{subject} cannot be seen {_CONSISTENT_SECONDS} s after it was created"
-        ) from error
-    if found != planned:
-        raise VerificationFailed(
-            f"{subject} is not what this deployment needs ({_difference(found, planned)}): another program "
-            "created it; delete it, if no endpoint uses it, and retry this step"
-        )
-
-
-def _difference(actual: Model | EndpointConfig | None, planned: Model | EndpointConfig) -> str:
-    if actual is None:
-        return "it has other variants"
-    there, here = asdict(actual), asdict(planned)
-    wrong = (key for key in here if there[key] != here[key])
-    return ", ".join(f"{key} is {there[key]!r} and not {here[key]!r}" for key in wrong)
 
 
 def _changes_to(endpoint: Endpoint, config: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
+
 from modelbuild import log
 from modelbuild.answers import Identity, difference, read_predictions, shortened
 from modelbuild.aws.sagemaker import Answer, ModelBusy, ModelRefused, SageMaker
@@ -11,8 +13,7 @@ from modelbuild.clock import SYSTEM_CLOCK, Clock
 from modelbuild.contract import GoldenPrediction, Manifest
 from modelbuild.errors import VerificationFailed
 
-_BUSY_SECONDS = 60.0
-_BUSY_WAIT_SECONDS = 3.0
+_BUSY_SECONDS, _BUSY_WAIT_SECONDS = 60, 3
 
 
 def require_golden(manifest: Manifest) -> None:
@@ -54,18 +55,23 @@ def _answer(sagemaker: SageMaker, endpoint: str, golden: GoldenPrediction, clock
     """The answer to a recorded input; the requests of all clients come to a new fleet at once, so it may be
     busy for a moment.
     """
-    body, until = json.dumps({"instances": [golden.input]}).encode(), clock.now() + _BUSY_SECONDS
+    retrying = Retrying(
+        retry=retry_if_exception_type(ModelBusy),
+        stop=stop_after_attempt(_BUSY_SECONDS // _BUSY_WAIT_SECONDS + 1),
+        wait=wait_fixed(_BUSY_WAIT_SECONDS),
+        sleep=clock.sleep,
+        before_sleep=_log_busy,
+        reraise=True,
+    )
     try:
-        while True:
-            try:
-                return sagemaker.invoke(endpoint, body)
-            except ModelBusy as error:
-                if clock.now() >= until:
-                    raise
-                log.info(f"the request is sent again: {error}")
-                clock.sleep(_BUSY_WAIT_SECONDS)
+        return retrying(sagemaker.invoke, endpoint, json.dumps({"instances": [golden.input]}).encode())
     except ModelRefused as error:
         raise VerificationFailed(
             f"endpoint {endpoint} refuses a recorded input that the model answered with "
             f"{shortened(golden.output)} when it was trained: {error}"
         ) from error
+
+
+def _log_busy(state: RetryCallState) -> None:
+    if state.outcome is not None:
+        log.info(f"the request is sent again: {state.outcome.exception()}")
