@@ -31,7 +31,7 @@ def test_endpoint_without_an_owner_gets_one(cloud: Cloud) -> None:
     cloud.finds(OLD)
     cloud.notes("old")
     cloud.claims()
-    cloud._updates()
+    cloud.updates_endpoint()
     cloud.finds(NEW)
     assert cloud.ensure_endpoint().previous_config == "old"
 
@@ -417,7 +417,7 @@ def test_the_way_back_whose_answer_is_lost_is_followed(cloud: Cloud) -> None:
 def test_put_back_after_an_update_that_could_not_be_followed(cloud: Cloud) -> None:
     """SageMaker takes no update while one runs, and may show the state before it for a moment."""
     cloud.finds(OLD, UPDATING, NEW, NEW)
-    cloud._updates("old")
+    cloud.updates_endpoint("old")
     cloud.finds(State("Updating", "new", pending="old"), OLD)
     with cloud.stubber:
         rollback_when_served(PLAN, "old", cloud.sagemaker, 600, cloud.clock)

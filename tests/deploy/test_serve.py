@@ -64,15 +64,15 @@ def test_no_command_is_shown_for_a_configuration_that_is_gone(
 def test_an_endpoint_that_ran_what_its_history_does_not_have_is_named(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch, verified: str
 ) -> None:
-    """A step that was killed leaves a configuration whose answers nobody has verified: an endpoint that is
-    put back to it does not serve what its history says.
+    """A killed step leaves the endpoint on a configuration that it did not verify. A later step that puts the
+    endpoint back to it says which model the history ends with.
     """
     record = (Path(__file__).parents[1] / "data" / "model-12" / "deployment.json").read_bytes()
     newest = Deployment.model_validate_json(record).model_copy(
         update={"model_id": "11", "endpoint_config": verified}
     )
     cloud.finds(State("InService", "new"))
-    cloud._updates("old")
+    cloud.updates_endpoint("old")
     cloud.finds(State("InService", "old"))
     found = message(cloud, monkeypatch, newest)
     assert "endpoint sentiment was put back to old, which it ran before" in found
@@ -86,7 +86,7 @@ def test_no_command_is_shown_for_a_configuration_that_does_not_start(
     step of its build copies the archive anew.
     """
     cloud.finds(State("InService", "new"))
-    cloud._updates("old")
+    cloud.updates_endpoint("old")
     cloud.finds(State("Updating", "new", pending="old"), State("InService", "new", reason="No archive."))
     found = message(cloud, monkeypatch)
     assert (

@@ -204,7 +204,8 @@ def test_a_legend_with_all_entries_fits(file: str, entries: list[str]) -> None:
     """None ends beyond the picture, by letters that are half as wide as high."""
     report = SCENES["sweep"]()
     board = report.leaderboard
-    rows = [changed(row, within_noise=None if row.rank == 40 else row.within_noise) for row in board.rows]  # type: ignore[union-attr]
+    assert board is not None
+    rows = [changed(row, within_noise=None if row.rank == 40 else row.within_noise) for row in board.rows]
     drawn = draw_pictures(changed(report, leaderboard=changed(board, rows=tuple(rows))))[file].decode()
     for entry in entries:
         found = re.search(rf' x="([0-9.]+)"[^>]*>{entry}</text>', drawn)

@@ -163,7 +163,7 @@ class Cloud:
         """The endpoint is updated, and keeps the instance counts that autoscaling gave it."""
         if config == "new":
             self.shows_tags(pipeline="comments", model="sentiment")
-        self._updates(config)
+        self.updates_endpoint(config)
 
     def loses_update(self, *, claimed: bool = False) -> None:
         """The answer to an update is lost, and the request that is sent again is refused."""
@@ -181,7 +181,8 @@ class Cloud:
         """SageMaker refuses an update back to what ran before."""
         self.stubber.add_client_error("update_endpoint", "ValidationException", message)
 
-    def _updates(self, config: str = "new") -> None:
+    def updates_endpoint(self, config: str = "new") -> None:
+        """The endpoint is updated by a step that has already claimed it."""
         self.stubber.add_response(
             "update_endpoint",
             {"EndpointArn": f"{ARN}:endpoint/{PLAN.endpoint}"},

@@ -29,7 +29,9 @@ def pipeline_root(artifacts: str, pipeline: str | None) -> str:
     Raises:
         ConfigurationError: no pipeline of Buildkite has such a name.
     """
-    if pipeline is not None and not re.fullmatch("[a-zA-Z0-9][a-zA-Z0-9-]*", pipeline):
+    from modelbuild.contract.record import SLUG_PATTERN
+
+    if pipeline is not None and not re.fullmatch(SLUG_PATTERN, pipeline):
         raise ConfigurationError(
             f"the pipeline is {pipeline!r}: give its slug, which has letters, digits and hyphens only"
         )

@@ -67,21 +67,21 @@ class LabelRows:
             named = {**metrics.OF_LABELS, **metrics.OF_ONE_LABEL}
             return {name: function(counted) for name, function in named.items()}
 
+        def rows_of_labels(codes: Codes, rows: Codes) -> Codes:
+            return np.bincount(codes, rows, len(present)).astype(np.int64)
+
         first, second = predicted
-        rows, ours, theirs = (
-            np.bincount(labels, weights, len(present)).astype(int).tolist()
-            for labels, weights in ((true, counts), *((one, counts * (first != second)) for one in predicted))
-        )
+        apart = counts * (first != second)
+        differing = dict.fromkeys(metrics.OF_LABELS, int(apart.sum()))
+        # Two wrong labels are the same to accuracy.
+        differing["accuracy"] = int(counts[(first == true) != (second == true)].sum())
         return Cells(
             counts,
             measure,
-            [self.labels[number] for number in present],
-            rows,
-            {
-                "macro_f1": int(counts[first != second].sum()),
-                "accuracy": int(counts[(first == true) != (second == true)].sum()),
-            },
-            [one + other for one, other in zip(ours, theirs, strict=True)],
+            labels=[self.labels[number] for number in present],
+            label_rows=rows_of_labels(true, counts).tolist(),
+            differing=differing,
+            label_differing=(rows_of_labels(first, apart) + rows_of_labels(second, apart)).tolist(),
         )
 
 

@@ -34,7 +34,8 @@ def parameter_variables(model: str) -> str:
 MODEL_ID_PATTERN = r"[1-9][0-9]*(\.[1-9][0-9]*)?"
 ModelId = Annotated[str, StringConstraints(pattern=f"^{MODEL_ID_PATTERN}$")]
 """The number of the build that made the model, or ``<number>.<n>`` for the build's *n*th candidate."""
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9\-]*$")]
+SLUG_PATTERN = r"[a-zA-Z0-9][a-zA-Z0-9\-]*"
+Slug = Annotated[str, StringConstraints(pattern=f"^{SLUG_PATTERN}$")]
 Text = Annotated[str, AfterValidator(storable)]
 """Foreign text, such as a commit's message; characters that a document cannot hold become U+FFFD."""
 

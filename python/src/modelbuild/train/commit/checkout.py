@@ -41,8 +41,7 @@ def changed(root: Path, commit: str, entries: Sequence[Entry], selection: Select
 
 def refusal(root: Path, commit: str, names: Sequence[str], entries: Sequence[Entry]) -> str:
     """The error for a checkout with these changed files: the reason and the fix."""
-    more = f" and {len(names) - 1} more" if names[1:] else ""
-    what = f"{plain(names[0])}{more}"
+    what = _first_and_more(names)
     at = git.commit_of(root, "HEAD")
     if at != commit:
         return (
@@ -80,10 +79,14 @@ def require_merged(root: Path, selection: Selection) -> None:
     found = {line.partition(b"\t")[2] for line in listed.split(b"\0") if line}
     names = sorted(name.decode(errors="surrogateescape") for name in found)
     if names:
-        more = f" and {len(names) - 1} more" if names[1:] else ""
         raise ConfigurationError(
-            f"the merge of {plain(names[0])}{more} has a conflict: resolve it, and run git add for the file"
+            f"the merge of {_first_and_more(names)} has a conflict: resolve it, and run git add for the file"
         )
+
+
+def _first_and_more(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 1} more" if names[1:] else ""
+    return f"{plain(names[0])}{more}"
 
 
 @dataclass(frozen=True)
